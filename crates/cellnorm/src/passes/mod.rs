@@ -123,7 +123,7 @@ pub fn gradient<T: Element>(x: &[T], dy_dx: Buffers<'_, T>, cells: &Cells, cente
 /// assert_eq!(means, [2.5, 5.0]);
 /// assert_eq!(y[4..], [0.0; 4]);
 /// ```
-pub fn forward<T: Element, S: Send + Copy + Default>(
+pub fn forward<T: Element, S: Send + Default>(
     x_y: Buffers<'_, T>,
     cells: &Cells,
     sets: &Sets,
@@ -144,7 +144,7 @@ pub fn forward<T: Element, S: Send + Copy + Default>(
 /// # Panics
 /// If `x` or the buffers are not as long as the cells, the sets are not of these cells, or there are not as many centers as
 /// cells.
-pub fn backward<T: Element, S: Send + Copy + Default>(
+pub fn backward<T: Element, S: Send + Default>(
     x: &[T],
     dy_dx: Buffers<'_, T>,
     cells: &Cells,

@@ -55,7 +55,7 @@ fn rows_per_task(rows: usize, width: usize) -> usize {
 ///
 /// # Panics
 /// If the buffer is not a whole number of rows of `width` > 0, or a parameter is not as long as a row.
-pub fn forward<T: Element, S: Send + Copy + Default>(
+pub fn forward<T: Element, S: Send + Default>(
     x_y: Buffers<'_, T>,
     width: usize,
     gamma: Option<&[f64]>,

@@ -44,7 +44,7 @@ pub(super) fn sweep<R, A, S>(
 where
     R: Reduce,
     A: Apply,
-    S: Send + Copy + Default,
+    S: Send + Default,
 {
     if cells.inner == 1 && threads::enough(sets.count()) {
         return threads::map(sets.count(), cells.len() / sets.count().max(1), |set| {
@@ -58,7 +58,7 @@ where
             result
         });
     }
-    let mut results = vec![S::default(); sets.count()];
+    let mut results: Vec<S> = (0..sets.count()).map(|_| S::default()).collect();
     if cells.inner > 1 && sets.within_blocks(cells) && threads::enough(cells.outer) {
         let of_blocks = threads::map(cells.outer, cells.block(), |o| {
             let first_cell = o * cells.inner;

@@ -19,23 +19,16 @@ pub struct Step<'a> {
 impl<'a> Case<'a> {
     pub fn new(json: &'a Value) -> Self {
         let shape = json["shape"].as_array().expect("a shape");
-        let shape = shape
-            .iter()
-            .map(|n| n.as_u64().expect("a length") as usize)
-            .collect();
+        let shape = shape.iter().map(|n| n.as_u64().expect("a length") as usize).collect();
         Self { json, shape }
     }
 
     pub fn text(&self, field: &str) -> &'a str {
-        self.json[field]
-            .as_str()
-            .unwrap_or_else(|| panic!("no text {field}"))
+        self.json[field].as_str().unwrap_or_else(|| panic!("no text {field}"))
     }
 
     pub fn number(&self, field: &str) -> f64 {
-        self.json[field]
-            .as_f64()
-            .unwrap_or_else(|| panic!("no number {field}"))
+        self.json[field].as_f64().unwrap_or_else(|| panic!("no number {field}"))
     }
 
     pub fn channel_axis(&self) -> isize {
@@ -53,10 +46,7 @@ impl<'a> Case<'a> {
 
     pub fn parameters(&self, shape: &[usize]) -> (Option<ArrayD<f64>>, Option<ArrayD<f64>>) {
         let read = |field: &str| {
-            let values = f32s(&self.json[field])?
-                .into_iter()
-                .map(f64::from)
-                .collect();
+            let values = f32s(&self.json[field])?.into_iter().map(f64::from).collect();
             Some(ArrayD::from_shape_vec(IxDyn(shape), values).expect("one value a parameter"))
         };
         (read("gamma"), read("beta"))
@@ -82,10 +72,5 @@ impl<'a> Case<'a> {
 /// An array of the file: f32 numbers, or `None` for null and for a field that is not there.
 pub fn f32s(value: &Value) -> Option<Vec<f32>> {
     let values = value.as_array()?;
-    Some(
-        values
-            .iter()
-            .map(|v| v.as_f64().expect("a number") as f32)
-            .collect(),
-    )
+    Some(values.iter().map(|v| v.as_f64().expect("a number") as f32).collect())
 }

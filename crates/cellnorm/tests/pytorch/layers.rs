@@ -2,8 +2,8 @@
 
 use crate::cases::Case;
 use cellnorm::{
-    BatchNormConfig, Error, Gradients, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
-    Momentum, RmsNormConfig, RunningVariance,
+    BatchNormConfig, Error, Gradients, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Momentum, RmsNormConfig,
+    RunningVariance,
 };
 use ndarray::{Array1, ArrayD};
 
@@ -36,15 +36,8 @@ impl Outcome {
 macro_rules! pass {
     ($layer:ident.$forward:ident, $step:ident) => {{
         let (y, saved) = $layer.$forward($step.x.view())?;
-        let Gradients { dx, dgamma, dbeta } =
-            $layer.backward(&saved, $step.x.view(), $step.dy.clone())?;
-        Outcome {
-            y,
-            dx,
-            dgamma,
-            dbeta,
-            running: None,
-        }
+        let Gradients { dx, dgamma, dbeta } = $layer.backward(&saved, $step.x.view(), $step.dy.clone())?;
+        Outcome { y, dx, dgamma, dbeta, running: None }
     }};
 }
 
@@ -52,16 +45,10 @@ macro_rules! pass {
 macro_rules! stateless {
     ($config:expr, $case:ident, $parameter_shape:expr) => {{
         let (gamma, beta) = $case.parameters($parameter_shape);
-        let mut layer = $config
-            .epsilon($case.number("epsilon"))
-            .scale(gamma.is_some())
-            .center(beta.is_some())
-            .init()?;
+        let mut layer =
+            $config.epsilon($case.number("epsilon")).scale(gamma.is_some()).center(beta.is_some()).init()?;
         (layer.gamma, layer.beta) = (gamma, beta);
-        $case
-            .steps()
-            .map(|step| Ok(pass!(layer.forward, step)))
-            .collect()
+        $case.steps().map(|step| Ok(pass!(layer.forward, step))).collect()
     }};
 }
 

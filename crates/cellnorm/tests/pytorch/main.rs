@@ -40,8 +40,7 @@ struct Line {
 
 #[test]
 fn agrees_with_pytorch() {
-    let file: Value =
-        serde_json::from_str(include_str!("../fixtures/pytorch/cases.json")).expect("valid JSON");
+    let file: Value = serde_json::from_str(include_str!("../fixtures/pytorch/cases.json")).expect("valid JSON");
     let cases = file["cases"].as_array().expect("cases");
     assert!(cases.len() >= 40, "only {} cases", cases.len());
 
@@ -52,14 +51,8 @@ fn agrees_with_pytorch() {
         let outcomes = layers::run(&case).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(outcomes.len(), case.raw_steps().len());
         let own = |quantity: &str| case.json["torch_error"][quantity].as_f64().unwrap_or(0.0);
-        let mark = if QUANTITIES.into_iter().any(|q| own(q) > TOLERANCE) {
-            " *"
-        } else {
-            ""
-        };
-        let line = table
-            .entry(format!("{}{mark}", case.text("layer")))
-            .or_default();
+        let mark = if QUANTITIES.into_iter().any(|q| own(q) > TOLERANCE) { " *" } else { "" };
+        let line = table.entry(format!("{}{mark}", case.text("layer"))).or_default();
         line.cases += 1;
         for (at, (outcome, step)) in outcomes.iter().zip(case.raw_steps()).enumerate() {
             for quantity in QUANTITIES {
@@ -79,12 +72,7 @@ fn agrees_with_pytorch() {
         }
     }
     print_table(&file, &table);
-    assert!(
-        failures.is_empty(),
-        "{} above the tolerance:\n{}",
-        failures.len(),
-        failures.join("\n")
-    );
+    assert!(failures.is_empty(), "{} above the tolerance:\n{}", failures.len(), failures.join("\n"));
 }
 
 fn side(ours: bool) -> &'static str {
@@ -95,12 +83,7 @@ fn print_table(file: &Value, table: &BTreeMap<String, Line>) {
     let version = file["version"].as_str().expect("a version");
     println!("\nWorst error against PyTorch {version} in f32 (PyTorch's own against its f64)");
     print!("{:<12}{:>5}", "layer", "cases");
-    println!(
-        "{}",
-        QUANTITIES
-            .map(|quantity| format!("{quantity:>20}"))
-            .concat()
-    );
+    println!("{}", QUANTITIES.map(|quantity| format!("{quantity:>20}")).concat());
     for (layer, line) in table {
         print!("{layer:<12}{:>5}", line.cases);
         for quantity in QUANTITIES {
@@ -111,8 +94,6 @@ fn print_table(file: &Value, table: &BTreeMap<String, Line>) {
         }
         println!();
     }
-    println!(
-        "* inputs around 10,000, where PyTorch's f32 is itself more than {TOLERANCE:.0e} off:"
-    );
+    println!("* inputs around 10,000, where PyTorch's f32 is itself more than {TOLERANCE:.0e} off:");
     println!("  allowed {TOLERANCE:.0e} + 2 × PyTorch's own error");
 }
