@@ -29,16 +29,28 @@ impl Roles {
         self
     }
 
-    fn plan<T>(&self, x: &ArrayViewD<'_, T>) -> Option<Plan> {
-        let mut axes = Vec::with_capacity(x.ndim() + 1);
+    /// The axes of a tensor with their roles, the split one as two; `strides` are in elements.
+    pub fn axes(&self, shape: &[usize], strides: &[isize]) -> Vec<Axis> {
+        let mut axes = Vec::with_capacity(shape.len() + 1);
         for (i, (shared, parameter)) in self.of_axis.iter().enumerate() {
-            let axis = Axis { len: x.len_of(Nd(i)), stride: x.strides()[i], shared: *shared, parameter: *parameter };
+            let axis = Axis { len: shape[i], stride: strides[i], shared: *shared, parameter: *parameter };
             match self.groups {
                 Some((split, groups)) if split == i => axes.extend(axis.grouped(groups)),
                 _ => axes.push(axis),
             }
         }
-        Plan::new(&axes)
+        axes
+    }
+
+    /// The axes with the shared ones last, each part in its own order: the order in memory that every normalization can use.
+    pub fn shared_last(&self) -> Vec<usize> {
+        let (outside, inside): (Vec<usize>, Vec<usize>) =
+            (0..self.of_axis.len()).partition(|axis| !self.of_axis[*axis].0);
+        [outside, inside].concat()
+    }
+
+    fn plan<T>(&self, x: &ArrayViewD<'_, T>) -> Option<Plan> {
+        Plan::new(&self.axes(x.shape(), x.strides()))
     }
 }
 
@@ -59,8 +71,7 @@ impl<'a, T: Element> Arranged<'a, T> {
         {
             return Ok(Self { x, plan });
         }
-        let (outside, inside): (Vec<usize>, Vec<usize>) = (0..x.ndim()).partition(|axis| !roles.of_axis[*axis].0);
-        let order = [outside, inside].concat();
+        let order = roles.shared_last();
         let copy =
             x.view().permuted_axes(order.clone()).as_standard_layout().into_owned().permuted_axes(inverse(&order));
         let plan = roles.plan(&copy.view()).expect("with the shared axes innermost every tensor has a plan");

@@ -8,13 +8,11 @@
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
-use super::{Gradients, Run, Saved, channel_axis, common_options, parameter};
+use super::{Gradients, Kind, Run, Saved, channel_axis, common_options, parameter};
 use crate::arrays::Roles;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::standardize::{About, Statistics};
-
-const NAME: &str = "batch normalization";
 
 /// How far the running statistics move in one training step.
 ///
@@ -55,6 +53,29 @@ pub enum RunningVariance {
     Biased,
 }
 
+/// The cells of one channel share statistics.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The number of channels.
+    pub channels: usize,
+    /// Their axis; negative counts from the last.
+    pub channel_axis: isize,
+}
+
+impl Kind for Batch {
+    const NAME: &'static str = "batch normalization";
+    const ABOUT: About = About::Mean;
+
+    fn parameter_shape(&self) -> Vec<usize> {
+        vec![self.channels]
+    }
+
+    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
+        let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?;
+        Ok(Roles::new((0..shape.len()).map(|axis| (axis != channel, axis == channel))))
+    }
+}
+
 /// Makes a [`BatchNorm`].
 ///
 /// ```
@@ -69,8 +90,7 @@ pub enum RunningVariance {
 /// ```
 #[derive(Clone, Debug)]
 pub struct BatchNormConfig {
-    channels: usize,
-    channel_axis: isize,
+    kind: Batch,
     epsilon: f64,
     momentum: Momentum,
     running_variance: RunningVariance,
@@ -82,8 +102,7 @@ impl BatchNormConfig {
     /// Batch normalization of `channels` channels on axis 1, with γ and β.
     pub fn new(channels: usize) -> Self {
         Self {
-            channels,
-            channel_axis: 1,
+            kind: Batch { channels, channel_axis: 1 },
             epsilon: 1e-5,
             momentum: Momentum::Step(0.1),
             running_variance: RunningVariance::default(),
@@ -94,7 +113,7 @@ impl BatchNormConfig {
 
     /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
     pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.channel_axis = axis;
+        self.kind.channel_axis = axis;
         self
     }
 
@@ -119,17 +138,17 @@ impl BatchNormConfig {
     pub fn init(self) -> Result<BatchNorm, Error> {
         check_epsilon(self.epsilon)?;
         self.momentum.check()?;
-        let shape = [self.channels];
+        let channels = self.kind.channels;
+        let shape = [channels];
         Ok(BatchNorm {
             gamma: parameter(self.scale, &shape, 1.0),
             beta: parameter(self.center, &shape, 0.0),
-            running_mean: Array1::zeros(self.channels),
-            running_var: Array1::ones(self.channels),
+            running_mean: Array1::zeros(channels),
+            running_var: Array1::ones(channels),
             epsilon: self.epsilon,
             momentum: self.momentum,
             running_variance: self.running_variance,
-            channels: self.channels,
-            channel_axis: self.channel_axis,
+            kind: self.kind,
         })
     }
 }
@@ -170,8 +189,7 @@ pub struct BatchNorm {
     pub momentum: Momentum,
     /// Which variance the running variance follows.
     pub running_variance: RunningVariance,
-    channels: usize,
-    channel_axis: isize,
+    kind: Batch,
 }
 
 impl BatchNorm {
@@ -183,15 +201,15 @@ impl BatchNorm {
     pub fn forward<T: Element, D: Dimension>(&mut self, x: ArrayView<'_, T, D>) -> Result<(Array<T, D>, Saved), Error> {
         self.check_running()?;
         self.momentum.check()?;
-        let roles = self.roles(x.shape())?;
-        let values = (x.len() / self.channels.max(1)) as f64;
-        let (y, saved) = self.run(&[self.channels]).forward(CowArray::from(x), &roles, true)?;
+        let roles = self.kind.roles(x.shape(), true)?;
+        let values = (x.len() / self.kind.channels.max(1)) as f64;
+        let (y, saved) = self.run(&[self.kind.channels]).forward(CowArray::from(x), &roles, true)?;
         let step = self.momentum.step();
         let correction = match self.running_variance {
             RunningVariance::Unbiased => values / (values - 1.0),
             RunningVariance::Biased => 1.0,
         };
-        for channel in 0..self.channels {
+        for channel in 0..self.kind.channels {
             let (mean, variance) = (saved.statistics.mean[channel], saved.statistics.variance[channel] * correction);
             self.running_mean[channel] += step * (mean - self.running_mean[channel]);
             self.running_var[channel] += step * (variance - self.running_var[channel]);
@@ -206,8 +224,8 @@ impl BatchNorm {
     pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
         let x = x.into();
         self.check_running()?;
-        let roles = self.roles(x.shape())?;
-        self.run(&[self.channels]).forward_fixed(x, &roles, &self.running())
+        let roles = self.kind.roles(x.shape(), true)?;
+        self.run(&[self.kind.channels]).forward_fixed(x, &roles, &self.running())
     }
 
     /// As [`BatchNorm::infer`], with what the backward pass of a frozen layer needs.
@@ -231,19 +249,13 @@ impl BatchNorm {
         x: ArrayView<'_, T, D>,
         dy: impl Into<CowArray<'a, T, D>>,
     ) -> Result<Gradients<T, D>, Error> {
-        let roles = self.roles(x.shape())?;
-        self.run(&[self.channels]).backward(saved, x, dy.into(), &roles)
-    }
-
-    fn roles(&self, shape: &[usize]) -> Result<Roles, Error> {
-        let channel = channel_axis(NAME, shape, self.channel_axis, self.channels, 2)?;
-        let of_axis = (0..shape.len()).map(|axis| (axis != channel, axis == channel));
-        Ok(Roles::new(of_axis))
+        let roles = self.kind.roles(x.shape(), true)?;
+        self.run(&[self.kind.channels]).backward(saved, x, dy.into(), &roles)
     }
 
     fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
         let (gamma, beta) = (self.gamma.as_ref(), self.beta.as_ref());
-        Run { name: NAME, about: About::Mean, epsilon: self.epsilon, gamma, beta, shape }
+        Run { name: Batch::NAME, about: About::Mean, epsilon: self.epsilon, gamma, beta, shape }
     }
 
     fn running(&self) -> Statistics {
@@ -252,8 +264,8 @@ impl BatchNorm {
 
     fn check_running(&self) -> Result<(), Error> {
         for (name, table) in [("running_mean", &self.running_mean), ("running_var", &self.running_var)] {
-            if table.len() != self.channels {
-                let (given, expected) = (vec![table.len()], vec![self.channels]);
+            if table.len() != self.kind.channels {
+                let (given, expected) = (vec![table.len()], vec![self.kind.channels]);
                 return Err(Error::Parameter { name, given, expected });
             }
             if let Some(given) = table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0)) {

@@ -13,9 +13,12 @@ use crate::standardize::About;
 /// The cells of one group of channels of one sample share statistics.
 #[derive(Clone, Debug)]
 pub struct Group {
-    groups: usize,
-    channels: usize,
-    channel_axis: isize,
+    /// The number of groups.
+    pub groups: usize,
+    /// The number of channels.
+    pub channels: usize,
+    /// Their axis; negative counts from the last.
+    pub channel_axis: isize,
 }
 
 /// Group normalization of tensors \[N, C, …\] or, with another channel axis, \[N, …, C\].

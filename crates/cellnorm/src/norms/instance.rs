@@ -13,8 +13,10 @@ use crate::standardize::About;
 /// Each cell has its own statistics.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    channels: usize,
-    channel_axis: isize,
+    /// The number of channels.
+    pub channels: usize,
+    /// Their axis; negative counts from the last.
+    pub channel_axis: isize,
 }
 
 /// Instance normalization of tensors \[N, C, …\] or, with another channel axis, \[N, …, C\].

@@ -12,7 +12,7 @@ use crate::standardize::About;
 
 /// The features of one sample share statistics.
 #[derive(Clone, Debug)]
-pub struct Layer(Features);
+pub struct Layer(pub Features);
 
 /// Layer normalization over the last axes, any axes, or all features.
 ///

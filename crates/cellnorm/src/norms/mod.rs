@@ -19,7 +19,7 @@ mod layer;
 mod rms;
 
 pub use crate::arrays::Roles;
-pub use batch::{BatchNorm, BatchNormConfig, Momentum, RunningVariance};
+pub use batch::{Batch, BatchNorm, BatchNormConfig, Momentum, RunningVariance};
 pub use features::{Features, OverFeatures};
 pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};

@@ -12,7 +12,7 @@ use crate::standardize::About;
 
 /// The features of one sample share a mean square.
 #[derive(Clone, Debug)]
-pub struct Rms(Features);
+pub struct Rms(pub Features);
 
 /// RMS normalization over the last axes, any axes, or all features.
 ///
