@@ -42,11 +42,23 @@ impl Roles {
         axes
     }
 
-    /// The axes with the shared ones last, each part in its own order: the order in memory that every normalization can use.
+    /// The axes with the shared ones last, a split one first among them: in this order every tensor is sets × values.
     pub fn shared_last(&self) -> Vec<usize> {
-        let (outside, inside): (Vec<usize>, Vec<usize>) =
-            (0..self.of_axis.len()).partition(|axis| !self.of_axis[*axis].0);
-        [outside, inside].concat()
+        let split = self.groups.map(|(axis, _)| axis);
+        let mut order: Vec<usize> = (0..self.of_axis.len()).collect();
+        order.sort_by_key(|axis| (self.of_axis[*axis].0, split != Some(*axis)));
+        order
+    }
+
+    /// The number of sets of a tensor of this shape.
+    pub fn sets(&self, shape: &[usize]) -> usize {
+        let alone = self.of_axis.iter().zip(shape).filter(|((shared, _), _)| !shared).map(|(_, len)| len);
+        alone.product::<usize>() * self.groups.map_or(1, |(_, groups)| groups)
+    }
+
+    /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry no parameter.
+    pub fn parameters_along(&self, shape: &[usize]) -> Vec<usize> {
+        self.of_axis.iter().zip(shape).map(|((_, parameter), len)| if *parameter { *len } else { 1 }).collect()
     }
 
     fn plan<T>(&self, x: &ArrayViewD<'_, T>) -> Option<Plan> {
