@@ -75,7 +75,7 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
 ) -> Result<Array<T, D>, Error> {
     check_epsilon(epsilon)?;
     let x = x.into().into_dyn();
-    if let Some(given) = variance.iter().find(|v| !(**v >= 0.0)) {
+    if let Some(given) = variance.iter().find(|v| v.is_nan() || **v < 0.0) {
         return Err(Error::Number { name: "variance", given: *given, expected: "not negative" });
     }
     let tables = [Some(mean), Some(variance), offset, scale];

@@ -3,7 +3,8 @@
 //! Each axis is *shared* or not (its values have a common mean and variance, or each its own) and *carries a parameter* or not.
 //! Axes that are shared and carry no parameter are positions inside a cell; all others number the cells. Neighbouring axes in
 //! memory collapse, so whatever the axes and their order, the tensor becomes \[outer, positions, inner\], and labels say which
-//! set and which channel each cell belongs to. Where every shared axis carries a parameter, the tensor is rows.
+//! set and which channel each cell belongs to. Where the axes that carry a parameter are just those that are shared, the tensor is
+//! rows.
 
 use crate::cells::{Cells, Sets};
 
@@ -81,7 +82,8 @@ impl Plan {
         let memory = in_memory_order(axes)?;
         let inside = |a: &Ordered| a.axis.shared && a.axis.parameter;
         let positions = |a: &Ordered| a.axis.shared && !a.axis.parameter;
-        let form = if memory.iter().any(inside) && !memory.iter().any(positions) {
+        let apart = |a: &Ordered| !a.axis.shared && a.axis.parameter;
+        let form = if memory.iter().any(inside) && !memory.iter().any(|a| positions(a) || apart(a)) {
             let width = rows(&memory)?;
             Form::Rows { width }
         } else {
@@ -163,7 +165,7 @@ fn rows(memory: &[Ordered]) -> Option<usize> {
         }
         stride *= a.axis.len;
     }
-    let outside_plain = memory[..first].iter().all(|a| a.axis.stride > 0 && !a.axis.parameter);
+    let outside_plain = memory[..first].iter().all(|a| a.axis.stride > 0);
     let in_order = memory[..first].windows(2).all(|pair| pair[0].set_stride >= pair[1].set_stride);
     (outside_plain && in_order).then_some(stride)
 }

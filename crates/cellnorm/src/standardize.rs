@@ -135,6 +135,7 @@ impl Plan {
     ///
     /// # Panics
     /// As [`Plan::forward`], or if the statistics are not those of this plan.
+    #[expect(clippy::too_many_arguments, reason = "each is another number of the formula")]
     pub fn backward<T: Element>(
         &self,
         x: &[T],

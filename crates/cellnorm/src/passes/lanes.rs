@@ -83,6 +83,7 @@ impl<A: Real> Lanes<A> {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(A, A) -> A) -> Self {
         let mut out = self.0;
+        #[expect(clippy::needless_range_loop, reason = "three arrays by one index")]
         for i in 0..LANES {
             out[i] = f(self.0[i], other.0[i]);
         }

@@ -1,0 +1,41 @@
+//! What the tests share: seeded numbers, the five layers behind one type, and a naive twin of them.
+#![allow(dead_code, unused_imports)]
+
+mod layer;
+mod numbers;
+mod spec;
+mod twin;
+
+pub use layer::{AnyLayer, Outcome, Parameters};
+pub use numbers::Numbers;
+pub use spec::{Spec, Which, specs};
+pub use twin::Twin;
+
+use std::fmt::Debug;
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+/// Runs `test` on `cases` values, the same in every run, and on failure on ever simpler ones.
+pub fn check<V: Debug>(cases: u32, values: impl Strategy<Value = V>, test: impl Fn(V)) {
+    let config = Config { cases, failure_persistence: None, ..Default::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let outcome = runner.run(&values, |value| {
+        test(value);
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
+
+/// max |a − b|.
+pub fn distance(a: impl IntoIterator<Item = f64>, b: impl IntoIterator<Item = f64>) -> f64 {
+    // a NaN must show, and f64::max would drop it
+    a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| if d <= worst { worst } else { d })
+}
+
+/// max |a|.
+pub fn largest(a: impl IntoIterator<Item = f64>) -> f64 {
+    a.into_iter().fold(0.0, |largest, a| f64::max(largest, a.abs()))
+}
