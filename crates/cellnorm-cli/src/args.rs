@@ -169,7 +169,10 @@ mod tests {
 
     #[test]
     fn an_unknown_norm_brings_the_list_and_the_closest_name() {
-        let message = parse(&["--norms", "bacth"]).err().expect("refused").to_string();
+        let message = parse(&["--norms", "bacth"])
+            .err()
+            .expect("refused")
+            .to_string();
         assert!(message.contains("none, batch, layer, instance, group, rms"));
         assert!(message.contains("similar value exists: 'batch'"));
     }

@@ -80,12 +80,7 @@ fn config(args: &CompareArgs) -> Config {
 }
 
 /// Trains every normalization with every batch size.
-fn compare(
-    config: Config,
-    data: &Dataset,
-    quiet: bool,
-    start: Instant,
-) -> Result<Results, Error> {
+fn compare(config: Config, data: &Dataset, quiet: bool, start: Instant) -> Result<Results, Error> {
     let steps_of_each_norm: usize = config
         .batch_sizes
         .iter()

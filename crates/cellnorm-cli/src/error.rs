@@ -130,7 +130,9 @@ impl Error {
             | Self::BatchSize { .. }
             | Self::Folder { .. }
             | Self::Threads { .. } => 2,
-            Self::Write { .. } | Self::Print { .. } | Self::Tensor(_)
+            Self::Write { .. }
+            | Self::Print { .. }
+            | Self::Tensor(_)
             | Self::Json(_)
             | Self::Chart(_) => 1,
         }

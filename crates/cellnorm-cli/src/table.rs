@@ -1,6 +1,6 @@
 //! The results as a table for the terminal.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
 
 use crate::results::{Results, Run};
 
@@ -67,7 +67,7 @@ pub fn render(results: &Results) -> String {
     let columns = columns(results);
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
         .set_header(columns.iter().map(|column| column.heading));
     for run in &results.runs {
         table.add_row(columns.iter().map(|column| (column.cell)(run)));

@@ -186,9 +186,9 @@ impl Trainer {
             .forward(forward.logits.clone(), batch.labels.clone());
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         // The optimizer consumes the network, and a clone shares its tensors.
-        self.network =
-            self.optimizer
-                .step(ADAM.learning_rate, self.network.clone(), gradients);
+        self.network = self
+            .optimizer
+            .step(ADAM.learning_rate, self.network.clone(), gradients);
         self.record.steps.push(start.elapsed());
 
         self.record.laps.extend(forward.stopwatch.read());

@@ -86,7 +86,10 @@ pub fn images(bytes: &[u8]) -> Result<Vec<f32>, IdxError> {
     if count == 0 {
         return Err(IdxError::Empty);
     }
-    Ok(values.iter().map(|&pixel| f32::from(pixel) / 255.0).collect())
+    Ok(values
+        .iter()
+        .map(|&pixel| f32::from(pixel) / 255.0)
+        .collect())
 }
 
 /// The classes of a file of labels.
@@ -95,7 +98,10 @@ pub fn labels(bytes: &[u8]) -> Result<Vec<u8>, IdxError> {
     if count == 0 {
         return Err(IdxError::Empty);
     }
-    match values.iter().position(|&label| usize::from(label) >= CLASSES) {
+    match values
+        .iter()
+        .position(|&label| usize::from(label) >= CLASSES)
+    {
         Some(index) => Err(IdxError::Label {
             number: index + 1,
             label: values[index],
@@ -119,9 +125,10 @@ fn parse<const D: usize>(bytes: &[u8], expected: u32) -> Result<([u32; D], &[u8]
         return Err(IdxError::Magic { found, expected });
     }
     let header = 4 * (1 + D);
-    let (Some(values), Some(Ok(sizes))) =
-        (bytes.get(header..), words.get(1..).map(<[u32; D]>::try_from))
-    else {
+    let (Some(values), Some(Ok(sizes))) = (
+        bytes.get(header..),
+        words.get(1..).map(<[u32; D]>::try_from),
+    ) else {
         return Err(IdxError::Header {
             found: bytes.len(),
             header,

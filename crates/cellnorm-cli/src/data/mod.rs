@@ -47,11 +47,6 @@ impl Split {
         self.labels.len()
     }
 
-    /// The class of each image.
-    pub fn labels(&self) -> &[u8] {
-        &self.labels
-    }
-
     /// The images named by `indices`, in that order.
     pub fn batch(&self, indices: &[usize], device: &Device) -> Batch {
         let mut pixels = Vec::with_capacity(indices.len() * PIXELS);
@@ -73,8 +68,12 @@ impl Dataset {
         let (name, train, test) = match folder {
             None => (
                 embedded::NAME.to_owned(),
-                split("train", |name| Ok((name.into(), embedded::file(name).to_vec())))?,
-                split("t10k", |name| Ok((name.into(), embedded::file(name).to_vec())))?,
+                split("train", |name| {
+                    Ok((name.into(), embedded::file(name).to_vec()))
+                })?,
+                split("t10k", |name| {
+                    Ok((name.into(), embedded::file(name).to_vec()))
+                })?,
             ),
             Some(folder) => (
                 folder.display().to_string(),
@@ -165,7 +164,7 @@ mod tests {
         let data = Dataset::load(None).unwrap();
         for (split, per_class) in [(&data.train, 400), (&data.test, 100)] {
             let mut counts = [0; 10];
-            for &label in split.labels() {
+            for &label in &split.labels {
                 counts[usize::from(label)] += 1;
             }
             assert_eq!(counts, [per_class; 10]);

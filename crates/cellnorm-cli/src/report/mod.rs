@@ -1,6 +1,15 @@
-//! report
+//! `report.html`: one file that shows a comparison in a browser, on any screen, without network.
+
 use crate::error::Error;
 use crate::results::Results;
-pub fn render(_results: &Results) -> Result<String, Error> {
-    Ok(String::new())
+
+mod axis;
+mod charts;
+mod figures;
+mod ink;
+mod page;
+
+/// The report as HTML.
+pub fn render(results: &Results) -> Result<String, Error> {
+    Ok(page::render(results, &figures::sections(results)?))
 }
