@@ -15,8 +15,10 @@ mod network;
 mod norm;
 mod output;
 mod progress;
+mod record;
 mod report;
 mod results;
+mod score;
 mod stopwatch;
 mod table;
 mod train;
@@ -24,6 +26,10 @@ mod train;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
+    // Paths stay whole, so that they can be copied. The hook is set once and cannot be refused.
+    let _ = miette::set_hook(Box::new(|_| {
+        Box::new(miette::MietteHandlerOpts::new().break_words(false).build())
+    }));
     let Cli {
         command: Command::Compare(args),
     } = Cli::parse();

@@ -170,3 +170,29 @@ fn count(module: &impl Module) -> usize {
     module.visit(&mut count);
     count.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test for all that draws weights: the seed belongs to the whole process.
+    #[test]
+    fn every_normalization_has_the_same_weights_around_it() {
+        let device = Device::flex().autodiff();
+        let weights = Norm::ALL.map(|norm| {
+            device.seed(5);
+            let network = Network::new(norm, &device);
+            let (all, of_norm) = network.count_parameters();
+            assert_eq!(all - of_norm, 866_798, "running statistics are not trained");
+            assert_eq!(of_norm == 0, norm == Norm::None);
+            [
+                network.conv.weight.val().into_data(),
+                network.hidden.weight.val().into_data(),
+                network.output.weight.val().into_data(),
+            ]
+        });
+        for other in &weights[1..] {
+            assert_eq!(other, &weights[0]);
+        }
+    }
+}

@@ -1,24 +1,22 @@
-//! Training one network, and measuring it as it learns.
+//! Training one network, and testing it as it learns.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
-use crate::data::idx::CLASSES;
-use crate::data::{Batch, Dataset, Split};
+use crate::data::{Batch, Dataset};
 use crate::error::Error;
-use crate::network::{Moments, Network};
+use crate::network::Network;
 use crate::norm::Norm;
 use crate::progress::Progress;
-use crate::results::{
-    Adam, ChannelStatistics, Config, Epoch, Parameters, Run, RunTiming, Statistics, Trace,
-};
-use crate::stopwatch::Lap;
+use crate::record::{Record, Step};
+use crate::results::{Adam, Config, Epoch, Parameters, Run};
+use crate::score::{Score, test};
 
 /// The optimizer, with the constants of its paper.
 pub const ADAM: Adam = Adam {
@@ -28,16 +26,12 @@ pub const ADAM: Adam = Adam {
     epsilon: 1e-8,
 };
 
-/// Images tested at once: enough to keep the processor busy.
-const TEST_BATCH: usize = 250;
-
-/// Channels whose statistics are followed.
-const FOLLOWED_CHANNELS: usize = 3;
-
-/// Values kept of anything followed step by step.
-const TRACE_VALUES: usize = 1000;
-
 /// Trains a network with `norm`, testing it after each epoch.
+///
+/// All random numbers come from the seed: the weights and then the dropout from that of the
+/// device, the order of the images from one of its own. The normalization takes none of them, so
+/// networks of equal batch size start from the same weights, see the same batches and drop the
+/// same units.
 pub fn train(
     norm: Norm,
     batch_size: usize,
@@ -49,7 +43,6 @@ pub fn train(
     device.seed(config.seed);
     let network = Network::new(norm, &device);
     let (network_parameters, norm_parameters) = network.count_parameters();
-    let steps = config.epochs * data.train.len().div_ceil(batch_size);
     let mut trainer = Trainer {
         network,
         optimizer: AdamConfig::new()
@@ -58,7 +51,7 @@ pub fn train(
             .with_epsilon(ADAM.epsilon)
             .init(),
         loss: CrossEntropyLossConfig::new().init(&device),
-        record: Record::new(steps),
+        record: Record::new(config.epochs * data.train.len().div_ceil(batch_size)),
     };
     let mut order = Order::new(data.train.len(), config.seed);
     let mut epochs = Vec::new();
@@ -91,22 +84,42 @@ pub fn train(
             normalization: norm_parameters,
         },
         epochs,
-        timing: RunTiming {
-            training_seconds: epoch_seconds.iter().sum(),
-            epoch_seconds,
-            step_ms: median_ms(record.steps),
-            normalization_forward_ms: median_ms(record.laps.iter().map(|lap| lap.forward)),
-            normalization_backward_ms: median_ms(record.laps.iter().map(|lap| lap.backward)),
-        },
-        training_loss: Trace {
-            every: record.every,
-            values: means(&record.losses, record.every),
-        },
-        statistics: (norm == Norm::Batch).then_some(Statistics {
-            every: record.every,
-            channels: record.channels,
-        }),
+        training_loss: record.training_loss(),
+        timing: record.timing(epoch_seconds),
+        statistics: record.into_statistics(),
     })
+}
+
+struct Trainer {
+    network: Network,
+    optimizer: ModuleOptimizer,
+    loss: CrossEntropyLoss,
+    record: Record,
+}
+
+impl Trainer {
+    /// Learns from one batch, and tells how well it was classified before.
+    fn step(&mut self, batch: Batch) -> Result<Score, Error> {
+        let start = Instant::now();
+        let forward = self.network.forward_timed(batch.x);
+        let loss = self
+            .loss
+            .forward(forward.logits.clone(), batch.labels.clone());
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        // The optimizer consumes the network; the clone shares its tensors.
+        let network = self.network.clone();
+        self.network = self.optimizer.step(ADAM.learning_rate, network, gradients);
+        let time = start.elapsed();
+
+        let score = Score::of(forward.logits, batch.labels, loss)?;
+        self.record.add(Step {
+            loss: score.mean_loss(),
+            time,
+            lap: forward.stopwatch.read(),
+            moments: forward.moments.zip(self.network.running_moments()),
+        })?;
+        Ok(score)
+    }
 }
 
 /// The order in which the images are seen: a new permutation each epoch, all from one seed.
@@ -129,163 +142,27 @@ impl Order {
     }
 }
 
-/// What is noted at each step.
-struct Record {
-    every: usize,
-    losses: Vec<f32>,
-    steps: Vec<Duration>,
-    laps: Vec<Lap>,
-    channels: Vec<ChannelStatistics>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Record {
-    fn new(steps: usize) -> Self {
-        Self {
-            every: steps.div_ceil(TRACE_VALUES),
-            losses: Vec::with_capacity(steps),
-            steps: Vec::with_capacity(steps),
-            laps: Vec::with_capacity(steps),
-            channels: vec![ChannelStatistics::default(); FOLLOWED_CHANNELS],
+    #[test]
+    fn each_epoch_sees_every_image_in_an_order_of_the_seed() {
+        let mut order = Order::new(50, 7);
+        let first = order.next_epoch().to_vec();
+        let second = order.next_epoch().to_vec();
+        for epoch in [&first, &second] {
+            let mut sorted = epoch.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..50).collect::<Vec<_>>());
         }
+        assert_ne!(first, second);
+        assert_eq!(Order::new(50, 7).next_epoch(), first);
+        assert_ne!(Order::new(50, 8).next_epoch(), first);
     }
 
-    /// Notes the statistics of the first channels, now and then.
-    fn follow(&mut self, batch: Moments, running: Moments) -> Result<(), Error> {
-        if !self.losses.len().is_multiple_of(self.every) {
-            return Ok(());
-        }
-        let [batch_mean, batch_variance, running_mean, running_variance] =
-            [batch.mean, batch.variance, running.mean, running.variance]
-                .map(|tensor| tensor.try_into_vec_as::<f32>());
-        let (batch_mean, batch_variance) = (batch_mean?, batch_variance?);
-        let (running_mean, running_variance) = (running_mean?, running_variance?);
-        for (c, channel) in self.channels.iter_mut().enumerate() {
-            channel.batch_mean.push(batch_mean[c]);
-            channel.batch_variance.push(batch_variance[c]);
-            channel.running_mean.push(running_mean[c]);
-            channel.running_variance.push(running_variance[c]);
-        }
-        Ok(())
+    #[test]
+    fn the_order_is_the_same_in_every_version() {
+        assert_eq!(Order::new(8, 1).next_epoch(), [4, 2, 5, 1, 6, 0, 3, 7]);
     }
-}
-
-struct Trainer {
-    network: Network,
-    optimizer: ModuleOptimizer,
-    loss: CrossEntropyLoss,
-    record: Record,
-}
-
-impl Trainer {
-    /// Learns from one batch, and tells how well it was classified before.
-    fn step(&mut self, batch: Batch) -> Result<Score, Error> {
-        let start = Instant::now();
-        let forward = self.network.forward_timed(batch.x);
-        let loss = self
-            .loss
-            .forward(forward.logits.clone(), batch.labels.clone());
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
-        // The optimizer consumes the network, and a clone shares its tensors.
-        self.network = self
-            .optimizer
-            .step(ADAM.learning_rate, self.network.clone(), gradients);
-        self.record.steps.push(start.elapsed());
-
-        self.record.laps.extend(forward.stopwatch.read());
-        if let (Some(batch), Some(running)) = (forward.moments, self.network.running_moments()) {
-            self.record.follow(batch, running)?;
-        }
-        let score = Score::of(forward.logits, batch.labels, loss)?;
-        self.record.losses.push(score.mean_loss() as f32);
-        Ok(score)
-    }
-}
-
-/// Loss and accuracy over some images.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Score {
-    images: usize,
-    right: usize,
-    loss: f64,
-}
-
-impl Score {
-    fn of(
-        logits: Tensor<2>,
-        labels: Tensor<1, burn::tensor::Int>,
-        loss: Tensor<1>,
-    ) -> Result<Self, Error> {
-        let logits = logits.try_into_vec_as::<f32>()?;
-        let labels = labels.try_into_vec_as::<i64>()?;
-        let images = labels.len();
-        let loss = loss.try_into_vec_as::<f32>()?[0];
-        let right = logits
-            .chunks(CLASSES)
-            .zip(labels)
-            .filter(|(scores, label)| largest(scores) as i64 == *label)
-            .count();
-        Ok(Self {
-            images,
-            right,
-            loss: f64::from(loss) * images as f64,
-        })
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.images += other.images;
-        self.right += other.right;
-        self.loss += other.loss;
-    }
-
-    fn mean_loss(&self) -> f64 {
-        self.loss / self.images as f64
-    }
-
-    fn accuracy(&self) -> f64 {
-        self.right as f64 / self.images as f64
-    }
-}
-
-/// Tests without dropout and with running statistics.
-fn test(network: &Network, split: &Split) -> Result<Score, Error> {
-    let device = Device::flex();
-    let network = burn::module::Module::valid(network);
-    let loss = CrossEntropyLossConfig::new().init(&device);
-    let indices: Vec<usize> = (0..split.len()).collect();
-    let mut score = Score::default();
-    for indices in indices.chunks(TEST_BATCH) {
-        let Batch { x, labels } = split.batch(indices, &device);
-        let logits = network.forward(x);
-        let loss = loss.forward(logits.clone(), labels.clone());
-        score.add(&Score::of(logits, labels, loss)?);
-    }
-    Ok(score)
-}
-
-/// The first of the largest values.
-fn largest(scores: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = i;
-        }
-    }
-    best
-}
-
-/// The mean of each `every` values, the last of what remains.
-fn means(values: &[f32], every: usize) -> Vec<f32> {
-    values
-        .chunks(every)
-        .map(|chunk| chunk.iter().sum::<f32>() / chunk.len() as f32)
-        .collect()
-}
-
-/// The median in milliseconds, which a pause of the machine does not move.
-fn median_ms(durations: impl IntoIterator<Item = Duration>) -> f64 {
-    let mut sorted: Vec<Duration> = durations.into_iter().collect();
-    sorted.sort_unstable();
-    sorted
-        .get(sorted.len() / 2)
-        .map_or(0.0, |middle| middle.as_secs_f64() * 1e3)
 }

@@ -186,8 +186,8 @@ mod tests {
             labels: vec![7, 8, 9],
         };
         let batch = split.batch(&[2, 0], &Device::flex());
-        assert_eq!(batch.labels.into_data().to_vec::<i64>().unwrap(), [9, 7]);
-        let x = batch.x.into_data().to_vec::<f32>().unwrap();
+        assert_eq!(batch.labels.try_into_vec_as::<i64>().unwrap(), [9, 7]);
+        let x = batch.x.try_into_vec_as::<f32>().unwrap();
         assert_eq!(x.len(), 2 * PIXELS);
         assert!(x[..PIXELS].iter().all(|&pixel| pixel == 2.0));
         assert!(x[PIXELS..].iter().all(|&pixel| pixel == 0.0));

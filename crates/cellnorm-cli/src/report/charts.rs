@@ -41,6 +41,13 @@ pub struct Bars {
     pub backward: f64,
 }
 
+/// The heights of all points of `lines`.
+pub fn values(lines: &[Line]) -> impl Iterator<Item = f64> {
+    lines
+        .iter()
+        .flat_map(|line| line.points.iter().map(|point| point.1))
+}
+
 /// A chart of `lines`, with `x_name` under the horizontal axis.
 pub fn lines(
     title: &str,

@@ -7,9 +7,12 @@ mod axis;
 mod charts;
 mod figures;
 mod ink;
+mod learning;
+mod moments;
 mod page;
+mod times;
 
 /// The report as HTML.
 pub fn render(results: &Results) -> Result<String, Error> {
-    Ok(page::render(results, &figures::sections(results)?))
+    Ok(page::render(results, &figures::chapters(results)?))
 }

@@ -2,17 +2,17 @@
 
 use std::fmt::Write;
 
-use super::figures::{Figure, Section};
+use super::figures::{Chapter, Figure, Section};
 use crate::results::{Results, Run};
 use crate::table::{LEGEND, columns};
 
 const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
-pub fn render(results: &Results, sections: &[Section]) -> String {
+pub fn render(results: &Results, chapters: &[Chapter]) -> String {
     let body: String = [summary(results), table(results)]
         .into_iter()
-        .chain(sections.iter().map(section))
+        .chain(chapters.iter().map(chapter))
         .chain([conditions(results)])
         .collect();
     format!(
@@ -95,6 +95,14 @@ fn table(results: &Results) -> String {
         "<section>\n<h2>Results</h2>\n<div class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table></div>\n<p class=\"note\">{LEGEND}</p>\n</section>\n"
     )
+}
+
+fn chapter(chapter: &Chapter) -> String {
+    let sections: String = chapter.sections.iter().map(section).collect();
+    match &chapter.title {
+        None => sections,
+        Some(title) => format!("<details>\n<summary>{title}</summary>\n{sections}</details>\n"),
+    }
 }
 
 fn section(section: &Section) -> String {
