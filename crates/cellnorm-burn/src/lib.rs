@@ -1,0 +1,20 @@
+//! Normalization layers for Burn that run on Cellnorm's fused passes.
+//!
+//! [`BatchNorm`], [`LayerNorm`], [`InstanceNorm`], [`GroupNorm`] and [`RmsNorm`] take the place of Burn's own: the same names,
+//! fields and records, so a PyTorch checkpoint still loads into them. Each is one autodiff node with a fused forward and
+//! backward on the CPU backend Flex; on other devices the same layers run on Burn's own operations. Beyond Burn's, they take the
+//! channels on any axis, γ and β separately, and the running variance by PyTorch's rule.
+//!
+//! [`functions::cell_moments`] and [`functions::cell_affine`] are the building blocks of further normalizations.
+#![deny(missing_docs)]
+
+mod composed;
+pub mod functions;
+mod modules;
+mod ops;
+
+pub use cellnorm::norms;
+pub use modules::{
+    BatchNorm, BatchNormConfig, Features, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
+    LayerNormConfig, RmsNorm, RmsNormConfig, RunningVariance,
+};

@@ -1,0 +1,65 @@
+//! The same normalizations from Burn's own operations, for devices without the fused ones.
+
+use burn::tensor::Tensor;
+use cellnorm::{About, Cells};
+
+use crate::ops::Spec;
+
+/// (y, mean, variance) as the fused operation; with `statistics` given, those are used.
+pub(crate) fn normalize<const D: usize>(
+    x: Tensor<D>,
+    gamma: Option<Tensor<1>>,
+    beta: Option<Tensor<1>>,
+    statistics: Option<(Tensor<1>, Tensor<1>)>,
+    spec: &Spec,
+) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
+    let shape = x.dims();
+    let order: [usize; D] = spec.roles.shared_last().try_into().expect("an order of all axes");
+    let permuted = order.map(|axis| shape[axis] as i32);
+    let sets = spec.roles.sets(&shape) as i32;
+    let rows: Tensor<2> = x.permute(order.map(|axis| axis as isize)).reshape([sets, -1]);
+    let column = |table: Tensor<1>| table.reshape([sets, 1]);
+    let (mean, variance) = match (statistics, spec.about) {
+        (Some((mean, variance)), _) => (column(mean), column(variance)),
+        (None, About::Mean) => {
+            let mean = rows.clone().mean_dim(1);
+            let variance = (rows.clone() - mean.clone()).square().mean_dim(1);
+            (mean, variance)
+        }
+        (None, About::Zero) => {
+            let mean_square = rows.clone().square().mean_dim(1);
+            (mean_square.zeros_like(), mean_square)
+        }
+    };
+    let normalized = (rows - mean.clone()) / (variance.clone() + spec.epsilon).sqrt();
+    let mut inverse = [0; D];
+    for (i, axis) in order.iter().enumerate() {
+        inverse[*axis] = i as isize;
+    }
+    let mut y: Tensor<D> = normalized.reshape(permuted).permute(inverse);
+    let along = spec.roles.parameters_along(&shape);
+    let along: [usize; D] = along.try_into().expect("a length for each axis");
+    if let Some(gamma) = gamma {
+        y = y * gamma.reshape(along);
+    }
+    if let Some(beta) = beta {
+        y = y + beta.reshape(along);
+    }
+    (y, mean.reshape([sets]).detach(), variance.reshape([sets]).detach())
+}
+
+/// As the fused operation, on \[outer, positions, inner\].
+pub(crate) fn cell_moments<const D: usize>(x: Tensor<D>, cells: Cells, table: [usize; 2]) -> (Tensor<2>, Tensor<2>) {
+    let x: Tensor<3> = x.reshape([cells.outer, cells.positions, cells.inner]);
+    let mean = x.clone().mean_dim(1);
+    let variance = (x - mean.clone()).square().mean_dim(1);
+    (mean.reshape(table), variance.reshape(table))
+}
+
+/// As the fused operation, on \[outer, positions, inner\].
+pub(crate) fn cell_affine<const D: usize>(x: Tensor<D>, coefficients: [Tensor<2>; 3], cells: Cells) -> Tensor<D> {
+    let shape = x.dims();
+    let [center, scale, offset] = coefficients.map(|table| table.reshape([cells.outer, 1, cells.inner]));
+    let x: Tensor<3> = x.reshape([cells.outer, cells.positions, cells.inner]);
+    ((x - center) * scale + offset).reshape(shape)
+}

@@ -1,0 +1,37 @@
+//! The axes of the layers that normalize over the features of a sample.
+
+use burn::config::Config;
+use cellnorm::norms;
+
+/// Which axes share statistics, and how γ and β, always one-dimensional, lie on them.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub enum Features {
+    /// The last axis, `d_model` long; a parameter for each element.
+    Last,
+    /// These axes, with these lengths in the tensor's order; a parameter for each element, row-major.
+    Axes {
+        /// The axes; negative counts from the last.
+        axes: Vec<isize>,
+        /// Their lengths; the product is `d_model`.
+        lengths: Vec<usize>,
+    },
+    /// All axes but the samples'; a parameter for each of the `d_model` channels.
+    PerChannel {
+        /// The axis of the channels; negative counts from the last.
+        channel_axis: isize,
+    },
+}
+
+impl Features {
+    pub(super) fn over(axes: &[isize], lengths: &[usize]) -> (usize, Self) {
+        (lengths.iter().product(), Self::Axes { axes: axes.to_vec(), lengths: lengths.to_vec() })
+    }
+
+    pub(super) fn kind(&self, d_model: usize) -> norms::Features {
+        match self {
+            Self::Last => norms::Features::Last(vec![d_model]),
+            Self::Axes { axes, lengths } => norms::Features::Axes(axes.clone(), lengths.clone()),
+            Self::PerChannel { channel_axis } => norms::Features::PerChannel { channels: d_model, axis: *channel_axis },
+        }
+    }
+}

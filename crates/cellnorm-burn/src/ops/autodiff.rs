@@ -1,0 +1,189 @@
+//! One autodiff node for each layer: the forward pass saves x, γ and the statistics; the backward pass is fused too.
+
+use burn::backend::autodiff::Autodiff;
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{AutodiffBackend, Backend};
+use cellnorm::Cells;
+
+use super::{NormOps, Spec};
+
+/// The node of a normalization.
+#[derive(Debug)]
+struct Normalize {
+    fixed: bool,
+}
+
+impl<B: Backend + NormOps> Backward<B, 3> for Normalize {
+    /// x and γ by reference to the graph, mean, variance.
+    type State = (NodeId, NodeId, FloatTensor<B>, FloatTensor<B>, Spec);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let [node_x, node_gamma, node_beta] = ops.parents;
+        let dy = grads.consume::<B>(&ops.node);
+        let (x, gamma, mean, variance, spec) = ops.state;
+        let x = checkpointer.retrieve_node_output(x);
+        let gamma = checkpointer.retrieve_node_output(gamma);
+        let (dx, dgamma, dbeta) = B::normalize_backward(x, gamma, mean, variance, dy, spec, self.fixed);
+        for (node, gradient) in [(node_x, dx), (node_gamma, dgamma), (node_beta, dbeta)] {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+/// The node of [`NormOps::cell_moments`].
+#[derive(Debug)]
+struct CellMoments;
+
+impl<B: Backend + NormOps> Backward<B, 1> for CellMoments {
+    type State = (NodeId, FloatTensor<B>, Cells);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let [node_x] = ops.parents;
+        let dmoments = grads.consume::<B>(&ops.node);
+        let (x, moments, cells) = ops.state;
+        if let Some(node) = node_x {
+            let x = checkpointer.retrieve_node_output(x);
+            grads.register::<B>(node.id, B::cell_moments_backward(x, moments, dmoments, cells));
+        }
+    }
+}
+
+/// The node of [`NormOps::cell_affine`].
+#[derive(Debug)]
+struct CellAffine;
+
+impl<B: Backend + NormOps> Backward<B, 4> for CellAffine {
+    type State = ([NodeId; 3], Cells);
+
+    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let (inputs, cells) = ops.state;
+        let [x, center, scale] = inputs.map(|node| checkpointer.retrieve_node_output(node));
+        let (dx, dcenter, dscale, doffset) = B::cell_affine_backward(x, center, scale, dy, cells);
+        for (node, gradient) in ops.parents.into_iter().zip([dx, dcenter, dscale, doffset]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
+    fn normalize(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        spec: Spec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        let (y, mean, variance) = match (Normalize { fixed: false }).prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let (saved_x, saved_gamma) = (prep.checkpoint(&x), prep.checkpoint(&gamma));
+                let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                let (y, mean, variance) = B::normalize(x, gamma, beta, spec.clone());
+                (prep.finish((saved_x, saved_gamma, mean.clone(), variance.clone(), spec), y), mean, variance)
+            }
+            OpsKind::UnTracked(prep) => {
+                let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                let (y, mean, variance) = B::normalize(x, gamma, beta, spec);
+                (prep.finish(y), mean, variance)
+            }
+        };
+        (y, <Self as AutodiffBackend>::from_inner(mean), <Self as AutodiffBackend>::from_inner(variance))
+    }
+
+    fn normalize_fixed(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        variance: FloatTensor<Self>,
+        spec: Spec,
+    ) -> FloatTensor<Self> {
+        let (mean, variance) = (mean.into_primitive(), variance.into_primitive());
+        let nodes = [x.node(), gamma.node(), beta.node()];
+        match (Normalize { fixed: true }).prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let (saved_x, saved_gamma) = (prep.checkpoint(&x), prep.checkpoint(&gamma));
+                let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                let y = B::normalize_fixed(x, gamma, beta, mean.clone(), variance.clone(), spec.clone());
+                prep.finish((saved_x, saved_gamma, mean, variance, spec), y)
+            }
+            OpsKind::UnTracked(prep) => {
+                let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                prep.finish(B::normalize_fixed(x, gamma, beta, mean, variance, spec))
+            }
+        }
+    }
+
+    fn normalize_backward(
+        _x: FloatTensor<Self>,
+        _gamma: FloatTensor<Self>,
+        _mean: FloatTensor<Self>,
+        _variance: FloatTensor<Self>,
+        _dy: FloatTensor<Self>,
+        _spec: Spec,
+        _fixed: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn cell_moments(x: FloatTensor<Self>, cells: Cells) -> FloatTensor<Self> {
+        match CellMoments.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let saved_x = prep.checkpoint(&x);
+                let moments = B::cell_moments(x.into_primitive(), cells);
+                prep.finish((saved_x, moments.clone(), cells), moments)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::cell_moments(x.into_primitive(), cells)),
+        }
+    }
+
+    fn cell_moments_backward(
+        _x: FloatTensor<Self>,
+        _moments: FloatTensor<Self>,
+        _dmoments: FloatTensor<Self>,
+        _cells: Cells,
+    ) -> FloatTensor<Self> {
+        panic!("{FIRST_ORDER}")
+    }
+
+    fn cell_affine(
+        x: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        offset: FloatTensor<Self>,
+        cells: Cells,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), center.node(), scale.node(), offset.node()];
+        match CellAffine.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let saved = [prep.checkpoint(&x), prep.checkpoint(&center), prep.checkpoint(&scale)];
+                let [x, center, scale, offset] = [x, center, scale, offset].map(|t| t.into_primitive());
+                prep.finish((saved, cells), B::cell_affine(x, center, scale, offset, cells))
+            }
+            OpsKind::UnTracked(prep) => {
+                let [x, center, scale, offset] = [x, center, scale, offset].map(|t| t.into_primitive());
+                prep.finish(B::cell_affine(x, center, scale, offset, cells))
+            }
+        }
+    }
+
+    fn cell_affine_backward(
+        _x: FloatTensor<Self>,
+        _center: FloatTensor<Self>,
+        _scale: FloatTensor<Self>,
+        _dy: FloatTensor<Self>,
+        _cells: Cells,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        panic!("{FIRST_ORDER}")
+    }
+}
+
+const FIRST_ORDER: &str = "Burn differentiates once: the gradient of a gradient is not available";

@@ -1,0 +1,191 @@
+//! ndarray arrays at the border, slices beneath.
+//!
+//! An array whose memory has no gaps is used as it lies: transposed, channels-last or with reversed axes. Others (slices with
+//! steps, broadcasts) are copied once. Results come back in the memory order of x.
+
+use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::passes::Buffers;
+use crate::plan::{Axis, Plan};
+
+/// The role of each axis of a tensor: whether its values share statistics, and whether γ and β vary along it.
+#[derive(Clone, Debug)]
+pub struct Roles {
+    of_axis: Vec<(bool, bool)>,
+    groups: Option<(usize, usize)>,
+}
+
+impl Roles {
+    /// From (shared, parameter) for each axis.
+    pub fn new(of_axis: impl IntoIterator<Item = (bool, bool)>) -> Self {
+        Self { of_axis: of_axis.into_iter().collect(), groups: None }
+    }
+
+    /// The same, but `axis` is split into `groups` groups of neighbours that each share statistics inside.
+    pub fn grouped(mut self, axis: usize, groups: usize) -> Self {
+        self.groups = Some((axis, groups));
+        self
+    }
+
+    /// The axes of a tensor with their roles, the split one as two; `strides` are in elements.
+    pub fn axes(&self, shape: &[usize], strides: &[isize]) -> Vec<Axis> {
+        let mut axes = Vec::with_capacity(shape.len() + 1);
+        for (i, (shared, parameter)) in self.of_axis.iter().enumerate() {
+            let axis = Axis { len: shape[i], stride: strides[i], shared: *shared, parameter: *parameter };
+            match self.groups {
+                Some((split, groups)) if split == i => axes.extend(axis.grouped(groups)),
+                _ => axes.push(axis),
+            }
+        }
+        axes
+    }
+
+    /// The axes with the shared ones last, a split one first among them: in this order every tensor is sets × values.
+    pub fn shared_last(&self) -> Vec<usize> {
+        let split = self.groups.map(|(axis, _)| axis);
+        let mut order: Vec<usize> = (0..self.of_axis.len()).collect();
+        order.sort_by_key(|axis| (self.of_axis[*axis].0, split != Some(*axis)));
+        order
+    }
+
+    /// The number of sets of a tensor of this shape.
+    pub fn sets(&self, shape: &[usize]) -> usize {
+        let alone = self.of_axis.iter().zip(shape).filter(|((shared, _), _)| !shared).map(|(_, len)| len);
+        alone.product::<usize>() * self.groups.map_or(1, |(_, groups)| groups)
+    }
+
+    /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry no parameter.
+    pub fn parameters_along(&self, shape: &[usize]) -> Vec<usize> {
+        self.of_axis.iter().zip(shape).map(|((_, parameter), len)| if *parameter { *len } else { 1 }).collect()
+    }
+
+    fn plan<T>(&self, x: &ArrayViewD<'_, T>) -> Option<Plan> {
+        Plan::new(&self.axes(x.shape(), x.strides()))
+    }
+}
+
+/// A tensor without gaps in memory, and how it is normalized.
+pub(crate) struct Arranged<'a, T> {
+    pub(crate) x: CowArray<'a, T, IxDyn>,
+    pub(crate) plan: Plan,
+}
+
+impl<'a, T: Element> Arranged<'a, T> {
+    /// Takes x as it lies where that can be, else a copy with the shared axes innermost.
+    pub(crate) fn new(x: CowArray<'a, T, IxDyn>, roles: &Roles) -> Result<Self, Error> {
+        if x.is_empty() {
+            return Err(Error::Empty { shape: x.shape().to_vec() });
+        }
+        if x.view().as_slice_memory_order().is_some()
+            && let Some(plan) = roles.plan(&x.view())
+        {
+            return Ok(Self { x, plan });
+        }
+        let order = roles.shared_last();
+        let copy =
+            x.view().permuted_axes(order.clone()).as_standard_layout().into_owned().permuted_axes(inverse(&order));
+        let plan = roles.plan(&copy.view()).expect("with the shared axes innermost every tensor has a plan");
+        Ok(Self { x: copy.into(), plan })
+    }
+
+    /// The elements in the order of memory.
+    pub(crate) fn slice(&self) -> &[T] {
+        self.x.as_slice_memory_order().expect("arranged without gaps")
+    }
+
+    /// Runs a pass from x into a fresh array of the same layout.
+    pub(crate) fn map<R>(&self, pass: impl FnOnce(Buffers<'_, T>) -> R) -> (ArrayD<T>, R) {
+        let mut y = Vec::new();
+        let result = pass(Buffers::Into(self.slice(), &mut y));
+        (like(&self.x.view(), y), result)
+    }
+
+    /// Runs a pass over x where it was handed over, else into a fresh array.
+    pub(crate) fn map_owned(self, pass: impl FnOnce(&Plan, Buffers<'_, T>)) -> ArrayD<T> {
+        let Self { x, plan } = self;
+        if x.is_view() {
+            return Arranged { x, plan: plan.clone() }.map(|buffers| pass(&plan, buffers)).0;
+        }
+        let mut x = x.into_owned();
+        pass(&plan, Buffers::Over(x.as_slice_memory_order_mut().expect("arranged without gaps")));
+        x
+    }
+
+    /// Runs a pass from dy to dx, over dy where it was handed over.
+    pub(crate) fn map_gradient<R>(
+        &self,
+        dy: CowArray<'_, T, IxDyn>,
+        pass: impl FnOnce(&[T], Buffers<'_, T>) -> R,
+    ) -> Result<(ArrayD<T>, R), Error> {
+        if dy.shape() != self.x.shape() {
+            let (given, expected) = (dy.shape().to_vec(), self.x.shape().to_vec());
+            return Err(Error::Shape { name: "dy", given, expected });
+        }
+        let same = (0..dy.ndim()).all(|i| dy.len_of(Nd(i)) == 1 || dy.strides()[i] == self.x.strides()[i]);
+        if same && dy.is_view() {
+            let mut dx = Vec::new();
+            let source = dy.as_slice_memory_order().expect("laid out as x, which has no gaps");
+            let result = pass(self.slice(), Buffers::Into(source, &mut dx));
+            return Ok((like(&self.x.view(), dx), result));
+        }
+        let mut dx = if same {
+            dy.into_owned()
+        } else {
+            let mut copy = like(&self.x.view(), vec![T::default(); dy.len()]);
+            copy.assign(&dy);
+            copy
+        };
+        let result = pass(self.slice(), Buffers::Over(dx.as_slice_memory_order_mut().expect("laid out as x")));
+        Ok((dx, result))
+    }
+}
+
+/// An array of the shape and memory order of `x` over `data`.
+fn like<T: Element>(x: &ArrayViewD<'_, T>, data: Vec<T>) -> ArrayD<T> {
+    let mut order: Vec<usize> = (0..x.ndim()).collect();
+    order.sort_by_key(|axis| (x.len_of(Nd(*axis)) > 1).then(|| std::cmp::Reverse(x.strides()[*axis].unsigned_abs())));
+    let shape: Vec<usize> = order.iter().map(|axis| x.len_of(Nd(*axis))).collect();
+    let mut array = ArrayD::from_shape_vec(IxDyn(&shape), data).expect("as many elements as x");
+    for (i, axis) in order.iter().enumerate() {
+        if x.len_of(Nd(*axis)) > 1 && x.strides()[*axis] < 0 {
+            array.invert_axis(Nd(i));
+        }
+    }
+    array.permuted_axes(inverse(&order))
+}
+
+fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; order.len()];
+    for (i, axis) in order.iter().enumerate() {
+        inverse[*axis] = i;
+    }
+    inverse
+}
+
+/// Back to the caller's number of axes.
+pub(crate) fn typed<T, D: Dimension>(array: ArrayD<T>) -> ndarray::Array<T, D> {
+    array.into_dimensionality().expect("the result has the axes of x")
+}
+
+/// The index of an axis that may be counted from the last.
+pub(crate) fn axis_index(axis: isize, rank: usize) -> Result<usize, Error> {
+    let index = if axis < 0 { axis + rank as isize } else { axis };
+    if index < 0 || index >= rank as isize {
+        return Err(Error::Axis { axis, rank });
+    }
+    Ok(index as usize)
+}
+
+/// Which axes are named, each once.
+pub(crate) fn axis_set(axes: &[isize], rank: usize) -> Result<Vec<bool>, Error> {
+    let mut named = vec![false; rank];
+    for axis in axes {
+        let index = axis_index(*axis, rank)?;
+        if std::mem::replace(&mut named[index], true) {
+            return Err(Error::AxisTwice { axis: index, axes: axes.to_vec() });
+        }
+    }
+    Ok(named)
+}

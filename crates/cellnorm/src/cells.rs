@@ -1,0 +1,128 @@
+//! A tensor seen as cells.
+//!
+//! Draw an activation tensor as N samples × C channels × S positions. A **cell** is one (sample, channel) pair: its S values.
+//! Every normalization only says *which cells share statistics*, so everything here is counting: how the cells lie in memory
+//! ([`Cells`]), and which of them belong together ([`Sets`]).
+
+use std::ops::Range;
+
+/// How the cells of a tensor lie in memory: as the array \[outer, positions, inner\] in row-major order.
+///
+/// Cell `o · inner + i` holds the elements \[o, ·, i\]. Channels-first has `inner = 1`: each cell is one run of memory.
+/// Channels-last has `inner = C`: the cells of a sample are interleaved, and one row of `inner` elements touches each once.
+///
+/// ```
+/// use cellnorm::Cells;
+/// let nchw = Cells::channels_first(8, 16, 49);
+/// let nhwc = Cells::channels_last(8, 49, 16);
+/// assert_eq!((nchw.count(), nhwc.count()), (128, 128));
+/// assert_eq!(nchw.len(), nhwc.len());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cells {
+    /// The number of blocks of memory that hold whole cells: N·C channels-first, N channels-last.
+    pub outer: usize,
+    /// The number of values of a cell, S.
+    pub positions: usize,
+    /// The number of interleaved cells: 1 channels-first, C channels-last.
+    pub inner: usize,
+}
+
+impl Cells {
+    /// A tensor \[N, C, S\].
+    pub fn channels_first(samples: usize, channels: usize, positions: usize) -> Self {
+        Self { outer: samples * channels, positions, inner: 1 }
+    }
+
+    /// A tensor \[N, S, C\].
+    pub fn channels_last(samples: usize, positions: usize, channels: usize) -> Self {
+        Self { outer: samples, positions, inner: channels }
+    }
+
+    /// The number of cells.
+    pub fn count(&self) -> usize {
+        self.outer * self.inner
+    }
+
+    /// The number of elements of the tensor.
+    pub fn len(&self) -> usize {
+        self.outer * self.block()
+    }
+
+    /// Whether the tensor has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of elements of one outer block.
+    pub(crate) fn block(&self) -> usize {
+        self.positions * self.inner
+    }
+
+    /// Where outer block `o` lies in memory.
+    pub(crate) fn range(&self, o: usize) -> Range<usize> {
+        o * self.block()..(o + 1) * self.block()
+    }
+}
+
+/// Which cells share statistics: every cell belongs to one set.
+///
+/// ```
+/// use cellnorm::Sets;
+/// // 2 samples of 3 channels: batch norm's sets are the channels, layer norm's the samples
+/// let batch = Sets::new(&[0, 1, 2, 0, 1, 2]);
+/// let layer = Sets::new(&[0, 0, 0, 1, 1, 1]);
+/// assert_eq!(batch.members(1), [1, 4]);
+/// assert_eq!(layer.members(1), [3, 4, 5]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sets {
+    set_of: Vec<u32>,
+    first: Vec<u32>,
+    members: Vec<u32>,
+}
+
+impl Sets {
+    /// Sets from the label of each cell, `set_of[cell]`; labels run from 0.
+    pub fn new(set_of: &[u32]) -> Self {
+        let count = set_of.iter().max().map_or(0, |last| *last as usize + 1);
+        let mut first = vec![0; count + 1];
+        for set in set_of {
+            first[*set as usize + 1] += 1;
+        }
+        for set in 0..count {
+            first[set + 1] += first[set];
+        }
+        let mut next = first.clone();
+        let mut members = vec![0; set_of.len()];
+        for (cell, set) in set_of.iter().enumerate() {
+            members[next[*set as usize] as usize] = cell as u32;
+            next[*set as usize] += 1;
+        }
+        Self { set_of: set_of.to_vec(), first, members }
+    }
+
+    /// The number of sets.
+    pub fn count(&self) -> usize {
+        self.first.len() - 1
+    }
+
+    /// The set of each cell.
+    pub fn of_cells(&self) -> &[u32] {
+        &self.set_of
+    }
+
+    /// The cells of one set, in ascending order.
+    pub fn members(&self, set: usize) -> &[u32] {
+        &self.members[self.first[set] as usize..self.first[set + 1] as usize]
+    }
+
+    /// Whether each set lies within one outer block of the tensor.
+    pub(crate) fn within_blocks(&self, cells: &Cells) -> bool {
+        let block = |cell: u32| cell as usize / cells.inner.max(1);
+        (0..self.count()).all(|set| match self.members(set) {
+            [first, .., last] => block(*first) == block(*last),
+            _ => true,
+        })
+    }
+}

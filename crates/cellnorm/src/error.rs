@@ -1,0 +1,146 @@
+//! The one error type: what was given, and what would be right.
+
+use thiserror::Error;
+
+/// What is wrong with an input.
+///
+/// ```
+/// use cellnorm::GroupNormConfig;
+/// let error = GroupNormConfig::new(4, 10).init().unwrap_err();
+/// assert_eq!(error.to_string(), "10 channels cannot be split into 4 groups; possible: 1, 2, 5, 10");
+/// ```
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The tensor has too few axes for the layer.
+    #[error("the tensor of shape {shape:?} has {} axes; {layer} needs at least {least}", shape.len())]
+    Rank {
+        /// The layer.
+        layer: &'static str,
+        /// The tensor's shape.
+        shape: Vec<usize>,
+        /// The least number of axes.
+        least: usize,
+    },
+    /// An axis that the tensor does not have.
+    #[error("axis {axis} does not exist in a tensor of {rank} axes; possible: {} to {}", -(*rank as isize), *rank as isize - 1)]
+    Axis {
+        /// The axis, negative counted from the last.
+        axis: isize,
+        /// The tensor's number of axes.
+        rank: usize,
+    },
+    /// An axis named twice.
+    #[error("axis {axis} is named twice in {axes:?}; name each axis once")]
+    AxisTwice {
+        /// The axis, counted from the first.
+        axis: usize,
+        /// The axes as given.
+        axes: Vec<isize>,
+    },
+    /// The samples' axis named as the channels'.
+    #[error("axis 0 holds the samples; {layer} needs the channels on another axis, such as 1 or -1")]
+    SampleAxis {
+        /// The layer.
+        layer: &'static str,
+    },
+    /// Channels that cannot be split into equal groups.
+    #[error("{channels} channels cannot be split into {groups} groups; possible: {}", divisors(*channels))]
+    Groups {
+        /// The number of channels.
+        channels: usize,
+        /// The number of groups asked for.
+        groups: usize,
+    },
+    /// The channel axis has another length than the layer's parameters.
+    #[error(
+        "axis {axis} of the shape {shape:?} has length {}, but the layer was made for {channels} channels; \
+         is the channel axis another one?", shape[*axis]
+    )]
+    Channels {
+        /// The channel axis.
+        axis: usize,
+        /// The tensor's shape.
+        shape: Vec<usize>,
+        /// The layer's number of channels.
+        channels: usize,
+    },
+    /// The trailing axes are not those that the layer normalizes.
+    #[error("the last axes of the shape {shape:?} are not {normalized:?}, which the layer normalizes")]
+    Normalized {
+        /// The tensor's shape.
+        shape: Vec<usize>,
+        /// The shape that the layer normalizes.
+        normalized: Vec<usize>,
+    },
+    /// A statistic over no values.
+    #[error("a statistic over no values: the shape {shape:?} has an axis of length 0; every axis needs at least 1")]
+    Empty {
+        /// The tensor's shape.
+        shape: Vec<usize>,
+    },
+    /// Only one value for each mean and variance in training: the variance is 0 and every output β.
+    #[error(
+        "{layer} over the shape {shape:?} has one value for each statistic: the variance would be 0 and each output beta, \
+         whatever the input; give at least 2 values a statistic (a larger batch or more positions), or use inference"
+    )]
+    OneValue {
+        /// The layer.
+        layer: &'static str,
+        /// The tensor's shape.
+        shape: Vec<usize>,
+    },
+    /// A parameter or statistic of the wrong shape.
+    #[error("{name} has the shape {given:?}; it must be {expected:?}")]
+    Parameter {
+        /// Which one.
+        name: &'static str,
+        /// Its shape.
+        given: Vec<usize>,
+        /// The right shape.
+        expected: Vec<usize>,
+    },
+    /// A number outside its range.
+    #[error("{name} is {given}; it must be {expected}")]
+    Number {
+        /// Which number.
+        name: &'static str,
+        /// Its value.
+        given: f64,
+        /// The range.
+        expected: &'static str,
+    },
+    /// Two tensors that should have the same shape.
+    #[error("{name} has the shape {given:?}, but x has {expected:?}; they must be equal")]
+    Shape {
+        /// The other tensor.
+        name: &'static str,
+        /// Its shape.
+        given: Vec<usize>,
+        /// The shape of x.
+        expected: Vec<usize>,
+    },
+    /// NaN or infinity in the input.
+    #[error("{name} holds NaN or infinity, first seen in statistic {set} of {sets}; look at what made it")]
+    NotFinite {
+        /// The tensor.
+        name: &'static str,
+        /// The set of values that the number is in.
+        set: usize,
+        /// The number of sets.
+        sets: usize,
+    },
+}
+
+fn divisors(channels: usize) -> String {
+    let possible: Vec<String> = (1..=channels).filter(|g| channels.is_multiple_of(*g)).map(|g| g.to_string()).collect();
+    if possible.is_empty() { "none without a channel".into() } else { possible.join(", ") }
+}
+
+/// ε must be positive and finite.
+pub(crate) fn check_epsilon(epsilon: f64) -> Result<(), Error> {
+    if epsilon > 0.0 && epsilon.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Number { name: "epsilon", given: epsilon, expected: "positive and finite, such as 1e-5" })
+}

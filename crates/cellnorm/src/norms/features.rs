@@ -1,0 +1,103 @@
+//! The axes and parameters of normalizations over the features of a sample: layer and RMS.
+
+use super::{Kind, NormConfig, sample_and_channel};
+use crate::arrays::{Roles, axis_set};
+use crate::error::Error;
+
+/// Which axes share statistics, and how γ and β lie on them.
+#[derive(Clone, Debug)]
+pub enum Features {
+    /// The last axes, which have this shape; a parameter for each element.
+    Last(Vec<usize>),
+    /// These axes, with these lengths in the tensor's order; a parameter for each element.
+    Axes(Vec<isize>, Vec<usize>),
+    /// All axes but the samples'; a parameter for each channel.
+    PerChannel {
+        /// The number of channels.
+        channels: usize,
+        /// Their axis.
+        axis: isize,
+    },
+}
+
+/// The kinds that normalize over features.
+pub trait OverFeatures: Kind + From<Features> {
+    /// Whether there is a β unless asked otherwise.
+    const CENTER: bool;
+    /// The features.
+    #[doc(hidden)]
+    fn features(&mut self) -> &mut Features;
+}
+
+impl<K: OverFeatures> NormConfig<K> {
+    /// Over the last axes, which have this shape, with a parameter for each element: PyTorch's `normalized_shape`.
+    pub fn new(normalized_shape: &[usize]) -> Self {
+        Self::of(Features::Last(normalized_shape.to_vec()).into()).center(K::CENTER)
+    }
+
+    /// Over any axes, of these lengths, with a parameter for each element: Keras' `axis=[1, 2, 3]`. Negative axes count from
+    /// the last; `lengths` are in the order of the tensor's axes.
+    pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
+        Self::of(Features::Axes(axes.to_vec(), lengths.to_vec()).into()).center(K::CENTER)
+    }
+
+    /// Over all axes but the samples' (axis 0), with a parameter for each of the `channels` channels on axis 1.
+    pub fn per_channel(channels: usize) -> Self {
+        Self::of(Features::PerChannel { channels, axis: 1 }.into()).center(K::CENTER)
+    }
+
+    /// The axis of the channels of [`per_channel`](Self::per_channel), which is all that it matters to; negative counts from
+    /// the last. Default: 1 (NCHW); −1 for channels-last.
+    pub fn channel_axis(mut self, to: isize) -> Self {
+        if let Features::PerChannel { axis, .. } = self.kind.features() {
+            *axis = to;
+        }
+        self
+    }
+}
+
+impl Features {
+    pub(super) fn parameter_shape(&self) -> Vec<usize> {
+        match self {
+            Self::Last(shape) | Self::Axes(_, shape) => shape.clone(),
+            Self::PerChannel { channels, .. } => vec![*channels],
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let lengths = self.parameter_shape();
+        match self {
+            Self::Last(_) if lengths.is_empty() => Err(Error::Normalized { shape: vec![], normalized: vec![] }),
+            Self::Axes(axes, _) if axes.len() != lengths.len() || axes.is_empty() => {
+                Err(Error::Parameter { name: "lengths", given: lengths, expected: vec![axes.len()] })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Without parameters (`affine` false), elements of a set need not be told apart.
+    pub(super) fn roles(&self, name: &'static str, shape: &[usize], affine: bool) -> Result<Roles, Error> {
+        let shared = match self {
+            Self::PerChannel { channels, axis } => {
+                let channel = sample_and_channel(name, shape, *axis, *channels)?;
+                let of_axis = (0..shape.len()).map(|axis| (axis != 0, axis == channel));
+                return Ok(Roles::new(of_axis));
+            }
+            Self::Last(normalized) => {
+                if !shape.ends_with(normalized) {
+                    return Err(Error::Normalized { shape: shape.to_vec(), normalized: normalized.clone() });
+                }
+                (0..shape.len()).map(|axis| axis >= shape.len() - normalized.len()).collect()
+            }
+            Self::Axes(axes, lengths) => {
+                let shared = axis_set(axes, shape.len())?;
+                let given: Vec<usize> = (0..shape.len()).filter(|axis| shared[*axis]).map(|axis| shape[axis]).collect();
+                if given != *lengths {
+                    return Err(Error::Normalized { shape: shape.to_vec(), normalized: lengths.clone() });
+                }
+                shared
+            }
+        };
+        Ok(Roles::new(shared.into_iter().map(|shared: bool| (shared, shared && affine))))
+    }
+}

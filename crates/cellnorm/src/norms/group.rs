@@ -1,0 +1,74 @@
+//! Group normalization: the cells of one group of channels of one sample share a mean and a variance.
+//!
+//! y = γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β over the positions and the C/G neighbouring channels of group g; γ and β
+//! per channel. One group is layer normalization over all features, C groups is instance normalization.
+//!
+//! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm` of PyTorch 2.
+
+use super::{Kind, Norm, NormConfig, sample_and_channel};
+use crate::arrays::Roles;
+use crate::error::Error;
+use crate::standardize::About;
+
+/// The cells of one group of channels of one sample share statistics.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The number of groups.
+    pub groups: usize,
+    /// The number of channels.
+    pub channels: usize,
+    /// Their axis; negative counts from the last.
+    pub channel_axis: isize,
+}
+
+/// Group normalization of tensors \[N, C, …\] or, with another channel axis, \[N, …, C\].
+///
+/// ```
+/// use cellnorm::GroupNormConfig;
+/// use ndarray::{Array4, s};
+/// let x = Array4::from_shape_fn((2, 4, 3, 3), |(n, c, h, w)| (n * 7 + c * c + h * w) as f64);
+/// let y = GroupNormConfig::new(2, 4).init()?.infer(x.view())?;
+/// let group = y.slice(s![0, 2..4, .., ..]);
+/// assert!(group.mean().unwrap().abs() < 1e-12);
+/// assert!((group.std(0.0) - 1.0).abs() < 1e-5);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub type GroupNorm = Norm<Group>;
+
+/// Makes a [`GroupNorm`].
+pub type GroupNormConfig = NormConfig<Group>;
+
+impl NormConfig<Group> {
+    /// `channels` channels on axis 1 in `groups` groups of neighbours, with γ and β per channel.
+    pub fn new(groups: usize, channels: usize) -> Self {
+        Self::of(Group { groups, channels, channel_axis: 1 })
+    }
+
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    pub fn channel_axis(mut self, axis: isize) -> Self {
+        self.kind.channel_axis = axis;
+        self
+    }
+}
+
+impl Kind for Group {
+    const NAME: &'static str = "group normalization";
+    const ABOUT: About = About::Mean;
+
+    fn parameter_shape(&self) -> Vec<usize> {
+        vec![self.channels]
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.groups == 0 || !self.channels.is_multiple_of(self.groups) {
+            return Err(Error::Groups { channels: self.channels, groups: self.groups });
+        }
+        Ok(())
+    }
+
+    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        let of_axis = (0..shape.len()).map(|axis| (axis != 0, axis == channel));
+        Ok(Roles::new(of_axis).grouped(channel, self.groups))
+    }
+}

@@ -1,0 +1,63 @@
+//! Layer normalization: the features of one sample share a mean and a variance, over any set of axes.
+//!
+//! y = γ (x − mean_n) / √(variance_n + ε) + β. γ and β have a value for each element of the normalized axes (transformers,
+//! Keras `axis=[1, 2, 3]`) or for each channel. The same in training and in inference.
+//!
+//! Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016. Defaults as `torch.nn.LayerNorm` of PyTorch 2.
+
+use super::{Features, Kind, Norm, NormConfig, OverFeatures};
+use crate::arrays::Roles;
+use crate::error::Error;
+use crate::standardize::About;
+
+/// The features of one sample share statistics.
+#[derive(Clone, Debug)]
+pub struct Layer(pub Features);
+
+/// Layer normalization over the last axes, any axes, or all features.
+///
+/// ```
+/// use cellnorm::LayerNormConfig;
+/// use ndarray::Array3;
+/// // two time steps of four channels
+/// let x = Array3::from_shape_fn((1, 2, 4), |(_, t, c)| (10 * t + c) as f32);
+/// let y = LayerNormConfig::new(&[4]).init()?.infer(x.view())?;
+/// assert!((y[[0, 0, 3]] - 1.34164).abs() < 1e-4);
+/// assert!((y[[0, 1, 3]] - y[[0, 0, 3]]).abs() < 1e-6);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub type LayerNorm = Norm<Layer>;
+
+/// Makes a [`LayerNorm`].
+pub type LayerNormConfig = NormConfig<Layer>;
+
+impl From<Features> for Layer {
+    fn from(features: Features) -> Self {
+        Self(features)
+    }
+}
+
+impl OverFeatures for Layer {
+    const CENTER: bool = true;
+
+    fn features(&mut self) -> &mut Features {
+        &mut self.0
+    }
+}
+
+impl Kind for Layer {
+    const NAME: &'static str = "layer normalization";
+    const ABOUT: About = About::Mean;
+
+    fn parameter_shape(&self) -> Vec<usize> {
+        self.0.parameter_shape()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.0.check()
+    }
+
+    fn roles(&self, shape: &[usize], affine: bool) -> Result<Roles, Error> {
+        self.0.roles(Self::NAME, shape, affine)
+    }
+}

@@ -1,0 +1,167 @@
+//! Where an elementwise pass reads and writes: from one buffer to another, or over itself.
+//!
+//! Cells of one set may lie apart in memory and are written by several threads, so the passes share the destination through a
+//! pointer.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::lanes::{LANES, Lanes, end_tile};
+use crate::element::Element;
+
+/// The source and the destination of an elementwise pass.
+#[derive(Debug)]
+pub enum Buffers<'a, T> {
+    /// Reads the slice, writes into the vector's room: it is cleared, grown where needed, and not zeroed first, since that
+    /// would be one more pass over memory.
+    Into(&'a [T], &'a mut Vec<T>),
+    /// Reads the first slice, writes every element of the second.
+    Apart(&'a [T], &'a mut [T]),
+    /// Writes the result over the source.
+    Over(&'a mut [T]),
+}
+
+/// [`Buffers`] that several threads hold at once.
+pub(super) struct Shared<'a, T> {
+    source: *const T,
+    target: *mut T,
+    len: usize,
+    fresh: Option<&'a mut Vec<T>>,
+}
+
+// SAFETY: `Shared` only hands out ranges, and whoever takes one promises (see `span`) that no other thread uses it.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Shared<'_, T> {}
+
+impl<'a, T: Element> Shared<'a, T> {
+    /// # Panics
+    /// If source and destination differ in length.
+    pub(super) fn new(buffers: Buffers<'a, T>) -> Self {
+        match buffers {
+            Buffers::Into(source, vector) => {
+                vector.clear();
+                vector.reserve(source.len());
+                let target = vector.as_mut_ptr();
+                Self { source: source.as_ptr(), target, len: source.len(), fresh: Some(vector) }
+            }
+            Buffers::Apart(source, target) => {
+                assert_eq!(source.len(), target.len(), "source and destination differ in length");
+                Self { source: source.as_ptr(), target: target.as_mut_ptr(), len: source.len(), fresh: None }
+            }
+            Buffers::Over(both) => {
+                let target = both.as_mut_ptr();
+                Self { source: target.cast_const(), target, len: both.len(), fresh: None }
+            }
+        }
+    }
+
+    /// Ends the pass: a fresh vector now holds the result.
+    ///
+    /// # Safety
+    /// Spans that together cover all `len` elements must have been written.
+    pub(super) unsafe fn finish(self) {
+        if let Some(vector) = self.fresh {
+            // SAFETY: `new` reserved room for `len` elements, and the caller wrote them all.
+            unsafe { vector.set_len(self.len) };
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The source alone, for a reduction that runs before the destination is written.
+    pub(super) fn source(&self) -> Source<'_, T> {
+        Source { start: self.source, len: self.len, lifetime: PhantomData }
+    }
+
+    /// The right to read the source in `range` and to write the destination there.
+    ///
+    /// # Safety
+    /// No other span or source slice that overlaps the range may be alive.
+    pub(super) unsafe fn span(&self, range: Range<usize>) -> Span<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: the range lies in both buffers, which were borrowed for 'a.
+        let (source, target) = unsafe { (self.source.add(range.start), self.target.add(range.start)) };
+        Span { source, target, len: range.len(), lifetime: PhantomData }
+    }
+}
+
+/// The source of a pass, which may be its destination too.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a, T> {
+    start: *const T,
+    len: usize,
+    lifetime: PhantomData<&'a [T]>,
+}
+
+// SAFETY: a source only reads, and whoever does promises (see `read`) that nobody writes there.
+unsafe impl<T: Sync> Send for Source<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Source<'_, T> {}
+
+impl<'a, T> Source<'a, T> {
+    pub(super) fn new(x: &'a [T]) -> Self {
+        Self { start: x.as_ptr(), len: x.len(), lifetime: PhantomData }
+    }
+
+    /// The elements in `range`.
+    ///
+    /// # Safety
+    /// Nobody may write the range (through a [`Span`] of the same buffers) while the slice is alive.
+    pub(super) unsafe fn read(&self, range: Range<usize>) -> &'a [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: the range lies in the source, which was borrowed for 'a; the caller keeps writers away.
+        unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
+    }
+}
+
+/// A range of a source and of a destination, held by one thread.
+pub(super) struct Span<'a, T> {
+    source: *const T,
+    target: *mut T,
+    len: usize,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+impl<T: Element> Span<'_, T> {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The part of the span in `range`.
+    #[inline(always)]
+    pub(super) fn part(&mut self, range: Range<usize>) -> Span<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: the range lies in this span, which is borrowed until the part is gone.
+        let (source, target) = unsafe { (self.source.add(range.start), self.target.add(range.start)) };
+        Span { source, target, len: range.len(), lifetime: PhantomData }
+    }
+
+    /// destination[i] = f(i, source[i]), 16 elements at a time; `f` gets the index of the first.
+    ///
+    /// Each tile is read whole before it is written, so the destination may be the source.
+    #[inline(always)]
+    pub(super) fn map(&mut self, mut f: impl FnMut(usize, Lanes<T::Acc>) -> Lanes<T::Acc>) {
+        let mut at = 0;
+        while at + LANES <= self.len {
+            // SAFETY: at + LANES ≤ len, and both pointers are valid for len elements (see `Shared::span`).
+            let tile = unsafe { self.source.add(at).cast::<[T; LANES]>().read_unaligned() };
+            let tile = f(at, Lanes::widen(tile)).narrow();
+            // SAFETY: as above.
+            unsafe { self.target.add(at).cast::<[T; LANES]>().write_unaligned(tile) };
+            end_tile();
+            at += LANES;
+        }
+        let rest = self.len - at;
+        if rest > 0 {
+            let mut tile = [T::default(); LANES];
+            // SAFETY: `rest` elements from `at` lie in the source, and the tile is a buffer of its own with room for them.
+            unsafe { tile.as_mut_ptr().copy_from_nonoverlapping(self.source.add(at), rest) };
+            let tile: [T; LANES] = f(at, Lanes::widen(tile)).narrow();
+            // SAFETY: the same elements of the destination.
+            unsafe { self.target.add(at).copy_from_nonoverlapping(tile.as_ptr(), rest) };
+        }
+    }
+}

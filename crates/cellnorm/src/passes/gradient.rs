@@ -1,0 +1,106 @@
+//! The gradient pass: dx = A · dy + B · (x − center) + K, with three numbers a cell.
+
+use std::ops::Range;
+
+use super::buffers::{Shared, Span};
+use super::columns::Columns;
+use super::dispatch::{Kernel, dispatch};
+use super::lanes::Lanes;
+use super::sweep::Apply;
+use crate::element::{Element, Real};
+
+/// What the gradient pass does to a cell: dx = a · dy + b · (x − center) + k.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gradient {
+    /// How much of dy passes through.
+    pub a: f64,
+    /// The share of the variance's gradient.
+    pub b: f64,
+    /// The share of the mean's gradient.
+    pub k: f64,
+}
+
+impl Gradient {
+    /// The same map about the nearest value to `center` that `A` holds.
+    pub(super) fn rounded<A: Real>(self, center: f64) -> Self {
+        Self { k: self.k + self.b * (A::from_f64(center).to_f64() - center), ..self }
+    }
+}
+
+pub(super) struct GradientPass<'a, 'b, T> {
+    pub(super) x: &'a [T],
+    pub(super) dy_dx: &'a Shared<'b, T>,
+    /// The center of each cell.
+    pub(super) centers: &'a [f64],
+}
+
+impl<T: Element> Apply for GradientPass<'_, '_, T> {
+    type Coefficients = Gradient;
+
+    fn run(&self, range: Range<usize>, cell: usize, gradient: &Gradient) {
+        let (x, center) = (&self.x[range.clone()], self.centers[cell]);
+        // SAFETY: a pass writes each range once, after all reductions that read it.
+        let span = unsafe { self.dy_dx.span(range) };
+        dispatch(Run { x, span, center, gradient: gradient.rounded::<T::Acc>(center) });
+    }
+
+    fn rows(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
+        let centers = &self.centers[first_cell..first_cell + gradients.len()];
+        let x = &self.x[range.clone()];
+        // SAFETY: as above.
+        let span = unsafe { self.dy_dx.span(range) };
+        dispatch(Rows { x, span, centers, gradients });
+    }
+}
+
+struct Run<'a, T> {
+    x: &'a [T],
+    span: Span<'a, T>,
+    center: f64,
+    gradient: Gradient,
+}
+
+impl<T: Element> Kernel for Run<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let zero = T::Acc::default();
+        let Gradient { a, b, k } = self.gradient;
+        let [center, a, b, k] = [self.center, a, b, k].map(|v| Lanes::splat(T::Acc::from_f64(v)));
+        self.span.map(|at, dy| a * dy + b * (Lanes::load(self.x, at, zero) - center) + k);
+    }
+}
+
+struct Rows<'a, T> {
+    x: &'a [T],
+    span: Span<'a, T>,
+    centers: &'a [f64],
+    gradients: &'a [Gradient],
+}
+
+impl<T: Element> Kernel for Rows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        let zero = T::Acc::default();
+        let inner = self.gradients.len();
+        let columns = Columns::new(inner, self.x.len() / inner);
+        let rounded: Vec<Gradient> =
+            self.gradients.iter().zip(self.centers).map(|(g, center)| g.rounded::<T::Acc>(*center)).collect();
+        let center = columns.spread::<T::Acc>(|cell| self.centers[cell]);
+        let a = columns.spread::<T::Acc>(|cell| rounded[cell].a);
+        let b = columns.spread::<T::Acc>(|cell| rounded[cell].b);
+        let k = columns.spread::<T::Acc>(|cell| rounded[cell].k);
+        for (part, width) in columns.parts(self.x.len()) {
+            for row in part.clone().step_by(width) {
+                let x = &self.x[row..row + width];
+                self.span.part(row..row + width).map(|j, dy| {
+                    let centered = Lanes::load(x, j, zero) - Lanes::load(&center, j, zero);
+                    Lanes::load(&a, j, zero) * dy + Lanes::load(&b, j, zero) * centered + Lanes::load(&k, j, zero)
+                });
+            }
+        }
+    }
+}

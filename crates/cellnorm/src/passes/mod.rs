@@ -1,0 +1,169 @@
+//! The passes over memory. They know cells and sets, and no normalization.
+//!
+//! | pass | reads | gives |
+//! |---|---|---|
+//! | [`moments`] | x | count, mean, M2 of each cell |
+//! | [`affine`] | x | y = (x − center) · scale + offset |
+//! | [`sums`] | x, dy | Σ dy and Σ dy · (x − center) of each cell |
+//! | [`gradient`] | x, dy | dx = a · dy + b · (x − center) + k |
+//!
+//! [`forward`] is moments, a table, affine; [`backward`] is sums, a table, gradient: they finish one set after another, so that
+//! the second pass reads from the cache. A new normalization is a closure for each table. [`rows`] holds the second shape,
+//! where the affine parameters vary inside the set.
+//!
+//! All of them give the same bits on any number of threads and any instruction set: reductions run over 16 lanes in blocks cut
+//! by the shape alone and are merged in index order in f64.
+
+use crate::cells::{Cells, Sets};
+use crate::element::Element;
+use crate::moments::Moments;
+
+mod affine;
+mod buffers;
+mod columns;
+mod dispatch;
+mod gradient;
+mod lanes;
+mod moments;
+pub mod rows;
+mod sums;
+mod sweep;
+mod threads;
+
+pub use affine::Affine;
+pub use buffers::Buffers;
+pub use gradient::Gradient;
+pub use sums::Sums;
+
+use affine::AffinePass;
+use buffers::{Shared, Source};
+use gradient::GradientPass;
+use moments::MomentsPass;
+use sums::SumsPass;
+
+/// How many neighbouring values are added in the computing type before they are merged in f64.
+const BLOCK: usize = 4096;
+/// How many rows of interleaved cells are.
+const CHUNK: usize = 128;
+
+/// The count, mean and M2 of each cell of x.
+///
+/// # Panics
+/// If `x` is not as long as the cells.
+///
+/// ```
+/// use cellnorm::{Cells, passes};
+/// let x = [1.0_f32, 3.0, 10.0, 10.0];
+/// let moments = passes::moments(&x, &Cells::channels_first(1, 2, 2));
+/// assert_eq!((moments[0].mean, moments[0].variance()), (2.0, 1.0));
+/// assert_eq!((moments[1].mean, moments[1].variance()), (10.0, 0.0));
+/// ```
+pub fn moments<T: Element>(x: &[T], cells: &Cells) -> Vec<Moments> {
+    check(x.len(), cells);
+    sweep::reduce_all(&MomentsPass(Source::new(x)), cells)
+}
+
+/// y = (x − center) · scale + offset with the coefficients of each cell.
+///
+/// # Panics
+/// If the buffers are not as long as the cells, or there are not as many coefficients as cells.
+pub fn affine<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine]) {
+    let shared = Shared::new(x_y);
+    check(shared.len(), cells);
+    assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
+    sweep::apply_all(&AffinePass(&shared), cells, affines);
+    // SAFETY: the pass covered the cells, and their length is the buffers' (checked).
+    unsafe { shared.finish() }
+}
+
+/// Σ dy and Σ dy · (x − center) of each cell.
+///
+/// # Panics
+/// If `x` or `dy` is not as long as the cells, or there are not as many centers as cells.
+pub fn sums<T: Element>(x: &[T], dy: &[T], cells: &Cells, centers: &[f64]) -> Vec<Sums> {
+    check(x.len(), cells);
+    check(dy.len(), cells);
+    assert_eq!(centers.len(), cells.count(), "one center for each cell");
+    sweep::reduce_all(&SumsPass { x, dy: Source::new(dy), centers }, cells)
+}
+
+/// dx = a · dy + b · (x − center) + k with the coefficients of each cell.
+///
+/// # Panics
+/// If `x` or the buffers are not as long as the cells, or there are not as many centers or coefficients as cells.
+pub fn gradient<T: Element>(x: &[T], dy_dx: Buffers<'_, T>, cells: &Cells, centers: &[f64], gradients: &[Gradient]) {
+    let shared = Shared::new(dy_dx);
+    check(x.len(), cells);
+    check(shared.len(), cells);
+    assert_eq!(centers.len(), cells.count(), "one center for each cell");
+    assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
+    sweep::apply_all(&GradientPass { x, dy_dx: &shared, centers }, cells, gradients);
+    // SAFETY: as in `affine`.
+    unsafe { shared.finish() }
+}
+
+/// Forward: for each set, the moments of its cells, `table(set, moments, affines)`, and the affine pass. Returns what the
+/// tables returned, by set.
+///
+/// # Panics
+/// If the buffers are not as long as the cells, or the sets are not of these cells.
+///
+/// ```
+/// use cellnorm::{Cells, Moments, Sets, passes::{self, Affine, Buffers}};
+/// // layer normalization of 2 samples × 2 channels × 2 positions, without parameters
+/// let x = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0];
+/// let (cells, sets) = (Cells::channels_first(2, 2, 2), Sets::new(&[0, 0, 1, 1]));
+/// let mut y = Vec::new();
+/// let means = passes::forward(Buffers::Into(&x, &mut y), &cells, &sets, |_set, moments, affines| {
+///     let all = Moments::merge_all(moments);
+///     let rstd = 1.0 / (all.variance() + 1e-5).sqrt();
+///     affines.fill(Affine { center: all.mean, scale: rstd, offset: 0.0 });
+///     all.mean
+/// });
+/// assert_eq!(means, [2.5, 5.0]);
+/// assert_eq!(y[4..], [0.0; 4]);
+/// ```
+pub fn forward<T: Element, S: Send + Default>(
+    x_y: Buffers<'_, T>,
+    cells: &Cells,
+    sets: &Sets,
+    table: impl Fn(usize, &[Moments], &mut [Affine]) -> S + Sync,
+) -> Vec<S> {
+    let shared = Shared::new(x_y);
+    check(shared.len(), cells);
+    assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
+    let results = sweep::sweep(&MomentsPass(shared.source()), &AffinePass(&shared), cells, sets, table);
+    // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their length is the buffers' (checked).
+    unsafe { shared.finish() };
+    results
+}
+
+/// Backward: for each set, the sums of its cells, `table(set, sums, gradients)`, and the gradient pass. Returns what the tables
+/// returned, by set.
+///
+/// # Panics
+/// If `x` or the buffers are not as long as the cells, the sets are not of these cells, or there are not as many centers as
+/// cells.
+pub fn backward<T: Element, S: Send + Default>(
+    x: &[T],
+    dy_dx: Buffers<'_, T>,
+    cells: &Cells,
+    sets: &Sets,
+    centers: &[f64],
+    table: impl Fn(usize, &[Sums], &mut [Gradient]) -> S + Sync,
+) -> Vec<S> {
+    let shared = Shared::new(dy_dx);
+    check(x.len(), cells);
+    check(shared.len(), cells);
+    assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
+    assert_eq!(centers.len(), cells.count(), "one center for each cell");
+    let sums = SumsPass { x, dy: shared.source(), centers };
+    let results = sweep::sweep(&sums, &GradientPass { x, dy_dx: &shared, centers }, cells, sets, table);
+    // SAFETY: as in `forward`.
+    unsafe { shared.finish() };
+    results
+}
+
+fn check(len: usize, cells: &Cells) {
+    assert_eq!(len, cells.len(), "the buffer's length is not that of the cells");
+}

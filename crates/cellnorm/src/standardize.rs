@@ -1,0 +1,192 @@
+//! The table arithmetic of every normalization whose cells share one mean and one variance.
+//!
+//! For a set of w values with r = 1/√(variance + ε), about its mean or about zero (then mean = 0 and variance = mean square):
+//!
+//! y = (x − mean) · γ r + β
+//!
+//! With S1 = Σ dy and S2 = Σ dy · (x − mean) of each cell, and sums over the cells of the set:
+//!
+//! ∂L/∂variance = −½ r³ Σ γ S2,   ∂L/∂mean = −r Σ γ S1 (0 about zero)
+//!
+//! dx = γ r · dy + (2/w) ∂L/∂variance · (x − mean) + (1/w) ∂L/∂mean,   dγ = Σ r S2,   dβ = Σ S1
+//!
+//! (S. Ioffe, C. Szegedy: *Batch Normalization*, 2015; J. L. Ba, J. R. Kiros, G. E. Hinton: *Layer Normalization*, 2016;
+//! Y. Wu, K. He: *Group Normalization*, 2018; B. Zhang, R. Sennrich: *Root Mean Square Layer Normalization*, 2019.)
+//! Fixed statistics have no gradient: then only γ r · dy is left of dx.
+
+use crate::element::Element;
+use crate::moments::Moments;
+use crate::passes::rows::{self, ParameterGradients};
+use crate::passes::{self, Affine, Buffers, Gradient, Sums};
+use crate::plan::{Form, Plan};
+
+/// What the values of a set are measured from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum About {
+    /// Their mean: batch, layer, instance and group normalization.
+    #[default]
+    Mean,
+    /// Zero: the RMS variants.
+    Zero,
+}
+
+/// The mean and the biased variance of each set; about zero, 0 and the mean square.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statistics {
+    /// The mean of each set.
+    pub mean: Vec<f64>,
+    /// The variance of each set, divided by the number of its values.
+    pub variance: Vec<f64>,
+}
+
+/// γ and β, absent where not used, each with a value for each of the plan's channels.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parameters<'a> {
+    /// The factor; absent means 1.
+    pub gamma: Option<&'a [f64]>,
+    /// The offset; absent means 0.
+    pub beta: Option<&'a [f64]>,
+}
+
+impl Parameters<'_> {
+    fn gamma(&self, channel: u32) -> f64 {
+        self.gamma.map_or(1.0, |gamma| gamma[channel as usize])
+    }
+
+    fn beta(&self, channel: u32) -> f64 {
+        self.beta.map_or(0.0, |beta| beta[channel as usize])
+    }
+}
+
+fn rstd(variance: f64, epsilon: f64) -> f64 {
+    1.0 / (variance + epsilon).sqrt()
+}
+
+impl Plan {
+    /// Normalizes with the statistics of x itself and returns them.
+    ///
+    /// # Panics
+    /// If the buffers are not as long as the plan's tensor, or a parameter is not as long as its channels.
+    ///
+    /// ```
+    /// use cellnorm::{About, Axis, Parameters, Plan, passes::Buffers};
+    /// let plan = Plan::new(&Axis::row_major(&[1, 4], |axis| (axis == 1, false))).unwrap();
+    /// let (x, mut y) = ([2.0_f32, 4.0, 4.0, 6.0], Vec::new());
+    /// let statistics = plan.forward(Buffers::Into(&x, &mut y), About::Mean, 1e-5, Parameters::default());
+    /// assert_eq!((statistics.mean[0], statistics.variance[0]), (4.0, 2.0));
+    /// assert_eq!((y[1], (y[3] * 1e4).round()), (0.0, 14142.0));
+    /// ```
+    pub fn forward<T: Element>(
+        &self,
+        x_y: Buffers<'_, T>,
+        about: About,
+        epsilon: f64,
+        parameters: Parameters<'_>,
+    ) -> Statistics {
+        let statistics = |moments: Moments| match about {
+            About::Mean => (moments.mean, moments.variance()),
+            About::Zero => (0.0, moments.mean_square()),
+        };
+        let of_sets = match &self.form {
+            Form::Cells { cells, sets, channel_of } => passes::forward(x_y, cells, sets, |set, moments, affines| {
+                let (mean, variance) = statistics(Moments::merge_all(moments));
+                let r = rstd(variance, epsilon);
+                for (cell, affine) in sets.members(set).iter().zip(affines) {
+                    let channel = channel_of[*cell as usize];
+                    *affine =
+                        Affine { center: mean, scale: parameters.gamma(channel) * r, offset: parameters.beta(channel) };
+                }
+                (mean, variance)
+            }),
+            Form::Rows { width } => rows::forward(x_y, *width, parameters.gamma, parameters.beta, |_, moments| {
+                let (mean, variance) = statistics(moments);
+                (Affine { center: mean, scale: rstd(variance, epsilon), offset: 0.0 }, (mean, variance))
+            }),
+        };
+        let (mean, variance) = of_sets.into_iter().unzip();
+        Statistics { mean, variance }
+    }
+
+    /// Normalizes with given statistics, as in inference.
+    ///
+    /// # Panics
+    /// As [`Plan::forward`], or if there is not one mean and one variance for each set, or if the plan is of rows (whose
+    /// statistics are always those of x).
+    pub fn forward_fixed<T: Element>(
+        &self,
+        x_y: Buffers<'_, T>,
+        statistics: &Statistics,
+        epsilon: f64,
+        parameters: Parameters<'_>,
+    ) {
+        let Form::Cells { cells, sets, channel_of } = &self.form else {
+            panic!("fixed statistics are for cells, not for rows");
+        };
+        let affine = |(set, channel): (&u32, &u32)| Affine {
+            center: statistics.mean[*set as usize],
+            scale: parameters.gamma(*channel) * rstd(statistics.variance[*set as usize], epsilon),
+            offset: parameters.beta(*channel),
+        };
+        let affines: Vec<Affine> = sets.of_cells().iter().zip(channel_of).map(affine).collect();
+        passes::affine(x_y, cells, &affines);
+    }
+
+    /// The gradients of x (into the buffers) and of γ and β. `fixed` says that the statistics did not come from x.
+    ///
+    /// # Panics
+    /// As [`Plan::forward`], or if the statistics are not those of this plan.
+    pub fn backward<T: Element>(
+        &self,
+        x: &[T],
+        dy_dx: Buffers<'_, T>,
+        statistics: &Statistics,
+        about: About,
+        epsilon: f64,
+        gamma: Option<&[f64]>,
+        fixed: bool,
+    ) -> ParameterGradients {
+        let r = |set: usize| rstd(statistics.variance[set], epsilon);
+        // (b, k) of dx from Σ γ S1 and Σ γ S2 over a set
+        let shares = |set: usize, s1: f64, s2: f64| {
+            if fixed {
+                return (0.0, 0.0);
+            }
+            let dvariance = -0.5 * r(set).powi(3) * s2;
+            let dmean = if about == About::Mean { -r(set) * s1 } else { 0.0 };
+            (2.0 * dvariance / self.values_per_set(), dmean / self.values_per_set())
+        };
+        let (cells, sets, channel_of) = match &self.form {
+            Form::Cells { cells, sets, channel_of } => (cells, sets, channel_of),
+            Form::Rows { width } => {
+                let affine = |set: usize| Affine { center: statistics.mean[set], scale: r(set), offset: 0.0 };
+                let affines: Vec<Affine> = (0..self.sets()).map(affine).collect();
+                return rows::backward(x, dy_dx, *width, gamma, &affines, |row, sums| {
+                    let (b, k) = shares(row, sums.dy, sums.dy_x);
+                    Gradient { a: r(row), b, k }
+                });
+            }
+        };
+        let gamma_of = |cell: u32| Parameters { gamma, beta: None }.gamma(channel_of[cell as usize]);
+        let centers: Vec<f64> = sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
+        let of_sets = passes::backward(x, dy_dx, cells, sets, &centers, |set, sums, gradients| {
+            let members = sets.members(set);
+            let weighted =
+                |part: fn(&Sums) -> f64| members.iter().zip(sums).map(|(cell, s)| gamma_of(*cell) * part(s)).sum();
+            let (b, k) = shares(set, weighted(|s| s.dy), weighted(|s| s.dy_x));
+            for (cell, gradient) in members.iter().zip(gradients) {
+                *gradient = Gradient { a: gamma_of(*cell) * r(set), b, k };
+            }
+            sums.to_vec()
+        });
+        let zero = vec![0.0; self.channels()];
+        let mut gradients = ParameterGradients { gamma: zero.clone(), beta: zero };
+        for (set, of_set) in of_sets.iter().enumerate() {
+            for (cell, sums) in sets.members(set).iter().zip(of_set) {
+                let channel = channel_of[*cell as usize] as usize;
+                gradients.gamma[channel] += r(set) * sums.dy_x;
+                gradients.beta[channel] += sums.dy;
+            }
+        }
+        gradients
+    }
+}
