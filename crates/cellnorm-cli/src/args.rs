@@ -148,20 +148,14 @@ mod tests {
     #[test]
     fn repeats_are_dropped_and_order_is_kept() {
         let args = parse(&["--norms", "rms,none,rms", "--batch-sizes", "8,32,8"]).unwrap();
-        assert_eq!(
-            args.without_repeats(),
-            (vec![Norm::Rms, Norm::None], vec![8, 32])
-        );
+        assert_eq!(args.without_repeats(), (vec![Norm::Rms, Norm::None], vec![8, 32]));
     }
 
     #[test]
     fn zero_and_words_are_no_counts() {
         for flag in ["--epochs", "--batch-sizes", "--threads"] {
             for value in ["0", "-1", "many", "1.5"] {
-                let message = parse(&[&format!("{flag}={value}")])
-                    .err()
-                    .expect("refused")
-                    .to_string();
+                let message = parse(&[&format!("{flag}={value}")]).err().expect("refused").to_string();
                 assert!(message.contains(flag) && message.contains("at least 1"));
             }
         }
@@ -169,10 +163,7 @@ mod tests {
 
     #[test]
     fn an_unknown_norm_brings_the_list_and_the_closest_name() {
-        let message = parse(&["--norms", "bacth"])
-            .err()
-            .expect("refused")
-            .to_string();
+        let message = parse(&["--norms", "bacth"]).err().expect("refused").to_string();
         assert!(message.contains("none, batch, layer, instance, group, rms"));
         assert!(message.contains("similar value exists: 'batch'"));
     }

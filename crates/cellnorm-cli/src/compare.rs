@@ -24,10 +24,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
     let data = Dataset::load(args.data.as_deref())?;
     for &size in &config.batch_sizes {
         if size > data.train.len() {
-            return Err(Error::BatchSize {
-                size,
-                images: data.train.len(),
-            });
+            return Err(Error::BatchSize { size, images: data.train.len() });
         }
     }
     if let Some(threads) = args.threads {
@@ -54,12 +51,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
             args.out.join(REPORT).display()
         ),
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|source| Error::Print {
-            folder: args.out.clone(),
-            source,
-        })
+    io::stdout().write_all(text.as_bytes()).map_err(|source| Error::Print { folder: args.out.clone(), source })
 }
 
 fn config(args: &CompareArgs) -> Config {
@@ -81,11 +73,8 @@ fn config(args: &CompareArgs) -> Config {
 
 /// Trains every normalization with every batch size.
 fn compare(config: Config, data: &Dataset, quiet: bool, start: Instant) -> Result<Results, Error> {
-    let steps_of_each_norm: usize = config
-        .batch_sizes
-        .iter()
-        .map(|size| config.epochs * data.train.len().div_ceil(*size))
-        .sum();
+    let steps_of_each_norm: usize =
+        config.batch_sizes.iter().map(|size| config.epochs * data.train.len().div_ceil(*size)).sum();
     let progress = Progress::new(quiet, config.norms.len() * steps_of_each_norm);
     let mut runs = Vec::new();
     for &batch_size in &config.batch_sizes {
@@ -104,10 +93,7 @@ fn compare(config: Config, data: &Dataset, quiet: bool, start: Instant) -> Resul
             classes: CLASSES,
         },
         runs,
-        timing: TotalTiming {
-            threads: rayon::current_num_threads(),
-            total_seconds: start.elapsed().as_secs_f64(),
-        },
+        timing: TotalTiming { threads: rayon::current_num_threads(), total_seconds: start.elapsed().as_secs_f64() },
     })
 }
 

@@ -130,11 +130,7 @@ impl Error {
             | Self::BatchSize { .. }
             | Self::Folder { .. }
             | Self::Threads { .. } => 2,
-            Self::Write { .. }
-            | Self::Print { .. }
-            | Self::Tensor(_)
-            | Self::Json(_)
-            | Self::Chart(_) => 1,
+            Self::Write { .. } | Self::Print { .. } | Self::Tensor(_) | Self::Json(_) | Self::Chart(_) => 1,
         }
     }
 }

@@ -27,12 +27,8 @@ use args::{Cli, Command};
 
 fn main() -> ExitCode {
     // Paths stay whole, so that they can be copied. The hook is set once and cannot be refused.
-    let _ = miette::set_hook(Box::new(|_| {
-        Box::new(miette::MietteHandlerOpts::new().break_words(false).build())
-    }));
-    let Cli {
-        command: Command::Compare(args),
-    } = Cli::parse();
+    let _ = miette::set_hook(Box::new(|_| Box::new(miette::MietteHandlerOpts::new().break_words(false).build())));
+    let Cli { command: Command::Compare(args) } = Cli::parse();
     match compare::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,12 +5,13 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{
-    BatchNorm, BatchNormConfig, Dropout, DropoutConfig, GroupNorm, GroupNormConfig, Identity,
-    InstanceNorm, InstanceNormConfig, Linear, LinearConfig,
-};
+use burn::nn::{Dropout, DropoutConfig, Identity, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use cellnorm_burn::{
+    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
+    LayerNormConfig, RmsNorm, RmsNormConfig,
+};
 
 use crate::data::idx::{CLASSES, SIDE};
 use crate::norm::Norm;
@@ -33,10 +34,10 @@ const FEATURES: usize = CHANNELS * (SIDE - KERNEL + 1) * (SIDE - KERNEL + 1);
 enum NormLayer {
     None(Identity),
     Batch(BatchNorm),
-    Layer(GroupNorm),
+    Layer(LayerNorm),
     Instance(InstanceNorm),
     Group(GroupNorm),
-    Rms(GroupNorm),
+    Rms(RmsNorm),
 }
 
 /// Mean and variance of each channel of a batch.
@@ -52,28 +53,32 @@ impl NormLayer {
         match norm {
             Norm::None => Self::None(Identity::new()),
             Norm::Batch => Self::Batch(BatchNormConfig::new(CHANNELS).init(device)),
-            Norm::Layer => Self::Layer(GroupNormConfig::new(1, CHANNELS).init(device)),
+            Norm::Layer => Self::Layer(LayerNormConfig::per_channel(CHANNELS).init(device)),
             Norm::Instance => Self::Instance(InstanceNormConfig::new(CHANNELS).init(device)),
             Norm::Group => Self::Group(GroupNormConfig::new(GROUPS, CHANNELS).init(device)),
-            Norm::Rms => Self::Rms(GroupNormConfig::new(1, CHANNELS).init(device)),
+            Norm::Rms => Self::Rms(RmsNormConfig::per_channel(CHANNELS).init(device)),
         }
     }
 
-    /// Normalizes `x`; Batch Normalization in training also tells the moments of the batch.
-    fn forward(&self, x: Tensor<4>) -> (Tensor<4>, Option<Moments>) {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         match self {
-            Self::None(layer) => (layer.forward(x), None),
+            Self::None(layer) => layer.forward(x),
+            Self::Batch(layer) => layer.forward(x),
+            Self::Layer(layer) => layer.forward(x),
+            Self::Instance(layer) => layer.forward(x),
+            Self::Group(layer) => layer.forward(x),
+            Self::Rms(layer) => layer.forward(x),
+        }
+    }
+
+    /// The same in training, where Batch Normalization also tells the moments of the batch.
+    fn forward_with_moments(&self, x: Tensor<4>) -> (Tensor<4>, Option<Moments>) {
+        match self {
             Self::Batch(layer) => {
-                let flat = x.clone().inner().swap_dims(0, 1).flatten::<2>(1, 3);
-                let (variance, mean) = flat.var_mean_bias(1);
-                let moments = Moments {
-                    mean: mean.squeeze_dim(1),
-                    variance: variance.squeeze_dim(1),
-                };
-                (layer.forward(x), Some(moments))
+                let (y, mean, variance) = layer.forward_with_statistics(x);
+                (y, Some(Moments { mean, variance }))
             }
-            Self::Layer(layer) | Self::Group(layer) | Self::Rms(layer) => (layer.forward(x), None),
-            Self::Instance(layer) => (layer.forward(x), None),
+            _ => (self.forward(x), None),
         }
     }
 }
@@ -114,19 +119,14 @@ impl Network {
 
     /// Scores of the classes for `x`, `[N, 1, 28, 28]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let (y, _) = self.norm.forward(self.conv.forward(x));
-        self.classify(y)
+        self.classify(self.norm.forward(self.conv.forward(x)))
     }
 
     /// The same, with the normalization under the stopwatch.
     pub fn forward_timed(&self, x: Tensor<4>) -> Forward {
         let x = self.conv.forward(x);
-        let (y, moments, stopwatch) = Stopwatch::run(x, |x| self.norm.forward(x));
-        Forward {
-            logits: self.classify(y),
-            moments,
-            stopwatch,
-        }
+        let (y, moments, stopwatch) = Stopwatch::run(x, |x| self.norm.forward_with_moments(x));
+        Forward { logits: self.classify(y), moments, stopwatch }
     }
 
     fn classify(&self, x: Tensor<4>) -> Tensor<2> {
@@ -134,13 +134,12 @@ impl Network {
         self.output.forward(self.dropout.forward(hidden))
     }
 
-    /// The running mean and variance of Batch Normalization.
+    /// The running mean and variance of Batch Normalization, the last update included.
     pub fn running_moments(&self) -> Option<Moments> {
         match &self.norm {
-            NormLayer::Batch(layer) => Some(Moments {
-                mean: layer.running_mean.value(),
-                variance: layer.running_var.value(),
-            }),
+            NormLayer::Batch(layer) => {
+                Some(Moments { mean: layer.running_mean.value_sync(), variance: layer.running_var.value_sync() })
+            }
             _ => None,
         }
     }

@@ -22,14 +22,7 @@ pub enum Norm {
 
 impl Norm {
     /// Every normalization, in the order of tables and legends.
-    pub const ALL: [Self; 6] = [
-        Self::None,
-        Self::Batch,
-        Self::Layer,
-        Self::Instance,
-        Self::Group,
-        Self::Rms,
-    ];
+    pub const ALL: [Self; 6] = [Self::None, Self::Batch, Self::Layer, Self::Instance, Self::Group, Self::Rms];
 
     /// The name used on the command line, in results and in reports.
     pub fn name(self) -> &'static str {

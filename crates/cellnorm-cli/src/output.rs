@@ -18,9 +18,7 @@ struct Draft {
 
 impl Draft {
     fn beside(folder: &Path, name: &str) -> Self {
-        Self {
-            path: folder.join(format!(".{name}.{}", std::process::id())),
-        }
+        Self { path: folder.join(format!(".{name}.{}", std::process::id())) }
     }
 }
 
@@ -38,22 +36,14 @@ impl Folder {
             fs::create_dir_all(path)?;
             for name in names {
                 if path.join(name).is_dir() {
-                    return Err(io::Error::new(
-                        io::ErrorKind::IsADirectory,
-                        format!("{name} in it is a folder"),
-                    ));
+                    return Err(io::Error::new(io::ErrorKind::IsADirectory, format!("{name} in it is a folder")));
                 }
                 fs::write(&Draft::beside(path, name).path, "")?;
             }
             Ok(())
         };
-        attempt().map_err(|source| Error::Folder {
-            folder: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        attempt().map_err(|source| Error::Folder { folder: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned() })
     }
 
     /// Saves files of the given names and contents. None appears before all are written.
@@ -66,16 +56,12 @@ impl Folder {
             written.map_err(|source| self.failed(name, source))?;
         }
         for (draft, name) in &drafts {
-            fs::rename(&draft.path, self.path.join(name))
-                .map_err(|source| self.failed(name, source))?;
+            fs::rename(&draft.path, self.path.join(name)).map_err(|source| self.failed(name, source))?;
         }
         Ok(())
     }
 
     fn failed(&self, name: &str, source: io::Error) -> Error {
-        Error::Write {
-            path: self.path.join(name),
-            source,
-        }
+        Error::Write { path: self.path.join(name), source }
     }
 }

@@ -64,8 +64,7 @@ impl Record {
         let batch_variance = batch.variance.try_into_vec_as::<f32>()?;
         let running_mean = running.mean.try_into_vec_as::<f32>()?;
         let running_variance = running.variance.try_into_vec_as::<f32>()?;
-        self.channels
-            .resize_with(FOLLOWED_CHANNELS, ChannelStatistics::default);
+        self.channels.resize_with(FOLLOWED_CHANNELS, ChannelStatistics::default);
         for (c, channel) in self.channels.iter_mut().enumerate() {
             channel.batch_mean.push(batch_mean[c]);
             channel.batch_variance.push(batch_variance[c]);
@@ -77,10 +76,7 @@ impl Record {
 
     /// The loss over the steps.
     pub fn training_loss(&self) -> Trace {
-        Trace {
-            every: self.every,
-            values: means(&self.losses, self.every),
-        }
+        Trace { every: self.every, values: means(&self.losses, self.every) }
     }
 
     /// Times of the steps, with those of the epochs.
@@ -96,28 +92,20 @@ impl Record {
 
     /// The statistics over the steps, if the normalization took any.
     pub fn into_statistics(self) -> Option<Statistics> {
-        (!self.channels.is_empty()).then_some(Statistics {
-            every: self.every,
-            channels: self.channels,
-        })
+        (!self.channels.is_empty()).then_some(Statistics { every: self.every, channels: self.channels })
     }
 }
 
 /// The mean of each `every` values; what remains at the end has a mean of its own.
 fn means(values: &[f32], every: usize) -> Vec<f32> {
-    values
-        .chunks(every)
-        .map(|chunk| chunk.iter().sum::<f32>() / chunk.len() as f32)
-        .collect()
+    values.chunks(every).map(|chunk| chunk.iter().sum::<f32>() / chunk.len() as f32).collect()
 }
 
 /// The median in milliseconds, which a pause of the machine does not move.
 fn median_ms(durations: impl Iterator<Item = Duration>) -> f64 {
     let mut sorted: Vec<Duration> = durations.collect();
     sorted.sort_unstable();
-    sorted
-        .get(sorted.len() / 2)
-        .map_or(0.0, |middle| middle.as_secs_f64() * 1e3)
+    sorted.get(sorted.len() / 2).map_or(0.0, |middle| middle.as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]
@@ -128,10 +116,7 @@ mod tests {
         Step {
             loss: number as f64,
             time: Duration::from_millis(number),
-            lap: Some(Lap {
-                forward: Duration::from_millis(2 * number),
-                backward: Duration::from_millis(3 * number),
-            }),
+            lap: Some(Lap { forward: Duration::from_millis(2 * number), backward: Duration::from_millis(3 * number) }),
             moments: None,
         }
     }

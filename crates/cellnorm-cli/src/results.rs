@@ -186,9 +186,6 @@ impl Run {
 impl Results {
     /// The runs with one batch size.
     pub fn with_batch_size(&self, size: usize) -> Vec<&Run> {
-        self.runs
-            .iter()
-            .filter(|run| run.batch_size == size)
-            .collect()
+        self.runs.iter().filter(|run| run.batch_size == size).collect()
     }
 }

@@ -27,16 +27,9 @@ impl Score {
         let labels = labels.try_into_vec_as::<i64>()?;
         let images = labels.len();
         let loss = loss.try_into_vec_as::<f32>()?[0];
-        let right = logits
-            .chunks(CLASSES)
-            .zip(labels)
-            .filter(|(scores, label)| largest(scores) as i64 == *label)
-            .count();
-        Ok(Self {
-            images,
-            right,
-            loss: f64::from(loss) * images as f64,
-        })
+        let right =
+            logits.chunks(CLASSES).zip(labels).filter(|(scores, label)| largest(scores) as i64 == *label).count();
+        Ok(Self { images, right, loss: f64::from(loss) * images as f64 })
     }
 
     /// Takes the images of `other` in.

@@ -49,10 +49,7 @@ impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
 
         let node = x.node();
         let x = x.into_primitive();
-        match Backward::<B, 1>::prepare::<C>(NoteTime, [node])
-            .compute_bound()
-            .stateful()
-        {
+        match Backward::<B, 1>::prepare::<C>(NoteTime, [node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(mark, x),
             OpsKind::UnTracked(prep) => prep.finish(x),
         }
@@ -81,31 +78,21 @@ pub struct Stopwatch {
 
 impl Stopwatch {
     /// Runs `layer` on `x` under the stopwatch. What it returns beside `y` is passed on.
-    pub fn run<T>(
-        x: Tensor<4>,
-        layer: impl FnOnce(Tensor<4>) -> (Tensor<4>, T),
-    ) -> (Tensor<4>, T, Self) {
+    pub fn run<T>(x: Tensor<4>, layer: impl FnOnce(Tensor<4>) -> (Tensor<4>, T)) -> (Tensor<4>, T, Self) {
         let (before, behind) = (Mark::default(), Mark::default());
         let x = mark(x, &before);
         let start = Instant::now();
         let (y, extra) = layer(x);
         let forward = start.elapsed();
         let y = mark(y, &behind);
-        let stopwatch = Self {
-            forward,
-            before,
-            behind,
-        };
+        let stopwatch = Self { forward, before, behind };
         (y, extra, stopwatch)
     }
 
     /// The times, once the gradient has passed the layer.
     pub fn read(&self) -> Option<Lap> {
         let (from, to) = (self.behind.0.get()?, self.before.0.get()?);
-        Some(Lap {
-            forward: self.forward,
-            backward: to.saturating_duration_since(*from),
-        })
+        Some(Lap { forward: self.forward, backward: to.saturating_duration_since(*from) })
     }
 }
 
@@ -118,9 +105,7 @@ mod tests {
     const PAUSE: Duration = Duration::from_millis(20);
 
     fn x() -> Tensor<4> {
-        Tensor::<1>::from_floats([1.0, -2.0, 3.0], &Device::flex().autodiff())
-            .reshape([1, 3, 1, 1])
-            .require_grad()
+        Tensor::<1>::from_floats([1.0, -2.0, 3.0], &Device::flex().autodiff()).reshape([1, 3, 1, 1]).require_grad()
     }
 
     #[test]

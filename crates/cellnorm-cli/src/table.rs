@@ -14,45 +14,18 @@ pub struct Column {
 
 /// The columns of the terminal's and the report's table. The batch size has one if it varies.
 pub fn columns(results: &Results) -> Vec<Column> {
-    let mut columns = vec![Column {
-        heading: "normalization",
-        cell: |run| run.normalization.name().to_owned(),
-    }];
+    let mut columns = vec![Column { heading: "normalization", cell: |run| run.normalization.name().to_owned() }];
     if results.config.batch_sizes.len() > 1 {
-        columns.push(Column {
-            heading: "batch size",
-            cell: |run| run.batch_size.to_string(),
-        });
+        columns.push(Column { heading: "batch size", cell: |run| run.batch_size.to_string() });
     }
     columns.extend([
-        Column {
-            heading: "test accuracy",
-            cell: |run| format!("{:.2} %", run.last().test_accuracy * 100.0),
-        },
-        Column {
-            heading: "test loss",
-            cell: |run| format!("{:.4}", run.last().test_loss),
-        },
-        Column {
-            heading: "training",
-            cell: |run| format!("{:.2} s", run.timing.training_seconds),
-        },
-        Column {
-            heading: "forward/step",
-            cell: |run| format!("{:.3} ms", run.timing.normalization_forward_ms),
-        },
-        Column {
-            heading: "backward/step",
-            cell: |run| format!("{:.3} ms", run.timing.normalization_backward_ms),
-        },
-        Column {
-            heading: "parameters",
-            cell: |run| run.parameters.network.to_string(),
-        },
-        Column {
-            heading: "of these norm",
-            cell: |run| run.parameters.normalization.to_string(),
-        },
+        Column { heading: "test accuracy", cell: |run| format!("{:.2} %", run.last().test_accuracy * 100.0) },
+        Column { heading: "test loss", cell: |run| format!("{:.4}", run.last().test_loss) },
+        Column { heading: "training", cell: |run| format!("{:.2} s", run.timing.training_seconds) },
+        Column { heading: "forward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_forward_ms) },
+        Column { heading: "backward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_backward_ms) },
+        Column { heading: "parameters", cell: |run| run.parameters.network.to_string() },
+        Column { heading: "of these norm", cell: |run| run.parameters.normalization.to_string() },
     ]);
     columns
 }

@@ -19,12 +19,7 @@ use crate::results::{Adam, Config, Epoch, Parameters, Run};
 use crate::score::{Score, test};
 
 /// The optimizer, with the constants of its paper.
-pub const ADAM: Adam = Adam {
-    learning_rate: 1e-3,
-    beta_1: 0.9,
-    beta_2: 0.999,
-    epsilon: 1e-8,
-};
+pub const ADAM: Adam = Adam { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
 
 /// Trains a network with `norm`, testing it after each epoch.
 ///
@@ -79,10 +74,7 @@ pub fn train(
     Ok(Run {
         normalization: norm,
         batch_size,
-        parameters: Parameters {
-            network: network_parameters,
-            normalization: norm_parameters,
-        },
+        parameters: Parameters { network: network_parameters, normalization: norm_parameters },
         epochs,
         training_loss: record.training_loss(),
         timing: record.timing(epoch_seconds),
@@ -102,9 +94,7 @@ impl Trainer {
     fn step(&mut self, batch: Batch) -> Result<Score, Error> {
         let start = Instant::now();
         let forward = self.network.forward_timed(batch.x);
-        let loss = self
-            .loss
-            .forward(forward.logits.clone(), batch.labels.clone());
+        let loss = self.loss.forward(forward.logits.clone(), batch.labels.clone());
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         // The optimizer consumes the network; the clone shares its tensors.
         let network = self.network.clone();
@@ -130,10 +120,7 @@ struct Order {
 
 impl Order {
     fn new(images: usize, seed: u64) -> Self {
-        Self {
-            indices: (0..images).collect(),
-            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
-        }
+        Self { indices: (0..images).collect(), rng: Xoshiro256PlusPlus::seed_from_u64(seed) }
     }
 
     fn next_epoch(&mut self) -> &[usize] {

@@ -42,9 +42,7 @@ fn the_results_hold_every_number() {
     assert_eq!(results["dataset"]["test_images"], 4);
     assert_eq!(results["config"]["seed"], 1);
     let runs = results["runs"].as_array().unwrap();
-    let names = runs
-        .iter()
-        .map(|run| run["normalization"].as_str().unwrap());
+    let names = runs.iter().map(|run| run["normalization"].as_str().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), ["none", "batch"]);
     for run in runs {
         assert_eq!(run["batch_size"], 4);
@@ -54,11 +52,7 @@ fn the_results_hold_every_number() {
             assert!(epochs[0][key].as_f64().unwrap() >= 0.0, "{key}");
         }
         let losses = run["training_loss"]["values"].as_array().unwrap();
-        assert_eq!(
-            losses.len(),
-            3,
-            "10 images make 2 batches of 4 and one of 2"
-        );
+        assert_eq!(losses.len(), 3, "10 images make 2 batches of 4 and one of 2");
         assert!(run["timing"]["training_seconds"].as_f64().unwrap() > 0.0);
     }
     assert_eq!(runs[0]["parameters"]["network"], 866_798);
@@ -98,9 +92,7 @@ fn the_report_needs_no_other_file() {
     let workplace = Workplace::new();
     workplace.compare(&TWO).arg("--quiet").assert().success();
     let html = fs::read_to_string(workplace.out().join("report.html")).unwrap();
-    for foreign in [
-        "http:", "https:", "//", "<script", "<link", "@import", "url(",
-    ] {
+    for foreign in ["http:", "https:", "//", "<script", "<link", "@import", "url("] {
         assert!(!html.contains(foreign), "{foreign}");
     }
     // Five charts of learning, one of times, six of statistics.
@@ -135,39 +127,24 @@ fn one_seed_gives_one_result_on_any_number_of_threads() {
 #[test]
 fn every_spelling_of_the_data_is_read() {
     let workplace = Workplace::new();
-    workplace
-        .compare(&["--norms", "none", "--quiet"])
-        .assert()
-        .success();
+    workplace.compare(&["--norms", "none", "--quiet"]).assert().success();
     let plain = results(&workplace.out());
     for (name, bytes) in Workplace::files() {
         workplace.take(name);
         if name.starts_with("train") {
-            workplace.put(
-                &format!("{}.gz", name.replace("-idx", ".idx")),
-                &gzip(&bytes),
-            );
+            workplace.put(&format!("{}.gz", name.replace("-idx", ".idx")), &gzip(&bytes));
         } else {
             workplace.put(&name.replace("-idx", ".idx"), &bytes);
         }
     }
-    workplace
-        .compare(&["--norms", "none", "--quiet"])
-        .assert()
-        .success();
-    assert_eq!(
-        without_timing(plain),
-        without_timing(results(&workplace.out()))
-    );
+    workplace.compare(&["--norms", "none", "--quiet"]).assert().success();
+    assert_eq!(without_timing(plain), without_timing(results(&workplace.out())));
 }
 
 #[test]
 fn json_is_what_is_saved() {
     let workplace = Workplace::new();
-    let output = workplace
-        .compare(&["--norms", "rms", "--json"])
-        .output()
-        .unwrap();
+    let output = workplace.compare(&["--norms", "rms", "--json"]).output().unwrap();
     assert!(output.status.success());
     let saved = fs::read(workplace.out().join("results.json")).unwrap();
     assert!(saved.ends_with(b"}\n"));
@@ -179,16 +156,10 @@ fn quiet_says_nothing_and_replaces_older_results() {
     let workplace = Workplace::new();
     fs::create_dir(workplace.out()).unwrap();
     fs::write(workplace.out().join("results.json"), "older").unwrap();
-    let output = workplace
-        .compare(&["--norms", "layer", "--quiet"])
-        .output()
-        .unwrap();
+    let output = workplace.compare(&["--norms", "layer", "--quiet"]).output().unwrap();
     assert!(output.status.success());
     assert!(output.stdout.is_empty() && output.stderr.is_empty());
-    assert_eq!(
-        results(&workplace.out())["runs"][0]["normalization"],
-        "layer"
-    );
+    assert_eq!(results(&workplace.out())["runs"][0]["normalization"], "layer");
     assert_eq!(entries(&workplace.out()), ["report.html", "results.json"]);
 }
 
@@ -203,17 +174,9 @@ fn several_batch_sizes_are_crossed_with_the_normalizations() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|run| {
-            (
-                run["normalization"].as_str().unwrap(),
-                run["batch_size"].as_u64().unwrap(),
-            )
-        })
+        .map(|run| (run["normalization"].as_str().unwrap(), run["batch_size"].as_u64().unwrap()))
         .collect();
-    assert_eq!(
-        runs,
-        [("instance", 10), ("none", 10), ("instance", 5), ("none", 5)]
-    );
+    assert_eq!(runs, [("instance", 10), ("none", 10), ("instance", 5), ("none", 5)]);
     assert!(plain(&output.stdout).contains("batch size"));
     let html = fs::read_to_string(workplace.out().join("report.html")).unwrap();
     assert!(html.contains("Test error by batch size"));

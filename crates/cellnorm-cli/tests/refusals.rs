@@ -24,21 +24,13 @@ fn refuses(workplace: &Workplace, flags: &[&str], messages: &[&str]) {
 fn a_missing_file() {
     let workplace = Workplace::new();
     workplace.take("t10k-labels-idx1-ubyte");
-    refuses(
-        &workplace,
-        &[],
-        &["holds no t10k-labels-idx1-ubyte", "with or without .gz"],
-    );
+    refuses(&workplace, &[], &["holds no t10k-labels-idx1-ubyte", "with or without .gz"]);
 }
 
 #[test]
 fn a_missing_folder() {
     let workplace = Workplace::new();
-    refuses(
-        &workplace,
-        &["--data", "no-such-folder"],
-        &["the argument '--data <DIR>' cannot be used multiple times"],
-    );
+    refuses(&workplace, &["--data", "no-such-folder"], &["the argument '--data <DIR>' cannot be used multiple times"]);
     let output = compare(&["--data", "no-such-folder"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let stderr = plain(&output.stderr);
@@ -60,11 +52,7 @@ fn a_file_cut_off() {
         ],
     );
     workplace.put(name, &images[..10]);
-    refuses(
-        &workplace,
-        &[],
-        &["it holds 10 bytes, fewer than the 16 of its header"],
-    );
+    refuses(&workplace, &[], &["it holds 10 bytes, fewer than the 16 of its header"]);
 }
 
 #[test]
@@ -73,15 +61,7 @@ fn a_gzipped_file_cut_off() {
     let [(name, images), ..] = Workplace::files();
     let packed = gzip(&images);
     workplace.put(name, &packed[..packed.len() / 2]);
-    refuses(
-        &workplace,
-        &[],
-        &[
-            "cannot read",
-            "train-images-idx3-ubyte",
-            "check that the file is complete",
-        ],
-    );
+    refuses(&workplace, &[], &["cannot read", "train-images-idx3-ubyte", "check that the file is complete"]);
 }
 
 #[test]
@@ -105,25 +85,14 @@ fn images_of_another_size() {
     let workplace = Workplace::new();
     let images = idx(&[IMAGES, 10, 32, 32], &[0; 10 * 32 * 32]);
     workplace.put("train-images-idx3-ubyte", &images);
-    refuses(
-        &workplace,
-        &[],
-        &["its images have 32 × 32 pixels instead of 28 × 28"],
-    );
+    refuses(&workplace, &[], &["its images have 32 × 32 pixels instead of 28 × 28"]);
 }
 
 #[test]
 fn labels_of_other_images() {
     let workplace = Workplace::new();
     workplace.put("train-labels-idx1-ubyte", &idx(&[LABELS, 9], &[0; 9]));
-    refuses(
-        &workplace,
-        &[],
-        &[
-            "holds 9 labels for the 10 images",
-            "each image needs one label",
-        ],
-    );
+    refuses(&workplace, &[], &["holds 9 labels for the 10 images", "each image needs one label"]);
 }
 
 #[test]
@@ -131,11 +100,7 @@ fn a_label_out_of_range() {
     let workplace = Workplace::new();
     let labels = idx(&[LABELS, 4], &[1, 2, 10, 3]);
     workplace.put("t10k-labels-idx1-ubyte", &labels);
-    refuses(
-        &workplace,
-        &[],
-        &["its label number 3 is 10", "labels must be between 0 and 9"],
-    );
+    refuses(&workplace, &[], &["its label number 3 is 10", "labels must be between 0 and 9"]);
 }
 
 #[test]
@@ -143,22 +108,14 @@ fn an_unknown_normalization() {
     refuses(
         &Workplace::new(),
         &["--norms", "none,instanse"],
-        &[
-            "'instanse'",
-            "none, batch, layer, instance, group, rms",
-            "similar value exists: 'instance'",
-        ],
+        &["'instanse'", "none, batch, layer, instance, group, rms", "similar value exists: 'instance'"],
     );
 }
 
 #[test]
 fn counts_of_zero() {
     let workplace = Workplace::new();
-    refuses(
-        &workplace,
-        &["--batch-sizes", "4,0"],
-        &["'0' for '--batch-sizes <SIZES>'", "at least 1"],
-    );
+    refuses(&workplace, &["--batch-sizes", "4,0"], &["'0' for '--batch-sizes <SIZES>'", "at least 1"]);
     let output = compare(&["--epochs", "0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let stderr = plain(&output.stderr);
@@ -170,10 +127,7 @@ fn a_batch_larger_than_the_training_set() {
     refuses(
         &Workplace::new(),
         &["--batch-sizes", "4,11"],
-        &[
-            "batch size 11 is larger than the training set of 10 images",
-            "between 1 and 10",
-        ],
+        &["batch size 11 is larger than the training set of 10 images", "between 1 and 10"],
     );
 }
 
@@ -184,10 +138,7 @@ fn an_output_folder_that_cannot_be_made() {
     let output = workplace.compare(&[]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let stderr = plain(&output.stderr);
-    assert!(
-        stderr.contains("cannot write to the output folder"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("cannot write to the output folder"), "{stderr}");
     assert!(!stderr.contains("epoch 1"), "refused before training");
     assert_eq!(fs::read_to_string(workplace.out()).unwrap(), "in the way");
 }

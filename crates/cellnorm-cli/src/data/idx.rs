@@ -63,9 +63,7 @@ impl IdxError {
     /// What would be right.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Header { .. } | Self::Size { .. } => {
-                "the file is cut off or damaged: fetch it again"
-            }
+            Self::Header { .. } | Self::Size { .. } => "the file is cut off or damaged: fetch it again",
             Self::Magic { .. } => {
                 "images start with 0x00000803 and labels with 0x00000801: \
                  check that the file has the right name"
@@ -86,10 +84,7 @@ pub fn images(bytes: &[u8]) -> Result<Vec<f32>, IdxError> {
     if count == 0 {
         return Err(IdxError::Empty);
     }
-    Ok(values
-        .iter()
-        .map(|&pixel| f32::from(pixel) / 255.0)
-        .collect())
+    Ok(values.iter().map(|&pixel| f32::from(pixel) / 255.0).collect())
 }
 
 /// The classes of a file of labels.
@@ -98,45 +93,25 @@ pub fn labels(bytes: &[u8]) -> Result<Vec<u8>, IdxError> {
     if count == 0 {
         return Err(IdxError::Empty);
     }
-    match values
-        .iter()
-        .position(|&label| usize::from(label) >= CLASSES)
-    {
-        Some(index) => Err(IdxError::Label {
-            number: index + 1,
-            label: values[index],
-        }),
+    match values.iter().position(|&label| usize::from(label) >= CLASSES) {
+        Some(index) => Err(IdxError::Label { number: index + 1, label: values[index] }),
         None => Ok(values.to_vec()),
     }
 }
 
 /// The sizes and the values of an IDX file of bytes with `D` dimensions.
 fn parse<const D: usize>(bytes: &[u8], expected: u32) -> Result<([u32; D], &[u8]), IdxError> {
-    let words: Vec<u32> = bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .take(1 + D)
-        .map(|word| u32::from_be_bytes(*word))
-        .collect();
+    let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().take(1 + D).map(|word| u32::from_be_bytes(*word)).collect();
     if let Some(&found) = words.first()
         && found != expected
     {
         return Err(IdxError::Magic { found, expected });
     }
     let header = 4 * (1 + D);
-    let (Some(values), Some(Ok(sizes))) = (
-        bytes.get(header..),
-        words.get(1..).map(<[u32; D]>::try_from),
-    ) else {
-        return Err(IdxError::Header {
-            found: bytes.len(),
-            header,
-        });
+    let (Some(values), Some(Ok(sizes))) = (bytes.get(header..), words.get(1..).map(<[u32; D]>::try_from)) else {
+        return Err(IdxError::Header { found: bytes.len(), header });
     };
-    let announced = sizes
-        .iter()
-        .fold(1u64, |product, &size| product.saturating_mul(size.into()));
+    let announced = sizes.iter().fold(1u64, |product, &size| product.saturating_mul(size.into()));
     let found = values.len() as u64;
     if announced != found {
         return Err(IdxError::Size { announced, found });
@@ -171,58 +146,34 @@ mod tests {
             let error = images(&whole[..found]).unwrap_err();
             assert_eq!(error, IdxError::Header { found, header: 16 });
         }
-        assert_eq!(
-            labels(&[0, 0, 8]).unwrap_err().to_string(),
-            "it holds 3 bytes, fewer than the 8 of its header"
-        );
+        assert_eq!(labels(&[0, 0, 8]).unwrap_err().to_string(), "it holds 3 bytes, fewer than the 8 of its header");
     }
 
     #[test]
     fn a_wrong_magic_number_is_named() {
         let error = images(&idx(&[0x801, 1, 28, 28], &[0; 784])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "it starts with 0x00000801 instead of 0x00000803"
-        );
+        assert_eq!(error.to_string(), "it starts with 0x00000801 instead of 0x00000803");
     }
 
     #[test]
     fn sizes_that_disagree_are_named() {
         let error = images(&idx(&[0x803, 2, 28, 28], &[0; 784])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "its header announces 1568 values, but 784 follow"
-        );
+        assert_eq!(error.to_string(), "its header announces 1568 values, but 784 follow");
         let error = labels(&idx(&[0x801, 1], &[1, 2])).unwrap_err();
-        assert_eq!(
-            error,
-            IdxError::Size {
-                announced: 1,
-                found: 2
-            }
-        );
+        assert_eq!(error, IdxError::Size { announced: 1, found: 2 });
     }
 
     #[test]
     fn sizes_beyond_any_file_are_refused_without_overflow() {
         let most = u32::MAX;
         let error = images(&idx(&[0x803, most, most, most], &[])).unwrap_err();
-        assert_eq!(
-            error,
-            IdxError::Size {
-                announced: u64::MAX,
-                found: 0
-            }
-        );
+        assert_eq!(error, IdxError::Size { announced: u64::MAX, found: 0 });
     }
 
     #[test]
     fn images_of_another_size_are_named() {
         let error = images(&idx(&[0x803, 1, 2, 3], &[0; 6])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "its images have 2 × 3 pixels instead of 28 × 28"
-        );
+        assert_eq!(error.to_string(), "its images have 2 × 3 pixels instead of 28 × 28");
     }
 
     #[test]

@@ -68,12 +68,8 @@ impl Dataset {
         let (name, train, test) = match folder {
             None => (
                 embedded::NAME.to_owned(),
-                split("train", |name| {
-                    Ok((name.into(), embedded::file(name).to_vec()))
-                })?,
-                split("t10k", |name| {
-                    Ok((name.into(), embedded::file(name).to_vec()))
-                })?,
+                split("train", |name| Ok((name.into(), embedded::file(name).to_vec())))?,
+                split("t10k", |name| Ok((name.into(), embedded::file(name).to_vec())))?,
             ),
             Some(folder) => (
                 folder.display().to_string(),
@@ -86,10 +82,7 @@ impl Dataset {
 }
 
 /// Reads the images and labels of one part of a dataset.
-fn split(
-    part: &str,
-    read: impl Fn(&'static str) -> Result<(PathBuf, Vec<u8>), Error>,
-) -> Result<Split, Error> {
+fn split(part: &str, read: impl Fn(&'static str) -> Result<(PathBuf, Vec<u8>), Error>) -> Result<Split, Error> {
     let (images_name, labels_name) = match part {
         "train" => ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
         _ => ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -99,30 +92,15 @@ fn split(
     let (labels_path, bytes) = read(labels_name)?;
     let labels = decode(bytes, &labels_path, idx::labels)?;
     if images.len() / PIXELS != labels.len() {
-        return Err(Error::Unpaired {
-            images: images.len() / PIXELS,
-            images_path,
-            labels: labels.len(),
-            labels_path,
-        });
+        return Err(Error::Unpaired { images: images.len() / PIXELS, images_path, labels: labels.len(), labels_path });
     }
     Ok(Split { images, labels })
 }
 
 /// Unpacks the bytes of a file if they are gzipped, and parses them.
-fn decode<T>(
-    bytes: Vec<u8>,
-    path: &Path,
-    parse: impl Fn(&[u8]) -> Result<T, idx::IdxError>,
-) -> Result<T, Error> {
-    let bytes = unpack(bytes).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse(&bytes).map_err(|problem| Error::Idx {
-        path: path.to_owned(),
-        problem,
-    })
+fn decode<T>(bytes: Vec<u8>, path: &Path, parse: impl Fn(&[u8]) -> Result<T, idx::IdxError>) -> Result<T, Error> {
+    let bytes = unpack(bytes).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    parse(&bytes).map_err(|problem| Error::Idx { path: path.to_owned(), problem })
 }
 
 /// Told by the content, so that a file renamed on its way is still read.
@@ -149,10 +127,7 @@ fn find(folder: &Path, name: &'static str) -> Result<(PathBuf, Vec<u8>), Error> 
             }
         }
     }
-    Err(Error::Missing {
-        folder: folder.to_owned(),
-        name,
-    })
+    Err(Error::Missing { folder: folder.to_owned(), name })
 }
 
 #[cfg(test)]
@@ -169,22 +144,15 @@ mod tests {
             }
             assert_eq!(counts, [per_class; 10]);
             assert_eq!(split.images.len(), 10 * per_class * PIXELS);
-            let (low, high) = split
-                .images
-                .iter()
-                .fold((f32::MAX, f32::MIN), |(low, high), &x| {
-                    (low.min(x), high.max(x))
-                });
+            let (low, high) =
+                split.images.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
             assert_eq!((low, high), (0.0, 1.0));
         }
     }
 
     #[test]
     fn a_batch_holds_the_named_images_in_order() {
-        let split = Split {
-            images: (0..3 * PIXELS).map(|i| (i / PIXELS) as f32).collect(),
-            labels: vec![7, 8, 9],
-        };
+        let split = Split { images: (0..3 * PIXELS).map(|i| (i / PIXELS) as f32).collect(), labels: vec![7, 8, 9] };
         let batch = split.batch(&[2, 0], &Device::flex());
         assert_eq!(batch.labels.try_into_vec_as::<i64>().unwrap(), [9, 7]);
         let x = batch.x.try_into_vec_as::<f32>().unwrap();

@@ -35,12 +35,7 @@ pub struct Axis {
 impl Axis {
     /// An axis from `from` to `to`, labelled at `ticks` alone.
     pub fn new(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
-        Self {
-            scale: Scale::Linear,
-            from,
-            to,
-            ticks,
-        }
+        Self { scale: Scale::Linear, from, to, ticks }
     }
 
     /// One label for each of `names`, at 0, 1, 2 and so on.
@@ -76,20 +71,13 @@ impl Axis {
         };
         let powers = from.log10().floor() as i32..=to.log10().floor() as i32;
         let ticks = powers
-            .flat_map(|power| {
-                digits
-                    .iter()
-                    .map(move |digit| (digit * 10f64.powi(power), power))
-            })
+            .flat_map(|power| digits.iter().map(move |digit| (digit * 10f64.powi(power), power)))
             .filter(|(place, _)| (from..=to).contains(place))
             .map(|(place, power)| {
                 let decimals = -power.min(0) as usize;
                 (place, format!("{place:.decimals$}"))
             });
-        Self {
-            scale: Scale::Logarithmic,
-            ..Self::new(from, to, ticks.collect())
-        }
+        Self { scale: Scale::Logarithmic, ..Self::new(from, to, ticks.collect()) }
     }
 }
 
@@ -140,10 +128,7 @@ fn ticks(from: f64, to: f64, step: f64) -> Vec<(f64, String)> {
 /// The smallest of 1, 2 and 5 times a power of ten that is not below `step`.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    let digit = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|digit| digit * power >= step)
-        .unwrap_or(10.0);
+    let digit = [1.0, 2.0, 5.0].into_iter().find(|digit| digit * power >= step).unwrap_or(10.0);
     digit * power
 }
 
@@ -152,10 +137,7 @@ mod tests {
     use super::*;
 
     fn labels(axis: &Axis) -> Vec<String> {
-        axis.key_points(10)
-            .iter()
-            .map(|p| axis.format_ext(p))
-            .collect()
+        axis.key_points(10).iter().map(|p| axis.format_ext(p)).collect()
     }
 
     #[test]
@@ -163,14 +145,8 @@ mod tests {
         let axis = Axis::of_values([66.5, 87.7]);
         assert_eq!(labels(&axis), ["70", "75", "80", "85"]);
         assert!(axis.from < 66.5 && axis.to > 87.7);
-        assert_eq!(
-            labels(&Axis::of_values([0.31, 0.34, f64::NAN])),
-            ["0.31", "0.32", "0.33", "0.34"]
-        );
-        assert_eq!(
-            labels(&Axis::of_values([-0.1, 0.1])),
-            ["-0.10", "-0.05", "0.00", "0.05", "0.10"]
-        );
+        assert_eq!(labels(&Axis::of_values([0.31, 0.34, f64::NAN])), ["0.31", "0.32", "0.33", "0.34"]);
+        assert_eq!(labels(&Axis::of_values([-0.1, 0.1])), ["-0.10", "-0.05", "0.00", "0.05", "0.10"]);
     }
 
     #[test]

@@ -24,10 +24,7 @@ pub enum Ink {
 impl Ink {
     fn all() -> impl Iterator<Item = Self> {
         let norms = Norm::ALL.into_iter();
-        [Self::Text, Self::Grid]
-            .into_iter()
-            .chain(norms.clone().map(Self::Norm))
-            .chain(norms.map(Self::Solid))
+        [Self::Text, Self::Grid].into_iter().chain(norms.clone().map(Self::Norm)).chain(norms.map(Self::Solid))
     }
 
     /// The placeholder.
@@ -60,10 +57,8 @@ pub fn inline(svg: &str, title: &str) -> String {
             );
         }
     }
-    let view_box = svg
-        .split_once("viewBox=\"")
-        .and_then(|(_, rest)| rest.split_once('"'))
-        .map_or("", |(view_box, _)| view_box);
+    let view_box =
+        svg.split_once("viewBox=\"").and_then(|(_, rest)| rest.split_once('"')).map_or("", |(view_box, _)| view_box);
     format!("<svg viewBox=\"{view_box}\" role=\"img\" aria-label=\"{title}\">{body}")
 }
 

@@ -32,18 +32,8 @@ const MEASURES: [Measure; 4] = [
         show: percent,
         more_is_better: true,
     },
-    Measure {
-        title: "Test loss",
-        value: |epoch| epoch.test_loss,
-        show: loss,
-        more_is_better: false,
-    },
-    Measure {
-        title: "Training loss",
-        value: |epoch| epoch.train_loss,
-        show: loss,
-        more_is_better: false,
-    },
+    Measure { title: "Test loss", value: |epoch| epoch.test_loss, show: loss, more_is_better: false },
+    Measure { title: "Training loss", value: |epoch| epoch.train_loss, show: loss, more_is_better: false },
 ];
 
 /// Loss and accuracy as training goes on.
@@ -86,10 +76,7 @@ fn epochs_axis(runs: &[&Run]) -> Axis {
     Axis::new(
         -0.1,
         epochs as f64 - 0.9,
-        (0..epochs)
-            .filter(|i| (i + 1).is_multiple_of(every))
-            .map(|i| (i as f64, (i + 1).to_string()))
-            .collect(),
+        (0..epochs).filter(|i| (i + 1).is_multiple_of(every)).map(|i| (i as f64, (i + 1).to_string())).collect(),
     )
 }
 
@@ -108,10 +95,7 @@ fn loss_by_step(runs: &[&Run]) -> Result<Figure, Error> {
                 let mean = chunk.iter().sum::<f32>() / chunk.len() as f32;
                 (middle * trace.every as f64, f64::from(mean))
             });
-            Line {
-                dots: false,
-                ..curve(run.normalization, points)
-            }
+            Line { dots: false, ..curve(run.normalization, points) }
         })
         .collect();
     let title = "Training loss by step".to_owned();
@@ -142,12 +126,7 @@ pub fn by_batch_size(results: &Results) -> Result<Section, Error> {
         .iter()
         .map(|&norm| {
             let errors = sizes.iter().map(|&size| error(norm, size));
-            curve(
-                norm,
-                (0u32..)
-                    .zip(errors)
-                    .filter_map(|(i, y)| Some((f64::from(i), y?))),
-            )
+            curve(norm, (0u32..).zip(errors).filter_map(|(i, y)| Some((f64::from(i), y?))))
         })
         .collect();
     let x = Axis::of_names(sizes.iter().map(usize::to_string));
@@ -176,13 +155,7 @@ pub fn by_batch_size(results: &Results) -> Result<Section, Error> {
 }
 
 fn curve(norm: Norm, points: impl Iterator<Item = (f64, f64)>) -> Line {
-    Line {
-        ink: Ink::Norm(norm),
-        points: points.collect(),
-        width: 2,
-        opacity: 1.0,
-        dots: true,
-    }
+    Line { ink: Ink::Norm(norm), points: points.collect(), width: 2, opacity: 1.0, dots: true }
 }
 
 /// Names the best and the worst run of the last epoch.
@@ -193,19 +166,9 @@ fn extremes(runs: &[&Run], measure: &Measure) -> String {
     if measure.more_is_better {
         sorted.reverse();
     }
-    let name = |run: &Run| {
-        format!(
-            "{} ({})",
-            run.normalization.name(),
-            (measure.show)(value(run))
-        )
-    };
+    let name = |run: &Run| format!("{} ({})", run.normalization.name(), (measure.show)(value(run)));
     match sorted.as_slice() {
-        [best, .., worst] => format!(
-            "After the last epoch {} is best and {} last.",
-            name(best),
-            name(worst)
-        ),
+        [best, .., worst] => format!("After the last epoch {} is best and {} last.", name(best), name(worst)),
         [only] => format!("After the last epoch: {}.", name(only)),
         [] => String::new(),
     }

@@ -32,19 +32,10 @@ pub fn section(norm: Norm, statistics: &Statistics) -> Result<Section, Error> {
 }
 
 /// Draws a statistic of the batches and the running one that follows it.
-fn follow(
-    norm: Norm,
-    title: String,
-    batch: &[f32],
-    running: &[f32],
-    every: usize,
-) -> Result<Figure, Error> {
+fn follow(norm: Norm, title: String, batch: &[f32], running: &[f32], every: usize) -> Result<Figure, Error> {
     let line = |series: &[f32], width, opacity| Line {
         ink: Ink::Solid(norm),
-        points: (0u32..)
-            .map(|i| f64::from(i) * every as f64)
-            .zip(series.iter().copied().map(f64::from))
-            .collect(),
+        points: (0u32..).map(|i| f64::from(i) * every as f64).zip(series.iter().copied().map(f64::from)).collect(),
         width,
         opacity,
         dots: false,
@@ -56,22 +47,15 @@ fn follow(
         true => Axis::of_ratios(charts::values(&lines)),
         false => Axis::of_values(charts::values(&lines)),
     };
-    Ok(Figure {
-        svg: charts::lines(&title, "step", &x, &y, &lines)?,
-        caption: approach(batch, running),
-        title,
-    })
+    Ok(Figure { svg: charts::lines(&title, "step", &x, &y, &lines)?, caption: approach(batch, running), title })
 }
 
 /// Where a running statistic ended, and how far the batches are around it.
 fn approach(batch: &[f32], running: &[f32]) -> String {
     let tail = batch.len() - batch.len().div_ceil(5);
-    let spread = batch[tail..]
-        .iter()
-        .zip(&running[tail..])
-        .map(|(batch, running)| (batch - running).abs())
-        .sum::<f32>()
-        / (batch.len() - tail) as f32;
+    let spread =
+        batch[tail..].iter().zip(&running[tail..]).map(|(batch, running)| (batch - running).abs()).sum::<f32>()
+            / (batch.len() - tail) as f32;
     format!(
         "The running value ends at {:.3}; in the last fifth of the steps that of a batch was \
          {spread:.3} away from it on average.",

@@ -34,22 +34,11 @@ fn summary(results: &Results) -> String {
             true => format!(" with batches of {}", run.batch_size),
             false => String::new(),
         };
-        format!(
-            "<strong>{}</strong>{size}, {:.2} %",
-            run.normalization.name(),
-            accuracy(run) * 100.0
-        )
+        format!("<strong>{}</strong>{size}, {:.2} %", run.normalization.name(), accuracy(run) * 100.0)
     };
     let range = match sorted.as_slice() {
-        [best, .., worst] => format!(
-            "Highest test accuracy: {}; lowest: {}.",
-            name(best),
-            name(worst)
-        ),
-        _ => sorted
-            .iter()
-            .map(|run| format!("Test accuracy: {}.", name(run)))
-            .collect(),
+        [best, .., worst] => format!("Highest test accuracy: {}; lowest: {}.", name(best), name(worst)),
+        _ => sorted.iter().map(|run| format!("Test accuracy: {}.", name(run))).collect(),
     };
     let images = results.dataset.test_images;
     format!(
@@ -58,9 +47,7 @@ fn summary(results: &Results) -> String {
          an accuracy is known to about ±{:.1} points, so smaller differences may be chance.</p>\n\
          </header>\n",
         thousands(images),
-        sorted
-            .first()
-            .map_or(0.0, |run| uncertainty(accuracy(run), images))
+        sorted.first().map_or(0.0, |run| uncertainty(accuracy(run), images))
     )
 }
 
@@ -71,24 +58,15 @@ fn uncertainty(share: f64, images: usize) -> f64 {
 
 fn table(results: &Results) -> String {
     let columns = columns(results);
-    let head: String = columns
-        .iter()
-        .map(|column| format!("<th scope=\"col\">{}</th>", column.heading))
-        .collect();
+    let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", column.heading)).collect();
     let rows: String = results
         .runs
         .iter()
         .map(|run| {
-            let cells: String = columns
-                .iter()
-                .skip(1)
-                .map(|column| format!("<td>{}</td>", (column.cell)(run)))
-                .collect();
+            let cells: String =
+                columns.iter().skip(1).map(|column| format!("<td>{}</td>", (column.cell)(run))).collect();
             let name = run.normalization.name();
-            format!(
-                "<tr><th scope=\"row\">{}{name}</th>{cells}</tr>\n",
-                swatch(name)
-            )
+            format!("<tr><th scope=\"row\">{}{name}</th>{cells}</tr>\n", swatch(name))
         })
         .collect();
     format!(
@@ -106,11 +84,8 @@ fn chapter(chapter: &Chapter) -> String {
 }
 
 fn section(section: &Section) -> String {
-    let legend: String = section
-        .legend
-        .iter()
-        .map(|norm| format!("<li>{}{}</li>", swatch(norm.name()), norm.name()))
-        .collect();
+    let legend: String =
+        section.legend.iter().map(|norm| format!("<li>{}{}</li>", swatch(norm.name()), norm.name())).collect();
     let legend = match legend.is_empty() {
         true => legend,
         false => format!("<ul class=\"legend\">{legend}</ul>\n"),
@@ -144,10 +119,7 @@ fn conditions(results: &Results) -> String {
     let adam = &config.adam;
     let dataset = &results.dataset;
     let rows = [
-        (
-            "Command",
-            format!("<code>{}</code>", escape(&config.command)),
-        ),
+        ("Command", format!("<code>{}</code>", escape(&config.command))),
         ("Version", format!("cellnorm {}", config.version)),
         (
             "Data",
@@ -174,13 +146,7 @@ fn conditions(results: &Results) -> String {
                 adam.learning_rate, adam.beta_1, adam.beta_2, adam.epsilon, config.seed
             ),
         ),
-        (
-            "Time",
-            format!(
-                "{:.1} s in all, with {} threads",
-                results.timing.total_seconds, results.timing.threads
-            ),
-        ),
+        ("Time", format!("{:.1} s in all, with {} threads", results.timing.total_seconds, results.timing.threads)),
     ];
     let mut list = String::new();
     for (term, text) in rows {
@@ -204,9 +170,7 @@ fn thousands(number: usize) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -216,10 +180,7 @@ mod tests {
     #[test]
     fn digits_are_grouped_by_three() {
         let numbers = [0, 999, 1000, 4000, 60_000, 1_234_567].map(thousands);
-        assert_eq!(
-            numbers,
-            ["0", "999", "1,000", "4,000", "60,000", "1,234,567"]
-        );
+        assert_eq!(numbers, ["0", "999", "1,000", "4,000", "60,000", "1,234,567"]);
     }
 
     #[test]

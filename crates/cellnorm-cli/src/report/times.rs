@@ -25,10 +25,9 @@ pub fn section(runs: &[&Run]) -> Result<Option<Section>, Error> {
         })
         .fold(0.0, f64::max);
     let sum = |bars: &&Bars| bars.forward + bars.backward;
-    let (Some(fast), Some(slow)) = (
-        bars.iter().min_by(|a, b| sum(a).total_cmp(&sum(b))),
-        bars.iter().max_by(|a, b| sum(a).total_cmp(&sum(b))),
-    ) else {
+    let (Some(fast), Some(slow)) =
+        (bars.iter().min_by(|a, b| sum(a).total_cmp(&sum(b))), bars.iter().max_by(|a, b| sum(a).total_cmp(&sum(b))))
+    else {
         return Ok(None);
     };
     let title = "Milliseconds a step".to_owned();

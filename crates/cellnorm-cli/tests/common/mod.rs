@@ -39,9 +39,7 @@ pub struct Workplace {
 impl Workplace {
     /// With 10 images to train on and 4 to test on.
     pub fn new() -> Self {
-        let workplace = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let workplace = Self { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(workplace.data()).unwrap();
         for (name, bytes) in Self::files() {
             workplace.put(name, &bytes);
@@ -58,9 +56,7 @@ impl Workplace {
                 true => 255,
                 false => (17 * i + p) % 50,
             };
-            (0..usize::from(n))
-                .flat_map(|i| (0..784).map(move |p| pixel(i, p) as u8))
-                .collect()
+            (0..usize::from(n)).flat_map(|i| (0..784).map(move |p| pixel(i, p) as u8)).collect()
         };
         let images_file = |n: u8| idx(&[IMAGES, n.into(), 28, 28], &pixels(n));
         let labels_file = |n: u8| idx(&[LABELS, n.into()], &labels(n));
@@ -115,9 +111,7 @@ pub fn entries(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
