@@ -36,7 +36,13 @@ pub enum Command {
 #[derive(Args)]
 pub struct CompareArgs {
     /// Normalizations to compare, separated by commas.
-    #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',', default_values_t = Norm::ALL)]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "none,batch,layer,instance,group,rms"
+    )]
     pub norms: Vec<Norm>,
 
     /// Passes over the training images.

@@ -51,7 +51,12 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
             args.out.join(REPORT).display()
         ),
     };
-    io::stdout().write_all(text.as_bytes()).map_err(|source| Error::Print { folder: args.out.clone(), source })
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader such as `head` has seen enough.
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(source) => Err(Error::Print { folder: args.out.clone(), source }),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn config(args: &CompareArgs) -> Config {

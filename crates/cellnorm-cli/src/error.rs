@@ -14,8 +14,9 @@ pub enum Error {
     /// The data folder has no file of the kind wanted.
     #[error("{} holds no {name}", folder.display())]
     #[diagnostic(help(
-        "--data wants a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
-         t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each with or without .gz"
+        "--data wants a folder with four files, each with or without .gz:\n\
+         train-images-idx3-ubyte, train-labels-idx1-ubyte,\n\
+         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
     ))]
     Missing {
         /// The folder looked into.

@@ -26,8 +26,8 @@ mod train;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
-    // Paths stay whole, so that they can be copied. The hook is set once and cannot be refused.
-    let _ = miette::set_hook(Box::new(|_| Box::new(miette::MietteHandlerOpts::new().break_words(false).build())));
+    // Paths and commands stay whole, so that they can be copied. The hook is set once.
+    let _ = miette::set_hook(Box::new(|_| Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())));
     let Cli { command: Command::Compare(args) } = Cli::parse();
     match compare::run(&args) {
         Ok(()) => ExitCode::SUCCESS,

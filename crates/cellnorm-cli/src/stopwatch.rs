@@ -102,7 +102,7 @@ mod tests {
     use burn::tensor::{Device, TensorData};
     use std::thread::sleep;
 
-    const PAUSE: Duration = Duration::from_millis(20);
+    const PAUSE: Duration = Duration::from_millis(100);
 
     fn x() -> Tensor<4> {
         Tensor::<1>::from_floats([1.0, -2.0, 3.0], &Device::flex().autodiff()).reshape([1, 3, 1, 1]).require_grad()
