@@ -10,7 +10,10 @@ use crate::stopwatch::Lap;
 /// Channels whose statistics are followed.
 const FOLLOWED_CHANNELS: usize = 3;
 
-/// Values kept of anything followed step by step.
+/// Steps over which they are followed: the running statistics have long caught up then.
+const FOLLOWED_STEPS: usize = 500;
+
+/// Values kept of the loss; those of a longer training are means.
 const TRACE_VALUES: usize = 1000;
 
 /// Notes of all steps so far.
@@ -49,7 +52,7 @@ impl Record {
     /// Notes one step more.
     pub fn add(&mut self, step: Step) -> Result<(), Error> {
         if let Some((batch, running)) = step.moments
-            && self.losses.len().is_multiple_of(self.every)
+            && self.losses.len() < FOLLOWED_STEPS
         {
             self.follow(batch, running)?;
         }
@@ -92,7 +95,7 @@ impl Record {
 
     /// The statistics over the steps, if the normalization took any.
     pub fn into_statistics(self) -> Option<Statistics> {
-        (!self.channels.is_empty()).then_some(Statistics { every: self.every, channels: self.channels })
+        (!self.channels.is_empty()).then_some(Statistics { channels: self.channels })
     }
 }
 

@@ -129,16 +129,14 @@ pub struct Trace {
     pub values: Vec<f32>,
 }
 
-/// Statistics of Batch Normalization over the steps of training.
+/// Statistics of Batch Normalization over the first steps of training.
 #[derive(Debug, Serialize)]
 pub struct Statistics {
-    /// Steps between two values.
-    pub every: usize,
     /// The first channels.
     pub channels: Vec<ChannelStatistics>,
 }
 
-/// Statistics of one channel. Those of the batch are biased, the running variance is not.
+/// Statistics of one channel, one value a step. Those of the batch are biased, the running variance is not.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ChannelStatistics {
     /// Mean of the batch.

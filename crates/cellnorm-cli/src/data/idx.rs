@@ -75,7 +75,7 @@ impl IdxError {
     }
 }
 
-/// The pixels of a file of images, scaled to [0, 1].
+/// The pixels of a file of images, scaled to 0 to 1.
 pub fn images(bytes: &[u8]) -> Result<Vec<f32>, IdxError> {
     let ([count, rows, columns], values) = parse::<3>(bytes, IMAGES_MAGIC)?;
     if (rows as usize, columns as usize) != (SIDE, SIDE) {

@@ -17,7 +17,7 @@ const PIXELS: usize = SIDE * SIDE;
 
 /// Images with their labels.
 pub struct Split {
-    /// Pixels in [0, 1], image after image.
+    /// Pixels from 0 to 1, image after image.
     images: Vec<f32>,
     /// One class an image.
     labels: Vec<u8>,

@@ -47,7 +47,7 @@ impl Axis {
     /// Whole numbers from 0 to `to`.
     pub fn of_counts(to: usize) -> Self {
         let to = to as f64;
-        let step = round_step(to / 4.0).max(1.0);
+        let step = round_step(to / 5.0).max(1.0);
         Self::new(0.0, to, ticks(0.0, to, step))
     }
 
@@ -66,7 +66,7 @@ impl Axis {
         let (low, high) = range(positive).unwrap_or((0.1, 1.0));
         let (from, to) = (low / 1.1, high * 1.1);
         let digits: &[f64] = match to / from {
-            ratio if ratio < 20.0 => &[1.0, 2.0, 5.0],
+            ratio if ratio < 100.0 => &[1.0, 2.0, 5.0],
             _ => &[1.0],
         };
         let powers = from.log10().floor() as i32..=to.log10().floor() as i32;
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn ratios_are_labelled_at_powers_of_ten() {
-        assert_eq!(labels(&Axis::of_ratios([0.012, 1.0])), ["0.1", "1"]);
+        assert_eq!(labels(&Axis::of_ratios([0.0012, 1.0])), ["0.01", "0.1", "1"]);
         assert_eq!(labels(&Axis::of_ratios([0.3, 2.5])), ["0.5", "1", "2"]);
         let axis = Axis::of_ratios([1.1, 10.0]);
         assert_eq!([1.0, 11.0].map(|v| axis.map(&v, (0, 100))), [0, 100]);
@@ -176,6 +176,7 @@ mod tests {
     #[test]
     fn counts_are_whole() {
         assert_eq!(labels(&Axis::of_counts(375)), ["0", "100", "200", "300"]);
+        assert_eq!(labels(&Axis::of_counts(9000)), ["0", "2000", "4000", "6000", "8000"]);
         assert_eq!(labels(&Axis::of_counts(2)), ["0", "1", "2"]);
     }
 }
