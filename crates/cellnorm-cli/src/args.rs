@@ -1,0 +1,176 @@
+//! The command line: what can be asked for, and its defaults.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::norm::Norm;
+
+/// The normalizations of neural networks, side by side.
+#[derive(Parser)]
+#[command(name = "cellnorm", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of `cellnorm`.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Train one small network once with each normalization, and compare.
+    ///
+    /// The network is a 3×3 convolution to 10 channels, the normalization, and two dense layers
+    /// (128 ReLU with dropout 0.2, then 10 classes), trained with Adam. Every network starts from
+    /// the same weights and sees the same batches. With no flag it takes 4,000 training and 1,000
+    /// test images of Fashion-MNIST that come with the program.
+    ///
+    /// Prints a table and writes results.json and report.html. All timings in results.json are
+    /// in objects named "timing"; without them (jq 'del(.. | .timing?)') two runs with the same
+    /// flags are identical.
+    Compare(CompareArgs),
+}
+
+/// The flags of `cellnorm compare`.
+#[derive(Args)]
+pub struct CompareArgs {
+    /// Normalizations to compare, separated by commas.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "none,batch,layer,instance,group,rms"
+    )]
+    pub norms: Vec<Norm>,
+
+    /// Passes over the training images.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
+    pub epochs: usize,
+
+    /// Batch sizes, separated by commas; every normalization is trained with each.
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', default_values_t = [32], value_parser = at_least_one)]
+    pub batch_sizes: Vec<usize>,
+
+    /// Seed of the weights, the order of the images and the dropout.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+
+    /// Folder for results.json and report.html, made if missing.
+    #[arg(long, value_name = "DIR", default_value = "cellnorm-report")]
+    pub out: PathBuf,
+
+    /// Folder with the four IDX files of MNIST or Fashion-MNIST, gzipped or not.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Print the content of results.json instead of the table.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print neither progress nor table.
+    #[arg(long)]
+    pub quiet: bool,
+
+    /// Threads to compute with; all of the machine's when not given.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<usize>,
+}
+
+impl CompareArgs {
+    /// Keeps the first of each normalization and batch size that is named more than once.
+    pub fn without_repeats(&self) -> (Vec<Norm>, Vec<usize>) {
+        (distinct(&self.norms), distinct(&self.batch_sizes))
+    }
+
+    /// The command that repeats this comparison, whatever its output flags were.
+    pub fn command_line(&self) -> String {
+        let (norms, batch_sizes) = self.without_repeats();
+        let norms: Vec<&str> = norms.iter().map(|norm| norm.name()).collect();
+        let batch_sizes: Vec<String> = batch_sizes.iter().map(usize::to_string).collect();
+        let mut line = format!(
+            "cellnorm compare --norms {} --epochs {} --batch-sizes {} --seed {}",
+            norms.join(","),
+            self.epochs,
+            batch_sizes.join(","),
+            self.seed
+        );
+        if let Some(data) = &self.data {
+            // Writing to a String cannot fail.
+            let _ = write!(line, " --data {}", data.display());
+        }
+        line
+    }
+}
+
+fn distinct<T: PartialEq + Copy>(values: &[T]) -> Vec<T> {
+    let mut kept = Vec::new();
+    for value in values {
+        if !kept.contains(value) {
+            kept.push(*value);
+        }
+    }
+    kept
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("it must be a whole number of at least 1".to_owned()),
+    }
+}
+
+impl ValueEnum for Norm {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.name()).help(self.description()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<CompareArgs, clap::Error> {
+        let words = ["cellnorm", "compare"].iter().chain(flags);
+        let Command::Compare(args) = Cli::try_parse_from(words)?.command;
+        Ok(args)
+    }
+
+    #[test]
+    fn the_defaults_are_all_norms_three_epochs_and_batches_of_32() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(
+            args.command_line(),
+            "cellnorm compare --norms none,batch,layer,instance,group,rms --epochs 3 \
+             --batch-sizes 32 --seed 1"
+        );
+    }
+
+    #[test]
+    fn repeats_are_dropped_and_order_is_kept() {
+        let args = parse(&["--norms", "rms,none,rms", "--batch-sizes", "8,32,8"]).unwrap();
+        assert_eq!(args.without_repeats(), (vec![Norm::Rms, Norm::None], vec![8, 32]));
+    }
+
+    #[test]
+    fn zero_and_words_are_no_counts() {
+        for flag in ["--epochs", "--batch-sizes", "--threads"] {
+            for value in ["0", "-1", "many", "1.5"] {
+                let message = parse(&[&format!("{flag}={value}")]).err().expect("refused").to_string();
+                assert!(message.contains(flag) && message.contains("at least 1"));
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_norm_brings_the_list_and_the_closest_name() {
+        let message = parse(&["--norms", "bacth"]).err().expect("refused").to_string();
+        assert!(message.contains("none, batch, layer, instance, group, rms"));
+        assert!(message.contains("similar value exists: 'batch'"));
+    }
+}

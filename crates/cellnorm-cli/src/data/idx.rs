@@ -1,0 +1,190 @@
+//! The IDX format: a big-endian magic number, the sizes, then one byte a value.
+
+use thiserror::Error;
+
+/// Width and height of an image in pixels.
+pub const SIDE: usize = 28;
+
+/// The number of classes.
+pub const CLASSES: usize = 10;
+
+const IMAGES_MAGIC: u32 = 0x803;
+const LABELS_MAGIC: u32 = 0x801;
+
+/// Why some bytes are not the IDX file they should be.
+#[derive(Debug, Error, PartialEq)]
+pub enum IdxError {
+    /// The header is cut off.
+    #[error("it holds {found} bytes, fewer than the {header} of its header")]
+    Header {
+        /// Bytes in the file.
+        found: usize,
+        /// Bytes of a whole header.
+        header: usize,
+    },
+    /// Another kind of file.
+    #[error("it starts with {found:#010x} instead of {expected:#010x}")]
+    Magic {
+        /// The number in the file.
+        found: u32,
+        /// The number of such a file.
+        expected: u32,
+    },
+    /// Too few or too many values.
+    #[error("its header announces {announced} values, but {found} follow")]
+    Size {
+        /// The product of the sizes in the header.
+        announced: u64,
+        /// Bytes after the header.
+        found: u64,
+    },
+    /// Images of another size.
+    #[error("its images have {rows} × {columns} pixels instead of {SIDE} × {SIDE}")]
+    Pixels {
+        /// Height of an image.
+        rows: u32,
+        /// Width of an image.
+        columns: u32,
+    },
+    /// A label that names no class.
+    #[error("its label number {number} is {label}")]
+    Label {
+        /// The position, counted from 1.
+        number: usize,
+        /// The label.
+        label: u8,
+    },
+    /// No image or label at all.
+    #[error("it is empty")]
+    Empty,
+}
+
+impl IdxError {
+    /// What would be right.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Header { .. } | Self::Size { .. } => "the file is cut off or damaged: fetch it again",
+            Self::Magic { .. } => {
+                "images start with 0x00000803 and labels with 0x00000801: \
+                 check that the file has the right name"
+            }
+            Self::Pixels { .. } => "use a dataset with the shape of MNIST: grey, 28 × 28 pixels",
+            Self::Label { .. } => "labels must be between 0 and 9: use a dataset of 10 classes",
+            Self::Empty => "at least one image is needed",
+        }
+    }
+}
+
+/// The pixels of a file of images, scaled to 0 to 1.
+pub fn images(bytes: &[u8]) -> Result<Vec<f32>, IdxError> {
+    let ([count, rows, columns], values) = parse::<3>(bytes, IMAGES_MAGIC)?;
+    if (rows as usize, columns as usize) != (SIDE, SIDE) {
+        return Err(IdxError::Pixels { rows, columns });
+    }
+    if count == 0 {
+        return Err(IdxError::Empty);
+    }
+    Ok(values.iter().map(|&pixel| f32::from(pixel) / 255.0).collect())
+}
+
+/// The classes of a file of labels.
+pub fn labels(bytes: &[u8]) -> Result<Vec<u8>, IdxError> {
+    let ([count], values) = parse::<1>(bytes, LABELS_MAGIC)?;
+    if count == 0 {
+        return Err(IdxError::Empty);
+    }
+    match values.iter().position(|&label| usize::from(label) >= CLASSES) {
+        Some(index) => Err(IdxError::Label { number: index + 1, label: values[index] }),
+        None => Ok(values.to_vec()),
+    }
+}
+
+/// The sizes and the values of an IDX file of bytes with `D` dimensions.
+fn parse<const D: usize>(bytes: &[u8], expected: u32) -> Result<([u32; D], &[u8]), IdxError> {
+    let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().take(1 + D).map(|word| u32::from_be_bytes(*word)).collect();
+    if let Some(&found) = words.first()
+        && found != expected
+    {
+        return Err(IdxError::Magic { found, expected });
+    }
+    let header = 4 * (1 + D);
+    let (Some(values), Some(Ok(sizes))) = (bytes.get(header..), words.get(1..).map(<[u32; D]>::try_from)) else {
+        return Err(IdxError::Header { found: bytes.len(), header });
+    };
+    let announced = sizes.iter().fold(1u64, |product, &size| product.saturating_mul(size.into()));
+    let found = values.len() as u64;
+    if announced != found {
+        return Err(IdxError::Size { announced, found });
+    }
+    Ok((sizes, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idx(words: &[u32], values: &[u8]) -> Vec<u8> {
+        let header = words.iter().flat_map(|word| word.to_be_bytes());
+        header.chain(values.iter().copied()).collect()
+    }
+
+    #[test]
+    fn pixels_are_scaled_and_labels_kept() {
+        let mut pixels = vec![0; 784];
+        pixels[1] = 255;
+        pixels[2] = 51;
+        let read = images(&idx(&[0x803, 1, 28, 28], &pixels)).unwrap();
+        assert_eq!(read.len(), 784);
+        assert_eq!(read[..4], [0.0, 1.0, 0.2, 0.0]);
+        assert_eq!(labels(&idx(&[0x801, 3], &[9, 0, 4])).unwrap(), [9, 0, 4]);
+    }
+
+    #[test]
+    fn a_cut_header_is_named() {
+        let whole = idx(&[0x803, 1, 28, 28], &[]);
+        for found in [0, 3, 4, 15] {
+            let error = images(&whole[..found]).unwrap_err();
+            assert_eq!(error, IdxError::Header { found, header: 16 });
+        }
+        assert_eq!(labels(&[0, 0, 8]).unwrap_err().to_string(), "it holds 3 bytes, fewer than the 8 of its header");
+    }
+
+    #[test]
+    fn a_wrong_magic_number_is_named() {
+        let error = images(&idx(&[0x801, 1, 28, 28], &[0; 784])).unwrap_err();
+        assert_eq!(error.to_string(), "it starts with 0x00000801 instead of 0x00000803");
+    }
+
+    #[test]
+    fn sizes_that_disagree_are_named() {
+        let error = images(&idx(&[0x803, 2, 28, 28], &[0; 784])).unwrap_err();
+        assert_eq!(error.to_string(), "its header announces 1568 values, but 784 follow");
+        let error = labels(&idx(&[0x801, 1], &[1, 2])).unwrap_err();
+        assert_eq!(error, IdxError::Size { announced: 1, found: 2 });
+    }
+
+    #[test]
+    fn sizes_beyond_any_file_are_refused_without_overflow() {
+        let most = u32::MAX;
+        let error = images(&idx(&[0x803, most, most, most], &[])).unwrap_err();
+        assert_eq!(error, IdxError::Size { announced: u64::MAX, found: 0 });
+    }
+
+    #[test]
+    fn images_of_another_size_are_named() {
+        let error = images(&idx(&[0x803, 1, 2, 3], &[0; 6])).unwrap_err();
+        assert_eq!(error.to_string(), "its images have 2 × 3 pixels instead of 28 × 28");
+    }
+
+    #[test]
+    fn a_label_out_of_range_is_named_with_its_place() {
+        let error = labels(&idx(&[0x801, 3], &[9, 10, 11])).unwrap_err();
+        assert_eq!(error.to_string(), "its label number 2 is 10");
+    }
+
+    #[test]
+    fn nothing_is_not_enough() {
+        assert_eq!(images(&idx(&[0x803, 0, 28, 28], &[])), Err(IdxError::Empty));
+        assert_eq!(labels(&idx(&[0x801, 0], &[])), Err(IdxError::Empty));
+    }
+}

@@ -1,0 +1,137 @@
+//! What can go wrong, said so that the reader knows what would be right.
+
+use std::io;
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::data::idx::IdxError;
+
+/// Everything that ends a comparison early.
+#[derive(Debug, Error, Diagnostic)]
+pub enum Error {
+    /// The data folder has no file of the kind wanted.
+    #[error("{} holds no {name}", folder.display())]
+    #[diagnostic(help(
+        "--data wants a folder with four files, each with or without .gz:\n\
+         train-images-idx3-ubyte, train-labels-idx1-ubyte,\n\
+         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
+    ))]
+    Missing {
+        /// The folder looked into.
+        folder: PathBuf,
+        /// The usual name of the file.
+        name: &'static str,
+    },
+
+    /// A data file could not be read or unpacked.
+    #[error("cannot read {}", path.display())]
+    #[diagnostic(help("check that the file is complete and that you may read it"))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A data file is not the IDX file it should be.
+    #[error("{} is not usable: {problem}", path.display())]
+    #[diagnostic(help("{}", problem.help()))]
+    Idx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: IdxError,
+    },
+
+    /// Images and labels do not belong together.
+    #[error("{} holds {labels} labels for the {images} images of {}", labels_path.display(), images_path.display())]
+    #[diagnostic(help("each image needs one label: take both files from the same dataset"))]
+    Unpaired {
+        /// The file of images.
+        images_path: PathBuf,
+        /// How many it holds.
+        images: usize,
+        /// The file of labels.
+        labels_path: PathBuf,
+        /// How many it holds.
+        labels: usize,
+    },
+
+    /// A batch cannot be filled even once.
+    #[error("batch size {size} is larger than the training set of {images} images")]
+    #[diagnostic(help("choose --batch-sizes between 1 and {images}"))]
+    BatchSize {
+        /// The size asked for.
+        size: usize,
+        /// The number of training images.
+        images: usize,
+    },
+
+    /// The results could not be saved where they were asked for.
+    #[error("cannot write to the output folder {}", folder.display())]
+    #[diagnostic(help("name a folder you may write to with --out; nothing was trained yet"))]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The thread pool could not be started.
+    #[error("cannot start {threads} threads")]
+    #[diagnostic(help("ask for fewer with --threads"))]
+    Threads {
+        /// The number asked for.
+        threads: usize,
+        /// What the thread pool said.
+        source: rayon::ThreadPoolBuildError,
+    },
+
+    /// A result could not be saved after training.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// Standard output could not be written to.
+    #[error("cannot print the results; they are saved in {}", folder.display())]
+    Print {
+        /// Where the results are.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// The tensor library refused an operation.
+    #[error("cannot read a tensor")]
+    Tensor(#[from] burn::tensor::TensorReadError),
+
+    /// The results could not be put into JSON.
+    #[error("cannot write the results as JSON")]
+    Json(#[from] serde_json::Error),
+
+    /// A chart could not be drawn.
+    #[error("cannot draw a chart: {0}")]
+    Chart(String),
+}
+
+impl Error {
+    /// 2 when the user can put it right before training, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Missing { .. }
+            | Self::Read { .. }
+            | Self::Idx { .. }
+            | Self::Unpaired { .. }
+            | Self::BatchSize { .. }
+            | Self::Folder { .. }
+            | Self::Threads { .. } => 2,
+            Self::Write { .. } | Self::Print { .. } | Self::Tensor(_) | Self::Json(_) | Self::Chart(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Saving the results all or not at all: written beside their place, then renamed into it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+
+/// A folder that was found to be writable.
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// A file not yet in its place. It vanishes if it does not get there.
+struct Draft {
+    path: PathBuf,
+}
+
+impl Draft {
+    fn beside(folder: &Path, name: &str) -> Self {
+        Self { path: folder.join(format!(".{name}.{}", std::process::id())) }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After the rename there is nothing left to remove, and that is no error.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Folder {
+    /// Makes the folder if it is missing, and tries that each of `names` can be written there.
+    pub fn prepare(path: &Path, names: &[&str]) -> Result<Self, Error> {
+        let attempt = || -> io::Result<()> {
+            fs::create_dir_all(path)?;
+            for name in names {
+                if path.join(name).is_dir() {
+                    return Err(io::Error::new(io::ErrorKind::IsADirectory, format!("{name} in it is a folder")));
+                }
+                fs::write(&Draft::beside(path, name).path, "")?;
+            }
+            Ok(())
+        };
+        attempt().map_err(|source| Error::Folder { folder: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// Saves files of the given names and contents. None appears before all are written.
+    pub fn save(&self, files: &[(&str, &str)]) -> Result<(), Error> {
+        let mut drafts = Vec::new();
+        for (name, content) in files {
+            let draft = Draft::beside(&self.path, name);
+            let written = fs::write(&draft.path, content);
+            drafts.push((draft, *name));
+            written.map_err(|source| self.failed(name, source))?;
+        }
+        for (draft, name) in &drafts {
+            fs::rename(&draft.path, self.path.join(name)).map_err(|source| self.failed(name, source))?;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, name: &str, source: io::Error) -> Error {
+        Error::Write { path: self.path.join(name), source }
+    }
+}

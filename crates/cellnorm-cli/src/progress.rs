@@ -1,0 +1,70 @@
+//! What the command says while it works: a bar on a terminal, a line an epoch elsewhere.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::norm::Norm;
+use crate::results::Epoch;
+
+/// Tells how far the work has come, on standard error.
+pub enum Progress {
+    /// A bar that moves.
+    Bar(ProgressBar),
+    /// A line after each epoch.
+    Lines,
+    /// Nothing.
+    Quiet,
+}
+
+impl Progress {
+    /// Progress over `steps` training steps.
+    pub fn new(quiet: bool, steps: usize) -> Self {
+        if quiet {
+            return Self::Quiet;
+        }
+        if !std::io::stderr().is_terminal() {
+            return Self::Lines;
+        }
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} %  {eta:>4} left")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self::Bar(ProgressBar::new(steps as u64).with_style(style))
+    }
+
+    /// A network is about to be trained.
+    pub fn start(&self, norm: Norm, batch_size: usize) {
+        if let Self::Bar(bar) = self {
+            bar.set_message(format!("{:8} batch {batch_size}", norm.name()));
+        }
+    }
+
+    /// A step is done.
+    pub fn step(&self) {
+        if let Self::Bar(bar) = self {
+            bar.inc(1);
+        }
+    }
+
+    /// An epoch is done.
+    pub fn epoch(&self, norm: Norm, batch_size: usize, epoch: &Epoch) {
+        if let Self::Lines = self {
+            eprintln!(
+                "{:8}  batch size {batch_size}  epoch {}  train loss {:.4}  accuracy {:.2} %  \
+                 test loss {:.4}  accuracy {:.2} %",
+                norm.name(),
+                epoch.epoch,
+                epoch.train_loss,
+                epoch.train_accuracy * 100.0,
+                epoch.test_loss,
+                epoch.test_accuracy * 100.0,
+            );
+        }
+    }
+
+    /// All is done: the bar makes room for the table.
+    pub fn finish(&self) {
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}

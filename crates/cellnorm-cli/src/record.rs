@@ -1,0 +1,151 @@
+//! What is noted step by step while a network learns.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::network::Moments;
+use crate::results::{ChannelStatistics, RunTiming, Statistics, Trace};
+use crate::stopwatch::Lap;
+
+/// Channels whose statistics are followed.
+const FOLLOWED_CHANNELS: usize = 3;
+
+/// Steps over which they are followed: the running statistics have long caught up then.
+const FOLLOWED_STEPS: usize = 500;
+
+/// Values kept of the loss; those of a longer training are means.
+const TRACE_VALUES: usize = 1000;
+
+/// Notes of all steps so far.
+pub struct Record {
+    every: usize,
+    losses: Vec<f32>,
+    steps: Vec<Duration>,
+    laps: Vec<Lap>,
+    channels: Vec<ChannelStatistics>,
+}
+
+/// Notes of one step.
+pub struct Step {
+    /// Mean loss of the batch.
+    pub loss: f64,
+    /// Time of the whole step.
+    pub time: Duration,
+    /// Times of the normalization.
+    pub lap: Option<Lap>,
+    /// Moments of the batch and running ones after it.
+    pub moments: Option<(Moments, Moments)>,
+}
+
+impl Record {
+    /// Empty notes for a training of so many steps.
+    pub fn new(steps: usize) -> Self {
+        Self {
+            every: steps.div_ceil(TRACE_VALUES),
+            losses: Vec::with_capacity(steps),
+            steps: Vec::with_capacity(steps),
+            laps: Vec::with_capacity(steps),
+            channels: Vec::new(),
+        }
+    }
+
+    /// Notes one step more.
+    pub fn add(&mut self, step: Step) -> Result<(), Error> {
+        if let Some((batch, running)) = step.moments
+            && self.losses.len() < FOLLOWED_STEPS
+        {
+            self.follow(batch, running)?;
+        }
+        self.losses.push(step.loss as f32);
+        self.steps.push(step.time);
+        self.laps.extend(step.lap);
+        Ok(())
+    }
+
+    fn follow(&mut self, batch: Moments, running: Moments) -> Result<(), Error> {
+        let batch_mean = batch.mean.try_into_vec_as::<f32>()?;
+        let batch_variance = batch.variance.try_into_vec_as::<f32>()?;
+        let running_mean = running.mean.try_into_vec_as::<f32>()?;
+        let running_variance = running.variance.try_into_vec_as::<f32>()?;
+        self.channels.resize_with(FOLLOWED_CHANNELS, ChannelStatistics::default);
+        for (c, channel) in self.channels.iter_mut().enumerate() {
+            channel.batch_mean.push(batch_mean[c]);
+            channel.batch_variance.push(batch_variance[c]);
+            channel.running_mean.push(running_mean[c]);
+            channel.running_variance.push(running_variance[c]);
+        }
+        Ok(())
+    }
+
+    /// The loss over the steps.
+    pub fn training_loss(&self) -> Trace {
+        Trace { every: self.every, values: means(&self.losses, self.every) }
+    }
+
+    /// Times of the steps, with those of the epochs.
+    pub fn timing(&self, epoch_seconds: Vec<f64>) -> RunTiming {
+        RunTiming {
+            training_seconds: epoch_seconds.iter().sum(),
+            epoch_seconds,
+            step_ms: median_ms(self.steps.iter().copied()),
+            normalization_forward_ms: median_ms(self.laps.iter().map(|lap| lap.forward)),
+            normalization_backward_ms: median_ms(self.laps.iter().map(|lap| lap.backward)),
+        }
+    }
+
+    /// The statistics over the steps, if the normalization took any.
+    pub fn into_statistics(self) -> Option<Statistics> {
+        (!self.channels.is_empty()).then_some(Statistics { channels: self.channels })
+    }
+}
+
+/// The mean of each `every` values; what remains at the end has a mean of its own.
+fn means(values: &[f32], every: usize) -> Vec<f32> {
+    values.chunks(every).map(|chunk| chunk.iter().sum::<f32>() / chunk.len() as f32).collect()
+}
+
+/// The median in milliseconds, which a pause of the machine does not move.
+fn median_ms(durations: impl Iterator<Item = Duration>) -> f64 {
+    let mut sorted: Vec<Duration> = durations.collect();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).map_or(0.0, |middle| middle.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(number: u64) -> Step {
+        Step {
+            loss: number as f64,
+            time: Duration::from_millis(number),
+            lap: Some(Lap { forward: Duration::from_millis(2 * number), backward: Duration::from_millis(3 * number) }),
+            moments: None,
+        }
+    }
+
+    #[test]
+    fn long_trainings_are_thinned_to_means() {
+        let mut record = Record::new(2001);
+        for number in 0..2001 {
+            record.add(step(number)).unwrap();
+        }
+        let trace = record.training_loss();
+        assert_eq!((trace.every, trace.values.len()), (3, 667));
+        assert_eq!(trace.values[..2], [1.0, 4.0]);
+    }
+
+    #[test]
+    fn times_are_medians() {
+        let mut record = Record::new(3);
+        for number in [900, 1, 2] {
+            record.add(step(number)).unwrap();
+        }
+        let timing = record.timing(vec![0.5, 0.25]);
+        assert_eq!(timing.training_seconds, 0.75);
+        assert_eq!(timing.step_ms, 2.0);
+        assert_eq!(timing.normalization_forward_ms, 4.0);
+        assert_eq!(timing.normalization_backward_ms, 6.0);
+        assert!(record.into_statistics().is_none());
+    }
+}

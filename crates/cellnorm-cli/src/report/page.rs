@@ -1,0 +1,195 @@
+//! The page around the charts.
+
+use std::fmt::Write;
+
+use super::figures::{Chapter, Figure, Section};
+use crate::results::{Results, Run};
+use crate::table::{LEGEND, columns};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub fn render(results: &Results, chapters: &[Chapter]) -> String {
+    let body: String = [summary(results), table(results)]
+        .into_iter()
+        .chain(chapters.iter().map(chapter))
+        .chain([conditions(results)])
+        .collect();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>Normalizations compared</title>\n<style>\n{STYLE}</style>\n</head>\n\
+         <body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    )
+}
+
+fn summary(results: &Results) -> String {
+    let accuracy = |run: &Run| run.last().test_accuracy;
+    let mut sorted: Vec<&Run> = results.runs.iter().collect();
+    sorted.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
+    let several_sizes = results.config.batch_sizes.len() > 1;
+    let name = |run: &Run| {
+        let size = match several_sizes {
+            true => format!(" with batches of {}", run.batch_size),
+            false => String::new(),
+        };
+        format!("<strong>{}</strong>{size}, {:.2} %", run.normalization.name(), accuracy(run) * 100.0)
+    };
+    let range = match sorted.as_slice() {
+        [best, .., worst] => format!("Highest test accuracy: {}; lowest: {}.", name(best), name(worst)),
+        _ => sorted.iter().map(|run| format!("Test accuracy: {}.", name(run))).collect(),
+    };
+    let images = results.dataset.test_images;
+    format!(
+        "<header>\n<h1>Normalizations compared</h1>\n<p>One small network, trained once with each \
+         normalization: same first weights, same batches.</p>\n<p>{range} Measured on {} images, \
+         an accuracy is known to about ±{:.1} points, so smaller differences may be chance.</p>\n\
+         </header>\n",
+        thousands(images),
+        sorted.first().map_or(0.0, |run| uncertainty(accuracy(run), images))
+    )
+}
+
+/// Two standard errors of a share measured on `images`, in points.
+fn uncertainty(share: f64, images: usize) -> f64 {
+    200.0 * (share * (1.0 - share) / images as f64).sqrt()
+}
+
+fn table(results: &Results) -> String {
+    let columns = columns(results);
+    let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", column.heading)).collect();
+    let rows: String = results
+        .runs
+        .iter()
+        .map(|run| {
+            let cells: String =
+                columns.iter().skip(1).map(|column| format!("<td>{}</td>", (column.cell)(run))).collect();
+            let name = run.normalization.name();
+            format!("<tr><th scope=\"row\">{}{name}</th>{cells}</tr>\n", swatch(name))
+        })
+        .collect();
+    format!(
+        "<section>\n<h2>Results</h2>\n<div class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n\
+         <tbody>\n{rows}</tbody>\n</table></div>\n<p class=\"note\">{LEGEND}</p>\n</section>\n"
+    )
+}
+
+fn chapter(chapter: &Chapter) -> String {
+    let sections: String = chapter.sections.iter().map(section).collect();
+    match &chapter.title {
+        None => sections,
+        Some(title) => format!("<details>\n<summary>{title}</summary>\n{sections}</details>\n"),
+    }
+}
+
+fn section(section: &Section) -> String {
+    let legend: String =
+        section.legend.iter().map(|norm| format!("<li>{}{}</li>", swatch(norm.name()), norm.name())).collect();
+    let legend = match legend.is_empty() {
+        true => legend,
+        false => format!("<ul class=\"legend\">{legend}</ul>\n"),
+    };
+    let figures: String = section.figures.iter().map(figure).collect();
+    format!(
+        "<section>\n<h2>{}</h2>\n<p>{}</p>\n{legend}<div class=\"figures\">\n{figures}</div>\n\
+         </section>\n",
+        section.title, section.intro
+    )
+}
+
+fn figure(figure: &Figure) -> String {
+    format!(
+        "<figure>\n<h3>{}</h3>\n{}<figcaption>{}</figcaption>\n</figure>\n",
+        figure.title, figure.svg, figure.caption
+    )
+}
+
+/// A piece of line as in the charts.
+fn swatch(name: &str) -> String {
+    format!(
+        "<svg class=\"swatch\" viewBox=\"0 0 144 32\" aria-hidden=\"true\">\
+         <line class=\"line dashed {name}\" x1=\"4\" y1=\"16\" x2=\"140\" y2=\"16\" \
+         stroke-width=\"12\"/></svg>"
+    )
+}
+
+fn conditions(results: &Results) -> String {
+    let config = &results.config;
+    let adam = &config.adam;
+    let dataset = &results.dataset;
+    let rows = [
+        ("Command", format!("<code>{}</code>", escape(&config.command))),
+        ("Version", format!("cellnorm {}", config.version)),
+        (
+            "Data",
+            format!(
+                "{}: {} images to train on, {} to test on, {} classes",
+                escape(&dataset.name),
+                thousands(dataset.train_images),
+                thousands(dataset.test_images),
+                dataset.classes
+            ),
+        ),
+        (
+            "Network",
+            format!(
+                "3 × 3 convolution to {} channels, the normalization (group: {} groups), dense \
+                 {} ReLU, dropout {}, dense {}",
+                config.channels, config.groups, config.hidden, config.dropout, dataset.classes
+            ),
+        ),
+        (
+            "Training",
+            format!(
+                "cross-entropy; Adam with learning rate {}, betas {} and {}, epsilon {:e}; seed {}",
+                adam.learning_rate, adam.beta_1, adam.beta_2, adam.epsilon, config.seed
+            ),
+        ),
+        ("Time", format!("{:.1} s in all, with {} threads", results.timing.total_seconds, results.timing.threads)),
+    ];
+    let mut list = String::new();
+    for (term, text) in rows {
+        // Writing to a String cannot fail.
+        let _ = writeln!(list, "<dt>{term}</dt><dd>{text}</dd>");
+    }
+    format!("<section>\n<h2>How this was made</h2>\n<dl>\n{list}</dl>\n</section>\n")
+}
+
+/// Groups the digits by three.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        let numbers = [0, 999, 1000, 4000, 60_000, 1_234_567].map(thousands);
+        assert_eq!(numbers, ["0", "999", "1,000", "4,000", "60,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn names_of_folders_cannot_become_markup() {
+        assert_eq!(escape("a<b>&c"), "a&lt;b&gt;&amp;c");
+    }
+
+    #[test]
+    fn accuracy_on_1000_images_is_known_to_about_two_points() {
+        assert!((uncertainty(0.82, 1000) - 2.43).abs() < 0.01);
+    }
+}

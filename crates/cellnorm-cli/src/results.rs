@@ -1,0 +1,189 @@
+//! What a comparison found, in the shape of `results.json`.
+//!
+//! Times are kept in objects named `timing`, apart from everything that depends on the flags and
+//! the seed alone.
+
+use serde::Serialize;
+
+use crate::norm::Norm;
+
+/// The whole comparison.
+#[derive(Debug, Serialize)]
+pub struct Results {
+    /// What was asked for.
+    pub config: Config,
+    /// What was learned from.
+    pub dataset: DatasetInfo,
+    /// One run for each batch size and normalization.
+    pub runs: Vec<Run>,
+    /// Times of the whole.
+    pub timing: TotalTiming,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// The command that repeats the comparison.
+    pub command: String,
+    /// The version of the program.
+    pub version: &'static str,
+    /// Seed of weights, order of images and dropout.
+    pub seed: u64,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Normalizations compared.
+    pub norms: Vec<Norm>,
+    /// Batch sizes of training.
+    pub batch_sizes: Vec<usize>,
+    /// The optimizer.
+    pub adam: Adam,
+    /// Channels of the convolution.
+    pub channels: usize,
+    /// Groups of Group Normalization.
+    pub groups: usize,
+    /// Units of the hidden layer.
+    pub hidden: usize,
+    /// Chance of a hidden unit to be dropped.
+    pub dropout: f64,
+}
+
+/// The constants of Adam.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Adam {
+    /// Size of a step.
+    pub learning_rate: f64,
+    /// Decay of the mean gradient.
+    pub beta_1: f32,
+    /// Decay of the mean square gradient.
+    pub beta_2: f32,
+    /// Added to the root of the mean square gradient.
+    pub epsilon: f32,
+}
+
+/// What was learned from.
+#[derive(Debug, Serialize)]
+pub struct DatasetInfo {
+    /// Name or folder.
+    pub name: String,
+    /// Images trained on.
+    pub train_images: usize,
+    /// Images tested on.
+    pub test_images: usize,
+    /// Classes told apart.
+    pub classes: usize,
+}
+
+/// One network, trained.
+#[derive(Debug, Serialize)]
+pub struct Run {
+    /// Its normalization.
+    pub normalization: Norm,
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Its size.
+    pub parameters: Parameters,
+    /// How well it did, epoch by epoch.
+    pub epochs: Vec<Epoch>,
+    /// How well it did, step by step.
+    pub training_loss: Trace,
+    /// How the statistics of Batch Normalization went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<Statistics>,
+    /// How long it took.
+    pub timing: RunTiming,
+}
+
+/// Trainable parameters.
+#[derive(Debug, Serialize)]
+pub struct Parameters {
+    /// Of the whole network.
+    pub network: usize,
+    /// Of the normalization alone.
+    pub normalization: usize,
+}
+
+/// Loss and accuracy of one pass over the images.
+///
+/// Those of training are gathered while the network learns, with dropout; those of the test
+/// after the epoch, without.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Epoch {
+    /// Number, counted from 1.
+    pub epoch: usize,
+    /// Mean cross-entropy in training.
+    pub train_loss: f64,
+    /// Share of training images classified right.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy in the test.
+    pub test_loss: f64,
+    /// Share of test images classified right.
+    pub test_accuracy: f64,
+}
+
+/// A number followed over the steps of training.
+#[derive(Debug, Serialize)]
+pub struct Trace {
+    /// Steps between two values; each value is the mean of as many steps.
+    pub every: usize,
+    /// The values.
+    pub values: Vec<f32>,
+}
+
+/// Statistics of Batch Normalization over the first steps of training.
+#[derive(Debug, Serialize)]
+pub struct Statistics {
+    /// The first channels.
+    pub channels: Vec<ChannelStatistics>,
+}
+
+/// Statistics of one channel, one value a step. Those of the batch are biased, the running variance is not.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ChannelStatistics {
+    /// Mean of the batch.
+    pub batch_mean: Vec<f32>,
+    /// Running mean after the step.
+    pub running_mean: Vec<f32>,
+    /// Variance of the batch.
+    pub batch_variance: Vec<f32>,
+    /// Running variance after the step.
+    pub running_variance: Vec<f32>,
+}
+
+/// Times of one run.
+#[derive(Debug, Serialize)]
+pub struct RunTiming {
+    /// Training, without tests.
+    pub training_seconds: f64,
+    /// The same, epoch by epoch.
+    pub epoch_seconds: Vec<f64>,
+    /// Median time of a training step.
+    pub step_ms: f64,
+    /// Median time of the normalization in a step, forward. Without a normalization, what the
+    /// stopwatch itself takes.
+    pub normalization_forward_ms: f64,
+    /// Median time of the normalization in a step, backward.
+    pub normalization_backward_ms: f64,
+}
+
+/// Times of the whole comparison.
+#[derive(Debug, Serialize)]
+pub struct TotalTiming {
+    /// Threads computed with.
+    pub threads: usize,
+    /// Reading, training and testing.
+    pub total_seconds: f64,
+}
+
+impl Run {
+    /// The last epoch. There is one, since no run has zero epochs.
+    pub fn last(&self) -> Epoch {
+        self.epochs[self.epochs.len() - 1]
+    }
+}
+
+impl Results {
+    /// The runs with one batch size.
+    pub fn with_batch_size(&self, size: usize) -> Vec<&Run> {
+        self.runs.iter().filter(|run| run.batch_size == size).collect()
+    }
+}

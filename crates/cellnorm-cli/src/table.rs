@@ -1,0 +1,52 @@
+//! The results as a table for the terminal.
+
+use comfy_table::{CellAlignment, LineStyle, Table, presets};
+
+use crate::results::{Results, Run};
+
+/// A column: its heading, and what a run shows in it.
+pub struct Column {
+    /// The heading.
+    pub heading: &'static str,
+    /// The text for one run.
+    pub cell: fn(&Run) -> String,
+}
+
+/// The columns of the terminal's and the report's table. The batch size has one if it varies.
+pub fn columns(results: &Results) -> Vec<Column> {
+    let mut columns = vec![Column { heading: "normalization", cell: |run| run.normalization.name().to_owned() }];
+    if results.config.batch_sizes.len() > 1 {
+        columns.push(Column { heading: "batch size", cell: |run| run.batch_size.to_string() });
+    }
+    columns.extend([
+        Column { heading: "test accuracy", cell: |run| format!("{:.2} %", run.last().test_accuracy * 100.0) },
+        Column { heading: "test loss", cell: |run| format!("{:.4}", run.last().test_loss) },
+        Column { heading: "training", cell: |run| format!("{:.2} s", run.timing.training_seconds) },
+        Column { heading: "forward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_forward_ms) },
+        Column { heading: "backward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_backward_ms) },
+        Column { heading: "parameters", cell: |run| run.parameters.network.to_string() },
+        Column { heading: "of these norm", cell: |run| run.parameters.normalization.to_string() },
+    ]);
+    columns
+}
+
+/// What the columns mean, for under the table.
+pub const LEGEND: &str = "forward/step and backward/step: median time spent in the normalization \
+                          in one training step; parameters: trainable, in the whole network and \
+                          in the normalization.";
+
+/// The table, with the names to the left and the numbers to the right.
+pub fn render(results: &Results) -> String {
+    let columns = columns(results);
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
+        .set_header(columns.iter().map(|column| column.heading));
+    for run in &results.runs {
+        table.add_row(columns.iter().map(|column| (column.cell)(run)));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}

@@ -1,0 +1,155 @@
+//! Training one network, and testing it as it learns.
+
+use std::time::Instant;
+
+use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::Device;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
+
+use crate::data::{Batch, Dataset};
+use crate::error::Error;
+use crate::network::Network;
+use crate::norm::Norm;
+use crate::progress::Progress;
+use crate::record::{Record, Step};
+use crate::results::{Adam, Config, Epoch, Parameters, Run};
+use crate::score::{Score, test};
+
+/// The optimizer, with the constants of its paper.
+pub const ADAM: Adam = Adam { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
+
+/// Trains a network with `norm`, testing it after each epoch.
+///
+/// All random numbers come from the seed: the weights and then the dropout from that of the
+/// device, the order of the images from one of its own. The normalization takes none of them, so
+/// networks of equal batch size start from the same weights, see the same batches and drop the
+/// same units.
+pub fn train(
+    norm: Norm,
+    batch_size: usize,
+    config: &Config,
+    data: &Dataset,
+    progress: &Progress,
+) -> Result<Run, Error> {
+    let device = Device::flex().autodiff();
+    device.seed(config.seed);
+    let network = Network::new(norm, &device);
+    let (network_parameters, norm_parameters) = network.count_parameters();
+    let mut trainer = Trainer {
+        network,
+        optimizer: AdamConfig::new()
+            .with_beta_1(ADAM.beta_1)
+            .with_beta_2(ADAM.beta_2)
+            .with_epsilon(ADAM.epsilon)
+            .init(),
+        loss: CrossEntropyLossConfig::new().init(&device),
+        record: Record::new(config.epochs * data.train.len().div_ceil(batch_size)),
+    };
+    let mut order = Order::new(data.train.len(), config.seed);
+    let mut epochs = Vec::new();
+    let mut epoch_seconds = Vec::new();
+    for epoch in 1..=config.epochs {
+        let start = Instant::now();
+        let mut train = Score::default();
+        for indices in order.next_epoch().chunks(batch_size) {
+            train.add(&trainer.step(data.train.batch(indices, &device))?);
+            progress.step();
+        }
+        epoch_seconds.push(start.elapsed().as_secs_f64());
+        let test = test(&trainer.network, &data.test)?;
+        let epoch = Epoch {
+            epoch,
+            train_loss: train.mean_loss(),
+            train_accuracy: train.accuracy(),
+            test_loss: test.mean_loss(),
+            test_accuracy: test.accuracy(),
+        };
+        progress.epoch(norm, batch_size, &epoch);
+        epochs.push(epoch);
+    }
+    let record = trainer.record;
+    Ok(Run {
+        normalization: norm,
+        batch_size,
+        parameters: Parameters { network: network_parameters, normalization: norm_parameters },
+        epochs,
+        training_loss: record.training_loss(),
+        timing: record.timing(epoch_seconds),
+        statistics: record.into_statistics(),
+    })
+}
+
+struct Trainer {
+    network: Network,
+    optimizer: ModuleOptimizer,
+    loss: CrossEntropyLoss,
+    record: Record,
+}
+
+impl Trainer {
+    /// Learns from one batch, and tells how well it was classified before.
+    fn step(&mut self, batch: Batch) -> Result<Score, Error> {
+        let start = Instant::now();
+        let forward = self.network.forward_timed(batch.x);
+        let loss = self.loss.forward(forward.logits.clone(), batch.labels.clone());
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        // The optimizer consumes the network; the clone shares its tensors.
+        let network = self.network.clone();
+        self.network = self.optimizer.step(ADAM.learning_rate, network, gradients);
+        let time = start.elapsed();
+
+        let score = Score::of(forward.logits, batch.labels, loss)?;
+        self.record.add(Step {
+            loss: score.mean_loss(),
+            time,
+            lap: forward.stopwatch.read(),
+            moments: forward.moments.zip(self.network.running_moments()),
+        })?;
+        Ok(score)
+    }
+}
+
+/// The order in which the images are seen: a new permutation each epoch, all from one seed.
+struct Order {
+    indices: Vec<usize>,
+    rng: Xoshiro256PlusPlus,
+}
+
+impl Order {
+    fn new(images: usize, seed: u64) -> Self {
+        Self { indices: (0..images).collect(), rng: Xoshiro256PlusPlus::seed_from_u64(seed) }
+    }
+
+    fn next_epoch(&mut self) -> &[usize] {
+        self.indices.shuffle(&mut self.rng);
+        &self.indices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_epoch_sees_every_image_in_an_order_of_the_seed() {
+        let mut order = Order::new(50, 7);
+        let first = order.next_epoch().to_vec();
+        let second = order.next_epoch().to_vec();
+        for epoch in [&first, &second] {
+            let mut sorted = epoch.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+        }
+        assert_ne!(first, second);
+        assert_eq!(Order::new(50, 7).next_epoch(), first);
+        assert_ne!(Order::new(50, 8).next_epoch(), first);
+    }
+
+    #[test]
+    fn the_order_is_the_same_in_every_version() {
+        assert_eq!(Order::new(8, 1).next_epoch(), [4, 2, 5, 1, 6, 0, 3, 7]);
+    }
+}
