@@ -19,7 +19,6 @@ mod record;
 mod report;
 mod results;
 mod score;
-mod stopwatch;
 mod table;
 mod train;
 

@@ -15,7 +15,7 @@ use cellnorm_burn::{
 
 use crate::data::idx::{CLASSES, SIDE};
 use crate::norm::Norm;
-use crate::stopwatch::Stopwatch;
+use cellnorm_burn::stopwatch::Stopwatch;
 
 /// Channels of the convolution.
 pub const CHANNELS: usize = 10;

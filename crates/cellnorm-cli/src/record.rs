@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::network::Moments;
 use crate::results::{ChannelStatistics, RunTiming, Statistics, Trace};
-use crate::stopwatch::Lap;
+use cellnorm_burn::stopwatch::Lap;
 
 /// Channels whose statistics are followed.
 const FOLLOWED_CHANNELS: usize = 3;

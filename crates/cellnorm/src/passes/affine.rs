@@ -56,7 +56,10 @@ impl<T: Element> Kernel for Run<'_, T> {
     fn run(mut self) {
         let [center, scale, offset] =
             [self.1.center, self.1.scale, self.1.offset].map(|v| Lanes::splat(T::Acc::from_f64(v)));
-        self.0.map(|_, x| (x - center) * scale + offset);
+        self.0.map(
+            #[inline(always)]
+            |_, x| (x - center) * scale + offset,
+        );
     }
 }
 
@@ -76,9 +79,13 @@ impl<T: Element> Kernel for Rows<'_, '_, T> {
         let offset = columns.spread::<T::Acc>(|cell| affines[cell].offset);
         for (part, width) in columns.parts(self.0.len()) {
             for row in part.clone().step_by(width) {
-                self.0.part(row..row + width).map(|j, x| {
-                    (x - Lanes::load(&center, j, zero)) * Lanes::load(&scale, j, zero) + Lanes::load(&offset, j, zero)
-                });
+                self.0.part(row..row + width).map(
+                    #[inline(always)]
+                    |j, x| {
+                        (x - Lanes::load(&center, j, zero)) * Lanes::load(&scale, j, zero)
+                            + Lanes::load(&offset, j, zero)
+                    },
+                );
             }
         }
     }

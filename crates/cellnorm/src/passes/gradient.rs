@@ -68,7 +68,10 @@ impl<T: Element> Kernel for Run<'_, T> {
         let zero = T::Acc::default();
         let Gradient { a, b, k } = self.gradient;
         let [center, a, b, k] = [self.center, a, b, k].map(|v| Lanes::splat(T::Acc::from_f64(v)));
-        self.span.map(|at, dy| a * dy + b * (Lanes::load(self.x, at, zero) - center) + k);
+        self.span.map(
+            #[inline(always)]
+            |at, dy| a * dy + b * (Lanes::load(self.x, at, zero) - center) + k,
+        );
     }
 }
 
@@ -96,10 +99,13 @@ impl<T: Element> Kernel for Rows<'_, T> {
         for (part, width) in columns.parts(self.x.len()) {
             for row in part.clone().step_by(width) {
                 let x = &self.x[row..row + width];
-                self.span.part(row..row + width).map(|j, dy| {
-                    let centered = Lanes::load(x, j, zero) - Lanes::load(&center, j, zero);
-                    Lanes::load(&a, j, zero) * dy + Lanes::load(&b, j, zero) * centered + Lanes::load(&k, j, zero)
-                });
+                self.span.part(row..row + width).map(
+                    #[inline(always)]
+                    |j, dy| {
+                        let centered = Lanes::load(x, j, zero) - Lanes::load(&center, j, zero);
+                        Lanes::load(&a, j, zero) * dy + Lanes::load(&b, j, zero) * centered + Lanes::load(&k, j, zero)
+                    },
+                );
             }
         }
     }

@@ -4,6 +4,7 @@
 //! the same on AVX-512, AVX2, NEON and without SIMD. Multiplication and addition stay separate (no fused multiply-add) for
 //! the same reason. The compiler turns each operation into one to four machine instructions.
 
+use std::hint::black_box;
 use std::ops::{Add, Mul, Sub};
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -67,9 +68,12 @@ impl<A: Real> Lanes<A> {
     }
 
     /// The sum of the lanes in f64, by halving.
+    ///
+    /// The lanes pass through memory first: seeing the halving, the compiler would pair up lanes of several accumulators in the
+    /// loop before it instead of keeping each in one register.
     #[inline(always)]
     pub(super) fn sum(self) -> f64 {
-        let mut lanes = self.0.map(A::to_f64);
+        let mut lanes = black_box(self.0).map(A::to_f64);
         let mut half = LANES / 2;
         while half > 0 {
             for i in 0..half {

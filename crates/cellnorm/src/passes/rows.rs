@@ -187,8 +187,10 @@ impl<T: Element> Kernel for RowForward<'_, T> {
         let Affine { center, scale, offset } = self.affine;
         let [center, scale, offset] = [center, scale, offset].map(|v| Lanes::splat(T::Acc::from_f64(v)));
         let Parameters { gamma, beta } = self.parameters;
-        self.span
-            .map(|at, x| ((x - center) * scale + offset) * Lanes::load(gamma, at, zero) + Lanes::load(beta, at, zero));
+        self.span.map(
+            #[inline(always)]
+            |at, x| ((x - center) * scale + offset) * Lanes::load(gamma, at, zero) + Lanes::load(beta, at, zero),
+        );
     }
 }
 
@@ -245,9 +247,12 @@ impl<T: Element> Kernel for RowBackward<'_, T> {
         let Gradient { a, b, k } = self.gradient;
         let [center, a, b, k] = [self.center, a, b, k].map(|v| Lanes::splat(T::Acc::from_f64(v)));
         let gamma = &self.parameters.gamma;
-        self.span.map(|at, dy| {
-            let g = dy * Lanes::load(gamma, at, zero);
-            a * g + b * (Lanes::load(self.x, at, zero) - center) + k
-        });
+        self.span.map(
+            #[inline(always)]
+            |at, dy| {
+                let g = dy * Lanes::load(gamma, at, zero);
+                a * g + b * (Lanes::load(self.x, at, zero) - center) + k
+            },
+        );
     }
 }

@@ -1,9 +1,8 @@
 //! How long one layer takes within a training step, forward and backward.
 //!
-//! Forward is timed around the call. Backward runs inside the tensor library, so the layer is put
-//! between two marks: operations that return their input unchanged and whose backward notes the
-//! time. Gradients flow from the last operation to the first and the CPU backend computes each
-//! one before the next, so the time from the mark behind the layer to the mark before it is that
+//! Forward is timed around the call. Backward runs inside the tensor library, so the layer is put between two marks: operations
+//! that return their input unchanged and whose backward notes the time. Gradients flow from the last operation to the first and
+//! the CPU backend computes each one before the next, so the time from the mark behind the layer to the mark before it is that
 //! of the layer's backward.
 
 use std::sync::{Arc, OnceLock};
@@ -19,11 +18,11 @@ use burn::tensor::Tensor;
 
 /// The time at which the gradient passed a place in the network.
 #[derive(Clone, Debug, Default)]
-pub struct Mark(Arc<OnceLock<Instant>>);
+struct Mark(Arc<OnceLock<Instant>>);
 
 #[backend_extension(Flex, Autodiff)]
 trait MarkOps: Backend {
-    /// Returns `x`; the backward notes the time in `mark`.
+    /// Returns x; the backward notes the time in the mark.
     fn mark(x: FloatTensor<Self>, mark: Mark) -> FloatTensor<Self>;
 }
 
@@ -56,7 +55,7 @@ impl<B: MarkOps, C: CheckpointStrategy> MarkOps for Autodiff<B, C> {
     }
 }
 
-fn mark(x: Tensor<4>, mark: &Mark) -> Tensor<4> {
+fn mark<const D: usize>(x: Tensor<D>, mark: &Mark) -> Tensor<D> {
     Tensor::from_dispatch(<Dispatch as MarkOps>::mark(x.into_dispatch(), mark.clone()))
 }
 
@@ -70,6 +69,18 @@ pub struct Lap {
 }
 
 /// Waits for the backward pass to complete the times of a layer.
+///
+/// ```
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use cellnorm_burn::{LayerNormConfig, stopwatch::Stopwatch};
+/// let device = Device::flex().autodiff();
+/// let layer = LayerNormConfig::new(64).init(&device);
+/// let x = Tensor::<2>::random([32, 64], Distribution::Default, &device).require_grad();
+/// let (y, (), stopwatch) = Stopwatch::run(x, |x| (layer.forward(x), ()));
+/// y.sum().backward();
+/// assert!(stopwatch.read().unwrap().backward.as_nanos() > 0);
+/// ```
+#[derive(Debug)]
 pub struct Stopwatch {
     forward: Duration,
     before: Mark,
@@ -78,7 +89,10 @@ pub struct Stopwatch {
 
 impl Stopwatch {
     /// Runs `layer` on `x` under the stopwatch. What it returns beside `y` is passed on.
-    pub fn run<T>(x: Tensor<4>, layer: impl FnOnce(Tensor<4>) -> (Tensor<4>, T)) -> (Tensor<4>, T, Self) {
+    pub fn run<const D: usize, T>(
+        x: Tensor<D>,
+        layer: impl FnOnce(Tensor<D>) -> (Tensor<D>, T),
+    ) -> (Tensor<D>, T, Self) {
         let (before, behind) = (Mark::default(), Mark::default());
         let x = mark(x, &before);
         let start = Instant::now();
