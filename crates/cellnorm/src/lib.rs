@@ -1,3 +1,39 @@
+//! Normalization for neural networks as four passes over memory and small tables.
+//!
+//! Draw an activation tensor as N samples × C channels × S positions. A *cell* is one (sample, channel) pair: its S values.
+//! Every normalization only says which cells share a mean and a variance:
+//!
+//! | normalization | cells that share | statistics |
+//! |---|---|---|
+//! | [`BatchNorm`] | the cells of one channel | \[C\] |
+//! | [`LayerNorm`] | the cells of one sample | \[N\] |
+//! | [`InstanceNorm`] | each cell alone | \[N, C\] |
+//! | [`GroupNorm`] | the cells of one sample and one group of channels | \[N, G\] |
+//! | [`RmsNorm`] | as layer, about zero | \[N\] |
+//!
+//! So the large tensor is touched by four [`passes`] and no others, and a normalization is arithmetic on small tables. Results
+//! are the same bits on any number of threads and any instruction set, and stay exact where the mean is far from zero.
+//!
+//! The library is public at three heights:
+//!
+//! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
+//! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see [`norms`]);
+//! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
+//!
+//! ```
+//! use cellnorm::GroupNormConfig;
+//! use ndarray::Array4;
+//!
+//! let x = Array4::from_shape_fn((2, 6, 4, 4), |(n, c, h, w)| (n + c * c + h * w) as f32);
+//! let layer = GroupNormConfig::new(3, 6).init()?;
+//! let (y, saved) = layer.forward(x.view())?;
+//! let gradients = layer.backward(&saved, x.view(), y.mapv(f32::sin))?;
+//! assert_eq!(gradients.dx.dim(), (2, 6, 4, 4));
+//! assert_eq!(gradients.dgamma.unwrap().shape(), [6]);
+//! # Ok::<(), cellnorm::Error>(())
+//! ```
+#![deny(missing_docs)]
+
 mod arrays;
 mod cells;
 mod element;

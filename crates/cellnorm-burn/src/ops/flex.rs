@@ -275,3 +275,49 @@ fn row_major(x: FlexTensor) -> Arranged {
     let order = (0..x.layout().num_dims()).collect();
     Arranged::in_order(x, order)
 }
+
+#[cfg(test)]
+mod tests {
+    use cellnorm::norms::Batch;
+
+    use super::*;
+
+    fn tensor(shape: [usize; 3]) -> FlexTensor {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i| (i * 7 % 13) as f32).collect();
+        FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+    }
+
+    fn start(x: &FlexTensor) -> *const u8 {
+        x.bytes().as_ptr()
+    }
+
+    fn backward(dy: FlexTensor) -> FlexTensor {
+        let spec = Spec::new(&Batch { channels: 3, channel_axis: 1 }, &[2, 3, 4], 1e-5, true, true).expect("it fits");
+        let table = |value: f64| from_table(vec![value; 3], &[3], DType::F64);
+        Flex::normalize_backward(tensor([2, 3, 4]), table(1.0), table(6.0), table(14.0), dy, spec, false).0
+    }
+
+    #[test]
+    fn dx_is_written_over_dy_when_nobody_else_holds_it() {
+        let dy = tensor([2, 3, 4]);
+        let at = start(&dy);
+        assert_eq!(start(&backward(dy)), at);
+
+        let dy = tensor([2, 3, 4]);
+        let held = dy.clone();
+        let dx = backward(dy);
+        assert_ne!(start(&dx), start(&held));
+        assert_eq!(held.storage::<f32>(), tensor([2, 3, 4]).storage::<f32>());
+    }
+
+    #[test]
+    fn a_transposed_tensor_keeps_its_layout() {
+        let x = tensor([2, 4, 3]);
+        let transposed = x.layout().permute(&[0, 2, 1]);
+        let x = x.with_layout(transposed);
+        let at = start(&x);
+        let (arranged, _) = Arranged::with_plan(x, &Roles::new([(true, false), (false, true), (true, false)]));
+        assert_eq!(start(&arranged.tensor), at, "nothing was copied");
+        assert_eq!(arranged.restore().layout().strides(), [12, 1, 3]);
+    }
+}

@@ -1,0 +1,79 @@
+//! On a device without the fused operations the layers run on Burn's own, and give the same numbers within rounding.
+
+use burn::backend::DispatchDevice;
+use burn::module::Module;
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use cellnorm_burn::functions::{cell_affine, cell_moments};
+use cellnorm_burn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig};
+
+#[expect(deprecated, reason = "the only other backend that builds without a GPU")]
+fn ndarray() -> Device {
+    let device = Device::ndarray();
+    assert!(!matches!(device.as_dispatch(), DispatchDevice::Flex(_)), "a second backend");
+    device
+}
+
+/// y and dx of a layer that `make`s itself on a device, for the same x and the loss Σ sin y.
+fn outcome<const D: usize>(
+    device: Device,
+    x: &TensorData,
+    layer: impl FnOnce(&Device, Tensor<D>) -> Tensor<D>,
+) -> [Vec<f32>; 2] {
+    let device = device.autodiff();
+    let x = Tensor::<D>::from_data(x.clone(), &device).require_grad();
+    let y = layer(&device, x.clone());
+    let gradients = y.clone().sin().sum().backward();
+    let dx = x.grad(&gradients).expect("x requires it");
+    [y.into_data().try_to_vec().expect("f32"), dx.into_data().try_to_vec().expect("f32")]
+}
+
+fn assert_same<const D: usize>(name: &str, shape: [usize; D], layer: impl Fn(&Device, Tensor<D>) -> Tensor<D>) {
+    let x = Tensor::<D>::random(shape, Distribution::Normal(1.0, 2.0), &Device::flex()).into_data();
+    let fused = outcome(Device::flex(), &x, &layer);
+    let composed = outcome(ndarray(), &x, &layer);
+    for (fused, composed) in fused.iter().zip(&composed) {
+        let error = fused.iter().zip(composed).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(error < 2e-5, "{name}: fused and composed differ by {error}");
+    }
+}
+
+#[test]
+fn training_is_the_same_on_both() {
+    assert_same("batch", [4, 5, 6, 3], |device, x| BatchNormConfig::new(5).init(device).forward(x));
+    let last = BatchNormConfig::new(3).with_channel_axis(-1);
+    assert_same("batch, channels-last", [4, 5, 6, 3], |device, x| last.init(device).forward(x));
+    assert_same("group", [3, 6, 7], |device, x| GroupNormConfig::new(2, 6).init(device).forward(x));
+    let last = GroupNormConfig::new(2, 6).with_channel_axis(-1);
+    assert_same("group, channels-last", [3, 4, 5, 6], |device, x| last.init(device).forward(x));
+    assert_same("instance", [3, 6, 7], |device, x| InstanceNormConfig::new(6).init(device).forward(x));
+    assert_same("layer", [3, 4, 17], |device, x| LayerNormConfig::new(17).init(device).forward(x));
+    let middle = LayerNormConfig::over(&[1, 2], &[4, 5]);
+    assert_same("layer over the middle", [3, 4, 5, 6], |device, x| middle.init(device).forward(x));
+    assert_same("layer per channel", [3, 4, 5], |device, x| LayerNormConfig::per_channel(4).init(device).forward(x));
+    assert_same("rms", [3, 4, 17], |device, x| RmsNormConfig::new(17).init(device).forward(x));
+    let bare = GroupNormConfig::new(3, 6).with_scale(false).with_center(false);
+    assert_same("without parameters", [3, 6, 7], |device, x| bare.init(device).forward(x));
+}
+
+#[test]
+fn frozen_and_inference_are_the_same_on_both() {
+    let frozen = |device: &Device, x: Tensor<4>| {
+        let layer = BatchNormConfig::new(5).init(device);
+        layer.forward(x.clone());
+        layer.freeze().forward(x)
+    };
+    assert_same("frozen batch", [4, 5, 6, 3], frozen);
+}
+
+#[test]
+fn cells_are_the_same_on_both() {
+    for channels_last in [false, true] {
+        let standardize = |device: &Device, x: Tensor<4>| {
+            let c = x.dims()[if channels_last { 3 } else { 1 }];
+            let (mean, variance) = cell_moments(x.clone(), channels_last);
+            let zero = Tensor::zeros([1, c], device);
+            cell_affine(x, mean, (variance + 1e-5).sqrt().recip(), zero, channels_last)
+        };
+        assert_same("cells", [3, 4, 5, 6], standardize);
+    }
+}
