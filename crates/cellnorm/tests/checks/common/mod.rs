@@ -1,5 +1,4 @@
 //! What the tests share: seeded numbers, the five layers behind one type, and a naive twin of them.
-#![allow(dead_code, unused_imports)]
 
 mod layer;
 mod numbers;

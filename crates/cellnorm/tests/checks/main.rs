@@ -1,0 +1,8 @@
+//! What the library promises, a file for each promise; `cargo test -p cellnorm --test checks -- --nocapture` shows the figures.
+
+mod bits;
+mod common;
+mod finite_differences;
+mod instruction_sets;
+mod layouts;
+mod twin;
