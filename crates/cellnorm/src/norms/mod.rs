@@ -250,6 +250,7 @@ impl Run<'_> {
         let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
         let y = x.map_owned(|plan, buffers| statistics = plan.forward(buffers, self.about, self.epsilon, parameters));
         check_finite("x", &statistics.variance)?;
+        check_finite("x", &statistics.mean)?;
         Ok((typed(y), Saved { statistics, fixed: false }))
     }
 
@@ -286,7 +287,8 @@ impl Run<'_> {
             x.plan.backward(slice, buffers, statistics, self.about, self.epsilon, gamma.as_deref(), saved.fixed)
         })?;
         check_finite("dy", &gradients.beta)?;
-        check_finite("dy", &gradients.gamma)?;
+        // with a finite dy, what is left is x
+        check_finite("x", &gradients.gamma)?;
         let shaped = |of: Option<&ArrayD<f64>>, values| {
             of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
         };
