@@ -1,5 +1,6 @@
 //! What the library promises, a file for each promise; `cargo test -p cellnorm --test checks -- --nocapture` shows the figures.
 
+mod accuracy;
 mod bits;
 mod common;
 mod finite_differences;

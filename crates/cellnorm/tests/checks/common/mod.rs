@@ -8,7 +8,7 @@ mod twin;
 pub use layer::{AnyLayer, Outcome, Parameters};
 pub use numbers::Numbers;
 pub use spec::{Spec, Which, specs};
-pub use twin::Twin;
+pub use twin::{Twin, place};
 
 use std::fmt::Debug;
 
