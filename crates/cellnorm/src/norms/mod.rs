@@ -278,9 +278,10 @@ impl Run<'_> {
         self.check()?;
         let x = Arranged::new(CowArray::from(x.into_dyn()), roles)?;
         let statistics = &saved.statistics;
-        if statistics.mean.len() != x.plan.sets() || statistics.variance.len() != x.plan.sets() {
-            let given = vec![statistics.mean.len()];
-            return Err(Error::Parameter { name: "the saved mean", given, expected: vec![x.plan.sets()] });
+        for (name, table) in [("the saved mean", &statistics.mean), ("the saved variance", &statistics.variance)] {
+            if table.len() != x.plan.sets() {
+                return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![x.plan.sets()] });
+            }
         }
         let gamma = standard(self.gamma);
         let (dx, gradients) = x.map_gradient(dy.into_dyn(), |slice, buffers| {
