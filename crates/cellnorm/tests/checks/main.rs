@@ -3,7 +3,9 @@
 mod accuracy;
 mod bits;
 mod common;
+mod errors;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;
+mod seeds;
 mod twin;
