@@ -23,7 +23,7 @@ pub enum Error {
         least: usize,
     },
     /// An axis that the tensor does not have.
-    #[error("axis {axis} does not exist in a tensor of {rank} axes; possible: {} to {}", -(*rank as isize), *rank as isize - 1)]
+    #[error("axis {axis} does not exist in a tensor of {rank} axes; possible: {}", axes(*rank))]
     Axis {
         /// The axis, negative counted from the last.
         axis: isize,
@@ -72,6 +72,29 @@ pub enum Error {
         shape: Vec<usize>,
         /// The shape that the layer normalizes.
         normalized: Vec<usize>,
+    },
+    /// No axes to normalize over.
+    #[error("no axes to normalize over; name at least one")]
+    NoAxes,
+    /// Not one length for each axis.
+    #[error("{} lengths, {lengths:?}, for {} axes, {axes:?}; give one for each", lengths.len(), axes.len())]
+    Lengths {
+        /// The axes.
+        axes: Vec<isize>,
+        /// The lengths.
+        lengths: Vec<usize>,
+    },
+    /// The axes that the layer normalizes have other lengths in the tensor.
+    #[error("the axes {axes:?} of the shape {shape:?} have the lengths {given:?}; the layer was made for {expected:?}")]
+    Over {
+        /// The tensor's shape.
+        shape: Vec<usize>,
+        /// The axes.
+        axes: Vec<isize>,
+        /// Their lengths in the tensor, in its order.
+        given: Vec<usize>,
+        /// Those that the layer was made for.
+        expected: Vec<usize>,
     },
     /// A statistic over no values.
     #[error("a statistic over no values: the shape {shape:?} has an axis of length 0; every axis needs at least 1")]
@@ -130,6 +153,10 @@ pub enum Error {
         /// The number of sets.
         sets: usize,
     },
+}
+
+fn axes(rank: usize) -> String {
+    if rank == 0 { "none".into() } else { format!("{} to {}", -(rank as isize), rank as isize - 1) }
 }
 
 fn divisors(channels: usize) -> String {

@@ -40,7 +40,7 @@ pub fn moments<T: Element, D: Dimension>(
     let of_cells = passes::moments(x.slice(), cells);
     let of_set = |set| Moments::merge_all(sets.members(set).iter().map(|cell| &of_cells[*cell as usize]));
     let of_sets: Vec<Moments> = (0..sets.count()).map(of_set).collect();
-    if let Some(set) = of_sets.iter().position(|m| !m.m2.is_finite()) {
+    if let Some(set) = of_sets.iter().position(|m| !(m.m2.is_finite() && m.mean.is_finite())) {
         return Err(Error::NotFinite { name: "x", set, sets: of_sets.len() });
     }
     let table = |part: fn(&Moments) -> f64| {

@@ -220,7 +220,8 @@ impl BatchNorm {
     /// Inference: normalizes with the running statistics, over x itself where the array is handed over.
     ///
     /// # Errors
-    /// As [`BatchNorm::forward`], but one value per channel is fine; or if a running variance is negative or NaN.
+    /// As [`BatchNorm::forward`], but one value per channel is fine, and NaN and infinity in x pass on to y, since nothing is
+    /// summed; or if a running statistic is not finite or a running variance negative.
     pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
         let x = x.into();
         self.check_running()?;

@@ -67,10 +67,9 @@ impl Features {
     pub(super) fn check(&self) -> Result<(), Error> {
         let lengths = self.parameter_shape();
         match self {
-            Self::Last(_) if lengths.is_empty() => Err(Error::Normalized { shape: vec![], normalized: vec![] }),
-            Self::Axes(axes, _) if axes.len() != lengths.len() || axes.is_empty() => {
-                Err(Error::Parameter { name: "lengths", given: lengths, expected: vec![axes.len()] })
-            }
+            Self::Last(_) if lengths.is_empty() => Err(Error::NoAxes),
+            Self::Axes(axes, _) if axes.len() != lengths.len() => Err(Error::Lengths { axes: axes.clone(), lengths }),
+            Self::Axes(axes, _) if axes.is_empty() => Err(Error::NoAxes),
             _ => Ok(()),
         }
     }
@@ -93,7 +92,8 @@ impl Features {
                 let shared = axis_set(axes, shape.len())?;
                 let given: Vec<usize> = (0..shape.len()).filter(|axis| shared[*axis]).map(|axis| shape[axis]).collect();
                 if given != *lengths {
-                    return Err(Error::Normalized { shape: shape.to_vec(), normalized: lengths.clone() });
+                    let (axes, expected) = (axes.clone(), lengths.clone());
+                    return Err(Error::Over { shape: shape.to_vec(), axes, given, expected });
                 }
                 shared
             }

@@ -250,6 +250,7 @@ impl Run<'_> {
         let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
         let y = x.map_owned(|plan, buffers| statistics = plan.forward(buffers, self.about, self.epsilon, parameters));
         check_finite("x", &statistics.variance)?;
+        check_finite("x", &statistics.mean)?;
         Ok((typed(y), Saved { statistics, fixed: false }))
     }
 
@@ -277,16 +278,18 @@ impl Run<'_> {
         self.check()?;
         let x = Arranged::new(CowArray::from(x.into_dyn()), roles)?;
         let statistics = &saved.statistics;
-        if statistics.mean.len() != x.plan.sets() || statistics.variance.len() != x.plan.sets() {
-            let given = vec![statistics.mean.len()];
-            return Err(Error::Parameter { name: "the saved mean", given, expected: vec![x.plan.sets()] });
+        for (name, table) in [("the saved mean", &statistics.mean), ("the saved variance", &statistics.variance)] {
+            if table.len() != x.plan.sets() {
+                return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![x.plan.sets()] });
+            }
         }
         let gamma = standard(self.gamma);
         let (dx, gradients) = x.map_gradient(dy.into_dyn(), |slice, buffers| {
             x.plan.backward(slice, buffers, statistics, self.about, self.epsilon, gamma.as_deref(), saved.fixed)
         })?;
         check_finite("dy", &gradients.beta)?;
-        check_finite("dy", &gradients.gamma)?;
+        // with a finite dy, what is left is x
+        check_finite("x", &gradients.gamma)?;
         let shaped = |of: Option<&ArrayD<f64>>, values| {
             of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
         };

@@ -32,6 +32,7 @@ mod threads;
 
 pub use affine::Affine;
 pub use buffers::Buffers;
+pub use dispatch::instruction_set;
 pub use gradient::Gradient;
 pub use sums::Sums;
 

@@ -162,11 +162,12 @@ impl ColumnMoments {
     #[inline(always)]
     fn merge(&mut self, n: f64, sums: impl Fn(usize) -> (f64, f64, f64)) {
         let share = n / (self.count + n);
+        let weight = self.count * share;
         for j in 0..self.mean.len() {
             let (shift, d, d2) = sums(j);
             let delta = shift + d / n - self.mean[j];
             self.mean[j] += delta * share;
-            self.m2[j] += (d2 - d * d / n).max(0.0) + delta * delta * self.count * share;
+            self.m2[j] += (d2 - d * d / n).max(0.0) + delta * (delta * weight);
         }
         self.count += n;
     }

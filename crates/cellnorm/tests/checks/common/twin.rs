@@ -68,7 +68,7 @@ impl Twin {
 }
 
 /// The set and the parameter of the element at `at` in logical order.
-fn place(spec: &Spec, at: usize) -> (usize, usize) {
+pub fn place(spec: &Spec, at: usize) -> (usize, usize) {
     let (mut rest, mut index) = (at, vec![0; spec.shape.len()]);
     for axis in (0..index.len()).rev() {
         index[axis] = rest % spec.shape[axis];

@@ -7,12 +7,10 @@
 //! - dγ and dβ: max(1, √Σ term²), the size the sum would have if the signs of its terms were random. This grows as √n, where
 //!   Σ |term| grows as n: a sum that loses digits as it gets longer cannot hide behind it.
 
-mod common;
-
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use common::{AnyLayer, Numbers, Parameters, Spec, Twin, Which, check, distance, largest, specs};
+use crate::common::{AnyLayer, Numbers, Parameters, Spec, Twin, Which, check, distance, largest, specs};
 use ndarray::ArrayD;
 
 const BAR: f64 = 2e-6;

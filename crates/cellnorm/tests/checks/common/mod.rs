@@ -1,5 +1,4 @@
 //! What the tests share: seeded numbers, the five layers behind one type, and a naive twin of them.
-#![allow(dead_code, unused_imports)]
 
 mod layer;
 mod numbers;
@@ -9,7 +8,7 @@ mod twin;
 pub use layer::{AnyLayer, Outcome, Parameters};
 pub use numbers::Numbers;
 pub use spec::{Spec, Which, specs};
-pub use twin::Twin;
+pub use twin::{Twin, place};
 
 use std::fmt::Debug;
 

@@ -1,0 +1,11 @@
+//! What the library promises, a file for each promise; `cargo test -p cellnorm --test checks -- --nocapture` shows the figures.
+
+mod accuracy;
+mod bits;
+mod common;
+mod errors;
+mod finite_differences;
+mod instruction_sets;
+mod layouts;
+mod seeds;
+mod twin;
