@@ -21,6 +21,25 @@ pub enum Buffers<'a, T> {
     Over(&'a mut [T]),
 }
 
+/// Asks for huge pages behind a large fresh vector: touching 50 MB in pages of 4 KB costs five times as much as filling it.
+///
+/// Linux grants this for memory that asks, in its usual setting; elsewhere, and where it refuses, nothing changes.
+fn in_huge_pages<T>(vector: &mut Vec<T>) {
+    #[cfg(target_os = "linux")]
+    {
+        const HUGE: usize = 2 << 20;
+        const PAGE: usize = 4096;
+        let (start, bytes) = (vector.as_mut_ptr() as usize, vector.capacity() * size_of::<T>());
+        let first = start.next_multiple_of(PAGE);
+        if bytes >= 4 * HUGE {
+            // SAFETY: the pages from `first` lie within the vector's own allocation, and the advice changes no content.
+            unsafe { libc::madvise(first as *mut _, start + bytes - first, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = vector;
+}
+
 /// [`Buffers`] that several threads hold at once.
 pub(super) struct Shared<'a, T> {
     source: *const T,
@@ -42,6 +61,7 @@ impl<'a, T: Element> Shared<'a, T> {
             Buffers::Into(source, vector) => {
                 vector.clear();
                 vector.reserve(source.len());
+                in_huge_pages(vector);
                 let target = vector.as_mut_ptr();
                 Self { source: source.as_ptr(), target, len: source.len(), fresh: Some(vector) }
             }
