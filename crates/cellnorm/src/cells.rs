@@ -84,7 +84,11 @@ pub struct Sets {
 
 impl Sets {
     /// Sets from the label of each cell, `set_of[cell]`; labels run from 0.
+    ///
+    /// # Panics
+    /// If there are more cells than a label can tell apart, 2³² − 1.
     pub fn new(set_of: &[u32]) -> Self {
+        assert!(u32::try_from(set_of.len()).is_ok(), "{} cells are more than labels can tell apart", set_of.len());
         let count = set_of.iter().max().map_or(0, |last| *last as usize + 1);
         let mut first = vec![0; count + 1];
         for set in set_of {
