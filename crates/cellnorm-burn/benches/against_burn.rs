@@ -1,7 +1,7 @@
 //! A training step of each layer, forward and backward, against Burn's own layer on the same device.
 //!
-//! Run it with `cargo bench --workspace --bench against_burn`. The two alternate in one run, because the machine's speed drifts;
-//! the ratio is the median of the pairs' ratios. What is timed is the layer's share of the step, fresh buffers included. Bytes are the least a step must move (x read and y written forward; x and dy read, dx written backward), and the
+//! Run it with `cargo bench --workspace --bench against_burn`. Blocks of steps alternate in one run, because the machine's speed
+//! drifts; the ratio is the median of the blocks' ratios. What is timed is the layer's share of the step, fresh buffers included. Bytes are the least a step must move (x read and y written forward; x and dy read, dx written backward), and the
 //! copy beside them moves as many bytes through the same number of threads.
 
 use std::hint::black_box;
@@ -13,11 +13,16 @@ use cellnorm_burn as ours;
 use cellnorm_burn::stopwatch::{Lap, Stopwatch};
 use rayon::prelude::*;
 
-const PAIRS: usize = 15;
+const PAIRS: usize = 9;
+/// Steps of one library before it is the other's turn: a training loop does not change libraries at every step.
+const STEPS: usize = 5;
 
 fn main() {
     let device = Device::flex().autodiff();
-    println!("forward + backward, f32, {} threads, medians of {PAIRS} alternating pairs", rayon::current_num_threads());
+    println!(
+        "forward + backward, f32, {} threads, medians of {PAIRS} alternating blocks of {STEPS} steps",
+        rayon::current_num_threads()
+    );
     println!(
         "{:<10} {:<14} {:>9} {:>9} {:>7} {:>7} {:>14}",
         "layer", "shape", "Burn ms", "ours ms", "ratio", "GB/s", "share of copy"
@@ -90,12 +95,15 @@ fn assert_same<const D: usize>(
     assert!(error < 1e-3, "gradients differ by {error}");
 }
 
-/// Seconds that the layer takes in a training step: the forward call, and its part of the backward pass.
+/// Seconds that the layer takes in a training step, the mean of a block: the forward call, and its part of the backward pass.
 fn lap<const D: usize>(x: &Tensor<D>, layer: impl Fn(Tensor<D>) -> Tensor<D>) -> f64 {
-    let (y, (), stopwatch) = Stopwatch::run(x.clone(), |x| (layer(x), ()));
-    black_box(x.grad(&y.backward()));
-    let Lap { forward, backward } = stopwatch.read().expect("the gradient passed the layer");
-    (forward + backward).as_secs_f64()
+    let step = |_| {
+        let (y, (), stopwatch) = Stopwatch::run(x.clone(), |x| (layer(x), ()));
+        black_box(x.grad(&y.backward()));
+        let Lap { forward, backward } = stopwatch.read().expect("the gradient passed the layer");
+        (forward + backward).as_secs_f64()
+    };
+    (0..STEPS).map(step).sum::<f64>() / STEPS as f64
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

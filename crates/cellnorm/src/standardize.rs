@@ -143,9 +143,10 @@ impl Plan {
         statistics: &Statistics,
         about: About,
         epsilon: f64,
-        gamma: Option<&[f64]>,
+        parameters: Parameters<'_>,
         fixed: bool,
     ) -> ParameterGradients {
+        let Parameters { gamma, beta } = parameters;
         let r = |set: usize| rstd(statistics.variance[set], epsilon);
         // (b, k) of dx from Σ γ S1 and Σ γ S2 over a set
         let shares = |set: usize, s1: f64, s2: f64| {
@@ -161,13 +162,13 @@ impl Plan {
             Form::Rows { width } => {
                 let affine = |set: usize| Affine { center: statistics.mean[set], scale: r(set), offset: 0.0 };
                 let affines: Vec<Affine> = (0..self.sets()).map(affine).collect();
-                return rows::backward(x, dy_dx, *width, gamma, &affines, |row, sums| {
+                return rows::backward(x, dy_dx, *width, gamma, beta.is_some(), &affines, |row, sums| {
                     let (b, k) = shares(row, sums.dy, sums.dy_x);
                     Gradient { a: r(row), b, k }
                 });
             }
         };
-        let gamma_of = |cell: u32| Parameters { gamma, beta: None }.gamma(channel_of[cell as usize]);
+        let gamma_of = |cell: u32| parameters.gamma(channel_of[cell as usize]);
         let centers: Vec<f64> = sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
         let of_sets = passes::backward(x, dy_dx, cells, sets, &centers, |set, sums, gradients| {
             let members = sets.members(set);

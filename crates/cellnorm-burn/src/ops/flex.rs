@@ -11,12 +11,26 @@ use cellnorm::norms::Roles;
 use cellnorm::passes::{self, Affine, Buffers, Gradient};
 use cellnorm::{Cells, Element, Parameters, Plan, Statistics};
 
+use super::pool::{self, Pool};
 use super::{NormOps, Spec};
 
 /// Elements that both Burn and the passes know.
-trait Number: Element + burn::tensor::Element + bytemuck::Pod {}
-impl Number for f32 {}
-impl Number for f64 {}
+pub(super) trait Number: Element + burn::tensor::Element + bytemuck::Pod {
+    /// Where its large buffers wait to be used again.
+    fn pool() -> &'static Pool<Self>;
+}
+
+macro_rules! numbers {
+    ($($t:ty),*) => {$(
+        impl Number for $t {
+            fn pool() -> &'static Pool<Self> {
+                static POOL: Pool<$t> = Pool::new();
+                &POOL
+            }
+        }
+    )*};
+}
+numbers!(f32, f64);
 
 /// Runs `$body` with `$t` as the type of the elements; `$x` and other tensors that are named are converted where the type is
 /// narrower than f32, and the result is converted back by the caller.
@@ -116,10 +130,10 @@ impl Arranged {
             let result = pass(Buffers::Over(&mut elements[start..start + len]));
             return (self.restore(), result);
         }
-        let mut out = Vec::new();
+        let mut out = T::pool().take(len);
         let result = pass(Buffers::Into(self.elements(), &mut out));
         let layout = Layout::contiguous(self.tensor.shape());
-        self.tensor = FlexTensor::new(Bytes::from_elems(out), layout, <T as burn::tensor::Element>::dtype());
+        self.tensor = FlexTensor::new(pool::bytes(out), layout, <T as burn::tensor::Element>::dtype());
         (self.restore(), result)
     }
 
@@ -187,14 +201,15 @@ impl NormOps for Flex {
         fixed: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let (dtype, parameter_dtype, parameter_shape) = (x.dtype(), gamma.dtype(), gamma.shape());
-        let gamma = spec.scale.then(|| table(gamma));
+        let (gamma, absent) = (spec.scale.then(|| table(gamma)), spec.center.then(Vec::new));
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: absent.as_deref() };
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
         let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
         let statistics = Statistics { mean: table(mean), variance: table(variance) };
         let (dx, gradients) = with_elements!(x.tensor, T => {
-            let (elements, gamma) = (x.elements::<T>(), gamma.as_deref());
+            let elements = x.elements::<T>();
             dy.map::<T, _>(|buffers| {
-                plan.backward(elements, buffers, &statistics, spec.about, spec.epsilon, gamma, fixed)
+                plan.backward(elements, buffers, &statistics, spec.about, spec.epsilon, parameters, fixed)
             })
         });
         let shape = if spec.scale || spec.center { vec![plan.channels()] } else { parameter_shape.to_vec() };

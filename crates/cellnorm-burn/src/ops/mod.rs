@@ -6,6 +6,8 @@
 mod autodiff;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
+mod pool;
 mod spec;
 
 pub use spec::Spec;

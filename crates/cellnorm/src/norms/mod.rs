@@ -283,9 +283,10 @@ impl Run<'_> {
                 return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![x.plan.sets()] });
             }
         }
-        let gamma = standard(self.gamma);
+        let (gamma, beta) = (standard(self.gamma), standard(self.beta));
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
         let (dx, gradients) = x.map_gradient(dy.into_dyn(), |slice, buffers| {
-            x.plan.backward(slice, buffers, statistics, self.about, self.epsilon, gamma.as_deref(), saved.fixed)
+            x.plan.backward(slice, buffers, statistics, self.about, self.epsilon, parameters, saved.fixed)
         })?;
         check_finite("dy", &gradients.beta)?;
         // with a finite dy, what is left is x

@@ -84,7 +84,8 @@ pub fn forward<T: Element, S: Send + Default>(
     results.into_iter().flatten().collect()
 }
 
-/// For each row: Σ g and Σ g · (x − center), `table(row, sums)`, and dx; and the parameters' gradients over all rows.
+/// For each row: Σ g and Σ g · (x − center), `table(row, sums)`, and dx; and the parameters' gradients over all rows, zero where
+/// there is no γ or no β.
 /// `affines` are the maps that the forward pass used.
 ///
 /// # Panics
@@ -95,6 +96,7 @@ pub fn backward<T: Element>(
     dy_dx: Buffers<'_, T>,
     width: usize,
     gamma: Option<&[f64]>,
+    with_beta: bool,
     affines: &[Affine],
     table: impl Fn(usize, Sums) -> Gradient + Sync,
 ) -> ParameterGradients {
@@ -106,7 +108,7 @@ pub fn backward<T: Element>(
     let step = rows_per_task(rows, width);
     let parts = threads::map(rows.div_ceil(step), step * width, |task| {
         let mut totals = ParameterGradients { gamma: vec![0.0; width], beta: vec![0.0; width] };
-        let mut near = Near::new(width);
+        let mut near = Near::new(width, gamma.is_some(), with_beta);
         let of_task = task * step..((task + 1) * step).min(rows);
         for row in of_task.clone() {
             let range = row * width..(row + 1) * width;
@@ -152,22 +154,22 @@ const ROWS: usize = 64;
 
 /// Σ dy · x̂ and Σ dy over a few rows.
 struct Near<A> {
-    gamma: Vec<A>,
-    beta: Vec<A>,
+    gamma: Option<Vec<A>>,
+    beta: Option<Vec<A>>,
 }
 
 impl<A: Real> Near<A> {
-    fn new(width: usize) -> Self {
-        let padded = width.next_multiple_of(LANES);
-        Self { gamma: vec![A::default(); padded], beta: vec![A::default(); padded] }
+    fn new(width: usize, gamma: bool, beta: bool) -> Self {
+        let zeros = |wanted: bool| wanted.then(|| vec![A::default(); width.next_multiple_of(LANES)]);
+        Self { gamma: zeros(gamma), beta: zeros(beta) }
     }
 
     fn flush(&mut self, totals: &mut ParameterGradients) {
         for (total, near) in [(&mut totals.gamma, &mut self.gamma), (&mut totals.beta, &mut self.beta)] {
-            for (total, near) in total.iter_mut().zip(near.iter()) {
+            for (total, near) in total.iter_mut().zip(near.iter_mut().flatten()) {
                 *total += near.to_f64();
+                *near = A::default();
             }
-            near.fill(A::default());
         }
     }
 }
@@ -221,8 +223,12 @@ impl<T: Element> Kernel for RowSums<'_, T> {
                 let g = dy * Lanes::load(&self.parameters.gamma, at, zero);
                 s1 = s1 + g;
                 s2 = s2 + g * centered;
-                (Lanes::load(dgamma, at, zero) + dy * (centered * scale + offset)).store(dgamma, at);
-                (Lanes::load(dbeta, at, zero) + dy).store(dbeta, at);
+                if let Some(dgamma) = dgamma {
+                    (Lanes::load(dgamma, at, zero) + dy * (centered * scale + offset)).store(dgamma, at);
+                }
+                if let Some(dbeta) = dbeta {
+                    (Lanes::load(dbeta, at, zero) + dy).store(dbeta, at);
+                }
             }
             sums = sums.plus(Sums { dy: s1.sum(), dy_x: s2.sum() });
         }

@@ -1,30 +1,37 @@
 //! Shares items of work among rayon's threads, or does small work on the spot.
 //!
-//! Items are cut by the tensor's shape alone and results come back in item order, so the number of threads never changes a
-//! bit.
+//! Items are cut by the tensor's shape alone and results come back in item order, so neither the number of threads nor who does
+//! which item changes a bit. The calling thread takes part: it starts at once, while the others wake up, and everyone takes the
+//! next few items until none are left.
 
-use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Below this many elements, waking other threads costs more than it saves.
 const SERIAL_BELOW: usize = 1 << 16;
 
-/// The least number of elements worth handing to a thread.
+/// The least number of elements worth taking at a time.
 const GRAIN: usize = 1 << 15;
 
 /// Maps items `0..items`, each of about `weight` elements, in parallel where that pays; results are in item order.
-pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
-    if !worthwhile(items, weight) {
-        return (0..items).map(f).collect();
+pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    let parts = Mutex::new(Vec::new());
+    share(items, weight, |range| {
+        let part = (range.start, range.map(&f).collect::<Vec<R>>());
+        parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
+    });
+    let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if parts.len() == 1 {
+        return parts.pop().map(|(_, results)| results).unwrap_or_default();
     }
-    (0..items).into_par_iter().with_min_len(GRAIN.div_ceil(weight.max(1))).map(f).collect()
+    parts.sort_unstable_by_key(|(start, _)| *start);
+    parts.into_iter().flat_map(|(_, results)| results).collect()
 }
 
 /// As [`map`], for items without a result.
-pub(super) fn for_each(items: usize, weight: usize, f: impl Fn(usize) + Sync + Send) {
-    if !worthwhile(items, weight) {
-        return (0..items).for_each(f);
-    }
-    (0..items).into_par_iter().with_min_len(GRAIN.div_ceil(weight.max(1))).for_each(f)
+pub(super) fn for_each(items: usize, weight: usize, f: impl Fn(usize) + Sync) {
+    share(items, weight, |range| range.for_each(&f));
 }
 
 /// Whether `items` independent items can keep all threads busy.
@@ -32,6 +39,27 @@ pub(super) fn enough(items: usize) -> bool {
     items >= rayon::current_num_threads()
 }
 
-fn worthwhile(items: usize, weight: usize) -> bool {
-    items > 1 && items * weight >= SERIAL_BELOW && rayon::current_num_threads() > 1
+/// Has every item done, a range at a time, by this thread and as many others as there are.
+fn share(items: usize, weight: usize, work: impl Fn(Range<usize>) + Sync) {
+    let step = GRAIN.div_ceil(weight.max(1));
+    let others = (rayon::current_num_threads() - 1).min(items.div_ceil(step).saturating_sub(1));
+    if others == 0 || items * weight < SERIAL_BELOW {
+        return work(0..items);
+    }
+    let next = AtomicUsize::new(0);
+    let take_part = || {
+        loop {
+            let start = next.fetch_add(step, Ordering::Relaxed);
+            if start >= items {
+                break;
+            }
+            work(start..(start + step).min(items));
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        for _ in 0..others {
+            scope.spawn(|_| take_part());
+        }
+        take_part();
+    });
 }
