@@ -119,7 +119,7 @@ pub fn cell_moments<const D: usize>(x: Tensor<D>, channels_last: bool) -> (Tenso
         return composed::cell_moments(x, cells, [n, c]);
     }
     let moments = Tensor::<2>::from_dispatch(<Dispatch as NormOps>::cell_moments(x.into_dispatch(), cells));
-    let table = |i: usize| moments.clone().slice([i..i + 1]).reshape([n, c]);
+    let table = |i: usize| moments.clone().narrow(0, i, 1).reshape([n, c]);
     (table(0), table(1))
 }
 

@@ -34,8 +34,8 @@ fn valid_uses_the_running_statistics_and_train_goes_on() {
     let before = running(&layer);
     let valid = layer.valid();
     let sample = x(&device).inner();
-    let alone = valid.forward(sample.clone().slice([0..1]));
-    let together = valid.forward(sample).slice([0..1]);
+    let alone = valid.forward(sample.clone().narrow(0, 0, 1));
+    let together = valid.forward(sample).narrow(0, 0, 1);
     alone.into_data().assert_eq(&together.into_data(), true);
     assert_eq!(before, running(&valid), "validation leaves them alone");
     let layer = valid.train();

@@ -1,7 +1,8 @@
 //! ndarray arrays at the border, slices beneath.
 //!
-//! An array whose memory has no gaps is used as it lies: transposed, channels-last or with reversed axes. Others (slices with
-//! steps, broadcasts) are copied once. Results come back in the memory order of x.
+//! An array whose memory has no gaps is used as it lies: transposed, channels-last or with reversed axes, and results come back
+//! in its memory order. Others are copied once: slices with steps, broadcasts, and arrays whose γ and β would vary inside sets
+//! that are not rows of memory.
 
 use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 

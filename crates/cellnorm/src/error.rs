@@ -164,10 +164,10 @@ fn divisors(channels: usize) -> String {
     if possible.is_empty() { "none without a channel".into() } else { possible.join(", ") }
 }
 
-/// ε must be positive and finite.
+/// ε must be finite and large enough that 1/√ε, times a sensible γ, fits an f32.
 pub(crate) fn check_epsilon(epsilon: f64) -> Result<(), Error> {
-    if epsilon > 0.0 && epsilon.is_finite() {
+    if (1e-60..f64::INFINITY).contains(&epsilon) {
         return Ok(());
     }
-    Err(Error::Number { name: "epsilon", given: epsilon, expected: "positive and finite, such as 1e-5" })
+    Err(Error::Number { name: "epsilon", given: epsilon, expected: "finite and at least 1e-60, such as 1e-5" })
 }

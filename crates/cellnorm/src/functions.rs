@@ -55,7 +55,7 @@ pub fn moments<T: Element, D: Dimension>(
 /// lengths equal or 1. x is overwritten where the array is handed over.
 ///
 /// # Errors
-/// If one of them does not broadcast to x, a variance is negative or NaN, x is empty, or ε is not positive and finite.
+/// If one of them does not broadcast to x, holds NaN or infinity, or a variance is negative, x is empty, or ε is not finite and at least 1e-60.
 ///
 /// ```
 /// use cellnorm::{batch_normalization, moments};
@@ -75,10 +75,15 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
 ) -> Result<Array<T, D>, Error> {
     check_epsilon(epsilon)?;
     let x = x.into().into_dyn();
-    if let Some(given) = variance.iter().find(|v| v.is_nan() || **v < 0.0) {
+    if let Some(given) = variance.iter().find(|v| **v < 0.0) {
         return Err(Error::Number { name: "variance", given: *given, expected: "not negative" });
     }
     let tables = [Some(mean), Some(variance), offset, scale];
+    for (name, table) in ["mean", "variance", "offset", "scale"].into_iter().zip(&tables) {
+        if let Some(given) = table.iter().flatten().find(|v| !v.is_finite()) {
+            return Err(Error::Number { name, given: *given, expected: "finite" });
+        }
+    }
     // an axis along which any of them varies tells cells apart; along the others, coefficients are constant
     let varies = |axis: usize| {
         let from_last = x.ndim() - axis;

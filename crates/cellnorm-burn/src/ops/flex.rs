@@ -3,34 +3,14 @@
 //! Tensors without gaps in memory are used as they lie, transposed ones too; y and dx take the layout of x. f16 and bf16 are
 //! converted to f32 for the operation.
 
-use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
-use burn::backend::{Bytes, DType, Flex, TensorMetadata};
-use burn::tensor::FloatDType;
-use cellnorm::norms::Roles;
-use cellnorm::passes::{self, Affine, Buffers, Gradient};
-use cellnorm::{Cells, Element, Parameters, Plan, Statistics};
+use burn::backend::{DType, Flex, TensorMetadata};
+use cellnorm::passes::{self, Affine, Gradient};
+use cellnorm::{Cells, Parameters, Statistics};
 
-use super::pool::{self, Pool};
+use super::arranged::{Arranged, from_table, narrow, table, wide};
 use super::{NormOps, Spec};
-
-/// Elements that both Burn and the passes know.
-pub(super) trait Number: Element + burn::tensor::Element + bytemuck::Pod {
-    /// Where its large buffers wait to be used again.
-    fn pool() -> &'static Pool<Self>;
-}
-
-macro_rules! numbers {
-    ($($t:ty),*) => {$(
-        impl Number for $t {
-            fn pool() -> &'static Pool<Self> {
-                static POOL: Pool<$t> = Pool::new();
-                &POOL
-            }
-        }
-    )*};
-}
-numbers!(f32, f64);
 
 /// Runs `$body` with `$t` as the type of the elements; `$x` and other tensors that are named are converted where the type is
 /// narrower than f32, and the result is converted back by the caller.
@@ -47,105 +27,6 @@ macro_rules! with_elements {
             }
         }
     };
-}
-
-/// f32 and f64 as they are, narrower types as f32.
-fn wide(x: FlexTensor) -> FlexTensor {
-    match x.dtype() {
-        DType::F32 | DType::F64 => x,
-        _ => Flex::float_cast(x, FloatDType::F32),
-    }
-}
-
-/// Back to the type that a result should have.
-fn narrow(x: FlexTensor, dtype: DType) -> FlexTensor {
-    if x.dtype() == dtype { x } else { Flex::float_cast(x, dtype.into()) }
-}
-
-/// A small table in f64.
-fn table(x: FlexTensor) -> Vec<f64> {
-    let x = narrow(x, DType::F64).to_contiguous();
-    let start = x.layout().start_offset();
-    x.storage::<f64>()[start..start + x.layout().num_elements()].to_vec()
-}
-
-/// A tensor of f64 in the type `dtype`.
-fn from_table(values: Vec<f64>, shape: &[usize], dtype: DType) -> FlexTensor {
-    let layout = Layout::contiguous(shape.to_vec().into());
-    narrow(FlexTensor::new(Bytes::from_elems(values), layout, DType::F64), dtype)
-}
-
-/// A tensor whose memory holds its axes in `order`, outermost first, without gaps.
-struct Arranged {
-    tensor: FlexTensor,
-    order: Vec<usize>,
-}
-
-impl Arranged {
-    /// As it lies where it has no gaps, else a row-major copy.
-    fn as_it_lies(x: FlexTensor) -> Self {
-        let strides = x.layout().strides();
-        let mut order: Vec<usize> = (0..strides.len()).collect();
-        order.sort_by_key(|axis| std::cmp::Reverse(strides[*axis]));
-        Self::in_order(x, order)
-    }
-
-    /// In this order, copying where it does not lie so.
-    fn in_order(x: FlexTensor, order: Vec<usize>) -> Self {
-        let permuted = x.layout().permute(&order);
-        Self { tensor: x.with_layout(permuted).to_contiguous(), order }
-    }
-
-    /// The strides of the axes in their own order.
-    fn strides(&self) -> Vec<isize> {
-        let mut strides = vec![0; self.order.len()];
-        for (axis, stride) in self.order.iter().zip(self.tensor.layout().strides()) {
-            strides[*axis] = *stride;
-        }
-        strides
-    }
-
-    /// x with its plan, in an order that has one.
-    fn with_plan(x: FlexTensor, roles: &Roles) -> (Self, Plan) {
-        let shape = x.shape().to_vec();
-        let arranged = Self::as_it_lies(x);
-        if let Some(plan) = Plan::new(&roles.axes(&shape, &arranged.strides())) {
-            return (arranged, plan);
-        }
-        let arranged = Self::in_order(arranged.restore(), roles.shared_last());
-        let plan = Plan::new(&roles.axes(&shape, &arranged.strides()));
-        (arranged, plan.expect("with the shared axes innermost every tensor has a plan"))
-    }
-
-    /// The elements in the order of memory.
-    fn elements<T: Number>(&self) -> &[T] {
-        let start = self.tensor.layout().start_offset();
-        &self.tensor.storage::<T>()[start..start + self.tensor.layout().num_elements()]
-    }
-
-    /// Runs a pass over these elements where nobody else holds them, else into a fresh buffer; the result lies as this.
-    fn map<T: Number, R>(mut self, pass: impl FnOnce(Buffers<'_, T>) -> R) -> (FlexTensor, R) {
-        let (start, len) = (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
-        if let Some(elements) = self.tensor.try_storage_mut::<T>() {
-            let result = pass(Buffers::Over(&mut elements[start..start + len]));
-            return (self.restore(), result);
-        }
-        let mut out = T::pool().take(len);
-        let result = pass(Buffers::Into(self.elements(), &mut out));
-        let layout = Layout::contiguous(self.tensor.shape());
-        self.tensor = FlexTensor::new(pool::bytes(out), layout, <T as burn::tensor::Element>::dtype());
-        (self.restore(), result)
-    }
-
-    /// The tensor with its axes in their own order.
-    fn restore(self) -> FlexTensor {
-        let mut inverse = vec![0; self.order.len()];
-        for (i, axis) in self.order.iter().enumerate() {
-            inverse[*axis] = i;
-        }
-        let layout = self.tensor.layout().permute(&inverse);
-        self.tensor.with_layout(layout)
-    }
 }
 
 /// γ and β as the passes take them.
@@ -222,7 +103,7 @@ impl NormOps for Flex {
 
     fn cell_moments(x: FlexTensor, cells: Cells) -> FlexTensor {
         let dtype = x.dtype();
-        let x = row_major(wide(x));
+        let x = Arranged::row_major(wide(x));
         let moments = with_elements!(x.tensor, T => passes::moments(x.elements::<T>(), &cells));
         let (mean, variance) = (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.variance()));
         from_table(mean.chain(variance).collect(), &[2, cells.count()], dtype)
@@ -230,14 +111,14 @@ impl NormOps for Flex {
 
     fn cell_moments_backward(x: FlexTensor, moments: FlexTensor, dmoments: FlexTensor, cells: Cells) -> FlexTensor {
         let (dtype, n) = (x.dtype(), cells.positions as f64);
-        let x = row_major(wide(x));
+        let x = Arranged::row_major(wide(x));
         let (moments, dmoments) = (table(moments), table(dmoments));
         let (dmean, dvariance) = dmoments.split_at(cells.count());
         let share = |(dmean, dvariance): (&f64, &f64)| Gradient { a: 0.0, b: 2.0 * dvariance / n, k: dmean / n };
         let gradients: Vec<Gradient> = dmean.iter().zip(dvariance).map(share).collect();
         let centers = &moments[..cells.count()];
         let zeros = Flex::float_zeros(x.tensor.shape(), &Default::default(), x.tensor.dtype().into());
-        let (dx, ()) = with_elements!(x.tensor, T => row_major(zeros).map::<T, _>(|buffers| {
+        let (dx, ()) = with_elements!(x.tensor, T => Arranged::row_major(zeros).map::<T, _>(|buffers| {
             passes::gradient(x.elements::<T>(), buffers, &cells, centers, &gradients)
         }));
         narrow(dx, dtype)
@@ -254,7 +135,7 @@ impl NormOps for Flex {
         let (center, scale, offset) = (table(center), table(scale), table(offset));
         let affine = |i: usize| Affine { center: center[i], scale: scale[i], offset: offset[i] };
         let affines: Vec<Affine> = (0..cells.count()).map(affine).collect();
-        let x = row_major(wide(x));
+        let x = Arranged::row_major(wide(x));
         let (y, ()) = with_elements!(x.tensor, T => {
             x.map::<T, _>(|buffers| passes::affine(buffers, &cells, &affines))
         });
@@ -270,8 +151,8 @@ impl NormOps for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
         let (dtype, table_dtype, table_shape) = (x.dtype(), scale.dtype(), scale.shape().to_vec());
         let (center, scale) = (table(center), table(scale));
-        let x = row_major(wide(x));
-        let dy = row_major(narrow(dy, x.tensor.dtype()));
+        let x = Arranged::row_major(wide(x));
+        let dy = Arranged::row_major(narrow(dy, x.tensor.dtype()));
         let (dx, sums) = with_elements!(x.tensor, T => {
             let sums = passes::sums(x.elements::<T>(), dy.elements::<T>(), &cells, &center);
             let affine = |scale: &f64| Affine { center: 0.0, scale: *scale, offset: 0.0 };
@@ -286,14 +167,11 @@ impl NormOps for Flex {
     }
 }
 
-fn row_major(x: FlexTensor) -> Arranged {
-    let order = (0..x.layout().num_dims()).collect();
-    Arranged::in_order(x, order)
-}
-
 #[cfg(test)]
 mod tests {
-    use cellnorm::norms::Batch;
+    use burn::backend::Bytes;
+    use burn::backend::flex::Layout;
+    use cellnorm::norms::{Batch, Roles};
 
     use super::*;
 

@@ -3,6 +3,8 @@
 //! Burn dispatches them by the device of their tensors. On a device without an implementation, [`crate::functions`] composes
 //! the same operations of Burn's own.
 
+#[cfg(feature = "flex")]
+mod arranged;
 mod autodiff;
 #[cfg(feature = "flex")]
 mod flex;

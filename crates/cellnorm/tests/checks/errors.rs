@@ -21,10 +21,14 @@ fn message<R>(result: Result<R, Error>) -> String {
 #[test]
 fn making_a_layer() {
     let epsilon = |epsilon| message(LayerNormConfig::new(&[4]).epsilon(epsilon).init());
-    assert_eq!(epsilon(0.0), "epsilon is 0; it must be positive and finite, such as 1e-5");
-    assert_eq!(epsilon(-1e-5), "epsilon is -0.00001; it must be positive and finite, such as 1e-5");
-    assert_eq!(epsilon(f64::NAN), "epsilon is NaN; it must be positive and finite, such as 1e-5");
-    assert_eq!(epsilon(f64::INFINITY), "epsilon is inf; it must be positive and finite, such as 1e-5");
+    assert_eq!(epsilon(0.0), "epsilon is 0; it must be finite and at least 1e-60, such as 1e-5");
+    assert!(
+        epsilon(1e-80).ends_with("it must be finite and at least 1e-60, such as 1e-5"),
+        "1/sqrt(epsilon) overflows f32"
+    );
+    assert_eq!(epsilon(-1e-5), "epsilon is -0.00001; it must be finite and at least 1e-60, such as 1e-5");
+    assert_eq!(epsilon(f64::NAN), "epsilon is NaN; it must be finite and at least 1e-60, such as 1e-5");
+    assert_eq!(epsilon(f64::INFINITY), "epsilon is inf; it must be finite and at least 1e-60, such as 1e-5");
     let others = [
         message(BatchNormConfig::new(4).epsilon(0.0).init()),
         message(InstanceNormConfig::new(4).epsilon(0.0).init()),
@@ -123,7 +127,7 @@ fn layers_changed_since_they_were_made() -> Result<(), Error> {
     layer.beta = Some(ArrayD::ones(IxDyn(&[3])));
     assert_eq!(message(layer.infer(x.view())), "beta has the shape [3]; it must be [3, 4]");
     (layer.beta, layer.epsilon) = (None, -1.0);
-    assert_eq!(message(layer.infer(x.view())), "epsilon is -1; it must be positive and finite, such as 1e-5");
+    assert_eq!(message(layer.infer(x.view())), "epsilon is -1; it must be finite and at least 1e-60, such as 1e-5");
     layer.epsilon = 1e-5;
     assert!(layer.infer(x.view()).is_ok());
 
@@ -194,5 +198,5 @@ fn normalization_with_given_statistics() {
     assert_eq!(run(&zeros(&[1, 1, 3]).mapv(f64::from), 1e-5), "variance has the shape [1, 1, 3]; it must be [1, 3]");
     assert_eq!(run(&array![-1.0].into_dyn(), 1e-5), "variance is -1; it must be not negative");
     assert_eq!(run(&array![f64::NAN].into_dyn(), 1e-5), "variance is NaN; it must be not negative");
-    assert_eq!(run(&one, 0.0), "epsilon is 0; it must be positive and finite, such as 1e-5");
+    assert_eq!(run(&one, 0.0), "epsilon is 0; it must be finite and at least 1e-60, such as 1e-5");
 }

@@ -1,0 +1,134 @@
+//! Flex tensors as the passes take them: a type, a gapless order of memory, small tables in f64.
+
+use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::{Bytes, DType, Flex, TensorMetadata};
+use burn::tensor::FloatDType;
+use cellnorm::norms::Roles;
+use cellnorm::passes::Buffers;
+use cellnorm::{Element, Plan};
+
+use super::pool::{self, Pool};
+
+/// Elements that both Burn and the passes know.
+pub(super) trait Number: Element + burn::tensor::Element + bytemuck::Pod {
+    /// Where its large buffers wait to be used again.
+    fn pool() -> &'static Pool<Self>;
+}
+
+macro_rules! numbers {
+    ($($t:ty),*) => {$(
+        impl Number for $t {
+            fn pool() -> &'static Pool<Self> {
+                static POOL: Pool<$t> = Pool::new();
+                &POOL
+            }
+        }
+    )*};
+}
+numbers!(f32, f64);
+
+/// f32 and f64 as they are, narrower types as f32.
+pub(super) fn wide(x: FlexTensor) -> FlexTensor {
+    match x.dtype() {
+        DType::F32 | DType::F64 => x,
+        _ => Flex::float_cast(x, FloatDType::F32),
+    }
+}
+
+/// Back to the type that a result should have.
+pub(super) fn narrow(x: FlexTensor, dtype: DType) -> FlexTensor {
+    if x.dtype() == dtype { x } else { Flex::float_cast(x, dtype.into()) }
+}
+
+/// A small table in f64.
+pub(super) fn table(x: FlexTensor) -> Vec<f64> {
+    let x = narrow(x, DType::F64).to_contiguous();
+    let start = x.layout().start_offset();
+    x.storage::<f64>()[start..start + x.layout().num_elements()].to_vec()
+}
+
+/// A tensor of f64 in the type `dtype`.
+pub(super) fn from_table(values: Vec<f64>, shape: &[usize], dtype: DType) -> FlexTensor {
+    let layout = Layout::contiguous(shape.to_vec().into());
+    narrow(FlexTensor::new(Bytes::from_elems(values), layout, DType::F64), dtype)
+}
+
+/// A tensor whose memory holds its axes in `order`, outermost first, without gaps.
+pub(super) struct Arranged {
+    pub(super) tensor: FlexTensor,
+    pub(super) order: Vec<usize>,
+}
+
+impl Arranged {
+    /// As it lies where it has no gaps, else a row-major copy.
+    fn as_it_lies(x: FlexTensor) -> Self {
+        let strides = x.layout().strides();
+        let mut order: Vec<usize> = (0..strides.len()).collect();
+        order.sort_by_key(|axis| std::cmp::Reverse(strides[*axis]));
+        Self::in_order(x, order)
+    }
+
+    /// In row-major order, copying where it does not lie so.
+    pub(super) fn row_major(x: FlexTensor) -> Self {
+        let order = (0..x.layout().num_dims()).collect();
+        Self::in_order(x, order)
+    }
+
+    /// In this order, copying where it does not lie so.
+    pub(super) fn in_order(x: FlexTensor, order: Vec<usize>) -> Self {
+        let permuted = x.layout().permute(&order);
+        Self { tensor: x.with_layout(permuted).to_contiguous(), order }
+    }
+
+    /// The strides of the axes in their own order.
+    fn strides(&self) -> Vec<isize> {
+        let mut strides = vec![0; self.order.len()];
+        for (axis, stride) in self.order.iter().zip(self.tensor.layout().strides()) {
+            strides[*axis] = *stride;
+        }
+        strides
+    }
+
+    /// x with its plan, in an order that has one.
+    pub(super) fn with_plan(x: FlexTensor, roles: &Roles) -> (Self, Plan) {
+        let shape = x.shape().to_vec();
+        let arranged = Self::as_it_lies(x);
+        if let Some(plan) = Plan::new(&roles.axes(&shape, &arranged.strides())) {
+            return (arranged, plan);
+        }
+        let arranged = Self::in_order(arranged.restore(), roles.shared_last());
+        let plan = Plan::new(&roles.axes(&shape, &arranged.strides()));
+        (arranged, plan.expect("with the shared axes innermost every tensor has a plan"))
+    }
+
+    /// The elements in the order of memory.
+    pub(super) fn elements<T: Number>(&self) -> &[T] {
+        let start = self.tensor.layout().start_offset();
+        &self.tensor.storage::<T>()[start..start + self.tensor.layout().num_elements()]
+    }
+
+    /// Runs a pass over these elements where nobody else holds them, else into a fresh buffer; the result lies as this.
+    pub(super) fn map<T: Number, R>(mut self, pass: impl FnOnce(Buffers<'_, T>) -> R) -> (FlexTensor, R) {
+        let (start, len) = (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
+        if let Some(elements) = self.tensor.try_storage_mut::<T>() {
+            let result = pass(Buffers::Over(&mut elements[start..start + len]));
+            return (self.restore(), result);
+        }
+        let mut out = T::pool().take(len);
+        let result = pass(Buffers::Into(self.elements(), &mut out));
+        let layout = Layout::contiguous(self.tensor.shape());
+        self.tensor = FlexTensor::new(pool::bytes(out), layout, <T as burn::tensor::Element>::dtype());
+        (self.restore(), result)
+    }
+
+    /// The tensor with its axes in their own order.
+    pub(super) fn restore(self) -> FlexTensor {
+        let mut inverse = vec![0; self.order.len()];
+        for (i, axis) in self.order.iter().enumerate() {
+            inverse[*axis] = i;
+        }
+        let layout = self.tensor.layout().permute(&inverse);
+        self.tensor.with_layout(layout)
+    }
+}

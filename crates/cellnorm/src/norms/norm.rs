@@ -1,0 +1,151 @@
+//! The normalizations of single samples, which differ only in the role of each axis.
+
+use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension};
+
+use super::{Gradients, Roles, Run, Saved, common_options, parameter};
+use crate::element::Element;
+use crate::error::{Error, check_epsilon};
+use crate::standardize::About;
+
+/// Which values share statistics: all that tells one normalization of single samples from another.
+///
+/// A new normalization is one implementation:
+///
+/// ```
+/// use cellnorm::norms::{Kind, NormConfig, Roles};
+/// use cellnorm::{About, Error};
+///
+/// /// Each row of an image has its own mean and variance.
+/// #[derive(Clone, Debug)]
+/// struct Rows;
+///
+/// impl Kind for Rows {
+///     const NAME: &'static str = "row normalization";
+///     const ABOUT: About = About::Mean;
+///
+///     fn parameter_shape(&self) -> Vec<usize> {
+///         vec![]
+///     }
+///
+///     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
+///         Ok(Roles::new((0..shape.len()).map(|axis| (axis + 1 == shape.len(), false))))
+///     }
+/// }
+///
+/// let y = NormConfig::of(Rows).scale(false).center(false).init()?.infer(ndarray::array![[1.0_f32, 3.0], [5.0, 9.0]])?;
+/// assert!((y[[0, 1]] - 1.0).abs() < 1e-4 && (y[[1, 1]] - 1.0).abs() < 1e-4);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub trait Kind: Clone + std::fmt::Debug {
+    /// The normalization's name in messages.
+    const NAME: &'static str;
+    /// What the values of a set are measured from.
+    const ABOUT: About;
+    /// The shape of γ and of β.
+    fn parameter_shape(&self) -> Vec<usize>;
+
+    /// Whether the kind itself is sound; asked once, when the layer is made.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The role of each axis of a tensor of this shape. `affine` says whether the layer has γ or β at all: without, no axis
+    /// needs to carry a parameter.
+    ///
+    /// # Errors
+    /// If the shape does not suit the normalization.
+    fn roles(&self, shape: &[usize], affine: bool) -> Result<Roles, Error>;
+}
+
+/// Makes a [`Norm`]; the constructors are at [`LayerNormConfig`](super::LayerNormConfig), [`InstanceNormConfig`](super::InstanceNormConfig), [`GroupNormConfig`](super::GroupNormConfig) and
+/// [`RmsNormConfig`](super::RmsNormConfig).
+#[derive(Clone, Debug)]
+pub struct NormConfig<K> {
+    pub(super) kind: K,
+    epsilon: f64,
+    scale: bool,
+    center: bool,
+}
+
+impl<K: Kind> NormConfig<K> {
+    /// The normalization of this kind, with γ and β.
+    pub fn of(kind: K) -> Self {
+        Self { kind, epsilon: 1e-5, scale: true, center: true }
+    }
+
+    common_options!();
+
+    /// The layer, with γ = 1 and β = 0.
+    ///
+    /// # Errors
+    /// If ε is not finite and at least 1e-60, or groups do not divide the channels.
+    pub fn init(self) -> Result<Norm<K>, Error> {
+        check_epsilon(self.epsilon)?;
+        self.kind.check()?;
+        let shape = self.kind.parameter_shape();
+        let (gamma, beta) = (parameter(self.scale, &shape, 1.0), parameter(self.center, &shape, 0.0));
+        Ok(Norm { gamma, beta, epsilon: self.epsilon, kind: self.kind })
+    }
+}
+
+/// A normalization of single samples: the same in training and in inference, and independent of the batch.
+///
+/// Use it as [`LayerNorm`](super::LayerNorm), [`InstanceNorm`](super::InstanceNorm), [`GroupNorm`](super::GroupNorm) or [`RmsNorm`](super::RmsNorm).
+#[derive(Clone, Debug)]
+pub struct Norm<K> {
+    /// The factor γ; None without scale.
+    pub gamma: Option<ArrayD<f64>>,
+    /// The offset β; None without center.
+    pub beta: Option<ArrayD<f64>>,
+    /// ε inside the root.
+    pub epsilon: f64,
+    kind: K,
+}
+
+impl<K: Kind> Norm<K> {
+    /// Normalizes, and returns what the backward pass needs.
+    ///
+    /// # Errors
+    /// If x does not have the layer's axes, is empty, has one value per statistic, or holds NaN or infinity; or if a parameter
+    /// was set to a wrong shape.
+    pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<(Array<T, D>, Saved), Error> {
+        let roles = self.roles(x.shape())?;
+        self.run(&self.kind.parameter_shape()).forward(CowArray::from(x), &roles, true)
+    }
+
+    /// Normalizes, over x itself where the array is handed over.
+    ///
+    /// # Errors
+    /// As [`Norm::forward`], but one value per statistic is fine.
+    pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
+        let x = x.into();
+        let roles = self.roles(x.shape())?;
+        Ok(self.run(&self.kind.parameter_shape()).forward(x, &roles, false)?.0)
+    }
+
+    /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.
+    ///
+    /// # Errors
+    /// If dy has another shape than x, x is not that of the forward pass, or the sums of dy are not finite.
+    pub fn backward<'a, T: Element, D: Dimension>(
+        &self,
+        saved: &Saved,
+        x: ArrayView<'_, T, D>,
+        dy: impl Into<CowArray<'a, T, D>>,
+    ) -> Result<Gradients<T, D>, Error> {
+        let roles = self.roles(x.shape())?;
+        self.run(&self.kind.parameter_shape()).backward(saved, x, dy.into(), &roles)
+    }
+
+    fn roles(&self, shape: &[usize]) -> Result<Roles, Error> {
+        self.kind.roles(shape, self.gamma.is_some() || self.beta.is_some())
+    }
+
+    fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
+        let (gamma, beta) = (self.gamma.as_ref(), self.beta.as_ref());
+        Run { name: K::NAME, about: K::ABOUT, epsilon: self.epsilon, gamma, beta, shape }
+    }
+}
