@@ -87,6 +87,9 @@ pub fn normalize_fixed<K: Kind, const D: usize>(
 /// x is \[N, C, …\], or with `channels_last` \[N, …, C\]. With [`cell_affine`] this is all that a normalization needs: merge and
 /// blend the tables with Burn's own operations, and the large tensor is still touched by the fused passes alone.
 ///
+/// # Panics
+/// If x has fewer than 2 axes.
+///
 /// ```
 /// use burn::tensor::Tensor;
 /// use cellnorm_burn::functions::{cell_affine, cell_moments};
@@ -123,7 +126,7 @@ pub fn cell_moments<const D: usize>(x: Tensor<D>, channels_last: bool) -> (Tenso
     (table(0), table(1))
 }
 
-/// (x − center) · scale + offset with the coefficients of each cell; differentiable in all four.
+/// (x − center) · scale + offset with the coefficients of each cell; differentiable in all four. Example: [`cell_moments`].
 ///
 /// Tables are \[N, C\] or broadcast to it (\[1, C\], \[N, 1\]); x as in [`cell_moments`].
 ///
@@ -177,5 +180,5 @@ fn spec<K: Kind, const D: usize>(
 
 /// An operation takes a tensor for every parameter; one that the spec says is absent is not looked at.
 fn or_absent<const D: usize>(parameter: Option<Tensor<1>>, x: &Tensor<D>) -> Tensor<1> {
-    parameter.unwrap_or_else(|| Tensor::zeros([1], &x.device()))
+    parameter.unwrap_or_else(|| Tensor::zeros([1], (&x.device(), x.dtype())))
 }

@@ -46,7 +46,7 @@ pub struct CompareArgs {
     pub norms: Vec<Norm>,
 
     /// Passes over the training images.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = up_to::<100_000>)]
     pub epochs: usize,
 
     /// Batch sizes, separated by commas; every normalization is trained with each.
@@ -74,7 +74,7 @@ pub struct CompareArgs {
     pub quiet: bool,
 
     /// Threads to compute with; all of the machine's when not given.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = up_to::<1024>)]
     pub threads: Option<usize>,
 }
 
@@ -98,10 +98,18 @@ impl CompareArgs {
         );
         if let Some(data) = &self.data {
             // Writing to a String cannot fail.
-            let _ = write!(line, " --data {}", data.display());
+            let _ = write!(line, " --data {}", quoted(&data.display().to_string()));
         }
         line
     }
+}
+
+/// A word as a shell takes it back.
+fn quoted(word: &str) -> String {
+    if !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "/._-+:@%".contains(c)) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn distinct<T: PartialEq + Copy>(values: &[T]) -> Vec<T> {
@@ -112,6 +120,13 @@ fn distinct<T: PartialEq + Copy>(values: &[T]) -> Vec<T> {
         }
     }
     kept
+}
+
+fn up_to<const MOST: usize>(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        number if number <= MOST => Ok(number),
+        _ => Err(format!("it must be at least 1 and at most {MOST}")),
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -155,6 +170,15 @@ mod tests {
     fn repeats_are_dropped_and_order_is_kept() {
         let args = parse(&["--norms", "rms,none,rms", "--batch-sizes", "8,32,8"]).unwrap();
         assert_eq!(args.without_repeats(), (vec![Norm::Rms, Norm::None], vec![8, 32]));
+    }
+
+    #[test]
+    fn counts_have_an_upper_bound_and_paths_are_quoted() {
+        assert!(parse(&["--epochs", "18446744073709551615"]).is_err());
+        assert!(parse(&["--threads", "100000000"]).is_err());
+        let line = parse(&["--data", "a b; $(x)'s"]).unwrap().command_line();
+        assert!(line.ends_with(r#" --data 'a b; $(x)'\''s'"#), "{line}");
+        assert!(parse(&["--data", "/data/mnist"]).unwrap().command_line().ends_with(" --data /data/mnist"));
     }
 
     #[test]

@@ -76,6 +76,11 @@ pub(crate) struct Arranged<'a, T> {
 impl<'a, T: Element> Arranged<'a, T> {
     /// Takes x as it lies where that can be, else a copy with the shared axes innermost.
     pub(crate) fn new(x: CowArray<'a, T, IxDyn>, roles: &Roles) -> Result<Self, Error> {
+        if let Some((axis, groups)) = roles.groups
+            && (groups == 0 || !x.len_of(Nd(axis)).is_multiple_of(groups))
+        {
+            return Err(Error::Groups { channels: x.len_of(Nd(axis)), groups });
+        }
         if x.is_empty() {
             return Err(Error::Empty { shape: x.shape().to_vec() });
         }

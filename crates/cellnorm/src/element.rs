@@ -1,7 +1,8 @@
 //! The numbers a tensor may hold, and the numbers a pass computes with.
 //!
 //! A pass loads elements, widens them to [`Element::Acc`], computes, and narrows on store. A further element type
-//! (f16, bf16) is one implementation of [`Element`] with `Acc = f32`.
+//! (f16, bf16) is one implementation of [`Element`] with
+//! `Acc = f32`, here: the trait is sealed.
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Sub};

@@ -123,6 +123,16 @@ pub enum Error {
         /// The right shape.
         expected: Vec<usize>,
     },
+    /// A table that does not broadcast against x.
+    #[error("{name} has the shape {given:?}, which does not broadcast to {x:?}")]
+    Broadcast {
+        /// Which one.
+        name: &'static str,
+        /// Its shape.
+        given: Vec<usize>,
+        /// The shape of x.
+        x: Vec<usize>,
+    },
     /// A number outside its range.
     #[error("{name} is {given}; it must be {expected}")]
     Number {
@@ -144,7 +154,9 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// NaN or infinity in the input.
-    #[error("{name} holds NaN or infinity, first seen in statistic {set} of {sets}; look at what made it")]
+    #[error(
+        "{name} holds NaN, infinity or numbers too large to sum, first seen in statistic {set} of {sets}; look at what made it"
+    )]
     NotFinite {
         /// The tensor.
         name: &'static str,
@@ -160,14 +172,20 @@ fn axes(rank: usize) -> String {
 }
 
 fn divisors(channels: usize) -> String {
-    let possible: Vec<String> = (1..=channels).filter(|g| channels.is_multiple_of(*g)).map(|g| g.to_string()).collect();
+    let small: Vec<usize> =
+        (1..=channels.isqrt().min(1 << 16)).filter(|groups| channels.is_multiple_of(*groups)).collect();
+    let large = small.iter().rev().map(|groups| channels / groups).filter(|groups| !small.contains(groups));
+    let possible: Vec<String> = small.iter().copied().chain(large).map(|groups| groups.to_string()).collect();
     if possible.is_empty() { "none without a channel".into() } else { possible.join(", ") }
 }
 
-/// ε must be finite and large enough that 1/√ε, times a sensible γ, fits an f32.
-pub(crate) fn check_epsilon(epsilon: f64) -> Result<(), Error> {
-    if (1e-60..f64::INFINITY).contains(&epsilon) {
+/// Whether ε can be used: finite, and large enough that 1/ε fits an f32.
+///
+/// # Errors
+/// If it is not.
+pub fn check_epsilon(epsilon: f64) -> Result<(), Error> {
+    if (1e-36..f64::INFINITY).contains(&epsilon) {
         return Ok(());
     }
-    Err(Error::Number { name: "epsilon", given: epsilon, expected: "finite and at least 1e-60, such as 1e-5" })
+    Err(Error::Number { name: "epsilon", given: epsilon, expected: "finite and at least 1e-36, such as 1e-5" })
 }

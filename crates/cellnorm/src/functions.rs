@@ -55,7 +55,8 @@ pub fn moments<T: Element, D: Dimension>(
 /// lengths equal or 1. x is overwritten where the array is handed over.
 ///
 /// # Errors
-/// If one of them does not broadcast to x, holds NaN or infinity, or a variance is negative, x is empty, or ε is not finite and at least 1e-60.
+/// If one of them does not broadcast to x, holds NaN or infinity, or a variance is negative; if x is empty, or ε is not finite
+/// and at least 1e-36.
 ///
 /// ```
 /// use cellnorm::{batch_normalization, moments};
@@ -96,7 +97,7 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
         None => Ok(ArrayD::from_elem(IxDyn(&shape), absent)),
         Some(table) => match table.broadcast(IxDyn(&shape)) {
             Some(full) => Ok(full.to_owned()),
-            None => Err(Error::Parameter { name, given: table.shape().to_vec(), expected: shape.clone() }),
+            None => Err(Error::Broadcast { name, given: table.shape().to_vec(), x: x.shape().to_vec() }),
         },
     };
     let [mean, variance, offset, scale] = &tables;

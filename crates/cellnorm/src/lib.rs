@@ -46,7 +46,7 @@ mod plan;
 mod standardize;
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
-pub use error::Error;
+pub use error::{Error, check_epsilon};
 pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
 pub use norms::{

@@ -87,6 +87,7 @@ impl Plan {
             About::Mean => (moments.mean, moments.variance()),
             About::Zero => (0.0, moments.mean_square()),
         };
+        self.check(parameters);
         let of_sets = match &self.form {
             Form::Cells { cells, sets, channel_of } => passes::forward(x_y, cells, sets, |set, moments, affines| {
                 let (mean, variance) = statistics(Moments::merge_all(moments));
@@ -107,6 +108,12 @@ impl Plan {
         Statistics { mean, variance }
     }
 
+    fn check(&self, parameters: Parameters<'_>) {
+        for parameter in [parameters.gamma, parameters.beta].into_iter().flatten() {
+            assert_eq!(parameter.len(), self.channels(), "a parameter is not as long as the channels");
+        }
+    }
+
     /// Normalizes with given statistics, as in inference.
     ///
     /// # Panics
@@ -122,6 +129,7 @@ impl Plan {
         let Form::Cells { cells, sets, channel_of } = &self.form else {
             panic!("fixed statistics are for cells, not for rows");
         };
+        self.check(parameters);
         let affine = |(set, channel): (&u32, &u32)| Affine {
             center: statistics.mean[*set as usize],
             scale: parameters.gamma(*channel) * rstd(statistics.variance[*set as usize], epsilon),
@@ -146,6 +154,7 @@ impl Plan {
         parameters: Parameters<'_>,
         fixed: bool,
     ) -> ParameterGradients {
+        self.check(parameters);
         let Parameters { gamma, beta } = parameters;
         let r = |set: usize| rstd(statistics.variance[set], epsilon);
         // (b, k) of dx from Σ γ S1 and Σ γ S2 over a set

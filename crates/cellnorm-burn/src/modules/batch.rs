@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{check_epsilon, parameters, value};
 use crate::functions::{Normalized, normalize, normalize_fixed};
-use crate::norms::Batch;
+use crate::norms::{Batch, Kind};
 
 /// Which variance of the batch the running variance moves toward. The batch itself is always normalized with the biased one.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct BatchNormConfig {
 /// Batch normalization: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each channel.
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics are those of the batch and the running ones
-/// move toward them; else the running statistics are used. Fields and records are those of Burn's own layer.
+/// move toward them; else the running statistics are used. NaN in x passes on, into the running statistics too. Fields and records are those of Burn's own layer.
 ///
 /// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; defaults as `torch.nn.BatchNorm*d` of PyTorch 2.
 ///
@@ -142,6 +142,9 @@ impl BatchNorm {
     /// As [`BatchNorm::forward`].
     pub fn forward_with_statistics<const D: usize>(&self, x: Tensor<D>) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
         let (device, shape) = (x.device(), x.dims());
+        if let Err(error) = self.kind().roles(&shape, true) {
+            panic!("{error}");
+        }
         let values = shape.iter().product::<usize>() as f64 / self.num_features() as f64;
         assert!(
             values != 1.0,

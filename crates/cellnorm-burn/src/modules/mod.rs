@@ -32,7 +32,9 @@ fn value(parameter: &Parameter) -> Option<Tensor<1>> {
 }
 
 /// # Panics
-/// If ε is not positive and finite.
+/// If ε is not finite and at least 1e-36.
 fn check_epsilon(epsilon: f64) {
-    assert!(epsilon > 0.0 && epsilon.is_finite(), "epsilon is {epsilon}; it must be positive and finite, such as 1e-5");
+    if let Err(error) = cellnorm::check_epsilon(epsilon) {
+        panic!("{error}");
+    }
 }

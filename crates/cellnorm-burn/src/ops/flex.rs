@@ -12,8 +12,7 @@ use cellnorm::{Cells, Parameters, Statistics};
 use super::arranged::{Arranged, from_table, narrow, table, wide};
 use super::{NormOps, Spec};
 
-/// Runs `$body` with `$t` as the type of the elements; `$x` and other tensors that are named are converted where the type is
-/// narrower than f32, and the result is converted back by the caller.
+/// Runs `$body` with `$t` as the type of `$x`'s elements, which are f32 or f64 by then.
 macro_rules! with_elements {
     ($x:expr, $t:ident => $body:expr) => {
         match $x.dtype() {
@@ -82,9 +81,11 @@ impl NormOps for Flex {
         fixed: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let (dtype, parameter_dtype, parameter_shape) = (x.dtype(), gamma.dtype(), gamma.shape());
-        let (gamma, absent) = (spec.scale.then(|| table(gamma)), spec.center.then(Vec::new));
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: absent.as_deref() };
+        let gamma = spec.scale.then(|| table(gamma));
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
+        // only whether there is a β matters here
+        let beta = spec.center.then(|| vec![0.0; plan.channels()]);
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
         let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
         let statistics = Statistics { mean: table(mean), variance: table(variance) };
         let (dx, gradients) = with_elements!(x.tensor, T => {
@@ -102,8 +103,9 @@ impl NormOps for Flex {
     }
 
     fn cell_moments(x: FlexTensor, cells: Cells) -> FlexTensor {
-        let dtype = x.dtype();
         let x = Arranged::row_major(wide(x));
+        // f32 at least, whatever the type of x
+        let dtype = x.tensor.dtype();
         let moments = with_elements!(x.tensor, T => passes::moments(x.elements::<T>(), &cells));
         let (mean, variance) = (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.variance()));
         from_table(mean.chain(variance).collect(), &[2, cells.count()], dtype)

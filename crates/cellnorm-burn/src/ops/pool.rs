@@ -2,7 +2,7 @@
 //!
 //! A training step frees the outputs that the next step asks for again. Given back to the system, they would be fresh pages each
 //! time, and touching those costs more than normalizing. So the outputs of the fused operations return here when their tensor
-//! is gone.
+//! is gone, and wait, 256 MiB of each element type at most.
 
 use std::mem::MaybeUninit;
 use std::sync::{Mutex, PoisonError};
@@ -34,7 +34,7 @@ impl<T: Number> Pool<T> {
 
     fn give_back(&self, buffer: Vec<T>) {
         let bytes = |buffer: &Vec<T>| buffer.capacity() * size_of::<T>();
-        if bytes(&buffer) < LEAST_BYTES {
+        if !(LEAST_BYTES..=MOST_BYTES).contains(&bytes(&buffer)) {
             return;
         }
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);

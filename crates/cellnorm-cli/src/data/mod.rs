@@ -103,13 +103,19 @@ fn decode<T>(bytes: Vec<u8>, path: &Path, parse: impl Fn(&[u8]) -> Result<T, idx
     parse(&bytes).map_err(|problem| Error::Idx { path: path.to_owned(), problem })
 }
 
+/// More than any dataset of this kind; a gzip file can announce a thousand times its size.
+const MOST_BYTES: u64 = 1 << 30;
+
 /// Told by the content, so that a file renamed on its way is still read.
 fn unpack(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);
     }
     let mut unpacked = Vec::new();
-    MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked)?;
+    MultiGzDecoder::new(bytes.as_slice()).take(MOST_BYTES + 1).read_to_end(&mut unpacked)?;
+    if unpacked.len() as u64 > MOST_BYTES {
+        return Err(io::Error::other(format!("it unpacks to more than {} MiB", MOST_BYTES >> 20)));
+    }
     Ok(unpacked)
 }
 

@@ -134,7 +134,7 @@ impl BatchNormConfig {
     /// The layer, with γ = 1, β = 0, running mean 0 and running variance 1.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-60, or momentum is not in \[0, 1\].
+    /// If ε is not finite and at least 1e-36, or momentum is not in \[0, 1\].
     pub fn init(self) -> Result<BatchNorm, Error> {
         check_epsilon(self.epsilon)?;
         self.momentum.check()?;

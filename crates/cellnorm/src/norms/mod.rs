@@ -45,13 +45,13 @@ macro_rules! common_options {
             self
         }
 
-        /// Whether there is a factor γ.
+        /// Whether there is a factor γ. Default: true.
         pub fn scale(mut self, scale: bool) -> Self {
             self.scale = scale;
             self
         }
 
-        /// Whether there is an offset β.
+        /// Whether there is an offset β. Default: true, but false for RMS.
         pub fn center(mut self, center: bool) -> Self {
             self.center = center;
             self

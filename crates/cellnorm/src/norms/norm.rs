@@ -81,7 +81,7 @@ impl<K: Kind> NormConfig<K> {
     /// The layer, with γ = 1 and β = 0.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-60, or groups do not divide the channels.
+    /// If ε is not finite and at least 1e-36, or groups do not divide the channels.
     pub fn init(self) -> Result<Norm<K>, Error> {
         check_epsilon(self.epsilon)?;
         self.kind.check()?;

@@ -71,8 +71,9 @@ impl Run<'_> {
                 return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![x.plan.sets()] });
             }
         }
-        let (gamma, beta) = (standard(self.gamma), standard(self.beta));
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
+        // dβ is wanted even without β: it shows NaN in dy
+        let (gamma, beta) = (standard(self.gamma), vec![0.0; x.plan.channels()]);
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: Some(&beta) };
         let (dx, gradients) = x.map_gradient(dy.into_dyn(), |slice, buffers| {
             x.plan.backward(slice, buffers, statistics, self.about, self.epsilon, parameters, saved.fixed)
         })?;
@@ -95,6 +96,9 @@ impl Run<'_> {
             {
                 let (given, expected) = (parameter.shape().to_vec(), self.shape.to_vec());
                 return Err(Error::Parameter { name, given, expected });
+            }
+            if let Some(given) = parameter.into_iter().flatten().find(|v| !v.is_finite()) {
+                return Err(Error::Number { name, given: *given, expected: "finite" });
             }
         }
         Ok(())

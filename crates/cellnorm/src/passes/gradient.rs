@@ -21,9 +21,15 @@ pub struct Gradient {
 }
 
 impl Gradient {
-    /// The same map about the nearest value to `center` that `A` holds.
-    pub(super) fn rounded<A: Real>(self, center: f64) -> Self {
-        Self { k: self.k + self.b * (A::from_f64(center).to_f64() - center), ..self }
+    /// \[a, b / p, p, k, center\] in the computing type: dx = a · dy + (b / p) · ((x − center) · p) + k.
+    ///
+    /// b is about 1/σ², which an f32 cannot hold for σ below 1e-19 or above 1e19. p, a power of two near √|b|, takes half of its
+    /// magnitude and, being a power of two, changes no digit. The center is the nearest that `A` holds.
+    pub(super) fn rounded<A: Real>(self, center: f64) -> [A; 5] {
+        let near = A::from_f64(center).to_f64();
+        let exponent = (self.b.abs().log2() / 2.0).round();
+        let p = if exponent.is_finite() { exponent.exp2() } else { 1.0 };
+        [self.a, self.b / p, p, self.k + self.b * (near - center), near].map(A::from_f64)
     }
 }
 
@@ -41,7 +47,7 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
         let (x, center) = (&self.x[range.clone()], self.centers[cell]);
         // SAFETY: a pass writes each range once, after all reductions that read it.
         let span = unsafe { self.dy_dx.span(range) };
-        dispatch(Run { x, span, center, gradient: gradient.rounded::<T::Acc>(center) });
+        dispatch(Run { x, span, gradient: gradient.rounded(center) });
     }
 
     fn rows(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
@@ -53,11 +59,10 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
     }
 }
 
-struct Run<'a, T> {
+struct Run<'a, T: Element> {
     x: &'a [T],
     span: Span<'a, T>,
-    center: f64,
-    gradient: Gradient,
+    gradient: [T::Acc; 5],
 }
 
 impl<T: Element> Kernel for Run<'_, T> {
@@ -66,11 +71,10 @@ impl<T: Element> Kernel for Run<'_, T> {
     #[inline(always)]
     fn run(mut self) {
         let zero = T::Acc::default();
-        let Gradient { a, b, k } = self.gradient;
-        let [center, a, b, k] = [self.center, a, b, k].map(|v| Lanes::splat(T::Acc::from_f64(v)));
+        let [a, b, p, k, center] = self.gradient.map(Lanes::splat);
         self.span.map(
             #[inline(always)]
-            |at, dy| a * dy + b * (Lanes::load(self.x, at, zero) - center) + k,
+            |at, dy| a * dy + b * ((Lanes::load(self.x, at, zero) - center) * p) + k,
         );
     }
 }
@@ -90,12 +94,9 @@ impl<T: Element> Kernel for Rows<'_, T> {
         let zero = T::Acc::default();
         let inner = self.gradients.len();
         let columns = Columns::new(inner, self.x.len() / inner);
-        let rounded: Vec<Gradient> =
-            self.gradients.iter().zip(self.centers).map(|(g, center)| g.rounded::<T::Acc>(*center)).collect();
-        let center = columns.spread::<T::Acc>(|cell| self.centers[cell]);
-        let a = columns.spread::<T::Acc>(|cell| rounded[cell].a);
-        let b = columns.spread::<T::Acc>(|cell| rounded[cell].b);
-        let k = columns.spread::<T::Acc>(|cell| rounded[cell].k);
+        let rounded: Vec<[T::Acc; 5]> =
+            self.gradients.iter().zip(self.centers).map(|(g, center)| g.rounded(*center)).collect();
+        let [a, b, p, k, center] = [0, 1, 2, 3, 4].map(|i| columns.spread::<T::Acc>(|cell| rounded[cell][i].to_f64()));
         for (part, width) in columns.parts(self.x.len()) {
             for row in part.clone().step_by(width) {
                 let x = &self.x[row..row + width];
@@ -103,7 +104,9 @@ impl<T: Element> Kernel for Rows<'_, T> {
                     #[inline(always)]
                     |j, dy| {
                         let centered = Lanes::load(x, j, zero) - Lanes::load(&center, j, zero);
-                        Lanes::load(&a, j, zero) * dy + Lanes::load(&b, j, zero) * centered + Lanes::load(&k, j, zero)
+                        Lanes::load(&a, j, zero) * dy
+                            + Lanes::load(&b, j, zero) * (centered * Lanes::load(&p, j, zero))
+                            + Lanes::load(&k, j, zero)
                     },
                 );
             }

@@ -118,10 +118,10 @@ pub fn backward<T: Element>(
             let dy = unsafe { shared.source().read(range.clone()) };
             let near_center = dispatch(RowSums { x, dy, affine, parameters, near: &mut near });
             let center = affines[row].center;
-            let gradient = table(row, near_center.about::<T::Acc>(center)).rounded::<T::Acc>(center);
+            let gradient = table(row, near_center.about::<T::Acc>(center)).rounded(center);
             // SAFETY: as above.
             let span = unsafe { shared.span(range) };
-            dispatch(RowBackward { x, span, center: affine.center, gradient, parameters });
+            dispatch(RowBackward { x, span, gradient, parameters });
             if (row - of_task.start) % ROWS == ROWS - 1 || row + 1 == of_task.end {
                 near.flush(&mut totals);
             }
@@ -239,8 +239,7 @@ impl<T: Element> Kernel for RowSums<'_, T> {
 struct RowBackward<'a, T: Element> {
     x: &'a [T],
     span: Span<'a, T>,
-    center: f64,
-    gradient: Gradient,
+    gradient: [T::Acc; 5],
     parameters: &'a Parameters<T::Acc>,
 }
 
@@ -250,14 +249,13 @@ impl<T: Element> Kernel for RowBackward<'_, T> {
     #[inline(always)]
     fn run(mut self) {
         let zero = T::Acc::default();
-        let Gradient { a, b, k } = self.gradient;
-        let [center, a, b, k] = [self.center, a, b, k].map(|v| Lanes::splat(T::Acc::from_f64(v)));
+        let [a, b, p, k, center] = self.gradient.map(Lanes::splat);
         let gamma = &self.parameters.gamma;
         self.span.map(
             #[inline(always)]
             |at, dy| {
                 let g = dy * Lanes::load(gamma, at, zero);
-                a * g + b * (Lanes::load(self.x, at, zero) - center) + k
+                a * g + b * ((Lanes::load(self.x, at, zero) - center) * p) + k
             },
         );
     }

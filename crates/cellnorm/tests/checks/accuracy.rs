@@ -1,7 +1,7 @@
 //! Inputs at the edge of what f32 holds: constants, large means, huge values, NaN and infinity.
 
-use cellnorm::{Cells, Element, Error, LayerNormConfig, get_stats, moments, passes};
-use ndarray::{Array1, Array2, Array3, ArrayD};
+use cellnorm::{Cells, Element, Error, GroupNormConfig, LayerNormConfig, get_stats, moments, passes};
+use ndarray::{Array1, Array2, Array3, ArrayD, IxDyn};
 use proptest::prelude::*;
 
 use crate::common::{AnyLayer, Numbers, Parameters, Spec, Twin, Which, check, distance, largest, place, specs};
@@ -169,4 +169,35 @@ fn nan_alone_in_its_set_is_named() {
         }
     }
     assert_eq!(moments(Array1::from_vec(vec![5.0_f32]).view(), &[0], false).unwrap().0[[]], 5.0);
+}
+
+/// 1/σ² leaves the range of f32 long before σ does.
+#[test]
+fn gradients_at_any_scale() {
+    for scale in [1e-12, 1e18, 1e25, 1e30] {
+        let x: Vec<f32> = (0..192).map(|i| (((i * 37) % 101) as f32 - 50.0) * scale as f32).collect();
+        let dy: Vec<f32> = (0..192).map(|i| ((i * 53) % 17) as f32 - 8.0).collect();
+        let x = ArrayD::from_shape_vec(IxDyn(&[4, 6, 8]), x).unwrap();
+        let dy = ArrayD::from_shape_vec(IxDyn(&[4, 6, 8]), dy).unwrap();
+        let epsilon = 1e-5_f64.min(scale * scale * 1e-5).max(1e-36);
+        let rows = LayerNormConfig::new(&[8]).epsilon(epsilon).init().unwrap();
+        let cells = GroupNormConfig::new(3, 6).epsilon(epsilon).init().unwrap();
+        let columns = GroupNormConfig::new(2, 8).channel_axis(-1).epsilon(epsilon).init().unwrap();
+        let (wide_x, wide_dy) = (x.mapv(f64::from), dy.mapv(f64::from));
+        macro_rules! dx {
+            ($layer:expr, $x:expr, $dy:expr) => {{
+                let (_, saved) = $layer.forward($x.view()).unwrap();
+                $layer.backward(&saved, $x.view(), $dy.view()).unwrap().dx
+            }};
+        }
+        for (narrow, wide) in [
+            (dx!(rows, x, dy), dx!(rows, wide_x, wide_dy)),
+            (dx!(cells, x, dy), dx!(cells, wide_x, wide_dy)),
+            (dx!(columns, x, dy), dx!(columns, wide_x, wide_dy)),
+        ] {
+            let most = wide.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+            let error = narrow.iter().zip(&wide).fold(0.0, |worst: f64, (a, b)| worst.max((f64::from(*a) - b).abs()));
+            assert!(error <= 2e-6 * most, "at {scale:e}: {error:e} of {most:e}");
+        }
+    }
 }
