@@ -32,7 +32,8 @@ impl<T: Number> Pool<T> {
         waiting.iter().rposition(fits).map(|i| waiting.remove(i)).unwrap_or_default()
     }
 
-    fn give_back(&self, buffer: Vec<T>) {
+    fn give_back(&self, mut buffer: Vec<T>) {
+        buffer.clear();
         let bytes = |buffer: &Vec<T>| buffer.capacity() * size_of::<T>();
         if !(LEAST_BYTES..=MOST_BYTES).contains(&bytes(&buffer)) {
             return;
