@@ -1,7 +1,8 @@
 //! A training step of each layer, forward and backward, against Burn's own layer on the same device.
 //!
 //! Run it with `cargo bench --workspace --bench against_burn`. Blocks of steps alternate in one run, because the machine's speed
-//! drifts; the ratio is the median of the blocks' ratios. What is timed is the layer's share of the step, fresh buffers included. Bytes are the least a step must move (x read and y written forward; x and dy read, dx written backward), and the
+//! drifts; the ratio is the median of the blocks' ratios. What is timed is the layer's share of the step, fresh buffers
+//! included. Bytes are the least a step must move (x read and y written forward; x and dy read, dx written backward), and the
 //! copy beside them moves as many bytes through the same number of threads.
 
 use std::hint::black_box;

@@ -3,6 +3,7 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
 use burn::tensor::{Device, Tensor};
+use cellnorm::Error;
 
 use super::{check_epsilon, parameters, value};
 use crate::functions::{Normalized, normalize, normalize_fixed};
@@ -45,7 +46,8 @@ pub struct BatchNormConfig {
 /// Batch normalization: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each channel.
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics are those of the batch and the running ones
-/// move toward them; else the running statistics are used. NaN in x passes on, into the running statistics too. Fields and records are those of Burn's own layer.
+/// move toward them; else the running statistics are used. NaN in x passes on, into the running statistics too. Fields and
+/// records are those of Burn's own layer.
 ///
 /// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; defaults as `torch.nn.BatchNorm*d` of PyTorch 2.
 ///
@@ -146,12 +148,9 @@ impl BatchNorm {
             panic!("{error}");
         }
         let values = shape.iter().product::<usize>() as f64 / self.num_features() as f64;
-        assert!(
-            values != 1.0,
-            "batch normalization over the shape {shape:?} has one value for each statistic: the variance would be 0 and each \
-             output beta, whatever the input; give at least 2 values a channel (a larger batch or more positions), or use \
-             inference"
-        );
+        if values == 1.0 {
+            panic!("{}", Error::OneValue { layer: Batch::NAME, shape: shape.to_vec() });
+        }
         let Normalized { y, mean, variance } =
             normalize(&self.kind(), x, value(&self.gamma), value(&self.beta), self.epsilon);
         let correction = match self.running_variance {

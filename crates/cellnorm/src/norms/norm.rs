@@ -60,8 +60,10 @@ pub trait Kind: Clone + std::fmt::Debug {
     fn roles(&self, shape: &[usize], affine: bool) -> Result<Roles, Error>;
 }
 
-/// Makes a [`Norm`]; the constructors are at [`LayerNormConfig`](super::LayerNormConfig), [`InstanceNormConfig`](super::InstanceNormConfig), [`GroupNormConfig`](super::GroupNormConfig) and
-/// [`RmsNormConfig`](super::RmsNormConfig).
+/// Makes a [`Norm`].
+///
+/// The constructors are at [`LayerNormConfig`](super::LayerNormConfig), [`InstanceNormConfig`](super::InstanceNormConfig),
+/// [`GroupNormConfig`](super::GroupNormConfig) and [`RmsNormConfig`](super::RmsNormConfig).
 #[derive(Clone, Debug)]
 pub struct NormConfig<K> {
     pub(super) kind: K,
@@ -81,7 +83,8 @@ impl<K: Kind> NormConfig<K> {
     /// The layer, with γ = 1 and β = 0.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-36, or groups do not divide the channels.
+    /// If ε is not finite and at least 1e-36, groups do not divide the channels, no axis is named, or axes and lengths differ in
+    /// number.
     pub fn init(self) -> Result<Norm<K>, Error> {
         check_epsilon(self.epsilon)?;
         self.kind.check()?;
