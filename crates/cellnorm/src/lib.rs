@@ -44,6 +44,8 @@ pub mod norms;
 pub mod passes;
 mod plan;
 mod standardize;
+pub mod tables;
+
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};

@@ -8,7 +8,7 @@
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
-use super::{Gradients, Kind, Run, Saved, channel_axis, common_options, parameter};
+use super::{Gradients, Kind, Run, Saved, common_options, parameter};
 use crate::arrays::Roles;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
@@ -34,7 +34,7 @@ impl Momentum {
         }
     }
 
-    fn check(self) -> Result<(), Error> {
+    pub(crate) fn check(self) -> Result<(), Error> {
         let (Self::Step(given) | Self::Keep(given)) = self;
         if (0.0..=1.0).contains(&given) {
             return Ok(());
@@ -51,6 +51,16 @@ pub enum RunningVariance {
     Unbiased,
     /// M2 / n, as Keras 3, MXNet, ONNX and Flax do.
     Biased,
+}
+
+impl RunningVariance {
+    /// What the biased variance of `values` values is multiplied with; of one value, which is 0, with 1.
+    pub(crate) fn correction(self, values: f64) -> f64 {
+        match self {
+            Self::Unbiased if values > 1.0 => 1.0 + 1.0 / (values - 1.0),
+            _ => 1.0,
+        }
+    }
 }
 
 /// The cells of one channel share statistics.
@@ -71,9 +81,20 @@ impl Kind for Batch {
     }
 
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
-        let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?;
-        Ok(Roles::new((0..shape.len()).map(|axis| (axis != channel, axis == channel))))
+        let of_channel = batch_axes(Self::NAME, shape, self.channel_axis, self.channels)?;
+        Ok(Roles::new(of_channel.into_iter().map(|channel| (!channel, channel))))
     }
+}
+
+/// Which axis is the channels'.
+pub(super) fn batch_axes(
+    layer: &'static str,
+    shape: &[usize],
+    channel_axis: isize,
+    channels: usize,
+) -> Result<Vec<bool>, Error> {
+    let channel = super::channel_axis(layer, shape, channel_axis, channels, 2)?;
+    Ok((0..shape.len()).map(|axis| axis == channel).collect())
 }
 
 /// Makes a [`BatchNorm`].
@@ -237,7 +258,7 @@ impl BatchNorm {
         &self,
         x: ArrayView<'_, T, D>,
     ) -> Result<(Array<T, D>, Saved), Error> {
-        Ok((self.infer(x)?, Saved { statistics: self.running(), fixed: true }))
+        Ok((self.infer(x)?, Saved { statistics: self.running(), fixed: true, masked: None }))
     }
 
     /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.

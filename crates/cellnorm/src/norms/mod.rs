@@ -11,29 +11,46 @@
 //! Each has a config with the defaults of PyTorch, `forward` for training, which also returns what `backward` needs, and
 //! `infer`. Parameters and statistics are f64 whatever the type of x.
 
+mod adaptive;
 mod batch;
+mod batch_instance;
 mod features;
+mod filter_response;
+mod ghost;
 mod group;
 mod instance;
 mod layer;
+mod mean_variance;
 mod norm;
+mod renorm;
 mod rms;
 mod run;
+mod step;
+mod switchable;
 
 pub use crate::arrays::Roles;
+pub use adaptive::{Adaptive, AdaptiveNorm, Sharing};
 pub use batch::{Batch, BatchNorm, BatchNormConfig, Momentum, RunningVariance};
+pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConfig};
 pub use features::{Features, OverFeatures};
+pub use filter_response::{FilterResponse, FilterResponseNorm, FilterResponseNormConfig};
+pub use ghost::{Ghost, GhostBatchNorm, GhostBatchNormConfig};
 pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};
 pub use layer::{Layer, LayerNorm, LayerNormConfig};
+pub use mean_variance::{MeanVariance, MeanVarianceNorm, MeanVarianceNormConfig};
 pub use norm::{Kind, Norm, NormConfig};
+pub use renorm::{BatchRenorm, BatchRenormConfig, Renorm};
 pub use rms::{Rms, RmsNorm, RmsNormConfig};
+pub use step::{Step, StepBatchNorm, StepBatchNormConfig};
+pub use switchable::{Switchable, SwitchableNorm, SwitchableNormConfig};
 
 use ndarray::{Array, ArrayD, Dimension, IxDyn};
 
 use crate::arrays::axis_index;
 use crate::error::Error;
 use crate::standardize::Statistics;
+use crate::tables::{Kept, Mask};
 use run::Run;
 
 /// The options that every config has.
@@ -58,7 +75,7 @@ macro_rules! common_options {
         }
     };
 }
-use common_options;
+pub(crate) use common_options;
 
 /// What `backward` needs of a forward pass besides x: the statistics.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +84,8 @@ pub struct Saved {
     pub statistics: Statistics,
     /// Whether they were given (running statistics) rather than taken from x.
     pub fixed: bool,
+    /// Under a mask, the mask and the moments of its cells.
+    pub(crate) masked: Option<(Mask, Kept)>,
 }
 
 /// The gradients of a layer.

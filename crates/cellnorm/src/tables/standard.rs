@@ -1,0 +1,64 @@
+//! The normalizations whose cells share one mean and one variance, as a rule: for tensors under a mask.
+//!
+//! The same formula as the closed form of [`Plan::forward`](crate::Plan::forward), which serves tensors without a mask.
+
+use super::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, Tracked};
+use crate::arrays::Roles;
+use crate::error::Error;
+use crate::standardize::About;
+
+/// What the axes of one tensor are for.
+#[derive(Clone, Debug)]
+pub struct Standard {
+    /// The role of each axis.
+    pub roles: Roles,
+    /// What the values of a set are measured from.
+    pub about: About,
+}
+
+impl Standard {
+    /// The set of each cell, in the order of the layer's statistics: row-major over the axes that are not shared, where a split
+    /// axis counts with its groups.
+    fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
+        let alone = |axis: usize| !self.roles.shared(axis);
+        match self.roles.split() {
+            None => figure.over(alone),
+            Some((split, groups)) => {
+                let size = figure.shape[split] / groups;
+                let group = figure.over(|axis| axis == split).map(groups, |channel| channel / size);
+                let (before, after) = (figure.over(|axis| axis < split && alone(axis)), figure.over(|axis| axis > split && alone(axis)));
+                before.and(&group).and(&after)
+            }
+        }
+    }
+}
+
+impl Rule for Standard {
+    const NAME: &'static str = "normalization";
+
+    fn slots(&self) -> Vec<Slot> {
+        vec![]
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        Ok((0..shape.len()).map(|axis| !self.roles.shared(axis) || self.roles.carries(axis)).collect())
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let sets = self.sets(figure);
+        let channels = figure.over(|axis| self.roles.carries(axis));
+        let (mean, variance) = match self.about {
+            About::Mean => {
+                let of = given.statistics(figure, &sets).take(&sets);
+                (figure.mean.clone() - of.mean, of.variance)
+            }
+            About::Zero => (figure.mean.clone(), figure.mean_square(&sets).take(&sets)),
+        };
+        let r = given.rstd(variance);
+        given.affine(r.clone(), r * mean, &channels)
+    }
+
+    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+        Some(Tracked::merged(figure, &self.sets(figure)))
+    }
+}
