@@ -43,8 +43,10 @@ mod moments;
 pub mod norms;
 pub mod passes;
 mod plan;
+mod semantics;
 mod standardize;
 pub mod tables;
+pub mod weights;
 
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
@@ -52,8 +54,14 @@ pub use error::{Error, check_epsilon};
 pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
 pub use norms::{
-    BatchNorm, BatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
-    LayerNormConfig, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved,
+    AdaptiveNorm, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm, BatchNormConfig, BatchRenorm,
+    BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, GhostBatchNorm, GhostBatchNormConfig, Gradients,
+    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm,
+    MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
+    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig,
 };
 pub use plan::{Axis, Plan};
+pub use semantics::{
+    Difference, EpsilonAt, Frozen, GroupParameters, Normalization, OneValue, ParameterNames, Sample, Semantics,
+};
 pub use standardize::{About, Parameters, Statistics};

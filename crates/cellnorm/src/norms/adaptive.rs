@@ -13,8 +13,9 @@ use super::batch_instance::{channels_of, sample_and_channel};
 use super::{Momentum, RunningVariance};
 use crate::element::Element;
 use crate::error::Error;
+use crate::semantics::Semantics;
 use crate::tables::{
-    Coefficients, Figure, Given, Labels, Running, Rule, Slot, Table, TableGradients, TableNorm, TableNormConfig,
+    Coefficients, Figure, Given, Labels, Rule, Running, Slot, Table, TableGradients, TableNorm, TableNormConfig,
     TableSaved, Tracked,
 };
 
@@ -73,6 +74,10 @@ impl Rule for Adaptive {
         (self.sharing == Sharing::Batch).then(|| (vec![self.channels], 1.0))
     }
 
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         let numbered = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         if shape[0] != self.samples {
@@ -91,7 +96,7 @@ impl Rule for Adaptive {
         let of = given.statistics(figure, &sets).take(&sets);
         let r = given.rstd(of.variance);
         let place = figure.over(|axis| axis == 0).and(&channels_of(figure, self.channel_axis));
-        given.affine(r.clone(), r * (figure.mean.clone() - of.mean), &place)
+        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &place)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

@@ -10,6 +10,7 @@
 use super::channel_axis;
 use crate::arrays::axis_index;
 use crate::error::Error;
+use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
 
 /// A gate ρ for each channel blends batch and instance normalization.
@@ -92,6 +93,10 @@ impl Rule for BatchInstance {
         Some((vec![self.channels], 1.0))
     }
 
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
@@ -111,7 +116,7 @@ impl Rule for BatchInstance {
         let own = figure.merge(&instance).take(&instance);
         let [(scale_b, shift_b), (scale_i, shift_i)] = [batch, own].map(|of| {
             let r = given.rstd(of.variance);
-            (r.clone(), r * (figure.mean.clone() - of.mean))
+            (r.clone(), r * (figure.center.clone() - of.mean))
         });
         let [rho, rest] = gates;
         let scale = rho.clone() * scale_b + rest.clone() * scale_i;

@@ -8,6 +8,7 @@
 
 use super::batch_instance::{channels_of, sample_and_channel};
 use crate::error::Error;
+use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig};
 
 /// Each channel of each sample is divided by its root mean square.
@@ -65,6 +66,10 @@ impl Rule for FilterResponse {
         slots
     }
 
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
@@ -77,6 +82,6 @@ impl Rule for FilterResponse {
             square = square + learned.clone().abs().take(&Labels::new(vec![0; figure.counts.len()], 1));
         }
         let r = given.rstd(square);
-        given.affine(r.clone(), r * figure.mean.clone(), &channel)
+        given.affine(r.clone(), r * figure.center.clone(), &channel)
     }
 }

@@ -9,6 +9,7 @@
 
 use super::batch_instance::{channels_of, sample_and_channel};
 use crate::error::Error;
+use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
 
 /// The samples of one part of the batch share statistics, channel by channel.
@@ -86,6 +87,10 @@ impl Rule for Ghost {
         Some((vec![self.channels], 1.0))
     }
 
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
@@ -103,7 +108,7 @@ impl Rule for Ghost {
             given.statistics(figure, &channel).take(&channel)
         };
         let r = given.rstd(of.variance);
-        given.affine(r.clone(), r * (figure.mean.clone() - of.mean), &channel)
+        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &channel)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

@@ -19,7 +19,7 @@ pub struct MeanVariance {
 ///
 /// ```
 /// use cellnorm::MeanVarianceNormConfig;
-/// let y = MeanVarianceNormConfig::new(&[0]).init()?.infer(ndarray::array![[1.0, 5.0], [3.0, 5.0]])?;
+/// let y = MeanVarianceNormConfig::new(&[0]).init()?.infer(ndarray::array![[1.0_f64, 5.0], [3.0, 5.0]])?;
 /// assert!((y[[0, 0]] + 1.0).abs() < 1e-8 && y[[0, 1]] == 0.0);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
@@ -56,6 +56,6 @@ impl Rule for MeanVariance {
         let sets = figure.over(|axis| !shared[axis]);
         let of = figure.merge(&sets).take(&sets);
         let scale = of.variance.sqrt().plus(given.epsilon).recip();
-        Coefficients { scale: scale.clone(), offset: scale * (figure.mean.clone() - of.mean) }
+        Coefficients { scale: scale.clone(), offset: scale * (figure.center.clone() - of.mean) }
     }
 }

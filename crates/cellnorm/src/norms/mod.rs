@@ -20,17 +20,20 @@ mod ghost;
 mod group;
 mod instance;
 mod layer;
+mod masked;
 mod mean_variance;
+mod mode;
 mod norm;
 mod renorm;
 mod rms;
 mod run;
+mod running;
 mod step;
 mod switchable;
 
 pub use crate::arrays::Roles;
 pub use adaptive::{Adaptive, AdaptiveNorm, Sharing};
-pub use batch::{Batch, BatchNorm, BatchNormConfig, Momentum, RunningVariance};
+pub use batch::{Batch, BatchNorm, BatchNormConfig};
 pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConfig};
 pub use features::{Features, OverFeatures};
 pub use filter_response::{FilterResponse, FilterResponseNorm, FilterResponseNormConfig};
@@ -39,9 +42,12 @@ pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};
 pub use layer::{Layer, LayerNorm, LayerNormConfig};
 pub use mean_variance::{MeanVariance, MeanVarianceNorm, MeanVarianceNormConfig};
+pub use mode::{Mode, StatisticsFrom};
+pub(crate) use mode::{Phase, phases};
 pub use norm::{Kind, Norm, NormConfig};
 pub use renorm::{BatchRenorm, BatchRenormConfig, Renorm};
 pub use rms::{Rms, RmsNorm, RmsNormConfig};
+pub use running::{Momentum, RunningVariance};
 pub use step::{Step, StepBatchNorm, StepBatchNormConfig};
 pub use switchable::{Switchable, SwitchableNorm, SwitchableNormConfig};
 
@@ -71,6 +77,12 @@ macro_rules! common_options {
         /// Whether there is an offset β. Default: true, but false for RMS.
         pub fn center(mut self, center: bool) -> Self {
             self.center = center;
+            self
+        }
+
+        /// What one value a statistic does. Default: an error in training.
+        pub fn one_value(mut self, policy: OneValue) -> Self {
+            self.one_value = policy;
             self
         }
     };

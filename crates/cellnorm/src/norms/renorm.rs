@@ -13,6 +13,7 @@
 use super::batch::batch_axes;
 use super::batch_instance::channels_of;
 use crate::error::Error;
+use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Statistics, Table, TableNorm, TableNormConfig, Tracked};
 
 /// The batch's statistics, corrected toward the running ones.
@@ -33,7 +34,7 @@ pub struct Renorm {
 /// ```
 /// use cellnorm::{BatchNormConfig, BatchRenormConfig};
 /// let x = ndarray::Array2::from_shape_fn((6, 3), |(n, c)| ((5 * n + c * c) % 7) as f64);
-/// let (y, _) = BatchRenormConfig::new(3).bounds(1.0, 0.0).init()?.forward(x.view())?;
+/// let (y, _) = BatchRenormConfig::new(3).epsilon(1e-5).bounds(1.0, 0.0).init()?.forward(x.view())?;
 /// let (batch, _) = BatchNormConfig::new(3).init()?.forward(x.view())?;
 /// assert!((y - batch).iter().all(|d| d.abs() < 1e-12));
 /// # Ok::<(), cellnorm::Error>(())
@@ -85,6 +86,10 @@ impl Rule for Renorm {
         Some((vec![self.channels], 1.0))
     }
 
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         batch_axes(Self::NAME, shape, self.channel_axis, self.channels)
     }
@@ -98,7 +103,7 @@ impl Rule for Renorm {
         let running = given.running.as_ref().expect("renormalization keeps running averages");
         if !given.batch {
             let r = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY).recip();
-            let shift = r.clone().take(&channel) * (figure.mean.clone() - running.mean.take(&channel));
+            let shift = r.clone().take(&channel) * (figure.center.clone() - running.mean.take(&channel));
             return given.affine(r.take(&channel), shift, &channel);
         }
         let Statistics { mean, variance } = figure.merge(&channel);
@@ -107,7 +112,7 @@ impl Rule for Renorm {
         let r = (deviation.clone() / sigma.clone()).clamp(1.0 / self.r_max, self.r_max).detach();
         let d = ((mean.clone() - running.mean.clone()) / sigma).clamp(-self.d_max, self.d_max).detach();
         let scale = (r / deviation).take(&channel);
-        let shift = scale.clone() * (figure.mean.clone() - mean.take(&channel)) + d.take(&channel);
+        let shift = scale.clone() * (figure.center.clone() - mean.take(&channel)) + d.take(&channel);
         given.affine(scale, shift, &channel)
     }
 

@@ -6,7 +6,9 @@ use super::{Gradients, Roles, Saved};
 use crate::arrays::{Arranged, typed};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::semantics::OneValue;
 use crate::standardize::{About, Parameters, Statistics};
+use crate::tables::{self, Forward, Mask, Pass, Standard, Tracked};
 
 /// A layer's parameters and their shape, ε, and the name for messages.
 #[derive(Clone, Copy)]
@@ -17,10 +19,13 @@ pub(super) struct Run<'a> {
     pub(super) gamma: Option<&'a ArrayD<f64>>,
     pub(super) beta: Option<&'a ArrayD<f64>>,
     pub(super) shape: &'a [usize],
+    pub(super) one_value: OneValue,
+    /// Whether γ and β have gradients.
+    pub(super) train_parameters: bool,
 }
 
 impl Run<'_> {
-    /// Normalizes with the statistics of x; in training they need more than one value each.
+    /// Normalizes with the statistics of x.
     pub(super) fn forward<T: Element, D: Dimension>(
         &self,
         x: CowArray<'_, T, D>,
@@ -30,16 +35,27 @@ impl Run<'_> {
         self.check()?;
         let shape = x.shape().to_vec();
         let x = Arranged::new(x.into_dyn(), roles)?;
-        if training && self.about == About::Mean && x.plan.values_per_set() == 1.0 {
-            return Err(Error::OneValue { layer: self.name, shape });
-        }
+        self.check_one_value(x.plan.values_per_set(), training, &shape)?;
         let mut statistics = Statistics::default();
         let (gamma, beta) = (standard(self.gamma), standard(self.beta));
         let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
         let y = x.map_owned(|plan, buffers| statistics = plan.forward(buffers, self.about, self.epsilon, parameters));
         check_finite("x", &statistics.variance)?;
         check_finite("x", &statistics.mean)?;
-        Ok((typed(y), Saved { statistics, fixed: false }))
+        Ok((typed(y), Saved { statistics, fixed: false, masked: None }))
+    }
+
+    /// Whether statistics of this many values may be taken.
+    pub(super) fn check_one_value(&self, values: f64, training: bool, shape: &[usize]) -> Result<(), Error> {
+        let refused = match self.one_value {
+            OneValue::Error => training,
+            OneValue::AlwaysError => true,
+            OneValue::Beta | OneValue::UseRunning => false,
+        };
+        if refused && self.about == About::Mean && values == 1.0 {
+            return Err(Error::OneValue { layer: self.name, shape: shape.to_vec() });
+        }
+        Ok(())
     }
 
     /// Normalizes with given statistics.
@@ -64,12 +80,27 @@ impl Run<'_> {
         roles: &Roles,
     ) -> Result<Gradients<T, D>, Error> {
         self.check()?;
+        let shaped = |of: Option<&ArrayD<f64>>, values| {
+            let of = of.filter(|_| self.train_parameters);
+            of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
+        };
+        if let Some((mask, kept)) = &saved.masked {
+            let rule = self.rule(roles);
+            let fixed = saved.fixed.then_some(&saved.statistics);
+            let (dx, gradients) = self.pass(&rule, mask, fixed).backward(kept, x, dy)?;
+            let [dgamma, dbeta] = [0, 1].map(|slot: usize| gradients[slot].1.clone());
+            let dgamma = dgamma.and_then(|values| shaped(self.gamma, values));
+            return Ok(Gradients { dx, dgamma, dbeta: dbeta.and_then(|values| shaped(self.beta, values)) });
+        }
         let x = Arranged::new(CowArray::from(x.into_dyn()), roles)?;
         let statistics = &saved.statistics;
         for (name, table) in [("the saved mean", &statistics.mean), ("the saved variance", &statistics.variance)] {
             if table.len() != x.plan.sets() {
                 return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![x.plan.sets()] });
             }
+        }
+        if saved.fixed && !self.train_parameters {
+            return self.backward_affine(statistics, &x, dy);
         }
         // dβ is wanted even without β: it shows NaN in dy
         let (gamma, beta) = (standard(self.gamma), vec![0.0; x.plan.channels()]);
@@ -80,11 +111,52 @@ impl Run<'_> {
         check_finite("dy", &gradients.beta)?;
         // with a finite dy, what is left is x
         check_finite("x", &gradients.gamma)?;
-        let shaped = |of: Option<&ArrayD<f64>>, values| {
-            of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
-        };
         let (dgamma, dbeta) = (shaped(self.gamma, gradients.gamma), shaped(self.beta, gradients.beta));
         Ok(Gradients { dx: typed(dx), dgamma, dbeta })
+    }
+
+    /// Normalizes the valid values alone, with their own statistics or with given ones, and tells how many values each has.
+    #[expect(clippy::type_complexity, reason = "three results of one pass")]
+    pub(super) fn forward_masked<T: Element, D: Dimension>(
+        &self,
+        x: CowArray<'_, T, D>,
+        roles: &Roles,
+        mask: &Mask,
+        fixed: Option<&Statistics>,
+    ) -> Result<(Array<T, D>, Saved, Vec<f64>), Error> {
+        self.check()?;
+        let rule = self.rule(roles);
+        let Forward { y, kept, tracked } = self.pass(&rule, mask, fixed).forward(x)?;
+        let Tracked { mean, variance, values } = tracked.expect("the rule always tracks its sets");
+        let statistics = fixed.cloned().unwrap_or(Statistics { mean, variance });
+        Ok((y, Saved { statistics, fixed: fixed.is_some(), masked: Some((mask.clone(), kept)) }, values))
+    }
+
+    fn rule(&self, roles: &Roles) -> Standard {
+        Standard { roles: roles.clone(), about: self.about }
+    }
+
+    fn pass<'b>(&self, rule: &'b Standard, mask: &'b Mask, fixed: Option<&Statistics>) -> Pass<'b, Standard> {
+        let parameters = vec![("gamma", standard(self.gamma)), ("beta", standard(self.beta))];
+        let running = fixed.map(|of| tables::Statistics { mean: of.mean.clone(), variance: of.variance.clone() });
+        let (epsilon, one_value, batch) = (self.epsilon, self.one_value, fixed.is_none());
+        Pass { rule, epsilon, one_value, parameters, running, batch, mask: Some(mask) }
+    }
+
+    /// Where nothing depends on x, dx = γ r dy: one pass, and NaN in dy passes on.
+    fn backward_affine<T: Element, D: Dimension>(
+        &self,
+        statistics: &Statistics,
+        x: &Arranged<'_, T>,
+        dy: CowArray<'_, T, D>,
+    ) -> Result<Gradients<T, D>, Error> {
+        let linear = Statistics { mean: vec![0.0; statistics.mean.len()], variance: statistics.variance.clone() };
+        let gamma = standard(self.gamma);
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: None };
+        let (dx, ()) = x.map_gradient(dy.into_dyn(), |_, buffers| {
+            x.plan.forward_fixed(buffers, &linear, self.epsilon, parameters);
+        })?;
+        Ok(Gradients { dx: typed(dx), dgamma: None, dbeta: None })
     }
 
     /// ε and the parameters may have been set since the layer was made.

@@ -10,6 +10,7 @@ use super::batch_instance::channels_of;
 use super::channel_axis;
 use crate::arrays::axis_index;
 use crate::error::Error;
+use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
 
 /// The values of one channel at one time step share statistics.
@@ -88,6 +89,10 @@ impl Rule for Step {
         Some((vec![self.steps, self.channels], 1.0))
     }
 
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 3)?;
         let time = axis_index(self.step_axis, shape.len())?;
@@ -105,7 +110,7 @@ impl Rule for Step {
         let sets = self.sets(figure);
         let of = given.statistics(figure, &sets).take(&sets);
         let r = given.rstd(of.variance);
-        given.affine(r.clone(), r * (figure.mean.clone() - of.mean), &channels_of(figure, self.channel_axis))
+        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &channels_of(figure, self.channel_axis))
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

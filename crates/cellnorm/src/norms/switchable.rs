@@ -9,6 +9,7 @@
 
 use super::batch_instance::{channels_of, sample_and_channel};
 use crate::error::Error;
+use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
 
 /// Learned weights blend the statistics of instance, layer and batch normalization.
@@ -72,6 +73,10 @@ impl Rule for Switchable {
         Some((vec![self.channels], 1.0))
     }
 
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
@@ -92,7 +97,7 @@ impl Rule for Switchable {
         let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
         let variance = variance_i * instance.variance + variance_l * layer.variance + variance_b * batch.variance;
         let r = given.rstd(variance);
-        given.affine(r.clone(), r * (figure.mean.clone() - mean), &channel)
+        given.affine(r.clone(), r * (figure.center.clone() - mean), &channel)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

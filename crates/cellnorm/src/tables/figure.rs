@@ -15,6 +15,8 @@ pub struct Figure<'a, V> {
     pub mean: V,
     /// The biased variance of each cell.
     pub variance: V,
+    /// The same numbers as the means, as the constants that x is measured from; no gradient flows through them.
+    pub center: V,
 }
 
 /// The mean and the biased variance of each set.

@@ -6,7 +6,8 @@ use super::pass::{Forward, Kept, Pass};
 use super::{Mask, Rule, Statistics, Tracked};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
-use crate::norms::{Momentum, RunningVariance};
+use crate::norms::{Mode, Momentum, Phase, RunningVariance, StatisticsFrom, phases};
+use crate::semantics::{Frozen, OneValue, Semantics};
 
 /// Makes a [`TableNorm`]. The constructors are at each normalization.
 #[derive(Clone, Debug)]
@@ -17,13 +18,15 @@ pub struct TableNormConfig<R> {
     center: bool,
     momentum: Momentum,
     running_variance: RunningVariance,
+    one_value: OneValue,
 }
 
 impl<R: Rule> TableNormConfig<R> {
     /// The normalization by this rule, with all its parameters.
     pub fn of(rule: R) -> Self {
-        let running_variance = RunningVariance::default();
-        Self { rule, epsilon: R::EPSILON, scale: true, center: true, momentum: Momentum::Step(0.1), running_variance }
+        let (momentum, running_variance) = (Momentum::Step(0.1), RunningVariance::default());
+        let one_value = OneValue::default();
+        Self { rule, epsilon: R::EPSILON, scale: true, center: true, momentum, running_variance, one_value }
     }
 
     crate::norms::common_options!();
@@ -40,6 +43,16 @@ impl<R: Rule> TableNormConfig<R> {
         self
     }
 
+    /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one value a statistic does. Later
+    /// calls override.
+    pub fn semantics(mut self, semantics: &Semantics) -> Self {
+        (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
+        (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        self.one_value = semantics.one_value;
+        self.rule.adopt(semantics);
+        self
+    }
+
     /// The layer, its parameters as the rule says that they start.
     ///
     /// # Errors
@@ -47,6 +60,7 @@ impl<R: Rule> TableNormConfig<R> {
     pub fn init(self) -> Result<TableNorm<R>, Error> {
         check_epsilon(self.epsilon)?;
         self.momentum.check()?;
+        self.running_variance.check(self.epsilon)?;
         self.rule.check()?;
         let wanted = |name| (name != "gamma" || self.scale) && (name != "beta" || self.center);
         let parameter = |slot: super::Slot| {
@@ -57,8 +71,19 @@ impl<R: Rule> TableNormConfig<R> {
             variance: ArrayD::from_elem(IxDyn(&shape), second),
         });
         let parameters = self.rule.slots().into_iter().map(parameter).collect();
-        let Self { rule, epsilon, momentum, running_variance, .. } = self;
-        Ok(TableNorm { parameters, running, epsilon, momentum, running_variance, rule })
+        let Self { rule, epsilon, momentum, running_variance, one_value, .. } = self;
+        Ok(TableNorm {
+            parameters,
+            running,
+            epsilon,
+            momentum,
+            running_variance,
+            one_value,
+            mode: Mode::training(),
+            phase: Phase::START,
+            steps: 0,
+            rule,
+        })
     }
 }
 
@@ -83,6 +108,13 @@ pub struct TableNorm<R> {
     pub momentum: Momentum,
     /// Which variance the running variance follows.
     pub running_variance: RunningVariance,
+    /// What one value a statistic does in training.
+    pub one_value: OneValue,
+    /// What `forward` and `backward` do; [`train`](Self::train) and [`freeze`](Self::freeze) set it, too.
+    pub mode: Mode,
+    phase: Phase,
+    /// How often the running averages have moved.
+    pub steps: u64,
     rule: R,
 }
 
@@ -136,7 +168,9 @@ impl<R: Rule> TableNorm<R> {
         self.parameters.iter_mut().find(|(of, _)| *of == name)?.1.as_mut()
     }
 
-    /// Training: normalizes with the statistics of x, and moves the running averages toward them.
+    phases!();
+
+    /// Normalizes as [`mode`](Self::mode) says; in training, with the statistics of x, and moves the running averages toward them.
     ///
     /// # Errors
     /// If x does not have the layer's axes, is empty, has one value per statistic, or holds NaN or infinity; or if a parameter
@@ -145,7 +179,7 @@ impl<R: Rule> TableNorm<R> {
         &mut self,
         x: ArrayView<'_, T, D>,
     ) -> Result<(Array<T, D>, TableSaved), Error> {
-        self.train(x, None)
+        self.run(x, None)
     }
 
     /// As [`forward`](Self::forward), over the valid values alone; a statistic of one value is fine then, and one of none does not
@@ -158,7 +192,7 @@ impl<R: Rule> TableNorm<R> {
         x: ArrayView<'_, T, D>,
         mask: &Mask,
     ) -> Result<(Array<T, D>, TableSaved), Error> {
-        self.train(x, Some(mask))
+        self.run(x, Some(mask))
     }
 
     /// Inference, over x itself where the array is handed over: with the running averages, where the rule keeps any.
@@ -206,28 +240,32 @@ impl<R: Rule> TableNorm<R> {
     ) -> Result<TableGradients<T, D>, Error> {
         let pass = Pass { running: saved.running.clone(), ..self.pass(saved.batch, saved.mask.as_ref())? };
         let (dx, gradients) = pass.backward(&saved.kept, x, dy.into())?;
-        let shaped = |((name, values), (_, of)): ((_, Option<Vec<f64>>), &(_, Option<ArrayD<f64>>))| {
-            let parameter = of.as_ref().zip(values);
-            let shaped = |(of, values): (&ArrayD<f64>, Vec<f64>)| {
+        let shaped = |(slot, (name, of)): (usize, &(&'static str, Option<ArrayD<f64>>))| {
+            let of = of.as_ref().filter(|_| self.mode.train_parameters);
+            let values = gradients[slot].1.clone();
+            let shaped = |(of, values): (&ArrayD<f64>, _)| {
                 ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as the parameter")
             };
-            (name, parameter.map(shaped))
+            (*name, of.zip(values).map(shaped))
         };
-        Ok(TableGradients { dx, parameters: gradients.into_iter().zip(&self.parameters).map(shaped).collect() })
+        Ok(TableGradients { dx, parameters: self.parameters.iter().enumerate().map(shaped).collect() })
     }
 
-    fn train<T: Element, D: Dimension>(
+    fn run<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
         mask: Option<&Mask>,
     ) -> Result<(Array<T, D>, TableSaved), Error> {
-        let pass = self.pass(true, mask)?;
+        let batch = self.mode.statistics == StatisticsFrom::Batch;
+        let pass = self.pass(batch, mask)?;
         let Forward { y, kept, tracked } = pass.forward(CowArray::from(x))?;
         let running = pass.running;
-        if let (Some(running), Some(tracked)) = (&mut self.running, tracked) {
-            running.follow(&tracked, self.momentum, self.running_variance);
+        if let (true, Some(averages), Some(tracked)) = (self.mode.update, &mut self.running, tracked) {
+            self.steps += 1;
+            let factor = |values| self.running_variance.factor(values, self.epsilon);
+            averages.follow(&tracked, self.momentum.weight(self.steps), factor);
         }
-        Ok((y, TableSaved { kept, mask: mask.cloned(), batch: true, running }))
+        Ok((y, TableSaved { kept, mask: mask.cloned(), batch, running }))
     }
 
     fn pass<'a>(&'a self, batch: bool, mask: Option<&'a Mask>) -> Result<Pass<'a, R>, Error> {
@@ -250,19 +288,26 @@ impl<R: Rule> TableNorm<R> {
             _ => None,
         };
         let parameters = self.parameters.iter().map(|(name, value)| (*name, value.as_ref().map(flat))).collect();
-        Ok(Pass { rule: &self.rule, epsilon: self.epsilon, parameters, running, batch, mask })
+        Ok(Pass {
+            rule: &self.rule,
+            epsilon: self.epsilon,
+            one_value: self.one_value,
+            parameters,
+            running,
+            batch,
+            mask,
+        })
     }
 }
 
 impl Running {
-    /// running += step · (batch − running), where the batch has any values.
-    pub(crate) fn follow(&mut self, to: &Tracked<Vec<f64>>, momentum: Momentum, variance: RunningVariance) {
-        let step = momentum.step();
+    /// running += weight · (batch − running), where the batch has any values.
+    fn follow(&mut self, to: &Tracked<Vec<f64>>, weight: f64, factor: impl Fn(f64) -> f64) {
         for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
             let values = to.values[set];
             if values > 0.0 {
-                *mean += step * (to.mean[set] - *mean);
-                *second += step * (to.variance[set] * variance.correction(values) - *second);
+                *mean += weight * (to.mean[set] - *mean);
+                *second += weight * (to.variance[set] * factor(values) - *second);
             }
         }
     }

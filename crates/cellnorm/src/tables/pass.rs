@@ -2,17 +2,19 @@
 
 use ndarray::{Array, ArrayView, CowArray, Dimension};
 
-use super::{Coefficients, Figure, Given, Labels, Mask, Region, Rule, Statistics, Tape, Tracked, Var};
+use super::{Coefficients, Figure, Given, Labels, Mask, Region, Rule, Statistics, Table, Tape, Tracked, Var};
 use crate::arrays::{Arranged, Grid, typed};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::moments::Moments;
 use crate::passes::{Affine, Gradient};
+use crate::semantics::OneValue;
 
 /// A rule with all that it is given.
 pub(crate) struct Pass<'a, R> {
     pub(crate) rule: &'a R,
     pub(crate) epsilon: f64,
+    pub(crate) one_value: OneValue,
     /// Each slot's values; None for one that the layer does not have.
     pub(crate) parameters: Vec<(&'static str, Option<Vec<f64>>)>,
     pub(crate) running: Option<Statistics<Vec<f64>>>,
@@ -57,8 +59,9 @@ impl<R: Rule> Pass<'_, R> {
         let answer = self.answer(&tape, &shape, coordinates, &moments)?;
         let (scale, offset) = (answer.coefficients.scale.values(), answer.coefficients.offset.values());
         let coefficients = moments.iter().zip(scale.iter().zip(&offset));
-        let affines: Vec<Affine> =
-            coefficients.map(|(m, (scale, offset))| Affine { center: m.mean, scale: *scale, offset: *offset }).collect();
+        let affines: Vec<Affine> = coefficients
+            .map(|(m, (scale, offset))| Affine { center: m.mean, scale: *scale, offset: *offset })
+            .collect();
         let tracked = answer.tracked.map(|tracked| Tracked {
             mean: tracked.mean.values(),
             variance: tracked.variance.values(),
@@ -86,33 +89,32 @@ impl<R: Rule> Pass<'_, R> {
         let tape = Tape::default();
         let answer = self.answer(&tape, &shape, coordinates, &moments)?;
         let centers: Vec<f64> = moments.iter().map(|m| m.mean).collect();
-        let (dx, parameters) = x.map_gradient(dy.into_dyn(), |x, buffers| {
-            let sums = region.sums(x, buffers.source(), &centers);
-            let (s1, s2) = sums.iter().map(|s| (s.dy, s.dy_x)).unzip();
-            let of = tape.backward(&[(answer.coefficients.offset, s1), (answer.coefficients.scale, s2)]);
-            let (dmean, dvariance) = (of.of(answer.mean), of.of(answer.variance));
-            let scale = answer.coefficients.scale.values();
-            let gradient = |(cell, m): (usize, &Moments)| {
-                let share = 1.0 / m.count.max(1.0);
-                Gradient { a: scale[cell], b: 2.0 * share * dvariance[cell], k: share * dmean[cell] }
-            };
-            let gradients: Vec<Gradient> = moments.iter().enumerate().map(gradient).collect();
-            region.gradient(x, buffers, &centers, &gradients);
-            let of_slot = |(name, var): &(&'static str, Option<Var<'_>>)| (*name, var.map(|var| of.of(var).to_vec()));
-            let finite = sums.iter().position(|s| !(s.dy.is_finite() && s.dy_x.is_finite()));
-            (answer.parameters.iter().map(of_slot).collect(), finite)
-        })
-        .and_then(|(dx, (parameters, not_finite))| match not_finite {
-            Some(set) => Err(Error::NotFinite { name: "dy", set, sets: moments.len() }),
-            None => Ok((dx, parameters)),
-        })?;
+        let (dx, parameters) = x
+            .map_gradient(dy.into_dyn(), |x, buffers| {
+                let sums = region.sums(x, buffers.source(), &centers);
+                let (s1, s2) = sums.iter().map(|s| (s.dy, s.dy_x)).unzip();
+                let of = tape.backward(&[(answer.coefficients.offset, s1), (answer.coefficients.scale, s2)]);
+                let (dmean, dvariance) = (of.of(answer.mean), of.of(answer.variance));
+                let scale = answer.coefficients.scale.values();
+                let gradient = |(cell, m): (usize, &Moments)| {
+                    let share = 1.0 / m.count.max(1.0);
+                    Gradient { a: scale[cell], b: 2.0 * share * dvariance[cell], k: share * dmean[cell] }
+                };
+                let gradients: Vec<Gradient> = moments.iter().enumerate().map(gradient).collect();
+                region.gradient(x, buffers, &centers, &gradients);
+                let of_slot =
+                    |(name, var): &(&'static str, Option<Var<'_>>)| (*name, var.map(|var| of.of(var).to_vec()));
+                let finite = sums.iter().position(|s| !(s.dy.is_finite() && s.dy_x.is_finite()));
+                (answer.parameters.iter().map(of_slot).collect(), finite)
+            })
+            .and_then(|(dx, (parameters, not_finite))| match not_finite {
+                Some(set) => Err(Error::NotFinite { name: "dy", set, sets: moments.len() }),
+                None => Ok((dx, parameters)),
+            })?;
         Ok((typed(dx), parameters))
     }
 
-    fn arranged<'x, T: Element>(
-        &self,
-        x: CowArray<'x, T, ndarray::IxDyn>,
-    ) -> Result<Arranged<'x, T, Grid>, Error> {
+    fn arranged<'x, T: Element>(&self, x: CowArray<'x, T, ndarray::IxDyn>) -> Result<Arranged<'x, T, Grid>, Error> {
         let numbered = self.rule.numbered(x.shape())?;
         Arranged::in_cells(x, &numbered, self.mask)
     }
@@ -127,19 +129,27 @@ impl<R: Rule> Pass<'_, R> {
         let table = |part: fn(&Moments) -> f64| tape.table(moments.iter().map(part).collect());
         let (mean, variance) = (table(|m| m.mean), table(Moments::variance));
         let counts: Vec<f64> = moments.iter().map(|m| m.count).collect();
-        let figure = Figure { shape, coordinates, counts: &counts, mean, variance };
-        let one = |values: &[f64]| values.iter().all(|values| *values <= 1.0);
-        if self.batch && self.mask.is_none() && self.rule.values(&figure).is_some_and(|values| one(&values)) {
-            return Err(Error::OneValue { layer: R::NAME, shape: shape.to_vec() });
+        let figure = Figure { shape, coordinates, counts: &counts, mean, variance, center: mean.detach() };
+        let one = |values: Vec<f64>| values.iter().all(|values| *values <= 1.0);
+        let (mut batch, mut moves) = (self.batch, true);
+        if self.mask.is_none() && self.rule.values(&figure).is_some_and(one) {
+            match self.one_value {
+                OneValue::Error if !batch => {}
+                OneValue::Error | OneValue::AlwaysError => {
+                    return Err(Error::OneValue { layer: R::NAME, shape: shape.to_vec() });
+                }
+                OneValue::UseRunning => (batch, moves) = (false, false),
+                OneValue::Beta => {}
+            }
         }
         let var = |values: &Vec<f64>| tape.table(values.clone());
         let parameters: Vec<_> =
             self.parameters.iter().map(|(name, values)| (*name, values.as_ref().map(var))).collect();
         let running = self.running.as_ref();
         let running = running.map(|r| Statistics { mean: var(&r.mean), variance: var(&r.variance) });
-        let given = Given { epsilon: self.epsilon, batch: self.batch, running, parameters: &parameters };
+        let given = Given { epsilon: self.epsilon, batch, running, parameters: &parameters };
         let coefficients = self.rule.table(&figure, &given);
-        let tracked = self.rule.tracked(&figure, &given);
+        let tracked = self.rule.tracked(&figure, &given).filter(|_| moves);
         Ok(Answer { mean, variance, coefficients, tracked, parameters })
     }
 }

@@ -36,7 +36,8 @@ impl Region {
         let mut members: Vec<Vec<usize>> = vec![vec![]; stride];
         for (element, (index, valid)) in valid.indexed_iter().enumerate() {
             if *valid {
-                members[strides.iter().enumerate().map(|(axis, stride)| index[axis] * stride).sum::<usize>()].push(element);
+                members[strides.iter().enumerate().map(|(axis, stride)| index[axis] * stride).sum::<usize>()]
+                    .push(element);
             }
         }
         let mut first = vec![0];
@@ -81,22 +82,15 @@ impl Region {
             Self::All(cells) => passes::sums(x, dy, cells, centers),
             Self::Picked { first, elements } => {
                 let (x, dy) = (gather(x, elements), gather(dy, elements));
-                let of_run = |run: Run| {
-                    passes::sums(&x[run.values.clone()], &dy[run.values], &run.cells, &centers[run.numbers])
-                };
+                let of_run =
+                    |run: Run| passes::sums(&x[run.values.clone()], &dy[run.values], &run.cells, &centers[run.numbers]);
                 runs(first).flat_map(of_run).collect()
             }
         }
     }
 
     /// dx = a · dy + b · (x − center) + k; 0 outside of the cells.
-    pub(crate) fn gradient<T: Element>(
-        &self,
-        x: &[T],
-        dy_dx: Buffers<'_, T>,
-        centers: &[f64],
-        gradients: &[Gradient],
-    ) {
+    pub(crate) fn gradient<T: Element>(&self, x: &[T], dy_dx: Buffers<'_, T>, centers: &[f64], gradients: &[Gradient]) {
         match self {
             Self::All(cells) => passes::gradient(x, dy_dx, cells, centers, gradients),
             Self::Picked { first, elements } => {

@@ -2,6 +2,7 @@
 
 use super::{Figure, Labels, Statistics, Table};
 use crate::error::Error;
+use crate::semantics::Semantics;
 
 /// A parameter of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,12 +37,12 @@ impl Slot {
     }
 }
 
-/// What a rule answers for each cell: y = (x − center) · scale + offset, where center is the cell's own mean.
+/// What a rule answers for each cell: y = (x − center) · scale + offset, with the [center](Figure::center) of the figure.
 #[derive(Clone, Debug)]
 pub struct Coefficients<V> {
     /// The factor.
     pub scale: V,
-    /// The value at the cell's mean.
+    /// The value at the center.
     pub offset: V,
 }
 
@@ -138,7 +139,7 @@ impl<V: Table> Given<'_, V> {
 ///     }
 /// }
 ///
-/// let x = ndarray::array![[[1.0, 3.0], [10.0, 30.0]]];
+/// let x = ndarray::array![[[1.0_f64, 3.0], [10.0, 30.0]]];
 /// let y = TableNormConfig::of(Contrast).epsilon(1e-12).init()?.infer(x.view())?;
 /// assert!((y[[0, 1, 1]] - 21.0).abs() < 1e-9);
 /// # Ok::<(), Error>(())
@@ -160,6 +161,9 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }
+
+    /// Takes from a framework's semantics what the rule itself holds, such as the channel axis.
+    fn adopt(&mut self, _semantics: &Semantics) {}
 
     /// The shape of the running averages, and what the second starts with (the first starts with 0); None without any.
     fn running(&self) -> Option<(Vec<usize>, f64)> {

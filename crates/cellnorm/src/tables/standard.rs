@@ -17,19 +17,26 @@ pub struct Standard {
 }
 
 impl Standard {
-    /// The set of each cell, in the order of the layer's statistics: row-major over the axes that are not shared, where a split
-    /// axis counts with its groups.
+    /// Labels row-major over the axes that are chosen; the split axis counts with its groups where `groups` says so.
+    fn over<V: Table>(&self, figure: &Figure<'_, V>, chosen: impl Fn(usize) -> bool, by_group: bool) -> Labels {
+        let (split, groups) = match self.roles.split() {
+            Some(split) if by_group => split,
+            _ => return figure.over(chosen),
+        };
+        let size = figure.shape[split] / groups;
+        let group = figure.over(|axis| axis == split).map(groups, |channel| channel / size);
+        let before = figure.over(|axis| axis < split && chosen(axis));
+        before.and(&group).and(&figure.over(|axis| axis > split && chosen(axis)))
+    }
+
+    /// The set of each cell, in the order of the layer's statistics.
     fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
-        let alone = |axis: usize| !self.roles.shared(axis);
-        match self.roles.split() {
-            None => figure.over(alone),
-            Some((split, groups)) => {
-                let size = figure.shape[split] / groups;
-                let group = figure.over(|axis| axis == split).map(groups, |channel| channel / size);
-                let (before, after) = (figure.over(|axis| axis < split && alone(axis)), figure.over(|axis| axis > split && alone(axis)));
-                before.and(&group).and(&after)
-            }
-        }
+        self.over(figure, |axis| !self.roles.shared(axis), true)
+    }
+
+    /// The γ and β of each cell.
+    fn channels<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
+        self.over(figure, |axis| self.roles.carries(axis), self.roles.per_group())
     }
 }
 
@@ -46,13 +53,13 @@ impl Rule for Standard {
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let sets = self.sets(figure);
-        let channels = figure.over(|axis| self.roles.carries(axis));
+        let channels = self.channels(figure);
         let (mean, variance) = match self.about {
             About::Mean => {
                 let of = given.statistics(figure, &sets).take(&sets);
-                (figure.mean.clone() - of.mean, of.variance)
+                (figure.center.clone() - of.mean, of.variance)
             }
-            About::Zero => (figure.mean.clone(), figure.mean_square(&sets).take(&sets)),
+            About::Zero => (figure.center.clone(), figure.mean_square(&sets).take(&sets)),
         };
         let r = given.rstd(variance);
         given.affine(r.clone(), r * mean, &channels)

@@ -23,7 +23,7 @@ pub struct Standardization {
 ///
 /// ```
 /// use cellnorm::weights::WeightStandardizationConfig;
-/// let w = WeightStandardizationConfig::new(2).init()?.infer(ndarray::array![[1.0, 3.0], [5.0, 5.0]])?;
+/// let w = WeightStandardizationConfig::new(2).init()?.infer(ndarray::array![[1.0_f64, 3.0], [5.0, 5.0]])?;
 /// assert!((w[[0, 1]] - 1.0).abs() < 1e-9 && w[[1, 0]] == 0.0);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
@@ -69,6 +69,6 @@ impl Rule for Standardization {
         let outputs = outputs_of(figure, axis_index(self.axis, figure.shape.len()).ok());
         let of = figure.merge(&outputs).take(&outputs);
         let r = given.rstd(of.variance);
-        given.affine(r.clone(), r * (figure.mean.clone() - of.mean), &outputs)
+        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &outputs)
     }
 }

@@ -90,6 +90,6 @@ impl Rule for WeightDirection {
         let square = (figure.mean_square(&outputs) * values).clamp(given.epsilon, f64::INFINITY);
         let g = given.parameter("g").expect("a slot that is always there");
         let scale = (g.clone() * square.rsqrt()).take(&outputs);
-        Coefficients { scale: scale.clone(), offset: scale * figure.mean.clone() }
+        Coefficients { scale: scale.clone(), offset: scale * figure.center.clone() }
     }
 }

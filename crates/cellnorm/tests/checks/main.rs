@@ -7,5 +7,7 @@ mod errors;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;
+mod masks;
+mod rules;
 mod seeds;
 mod twin;
