@@ -7,5 +7,5 @@ mod errors;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;
-mod seeds;
+mod relations;
 mod twin;
