@@ -7,6 +7,7 @@ mod axes;
 mod batches;
 mod folding;
 mod groups;
+mod pages;
 mod training;
 mod variance;
 mod worked_examples;
