@@ -8,6 +8,6 @@ mod finite_differences;
 mod instruction_sets;
 mod layouts;
 mod masks;
+mod relations;
 mod rules;
-mod seeds;
 mod twin;
