@@ -53,6 +53,7 @@ pub use moments::Moments;
 pub use norms::{
     BatchNorm, BatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
     LayerNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
+    TrackedInstanceNorm,
 };
 pub use plan::{Axis, Plan};
 pub use semantics::{
