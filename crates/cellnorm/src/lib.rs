@@ -58,7 +58,7 @@ pub use norms::{
     BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, GhostBatchNorm, GhostBatchNormConfig, Gradients,
     GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm,
     MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
-    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig,
+    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, TrackedInstanceNorm,
 };
 pub use plan::{Axis, Plan};
 pub use semantics::{

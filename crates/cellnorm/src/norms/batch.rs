@@ -8,14 +8,13 @@
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
-use super::norm::suits;
+use super::running::{check_statistics, follow};
 use super::{
-    Gradients, Kind, Mode, Momentum, Phase, Run, RunningVariance, Saved, StatisticsFrom, channel_axis, common_options,
-    parameter, phases,
+    Gradients, Kind, Mode, Momentum, Phase, Run, RunningVariance, Saved, StatisticsFrom, channel_axis, phases,
 };
 use crate::arrays::Roles;
 use crate::element::Element;
-use crate::error::{Error, check_epsilon};
+use crate::error::Error;
 use crate::functions::moments;
 use crate::semantics::{Frozen, Normalization, OneValue, Semantics};
 use crate::standardize::{About, Statistics};
@@ -70,110 +69,6 @@ impl Batch {
     }
 }
 
-/// Makes a [`BatchNorm`].
-///
-/// ```
-/// use cellnorm::{BatchNormConfig, Momentum, Normalization, RunningVariance, Semantics};
-/// let by_hand = BatchNormConfig::new(64)
-///     .channel_axis(-1)
-///     .epsilon(1e-3)
-///     .momentum(Momentum::Keep(0.99))
-///     .running_variance(RunningVariance::Biased)
-///     .init()?;
-/// let keras = Semantics::preset("keras-3", Normalization::Batch)?;
-/// let by_name = BatchNormConfig::new(64).semantics(&keras).init()?;
-/// assert_eq!((by_name.epsilon, by_name.momentum), (by_hand.epsilon, by_hand.momentum));
-/// # Ok::<(), cellnorm::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct BatchNormConfig {
-    kind: Batch,
-    epsilon: f64,
-    momentum: Momentum,
-    running_variance: RunningVariance,
-    scale: bool,
-    center: bool,
-    one_value: OneValue,
-    suits: Result<(), Error>,
-}
-
-impl BatchNormConfig {
-    /// Batch normalization of `channels` channels on axis 1, with γ and β.
-    pub fn new(channels: usize) -> Self {
-        Self {
-            kind: Batch { channels, channel_axis: 1 },
-            epsilon: 1e-5,
-            momentum: Momentum::Step(0.1),
-            running_variance: RunningVariance::default(),
-            scale: true,
-            center: true,
-            one_value: OneValue::Error,
-            suits: Ok(()),
-        }
-    }
-
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.kind.channel_axis = axis;
-        self
-    }
-
-    /// The pace of the running statistics. Default: `Momentum::Step(0.1)`.
-    pub fn momentum(mut self, momentum: Momentum) -> Self {
-        self.momentum = momentum;
-        self
-    }
-
-    /// Which variance the running variance follows. Default: unbiased.
-    pub fn running_variance(mut self, rule: RunningVariance) -> Self {
-        self.running_variance = rule;
-        self
-    }
-
-    common_options!();
-
-    /// As a framework has it: sets ε, γ and β, the channel axis, momentum, the rule of the running variance, and what one value a
-    /// statistic does. Later calls override.
-    ///
-    /// [`init`](Self::init) refuses semantics that do not suit.
-    pub fn semantics(mut self, semantics: &Semantics) -> Self {
-        self.suits = suits(semantics, Batch::NAME, Batch::NORMALIZATION);
-        (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
-        (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
-        self.one_value = semantics.one_value;
-        self.kind.adopt(semantics);
-        self
-    }
-
-    /// The layer, with γ = 1, β = 0, running mean 0 and running variance 1.
-    ///
-    /// # Errors
-    /// If ε is not finite and at least 1e-36, or not below 1 where the running variance is Keras' legacy one; if momentum is not
-    /// in \[0, 1\]; or if the semantics are those of another layer or have ε outside the root.
-    pub fn init(self) -> Result<BatchNorm, Error> {
-        self.suits?;
-        check_epsilon(self.epsilon)?;
-        self.momentum.check()?;
-        self.running_variance.check(self.epsilon)?;
-        let channels = self.kind.channels;
-        let shape = [channels];
-        Ok(BatchNorm {
-            gamma: parameter(self.scale, &shape, 1.0),
-            beta: parameter(self.center, &shape, 0.0),
-            running_mean: Array1::zeros(channels),
-            running_var: Array1::ones(channels),
-            epsilon: self.epsilon,
-            momentum: self.momentum,
-            running_variance: self.running_variance,
-            one_value: self.one_value,
-            mode: Mode::training(),
-            steps: 0,
-            phase: Phase::START,
-            kind: self.kind,
-        })
-    }
-}
-
 /// Batch normalization of tensors of any rank ≥ 2. Made by [`BatchNormConfig`].
 ///
 /// ```
@@ -216,7 +111,7 @@ pub struct BatchNorm {
     pub mode: Mode,
     /// How often the running statistics have moved: PyTorch's `num_batches_tracked`. Cumulative momentum needs it.
     pub steps: u64,
-    phase: Phase,
+    pub(super) phase: Phase,
     pub(super) kind: Batch,
 }
 
@@ -258,13 +153,11 @@ impl BatchNorm {
     /// Moves the running statistics of each channel toward those of a batch, where it has any values.
     pub(super) fn follow(&mut self, batch: &Statistics, values: &[f64]) {
         self.steps += 1;
-        let weight = self.momentum.weight(self.steps);
-        for channel in (0..values.len()).filter(|channel| values[*channel] > 0.0) {
-            let factor = self.running_variance.factor(values[channel], self.epsilon);
-            let (mean, variance) = (&mut self.running_mean[channel], &mut self.running_var[channel]);
-            *mean += weight * (batch.mean[channel] - *mean);
-            *variance += weight * (batch.variance[channel] * factor - *variance);
-        }
+        let step = self.momentum.weight(self.steps);
+        let weight = |channel: usize| if values[channel] > 0.0 { step } else { 0.0 };
+        let correction = |channel: usize| self.running_variance.factor(values[channel], self.epsilon);
+        follow(&mut self.running_mean, &batch.mean, |_| 1.0, weight);
+        follow(&mut self.running_var, &batch.variance, correction, weight);
     }
 
     /// Inference: normalizes with the running statistics, over x itself where the array is handed over.
@@ -324,15 +217,6 @@ impl BatchNorm {
 
     pub(super) fn check_running(&self) -> Result<(), Error> {
         self.running_variance.check(self.epsilon)?;
-        for (name, table) in [("running_mean", &self.running_mean), ("running_var", &self.running_var)] {
-            if table.len() != self.kind.channels {
-                let (given, expected) = (vec![table.len()], vec![self.kind.channels]);
-                return Err(Error::Parameter { name, given, expected });
-            }
-            if let Some(given) = table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0)) {
-                return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
-            }
-        }
-        Ok(())
+        check_statistics(&self.running_mean, &self.running_var, self.kind.channels)
     }
 }

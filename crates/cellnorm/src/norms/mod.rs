@@ -13,6 +13,7 @@
 
 mod adaptive;
 mod batch;
+mod batch_config;
 mod batch_instance;
 mod features;
 mod filter_response;
@@ -30,10 +31,12 @@ mod run;
 mod running;
 mod step;
 mod switchable;
+mod tracked_instance;
 
 pub use crate::arrays::Roles;
 pub use adaptive::{Adaptive, AdaptiveNorm, Sharing};
-pub use batch::{Batch, BatchNorm, BatchNormConfig};
+pub use batch::{Batch, BatchNorm};
+pub use batch_config::BatchNormConfig;
 pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConfig};
 pub use features::{Features, OverFeatures};
 pub use filter_response::{FilterResponse, FilterResponseNorm, FilterResponseNormConfig};
@@ -50,6 +53,7 @@ pub use rms::{Rms, RmsNorm, RmsNormConfig};
 pub use running::{Momentum, RunningVariance};
 pub use step::{Step, StepBatchNorm, StepBatchNormConfig};
 pub use switchable::{Switchable, SwitchableNorm, SwitchableNormConfig};
+pub use tracked_instance::TrackedInstanceNorm;
 
 use ndarray::{Array, ArrayD, Dimension, IxDyn};
 
@@ -105,9 +109,9 @@ pub struct Saved {
 pub struct Gradients<T, D: Dimension> {
     /// ∂L/∂x.
     pub dx: Array<T, D>,
-    /// ∂L/∂γ, in the shape of γ; None where the layer has no γ.
+    /// ∂L/∂γ, in the shape of γ; None where the layer has no γ or does not train it.
     pub dgamma: Option<ArrayD<f64>>,
-    /// ∂L/∂β, in the shape of β; None where the layer has no β.
+    /// ∂L/∂β, in the shape of β; None where the layer has no β or does not train it.
     pub dbeta: Option<ArrayD<f64>>,
 }
 

@@ -188,6 +188,11 @@ impl<K: Kind> Norm<K> {
         self.kind.roles(shape, self.gamma.is_some() || self.beta.is_some())
     }
 
+    /// Which values share statistics.
+    pub fn kind(&self) -> &K {
+        &self.kind
+    }
+
     pub(super) fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
         let (gamma, beta) = (self.gamma.as_ref(), self.beta.as_ref());
         Run {

@@ -1,5 +1,7 @@
 //! How running statistics follow those of the batches.
 
+use ndarray::Array1;
+
 use crate::error::Error;
 
 /// How far the running statistics move in one training step.
@@ -79,4 +81,29 @@ impl RunningVariance {
             Self::KerasLegacy => n / (n - 1.0 - epsilon),
         }
     }
+}
+
+/// running += weight · (correction · batch − running), channel by channel.
+pub(super) fn follow(
+    running: &mut Array1<f64>,
+    batch: &[f64],
+    correction: impl Fn(usize) -> f64,
+    weight: impl Fn(usize) -> f64,
+) {
+    for (channel, (running, batch)) in running.iter_mut().zip(batch).enumerate() {
+        *running += weight(channel) * (batch * correction(channel) - *running);
+    }
+}
+
+/// Running statistics may have been set since the layer was made.
+pub(super) fn check_statistics(mean: &Array1<f64>, variance: &Array1<f64>, channels: usize) -> Result<(), Error> {
+    for (name, table) in [("running_mean", mean), ("running_var", variance)] {
+        if table.len() != channels {
+            return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![channels] });
+        }
+        if let Some(given) = table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0)) {
+            return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
+        }
+    }
+    Ok(())
 }

@@ -8,6 +8,8 @@ mod finite_differences;
 mod instruction_sets;
 mod layouts;
 mod masks;
+mod modes;
 mod relations;
 mod rules;
+mod semantics;
 mod twin;
