@@ -1,6 +1,6 @@
 //! The same normalizations from Burn's own operations, for devices without the fused ones.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
 use cellnorm::{About, Cells};
 
 use crate::ops::Spec;
@@ -62,4 +62,22 @@ pub(crate) fn cell_affine<const D: usize>(x: Tensor<D>, coefficients: [Tensor<2>
     let [center, scale, offset] = coefficients.map(|table| table.reshape([cells.outer, 1, cells.inner]));
     let x: Tensor<3> = x.reshape([cells.outer, cells.positions, cells.inner]);
     ((x - center) * scale + offset).reshape(shape)
+}
+
+/// The mean, the biased variance and the number of the valid values of each cell; x is 0 at the others.
+pub(crate) fn masked_moments<const D: usize>(
+    x: Tensor<D>,
+    mask: Tensor<D, Bool>,
+    cells: Cells,
+) -> (Tensor<1>, Tensor<1>, Vec<f64>) {
+    let shape = [cells.outer, cells.positions, cells.inner];
+    let (x, mask): (Tensor<3>, Tensor<3, Bool>) = (x.reshape(shape), mask.reshape(shape));
+    let counts = mask.clone().int().sum_dim(1);
+    let least_one = counts.clone().clamp_min(1).float().cast(x.dtype());
+    let mean = x.clone().sum_dim(1) / least_one.clone();
+    let apart = (x - mean.clone()).mask_fill(mask.bool_not(), 0.0);
+    let variance = apart.square().sum_dim(1) / least_one;
+    let count = cells.count();
+    let counts: Vec<i64> = counts.into_data().iter::<i64>().collect();
+    (mean.reshape([count]), variance.reshape([count]), counts.into_iter().map(|count| count as f64).collect())
 }

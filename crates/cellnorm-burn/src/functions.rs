@@ -118,11 +118,22 @@ pub fn normalize_fixed<K: Kind, const D: usize>(
 /// ```
 pub fn cell_moments<const D: usize>(x: Tensor<D>, channels_last: bool) -> (Tensor<2>, Tensor<2>) {
     let (n, c, cells) = cells_of(&x, channels_last);
+    let dtype = x.dtype();
+    let (mean, variance) = moments_of_cells(x, cells, [n, c]);
+    (mean.cast(dtype), variance.cast(dtype))
+}
+
+/// As [`cell_moments`], for any cells, in f64 where the operation is fused.
+pub(crate) fn moments_of_cells<const D: usize>(
+    x: Tensor<D>,
+    cells: Cells,
+    shape: [usize; 2],
+) -> (Tensor<2>, Tensor<2>) {
     if !is_fused(x.device().as_dispatch()) {
-        return composed::cell_moments(x, cells, [n, c]);
+        return composed::cell_moments(x, cells, shape);
     }
     let moments = Tensor::<2>::from_dispatch(<Dispatch as NormOps>::cell_moments(x.into_dispatch(), cells));
-    let table = |i: usize| moments.clone().narrow(0, i, 1).reshape([n, c]);
+    let table = |i: usize| moments.clone().narrow(0, i, 1).reshape(shape);
     (table(0), table(1))
 }
 
@@ -140,7 +151,12 @@ pub fn cell_affine<const D: usize>(
     channels_last: bool,
 ) -> Tensor<D> {
     let (n, c, cells) = cells_of(&x, channels_last);
-    let [center, scale, offset] = [center, scale, offset].map(|table| table.expand([n, c]));
+    affine_of_cells(x, [center, scale, offset].map(|table| table.expand([n, c])), cells)
+}
+
+/// As [`cell_affine`], for any cells, with a value for each in every table.
+pub(crate) fn affine_of_cells<const D: usize>(x: Tensor<D>, tables: [Tensor<2>; 3], cells: Cells) -> Tensor<D> {
+    let [center, scale, offset] = tables;
     if !is_fused(x.device().as_dispatch()) {
         return composed::cell_affine(x, [center, scale, offset], cells);
     }

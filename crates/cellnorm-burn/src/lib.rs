@@ -15,9 +15,12 @@ mod modules;
 mod ops;
 #[cfg(feature = "flex")]
 pub mod stopwatch;
+mod tables;
 
+pub use cellnorm;
 pub use cellnorm::norms;
 pub use modules::{
-    BatchNorm, BatchNormConfig, Features, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
-    LayerNormConfig, RmsNorm, RmsNormConfig, RunningVariance,
+    BatchInstanceNorm, BatchNorm, BatchNormConfig, BatchRenorm, Features, FilterResponseNorm, GhostBatchNorm,
+    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm,
+    RmsNorm, RmsNormConfig, RunningVariance, StepBatchNorm, SwitchableNorm,
 };

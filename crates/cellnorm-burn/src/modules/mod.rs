@@ -6,6 +6,7 @@ mod group;
 mod instance;
 mod layer;
 mod rms;
+mod rules;
 
 pub use batch::{BatchNorm, BatchNormConfig, RunningVariance};
 pub use features::Features;
@@ -13,6 +14,9 @@ pub use group::{GroupNorm, GroupNormConfig};
 pub use instance::{InstanceNorm, InstanceNormConfig};
 pub use layer::{LayerNorm, LayerNormConfig};
 pub use rms::{RmsNorm, RmsNormConfig};
+pub use rules::{
+    BatchInstanceNorm, BatchRenorm, FilterResponseNorm, GhostBatchNorm, MeanVarianceNorm, StepBatchNorm, SwitchableNorm,
+};
 
 use burn::module::Param;
 use burn::nn::Initializer;

@@ -104,11 +104,9 @@ impl NormOps for Flex {
 
     fn cell_moments(x: FlexTensor, cells: Cells) -> FlexTensor {
         let x = Arranged::row_major(wide(x));
-        // f32 at least, whatever the type of x
-        let dtype = x.tensor.dtype();
         let moments = with_elements!(x.tensor, T => passes::moments(x.elements::<T>(), &cells));
         let (mean, variance) = (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.variance()));
-        from_table(mean.chain(variance).collect(), &[2, cells.count()], dtype)
+        from_table(mean.chain(variance).collect(), &[2, cells.count()], DType::F64)
     }
 
     fn cell_moments_backward(x: FlexTensor, moments: FlexTensor, dmoments: FlexTensor, cells: Cells) -> FlexTensor {

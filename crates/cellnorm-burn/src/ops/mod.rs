@@ -50,7 +50,7 @@ pub trait NormOps: Backend {
         fixed: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// \[2, cells\]: the mean and the biased variance of each cell.
+    /// \[2, cells\], f64: the mean and the biased variance of each cell.
     fn cell_moments(x: FloatTensor<Self>, cells: Cells) -> FloatTensor<Self>;
 
     /// dx from the gradients of [`cell_moments`](Self::cell_moments).

@@ -18,11 +18,11 @@ pub struct FilterResponse {
     pub channels: usize,
     /// Their axis; negative counts from the last.
     pub channel_axis: isize,
-    /// Whether there is a learned ε_l, the parameter epsilon.
+    /// Whether there is a learned ε_l, the parameter learned_epsilon.
     pub learned_epsilon: bool,
 }
 
-/// Filter response normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\], and epsilon, \[1\], where it is learned.
+/// Filter response normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\], and learned_epsilon, \[1\], where it is asked for.
 ///
 /// ```
 /// use cellnorm::{FilterResponseNormConfig, RmsNormConfig};
@@ -62,7 +62,7 @@ impl Rule for FilterResponse {
 
     fn slots(&self) -> Vec<Slot> {
         let mut slots = Slot::affine(&[self.channels]);
-        slots.extend(self.learned_epsilon.then(|| Slot::new("epsilon", &[1], 1e-4)));
+        slots.extend(self.learned_epsilon.then(|| Slot::new("learned_epsilon", &[1], 1e-4)));
         slots
     }
 
@@ -78,7 +78,7 @@ impl Rule for FilterResponse {
         let channel = channels_of(figure, self.channel_axis);
         let sets = figure.over(|axis| axis == 0).and(&channel);
         let mut square = figure.mean_square(&sets).take(&sets);
-        if let Some(learned) = given.parameter("epsilon") {
+        if let Some(learned) = given.parameter("learned_epsilon") {
             square = square + learned.clone().abs().take(&Labels::new(vec![0; figure.counts.len()], 1));
         }
         let r = given.rstd(square);

@@ -30,9 +30,25 @@ pub use tape::{Tape, Var};
 
 pub(crate) use pass::{Forward, Kept, Pass};
 pub(crate) use region::Region;
-pub(crate) use standard::Standard;
+pub use standard::Standard;
 
 use std::ops::{Add, Div, Mul, Sub};
+
+use crate::cells::Cells;
+use crate::plan::{self, Axis};
+
+/// The cells of a row-major tensor that are numbered by some of its axes, and the index of each cell along these.
+///
+/// ```
+/// use cellnorm::tables::cells_of;
+/// // channels-last images: sample and channel number the cells
+/// let (cells, coordinates) = cells_of(&[2, 4, 4, 3], &[true, false, false, true]);
+/// assert_eq!((cells.outer, cells.positions, cells.inner), (2, 16, 3));
+/// assert_eq!(coordinates[3].as_ref().unwrap().of(), [0, 1, 2, 0, 1, 2]);
+/// ```
+pub fn cells_of(shape: &[usize], numbered: &[bool]) -> (Cells, Vec<Option<Labels>>) {
+    plan::grid(&Axis::row_major(shape, |axis| (!numbered[axis], false))).expect("row-major has no gaps")
+}
 
 /// A small table of numbers, one for each cell, set or channel, and the arithmetic on it.
 ///

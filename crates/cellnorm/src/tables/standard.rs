@@ -5,6 +5,7 @@
 use super::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, Tracked};
 use crate::arrays::Roles;
 use crate::error::Error;
+use crate::norms::Kind;
 use crate::standardize::About;
 
 /// What the axes of one tensor are for.
@@ -17,6 +18,14 @@ pub struct Standard {
 }
 
 impl Standard {
+    /// The normalization of this kind, for tensors of this shape.
+    ///
+    /// # Errors
+    /// If the shape does not suit the kind.
+    pub fn new<K: Kind>(kind: &K, shape: &[usize], affine: bool) -> Result<Self, Error> {
+        Ok(Self { roles: kind.roles(shape, affine)?, about: K::ABOUT })
+    }
+
     /// Labels row-major over the axes that are chosen; the split axis counts with its groups where `groups` says so.
     fn over<V: Table>(&self, figure: &Figure<'_, V>, chosen: impl Fn(usize) -> bool, by_group: bool) -> Labels {
         let (split, groups) = match self.roles.split() {

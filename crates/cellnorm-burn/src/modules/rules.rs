@@ -1,0 +1,190 @@
+//! The layers whose normalization is a rule of [`cellnorm::tables`]: one line each.
+
+use burn::module::{Flag, Module, Param, RunningState};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
+use cellnorm::norms::{self, Momentum, RunningVariance};
+use cellnorm::tables::{Rule, TableNorm, TableNormConfig, Tracked};
+use ndarray::ArrayD;
+
+use super::value;
+use crate::tables::{Applied, Table};
+
+/// A parameter of a rule as a layer holds it, flat.
+type Parameter = Option<Param<Tensor<1>>>;
+
+/// Running averages as a layer holds them, flat.
+type Average = Option<RunningState<Tensor<1>>>;
+
+/// How running averages move.
+#[derive(Clone, Debug)]
+struct Pace {
+    momentum: Momentum,
+    variance: RunningVariance,
+}
+
+/// What a rule's layer is besides its parameters.
+struct Parts<'a, R> {
+    rule: &'a R,
+    epsilon: f64,
+    training: bool,
+    averages: Option<[&'a RunningState<Tensor<1>>; 2]>,
+    pace: &'a Pace,
+}
+
+impl<R: Rule> Parts<'_, R> {
+    fn forward<const D: usize>(
+        self,
+        x: Tensor<D>,
+        parameters: Vec<(&'static str, Option<Tensor<1>>)>,
+        mask: Option<Tensor<D, Bool>>,
+    ) -> Tensor<D> {
+        let batch = x.device().is_autodiff() && self.training;
+        let running = self.averages.map(|of| of.map(|average| average.value()).into());
+        let applied = Applied { rule: self.rule, epsilon: self.epsilon, parameters, running, batch, mask };
+        let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
+        if let (true, Some(averages), Some(tracked)) = (batch, self.averages, tracked) {
+            self.follow(averages, tracked);
+        }
+        y
+    }
+
+    /// running += weight · (batch − running), where the batch has any values.
+    fn follow(&self, averages: [&RunningState<Tensor<1>>; 2], tracked: Tracked<Table>) {
+        let Tracked { mean: Table(mean), variance: Table(variance), values } = tracked;
+        let (device, dtype) = (mean.device(), mean.dtype());
+        let table = |of: &dyn Fn(f64) -> f64| {
+            let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
+            Tensor::<1>::from_data(TensorData::new(values, [mean.dims()[0]]), (&device, dtype))
+        };
+        let weights = table(&|n| if n > 0.0 { self.pace.momentum.weight(1) } else { 0.0 });
+        let factors = table(&|n| self.pace.variance.factor(n, self.epsilon));
+        for (average, batch) in averages.into_iter().zip([mean.clone(), variance * factors]) {
+            let kept = average.value_sync().to_device(&device);
+            let running = kept.clone().cast(dtype);
+            let moved = running.clone() + (batch.detach() - running) * weights.clone();
+            average.update(moved.cast(kept.dtype()).detach());
+        }
+    }
+}
+
+fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
+    let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), device)
+}
+
+fn parameter<R: Rule>(layer: &TableNorm<R>, name: &str, device: &Device) -> Parameter {
+    layer.parameter(name).map(|values| Param::from_tensor(flat(values, device)))
+}
+
+macro_rules! layers {
+    ($($(#[$doc:meta])* $name:ident, $rule:ty { $($parameter:ident),* };)*) => {$(
+        $(#[$doc])*
+        ///
+        /// Parameters and running averages are flat, row-major. On a training device (`device.autodiff()`) and unless frozen, the
+        /// statistics are those of x, and the running averages, where there are any, move toward them; else these are used.
+        #[derive(Module, Debug)]
+        pub struct $name {
+            $(
+                /// The parameter of this name; None where the layer has none.
+                pub $parameter: Parameter,
+            )*
+            /// Whether this layer takes part in training; `freeze` turns it off.
+            pub training: Param<Flag>,
+            /// The running mean; None where the normalization keeps none.
+            pub running_mean: Average,
+            /// The running variance, or what the normalization keeps in its place.
+            pub running_var: Average,
+            /// ε.
+            pub epsilon: f64,
+            /// The normalization.
+            #[module(skip)]
+            pub rule: $rule,
+            #[module(skip)]
+            pace: Pace,
+        }
+
+        impl $name {
+            /// The layer that the config describes.
+            ///
+            /// # Panics
+            /// If the config is not sound (the message says what would be), or its momentum is cumulative: Burn's records have
+            /// no place for the number of steps.
+            pub fn new(config: TableNormConfig<$rule>, device: &Device) -> Self {
+                let layer = config.init().unwrap_or_else(|error| panic!("{error}"));
+                Self::from_arrays(&layer, device)
+            }
+
+            /// The layer with the parameters and running averages of one on arrays.
+            ///
+            /// # Panics
+            /// If its momentum is cumulative.
+            pub fn from_arrays(layer: &TableNorm<$rule>, device: &Device) -> Self {
+                let (momentum, variance) = (layer.momentum, layer.running_variance);
+                assert!(momentum != Momentum::Cumulative, "cumulative momentum needs a count of steps, which Burn's records have no place for; use Step or Keep");
+                let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
+                Self {
+                    $($parameter: parameter(layer, stringify!($parameter), device),)*
+                    training: Param::from_bool(true),
+                    running_mean: layer.running.as_ref().map(|running| average(&running.mean)),
+                    running_var: layer.running.as_ref().map(|running| average(&running.variance)),
+                    epsilon: layer.epsilon,
+                    rule: layer.rule().clone(),
+                    pace: Pace { momentum, variance },
+                }
+            }
+
+            /// Normalizes x.
+            ///
+            /// # Panics
+            /// If the shape of x does not suit the layer; the message says what would.
+            pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+                self.run(x, None)
+            }
+
+            /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others,
+            /// whatever x holds there. Each axis of the mask is as long as that of x, or 1.
+            ///
+            /// # Panics
+            /// As [`forward`](Self::forward), or if the mask does not fit x.
+            pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
+                self.run(x, Some(mask))
+            }
+
+            fn run<const D: usize>(&self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
+                let parameters = vec![$((stringify!($parameter), value(&self.$parameter))),*];
+                let averages = self.running_mean.as_ref().zip(self.running_var.as_ref()).map(<[_; 2]>::from);
+                let (rule, epsilon, training) = (&self.rule, self.epsilon, self.training.is_enabled());
+                Parts { rule, epsilon, training, averages, pace: &self.pace }.forward(x, parameters, mask)
+            }
+        }
+    )*};
+}
+
+layers! {
+    /// Batch-instance normalization: a gate for each channel blends the batch's and the instance's result
+    /// ([`cellnorm::BatchInstanceNorm`]).
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use cellnorm_burn::{BatchInstanceNorm, cellnorm::BatchInstanceNormConfig};
+    /// let device = Device::flex().autodiff();
+    /// let layer = BatchInstanceNorm::new(BatchInstanceNormConfig::new(3), &device);
+    /// let x = Tensor::<4>::random([4, 3, 5, 5], Distribution::Default, &device);
+    /// let gradients = layer.forward(x).square().sum().backward();
+    /// assert_eq!(layer.rho.unwrap().grad(&gradients).unwrap().dims(), [3]);
+    /// ```
+    BatchInstanceNorm, norms::BatchInstance { gamma, beta, rho };
+    /// Switchable normalization: learned weights blend instance, layer and batch statistics ([`cellnorm::SwitchableNorm`]).
+    SwitchableNorm, norms::Switchable { gamma, beta, mean_weight, variance_weight };
+    /// Batch renormalization: batch statistics, corrected toward the running ones ([`cellnorm::BatchRenorm`]).
+    BatchRenorm, norms::Renorm { gamma, beta };
+    /// Ghost batch normalization: a large batch in small parts ([`cellnorm::GhostBatchNorm`]).
+    GhostBatchNorm, norms::Ghost { gamma, beta };
+    /// Batch normalization of sequences with statistics for each time step ([`cellnorm::StepBatchNorm`]).
+    StepBatchNorm, norms::Step { gamma, beta };
+    /// Filter response normalization: each channel by its root mean square ([`cellnorm::FilterResponseNorm`]).
+    FilterResponseNorm, norms::FilterResponse { gamma, beta, learned_epsilon };
+    /// Mean-variance normalization over any axes, without parameters ([`cellnorm::MeanVarianceNorm`]).
+    MeanVarianceNorm, norms::MeanVariance { };
+}

@@ -1,0 +1,172 @@
+//! The rules of [`cellnorm::tables`] on Burn tensors: the same formula, differentiated by Burn.
+//!
+//! The large tensor is touched by the fused passes [`cell_moments`](crate::functions::cell_moments) and
+//! [`cell_affine`](crate::functions::cell_affine) alone; between them a rule computes on tables, which are f64 on Flex. Under a
+//! mask, and on devices without the fused operations, the moments are composed of Burn's own operations.
+
+use std::ops::{Add, Div, Mul, Sub};
+
+use burn::tensor::{Bool, DType, IndexingUpdateOp, Int, Tensor, TensorData};
+use cellnorm::tables::{self, Coefficients, Figure, Given, Labels, Rule, Statistics, Tracked};
+use cellnorm::{Cells, Error, check_epsilon};
+
+use crate::composed;
+use crate::ops::is_fused;
+
+/// A table of numbers as a Burn tensor.
+#[derive(Clone, Debug)]
+pub struct Table(pub Tensor<1>);
+
+impl Table {
+    fn indices(&self, labels: &Labels) -> Tensor<1, Int> {
+        let of: Vec<i64> = labels.of().iter().map(|label| i64::from(*label)).collect();
+        let len = of.len();
+        Tensor::from_data(TensorData::new(of, [len]), &self.0.device())
+    }
+
+    /// A parameter as a table, in the type of the tables.
+    fn of_parameter(parameter: Tensor<1>, dtype: DType) -> Self {
+        Self(parameter.cast(dtype))
+    }
+}
+
+macro_rules! operator {
+    ($($trait:ident, $method:ident);*) => {$(
+        impl $trait for Table {
+            type Output = Self;
+            fn $method(self, other: Self) -> Self {
+                Self($trait::$method(self.0, other.0))
+            }
+        }
+    )*};
+}
+operator!(Add, add; Sub, sub; Mul, mul; Div, div);
+
+impl tables::Table for Table {
+    fn constant(&self, values: Vec<f64>) -> Self {
+        let len = values.len();
+        Self(Tensor::from_data(TensorData::new(values, [len]), (&self.0.device(), self.0.dtype())))
+    }
+
+    fn plus(self, number: f64) -> Self {
+        Self(self.0.add_scalar(number))
+    }
+
+    fn times(self, number: f64) -> Self {
+        Self(self.0.mul_scalar(number))
+    }
+
+    fn sqrt(self) -> Self {
+        // the gradient of a root at 0 is infinite, and infinite times 0 is NaN
+        Self(self.0.clamp_min(1e-38).sqrt())
+    }
+
+    fn exp(self) -> Self {
+        Self(self.0.exp())
+    }
+
+    fn abs(self) -> Self {
+        Self(self.0.abs())
+    }
+
+    fn clamp(self, low: f64, high: f64) -> Self {
+        Self(self.0.clamp(low, high))
+    }
+
+    fn take(&self, labels: &Labels) -> Self {
+        Self(self.0.clone().select(0, self.indices(labels)))
+    }
+
+    fn sum(&self, labels: &Labels) -> Self {
+        let zeros = Tensor::zeros([labels.count()], (&self.0.device(), self.0.dtype()));
+        Self(zeros.select_assign(0, self.indices(labels), self.0.clone(), IndexingUpdateOp::Add))
+    }
+
+    fn detach(self) -> Self {
+        Self(self.0.detach())
+    }
+}
+
+/// What a rule is given besides x.
+pub(crate) struct Applied<'a, R, const D: usize> {
+    pub(crate) rule: &'a R,
+    pub(crate) epsilon: f64,
+    /// The parameters in the order of the rule's slots, flat.
+    pub(crate) parameters: Vec<(&'static str, Option<Tensor<1>>)>,
+    pub(crate) running: Option<(Tensor<1>, Tensor<1>)>,
+    /// Whether statistics are those of x.
+    pub(crate) batch: bool,
+    /// True where a value is valid.
+    pub(crate) mask: Option<Tensor<D, Bool>>,
+}
+
+impl<R: Rule, const D: usize> Applied<'_, R, D> {
+    /// y, and the batch's statistics that running averages move toward.
+    pub(crate) fn run(self, x: Tensor<D>) -> Result<(Tensor<D>, Option<Tracked<Table>>), Error> {
+        check_epsilon(self.epsilon)?;
+        let (shape, device) = (x.dims(), x.device());
+        let numbered = self.rule.numbered(&shape)?;
+        if shape.contains(&0) {
+            return Err(Error::Empty { shape: shape.to_vec() });
+        }
+        let (cells, coordinates) = tables::cells_of(&shape, &numbered);
+        let mask = self.mask.map(|mask| mask.expand(shape));
+        let x = match &mask {
+            // what is masked may hold anything
+            Some(mask) => x.mask_fill(mask.clone().bool_not(), 0.0),
+            None => x,
+        };
+        let (mean, variance, counts) = match &mask {
+            Some(mask) => composed::masked_moments(x.clone(), mask.clone(), cells),
+            None => {
+                let (mean, variance) = moments(x.clone(), cells);
+                (mean, variance, vec![cells.positions as f64; cells.count()])
+            }
+        };
+        let dtype = if is_fused(device.as_dispatch()) { DType::F64 } else { mean.dtype() };
+        let (mean, variance) = (mean.cast(dtype), variance.cast(dtype));
+        let center = mean.clone().detach();
+        let figure = Figure {
+            shape: &shape,
+            coordinates: &coordinates,
+            counts: &counts,
+            mean: Table(mean),
+            variance: Table(variance),
+            center: Table(center.clone()),
+        };
+        let one = |values: Vec<f64>| values.iter().all(|values| *values <= 1.0);
+        if self.batch && mask.is_none() && self.rule.values(&figure).is_some_and(one) {
+            return Err(Error::OneValue { layer: R::NAME, shape: shape.to_vec() });
+        }
+        let parameters: Vec<_> = self
+            .parameters
+            .into_iter()
+            .map(|(name, value)| (name, value.map(|value| Table::of_parameter(value, dtype))))
+            .collect();
+        let running = self.running.map(|(mean, variance)| {
+            let [mean, variance] = [mean, variance].map(|of| Table(of.to_device(&device).detach().cast(dtype)));
+            Statistics { mean, variance }
+        });
+        let given = Given { epsilon: self.epsilon, batch: self.batch, running, parameters: &parameters };
+        let Coefficients { scale, offset } = self.rule.table(&figure, &given);
+        let tracked = self.rule.tracked(&figure, &given);
+        let y = affine(x, [center, scale.0, offset.0], cells);
+        let y = match mask {
+            Some(mask) => y.mask_fill(mask.bool_not(), 0.0),
+            None => y,
+        };
+        Ok((y, tracked))
+    }
+}
+
+/// The mean and the biased variance of each cell, as tables.
+fn moments<const D: usize>(x: Tensor<D>, cells: Cells) -> (Tensor<1>, Tensor<1>) {
+    let count = cells.count();
+    let (mean, variance) = crate::functions::moments_of_cells(x, cells, [1, count]);
+    (mean.reshape([count]), variance.reshape([count]))
+}
+
+/// (x − center) · scale + offset.
+fn affine<const D: usize>(x: Tensor<D>, tables: [Tensor<1>; 3], cells: Cells) -> Tensor<D> {
+    crate::functions::affine_of_cells(x, tables.map(|table| table.unsqueeze()), cells)
+}
