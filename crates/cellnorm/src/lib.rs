@@ -13,6 +13,7 @@
 //!
 //! So the large tensor is touched by four [`passes`] and no others, and a normalization is arithmetic on small tables. Results
 //! are the same bits on any number of threads and any instruction set, and stay exact where the mean is far from zero.
+//! Two normalizations have no such statistics and map lines of values to lines: [`LpNorm`] and [`LocalResponseNorm`].
 //!
 //! The library is public at three heights:
 //!
@@ -50,8 +51,9 @@ pub use error::{Error, check_epsilon};
 pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
 pub use norms::{
-    BatchNorm, BatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
-    LayerNormConfig, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved,
+    BatchNorm, BatchNormConfig, Floor, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig,
+    LayerNorm, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig, Momentum, RmsNorm,
+    RmsNormConfig, RunningVariance, Saved, Window,
 };
 pub use plan::{Axis, Plan};
 pub use standardize::{About, Parameters, Statistics};

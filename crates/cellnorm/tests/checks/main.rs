@@ -7,5 +7,7 @@ mod errors;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;
+mod local_response;
+mod lp;
 mod seeds;
 mod twin;
