@@ -58,3 +58,23 @@ pub(super) fn wide<T: Element>(value: &T) -> f64 {
 pub(super) fn narrow<T: Element>(value: f64) -> T {
     T::narrow(T::Acc::from_f64(value))
 }
+
+/// Joins a term of each index of some slices, in 8 lanes that do not wait for one another; `join` of 0 and a term is the term.
+#[inline(always)]
+pub(super) fn reduce<T: Element, const N: usize>(
+    slices: [&[T]; N],
+    term: impl Fn([f64; N]) -> f64,
+    join: impl Fn(f64, f64) -> f64,
+) -> f64 {
+    let tiles = slices.map(|slice| slice.as_chunks::<8>());
+    let mut lanes = [0.0; 8];
+    for i in 0..tiles[0].0.len() {
+        let tile = tiles.map(|(tiles, _)| &tiles[i]);
+        for (lane, joined) in lanes.iter_mut().enumerate() {
+            *joined = join(*joined, term(tile.map(|tile| wide(&tile[lane]))));
+        }
+    }
+    let rest = tiles.map(|(_, rest)| rest);
+    let rest = (0..rest[0].len()).fold(0.0, |joined, i| join(joined, term(rest.map(|rest| wide(&rest[i])))));
+    lanes.into_iter().fold(rest, join)
+}

@@ -11,7 +11,7 @@
 
 use ndarray::{Array, ArrayView, Dimension};
 
-use super::lines::{map_lines, narrow, wide};
+use super::lines::{map_lines, narrow, reduce, wide};
 use crate::arrays::axis_set;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
@@ -145,7 +145,7 @@ impl LpNorm {
         map_lines([x, dy], &along, |[x, dy], dx| {
             let length = self.length(x)?;
             let divisor = Divisor::new(length, self.0.floor);
-            let through_length: f64 = x.iter().zip(dy).map(|(x, dy)| divisor.divide(wide(x)) * wide(dy)).sum();
+            let through_length = reduce([x, dy], |[x, dy]| divisor.divide(x) * dy, add);
             if !through_length.is_finite() {
                 return Err("dy");
             }
@@ -160,18 +160,18 @@ impl LpNorm {
 
     /// ‖x‖_p.
     fn length<T: Element>(&self, x: &[T]) -> Result<Length, &'static str> {
-        let magnitudes = || x.iter().map(|x| wide(x).abs());
-        let scale = magnitudes().fold(0.0, |largest: f64, x| if x > largest || x.is_nan() { x } else { largest });
+        // a comparison with NaN is false, so NaN stays
+        let scale = reduce([x], |[x]| x.abs(), |a, b| if a >= b || a.is_nan() { a } else { b });
         if !scale.is_finite() {
             return Err("x");
         }
-        let scaled = || magnitudes().map(|x| x / scale);
+        let unit = Divisor::by(scale, 1.0, 1.0);
         let relative = match self.0.p {
             _ if scale == 0.0 => 0.0,
-            1.0 => scaled().sum(),
-            2.0 => scaled().map(|x| x * x).sum::<f64>().sqrt(),
+            1.0 => reduce([x], |[x]| unit.divide(x).abs(), add),
+            2.0 => reduce([x], |[x]| unit.divide(x).powi(2), add).sqrt(),
             f64::INFINITY => 1.0,
-            p => scaled().map(|x| x.powf(p)).sum::<f64>().powf(1.0 / p),
+            p => reduce([x], |[x]| unit.divide(x).abs().powf(p), add).powf(1.0 / p),
         };
         Ok(Length { scale, relative })
     }
@@ -201,10 +201,10 @@ struct Length {
     relative: f64,
 }
 
-/// D as scale · relative, for the same reason, and ∂D/∂n.
+/// 1 / D as a product, for the same reason, and ∂D/∂n.
 struct Divisor {
-    scale: f64,
-    relative: f64,
+    first: f64,
+    second: f64,
     slope: f64,
 }
 
@@ -212,8 +212,8 @@ impl Divisor {
     fn new(length: Length, floor: Floor) -> Self {
         let Length { scale, relative } = length;
         let at_least = |least: f64| match scale * relative < least {
-            true => Self { scale: least, relative: 1.0, slope: 0.0 },
-            false => Self { scale, relative, slope: 1.0 },
+            true => Self::by(least, 1.0, 0.0),
+            false => Self::by(scale, relative, 1.0),
         };
         match floor {
             Floor::Max(epsilon) => at_least(epsilon),
@@ -222,15 +222,28 @@ impl Divisor {
                 let common = scale.max(epsilon.sqrt());
                 let norm = scale / common * relative;
                 let both = norm.hypot(epsilon.sqrt() / common);
-                Self { scale: common, relative: both, slope: norm / both }
+                Self::by(common, both, norm / both)
             }
-            // 0 / ∞ = 0, for y and for dx
-            Floor::None if scale == 0.0 => Self { scale: f64::INFINITY, relative: 1.0, slope: 0.0 },
-            Floor::None => Self { scale, relative, slope: 1.0 },
+            Floor::None => Self::by(scale, relative, 1.0),
         }
     }
 
-    fn divide(&self, value: f64) -> f64 {
-        value / self.scale / self.relative
+    /// D = scale · relative; where that is 0, everything divided by it is 0.
+    fn by(scale: f64, relative: f64, slope: f64) -> Self {
+        if scale == 0.0 {
+            return Self { first: 0.0, second: 0.0, slope: 0.0 };
+        }
+        // 1 / scale can overflow, or have lost digits below the least normal number; the second factor makes up for both
+        let first = f64::min(1.0 / scale, 1e300);
+        Self { first, second: 1.0 / (scale * first * relative), slope }
     }
+
+    #[inline(always)]
+    fn divide(&self, value: f64) -> f64 {
+        value * self.first * self.second
+    }
+}
+
+fn add(a: f64, b: f64) -> f64 {
+    a + b
 }
