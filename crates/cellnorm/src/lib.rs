@@ -45,6 +45,7 @@ pub mod passes;
 mod plan;
 mod semantics;
 mod standardize;
+pub mod state;
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};

@@ -100,7 +100,7 @@ pub struct BatchNorm {
     pub steps: u64,
     pub(super) training: bool,
     pub(super) frozen: Option<Frozen>,
-    pub(super) kind: Batch,
+    pub(crate) kind: Batch,
 }
 
 impl BatchNorm {

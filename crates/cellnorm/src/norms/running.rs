@@ -57,7 +57,7 @@ pub enum RunningVariance {
 
 impl RunningVariance {
     /// The legacy rule divides by n − 1 − ε, which must be positive from two values on.
-    pub(super) fn check(self, epsilon: f64) -> Result<(), Error> {
+    pub(crate) fn check(self, epsilon: f64) -> Result<(), Error> {
         if self == Self::KerasLegacy && epsilon >= 1.0 {
             let expected = "below 1 where the running variance is Keras' legacy one, which divides by n - 1 - epsilon";
             return Err(Error::Number { name: "epsilon", given: epsilon, expected });
