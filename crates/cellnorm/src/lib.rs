@@ -46,9 +46,9 @@ pub mod passes;
 mod plan;
 mod semantics;
 mod standardize;
+pub mod state;
 pub mod tables;
 pub mod weights;
-
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};

@@ -112,7 +112,7 @@ pub struct BatchNorm {
     /// How often the running statistics have moved: PyTorch's `num_batches_tracked`. Cumulative momentum needs it.
     pub steps: u64,
     pub(super) phase: Phase,
-    pub(super) kind: Batch,
+    pub(crate) kind: Batch,
 }
 
 impl BatchNorm {
