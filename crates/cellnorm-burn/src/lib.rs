@@ -22,5 +22,5 @@ pub use cellnorm::norms;
 pub use modules::{
     BatchInstanceNorm, BatchNorm, BatchNormConfig, BatchRenorm, Features, FilterResponseNorm, GhostBatchNorm,
     GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm,
-    RmsNorm, RmsNormConfig, RunningVariance, StepBatchNorm, SwitchableNorm,
+    RmsNorm, RmsNormConfig, StepBatchNorm, SwitchableNorm,
 };

@@ -70,7 +70,9 @@ macro_rules! compare {
 
 fn batch<const D: usize>(shape: [usize; D]) {
     let device = Device::flex().autodiff();
-    let ours = ours::BatchNormConfig::new(shape[1]).with_running_variance(ours::RunningVariance::Biased).init(&device);
+    let ours = ours::BatchNormConfig::new(shape[1])
+        .with_running_variance(ours::cellnorm::RunningVariance::Biased)
+        .init(&device);
     let theirs = nn::BatchNormConfig::new(shape[1]).init(&device);
     let keep = |p: Param<Tensor<1>>| p;
     let (ours, theirs) = compare!(ours, theirs, random(shape, &device), shape[1], theirs_optional: keep);

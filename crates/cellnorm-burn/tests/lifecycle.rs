@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor, Tolerance};
+use cellnorm_burn::cellnorm::Momentum;
 use cellnorm_burn::{BatchNorm, BatchNormConfig, GroupNormConfig, LayerNormConfig, RmsNormConfig};
 
 fn x(device: &Device) -> Tensor<4> {
@@ -29,7 +30,7 @@ fn training_moves_the_running_statistics_by_pytorchs_rule() {
 #[test]
 fn valid_uses_the_running_statistics_and_train_goes_on() {
     let device = Device::flex().autodiff();
-    let layer = BatchNormConfig::new(3).with_momentum(1.0).init(&device);
+    let layer = BatchNormConfig::new(3).with_momentum(Momentum::Step(1.0)).init(&device);
     layer.forward(x(&device));
     let before = running(&layer);
     let valid = layer.valid();

@@ -2,21 +2,15 @@
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
-use burn::tensor::{Device, Tensor};
-use cellnorm::Error;
+use burn::tensor::{Bool, Device, Tensor};
+use cellnorm::tables::Tracked;
+use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
 
-use super::{check_epsilon, parameters, value};
+use super::averages::{self, Pace};
+use super::{check_epsilon, masked, parameters, value};
 use crate::functions::{Normalized, normalize, normalize_fixed};
 use crate::norms::{Batch, Kind};
-
-/// Which variance of the batch the running variance moves toward. The batch itself is always normalized with the biased one.
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-pub enum RunningVariance {
-    /// Divided by n − 1, as PyTorch does.
-    Unbiased,
-    /// Divided by n, as Keras 3, MXNet, ONNX, Flax and Burn's own layer do.
-    Biased,
-}
+use crate::tables::Table;
 
 /// Makes a [`BatchNorm`].
 #[derive(Config, Debug)]
@@ -26,9 +20,9 @@ pub struct BatchNormConfig {
     /// ε, added to the variance inside the root. Default: 1e-5
     #[config(default = 1e-5)]
     pub epsilon: f64,
-    /// The weight of the batch in the running statistics: running = (1 − momentum) · running + momentum · batch. Default: 0.1
-    #[config(default = 0.1)]
-    pub momentum: f64,
+    /// The pace of the running statistics. Default: `Step(0.1)`, running = 0.9 · running + 0.1 · batch
+    #[config(default = "Momentum::Step(0.1)")]
+    pub momentum: Momentum,
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
     #[config(default = 1)]
     pub channel_axis: isize,
@@ -41,6 +35,9 @@ pub struct BatchNormConfig {
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
+    /// What one value a channel does in training. Default: an error, as PyTorch
+    #[config(default = "OneValue::Error")]
+    pub one_value: OneValue,
 }
 
 /// Batch normalization: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each channel.
@@ -73,15 +70,23 @@ pub struct BatchNorm {
     pub running_mean: RunningState<Tensor<1>>,
     /// The variance for inference, `[num_features]`.
     pub running_var: RunningState<Tensor<1>>,
-    /// The weight of the batch in the running statistics.
-    pub momentum: f64,
     /// ε inside the root.
     pub epsilon: f64,
     /// The axis of the channels.
     pub channel_axis: isize,
+    /// The pace of the running statistics.
+    #[module(skip)]
+    pub momentum: Momentum,
     /// Which variance the running variance follows.
     #[module(skip)]
     pub running_variance: RunningVariance,
+    /// What one value a channel does in training.
+    #[module(skip)]
+    pub one_value: OneValue,
+    /// What the layer does in training, whatever its parents do: whose statistics normalize, whether the running ones move, and
+    /// whether γ and β have gradients.
+    #[module(skip)]
+    pub mode: Mode,
 }
 
 impl ModuleDisplay for BatchNorm {
@@ -92,7 +97,7 @@ impl ModuleDisplay for BatchNorm {
     fn custom_content(&self, content: Content) -> Option<Content> {
         content
             .add("num_features", &self.num_features())
-            .add("momentum", &self.momentum)
+            .add("momentum", &format!("{:?}", self.momentum))
             .add("epsilon", &self.epsilon)
             .add("channel_axis", &(self.channel_axis as i64))
             .optional()
@@ -100,14 +105,30 @@ impl ModuleDisplay for BatchNorm {
 }
 
 impl BatchNormConfig {
+    /// As a framework has it: ε, γ and β, the channel axis, the running statistics, and what one value does.
+    ///
+    /// ```
+    /// use cellnorm_burn::{BatchNormConfig, cellnorm::{Normalization, Semantics}};
+    /// let keras = Semantics::preset("keras-3", Normalization::Batch)?;
+    /// assert_eq!(BatchNormConfig::new(8).with_semantics(&keras).channel_axis, -1);
+    /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
+    /// ```
+    pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
+        (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
+        (self.scale, self.center) = (semantics.scale, semantics.center);
+        (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        self.one_value = semantics.one_value;
+        self
+    }
+
     /// The layer, with γ = 1, β = 0, running mean 0 and running variance 1.
     ///
     /// # Panics
-    /// If there are no channels, ε is not positive and finite, or momentum is not in \[0, 1\].
+    /// If there are no channels, ε is not positive and finite, or momentum is not in \[0, 1\] or cumulative.
     pub fn init(&self, device: &Device) -> BatchNorm {
         check_epsilon(self.epsilon);
         assert!(self.num_features > 0, "num_features is 0; batch normalization needs at least 1 channel");
-        assert!((0.0..=1.0).contains(&self.momentum), "momentum is {}; it must be between 0 and 1", self.momentum);
+        averages::check(self.momentum);
         let (gamma, beta) = parameters(self.num_features, self.scale, self.center, device);
         BatchNorm {
             gamma,
@@ -115,10 +136,12 @@ impl BatchNormConfig {
             training: Param::from_bool(true),
             running_mean: RunningState::new(Tensor::zeros([self.num_features], device)),
             running_var: RunningState::new(Tensor::ones([self.num_features], device)),
-            momentum: self.momentum,
             epsilon: self.epsilon,
             channel_axis: self.channel_axis,
+            momentum: self.momentum,
             running_variance: self.running_variance,
+            one_value: self.one_value,
+            mode: Mode::training(),
         }
     }
 }
@@ -127,15 +150,35 @@ impl BatchNorm {
     /// Normalizes x of any rank ≥ 2 whose channel axis has `num_features` channels.
     ///
     /// # Panics
-    /// If x has no such channel axis or another number of channels, or one value per channel in training.
+    /// If x has no such channel axis or another number of channels, or one value per channel in training and the policy forbids it.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        if x.device().is_autodiff() && self.training.is_enabled() {
-            return self.forward_with_statistics(x).0;
+        let mode = self.mode_on(&x.device());
+        if mode.statistics == StatisticsFrom::Batch && !self.uses_running(&x.dims()) {
+            return self.with_batch_statistics(x, mode).0;
         }
-        let device = x.device();
-        let statistic = |state: &RunningState<Tensor<1>>| state.value().to_device(&device);
-        let (mean, variance) = (statistic(&self.running_mean), statistic(&self.running_var));
-        normalize_fixed(&self.kind(), x, value(&self.gamma), value(&self.beta), mean, variance, self.epsilon)
+        if mode.update {
+            let (_, mean, variance) = self.with_batch_statistics(x.clone().detach(), Mode { update: false, ..mode });
+            self.follow(mean, variance, &x.dims());
+        }
+        let (mean, variance) = self.running(&x.device());
+        let (gamma, beta) = self.parameters(mode);
+        normalize_fixed(&self.kind(), x, gamma, beta, mean, variance, self.epsilon)
+    }
+
+    /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x holds
+    /// there. Each axis of the mask is as long as that of x, or 1.
+    ///
+    /// # Panics
+    /// As [`BatchNorm::forward`], or if the mask does not fit x.
+    pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
+        let mode = self.mode_on(&x.device());
+        let parameters = self.parameters(mode);
+        let running = (mode.statistics == StatisticsFrom::Running).then(|| self.running(&x.device()));
+        let (y, tracked) = masked(&self.kind(), x, mask, parameters, running, self.epsilon);
+        if mode.update {
+            self.pace().follow([&self.running_mean, &self.running_var], tracked, self.epsilon);
+        }
+        y
     }
 
     /// Normalizes with the batch's statistics, moves the running ones, and returns (y, mean, biased variance of the batch).
@@ -143,29 +186,56 @@ impl BatchNorm {
     /// # Panics
     /// As [`BatchNorm::forward`].
     pub fn forward_with_statistics<const D: usize>(&self, x: Tensor<D>) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
-        let (device, shape) = (x.device(), x.dims());
+        self.with_batch_statistics(x, Mode::training())
+    }
+
+    fn with_batch_statistics<const D: usize>(&self, x: Tensor<D>, mode: Mode) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
+        let shape = x.dims();
         if let Err(error) = self.kind().roles(&shape, true) {
             panic!("{error}");
         }
-        let values = shape.iter().product::<usize>() as f64 / self.num_features() as f64;
-        if values == 1.0 {
+        if self.values(&shape) == 1.0 && matches!(self.one_value, OneValue::Error | OneValue::AlwaysError) {
             panic!("{}", Error::OneValue { layer: Batch::NAME, shape: shape.to_vec() });
         }
-        let Normalized { y, mean, variance } =
-            normalize(&self.kind(), x, value(&self.gamma), value(&self.beta), self.epsilon);
-        let correction = match self.running_variance {
-            RunningVariance::Unbiased => values / (values - 1.0),
-            RunningVariance::Biased => 1.0,
-        };
-        for (state, batch) in
-            [(&self.running_mean, mean.clone()), (&self.running_var, variance.clone().mul_scalar(correction))]
-        {
-            let running = state.value_sync().to_device(&device);
-            let batch = batch.cast(running.dtype());
-            let moved = running.mul_scalar(1.0 - self.momentum).add(batch.mul_scalar(self.momentum));
-            state.update(moved.detach());
+        let (gamma, beta) = self.parameters(mode);
+        let Normalized { y, mean, variance } = normalize(&self.kind(), x, gamma, beta, self.epsilon);
+        if mode.update {
+            self.follow(mean.clone(), variance.clone(), &shape);
         }
         (y, mean, variance)
+    }
+
+    /// The mode on a device: inference unless it is a training device and the layer is not frozen.
+    fn mode_on(&self, device: &Device) -> Mode {
+        if device.is_autodiff() && self.training.is_enabled() { self.mode } else { Mode::inference() }
+    }
+
+    fn parameters(&self, mode: Mode) -> (Option<Tensor<1>>, Option<Tensor<1>>) {
+        let of = |parameter| value(parameter).map(|value| if mode.train_parameters { value } else { value.detach() });
+        (of(&self.gamma), of(&self.beta))
+    }
+
+    fn running(&self, device: &Device) -> (Tensor<1>, Tensor<1>) {
+        let statistic = |state: &RunningState<Tensor<1>>| state.value().to_device(device);
+        (statistic(&self.running_mean), statistic(&self.running_var))
+    }
+
+    fn follow(&self, mean: Tensor<1>, variance: Tensor<1>, shape: &[usize]) {
+        let values = vec![self.values(shape); self.num_features()];
+        let tracked = Tracked { mean: Table(mean), variance: Table(variance), values };
+        self.pace().follow([&self.running_mean, &self.running_var], tracked, self.epsilon);
+    }
+
+    fn pace(&self) -> Pace {
+        Pace { momentum: self.momentum, variance: self.running_variance }
+    }
+
+    fn values(&self, shape: &[usize]) -> f64 {
+        shape.iter().product::<usize>() as f64 / self.num_features() as f64
+    }
+
+    fn uses_running(&self, shape: &[usize]) -> bool {
+        self.one_value == OneValue::UseRunning && self.values(shape) == 1.0
     }
 
     fn num_features(&self) -> usize {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use cellnorm::GroupParameters;
 use cellnorm::norms::Kind;
 
-use super::{check_epsilon, parameters, value};
+use super::{check_epsilon, masked_forward, parameters, semantics, value};
 use crate::functions::normalize;
 use crate::norms::Group;
 
@@ -29,6 +29,9 @@ pub struct GroupNormConfig {
     /// Whether there is an offset β. Default: true
     #[config(default = true)]
     pub center: bool,
+    /// What γ and β belong to: channels, or groups as in MXNet 1.9. Default: channels
+    #[config(default = "GroupParameters::PerChannel")]
+    pub parameters: GroupParameters,
 }
 
 /// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a variance for each group of neighbouring
@@ -59,6 +62,9 @@ pub struct GroupNorm {
     pub epsilon: f64,
     /// The axis of the channels.
     pub channel_axis: isize,
+    /// What γ and β belong to.
+    #[module(skip)]
+    pub parameters: GroupParameters,
 }
 
 impl ModuleDisplay for GroupNorm {
@@ -77,13 +83,19 @@ impl ModuleDisplay for GroupNorm {
 }
 
 impl GroupNormConfig {
+    semantics!(epsilon, scale, center, channel_axis; parameters = group_parameters);
+
     /// The layer, with γ = 1 and β = 0.
     ///
     /// # Panics
     /// If the groups do not divide the channels, or ε is not positive and finite.
     pub fn init(&self, device: &Device) -> GroupNorm {
         check_epsilon(self.epsilon);
-        let (gamma, beta) = parameters(self.num_channels, self.scale, self.center, device);
+        let len = match self.parameters {
+            GroupParameters::PerChannel => self.num_channels,
+            GroupParameters::PerGroup => self.num_groups,
+        };
+        let (gamma, beta) = parameters(len, self.scale, self.center, device);
         let layer = GroupNorm {
             gamma,
             beta,
@@ -91,6 +103,7 @@ impl GroupNormConfig {
             num_channels: self.num_channels,
             epsilon: self.epsilon,
             channel_axis: self.channel_axis,
+            parameters: self.parameters,
         };
         if let Err(error) = layer.kind().check() {
             panic!("{error}");
@@ -108,8 +121,10 @@ impl GroupNorm {
         normalize(&self.kind(), x, value(&self.gamma), value(&self.beta), self.epsilon).y
     }
 
+    masked_forward!();
+
     fn kind(&self) -> Group {
-        let parameters = GroupParameters::PerChannel;
-        Group { groups: self.num_groups, channels: self.num_channels, channel_axis: self.channel_axis, parameters }
+        let (groups, channels, channel_axis) = (self.num_groups, self.num_channels, self.channel_axis);
+        Group { groups, channels, channel_axis, parameters: self.parameters }
     }
 }

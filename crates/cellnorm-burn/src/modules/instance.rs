@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::{check_epsilon, parameters, value};
+use super::{check_epsilon, masked_forward, parameters, semantics, value};
 use crate::functions::normalize;
 use crate::norms::Instance;
 
@@ -70,6 +70,8 @@ impl ModuleDisplay for InstanceNorm {
 }
 
 impl InstanceNormConfig {
+    semantics!(epsilon, scale, center, channel_axis);
+
     /// The layer, with γ = 1 and β = 0.
     ///
     /// # Panics
@@ -88,7 +90,12 @@ impl InstanceNorm {
     /// # Panics
     /// If x has no such channel axis or another number of channels.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let kind = Instance { channels: self.num_channels, channel_axis: self.channel_axis };
-        normalize(&kind, x, value(&self.gamma), value(&self.beta), self.epsilon).y
+        normalize(&self.kind(), x, value(&self.gamma), value(&self.beta), self.epsilon).y
+    }
+
+    masked_forward!();
+
+    fn kind(&self) -> Instance {
+        Instance { channels: self.num_channels, channel_axis: self.channel_axis }
     }
 }

@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::{Features, check_epsilon, parameters, value};
+use super::{Features, check_epsilon, masked_forward, parameters, semantics, value};
 use crate::functions::normalize;
 use crate::norms::Layer;
 
@@ -68,6 +68,8 @@ impl ModuleDisplay for LayerNorm {
 }
 
 impl LayerNormConfig {
+    semantics!(epsilon, scale, center);
+
     /// Over any axes, of these lengths, with a parameter for each element.
     pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
         let (d_model, features) = Features::over(axes, lengths);
@@ -97,7 +99,12 @@ impl LayerNorm {
     /// # Panics
     /// If they are not.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let kind = Layer(self.features.kind(self.d_model));
-        normalize(&kind, x, value(&self.gamma), value(&self.beta), self.epsilon).y
+        normalize(&self.kind(), x, value(&self.gamma), value(&self.beta), self.epsilon).y
+    }
+
+    masked_forward!();
+
+    fn kind(&self) -> Layer {
+        Layer(self.features.kind(self.d_model))
     }
 }

@@ -1,5 +1,6 @@
 //! The layers, with Burn's names and records.
 
+mod averages;
 mod batch;
 mod features;
 mod group;
@@ -8,7 +9,7 @@ mod layer;
 mod rms;
 mod rules;
 
-pub use batch::{BatchNorm, BatchNormConfig, RunningVariance};
+pub use batch::{BatchNorm, BatchNormConfig};
 pub use features::Features;
 pub use group::{GroupNorm, GroupNormConfig};
 pub use instance::{InstanceNorm, InstanceNormConfig};
@@ -20,7 +21,11 @@ pub use rules::{
 
 use burn::module::Param;
 use burn::nn::Initializer;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
+use cellnorm::norms::Kind;
+use cellnorm::tables::{Standard, Tracked};
+
+use crate::tables::{Applied, Table};
 
 /// γ and β as a layer holds them.
 type Parameter = Option<Param<Tensor<1>>>;
@@ -42,3 +47,51 @@ fn check_epsilon(epsilon: f64) {
         panic!("{error}");
     }
 }
+
+/// Normalizes the values alone where the mask is true, with their own statistics or the running ones; and their own statistics.
+///
+/// # Panics
+/// If the shape of x does not suit the kind, or the mask does not fit it.
+fn masked<K: Kind, const D: usize>(
+    kind: &K,
+    x: Tensor<D>,
+    mask: Tensor<D, Bool>,
+    (gamma, beta): (Option<Tensor<1>>, Option<Tensor<1>>),
+    running: Option<(Tensor<1>, Tensor<1>)>,
+    epsilon: f64,
+) -> (Tensor<D>, Tracked<Table>) {
+    let rule = Standard::new(kind, &x.dims(), gamma.is_some() || beta.is_some());
+    let rule = &rule.unwrap_or_else(|error| panic!("{error}"));
+    let (parameters, batch) = (vec![("gamma", gamma), ("beta", beta)], running.is_none());
+    let applied = Applied { rule, epsilon, parameters, running, batch, mask: Some(mask) };
+    let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
+    (y, tracked.expect("the rule always tracks its sets"))
+}
+
+/// `with_semantics` of the layers of single samples: the fields that they take over.
+macro_rules! semantics {
+    ($($field:ident),* $(; parameters = $from:ident)?) => {
+        /// As a framework has it: ε, γ and β, and where the layer has one the channel axis.
+        pub fn with_semantics(mut self, semantics: &cellnorm::Semantics) -> Self {
+            $(self.$field = semantics.$field;)*
+            $(self.parameters = semantics.$from;)?
+            self
+        }
+    };
+}
+use semantics;
+
+/// `forward_masked` of the layers of single samples.
+macro_rules! masked_forward {
+    () => {
+        /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x
+        /// holds there. Each axis of the mask is as long as that of x, or 1.
+        ///
+        /// # Panics
+        /// As [`forward`](Self::forward), or if the mask does not fit x.
+        pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, burn::tensor::Bool>) -> Tensor<D> {
+            super::masked(&self.kind(), x, mask, (value(&self.gamma), value(&self.beta)), None, self.epsilon).0
+        }
+    };
+}
+use masked_forward;

@@ -2,12 +2,13 @@
 
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use cellnorm::norms::{self, Momentum, RunningVariance};
-use cellnorm::tables::{Rule, TableNorm, TableNormConfig, Tracked};
+use cellnorm::norms;
+use cellnorm::tables::{Rule, TableNorm, TableNormConfig};
 use ndarray::ArrayD;
 
+use super::averages::{self, Averages, Pace};
 use super::value;
-use crate::tables::{Applied, Table};
+use crate::tables::Applied;
 
 /// A parameter of a rule as a layer holds it, flat.
 type Parameter = Option<Param<Tensor<1>>>;
@@ -15,20 +16,13 @@ type Parameter = Option<Param<Tensor<1>>>;
 /// Running averages as a layer holds them, flat.
 type Average = Option<RunningState<Tensor<1>>>;
 
-/// How running averages move.
-#[derive(Clone, Debug)]
-struct Pace {
-    momentum: Momentum,
-    variance: RunningVariance,
-}
-
 /// What a rule's layer is besides its parameters.
 struct Parts<'a, R> {
     rule: &'a R,
     epsilon: f64,
     training: bool,
-    averages: Option<[&'a RunningState<Tensor<1>>; 2]>,
-    pace: &'a Pace,
+    averages: Option<Averages<'a>>,
+    pace: Pace,
 }
 
 impl<R: Rule> Parts<'_, R> {
@@ -43,27 +37,9 @@ impl<R: Rule> Parts<'_, R> {
         let applied = Applied { rule: self.rule, epsilon: self.epsilon, parameters, running, batch, mask };
         let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
         if let (true, Some(averages), Some(tracked)) = (batch, self.averages, tracked) {
-            self.follow(averages, tracked);
+            self.pace.follow(averages, tracked, self.epsilon);
         }
         y
-    }
-
-    /// running += weight · (batch − running), where the batch has any values.
-    fn follow(&self, averages: [&RunningState<Tensor<1>>; 2], tracked: Tracked<Table>) {
-        let Tracked { mean: Table(mean), variance: Table(variance), values } = tracked;
-        let (device, dtype) = (mean.device(), mean.dtype());
-        let table = |of: &dyn Fn(f64) -> f64| {
-            let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
-            Tensor::<1>::from_data(TensorData::new(values, [mean.dims()[0]]), (&device, dtype))
-        };
-        let weights = table(&|n| if n > 0.0 { self.pace.momentum.weight(1) } else { 0.0 });
-        let factors = table(&|n| self.pace.variance.factor(n, self.epsilon));
-        for (average, batch) in averages.into_iter().zip([mean.clone(), variance * factors]) {
-            let kept = average.value_sync().to_device(&device);
-            let running = kept.clone().cast(dtype);
-            let moved = running.clone() + (batch.detach() - running) * weights.clone();
-            average.update(moved.cast(kept.dtype()).detach());
-        }
     }
 }
 
@@ -121,7 +97,7 @@ macro_rules! layers {
             /// If its momentum is cumulative.
             pub fn from_arrays(layer: &TableNorm<$rule>, device: &Device) -> Self {
                 let (momentum, variance) = (layer.momentum, layer.running_variance);
-                assert!(momentum != Momentum::Cumulative, "cumulative momentum needs a count of steps, which Burn's records have no place for; use Step or Keep");
+                averages::check(momentum);
                 let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
                 Self {
                     $($parameter: parameter(layer, stringify!($parameter), device),)*
@@ -155,7 +131,7 @@ macro_rules! layers {
                 let parameters = vec![$((stringify!($parameter), value(&self.$parameter))),*];
                 let averages = self.running_mean.as_ref().zip(self.running_var.as_ref()).map(<[_; 2]>::from);
                 let (rule, epsilon, training) = (&self.rule, self.epsilon, self.training.is_enabled());
-                Parts { rule, epsilon, training, averages, pace: &self.pace }.forward(x, parameters, mask)
+                Parts { rule, epsilon, training, averages, pace: self.pace }.forward(x, parameters, mask)
             }
         }
     )*};

@@ -12,6 +12,7 @@ use crate::semantics::Frozen;
 
 /// Whose mean and variance normalize.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum StatisticsFrom {
     /// Those of x.
     #[default]
@@ -22,6 +23,7 @@ pub enum StatisticsFrom {
 
 /// What [`BatchNorm::forward`](crate::BatchNorm::forward) and `backward` do. All eight settings work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Mode {
     /// Whose mean and variance normalize.
     pub statistics: StatisticsFrom,

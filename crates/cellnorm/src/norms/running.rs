@@ -8,6 +8,7 @@ use crate::error::Error;
 ///
 /// A type rather than a number, because frameworks disagree about its direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Momentum {
     /// running = (1 − m) · running + m · batch, as PyTorch means it (default 0.1).
     Step(f64),
@@ -45,6 +46,7 @@ impl Momentum {
 
 /// Which variance of the batch the running variance moves toward. The batch itself is always normalized with the biased one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum RunningVariance {
     /// M2 / (n − 1), as PyTorch does, and the fused operation of TensorFlow 2.
     #[default]

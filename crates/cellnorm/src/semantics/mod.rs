@@ -56,6 +56,7 @@ pub enum EpsilonAt {
 
 /// What happens where each statistic has one value, whose variance is 0 whatever it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum OneValue {
     /// Training is an error, inference runs: PyTorch's batch normalization.
     #[default]
@@ -84,6 +85,7 @@ pub enum Frozen {
 
 /// What γ and β of group normalization belong to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum GroupParameters {
     /// A value for each channel, \[C\].
     #[default]

@@ -1,0 +1,51 @@
+//! Running averages as Burn holds them.
+
+use burn::module::RunningState;
+use burn::tensor::{Tensor, TensorData};
+use cellnorm::norms::{Momentum, RunningVariance};
+use cellnorm::tables::Tracked;
+
+use crate::tables::Table;
+
+/// A running mean and a running variance.
+pub(super) type Averages<'a> = [&'a RunningState<Tensor<1>>; 2];
+
+/// How running averages move.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) momentum: Momentum,
+    pub(super) variance: RunningVariance,
+}
+
+impl Pace {
+    /// running += weight · (batch − running), where the batch has any values.
+    pub(super) fn follow(self, averages: Averages<'_>, tracked: Tracked<Table>, epsilon: f64) {
+        let Tracked { mean: Table(mean), variance: Table(variance), values } = tracked;
+        let (device, dtype) = (mean.device(), mean.dtype());
+        let table = |of: &dyn Fn(f64) -> f64| {
+            let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
+            Tensor::<1>::from_data(TensorData::new(values, [mean.dims()[0]]), (&device, dtype))
+        };
+        let weights = table(&|n| if n > 0.0 { self.momentum.weight(1) } else { 0.0 });
+        let factors = table(&|n| self.variance.factor(n, epsilon));
+        for (average, batch) in averages.into_iter().zip([mean.clone(), variance * factors]) {
+            let kept = average.value_sync().to_device(&device);
+            let running = kept.clone().cast(dtype);
+            let moved = running.clone() + (batch.detach() - running) * weights.clone();
+            average.update(moved.cast(kept.dtype()).detach());
+        }
+    }
+}
+
+/// # Panics
+/// If momentum is not in \[0, 1\], or cumulative.
+pub(super) fn check(momentum: Momentum) {
+    match momentum {
+        Momentum::Step(given) | Momentum::Keep(given) => {
+            assert!((0.0..=1.0).contains(&given), "momentum is {given}; it must be between 0 and 1");
+        }
+        Momentum::Cumulative => panic!(
+            "cumulative momentum needs a count of steps, for which Burn's records have no place; use Step or Keep"
+        ),
+    }
+}
