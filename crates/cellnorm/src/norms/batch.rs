@@ -12,6 +12,7 @@ use super::{Gradients, Kind, Run, Saved, channel_axis, common_options, parameter
 use crate::arrays::Roles;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::parameters::Initializer;
 use crate::standardize::{About, Statistics};
 
 /// How far the running statistics move in one training step.
@@ -96,6 +97,8 @@ pub struct BatchNormConfig {
     running_variance: RunningVariance,
     scale: bool,
     center: bool,
+    gamma_initializer: Initializer,
+    beta_initializer: Initializer,
 }
 
 impl BatchNormConfig {
@@ -108,6 +111,8 @@ impl BatchNormConfig {
             running_variance: RunningVariance::default(),
             scale: true,
             center: true,
+            gamma_initializer: Initializer::Ones,
+            beta_initializer: Initializer::Zeros,
         }
     }
 
@@ -131,18 +136,18 @@ impl BatchNormConfig {
 
     common_options!();
 
-    /// The layer, with γ = 1, β = 0, running mean 0 and running variance 1.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running variance 1.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-36, or momentum is not in \[0, 1\].
+    /// If ε is not finite and at least 1e-36, momentum is not in \[0, 1\], or an initializer cannot be used.
     pub fn init(self) -> Result<BatchNorm, Error> {
         check_epsilon(self.epsilon)?;
         self.momentum.check()?;
         let channels = self.kind.channels;
         let shape = [channels];
         Ok(BatchNorm {
-            gamma: parameter(self.scale, &shape, 1.0),
-            beta: parameter(self.center, &shape, 0.0),
+            gamma: parameter(self.scale, &shape, self.gamma_initializer)?,
+            beta: parameter(self.center, &shape, self.beta_initializer)?,
             running_mean: Array1::zeros(channels),
             running_var: Array1::ones(channels),
             epsilon: self.epsilon,

@@ -5,6 +5,7 @@ use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension};
 use super::{Gradients, Roles, Run, Saved, common_options, parameter};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::parameters::Initializer;
 use crate::standardize::About;
 
 /// Which values share statistics: all that tells one normalization of single samples from another.
@@ -70,26 +71,30 @@ pub struct NormConfig<K> {
     epsilon: f64,
     scale: bool,
     center: bool,
+    gamma_initializer: Initializer,
+    beta_initializer: Initializer,
 }
 
 impl<K: Kind> NormConfig<K> {
     /// The normalization of this kind, with γ and β.
     pub fn of(kind: K) -> Self {
-        Self { kind, epsilon: 1e-5, scale: true, center: true }
+        let (gamma_initializer, beta_initializer) = (Initializer::Ones, Initializer::Zeros);
+        Self { kind, epsilon: 1e-5, scale: true, center: true, gamma_initializer, beta_initializer }
     }
 
     common_options!();
 
-    /// The layer, with γ = 1 and β = 0.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise.
     ///
     /// # Errors
     /// If ε is not finite and at least 1e-36, groups do not divide the channels, no axis is named, or axes and lengths differ in
-    /// number.
+    /// number; or if an initializer cannot be used.
     pub fn init(self) -> Result<Norm<K>, Error> {
         check_epsilon(self.epsilon)?;
         self.kind.check()?;
         let shape = self.kind.parameter_shape();
-        let (gamma, beta) = (parameter(self.scale, &shape, 1.0), parameter(self.center, &shape, 0.0));
+        let gamma = parameter(self.scale, &shape, self.gamma_initializer)?;
+        let beta = parameter(self.center, &shape, self.beta_initializer)?;
         Ok(Norm { gamma, beta, epsilon: self.epsilon, kind: self.kind })
     }
 }

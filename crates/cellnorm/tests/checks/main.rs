@@ -7,5 +7,6 @@ mod errors;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;
+mod parameters;
 mod seeds;
 mod twin;
