@@ -18,7 +18,7 @@
 //!
 //! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
 //! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see [`norms`]); how their parameters
-//!   start and what they keep to is in [`parameters`];
+//!   start and what they keep to is in [`parameters`], the normalization of weights in [`weights`];
 //! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
 //!
 //! ```
@@ -46,6 +46,7 @@ pub mod parameters;
 pub mod passes;
 mod plan;
 mod standardize;
+pub mod weights;
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};

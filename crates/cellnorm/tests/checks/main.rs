@@ -9,4 +9,5 @@ mod instruction_sets;
 mod layouts;
 mod parameters;
 mod seeds;
+mod spectral;
 mod twin;
