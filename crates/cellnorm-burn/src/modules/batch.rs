@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
+use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use cellnorm::Error;
 
@@ -38,6 +39,12 @@ pub struct BatchNormConfig {
     /// Whether there is an offset β. Default: true
     #[config(default = true)]
     pub center: bool,
+    /// How γ starts. Default: ones
+    #[config(default = "Initializer::Ones")]
+    pub gamma_initializer: Initializer,
+    /// How β starts. Default: zeros
+    #[config(default = "Initializer::Zeros")]
+    pub beta_initializer: Initializer,
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
@@ -100,7 +107,7 @@ impl ModuleDisplay for BatchNorm {
 }
 
 impl BatchNormConfig {
-    /// The layer, with γ = 1, β = 0, running mean 0 and running variance 1.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running variance 1.
     ///
     /// # Panics
     /// If there are no channels, ε is not positive and finite, or momentum is not in \[0, 1\].
@@ -108,7 +115,8 @@ impl BatchNormConfig {
         check_epsilon(self.epsilon);
         assert!(self.num_features > 0, "num_features is 0; batch normalization needs at least 1 channel");
         assert!((0.0..=1.0).contains(&self.momentum), "momentum is {}; it must be between 0 and 1", self.momentum);
-        let (gamma, beta) = parameters(self.num_features, self.scale, self.center, device);
+        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let [gamma, beta] = parameters(self.num_features, wanted, initializers, device);
         BatchNorm {
             gamma,
             beta,

@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use cellnorm::norms::Kind;
 
@@ -28,6 +29,12 @@ pub struct GroupNormConfig {
     /// Whether there is an offset β. Default: true
     #[config(default = true)]
     pub center: bool,
+    /// How γ starts. Default: ones
+    #[config(default = "Initializer::Ones")]
+    pub gamma_initializer: Initializer,
+    /// How β starts. Default: zeros
+    #[config(default = "Initializer::Zeros")]
+    pub beta_initializer: Initializer,
 }
 
 /// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a variance for each group of neighbouring
@@ -76,13 +83,14 @@ impl ModuleDisplay for GroupNorm {
 }
 
 impl GroupNormConfig {
-    /// The layer, with γ = 1 and β = 0.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise.
     ///
     /// # Panics
     /// If the groups do not divide the channels, or ε is not positive and finite.
     pub fn init(&self, device: &Device) -> GroupNorm {
         check_epsilon(self.epsilon);
-        let (gamma, beta) = parameters(self.num_channels, self.scale, self.center, device);
+        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let [gamma, beta] = parameters(self.num_channels, wanted, initializers, device);
         let layer = GroupNorm {
             gamma,
             beta,
