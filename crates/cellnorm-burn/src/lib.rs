@@ -5,6 +5,8 @@
 //! backward on the CPU backend Flex; on other devices the same layers run on Burn's own operations. Beyond Burn's, they take the
 //! channels on any axis, γ and β separately, and the running variance by PyTorch's rule.
 //!
+//! [`weights`] normalizes the weights of any layer instead of its activations.
+//!
 //! [`stopwatch`] tells how long a layer takes within a training step. [`functions::cell_moments`] and
 //! [`functions::cell_affine`] are the building blocks of further normalizations.
 #![deny(missing_docs)]
@@ -15,6 +17,7 @@ mod modules;
 mod ops;
 #[cfg(feature = "flex")]
 pub mod stopwatch;
+pub mod weights;
 
 pub use cellnorm::norms;
 pub use modules::{
