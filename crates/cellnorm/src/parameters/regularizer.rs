@@ -59,7 +59,11 @@ impl Regularizer {
         Ok(())
     }
 
-    fn factors(&self) -> Result<(f64, f64), Error> {
+    /// The factors of Σ |w| and of Σ w².
+    ///
+    /// # Errors
+    /// If one is negative or not finite.
+    pub fn factors(&self) -> Result<(f64, f64), Error> {
         let (l1, l2) = match *self {
             Self::L1(l1) => (l1, 0.0),
             Self::L2(l2) => (0.0, l2),
