@@ -10,8 +10,9 @@ use crate::error::Error;
 
 /// Starting values of a parameter.
 ///
-/// Random ones come from xoshiro256++ seeded with `seed`, in row-major order: a seed gives the same numbers on every machine,
-/// and γ and β with the same seed the same draws.
+/// Random ones come from xoshiro256++ seeded with `seed`, in row-major order: a seed gives the same numbers on every machine
+/// (but for the last bit of rare normal numbers far from the mean, which need a logarithm), and γ and β with the same seed
+/// have the same draws.
 ///
 /// ```
 /// use cellnorm::BatchNormConfig;
@@ -88,8 +89,8 @@ impl Initializer {
     /// let keras = Initializer::Uniform { low: -0.05, high: 0.05, seed: 0 };
     /// assert_eq!(
     ///     keras.warning().unwrap(),
-    ///     "gamma starts near 0: the layer's output is 35 times smaller than with gamma = 1, at least 20 times in every channel, \
-    ///      and half of the channels change sign; Initializer::Ones is the usual start"
+    ///     "gamma starts near 0: the layer's output is 35 times smaller than with gamma = 1, at least 20 times in every \
+    ///      channel, and half of the channels change sign; Initializer::Ones is the usual start"
     /// );
     /// assert_eq!(Initializer::Ones.warning(), None);
     /// ```

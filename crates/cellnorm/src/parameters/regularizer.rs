@@ -7,7 +7,8 @@ use crate::error::Error;
 
 /// A penalty on the size of a parameter w, without a factor ½: Keras' convention.
 ///
-/// With L2, λ Σ w² has the gradient 2 λ w: the weight decay of an optimizer that adds `decay` · w to the gradient is λ = decay / 2.
+/// With L2, λ Σ w² has the gradient 2 λ w: the weight decay of an optimizer that adds `decay` · w to the gradient is
+/// λ = decay / 2.
 ///
 /// ```
 /// use cellnorm::parameters::Regularizer;

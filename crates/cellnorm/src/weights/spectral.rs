@@ -62,8 +62,8 @@ impl SpectralNormConfig {
     /// The normalization of this weight, after 15 power iterations.
     ///
     /// # Errors
-    /// If the weight has no such axis, is empty, or its sum of squares is not finite; if there are no iterations, or ε is not positive and
-    /// finite.
+    /// If the weight has no such axis, is empty, or its sum of squares is not finite; if there are no iterations, or ε is not
+    /// positive and finite.
     pub fn init(self, weight: ArrayD<f64>) -> Result<SpectralNorm, Error> {
         let expected = "finite and above 0, such as 1e-12";
         if !(self.epsilon > 0.0 && self.epsilon.is_finite()) {
