@@ -5,6 +5,9 @@
 //! backward on the CPU backend Flex; on other devices the same layers run on Burn's own operations. Beyond Burn's, they take the
 //! channels on any axis, γ and β separately, and the running variance by PyTorch's rule.
 //!
+//! [`parameters`] says which parameters of a network are those of normalizations, so that weight decay can leave them out;
+//! [`weights`] normalizes the weights of any layer instead of its activations.
+//!
 //! [`stopwatch`] tells how long a layer takes within a training step. [`functions::cell_moments`] and
 //! [`functions::cell_affine`] are the building blocks of further normalizations.
 #![deny(missing_docs)]
@@ -13,9 +16,11 @@ mod composed;
 pub mod functions;
 mod modules;
 mod ops;
+pub mod parameters;
 #[cfg(feature = "flex")]
 pub mod stopwatch;
 mod tables;
+pub mod weights;
 
 pub use cellnorm;
 pub use cellnorm::norms;

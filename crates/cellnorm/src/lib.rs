@@ -18,7 +18,8 @@
 //! The library is public at three heights:
 //!
 //! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
-//! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see [`norms`]);
+//! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see [`norms`]); how their parameters
+//!   start and what they keep to is in [`parameters`], the normalization of weights in [`weights`];
 //! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
 //!
 //! ```
@@ -42,6 +43,7 @@ mod error;
 mod functions;
 mod moments;
 pub mod norms;
+pub mod parameters;
 pub mod passes;
 mod plan;
 mod semantics;

@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
+use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::tables::Tracked;
 use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
@@ -32,6 +33,12 @@ pub struct BatchNormConfig {
     /// Whether there is an offset β. Default: true
     #[config(default = true)]
     pub center: bool,
+    /// How γ starts. Default: ones
+    #[config(default = "Initializer::Ones")]
+    pub gamma_initializer: Initializer,
+    /// How β starts. Default: zeros
+    #[config(default = "Initializer::Zeros")]
+    pub beta_initializer: Initializer,
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
@@ -121,7 +128,7 @@ impl BatchNormConfig {
         self
     }
 
-    /// The layer, with γ = 1, β = 0, running mean 0 and running variance 1.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running variance 1.
     ///
     /// # Panics
     /// If there are no channels, ε is not positive and finite, or momentum is not in \[0, 1\] or cumulative.
@@ -129,7 +136,8 @@ impl BatchNormConfig {
         check_epsilon(self.epsilon);
         assert!(self.num_features > 0, "num_features is 0; batch normalization needs at least 1 channel");
         averages::check(self.momentum);
-        let (gamma, beta) = parameters(self.num_features, self.scale, self.center, device);
+        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let [gamma, beta] = parameters(self.num_features, wanted, initializers, device);
         BatchNorm {
             gamma,
             beta,

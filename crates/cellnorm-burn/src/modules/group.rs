@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use cellnorm::GroupParameters;
 use cellnorm::norms::Kind;
@@ -32,6 +33,12 @@ pub struct GroupNormConfig {
     /// What γ and β belong to: channels, or groups as in MXNet 1.9. Default: channels
     #[config(default = "GroupParameters::PerChannel")]
     pub parameters: GroupParameters,
+    /// How γ starts. Default: ones
+    #[config(default = "Initializer::Ones")]
+    pub gamma_initializer: Initializer,
+    /// How β starts. Default: zeros
+    #[config(default = "Initializer::Zeros")]
+    pub beta_initializer: Initializer,
 }
 
 /// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a variance for each group of neighbouring
@@ -85,7 +92,7 @@ impl ModuleDisplay for GroupNorm {
 impl GroupNormConfig {
     semantics!(epsilon, scale, center, channel_axis; parameters = group_parameters);
 
-    /// The layer, with γ = 1 and β = 0.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise.
     ///
     /// # Panics
     /// If the groups do not divide the channels, or ε is not positive and finite.
@@ -95,7 +102,8 @@ impl GroupNormConfig {
             GroupParameters::PerChannel => self.num_channels,
             GroupParameters::PerGroup => self.num_groups,
         };
-        let (gamma, beta) = parameters(len, self.scale, self.center, device);
+        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let [gamma, beta] = parameters(len, wanted, initializers, device);
         let layer = GroupNorm {
             gamma,
             beta,

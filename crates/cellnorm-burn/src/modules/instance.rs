@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
 use super::{check_epsilon, masked_forward, parameters, semantics, value};
@@ -25,6 +26,12 @@ pub struct InstanceNormConfig {
     /// Whether there is an offset β. Default: true
     #[config(default = true)]
     pub center: bool,
+    /// How γ starts. Default: ones
+    #[config(default = "Initializer::Ones")]
+    pub gamma_initializer: Initializer,
+    /// How β starts. Default: zeros
+    #[config(default = "Initializer::Zeros")]
+    pub beta_initializer: Initializer,
 }
 
 /// Instance normalization: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a mean and a variance for each channel of each
@@ -72,13 +79,14 @@ impl ModuleDisplay for InstanceNorm {
 impl InstanceNormConfig {
     semantics!(epsilon, scale, center, channel_axis);
 
-    /// The layer, with γ = 1 and β = 0.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise.
     ///
     /// # Panics
     /// If ε is not positive and finite.
     pub fn init(&self, device: &Device) -> InstanceNorm {
         check_epsilon(self.epsilon);
-        let (gamma, beta) = parameters(self.num_channels, self.scale, self.center, device);
+        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let [gamma, beta] = parameters(self.num_channels, wanted, initializers, device);
         let (num_channels, epsilon, channel_axis) = (self.num_channels, self.epsilon, self.channel_axis);
         InstanceNorm { gamma, beta, num_channels, epsilon, channel_axis }
     }

@@ -2,6 +2,7 @@
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
 use super::{Features, check_epsilon, masked_forward, parameters, semantics, value};
@@ -25,6 +26,12 @@ pub struct LayerNormConfig {
     /// Whether there is an offset β. Default: true
     #[config(default = true)]
     pub center: bool,
+    /// How γ starts. Default: ones
+    #[config(default = "Initializer::Ones")]
+    pub gamma_initializer: Initializer,
+    /// How β starts. Default: zeros
+    #[config(default = "Initializer::Zeros")]
+    pub beta_initializer: Initializer,
 }
 
 /// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any axes, or all features of a sample.
@@ -81,13 +88,14 @@ impl LayerNormConfig {
         Self::new(channels).with_features(Features::PerChannel { channel_axis: 1 })
     }
 
-    /// The layer, with γ = 1 and β = 0.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise.
     ///
     /// # Panics
     /// If ε is not positive and finite.
     pub fn init(&self, device: &Device) -> LayerNorm {
         check_epsilon(self.epsilon);
-        let (gamma, beta) = parameters(self.d_model, self.scale, self.center, device);
+        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let [gamma, beta] = parameters(self.d_model, wanted, initializers, device);
         let (d_model, epsilon, features) = (self.d_model, self.epsilon, self.features.clone());
         LayerNorm { gamma, beta, d_model, epsilon, features }
     }

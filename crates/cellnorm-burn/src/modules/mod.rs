@@ -7,7 +7,7 @@ mod group;
 mod instance;
 mod layer;
 mod rms;
-mod rules;
+pub(crate) mod rules;
 
 pub use batch::{BatchNorm, BatchNormConfig};
 pub use features::Features;
@@ -30,10 +30,9 @@ use crate::tables::{Applied, Table};
 /// γ and β as a layer holds them.
 type Parameter = Option<Param<Tensor<1>>>;
 
-/// γ = 1 and β = 0 for `len` channels, where they are wanted.
-fn parameters(len: usize, scale: bool, center: bool, device: &Device) -> (Parameter, Parameter) {
-    let parameter = |wanted: bool, value: Initializer| wanted.then(|| value.init([len], device));
-    (parameter(scale, Initializer::Ones), parameter(center, Initializer::Zeros))
+/// γ and β for `len` channels, where they are wanted.
+fn parameters(len: usize, wanted: [bool; 2], initializers: [&Initializer; 2], device: &Device) -> [Parameter; 2] {
+    std::array::from_fn(|i| wanted[i].then(|| initializers[i].init([len], device)))
 }
 
 fn value(parameter: &Parameter) -> Option<Tensor<1>> {
@@ -42,7 +41,7 @@ fn value(parameter: &Parameter) -> Option<Tensor<1>> {
 
 /// # Panics
 /// If ε is not finite and at least 1e-36.
-fn check_epsilon(epsilon: f64) {
+pub(crate) fn check_epsilon(epsilon: f64) {
     if let Err(error) = cellnorm::check_epsilon(epsilon) {
         panic!("{error}");
     }

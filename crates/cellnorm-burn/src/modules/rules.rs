@@ -54,7 +54,10 @@ fn parameter<R: Rule>(layer: &TableNorm<R>, name: &str, device: &Device) -> Para
 }
 
 macro_rules! layers {
-    ($($(#[$doc:meta])* $name:ident, $rule:ty { $($parameter:ident),* };)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $rule:ty { $($parameter:ident),* };)*) => {
+        /// The names of these layers.
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
+    $(
         $(#[$doc])*
         ///
         /// Parameters and running averages are flat, row-major. On a training device (`device.autodiff()`) and unless frozen, the

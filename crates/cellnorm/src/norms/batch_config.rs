@@ -5,6 +5,7 @@ use ndarray::Array1;
 use super::norm::suits;
 use super::{Batch, BatchNorm, Kind, Mode, Momentum, Phase, RunningVariance, common_options, parameter};
 use crate::error::{Error, check_epsilon};
+use crate::parameters::Initializer;
 use crate::semantics::{OneValue, Semantics};
 
 /// Makes a [`BatchNorm`].
@@ -30,6 +31,8 @@ pub struct BatchNormConfig {
     running_variance: RunningVariance,
     scale: bool,
     center: bool,
+    gamma_initializer: Initializer,
+    beta_initializer: Initializer,
     one_value: OneValue,
     suits: Result<(), Error>,
 }
@@ -44,6 +47,8 @@ impl BatchNormConfig {
             running_variance: RunningVariance::default(),
             scale: true,
             center: true,
+            gamma_initializer: Initializer::Ones,
+            beta_initializer: Initializer::Zeros,
             one_value: OneValue::Error,
             suits: Ok(()),
         }
@@ -82,11 +87,12 @@ impl BatchNormConfig {
         self
     }
 
-    /// The layer, with γ = 1, β = 0, running mean 0 and running variance 1.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running variance 1.
     ///
     /// # Errors
     /// If ε is not finite and at least 1e-36, or not below 1 where the running variance is Keras' legacy one; if momentum is not
-    /// in \[0, 1\]; or if the semantics are those of another layer or have ε outside the root.
+    /// in \[0, 1\]; or if the semantics are those of another layer or have ε outside the root, or an initializer cannot
+    /// be used.
     pub fn init(self) -> Result<BatchNorm, Error> {
         self.suits?;
         check_epsilon(self.epsilon)?;
@@ -95,8 +101,8 @@ impl BatchNormConfig {
         let channels = self.kind.channels;
         let shape = [channels];
         Ok(BatchNorm {
-            gamma: parameter(self.scale, &shape, 1.0),
-            beta: parameter(self.center, &shape, 0.0),
+            gamma: parameter(self.scale, &shape, self.gamma_initializer)?,
+            beta: parameter(self.center, &shape, self.beta_initializer)?,
             running_mean: Array1::zeros(channels),
             running_var: Array1::ones(channels),
             epsilon: self.epsilon,

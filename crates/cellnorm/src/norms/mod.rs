@@ -68,10 +68,11 @@ pub use step::{Step, StepBatchNorm, StepBatchNormConfig};
 pub use switchable::{Switchable, SwitchableNorm, SwitchableNormConfig};
 pub use tracked_instance::TrackedInstanceNorm;
 
-use ndarray::{Array, ArrayD, Dimension, IxDyn};
+use ndarray::{Array, ArrayD, Dimension};
 
 use crate::arrays::axis_index;
 use crate::error::Error;
+use crate::parameters::Initializer;
 use crate::standardize::Statistics;
 use crate::tables::{Kept, Mask};
 use run::Run;
@@ -100,6 +101,18 @@ macro_rules! common_options {
         /// What one value a statistic does. Default: an error in training.
         pub fn one_value(mut self, policy: OneValue) -> Self {
             self.one_value = policy;
+            self
+        }
+
+        /// How γ starts. Default: [`Initializer::Ones`]. [`Initializer::warning`] tells of a γ near 0.
+        pub fn gamma_initializer(mut self, initializer: Initializer) -> Self {
+            self.gamma_initializer = initializer;
+            self
+        }
+
+        /// How β starts. Default: [`Initializer::Zeros`].
+        pub fn beta_initializer(mut self, initializer: Initializer) -> Self {
+            self.beta_initializer = initializer;
             self
         }
     };
@@ -154,7 +167,7 @@ fn sample_and_channel(layer: &'static str, shape: &[usize], axis: isize, channel
     }
 }
 
-/// γ = 1 or β = 0 of a shape, where the layer has it.
-fn parameter(present: bool, shape: &[usize], value: f64) -> Option<ArrayD<f64>> {
-    present.then(|| ArrayD::from_elem(IxDyn(shape), value))
+/// γ or β of a shape as it starts, where the layer has it.
+fn parameter(present: bool, shape: &[usize], initializer: Initializer) -> Result<Option<ArrayD<f64>>, Error> {
+    present.then(|| initializer.init(shape)).transpose()
 }

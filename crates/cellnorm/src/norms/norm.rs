@@ -5,6 +5,7 @@ use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension};
 use super::{Gradients, Roles, Run, Saved, common_options, parameter};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::parameters::Initializer;
 use crate::semantics::{EpsilonAt, Normalization, OneValue, Semantics};
 use crate::standardize::About;
 
@@ -78,12 +79,16 @@ pub struct NormConfig<K> {
     center: bool,
     one_value: OneValue,
     suits: Result<(), Error>,
+    gamma_initializer: Initializer,
+    beta_initializer: Initializer,
 }
 
 impl<K: Kind> NormConfig<K> {
     /// The normalization of this kind, with γ and β.
     pub fn of(kind: K) -> Self {
-        Self { kind, epsilon: 1e-5, scale: true, center: true, one_value: OneValue::Error, suits: Ok(()) }
+        let (gamma_initializer, beta_initializer) = (Initializer::Ones, Initializer::Zeros);
+        let (one_value, suits) = (OneValue::Error, Ok(()));
+        Self { kind, epsilon: 1e-5, scale: true, center: true, gamma_initializer, beta_initializer, one_value, suits }
     }
 
     common_options!();
@@ -99,12 +104,12 @@ impl<K: Kind> NormConfig<K> {
         self
     }
 
-    /// The layer, with γ = 1 and β = 0.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise.
     ///
     /// # Errors
     /// If ε is not finite and at least 1e-36, groups do not divide the channels, no axis is named, axes and lengths differ in
     /// number, the semantics are those of another layer or have ε outside the root, or one value a statistic is to use running
-    /// statistics.
+    /// statistics, or an initializer cannot be used.
     pub fn init(self) -> Result<Norm<K>, Error> {
         self.suits?;
         check_epsilon(self.epsilon)?;
@@ -114,7 +119,8 @@ impl<K: Kind> NormConfig<K> {
             return Err(Error::Unsupported { layer: K::NAME, what });
         }
         let shape = self.kind.parameter_shape();
-        let (gamma, beta) = (parameter(self.scale, &shape, 1.0), parameter(self.center, &shape, 0.0));
+        let gamma = parameter(self.scale, &shape, self.gamma_initializer)?;
+        let beta = parameter(self.center, &shape, self.beta_initializer)?;
         Ok(Norm { gamma, beta, epsilon: self.epsilon, one_value: self.one_value, kind: self.kind })
     }
 }

@@ -7,6 +7,7 @@ use super::{Mask, Rule, Statistics, Tracked};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::norms::{Mode, Momentum, Phase, RunningVariance, StatisticsFrom, phases};
+use crate::parameters::Initializer;
 use crate::semantics::{Frozen, OneValue, Semantics};
 
 /// Makes a [`TableNorm`]. The constructors are at each normalization.
@@ -19,14 +20,28 @@ pub struct TableNormConfig<R> {
     momentum: Momentum,
     running_variance: RunningVariance,
     one_value: OneValue,
+    gamma_initializer: Initializer,
+    beta_initializer: Initializer,
 }
 
 impl<R: Rule> TableNormConfig<R> {
     /// The normalization by this rule, with all its parameters.
     pub fn of(rule: R) -> Self {
         let (momentum, running_variance) = (Momentum::Step(0.1), RunningVariance::default());
-        let one_value = OneValue::default();
-        Self { rule, epsilon: R::EPSILON, scale: true, center: true, momentum, running_variance, one_value }
+        let (one_value, gamma_initializer, beta_initializer) =
+            (OneValue::default(), Initializer::Ones, Initializer::Zeros);
+        let (epsilon, scale, center) = (R::EPSILON, true, true);
+        Self {
+            rule,
+            epsilon,
+            scale,
+            center,
+            momentum,
+            running_variance,
+            one_value,
+            gamma_initializer,
+            beta_initializer,
+        }
     }
 
     crate::norms::common_options!();
@@ -56,7 +71,8 @@ impl<R: Rule> TableNormConfig<R> {
     /// The layer, its parameters as the rule says that they start.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-36, momentum is not in \[0, 1\], or the rule is not sound.
+    /// If ε is not finite and at least 1e-36, momentum is not in \[0, 1\], the rule is not sound, or an initializer cannot be
+    /// used.
     pub fn init(self) -> Result<TableNorm<R>, Error> {
         check_epsilon(self.epsilon)?;
         self.momentum.check()?;
@@ -64,13 +80,18 @@ impl<R: Rule> TableNormConfig<R> {
         self.rule.check()?;
         let wanted = |name| (name != "gamma" || self.scale) && (name != "beta" || self.center);
         let parameter = |slot: super::Slot| {
-            (slot.name, wanted(slot.name).then(|| ArrayD::from_elem(IxDyn(&slot.shape), slot.initial)))
+            let initializer = match slot.name {
+                "gamma" => self.gamma_initializer,
+                "beta" => self.beta_initializer,
+                _ => Initializer::Constant(slot.initial),
+            };
+            Ok((slot.name, wanted(slot.name).then(|| initializer.init(&slot.shape)).transpose()?))
         };
         let running = self.rule.running().map(|(shape, second)| Running {
             mean: ArrayD::zeros(IxDyn(&shape)),
             variance: ArrayD::from_elem(IxDyn(&shape), second),
         });
-        let parameters = self.rule.slots().into_iter().map(parameter).collect();
+        let parameters = self.rule.slots().into_iter().map(parameter).collect::<Result<_, Error>>()?;
         let Self { rule, epsilon, momentum, running_variance, one_value, .. } = self;
         Ok(TableNorm {
             parameters,
@@ -166,6 +187,17 @@ impl<R: Rule> TableNorm<R> {
     /// A parameter by its name, to change it.
     pub fn parameter_mut(&mut self, name: &str) -> Option<&mut ArrayD<f64>> {
         self.parameters.iter_mut().find(|(of, _)| *of == name)?.1.as_mut()
+    }
+
+    /// Several parameters at once, in the order of the names.
+    pub(crate) fn parameters_mut<const K: usize>(&mut self, names: [&str; K]) -> [Option<&mut ArrayD<f64>>; K] {
+        let mut found = [const { None }; K];
+        for (name, value) in &mut self.parameters {
+            if let Some(at) = names.iter().position(|wanted| wanted == name) {
+                found[at] = value.as_mut();
+            }
+        }
+        found
     }
 
     phases!();

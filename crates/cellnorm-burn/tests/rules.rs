@@ -1,0 +1,203 @@
+//! Every layer that is a rule, and every layer under a mask, gives in Burn what it gives on arrays: y, gradients, running
+//! averages; on Flex, and composed of Burn's own operations on another device.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Bool, Device, Gradients, Tensor, TensorData};
+use cellnorm_burn as ours;
+use cellnorm_burn::cellnorm::tables::{Mask, Rule, TableNorm};
+use cellnorm_burn::cellnorm::{self, Normalization, Semantics, norms};
+use ndarray::{ArrayD, IxDyn};
+
+/// Values without a pattern that a layer could hide behind.
+fn values(shape: &[usize], seed: usize) -> ArrayD<f64> {
+    let mut at = seed;
+    ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f64::from(((at >> 40) as f32) / 8_388_608.0 - 0.7)
+    })
+}
+
+fn tensor<const D: usize>(of: &ArrayD<f64>, device: &Device) -> Tensor<D> {
+    let data: Vec<f32> = of.iter().map(|v| *v as f32).collect();
+    Tensor::from_data(TensorData::new(data, of.shape().to_vec()), device)
+}
+
+fn close(ours: Vec<f32>, theirs: &ArrayD<f64>, what: &str) {
+    let scale = theirs.iter().fold(1.0, |scale: f64, v| scale.max(v.abs()));
+    for (a, b) in ours.iter().zip(theirs) {
+        assert!((f64::from(*a) - b).abs() <= 3e-6 * scale, "{what}: {a} is not {b}");
+    }
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+}
+
+fn list<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().convert::<f32>().try_to_vec().unwrap()
+}
+
+/// The gradients of a module's parameters, by name.
+struct Named<'a>(&'a Gradients, Vec<(String, Vec<f32>)>, String);
+
+impl ModuleVisitor for Named<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.2 = name.to_string();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad(self.0) {
+            self.1.push((self.2.clone(), list(gradient)));
+        }
+    }
+}
+
+const LENGTHS: [usize; 4] = [2, 1, 2, 2];
+const SHAPE: [usize; 4] = [4, 3, 2, 3];
+
+/// Flex, and a device without the fused operations.
+#[expect(deprecated, reason = "the only other backend that builds without a GPU")]
+fn devices() -> [Device; 2] {
+    [Device::flex(), Device::ndarray()].map(Device::autodiff)
+}
+
+/// A Burn layer against the layer on arrays that it was made from.
+macro_rules! agrees {
+    ($layer:ident, $config:expr, $shape:expr, $axis:expr) => {{
+        let mut arrays = $config.init().unwrap();
+        randomize(&mut arrays);
+        for device in devices() {
+            for masked in [false, true] {
+                let mut arrays = arrays.clone();
+                let what = format!("{}, masked {masked}, {device:?}", stringify!($layer));
+                let layer = ours::$layer::from_arrays(&arrays, &device);
+                let (x, dy) = (values(&$shape, 3), values(&$shape, 4));
+                let mask = Mask::lengths(&LENGTHS, $axis);
+                let valid = mask.over(&$shape).unwrap();
+                let bools = TensorData::new(valid.iter().copied().collect::<Vec<bool>>(), $shape.to_vec());
+                let bools = Tensor::<{ $shape.len() }, Bool>::from_data(bools, &device);
+                let input = tensor::<{ $shape.len() }>(&x, &device).require_grad();
+                let y = if masked { layer.forward_masked(input.clone(), bools) } else { layer.forward(input.clone()) };
+                let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
+                let (expected, saved) = if masked {
+                    arrays.forward_masked(x.view(), &mask).unwrap()
+                } else {
+                    arrays.forward(x.view()).unwrap()
+                };
+                let of_arrays = arrays.backward(&saved, x.view(), dy).unwrap();
+                close(list(y), &expected, &format!("y of {what}"));
+                close(list(input.grad(&gradients).unwrap()), &of_arrays.dx, &format!("dx of {what}"));
+                let mut named = Named(&gradients, vec![], String::new());
+                layer.visit(&mut named);
+                for (name, gradient) in &named.1 {
+                    close(gradient.clone(), of_arrays.parameter(name).unwrap(), &format!("{name} of {what}"));
+                }
+                assert_eq!(named.1.len(), arrays.names().count(), "parameters of {what}");
+                if let Some(running) = &arrays.running {
+                    let [mean, variance] =
+                        [&layer.running_mean, &layer.running_var].map(|of| list(of.as_ref().unwrap().value_sync()));
+                    close(mean, &running.mean, &format!("running mean of {what}"));
+                    close(variance, &running.variance, &format!("running variance of {what}"));
+                }
+            }
+        }
+    }};
+}
+
+fn randomize<R: Rule>(layer: &mut TableNorm<R>) {
+    for (seed, name) in layer.names().collect::<Vec<_>>().into_iter().enumerate() {
+        let parameter = layer.parameter_mut(name).unwrap();
+        let random = values(parameter.shape(), 50 + seed);
+        parameter.assign(&random.mapv(|v| 0.3 + 0.5 * v.abs()));
+    }
+}
+
+#[test]
+fn rules_agree_with_arrays() {
+    agrees!(BatchInstanceNorm, cellnorm::BatchInstanceNormConfig::new(3), SHAPE, 3);
+    agrees!(BatchInstanceNorm, cellnorm::BatchInstanceNormConfig::new(3).channel_axis(-1), SHAPE, 1);
+    agrees!(SwitchableNorm, cellnorm::SwitchableNormConfig::new(3), SHAPE, 3);
+    agrees!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), SHAPE, 3);
+    agrees!(GhostBatchNorm, cellnorm::GhostBatchNormConfig::new(3, 2), SHAPE, 3);
+    agrees!(StepBatchNorm, cellnorm::StepBatchNormConfig::new(5, 3), [4, 4, 5], 1);
+    agrees!(FilterResponseNorm, cellnorm::FilterResponseNormConfig::new(3).learned_epsilon(true), SHAPE, 3);
+    agrees!(MeanVarianceNorm, cellnorm::MeanVarianceNormConfig::new(&[0, 2, 3]), SHAPE, 3);
+}
+
+#[test]
+fn layers_under_a_mask_agree_with_arrays() {
+    let shape = [4, 6, 3];
+    let (mut x, dy) = (values(&shape, 8), values(&shape, 9));
+    let mask = Mask::lengths(&LENGTHS, 2);
+    let valid = mask.over(&shape).unwrap();
+    // what is masked may hold anything
+    ndarray::Zip::from(&mut x).and(&valid).for_each(|x, valid| *x = if *valid { *x } else { f64::NAN });
+    for device in devices() {
+        let bools = TensorData::new(valid.iter().copied().collect::<Vec<bool>>(), shape.to_vec());
+        let bools = Tensor::<3, Bool>::from_data(bools, &device);
+        macro_rules! agrees {
+            ($what:expr, $layer:expr, $arrays:expr) => {{
+                let input = tensor::<3>(&x, &device).require_grad();
+                let y = $layer.forward_masked(input.clone(), bools.clone());
+                let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
+                let mut arrays = $arrays;
+                let (expected, saved) = arrays.forward_masked(x.view(), &mask).unwrap();
+                let of_arrays = arrays.backward(&saved, x.view(), dy.view()).unwrap();
+                close(list(y), &expected, $what);
+                close(list(input.grad(&gradients).unwrap()), &of_arrays.dx, $what);
+                let gamma = $layer.gamma.as_ref().unwrap().val().grad(&gradients).unwrap();
+                close(list(gamma), &of_arrays.dgamma.unwrap(), $what);
+                arrays
+            }};
+        }
+        let batch = ours::BatchNormConfig::new(6).init(&device);
+        let arrays = agrees!("batch", batch, cellnorm::BatchNormConfig::new(6).init().unwrap());
+        close(list(batch.running_mean.value_sync()), &arrays.running_mean.into_dyn(), "running mean");
+        close(list(batch.running_var.value_sync()), &arrays.running_var.into_dyn(), "running variance");
+        let instance = ours::InstanceNormConfig::new(6).init(&device);
+        #[allow(unused_mut, reason = "the same lines serve a layer that changes")]
+        {
+            agrees!("instance", instance, cellnorm::InstanceNormConfig::new(6).init().unwrap());
+            let group = ours::GroupNormConfig::new(3, 6).init(&device);
+            agrees!("group", group, cellnorm::GroupNormConfig::new(3, 6).init().unwrap());
+            let layer = ours::LayerNormConfig::per_channel(6).init(&device);
+            agrees!("layer", layer, cellnorm::LayerNormConfig::per_channel(6).init().unwrap());
+            let rms = ours::RmsNormConfig::new(3).init(&device);
+            agrees!("rms", rms, cellnorm::RmsNormConfig::new(&[3]).init().unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_frozen_batch_norm_stays_so_in_training() {
+    let device = Device::flex().autodiff();
+    let mut layer = ours::BatchNormConfig::new(3).init(&device);
+    layer.mode = cellnorm::Mode::frozen(cellnorm::Frozen::Inference);
+    let x = tensor::<3>(&values(&[4, 3, 5], 1), &device).require_grad();
+    let y = layer.forward(x.clone());
+    assert_eq!(list(layer.running_mean.value_sync()), [0.0; 3]);
+    close(list(y.clone()), &values(&[4, 3, 5], 1).mapv(|v| v / (1.0 + 1e-5_f64).sqrt()), "running statistics");
+    let gradients = y.square().sum().backward();
+    assert!(layer.gamma.as_ref().unwrap().val().grad(&gradients).is_none());
+    assert!(x.grad(&gradients).is_some());
+}
+
+#[test]
+fn semantics_set_every_layer() {
+    let device = Device::flex().autodiff();
+    let of = |name, of| Semantics::preset(name, of).unwrap();
+    let group =
+        ours::GroupNormConfig::new(2, 6).with_semantics(&of("mxnet-1.9-gluon", Normalization::Group)).init(&device);
+    assert_eq!(group.gamma.as_ref().unwrap().val().dims(), [2], "a factor for each group");
+    let y = group.forward(tensor::<3>(&values(&[2, 6, 4], 1), &device));
+    assert_eq!(y.dims(), [2, 6, 4]);
+    let keras = ours::BatchNormConfig::new(3).with_semantics(&of("keras-3", Normalization::Batch)).init(&device);
+    assert_eq!((keras.epsilon, keras.momentum), (1e-3, norms::Momentum::Keep(0.99)));
+    // a value a channel is β in Keras, and an error in PyTorch
+    assert_eq!(keras.forward(Tensor::<2>::ones([1, 3], &device)).into_data().try_to_vec::<f32>().unwrap(), [0.0; 3]);
+}
+
+#[test]
+fn parameters_of_rules_are_found() {
+    let device = Device::flex();
+    let layer = ours::SwitchableNorm::new(cellnorm::SwitchableNormConfig::new(3), &device);
+    let found: Vec<ParamId> = ours::parameters::norm_parameters(&layer);
+    assert_eq!(found.len(), 4);
+}

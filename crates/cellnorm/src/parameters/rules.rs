@@ -1,0 +1,181 @@
+//! The rules that γ and β follow in training, beside the layer, and a plain gradient step that keeps them.
+
+use ndarray::{ArrayD, Dimension};
+
+use super::{Constraint, Regularizer, check};
+use crate::error::Error;
+use crate::norms::{BatchNorm, Gradients, Kind, Norm};
+use crate::tables::{Rule, TableNorm};
+
+/// A layer with γ and β.
+pub trait Affine {
+    /// γ and β, where the layer has them.
+    fn parameters(&self) -> [Option<&ArrayD<f64>>; 2];
+    /// γ and β to be changed.
+    fn parameters_mut(&mut self) -> [Option<&mut ArrayD<f64>>; 2];
+}
+
+/// A layer whose γ and β are fields.
+macro_rules! affine {
+    ($layer:ty $(, $kind:ident: $bound:ident)?) => {
+        impl$(<$kind: $bound>)? Affine for $layer {
+            fn parameters(&self) -> [Option<&ArrayD<f64>>; 2] {
+                [self.gamma.as_ref(), self.beta.as_ref()]
+            }
+
+            fn parameters_mut(&mut self) -> [Option<&mut ArrayD<f64>>; 2] {
+                [self.gamma.as_mut(), self.beta.as_mut()]
+            }
+        }
+    };
+}
+affine!(BatchNorm);
+affine!(Norm<K>, K: Kind);
+
+impl<R: Rule> Affine for TableNorm<R> {
+    fn parameters(&self) -> [Option<&ArrayD<f64>>; 2] {
+        ["gamma", "beta"].map(|name| self.parameter(name))
+    }
+
+    fn parameters_mut(&mut self) -> [Option<&mut ArrayD<f64>>; 2] {
+        self.parameters_mut(["gamma", "beta"])
+    }
+}
+
+/// The rules of one parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// What its size adds to the loss. Default: none.
+    pub regularizer: Option<Regularizer>,
+    /// What it must keep to. Default: none.
+    pub constraint: Option<Constraint>,
+    /// The factor of its learning rate, MXNet's `lr_mult`. Default: 1. With 0 it is frozen: it never moves, and as in Keras it
+    /// then has neither penalty nor constraint.
+    pub rate: f64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { regularizer: None, constraint: None, rate: 1.0 }
+    }
+}
+
+impl Rules {
+    fn penalty(&self, parameter: &ArrayD<f64>) -> Result<f64, Error> {
+        self.regularizer.filter(|_| self.rate != 0.0).map_or(Ok(0.0), |regularizer| regularizer.loss(parameter))
+    }
+
+    fn constrain(&self, parameter: &mut ArrayD<f64>) -> Result<(), Error> {
+        self.constraint.filter(|_| self.rate != 0.0).map_or(Ok(()), |constraint| constraint.apply(parameter))
+    }
+
+    /// Where a step leads.
+    fn stepped(&self, parameter: &ArrayD<f64>, gradient: &ArrayD<f64>, rate: f64) -> Result<ArrayD<f64>, Error> {
+        let sound = (0.0..f64::INFINITY).contains(&self.rate);
+        check("the factor of a learning rate", self.rate, sound, "finite and at least 0")?;
+        if gradient.shape() != parameter.shape() {
+            let (given, expected) = (gradient.shape().to_vec(), parameter.shape().to_vec());
+            return Err(Error::Parameter { name: "the parameter's gradient", given, expected });
+        }
+        if self.rate == 0.0 {
+            return Ok(parameter.clone());
+        }
+        let mut gradient = gradient.clone();
+        if let Some(regularizer) = self.regularizer {
+            regularizer.add_gradient(parameter, &mut gradient)?;
+        }
+        let mut stepped = parameter - &(gradient * (rate * self.rate));
+        if let Some(given) = stepped.iter().find(|value| !value.is_finite()) {
+            return Err(Error::Number { name: "a parameter after the step", given: *given, expected: "finite" });
+        }
+        self.constrain(&mut stepped)?;
+        Ok(stepped)
+    }
+}
+
+/// The rules of γ and β.
+///
+/// ```
+/// use cellnorm::LayerNormConfig;
+/// use cellnorm::parameters::{Constraint, ParameterRules, Regularizer, Rules};
+/// // γ is pulled toward 0 but not below, β does not move
+/// let rules = ParameterRules {
+///     gamma: Rules {
+///         regularizer: Some(Regularizer::L2(0.01)),
+///         constraint: Some(Constraint::NonNegative),
+///         ..Rules::default()
+///     },
+///     beta: Rules { rate: 0.0, ..Rules::default() },
+/// };
+/// let mut layer = LayerNormConfig::new(&[4]).init()?;
+/// let x = ndarray::array![[1.0, 2.0, 4.0, 8.0]];
+/// let (y, saved) = layer.forward(x.view())?;
+/// let loss = y.mapv(|y| y * y).sum() + rules.penalty(&layer)?;
+/// let gradients = layer.backward(&saved, x.view(), y * 2.0)?;
+/// rules.step(&mut layer, &gradients, 0.1)?;
+/// assert!(loss > 4.0 && layer.gamma.unwrap()[3] < 1.0);
+/// assert!(layer.beta.unwrap().iter().all(|beta| *beta == 0.0));
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ParameterRules {
+    /// Those of γ.
+    pub gamma: Rules,
+    /// Those of β.
+    pub beta: Rules,
+}
+
+impl ParameterRules {
+    /// What the sizes of γ and β add to the loss.
+    ///
+    /// # Errors
+    /// If a regularizer has a negative factor.
+    pub fn penalty(&self, layer: &impl Affine) -> Result<f64, Error> {
+        let parts = self.both().into_iter().zip(layer.parameters());
+        parts.map(|(rules, parameter)| parameter.map_or(Ok(0.0), |parameter| rules.penalty(parameter))).sum()
+    }
+
+    /// Moves γ and β into their constraints, after a step of any optimizer.
+    ///
+    /// # Errors
+    /// As [`Constraint::apply`].
+    pub fn constrain(&self, layer: &mut impl Affine) -> Result<(), Error> {
+        for (rules, parameter) in self.both().into_iter().zip(layer.parameters_mut()) {
+            if let Some(parameter) = parameter {
+                rules.constrain(parameter)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of plain gradient descent: w − rate · [`Rules::rate`] · (∂L/∂w + ∂penalty/∂w), then the constraint.
+    ///
+    /// # Errors
+    /// If a rate is not finite or a factor negative, a gradient has another shape than its parameter or leads
+    /// to NaN or infinity, or a rule cannot be used. Then nothing has changed.
+    pub fn step<T, D: Dimension>(
+        &self,
+        layer: &mut impl Affine,
+        gradients: &Gradients<T, D>,
+        rate: f64,
+    ) -> Result<(), Error> {
+        check("the learning rate", rate, rate.is_finite(), "finite")?;
+        let gradients = [&gradients.dgamma, &gradients.dbeta];
+        let mut stepped = [None, None];
+        for (i, (rules, parameter)) in self.both().into_iter().zip(layer.parameters()).enumerate() {
+            if let (Some(parameter), Some(gradient)) = (parameter, gradients[i]) {
+                stepped[i] = Some(rules.stepped(parameter, gradient, rate)?);
+            }
+        }
+        for (parameter, stepped) in layer.parameters_mut().into_iter().zip(stepped) {
+            if let (Some(parameter), Some(stepped)) = (parameter, stepped) {
+                *parameter = stepped;
+            }
+        }
+        Ok(())
+    }
+
+    fn both(&self) -> [&Rules; 2] {
+        [&self.gamma, &self.beta]
+    }
+}
