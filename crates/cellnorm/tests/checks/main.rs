@@ -10,4 +10,5 @@ mod layouts;
 mod modes;
 mod seeds;
 mod semantics;
+mod state;
 mod twin;
