@@ -16,4 +16,5 @@ mod relations;
 mod rules;
 mod semantics;
 mod spectral;
+mod state;
 mod twin;
