@@ -14,10 +14,11 @@
 //! So the large tensor is touched by four [`passes`] and no others, and a normalization is arithmetic on small tables. Results
 //! are the same bits on any number of threads and any instruction set, and stay exact where the mean is far from zero.
 //!
-//! The library is public at three heights:
+//! The library is public at four heights:
 //!
 //! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
 //! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see [`norms`]);
+//! * [`explain`]: which values share a statistic for a shape, and what that costs, without computing anything;
 //! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
 //!
 //! ```
@@ -38,6 +39,7 @@ mod arrays;
 mod cells;
 mod element;
 mod error;
+pub mod explain;
 mod functions;
 mod moments;
 pub mod norms;

@@ -8,4 +8,5 @@ mod finite_differences;
 mod instruction_sets;
 mod layouts;
 mod seeds;
+mod sharing;
 mod twin;
