@@ -7,6 +7,7 @@ use super::layout::Layout;
 use super::sharing::{Along, Measure, Sharing};
 use crate::error::Error;
 use crate::norms::{Batch, Features, Group, Instance, Kind, Layer, Rms};
+use crate::semantics::GroupParameters;
 use crate::standardize::About;
 
 /// A normalization with what it needs besides a shape and a layout.
@@ -160,7 +161,8 @@ impl Rule {
                 Ruling::new(STANDARDIZE, [sharing], affine(&shape), vec![])
             }
             Self::Group { groups } => {
-                let group = Group { groups: *groups, channels, channel_axis };
+                let parameters = GroupParameters::PerChannel;
+                let group = Group { groups: *groups, channels, channel_axis, parameters };
                 let (sharing, shape) = of_kind("group", &group, shape)?;
                 Ruling::new(STANDARDIZE, [sharing], affine(&shape), vec![])
             }

@@ -7,6 +7,8 @@ mod errors;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;
+mod modes;
 mod seeds;
+mod semantics;
 mod sharing;
 mod twin;

@@ -1,0 +1,82 @@
+//! Presets by name.
+
+use super::table::{OPSETS, TABLE};
+use super::{Normalization, Semantics};
+use crate::error::Error;
+
+/// What stands before an opset's number in the name of a preset.
+const OPSET: &str = "onnx-";
+
+impl Semantics {
+    /// What `name` means by this layer.
+    ///
+    /// Names are those of [`presets`](Self::presets), and "onnx-" before any opset number: the operator in force at that opset
+    /// answers, and its own number is in the `name` of what is returned.
+    ///
+    /// # Errors
+    /// If there is no such name, or the framework has no such layer; the message lists those that exist.
+    ///
+    /// ```
+    /// use cellnorm::{GroupParameters, Normalization, Semantics};
+    /// let group = Semantics::preset("onnx-20", Normalization::Group)?;
+    /// assert_eq!((group.name, group.group_parameters), ("onnx-18 group", GroupParameters::PerGroup));
+    /// let missing = Semantics::preset("tfa-0.23", Normalization::Batch).unwrap_err().to_string();
+    /// assert!(missing.starts_with("tfa-0.23 has no batch normalization; it has: instance, group; others have it: pytorch-2,"));
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn preset(name: &str, normalization: Normalization) -> Result<Semantics, Error> {
+        let layers = layers(name).ok_or_else(|| {
+            let mut known = Self::presets();
+            known.sort_by_key(|known| distance(known, name));
+            Error::UnknownPreset { name: name.into(), known }
+        })?;
+        layers.iter().find(|layer| layer.normalization == normalization).copied().ok_or_else(|| {
+            let have = layers.iter().map(|layer| layer.normalization).collect();
+            let has =
+                |preset: &&str| self::layers(preset).into_iter().flatten().any(|l| l.normalization == normalization);
+            let others = Self::presets().into_iter().filter(has).collect();
+            Error::MissingLayer { preset: name.into(), normalization, have, others }
+        })
+    }
+
+    /// The framework and its version: the name without the layer.
+    pub fn framework(&self) -> &'static str {
+        self.name.rsplit_once(' ').map_or(self.name, |(framework, _)| framework)
+    }
+
+    /// The names of the presets; for ONNX, the opsets at which a normalization changed.
+    pub fn presets() -> Vec<&'static str> {
+        let mut opsets: Vec<_> = OPSETS.iter().map(|(since, row)| (*since, row.framework())).collect();
+        opsets.sort_unstable();
+        opsets.dedup();
+        TABLE.iter().map(|(name, _)| *name).chain(opsets.into_iter().map(|(_, name)| name)).collect()
+    }
+}
+
+/// The layers that a framework has; None without such a framework.
+fn layers(name: &str) -> Option<Vec<Semantics>> {
+    if let Some((_, layers)) = TABLE.iter().find(|(known, _)| *known == name) {
+        return Some(layers.to_vec());
+    }
+    let opset: u32 = name.strip_prefix(OPSET)?.parse().ok().filter(|opset| *opset > 0)?;
+    let in_force = |normalization| {
+        let rows = OPSETS.iter().filter(|(since, row)| *since <= opset && row.normalization == normalization);
+        rows.max_by_key(|(since, _)| since).map(|(_, row)| *row)
+    };
+    Some(Normalization::ALL.into_iter().filter_map(in_force).collect())
+}
+
+/// The number of letters to insert, delete or change.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let change = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
