@@ -48,7 +48,8 @@ impl Traffic {
 /// lies between counts.
 fn held(sharings: &[Sharing]) -> usize {
     let shape = &sharings[0].shape;
-    let joined = |axis: usize| sharings.iter().map(|s| s.set(&vec![0; shape.len()])[axis].len()).max().unwrap_or(1);
+    let middle: Vec<usize> = shape.iter().map(|len| len / 2).collect();
+    let joined = |axis: usize| sharings.iter().map(|s| s.set(&middle)[axis].len()).max().unwrap_or(1);
     let runs = joined(shape.len() - 1) > 1 || shape[shape.len() - 1] == 1;
     let window = sharings.iter().any(|s| s.measure == Measure::SumOfSquares || s.along.iter().any(is_window));
     if runs && !window {
