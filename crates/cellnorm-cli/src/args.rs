@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::explain::ExplainArgs;
 use crate::norm::Norm;
+use crate::semantics::SemanticsCommand;
 
 /// The normalizations of neural networks, side by side.
 #[derive(Parser)]
@@ -30,6 +32,18 @@ pub enum Command {
     /// in objects named "timing"; without them (jq 'del(.. | .timing?)') two runs with the same
     /// flags are identical.
     Compare(CompareArgs),
+
+    /// Show which values share a statistic for a shape, and what that costs.
+    ///
+    /// Draws the cube of samples, channels and positions with the values of one statistic marked,
+    /// as in figure 2 of "Group Normalization" (Wu and He, 2018), and tells the number of
+    /// statistics, their noise, the parameters, what is kept, the bytes moved, and what is likely
+    /// a mistake.
+    Explain(ExplainArgs),
+
+    /// Show what frameworks mean by a normalization, and what differs between two.
+    #[command(subcommand)]
+    Semantics(SemanticsCommand),
 }
 
 /// The flags of `cellnorm compare`.
@@ -152,8 +166,10 @@ mod tests {
 
     fn parse(flags: &[&str]) -> Result<CompareArgs, clap::Error> {
         let words = ["cellnorm", "compare"].iter().chain(flags);
-        let Command::Compare(args) = Cli::try_parse_from(words)?.command;
-        Ok(args)
+        match Cli::try_parse_from(words)?.command {
+            Command::Compare(args) => Ok(args),
+            _ => unreachable!("the words begin with compare"),
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `cellnorm compare`: check everything, train each network, save and show what came out.
 
-use std::io::{self, Write};
 use std::time::Instant;
 
 use crate::args::CompareArgs;
@@ -8,7 +7,7 @@ use crate::data::Dataset;
 use crate::data::idx::CLASSES;
 use crate::error::Error;
 use crate::network::{CHANNELS, DROPOUT, GROUPS, HIDDEN};
-use crate::output::Folder;
+use crate::output::{self, Folder};
 use crate::progress::Progress;
 use crate::results::{Config, DatasetInfo, Results, TotalTiming};
 use crate::train::{ADAM, train};
@@ -51,12 +50,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
             args.out.join(REPORT).display()
         ),
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader such as `head` has seen enough.
-        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(source) => Err(Error::Print { folder: args.out.clone(), source }),
-        Ok(()) => Ok(()),
-    }
+    output::print(&text).map_err(|source| Error::Print { folder: args.out.clone(), source })
 }
 
 fn config(args: &CompareArgs) -> Config {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::data::idx::IdxError;
 
-/// Everything that ends a comparison early.
+/// Everything that ends a command early.
 #[derive(Debug, Error, Diagnostic)]
 pub enum Error {
     /// The data folder has no file of the kind wanted.
@@ -107,6 +107,36 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A shape, an axis or a name that the library refuses.
+    #[error(transparent)]
+    Refused(#[from] cellnorm::Error),
+
+    /// A flag that the normalization has no use for.
+    #[error("{flag} says nothing about --norm {norm}")]
+    #[diagnostic(help("{help}"))]
+    Stray {
+        /// The flag.
+        flag: &'static str,
+        /// The normalization.
+        norm: String,
+        /// What would be right.
+        help: String,
+    },
+
+    /// The drawing could not be saved.
+    #[error("cannot write {}", path.display())]
+    #[diagnostic(help("name a file that you may write to with --svg; its folder must exist"))]
+    Drawing {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// Standard output could not be written to, and there is nothing else.
+    #[error("cannot print")]
+    Standard(#[source] io::Error),
+
     /// The tensor library refused an operation.
     #[error("cannot read a tensor")]
     Tensor(#[from] burn::tensor::TensorReadError),
@@ -121,7 +151,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// 2 when the user can put it right before training, 1 otherwise.
+    /// 2 when the user can put it right before the work begins, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Missing { .. }
@@ -130,8 +160,16 @@ impl Error {
             | Self::Unpaired { .. }
             | Self::BatchSize { .. }
             | Self::Folder { .. }
-            | Self::Threads { .. } => 2,
-            Self::Write { .. } | Self::Print { .. } | Self::Tensor(_) | Self::Json(_) | Self::Chart(_) => 1,
+            | Self::Threads { .. }
+            | Self::Refused(_)
+            | Self::Stray { .. }
+            | Self::Drawing { .. } => 2,
+            Self::Write { .. }
+            | Self::Print { .. }
+            | Self::Standard(_)
+            | Self::Tensor(_)
+            | Self::Json(_)
+            | Self::Chart(_) => 1,
         }
     }
 }

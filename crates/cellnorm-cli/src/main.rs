@@ -1,7 +1,8 @@
-//! `cellnorm`: train the same network with each normalization and see what each does.
+//! `cellnorm`: train the same network with each normalization and see what each does; explain what
+//! one does with a shape; show what frameworks mean by it.
 //!
-//! Exit codes: 0 when the comparison was made, 2 when the arguments, the data or the output
-//! folder are at fault, 1 when the fault is the program's or appears after training began.
+//! Exit codes: 0 when that was done, 2 when the arguments, the data or the place of the output are
+//! at fault, 1 when the fault is the program's or appears after training began.
 
 use std::process::ExitCode;
 
@@ -11,14 +12,17 @@ mod args;
 mod compare;
 mod data;
 mod error;
+mod explain;
 mod network;
 mod norm;
+mod numbers;
 mod output;
 mod progress;
 mod record;
 mod report;
 mod results;
 mod score;
+mod semantics;
 mod table;
 mod train;
 
@@ -27,8 +31,12 @@ use args::{Cli, Command};
 fn main() -> ExitCode {
     // Paths and commands stay whole, so that they can be copied. The hook is set once.
     let _ = miette::set_hook(Box::new(|_| Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())));
-    let Cli { command: Command::Compare(args) } = Cli::parse();
-    match compare::run(&args) {
+    let done = match Cli::parse().command {
+        Command::Compare(args) => compare::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Semantics(command) => semantics::run(&command),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = error.exit_code();

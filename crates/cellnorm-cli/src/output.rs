@@ -1,10 +1,26 @@
-//! Saving the results all or not at all: written beside their place, then renamed into it.
+//! Saving the results all or not at all: written beside their place, then renamed into it. Printing.
 
+use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+
+/// Prints to standard output.
+pub fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader such as `head` has seen enough.
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+/// The columns to write in: those asked for, those of the terminal, or 100.
+pub fn width() -> usize {
+    let asked = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    asked.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0.into())).unwrap_or(100).max(40)
+}
 
 /// A folder that was found to be writable.
 pub struct Folder {

@@ -35,13 +35,18 @@ pub const LEGEND: &str = "forward/step and backward/step: median time spent in t
                           in one training step; parameters: trainable, in the whole network and \
                           in the normalization.";
 
+/// A table without lines but the one under its heading.
+pub fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
+    table
+}
+
 /// The table, with the names to the left and the numbers to the right.
 pub fn render(results: &Results) -> String {
     let columns = columns(results);
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
-        .set_header(columns.iter().map(|column| column.heading));
+    let mut table = plain();
+    table.set_header(columns.iter().map(|column| column.heading));
     for run in &results.runs {
         table.add_row(columns.iter().map(|column| (column.cell)(run)));
     }

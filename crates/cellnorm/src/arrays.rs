@@ -8,6 +8,7 @@ use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
 use crate::element::Element;
 use crate::error::Error;
+use crate::explain::Along;
 use crate::passes::Buffers;
 use crate::plan::{Axis, Plan};
 use crate::tables::{Labels, Mask, Region};
@@ -84,6 +85,16 @@ impl Roles {
         let mut order: Vec<usize> = (0..self.of_axis.len()).collect();
         order.sort_by_key(|axis| (self.of_axis[*axis].0, split != Some(*axis)));
         order
+    }
+
+    /// How the values along each axis of a tensor of this shape share statistics.
+    pub(crate) fn along(&self, shape: &[usize]) -> Vec<Along> {
+        let along = |(axis, (shared, _)): (usize, &(bool, bool))| match self.groups {
+            Some((split, groups)) if split == axis => Along::Blocks(shape[axis] / groups.max(1)),
+            _ if *shared => Along::Shared,
+            _ => Along::Apart,
+        };
+        self.of_axis.iter().enumerate().map(along).collect()
     }
 
     /// The number of sets of a tensor of this shape.

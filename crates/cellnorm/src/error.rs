@@ -54,6 +54,30 @@ pub enum Error {
         /// The number of groups asked for.
         groups: usize,
     },
+    /// A batch that cannot be split into equal virtual batches.
+    #[error("a batch of {batch} cannot be split into virtual batches of {size}; possible: {}", divisors(*batch))]
+    VirtualBatch {
+        /// The number of samples.
+        batch: usize,
+        /// The number of samples asked for in each virtual batch.
+        size: usize,
+    },
+    /// Letters that do not name the axes of a tensor.
+    #[error("the layout {layout:?} does not name the {rank} axes of the tensor: {reason}")]
+    Layout {
+        /// The letters.
+        layout: String,
+        /// The tensor's number of axes.
+        rank: usize,
+        /// What is wrong, and what would be right.
+        reason: &'static str,
+    },
+    /// More elements than can be counted.
+    #[error("a tensor of shape {shape:?} has too many elements to count its bytes; give a smaller shape")]
+    TooLarge {
+        /// The tensor's shape.
+        shape: Vec<usize>,
+    },
     /// The channel axis has another length than the layer's parameters.
     #[error(
         "axis {axis} of the shape {shape:?} has length {}, but the layer was made for {channels} channels; \

@@ -15,11 +15,12 @@
 //! are the same bits on any number of threads and any instruction set, and stay exact where the mean is far from zero.
 //! Two normalizations have no such statistics and map lines of values to lines: [`LpNorm`] and [`LocalResponseNorm`].
 //!
-//! The library is public at three heights:
+//! The library is public at four heights:
 //!
 //! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
 //! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see [`norms`]); how their parameters
 //!   start and what they keep to is in [`parameters`], the normalization of weights in [`weights`];
+//! * [`explain`]: which values share a statistic for a shape, and what that costs, without computing anything;
 //! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
 //!
 //! ```
@@ -40,6 +41,7 @@ mod arrays;
 mod cells;
 mod element;
 mod error;
+pub mod explain;
 mod functions;
 mod moments;
 pub mod norms;

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
+use super::STYLE;
 use super::figures::{Chapter, Figure, Section};
+use crate::numbers::{escape, thousands};
 use crate::results::{Results, Run};
 use crate::table::{LEGEND, columns};
-
-const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 pub fn render(results: &Results, chapters: &[Chapter]) -> String {
@@ -156,37 +156,9 @@ fn conditions(results: &Results) -> String {
     format!("<section>\n<h2>How this was made</h2>\n<dl>\n{list}</dl>\n</section>\n")
 }
 
-/// Groups the digits by three.
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digits_are_grouped_by_three() {
-        let numbers = [0, 999, 1000, 4000, 60_000, 1_234_567].map(thousands);
-        assert_eq!(numbers, ["0", "999", "1,000", "4,000", "60,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn names_of_folders_cannot_become_markup() {
-        assert_eq!(escape("a<b>&c"), "a&lt;b&gt;&amp;c");
-    }
 
     #[test]
     fn accuracy_on_1000_images_is_known_to_about_two_points() {

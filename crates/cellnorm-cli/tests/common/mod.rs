@@ -1,5 +1,7 @@
 //! Small datasets on disk, and ways to read what the command says.
 
+mod plain;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use assert_cmd::Command;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
+
+pub use plain::plain;
 
 pub const IMAGES: u32 = 0x803;
 pub const LABELS: u32 = 0x801;
@@ -97,13 +101,6 @@ impl Workplace {
         command.args(flags);
         command
     }
-}
-
-/// The text without the line breaks and rules that lay it out.
-pub fn plain(bytes: &[u8]) -> String {
-    let text = String::from_utf8(bytes.to_vec()).unwrap();
-    let words = text.split_whitespace().filter(|word| *word != "│");
-    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The names of all files in a folder; none if there is no folder.

@@ -15,6 +15,7 @@ mod parameters;
 mod relations;
 mod rules;
 mod semantics;
+mod sharing;
 mod spectral;
 mod state;
 mod twin;

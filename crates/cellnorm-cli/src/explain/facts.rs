@@ -1,0 +1,129 @@
+//! The table under the figure: counts, noise, parameters, state and bytes, each with how it comes about.
+
+use cellnorm::explain::{Along, CACHE, Explanation, Measure, Sharing, Table};
+
+use crate::numbers::{bytes, thousands};
+
+/// The rows of the table.
+pub fn rows(explanation: &Explanation) -> Vec<[String; 2]> {
+    let mut rows = vec![["formula".to_owned(), explanation.formula.to_owned()]];
+    let several = explanation.sharings.len() > 1;
+    for sharing in &explanation.sharings {
+        let row = |name: &str| if several { format!("{name} ({})", sharing.name) } else { name.to_owned() };
+        rows.push([row("statistics"), statistics(explanation, sharing)]);
+        rows.push([row("values in each"), values(explanation, sharing)]);
+        rows.push([row("noise"), noise(sharing)]);
+    }
+    rows.push(["parameters".into(), tables(&explanation.parameters, "none")]);
+    rows.push(["kept for inference".into(), tables(&explanation.state, "nothing: the same in training and inference")]);
+    rows.push(["forward, f32".into(), forward(explanation)]);
+    rows.push(["backward, f32".into(), backward(explanation)]);
+    rows
+}
+
+/// What is computed of a set.
+pub fn measure(sharing: &Sharing) -> &'static str {
+    match sharing.measure {
+        Measure::MeanVariance => "mean and variance",
+        Measure::MeanSquare => "mean square",
+        Measure::Norm => "norm",
+        Measure::SumOfSquares => "sum of squares",
+    }
+}
+
+fn statistics(explanation: &Explanation, sharing: &Sharing) -> String {
+    let of_axis = |axis: usize| {
+        let (along, len) = (sharing.along[axis], sharing.shape[axis]);
+        let letter = explanation.layout.letters()[axis];
+        match along {
+            Along::Shared => None,
+            Along::Blocks(size) => Some(format!("{} blocks of {size} {letter}", len / size)),
+            Along::Apart | Along::Window { .. } => Some(format!("{} {letter}", thousands(len))),
+        }
+    };
+    product(sharing.sets(), (0..sharing.shape.len()).filter_map(of_axis)) + &format!(": {} each", measure(sharing))
+}
+
+fn values(explanation: &Explanation, sharing: &Sharing) -> String {
+    let of_axis = |axis: usize| {
+        let (along, len) = (sharing.along[axis], sharing.shape[axis]);
+        let letter = explanation.layout.letters()[axis];
+        match along {
+            Along::Apart => None,
+            Along::Shared => Some(format!("{} {letter}", thousands(len))),
+            Along::Blocks(size) => Some(format!("{} {letter}", thousands(size))),
+            Along::Window { before, after } => Some(format!("{before} + 1 + {after} {letter}")),
+        }
+    };
+    let (least, most) = sharing.values();
+    let what = if least == most { String::new() } else { format!("; {least} at an end of the axis") };
+    product(most, (0..sharing.shape.len()).filter_map(of_axis)) + &what
+}
+
+/// A count and where it comes from: "32 = 8 N × 4 blocks of 8 C".
+fn product(count: usize, factors: impl Iterator<Item = String>) -> String {
+    let factors: Vec<String> = factors.collect();
+    match factors.as_slice() {
+        [] => thousands(count),
+        [factor] => factor.clone(),
+        factors => format!("{} = {}", thousands(count), factors.join(" × ")),
+    }
+}
+
+fn noise(sharing: &Sharing) -> String {
+    let percent = |part: f64| match 100.0 * part {
+        percent if percent >= 10.0 => format!("{percent:.0} %"),
+        percent if percent >= 1.0 => format!("{percent:.1} %"),
+        percent => format!("{percent:.2} %"),
+    };
+    let Some(noise) = sharing.noise() else { return "none: nothing is estimated".into() };
+    let variance = match noise.variance {
+        None => "the variance is 0".into(),
+        Some(variance) if noise.mean.is_none() => format!("mean square ±{} = √(2/n)", percent(variance)),
+        Some(variance) => format!("variance ±{} = √(2/(n−1))", percent(variance)),
+    };
+    match noise.mean {
+        None => format!("{variance}, for independent normal values"),
+        Some(mean) => format!("mean ±{} of σ = 1/√n, {variance}, for independent normal values", percent(mean)),
+    }
+}
+
+fn tables(tables: &[Table], none: &str) -> String {
+    let shape = |table: &Table| table.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let each: Vec<String> = tables.iter().map(|table| format!("{} [{}]", table.name, shape(table))).collect();
+    match each.is_empty() {
+        true => none.into(),
+        false => format!("{}: {} values", each.join(", "), thousands(tables.iter().map(Table::count).sum())),
+    }
+}
+
+fn forward(explanation: &Explanation) -> String {
+    let traffic = &explanation.traffic;
+    let (x, y) = names(explanation);
+    let second = if traffic.forward_reads > 1 { format!(" + read {x} again") } else { String::new() };
+    let all = bytes(traffic.forward());
+    let mut text = format!("{all} = read {x}{second} + write {y}, {} each; {}", bytes(traffic.x), cache(traffic.held));
+    // mixtures need the statistics of x in inference, too
+    if !explanation.state.is_empty() && explanation.sharings.len() == 1 {
+        text += &format!("; in inference {}, read {x} and write {y}", bytes(2 * traffic.x));
+    }
+    text
+}
+
+fn backward(explanation: &Explanation) -> String {
+    let traffic = &explanation.traffic;
+    let (x, y) = names(explanation);
+    let second = if traffic.backward_reads > 2 { " + read both again" } else { "" };
+    let held = cache(traffic.held.saturating_mul(2));
+    format!("{} = read {x} and d{y}{second} + write d{x}; {held}", bytes(traffic.backward()))
+}
+
+/// What goes in and what comes out.
+fn names(explanation: &Explanation) -> (&'static str, &'static str) {
+    if explanation.rule.of_weights() { ("v", "w") } else { ("x", "y") }
+}
+
+fn cache(held: usize) -> String {
+    let fits = if held > CACHE { "do not fit" } else { "fit" };
+    format!("the {} of a set {fits} in a cache of 1 MiB", bytes(held))
+}

@@ -1,0 +1,158 @@
+//! What is likely a mistake for a shape, and what to do about it.
+
+use super::layout::Layout;
+use super::rule::{Rule, Table};
+use super::sharing::{Measure, Sharing};
+
+/// Fewer values than this make a variance too noisy to normalize with: ±32 %.
+const FEW: usize = 20;
+
+/// Something that is likely a mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// A name for programs, such as `"few-values"`.
+    pub code: &'static str,
+    /// What is the case.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+pub(super) fn warnings(rule: &Rule, layout: &Layout, sharings: &[Sharing], parameters: &[Table]) -> Vec<Warning> {
+    let shape = &sharings[0].shape;
+    let mut warnings: Vec<Warning> = missing_channels(layout, shape).into_iter().collect();
+    warnings.extend(not_the_channels(rule, layout));
+    warnings.extend(sharings.iter().filter_map(|sharing| few_values(rule, layout, sharing)));
+    warnings.extend(per_element(rule, layout, shape, parameters));
+    warnings.extend(batch_of_one(rule, layout, shape));
+    warnings
+}
+
+/// Three axes with two equal ones: images without their channel axis?
+fn missing_channels(layout: &Layout, shape: &[usize]) -> Option<Warning> {
+    let [samples, height, width] = shape else { return None };
+    (layout.is_assumed() && !layout.is_weight() && height == width && *height > 1).then(|| Warning {
+        code: "missing-channel-axis",
+        what: format!("the axes are taken as {layout}: {height} channels of {width} time steps; are these images?"),
+        remedy: format!(
+            "for {samples} images of {height} × {width} add the channel axis (expand_dims): \
+             {samples},1,{height},{width} or {samples},{height},{width},1; for sequences name the layout, nct or ntc"
+        ),
+    })
+}
+
+/// Features that leave out the channels.
+fn not_the_channels(rule: &Rule, layout: &Layout) -> Option<Warning> {
+    let (Rule::Layer { axes: Some(axes) } | Rule::Rms { axes: Some(axes) }) = rule else { return None };
+    let rank = layout.letters().len();
+    let index = |axis: &isize| if *axis < 0 { (*axis + rank as isize) as usize } else { *axis as usize };
+    let named: Vec<usize> = axes.iter().map(index).collect();
+    let channels = layout.channels();
+    (!named.contains(&channels)).then(|| {
+        let meanings: Vec<String> = named
+            .iter()
+            .map(|axis| format!("axis {axis} of {layout} is {}", meaning(layout.letters()[*axis])))
+            .collect();
+        Warning {
+            code: "not-the-channels",
+            what: format!("{}, not the channels", meanings.join(", ")),
+            remedy: format!("for the channels name axis {channels}, or {}", channels as isize - rank as isize),
+        }
+    })
+}
+
+fn meaning(letter: char) -> String {
+    match letter {
+        'N' => "the samples".into(),
+        'H' => "the image height".into(),
+        'W' => "the image width".into(),
+        'D' => "the depth".into(),
+        'T' => "the time".into(),
+        letter => letter.to_string(),
+    }
+}
+
+/// Too few values to estimate from.
+fn few_values(rule: &Rule, layout: &Layout, sharing: &Sharing) -> Option<Warning> {
+    let noise = sharing.noise()?;
+    let (n, centered) = (sharing.values().0, sharing.measure == Measure::MeanVariance);
+    let (code, what) = match (n, centered) {
+        (1, true) => {
+            ("one-value", "has exactly one value: the variance is 0 and every x̂ is 0, whatever the input".into())
+        }
+        (1, false) => ("one-value", "has exactly one value: of x only its sign is left".into()),
+        (2, true) => ("two-values", "has two values: every x̂ is +1 or −1, and only which is larger is left".into()),
+        (n, _) if n < FEW => {
+            let percent = 100.0 * noise.variance?;
+            ("few-values", format!("has only {n} values: chance moves it by ±{percent:.0} %"))
+        }
+        _ => return None,
+    };
+    let statistic = if centered { "variance" } else { "mean square" };
+    let what = format!("each {statistic} ({}) {what}", sharing.name);
+    Some(Warning { code, what, remedy: remedy(rule, layout, sharing) })
+}
+
+/// How to get more values for a statistic.
+fn remedy(rule: &Rule, layout: &Layout, sharing: &Sharing) -> String {
+    let shape = &sharing.shape;
+    let (samples, channels) = (shape[layout.samples()], shape[layout.channels()]);
+    let positions: usize = layout.positions().iter().map(|axis| shape[*axis]).product();
+    match (rule, sharing.name) {
+        (Rule::GhostBatch { virtual_batch }, _) => {
+            format!("take virtual batches of at least {}", (virtual_batch * FEW).div_ceil(sharing.values().0))
+        }
+        (_, "batch") => format!(
+            "take batches of at least {} samples, or a normalization of single samples: layer or group",
+            (samples * FEW).div_ceil(sharing.values().0)
+        ),
+        (Rule::Group { .. }, _) => {
+            match (1..=channels).rev().find(|g| channels % g == 0 && channels / g * positions >= FEW) {
+                Some(groups) => format!("take at most {groups} groups"),
+                None => format!("a sample has {} values in all: use batch normalization", channels * positions),
+            }
+        }
+        (_, "instance" | "filter-response") if channels * positions >= FEW => {
+            "let channels share: group or layer normalization".into()
+        }
+        (_, "instance" | "filter-response") => "a sample has too few values: use batch normalization".into(),
+        (Rule::MeanVariance { .. }, _) => "average over more axes".into(),
+        (Rule::Layer { axes: Some(_) } | Rule::Rms { axes: Some(_) }, _) if channels * positions >= FEW => {
+            "average over more axes, such as all features of a sample".into()
+        }
+        _ => "a sample has too few features: use batch normalization".into(),
+    }
+}
+
+/// A γ for each pixel.
+fn per_element(rule: &Rule, layout: &Layout, shape: &[usize], parameters: &[Table]) -> Option<Warning> {
+    let (Rule::Layer { axes: Some(_) } | Rule::Rms { axes: Some(_) }) = rule else { return None };
+    let (count, channels) = (parameters[0].count(), shape[layout.channels()]);
+    let axes = &parameters[0].shape;
+    (axes.len() > 1 && count > channels).then(|| Warning {
+        code: "parameter-per-element",
+        what: format!(
+            "a parameter for each element: {} = {count} values of γ, and only tensors of this size fit the layer",
+            axes.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
+        ),
+        remedy: format!(
+            "name no axes: all features of a sample share, and γ has {channels} values, one for each channel"
+        ),
+    })
+}
+
+/// A batch in which no sample meets another.
+fn batch_of_one(rule: &Rule, layout: &Layout, shape: &[usize]) -> Option<Warning> {
+    let alone = match rule {
+        Rule::Batch | Rule::BatchPerStep => shape[layout.samples()] == 1,
+        Rule::GhostBatch { virtual_batch } => *virtual_batch == 1,
+        _ => false,
+    };
+    alone.then(|| Warning {
+        code: "batch-of-one",
+        what: "with one sample in a batch, training normalizes as instance normalization does, and inference otherwise"
+            .into(),
+        remedy: "take larger batches, or use instance or group normalization, the same in training and inference"
+            .into(),
+    })
+}
