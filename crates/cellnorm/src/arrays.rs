@@ -16,17 +16,24 @@ use crate::plan::{Axis, Plan};
 pub struct Roles {
     of_axis: Vec<(bool, bool)>,
     groups: Option<(usize, usize)>,
+    parameter_per_group: bool,
 }
 
 impl Roles {
     /// From (shared, parameter) for each axis.
     pub fn new(of_axis: impl IntoIterator<Item = (bool, bool)>) -> Self {
-        Self { of_axis: of_axis.into_iter().collect(), groups: None }
+        Self { of_axis: of_axis.into_iter().collect(), groups: None, parameter_per_group: false }
     }
 
     /// The same, but `axis` is split into `groups` groups of neighbours that each share statistics inside.
     pub fn grouped(mut self, axis: usize, groups: usize) -> Self {
         self.groups = Some((axis, groups));
+        self
+    }
+
+    /// The same, but γ and β vary from group to group of a split axis that carries them, and not inside a group.
+    pub fn parameter_per_group(mut self) -> Self {
+        self.parameter_per_group = true;
         self
     }
 
@@ -36,7 +43,11 @@ impl Roles {
         for (i, (shared, parameter)) in self.of_axis.iter().enumerate() {
             let axis = Axis { len: shape[i], stride: strides[i], shared: *shared, parameter: *parameter };
             match self.groups {
-                Some((split, groups)) if split == i => axes.extend(axis.grouped(groups)),
+                Some((split, groups)) if split == i => {
+                    let [outer, inner] = axis.grouped(groups);
+                    let parameter = inner.parameter && !self.parameter_per_group;
+                    axes.extend([outer, Axis { parameter, ..inner }]);
+                }
                 _ => axes.push(axis),
             }
         }
@@ -57,7 +68,8 @@ impl Roles {
         alone.product::<usize>() * self.groups.map_or(1, |(_, groups)| groups)
     }
 
-    /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry no parameter.
+    /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry no parameter. Those of a
+    /// group are to be repeated for its channels before.
     pub fn parameters_along(&self, shape: &[usize]) -> Vec<usize> {
         self.of_axis.iter().zip(shape).map(|((_, parameter), len)| if *parameter { *len } else { 1 }).collect()
     }

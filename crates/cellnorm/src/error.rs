@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::semantics::Normalization;
+
 /// What is wrong with an input.
 ///
 /// ```
@@ -113,6 +115,42 @@ pub enum Error {
         /// The tensor's shape.
         shape: Vec<usize>,
     },
+    /// No preset of this name.
+    #[error("no preset is named {name:?}; those that are, the closest first: {}, and onnx- with any opset", known.join(", "))]
+    UnknownPreset {
+        /// The name asked for.
+        name: String,
+        /// The names that exist, the closest first.
+        known: Vec<&'static str>,
+    },
+    /// A preset without this layer.
+    #[error("{preset} has no {normalization} normalization; it has: {}; others have it: {}", list(have), others.join(", "))]
+    MissingLayer {
+        /// The preset.
+        preset: String,
+        /// The layer that it lacks.
+        normalization: Normalization,
+        /// The layers that it has.
+        have: Vec<Normalization>,
+        /// The presets that have the layer.
+        others: Vec<&'static str>,
+    },
+    /// Semantics of another layer.
+    #[error("{semantics} does not describe {layer}; take the preset of that layer")]
+    OtherLayer {
+        /// The layer.
+        layer: &'static str,
+        /// The name of the semantics.
+        semantics: &'static str,
+    },
+    /// Something that a layer does not do.
+    #[error("{layer} {what}")]
+    Unsupported {
+        /// The layer.
+        layer: &'static str,
+        /// What it does not do, and what would be right.
+        what: &'static str,
+    },
     /// A parameter or statistic of the wrong shape.
     #[error("{name} has the shape {given:?}; it must be {expected:?}")]
     Parameter {
@@ -165,6 +203,10 @@ pub enum Error {
         /// The number of sets.
         sets: usize,
     },
+}
+
+fn list(layers: &[Normalization]) -> String {
+    layers.iter().map(Normalization::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn axes(rank: usize) -> String {

@@ -43,6 +43,7 @@ mod moments;
 pub mod norms;
 pub mod passes;
 mod plan;
+mod semantics;
 mod standardize;
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
@@ -51,7 +52,10 @@ pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
 pub use norms::{
     BatchNorm, BatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
-    LayerNormConfig, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved,
+    LayerNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
 };
 pub use plan::{Axis, Plan};
+pub use semantics::{
+    Difference, EpsilonAt, Frozen, GroupParameters, Normalization, OneValue, ParameterNames, Sample, Semantics,
+};
 pub use standardize::{About, Parameters, Statistics};

@@ -3,6 +3,7 @@
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::tensor::{Device, Tensor};
+use cellnorm::GroupParameters;
 use cellnorm::norms::Kind;
 
 use super::{check_epsilon, parameters, value};
@@ -108,6 +109,7 @@ impl GroupNorm {
     }
 
     fn kind(&self) -> Group {
-        Group { groups: self.num_groups, channels: self.num_channels, channel_axis: self.channel_axis }
+        let parameters = GroupParameters::PerChannel;
+        Group { groups: self.num_groups, channels: self.num_channels, channel_axis: self.channel_axis, parameters }
     }
 }

@@ -8,50 +8,17 @@
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
-use super::{Gradients, Kind, Run, Saved, channel_axis, common_options, parameter};
+use super::norm::suits;
+use super::{
+    Gradients, Kind, Mode, Momentum, Run, RunningVariance, Saved, StatisticsFrom, channel_axis, common_options,
+    parameter,
+};
 use crate::arrays::Roles;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::functions::moments;
+use crate::semantics::{Frozen, Normalization, OneValue, Semantics};
 use crate::standardize::{About, Statistics};
-
-/// How far the running statistics move in one training step.
-///
-/// A type rather than a number, because frameworks disagree about its direction.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Momentum {
-    /// running = (1 − m) · running + m · batch, as PyTorch means it (default 0.1).
-    Step(f64),
-    /// running = m · running + (1 − m) · batch, as Keras (default 0.99), MXNet and ONNX (default 0.9) mean it.
-    Keep(f64),
-}
-
-impl Momentum {
-    /// The weight of the batch, in \[0, 1\].
-    pub fn step(self) -> f64 {
-        match self {
-            Self::Step(step) => step,
-            Self::Keep(keep) => 1.0 - keep,
-        }
-    }
-
-    fn check(self) -> Result<(), Error> {
-        let (Self::Step(given) | Self::Keep(given)) = self;
-        if (0.0..=1.0).contains(&given) {
-            return Ok(());
-        }
-        Err(Error::Number { name: "momentum", given, expected: "between 0 and 1" })
-    }
-}
-
-/// Which variance of the batch the running variance moves toward. The batch itself is always normalized with the biased one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RunningVariance {
-    /// M2 / (n − 1), as PyTorch does.
-    #[default]
-    Unbiased,
-    /// M2 / n, as Keras 3, MXNet, ONNX and Flax do.
-    Biased,
-}
 
 /// The cells of one channel share statistics.
 #[derive(Clone, Debug)]
@@ -66,8 +33,14 @@ impl Kind for Batch {
     const NAME: &'static str = "batch normalization";
     const ABOUT: About = About::Mean;
 
+    const NORMALIZATION: Option<Normalization> = Some(Normalization::Batch);
+
     fn parameter_shape(&self) -> Vec<usize> {
         vec![self.channels]
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
     }
 
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
@@ -76,16 +49,29 @@ impl Kind for Batch {
     }
 }
 
+impl Batch {
+    /// The statistics of x alone.
+    fn statistics<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Statistics, Error> {
+        let channel = channel_axis(Self::NAME, x.shape(), self.channel_axis, self.channels, 2)?;
+        let axes: Vec<isize> = (0..x.ndim()).filter(|axis| *axis != channel).map(|axis| axis as isize).collect();
+        let (mean, variance) = moments(x, &axes, false)?;
+        Ok(Statistics { mean: mean.into_iter().collect(), variance: variance.into_iter().collect() })
+    }
+}
+
 /// Makes a [`BatchNorm`].
 ///
 /// ```
-/// use cellnorm::{BatchNormConfig, Momentum, RunningVariance};
-/// let keras = BatchNormConfig::new(64)
+/// use cellnorm::{BatchNormConfig, Momentum, Normalization, RunningVariance, Semantics};
+/// let by_hand = BatchNormConfig::new(64)
 ///     .channel_axis(-1)
 ///     .epsilon(1e-3)
 ///     .momentum(Momentum::Keep(0.99))
 ///     .running_variance(RunningVariance::Biased)
 ///     .init()?;
+/// let keras = Semantics::preset("keras-3", Normalization::Batch)?;
+/// let by_name = BatchNormConfig::new(64).semantics(&keras).init()?;
+/// assert_eq!((by_name.epsilon, by_name.momentum), (by_hand.epsilon, by_hand.momentum));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -96,6 +82,8 @@ pub struct BatchNormConfig {
     running_variance: RunningVariance,
     scale: bool,
     center: bool,
+    one_value: OneValue,
+    suits: Result<(), Error>,
 }
 
 impl BatchNormConfig {
@@ -108,6 +96,8 @@ impl BatchNormConfig {
             running_variance: RunningVariance::default(),
             scale: true,
             center: true,
+            one_value: OneValue::Error,
+            suits: Ok(()),
         }
     }
 
@@ -131,13 +121,29 @@ impl BatchNormConfig {
 
     common_options!();
 
+    /// As a framework has it: sets ε, γ and β, the channel axis, momentum, the rule of the running variance, and what one value a
+    /// statistic does. Later calls override.
+    ///
+    /// [`init`](Self::init) refuses semantics that do not suit.
+    pub fn semantics(mut self, semantics: &Semantics) -> Self {
+        self.suits = suits(semantics, Batch::NAME, Batch::NORMALIZATION);
+        (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
+        (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        self.one_value = semantics.one_value;
+        self.kind.adopt(semantics);
+        self
+    }
+
     /// The layer, with γ = 1, β = 0, running mean 0 and running variance 1.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-36, or momentum is not in \[0, 1\].
+    /// If ε is not finite and at least 1e-36, or not below 1 where the running variance is Keras' legacy one; if momentum is not
+    /// in \[0, 1\]; or if the semantics are those of another layer or have ε outside the root.
     pub fn init(self) -> Result<BatchNorm, Error> {
+        self.suits?;
         check_epsilon(self.epsilon)?;
         self.momentum.check()?;
+        self.running_variance.check(self.epsilon)?;
         let channels = self.kind.channels;
         let shape = [channels];
         Ok(BatchNorm {
@@ -148,6 +154,11 @@ impl BatchNormConfig {
             epsilon: self.epsilon,
             momentum: self.momentum,
             running_variance: self.running_variance,
+            one_value: self.one_value,
+            mode: Mode::training(),
+            steps: 0,
+            training: true,
+            frozen: None,
             kind: self.kind,
         })
     }
@@ -189,32 +200,102 @@ pub struct BatchNorm {
     pub momentum: Momentum,
     /// Which variance the running variance follows.
     pub running_variance: RunningVariance,
+    /// What one value a statistic does in training.
+    pub one_value: OneValue,
+    /// What `forward` and `backward` do; [`train`](Self::train) and [`freeze`](Self::freeze) set it, too.
+    pub mode: Mode,
+    /// How often the running statistics have moved: PyTorch's `num_batches_tracked`. Cumulative momentum needs it.
+    pub steps: u64,
+    training: bool,
+    frozen: Option<Frozen>,
     kind: Batch,
 }
 
 impl BatchNorm {
-    /// Training: normalizes with the batch's statistics and moves the running ones toward them.
+    /// Sets the mode to training or inference, but leaves a frozen layer frozen.
+    ///
+    /// ```
+    /// use cellnorm::{BatchNormConfig, Frozen, Mode};
+    /// let mut layer = BatchNormConfig::new(4).init()?;
+    /// layer.freeze(Frozen::Inference);
+    /// layer.train(true);
+    /// assert_eq!(layer.mode, Mode::frozen(Frozen::Inference));
+    /// layer.unfreeze();
+    /// assert_eq!(layer.mode, Mode::training());
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn train(&mut self, training: bool) {
+        self.training = training;
+        self.mode = match (self.frozen, training) {
+            (None, true) => Mode::training(),
+            (None, false) => Mode::inference(),
+            (Some(regime), true) => Mode::frozen(regime),
+            // in inference all regimes are one
+            (Some(_), false) => Mode::frozen(Frozen::Inference),
+        };
+    }
+
+    /// Freezes the layer until [`unfreeze`](Self::unfreeze): γ and β have no gradients, and the statistics do as the regime says
+    /// whenever the layer is in training.
+    pub fn freeze(&mut self, regime: Frozen) {
+        self.frozen = Some(regime);
+        self.train(self.training);
+    }
+
+    /// Ends [`freeze`](Self::freeze): the mode is that of the last [`train`](Self::train), training if there was none.
+    pub fn unfreeze(&mut self) {
+        self.frozen = None;
+        self.train(self.training);
+    }
+
+    /// How the layer is frozen; None where it is not.
+    pub fn frozen(&self) -> Option<Frozen> {
+        self.frozen
+    }
+
+    /// Normalizes as [`mode`](Self::mode) says; in training, with the batch's statistics, and moves the running ones toward them.
     ///
     /// # Errors
-    /// If x has fewer than 2 axes, no such channel axis or another number of channels, is empty, has one value per channel,
-    /// or holds NaN or infinity; or if a parameter was set to a wrong shape. Then nothing has changed.
+    /// If x has fewer than 2 axes, no such channel axis or another number of channels, is empty, has one value per channel and the
+    /// policy forbids it, or holds NaN or infinity; or if a parameter was set to a wrong shape. Then nothing has changed.
     pub fn forward<T: Element, D: Dimension>(&mut self, x: ArrayView<'_, T, D>) -> Result<(Array<T, D>, Saved), Error> {
         self.check_running()?;
         self.momentum.check()?;
         let roles = self.kind.roles(x.shape(), true)?;
         let values = (x.len() / self.kind.channels.max(1)) as f64;
-        let (y, saved) = self.run(&[self.kind.channels]).forward(CowArray::from(x), &roles, true)?;
-        let step = self.momentum.step();
-        let correction = match self.running_variance {
-            RunningVariance::Unbiased => values / (values - 1.0),
-            RunningVariance::Biased => 1.0,
+        let Mode { statistics, update, .. } = self.mode;
+        let running = statistics == StatisticsFrom::Running;
+        if running && !update || values == 1.0 && self.one_value == OneValue::UseRunning {
+            return self.forward_fixed(x);
+        }
+        let shape = [self.kind.channels];
+        let (y, saved, batch) = if running {
+            self.run(&shape).check_one_value(values, true, x.shape())?;
+            let batch = self.kind.statistics(x.view())?;
+            let (y, saved) = self.forward_fixed(x)?;
+            (y, saved, batch)
+        } else {
+            let (y, saved) = self.run(&shape).forward(CowArray::from(x), &roles, true)?;
+            let batch = saved.statistics.clone();
+            (y, saved, batch)
         };
-        for channel in 0..self.kind.channels {
-            let (mean, variance) = (saved.statistics.mean[channel], saved.statistics.variance[channel] * correction);
-            self.running_mean[channel] += step * (mean - self.running_mean[channel]);
-            self.running_var[channel] += step * (variance - self.running_var[channel]);
+        if update {
+            self.follow(&batch, values);
         }
         Ok((y, saved))
+    }
+
+    /// Moves the running statistics toward those of a batch.
+    fn follow(&mut self, batch: &Statistics, values: f64) {
+        self.steps += 1;
+        let weight = self.momentum.weight(self.steps);
+        let correction = self.running_variance.factor(values, self.epsilon);
+        for (running, batch) in self.running_mean.iter_mut().zip(&batch.mean) {
+            *running += weight * (batch - *running);
+        }
+        for (running, batch) in self.running_var.iter_mut().zip(&batch.variance) {
+            *running += weight * (batch * correction - *running);
+        }
     }
 
     /// Inference: normalizes with the running statistics, over x itself where the array is handed over.
@@ -256,7 +337,16 @@ impl BatchNorm {
 
     fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
         let (gamma, beta) = (self.gamma.as_ref(), self.beta.as_ref());
-        Run { name: Batch::NAME, about: About::Mean, epsilon: self.epsilon, gamma, beta, shape }
+        Run {
+            name: Batch::NAME,
+            about: About::Mean,
+            epsilon: self.epsilon,
+            gamma,
+            beta,
+            shape,
+            one_value: self.one_value,
+            train_parameters: self.mode.train_parameters,
+        }
     }
 
     fn running(&self) -> Statistics {
@@ -264,6 +354,7 @@ impl BatchNorm {
     }
 
     fn check_running(&self) -> Result<(), Error> {
+        self.running_variance.check(self.epsilon)?;
         for (name, table) in [("running_mean", &self.running_mean), ("running_var", &self.running_var)] {
             if table.len() != self.kind.channels {
                 let (given, expected) = (vec![table.len()], vec![self.kind.channels]);

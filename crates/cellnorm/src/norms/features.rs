@@ -3,6 +3,7 @@
 use super::{Kind, NormConfig, sample_and_channel};
 use crate::arrays::{Roles, axis_set};
 use crate::error::Error;
+use crate::semantics::Semantics;
 
 /// Which axes share statistics, and how γ and β lie on them.
 #[derive(Clone, Debug)]
@@ -71,6 +72,13 @@ impl Features {
             Self::Axes(axes, _) if axes.len() != lengths.len() => Err(Error::Lengths { axes: axes.clone(), lengths }),
             Self::Axes(axes, _) if axes.is_empty() => Err(Error::NoAxes),
             _ => Ok(()),
+        }
+    }
+
+    /// The channel axis is all that a framework says about features.
+    pub(super) fn adopt(&mut self, semantics: &Semantics) {
+        if let Self::PerChannel { axis, .. } = self {
+            *axis = semantics.channel_axis;
         }
     }
 

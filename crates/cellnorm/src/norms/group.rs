@@ -1,13 +1,14 @@
 //! Group normalization: the cells of one group of channels of one sample share a mean and a variance.
 //!
 //! y = γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β over the positions and the C/G neighbouring channels of group g; γ and β
-//! per channel. One group is layer normalization over all features, C groups is instance normalization.
+//! per channel, or per group as MXNet 1.6 to 1.9 and ONNX 18 have it. One group is layer normalization over all features, C groups is instance normalization.
 //!
 //! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm` of PyTorch 2.
 
 use super::{Kind, Norm, NormConfig, sample_and_channel};
 use crate::arrays::Roles;
 use crate::error::Error;
+use crate::semantics::{GroupParameters, Normalization, Semantics};
 use crate::standardize::About;
 
 /// The cells of one group of channels of one sample share statistics.
@@ -19,6 +20,8 @@ pub struct Group {
     pub channels: usize,
     /// Their axis; negative counts from the last.
     pub channel_axis: isize,
+    /// What γ and β belong to.
+    pub parameters: GroupParameters,
 }
 
 /// Group normalization of tensors \[N, C, …\] or, with another channel axis, \[N, …, C\].
@@ -41,12 +44,18 @@ pub type GroupNormConfig = NormConfig<Group>;
 impl NormConfig<Group> {
     /// `channels` channels on axis 1 in `groups` groups of neighbours, with γ and β per channel.
     pub fn new(groups: usize, channels: usize) -> Self {
-        Self::of(Group { groups, channels, channel_axis: 1 })
+        Self::of(Group { groups, channels, channel_axis: 1, parameters: GroupParameters::PerChannel })
     }
 
     /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
     pub fn channel_axis(mut self, axis: isize) -> Self {
         self.kind.channel_axis = axis;
+        self
+    }
+
+    /// Whether γ and β have a value for each channel or for each group. Default: each channel.
+    pub fn parameters(mut self, parameters: GroupParameters) -> Self {
+        self.kind.parameters = parameters;
         self
     }
 }
@@ -55,8 +64,13 @@ impl Kind for Group {
     const NAME: &'static str = "group normalization";
     const ABOUT: About = About::Mean;
 
+    const NORMALIZATION: Option<Normalization> = Some(Normalization::Group);
+
     fn parameter_shape(&self) -> Vec<usize> {
-        vec![self.channels]
+        vec![match self.parameters {
+            GroupParameters::PerChannel => self.channels,
+            GroupParameters::PerGroup => self.groups,
+        }]
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -66,9 +80,17 @@ impl Kind for Group {
         Ok(())
     }
 
+    fn adopt(&mut self, semantics: &Semantics) {
+        (self.channel_axis, self.parameters) = (semantics.channel_axis, semantics.group_parameters);
+    }
+
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         let of_axis = (0..shape.len()).map(|axis| (axis != 0, axis == channel));
-        Ok(Roles::new(of_axis).grouped(channel, self.groups))
+        let roles = Roles::new(of_axis).grouped(channel, self.groups);
+        Ok(match self.parameters {
+            GroupParameters::PerChannel => roles,
+            GroupParameters::PerGroup => roles.parameter_per_group(),
+        })
     }
 }

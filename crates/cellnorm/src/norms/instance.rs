@@ -8,6 +8,7 @@
 use super::{Kind, Norm, NormConfig, sample_and_channel};
 use crate::arrays::Roles;
 use crate::error::Error;
+use crate::semantics::{Normalization, Semantics};
 use crate::standardize::About;
 
 /// Each cell has its own statistics.
@@ -52,8 +53,14 @@ impl Kind for Instance {
     const NAME: &'static str = "instance normalization";
     const ABOUT: About = About::Mean;
 
+    const NORMALIZATION: Option<Normalization> = Some(Normalization::Instance);
+
     fn parameter_shape(&self) -> Vec<usize> {
         vec![self.channels]
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
     }
 
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {

@@ -8,6 +8,7 @@
 use super::{Features, Kind, Norm, NormConfig, OverFeatures};
 use crate::arrays::Roles;
 use crate::error::Error;
+use crate::semantics::{Normalization, Semantics};
 use crate::standardize::About;
 
 /// The features of one sample share statistics.
@@ -49,12 +50,18 @@ impl Kind for Layer {
     const NAME: &'static str = "layer normalization";
     const ABOUT: About = About::Mean;
 
+    const NORMALIZATION: Option<Normalization> = Some(Normalization::Layer);
+
     fn parameter_shape(&self) -> Vec<usize> {
         self.0.parameter_shape()
     }
 
     fn check(&self) -> Result<(), Error> {
         self.0.check()
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.0.adopt(semantics);
     }
 
     fn roles(&self, shape: &[usize], affine: bool) -> Result<Roles, Error> {

@@ -16,18 +16,22 @@ mod features;
 mod group;
 mod instance;
 mod layer;
+mod mode;
 mod norm;
 mod rms;
 mod run;
+mod running;
 
 pub use crate::arrays::Roles;
-pub use batch::{Batch, BatchNorm, BatchNormConfig, Momentum, RunningVariance};
+pub use batch::{Batch, BatchNorm, BatchNormConfig};
 pub use features::{Features, OverFeatures};
 pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};
 pub use layer::{Layer, LayerNorm, LayerNormConfig};
+pub use mode::{Mode, StatisticsFrom};
 pub use norm::{Kind, Norm, NormConfig};
 pub use rms::{Rms, RmsNorm, RmsNormConfig};
+pub use running::{Momentum, RunningVariance};
 
 use ndarray::{Array, ArrayD, Dimension, IxDyn};
 
@@ -54,6 +58,12 @@ macro_rules! common_options {
         /// Whether there is an offset β. Default: true, but false for RMS.
         pub fn center(mut self, center: bool) -> Self {
             self.center = center;
+            self
+        }
+
+        /// What one value a statistic does. Default: an error in training.
+        pub fn one_value(mut self, policy: OneValue) -> Self {
+            self.one_value = policy;
             self
         }
     };

@@ -5,6 +5,7 @@ use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension};
 use super::{Gradients, Roles, Run, Saved, common_options, parameter};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::semantics::{EpsilonAt, Normalization, OneValue, Semantics};
 use crate::standardize::About;
 
 /// Which values share statistics: all that tells one normalization of single samples from another.
@@ -41,6 +42,8 @@ pub trait Kind: Clone + std::fmt::Debug {
     const NAME: &'static str;
     /// What the values of a set are measured from.
     const ABOUT: About;
+    /// Which semantics describe it; None (the default) takes those of any layer.
+    const NORMALIZATION: Option<Normalization> = None;
     /// The shape of γ and of β.
     fn parameter_shape(&self) -> Vec<usize>;
 
@@ -51,6 +54,9 @@ pub trait Kind: Clone + std::fmt::Debug {
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }
+
+    /// Takes from a framework's semantics what the kind itself holds, such as the channel axis.
+    fn adopt(&mut self, _semantics: &Semantics) {}
 
     /// The role of each axis of a tensor of this shape. `affine` says whether the layer has γ or β at all: without, no axis
     /// needs to carry a parameter.
@@ -70,28 +76,61 @@ pub struct NormConfig<K> {
     epsilon: f64,
     scale: bool,
     center: bool,
+    one_value: OneValue,
+    suits: Result<(), Error>,
 }
 
 impl<K: Kind> NormConfig<K> {
     /// The normalization of this kind, with γ and β.
     pub fn of(kind: K) -> Self {
-        Self { kind, epsilon: 1e-5, scale: true, center: true }
+        Self { kind, epsilon: 1e-5, scale: true, center: true, one_value: OneValue::Error, suits: Ok(()) }
     }
 
     common_options!();
 
+    /// As a framework has it: sets ε, γ and β, the channel axis, and what one value a statistic does. Later calls override.
+    ///
+    /// [`init`](Self::init) refuses semantics that do not suit.
+    pub fn semantics(mut self, semantics: &Semantics) -> Self {
+        self.suits = suits(semantics, K::NAME, K::NORMALIZATION);
+        (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
+        self.one_value = semantics.one_value;
+        self.kind.adopt(semantics);
+        self
+    }
+
     /// The layer, with γ = 1 and β = 0.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-36, groups do not divide the channels, no axis is named, or axes and lengths differ in
-    /// number.
+    /// If ε is not finite and at least 1e-36, groups do not divide the channels, no axis is named, axes and lengths differ in
+    /// number, the semantics are those of another layer or have ε outside the root, or one value a statistic is to use running
+    /// statistics.
     pub fn init(self) -> Result<Norm<K>, Error> {
+        self.suits?;
         check_epsilon(self.epsilon)?;
         self.kind.check()?;
+        if self.one_value == OneValue::UseRunning {
+            let what = "has no running statistics to use for one value; choose Error, AlwaysError or Beta";
+            return Err(Error::Unsupported { layer: K::NAME, what });
+        }
         let shape = self.kind.parameter_shape();
         let (gamma, beta) = (parameter(self.scale, &shape, 1.0), parameter(self.center, &shape, 0.0));
-        Ok(Norm { gamma, beta, epsilon: self.epsilon, kind: self.kind })
+        Ok(Norm { gamma, beta, epsilon: self.epsilon, one_value: self.one_value, kind: self.kind })
     }
+}
+
+/// Whether a layer can do what the semantics say.
+pub(super) fn suits(semantics: &Semantics, layer: &'static str, is: Option<Normalization>) -> Result<(), Error> {
+    if is.is_some_and(|is| is != semantics.normalization) {
+        return Err(Error::OtherLayer { layer, semantics: semantics.name });
+    }
+    if semantics.epsilon_at == EpsilonAt::OutsideRoot {
+        return Err(Error::Unsupported {
+            layer,
+            what: "adds epsilon inside the root only, and these semantics add it outside",
+        });
+    }
+    Ok(())
 }
 
 /// A normalization of single samples: the same in training and in inference, and independent of the batch.
@@ -105,6 +144,8 @@ pub struct Norm<K> {
     pub beta: Option<ArrayD<f64>>,
     /// ε inside the root.
     pub epsilon: f64,
+    /// What one value a statistic does.
+    pub one_value: OneValue,
     kind: K,
 }
 
@@ -112,7 +153,7 @@ impl<K: Kind> Norm<K> {
     /// Normalizes, and returns what the backward pass needs.
     ///
     /// # Errors
-    /// If x does not have the layer's axes, is empty, has one value per statistic, or holds NaN or infinity; or if a parameter
+    /// If x does not have the layer's axes, is empty, has one value per statistic and the policy forbids it, or holds NaN or infinity; or if a parameter
     /// was set to a wrong shape.
     pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<(Array<T, D>, Saved), Error> {
         let roles = self.roles(x.shape())?;
@@ -122,7 +163,7 @@ impl<K: Kind> Norm<K> {
     /// Normalizes, over x itself where the array is handed over.
     ///
     /// # Errors
-    /// As [`Norm::forward`], but one value per statistic is fine.
+    /// As [`Norm::forward`], but one value per statistic is fine unless it is always an error.
     pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
         let x = x.into();
         let roles = self.roles(x.shape())?;
@@ -149,6 +190,15 @@ impl<K: Kind> Norm<K> {
 
     fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
         let (gamma, beta) = (self.gamma.as_ref(), self.beta.as_ref());
-        Run { name: K::NAME, about: K::ABOUT, epsilon: self.epsilon, gamma, beta, shape }
+        Run {
+            name: K::NAME,
+            about: K::ABOUT,
+            epsilon: self.epsilon,
+            gamma,
+            beta,
+            shape,
+            one_value: self.one_value,
+            train_parameters: true,
+        }
     }
 }

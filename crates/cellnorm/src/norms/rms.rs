@@ -8,6 +8,7 @@
 use super::{Features, Kind, Norm, NormConfig, OverFeatures};
 use crate::arrays::Roles;
 use crate::error::Error;
+use crate::semantics::{Normalization, Semantics};
 use crate::standardize::About;
 
 /// The features of one sample share a mean square.
@@ -46,12 +47,18 @@ impl Kind for Rms {
     const NAME: &'static str = "RMS normalization";
     const ABOUT: About = About::Zero;
 
+    const NORMALIZATION: Option<Normalization> = Some(Normalization::Rms);
+
     fn parameter_shape(&self) -> Vec<usize> {
         self.0.parameter_shape()
     }
 
     fn check(&self) -> Result<(), Error> {
         self.0.check()
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.0.adopt(semantics);
     }
 
     fn roles(&self, shape: &[usize], affine: bool) -> Result<Roles, Error> {

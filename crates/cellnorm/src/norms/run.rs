@@ -6,6 +6,7 @@ use super::{Gradients, Roles, Saved};
 use crate::arrays::{Arranged, typed};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::semantics::OneValue;
 use crate::standardize::{About, Parameters, Statistics};
 
 /// A layer's parameters and their shape, ε, and the name for messages.
@@ -17,10 +18,13 @@ pub(super) struct Run<'a> {
     pub(super) gamma: Option<&'a ArrayD<f64>>,
     pub(super) beta: Option<&'a ArrayD<f64>>,
     pub(super) shape: &'a [usize],
+    pub(super) one_value: OneValue,
+    /// Whether γ and β have gradients.
+    pub(super) train_parameters: bool,
 }
 
 impl Run<'_> {
-    /// Normalizes with the statistics of x; in training they need more than one value each.
+    /// Normalizes with the statistics of x.
     pub(super) fn forward<T: Element, D: Dimension>(
         &self,
         x: CowArray<'_, T, D>,
@@ -30,9 +34,7 @@ impl Run<'_> {
         self.check()?;
         let shape = x.shape().to_vec();
         let x = Arranged::new(x.into_dyn(), roles)?;
-        if training && self.about == About::Mean && x.plan.values_per_set() == 1.0 {
-            return Err(Error::OneValue { layer: self.name, shape });
-        }
+        self.check_one_value(x.plan.values_per_set(), training, &shape)?;
         let mut statistics = Statistics::default();
         let (gamma, beta) = (standard(self.gamma), standard(self.beta));
         let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
@@ -40,6 +42,19 @@ impl Run<'_> {
         check_finite("x", &statistics.variance)?;
         check_finite("x", &statistics.mean)?;
         Ok((typed(y), Saved { statistics, fixed: false }))
+    }
+
+    /// Whether statistics of this many values may be taken.
+    pub(super) fn check_one_value(&self, values: f64, training: bool, shape: &[usize]) -> Result<(), Error> {
+        let refused = match self.one_value {
+            OneValue::Error => training,
+            OneValue::AlwaysError => true,
+            OneValue::Beta | OneValue::UseRunning => false,
+        };
+        if refused && self.about == About::Mean && values == 1.0 {
+            return Err(Error::OneValue { layer: self.name, shape: shape.to_vec() });
+        }
+        Ok(())
     }
 
     /// Normalizes with given statistics.
@@ -71,6 +86,9 @@ impl Run<'_> {
                 return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![x.plan.sets()] });
             }
         }
+        if saved.fixed && !self.train_parameters {
+            return self.backward_affine(statistics, &x, dy);
+        }
         // dβ is wanted even without β: it shows NaN in dy
         let (gamma, beta) = (standard(self.gamma), vec![0.0; x.plan.channels()]);
         let parameters = Parameters { gamma: gamma.as_deref(), beta: Some(&beta) };
@@ -81,10 +99,27 @@ impl Run<'_> {
         // with a finite dy, what is left is x
         check_finite("x", &gradients.gamma)?;
         let shaped = |of: Option<&ArrayD<f64>>, values| {
+            let of = of.filter(|_| self.train_parameters);
             of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
         };
         let (dgamma, dbeta) = (shaped(self.gamma, gradients.gamma), shaped(self.beta, gradients.beta));
         Ok(Gradients { dx: typed(dx), dgamma, dbeta })
+    }
+
+    /// Where nothing depends on x, dx = γ r dy: one pass, and NaN in dy passes on.
+    fn backward_affine<T: Element, D: Dimension>(
+        &self,
+        statistics: &Statistics,
+        x: &Arranged<'_, T>,
+        dy: CowArray<'_, T, D>,
+    ) -> Result<Gradients<T, D>, Error> {
+        let linear = Statistics { mean: vec![0.0; statistics.mean.len()], variance: statistics.variance.clone() };
+        let gamma = standard(self.gamma);
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: None };
+        let (dx, ()) = x.map_gradient(dy.into_dyn(), |_, buffers| {
+            x.plan.forward_fixed(buffers, &linear, self.epsilon, parameters);
+        })?;
+        Ok(Gradients { dx: typed(dx), dgamma: None, dbeta: None })
     }
 
     /// ε and the parameters may have been set since the layer was made.

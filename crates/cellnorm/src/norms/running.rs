@@ -1,0 +1,81 @@
+//! How running statistics follow those of the batches.
+
+use crate::error::Error;
+
+/// How far the running statistics move in one training step.
+///
+/// A type rather than a number, because frameworks disagree about its direction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Momentum {
+    /// running = (1 − m) · running + m · batch, as PyTorch means it (default 0.1).
+    Step(f64),
+    /// running = m · running + (1 − m) · batch, as Keras (default 0.99), MXNet and ONNX (default 0.9) mean it.
+    Keep(f64),
+    /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's `momentum=None`.
+    Cumulative,
+}
+
+impl Momentum {
+    /// The weight of the batch in its step, counted from 1; in \[0, 1\].
+    ///
+    /// ```
+    /// use cellnorm::Momentum;
+    /// assert_eq!((Momentum::Step(0.1).weight(7), Momentum::Keep(0.75).weight(7)), (0.1, 0.25));
+    /// assert_eq!(Momentum::Cumulative.weight(8), 0.125);
+    /// ```
+    pub fn weight(self, step: u64) -> f64 {
+        match self {
+            Self::Step(step) => step,
+            Self::Keep(keep) => 1.0 - keep,
+            Self::Cumulative => 1.0 / step.max(1) as f64,
+        }
+    }
+
+    pub(super) fn check(self) -> Result<(), Error> {
+        match self {
+            Self::Step(given) | Self::Keep(given) if !(0.0..=1.0).contains(&given) => {
+                Err(Error::Number { name: "momentum", given, expected: "between 0 and 1" })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which variance of the batch the running variance moves toward. The batch itself is always normalized with the biased one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunningVariance {
+    /// M2 / (n − 1), as PyTorch does, and the fused operation of TensorFlow 2.
+    #[default]
+    Unbiased,
+    /// M2 / n, as Keras 3, MXNet, ONNX and Flax do.
+    Biased,
+    /// M2 / (n − 1 − ε), as Keras 2.3.1 does.
+    KerasLegacy,
+}
+
+impl RunningVariance {
+    /// The legacy rule divides by n − 1 − ε, which must be positive from two values on.
+    pub(super) fn check(self, epsilon: f64) -> Result<(), Error> {
+        if self == Self::KerasLegacy && epsilon >= 1.0 {
+            let expected = "below 1 where the running variance is Keras' legacy one, which divides by n - 1 - epsilon";
+            return Err(Error::Number { name: "epsilon", given: epsilon, expected });
+        }
+        Ok(())
+    }
+
+    /// What the biased variance of n values is multiplied by; 1 for a single value, whose variance is 0.
+    ///
+    /// ```
+    /// use cellnorm::RunningVariance;
+    /// let factors = [RunningVariance::Unbiased, RunningVariance::Biased, RunningVariance::KerasLegacy].map(|r| r.factor(5.0, 0.5));
+    /// assert_eq!(factors, [5.0 / 4.0, 1.0, 5.0 / 3.5]);
+    /// ```
+    pub fn factor(self, n: f64, epsilon: f64) -> f64 {
+        match self {
+            _ if n <= 1.0 => 1.0,
+            Self::Unbiased => n / (n - 1.0),
+            Self::Biased => 1.0,
+            Self::KerasLegacy => n / (n - 1.0 - epsilon),
+        }
+    }
+}

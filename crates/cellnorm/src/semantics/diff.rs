@@ -1,0 +1,162 @@
+//! What differs between two semantics, and by how much.
+//!
+//! At a variance v, another ε moves every output by the factor √(v + ε_a) / √(v + ε_b). Over n values, another rule moves the
+//! running variance by the ratio of n/(n − 1), 1 and n/(n − 1 − ε). With momentum, a running statistic that starts at 0 and sees
+//! batches of 1 stands at 1 − (1 − s)^k after k steps.
+
+use std::fmt;
+
+use super::{EpsilonAt, Normalization, OneValue, ParameterNames, Semantics};
+use crate::norms::Momentum;
+
+/// Where a difference is measured: the variance of the data, and the number of values that share a statistic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// The variance of the values, biased.
+    pub variance: f64,
+    /// The number of values that share a statistic.
+    pub values: f64,
+}
+
+impl Default for Sample {
+    /// Variance 1, 32 values.
+    fn default() -> Self {
+        Self { variance: 1.0, values: 32.0 }
+    }
+}
+
+/// One thing that two semantics differ in. Displayed as a row: field, both values, effect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// The field of [`Semantics`].
+    pub field: &'static str,
+    /// The value of the first.
+    pub a: String,
+    /// The value of the second.
+    pub b: String,
+    /// How much larger the second's outputs, running variance, or running statistics after 100 steps are, relative to the
+    /// first's; None where a number cannot say it.
+    pub by: Option<f64>,
+    /// What the difference does, in words and numbers.
+    pub effect: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<17} {:<24} {:<24} {}", self.field, self.a, self.b, self.effect)
+    }
+}
+
+impl Semantics {
+    /// What differs, measured at variance 1 and 32 values a statistic.
+    ///
+    /// ```
+    /// use cellnorm::{Normalization, Semantics};
+    /// let torch = Semantics::preset("pytorch-2", Normalization::Batch)?;
+    /// let keras = Semantics::preset("keras-3", Normalization::Batch)?;
+    /// let differences = torch.diff(&keras);
+    /// assert_eq!(differences[0].field, "epsilon");
+    /// assert_eq!(differences[0].effect, "outputs move by -0.0495 % where the variance is 1");
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn diff(&self, other: &Self) -> Vec<Difference> {
+        self.diff_at(other, Sample::default())
+    }
+
+    /// What differs, measured at `sample`. Empty where both mean the same, whatever their own names are.
+    ///
+    /// Momentum, the running variance and freezing are compared only between batch normalizations.
+    pub fn diff_at(&self, other: &Self, sample: Sample) -> Vec<Difference> {
+        let (a, b) = (self, other);
+        let mut found = Vec::new();
+        let mut add = |field, a: String, b: String, by, effect: String| {
+            if a != b {
+                found.push(Difference { field, a, b, by, effect });
+            }
+        };
+        macro_rules! field {
+            ($field:ident, $by:expr, $effect:expr) => {
+                add(stringify!($field), text(a.$field), text(b.$field), $by, $effect)
+            };
+        }
+        field!(normalization, None, "other values share statistics".into());
+        let by = scale(b, sample) / scale(a, sample) - 1.0;
+        let outputs = format!("outputs move by {} where the variance is {}", percent(by), sample.variance);
+        field!(epsilon, Some(by), outputs.clone());
+        field!(epsilon_at, Some(by), outputs);
+        field!(channel_axis, None, "the same memory has its channels elsewhere; transpose, or set the axis".into());
+        field!(scale, None, only("gamma is learned", a.scale, a, b));
+        field!(center, None, only("beta is learned", a.center, a, b));
+        field!(stores_fixed, None, only("a gamma or beta that is not learned is stored", a.stores_fixed, a, b));
+        field!(one_value, None, format!("{}: {}; {}: {}", a.name, one_value(a), b.name, one_value(b)));
+        if a.normalization == Normalization::Group || b.normalization == Normalization::Group {
+            field!(
+                group_parameters,
+                None,
+                "repeat a group's value for its channels, or the reverse where all agree".into()
+            );
+        }
+        if a.normalization == Normalization::Batch && b.normalization == Normalization::Batch {
+            let (by, effect) = pace(a.momentum, b.momentum);
+            field!(momentum, Some(by), effect);
+            let factor = |of: &Semantics| of.running_variance.factor(sample.values, of.epsilon);
+            let by = factor(b) / factor(a) - 1.0;
+            let effect = format!("the running variance moves by {} at {} values", percent(by), sample.values);
+            field!(running_variance, Some(by), effect);
+            field!(frozen, None, "a frozen layer does another thing in training".into());
+        }
+        add("names", names(&a.names), names(&b.names), None, "stored under other names".into());
+        found
+    }
+}
+
+/// What x − mean is multiplied by, before γ.
+fn scale(of: &Semantics, sample: Sample) -> f64 {
+    match of.epsilon_at {
+        EpsilonAt::InsideRoot => 1.0 / (sample.variance + of.epsilon).sqrt(),
+        EpsilonAt::OutsideRoot => 1.0 / (sample.variance.sqrt() + of.epsilon),
+    }
+}
+
+/// Where running statistics stand that start at 0 and see 1, after 1 and after 100 steps.
+fn pace(a: Momentum, b: Momentum) -> (f64, String) {
+    let after = |momentum: Momentum, steps: u64| 1.0 - (1..=steps).map(|k| 1.0 - momentum.weight(k)).product::<f64>();
+    let [a1, a100, b1, b100] = [after(a, 1), after(a, 100), after(b, 1), after(b, 100)];
+    if (a1 - b1).abs() < 1e-12 && (a100 - b100).abs() < 1e-12 {
+        return (0.0, "the same pace, written otherwise".into());
+    }
+    let effect = format!(
+        "running statistics on the way from 0 to 1: {a1:.4} and {b1:.4} after 1 step, {a100:.4} and {b100:.4} after 100"
+    );
+    (b100 / a100 - 1.0, effect)
+}
+
+fn one_value(of: &Semantics) -> &'static str {
+    match of.one_value {
+        OneValue::Error => "an error in training",
+        OneValue::AlwaysError => "an error",
+        OneValue::Beta => "y = beta",
+        OneValue::UseRunning => "the running statistics normalize",
+    }
+}
+
+fn only(what: &str, first: bool, a: &Semantics, b: &Semantics) -> String {
+    format!("{what} only by {}", if first { a.name } else { b.name })
+}
+
+pub(super) fn text(value: impl fmt::Debug) -> String {
+    format!("{value:?}")
+}
+
+pub(super) fn names(names: &ParameterNames) -> String {
+    let ParameterNames { gamma, beta, mean, variance, steps } = names;
+    let all = [Some(*gamma), Some(*beta), Some(*mean), Some(*variance), *steps];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A relative difference with three figures.
+fn percent(by: f64) -> String {
+    let percent = 100.0 * by;
+    let digits = if percent == 0.0 { 0.0 } else { (2.0 - percent.abs().log10().floor()).clamp(0.0, 12.0) };
+    format!("{percent:+.*} %", digits as usize)
+}
