@@ -12,6 +12,7 @@
 //! `infer`. Parameters and statistics are f64 whatever the type of x.
 
 mod batch;
+mod batch_config;
 mod features;
 mod group;
 mod instance;
@@ -23,7 +24,8 @@ mod run;
 mod running;
 
 pub use crate::arrays::Roles;
-pub use batch::{Batch, BatchNorm, BatchNormConfig};
+pub use batch::{Batch, BatchNorm};
+pub use batch_config::BatchNormConfig;
 pub use features::{Features, OverFeatures};
 pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::{EpsilonAt, Normalization, OneValue, ParameterNames, Semantics};
+use super::{EpsilonAt, Frozen, Normalization, OneValue, Semantics};
 use crate::norms::Momentum;
 
 /// Where a difference is measured: the variance of the data, and the number of values that share a statistic.
@@ -103,9 +103,12 @@ impl Semantics {
             let by = factor(b) / factor(a) - 1.0;
             let effect = format!("the running variance moves by {} at {} values", percent(by), sample.values);
             field!(running_variance, Some(by), effect);
-            field!(frozen, None, "a frozen layer does another thing in training".into());
+            field!(frozen, None, format!("{}: {}; {}: {}", a.name, frozen(a), b.name, frozen(b)));
         }
-        add("names", names(&a.names), names(&b.names), None, "stored under other names".into());
+        for (field, name) in a.names() {
+            let other = b.names().find(|(of, _)| *of == field).map_or("not stored", |(_, name)| name);
+            add(field, name.into(), other.into(), None, "the same numbers under another name".into());
+        }
         found
     }
 }
@@ -140,18 +143,20 @@ fn one_value(of: &Semantics) -> &'static str {
     }
 }
 
+fn frozen(of: &Semantics) -> &'static str {
+    match of.frozen {
+        Frozen::Inference => "frozen is inference",
+        Frozen::BatchStatistics => "frozen layers use the batch's statistics and keep the running ones",
+        Frozen::ParametersOnly => "frozen layers still move their running statistics",
+    }
+}
+
 fn only(what: &str, first: bool, a: &Semantics, b: &Semantics) -> String {
     format!("{what} only by {}", if first { a.name } else { b.name })
 }
 
 pub(super) fn text(value: impl fmt::Debug) -> String {
     format!("{value:?}")
-}
-
-pub(super) fn names(names: &ParameterNames) -> String {
-    let ParameterNames { gamma, beta, mean, variance, steps } = names;
-    let all = [Some(*gamma), Some(*beta), Some(*mean), Some(*variance), *steps];
-    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// A relative difference with three figures.

@@ -17,6 +17,7 @@ mod diff;
 mod names;
 mod presets;
 mod show;
+mod table;
 
 pub use diff::{Difference, Sample};
 pub use names::ParameterNames;
@@ -74,10 +75,10 @@ pub enum OneValue {
 pub enum Frozen {
     /// As inference: the running statistics normalize and stay. Keras 3 and tf.keras 2 (`trainable=False`), Burn (`freeze`).
     Inference,
-    /// The batch's statistics normalize, and the running ones stay: Keras 2.1.3 to 2.3.1 (`trainable=False`).
+    /// The batch's statistics normalize, and the running ones stay: Keras 2.3.1 (`trainable=False`).
     BatchStatistics,
     /// Only γ and β stay; the batch's statistics normalize and move the running ones. PyTorch (`requires_grad=False`), MXNet
-    /// (`lr_mult=0`), Keras before 2.1.3.
+    /// (`lr_mult=0`), early Keras 2.
     ParametersOnly,
 }
 

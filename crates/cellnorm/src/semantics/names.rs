@@ -1,5 +1,7 @@
 //! What frameworks call parameters and statistics where they store them.
 
+use super::{Normalization, Semantics};
+
 /// The names of γ, β, the running mean and variance, and the number of steps.
 ///
 /// Layers without running statistics have names for them, too: those that the framework uses elsewhere.
@@ -37,4 +39,16 @@ impl ParameterNames {
     pub(super) const ONNX_BATCH_1: Self = Self { mean: "mean", variance: "var", ..Self::ONNX };
     pub(super) const ONNX_LAYER: Self = Self { gamma: "Scale", ..Self::ONNX };
     pub(super) const ONNX_GROUP: Self = Self { beta: "bias", ..Self::ONNX };
+}
+
+impl Semantics {
+    /// What this layer stores, and under which name.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let ParameterNames { gamma, beta, mean, variance, steps } = self.names;
+        let affine = [("names.gamma", Some(gamma)), ("names.beta", Some(beta))];
+        let running = [("names.mean", Some(mean)), ("names.variance", Some(variance)), ("names.steps", steps)];
+        let is_batch = self.normalization == Normalization::Batch;
+        let stored = affine.into_iter().chain(running.into_iter().filter(move |_| is_batch));
+        stored.filter_map(|(field, name)| Some((field, name?)))
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::diff::{names, text};
+use super::diff::text;
 use super::{Normalization, Semantics};
 
 impl fmt::Display for Normalization {
@@ -43,6 +43,6 @@ impl fmt::Display for Semantics {
             row("running_variance", text(self.running_variance))?;
             row("frozen", text(self.frozen))?;
         }
-        row("names", names(&self.names))
+        row("names", self.names().map(|(_, name)| name).collect::<Vec<_>>().join(", "))
     }
 }

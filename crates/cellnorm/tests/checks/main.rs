@@ -7,5 +7,7 @@ mod errors;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;
+mod modes;
 mod seeds;
+mod semantics;
 mod twin;

@@ -1,0 +1,292 @@
+//! The frameworks' semantics, as a table: read in the source of each at the version named, and run.
+//!
+//! A row says how it differs from the framework's first row, so what one framework says everywhere is written once.
+
+use super::Normalization::{Batch, Group, Instance, Layer, Rms};
+use super::{EpsilonAt, Frozen, GroupParameters, OneValue, ParameterNames, Semantics};
+use crate::norms::{Momentum, RunningVariance};
+
+/// PyTorch 2.15. Group normalization refuses one value a statistic only in a batch of one sample. `InstanceNorm*d` has no γ and β
+/// unless asked for. The ε of `RMSNorm` is that of f32 where none is given (in f64 that of f64).
+const PYTORCH: Semantics = Semantics {
+    name: "pytorch-2 batch",
+    normalization: Batch,
+    epsilon: 1e-5,
+    epsilon_at: EpsilonAt::InsideRoot,
+    channel_axis: 1,
+    scale: true,
+    center: true,
+    stores_fixed: false,
+    one_value: OneValue::Error,
+    group_parameters: GroupParameters::PerChannel,
+    momentum: Momentum::Step(0.1),
+    running_variance: RunningVariance::Unbiased,
+    frozen: Frozen::ParametersOnly,
+    names: ParameterNames::PYTORCH,
+};
+
+/// Keras 3.12 to 3.16. Its instance normalization is group normalization with `groups=-1`.
+const KERAS: Semantics = Semantics {
+    name: "keras-3 batch",
+    epsilon: 1e-3,
+    channel_axis: -1,
+    one_value: OneValue::Beta,
+    momentum: Momentum::Keep(0.99),
+    running_variance: RunningVariance::Biased,
+    frozen: Frozen::Inference,
+    names: ParameterNames::KERAS,
+    ..PYTORCH
+};
+
+/// tf.keras 2.15 and Keras 2.15, layers that run on TensorFlow's fused operation: tensors of rank 4, and of rank 5 with one axis.
+const TF_FUSED: Semantics =
+    Semantics { name: "tf-keras-2-fused batch", running_variance: RunningVariance::Unbiased, ..KERAS };
+
+/// MXNet 1.9.1's operators, on the CPU, with the `fix_gamma` they have by default.
+const MXNET: Semantics = Semantics {
+    name: "mxnet-1.9-operator batch",
+    channel_axis: 1,
+    scale: false,
+    stores_fixed: true,
+    momentum: Momentum::Keep(0.9),
+    frozen: Frozen::ParametersOnly,
+    names: ParameterNames::MXNET,
+    ..KERAS
+};
+
+/// MXNet 1.9.1's Gluon blocks, on the CPU.
+const GLUON: Semantics =
+    Semantics { name: "mxnet-1.9-gluon batch", epsilon: 1e-5, scale: true, names: ParameterNames::GLUON, ..MXNET };
+
+/// Flax 0.12.8, linen and nnx. Its fast variance, E[x²] − E[x]², is not part of this table: here it is always exact.
+const FLAX: Semantics = Semantics {
+    name: "flax-0.12 batch",
+    epsilon: 1e-5,
+    frozen: Frozen::ParametersOnly,
+    names: ParameterNames::FLAX,
+    ..KERAS
+};
+
+/// burn-nn 0.22.
+const BURN: Semantics = Semantics {
+    name: "burn-0.22 batch",
+    one_value: OneValue::Beta,
+    running_variance: RunningVariance::Biased,
+    frozen: Frozen::Inference,
+    names: ParameterNames::BURN,
+    ..PYTORCH
+};
+
+/// candle-nn 0.11. One value a channel turns its running variance into NaN; here that is an error. ε of group and RMS
+/// normalization has no default there.
+const CANDLE: Semantics = Semantics { name: "candle-0.11 batch", names: ParameterNames::CANDLE, ..PYTORCH };
+
+/// ONNX, whose operators have no γ or β that is absent, except layer normalization's bias.
+const ONNX: Semantics = Semantics {
+    name: "onnx-15 batch",
+    epsilon: 1e-5,
+    channel_axis: 1,
+    stores_fixed: true,
+    momentum: Momentum::Keep(0.9),
+    names: ParameterNames::ONNX,
+    ..KERAS
+};
+
+/// Each framework's layers.
+pub(super) static TABLE: [(&str, &[Semantics]); 11] = [
+    (
+        "pytorch-2",
+        &[
+            PYTORCH,
+            Semantics {
+                name: "pytorch-2 layer",
+                normalization: Layer,
+                channel_axis: -1,
+                one_value: OneValue::Beta,
+                ..PYTORCH
+            },
+            Semantics {
+                name: "pytorch-2 instance",
+                normalization: Instance,
+                scale: false,
+                center: false,
+                one_value: OneValue::AlwaysError,
+                ..PYTORCH
+            },
+            Semantics { name: "pytorch-2 group", normalization: Group, one_value: OneValue::AlwaysError, ..PYTORCH },
+            Semantics {
+                name: "pytorch-2 rms",
+                normalization: Rms,
+                channel_axis: -1,
+                epsilon: f32::EPSILON as f64,
+                center: false,
+                one_value: OneValue::Beta,
+                ..PYTORCH
+            },
+        ],
+    ),
+    (
+        "keras-3",
+        &[
+            KERAS,
+            Semantics { name: "keras-3 layer", normalization: Layer, ..KERAS },
+            Semantics { name: "keras-3 instance", normalization: Instance, ..KERAS },
+            Semantics { name: "keras-3 group", normalization: Group, ..KERAS },
+            Semantics {
+                name: "keras-3 rms",
+                normalization: Rms,
+                epsilon: 1e-6,
+                center: false,
+                names: ParameterNames::KERAS_RMS,
+                ..KERAS
+            },
+        ],
+    ),
+    ("tf-keras-2-fused", &[TF_FUSED]),
+    (
+        "tf-keras-2",
+        &[
+            Semantics { name: "tf-keras-2 batch", ..KERAS },
+            Semantics { name: "tf-keras-2 layer", normalization: Layer, ..KERAS },
+            Semantics { name: "tf-keras-2 instance", normalization: Instance, ..KERAS },
+            Semantics { name: "tf-keras-2 group", normalization: Group, ..KERAS },
+        ],
+    ),
+    (
+        "keras-2.3",
+        &[Semantics {
+            name: "keras-2.3 batch",
+            running_variance: RunningVariance::KerasLegacy,
+            frozen: Frozen::BatchStatistics,
+            ..KERAS
+        }],
+    ),
+    (
+        "tfa-0.23",
+        &[
+            Semantics { name: "tfa-0.23 instance", normalization: Instance, ..KERAS },
+            Semantics { name: "tfa-0.23 group", normalization: Group, ..KERAS },
+        ],
+    ),
+    (
+        "mxnet-1.9-operator",
+        &[
+            MXNET,
+            Semantics {
+                name: "mxnet-1.9-operator layer",
+                normalization: Layer,
+                epsilon: 1e-5,
+                channel_axis: -1,
+                scale: true,
+                ..MXNET
+            },
+            Semantics { name: "mxnet-1.9-operator instance", normalization: Instance, scale: true, ..MXNET },
+            Semantics {
+                name: "mxnet-1.9-operator group",
+                normalization: Group,
+                epsilon: 1e-5,
+                scale: true,
+                group_parameters: GroupParameters::PerGroup,
+                ..MXNET
+            },
+        ],
+    ),
+    (
+        "mxnet-1.9-gluon",
+        &[
+            GLUON,
+            Semantics { name: "mxnet-1.9-gluon layer", normalization: Layer, channel_axis: -1, ..GLUON },
+            Semantics { name: "mxnet-1.9-gluon instance", normalization: Instance, scale: false, ..GLUON },
+            Semantics {
+                name: "mxnet-1.9-gluon group",
+                normalization: Group,
+                group_parameters: GroupParameters::PerGroup,
+                ..GLUON
+            },
+        ],
+    ),
+    (
+        "flax-0.12",
+        &[
+            FLAX,
+            Semantics { name: "flax-0.12 layer", normalization: Layer, epsilon: 1e-6, ..FLAX },
+            Semantics { name: "flax-0.12 instance", normalization: Instance, epsilon: 1e-6, ..FLAX },
+            Semantics { name: "flax-0.12 group", normalization: Group, epsilon: 1e-6, ..FLAX },
+            Semantics { name: "flax-0.12 rms", normalization: Rms, epsilon: 1e-6, center: false, ..FLAX },
+        ],
+    ),
+    (
+        "burn-0.22",
+        &[
+            BURN,
+            Semantics { name: "burn-0.22 layer", normalization: Layer, channel_axis: -1, ..BURN },
+            Semantics { name: "burn-0.22 instance", normalization: Instance, ..BURN },
+            Semantics { name: "burn-0.22 group", normalization: Group, ..BURN },
+            Semantics { name: "burn-0.22 rms", normalization: Rms, channel_axis: -1, center: false, ..BURN },
+        ],
+    ),
+    (
+        "candle-0.11",
+        &[
+            CANDLE,
+            Semantics {
+                name: "candle-0.11 layer",
+                normalization: Layer,
+                channel_axis: -1,
+                one_value: OneValue::Beta,
+                ..CANDLE
+            },
+            Semantics { name: "candle-0.11 group", normalization: Group, one_value: OneValue::Beta, ..CANDLE },
+            Semantics {
+                name: "candle-0.11 rms",
+                normalization: Rms,
+                channel_axis: -1,
+                center: false,
+                one_value: OneValue::Beta,
+                ..CANDLE
+            },
+        ],
+    ),
+];
+
+/// ONNX's operators, each with the opset from which its row holds.
+pub(super) static OPSETS: [(u32, Semantics); 10] = [
+    (1, Semantics { name: "onnx-1 batch", names: ParameterNames::ONNX_BATCH_1, ..ONNX }),
+    (9, Semantics { name: "onnx-9 batch", names: ParameterNames::ONNX_BATCH_1, ..ONNX }),
+    (14, Semantics { name: "onnx-14 batch", ..ONNX }),
+    (15, ONNX),
+    (1, Semantics { name: "onnx-1 instance", normalization: Instance, ..ONNX }),
+    (22, Semantics { name: "onnx-22 instance", normalization: Instance, ..ONNX }),
+    (
+        17,
+        Semantics {
+            name: "onnx-17 layer",
+            normalization: Layer,
+            channel_axis: -1,
+            names: ParameterNames::ONNX_LAYER,
+            ..ONNX
+        },
+    ),
+    (
+        18,
+        Semantics {
+            name: "onnx-18 group",
+            normalization: Group,
+            group_parameters: GroupParameters::PerGroup,
+            names: ParameterNames::ONNX_GROUP,
+            ..ONNX
+        },
+    ),
+    (21, Semantics { name: "onnx-21 group", normalization: Group, names: ParameterNames::ONNX_GROUP, ..ONNX }),
+    (
+        23,
+        Semantics {
+            name: "onnx-23 rms",
+            normalization: Rms,
+            channel_axis: -1,
+            center: false,
+            stores_fixed: false,
+            ..ONNX
+        },
+    ),
+];
