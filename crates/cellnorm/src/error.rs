@@ -151,6 +151,40 @@ pub enum Error {
         /// What it does not do, and what would be right.
         what: &'static str,
     },
+    /// A tensor that a checkpoint does not have.
+    #[error("the checkpoint has no {name}{}", alike(like))]
+    MissingTensor {
+        /// The name looked for.
+        name: String,
+        /// Names that end alike.
+        like: Vec<String>,
+    },
+    /// A tensor of a checkpoint that cannot be used.
+    #[error("{name} {problem}")]
+    Tensor {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// State that another framework cannot store as it is.
+    #[error("{from} cannot become {to}: {problem}")]
+    Conversion {
+        /// The semantics that it has.
+        from: &'static str,
+        /// Those that it should have.
+        to: &'static str,
+        /// What is in the way, and what would be right.
+        problem: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{path}: {problem}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A parameter or statistic of the wrong shape.
     #[error("{name} has the shape {given:?}; it must be {expected:?}")]
     Parameter {
@@ -203,6 +237,10 @@ pub enum Error {
         /// The number of sets.
         sets: usize,
     },
+}
+
+fn alike(like: &[String]) -> String {
+    if like.is_empty() { String::new() } else { format!("; it has {}", like.join(", ")) }
 }
 
 fn list(layers: &[Normalization]) -> String {

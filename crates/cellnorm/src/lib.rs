@@ -45,6 +45,7 @@ pub mod passes;
 mod plan;
 mod semantics;
 mod standardize;
+pub mod state;
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};
@@ -53,6 +54,7 @@ pub use moments::Moments;
 pub use norms::{
     BatchNorm, BatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
     LayerNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
+    TrackedInstanceNorm,
 };
 pub use plan::{Axis, Plan};
 pub use semantics::{

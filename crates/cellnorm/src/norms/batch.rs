@@ -8,6 +8,7 @@
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
+use super::running::{check_statistics, follow};
 use super::{Gradients, Kind, Mode, Momentum, Run, RunningVariance, Saved, StatisticsFrom, channel_axis};
 use crate::arrays::Roles;
 use crate::element::Element;
@@ -99,7 +100,7 @@ pub struct BatchNorm {
     pub steps: u64,
     pub(super) training: bool,
     pub(super) frozen: Option<Frozen>,
-    pub(super) kind: Batch,
+    pub(crate) kind: Batch,
 }
 
 impl BatchNorm {
@@ -181,12 +182,8 @@ impl BatchNorm {
         self.steps += 1;
         let weight = self.momentum.weight(self.steps);
         let correction = self.running_variance.factor(values, self.epsilon);
-        for (running, batch) in self.running_mean.iter_mut().zip(&batch.mean) {
-            *running += weight * (batch - *running);
-        }
-        for (running, batch) in self.running_var.iter_mut().zip(&batch.variance) {
-            *running += weight * (batch * correction - *running);
-        }
+        follow(&mut self.running_mean, &batch.mean, 1.0, weight);
+        follow(&mut self.running_var, &batch.variance, correction, weight);
     }
 
     /// Inference: normalizes with the running statistics, over x itself where the array is handed over.
@@ -246,15 +243,6 @@ impl BatchNorm {
 
     fn check_running(&self) -> Result<(), Error> {
         self.running_variance.check(self.epsilon)?;
-        for (name, table) in [("running_mean", &self.running_mean), ("running_var", &self.running_var)] {
-            if table.len() != self.kind.channels {
-                let (given, expected) = (vec![table.len()], vec![self.kind.channels]);
-                return Err(Error::Parameter { name, given, expected });
-            }
-            if let Some(given) = table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0)) {
-                return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
-            }
-        }
-        Ok(())
+        check_statistics(&self.running_mean, &self.running_var, self.kind.channels)
     }
 }

@@ -22,6 +22,7 @@ mod norm;
 mod rms;
 mod run;
 mod running;
+mod tracked_instance;
 
 pub use crate::arrays::Roles;
 pub use batch::{Batch, BatchNorm};
@@ -34,6 +35,7 @@ pub use mode::{Mode, StatisticsFrom};
 pub use norm::{Kind, Norm, NormConfig};
 pub use rms::{Rms, RmsNorm, RmsNormConfig};
 pub use running::{Momentum, RunningVariance};
+pub use tracked_instance::TrackedInstanceNorm;
 
 use ndarray::{Array, ArrayD, Dimension, IxDyn};
 
@@ -86,9 +88,9 @@ pub struct Saved {
 pub struct Gradients<T, D: Dimension> {
     /// ∂L/∂x.
     pub dx: Array<T, D>,
-    /// ∂L/∂γ, in the shape of γ; None where the layer has no γ.
+    /// ∂L/∂γ, in the shape of γ; None where the layer has no γ or does not train it.
     pub dgamma: Option<ArrayD<f64>>,
-    /// ∂L/∂β, in the shape of β; None where the layer has no β.
+    /// ∂L/∂β, in the shape of β; None where the layer has no β or does not train it.
     pub dbeta: Option<ArrayD<f64>>,
 }
 

@@ -188,7 +188,12 @@ impl<K: Kind> Norm<K> {
         self.kind.roles(shape, self.gamma.is_some() || self.beta.is_some())
     }
 
-    fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
+    /// Which values share statistics.
+    pub fn kind(&self) -> &K {
+        &self.kind
+    }
+
+    pub(super) fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
         let (gamma, beta) = (self.gamma.as_ref(), self.beta.as_ref());
         Run {
             name: K::NAME,

@@ -1,5 +1,7 @@
 //! How running statistics follow those of the batches.
 
+use ndarray::Array1;
+
 use crate::error::Error;
 
 /// How far the running statistics move in one training step.
@@ -55,7 +57,7 @@ pub enum RunningVariance {
 
 impl RunningVariance {
     /// The legacy rule divides by n − 1 − ε, which must be positive from two values on.
-    pub(super) fn check(self, epsilon: f64) -> Result<(), Error> {
+    pub(crate) fn check(self, epsilon: f64) -> Result<(), Error> {
         if self == Self::KerasLegacy && epsilon >= 1.0 {
             let expected = "below 1 where the running variance is Keras' legacy one, which divides by n - 1 - epsilon";
             return Err(Error::Number { name: "epsilon", given: epsilon, expected });
@@ -78,4 +80,24 @@ impl RunningVariance {
             Self::KerasLegacy => n / (n - 1.0 - epsilon),
         }
     }
+}
+
+/// running += weight · (correction · batch − running).
+pub(super) fn follow(running: &mut Array1<f64>, batch: &[f64], correction: f64, weight: f64) {
+    for (running, batch) in running.iter_mut().zip(batch) {
+        *running += weight * (batch * correction - *running);
+    }
+}
+
+/// Running statistics may have been set since the layer was made.
+pub(super) fn check_statistics(mean: &Array1<f64>, variance: &Array1<f64>, channels: usize) -> Result<(), Error> {
+    for (name, table) in [("running_mean", mean), ("running_var", variance)] {
+        if table.len() != channels {
+            return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![channels] });
+        }
+        if let Some(given) = table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0)) {
+            return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
+        }
+    }
+    Ok(())
 }

@@ -1,8 +1,10 @@
 //! The three switches of batch normalization, freezing, and cumulative momentum.
 
 use crate::common::{Numbers, distance};
-use cellnorm::{BatchNorm, BatchNormConfig, Error, Frozen, Mode, Momentum, RunningVariance, StatisticsFrom};
-use ndarray::{ArrayD, Axis, array};
+use cellnorm::{
+    BatchNorm, BatchNormConfig, Error, Frozen, InstanceNormConfig, Mode, Momentum, RunningVariance, StatisticsFrom,
+};
+use ndarray::{Array3, ArrayD, Axis, array};
 
 /// A layer that has seen something, so that its running statistics are those of no batch.
 fn layer() -> BatchNorm {
@@ -152,5 +154,34 @@ fn failures_change_nothing_in_any_mode() -> Result<(), Error> {
     layer.epsilon = 1.5;
     assert!(layer.forward(batch(1).view()).is_err(), "a legacy variance of two values would be negative");
     assert_eq!((layer.running_mean, layer.running_var, layer.steps), (before.0, before.1, 0));
+    Ok(())
+}
+
+/// `torch.nn.InstanceNorm1d(2, track_running_stats=True)` of PyTorch 2.15 after two batches: its running statistics and its eval().
+#[test]
+fn instance_normalization_with_running_statistics() -> Result<(), Error> {
+    let mean = [0.04940680095862625, 0.0022747900308892344];
+    let variance = [1.624834773197986, 1.9954533802549927];
+    let inference = [0.1982785606651017, 1.650997800720861, 0.5222852060770217, 1.7143072926908909];
+    for (axis, shape) in [(1, [2, 2, 3]), (-1, [2, 3, 2])] {
+        let mut layer = InstanceNormConfig::new(2).channel_axis(axis).init()?.track(Momentum::Step(0.1));
+        let values = |n: usize, c: usize, s: usize| ((n * 6 + c * 3 + s * s) as f64 * 0.7).sin() * 3.0;
+        let at = |i: [usize; 3], k: usize| {
+            if axis == 1 { values(i[0] + k, i[1], i[2]) } else { values(i[0] + k, i[2], i[1]) }
+        };
+        for k in [0, 5] {
+            let x = Array3::from_shape_fn(shape, |(a, b, c)| at([a, b, c], k));
+            let (y, saved) = layer.forward(x.view())?;
+            assert_eq!(y, layer.norm.infer(x.view())?);
+            assert!(layer.backward(&saved, x.view(), x.view()).is_ok());
+        }
+        assert!(distance(layer.running_mean.iter().copied(), mean) < 1e-14, "{:?}", layer.running_mean);
+        assert!(distance(layer.running_var.iter().copied(), variance) < 1e-14, "{:?}", layer.running_var);
+        let x = Array3::from_shape_fn(shape, |(a, b, c)| at([a, b, c], 9));
+        let y = layer.infer(x.view())?;
+        let first = [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0]];
+        let y = first.map(|i| if axis == 1 { y[i] } else { y[[i[0], i[2], i[1]]] });
+        assert!(distance(y, inference) < 1e-14, "{y:?}");
+    }
     Ok(())
 }

@@ -1,0 +1,172 @@
+//! From what one framework stores to what another does, exactly or not at all.
+//!
+//! A running variance that follows M2/(n − 1) becomes one that follows M2/n by the factor (n − 1)/n, where each batch had n values
+//! a channel. γ of a group is repeated for its channels, and the reverse where they agree. γ that is absent is 1, β is 0.
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::State;
+use crate::error::Error;
+use crate::norms::Momentum;
+use crate::semantics::{GroupParameters, Normalization, Semantics};
+
+/// What a conversion may need beside the state.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Known {
+    /// The number of values that shared each statistic in training: samples × positions of a batch.
+    pub values: Option<f64>,
+    /// The number of channels, for γ of groups that is to be repeated, or that is absent.
+    pub channels: Option<usize>,
+    /// The number of groups, for γ of channels that is to become that of groups.
+    pub groups: Option<usize>,
+}
+
+impl Semantics {
+    /// These conventions with the numbers of another: its ε, its momentum in the direction used here, and whether γ and β are
+    /// learned. What a layer's state can be [converted](State::to) to without loss.
+    ///
+    /// ```
+    /// use cellnorm::{Momentum, Normalization, Semantics};
+    /// let torch = Semantics::preset("pytorch-2", Normalization::Batch)?;
+    /// let keras = Semantics::preset("keras-3", Normalization::Batch)?.keeping(&torch);
+    /// assert_eq!((keras.epsilon, keras.momentum), (1e-5, Momentum::Keep(0.9)));
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn keeping(self, numbers: &Self) -> Self {
+        let momentum = match (self.momentum, numbers.momentum) {
+            (Momentum::Keep(_), Momentum::Step(step)) => Momentum::Keep(1.0 - step),
+            (Momentum::Step(_), Momentum::Keep(keep)) => Momentum::Step(1.0 - keep),
+            (_, same) => same,
+        };
+        Self { epsilon: numbers.epsilon, momentum, scale: numbers.scale, center: numbers.center, ..self }
+    }
+}
+
+impl State {
+    /// The state as `to` stores it, where this is as `from` stores it.
+    ///
+    /// The running variance is exact where every batch had the same number of values. Steps that `to` counts and `from` does not
+    /// become 0.
+    ///
+    /// # Errors
+    /// If the layers or their ε differ (no state compensates another ε in training; [`Semantics::keeping`] keeps it), the rules of
+    /// the running variance differ and `known.values` is absent, γ of the channels of a group differ where `to` has one for the
+    /// group, `to` learns no γ or β and this has one that is not 1 or 0, or a number of channels or groups that is needed is
+    /// absent.
+    pub fn to(&self, to: &Semantics, from: &Semantics, known: &Known) -> Result<State, Error> {
+        let refused = |problem| Error::Conversion { from: from.name, to: to.name, problem };
+        if from.normalization != to.normalization {
+            let problem = format!("one is {} normalization, the other {}", from.normalization, to.normalization);
+            return Err(refused(problem));
+        }
+        if (from.epsilon, from.epsilon_at) != (to.epsilon, to.epsilon_at) {
+            let (a, b) = (from.epsilon, to.epsilon);
+            return Err(refused(format!(
+                "epsilon changes from {a:?} to {b:?} or to another place, which no state makes up for; build the layer with \
+                 epsilon {a:?} and convert to `to.keeping(&from)`"
+            )));
+        }
+        let mut state = self.clone();
+        if from.normalization == Normalization::Group {
+            state.gamma = regroup(&self.gamma, to, from, known)?;
+            state.beta = regroup(&self.beta, to, from, known)?;
+        }
+        let length = if to.group_parameters == GroupParameters::PerGroup { known.groups } else { known.channels };
+        let shape = state.shape().or(length.map(|length| vec![length]));
+        let [gamma, beta] = [("gamma", state.gamma, to.scale, 1.0), ("beta", state.beta, to.center, 0.0)].map(
+            |(name, values, learned, absent)| {
+                fill(values, learned, absent, &shape).map_err(|why| refused(format!("{name} {why}")))
+            },
+        );
+        let variance = state.variance.map(|v| rebias(v, to, from, known)).transpose()?;
+        let counted = to.normalization == Normalization::Batch && to.names.steps.is_some();
+        let steps = counted.then(|| state.steps.unwrap_or(0));
+        Ok(State { gamma: gamma?, beta: beta?, mean: state.mean, variance, steps })
+    }
+}
+
+/// γ or β just where it is learned; absent, it is `absent` everywhere.
+fn fill(
+    values: Option<ArrayD<f64>>,
+    learned: bool,
+    absent: f64,
+    shape: &Option<Vec<usize>>,
+) -> Result<Option<ArrayD<f64>>, String> {
+    match (values, shape) {
+        (Some(values), _) if learned => Ok(Some(values)),
+        (None, Some(shape)) if learned => Ok(Some(ArrayD::from_elem(IxDyn(shape), absent))),
+        (None, None) if learned => {
+            Err("is absent and its length unknown; say the number of channels, or of groups".into())
+        }
+        (Some(values), _) if values.iter().any(|v| *v != absent) => {
+            Err(format!("is not {absent} everywhere, and the target learns none; give it one"))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The running variance under another rule.
+fn rebias(variance: ArrayD<f64>, to: &Semantics, from: &Semantics, known: &Known) -> Result<ArrayD<f64>, Error> {
+    let (a, b) = (from.running_variance, to.running_variance);
+    if a == b {
+        return Ok(variance);
+    }
+    a.check(from.epsilon)?;
+    b.check(to.epsilon)?;
+    match known.values {
+        Some(n) if n > 1.0 && n.is_finite() => Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon))),
+        Some(given) => Err(Error::Number { name: "values", given, expected: "finite and above 1" }),
+        None => {
+            let problem = format!(
+                "the running variance changes from {a:?} to {b:?}; say how many values each channel had in a training batch \
+                 (samples times positions)"
+            );
+            Err(Error::Conversion { from: from.name, to: to.name, problem })
+        }
+    }
+}
+
+/// γ or β of group normalization, per channel or per group.
+fn regroup(
+    values: &Option<ArrayD<f64>>,
+    to: &Semantics,
+    from: &Semantics,
+    known: &Known,
+) -> Result<Option<ArrayD<f64>>, Error> {
+    use GroupParameters::{PerChannel, PerGroup};
+    let refuse = |problem: String| Err(Error::Conversion { from: from.name, to: to.name, problem });
+    let Some(values) = values else { return Ok(None) };
+    let values: Vec<f64> = values.iter().copied().collect();
+    let regrouped = match (from.group_parameters, to.group_parameters) {
+        (PerGroup, PerChannel) => {
+            let Some(channels) = known.channels else {
+                return refuse(
+                    "each group's value is to be repeated for its channels; say the number of channels".into(),
+                );
+            };
+            if values.is_empty() || !channels.is_multiple_of(values.len()) {
+                return Err(Error::Groups { channels, groups: values.len() });
+            }
+            let size = channels / values.len();
+            values.iter().flat_map(|value| std::iter::repeat_n(*value, size)).collect()
+        }
+        (PerChannel, PerGroup) => {
+            let Some(groups) = known.groups else {
+                return refuse("the channels' values are to become those of groups; say the number of groups".into());
+            };
+            if groups == 0 || !values.len().is_multiple_of(groups) {
+                return Err(Error::Groups { channels: values.len(), groups });
+            }
+            let each: Vec<&[f64]> = values.chunks(values.len() / groups).collect();
+            if let Some(group) = each.iter().position(|of| of.iter().any(|value| value != &of[0])) {
+                return refuse(format!(
+                    "the channels of group {group} have different values, {:?}, and one is wanted",
+                    each[group]
+                ));
+            }
+            each.iter().map(|of| of[0]).collect()
+        }
+        _ => values,
+    };
+    Ok(Some(ArrayD::from_shape_vec(IxDyn(&[regrouped.len()]), regrouped).expect("one axis")))
+}

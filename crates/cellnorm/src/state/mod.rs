@@ -1,0 +1,203 @@
+//! A normalization's parameters and statistics, from and to the named tensors of a framework's checkpoint.
+//!
+//! ```
+//! use cellnorm::state::{DType, Known, State, Tensor, Tensors};
+//! use cellnorm::{Normalization, Semantics};
+//! use ndarray::array;
+//!
+//! let torch = Semantics::preset("pytorch-2", Normalization::Batch)?;
+//! let numbers = [("weight", 1.5), ("bias", 0.5), ("running_mean", 2.0), ("running_var", 8.0)];
+//! let of = |(name, value)| (format!("layer1.bn.{name}"), Tensor::new(array![value].into_dyn(), DType::F32));
+//! let checkpoint: Tensors = numbers.map(of).into();
+//! let state = State::find(&checkpoint, "layer1.bn.", &torch)?;
+//!
+//! // Keras keeps the biased variance; each batch had 4 values a channel, and ε stays PyTorch's
+//! let keras = Semantics::preset("keras-3", Normalization::Batch)?.keeping(&torch);
+//! let converted = state.to(&keras, &torch, &Known { values: Some(4.0), ..Known::default() })?;
+//! assert_eq!(converted.variance, Some(array![6.0].into_dyn()));
+//!
+//! let mut variables = Tensors::new();
+//! converted.put(&mut variables, "conv/bn/{}:0", &keras, DType::F32)?;
+//! assert_eq!(variables["conv/bn/gamma:0"].values, array![1.5].into_dyn());
+//! # Ok::<(), cellnorm::Error>(())
+//! ```
+
+#[cfg(feature = "files")]
+mod bytes;
+mod convert;
+#[cfg(feature = "files")]
+mod files;
+mod layers;
+#[cfg(feature = "files")]
+mod npz;
+#[cfg(feature = "files")]
+mod safetensors;
+mod tensor;
+
+use std::collections::BTreeMap;
+
+use ndarray::{ArrayD, IxDyn};
+
+use crate::error::Error;
+use crate::semantics::{Normalization, Semantics};
+pub use convert::Known;
+#[cfg(feature = "files")]
+pub use files::{read, write};
+pub use tensor::{DType, Tensor};
+
+/// The tensors of a checkpoint by name.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// What one normalization stores; absent where the layer does not have it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// γ.
+    pub gamma: Option<ArrayD<f64>>,
+    /// β.
+    pub beta: Option<ArrayD<f64>>,
+    /// The running mean.
+    pub mean: Option<ArrayD<f64>>,
+    /// The running variance.
+    pub variance: Option<ArrayD<f64>>,
+    /// The number of training steps.
+    pub steps: Option<u64>,
+}
+
+/// How a layer's names become those of the checkpoint: what stands before them, or a pattern in which `{}` stands for them.
+///
+/// Frameworks that keep parameters and statistics apart have two: `Place::apart("params/bn/", "batch_stats/bn/")` for Flax,
+/// `Place::apart("arg:bn_", "aux:bn_")` for MXNet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    parameters: String,
+    statistics: String,
+}
+
+impl Place {
+    /// With the parameters at one place and the statistics at another.
+    pub fn apart(parameters: &str, statistics: &str) -> Self {
+        Self { parameters: parameters.into(), statistics: statistics.into() }
+    }
+}
+
+impl From<&str> for Place {
+    fn from(place: &str) -> Self {
+        Self::apart(place, place)
+    }
+}
+
+/// The names of γ, β, mean, variance and steps in the checkpoint.
+fn names(place: &Place, semantics: &Semantics) -> [Option<String>; 5] {
+    let at = |place: &str, name: &str| {
+        if place.contains("{}") { place.replace("{}", name) } else { format!("{place}{name}") }
+    };
+    let names = semantics.names;
+    let running = |name| (semantics.normalization == Normalization::Batch).then(|| at(&place.statistics, name));
+    [
+        Some(at(&place.parameters, names.gamma)),
+        Some(at(&place.parameters, names.beta)),
+        running(names.mean),
+        running(names.variance),
+        names.steps.and_then(running),
+    ]
+}
+
+impl State {
+    /// Finds a layer's tensors. γ and β that the semantics do not learn are taken where they are, but ignored where they are
+    /// stored nevertheless (`stores_fixed`: the framework takes them as 1 and 0). Steps may be missing.
+    ///
+    /// # Errors
+    /// If a tensor is missing, holds NaN or infinity, a variance is negative, or shapes differ between γ and β or between mean and
+    /// variance.
+    pub fn find(tensors: &Tensors, place: impl Into<Place>, semantics: &Semantics) -> Result<Self, Error> {
+        let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
+        let take = |name: Option<String>, learned: bool| match name {
+            Some(name) if learned || !semantics.stores_fixed => take(tensors, &name, learned),
+            _ => Ok(None),
+        };
+        let state = Self {
+            gamma: take(gamma, semantics.scale)?,
+            beta: take(beta, semantics.center)?,
+            mean: take(mean, true)?,
+            variance: take(variance.clone(), true)?,
+            steps: steps.and_then(|name| tensors.get(&name)).and_then(|t| t.values.first()).map(|steps| *steps as u64),
+        };
+        for (name, a, b) in
+            [("beta", &state.gamma, &state.beta), ("the running variance", &state.mean, &state.variance)]
+        {
+            if let (Some(a), Some(b)) = (a, b)
+                && a.shape() != b.shape()
+            {
+                return Err(Error::Parameter { name, given: b.shape().to_vec(), expected: a.shape().to_vec() });
+            }
+        }
+        if let Some(given) = state.variance.iter().flatten().find(|v| **v < 0.0) {
+            let problem = format!("holds the variance {given}; a variance is not negative");
+            return Err(Error::Tensor { name: variance.unwrap_or_default(), problem });
+        }
+        Ok(state)
+    }
+
+    /// Puts the layer's tensors where `place` says, of this type; steps are I64.
+    ///
+    /// γ and β that are absent are put as 1 and 0 where the semantics store them. State of another framework is to be
+    /// [converted](Self::to) before.
+    ///
+    /// # Errors
+    /// If the semantics need a tensor that is absent, or γ or β must be made and no shape is known.
+    pub fn put(
+        &self,
+        tensors: &mut Tensors,
+        place: impl Into<Place>,
+        semantics: &Semantics,
+        dtype: DType,
+    ) -> Result<(), Error> {
+        let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
+        let made = |values: &Option<ArrayD<f64>>, learned: bool, fixed: f64| match values {
+            None if semantics.stores_fixed && !learned => self.shape().map(|s| ArrayD::from_elem(IxDyn(&s), fixed)),
+            values => values.clone(),
+        };
+        let running = semantics.normalization == Normalization::Batch;
+        let fixed = semantics.stores_fixed;
+        let rows = [
+            (gamma, made(&self.gamma, semantics.scale, 1.0), semantics.scale || fixed),
+            (beta, made(&self.beta, semantics.center, 0.0), semantics.center || fixed),
+            (mean, self.mean.clone(), running),
+            (variance, self.variance.clone(), running),
+        ];
+        let mut found = Tensors::new();
+        for (name, values, needed) in rows {
+            match (name, values) {
+                (Some(name), Some(values)) => drop(found.insert(name, Tensor::new(values, dtype))),
+                (Some(name), None) if needed => {
+                    let problem = format!("is part of {}, but the state does not have it", semantics.name);
+                    return Err(Error::Tensor { name, problem });
+                }
+                _ => {}
+            }
+        }
+        if let (Some(name), Some(steps)) = (steps, self.steps) {
+            found.insert(name, Tensor::new(ArrayD::from_elem(IxDyn(&[]), steps as f64), DType::I64));
+        }
+        tensors.append(&mut found);
+        Ok(())
+    }
+
+    /// The shape that γ and β would have, from what there is.
+    fn shape(&self) -> Option<Vec<usize>> {
+        [&self.gamma, &self.beta, &self.mean, &self.variance].into_iter().flatten().next().map(|a| a.shape().to_vec())
+    }
+}
+
+/// The values of a tensor, which must be finite.
+fn take(tensors: &Tensors, name: &str, needed: bool) -> Result<Option<ArrayD<f64>>, Error> {
+    let Some(tensor) = tensors.get(name) else {
+        let last = |name: &str| name.rsplit(['.', '/', '_']).next().map(str::to_owned);
+        let like = tensors.keys().filter(|known| last(known) == last(name)).take(5).cloned().collect();
+        return if needed { Err(Error::MissingTensor { name: name.into(), like }) } else { Ok(None) };
+    };
+    match tensor.values.iter().find(|v| !v.is_finite()) {
+        Some(value) => Err(Error::Tensor { name: name.into(), problem: format!("holds {value}; it must be finite") }),
+        None => Ok(Some(tensor.values.clone())),
+    }
+}
