@@ -34,14 +34,7 @@ pub fn run(case: &Case) -> Result<Run, Error> {
         "layer" => features(case, Normalization::Layer, LayerNormConfig::over, LayerNormConfig::per_channel),
         "rms" => features(case, Normalization::Rms, RmsNormConfig::over, RmsNormConfig::per_channel),
         "group" => group(case),
-        "instance" if case.given("track_running_stats").is_some() => {
-            Ok(Run::NotYet("running statistics of instance normalization"))
-        }
-        "instance" => {
-            let semantics = case.semantics(Normalization::Instance)?;
-            let channels = case.length(semantics.channel_axis);
-            stateless(case, InstanceNormConfig::new(channels), &semantics, &[channels])
-        }
+        "instance" => instance(case),
         "renorm" => Ok(Run::NotYet("batch renormalization")),
         "ghost" => Ok(Run::NotYet("ghost batch normalization")),
         "unit" => Ok(Run::NotYet("unit normalization")),
@@ -120,6 +113,48 @@ fn group(case: &Case) -> Result<Run, Error> {
     stateless(case, GroupNormConfig::new(groups, channels), &semantics, &[shape])
 }
 
+fn instance(case: &Case) -> Result<Run, Error> {
+    let semantics = case.semantics(Normalization::Instance)?;
+    let channels = case.length(semantics.channel_axis);
+    let config = InstanceNormConfig::new(channels);
+    if case.given("track_running_stats").is_none_or(|tracks| tracks == false) {
+        return stateless(case, config, &semantics, &[channels]);
+    }
+    let mut layer = config.semantics(&semantics).init()?.track(semantics.momentum);
+    (layer.norm.gamma, layer.norm.beta) = parameters(case, &semantics, &[channels]);
+    remembered(case, &mut layer.running_mean, &mut layer.running_var);
+    let step = |step: Step| {
+        let mut results = match step.mode() {
+            "train" => pass!(layer, step),
+            _ => {
+                // With running statistics it is batch normalization, which has the gradients of inference.
+                let config = BatchNormConfig::new(channels).epsilon(layer.norm.epsilon);
+                let mut fixed = config.channel_axis(semantics.channel_axis).init()?;
+                (fixed.gamma, fixed.beta) = (layer.norm.gamma.clone(), layer.norm.beta.clone());
+                (fixed.running_mean, fixed.running_var) = (layer.running_mean.clone(), layer.running_var.clone());
+                fixed.mode = Mode::inference();
+                let mut results = pass!(fixed, step);
+                let y = layer.infer(step.tensor("x"))?;
+                results.insert("y", y.into_iter().map(f64::from).collect());
+                results
+            }
+        };
+        results.insert("running_mean", layer.running_mean.to_vec());
+        results.insert("running_var", layer.running_var.to_vec());
+        Ok(results)
+    };
+    case.steps().map(step).collect::<Result<_, Error>>().map(Run::Done)
+}
+
+/// Running statistics that are not 0 and 1 at first.
+fn remembered(case: &Case, mean: &mut Array1<f64>, variance: &mut Array1<f64>) {
+    for (name, value) in [("running_mean", mean), ("running_var", variance)] {
+        if let Some(state) = case.state(name) {
+            *value = Array1::from_vec(state);
+        }
+    }
+}
+
 fn batch(case: &Case) -> Result<Run, Error> {
     if case.given("axis").is_some_and(Value::is_array) {
         return Ok(Run::NotYet("batch normalization with several channel axes"));
@@ -128,11 +163,7 @@ fn batch(case: &Case) -> Result<Run, Error> {
     let channels = case.length(semantics.channel_axis);
     let mut layer = BatchNormConfig::new(channels).semantics(&semantics).init()?;
     (layer.gamma, layer.beta) = parameters(case, &semantics, &[channels]);
-    for (name, value) in [("running_mean", &mut layer.running_mean), ("running_var", &mut layer.running_var)] {
-        if let Some(state) = case.state(name) {
-            *value = Array1::from_vec(state);
-        }
-    }
+    remembered(case, &mut layer.running_mean, &mut layer.running_var);
     if case.given("frozen").is_some() {
         layer.freeze(semantics.frozen);
     }
