@@ -10,6 +10,10 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::passes::Buffers;
 use crate::plan::{Axis, Plan};
+use crate::tables::{Labels, Mask, Region};
+
+/// The cells of a tensor and their index along each axis that numbers them.
+pub(crate) type Grid = (Region, Vec<Option<Labels>>);
 
 /// The role of each axis of a tensor: whether its values share statistics, and whether γ and β vary along it.
 #[derive(Clone, Debug)]
@@ -29,6 +33,26 @@ impl Roles {
     pub fn grouped(mut self, axis: usize, groups: usize) -> Self {
         self.groups = Some((axis, groups));
         self
+    }
+
+    /// Whether the values along an axis share statistics; along a split one, those of a group.
+    pub(crate) fn shared(&self, axis: usize) -> bool {
+        self.of_axis[axis].0
+    }
+
+    /// Whether γ and β vary along an axis.
+    pub(crate) fn carries(&self, axis: usize) -> bool {
+        self.of_axis[axis].1
+    }
+
+    /// The axis that is split, and into how many groups.
+    pub(crate) fn split(&self) -> Option<(usize, usize)> {
+        self.groups
+    }
+
+    /// Whether γ and β of a split axis belong to its groups.
+    pub(crate) fn per_group(&self) -> bool {
+        self.parameter_per_group
     }
 
     /// The same, but γ and β vary from group to group of a split axis that carries them, and not inside a group.
@@ -80,9 +104,9 @@ impl Roles {
 }
 
 /// A tensor without gaps in memory, and how it is normalized.
-pub(crate) struct Arranged<'a, T> {
+pub(crate) struct Arranged<'a, T, P = Plan> {
     pub(crate) x: CowArray<'a, T, IxDyn>,
-    pub(crate) plan: Plan,
+    pub(crate) plan: P,
 }
 
 impl<'a, T: Element> Arranged<'a, T> {
@@ -107,7 +131,30 @@ impl<'a, T: Element> Arranged<'a, T> {
         let plan = roles.plan(&copy.view()).expect("with the shared axes innermost every tensor has a plan");
         Ok(Self { x: copy.into(), plan })
     }
+}
 
+impl<'a, T: Element> Arranged<'a, T, Grid> {
+    /// Takes x as it lies where that can be, else a row-major copy; its cells are numbered by some of its axes.
+    pub(crate) fn in_cells(x: CowArray<'a, T, IxDyn>, numbered: &[bool], mask: Option<&Mask>) -> Result<Self, Error> {
+        if x.is_empty() {
+            return Err(Error::Empty { shape: x.shape().to_vec() });
+        }
+        let plan = if let Some(mask) = mask {
+            Region::picked(numbered, &mask.over(x.shape())?)
+        } else {
+            let roles = Roles::new(numbered.iter().map(|numbered| (!numbered, false)));
+            let all = |x: &ArrayViewD<'_, T>| Region::all(&roles.axes(x.shape(), x.strides()));
+            match x.view().as_slice_memory_order().and_then(|_| all(&x.view())) {
+                Some(plan) => return Ok(Self { x, plan }),
+                None => all(&x.as_standard_layout().view()).expect("row-major has no gaps"),
+            }
+        };
+        let x = if x.is_standard_layout() { x } else { x.as_standard_layout().into_owned().into() };
+        Ok(Self { x, plan })
+    }
+}
+
+impl<T: Element, P> Arranged<'_, T, P> {
     /// The elements in the order of memory.
     pub(crate) fn slice(&self) -> &[T] {
         self.x.as_slice_memory_order().expect("arranged without gaps")
@@ -121,13 +168,12 @@ impl<'a, T: Element> Arranged<'a, T> {
     }
 
     /// Runs a pass over x where it was handed over, else into a fresh array.
-    pub(crate) fn map_owned(self, pass: impl FnOnce(&Plan, Buffers<'_, T>)) -> ArrayD<T> {
-        let Self { x, plan } = self;
-        if x.is_view() {
-            return Arranged { x, plan: plan.clone() }.map(|buffers| pass(&plan, buffers)).0;
+    pub(crate) fn map_owned(self, pass: impl FnOnce(&P, Buffers<'_, T>)) -> ArrayD<T> {
+        if self.x.is_view() {
+            return self.map(|buffers| pass(&self.plan, buffers)).0;
         }
-        let mut x = x.into_owned();
-        pass(&plan, Buffers::Over(x.as_slice_memory_order_mut().expect("arranged without gaps")));
+        let mut x = self.x.into_owned();
+        pass(&self.plan, Buffers::Over(x.as_slice_memory_order_mut().expect("arranged without gaps")));
         x
     }
 

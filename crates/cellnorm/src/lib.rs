@@ -46,15 +46,20 @@ mod plan;
 mod semantics;
 mod standardize;
 pub mod state;
+pub mod tables;
+pub mod weights;
+
 pub use cells::{Cells, Sets};
 pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};
 pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
 pub use norms::{
-    BatchNorm, BatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
-    LayerNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
-    TrackedInstanceNorm,
+    AdaptiveNorm, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm, BatchNormConfig, BatchRenorm,
+    BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, GhostBatchNorm, GhostBatchNormConfig, Gradients,
+    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm,
+    MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
+    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, TrackedInstanceNorm,
 };
 pub use plan::{Axis, Plan};
 pub use semantics::{

@@ -7,6 +7,7 @@
 //! rows.
 
 use crate::cells::{Cells, Sets};
+use crate::tables::Labels;
 
 /// One axis of a tensor: its length, its stride in elements, and its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,12 +88,7 @@ impl Plan {
             let width = rows(&memory)?;
             Form::Rows { width }
         } else {
-            let end = memory.iter().rposition(positions).map_or(0, |last| last + 1);
-            let start = memory[..end].iter().rposition(|a| !positions(a)).map_or(0, |last| last + 1);
-            let len = |axes: &[Ordered]| axes.iter().map(|a| a.axis.len).product();
-            let cells =
-                Cells { outer: len(&memory[..start]), positions: len(&memory[start..end]), inner: len(&memory[end..]) };
-            let numbering: Vec<&Ordered> = memory[..start].iter().chain(&memory[end..]).collect();
+            let (cells, numbering) = split(&memory, positions);
             let set_of = labels(&numbering, |a| a.set_stride);
             let channel_of = labels(&numbering, |a| a.channel_stride);
             Form::Cells { cells, sets: Sets::new(&set_of), channel_of }
@@ -116,10 +112,33 @@ impl Plan {
     }
 }
 
+/// The cells of a tensor whose positions are its shared axes, and the index of each cell along each other axis, in logical order.
+/// None where the memory is not a gapless arrangement of the axes.
+pub(crate) fn grid(axes: &[Axis]) -> Option<(Cells, Vec<Option<Labels>>)> {
+    let memory = in_memory_order(axes)?;
+    let (cells, numbering) = split(&memory, |a| a.axis.shared);
+    let coordinate = |(logical, axis): (usize, &Axis)| {
+        let of = labels(&numbering, |a| usize::from(a.logical == logical));
+        (!axis.shared).then(|| Labels::new(of, axis.len))
+    };
+    Some((cells, axes.iter().enumerate().map(coordinate).collect()))
+}
+
+/// Cells from the innermost run of axes that are positions, and the axes that number them.
+fn split(memory: &[Ordered], positions: impl Fn(&Ordered) -> bool) -> (Cells, Vec<&Ordered>) {
+    let end = memory.iter().rposition(&positions).map_or(0, |last| last + 1);
+    let start = memory[..end].iter().rposition(|a| !positions(a)).map_or(0, |last| last + 1);
+    let len = |axes: &[Ordered]| axes.iter().map(|a| a.axis.len).product();
+    let cells = Cells { outer: len(&memory[..start]), positions: len(&memory[start..end]), inner: len(&memory[end..]) };
+    (cells, memory[..start].iter().chain(&memory[end..]).collect())
+}
+
 /// An axis with the distances between its neighbours in the tables of statistics and parameters.
 #[derive(Clone, Copy)]
 struct Ordered {
     axis: Axis,
+    /// Its index in logical order.
+    logical: usize,
     set_stride: usize,
     channel_stride: usize,
 }
@@ -128,8 +147,8 @@ struct Ordered {
 fn in_memory_order(axes: &[Axis]) -> Option<Vec<Ordered>> {
     let (mut set_stride, mut channel_stride) = (1, 1);
     let mut ordered = Vec::new();
-    for axis in axes.iter().rev() {
-        ordered.push(Ordered { axis: *axis, set_stride, channel_stride });
+    for (logical, axis) in axes.iter().enumerate().rev() {
+        ordered.push(Ordered { axis: *axis, logical, set_stride, channel_stride });
         if axis.shared {
             ordered.last_mut()?.set_stride = 0;
         } else {

@@ -9,7 +9,9 @@
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
 use super::running::{check_statistics, follow};
-use super::{Gradients, Kind, Mode, Momentum, Run, RunningVariance, Saved, StatisticsFrom, channel_axis};
+use super::{
+    Gradients, Kind, Mode, Momentum, Phase, Run, RunningVariance, Saved, StatisticsFrom, channel_axis, phases,
+};
 use crate::arrays::Roles;
 use crate::element::Element;
 use crate::error::Error;
@@ -41,9 +43,20 @@ impl Kind for Batch {
     }
 
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
-        let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?;
-        Ok(Roles::new((0..shape.len()).map(|axis| (axis != channel, axis == channel))))
+        let of_channel = batch_axes(Self::NAME, shape, self.channel_axis, self.channels)?;
+        Ok(Roles::new(of_channel.into_iter().map(|channel| (!channel, channel))))
     }
+}
+
+/// Which axis is the channels'.
+pub(super) fn batch_axes(
+    layer: &'static str,
+    shape: &[usize],
+    axis: isize,
+    channels: usize,
+) -> Result<Vec<bool>, Error> {
+    let channel = channel_axis(layer, shape, axis, channels, 2)?;
+    Ok((0..shape.len()).map(|axis| axis == channel).collect())
 }
 
 impl Batch {
@@ -98,52 +111,12 @@ pub struct BatchNorm {
     pub mode: Mode,
     /// How often the running statistics have moved: PyTorch's `num_batches_tracked`. Cumulative momentum needs it.
     pub steps: u64,
-    pub(super) training: bool,
-    pub(super) frozen: Option<Frozen>,
+    pub(super) phase: Phase,
     pub(crate) kind: Batch,
 }
 
 impl BatchNorm {
-    /// Sets the mode to training or inference, but leaves a frozen layer frozen.
-    ///
-    /// ```
-    /// use cellnorm::{BatchNormConfig, Frozen, Mode};
-    /// let mut layer = BatchNormConfig::new(4).init()?;
-    /// layer.freeze(Frozen::Inference);
-    /// layer.train(true);
-    /// assert_eq!(layer.mode, Mode::frozen(Frozen::Inference));
-    /// layer.unfreeze();
-    /// assert_eq!(layer.mode, Mode::training());
-    /// # Ok::<(), cellnorm::Error>(())
-    /// ```
-    pub fn train(&mut self, training: bool) {
-        self.training = training;
-        self.mode = match (self.frozen, training) {
-            (None, true) => Mode::training(),
-            (None, false) => Mode::inference(),
-            (Some(regime), true) => Mode::frozen(regime),
-            // in inference all regimes are one
-            (Some(_), false) => Mode::frozen(Frozen::Inference),
-        };
-    }
-
-    /// Freezes the layer until [`unfreeze`](Self::unfreeze): γ and β have no gradients, and the statistics do as the regime says
-    /// whenever the layer is in training.
-    pub fn freeze(&mut self, regime: Frozen) {
-        self.frozen = Some(regime);
-        self.train(self.training);
-    }
-
-    /// Ends [`freeze`](Self::freeze): the mode is that of the last [`train`](Self::train), training if there was none.
-    pub fn unfreeze(&mut self) {
-        self.frozen = None;
-        self.train(self.training);
-    }
-
-    /// How the layer is frozen; None where it is not.
-    pub fn frozen(&self) -> Option<Frozen> {
-        self.frozen
-    }
+    phases!();
 
     /// Normalizes as [`mode`](Self::mode) says; in training, with the batch's statistics, and moves the running ones toward them.
     ///
@@ -172,17 +145,18 @@ impl BatchNorm {
             (y, saved, batch)
         };
         if update {
-            self.follow(&batch, values);
+            self.follow(&batch, &vec![values; self.kind.channels]);
         }
         Ok((y, saved))
     }
 
-    /// Moves the running statistics toward those of a batch.
-    fn follow(&mut self, batch: &Statistics, values: f64) {
+    /// Moves the running statistics of each channel toward those of a batch, where it has any values.
+    pub(super) fn follow(&mut self, batch: &Statistics, values: &[f64]) {
         self.steps += 1;
-        let weight = self.momentum.weight(self.steps);
-        let correction = self.running_variance.factor(values, self.epsilon);
-        follow(&mut self.running_mean, &batch.mean, 1.0, weight);
+        let step = self.momentum.weight(self.steps);
+        let weight = |channel: usize| if values[channel] > 0.0 { step } else { 0.0 };
+        let correction = |channel: usize| self.running_variance.factor(values[channel], self.epsilon);
+        follow(&mut self.running_mean, &batch.mean, |_| 1.0, weight);
         follow(&mut self.running_var, &batch.variance, correction, weight);
     }
 
@@ -206,7 +180,7 @@ impl BatchNorm {
         &self,
         x: ArrayView<'_, T, D>,
     ) -> Result<(Array<T, D>, Saved), Error> {
-        Ok((self.infer(x)?, Saved { statistics: self.running(), fixed: true }))
+        Ok((self.infer(x)?, Saved { statistics: self.running(), fixed: true, masked: None }))
     }
 
     /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.
@@ -223,7 +197,7 @@ impl BatchNorm {
         self.run(&[self.kind.channels]).backward(saved, x, dy.into(), &roles)
     }
 
-    fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
+    pub(super) fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
         let (gamma, beta) = (self.gamma.as_ref(), self.beta.as_ref());
         Run {
             name: Batch::NAME,
@@ -237,11 +211,11 @@ impl BatchNorm {
         }
     }
 
-    fn running(&self) -> Statistics {
+    pub(super) fn running(&self) -> Statistics {
         Statistics { mean: self.running_mean.to_vec(), variance: self.running_var.to_vec() }
     }
 
-    fn check_running(&self) -> Result<(), Error> {
+    pub(super) fn check_running(&self) -> Result<(), Error> {
         self.running_variance.check(self.epsilon)?;
         check_statistics(&self.running_mean, &self.running_var, self.kind.channels)
     }

@@ -3,7 +3,7 @@
 use ndarray::Array1;
 
 use super::norm::suits;
-use super::{Batch, BatchNorm, Kind, Mode, Momentum, RunningVariance, common_options, parameter};
+use super::{Batch, BatchNorm, Kind, Mode, Momentum, Phase, RunningVariance, common_options, parameter};
 use crate::error::{Error, check_epsilon};
 use crate::semantics::{OneValue, Semantics};
 
@@ -105,8 +105,7 @@ impl BatchNormConfig {
             one_value: self.one_value,
             mode: Mode::training(),
             steps: 0,
-            training: true,
-            frozen: None,
+            phase: Phase::START,
             kind: self.kind,
         })
     }

@@ -11,30 +11,48 @@
 //! Each has a config with the defaults of PyTorch, `forward` for training, which also returns what `backward` needs, and
 //! `infer`. Parameters and statistics are f64 whatever the type of x.
 
+mod adaptive;
 mod batch;
 mod batch_config;
+mod batch_instance;
 mod features;
+mod filter_response;
+mod ghost;
 mod group;
 mod instance;
 mod layer;
+mod masked;
+mod mean_variance;
 mod mode;
 mod norm;
+mod renorm;
 mod rms;
 mod run;
 mod running;
+mod step;
+mod switchable;
 mod tracked_instance;
 
 pub use crate::arrays::Roles;
+pub use adaptive::{Adaptive, AdaptiveNorm, Sharing};
 pub use batch::{Batch, BatchNorm};
 pub use batch_config::BatchNormConfig;
+pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConfig};
 pub use features::{Features, OverFeatures};
+pub use filter_response::{FilterResponse, FilterResponseNorm, FilterResponseNormConfig};
+pub use ghost::{Ghost, GhostBatchNorm, GhostBatchNormConfig};
 pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};
 pub use layer::{Layer, LayerNorm, LayerNormConfig};
+pub use mean_variance::{MeanVariance, MeanVarianceNorm, MeanVarianceNormConfig};
 pub use mode::{Mode, StatisticsFrom};
+pub(crate) use mode::{Phase, phases};
 pub use norm::{Kind, Norm, NormConfig};
+pub use renorm::{BatchRenorm, BatchRenormConfig, Renorm};
 pub use rms::{Rms, RmsNorm, RmsNormConfig};
 pub use running::{Momentum, RunningVariance};
+pub use step::{Step, StepBatchNorm, StepBatchNormConfig};
+pub use switchable::{Switchable, SwitchableNorm, SwitchableNormConfig};
 pub use tracked_instance::TrackedInstanceNorm;
 
 use ndarray::{Array, ArrayD, Dimension, IxDyn};
@@ -42,6 +60,7 @@ use ndarray::{Array, ArrayD, Dimension, IxDyn};
 use crate::arrays::axis_index;
 use crate::error::Error;
 use crate::standardize::Statistics;
+use crate::tables::{Kept, Mask};
 use run::Run;
 
 /// The options that every config has.
@@ -72,7 +91,7 @@ macro_rules! common_options {
         }
     };
 }
-use common_options;
+pub(crate) use common_options;
 
 /// What `backward` needs of a forward pass besides x: the statistics.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +100,8 @@ pub struct Saved {
     pub statistics: Statistics,
     /// Whether they were given (running statistics) rather than taken from x.
     pub fixed: bool,
+    /// Under a mask, the mask and the moments of its cells.
+    pub(crate) masked: Option<(Mask, Kept)>,
 }
 
 /// The gradients of a layer.

@@ -64,3 +64,66 @@ impl Default for Mode {
         Self::training()
     }
 }
+
+/// What a layer's `train`, `freeze` and `unfreeze` leave behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Phase {
+    pub(crate) training: bool,
+    pub(crate) frozen: Option<Frozen>,
+}
+
+impl Phase {
+    /// Training, not frozen.
+    pub(crate) const START: Self = Self { training: true, frozen: None };
+
+    pub(crate) fn mode(self) -> Mode {
+        match (self.frozen, self.training) {
+            (None, true) => Mode::training(),
+            (None, false) => Mode::inference(),
+            (Some(regime), true) => Mode::frozen(regime),
+            // in inference all regimes are one
+            (Some(_), false) => Mode::frozen(Frozen::Inference),
+        }
+    }
+}
+
+/// `train`, `freeze`, `unfreeze` and `frozen` of a layer with the fields `mode` and `phase`.
+macro_rules! phases {
+    () => {
+        /// Sets the mode to training or inference, but leaves a frozen layer frozen.
+        ///
+        /// ```
+        /// use cellnorm::{BatchNormConfig, Frozen, Mode};
+        /// let mut layer = BatchNormConfig::new(4).init()?;
+        /// layer.freeze(Frozen::Inference);
+        /// layer.train(true);
+        /// assert_eq!(layer.mode, Mode::frozen(Frozen::Inference));
+        /// layer.unfreeze();
+        /// assert_eq!(layer.mode, Mode::training());
+        /// # Ok::<(), cellnorm::Error>(())
+        /// ```
+        pub fn train(&mut self, training: bool) {
+            self.phase.training = training;
+            self.mode = self.phase.mode();
+        }
+
+        /// Freezes the layer until [`unfreeze`](Self::unfreeze): the parameters have no gradients, and the statistics do as the
+        /// regime says whenever the layer is in training.
+        pub fn freeze(&mut self, regime: Frozen) {
+            self.phase.frozen = Some(regime);
+            self.mode = self.phase.mode();
+        }
+
+        /// Ends [`freeze`](Self::freeze): the mode is that of the last [`train`](Self::train), training if there was none.
+        pub fn unfreeze(&mut self) {
+            self.phase.frozen = None;
+            self.mode = self.phase.mode();
+        }
+
+        /// How the layer is frozen; None where it is not.
+        pub fn frozen(&self) -> Option<Frozen> {
+            self.phase.frozen
+        }
+    };
+}
+pub(crate) use phases;

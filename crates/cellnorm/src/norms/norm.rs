@@ -146,7 +146,7 @@ pub struct Norm<K> {
     pub epsilon: f64,
     /// What one value a statistic does.
     pub one_value: OneValue,
-    kind: K,
+    pub(super) kind: K,
 }
 
 impl<K: Kind> Norm<K> {
@@ -184,7 +184,7 @@ impl<K: Kind> Norm<K> {
         self.run(&self.kind.parameter_shape()).backward(saved, x, dy.into(), &roles)
     }
 
-    fn roles(&self, shape: &[usize]) -> Result<Roles, Error> {
+    pub(super) fn roles(&self, shape: &[usize]) -> Result<Roles, Error> {
         self.kind.roles(shape, self.gamma.is_some() || self.beta.is_some())
     }
 

@@ -8,6 +8,7 @@ use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::semantics::OneValue;
 use crate::standardize::{About, Parameters, Statistics};
+use crate::tables::{self, Forward, Mask, Pass, Standard, Tracked};
 
 /// A layer's parameters and their shape, ε, and the name for messages.
 #[derive(Clone, Copy)]
@@ -41,7 +42,7 @@ impl Run<'_> {
         let y = x.map_owned(|plan, buffers| statistics = plan.forward(buffers, self.about, self.epsilon, parameters));
         check_finite("x", &statistics.variance)?;
         check_finite("x", &statistics.mean)?;
-        Ok((typed(y), Saved { statistics, fixed: false }))
+        Ok((typed(y), Saved { statistics, fixed: false, masked: None }))
     }
 
     /// Whether statistics of this many values may be taken.
@@ -79,6 +80,18 @@ impl Run<'_> {
         roles: &Roles,
     ) -> Result<Gradients<T, D>, Error> {
         self.check()?;
+        let shaped = |of: Option<&ArrayD<f64>>, values| {
+            let of = of.filter(|_| self.train_parameters);
+            of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
+        };
+        if let Some((mask, kept)) = &saved.masked {
+            let rule = self.rule(roles);
+            let fixed = saved.fixed.then_some(&saved.statistics);
+            let (dx, gradients) = self.pass(&rule, mask, fixed).backward(kept, x, dy)?;
+            let [dgamma, dbeta] = [0, 1].map(|slot: usize| gradients[slot].1.clone());
+            let dgamma = dgamma.and_then(|values| shaped(self.gamma, values));
+            return Ok(Gradients { dx, dgamma, dbeta: dbeta.and_then(|values| shaped(self.beta, values)) });
+        }
         let x = Arranged::new(CowArray::from(x.into_dyn()), roles)?;
         let statistics = &saved.statistics;
         for (name, table) in [("the saved mean", &statistics.mean), ("the saved variance", &statistics.variance)] {
@@ -98,12 +111,36 @@ impl Run<'_> {
         check_finite("dy", &gradients.beta)?;
         // with a finite dy, what is left is x
         check_finite("x", &gradients.gamma)?;
-        let shaped = |of: Option<&ArrayD<f64>>, values| {
-            let of = of.filter(|_| self.train_parameters);
-            of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
-        };
         let (dgamma, dbeta) = (shaped(self.gamma, gradients.gamma), shaped(self.beta, gradients.beta));
         Ok(Gradients { dx: typed(dx), dgamma, dbeta })
+    }
+
+    /// Normalizes the valid values alone, with their own statistics or with given ones, and tells how many values each has.
+    #[expect(clippy::type_complexity, reason = "three results of one pass")]
+    pub(super) fn forward_masked<T: Element, D: Dimension>(
+        &self,
+        x: CowArray<'_, T, D>,
+        roles: &Roles,
+        mask: &Mask,
+        fixed: Option<&Statistics>,
+    ) -> Result<(Array<T, D>, Saved, Vec<f64>), Error> {
+        self.check()?;
+        let rule = self.rule(roles);
+        let Forward { y, kept, tracked } = self.pass(&rule, mask, fixed).forward(x)?;
+        let Tracked { mean, variance, values } = tracked.expect("the rule always tracks its sets");
+        let statistics = fixed.cloned().unwrap_or(Statistics { mean, variance });
+        Ok((y, Saved { statistics, fixed: fixed.is_some(), masked: Some((mask.clone(), kept)) }, values))
+    }
+
+    fn rule(&self, roles: &Roles) -> Standard {
+        Standard { roles: roles.clone(), about: self.about }
+    }
+
+    fn pass<'b>(&self, rule: &'b Standard, mask: &'b Mask, fixed: Option<&Statistics>) -> Pass<'b, Standard> {
+        let parameters = vec![("gamma", standard(self.gamma)), ("beta", standard(self.beta))];
+        let running = fixed.map(|of| tables::Statistics { mean: of.mean.clone(), variance: of.variance.clone() });
+        let (epsilon, one_value, batch) = (self.epsilon, self.one_value, fixed.is_none());
+        Pass { rule, epsilon, one_value, parameters, running, batch, mask: Some(mask) }
     }
 
     /// Where nothing depends on x, dx = γ r dy: one pass, and NaN in dy passes on.

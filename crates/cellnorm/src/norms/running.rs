@@ -33,7 +33,7 @@ impl Momentum {
         }
     }
 
-    pub(super) fn check(self) -> Result<(), Error> {
+    pub(crate) fn check(self) -> Result<(), Error> {
         match self {
             Self::Step(given) | Self::Keep(given) if !(0.0..=1.0).contains(&given) => {
                 Err(Error::Number { name: "momentum", given, expected: "between 0 and 1" })
@@ -74,7 +74,8 @@ impl RunningVariance {
     /// ```
     pub fn factor(self, n: f64, epsilon: f64) -> f64 {
         match self {
-            _ if n <= 1.0 => 1.0,
+            // infinite: what is averaged is no variance
+            _ if n <= 1.0 || n.is_infinite() => 1.0,
             Self::Unbiased => n / (n - 1.0),
             Self::Biased => 1.0,
             Self::KerasLegacy => n / (n - 1.0 - epsilon),
@@ -82,10 +83,15 @@ impl RunningVariance {
     }
 }
 
-/// running += weight · (correction · batch − running).
-pub(super) fn follow(running: &mut Array1<f64>, batch: &[f64], correction: f64, weight: f64) {
-    for (running, batch) in running.iter_mut().zip(batch) {
-        *running += weight * (batch * correction - *running);
+/// running += weight · (correction · batch − running), channel by channel.
+pub(super) fn follow(
+    running: &mut Array1<f64>,
+    batch: &[f64],
+    correction: impl Fn(usize) -> f64,
+    weight: impl Fn(usize) -> f64,
+) {
+    for (channel, (running, batch)) in running.iter_mut().zip(batch).enumerate() {
+        *running += weight(channel) * (batch * correction(channel) - *running);
     }
 }
 

@@ -76,8 +76,8 @@ impl TrackedInstanceNorm {
         let weight = self.momentum.weight(self.steps);
         let values = (x.len() / (samples * channels)) as f64;
         let correction = self.running_variance.factor(values, self.norm.epsilon);
-        follow(&mut self.running_mean, &mean_of_samples(&saved.statistics.mean), 1.0, weight);
-        follow(&mut self.running_var, &mean_of_samples(&saved.statistics.variance), correction, weight);
+        follow(&mut self.running_mean, &mean_of_samples(&saved.statistics.mean), |_| 1.0, |_| weight);
+        follow(&mut self.running_var, &mean_of_samples(&saved.statistics.variance), |_| correction, |_| weight);
         Ok((y, saved))
     }
 

@@ -21,6 +21,16 @@ pub enum Buffers<'a, T> {
     Over(&'a mut [T]),
 }
 
+impl<T> Buffers<'_, T> {
+    /// What is read.
+    pub fn source(&self) -> &[T] {
+        match self {
+            Self::Into(source, _) | Self::Apart(source, _) => source,
+            Self::Over(both) => both,
+        }
+    }
+}
+
 /// Asks for huge pages behind a large fresh vector: touching 50 MB in pages of 4 KB costs five times as much as filling it.
 ///
 /// Linux grants this for memory that asks, in its usual setting; elsewhere, and where it refuses, nothing changes.

@@ -1,0 +1,211 @@
+//! Adaptive normalization: γ and β are given for each sample, computed from something else.
+//!
+//! y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}, with the statistics of instance, layer, group or batch normalization.
+//!
+//! With instance statistics, γ the standard deviations and β the means of a style image, this is AdaIN (X. Huang, S. Belongie,
+//! *Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization*, 2017); with any statistics, feature-wise linear
+//! modulation (E. Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer*, 2018) and conditional batch
+//! normalization.
+
+use ndarray::{Array, ArrayD, ArrayView, ArrayView2, CowArray, Dimension};
+
+use super::batch_instance::{channels_of, sample_and_channel};
+use super::{Momentum, RunningVariance};
+use crate::element::Element;
+use crate::error::Error;
+use crate::semantics::Semantics;
+use crate::tables::{
+    Coefficients, Figure, Given, Labels, Rule, Running, Slot, Table, TableGradients, TableNorm, TableNormConfig,
+    TableSaved, Tracked,
+};
+
+/// Whose statistics an adaptive normalization takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Each channel's over the batch, with running averages.
+    Batch,
+    /// Each sample's, over this many groups of channels: 1 is layer, as many as channels is instance normalization.
+    Groups(usize),
+}
+
+/// γ and β for each sample.
+#[derive(Clone, Debug)]
+pub struct Adaptive {
+    /// The number of channels.
+    pub channels: usize,
+    /// Their axis; negative counts from the last.
+    pub channel_axis: isize,
+    /// The statistics.
+    pub sharing: Sharing,
+    /// The number of samples that γ and β are given for.
+    pub samples: usize,
+}
+
+impl Adaptive {
+    fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
+        let channel = channels_of(figure, self.channel_axis);
+        match self.sharing {
+            Sharing::Batch => channel,
+            Sharing::Groups(groups) => {
+                let size = self.channels / groups;
+                figure.over(|axis| axis == 0).and(&channel.map(groups, |channel| channel / size))
+            }
+        }
+    }
+}
+
+impl Rule for Adaptive {
+    const NAME: &'static str = "adaptive normalization";
+
+    fn slots(&self) -> Vec<Slot> {
+        Slot::affine(&[self.samples, self.channels])
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.sharing {
+            Sharing::Groups(groups) if groups == 0 || !self.channels.is_multiple_of(groups) => {
+                Err(Error::Groups { channels: self.channels, groups })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn running(&self) -> Option<(Vec<usize>, f64)> {
+        (self.sharing == Sharing::Batch).then(|| (vec![self.channels], 1.0))
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        let numbered = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        if shape[0] != self.samples {
+            let (given, expected) = (vec![self.samples, self.channels], vec![shape[0], self.channels]);
+            return Err(Error::Parameter { name: "gamma and beta of each sample", given, expected });
+        }
+        Ok(numbered)
+    }
+
+    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
+        Some(figure.values(&self.sets(figure)))
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let sets = self.sets(figure);
+        let of = given.statistics(figure, &sets).take(&sets);
+        let r = given.rstd(of.variance);
+        let place = figure.over(|axis| axis == 0).and(&channels_of(figure, self.channel_axis));
+        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &place)
+    }
+
+    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+        (self.sharing == Sharing::Batch).then(|| Tracked::merged(figure, &self.sets(figure)))
+    }
+}
+
+/// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call.
+///
+/// ```
+/// use cellnorm::{AdaptiveNorm, moments, norms::Sharing};
+/// use ndarray::{Array4, Ix2};
+/// let image = |k: usize| Array4::from_shape_fn((2, 3, 4, 4), |(n, c, h, w)| ((k * n + 3 * c + h * w * k) % 11) as f64);
+/// let (content, style) = (image(5), image(7));
+/// let (mean, variance) = moments(style.view(), &[2, 3], false)?;
+/// let (gamma, beta) = (variance.mapv(f64::sqrt).into_dimensionality::<Ix2>().unwrap(), mean.into_dimensionality().unwrap());
+/// let layer = AdaptiveNorm::new(3, Sharing::Groups(3))?;
+/// let y = layer.infer(content.view(), gamma.view(), beta.view())?;
+/// let (of_y, _) = moments(y.view(), &[2, 3], false)?;
+/// assert!((of_y - beta.into_dyn()).iter().all(|d| d.abs() < 1e-12));
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AdaptiveNorm {
+    layer: TableNorm<Adaptive>,
+}
+
+impl AdaptiveNorm {
+    /// `channels` channels on axis 1, ε = 1e-5.
+    ///
+    /// # Errors
+    /// If groups do not divide the channels.
+    pub fn new(channels: usize, sharing: Sharing) -> Result<Self, Error> {
+        let rule = Adaptive { channels, channel_axis: 1, sharing, samples: 0 };
+        Ok(Self { layer: TableNormConfig::of(rule).init()? })
+    }
+
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    pub fn channel_axis(mut self, axis: isize) -> Self {
+        self.layer.rule_mut().channel_axis = axis;
+        self
+    }
+
+    /// ε, added to the variance inside the root. Default: 1e-5.
+    pub fn epsilon(mut self, epsilon: f64) -> Self {
+        self.layer.epsilon = epsilon;
+        self
+    }
+
+    /// The pace of the running averages of [`Sharing::Batch`], and the variance that they follow. Default: as PyTorch.
+    pub fn running_averages(mut self, momentum: Momentum, variance: RunningVariance) -> Self {
+        (self.layer.momentum, self.layer.running_variance) = (momentum, variance);
+        self
+    }
+
+    /// The running averages of [`Sharing::Batch`].
+    pub fn running(&mut self) -> Option<&mut Running> {
+        self.layer.running.as_mut()
+    }
+
+    /// Training.
+    ///
+    /// # Errors
+    /// As [`TableNorm::forward`], or if γ or β is not \[N, C\].
+    pub fn forward<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+        gamma: ArrayView2<'_, f64>,
+        beta: ArrayView2<'_, f64>,
+    ) -> Result<(Array<T, D>, TableSaved), Error> {
+        self.layer = self.given(gamma, beta);
+        self.layer.forward(x)
+    }
+
+    /// Inference.
+    ///
+    /// # Errors
+    /// As [`TableNorm::infer`], or if γ or β is not \[N, C\].
+    pub fn infer<'a, T: Element, D: Dimension>(
+        &self,
+        x: impl Into<CowArray<'a, T, D>>,
+        gamma: ArrayView2<'_, f64>,
+        beta: ArrayView2<'_, f64>,
+    ) -> Result<Array<T, D>, Error> {
+        self.given(gamma, beta).infer(x)
+    }
+
+    /// The gradients; those of γ and β are \[N, C\], to go on to what computed them.
+    ///
+    /// # Errors
+    /// As [`TableNorm::backward`], or if γ is not \[N, C\].
+    pub fn backward<'a, T: Element, D: Dimension>(
+        &self,
+        saved: &TableSaved,
+        x: ArrayView<'_, T, D>,
+        gamma: ArrayView2<'_, f64>,
+        dy: impl Into<CowArray<'a, T, D>>,
+    ) -> Result<TableGradients<T, D>, Error> {
+        // β does not enter its own gradient
+        self.given(gamma, gamma).backward(saved, x, dy)
+    }
+
+    fn given(&self, gamma: ArrayView2<'_, f64>, beta: ArrayView2<'_, f64>) -> TableNorm<Adaptive> {
+        let mut layer = self.layer.clone();
+        layer.rule_mut().samples = gamma.nrows();
+        for (name, values) in [("gamma", gamma), ("beta", beta)] {
+            let parameter: &mut ArrayD<f64> = layer.parameter_mut(name).expect("made with both");
+            *parameter = values.to_owned().into_dyn();
+        }
+        layer
+    }
+}

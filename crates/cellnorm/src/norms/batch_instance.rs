@@ -1,0 +1,129 @@
+//! Batch-instance normalization: a gate for each channel blends the batch's and the instance's result.
+//!
+//! y = γ (ρ (x − mean_c) r_c + (1 − ρ) (x − mean_{n,c}) r_{n,c}) + β, with r = 1/√(variance + ε) and ρ kept in \[0, 1\].
+//!
+//! ρ = 1 is batch normalization, ρ = 0 instance normalization. The gate is trained: where style matters it goes toward 1.
+//!
+//! Source: H. Nam, H.-E. Kim, *Batch-Instance Normalization for Adaptively Style-Invariant Neural Networks*, 2018; ρ starts at 1
+//! as in the authors' code.
+
+use super::channel_axis;
+use crate::arrays::axis_index;
+use crate::error::Error;
+use crate::semantics::Semantics;
+use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
+
+/// A gate ρ for each channel blends batch and instance normalization.
+#[derive(Clone, Debug)]
+pub struct BatchInstance {
+    /// The number of channels.
+    pub channels: usize,
+    /// Their axis; negative counts from the last.
+    pub channel_axis: isize,
+}
+
+/// Batch-instance normalization of tensors \[N, C, …\]; parameters gamma, beta and rho, \[C\] each.
+///
+/// A gate outside \[0, 1\] counts as the nearer bound, and its gradient still flows, so that an optimizer can bring it back.
+///
+/// ```
+/// use cellnorm::{BatchInstanceNormConfig, InstanceNormConfig};
+/// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| ((7 * n + 3 * c + s * s) % 11) as f64);
+/// let mut layer = BatchInstanceNormConfig::new(2).init()?;
+/// layer.parameter_mut("rho").unwrap().fill(0.0);
+/// let (y, _) = layer.forward(x.view())?;
+/// let instance = InstanceNormConfig::new(2).init()?.infer(x.view())?;
+/// assert!((y - instance).iter().all(|d| d.abs() < 1e-12));
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub type BatchInstanceNorm = TableNorm<BatchInstance>;
+
+/// Makes a [`BatchInstanceNorm`].
+pub type BatchInstanceNormConfig = TableNormConfig<BatchInstance>;
+
+impl TableNormConfig<BatchInstance> {
+    /// `channels` channels on axis 1.
+    pub fn new(channels: usize) -> Self {
+        Self::of(BatchInstance { channels, channel_axis: 1 })
+    }
+
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    pub fn channel_axis(mut self, axis: isize) -> Self {
+        self.rule.channel_axis = axis;
+        self
+    }
+}
+
+impl BatchInstance {
+    fn channel<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
+        channels_of(figure, self.channel_axis)
+    }
+}
+
+/// The cells' index along the channel axis.
+pub(crate) fn channels_of<V: Table>(figure: &Figure<'_, V>, channel_axis: isize) -> Labels {
+    let channel = axis_index(channel_axis, figure.shape.len()).expect("checked with the shape");
+    figure.over(|axis| axis == channel)
+}
+
+/// The axes that number the cells of each channel of each sample.
+pub(crate) fn sample_and_channel(
+    layer: &'static str,
+    shape: &[usize],
+    axis: isize,
+    channels: usize,
+) -> Result<Vec<bool>, Error> {
+    let channel = channel_axis(layer, shape, axis, channels, 2)?;
+    if channel == 0 {
+        return Err(Error::SampleAxis { layer });
+    }
+    Ok((0..shape.len()).map(|axis| axis == 0 || axis == channel).collect())
+}
+
+impl Rule for BatchInstance {
+    const NAME: &'static str = "batch-instance normalization";
+
+    fn slots(&self) -> Vec<Slot> {
+        let mut slots = Slot::affine(&[self.channels]);
+        slots.push(Slot::new("rho", &[self.channels], 1.0));
+        slots
+    }
+
+    fn running(&self) -> Option<(Vec<usize>, f64)> {
+        Some((vec![self.channels], 1.0))
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+    }
+
+    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
+        Some(figure.values(&self.channel(figure)))
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let channel = self.channel(figure);
+        let instance = figure.over(|axis| axis == 0).and(&channel);
+        let rho = given.parameter("rho").expect("a slot that is always there");
+        let bounded = rho.clone() + (rho.clone().clamp(0.0, 1.0) - rho.clone()).detach();
+        let gate = bounded.take(&channel);
+        let gates = [gate.clone(), gate.times(-1.0).plus(1.0)];
+        let batch = given.statistics(figure, &channel).take(&channel);
+        let own = figure.merge(&instance).take(&instance);
+        let [(scale_b, shift_b), (scale_i, shift_i)] = [batch, own].map(|of| {
+            let r = given.rstd(of.variance);
+            (r.clone(), r * (figure.center.clone() - of.mean))
+        });
+        let [rho, rest] = gates;
+        let scale = rho.clone() * scale_b + rest.clone() * scale_i;
+        given.affine(scale, rho * shift_b + rest * shift_i, &channel)
+    }
+
+    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+        Some(Tracked::merged(figure, &self.channel(figure)))
+    }
+}

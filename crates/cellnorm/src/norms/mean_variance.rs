@@ -1,0 +1,61 @@
+//! Mean-variance normalization: any axes, no parameters, ε outside the root.
+//!
+//! y = (x − mean) / (√variance + ε).
+//!
+//! Source: the operator `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε = 1e-9.
+
+use crate::arrays::axis_set;
+use crate::error::Error;
+use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Table, TableNorm, TableNormConfig};
+
+/// The values along some axes share statistics; nothing is learned.
+#[derive(Clone, Debug)]
+pub struct MeanVariance {
+    /// The axes; negative counts from the last.
+    pub axes: Vec<isize>,
+}
+
+/// Mean-variance normalization.
+///
+/// ```
+/// use cellnorm::MeanVarianceNormConfig;
+/// let y = MeanVarianceNormConfig::new(&[0]).init()?.infer(ndarray::array![[1.0_f64, 5.0], [3.0, 5.0]])?;
+/// assert!((y[[0, 0]] + 1.0).abs() < 1e-8 && y[[0, 1]] == 0.0);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub type MeanVarianceNorm = TableNorm<MeanVariance>;
+
+/// Makes a [`MeanVarianceNorm`].
+pub type MeanVarianceNormConfig = TableNormConfig<MeanVariance>;
+
+impl TableNormConfig<MeanVariance> {
+    /// Over these axes, ε = 1e-9.
+    pub fn new(axes: &[isize]) -> Self {
+        Self::of(MeanVariance { axes: axes.to_vec() })
+    }
+}
+
+impl Rule for MeanVariance {
+    const NAME: &'static str = "mean-variance normalization";
+    const EPSILON: f64 = 1e-9;
+
+    fn slots(&self) -> Vec<Slot> {
+        vec![]
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.axes.is_empty() { Err(Error::NoAxes) } else { Ok(()) }
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        Ok(axis_set(&self.axes, shape.len())?.into_iter().map(|shared| !shared).collect())
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let shared = axis_set(&self.axes, figure.shape.len()).expect("checked with the shape");
+        let sets = figure.over(|axis| !shared[axis]);
+        let of = figure.merge(&sets).take(&sets);
+        let scale = of.variance.sqrt().plus(given.epsilon).recip();
+        Coefficients { scale: scale.clone(), offset: scale * (figure.center.clone() - of.mean) }
+    }
+}

@@ -1,0 +1,124 @@
+//! Batch renormalization: batch normalization, corrected toward the running statistics.
+//!
+//! y = γ ((x − mean_c) r / σ_c + d) + β with σ_c = √(variance_c + ε), r = clip(σ_c / σ, 1/r_max, r_max) and
+//! d = clip((mean_c − mean) / σ, −d_max, d_max), where mean and σ are the running averages and r and d are constants to the
+//! gradient. In inference y = γ (x − mean) / σ + β.
+//!
+//! r_max = 1 and d_max = 0 is batch normalization; without bounds, training normalizes as inference does.
+//!
+//! Source: S. Ioffe, *Batch Renormalization: Towards Reducing Minibatch Dependence in Batch-Normalized Models*, 2017; σ is
+//! averaged, not the variance, as there and in Keras' `renorm`. The paper raises r_max from 1 to 3 and d_max from 0 to 5 over the
+//! first steps: set them between steps with [`rule_mut`](TableNorm::rule_mut).
+
+use super::batch::batch_axes;
+use super::batch_instance::channels_of;
+use crate::error::Error;
+use crate::semantics::Semantics;
+use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Statistics, Table, TableNorm, TableNormConfig, Tracked};
+
+/// The batch's statistics, corrected toward the running ones.
+#[derive(Clone, Debug)]
+pub struct Renorm {
+    /// The number of channels.
+    pub channels: usize,
+    /// Their axis; negative counts from the last.
+    pub channel_axis: isize,
+    /// The most that σ is corrected by, as a factor of at least 1.
+    pub r_max: f64,
+    /// The most that the mean is corrected by, in units of σ.
+    pub d_max: f64,
+}
+
+/// Batch renormalization; parameters gamma and beta, \[C\]. Its running "variance" holds the running σ.
+///
+/// ```
+/// use cellnorm::{BatchNormConfig, BatchRenormConfig};
+/// let x = ndarray::Array2::from_shape_fn((6, 3), |(n, c)| ((5 * n + c * c) % 7) as f64);
+/// let (y, _) = BatchRenormConfig::new(3).epsilon(1e-5).bounds(1.0, 0.0).init()?.forward(x.view())?;
+/// let (batch, _) = BatchNormConfig::new(3).init()?.forward(x.view())?;
+/// assert!((y - batch).iter().all(|d| d.abs() < 1e-12));
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub type BatchRenorm = TableNorm<Renorm>;
+
+/// Makes a [`BatchRenorm`].
+pub type BatchRenormConfig = TableNormConfig<Renorm>;
+
+impl TableNormConfig<Renorm> {
+    /// `channels` channels on axis 1, with the paper's final bounds, r_max = 3 and d_max = 5.
+    pub fn new(channels: usize) -> Self {
+        Self::of(Renorm { channels, channel_axis: 1, r_max: 3.0, d_max: 5.0 })
+    }
+
+    /// The bounds of the correction: r_max ≥ 1 and d_max ≥ 0; both may be infinite.
+    pub fn bounds(mut self, r_max: f64, d_max: f64) -> Self {
+        (self.rule.r_max, self.rule.d_max) = (r_max, d_max);
+        self
+    }
+
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    pub fn channel_axis(mut self, axis: isize) -> Self {
+        self.rule.channel_axis = axis;
+        self
+    }
+}
+
+impl Rule for Renorm {
+    const NAME: &'static str = "batch renormalization";
+    const EPSILON: f64 = 1e-3;
+
+    fn slots(&self) -> Vec<Slot> {
+        Slot::affine(&[self.channels])
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        for (name, given, least, expected) in
+            [("r_max", self.r_max, 1.0, "at least 1"), ("d_max", self.d_max, 0.0, "not negative")]
+        {
+            if given.is_nan() || given < least {
+                return Err(Error::Number { name, given, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> Option<(Vec<usize>, f64)> {
+        Some((vec![self.channels], 1.0))
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        batch_axes(Self::NAME, shape, self.channel_axis, self.channels)
+    }
+
+    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
+        Some(figure.values(&channels_of(figure, self.channel_axis)))
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let channel = channels_of(figure, self.channel_axis);
+        let running = given.running.as_ref().expect("renormalization keeps running averages");
+        if !given.batch {
+            let r = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY).recip();
+            let shift = r.clone().take(&channel) * (figure.center.clone() - running.mean.take(&channel));
+            return given.affine(r.take(&channel), shift, &channel);
+        }
+        let Statistics { mean, variance } = figure.merge(&channel);
+        let deviation = variance.plus(given.epsilon).sqrt();
+        let sigma = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY);
+        let r = (deviation.clone() / sigma.clone()).clamp(1.0 / self.r_max, self.r_max).detach();
+        let d = ((mean.clone() - running.mean.clone()) / sigma).clamp(-self.d_max, self.d_max).detach();
+        let scale = (r / deviation).take(&channel);
+        let shift = scale.clone() * (figure.center.clone() - mean.take(&channel)) + d.take(&channel);
+        given.affine(scale, shift, &channel)
+    }
+
+    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Option<Tracked<V>> {
+        let Tracked { mean, variance, values } = Tracked::merged(figure, &channels_of(figure, self.channel_axis));
+        let infinite = values.iter().map(|values| if *values > 0.0 { f64::INFINITY } else { 0.0 }).collect();
+        Some(Tracked { mean, variance: variance.plus(given.epsilon).sqrt(), values: infinite })
+    }
+}

@@ -1,0 +1,106 @@
+//! Switchable normalization: two softmaxes weigh the statistics of instance, layer and batch normalization.
+//!
+//! mean = Σ_k a_k mean_k,  variance = Σ_k b_k variance_k,  y = γ (x − mean) / √(variance + ε) + β, where k runs over instance,
+//! layer and batch, a = softmax(mean_weight) and b = softmax(variance_weight), each of three.
+//!
+//! Source: P. Luo, J. Ren, Z. Peng, R. Zhang, J. Li, *Differentiable Learning-to-Normalize via Switchable Normalization*, 2018;
+//! weights start equal and in the order of the authors' code, whose instance variance is unbiased while this one, like their
+//! paper's, is biased.
+
+use super::batch_instance::{channels_of, sample_and_channel};
+use crate::error::Error;
+use crate::semantics::Semantics;
+use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
+
+/// Learned weights blend the statistics of instance, layer and batch normalization.
+#[derive(Clone, Debug)]
+pub struct Switchable {
+    /// The number of channels.
+    pub channels: usize,
+    /// Their axis; negative counts from the last.
+    pub channel_axis: isize,
+}
+
+/// Switchable normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\], mean_weight and variance_weight, \[3\]:
+/// instance, layer, batch.
+///
+/// ```
+/// use cellnorm::SwitchableNormConfig;
+/// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| ((7 * n + 3 * c + s * s) % 11) as f32);
+/// let mut layer = SwitchableNormConfig::new(2).init()?;
+/// let (y, saved) = layer.forward(x.view())?;
+/// let gradients = layer.backward(&saved, x.view(), y.mapv(f32::sin))?;
+/// // a softmax only knows differences of its weights
+/// assert!(gradients.parameter("mean_weight").unwrap().sum().abs() < 1e-12);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub type SwitchableNorm = TableNorm<Switchable>;
+
+/// Makes a [`SwitchableNorm`].
+pub type SwitchableNormConfig = TableNormConfig<Switchable>;
+
+impl TableNormConfig<Switchable> {
+    /// `channels` channels on axis 1.
+    pub fn new(channels: usize) -> Self {
+        Self::of(Switchable { channels, channel_axis: 1 })
+    }
+
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    pub fn channel_axis(mut self, axis: isize) -> Self {
+        self.rule.channel_axis = axis;
+        self
+    }
+}
+
+/// Each of three weights' share, for each cell.
+fn softmax<V: Table>(weights: &V, cells: usize) -> [V; 3] {
+    let all = Labels::new(vec![0; 3], 1);
+    let powers = weights.clone().exp();
+    let shares = powers.clone() / powers.sum(&all).take(&all);
+    [0, 1, 2].map(|k| shares.take(&Labels::new(vec![k; cells], 3)))
+}
+
+impl Rule for Switchable {
+    const NAME: &'static str = "switchable normalization";
+
+    fn slots(&self) -> Vec<Slot> {
+        let mut slots = Slot::affine(&[self.channels]);
+        slots.extend(["mean_weight", "variance_weight"].map(|name| Slot::new(name, &[3], 1.0)));
+        slots
+    }
+
+    fn running(&self) -> Option<(Vec<usize>, f64)> {
+        Some((vec![self.channels], 1.0))
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+    }
+
+    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
+        Some(figure.values(&channels_of(figure, self.channel_axis)))
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let (sample, channel) = (figure.over(|axis| axis == 0), channels_of(figure, self.channel_axis));
+        let cell = sample.and(&channel);
+        let weights = |name| softmax(given.parameter(name).expect("a slot that is always there"), figure.counts.len());
+        let [mean_i, mean_l, mean_b] = weights("mean_weight");
+        let [variance_i, variance_l, variance_b] = weights("variance_weight");
+        let instance = figure.merge(&cell).take(&cell);
+        let layer = figure.merge(&sample).take(&sample);
+        let batch = given.statistics(figure, &channel).take(&channel);
+        let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
+        let variance = variance_i * instance.variance + variance_l * layer.variance + variance_b * batch.variance;
+        let r = given.rstd(variance);
+        given.affine(r.clone(), r * (figure.center.clone() - mean), &channel)
+    }
+
+    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+        Some(Tracked::merged(figure, &channels_of(figure, self.channel_axis)))
+    }
+}

@@ -1,0 +1,61 @@
+//! To which set each member belongs.
+
+/// A label for each member, from 0 to below `count`.
+///
+/// ```
+/// use cellnorm::tables::Labels;
+/// // 2 samples × 3 channels
+/// let sample = Labels::new(vec![0, 0, 0, 1, 1, 1], 2);
+/// let channel = Labels::new(vec![0, 1, 2, 0, 1, 2], 3);
+/// assert_eq!(sample.and(&channel).of(), [0, 1, 2, 3, 4, 5]);
+/// assert_eq!(channel.map(1, |_| 0).count(), 1);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    of: Vec<u32>,
+    count: usize,
+}
+
+impl Labels {
+    /// From the label of each member and the number of labels.
+    ///
+    /// # Panics
+    /// If a label is not below `count`.
+    pub fn new(of: Vec<u32>, count: usize) -> Self {
+        assert!(of.iter().all(|label| (*label as usize) < count), "a label is not below {count}");
+        Self { of, count }
+    }
+
+    /// The label of each member.
+    pub fn of(&self) -> &[u32] {
+        &self.of
+    }
+
+    /// The number of labels, also of those without members.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The pairs of two labels, the other's running fastest.
+    pub fn and(&self, other: &Self) -> Self {
+        let pair = |(a, b): (&u32, &u32)| a * other.count as u32 + b;
+        Self { of: self.of.iter().zip(&other.of).map(pair).collect(), count: self.count * other.count }
+    }
+
+    /// Other labels, `count` of them, as a function of these.
+    ///
+    /// # Panics
+    /// If a label is not below `count`.
+    pub fn map(&self, count: usize, to: impl Fn(usize) -> usize) -> Self {
+        Self::new(self.of.iter().map(|label| to(*label as usize) as u32).collect(), count)
+    }
+
+    /// The sums of the members' values, by label.
+    pub fn sums(&self, values: &[f64]) -> Vec<f64> {
+        let mut sums = vec![0.0; self.count];
+        for (label, value) in self.of.iter().zip(values) {
+            sums[*label as usize] += value;
+        }
+        sums
+    }
+}

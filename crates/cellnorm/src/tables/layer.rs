@@ -1,0 +1,326 @@
+//! A rule with its parameters and running averages: a layer.
+
+use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
+
+use super::pass::{Forward, Kept, Pass};
+use super::{Mask, Rule, Statistics, Tracked};
+use crate::element::Element;
+use crate::error::{Error, check_epsilon};
+use crate::norms::{Mode, Momentum, Phase, RunningVariance, StatisticsFrom, phases};
+use crate::semantics::{Frozen, OneValue, Semantics};
+
+/// Makes a [`TableNorm`]. The constructors are at each normalization.
+#[derive(Clone, Debug)]
+pub struct TableNormConfig<R> {
+    pub(crate) rule: R,
+    epsilon: f64,
+    scale: bool,
+    center: bool,
+    momentum: Momentum,
+    running_variance: RunningVariance,
+    one_value: OneValue,
+}
+
+impl<R: Rule> TableNormConfig<R> {
+    /// The normalization by this rule, with all its parameters.
+    pub fn of(rule: R) -> Self {
+        let (momentum, running_variance) = (Momentum::Step(0.1), RunningVariance::default());
+        let one_value = OneValue::default();
+        Self { rule, epsilon: R::EPSILON, scale: true, center: true, momentum, running_variance, one_value }
+    }
+
+    crate::norms::common_options!();
+
+    /// The pace of the running averages. Default: `Step(0.1)`.
+    pub fn momentum(mut self, momentum: Momentum) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// Which variance the running variance follows. Default: unbiased.
+    pub fn running_variance(mut self, running_variance: RunningVariance) -> Self {
+        self.running_variance = running_variance;
+        self
+    }
+
+    /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one value a statistic does. Later
+    /// calls override.
+    pub fn semantics(mut self, semantics: &Semantics) -> Self {
+        (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
+        (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        self.one_value = semantics.one_value;
+        self.rule.adopt(semantics);
+        self
+    }
+
+    /// The layer, its parameters as the rule says that they start.
+    ///
+    /// # Errors
+    /// If ε is not finite and at least 1e-36, momentum is not in \[0, 1\], or the rule is not sound.
+    pub fn init(self) -> Result<TableNorm<R>, Error> {
+        check_epsilon(self.epsilon)?;
+        self.momentum.check()?;
+        self.running_variance.check(self.epsilon)?;
+        self.rule.check()?;
+        let wanted = |name| (name != "gamma" || self.scale) && (name != "beta" || self.center);
+        let parameter = |slot: super::Slot| {
+            (slot.name, wanted(slot.name).then(|| ArrayD::from_elem(IxDyn(&slot.shape), slot.initial)))
+        };
+        let running = self.rule.running().map(|(shape, second)| Running {
+            mean: ArrayD::zeros(IxDyn(&shape)),
+            variance: ArrayD::from_elem(IxDyn(&shape), second),
+        });
+        let parameters = self.rule.slots().into_iter().map(parameter).collect();
+        let Self { rule, epsilon, momentum, running_variance, one_value, .. } = self;
+        Ok(TableNorm {
+            parameters,
+            running,
+            epsilon,
+            momentum,
+            running_variance,
+            one_value,
+            mode: Mode::training(),
+            phase: Phase::START,
+            steps: 0,
+            rule,
+        })
+    }
+}
+
+/// Running averages, which inference normalizes with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// The mean.
+    pub mean: ArrayD<f64>,
+    /// The variance, or what the rule keeps in its place.
+    pub variance: ArrayD<f64>,
+}
+
+/// A normalization by a [`Rule`]. Made by [`TableNormConfig`].
+#[derive(Clone, Debug)]
+pub struct TableNorm<R> {
+    parameters: Vec<(&'static str, Option<ArrayD<f64>>)>,
+    /// The running averages, where the rule keeps any.
+    pub running: Option<Running>,
+    /// ε.
+    pub epsilon: f64,
+    /// The pace of the running averages.
+    pub momentum: Momentum,
+    /// Which variance the running variance follows.
+    pub running_variance: RunningVariance,
+    /// What one value a statistic does in training.
+    pub one_value: OneValue,
+    /// What `forward` and `backward` do; [`train`](Self::train) and [`freeze`](Self::freeze) set it, too.
+    pub mode: Mode,
+    phase: Phase,
+    /// How often the running averages have moved.
+    pub steps: u64,
+    rule: R,
+}
+
+/// What `backward` needs of a forward pass besides x.
+#[derive(Clone, Debug)]
+pub struct TableSaved {
+    kept: Kept,
+    mask: Option<Mask>,
+    batch: bool,
+    running: Option<Statistics<Vec<f64>>>,
+}
+
+/// The gradients of a [`TableNorm`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableGradients<T, D: Dimension> {
+    /// ∂L/∂x.
+    pub dx: Array<T, D>,
+    parameters: Vec<(&'static str, Option<ArrayD<f64>>)>,
+}
+
+impl<T, D: Dimension> TableGradients<T, D> {
+    /// The gradient of a parameter, in its shape; None where the layer has no such parameter.
+    pub fn parameter(&self, name: &str) -> Option<&ArrayD<f64>> {
+        self.parameters.iter().find(|(of, _)| *of == name)?.1.as_ref()
+    }
+}
+
+impl<R: Rule> TableNorm<R> {
+    /// The rule.
+    pub fn rule(&self) -> &R {
+        &self.rule
+    }
+
+    /// The rule, to change its numbers between steps; its parameters keep their shapes.
+    pub fn rule_mut(&mut self) -> &mut R {
+        &mut self.rule
+    }
+
+    /// The names of the parameters that the layer has.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.parameters.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name)
+    }
+
+    /// A parameter by its name; None where the layer has no such parameter.
+    pub fn parameter(&self, name: &str) -> Option<&ArrayD<f64>> {
+        self.parameters.iter().find(|(of, _)| *of == name)?.1.as_ref()
+    }
+
+    /// A parameter by its name, to change it.
+    pub fn parameter_mut(&mut self, name: &str) -> Option<&mut ArrayD<f64>> {
+        self.parameters.iter_mut().find(|(of, _)| *of == name)?.1.as_mut()
+    }
+
+    phases!();
+
+    /// Normalizes as [`mode`](Self::mode) says; in training, with the statistics of x, and moves the running averages toward them.
+    ///
+    /// # Errors
+    /// If x does not have the layer's axes, is empty, has one value per statistic, or holds NaN or infinity; or if a parameter
+    /// was set to a wrong shape. Then nothing has changed.
+    pub fn forward<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<(Array<T, D>, TableSaved), Error> {
+        self.run(x, None)
+    }
+
+    /// As [`forward`](Self::forward), over the valid values alone; a statistic of one value is fine then, and one of none does not
+    /// move its running average.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and if the mask does not fit x; values that are not valid may hold anything.
+    pub fn forward_masked<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+        mask: &Mask,
+    ) -> Result<(Array<T, D>, TableSaved), Error> {
+        self.run(x, Some(mask))
+    }
+
+    /// Inference, over x itself where the array is handed over: with the running averages, where the rule keeps any.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), but one value per statistic is fine.
+    pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
+        Ok(self.pass(false, None)?.forward(x.into())?.y)
+    }
+
+    /// As [`infer`](Self::infer), over the valid values alone.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer), and if the mask does not fit x.
+    pub fn infer_masked<'a, T: Element, D: Dimension>(
+        &self,
+        x: impl Into<CowArray<'a, T, D>>,
+        mask: &Mask,
+    ) -> Result<Array<T, D>, Error> {
+        Ok(self.pass(false, Some(mask))?.forward(x.into())?.y)
+    }
+
+    /// As [`infer`](Self::infer), with what the backward pass of a frozen layer needs.
+    ///
+    /// # Errors
+    /// As [`infer`](Self::infer).
+    pub fn forward_fixed<T: Element, D: Dimension>(
+        &self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<(Array<T, D>, TableSaved), Error> {
+        let pass = self.pass(false, None)?;
+        let Forward { y, kept, .. } = pass.forward(CowArray::from(x))?;
+        Ok((y, TableSaved { kept, mask: None, batch: false, running: pass.running }))
+    }
+
+    /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.
+    ///
+    /// # Errors
+    /// If dy has another shape than x, or the sums of dy are not finite.
+    pub fn backward<'a, T: Element, D: Dimension>(
+        &self,
+        saved: &TableSaved,
+        x: ArrayView<'_, T, D>,
+        dy: impl Into<CowArray<'a, T, D>>,
+    ) -> Result<TableGradients<T, D>, Error> {
+        let pass = Pass { running: saved.running.clone(), ..self.pass(saved.batch, saved.mask.as_ref())? };
+        let (dx, gradients) = pass.backward(&saved.kept, x, dy.into())?;
+        let shaped = |(slot, (name, of)): (usize, &(&'static str, Option<ArrayD<f64>>))| {
+            let of = of.as_ref().filter(|_| self.mode.train_parameters);
+            let values = gradients[slot].1.clone();
+            let shaped = |(of, values): (&ArrayD<f64>, _)| {
+                ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as the parameter")
+            };
+            (*name, of.zip(values).map(shaped))
+        };
+        Ok(TableGradients { dx, parameters: self.parameters.iter().enumerate().map(shaped).collect() })
+    }
+
+    fn run<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+        mask: Option<&Mask>,
+    ) -> Result<(Array<T, D>, TableSaved), Error> {
+        let batch = self.mode.statistics == StatisticsFrom::Batch;
+        let pass = self.pass(batch, mask)?;
+        let Forward { y, kept, tracked } = pass.forward(CowArray::from(x))?;
+        let running = pass.running;
+        if let (true, Some(averages), Some(tracked)) = (self.mode.update, &mut self.running, tracked) {
+            self.steps += 1;
+            let factor = |values| self.running_variance.factor(values, self.epsilon);
+            averages.follow(&tracked, self.momentum.weight(self.steps), factor);
+        }
+        Ok((y, TableSaved { kept, mask: mask.cloned(), batch, running }))
+    }
+
+    fn pass<'a>(&'a self, batch: bool, mask: Option<&'a Mask>) -> Result<Pass<'a, R>, Error> {
+        for (slot, (name, parameter)) in self.rule.slots().iter().zip(&self.parameters) {
+            if let Some(parameter) = parameter
+                && parameter.shape() != slot.shape
+            {
+                return Err(Error::Parameter { name, given: parameter.shape().to_vec(), expected: slot.shape.clone() });
+            }
+            if let Some(given) = parameter.iter().flatten().find(|v| !v.is_finite()) {
+                return Err(Error::Number { name, given: *given, expected: "finite" });
+            }
+        }
+        let flat = |values: &ArrayD<f64>| values.iter().copied().collect::<Vec<f64>>();
+        let running = match (&self.running, self.rule.running()) {
+            (Some(running), Some((shape, _))) => {
+                running.check(&shape)?;
+                Some(Statistics { mean: flat(&running.mean), variance: flat(&running.variance) })
+            }
+            _ => None,
+        };
+        let parameters = self.parameters.iter().map(|(name, value)| (*name, value.as_ref().map(flat))).collect();
+        Ok(Pass {
+            rule: &self.rule,
+            epsilon: self.epsilon,
+            one_value: self.one_value,
+            parameters,
+            running,
+            batch,
+            mask,
+        })
+    }
+}
+
+impl Running {
+    /// running += weight · (batch − running), where the batch has any values.
+    fn follow(&mut self, to: &Tracked<Vec<f64>>, weight: f64, factor: impl Fn(f64) -> f64) {
+        for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
+            let values = to.values[set];
+            if values > 0.0 {
+                *mean += weight * (to.mean[set] - *mean);
+                *second += weight * (to.variance[set] * factor(values) - *second);
+            }
+        }
+    }
+
+    fn check(&self, shape: &[usize]) -> Result<(), Error> {
+        for (name, table) in [("running_mean", &self.mean), ("running_var", &self.variance)] {
+            if table.shape() != shape {
+                return Err(Error::Parameter { name, given: table.shape().to_vec(), expected: shape.to_vec() });
+            }
+            if let Some(given) = table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0)) {
+                return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! Which values of a tensor count.
+
+use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
+
+use crate::arrays::axis_index;
+use crate::error::Error;
+
+/// Which values of a tensor are valid: statistics are over these alone, whatever the others hold, NaN included. The result and
+/// the gradient are 0 at the others, and dy is not looked at there.
+///
+/// ```
+/// use cellnorm::tables::Mask;
+/// // two sequences [N, T, C], of three and of one valid step
+/// let lengths = Mask::lengths(&[3, 1], 1);
+/// let same = Mask::new(ndarray::array![[[true], [true], [true]], [[true], [false], [false]]].view());
+/// assert_eq!(lengths.over(&[2, 3, 5])?, same.over(&[2, 3, 5])?);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mask {
+    /// True where a value is valid; as many axes as the tensor, each as long as its or of length 1.
+    Values(ArrayD<bool>),
+    /// The first `lengths[n]` indices along an axis are valid in sample n.
+    Lengths {
+        /// One length for each sample.
+        lengths: Vec<usize>,
+        /// The axis; negative counts from the last.
+        axis: isize,
+    },
+}
+
+impl Mask {
+    /// From an array that is true where a value is valid.
+    pub fn new<D: Dimension>(valid: ArrayView<'_, bool, D>) -> Self {
+        Self::Values(valid.to_owned().into_dyn())
+    }
+
+    /// From the length of each sample along an axis.
+    pub fn lengths(lengths: &[usize], axis: isize) -> Self {
+        Self::Lengths { lengths: lengths.to_vec(), axis }
+    }
+
+    /// The mask of every value of a tensor of this shape.
+    ///
+    /// # Errors
+    /// If it does not fit the shape.
+    pub fn over(&self, shape: &[usize]) -> Result<ArrayD<bool>, Error> {
+        match self {
+            Self::Values(valid) => {
+                let fits = valid.ndim() == shape.len();
+                let full = valid.broadcast(IxDyn(shape)).filter(|_| fits);
+                let given = || Error::Broadcast { name: "the mask", given: valid.shape().to_vec(), x: shape.to_vec() };
+                full.map(|full| full.to_owned()).ok_or_else(given)
+            }
+            Self::Lengths { lengths, axis } => {
+                let axis = axis_index(*axis, shape.len())?;
+                if axis == 0 || lengths.len() != shape[0] {
+                    let (given, expected) = (vec![lengths.len()], vec![shape[0]]);
+                    return Err(Error::Parameter { name: "the lengths along an axis other than 0", given, expected });
+                }
+                if let Some(long) = lengths.iter().find(|length| **length > shape[axis]) {
+                    let (given, expected) = (*long as f64, "at most as long as the axis");
+                    return Err(Error::Number { name: "a length", given, expected });
+                }
+                Ok(ArrayD::from_shape_fn(IxDyn(shape), |index| index[axis] < lengths[index[0]]))
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Where the cells of a tensor lie: all of its values, or those that a mask leaves.
+
+use std::ops::Range;
+
+use ndarray::ArrayD;
+
+use super::Labels;
+use crate::cells::Cells;
+use crate::element::Element;
+use crate::moments::Moments;
+use crate::passes::{self, Affine, Buffers, Gradient, Sums};
+use crate::plan::{self, Axis};
+
+/// The cells of a tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Region {
+    /// All values, as they lie.
+    All(Cells),
+    /// Cell i holds the elements `elements[first[i]..first[i + 1]]`. They are gathered, so that the same passes serve.
+    Picked { first: Vec<usize>, elements: Vec<usize> },
+}
+
+impl Region {
+    /// All cells of a tensor with these axes, whose positions are its shared ones, and the cells' coordinates.
+    pub(crate) fn all(axes: &[Axis]) -> Option<(Self, Vec<Option<Labels>>)> {
+        plan::grid(axes).map(|(cells, coordinates)| (Self::All(cells), coordinates))
+    }
+
+    /// The valid values of a row-major tensor, in cells numbered row-major by some of its axes, and the cells' coordinates.
+    pub(crate) fn picked(numbered: &[bool], valid: &ArrayD<bool>) -> (Self, Vec<Option<Labels>>) {
+        let (shape, mut stride, mut strides) = (valid.shape(), 1, vec![0; numbered.len()]);
+        for axis in (0..shape.len()).rev().filter(|axis| numbered[*axis]) {
+            strides[axis] = stride;
+            stride *= shape[axis];
+        }
+        let mut members: Vec<Vec<usize>> = vec![vec![]; stride];
+        for (element, (index, valid)) in valid.indexed_iter().enumerate() {
+            if *valid {
+                members[strides.iter().enumerate().map(|(axis, stride)| index[axis] * stride).sum::<usize>()]
+                    .push(element);
+            }
+        }
+        let mut first = vec![0];
+        first.extend(members.iter().scan(0, |end, cell| {
+            *end += cell.len();
+            Some(*end)
+        }));
+        let coordinate = |axis: usize| {
+            let of = (0..stride).map(|cell| (cell / strides[axis] % shape[axis]) as u32).collect();
+            Labels::new(of, shape[axis])
+        };
+        let coordinates = (0..shape.len()).map(|axis| numbered[axis].then(|| coordinate(axis))).collect();
+        (Self::Picked { first, elements: members.concat() }, coordinates)
+    }
+
+    /// The moments of each cell.
+    pub(crate) fn moments<T: Element>(&self, x: &[T]) -> Vec<Moments> {
+        match self {
+            Self::All(cells) => passes::moments(x, cells),
+            Self::Picked { first, elements } => {
+                let x = gather(x, elements);
+                runs(first).flat_map(|run| passes::moments(&x[run.values], &run.cells)).collect()
+            }
+        }
+    }
+
+    /// y = (x − center) · scale + offset; 0 outside of the cells.
+    pub(crate) fn affine<T: Element>(&self, x_y: Buffers<'_, T>, affines: &[Affine]) {
+        match self {
+            Self::All(cells) => passes::affine(x_y, cells, affines),
+            Self::Picked { first, elements } => picked(x_y, elements, |values| {
+                for run in runs(first) {
+                    passes::affine(Buffers::Over(&mut values[run.values]), &run.cells, &affines[run.numbers]);
+                }
+            }),
+        }
+    }
+
+    /// Σ dy and Σ dy · (x − center) of each cell.
+    pub(crate) fn sums<T: Element>(&self, x: &[T], dy: &[T], centers: &[f64]) -> Vec<Sums> {
+        match self {
+            Self::All(cells) => passes::sums(x, dy, cells, centers),
+            Self::Picked { first, elements } => {
+                let (x, dy) = (gather(x, elements), gather(dy, elements));
+                let of_run =
+                    |run: Run| passes::sums(&x[run.values.clone()], &dy[run.values], &run.cells, &centers[run.numbers]);
+                runs(first).flat_map(of_run).collect()
+            }
+        }
+    }
+
+    /// dx = a · dy + b · (x − center) + k; 0 outside of the cells.
+    pub(crate) fn gradient<T: Element>(&self, x: &[T], dy_dx: Buffers<'_, T>, centers: &[f64], gradients: &[Gradient]) {
+        match self {
+            Self::All(cells) => passes::gradient(x, dy_dx, cells, centers, gradients),
+            Self::Picked { first, elements } => {
+                let x = gather(x, elements);
+                picked(dy_dx, elements, |values| {
+                    for run in runs(first) {
+                        let (x, dx) = (&x[run.values.clone()], Buffers::Over(&mut values[run.values]));
+                        passes::gradient(x, dx, &run.cells, &centers[run.numbers.clone()], &gradients[run.numbers]);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Neighbouring cells with the same number of values.
+struct Run {
+    numbers: Range<usize>,
+    values: Range<usize>,
+    cells: Cells,
+}
+
+fn runs(first: &[usize]) -> impl Iterator<Item = Run> {
+    let len = |cell: usize| first[cell + 1] - first[cell];
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        if start + 1 == first.len() {
+            return None;
+        }
+        let end = (start..first.len() - 1).find(|cell| len(*cell) != len(start)).unwrap_or(first.len() - 1);
+        let cells = Cells { outer: end - start, positions: len(start), inner: 1 };
+        let run = Run { numbers: start..end, values: first[start]..first[end], cells };
+        start = end;
+        Some(run)
+    })
+}
+
+fn gather<T: Element>(x: &[T], elements: &[usize]) -> Vec<T> {
+    elements.iter().map(|element| x[*element]).collect()
+}
+
+/// Runs a pass over the picked elements, and leaves 0 in the others.
+fn picked<T: Element>(buffers: Buffers<'_, T>, elements: &[usize], pass: impl FnOnce(&mut [T])) {
+    let scatter = |out: &mut [T], values: Vec<T>| {
+        for (element, value) in elements.iter().zip(values) {
+            out[*element] = value;
+        }
+    };
+    let run = |x: &[T]| {
+        let mut values = gather(x, elements);
+        pass(&mut values);
+        values
+    };
+    match buffers {
+        Buffers::Into(x, out) => {
+            let values = run(x);
+            out.clear();
+            out.resize(x.len(), T::default());
+            scatter(out, values);
+        }
+        Buffers::Apart(x, out) => {
+            let values = run(x);
+            out.fill(T::default());
+            scatter(out, values);
+        }
+        Buffers::Over(x) => {
+            let values = run(x);
+            x.fill(T::default());
+            scatter(x, values);
+        }
+    }
+}

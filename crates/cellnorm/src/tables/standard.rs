@@ -1,0 +1,71 @@
+//! The normalizations whose cells share one mean and one variance, as a rule: for tensors under a mask.
+//!
+//! The same formula as the closed form of [`Plan::forward`](crate::Plan::forward), which serves tensors without a mask.
+
+use super::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, Tracked};
+use crate::arrays::Roles;
+use crate::error::Error;
+use crate::standardize::About;
+
+/// What the axes of one tensor are for.
+#[derive(Clone, Debug)]
+pub struct Standard {
+    /// The role of each axis.
+    pub roles: Roles,
+    /// What the values of a set are measured from.
+    pub about: About,
+}
+
+impl Standard {
+    /// Labels row-major over the axes that are chosen; the split axis counts with its groups where `groups` says so.
+    fn over<V: Table>(&self, figure: &Figure<'_, V>, chosen: impl Fn(usize) -> bool, by_group: bool) -> Labels {
+        let (split, groups) = match self.roles.split() {
+            Some(split) if by_group => split,
+            _ => return figure.over(chosen),
+        };
+        let size = figure.shape[split] / groups;
+        let group = figure.over(|axis| axis == split).map(groups, |channel| channel / size);
+        let before = figure.over(|axis| axis < split && chosen(axis));
+        before.and(&group).and(&figure.over(|axis| axis > split && chosen(axis)))
+    }
+
+    /// The set of each cell, in the order of the layer's statistics.
+    fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
+        self.over(figure, |axis| !self.roles.shared(axis), true)
+    }
+
+    /// The γ and β of each cell.
+    fn channels<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
+        self.over(figure, |axis| self.roles.carries(axis), self.roles.per_group())
+    }
+}
+
+impl Rule for Standard {
+    const NAME: &'static str = "normalization";
+
+    fn slots(&self) -> Vec<Slot> {
+        vec![]
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        Ok((0..shape.len()).map(|axis| !self.roles.shared(axis) || self.roles.carries(axis)).collect())
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let sets = self.sets(figure);
+        let channels = self.channels(figure);
+        let (mean, variance) = match self.about {
+            About::Mean => {
+                let of = given.statistics(figure, &sets).take(&sets);
+                (figure.center.clone() - of.mean, of.variance)
+            }
+            About::Zero => (figure.center.clone(), figure.mean_square(&sets).take(&sets)),
+        };
+        let r = given.rstd(variance);
+        given.affine(r.clone(), r * mean, &channels)
+    }
+
+    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+        Some(Tracked::merged(figure, &self.sets(figure)))
+    }
+}

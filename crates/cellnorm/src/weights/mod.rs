@@ -1,0 +1,22 @@
+//! Normalizations of weights: a weight is a tensor too, and its outputs are its channels.
+//!
+//! | normalization | w | source |
+//! |---|---|---|
+//! | [`WeightNorm`] | g v / ‖v‖ | T. Salimans, D. P. Kingma, 2016 |
+//! | [`WeightStandardization`] | (v − mean) / √(variance + ε) of each output | S. Qiao et al., 2019 |
+//!
+//! The layer's `forward` makes the weight w that the network uses from the trained v, and `backward` takes ∂L/∂w to ∂L/∂v and
+//! the parameters' gradients; `infer` makes the weight once and for all, to ship.
+
+mod standardization;
+mod weight_norm;
+
+pub use standardization::{Standardization, WeightStandardization, WeightStandardizationConfig};
+pub use weight_norm::{WeightDirection, WeightNorm, WeightNormConfig};
+
+use crate::tables::{Figure, Labels, Table};
+
+/// The output that each cell of a weight belongs to; all to one without an axis of outputs.
+fn outputs_of<V: Table>(figure: &Figure<'_, V>, axis: Option<usize>) -> Labels {
+    figure.over(|of| Some(of) == axis)
+}

@@ -1,0 +1,74 @@
+//! Weight standardization: the weights of each output have mean 0 and variance 1.
+//!
+//! w = γ (v − mean_o) / √(variance_o + ε), over all axes but the outputs'; the gain γ, one for each output, only where asked for.
+//!
+//! Source: S. Qiao, H. Wang, C. Liu, W. Shen, A. Yuille, *Micro-Batch Training with Batch-Channel Normalization and Weight
+//! Standardization*, 2019; ε = 1e-10 inside the root as in A. Kolesnikov et al., *Big Transfer*, 2020.
+
+use super::outputs_of;
+use crate::arrays::axis_index;
+use crate::error::Error;
+use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Table, TableNorm, TableNormConfig};
+
+/// The weights of one output share statistics.
+#[derive(Clone, Debug)]
+pub struct Standardization {
+    /// The number of outputs.
+    pub outputs: usize,
+    /// Their axis; negative counts from the last.
+    pub axis: isize,
+}
+
+/// Weight standardization; parameter gamma, \[outputs\], where asked for.
+///
+/// ```
+/// use cellnorm::weights::WeightStandardizationConfig;
+/// let w = WeightStandardizationConfig::new(2).init()?.infer(ndarray::array![[1.0_f64, 3.0], [5.0, 5.0]])?;
+/// assert!((w[[0, 1]] - 1.0).abs() < 1e-9 && w[[1, 0]] == 0.0);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub type WeightStandardization = TableNorm<Standardization>;
+
+/// Makes a [`WeightStandardization`].
+pub type WeightStandardizationConfig = TableNormConfig<Standardization>;
+
+impl TableNormConfig<Standardization> {
+    /// `outputs` outputs on axis 0, as convolutions have them in PyTorch, Burn and Candle, without a gain; ε = 1e-10.
+    pub fn new(outputs: usize) -> Self {
+        Self::of(Standardization { outputs, axis: 0 }).scale(false)
+    }
+
+    /// The axis of the outputs; negative counts from the last. Default: 0; −1 for TensorFlow's kernels.
+    pub fn output_axis(mut self, axis: isize) -> Self {
+        self.rule.axis = axis;
+        self
+    }
+}
+
+impl Rule for Standardization {
+    const NAME: &'static str = "weight standardization";
+    const EPSILON: f64 = 1e-10;
+
+    fn slots(&self) -> Vec<Slot> {
+        vec![Slot::new("gamma", &[self.outputs], 1.0)]
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        let axis = axis_index(self.axis, shape.len())?;
+        if shape[axis] != self.outputs {
+            return Err(Error::Channels { axis, shape: shape.to_vec(), channels: self.outputs });
+        }
+        Ok((0..shape.len()).map(|of| of == axis).collect())
+    }
+
+    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
+        Some(figure.values(&outputs_of(figure, axis_index(self.axis, figure.shape.len()).ok())))
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let outputs = outputs_of(figure, axis_index(self.axis, figure.shape.len()).ok());
+        let of = figure.merge(&outputs).take(&outputs);
+        let r = given.rstd(of.variance);
+        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &outputs)
+    }
+}

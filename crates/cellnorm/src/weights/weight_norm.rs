@@ -1,0 +1,95 @@
+//! Weight normalization: the length and the direction of each output's weights are trained apart.
+//!
+//! w = g v / ‖v‖, with the norm over all axes but the outputs'; g starts as ‖v‖, so that nothing changes at first. A norm below √ε
+//! counts as √ε.
+//!
+//! Source: T. Salimans, D. P. Kingma, *Weight Normalization*, 2016; axes as `torch.nn.utils.weight_norm` of PyTorch 2. TensorFlow
+//! Addons 0.23 has the outputs on the last axis and the same ε = 1e-12.
+
+use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
+
+use super::outputs_of;
+use crate::arrays::axis_index;
+use crate::element::Element;
+use crate::error::Error;
+use crate::functions::moments;
+use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Table, TableNorm, TableNormConfig};
+
+/// The direction of each output's weights, whose length is a parameter of its own.
+#[derive(Clone, Debug)]
+pub struct WeightDirection {
+    /// The axis of the outputs; None for one norm of the whole weight.
+    pub axis: Option<usize>,
+    /// The number of outputs; 1 for one norm of the whole weight.
+    pub outputs: usize,
+}
+
+/// Weight normalization; parameter g, \[outputs\].
+///
+/// ```
+/// use cellnorm::weights::WeightNormConfig;
+/// let v = ndarray::array![[3.0, 4.0], [0.0, 2.0]];
+/// let mut layer = WeightNormConfig::of_weight(v.view(), Some(0))?;
+/// assert_eq!(layer.parameter("g").unwrap(), &ndarray::array![5.0, 2.0].into_dyn());
+/// layer.parameter_mut("g").unwrap()[0] = 10.0;
+/// assert_eq!(layer.infer(v.view())?, ndarray::array![[6.0, 8.0], [0.0, 2.0]]);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub type WeightNorm = TableNorm<WeightDirection>;
+
+/// Makes a [`WeightNorm`].
+pub type WeightNormConfig = TableNormConfig<WeightDirection>;
+
+impl TableNormConfig<WeightDirection> {
+    /// For a weight v with its outputs on this axis (PyTorch's `dim`, negative counted from the last), or one norm for all of it
+    /// (`dim=None`); g = ‖v‖.
+    ///
+    /// # Errors
+    /// If there is no such axis, or the weight is empty or holds NaN or infinity.
+    pub fn of_weight<T: Element, D: Dimension>(
+        v: ArrayView<'_, T, D>,
+        outputs: Option<isize>,
+    ) -> Result<WeightNorm, Error> {
+        let axis = outputs.map(|axis| axis_index(axis, v.ndim())).transpose()?;
+        let count = axis.map_or(1, |axis| v.shape()[axis]);
+        let inside: Vec<isize> = (0..v.ndim()).filter(|of| Some(*of) != axis).map(|of| of as isize).collect();
+        let values = (v.len() / count.max(1)) as f64;
+        let (mean, variance) = moments(v, &inside, false)?;
+        let g = ndarray::Zip::from(&mean).and(&variance).map_collect(|m, v| (values * (v + m * m)).sqrt());
+        let mut layer = Self::of(WeightDirection { axis, outputs: count }).init()?;
+        *layer.parameter_mut("g").expect("a slot that is always there") = reshaped(g, count);
+        Ok(layer)
+    }
+}
+
+fn reshaped(g: ArrayD<f64>, outputs: usize) -> ArrayD<f64> {
+    g.into_shape_with_order(IxDyn(&[outputs])).expect("one norm for each output")
+}
+
+impl Rule for WeightDirection {
+    const NAME: &'static str = "weight normalization";
+    const EPSILON: f64 = 1e-12;
+
+    fn slots(&self) -> Vec<Slot> {
+        vec![Slot::new("g", &[self.outputs], 1.0)]
+    }
+
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        if let Some(axis) = self.axis
+            && shape.get(axis) != Some(&self.outputs)
+        {
+            axis_index(axis as isize, shape.len())?;
+            return Err(Error::Channels { axis, shape: shape.to_vec(), channels: self.outputs });
+        }
+        Ok((0..shape.len()).map(|axis| Some(axis) == self.axis).collect())
+    }
+
+    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
+        let outputs = outputs_of(figure, self.axis);
+        let values = figure.mean.constant(figure.values(&outputs));
+        let square = (figure.mean_square(&outputs) * values).clamp(given.epsilon, f64::INFINITY);
+        let g = given.parameter("g").expect("a slot that is always there");
+        let scale = (g.clone() * square.rsqrt()).take(&outputs);
+        Coefficients { scale: scale.clone(), offset: scale * figure.center.clone() }
+    }
+}

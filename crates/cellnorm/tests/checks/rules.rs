@@ -1,0 +1,243 @@
+//! The table rules: finite differences of x and of every parameter, with and without masks, and identities between rules.
+
+use cellnorm::norms::Sharing;
+use cellnorm::tables::{Mask, Rule, TableNorm};
+use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
+use cellnorm::{
+    AdaptiveNorm, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error, FilterResponseNormConfig,
+    GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, RmsNormConfig,
+    StepBatchNormConfig, SwitchableNormConfig,
+};
+use ndarray::{ArrayD, Axis, IxDyn, s};
+
+use crate::common::{Numbers, distance, largest};
+
+/// What finite differences may differ by, relative to the largest gradient.
+const BAR: f64 = 1e-7;
+const H: f64 = 1e-5;
+
+/// The largest relative deviation of the gradients from central differences of Σ dy · y.
+fn deviation<R: Rule>(layer: &TableNorm<R>, shape: &[usize], mask: Option<&Mask>, seed: u64) -> Result<f64, Error> {
+    let mut numbers = Numbers::new(seed);
+    let (mut x, dy) = (numbers.tensor(shape, 0.7), numbers.tensor(shape, 0.0));
+    if let Some(mask) = mask {
+        // what is masked may hold anything
+        x.zip_mut_with(&mask.over(shape)?, |x, valid| *x = if *valid { *x } else { f64::NAN });
+    }
+    let mut layer = layer.clone();
+    for name in layer.names().collect::<Vec<_>>() {
+        let between = |numbers: &mut Numbers| 0.2 + 0.6 * numbers.uniform();
+        layer.parameter_mut(name).unwrap().mapv_inplace(|_| between(&mut numbers));
+    }
+    let forward = |layer: &TableNorm<R>, x: &ArrayD<f64>| match mask {
+        Some(mask) => layer.clone().forward_masked(x.view(), mask),
+        None => layer.clone().forward(x.view()),
+    };
+    let loss = |layer: &TableNorm<R>, x: &ArrayD<f64>| forward(layer, x).map(|(y, _)| (y * &dy).sum());
+    let (_, saved) = forward(&layer, &x)?;
+    let gradients = layer.backward(&saved, x.view(), dy.view())?;
+
+    let mut expected = ArrayD::zeros(IxDyn(shape));
+    for (index, of) in expected.indexed_iter_mut().filter(|(index, _)| !x[index.clone()].is_nan()) {
+        let at = |step: f64| {
+            let mut x = x.clone();
+            x[index.clone()] += step;
+            loss(&layer, &x)
+        };
+        *of = (at(H)? - at(-H)?) / (2.0 * H);
+    }
+    let relative = |ours: &ArrayD<f64>, theirs: &ArrayD<f64>| {
+        distance(ours.iter().copied(), theirs.iter().copied()) / largest(theirs.iter().copied()).max(1.0)
+    };
+    let mut worst = relative(&gradients.dx, &expected);
+    for name in layer.names() {
+        let of = layer.parameter(name).unwrap();
+        let mut expected = ArrayD::zeros(of.raw_dim());
+        for (index, of) in expected.indexed_iter_mut() {
+            let at = |step: f64| {
+                let mut layer = layer.clone();
+                layer.parameter_mut(name).unwrap()[index.clone()] += step;
+                loss(&layer, &x)
+            };
+            *of = (at(H)? - at(-H)?) / (2.0 * H);
+        }
+        worst = worst.max(relative(gradients.parameter(name).unwrap(), &expected));
+    }
+    Ok(worst)
+}
+
+/// Without a mask, under one of lengths and under a scattered one.
+fn check<R: Rule>(layer: TableNorm<R>, shape: &[usize], last: isize) -> Result<(), Error> {
+    let mut numbers = Numbers::new(7);
+    let lengths: Vec<usize> = (0..shape[0]).map(|n| 1 + (n + 2) % shape[last as usize]).collect();
+    let scattered = ArrayD::from_shape_simple_fn(IxDyn(shape), || numbers.uniform() < 0.7);
+    let masks = [None, Some(Mask::lengths(&lengths, last)), Some(Mask::new(scattered.view()))];
+    for (seed, mask) in masks.iter().enumerate() {
+        let worst = deviation(&layer, shape, mask.as_ref(), 40 + seed as u64)?;
+        println!("{:<36} {:<10} {worst:.1e}", R::NAME, ["all", "lengths", "scattered"][seed]);
+        assert!(worst < BAR, "{}, {mask:?}: {worst:e}", R::NAME);
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_are_finite_differences() -> Result<(), Error> {
+    let shape = [4, 3, 2, 3];
+    check(BatchInstanceNormConfig::new(3).init()?, &shape, 3)?;
+    check(SwitchableNormConfig::new(3).init()?, &shape, 3)?;
+    check(GhostBatchNormConfig::new(3, 2).init()?, &shape, 3)?;
+    check(GhostBatchNormConfig::new(3, 2).interleaved(true).init()?, &shape, 3)?;
+    check(FilterResponseNormConfig::new(3).learned_epsilon(true).init()?, &shape, 3)?;
+    check(MeanVarianceNormConfig::new(&[0, 2, 3]).init()?, &shape, 3)?;
+    check(StepBatchNormConfig::new(3, 3).init()?, &[4, 5, 3], 1)?;
+    check(BatchInstanceNormConfig::new(3).channel_axis(-1).init()?, &[4, 2, 2, 3], 1)?;
+    check(SwitchableNormConfig::new(3).channel_axis(-1).init()?, &[4, 2, 2, 3], 1)?;
+    // where r and d stand at their bounds they are constants to finite differences, too
+    let mut renorm = BatchRenormConfig::new(3).bounds(1.1, 0.1).init()?;
+    let running = renorm.running.as_mut().unwrap();
+    running.mean.fill(-3.0);
+    running.variance.fill(0.2);
+    check(renorm, &shape, 3)?;
+    let weight = Numbers::new(1).tensor(&[4, 3, 2, 2], 0.3);
+    check(WeightNormConfig::of_weight(weight.view(), Some(0))?, &[4, 3, 2, 2], 3)?;
+    check(WeightNormConfig::of_weight(weight.view(), Some(1))?, &[4, 3, 2, 2], 3)?;
+    check(WeightNormConfig::of_weight(weight.view(), None)?, &[4, 3, 2, 2], 3)?;
+    check(WeightStandardizationConfig::new(4).scale(true).init()?, &[4, 3, 2, 2], 3)
+}
+
+#[test]
+fn adaptive_gradients_are_finite_differences() -> Result<(), Error> {
+    let mut numbers = Numbers::new(3);
+    let (x, dy) = (numbers.tensor(&[3, 4, 5], 1.0), numbers.tensor(&[3, 4, 5], 0.0));
+    let table = |numbers: &mut Numbers| numbers.tensor(&[3, 4], 0.5).into_dimensionality::<ndarray::Ix2>().unwrap();
+    let (gamma, beta) = (table(&mut numbers), table(&mut numbers));
+    for sharing in [Sharing::Groups(4), Sharing::Groups(1), Sharing::Groups(2), Sharing::Batch] {
+        let mut layer = AdaptiveNorm::new(4, sharing)?;
+        let (_, saved) = layer.forward(x.view(), gamma.view(), beta.view())?;
+        let gradients = layer.backward(&saved, x.view(), gamma.view(), dy.view())?;
+        let loss = |gamma: &ndarray::Array2<f64>, beta: &ndarray::Array2<f64>, x: &ArrayD<f64>| {
+            let y = layer.clone().forward(x.view(), gamma.view(), beta.view()).unwrap().0;
+            (y * &dy).sum()
+        };
+        for (name, at) in [("gamma", [1, 2]), ("beta", [2, 3])] {
+            let moved = |step: f64| {
+                let (mut gamma, mut beta) = (gamma.clone(), beta.clone());
+                if name == "gamma" {
+                    gamma[at] += step
+                } else {
+                    beta[at] += step
+                }
+                loss(&gamma, &beta, &x)
+            };
+            let expected = (moved(H) - moved(-H)) / (2.0 * H);
+            let ours = gradients.parameter(name).unwrap()[&at[..]];
+            assert!((ours - expected).abs() < BAR * expected.abs().max(1.0), "{name}: {ours} {expected}");
+        }
+        let moved = |step: f64| {
+            let mut x = x.clone();
+            x[[1, 2, 3]] += step;
+            loss(&gamma, &beta, &x)
+        };
+        let expected = (moved(H) - moved(-H)) / (2.0 * H);
+        assert!((gradients.dx[[1, 2, 3]] - expected).abs() < BAR * expected.abs().max(1.0));
+    }
+    Ok(())
+}
+
+fn assert_same(a: &ArrayD<f64>, b: &ArrayD<f64>, what: &str) {
+    let worst = distance(a.iter().copied(), b.iter().copied());
+    assert!(worst < 1e-12, "{what}: {worst:e}");
+}
+
+#[test]
+fn one_normalization_is_a_case_of_another() -> Result<(), Error> {
+    let x = Numbers::new(11).tensor(&[6, 4, 3, 2], 2.0);
+    let group = |groups| GroupNormConfig::new(groups, 4).init()?.infer(x.view());
+    let layer = LayerNormConfig::per_channel(4).init()?.infer(x.view())?;
+    let instance = InstanceNormConfig::new(4).init()?.infer(x.view())?;
+    let batch = BatchNormConfig::new(4).init()?.forward(x.view())?.0;
+    assert_same(&group(1)?, &layer, "one group is layer normalization");
+    assert_same(&group(4)?, &instance, "C groups are instance normalization");
+
+    for (of, expected) in [(0, &instance), (1, &layer), (2, &batch)] {
+        let mut switchable = SwitchableNormConfig::new(4).init()?;
+        for name in ["mean_weight", "variance_weight"] {
+            let weights = switchable.parameter_mut(name).unwrap();
+            weights.fill(-400.0);
+            weights[of] = 400.0;
+        }
+        assert_same(&switchable.forward(x.view())?.0, expected, "switchable with one weight");
+    }
+    for (rho, expected) in [(0.0, &instance), (1.0, &batch), (-3.0, &instance), (7.0, &batch)] {
+        let mut gated = BatchInstanceNormConfig::new(4).init()?;
+        gated.parameter_mut("rho").unwrap().fill(rho);
+        assert_same(&gated.forward(x.view())?.0, expected, "batch-instance at its bounds");
+    }
+    let mut ghost = GhostBatchNormConfig::new(4, 6).init()?;
+    assert_same(&ghost.forward(x.view())?.0, &batch, "one ghost is the batch");
+    let mut whole = BatchNormConfig::new(4).init()?;
+    whole.forward(x.view())?;
+    let running = ghost.running.clone().unwrap();
+    assert_same(&running.mean, &whole.running_mean.clone().into_dyn(), "running means of one ghost");
+    assert_same(&running.variance, &whole.running_var.clone().into_dyn(), "running variances of one ghost");
+
+    let mut renorm = BatchRenormConfig::new(4).epsilon(1e-5).bounds(1.0, 0.0).init()?;
+    assert_same(&renorm.forward(x.view())?.0, &batch, "renormalization without correction is batch normalization");
+    let mut free = BatchRenormConfig::new(4).bounds(f64::INFINITY, f64::INFINITY).init()?;
+    let inference = free.infer(x.view())?;
+    assert_same(&free.forward(x.view())?.0, &inference, "unbounded renormalization is inference");
+
+    let frn = FilterResponseNormConfig::new(4).init()?.infer(x.view())?;
+    let rms = RmsNormConfig::over(&[2, 3], &[3, 2]).epsilon(1e-6).init()?.infer(x.view())?;
+    assert_same(&frn, &rms, "filter response is RMS over the positions");
+    Ok(())
+}
+
+#[test]
+fn steps_have_statistics_of_their_own_and_share_the_last() -> Result<(), Error> {
+    let x = Numbers::new(5).tensor(&[6, 4, 3], 0.0);
+    let mut layer = StepBatchNormConfig::new(3, 2).init()?;
+    let (y, _) = layer.forward(x.view())?;
+    let step = |range: std::ops::Range<usize>| {
+        let mut batch = BatchNormConfig::new(3).channel_axis(-1).init()?;
+        let x = x.slice(s![.., range.clone(), ..]);
+        let (expected, _) = batch.forward(x)?;
+        assert_same(&y.slice(s![.., range, ..]).to_owned().into_dyn(), &expected.into_dyn(), "a step");
+        Ok::<_, Error>(batch)
+    };
+    let (first, rest) = (step(0..1)?, step(1..4)?);
+    let running = layer.running.as_ref().unwrap();
+    for (row, batch) in [first, rest].iter().enumerate() {
+        let of_row = running.variance.index_axis(Axis(0), row).to_owned();
+        assert_same(&of_row, &batch.running_var.clone().into_dyn(), "the running variance of a step");
+    }
+    // a longer sequence in inference takes the last step's
+    let long = Numbers::new(6).tensor(&[2, 7, 3], 0.0);
+    let inferred = layer.infer(long.view())?;
+    let tail = long.slice(s![.., 5..6, ..]);
+    let mut last = BatchNormConfig::new(3).channel_axis(-1).init()?;
+    last.running_mean = running.mean.slice(s![1, ..]).to_owned();
+    last.running_var = running.variance.slice(s![1, ..]).to_owned();
+    assert_same(
+        &inferred.slice(s![.., 5..6, ..]).to_owned().into_dyn(),
+        &last.infer(tail)?.into_dyn(),
+        "the last step",
+    );
+    Ok(())
+}
+
+#[test]
+fn a_frozen_rule_keeps_its_averages_and_has_no_parameter_gradients() -> Result<(), Error> {
+    let x = Numbers::new(9).tensor(&[4, 2, 3], 1.0);
+    let mut layer = SwitchableNormConfig::new(2).init()?;
+    layer.forward(x.view())?;
+    layer.freeze(cellnorm::Frozen::Inference);
+    layer.train(true);
+    let before = layer.running.clone();
+    let (y, saved) = layer.forward(x.view())?;
+    assert_same(&y, &layer.infer(x.view())?, "frozen is inference");
+    assert_eq!(layer.running, before);
+    let gradients = layer.backward(&saved, x.view(), y)?;
+    assert!(gradients.parameter("gamma").is_none());
+    Ok(())
+}
