@@ -207,7 +207,7 @@ impl<T: Element, P> Arranged<'_, T, P> {
 }
 
 /// An array of the shape and memory order of `x` over `data`.
-fn like<T: Element>(x: &ArrayViewD<'_, T>, data: Vec<T>) -> ArrayD<T> {
+pub(crate) fn like<T: Element>(x: &ArrayViewD<'_, T>, data: Vec<T>) -> ArrayD<T> {
     let mut order: Vec<usize> = (0..x.ndim()).collect();
     order.sort_by_key(|axis| (x.len_of(Nd(*axis)) > 1).then(|| std::cmp::Reverse(x.strides()[*axis].unsigned_abs())));
     let shape: Vec<usize> = order.iter().map(|axis| x.len_of(Nd(*axis))).collect();
@@ -220,7 +220,8 @@ fn like<T: Element>(x: &ArrayViewD<'_, T>, data: Vec<T>) -> ArrayD<T> {
     array.permuted_axes(inverse(&order))
 }
 
-fn inverse(order: &[usize]) -> Vec<usize> {
+/// The permutation that undoes `order`.
+pub(crate) fn inverse(order: &[usize]) -> Vec<usize> {
     let mut inverse = vec![0; order.len()];
     for (i, axis) in order.iter().enumerate() {
         inverse[*axis] = i;

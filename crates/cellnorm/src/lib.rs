@@ -13,6 +13,7 @@
 //!
 //! So the large tensor is touched by four [`passes`] and no others, and a normalization is arithmetic on small tables. Results
 //! are the same bits on any number of threads and any instruction set, and stay exact where the mean is far from zero.
+//! Two normalizations have no such statistics and map lines of values to lines: [`LpNorm`] and [`LocalResponseNorm`].
 //!
 //! The library is public at three heights:
 //!
@@ -56,10 +57,11 @@ pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
 pub use norms::{
     AdaptiveNorm, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm, BatchNormConfig, BatchRenorm,
-    BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, GhostBatchNorm, GhostBatchNormConfig, Gradients,
-    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm,
-    MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
-    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, TrackedInstanceNorm,
+    BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, Floor, GhostBatchNorm, GhostBatchNormConfig,
+    Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig,
+    LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm, MeanVarianceNormConfig, Mode,
+    Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom, StepBatchNorm, StepBatchNormConfig,
+    SwitchableNorm, SwitchableNormConfig, TrackedInstanceNorm, Window,
 };
 pub use plan::{Axis, Plan};
 pub use semantics::{

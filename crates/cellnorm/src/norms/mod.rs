@@ -8,8 +8,16 @@
 //! | [`GroupNorm`] | those of one group of channels of one sample | per channel |
 //! | [`RmsNorm`] | as layer, about zero instead of the mean | per element or per channel |
 //!
+//! Two more divide by a size instead, without a mean and without parameters:
+//!
+//! | normalization | divided by |
+//! |---|---|
+//! | [`LpNorm`] | the length of the vector along some axes: unit, L1, L2 and maximum normalization |
+//! | [`LocalResponseNorm`] | a power of the neighbouring channels' mean square |
+//!
 //! Each has a config with the defaults of PyTorch, `forward` for training, which also returns what `backward` needs, and
-//! `infer`. Parameters and statistics are f64 whatever the type of x.
+//! `infer`; the two without parameters keep nothing, and `backward` needs only x. Parameters and statistics are f64 whatever the
+//! type of x.
 
 mod adaptive;
 mod batch;
@@ -21,6 +29,9 @@ mod ghost;
 mod group;
 mod instance;
 mod layer;
+mod lines;
+mod local_response;
+mod lp;
 mod masked;
 mod mean_variance;
 mod mode;
@@ -44,6 +55,8 @@ pub use ghost::{Ghost, GhostBatchNorm, GhostBatchNormConfig};
 pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};
 pub use layer::{Layer, LayerNorm, LayerNormConfig};
+pub use local_response::{LocalResponseNorm, LocalResponseNormConfig, Window};
+pub use lp::{Floor, LpNorm, LpNormConfig};
 pub use mean_variance::{MeanVariance, MeanVarianceNorm, MeanVarianceNormConfig};
 pub use mode::{Mode, StatisticsFrom};
 pub(crate) use mode::{Phase, phases};

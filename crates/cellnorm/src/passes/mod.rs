@@ -35,6 +35,7 @@ pub use buffers::Buffers;
 pub use dispatch::instruction_set;
 pub use gradient::Gradient;
 pub use sums::Sums;
+pub(crate) use threads::fill_lines;
 
 use affine::AffinePass;
 use buffers::{Shared, Source};

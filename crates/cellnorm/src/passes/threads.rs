@@ -8,6 +8,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 /// Below this many elements, waking other threads costs more than it saves.
 const SERIAL_BELOW: usize = 1 << 16;
 
@@ -32,6 +34,22 @@ pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(usize) -> R +
 /// As [`map`], for items without a result.
 pub(super) fn for_each(items: usize, weight: usize, f: impl Fn(usize) + Sync) {
     share(items, weight, |range| range.for_each(&f));
+}
+
+/// Fills each `len` elements of `target`, a line, in parallel where that pays; the first line that fails, and why.
+pub(crate) fn fill_lines<T: Send, E: Send>(
+    target: &mut [T],
+    len: usize,
+    fill: impl Fn(usize, &mut [T]) -> Result<(), E> + Sync,
+) -> Result<(), (usize, E)> {
+    let failed = |(line, target)| Some((line, fill(line, target).err()?));
+    let first = if target.len() < SERIAL_BELOW {
+        target.chunks_mut(len).enumerate().find_map(failed)
+    } else {
+        let lines = target.par_chunks_mut(len).enumerate().with_min_len(GRAIN.div_ceil(len));
+        lines.filter_map(failed).min_by_key(|(line, _)| *line)
+    };
+    first.map_or(Ok(()), Err)
 }
 
 /// Whether `items` independent items can keep all threads busy.

@@ -15,7 +15,8 @@ const BAR: f64 = 1e-9;
 /// Gradients that vanish are measured against this instead of their own size.
 const FLOOR: f64 = 1e-2;
 
-fn differences(values: &[f64], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+/// The slope of the loss along each value.
+pub fn differences(values: &[f64], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     let mut moved = values.to_vec();
     let mut at = |i: usize, steps: f64| {
         moved[i] = values[i] + steps * STEP;

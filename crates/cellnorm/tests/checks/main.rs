@@ -7,6 +7,8 @@ mod errors;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;
+mod local_response;
+mod lp;
 mod masks;
 mod modes;
 mod relations;
