@@ -31,14 +31,20 @@ impl<'a> Case<'a> {
         self.json["given"].get(argument)
     }
 
+    /// The argument as a number.
+    pub fn number(&self, argument: &str) -> Option<f64> {
+        self.given(argument)?.as_f64()
+    }
+
     /// What was remembered before the first step, where that was not the default.
     pub fn state(&self, name: &str) -> Option<Vec<f64>> {
         f64s(&self.json["state"][name])
     }
 
-    /// γ or β.
+    /// γ, β or another parameter.
     pub fn parameter(&self, name: &str, shape: &[usize]) -> ArrayD<f64> {
-        let values = f64s(&self.json[name]).unwrap_or_else(|| panic!("{}: no {name}", self.text("name")));
+        let values = f64s(&self.json[name]).or_else(|| f64s(&self.json["parameters"][name]));
+        let values = values.unwrap_or_else(|| panic!("{}: no {name}", self.text("name")));
         ArrayD::from_shape_vec(IxDyn(shape), values).expect("one value a parameter")
     }
 
@@ -67,6 +73,11 @@ impl<'a> Case<'a> {
             }
         }
         Ok(semantics)
+    }
+
+    /// Whether the case says what a parameter is.
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.json[name].is_array() || self.json["parameters"][name].is_array()
     }
 
     pub fn length(&self, axis: isize) -> usize {
@@ -99,13 +110,17 @@ impl<'a> Step<'a> {
         f64s(&self.json["exact"][name])
     }
 
-    /// Which elements of x count; None where all do.
-    pub fn counts(&self) -> Option<Vec<bool>> {
-        let mask: Vec<bool> = f64s(&self.json["mask"])?.into_iter().map(|v| v != 0.0).collect();
+    /// True where an element of x counts, in a shape that broadcasts to that of x; None where all count.
+    pub fn mask(&self) -> Option<ArrayD<bool>> {
+        let mask = f64s(&self.json["mask"])?.into_iter().map(|v| v != 0.0).collect();
         let mut shape = lengths(&self.json["mask_shape"]);
         shape.resize(self.shape.len(), 1);
-        let mask = ArrayD::from_shape_vec(IxDyn(&shape), mask).expect("a mask of its shape");
-        Some(mask.broadcast(IxDyn(self.shape)).expect("a mask that fits x").iter().copied().collect())
+        Some(ArrayD::from_shape_vec(IxDyn(&shape), mask).expect("a mask of its shape"))
+    }
+
+    /// Which elements of x count.
+    pub fn counts(&self) -> Option<Vec<bool>> {
+        Some(self.mask()?.broadcast(IxDyn(self.shape)).expect("a mask that fits x").iter().copied().collect())
     }
 }
 

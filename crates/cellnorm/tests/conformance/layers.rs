@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use cellnorm::norms::{Kind, NormConfig, OverFeatures};
+use cellnorm::tables::Mask;
 use cellnorm::{
     BatchNormConfig, Error, Gradients, GroupNormConfig, GroupParameters, InstanceNormConfig, LayerNormConfig, Mode,
     Normalization, RmsNormConfig, Semantics, StatisticsFrom,
@@ -13,6 +14,7 @@ use ndarray::{Array1, ArrayD};
 use serde_json::Value;
 
 use crate::case::{Case, Step};
+use crate::{lines, tables};
 
 /// The results of a step by name.
 pub type Results = BTreeMap<&'static str, Vec<f64>>;
@@ -26,22 +28,19 @@ pub enum Run {
 }
 
 pub fn run(case: &Case) -> Result<Run, Error> {
-    if case.steps().any(|step| step.counts().is_some()) {
-        return Ok(Run::NotYet("masks"));
-    }
     match case.text("layer") {
         "batch" => batch(case),
         "layer" => features(case, Normalization::Layer, LayerNormConfig::over, LayerNormConfig::per_channel),
         "rms" => features(case, Normalization::Rms, RmsNormConfig::over, RmsNormConfig::per_channel),
         "group" => group(case),
         "instance" => instance(case),
-        "renorm" => Ok(Run::NotYet("batch renormalization")),
-        "ghost" => Ok(Run::NotYet("ghost batch normalization")),
-        "unit" => Ok(Run::NotYet("unit normalization")),
-        "local_response" => Ok(Run::NotYet("local response normalization")),
-        "filter_response" => Ok(Run::NotYet("filter response normalization")),
+        "renorm" => tables::renorm(case),
+        "ghost" => tables::ghost(case),
+        "filter_response" => tables::filter_response(case),
+        "weight_norm" => tables::weight_norm(case),
+        "unit" => lines::unit(case),
+        "local_response" => lines::local_response(case),
         "tlu" => Ok(Run::NotYet("thresholded linear unit")),
-        "weight_norm" => Ok(Run::NotYet("weight normalization")),
         "spectral_norm" => Ok(Run::NotYet("spectral normalization")),
         other => unreachable!("no layer {other}"),
     }
@@ -49,16 +48,28 @@ pub fn run(case: &Case) -> Result<Run, Error> {
 
 /// Forward and backward; each layer has its own type of saved statistics, hence a macro.
 macro_rules! pass {
-    ($layer:ident, $step:expr) => {{
+    ($layer:ident, $step:expr) => {
+        pass!($layer, $step, |x, mask| match mask {
+            Some(mask) => $layer.forward_masked(x, &Mask::new(mask.view())),
+            None => $layer.forward(x),
+        })
+    };
+    ($layer:ident, $step:expr, |$x:ident, $mask:ident| $forward:expr) => {{
         let (x, dy) = ($step.tensor("x"), $step.tensor("dy"));
-        let (y, saved) = $layer.forward(x.view())?;
+        let (y, saved) = {
+            let ($x, $mask) = (x.view(), $step.mask());
+            $forward?
+        };
         let Gradients { dx, dgamma, dbeta } = $layer.backward(&saved, x.view(), dy)?;
-        let wide = |array: ArrayD<f32>| array.into_iter().map(f64::from).collect();
         let mut results = Results::from([("y", wide(y)), ("dx", wide(dx))]);
         results.extend(dgamma.map(|array| ("dgamma", array.into_iter().collect())));
         results.extend(dbeta.map(|array| ("dbeta", array.into_iter().collect())));
         results
     }};
+}
+
+pub fn wide(array: ArrayD<f32>) -> Vec<f64> {
+    array.into_iter().map(f64::from).collect()
 }
 
 /// γ and β of a case, where the semantics have them.
@@ -125,7 +136,7 @@ fn instance(case: &Case) -> Result<Run, Error> {
     remembered(case, &mut layer.running_mean, &mut layer.running_var);
     let step = |step: Step| {
         let mut results = match step.mode() {
-            "train" => pass!(layer, step),
+            "train" => pass!(layer, step, |x, _mask| layer.forward(x)),
             _ => {
                 // With running statistics it is batch normalization, which has the gradients of inference.
                 let config = BatchNormConfig::new(channels).epsilon(layer.norm.epsilon);
@@ -135,7 +146,7 @@ fn instance(case: &Case) -> Result<Run, Error> {
                 fixed.mode = Mode::inference();
                 let mut results = pass!(fixed, step);
                 let y = layer.infer(step.tensor("x"))?;
-                results.insert("y", y.into_iter().map(f64::from).collect());
+                results.insert("y", wide(y));
                 results
             }
         };
@@ -186,7 +197,7 @@ fn batch(case: &Case) -> Result<Run, Error> {
     case.steps().map(step).collect::<Result<_, Error>>().map(Run::Done)
 }
 
-fn axes(value: &Value) -> Vec<isize> {
+pub fn axes(value: &Value) -> Vec<isize> {
     match value.as_array() {
         Some(axes) => axes.iter().map(|axis| axis.as_i64().expect("an axis") as isize).collect(),
         None => vec![value.as_i64().expect("an axis") as isize],

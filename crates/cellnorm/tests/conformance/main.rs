@@ -9,7 +9,9 @@
 mod case;
 mod compare;
 mod layers;
+mod lines;
 mod table;
+mod tables;
 
 use case::{Case, Step};
 use compare::{Found, compare};
