@@ -14,7 +14,7 @@ use ndarray::{Array1, ArrayD};
 use serde_json::Value;
 
 use crate::case::{Case, Step};
-use crate::{lines, tables};
+use crate::{lines, spectral, tables};
 
 /// The results of a step by name.
 pub type Results = BTreeMap<&'static str, Vec<f64>>;
@@ -41,7 +41,7 @@ pub fn run(case: &Case) -> Result<Run, Error> {
         "unit" => lines::unit(case),
         "local_response" => lines::local_response(case),
         "tlu" => Ok(Run::NotYet("thresholded linear unit")),
-        "spectral_norm" => Ok(Run::NotYet("spectral normalization")),
+        "spectral_norm" => spectral::run(case),
         other => unreachable!("no layer {other}"),
     }
 }

@@ -10,6 +10,7 @@ mod case;
 mod compare;
 mod layers;
 mod lines;
+mod spectral;
 mod table;
 mod tables;
 
