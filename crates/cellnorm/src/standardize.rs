@@ -157,9 +157,12 @@ impl Plan {
         self.check(parameters);
         let Parameters { gamma, beta } = parameters;
         let r = |set: usize| rstd(statistics.variance[set], epsilon);
+        // One value is its own mean, whatever it is: dx is 0, and no difference of two large numbers.
+        let alone = !fixed && about == About::Mean && self.values_per_set() == 1.0;
+        let a = |set: usize| if alone { 0.0 } else { r(set) };
         // (b, k) of dx from Σ γ S1 and Σ γ S2 over a set
         let shares = |set: usize, s1: f64, s2: f64| {
-            if fixed {
+            if fixed || alone {
                 return (0.0, 0.0);
             }
             let dvariance = -0.5 * r(set).powi(3) * s2;
@@ -173,7 +176,7 @@ impl Plan {
                 let affines: Vec<Affine> = (0..self.sets()).map(affine).collect();
                 return rows::backward(x, dy_dx, *width, gamma, beta.is_some(), &affines, |row, sums| {
                     let (b, k) = shares(row, sums.dy, sums.dy_x);
-                    Gradient { a: r(row), b, k }
+                    Gradient { a: a(row), b, k }
                 });
             }
         };
@@ -185,7 +188,7 @@ impl Plan {
                 |part: fn(&Sums) -> f64| members.iter().zip(sums).map(|(cell, s)| gamma_of(*cell) * part(s)).sum();
             let (b, k) = shares(set, weighted(|s| s.dy), weighted(|s| s.dy_x));
             for (cell, gradient) in members.iter().zip(gradients) {
-                *gradient = Gradient { a: gamma_of(*cell) * r(set), b, k };
+                *gradient = Gradient { a: gamma_of(*cell) * a(set), b, k };
             }
             sums.to_vec()
         });
