@@ -9,7 +9,7 @@
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayView2, CowArray, Dimension};
 
-use super::batch_instance::{channels_of, sample_and_channel};
+use super::axes::{by_sample_and_channel, channels_of, samples_of};
 use super::{Momentum, RunningVariance};
 use crate::element::Element;
 use crate::error::Error;
@@ -48,7 +48,7 @@ impl Adaptive {
             Sharing::Batch => channel,
             Sharing::Groups(groups) => {
                 let size = self.channels / groups;
-                figure.over(|axis| axis == 0).and(&channel.map(groups, |channel| channel / size))
+                samples_of(figure).and(&channel.map(groups, |channel| channel / size))
             }
         }
     }
@@ -79,7 +79,7 @@ impl Rule for Adaptive {
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        let numbered = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        let numbered = by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         if shape[0] != self.samples {
             let (given, expected) = (vec![self.samples, self.channels], vec![shape[0], self.channels]);
             return Err(Error::Parameter { name: "gamma and beta of each sample", given, expected });
@@ -94,9 +94,8 @@ impl Rule for Adaptive {
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let sets = self.sets(figure);
         let of = given.statistics(figure, &sets).take(&sets);
-        let r = given.rstd(of.variance);
-        let place = figure.over(|axis| axis == 0).and(&channels_of(figure, self.channel_axis));
-        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &place)
+        let place = samples_of(figure).and(&channels_of(figure, self.channel_axis));
+        given.standardize(figure, of, &place)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

@@ -8,10 +8,9 @@
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
+use super::axes::{by_channel, channel_axis};
 use super::running::{check_statistics, follow};
-use super::{
-    Gradients, Kind, Mode, Momentum, Phase, Run, RunningVariance, Saved, StatisticsFrom, channel_axis, phases,
-};
+use super::{Gradients, Kind, Mode, Momentum, Phase, Run, RunningVariance, Saved, StatisticsFrom, phases};
 use crate::arrays::Roles;
 use crate::element::Element;
 use crate::error::Error;
@@ -43,20 +42,9 @@ impl Kind for Batch {
     }
 
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
-        let of_channel = batch_axes(Self::NAME, shape, self.channel_axis, self.channels)?;
+        let of_channel = by_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         Ok(Roles::new(of_channel.into_iter().map(|channel| (!channel, channel))))
     }
-}
-
-/// Which axis is the channels'.
-pub(super) fn batch_axes(
-    layer: &'static str,
-    shape: &[usize],
-    axis: isize,
-    channels: usize,
-) -> Result<Vec<bool>, Error> {
-    let channel = channel_axis(layer, shape, axis, channels, 2)?;
-    Ok((0..shape.len()).map(|axis| axis == channel).collect())
 }
 
 impl Batch {

@@ -7,8 +7,7 @@
 //! Source: H. Nam, H.-E. Kim, *Batch-Instance Normalization for Adaptively Style-Invariant Neural Networks*, 2018; ρ starts at 1
 //! as in the authors' code.
 
-use super::channel_axis;
-use crate::arrays::axis_index;
+use super::axes::{HasChannels, by_sample_and_channel, channels_of, samples_of};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
@@ -46,12 +45,6 @@ impl TableNormConfig<BatchInstance> {
     pub fn new(channels: usize) -> Self {
         Self::of(BatchInstance { channels, channel_axis: 1 })
     }
-
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.rule.channel_axis = axis;
-        self
-    }
 }
 
 impl BatchInstance {
@@ -60,24 +53,10 @@ impl BatchInstance {
     }
 }
 
-/// The cells' index along the channel axis.
-pub(crate) fn channels_of<V: Table>(figure: &Figure<'_, V>, channel_axis: isize) -> Labels {
-    let channel = axis_index(channel_axis, figure.shape.len()).expect("checked with the shape");
-    figure.over(|axis| axis == channel)
-}
-
-/// The axes that number the cells of each channel of each sample.
-pub(crate) fn sample_and_channel(
-    layer: &'static str,
-    shape: &[usize],
-    axis: isize,
-    channels: usize,
-) -> Result<Vec<bool>, Error> {
-    let channel = channel_axis(layer, shape, axis, channels, 2)?;
-    if channel == 0 {
-        return Err(Error::SampleAxis { layer });
+impl HasChannels for BatchInstance {
+    fn channel_axis_mut(&mut self) -> &mut isize {
+        &mut self.channel_axis
     }
-    Ok((0..shape.len()).map(|axis| axis == 0 || axis == channel).collect())
 }
 
 impl Rule for BatchInstance {
@@ -98,7 +77,7 @@ impl Rule for BatchInstance {
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+        by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
 
     fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
@@ -107,20 +86,17 @@ impl Rule for BatchInstance {
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let channel = self.channel(figure);
-        let instance = figure.over(|axis| axis == 0).and(&channel);
+        let instance = samples_of(figure).and(&channel);
         let rho = given.parameter("rho").expect("a slot that is always there");
         let bounded = rho.clone() + (rho.clone().clamp(0.0, 1.0) - rho.clone()).detach();
         let gate = bounded.take(&channel);
-        let gates = [gate.clone(), gate.times(-1.0).plus(1.0)];
-        let batch = given.statistics(figure, &channel).take(&channel);
-        let own = figure.merge(&instance).take(&instance);
-        let [(scale_b, shift_b), (scale_i, shift_i)] = [batch, own].map(|of| {
-            let r = given.rstd(of.variance);
-            (r.clone(), r * (figure.center.clone() - of.mean))
+        let of_batch = given.statistics(figure, &channel).take(&channel);
+        let of_instance = figure.merge(&instance).take(&instance);
+        let [batch, own] = [(gate.clone(), of_batch), (gate.times(-1.0).plus(1.0), of_instance)].map(|(gate, of)| {
+            let scale = gate * given.rstd(of.variance);
+            (scale.clone(), scale * (figure.center.clone() - of.mean))
         });
-        let [rho, rest] = gates;
-        let scale = rho.clone() * scale_b + rest.clone() * scale_i;
-        given.affine(scale, rho * shift_b + rest * shift_i, &channel)
+        given.affine(batch.0 + own.0, batch.1 + own.1, &channel)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

@@ -1,6 +1,7 @@
 //! The axes and parameters of normalizations over the features of a sample: layer and RMS.
 
-use super::{Kind, NormConfig, sample_and_channel};
+use super::axes::sample_and_channel;
+use super::{Kind, NormConfig};
 use crate::arrays::{Roles, axis_set};
 use crate::error::Error;
 use crate::semantics::Semantics;

@@ -6,7 +6,7 @@
 //! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; ε and ε_l as `FilterResponseNormalization` of
 //! TensorFlow Addons 0.23.
 
-use super::batch_instance::{channels_of, sample_and_channel};
+use super::axes::{HasChannels, by_sample_and_channel, channels_of, samples_of};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig};
@@ -48,11 +48,11 @@ impl TableNormConfig<FilterResponse> {
         self.rule.learned_epsilon = learned;
         self
     }
+}
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.rule.channel_axis = axis;
-        self
+impl HasChannels for FilterResponse {
+    fn channel_axis_mut(&mut self) -> &mut isize {
+        &mut self.channel_axis
     }
 }
 
@@ -71,12 +71,12 @@ impl Rule for FilterResponse {
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+        by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let channel = channels_of(figure, self.channel_axis);
-        let sets = figure.over(|axis| axis == 0).and(&channel);
+        let sets = samples_of(figure).and(&channel);
         let mut square = figure.mean_square(&sets).take(&sets);
         if let Some(learned) = given.parameter("learned_epsilon") {
             square = square + learned.clone().abs().take(&Labels::new(vec![0; figure.counts.len()], 1));

@@ -7,7 +7,7 @@
 //!
 //! Source: E. Hoffer, I. Hubara, D. Soudry, *Train longer, generalize better*, 2017; Keras 2 calls it `virtual_batch_size`.
 
-use super::batch_instance::{channels_of, sample_and_channel};
+use super::axes::{HasChannels, by_sample_and_channel, channels_of, samples_of};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
@@ -52,12 +52,6 @@ impl TableNormConfig<Ghost> {
         self.rule.interleaved = interleaved;
         self
     }
-
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.rule.channel_axis = axis;
-        self
-    }
 }
 
 impl Ghost {
@@ -65,7 +59,13 @@ impl Ghost {
     fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
         let parts = figure.shape[0].div_ceil(self.size);
         let part = |sample: usize| if self.interleaved { sample % parts } else { sample / self.size };
-        figure.over(|axis| axis == 0).map(parts, part).and(&channels_of(figure, self.channel_axis))
+        samples_of(figure).map(parts, part).and(&channels_of(figure, self.channel_axis))
+    }
+}
+
+impl HasChannels for Ghost {
+    fn channel_axis_mut(&mut self) -> &mut isize {
+        &mut self.channel_axis
     }
 }
 
@@ -92,7 +92,7 @@ impl Rule for Ghost {
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+        by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
 
     fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
@@ -107,8 +107,7 @@ impl Rule for Ghost {
         } else {
             given.statistics(figure, &channel).take(&channel)
         };
-        let r = given.rstd(of.variance);
-        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &channel)
+        given.standardize(figure, of, &channel)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

@@ -5,7 +5,8 @@
 //!
 //! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm` of PyTorch 2.
 
-use super::{Kind, Norm, NormConfig, sample_and_channel};
+use super::axes::sample_and_channel;
+use super::{Kind, Norm, NormConfig};
 use crate::arrays::Roles;
 use crate::error::Error;
 use crate::semantics::{GroupParameters, Normalization, Semantics};

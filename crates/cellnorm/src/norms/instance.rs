@@ -5,7 +5,8 @@
 //! Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization: The Missing Ingredient for Fast Stylization*, 2016.
 //! ε as `torch.nn.InstanceNorm*d` of PyTorch 2, but with γ and β (there `affine=True`), as TensorFlow Addons has it.
 
-use super::{Kind, Norm, NormConfig, sample_and_channel};
+use super::axes::sample_and_channel;
+use super::{Kind, Norm, NormConfig};
 use crate::arrays::Roles;
 use crate::error::Error;
 use crate::semantics::{Normalization, Semantics};

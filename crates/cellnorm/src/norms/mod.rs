@@ -20,6 +20,7 @@
 //! type of x.
 
 mod adaptive;
+mod axes;
 mod batch;
 mod batch_config;
 mod batch_instance;
@@ -46,6 +47,7 @@ mod tracked_instance;
 
 pub use crate::arrays::Roles;
 pub use adaptive::{Adaptive, AdaptiveNorm, Sharing};
+pub use axes::HasChannels;
 pub use batch::{Batch, BatchNorm};
 pub use batch_config::BatchNormConfig;
 pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConfig};
@@ -70,7 +72,6 @@ pub use tracked_instance::TrackedInstanceNorm;
 
 use ndarray::{Array, ArrayD, Dimension};
 
-use crate::arrays::axis_index;
 use crate::error::Error;
 use crate::parameters::Initializer;
 use crate::standardize::Statistics;
@@ -139,32 +140,6 @@ pub struct Gradients<T, D: Dimension> {
     pub dgamma: Option<ArrayD<f64>>,
     /// ∂L/∂β, in the shape of β; None where the layer has no β or does not train it.
     pub dbeta: Option<ArrayD<f64>>,
-}
-
-/// The axis of the channels, after checking that it has `channels` of them and that x has at least `least` axes.
-fn channel_axis(
-    layer: &'static str,
-    shape: &[usize],
-    axis: isize,
-    channels: usize,
-    least: usize,
-) -> Result<usize, Error> {
-    if shape.len() < least {
-        return Err(Error::Rank { layer, shape: shape.to_vec(), least });
-    }
-    let axis = axis_index(axis, shape.len())?;
-    if shape[axis] != channels {
-        return Err(Error::Channels { axis, shape: shape.to_vec(), channels });
-    }
-    Ok(axis)
-}
-
-/// As [`channel_axis`], for normalizations of single samples: axis 0 is the samples'.
-fn sample_and_channel(layer: &'static str, shape: &[usize], axis: isize, channels: usize) -> Result<usize, Error> {
-    match channel_axis(layer, shape, axis, channels, 2)? {
-        0 => Err(Error::SampleAxis { layer }),
-        channel => Ok(channel),
-    }
 }
 
 /// γ or β of a shape as it starts, where the layer has it.

@@ -10,8 +10,7 @@
 //! averaged, not the variance, as there and in Keras' `renorm`. The paper raises r_max from 1 to 3 and d_max from 0 to 5 over the
 //! first steps: set them between steps with [`rule_mut`](TableNorm::rule_mut).
 
-use super::batch::batch_axes;
-use super::batch_instance::channels_of;
+use super::axes::{HasChannels, by_channel, channels_of};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Statistics, Table, TableNorm, TableNormConfig, Tracked};
@@ -55,11 +54,11 @@ impl TableNormConfig<Renorm> {
         (self.rule.r_max, self.rule.d_max) = (r_max, d_max);
         self
     }
+}
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.rule.channel_axis = axis;
-        self
+impl HasChannels for Renorm {
+    fn channel_axis_mut(&mut self) -> &mut isize {
+        &mut self.channel_axis
     }
 }
 
@@ -91,7 +90,7 @@ impl Rule for Renorm {
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        batch_axes(Self::NAME, shape, self.channel_axis, self.channels)
+        by_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
 
     fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {

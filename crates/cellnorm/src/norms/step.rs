@@ -6,8 +6,7 @@
 //! Source: T. Cooijmans, N. Ballas, C. Laurent, Ç. Gülçehre, A. Courville, *Recurrent Batch Normalization*, 2016, which starts
 //! with γ = 0.1 inside a recurrence.
 
-use super::batch_instance::channels_of;
-use super::channel_axis;
+use super::axes::{HasChannels, channel_axis, channels_of};
 use crate::arrays::axis_index;
 use crate::error::Error;
 use crate::semantics::Semantics;
@@ -50,12 +49,6 @@ impl TableNormConfig<Step> {
         Self::of(Step { channels, channel_axis: -1, step_axis: 1, steps })
     }
 
-    /// The axis of the channels; negative counts from the last. Default: −1 (NTC).
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.rule.channel_axis = axis;
-        self
-    }
-
     /// The axis of time; negative counts from the last. Default: 1 (NTC).
     pub fn step_axis(mut self, axis: isize) -> Self {
         self.rule.step_axis = axis;
@@ -68,6 +61,12 @@ impl Step {
         let time = axis_index(self.step_axis, figure.shape.len()).expect("checked with the shape");
         let step = figure.over(|axis| axis == time).map(self.steps, |t| t.min(self.steps - 1));
         step.and(&channels_of(figure, self.channel_axis))
+    }
+}
+
+impl HasChannels for Step {
+    fn channel_axis_mut(&mut self) -> &mut isize {
+        &mut self.channel_axis
     }
 }
 
@@ -109,8 +108,7 @@ impl Rule for Step {
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let sets = self.sets(figure);
         let of = given.statistics(figure, &sets).take(&sets);
-        let r = given.rstd(of.variance);
-        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &channels_of(figure, self.channel_axis))
+        given.standardize(figure, of, &channels_of(figure, self.channel_axis))
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

@@ -7,10 +7,12 @@
 //! weights start equal and in the order of the authors' code, whose instance variance is unbiased while this one, like their
 //! paper's, is biased.
 
-use super::batch_instance::{channels_of, sample_and_channel};
+use super::axes::{HasChannels, by_sample_and_channel, channels_of, samples_of};
 use crate::error::Error;
 use crate::semantics::Semantics;
-use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
+use crate::tables::{
+    Coefficients, Figure, Given, Labels, Rule, Slot, Statistics, Table, TableNorm, TableNormConfig, Tracked,
+};
 
 /// Learned weights blend the statistics of instance, layer and batch normalization.
 #[derive(Clone, Debug)]
@@ -44,12 +46,6 @@ impl TableNormConfig<Switchable> {
     pub fn new(channels: usize) -> Self {
         Self::of(Switchable { channels, channel_axis: 1 })
     }
-
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.rule.channel_axis = axis;
-        self
-    }
 }
 
 /// Each of three weights' share, for each cell.
@@ -58,6 +54,12 @@ fn softmax<V: Table>(weights: &V, cells: usize) -> [V; 3] {
     let powers = weights.clone().exp();
     let shares = powers.clone() / powers.sum(&all).take(&all);
     [0, 1, 2].map(|k| shares.take(&Labels::new(vec![k; cells], 3)))
+}
+
+impl HasChannels for Switchable {
+    fn channel_axis_mut(&mut self) -> &mut isize {
+        &mut self.channel_axis
+    }
 }
 
 impl Rule for Switchable {
@@ -78,7 +80,7 @@ impl Rule for Switchable {
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+        by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
     }
 
     fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
@@ -86,7 +88,7 @@ impl Rule for Switchable {
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let (sample, channel) = (figure.over(|axis| axis == 0), channels_of(figure, self.channel_axis));
+        let (sample, channel) = (samples_of(figure), channels_of(figure, self.channel_axis));
         let cell = sample.and(&channel);
         let weights = |name| softmax(given.parameter(name).expect("a slot that is always there"), figure.counts.len());
         let [mean_i, mean_l, mean_b] = weights("mean_weight");
@@ -96,8 +98,7 @@ impl Rule for Switchable {
         let batch = given.statistics(figure, &channel).take(&channel);
         let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
         let variance = variance_i * instance.variance + variance_l * layer.variance + variance_b * batch.variance;
-        let r = given.rstd(variance);
-        given.affine(r.clone(), r * (figure.center.clone() - mean), &channel)
+        given.standardize(figure, Statistics { mean, variance }, &channel)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {

@@ -98,6 +98,12 @@ impl<V: Table> Given<'_, V> {
         variance.plus(self.epsilon).rsqrt()
     }
 
+    /// γ (x − mean) / √(variance + ε) + β, with the statistics and the channel of each cell.
+    pub fn standardize(&self, figure: &Figure<'_, V>, of_cells: Statistics<V>, channels: &Labels) -> Coefficients<V> {
+        let r = self.rstd(of_cells.variance);
+        self.affine(r.clone(), r * (figure.center.clone() - of_cells.mean), channels)
+    }
+
     /// γ and β, where the layer has them, after a cell's `scale` and `shift`: scale · γ and shift · γ + β.
     pub fn affine(&self, scale: V, shift: V, channels: &Labels) -> Coefficients<V> {
         let (mut scale, mut offset) = (scale, shift);

@@ -68,7 +68,6 @@ impl Rule for Standardization {
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let outputs = outputs_of(figure, axis_index(self.axis, figure.shape.len()).ok());
         let of = figure.merge(&outputs).take(&outputs);
-        let r = given.rstd(of.variance);
-        given.affine(r.clone(), r * (figure.center.clone() - of.mean), &outputs)
+        given.standardize(figure, of, &outputs)
     }
 }

@@ -1,0 +1,84 @@
+//! Where the channels and the samples of a tensor are.
+
+use crate::arrays::axis_index;
+use crate::error::Error;
+use crate::tables::{Figure, Labels, Rule, Table, TableNormConfig};
+
+/// The rules of tensors with channels.
+pub trait HasChannels: Rule {
+    /// The axis of the channels.
+    #[doc(hidden)]
+    fn channel_axis_mut(&mut self) -> &mut isize;
+}
+
+impl<R: HasChannels> TableNormConfig<R> {
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW), but −1 for sequences (NTC).
+    pub fn channel_axis(mut self, axis: isize) -> Self {
+        *self.rule.channel_axis_mut() = axis;
+        self
+    }
+}
+
+/// The axis of the channels, after checking that it has `channels` of them and that x has at least `least` axes.
+pub(super) fn channel_axis(
+    layer: &'static str,
+    shape: &[usize],
+    axis: isize,
+    channels: usize,
+    least: usize,
+) -> Result<usize, Error> {
+    if shape.len() < least {
+        return Err(Error::Rank { layer, shape: shape.to_vec(), least });
+    }
+    let axis = axis_index(axis, shape.len())?;
+    if shape[axis] != channels {
+        return Err(Error::Channels { axis, shape: shape.to_vec(), channels });
+    }
+    Ok(axis)
+}
+
+/// As [`channel_axis`], for normalizations of single samples: axis 0 is the samples'.
+pub(super) fn sample_and_channel(
+    layer: &'static str,
+    shape: &[usize],
+    axis: isize,
+    channels: usize,
+) -> Result<usize, Error> {
+    match channel_axis(layer, shape, axis, channels, 2)? {
+        0 => Err(Error::SampleAxis { layer }),
+        channel => Ok(channel),
+    }
+}
+
+/// The axes that number cells by channel.
+pub(super) fn by_channel(
+    layer: &'static str,
+    shape: &[usize],
+    axis: isize,
+    channels: usize,
+) -> Result<Vec<bool>, Error> {
+    let channel = channel_axis(layer, shape, axis, channels, 2)?;
+    Ok((0..shape.len()).map(|axis| axis == channel).collect())
+}
+
+/// The axes that number cells by sample and channel.
+pub(super) fn by_sample_and_channel(
+    layer: &'static str,
+    shape: &[usize],
+    axis: isize,
+    channels: usize,
+) -> Result<Vec<bool>, Error> {
+    let channel = sample_and_channel(layer, shape, axis, channels)?;
+    Ok((0..shape.len()).map(|axis| axis == 0 || axis == channel).collect())
+}
+
+/// The sample of each cell.
+pub(super) fn samples_of<V: Table>(figure: &Figure<'_, V>) -> Labels {
+    figure.over(|axis| axis == 0)
+}
+
+/// The channel of each cell.
+pub(super) fn channels_of<V: Table>(figure: &Figure<'_, V>, channel_axis: isize) -> Labels {
+    let channel = axis_index(channel_axis, figure.shape.len()).expect("checked with the shape");
+    figure.over(|axis| axis == channel)
+}
