@@ -58,7 +58,7 @@ pub fn filter_response(case: &Case) -> Result<Run, Error> {
     if let Some(epsilon) = case.number("epsilon") {
         config = config.epsilon(epsilon);
     }
-    let names = [AFFINE[0], AFFINE[1], ("epsilon", "learned_epsilon", "dlearned_epsilon")];
+    let names = [AFFINE[0], AFFINE[1], ("learned_epsilon", "learned_epsilon", "dlearned_epsilon")];
     run(case, config.init()?, &names, |_| Results::new())
 }
 
