@@ -55,7 +55,7 @@ impl Batch {
     }
 }
 
-/// Batch normalization of tensors of any rank ≥ 2. Made by [`BatchNormConfig`].
+/// Batch normalization of tensors of any rank ≥ 2. Made by [`BatchNormConfig`](super::BatchNormConfig).
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, Momentum, RunningVariance};
