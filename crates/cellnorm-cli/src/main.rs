@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod args;
+mod average;
 mod compare;
 mod data;
 mod error;
@@ -20,6 +21,7 @@ mod report;
 mod results;
 mod score;
 mod table;
+mod task;
 mod train;
 
 use args::{Cli, Command};
