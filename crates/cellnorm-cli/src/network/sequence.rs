@@ -146,7 +146,6 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use crate::data::Samples;
 
     type Rows = Vec<Vec<f64>>;
 
@@ -293,20 +292,5 @@ mod tests {
             let in_test = scores(network.valid().forward(packed(&alone, &Device::flex())));
             assert_close(&in_training, &in_test);
         }
-    }
-
-    #[test]
-    fn the_loss_of_a_batch_does_not_depend_on_the_order_of_its_sequences() {
-        let device = Device::flex().autodiff();
-        let data = crate::data::Dataset::embedded().unwrap();
-        let score_of_first = |indices: &[usize]| {
-            let batch = data.train.batch(indices, &device);
-            let labels = batch.labels.try_into_vec_as::<i64>().unwrap();
-            let logits = scores(network(Norm::Batch, &device).forward(batch.x));
-            let place = labels.iter().position(|&label| label == 0).expect("a sequence of the first speaker");
-            logits[place * CLASSES..(place + 1) * CLASSES].to_vec()
-        };
-        // One sequence of each of three speakers.
-        assert_close(&score_of_first(&[0, 40, 80]), &score_of_first(&[80, 0, 40]));
     }
 }

@@ -41,13 +41,13 @@ fn summary(results: &Results) -> String {
         _ => sorted.iter().map(|run| format!("Test accuracy: {}.", name(run))).collect(),
     };
     let times = match results.config.seeds {
-        1 => "once".to_owned(),
-        seeds => format!("{seeds} times, each from a seed of its own,"),
+        1 => "once with each normalization".to_owned(),
+        seeds => format!("with each normalization from {seeds} seeds"),
     };
     let samples = results.dataset.test_samples;
     format!(
-        "<header>\n<h1>Normalizations compared</h1>\n<p>One small network, trained {times} with each \
-         normalization: same first weights, same batches.</p>\n<p>{range} Measured on {} {}, \
+        "<header>\n<h1>Normalizations compared</h1>\n<p>One small network, trained {times}: \
+         same first weights, same batches.</p>\n<p>{range} Measured on {} {}, \
          an accuracy is known to about ±{:.1} points, so smaller differences may be chance.</p>\n\
          </header>\n",
         thousands(samples),

@@ -87,7 +87,7 @@ fn several_seeds_are_shown_by_their_mean() {
         assert!(plain(&output.stdout).contains(&row), "{row}");
     }
     let html = fs::read_to_string(out.path().join("report.html")).unwrap();
-    assert!(html.contains("trained 2 times") && html.contains("--seed 7 --seeds 2"));
+    assert!(html.contains("from 2 seeds") && html.contains("--seed 7 --seeds 2"));
     assert_eq!(html.matches("<figure>").count(), 6);
 }
 
