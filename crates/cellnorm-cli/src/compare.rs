@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use crate::args::CompareArgs;
-use crate::data::Dataset;
-use crate::data::idx::CLASSES;
+use crate::average::average;
+use crate::data::{Dataset, Samples};
 use crate::error::Error;
-use crate::network::{CHANNELS, DROPOUT, GROUPS, HIDDEN};
+use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::output::{self, Folder};
-use crate::progress::Progress;
+use crate::progress::{Case, Progress};
 use crate::results::{Config, DatasetInfo, Results, TotalTiming};
-use crate::train::{ADAM, train};
+use crate::task::Task;
+use crate::train::train;
 use crate::{report, table};
 
 const RESULTS: &str = "results.json";
@@ -19,11 +20,22 @@ const REPORT: &str = "report.html";
 /// Runs the command.
 pub fn run(args: &CompareArgs) -> Result<(), Error> {
     let start = Instant::now();
-    let config = config(args);
-    let data = Dataset::load(args.data.as_deref())?;
+    match args.task {
+        Task::Image => learn::<ImageNetwork>(args, Dataset::load(args.data.as_deref())?, start),
+        Task::Sequence if args.data.is_some() => Err(Error::DataOfSequences),
+        Task::Sequence => learn::<SequenceNetwork>(args, Dataset::embedded()?, start),
+    }
+}
+
+/// Runs the command with one kind of network and data.
+fn learn<N: Network>(args: &CompareArgs, data: Dataset<N::Samples>, start: Instant) -> Result<(), Error> {
+    let config = config::<N>(args);
+    if let Some(&norm) = config.norms.iter().find(|norm| !args.task.norms().contains(norm)) {
+        return Err(Error::NormOfTask { norm, task: args.task });
+    }
     for &size in &config.batch_sizes {
         if size > data.train.len() {
-            return Err(Error::BatchSize { size, images: data.train.len() });
+            return Err(Error::BatchSize { size, samples: data.train.len(), noun: N::Samples::NOUN });
         }
     }
     if let Some(threads) = args.threads {
@@ -34,7 +46,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
     }
     let folder = Folder::prepare(&args.out, &[RESULTS, REPORT])?;
 
-    let results = compare(config, &data, args.quiet, start)?;
+    let results = compare::<N>(config, &data, args.quiet, start)?;
     let json = to_json(&results)?;
     let html = report::render(&results)?;
     folder.save(&[(RESULTS, &json), (REPORT, &html)])?;
@@ -45,7 +57,7 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
         (false, false) => format!(
             "{}\n{}\nSaved {} and {}.\n",
             table::render(&results),
-            table::LEGEND,
+            table::notes(&results),
             args.out.join(RESULTS).display(),
             args.out.join(REPORT).display()
         ),
@@ -53,33 +65,46 @@ pub fn run(args: &CompareArgs) -> Result<(), Error> {
     output::print(&text).map_err(|source| Error::Print { folder: args.out.clone(), source })
 }
 
-fn config(args: &CompareArgs) -> Config {
+fn config<N: Network>(args: &CompareArgs) -> Config {
     let (norms, batch_sizes) = args.without_repeats();
     Config {
         command: args.command_line(),
         version: env!("CARGO_PKG_VERSION"),
+        task: args.task,
         seed: args.seed,
-        epochs: args.epochs,
+        seeds: args.seeds,
+        epochs: args.epochs(),
         norms,
         batch_sizes,
-        adam: ADAM,
-        channels: CHANNELS,
-        groups: GROUPS,
-        hidden: HIDDEN,
-        dropout: DROPOUT,
+        adam: N::ADAM,
+        sizes: N::SIZES,
     }
 }
 
-/// Trains every normalization with every batch size.
-fn compare(config: Config, data: &Dataset, quiet: bool, start: Instant) -> Result<Results, Error> {
+/// Trains every normalization with every batch size and seed.
+fn compare<N: Network>(
+    config: Config,
+    data: &Dataset<N::Samples>,
+    quiet: bool,
+    start: Instant,
+) -> Result<Results, Error> {
+    let seeds: Vec<u64> = (0..config.seeds).map(|i| config.seed.wrapping_add(i)).collect();
     let steps_of_each_norm: usize =
         config.batch_sizes.iter().map(|size| config.epochs * data.train.len().div_ceil(*size)).sum();
-    let progress = Progress::new(quiet, config.norms.len() * steps_of_each_norm);
+    let progress = Progress::new(quiet, seeds.len() * config.norms.len() * steps_of_each_norm);
     let mut runs = Vec::new();
+    let mut averages = Vec::new();
     for &batch_size in &config.batch_sizes {
         for &norm in &config.norms {
-            progress.start(norm, batch_size);
-            runs.push(train(norm, batch_size, &config, data, &progress)?);
+            let first = runs.len();
+            for &seed in &seeds {
+                let case = Case { norm, batch_size, seed };
+                progress.start(case);
+                runs.push(train::<N>(case, &config, data, &progress)?);
+            }
+            if seeds.len() > 1 {
+                averages.push(average(&runs[first..]));
+            }
         }
     }
     progress.finish();
@@ -87,11 +112,14 @@ fn compare(config: Config, data: &Dataset, quiet: bool, start: Instant) -> Resul
         config,
         dataset: DatasetInfo {
             name: data.name.clone(),
-            train_images: data.train.len(),
-            test_images: data.test.len(),
-            classes: CLASSES,
+            source: data.source,
+            samples: N::Samples::NOUN,
+            train_samples: data.train.len(),
+            test_samples: data.test.len(),
+            classes: N::Samples::CLASSES,
         },
         runs,
+        averages,
         timing: TotalTiming { threads: rayon::current_num_threads(), total_seconds: start.elapsed().as_secs_f64() },
     })
 }

@@ -7,6 +7,8 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::data::idx::IdxError;
+use crate::norm::Norm;
+use crate::task::Task;
 
 /// Everything that ends a command early.
 #[derive(Debug, Error, Diagnostic)]
@@ -60,14 +62,31 @@ pub enum Error {
     },
 
     /// A batch cannot be filled even once.
-    #[error("batch size {size} is larger than the training set of {images} images")]
-    #[diagnostic(help("choose --batch-sizes between 1 and {images}"))]
+    #[error("batch size {size} is larger than the training set of {samples} {noun}")]
+    #[diagnostic(help("choose --batch-sizes between 1 and {samples}"))]
     BatchSize {
         /// The size asked for.
         size: usize,
-        /// The number of training images.
-        images: usize,
+        /// The number of training samples.
+        samples: usize,
+        /// What they are.
+        noun: &'static str,
     },
+
+    /// The normalization does not suit the data.
+    #[error("{} is no normalization of --task {}", norm.name(), task.name())]
+    #[diagnostic(help("--task {} compares {}", task.name(), task.norm_names()))]
+    NormOfTask {
+        /// The normalization asked for.
+        norm: Norm,
+        /// The task asked for.
+        task: Task,
+    },
+
+    /// Images were given to a network for sequences.
+    #[error("--task sequence takes no --data: it has sequences of its own")]
+    #[diagnostic(help("--data names a folder of images: leave it out, or choose --task image"))]
+    DataOfSequences,
 
     /// The results could not be saved where they were asked for.
     #[error("cannot write to the output folder {}", folder.display())]
@@ -159,6 +178,8 @@ impl Error {
             | Self::Idx { .. }
             | Self::Unpaired { .. }
             | Self::BatchSize { .. }
+            | Self::NormOfTask { .. }
+            | Self::DataOfSequences
             | Self::Folder { .. }
             | Self::Threads { .. }
             | Self::Refused(_)

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod args;
+mod average;
 mod compare;
 mod data;
 mod error;
@@ -24,6 +25,7 @@ mod results;
 mod score;
 mod semantics;
 mod table;
+mod task;
 mod train;
 
 use args::{Cli, Command};

@@ -18,11 +18,14 @@ pub enum Norm {
     Group,
     /// Root mean square normalization.
     Rms,
+    /// Batch Normalization with running statistics of each time step.
+    Step,
 }
 
 impl Norm {
     /// Every normalization, in the order of tables and legends.
-    pub const ALL: [Self; 6] = [Self::None, Self::Batch, Self::Layer, Self::Instance, Self::Group, Self::Rms];
+    pub const ALL: [Self; 7] =
+        [Self::None, Self::Batch, Self::Layer, Self::Instance, Self::Group, Self::Rms, Self::Step];
 
     /// The name used on the command line, in results and in reports.
     pub fn name(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Norm {
             Self::Instance => "instance",
             Self::Group => "group",
             Self::Rms => "rms",
+            Self::Step => "step",
         }
     }
 
@@ -40,11 +44,12 @@ impl Norm {
     pub fn description(self) -> &'static str {
         match self {
             Self::None => "no normalization",
-            Self::Batch => "each channel over the whole batch",
+            Self::Batch => "each channel over the whole batch; of sequences, over the samples at a time step",
             Self::Layer => "all features of a sample",
             Self::Instance => "each channel of a sample",
             Self::Group => "5 groups of 2 channels of a sample",
             Self::Rms => "all features of a sample, by root mean square, mean kept",
+            Self::Step => "as batch, with running statistics of each time step",
         }
     }
 }

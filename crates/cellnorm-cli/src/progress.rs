@@ -7,6 +7,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::norm::Norm;
 use crate::results::Epoch;
 
+/// What one network is trained with.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its normalization.
+    pub norm: Norm,
+    /// Samples in a batch.
+    pub batch_size: usize,
+    /// Seed of all that is random.
+    pub seed: u64,
+}
+
 /// Tells how far the work has come, on standard error.
 pub enum Progress {
     /// A bar that moves.
@@ -32,9 +43,9 @@ impl Progress {
     }
 
     /// A network is about to be trained.
-    pub fn start(&self, norm: Norm, batch_size: usize) {
+    pub fn start(&self, Case { norm, batch_size, seed }: Case) {
         if let Self::Bar(bar) = self {
-            bar.set_message(format!("{:8} batch {batch_size}", norm.name()));
+            bar.set_message(format!("{:8} batch {batch_size} seed {seed}", norm.name()));
         }
     }
 
@@ -46,10 +57,10 @@ impl Progress {
     }
 
     /// An epoch is done.
-    pub fn epoch(&self, norm: Norm, batch_size: usize, epoch: &Epoch) {
+    pub fn epoch(&self, Case { norm, batch_size, seed }: Case, epoch: &Epoch) {
         if let Self::Lines = self {
             eprintln!(
-                "{:8}  batch size {batch_size}  epoch {}  train loss {:.4}  accuracy {:.2} %  \
+                "{:8}  batch size {batch_size}  seed {seed}  epoch {}  train loss {:.4}  accuracy {:.2} %  \
                  test loss {:.4}  accuracy {:.2} %",
                 norm.name(),
                 epoch.epoch,

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::norm::Norm;
+use crate::task::Task;
 
 /// The whole comparison.
 #[derive(Debug, Serialize)]
@@ -14,8 +15,11 @@ pub struct Results {
     pub config: Config,
     /// What was learned from.
     pub dataset: DatasetInfo,
-    /// One run for each batch size and normalization.
+    /// One run for each batch size, normalization and seed.
     pub runs: Vec<Run>,
+    /// The runs of each batch size and normalization averaged over the seeds, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub averages: Vec<Run>,
     /// Times of the whole.
     pub timing: TotalTiming,
 }
@@ -27,9 +31,13 @@ pub struct Config {
     pub command: String,
     /// The version of the program.
     pub version: &'static str,
-    /// Seed of weights, order of images and dropout.
+    /// What the networks learn.
+    pub task: Task,
+    /// Seed of weights, order of samples and dropout.
     pub seed: u64,
-    /// Passes over the training images.
+    /// How many seeds there are, the first among them.
+    pub seeds: u64,
+    /// Passes over the training samples.
     pub epochs: usize,
     /// Normalizations compared.
     pub norms: Vec<Norm>,
@@ -37,14 +45,33 @@ pub struct Config {
     pub batch_sizes: Vec<usize>,
     /// The optimizer.
     pub adam: Adam,
-    /// Channels of the convolution.
-    pub channels: usize,
-    /// Groups of Group Normalization.
-    pub groups: usize,
-    /// Units of the hidden layer.
-    pub hidden: usize,
-    /// Chance of a hidden unit to be dropped.
-    pub dropout: f64,
+    /// How large the network is.
+    #[serde(flatten)]
+    pub sizes: Sizes,
+}
+
+/// How large a network is.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Sizes {
+    /// The network for images.
+    Image {
+        /// Channels of the convolution.
+        channels: usize,
+        /// Groups of Group Normalization.
+        groups: usize,
+        /// Units of the hidden layer.
+        hidden: usize,
+        /// Chance of a hidden unit to be dropped.
+        dropout: f64,
+    },
+    /// The network for sequences.
+    Sequence {
+        /// Values of a time step.
+        inputs: usize,
+        /// Units of the LSTM.
+        hidden: usize,
+    },
 }
 
 /// The constants of Adam.
@@ -60,15 +87,25 @@ pub struct Adam {
     pub epsilon: f32,
 }
 
+impl Adam {
+    /// The constants of its paper.
+    pub const PAPER: Self = Self { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
+}
+
 /// What was learned from.
 #[derive(Debug, Serialize)]
 pub struct DatasetInfo {
     /// Name or folder.
     pub name: String,
-    /// Images trained on.
-    pub train_images: usize,
-    /// Images tested on.
-    pub test_images: usize,
+    /// Who made it, where its licence asks to say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'static str>,
+    /// What one sample is, in the plural.
+    pub samples: &'static str,
+    /// Samples trained on.
+    pub train_samples: usize,
+    /// Samples tested on.
+    pub test_samples: usize,
     /// Classes told apart.
     pub classes: usize,
 }
@@ -78,8 +115,11 @@ pub struct DatasetInfo {
 pub struct Run {
     /// Its normalization.
     pub normalization: Norm,
-    /// Images in a batch.
+    /// Samples in a batch.
     pub batch_size: usize,
+    /// Its seed, or those it is the average of.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// Its size.
     pub parameters: Parameters,
     /// How well it did, epoch by epoch.
@@ -93,8 +133,28 @@ pub struct Run {
     pub timing: RunTiming,
 }
 
+/// Whether a run is one training or the average of several.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Origin {
+    /// One training.
+    One {
+        /// Its seed.
+        seed: u64,
+    },
+    /// An average.
+    Average {
+        /// Of how many seeds.
+        seeds: usize,
+        /// The lowest test accuracy after the last epoch.
+        lowest_test_accuracy: f64,
+        /// The highest.
+        highest_test_accuracy: f64,
+    },
+}
+
 /// Trainable parameters.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Parameters {
     /// Of the whole network.
     pub network: usize,
@@ -102,9 +162,9 @@ pub struct Parameters {
     pub normalization: usize,
 }
 
-/// Loss and accuracy of one pass over the images.
+/// Loss and accuracy of one pass over the samples.
 ///
-/// Those of training are gathered while the network learns, with dropout; those of the test
+/// Those of training are gathered while the network learns, with its dropout; those of the test
 /// after the epoch, without.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Epoch {
@@ -112,11 +172,11 @@ pub struct Epoch {
     pub epoch: usize,
     /// Mean cross-entropy in training.
     pub train_loss: f64,
-    /// Share of training images classified right.
+    /// Share of training samples classified right.
     pub train_accuracy: f64,
     /// Mean cross-entropy in the test.
     pub test_loss: f64,
-    /// Share of test images classified right.
+    /// Share of test samples classified right.
     pub test_accuracy: f64,
 }
 
@@ -182,8 +242,16 @@ impl Run {
 }
 
 impl Results {
-    /// The runs with one batch size.
+    /// One run for each batch size and normalization: an average where there are several seeds.
+    pub fn shown(&self) -> &[Run] {
+        match self.averages.is_empty() {
+            true => &self.runs,
+            false => &self.averages,
+        }
+    }
+
+    /// Those with one batch size.
     pub fn with_batch_size(&self, size: usize) -> Vec<&Run> {
-        self.runs.iter().filter(|run| run.batch_size == size).collect()
+        self.shown().iter().filter(|run| run.batch_size == size).collect()
     }
 }

@@ -1,21 +1,19 @@
 //! How well a network classifies.
 
-use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::data::idx::CLASSES;
-use crate::data::{Batch, Split};
+use crate::data::{Batch, Samples};
 use crate::error::Error;
 use crate::network::Network;
 
-/// Images tested at once: enough to keep the processor busy.
+/// Samples tested at once: enough to keep the processor busy.
 const TEST_BATCH: usize = 250;
 
-/// Loss and accuracy over some images.
+/// Loss and accuracy over some samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
-    images: usize,
+    samples: usize,
     right: usize,
     loss: f64,
 }
@@ -23,35 +21,35 @@ pub struct Score {
 impl Score {
     /// The score of one batch, whose mean loss is `loss`.
     pub fn of(logits: Tensor<2>, labels: Tensor<1, Int>, loss: Tensor<1>) -> Result<Self, Error> {
+        let [samples, classes] = logits.dims();
         let logits = logits.try_into_vec_as::<f32>()?;
         let labels = labels.try_into_vec_as::<i64>()?;
-        let images = labels.len();
         let loss = loss.try_into_vec_as::<f32>()?[0];
         let right =
-            logits.chunks(CLASSES).zip(labels).filter(|(scores, label)| largest(scores) as i64 == *label).count();
-        Ok(Self { images, right, loss: f64::from(loss) * images as f64 })
+            logits.chunks(classes).zip(labels).filter(|(scores, label)| largest(scores) as i64 == *label).count();
+        Ok(Self { samples, right, loss: f64::from(loss) * samples as f64 })
     }
 
-    /// Takes the images of `other` in.
+    /// Takes the samples of `other` in.
     pub fn add(&mut self, other: &Self) {
-        self.images += other.images;
+        self.samples += other.samples;
         self.right += other.right;
         self.loss += other.loss;
     }
 
     /// Mean cross-entropy.
     pub fn mean_loss(&self) -> f64 {
-        self.loss / self.images as f64
+        self.loss / self.samples as f64
     }
 
-    /// Share of images classified right.
+    /// Share of samples classified right.
     pub fn accuracy(&self) -> f64 {
-        self.right as f64 / self.images as f64
+        self.right as f64 / self.samples as f64
     }
 }
 
 /// Tests without dropout and with running statistics.
-pub fn test(network: &Network, split: &Split) -> Result<Score, Error> {
+pub fn test<N: Network>(network: &N, split: &N::Samples) -> Result<Score, Error> {
     let device = Device::flex();
     let network = network.valid();
     let loss = CrossEntropyLossConfig::new().init(&device);
@@ -81,8 +79,10 @@ fn largest(scores: &[f32]) -> usize {
 mod tests {
     use super::*;
 
+    const CLASSES: usize = 10;
+
     #[test]
-    fn a_score_counts_and_averages_over_images() {
+    fn a_score_counts_and_averages_over_samples() {
         let device = Device::flex();
         let score = |scores: Vec<f32>, labels: Vec<i64>, loss: f32| {
             let n = labels.len();

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, LineStyle, Table, presets};
 
-use crate::results::{Results, Run};
+use crate::results::{Origin, Results, Run};
 
 /// A column: its heading, and what a run shows in it.
 pub struct Column {
@@ -18,8 +18,12 @@ pub fn columns(results: &Results) -> Vec<Column> {
     if results.config.batch_sizes.len() > 1 {
         columns.push(Column { heading: "batch size", cell: |run| run.batch_size.to_string() });
     }
+    columns.push(Column { heading: "test accuracy", cell: |run| percent(run.last().test_accuracy) });
+    if results.config.seeds > 1 {
+        columns.push(Column { heading: "lowest", cell: |run| percent(extremes(run).0) });
+        columns.push(Column { heading: "highest", cell: |run| percent(extremes(run).1) });
+    }
     columns.extend([
-        Column { heading: "test accuracy", cell: |run| format!("{:.2} %", run.last().test_accuracy * 100.0) },
         Column { heading: "test loss", cell: |run| format!("{:.4}", run.last().test_loss) },
         Column { heading: "training", cell: |run| format!("{:.2} s", run.timing.training_seconds) },
         Column { heading: "forward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_forward_ms) },
@@ -30,10 +34,35 @@ pub fn columns(results: &Results) -> Vec<Column> {
     columns
 }
 
-/// What the columns mean, for under the table.
-pub const LEGEND: &str = "forward/step and backward/step: median time spent in the normalization \
-                          in one training step; parameters: trainable, in the whole network and \
-                          in the normalization.";
+fn percent(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
+}
+
+/// The lowest and the highest test accuracy of all seeds.
+fn extremes(run: &Run) -> (f64, f64) {
+    match run.origin {
+        Origin::One { .. } => (run.last().test_accuracy, run.last().test_accuracy),
+        Origin::Average { lowest_test_accuracy, highest_test_accuracy, .. } => {
+            (lowest_test_accuracy, highest_test_accuracy)
+        }
+    }
+}
+
+/// What the columns mean and where the data comes from, for under the table.
+pub fn notes(results: &Results) -> String {
+    let mut notes = String::from(
+        "forward/step and backward/step: median time spent in the normalization in one training step; parameters: \
+         trainable, in the whole network and in the normalization.",
+    );
+    if results.config.seeds > 1 {
+        notes +=
+            &format!(" All but the lowest and the highest test accuracy are means of {} seeds.", results.config.seeds);
+    }
+    if let Some(source) = results.dataset.source {
+        notes += &format!(" Data: {}, {source}.", results.dataset.name);
+    }
+    notes
+}
 
 /// A table without lines but the one under its heading.
 pub fn plain() -> Table {
@@ -47,7 +76,7 @@ pub fn render(results: &Results) -> String {
     let columns = columns(results);
     let mut table = plain();
     table.set_header(columns.iter().map(|column| column.heading));
-    for run in &results.runs {
+    for run in results.shown() {
         table.add_row(columns.iter().map(|column| (column.cell)(run)));
     }
     for column in table.column_iter_mut().skip(1) {

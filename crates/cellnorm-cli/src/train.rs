@@ -9,46 +9,42 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
-use crate::data::{Batch, Dataset};
+use crate::data::{Batch, Dataset, Samples};
 use crate::error::Error;
 use crate::network::Network;
-use crate::norm::Norm;
-use crate::progress::Progress;
+use crate::progress::{Case, Progress};
 use crate::record::{Record, Step};
-use crate::results::{Adam, Config, Epoch, Parameters, Run};
+use crate::results::{Config, Epoch, Origin, Parameters, Run};
 use crate::score::{Score, test};
 
-/// The optimizer, with the constants of its paper.
-pub const ADAM: Adam = Adam { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
-
-/// Trains a network with `norm`, testing it after each epoch.
+/// Trains the network of one case, testing it after each epoch.
 ///
 /// All random numbers come from the seed: the weights and then the dropout from that of the
-/// device, the order of the images from one of its own. The normalization takes none of them, so
+/// device, the order of the samples from one of its own. The normalization takes none of them, so
 /// networks of equal batch size start from the same weights, see the same batches and drop the
 /// same units.
-pub fn train(
-    norm: Norm,
-    batch_size: usize,
+pub fn train<N: Network>(
+    case: Case,
     config: &Config,
-    data: &Dataset,
+    data: &Dataset<N::Samples>,
     progress: &Progress,
 ) -> Result<Run, Error> {
+    let Case { norm, batch_size, seed } = case;
     let device = Device::flex().autodiff();
-    device.seed(config.seed);
-    let network = Network::new(norm, &device);
+    device.seed(seed);
+    let network = N::new(norm, &device);
     let (network_parameters, norm_parameters) = network.count_parameters();
     let mut trainer = Trainer {
         network,
         optimizer: AdamConfig::new()
-            .with_beta_1(ADAM.beta_1)
-            .with_beta_2(ADAM.beta_2)
-            .with_epsilon(ADAM.epsilon)
+            .with_beta_1(N::ADAM.beta_1)
+            .with_beta_2(N::ADAM.beta_2)
+            .with_epsilon(N::ADAM.epsilon)
             .init(),
         loss: CrossEntropyLossConfig::new().init(&device),
         record: Record::new(config.epochs * data.train.len().div_ceil(batch_size)),
     };
-    let mut order = Order::new(data.train.len(), config.seed);
+    let mut order = Order::new(data.train.len(), seed);
     let mut epochs = Vec::new();
     let mut epoch_seconds = Vec::new();
     for epoch in 1..=config.epochs {
@@ -67,13 +63,14 @@ pub fn train(
             test_loss: test.mean_loss(),
             test_accuracy: test.accuracy(),
         };
-        progress.epoch(norm, batch_size, &epoch);
+        progress.epoch(case, &epoch);
         epochs.push(epoch);
     }
     let record = trainer.record;
     Ok(Run {
         normalization: norm,
         batch_size,
+        origin: Origin::One { seed },
         parameters: Parameters { network: network_parameters, normalization: norm_parameters },
         epochs,
         training_loss: record.training_loss(),
@@ -82,45 +79,46 @@ pub fn train(
     })
 }
 
-struct Trainer {
-    network: Network,
+struct Trainer<N> {
+    network: N,
     optimizer: ModuleOptimizer,
     loss: CrossEntropyLoss,
     record: Record,
 }
 
-impl Trainer {
+impl<N: Network> Trainer<N> {
     /// Learns from one batch, and tells how well it was classified before.
-    fn step(&mut self, batch: Batch) -> Result<Score, Error> {
+    fn step(&mut self, batch: Batch<<N::Samples as Samples>::Input>) -> Result<Score, Error> {
         let start = Instant::now();
         let forward = self.network.forward_timed(batch.x);
         let loss = self.loss.forward(forward.logits.clone(), batch.labels.clone());
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         // The optimizer consumes the network; the clone shares its tensors.
         let network = self.network.clone();
-        self.network = self.optimizer.step(ADAM.learning_rate, network, gradients);
+        self.network = self.optimizer.step(N::ADAM.learning_rate, network, gradients);
         let time = start.elapsed();
 
+        let lap = forward.lap();
         let score = Score::of(forward.logits, batch.labels, loss)?;
         self.record.add(Step {
             loss: score.mean_loss(),
             time,
-            lap: forward.stopwatch.read(),
+            lap,
             moments: forward.moments.zip(self.network.running_moments()),
         })?;
         Ok(score)
     }
 }
 
-/// The order in which the images are seen: a new permutation each epoch, all from one seed.
+/// The order in which the samples are seen: a new permutation each epoch, all from one seed.
 struct Order {
     indices: Vec<usize>,
     rng: Xoshiro256PlusPlus,
 }
 
 impl Order {
-    fn new(images: usize, seed: u64) -> Self {
-        Self { indices: (0..images).collect(), rng: Xoshiro256PlusPlus::seed_from_u64(seed) }
+    fn new(samples: usize, seed: u64) -> Self {
+        Self { indices: (0..samples).collect(), rng: Xoshiro256PlusPlus::seed_from_u64(seed) }
     }
 
     fn next_epoch(&mut self) -> &[usize] {
@@ -134,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_epoch_sees_every_image_in_an_order_of_the_seed() {
+    fn each_epoch_sees_every_sample_in_an_order_of_the_seed() {
         let mut order = Order::new(50, 7);
         let first = order.next_epoch().to_vec();
         let second = order.next_epoch().to_vec();

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn every_ink_has_a_color_of_its_own() {
         let colors: Vec<RGBColor> = Ink::all().map(Ink::color).collect();
-        assert_eq!(colors.len(), 14);
+        assert_eq!(colors.len(), 16);
         for (i, color) in colors.iter().enumerate() {
             assert!(!colors[..i].contains(color));
         }

@@ -61,8 +61,8 @@ pub fn section(runs: &[&Run]) -> Result<Section, Error> {
     figures.push(loss_by_step(runs)?);
     Ok(Section {
         title: "Learning",
-        intro: "Training numbers are gathered while the network learns, with dropout; test \
-                numbers after each epoch, without dropout. That is why the test can look better \
+        intro: "Training numbers are gathered while the network learns, with any dropout; test \
+                numbers after each epoch, without it. That is why the test can look better \
                 than the training at first.",
         legend: runs.iter().map(|run| run.normalization).collect(),
         figures,
@@ -138,7 +138,7 @@ pub fn by_batch_size(results: &Results) -> Result<Section, Error> {
     });
     Ok(Section {
         title: "Test error by batch size",
-        intro: "The share of test images classified wrong after the last epoch, with batches \
+        intro: "The share of test samples classified wrong after the last epoch, with batches \
                 from the largest to the smallest. Smaller batches also mean more steps an epoch.",
         legend: config.norms.clone(),
         figures: vec![Figure {

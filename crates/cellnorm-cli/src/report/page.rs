@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::STYLE;
 use super::figures::{Chapter, Figure, Section};
 use crate::numbers::{escape, thousands};
-use crate::results::{Results, Run};
-use crate::table::{LEGEND, columns};
+use crate::results::{Results, Run, Sizes};
+use crate::table::{columns, notes};
 
 /// The whole page.
 pub fn render(results: &Results, chapters: &[Chapter]) -> String {
@@ -26,7 +26,7 @@ pub fn render(results: &Results, chapters: &[Chapter]) -> String {
 
 fn summary(results: &Results) -> String {
     let accuracy = |run: &Run| run.last().test_accuracy;
-    let mut sorted: Vec<&Run> = results.runs.iter().collect();
+    let mut sorted: Vec<&Run> = results.shown().iter().collect();
     sorted.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
     let several_sizes = results.config.batch_sizes.len() > 1;
     let name = |run: &Run| {
@@ -40,27 +40,32 @@ fn summary(results: &Results) -> String {
         [best, .., worst] => format!("Highest test accuracy: {}; lowest: {}.", name(best), name(worst)),
         _ => sorted.iter().map(|run| format!("Test accuracy: {}.", name(run))).collect(),
     };
-    let images = results.dataset.test_images;
+    let times = match results.config.seeds {
+        1 => "once with each normalization".to_owned(),
+        seeds => format!("with each normalization from {seeds} seeds"),
+    };
+    let samples = results.dataset.test_samples;
     format!(
-        "<header>\n<h1>Normalizations compared</h1>\n<p>One small network, trained once with each \
-         normalization: same first weights, same batches.</p>\n<p>{range} Measured on {} images, \
+        "<header>\n<h1>Normalizations compared</h1>\n<p>One small network, trained {times}: \
+         same first weights, same batches.</p>\n<p>{range} Measured on {} {}, \
          an accuracy is known to about ±{:.1} points, so smaller differences may be chance.</p>\n\
          </header>\n",
-        thousands(images),
-        sorted.first().map_or(0.0, |run| uncertainty(accuracy(run), images))
+        thousands(samples),
+        results.dataset.samples,
+        sorted.first().map_or(0.0, |run| uncertainty(accuracy(run), samples))
     )
 }
 
-/// Two standard errors of a share measured on `images`, in points.
-fn uncertainty(share: f64, images: usize) -> f64 {
-    200.0 * (share * (1.0 - share) / images as f64).sqrt()
+/// Two standard errors of a share measured on `samples`, in points.
+fn uncertainty(share: f64, samples: usize) -> f64 {
+    200.0 * (share * (1.0 - share) / samples as f64).sqrt()
 }
 
 fn table(results: &Results) -> String {
     let columns = columns(results);
     let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", column.heading)).collect();
     let rows: String = results
-        .runs
+        .shown()
         .iter()
         .map(|run| {
             let cells: String =
@@ -71,7 +76,8 @@ fn table(results: &Results) -> String {
         .collect();
     format!(
         "<section>\n<h2>Results</h2>\n<div class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n</table></div>\n<p class=\"note\">{LEGEND}</p>\n</section>\n"
+         <tbody>\n{rows}</tbody>\n</table></div>\n<p class=\"note\">{}</p>\n</section>\n",
+        escape(&notes(results))
     )
 }
 
@@ -124,26 +130,28 @@ fn conditions(results: &Results) -> String {
         (
             "Data",
             format!(
-                "{}: {} images to train on, {} to test on, {} classes",
+                "{}{}: {} {} to train on, {} to test on, {} classes",
                 escape(&dataset.name),
-                thousands(dataset.train_images),
-                thousands(dataset.test_images),
+                dataset.source.map_or(String::new(), |source| format!(" ({source})")),
+                thousands(dataset.train_samples),
+                dataset.samples,
+                thousands(dataset.test_samples),
                 dataset.classes
             ),
         ),
-        (
-            "Network",
-            format!(
-                "3 × 3 convolution to {} channels, the normalization (group: {} groups), dense \
-                 {} ReLU, dropout {}, dense {}",
-                config.channels, config.groups, config.hidden, config.dropout, dataset.classes
-            ),
-        ),
+        ("Network", network(config.sizes, dataset.classes)),
         (
             "Training",
             format!(
-                "cross-entropy; Adam with learning rate {}, betas {} and {}, epsilon {:e}; seed {}",
-                adam.learning_rate, adam.beta_1, adam.beta_2, adam.epsilon, config.seed
+                "cross-entropy; Adam with learning rate {}, betas {} and {}, epsilon {:e}; {}",
+                adam.learning_rate,
+                adam.beta_1,
+                adam.beta_2,
+                adam.epsilon,
+                match config.seeds {
+                    1 => format!("seed {}", config.seed),
+                    seeds => format!("{seeds} seeds from {}", config.seed),
+                }
             ),
         ),
         ("Time", format!("{:.1} s in all, with {} threads", results.timing.total_seconds, results.timing.threads)),
@@ -154,6 +162,20 @@ fn conditions(results: &Results) -> String {
         let _ = writeln!(list, "<dt>{term}</dt><dd>{text}</dd>");
     }
     format!("<section>\n<h2>How this was made</h2>\n<dl>\n{list}</dl>\n</section>\n")
+}
+
+fn network(sizes: Sizes, classes: usize) -> String {
+    match sizes {
+        Sizes::Image { channels, groups, hidden, dropout } => format!(
+            "3 × 3 convolution to {channels} channels, the normalization (group: {groups} groups), dense {hidden} \
+             ReLU, dropout {dropout}, dense {classes}"
+        ),
+        Sizes::Sequence { inputs, hidden } => format!(
+            "LSTM from {inputs} inputs to {hidden} units, the normalization of W_x x, of W_h h and of the cell at each \
+             time step, dense {classes} on the last state; batch and step take the statistics of the sequences that \
+             have the step, or the running ones where only one does"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -1,34 +1,10 @@
 //! A whole comparison on a few images: what is written, what is said, and that it repeats.
 
-mod common;
-
 use std::fs;
-use std::path::Path;
 
-use common::{Workplace, entries, gzip, plain};
-use serde_json::Value;
+use crate::common::{Workplace, entries, gzip, plain, results, without_timing};
 
 const TWO: [&str; 2] = ["--norms", "none,batch"];
-
-fn results(out: &Path) -> Value {
-    serde_json::from_slice(&fs::read(out.join("results.json")).unwrap()).unwrap()
-}
-
-/// Removes every object named `timing`.
-fn without_timing(mut value: Value) -> Value {
-    fn strip(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                map.remove("timing");
-                map.values_mut().for_each(strip);
-            }
-            Value::Array(values) => values.iter_mut().for_each(strip),
-            _ => {}
-        }
-    }
-    strip(&mut value);
-    value
-}
 
 #[test]
 fn the_results_hold_every_number() {
@@ -38,8 +14,8 @@ fn the_results_hold_every_number() {
     assert_eq!(entries(&workplace.out()), ["report.html", "results.json"]);
 
     let results = results(&workplace.out());
-    assert_eq!(results["dataset"]["train_images"], 10);
-    assert_eq!(results["dataset"]["test_images"], 4);
+    assert_eq!(results["dataset"]["train_samples"], 10);
+    assert_eq!(results["dataset"]["test_samples"], 4);
     assert_eq!(results["config"]["seed"], 1);
     let runs = results["runs"].as_array().unwrap();
     let names = runs.iter().map(|run| run["normalization"].as_str().unwrap());
@@ -104,7 +80,7 @@ fn the_report_needs_no_other_file() {
         assert!(html.contains(&format!("class=\"line dashed {name}\"")));
         assert!(html.contains(&format!("class=\"area dashed {name}\"")));
     }
-    assert!(html.contains("cellnorm compare --norms none,batch --epochs 1 --batch-sizes 4"));
+    assert!(html.contains("cellnorm compare --task image --norms none,batch --epochs 1 --batch-sizes 4"));
 }
 
 #[test]

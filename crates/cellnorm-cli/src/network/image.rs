@@ -1,9 +1,9 @@
-//! The network that every normalization is tried in.
+//! The network for images.
 //!
 //! A 3×3 convolution to 10 channels, the normalization right behind it, then two dense layers:
 //! 128 ReLU with dropout, and 10 classes.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, Identity, Linear, LinearConfig};
 use burn::tensor::activation::relu;
@@ -13,18 +13,21 @@ use cellnorm_burn::{
     LayerNormConfig, RmsNorm, RmsNormConfig,
 };
 
+use super::{Forward, Moments, Network, count};
 use crate::data::idx::{CLASSES, SIDE};
+use crate::data::images::Images;
 use crate::norm::Norm;
+use crate::results::{Adam, Sizes};
 use cellnorm_burn::stopwatch::Stopwatch;
 
 /// Channels of the convolution.
-pub const CHANNELS: usize = 10;
+const CHANNELS: usize = 10;
 /// Groups of Group Normalization.
-pub const GROUPS: usize = 5;
+const GROUPS: usize = 5;
 /// Units of the hidden dense layer.
-pub const HIDDEN: usize = 128;
+const HIDDEN: usize = 128;
 /// Chance of a hidden unit to be dropped in training.
-pub const DROPOUT: f64 = 0.2;
+const DROPOUT: f64 = 0.2;
 
 const KERNEL: usize = 3;
 const FEATURES: usize = CHANNELS * (SIDE - KERNEL + 1) * (SIDE - KERNEL + 1);
@@ -40,14 +43,6 @@ enum NormLayer {
     Rms(RmsNorm),
 }
 
-/// Mean and variance of each channel of a batch.
-pub struct Moments {
-    /// Means.
-    pub mean: Tensor<1>,
-    /// Variances.
-    pub variance: Tensor<1>,
-}
-
 impl NormLayer {
     fn new(norm: Norm, device: &Device) -> Self {
         match norm {
@@ -57,6 +52,7 @@ impl NormLayer {
             Norm::Instance => Self::Instance(InstanceNormConfig::new(CHANNELS).init(device)),
             Norm::Group => Self::Group(GroupNormConfig::new(GROUPS, CHANNELS).init(device)),
             Norm::Rms => Self::Rms(RmsNormConfig::per_channel(CHANNELS).init(device)),
+            Norm::Step => unreachable!("not a normalization of Task::Image"),
         }
     }
 
@@ -85,7 +81,7 @@ impl NormLayer {
 
 /// The whole network.
 #[derive(Module, Debug)]
-pub struct Network {
+pub struct ImageNetwork {
     conv: Conv2d,
     norm: NormLayer,
     hidden: Linear,
@@ -93,21 +89,14 @@ pub struct Network {
     output: Linear,
 }
 
-/// What a training step needs of the forward pass.
-pub struct Forward {
-    /// Scores of the classes, `[N, 10]`.
-    pub logits: Tensor<2>,
-    /// Moments of the batch, if the normalization took them.
-    pub moments: Option<Moments>,
-    /// Times of the normalization, complete after the backward pass.
-    pub stopwatch: Stopwatch,
-}
+impl Network for ImageNetwork {
+    type Samples = Images;
 
-impl Network {
-    /// A network with `norm`, whose weights come from the seed of `device`.
-    ///
-    /// No normalization draws random numbers, so equal seeds give equal weights around it.
-    pub fn new(norm: Norm, device: &Device) -> Self {
+    const SIZES: Sizes = Sizes::Image { channels: CHANNELS, groups: GROUPS, hidden: HIDDEN, dropout: DROPOUT };
+
+    const ADAM: Adam = Adam::PAPER;
+
+    fn new(norm: Norm, device: &Device) -> Self {
         Self {
             conv: Conv2dConfig::new([1, CHANNELS], [KERNEL, KERNEL]).init(device),
             norm: NormLayer::new(norm, device),
@@ -117,25 +106,17 @@ impl Network {
         }
     }
 
-    /// Scores of the classes for `x`, `[N, 1, 28, 28]`.
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         self.classify(self.norm.forward(self.conv.forward(x)))
     }
 
-    /// The same, with the normalization under the stopwatch.
-    pub fn forward_timed(&self, x: Tensor<4>) -> Forward {
+    fn forward_timed(&self, x: Tensor<4>) -> Forward {
         let x = self.conv.forward(x);
         let (y, moments, stopwatch) = Stopwatch::run(x, |x| self.norm.forward_with_moments(x));
-        Forward { logits: self.classify(y), moments, stopwatch }
+        Forward { logits: self.classify(y), moments, stopwatches: vec![stopwatch] }
     }
 
-    fn classify(&self, x: Tensor<4>) -> Tensor<2> {
-        let hidden = relu(self.hidden.forward(x.flatten(1, 3)));
-        self.output.forward(self.dropout.forward(hidden))
-    }
-
-    /// The running mean and variance of Batch Normalization, the last update included.
-    pub fn running_moments(&self) -> Option<Moments> {
+    fn running_moments(&self) -> Option<Moments> {
         match &self.norm {
             NormLayer::Batch(layer) => {
                 Some(Moments { mean: layer.running_mean.value_sync(), variance: layer.running_var.value_sync() })
@@ -144,54 +125,26 @@ impl Network {
         }
     }
 
-    /// Trainable parameters of the network and, of these, of the normalization.
-    ///
-    /// Burn draws the initial weights when they are first looked at; counting looks at them in
-    /// the order of the layers, before dropout takes random numbers of its own.
-    pub fn count_parameters(&self) -> (usize, usize) {
+    fn count_parameters(&self) -> (usize, usize) {
         (count(self), count(&self.norm))
     }
 }
 
-fn count(module: &impl Module) -> usize {
-    struct Count(usize);
-
-    impl ModuleVisitor for Count {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let tensor = param.val();
-            if tensor.is_require_grad() {
-                self.0 += tensor.shape().num_elements();
-            }
-        }
+impl ImageNetwork {
+    fn classify(&self, x: Tensor<4>) -> Tensor<2> {
+        let hidden = relu(self.hidden.forward(x.flatten(1, 3)));
+        self.output.forward(self.dropout.forward(hidden))
     }
-
-    let mut count = Count(0);
-    module.visit(&mut count);
-    count.0
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One test for all that draws weights: the seed belongs to the whole process.
-    #[test]
-    fn every_normalization_has_the_same_weights_around_it() {
-        let device = Device::flex().autodiff();
-        let weights = Norm::ALL.map(|norm| {
-            device.seed(5);
-            let network = Network::new(norm, &device);
-            let (all, of_norm) = network.count_parameters();
-            assert_eq!(all - of_norm, 866_798, "running statistics are not trained");
-            assert_eq!(of_norm == 0, norm == Norm::None);
-            [
-                network.conv.weight.val().into_data(),
-                network.hidden.weight.val().into_data(),
-                network.output.weight.val().into_data(),
-            ]
-        });
-        for other in &weights[1..] {
-            assert_eq!(other, &weights[0]);
-        }
+impl ImageNetwork {
+    /// The weights around the normalization.
+    pub fn weights(&self) -> Vec<burn::tensor::TensorData> {
+        [self.hidden.weight.val(), self.output.weight.val()]
+            .map(Tensor::into_data)
+            .into_iter()
+            .chain([self.conv.weight.val().into_data()])
+            .collect()
     }
 }

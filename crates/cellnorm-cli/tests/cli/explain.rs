@@ -1,13 +1,11 @@
 //! `cellnorm explain` and `cellnorm semantics`: the numbers, the drawings and the refusals.
 
-#[path = "common/plain.rs"]
-mod plain;
-
 use std::fs;
 
 use assert_cmd::Command;
-use plain::plain;
 use serde_json::Value;
+
+use crate::common::plain;
 
 fn cellnorm(words: &str) -> Command {
     let mut command = assert_cmd::cargo::cargo_bin_cmd!("cellnorm");

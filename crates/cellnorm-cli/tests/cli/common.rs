@@ -1,7 +1,5 @@
 //! Small datasets on disk, and ways to read what the command says.
 
-mod plain;
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,9 +7,8 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde_json::Value;
 use tempfile::TempDir;
-
-pub use plain::plain;
 
 pub const IMAGES: u32 = 0x803;
 pub const LABELS: u32 = 0x801;
@@ -101,6 +98,34 @@ impl Workplace {
         command.args(flags);
         command
     }
+}
+
+/// What `results.json` holds.
+pub fn results(out: &Path) -> Value {
+    serde_json::from_slice(&fs::read(out.join("results.json")).unwrap()).unwrap()
+}
+
+/// Removes every object named `timing`.
+pub fn without_timing(mut value: Value) -> Value {
+    fn strip(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.remove("timing");
+                map.values_mut().for_each(strip);
+            }
+            Value::Array(values) => values.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    strip(&mut value);
+    value
+}
+
+/// The text without the line breaks and rules that lay it out.
+pub fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    let words = text.split_whitespace().filter(|word| *word != "│");
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The names of all files in a folder; none if there is no folder.

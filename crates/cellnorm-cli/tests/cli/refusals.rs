@@ -1,11 +1,9 @@
 //! Bad input is refused with exit code 2, a message that says what would be right, and nothing
 //! left behind.
 
-mod common;
-
 use std::fs;
 
-use common::{IMAGES, LABELS, Workplace, compare, entries, gzip, idx, plain};
+use crate::common::{IMAGES, LABELS, Workplace, compare, entries, gzip, idx, plain};
 
 /// Expects that the command refuses `flags` for all the reasons in `messages`, and that it
 /// leaves nothing behind.

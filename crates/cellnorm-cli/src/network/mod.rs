@@ -1,0 +1,132 @@
+//! The networks that the normalizations are tried in.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use cellnorm_burn::stopwatch::{Lap, Stopwatch};
+
+use crate::data::Samples;
+use crate::norm::Norm;
+use crate::results::{Adam, Sizes};
+
+mod image;
+mod sequence;
+mod time_norm;
+
+pub use image::ImageNetwork;
+pub use sequence::SequenceNetwork;
+
+/// A network with one of the normalizations in it.
+pub trait Network: Module {
+    /// What it learns from.
+    type Samples: Samples;
+
+    /// How large it is.
+    const SIZES: Sizes;
+
+    /// How it is trained.
+    const ADAM: Adam;
+
+    /// A network with `norm`, whose weights come from the seed of `device`.
+    ///
+    /// No normalization draws random numbers, so equal seeds give equal weights around it.
+    fn new(norm: Norm, device: &Device) -> Self;
+
+    /// Scores of the classes, `[N, classes]`.
+    fn forward(&self, x: <Self::Samples as Samples>::Input) -> Tensor<2>;
+
+    /// The same in training, with the normalization under the stopwatch.
+    fn forward_timed(&self, x: <Self::Samples as Samples>::Input) -> Forward;
+
+    /// The running mean and variance, the last update included, where there is one of each.
+    fn running_moments(&self) -> Option<Moments>;
+
+    /// Trainable parameters of the network and, of these, of the normalization.
+    ///
+    /// Burn draws the initial weights when they are first looked at; counting looks at them in
+    /// the order of the layers, before dropout takes random numbers of its own.
+    fn count_parameters(&self) -> (usize, usize);
+}
+
+/// What a training step needs of the forward pass.
+pub struct Forward {
+    /// Scores of the classes, `[N, classes]`.
+    pub logits: Tensor<2>,
+    /// Moments of the batch, if the normalization took them.
+    pub moments: Option<Moments>,
+    /// Times of each place of the normalization, complete after the backward pass.
+    pub stopwatches: Vec<Stopwatch>,
+}
+
+/// Mean and variance of each channel of a batch.
+pub struct Moments {
+    /// Means.
+    pub mean: Tensor<1>,
+    /// Variances.
+    pub variance: Tensor<1>,
+}
+
+impl Forward {
+    /// The times of the normalization in all its places together.
+    pub fn lap(&self) -> Option<Lap> {
+        let laps: Option<Vec<Lap>> = self.stopwatches.iter().map(Stopwatch::read).collect();
+        let laps = laps?;
+        Some(Lap {
+            forward: laps.iter().map(|lap| lap.forward).sum(),
+            backward: laps.iter().map(|lap| lap.backward).sum(),
+        })
+    }
+}
+
+/// The number of trainable parameters.
+fn count(module: &impl Module) -> usize {
+    struct Count(usize);
+
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let tensor = param.val();
+            if tensor.is_require_grad() {
+                self.0 += tensor.shape().num_elements();
+            }
+        }
+    }
+
+    let mut count = Count(0);
+    module.visit(&mut count);
+    count.0
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::task::Task;
+
+    /// The weights around each normalization of `task`.
+    fn weights<N: Network>(task: Task, parameters: usize, weights: fn(&N) -> Vec<TensorData>) -> Vec<Vec<TensorData>> {
+        let device = Device::flex().autodiff();
+        let of_norm = |&norm| {
+            device.seed(5);
+            let network = N::new(norm, &device);
+            let (all, of_norm) = network.count_parameters();
+            assert_eq!(all - of_norm, parameters, "running statistics are not trained");
+            assert_eq!(of_norm == 0, norm == Norm::None);
+            weights(&network)
+        };
+        task.norms().iter().map(of_norm).collect()
+    }
+
+    /// One test for all that draws weights: the seed belongs to the whole process.
+    #[test]
+    fn every_normalization_has_the_same_weights_around_it() {
+        let images = weights(Task::Image, 866_798, ImageNetwork::weights);
+        // Of 12 inputs and 64 units: four gates, their b, and the dense layer.
+        let parameters = 4 * 64 * (12 + 64) + 4 * 64 + 9 * 65;
+        let sequences = weights(Task::Sequence, parameters, SequenceNetwork::weights);
+        for weights in [images, sequences] {
+            for other in &weights[1..] {
+                assert_eq!(other, &weights[0]);
+            }
+        }
+    }
+}

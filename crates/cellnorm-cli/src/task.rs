@@ -1,0 +1,47 @@
+//! What the networks learn: the tasks that can be chosen, and what goes with each.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::norm::Norm;
+
+/// A kind of data with the network that suits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Images and a convolution: MNIST or Fashion-MNIST.
+    Image,
+    /// Sequences of many lengths and a recurrent network: JapaneseVowels.
+    Sequence,
+}
+
+impl Task {
+    /// The name used on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Sequence => "sequence",
+        }
+    }
+
+    /// The normalizations that make sense for its data, in the order of tables and legends.
+    pub fn norms(self) -> &'static [Norm] {
+        match self {
+            Self::Image => &[Norm::None, Norm::Batch, Norm::Layer, Norm::Instance, Norm::Group, Norm::Rms],
+            Self::Sequence => &[Norm::None, Norm::Layer, Norm::Step, Norm::Batch, Norm::Rms],
+        }
+    }
+
+    /// Their names, as `--norms` takes them.
+    pub fn norm_names(self) -> String {
+        self.norms().iter().map(|norm| norm.name()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Passes over the training data when none are asked for: enough to see the networks settle.
+    pub fn epochs(self) -> usize {
+        match self {
+            Self::Image => 3,
+            Self::Sequence => 30,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The command `cellnorm`, from outside.
+
+mod common;
+mod compare;
+mod explain;
+mod refusals;
+mod sequence;
