@@ -8,6 +8,19 @@
 //! | [`GroupNorm`] | those of one group of channels of one sample | per channel |
 //! | [`RmsNorm`] | as layer, about zero instead of the mean | per element or per channel |
 //!
+//! Rules of [`tables`](crate::tables) blend, split or correct these statistics, or scale otherwise:
+//!
+//! | normalization | what it does |
+//! |---|---|
+//! | [`BatchInstanceNorm`] | a gate for each channel blends the batch's and the instance's result |
+//! | [`SwitchableNorm`] | learned weights blend instance, layer and batch statistics |
+//! | [`BatchRenorm`] | batch statistics, corrected toward the running ones |
+//! | [`GhostBatchNorm`] | a large batch in small parts |
+//! | [`StepBatchNorm`] | batch statistics of its own for each time step |
+//! | [`AdaptiveNorm`] | γ and β given for each sample |
+//! | [`FilterResponseNorm`] | each channel of each sample by its root mean square |
+//! | [`MeanVarianceNorm`] | any axes, ε outside the root, nothing learned |
+//!
 //! Two more divide by a size instead, without a mean and without parameters:
 //!
 //! | normalization | divided by |
