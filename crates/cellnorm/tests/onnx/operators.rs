@@ -2,9 +2,9 @@
 
 use cellnorm::{
     BatchNormConfig, Error, Floor, GroupNormConfig, InstanceNormConfig, LayerNormConfig, LocalResponseNormConfig,
-    LpNormConfig, Momentum, RmsNormConfig, RunningVariance, Window, moments,
+    LpNormConfig, MeanVarianceNormConfig, Momentum, Normalization, RmsNormConfig, RunningVariance, Semantics, Window,
 };
-use ndarray::{Array1, ArrayD, ArrayViewD, Ix1, IxDyn};
+use ndarray::{Array1, ArrayD, Ix1, IxDyn};
 
 use crate::case::Case;
 
@@ -74,14 +74,11 @@ fn instance(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
 fn group(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
     let x = &case.inputs[0];
     let (channels, groups) = (x.shape()[1], case.int("num_groups", 0) as usize);
-    let parameter = |input| {
-        let given = case.parameter(input)?;
-        let each = if case.opset < 21 { channels / groups } else { 1 };
-        let repeated = given.iter().flat_map(|value| std::iter::repeat_n(*value, each));
-        Some(Array1::from_iter(repeated).into_dyn())
-    };
-    let mut layer = GroupNormConfig::new(groups, channels).epsilon(epsilon(case)).init()?;
-    (layer.gamma, layer.beta) = (parameter(1), parameter(2));
+    // the operator's semantics at its opset say what gamma and beta belong to
+    let semantics = Semantics::preset(&format!("onnx-{}", case.opset), Normalization::Group)?;
+    let config = GroupNormConfig::new(groups, channels).semantics(&semantics);
+    let mut layer = config.epsilon(epsilon(case)).init()?;
+    (layer.gamma, layer.beta) = (case.parameter(1), case.parameter(2));
     Ok(vec![wide(layer.infer(x.view())?)])
 }
 
@@ -120,13 +117,7 @@ fn rms(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
 
 fn mean_variance(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
     let axes: Vec<isize> = case.ints("axes", &[0, 2, 3]).into_iter().map(|axis| axis as isize).collect();
-    Ok(vec![mean_variance_normalization(case.inputs[0].view(), &axes)?])
-}
-
-/// y = (x − mean) / (√variance + 1e-9): ε is outside the root.
-fn mean_variance_normalization(x: ArrayViewD<'_, f32>, axes: &[isize]) -> Result<ArrayD<f64>, Error> {
-    let (mean, variance) = moments(x.view(), axes, true)?;
-    Ok((x.mapv(f64::from) - mean) / variance.mapv(|variance| variance.sqrt() + 1e-9))
+    Ok(vec![wide(MeanVarianceNormConfig::new(&axes).init()?.infer(case.inputs[0].view())?)])
 }
 
 fn lp(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
