@@ -21,19 +21,24 @@ use serde_json::Value;
 use std::path::Path;
 use table::{Framework, Page};
 
-const FILES: [&str; 6] = [
-    include_str!("../fixtures/pytorch/cases.json"),
-    include_str!("../fixtures/keras3/cases.json"),
-    include_str!("../fixtures/tfkeras2/cases.json"),
-    include_str!("../fixtures/tfa/cases.json"),
-    include_str!("../fixtures/mxnet/cases.json"),
-    include_str!("../fixtures/flax/cases.json"),
+/// The cases of each framework, and how many of them have to be compared at least.
+const FILES: [(&str, usize); 6] = [
+    (include_str!("../fixtures/pytorch/cases.json"), 60),
+    (include_str!("../fixtures/keras3/cases.json"), 40),
+    (include_str!("../fixtures/tfkeras2/cases.json"), 25),
+    (include_str!("../fixtures/tfa/cases.json"), 25),
+    (include_str!("../fixtures/mxnet/cases.json"), 25),
+    (include_str!("../fixtures/flax/cases.json"), 25),
 ];
 
 #[test]
 fn agrees_with_every_framework() {
     let mut failures = Vec::new();
-    let frameworks = FILES.map(|file| framework(file, &mut failures));
+    let frameworks = FILES.map(|(file, least)| {
+        let framework = framework(file, &mut failures);
+        assert!(framework.compared() >= least, "{}: fewer than {least}", framework.summary());
+        framework
+    });
     let page = Page(&frameworks).to_string();
     println!("{page}");
     assert!(failures.is_empty(), "{} above the tolerance:\n{}", failures.len(), failures.join("\n"));

@@ -60,9 +60,14 @@ impl Framework {
 
     /// One line that says how many cases there are.
     pub fn summary(&self) -> String {
-        let compared: usize = self.lines.values().map(|line| line.cases).sum();
+        let compared = self.compared();
         let not_yet: usize = self.not_yet.values().sum();
         format!("{}: {} cases, {compared} compared, {not_yet} not yet", self.name, compared + not_yet)
+    }
+
+    /// The number of cases that are compared.
+    pub fn compared(&self) -> usize {
+        self.lines.values().map(|line| line.cases).sum()
     }
 
     /// The rows of the main table.
