@@ -126,16 +126,18 @@ impl<R: Rule, const D: usize> Applied<'_, R, D> {
         let dtype = if is_fused(device.as_dispatch()) { DType::F64 } else { mean.dtype() };
         let (mean, variance) = (mean.cast(dtype), variance.cast(dtype));
         let center = mean.clone().detach();
+        let sets = tables::sets_of(&self.rule.sharings(&shape)?, &coordinates, cells.count());
         let figure = Figure {
             shape: &shape,
             coordinates: &coordinates,
+            sets: &sets,
             counts: &counts,
             mean: Table(mean),
             variance: Table(variance),
             center: Table(center.clone()),
         };
         let one = |values: Vec<f64>| values.iter().all(|values| *values <= 1.0);
-        if self.batch && mask.is_none() && self.rule.values(&figure).is_some_and(one) {
+        if self.batch && mask.is_none() && self.rule.estimated().is_some_and(|of| one(figure.values(&sets[of]))) {
             return Err(Error::OneValue { layer: R::NAME, shape: shape.to_vec() });
         }
         let parameters: Vec<_> = self

@@ -137,7 +137,7 @@ pub enum Error {
         /// The flag.
         flag: &'static str,
         /// The normalization.
-        norm: String,
+        norm: &'static str,
         /// What would be right.
         help: String,
     },

@@ -8,9 +8,9 @@ use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::explain::Along;
 use crate::passes::Buffers;
 use crate::plan::{Axis, Plan};
+use crate::sharing::Along;
 use crate::tables::{Labels, Mask, Region};
 
 /// The cells of a tensor and their index along each axis that numbers them.

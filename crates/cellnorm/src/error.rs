@@ -54,14 +54,6 @@ pub enum Error {
         /// The number of groups asked for.
         groups: usize,
     },
-    /// A batch that cannot be split into equal virtual batches.
-    #[error("a batch of {batch} cannot be split into virtual batches of {size}; possible: {}", divisors(*batch))]
-    VirtualBatch {
-        /// The number of samples.
-        batch: usize,
-        /// The number of samples asked for in each virtual batch.
-        size: usize,
-    },
     /// Letters that do not name the axes of a tensor.
     #[error("the layout {layout:?} does not name the {rank} axes of the tensor: {reason}")]
     Layout {

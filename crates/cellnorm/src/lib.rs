@@ -49,6 +49,7 @@ pub mod parameters;
 pub mod passes;
 mod plan;
 mod semantics;
+mod sharing;
 mod standardize;
 pub mod state;
 pub mod tables;

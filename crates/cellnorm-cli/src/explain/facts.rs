@@ -37,7 +37,8 @@ fn statistics(explanation: &Explanation, sharing: &Sharing) -> String {
         let letter = explanation.layout.letters()[axis];
         match along {
             Along::Shared => None,
-            Along::Blocks(size) => Some(format!("{} blocks of {size} {letter}", len / size)),
+            Along::Blocks(size) => Some(format!("{} blocks of {size} {letter}", along.sets(len))),
+            Along::Tail(_) => Some(format!("{} {letter}", thousands(along.sets(len)))),
             Along::Apart | Along::Window { .. } => Some(format!("{} {letter}", thousands(len))),
         }
     };
@@ -51,12 +52,17 @@ fn values(explanation: &Explanation, sharing: &Sharing) -> String {
         match along {
             Along::Apart => None,
             Along::Shared => Some(format!("{} {letter}", thousands(len))),
-            Along::Blocks(size) => Some(format!("{} {letter}", thousands(size))),
+            Along::Blocks(size) => Some(format!("{} {letter}", thousands(size.min(len)))),
+            Along::Tail(from) => (from + 1 < len).then(|| format!("{} {letter}", thousands(len - from))),
             Along::Window { before, after } => Some(format!("{before} + 1 + {after} {letter}")),
         }
     };
     let (least, most) = sharing.values();
-    let what = if least == most { String::new() } else { format!("; {least} at an end of the axis") };
+    let what = match least == most {
+        true => String::new(),
+        false if sharing.measure == Measure::SumOfSquares => format!("; {least} at an end of the axis"),
+        false => format!("; {} in the smallest", thousands(least)),
+    };
     product(most, (0..sharing.shape.len()).filter_map(of_axis)) + &what
 }
 
@@ -120,7 +126,7 @@ fn backward(explanation: &Explanation) -> String {
 
 /// What goes in and what comes out.
 fn names(explanation: &Explanation) -> (&'static str, &'static str) {
-    if explanation.rule.of_weights() { ("v", "w") } else { ("x", "y") }
+    if explanation.layout.is_weight() { ("v", "w") } else { ("x", "y") }
 }
 
 fn cache(held: usize) -> String {

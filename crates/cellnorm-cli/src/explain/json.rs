@@ -10,7 +10,7 @@ use super::figure::marked;
 pub fn of(explanation: &Explanation) -> Value {
     let traffic = &explanation.traffic;
     json!({
-        "normalization": explanation.rule.name(),
+        "normalization": explanation.name,
         "shape": explanation.shape,
         "layout": explanation.layout.to_string(),
         "formula": explanation.formula,
@@ -47,6 +47,10 @@ fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
             Along::Blocks(size) => {
                 of_axis["shares"] = "blocks".into();
                 of_axis["block"] = size.into();
+            }
+            Along::Tail(from) => {
+                of_axis["shares"] = "tail".into();
+                of_axis["from"] = from.into();
             }
             Along::Window { before, after } => {
                 of_axis["shares"] = "window".into();

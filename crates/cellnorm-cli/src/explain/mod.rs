@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::{env, fs};
 
-use cellnorm::explain::{Explanation, Sharing, explain};
+use cellnorm::explain::{Explanation, Measure, Sharing};
 use comfy_table::ContentArrangement;
 
 use crate::error::Error;
@@ -16,6 +16,7 @@ mod args;
 mod facts;
 mod figure;
 mod json;
+mod norms;
 mod svg;
 mod text;
 
@@ -23,8 +24,7 @@ pub use args::ExplainArgs;
 
 /// Runs the command.
 pub fn run(args: &ExplainArgs) -> Result<(), Error> {
-    let (rule, layout) = args.rule()?;
-    let explanation = explain(&rule, &args.shape, layout)?;
+    let explanation = args.explain()?;
     if let Some(path) = &args.svg {
         fs::write(path, drawing(&explanation)).map_err(|source| Error::Drawing { path: path.clone(), source })?;
     }
@@ -40,7 +40,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), Error> {
 
 fn heading(explanation: &Explanation) -> String {
     let lengths: Vec<String> = explanation.shape.iter().map(usize::to_string).collect();
-    format!("{} of {} ({})", explanation.rule.name(), lengths.join(" × "), explanation.layout)
+    format!("{} of {} ({})", explanation.name, lengths.join(" × "), explanation.layout)
 }
 
 fn marked(sharing: &Sharing) -> String {
@@ -121,9 +121,9 @@ fn drawing(explanation: &Explanation) -> String {
 
 /// The normalization of the report whose colour a statistic has: its own, or RMS where squares are summed about zero.
 fn ink(sharing: &Sharing) -> &'static str {
-    match sharing.name {
-        name @ ("batch" | "layer" | "instance" | "group" | "rms") => name,
-        "mean-variance" => "layer",
+    match (sharing.name, sharing.measure) {
+        (name @ ("batch" | "layer" | "instance" | "group"), _) => name,
+        (_, Measure::MeanVariance) => "layer",
         _ => "rms",
     }
 }
@@ -141,14 +141,17 @@ fn escape_of(ink: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use cellnorm::explain::{Layout, Rule};
+    use cellnorm::GroupParameters;
+    use cellnorm::explain::{Layout, kind};
+    use cellnorm::norms::Group;
 
     use super::*;
 
     #[test]
     fn colour_adds_nothing_but_colour() {
         let layout = Layout::channels_first(4).unwrap();
-        let explanation = explain(&Rule::Group { groups: 2 }, &[2, 8, 3, 3], layout).unwrap();
+        let group = Group { groups: 2, channels: 8, channel_axis: 1, parameters: GroupParameters::PerChannel };
+        let explanation = kind(&group, &[2, 8, 3, 3], layout).unwrap();
         let (plain, colored) = (page(&explanation, false, 80), page(&explanation, true, 80));
         let color = escape_of("group");
         assert_eq!(

@@ -67,10 +67,14 @@ fn the_table_holds_the_right_numbers() {
 fn every_normalization_is_explained() {
     // the number of statistics, their values, and the number of parameters
     type Case = (&'static str, &'static [(u64, u64)], u64);
-    let cases: [Case; 14] = [
+    let cases: [Case; 18] = [
         ("8,6,4,4 --norm batch", &[(6, 128)], 12),
         ("8,6,4,4 --norm ghost-batch --virtual-batch 4", &[(12, 64)], 12),
+        ("10,6,4,4 --norm ghost-batch --virtual-batch 4", &[(18, 64)], 12),
         ("8,6,20 --layout nct --norm step-batch", &[(120, 8)], 12),
+        ("8,6,4,4 --norm renorm", &[(6, 128)], 12),
+        ("8,6,4,4 --norm lp --axes 1,2,3", &[(8, 96)], 0),
+        ("64,32,3,3 --norm weight-standardization", &[(64, 288)], 64 * 288 + 64),
         ("8,6,4,4 --norm layer", &[(8, 96)], 12),
         ("8,6,4,4 --norm layer --axes 1,2,3", &[(8, 96)], 192),
         ("8,6,4,4 --norm instance", &[(48, 16)], 12),
@@ -80,7 +84,7 @@ fn every_normalization_is_explained() {
         ("8,6,4,4 --norm switchable", &[(48, 16), (8, 96), (6, 128)], 18),
         ("64,32,3,3 --norm weight", &[(64, 288)], 64 * 288 + 64),
         ("8,6,4,4 --norm local-response", &[(768, 5)], 0),
-        ("8,6,4,4 --norm filter-response", &[(48, 16)], 18),
+        ("8,6,4,4 --norm filter-response", &[(48, 16)], 12),
         ("8,6,4,4 --norm mean-variance", &[(6, 128)], 0),
     ];
     for (flags, statistics, parameters) in cases {
@@ -214,7 +218,7 @@ fn warnings_say_what_to_do() {
 #[test]
 fn what_cannot_be_explained_is_refused() {
     refuses("explain --shape 8,10,4,4 --norm group --groups 4", &["10 channels", "possible: 1, 2, 5, 10"]);
-    refuses("explain --shape 8,10,4,4 --norm ghost-batch --virtual-batch 3", &["possible: 1, 2, 4, 8"]);
+    refuses("explain --shape 8,10,4,4 --norm ghost-batch --virtual-batch 0", &["size of a part is 0", "at least 1"]);
     refuses("explain --shape 8,10 --norm layer --axes 2", &["axis 2 does not exist", "-2 to 1"]);
     refuses(
         "explain --shape 8,10 --norm batch --groups 2",

@@ -1,30 +1,32 @@
 //! Which values share a statistic for a shape, and what that costs: the figure of the Group Normalization paper as data.
 //!
-//! [`explain`] computes nothing of a tensor's values. It says for a [`Rule`] and a shape which values share
+//! Nothing is computed of a tensor's values. An [`Explanation`] says for a normalization and a shape which values share
 //! ([`Sharing`]), how well a statistic of so few values is known ([`Noise`]), which parameters and running statistics there are
 //! ([`Table`]), how many bytes are moved ([`Traffic`]), and what is likely a mistake ([`Warning`]).
+//!
+//! It asks the normalization itself, by what it computes with: any [`Kind`] ([`kind`]) and any
+//! [`Rule`] ([`rule`]), yours too, and the two that divide by a size ([`lines`]).
 //!
 //! Source of the figure: Y. Wu, K. He, *Group Normalization*, 2018, figure 2.
 
 mod layout;
-mod rule;
-mod sharing;
 mod traffic;
 mod warning;
 
+pub use crate::sharing::{Along, Measure, Noise, Sharing};
 pub use layout::Layout;
-pub use rule::{Rule, Table};
-pub use sharing::{Along, Measure, Noise, Sharing};
 pub use traffic::{CACHE, Traffic};
 pub use warning::Warning;
 
 use crate::error::Error;
+use crate::norms::{Batch, Kind, Lines};
+use crate::tables::Rule;
 
 /// What a normalization does with a tensor of one shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// The normalization.
-    pub rule: Rule,
+    /// The normalization's name.
+    pub name: &'static str,
     /// The tensor's shape.
     pub shape: Vec<usize>,
     /// The meaning of its axes.
@@ -43,24 +45,131 @@ pub struct Explanation {
     pub warnings: Vec<Warning>,
 }
 
-/// Explains a normalization of a tensor of this shape.
+/// Learned parameters or kept statistics: a name and a shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The name, such as `"gamma"` or `"running_mean"`.
+    pub name: &'static str,
+    /// The shape; empty for a single number.
+    pub shape: Vec<usize>,
+}
+
+impl Table {
+    /// The number of values.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Explains a normalization of single samples for a tensor of this shape.
 ///
 /// # Errors
 /// If the normalization refuses the shape (axes that do not exist, groups that do not divide the channels, an axis of length
 /// 0), the layout does not suit it, or the elements are too many to count.
 ///
 /// ```
-/// use cellnorm::explain::{Layout, Rule, explain};
-/// let group = explain(&Rule::Group { groups: 4 }, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
+/// use cellnorm::GroupParameters;
+/// use cellnorm::explain::{Layout, kind};
+/// use cellnorm::norms::Group;
+/// let group = Group { groups: 4, channels: 32, channel_axis: 1, parameters: GroupParameters::PerChannel };
+/// let group = kind(&group, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
 /// assert_eq!((group.sharings[0].sets(), group.sharings[0].values()), (8 * 4, (8 * 28 * 28, 8 * 28 * 28)));
 /// // the set of sample 2, channel 9: group 1 of that sample
 /// assert_eq!(group.sharings[0].set(&[2, 9, 0, 0]), [2..3, 8..16, 0..28, 0..28]);
 /// assert!(group.warnings.is_empty());
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub fn explain(rule: &Rule, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
-    if layout.letters().len() != shape.len() {
-        let reason = "give one letter for each axis, such as nc, nct, ntc, nchw or nhwc";
+pub fn kind<K: Kind>(kind: &K, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
+    kind.check()?;
+    check(shape, &layout, false)?;
+    let sharing = Sharing::of_kind::<K>(shape, kind.roles(shape, true)?.along(shape));
+    let names = if K::CENTER { &["gamma", "beta"][..] } else { &["gamma"] };
+    let parameters = names.iter().map(|name| Table { name, shape: kind.parameter_shape() }).collect();
+    Ok(Explanation::new(K::NAME, K::FORMULA, vec![sharing], layout, parameters, vec![]))
+}
+
+/// Explains batch normalization, which keeps running statistics, for a tensor of this shape.
+///
+/// # Errors
+/// As [`kind`].
+pub fn batch(batch: &Batch, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
+    Ok(Explanation { state: running(&[batch.channels]), ..kind(batch, shape, layout)? })
+}
+
+/// Explains a normalization by a rule for a tensor of this shape; for a weight, the trained weight v counts as a parameter.
+///
+/// # Errors
+/// As [`kind`].
+///
+/// ```
+/// use cellnorm::explain::{Layout, rule};
+/// use cellnorm::norms::Switchable;
+/// let switchable = Switchable { channels: 32, channel_axis: 1 };
+/// let switchable = rule(&switchable, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
+/// let names: Vec<&str> = switchable.sharings.iter().map(|sharing| sharing.name).collect();
+/// assert_eq!(names, ["instance", "layer", "batch"]);
+/// assert_eq!(switchable.parameters[2].name, "mean_weight");
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub fn rule<R: Rule>(rule: &R, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
+    rule.check()?;
+    check(shape, &layout, R::OF_WEIGHTS)?;
+    let direction = R::OF_WEIGHTS.then(|| Table { name: "v", shape: shape.to_vec() });
+    let slots = rule.slots().into_iter().map(|slot| Table { name: slot.name, shape: slot.shape });
+    let parameters = direction.into_iter().chain(slots).collect();
+    let state = rule.running().map_or(vec![], |(shape, _)| running(&shape));
+    Ok(Explanation::new(R::NAME, R::FORMULA, rule.sharings(shape)?, layout, parameters, state))
+}
+
+/// Explains local response or Lp normalization for a tensor of this shape.
+///
+/// # Errors
+/// As [`kind`].
+pub fn lines<L: Lines>(layer: &L, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
+    check(shape, &layout, false)?;
+    Ok(Explanation::new(L::NAME, L::FORMULA, vec![layer.sharing(shape)?], layout, vec![], vec![]))
+}
+
+impl Explanation {
+    fn new(
+        name: &'static str,
+        formula: &'static str,
+        sharings: Vec<Sharing>,
+        layout: Layout,
+        parameters: Vec<Table>,
+        state: Vec<Table>,
+    ) -> Self {
+        Self {
+            name,
+            formula,
+            shape: sharings[0].shape.clone(),
+            traffic: Traffic::of(&sharings),
+            warnings: warning::warnings(&layout, &sharings, &parameters),
+            layout,
+            sharings,
+            parameters,
+            state,
+        }
+    }
+}
+
+fn running(shape: &[usize]) -> Vec<Table> {
+    ["running_mean", "running_var"].map(|name| Table { name, shape: shape.to_vec() }).into()
+}
+
+/// # Errors
+/// If there is not one letter for each axis, they are those of a weight where they should not be or the reverse, an axis has
+/// length 0, or the elements are too many to count.
+fn check(shape: &[usize], layout: &Layout, of_weights: bool) -> Result<(), Error> {
+    let reason = match of_weights {
+        _ if layout.letters().len() != shape.len() => {
+            Some("give one letter for each axis, such as nc, nct, ntc, nchw or nhwc")
+        }
+        true if !layout.is_weight() => Some("a weight needs o (outputs) and i (inputs), such as oi or oihw"),
+        false if layout.is_weight() => Some("activations need n (samples) and c (channels), such as nchw"),
+        _ => None,
+    };
+    if let Some(reason) = reason {
         return Err(Error::Layout { layout: layout.to_string(), rank: shape.len(), reason });
     }
     if shape.contains(&0) {
@@ -70,16 +179,5 @@ pub fn explain(rule: &Rule, shape: &[usize], layout: Layout) -> Result<Explanati
     if shape.iter().try_fold(64_usize, |product, len| product.checked_mul(*len)).is_none() {
         return Err(Error::TooLarge { shape: shape.to_vec() });
     }
-    let ruling = rule.over(shape, &layout)?;
-    Ok(Explanation {
-        traffic: Traffic::of(&ruling.sharings),
-        warnings: warning::warnings(rule, &layout, &ruling.sharings, &ruling.parameters),
-        rule: rule.clone(),
-        shape: shape.to_vec(),
-        formula: ruling.formula,
-        sharings: ruling.sharings,
-        parameters: ruling.parameters,
-        state: ruling.state,
-        layout,
-    })
+    Ok(())
 }

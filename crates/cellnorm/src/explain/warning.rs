@@ -1,8 +1,7 @@
 //! What is likely a mistake for a shape, and what to do about it.
 
-use super::layout::Layout;
-use super::rule::{Rule, Table};
-use super::sharing::{Measure, Sharing};
+use super::{Layout, Table};
+use crate::sharing::{Along, Measure, Sharing};
 
 /// Fewer values than this make a variance too noisy to normalize with: ±32 %.
 const FEW: usize = 20;
@@ -18,13 +17,17 @@ pub struct Warning {
     pub remedy: String,
 }
 
-pub(super) fn warnings(rule: &Rule, layout: &Layout, sharings: &[Sharing], parameters: &[Table]) -> Vec<Warning> {
+pub(super) fn warnings(layout: &Layout, sharings: &[Sharing], parameters: &[Table]) -> Vec<Warning> {
     let shape = &sharings[0].shape;
     let mut warnings: Vec<Warning> = missing_channels(layout, shape).into_iter().collect();
-    warnings.extend(not_the_channels(rule, layout));
-    warnings.extend(sharings.iter().filter_map(|sharing| few_values(rule, layout, sharing)));
-    warnings.extend(per_element(rule, layout, shape, parameters));
-    warnings.extend(batch_of_one(rule, layout, shape));
+    if let ([sharing], false) = (sharings, layout.is_weight()) {
+        warnings.extend(not_the_channels(layout, sharing));
+    }
+    warnings.extend(sharings.iter().filter_map(|sharing| few_values(layout, sharing)));
+    if let ([sharing], false) = (sharings, layout.is_weight()) {
+        warnings.extend(per_element(layout, sharing, parameters));
+        warnings.extend(batch_of_one(layout, sharing));
+    }
     warnings
 }
 
@@ -41,18 +44,18 @@ fn missing_channels(layout: &Layout, shape: &[usize]) -> Option<Warning> {
     })
 }
 
+/// Whether a statistic is one of features, as of layer and RMS normalization: it looks at one sample.
+fn of_features(sharing: &Sharing) -> bool {
+    matches!(sharing.name, "layer" | "RMS")
+}
+
 /// Features that leave out the channels.
-fn not_the_channels(rule: &Rule, layout: &Layout) -> Option<Warning> {
-    let (Rule::Layer { axes: Some(axes) } | Rule::Rms { axes: Some(axes) }) = rule else { return None };
-    let rank = layout.letters().len();
-    let index = |axis: &isize| if *axis < 0 { (*axis + rank as isize) as usize } else { *axis as usize };
-    let named: Vec<usize> = axes.iter().map(index).collect();
-    let channels = layout.channels();
-    (!named.contains(&channels)).then(|| {
-        let meanings: Vec<String> = named
-            .iter()
-            .map(|axis| format!("axis {axis} of {layout} is {}", meaning(layout.letters()[*axis])))
-            .collect();
+fn not_the_channels(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
+    let (rank, channels) = (sharing.shape.len(), layout.channels());
+    (of_features(sharing) && !sharing.shares(channels)).then(|| {
+        let named = (0..rank).filter(|axis| sharing.shares(*axis));
+        let meanings: Vec<String> =
+            named.map(|axis| format!("axis {axis} of {layout} is {}", meaning(layout.letters()[axis]))).collect();
         Warning {
             code: "not-the-channels",
             what: format!("{}, not the channels", meanings.join(", ")),
@@ -73,7 +76,7 @@ fn meaning(letter: char) -> String {
 }
 
 /// Too few values to estimate from.
-fn few_values(rule: &Rule, layout: &Layout, sharing: &Sharing) -> Option<Warning> {
+fn few_values(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let noise = sharing.noise()?;
     let (n, centered) = (sharing.values().0, sharing.measure == Measure::MeanVariance);
     let (code, what) = match (n, centered) {
@@ -90,50 +93,50 @@ fn few_values(rule: &Rule, layout: &Layout, sharing: &Sharing) -> Option<Warning
     };
     let statistic = if centered { "variance" } else { "mean square" };
     let what = format!("each {statistic} ({}) {what}", sharing.name);
-    Some(Warning { code, what, remedy: remedy(rule, layout, sharing) })
+    Some(Warning { code, what, remedy: remedy(layout, sharing) })
 }
 
 /// How to get more values for a statistic.
-fn remedy(rule: &Rule, layout: &Layout, sharing: &Sharing) -> String {
+fn remedy(layout: &Layout, sharing: &Sharing) -> String {
     let shape = &sharing.shape;
     let (samples, channels) = (shape[layout.samples()], shape[layout.channels()]);
     let positions: usize = layout.positions().iter().map(|axis| shape[*axis]).product();
-    match (rule, sharing.name) {
-        (Rule::GhostBatch { virtual_batch }, _) => {
-            format!("take virtual batches of at least {}", (virtual_batch * FEW).div_ceil(sharing.values().0))
+    if layout.is_weight() {
+        return "an output has too few weights to be standardized: leave it as it is".into();
+    }
+    match (sharing.name, sharing.along[layout.samples()]) {
+        (_, Along::Blocks(part)) => {
+            let of_sample = sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0).len());
+            let of_sample = of_sample.product::<usize>() / part.min(samples);
+            format!("take virtual batches of at least {}, which divide the batch", FEW.div_ceil(of_sample))
         }
-        (_, "batch") => format!(
+        ("batch", _) => format!(
             "take batches of at least {} samples, or a normalization of single samples: layer or group",
             (samples * FEW).div_ceil(sharing.values().0)
         ),
-        (Rule::Group { .. }, _) => {
-            match (1..=channels).rev().find(|g| channels % g == 0 && channels / g * positions >= FEW) {
-                Some(groups) => format!("take at most {groups} groups"),
-                None => format!("a sample has {} values in all: use batch normalization", channels * positions),
-            }
-        }
-        (_, "instance" | "filter-response") if channels * positions >= FEW => {
-            "let channels share: group or layer normalization".into()
-        }
-        (_, "instance" | "filter-response") => "a sample has too few values: use batch normalization".into(),
-        (Rule::MeanVariance { .. }, _) => "average over more axes".into(),
-        (Rule::Layer { axes: Some(_) } | Rule::Rms { axes: Some(_) }, _) if channels * positions >= FEW => {
+        ("group", _) => match (1..=channels).rev().find(|g| channels % g == 0 && channels / g * positions >= FEW) {
+            Some(groups) => format!("take at most {groups} groups"),
+            None => format!("a sample has {} values in all: use batch normalization", channels * positions),
+        },
+        ("mean-variance", _) => "average over more axes".into(),
+        ("layer" | "RMS", _) if channels * positions >= FEW => {
             "average over more axes, such as all features of a sample".into()
         }
-        _ => "a sample has too few features: use batch normalization".into(),
+        ("layer" | "RMS", _) => "a sample has too few features: use batch normalization".into(),
+        _ if channels * positions >= FEW => "let channels share: group or layer normalization".into(),
+        _ => "a sample has too few values: use batch normalization".into(),
     }
 }
 
 /// A γ for each pixel.
-fn per_element(rule: &Rule, layout: &Layout, shape: &[usize], parameters: &[Table]) -> Option<Warning> {
-    let (Rule::Layer { axes: Some(_) } | Rule::Rms { axes: Some(_) }) = rule else { return None };
-    let (count, channels) = (parameters[0].count(), shape[layout.channels()]);
-    let axes = &parameters[0].shape;
-    (axes.len() > 1 && count > channels).then(|| Warning {
+fn per_element(layout: &Layout, sharing: &Sharing, parameters: &[Table]) -> Option<Warning> {
+    let gamma = parameters.first().filter(|_| of_features(sharing))?;
+    let (count, channels) = (gamma.count(), sharing.shape[layout.channels()]);
+    (gamma.shape.len() > 1 && count > channels).then(|| Warning {
         code: "parameter-per-element",
         what: format!(
             "a parameter for each element: {} = {count} values of γ, and only tensors of this size fit the layer",
-            axes.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
+            gamma.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
         ),
         remedy: format!(
             "name no axes: all features of a sample share, and γ has {channels} values, one for each channel"
@@ -141,13 +144,10 @@ fn per_element(rule: &Rule, layout: &Layout, shape: &[usize], parameters: &[Tabl
     })
 }
 
-/// A batch in which no sample meets another.
-fn batch_of_one(rule: &Rule, layout: &Layout, shape: &[usize]) -> Option<Warning> {
-    let alone = match rule {
-        Rule::Batch | Rule::BatchPerStep => shape[layout.samples()] == 1,
-        Rule::GhostBatch { virtual_batch } => *virtual_batch == 1,
-        _ => false,
-    };
+/// A batch, or a part of it, in which no sample meets another.
+fn batch_of_one(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
+    let samples = layout.samples();
+    let alone = sharing.name == "batch" && sharing.along[samples].range(sharing.shape[samples], 0).len() == 1;
     alone.then(|| Warning {
         code: "batch-of-one",
         what: "with one sample in a batch, training normalizes as instance normalization does, and inference otherwise"

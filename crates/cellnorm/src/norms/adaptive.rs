@@ -9,14 +9,14 @@
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayView2, CowArray, Dimension};
 
-use super::axes::{by_sample_and_channel, channels_of, samples_of};
+use super::axes::{channels_of, of_batch, sample_and_channel, samples_of};
 use super::{Momentum, RunningVariance};
 use crate::element::Element;
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{
-    Coefficients, Figure, Given, Labels, Rule, Running, Slot, Table, TableGradients, TableNorm, TableNormConfig,
-    TableSaved, Tracked,
+    self, Along, Coefficients, Figure, Given, Measure, Rule, Running, Slot, Table, TableGradients, TableNorm,
+    TableNormConfig, TableSaved, Tracked,
 };
 
 /// Whose statistics an adaptive normalization takes.
@@ -39,19 +39,6 @@ pub struct Adaptive {
     pub sharing: Sharing,
     /// The number of samples that γ and β are given for.
     pub samples: usize,
-}
-
-impl Adaptive {
-    fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
-        let channel = channels_of(figure, self.channel_axis);
-        match self.sharing {
-            Sharing::Batch => channel,
-            Sharing::Groups(groups) => {
-                let size = self.channels / groups;
-                samples_of(figure).and(&channel.map(groups, |channel| channel / size))
-            }
-        }
-    }
 }
 
 impl Rule for Adaptive {
@@ -78,28 +65,39 @@ impl Rule for Adaptive {
         self.channel_axis = semantics.channel_axis;
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        let numbered = by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<tables::Sharing>, Error> {
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         if shape[0] != self.samples {
             let (given, expected) = (vec![self.samples, self.channels], vec![shape[0], self.channels]);
             return Err(Error::Parameter { name: "gamma and beta of each sample", given, expected });
         }
-        Ok(numbered)
+        Ok(vec![match self.sharing {
+            Sharing::Batch => of_batch(shape, channel),
+            Sharing::Groups(groups) => {
+                let mut of = tables::Sharing::over("group", Measure::MeanVariance, shape, |axis| axis == 0);
+                of.along[channel] = Along::Blocks(self.channels / groups);
+                of
+            }
+        }])
     }
 
-    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
-        Some(figure.values(&self.sets(figure)))
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        Ok((0..shape.len()).map(|axis| axis == 0 || axis == channel).collect())
+    }
+
+    fn estimated(&self) -> Option<usize> {
+        Some(0)
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let sets = self.sets(figure);
-        let of = given.statistics(figure, &sets).take(&sets);
+        let of = given.statistics(figure, &figure.sets[0]).take(&figure.sets[0]);
         let place = samples_of(figure).and(&channels_of(figure, self.channel_axis));
         given.standardize(figure, of, &place)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
-        (self.sharing == Sharing::Batch).then(|| Tracked::merged(figure, &self.sets(figure)))
+        (self.sharing == Sharing::Batch).then(|| Tracked::merged(figure, &figure.sets[0]))
     }
 }
 

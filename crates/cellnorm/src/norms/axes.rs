@@ -2,7 +2,7 @@
 
 use crate::arrays::axis_index;
 use crate::error::Error;
-use crate::tables::{Figure, Labels, Rule, Table, TableNormConfig};
+use crate::tables::{Figure, Labels, Measure, Rule, Sharing, Table, TableNormConfig};
 
 /// The rules of tensors with channels.
 pub trait HasChannels: Rule {
@@ -50,26 +50,14 @@ pub(super) fn sample_and_channel(
     }
 }
 
-/// The axes that number cells by channel.
-pub(super) fn by_channel(
-    layer: &'static str,
-    shape: &[usize],
-    axis: isize,
-    channels: usize,
-) -> Result<Vec<bool>, Error> {
-    let channel = channel_axis(layer, shape, axis, channels, 2)?;
-    Ok((0..shape.len()).map(|axis| axis == channel).collect())
+/// The statistic of each channel of the batch.
+pub(super) fn of_batch(shape: &[usize], channel: usize) -> Sharing {
+    Sharing::over("batch", Measure::MeanVariance, shape, |axis| axis == channel)
 }
 
-/// The axes that number cells by sample and channel.
-pub(super) fn by_sample_and_channel(
-    layer: &'static str,
-    shape: &[usize],
-    axis: isize,
-    channels: usize,
-) -> Result<Vec<bool>, Error> {
-    let channel = sample_and_channel(layer, shape, axis, channels)?;
-    Ok((0..shape.len()).map(|axis| axis == 0 || axis == channel).collect())
+/// The statistic of each channel of each sample.
+pub(super) fn of_instances(shape: &[usize], channel: usize) -> Sharing {
+    Sharing::over("instance", Measure::MeanVariance, shape, |axis| axis == 0 || axis == channel)
 }
 
 /// The sample of each cell.

@@ -8,7 +8,7 @@
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
-use super::axes::{by_channel, channel_axis};
+use super::axes::channel_axis;
 use super::running::{check_statistics, follow};
 use super::{Gradients, Kind, Mode, Momentum, Phase, Run, RunningVariance, Saved, StatisticsFrom, phases};
 use crate::arrays::Roles;
@@ -42,8 +42,8 @@ impl Kind for Batch {
     }
 
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
-        let of_channel = by_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
-        Ok(Roles::new(of_channel.into_iter().map(|channel| (!channel, channel))))
+        let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?;
+        Ok(Roles::new((0..shape.len()).map(|axis| (axis != channel, axis == channel))))
     }
 }
 

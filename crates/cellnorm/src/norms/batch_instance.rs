@@ -7,10 +7,10 @@
 //! Source: H. Nam, H.-E. Kim, *Batch-Instance Normalization for Adaptively Style-Invariant Neural Networks*, 2018; ρ starts at 1
 //! as in the authors' code.
 
-use super::axes::{HasChannels, by_sample_and_channel, channels_of, samples_of};
+use super::axes::{HasChannels, of_batch, of_instances, sample_and_channel};
 use crate::error::Error;
 use crate::semantics::Semantics;
-use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
+use crate::tables::{Coefficients, Figure, Given, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked};
 
 /// A gate ρ for each channel blends batch and instance normalization.
 #[derive(Clone, Debug)]
@@ -47,12 +47,6 @@ impl TableNormConfig<BatchInstance> {
     }
 }
 
-impl BatchInstance {
-    fn channel<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
-        channels_of(figure, self.channel_axis)
-    }
-}
-
 impl HasChannels for BatchInstance {
     fn channel_axis_mut(&mut self) -> &mut isize {
         &mut self.channel_axis
@@ -61,6 +55,7 @@ impl HasChannels for BatchInstance {
 
 impl Rule for BatchInstance {
     const NAME: &'static str = "batch-instance normalization";
+    const FORMULA: &'static str = "y = γ (ρ x̂_batch + (1 − ρ) x̂_instance) + β,  x̂ = (x − mean) / √(variance + ε)";
 
     fn slots(&self) -> Vec<Slot> {
         let mut slots = Slot::affine(&[self.channels]);
@@ -76,30 +71,30 @@ impl Rule for BatchInstance {
         self.channel_axis = semantics.channel_axis;
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        Ok(vec![of_batch(shape, channel), of_instances(shape, channel)])
     }
 
-    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
-        Some(figure.values(&self.channel(figure)))
+    fn estimated(&self) -> Option<usize> {
+        Some(0)
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let channel = self.channel(figure);
-        let instance = samples_of(figure).and(&channel);
+        let (channel, instance) = (&figure.sets[0], &figure.sets[1]);
         let rho = given.parameter("rho").expect("a slot that is always there");
         let bounded = rho.clone() + (rho.clone().clamp(0.0, 1.0) - rho.clone()).detach();
-        let gate = bounded.take(&channel);
-        let of_batch = given.statistics(figure, &channel).take(&channel);
-        let of_instance = figure.merge(&instance).take(&instance);
+        let gate = bounded.take(channel);
+        let of_batch = given.statistics(figure, channel).take(channel);
+        let of_instance = figure.merge(instance).take(instance);
         let [batch, own] = [(gate.clone(), of_batch), (gate.times(-1.0).plus(1.0), of_instance)].map(|(gate, of)| {
             let scale = gate * given.rstd(of.variance);
             (scale.clone(), scale * (figure.center.clone() - of.mean))
         });
-        given.affine(batch.0 + own.0, batch.1 + own.1, &channel)
+        given.affine(batch.0 + own.0, batch.1 + own.1, channel)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
-        Some(Tracked::merged(figure, &self.channel(figure)))
+        Some(Tracked::merged(figure, &figure.sets[0]))
     }
 }

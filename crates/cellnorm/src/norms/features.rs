@@ -24,8 +24,6 @@ pub enum Features {
 
 /// The kinds that normalize over features.
 pub trait OverFeatures: Kind + From<Features> {
-    /// Whether there is a β unless asked otherwise.
-    const CENTER: bool;
     /// The features.
     #[doc(hidden)]
     fn features(&mut self) -> &mut Features;
@@ -34,18 +32,18 @@ pub trait OverFeatures: Kind + From<Features> {
 impl<K: OverFeatures> NormConfig<K> {
     /// Over the last axes, which have this shape, with a parameter for each element: PyTorch's `normalized_shape`.
     pub fn new(normalized_shape: &[usize]) -> Self {
-        Self::of(Features::Last(normalized_shape.to_vec()).into()).center(K::CENTER)
+        Self::of(Features::Last(normalized_shape.to_vec()).into())
     }
 
     /// Over any axes, of these lengths, with a parameter for each element: Keras' `axis=[1, 2, 3]`. Negative axes count from
     /// the last; `lengths` are in the order of the tensor's axes.
     pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
-        Self::of(Features::Axes(axes.to_vec(), lengths.to_vec()).into()).center(K::CENTER)
+        Self::of(Features::Axes(axes.to_vec(), lengths.to_vec()).into())
     }
 
     /// Over all axes but the samples' (axis 0), with a parameter for each of the `channels` channels on axis 1.
     pub fn per_channel(channels: usize) -> Self {
-        Self::of(Features::PerChannel { channels, axis: 1 }.into()).center(K::CENTER)
+        Self::of(Features::PerChannel { channels, axis: 1 }.into())
     }
 
     /// The axis of the channels of [`per_channel`](Self::per_channel), which is all that it matters to; negative counts from
@@ -59,6 +57,18 @@ impl<K: OverFeatures> NormConfig<K> {
 }
 
 impl Features {
+    /// These axes of tensors of this shape, with a parameter for each element; negative axes count from the last.
+    ///
+    /// # Errors
+    /// If an axis does not exist or is named twice, or none is.
+    pub fn of_shape(axes: &[isize], shape: &[usize]) -> Result<Self, Error> {
+        let over = axis_set(axes, shape.len())?;
+        let lengths = (0..shape.len()).filter(|axis| over[*axis]).map(|axis| shape[axis]).collect();
+        let features = Self::Axes(axes.to_vec(), lengths);
+        features.check()?;
+        Ok(features)
+    }
+
     pub(super) fn parameter_shape(&self) -> Vec<usize> {
         match self {
             Self::Last(shape) | Self::Axes(_, shape) => shape.clone(),

@@ -6,10 +6,12 @@
 //! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; ε and ε_l as `FilterResponseNormalization` of
 //! TensorFlow Addons 0.23.
 
-use super::axes::{HasChannels, by_sample_and_channel, channels_of, samples_of};
+use super::axes::{HasChannels, channels_of, sample_and_channel};
 use crate::error::Error;
 use crate::semantics::Semantics;
-use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig};
+use crate::tables::{
+    Coefficients, Figure, Given, Labels, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+};
 
 /// Each channel of each sample is divided by its root mean square.
 #[derive(Clone, Debug)]
@@ -58,6 +60,7 @@ impl HasChannels for FilterResponse {
 
 impl Rule for FilterResponse {
     const NAME: &'static str = "filter response normalization";
+    const FORMULA: &'static str = "y = γ x / √(mean(x²) + ε) + β";
     const EPSILON: f64 = 1e-6;
 
     fn slots(&self) -> Vec<Slot> {
@@ -70,14 +73,15 @@ impl Rule for FilterResponse {
         self.channel_axis = semantics.channel_axis;
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        let apart = |axis| axis == 0 || axis == channel;
+        Ok(vec![Sharing::over("filter-response", Measure::MeanSquare, shape, apart)])
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let channel = channels_of(figure, self.channel_axis);
-        let sets = samples_of(figure).and(&channel);
-        let mut square = figure.mean_square(&sets).take(&sets);
+        let mut square = figure.mean_square(&figure.sets[0]).take(&figure.sets[0]);
         if let Some(learned) = given.parameter("learned_epsilon") {
             square = square + learned.clone().abs().take(&Labels::new(vec![0; figure.counts.len()], 1));
         }

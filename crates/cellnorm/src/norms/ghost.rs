@@ -7,10 +7,12 @@
 //!
 //! Source: E. Hoffer, I. Hubara, D. Soudry, *Train longer, generalize better*, 2017; Keras 2 calls it `virtual_batch_size`.
 
-use super::axes::{HasChannels, by_sample_and_channel, channels_of, samples_of};
+use super::axes::{HasChannels, channels_of, of_batch, sample_and_channel, samples_of};
 use crate::error::Error;
 use crate::semantics::Semantics;
-use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
+use crate::tables::{
+    Along, Coefficients, Figure, Given, Labels, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked,
+};
 
 /// The samples of one part of the batch share statistics, channel by channel.
 #[derive(Clone, Debug)]
@@ -57,9 +59,11 @@ impl TableNormConfig<Ghost> {
 impl Ghost {
     /// The part and the channel of each cell.
     fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
+        if !self.interleaved {
+            return figure.sets[0].clone();
+        }
         let parts = figure.shape[0].div_ceil(self.size);
-        let part = |sample: usize| if self.interleaved { sample % parts } else { sample / self.size };
-        samples_of(figure).map(parts, part).and(&channels_of(figure, self.channel_axis))
+        samples_of(figure).map(parts, |sample| sample % parts).and(&channels_of(figure, self.channel_axis))
     }
 }
 
@@ -91,12 +95,16 @@ impl Rule for Ghost {
         self.channel_axis = semantics.channel_axis;
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+    /// Interleaved parts are as many and as large as the blocks that stand for them here.
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        let mut parts = of_batch(shape, channel);
+        parts.along[0] = Along::Blocks(self.size);
+        Ok(vec![parts])
     }
 
-    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
-        Some(figure.values(&self.sets(figure)))
+    fn estimated(&self) -> Option<usize> {
+        Some(0)
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {

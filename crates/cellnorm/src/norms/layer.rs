@@ -39,8 +39,6 @@ impl From<Features> for Layer {
 }
 
 impl OverFeatures for Layer {
-    const CENTER: bool = true;
-
     fn features(&mut self) -> &mut Features {
         &mut self.0
     }

@@ -9,6 +9,22 @@ use crate::arrays::{Roles, inverse, like, typed};
 use crate::element::{Element, Real};
 use crate::error::Error;
 use crate::passes;
+use crate::sharing::Sharing;
+
+/// A normalization that maps each line of values to a line.
+pub trait Lines {
+    /// Its name in messages.
+    const NAME: &'static str;
+
+    /// The formula, in words and letters.
+    const FORMULA: &'static str;
+
+    /// Which values share what they are divided by, in a tensor of this shape.
+    ///
+    /// # Errors
+    /// If the shape does not suit the normalization.
+    fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error>;
+}
 
 /// Maps each line along the axes marked: `map(lines of the inputs, line of the result)`, or the name of the input that is not
 /// finite. The inputs are x and, in a backward pass, dy; the result lies in memory as x does.

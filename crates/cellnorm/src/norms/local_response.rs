@@ -10,12 +10,11 @@
 
 use ndarray::{Array, ArrayView, Dimension};
 
-use super::lines::{map_lines, narrow, wide};
+use super::lines::{Lines, map_lines, narrow, wide};
 use crate::arrays::axis_index;
 use crate::element::Element;
 use crate::error::Error;
-
-const NAME: &str = "local response normalization";
+use crate::sharing::{Along, Measure, Sharing};
 
 /// On which side of its channel a window of even size is longer by one; of odd size, both sides are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +132,18 @@ impl LocalResponseNormConfig {
 #[derive(Clone, Debug)]
 pub struct LocalResponseNorm(LocalResponseNormConfig);
 
+impl Lines for LocalResponseNorm {
+    const NAME: &'static str = "local response normalization";
+    const FORMULA: &'static str = "y = x / (k + α/n Σ x²)^β,  k, α, β fixed";
+
+    fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error> {
+        let (channel, (before, after)) = (self.along(shape)?, self.reach());
+        let along = channel.iter().map(|channel| if *channel { Along::Window { before, after } } else { Along::Apart });
+        let (name, measure) = ("local-response", Measure::SumOfSquares);
+        Ok(Sharing { name, measure, shape: shape.to_vec(), along: along.collect() })
+    }
+}
+
 impl LocalResponseNorm {
     /// Normalizes.
     ///
@@ -182,7 +193,7 @@ impl LocalResponseNorm {
 
     fn along(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         if shape.len() < 2 {
-            return Err(Error::Rank { layer: NAME, shape: shape.to_vec(), least: 2 });
+            return Err(Error::Rank { layer: Self::NAME, shape: shape.to_vec(), least: 2 });
         }
         let channel = axis_index(self.0.channel_axis, shape.len())?;
         Ok((0..shape.len()).map(|axis| axis == channel).collect())

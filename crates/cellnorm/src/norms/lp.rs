@@ -11,10 +11,11 @@
 
 use ndarray::{Array, ArrayView, Dimension};
 
-use super::lines::{map_lines, narrow, reduce, wide};
+use super::lines::{Lines, map_lines, narrow, reduce, wide};
 use crate::arrays::axis_set;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::sharing::{Measure, Sharing};
 
 /// What keeps the divisor D from 0, with n = ‖x‖_p.
 ///
@@ -114,6 +115,16 @@ impl LpNormConfig {
 /// ```
 #[derive(Clone, Debug)]
 pub struct LpNorm(LpNormConfig);
+
+impl Lines for LpNorm {
+    const NAME: &'static str = "Lp normalization";
+    const FORMULA: &'static str = "y = x / (Σ |x|^p)^(1/p)";
+
+    fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error> {
+        let along = axis_set(&self.0.axes, shape.len())?;
+        Ok(Sharing::over("lp", Measure::Norm, shape, |axis| !along[axis]))
+    }
+}
 
 impl LpNorm {
     /// Normalizes.

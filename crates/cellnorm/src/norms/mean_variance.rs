@@ -6,7 +6,7 @@
 
 use crate::arrays::axis_set;
 use crate::error::Error;
-use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Table, TableNorm, TableNormConfig};
+use crate::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig};
 
 /// The values along some axes share statistics; nothing is learned.
 #[derive(Clone, Debug)]
@@ -37,6 +37,7 @@ impl TableNormConfig<MeanVariance> {
 
 impl Rule for MeanVariance {
     const NAME: &'static str = "mean-variance normalization";
+    const FORMULA: &'static str = "y = (x − mean) / (√variance + ε)";
     const EPSILON: f64 = 1e-9;
 
     fn slots(&self) -> Vec<Slot> {
@@ -47,14 +48,13 @@ impl Rule for MeanVariance {
         if self.axes.is_empty() { Err(Error::NoAxes) } else { Ok(()) }
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        Ok(axis_set(&self.axes, shape.len())?.into_iter().map(|shared| !shared).collect())
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
+        let shared = axis_set(&self.axes, shape.len())?;
+        Ok(vec![Sharing::over("mean-variance", Measure::MeanVariance, shape, |axis| !shared[axis])])
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let shared = axis_set(&self.axes, figure.shape.len()).expect("checked with the shape");
-        let sets = figure.over(|axis| !shared[axis]);
-        let of = figure.merge(&sets).take(&sets);
+        let of = figure.merge(&figure.sets[0]).take(&figure.sets[0]);
         let scale = of.variance.sqrt().plus(given.epsilon).recip();
         Coefficients { scale: scale.clone(), offset: scale * (figure.center.clone() - of.mean) }
     }

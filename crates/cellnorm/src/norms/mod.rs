@@ -70,6 +70,7 @@ pub use ghost::{Ghost, GhostBatchNorm, GhostBatchNormConfig};
 pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};
 pub use layer::{Layer, LayerNorm, LayerNormConfig};
+pub use lines::Lines;
 pub use local_response::{LocalResponseNorm, LocalResponseNormConfig, Window};
 pub use lp::{Floor, LpNorm, LpNormConfig};
 pub use mean_variance::{MeanVariance, MeanVarianceNorm, MeanVarianceNormConfig};

@@ -8,6 +8,7 @@ use crate::error::{Error, check_epsilon};
 use crate::parameters::Initializer;
 use crate::semantics::{EpsilonAt, Normalization, OneValue, Semantics};
 use crate::standardize::About;
+use crate::tables::STANDARDIZE;
 
 /// Which values share statistics: all that tells one normalization of single samples from another.
 ///
@@ -41,8 +42,12 @@ use crate::standardize::About;
 pub trait Kind: Clone + std::fmt::Debug {
     /// The normalization's name in messages.
     const NAME: &'static str;
+    /// The formula, in words and letters.
+    const FORMULA: &'static str = STANDARDIZE;
     /// What the values of a set are measured from.
     const ABOUT: About;
+    /// Whether there is a β unless asked otherwise.
+    const CENTER: bool = true;
     /// Which semantics describe it; None (the default) takes those of any layer.
     const NORMALIZATION: Option<Normalization> = None;
     /// The shape of γ and of β.
@@ -84,11 +89,12 @@ pub struct NormConfig<K> {
 }
 
 impl<K: Kind> NormConfig<K> {
-    /// The normalization of this kind, with γ and β.
+    /// The normalization of this kind, with γ and, where it is usual, β.
     pub fn of(kind: K) -> Self {
         let (gamma_initializer, beta_initializer) = (Initializer::Ones, Initializer::Zeros);
         let (one_value, suits) = (OneValue::Error, Ok(()));
-        Self { kind, epsilon: 1e-5, scale: true, center: true, gamma_initializer, beta_initializer, one_value, suits }
+        let (epsilon, scale, center) = (1e-5, true, K::CENTER);
+        Self { kind, epsilon, scale, center, gamma_initializer, beta_initializer, one_value, suits }
     }
 
     common_options!();

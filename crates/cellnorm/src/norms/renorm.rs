@@ -10,10 +10,12 @@
 //! averaged, not the variance, as there and in Keras' `renorm`. The paper raises r_max from 1 to 3 and d_max from 0 to 5 over the
 //! first steps: set them between steps with [`rule_mut`](TableNorm::rule_mut).
 
-use super::axes::{HasChannels, by_channel, channels_of};
+use super::axes::{HasChannels, channel_axis, of_batch};
 use crate::error::Error;
 use crate::semantics::Semantics;
-use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Statistics, Table, TableNorm, TableNormConfig, Tracked};
+use crate::tables::{
+    Coefficients, Figure, Given, Rule, Sharing, Slot, Statistics, Table, TableNorm, TableNormConfig, Tracked,
+};
 
 /// The batch's statistics, corrected toward the running ones.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ impl HasChannels for Renorm {
 
 impl Rule for Renorm {
     const NAME: &'static str = "batch renormalization";
+    const FORMULA: &'static str =
+        "y = γ ((x − mean) r / √(variance + ε) + d) + β,  r and d correct toward the running averages";
     const EPSILON: f64 = 1e-3;
 
     fn slots(&self) -> Vec<Slot> {
@@ -89,34 +93,34 @@ impl Rule for Renorm {
         self.channel_axis = semantics.channel_axis;
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        by_channel(Self::NAME, shape, self.channel_axis, self.channels)
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
+        Ok(vec![of_batch(shape, channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?)])
     }
 
-    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
-        Some(figure.values(&channels_of(figure, self.channel_axis)))
+    fn estimated(&self) -> Option<usize> {
+        Some(0)
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let channel = channels_of(figure, self.channel_axis);
+        let channel = &figure.sets[0];
         let running = given.running.as_ref().expect("renormalization keeps running averages");
         if !given.batch {
             let r = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY).recip();
-            let shift = r.clone().take(&channel) * (figure.center.clone() - running.mean.take(&channel));
-            return given.affine(r.take(&channel), shift, &channel);
+            let shift = r.clone().take(channel) * (figure.center.clone() - running.mean.take(channel));
+            return given.affine(r.take(channel), shift, channel);
         }
-        let Statistics { mean, variance } = figure.merge(&channel);
+        let Statistics { mean, variance } = figure.merge(channel);
         let deviation = variance.plus(given.epsilon).sqrt();
         let sigma = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY);
         let r = (deviation.clone() / sigma.clone()).clamp(1.0 / self.r_max, self.r_max).detach();
         let d = ((mean.clone() - running.mean.clone()) / sigma).clamp(-self.d_max, self.d_max).detach();
-        let scale = (r / deviation).take(&channel);
-        let shift = scale.clone() * (figure.center.clone() - mean.take(&channel)) + d.take(&channel);
-        given.affine(scale, shift, &channel)
+        let scale = (r / deviation).take(channel);
+        let shift = scale.clone() * (figure.center.clone() - mean.take(channel)) + d.take(channel);
+        given.affine(scale, shift, channel)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Option<Tracked<V>> {
-        let Tracked { mean, variance, values } = Tracked::merged(figure, &channels_of(figure, self.channel_axis));
+        let Tracked { mean, variance, values } = Tracked::merged(figure, &figure.sets[0]);
         let infinite = values.iter().map(|values| if *values > 0.0 { f64::INFINITY } else { 0.0 }).collect();
         Some(Tracked { mean, variance: variance.plus(given.epsilon).sqrt(), values: infinite })
     }

@@ -36,8 +36,6 @@ impl From<Features> for Rms {
 }
 
 impl OverFeatures for Rms {
-    const CENTER: bool = false;
-
     fn features(&mut self) -> &mut Features {
         &mut self.0
     }
@@ -45,7 +43,9 @@ impl OverFeatures for Rms {
 
 impl Kind for Rms {
     const NAME: &'static str = "RMS normalization";
+    const FORMULA: &'static str = "y = γ x / √(mean(x²) + ε)";
     const ABOUT: About = About::Zero;
+    const CENTER: bool = false;
 
     const NORMALIZATION: Option<Normalization> = Some(Normalization::Rms);
 

@@ -6,11 +6,13 @@
 //! Source: T. Cooijmans, N. Ballas, C. Laurent, Ç. Gülçehre, A. Courville, *Recurrent Batch Normalization*, 2016, which starts
 //! with γ = 0.1 inside a recurrence.
 
-use super::axes::{HasChannels, channel_axis, channels_of};
+use super::axes::{HasChannels, channel_axis, channels_of, of_batch};
 use crate::arrays::axis_index;
 use crate::error::Error;
 use crate::semantics::Semantics;
-use crate::tables::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, TableNorm, TableNormConfig, Tracked};
+use crate::tables::{
+    Along, Coefficients, Figure, Given, Labels, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked,
+};
 
 /// The values of one channel at one time step share statistics.
 #[derive(Clone, Debug)]
@@ -57,6 +59,7 @@ impl TableNormConfig<Step> {
 }
 
 impl Step {
+    /// The step and the channel of each cell, by the rows of the running averages: also steps that no sequence reaches have one.
     fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
         let time = axis_index(self.step_axis, figure.shape.len()).expect("checked with the shape");
         let step = figure.over(|axis| axis == time).map(self.steps, |t| t.min(self.steps - 1));
@@ -92,17 +95,19 @@ impl Rule for Step {
         self.channel_axis = semantics.channel_axis;
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 3)?;
         let time = axis_index(self.step_axis, shape.len())?;
         if time == channel {
             return Err(Error::AxisTwice { axis: time, axes: vec![self.step_axis, self.channel_axis] });
         }
-        Ok((0..shape.len()).map(|axis| axis == time || axis == channel).collect())
+        let mut steps = of_batch(shape, channel);
+        steps.along[time] = Along::Tail(self.steps - 1);
+        Ok(vec![steps])
     }
 
-    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
-        Some(figure.values(&self.sets(figure)))
+    fn estimated(&self) -> Option<usize> {
+        Some(0)
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {

@@ -7,11 +7,12 @@
 //! weights start equal and in the order of the authors' code, whose instance variance is unbiased while this one, like their
 //! paper's, is biased.
 
-use super::axes::{HasChannels, by_sample_and_channel, channels_of, samples_of};
+use super::axes::{HasChannels, of_batch, of_instances, sample_and_channel};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{
-    Coefficients, Figure, Given, Labels, Rule, Slot, Statistics, Table, TableNorm, TableNormConfig, Tracked,
+    Coefficients, Figure, Given, Labels, Measure, Rule, Sharing, Slot, Statistics, Table, TableNorm, TableNormConfig,
+    Tracked,
 };
 
 /// Learned weights blend the statistics of instance, layer and batch normalization.
@@ -64,6 +65,8 @@ impl HasChannels for Switchable {
 
 impl Rule for Switchable {
     const NAME: &'static str = "switchable normalization";
+    const FORMULA: &'static str =
+        "y = γ (x − Σ a_k mean_k) / √(Σ b_k variance_k + ε) + β,  a and b a softmax of three weights each";
 
     fn slots(&self) -> Vec<Slot> {
         let mut slots = Slot::affine(&[self.channels]);
@@ -79,29 +82,30 @@ impl Rule for Switchable {
         self.channel_axis = semantics.channel_axis;
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-        by_sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        let layer = Sharing::over("layer", Measure::MeanVariance, shape, |axis| axis == 0);
+        Ok(vec![of_instances(shape, channel), layer, of_batch(shape, channel)])
     }
 
-    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
-        Some(figure.values(&channels_of(figure, self.channel_axis)))
+    fn estimated(&self) -> Option<usize> {
+        Some(2)
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let (sample, channel) = (samples_of(figure), channels_of(figure, self.channel_axis));
-        let cell = sample.and(&channel);
+        let [cell, sample, channel] = [0, 1, 2].map(|k| &figure.sets[k]);
         let weights = |name| softmax(given.parameter(name).expect("a slot that is always there"), figure.counts.len());
         let [mean_i, mean_l, mean_b] = weights("mean_weight");
         let [variance_i, variance_l, variance_b] = weights("variance_weight");
-        let instance = figure.merge(&cell).take(&cell);
-        let layer = figure.merge(&sample).take(&sample);
-        let batch = given.statistics(figure, &channel).take(&channel);
+        let instance = figure.merge(cell).take(cell);
+        let layer = figure.merge(sample).take(sample);
+        let batch = given.statistics(figure, channel).take(channel);
         let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
         let variance = variance_i * instance.variance + variance_l * layer.variance + variance_b * batch.variance;
-        given.standardize(figure, Statistics { mean, variance }, &channel)
+        given.standardize(figure, Statistics { mean, variance }, channel)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
-        Some(Tracked::merged(figure, &channels_of(figure, self.channel_axis)))
+        Some(Tracked::merged(figure, &figure.sets[2]))
     }
 }

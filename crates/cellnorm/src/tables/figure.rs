@@ -9,6 +9,8 @@ pub struct Figure<'a, V> {
     pub shape: &'a [usize],
     /// The index of each cell along each axis; None for the axes inside cells.
     pub coordinates: &'a [Option<Labels>],
+    /// The set of each cell, for each of the rule's [sharings](super::Rule::sharings).
+    pub sets: &'a [Labels],
     /// The number of values of each cell; under a mask, of the valid ones.
     pub counts: &'a [f64],
     /// The mean of each cell.

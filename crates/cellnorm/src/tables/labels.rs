@@ -1,5 +1,7 @@
 //! To which set each member belongs.
 
+use crate::sharing::{Along, Sharing};
+
 /// A label for each member, from 0 to below `count`.
 ///
 /// ```
@@ -48,6 +50,24 @@ impl Labels {
     /// If a label is not below `count`.
     pub fn map(&self, count: usize, to: impl Fn(usize) -> usize) -> Self {
         Self::new(self.of.iter().map(|label| to(*label as usize) as u32).collect(), count)
+    }
+
+    /// The set of each cell, row-major over the axes that a statistic is not shared along, from the cells' coordinates.
+    ///
+    /// # Panics
+    /// If such an axis lies inside the cells, or its values share in windows, which are no sets.
+    pub(crate) fn of_sets(sharing: &Sharing, coordinates: &[Option<Self>], cells: usize) -> Self {
+        let none = Self::new(vec![0; cells], 1);
+        (0..sharing.shape.len()).filter(|axis| !sharing.shares(*axis)).fold(none, |labels, axis| {
+            let index = coordinates[axis].as_ref().expect("an axis that numbers the cells");
+            let count = sharing.along[axis].sets(sharing.shape[axis]);
+            labels.and(&match sharing.along[axis] {
+                Along::Blocks(size) => index.map(count, |i| i / size),
+                Along::Tail(from) => index.map(count, |i| i.min(from)),
+                Along::Window { .. } => panic!("windows overlap"),
+                Along::Apart | Along::Shared => index.clone(),
+            })
+        })
     }
 
     /// The sums of the members' values, by label.

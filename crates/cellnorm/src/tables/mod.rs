@@ -21,6 +21,7 @@ mod rule;
 mod standard;
 mod tape;
 
+pub use crate::sharing::{Along, Measure, Sharing};
 pub use figure::{Figure, Statistics};
 pub use labels::Labels;
 pub use layer::{Running, TableGradients, TableNorm, TableNormConfig, TableSaved};
@@ -30,12 +31,29 @@ pub use tape::{Tape, Var};
 
 pub(crate) use pass::{Forward, Kept, Pass};
 pub(crate) use region::Region;
+pub(crate) use rule::STANDARDIZE;
 pub use standard::Standard;
 
 use std::ops::{Add, Div, Mul, Sub};
 
 use crate::cells::Cells;
 use crate::plan::{self, Axis};
+
+/// The set of each cell, for each of some statistics; the coordinates are those of [`cells_of`].
+///
+/// # Panics
+/// If a statistic is not shared along an axis that lies inside the cells, or shared in windows, which are no sets.
+///
+/// ```
+/// use cellnorm::tables::{Measure, Sharing, cells_of, sets_of};
+/// let shape = [2, 3, 4];
+/// let (cells, coordinates) = cells_of(&shape, &[true, true, false]);
+/// let of_channels = Sharing::over("batch", Measure::MeanVariance, &shape, |axis| axis == 1);
+/// assert_eq!(sets_of(&[of_channels], &coordinates, cells.count())[0].of(), [0, 1, 2, 0, 1, 2]);
+/// ```
+pub fn sets_of(sharings: &[Sharing], coordinates: &[Option<Labels>], cells: usize) -> Vec<Labels> {
+    sharings.iter().map(|sharing| Labels::of_sets(sharing, coordinates, cells)).collect()
+}
 
 /// The cells of a row-major tensor that are numbered by some of its axes, and the index of each cell along these.
 ///

@@ -2,7 +2,7 @@
 
 use ndarray::{Array, ArrayView, CowArray, Dimension};
 
-use super::{Coefficients, Figure, Given, Labels, Mask, Region, Rule, Statistics, Table, Tape, Tracked, Var};
+use super::{Coefficients, Figure, Given, Labels, Mask, Region, Rule, Statistics, Table, Tape, Tracked, Var, sets_of};
 use crate::arrays::{Arranged, Grid, typed};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
@@ -129,10 +129,12 @@ impl<R: Rule> Pass<'_, R> {
         let table = |part: fn(&Moments) -> f64| tape.table(moments.iter().map(part).collect());
         let (mean, variance) = (table(|m| m.mean), table(Moments::variance));
         let counts: Vec<f64> = moments.iter().map(|m| m.count).collect();
-        let figure = Figure { shape, coordinates, counts: &counts, mean, variance, center: mean.detach() };
+        let sets = sets_of(&self.rule.sharings(shape)?, coordinates, counts.len());
+        let (counts, sets) = (&counts, &sets);
+        let figure = Figure { shape, coordinates, sets, counts, mean, variance, center: mean.detach() };
         let one = |values: Vec<f64>| values.iter().all(|values| *values <= 1.0);
         let (mut batch, mut moves) = (self.batch, true);
-        if self.mask.is_none() && self.rule.values(&figure).is_some_and(one) {
+        if self.mask.is_none() && self.rule.estimated().is_some_and(|of| one(figure.values(&sets[of]))) {
             match self.one_value {
                 OneValue::Error if !batch => {}
                 OneValue::Error | OneValue::AlwaysError => {

@@ -1,6 +1,6 @@
 //! A normalization as table arithmetic.
 
-use super::{Figure, Labels, Statistics, Table};
+use super::{Figure, Labels, Sharing, Statistics, Table};
 use crate::error::Error;
 use crate::semantics::Semantics;
 
@@ -119,11 +119,14 @@ impl<V: Table> Given<'_, V> {
     }
 }
 
+/// What most normalizations compute.
+pub(crate) const STANDARDIZE: &str = "y = γ (x − mean) / √(variance + ε) + β";
+
 /// A normalization: which cells share what, as arithmetic on their tables. A new one is one implementation.
 ///
 /// ```
-/// use cellnorm::tables::{Coefficients, Figure, Given, Rule, Slot, Table, TableNormConfig};
 /// use cellnorm::Error;
+/// use cellnorm::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNormConfig};
 ///
 /// /// Each channel of each sample is divided by its standard deviation, and keeps its mean.
 /// #[derive(Clone, Debug)]
@@ -131,13 +134,14 @@ impl<V: Table> Given<'_, V> {
 ///
 /// impl Rule for Contrast {
 ///     const NAME: &'static str = "contrast normalization";
+///     const FORMULA: &'static str = "y = mean + (x − mean) / √(variance + ε)";
 ///
 ///     fn slots(&self) -> Vec<Slot> {
 ///         vec![]
 ///     }
 ///
-///     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
-///         Ok((0..shape.len()).map(|axis| axis < 2).collect())
+///     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
+///         Ok(vec![Sharing::over("contrast", Measure::MeanVariance, shape, |axis| axis < 2)])
 ///     }
 ///
 ///     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
@@ -153,6 +157,12 @@ impl<V: Table> Given<'_, V> {
 pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     /// The normalization's name in messages.
     const NAME: &'static str;
+
+    /// The formula, in words and letters.
+    const FORMULA: &'static str = STANDARDIZE;
+
+    /// Whether what it normalizes is a weight rather than an activation.
+    const OF_WEIGHTS: bool = false;
 
     /// ε unless asked otherwise.
     const EPSILON: f64 = 1e-5;
@@ -176,18 +186,28 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
         None
     }
 
-    /// Which axes number the cells; along the others lie the values of a cell.
+    /// Which values share each statistic that the formula takes: the sets that [`Figure::sets`] has in the same order.
     ///
     /// # Errors
     /// If the shape does not suit the normalization.
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error>;
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error>;
 
-    /// The number of values of each set whose variance would be 0 for a single value, so that training refuses one.
-    fn values<V: Table>(&self, _figure: &Figure<'_, V>) -> Option<Vec<f64>> {
+    /// Which axes number the cells; along the others lie the values of a cell. Those that a statistic is not shared along, unless
+    /// a parameter varies along others.
+    ///
+    /// # Errors
+    /// As [`sharings`](Self::sharings).
+    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        let sharings = self.sharings(shape)?;
+        Ok((0..shape.len()).map(|axis| sharings.iter().any(|sharing| !sharing.shares(axis))).collect())
+    }
+
+    /// The sharing of which a single value would have variance 0 for good, so that training refuses it; None where it is fine.
+    fn estimated(&self) -> Option<usize> {
         None
     }
 
-    /// The formula.
+    /// The formula, on tables.
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V>;
 
     /// The statistics of the batch that running averages move toward.

@@ -2,7 +2,7 @@
 //!
 //! The same formula as the closed form of [`Plan::forward`](crate::Plan::forward), which serves tensors without a mask.
 
-use super::{Coefficients, Figure, Given, Labels, Rule, Slot, Table, Tracked};
+use super::{Coefficients, Figure, Given, Labels, Rule, Sharing, Slot, Table, Tracked};
 use crate::arrays::Roles;
 use crate::error::Error;
 use crate::norms::Kind;
@@ -26,26 +26,16 @@ impl Standard {
         Ok(Self { roles: kind.roles(shape, affine)?, about: K::ABOUT })
     }
 
-    /// Labels row-major over the axes that are chosen; the split axis counts with its groups where `groups` says so.
-    fn over<V: Table>(&self, figure: &Figure<'_, V>, chosen: impl Fn(usize) -> bool, by_group: bool) -> Labels {
-        let (split, groups) = match self.roles.split() {
-            Some(split) if by_group => split,
-            _ => return figure.over(chosen),
+    /// The γ and β of each cell, row-major over the axes that carry them.
+    fn channels<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
+        let carries = |axis| self.roles.carries(axis);
+        let Some((split, groups)) = self.roles.split().filter(|_| self.roles.per_group()) else {
+            return figure.over(carries);
         };
         let size = figure.shape[split] / groups;
         let group = figure.over(|axis| axis == split).map(groups, |channel| channel / size);
-        let before = figure.over(|axis| axis < split && chosen(axis));
-        before.and(&group).and(&figure.over(|axis| axis > split && chosen(axis)))
-    }
-
-    /// The set of each cell, in the order of the layer's statistics.
-    fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
-        self.over(figure, |axis| !self.roles.shared(axis), true)
-    }
-
-    /// The γ and β of each cell.
-    fn channels<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
-        self.over(figure, |axis| self.roles.carries(axis), self.roles.per_group())
+        let before = figure.over(|axis| axis < split && carries(axis));
+        before.and(&group).and(&figure.over(|axis| axis > split && carries(axis)))
     }
 }
 
@@ -56,25 +46,30 @@ impl Rule for Standard {
         vec![]
     }
 
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
+        let along = self.roles.along(shape);
+        Ok(vec![Sharing { name: Self::NAME, measure: self.about.into(), shape: shape.to_vec(), along }])
+    }
+
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         Ok((0..shape.len()).map(|axis| !self.roles.shared(axis) || self.roles.carries(axis)).collect())
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let sets = self.sets(figure);
+        let sets = &figure.sets[0];
         let channels = self.channels(figure);
         let (mean, variance) = match self.about {
             About::Mean => {
-                let of = given.statistics(figure, &sets).take(&sets);
+                let of = given.statistics(figure, sets).take(sets);
                 (figure.center.clone() - of.mean, of.variance)
             }
-            About::Zero => (figure.center.clone(), figure.mean_square(&sets).take(&sets)),
+            About::Zero => (figure.center.clone(), figure.mean_square(sets).take(sets)),
         };
         let r = given.rstd(variance);
         given.affine(r.clone(), r * mean, &channels)
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
-        Some(Tracked::merged(figure, &self.sets(figure)))
+        Some(Tracked::merged(figure, &figure.sets[0]))
     }
 }

@@ -6,8 +6,9 @@
 //! | [`SpectralNorm`] | v / σ(v), the largest singular value | T. Miyato et al., 2018 |
 //! | [`WeightStandardization`] | (v − mean) / √(variance + ε) of each output | S. Qiao et al., 2019 |
 //!
-//! Those but [`SpectralNorm`], which keeps its weight itself, are rules of [`tables`](crate::tables): `forward` makes the weight w that the network uses from the trained v, and `backward` takes ∂L/∂w to ∂L/∂v and
-//! the parameters' gradients; `infer` makes the weight once and for all, to ship.
+//! Those but [`SpectralNorm`], which keeps its weight itself, are rules of [`tables`](crate::tables): `forward` makes the
+//! weight w that the network uses from the trained v, and `backward` takes ∂L/∂w to ∂L/∂v and the parameters' gradients;
+//! `infer` makes the weight once and for all, to ship.
 
 mod spectral;
 mod standardization;
@@ -16,10 +17,3 @@ mod weight_norm;
 pub use spectral::{SpectralNorm, SpectralNormConfig, SpectralWeight};
 pub use standardization::{Standardization, WeightStandardization, WeightStandardizationConfig};
 pub use weight_norm::{WeightDirection, WeightNorm, WeightNormConfig};
-
-use crate::tables::{Figure, Labels, Table};
-
-/// The output that each cell of a weight belongs to; all to one without an axis of outputs.
-fn outputs_of<V: Table>(figure: &Figure<'_, V>, axis: Option<usize>) -> Labels {
-    figure.over(|of| Some(of) == axis)
-}

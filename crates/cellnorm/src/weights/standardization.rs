@@ -5,10 +5,9 @@
 //! Source: S. Qiao, H. Wang, C. Liu, W. Shen, A. Yuille, *Micro-Batch Training with Batch-Channel Normalization and Weight
 //! Standardization*, 2019; ε = 1e-10 inside the root as in A. Kolesnikov et al., *Big Transfer*, 2020.
 
-use super::outputs_of;
 use crate::arrays::axis_index;
 use crate::error::Error;
-use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Table, TableNorm, TableNormConfig};
+use crate::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig};
 
 /// The weights of one output share statistics.
 #[derive(Clone, Debug)]
@@ -47,27 +46,28 @@ impl TableNormConfig<Standardization> {
 
 impl Rule for Standardization {
     const NAME: &'static str = "weight standardization";
+    const FORMULA: &'static str = "w = γ (v − mean) / √(variance + ε)";
+    const OF_WEIGHTS: bool = true;
     const EPSILON: f64 = 1e-10;
 
     fn slots(&self) -> Vec<Slot> {
         vec![Slot::new("gamma", &[self.outputs], 1.0)]
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let axis = axis_index(self.axis, shape.len())?;
         if shape[axis] != self.outputs {
             return Err(Error::Channels { axis, shape: shape.to_vec(), channels: self.outputs });
         }
-        Ok((0..shape.len()).map(|of| of == axis).collect())
+        Ok(vec![Sharing::over("weight", Measure::MeanVariance, shape, |of| of == axis)])
     }
 
-    fn values<V: Table>(&self, figure: &Figure<'_, V>) -> Option<Vec<f64>> {
-        Some(figure.values(&outputs_of(figure, axis_index(self.axis, figure.shape.len()).ok())))
+    fn estimated(&self) -> Option<usize> {
+        Some(0)
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let outputs = outputs_of(figure, axis_index(self.axis, figure.shape.len()).ok());
-        let of = figure.merge(&outputs).take(&outputs);
-        given.standardize(figure, of, &outputs)
+        let of = figure.merge(&figure.sets[0]).take(&figure.sets[0]);
+        given.standardize(figure, of, &figure.sets[0])
     }
 }

@@ -8,12 +8,11 @@
 
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
-use super::outputs_of;
 use crate::arrays::axis_index;
 use crate::element::Element;
 use crate::error::Error;
 use crate::functions::moments;
-use crate::tables::{Coefficients, Figure, Given, Rule, Slot, Table, TableNorm, TableNormConfig};
+use crate::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig};
 
 /// The direction of each output's weights, whose length is a parameter of its own.
 #[derive(Clone, Debug)]
@@ -68,28 +67,30 @@ fn reshaped(g: ArrayD<f64>, outputs: usize) -> ArrayD<f64> {
 
 impl Rule for WeightDirection {
     const NAME: &'static str = "weight normalization";
+    const FORMULA: &'static str = "w = g v / ‖v‖";
+    const OF_WEIGHTS: bool = true;
     const EPSILON: f64 = 1e-12;
 
     fn slots(&self) -> Vec<Slot> {
         vec![Slot::new("g", &[self.outputs], 1.0)]
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         if let Some(axis) = self.axis
             && shape.get(axis) != Some(&self.outputs)
         {
             axis_index(axis as isize, shape.len())?;
             return Err(Error::Channels { axis, shape: shape.to_vec(), channels: self.outputs });
         }
-        Ok((0..shape.len()).map(|axis| Some(axis) == self.axis).collect())
+        Ok(vec![Sharing::over("weight", Measure::Norm, shape, |axis| Some(axis) == self.axis)])
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let outputs = outputs_of(figure, self.axis);
-        let values = figure.mean.constant(figure.values(&outputs));
-        let square = (figure.mean_square(&outputs) * values).clamp(given.epsilon, f64::INFINITY);
+        let outputs = &figure.sets[0];
+        let values = figure.mean.constant(figure.values(outputs));
+        let square = (figure.mean_square(outputs) * values).clamp(given.epsilon, f64::INFINITY);
         let g = given.parameter("g").expect("a slot that is always there");
-        let scale = (g.clone() * square.rsqrt()).take(&outputs);
+        let scale = (g.clone() * square.rsqrt()).take(outputs);
         Coefficients { scale: scale.clone(), offset: scale * figure.center.clone() }
     }
 }

@@ -1,7 +1,13 @@
 //! What `explain` says about sharing, against the layers and against each rule in one sentence.
 
-use cellnorm::explain::{Layout, Rule, Sharing, explain};
-use cellnorm::{BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig, Saved};
+use cellnorm::explain::{Explanation, Layout, Sharing, batch, kind, lines, rule};
+use cellnorm::norms::{
+    Batch, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer, MeanVariance, NormConfig, Rms,
+    Step, Switchable,
+};
+use cellnorm::tables::Rule;
+use cellnorm::weights::{Standardization, WeightDirection};
+use cellnorm::{BatchNormConfig, Error, GroupParameters, LocalResponseNormConfig, LpNormConfig, Saved};
 use ndarray::{ArrayD, Dimension, IxDyn};
 use proptest::prelude::*;
 
@@ -21,37 +27,52 @@ fn contains(sharing: &Sharing, of: &[usize], index: &[usize]) -> bool {
     sharing.set(of).iter().zip(index).all(|(range, i)| range.contains(i))
 }
 
-/// Trains the library's layer, with γ = 1 and β = 0.
-fn run(rule: &Rule, x: &ArrayD<f64>, channels: usize, axis: isize) -> Result<(ArrayD<f64>, Saved), Error> {
-    let lengths = |axes: &[isize]| -> Vec<usize> { axes.iter().map(|axis| x.shape()[*axis as usize]).collect() };
-    match rule {
-        Rule::Batch => BatchNormConfig::new(channels).channel_axis(axis).init()?.forward(x.view()),
-        Rule::Instance => InstanceNormConfig::new(channels).channel_axis(axis).init()?.forward(x.view()),
-        Rule::Group { groups } => GroupNormConfig::new(*groups, channels).channel_axis(axis).init()?.forward(x.view()),
-        Rule::Layer { axes: None } => {
-            LayerNormConfig::per_channel(channels).channel_axis(axis).init()?.forward(x.view())
-        }
-        Rule::Rms { axes: None } => RmsNormConfig::per_channel(channels).channel_axis(axis).init()?.forward(x.view()),
-        Rule::Layer { axes: Some(axes) } => LayerNormConfig::over(axes, &lengths(axes)).init()?.forward(x.view()),
-        Rule::Rms { axes: Some(axes) } => RmsNormConfig::over(axes, &lengths(axes)).init()?.forward(x.view()),
-        _ => unreachable!("not a layer of the library"),
+/// A layer that has one statistic: its explanation, and what it does with a tensor when it is trained, with γ = 1 and β = 0.
+trait Case: std::fmt::Debug {
+    fn explain(&self, shape: &[usize], layout: Layout) -> Explanation;
+    fn run(&self, x: &ArrayD<f64>) -> Result<(ArrayD<f64>, Saved), Error>;
+}
+
+impl<K: Kind> Case for K {
+    fn explain(&self, shape: &[usize], layout: Layout) -> Explanation {
+        kind(self, shape, layout).unwrap()
+    }
+
+    fn run(&self, x: &ArrayD<f64>) -> Result<(ArrayD<f64>, Saved), Error> {
+        NormConfig::of(self.clone()).init()?.forward(x.view())
     }
 }
 
-/// A rule that the library computes, a shape with 4 channels, and where they are.
-fn cases() -> impl Strategy<Value = (Rule, Vec<usize>, usize)> {
+fn group(groups: usize, channels: usize, channel_axis: isize) -> Group {
+    Group { groups, channels, channel_axis, parameters: GroupParameters::PerChannel }
+}
+
+fn features(axes: Option<Vec<isize>>, shape: &[usize], axis: usize) -> Features {
+    match axes {
+        None => Features::PerChannel { channels: shape[axis], axis: axis as isize },
+        Some(axes) => {
+            let lengths = axes.iter().map(|axis| shape[*axis as usize]).collect();
+            Features::Axes(axes, lengths)
+        }
+    }
+}
+
+/// A kind, a shape with 4 channels, and where they are.
+fn cases() -> impl Strategy<Value = (Box<dyn Case>, Vec<usize>, usize)> {
     let axes = prop::option::of(prop::sample::subsequence(vec![1_isize, 2, 3], 1..=3));
-    let rule = prop_oneof![
-        Just(Rule::Batch),
-        Just(Rule::Instance),
-        prop::sample::select(vec![1_usize, 2, 4]).prop_map(|groups| Rule::Group { groups }),
-        axes.clone().prop_map(|axes| Rule::Layer { axes }),
-        axes.prop_map(|axes| Rule::Rms { axes }),
-    ];
+    let groups = prop::sample::select(vec![1_usize, 2, 4]);
     let shape = prop::collection::vec(2_usize..4, 3);
-    (rule, shape, 1_usize..4).prop_map(|(rule, mut shape, channel)| {
+    (0..5, axes, groups, shape, 1_usize..4).prop_map(|(which, axes, groups, mut shape, channel)| {
         shape.insert(channel, 4);
-        (rule, shape, channel)
+        let channel_axis = channel as isize;
+        let kind: Box<dyn Case> = match which {
+            0 => Box::new(Batch { channels: 4, channel_axis }),
+            1 => Box::new(Instance { channels: 4, channel_axis }),
+            2 => Box::new(group(groups, 4, channel_axis)),
+            3 => Box::new(Layer(features(axes, &shape, channel))),
+            _ => Box::new(Rms(features(axes, &shape, channel))),
+        };
+        (kind, shape, channel)
     })
 }
 
@@ -60,9 +81,9 @@ proptest! {
 
     /// Moving one value changes the one statistic, and the outputs, of just those that share with it.
     #[test]
-    fn a_value_moves_those_that_it_shares_with((rule, shape, channel) in cases(), pick in 0.0..1.0) {
+    fn a_value_moves_those_that_it_shares_with((kind, shape, channel) in cases(), pick in 0.0..1.0) {
         let layout = Layout::channels_first(4).unwrap().channel_axis(channel as isize).unwrap();
-        let explanation = explain(&rule, &shape, layout).unwrap();
+        let explanation = kind.explain(&shape, layout);
         let [sharing] = explanation.sharings.as_slice() else { panic!("one statistic") };
         prop_assume!(sharing.values().0 > 2);
 
@@ -71,12 +92,12 @@ proptest! {
         let moved = &all[(pick * all.len() as f64) as usize];
         let mut other = x.clone();
         other[IxDyn(moved)] += 0.37;
-        let (y, saved) = run(&rule, &x, 4, channel as isize).unwrap();
-        let (y_other, saved_other) = run(&rule, &other, 4, channel as isize).unwrap();
+        let (y, saved) = kind.run(&x).unwrap();
+        let (y_other, saved_other) = kind.run(&other).unwrap();
 
         for index in &all {
             let changed = (y[IxDyn(index)] - y_other[IxDyn(index)]).abs() > 1e-12;
-            prop_assert_eq!(changed, contains(sharing, moved, index), "{:?} at {:?}", rule, index);
+            prop_assert_eq!(changed, contains(sharing, moved, index), "{:?} at {:?}", kind, index);
         }
         let (before, after) = (&saved.statistics.variance, &saved_other.statistics.variance);
         prop_assert_eq!(before.len(), sharing.sets());
@@ -84,18 +105,30 @@ proptest! {
     }
 }
 
+/// The layer that has running statistics is the kind that is explained.
+#[test]
+fn batch_normalization_keeps_running_statistics() {
+    let of = Batch { channels: 6, channel_axis: 1 };
+    let layout = || Layout::channels_first(4).unwrap();
+    let (explained, shares) = (batch(&of, &[8, 6, 4, 4], layout()), kind(&of, &[8, 6, 4, 4], layout()));
+    let (explained, shares) = (explained.unwrap(), shares.unwrap());
+    assert_eq!(explained.sharings, shares.sharings);
+    assert_eq!(explained.state.iter().map(|table| &table.shape[..]).collect::<Vec<_>>(), [[6], [6]]);
+    let layer = BatchNormConfig::new(6).init().unwrap();
+    assert_eq!(layer.running_mean.shape(), [6]);
+}
+
 /// Whether two values share a statistic, by their indices.
 type Same<'a> = &'a dyn Fn(&[usize], &[usize]) -> bool;
 
 /// Compares all pairs of values with a sentence about their indices, and the counts with the sets themselves.
-fn check(rule: &Rule, shape: &[usize], layout: &str, same: &[Same]) {
-    let explanation = explain(rule, shape, Layout::named(layout, shape.len()).unwrap()).unwrap();
+fn check(explanation: &Explanation, same: &[Same]) {
     assert_eq!(explanation.sharings.len(), same.len());
-    let all = indices(shape);
+    let all = indices(&explanation.shape);
     for (sharing, same) in explanation.sharings.iter().zip(same) {
         let sizes = all.iter().map(|a| {
             let members = all.iter().filter(|b| {
-                assert_eq!(contains(sharing, a, b), same(a, b), "{} {a:?} {b:?}", rule.name());
+                assert_eq!(contains(sharing, a, b), same(a, b), "{} {a:?} {b:?}", explanation.name);
                 same(a, b)
             });
             members.count()
@@ -103,7 +136,7 @@ fn check(rule: &Rule, shape: &[usize], layout: &str, same: &[Same]) {
         let sizes: Vec<usize> = sizes.collect();
         assert_eq!(sharing.values(), (*sizes.iter().min().unwrap(), *sizes.iter().max().unwrap()));
         let mut sets: Vec<_> = all.iter().map(|a| format!("{:?}", sharing.set(a))).collect();
-        if !matches!(rule, Rule::LocalResponse { .. }) {
+        if sharing.name != "local-response" {
             sets.sort();
             sets.dedup();
         }
@@ -111,21 +144,50 @@ fn check(rule: &Rule, shape: &[usize], layout: &str, same: &[Same]) {
     }
 }
 
+fn named(letters: &str) -> Layout {
+    Layout::named(letters, letters.len()).unwrap()
+}
+
+/// A rule's explanation.
+fn ruled<R: Rule>(of: &R, shape: &[usize], letters: &str) -> Explanation {
+    rule(of, shape, named(letters)).unwrap()
+}
+
+fn ghost(size: usize, channels: usize) -> Ghost {
+    Ghost { channels, channel_axis: 1, size, interleaved: false }
+}
+
 #[test]
-fn the_other_rules_share_as_their_papers_say() {
+fn rules_share_as_their_papers_say() {
     let shape = [4, 3, 2, 2];
+    let (channels, channel_axis) = (3, 1);
     let channel = |a: &[usize], b: &[usize]| a[1] == b[1];
     let instance = |a: &[usize], b: &[usize]| a[..2] == b[..2];
     let sample = |a: &[usize], b: &[usize]| a[0] == b[0];
-    let ghost = |a: &[usize], b: &[usize]| a[1] == b[1] && a[0] / 2 == b[0] / 2;
-    check(&Rule::GhostBatch { virtual_batch: 2 }, &shape, "nchw", &[&ghost]);
-    check(&Rule::BatchInstance, &shape, "nchw", &[&channel, &instance]);
-    check(&Rule::Switchable, &shape, "nchw", &[&instance, &sample, &channel]);
-    check(&Rule::FilterResponse, &shape, "nchw", &[&instance]);
-    check(&Rule::MeanVariance { axes: vec![0, 2, 3] }, &shape, "nchw", &[&channel]);
-    check(&Rule::BatchPerStep, &[3, 4, 5], "ntc", &[&|a, b| a[1..] == b[1..]]);
-    check(&Rule::Weight, &[4, 3, 2], "oit", &[&sample]);
-    check(&Rule::Weight, &[2, 3, 4], "tio", &[&|a, b| a[2] == b[2]]);
+    let nchw = |sharing: &dyn Fn() -> Explanation, same: &[Same]| check(&sharing(), same);
+    for size in [1, 2, 3, 4, 9] {
+        let parts = |a: &[usize], b: &[usize]| a[1] == b[1] && a[0] / size == b[0] / size;
+        nchw(&|| ruled(&ghost(size, 3), &shape, "nchw"), &[&parts]);
+    }
+    nchw(&|| ruled(&BatchInstance { channels, channel_axis }, &shape, "nchw"), &[&channel, &instance]);
+    nchw(&|| ruled(&Switchable { channels, channel_axis }, &shape, "nchw"), &[&instance, &sample, &channel]);
+    let response = FilterResponse { channels, channel_axis, learned_epsilon: false };
+    nchw(&|| ruled(&response, &shape, "nchw"), &[&instance]);
+    nchw(&|| ruled(&MeanVariance { axes: vec![0, 2, 3] }, &shape, "nchw"), &[&channel]);
+    for steps in [1, 2, 4, 7] {
+        let step = Step { channels: 5, channel_axis: -1, step_axis: 1, steps };
+        let last = |t: usize| t.min(steps - 1);
+        check(&ruled(&step, &[3, 4, 5], "ntc"), &[&|a, b| last(a[1]) == last(b[1]) && a[2] == b[2]]);
+    }
+    check(&ruled(&WeightDirection { axis: Some(0), outputs: 4 }, &[4, 3, 2], "oit"), &[&sample]);
+    check(&ruled(&WeightDirection { axis: Some(2), outputs: 4 }, &[2, 3, 4], "tio"), &[&|a, b| a[2] == b[2]]);
+    check(&ruled(&Standardization { outputs: 4, axis: 0 }, &[4, 3, 2], "oit"), &[&sample]);
+    let unit = LpNormConfig::new(&[1, 3]).init().unwrap();
+    check(&lines(&unit, &shape, named("nchw")).unwrap(), &[&|a, b| a[0] == b[0] && a[2] == b[2]]);
+}
+
+fn window(size: usize) -> cellnorm::LocalResponseNorm {
+    LocalResponseNormConfig::new(size).init().unwrap()
 }
 
 #[test]
@@ -133,19 +195,29 @@ fn windows_reach_as_far_as_their_size_and_no_further_than_the_axis() {
     for size in [1, 2, 3, 4, 5, 9, 40] {
         for channels in [1, 3, 6] {
             let (before, after) = (size / 2, (size - 1) / 2);
-            let window = |a: &[usize], b: &[usize]| {
+            let same = |a: &[usize], b: &[usize]| {
                 a[0] == b[0] && a[2] == b[2] && b[1] + before >= a[1] && b[1] <= a[1] + after
             };
-            check(&Rule::LocalResponse { size }, &[2, channels, 2], "nct", &[&window]);
+            check(&lines(&window(size), &[2, channels, 2], named("nct")).unwrap(), &[&same]);
         }
     }
+}
+
+/// An explanation of all features of a sample.
+fn all_features(shape: &[usize], layout: Layout) -> Explanation {
+    let axis = layout.channels();
+    kind(&Layer(features(None, shape, axis)), shape, layout).unwrap()
+}
+
+fn first(rank: usize) -> Layout {
+    Layout::channels_first(rank).unwrap()
 }
 
 #[test]
 fn noise_is_what_chance_makes() {
     // the spread of the mean and variance of many samples of n normal values
     let n = 8;
-    let explanation = explain(&Rule::Layer { axes: None }, &[2, n], Layout::channels_first(2).unwrap()).unwrap();
+    let explanation = all_features(&[2, n], first(2));
     let noise = explanation.sharings[0].noise().unwrap();
     let mut state = 1_u64;
     let mut uniform = || {
@@ -171,85 +243,99 @@ fn noise_is_what_chance_makes() {
 }
 
 /// The codes of the warnings.
-fn codes(rule: Rule, shape: &[usize], layout: Option<&str>) -> Vec<&'static str> {
-    let layout = match layout {
-        Some(letters) => Layout::named(letters, shape.len()),
-        None => Layout::channels_first(shape.len()),
-    };
-    explain(&rule, shape, layout.unwrap()).unwrap().warnings.iter().map(|warning| warning.code).collect()
+fn codes(explanation: Explanation) -> Vec<&'static str> {
+    explanation.warnings.iter().map(|warning| warning.code).collect()
+}
+
+fn of_batch(shape: &[usize]) -> Explanation {
+    batch(&Batch { channels: shape[1], channel_axis: 1 }, shape, first(shape.len())).unwrap()
 }
 
 #[test]
 fn each_warning_is_given_where_it_is_due_and_not_elsewhere() {
-    let layer = |axes: &[isize]| Rule::Layer { axes: Some(axes.to_vec()) };
-    assert_eq!(codes(layer(&[1]), &[8, 28, 28, 32], Some("nhwc")), ["not-the-channels"]);
-    assert_eq!(codes(layer(&[-1]), &[8, 28, 28, 32], Some("nhwc")), [""; 0]);
-    assert_eq!(codes(layer(&[1, 2, 3]), &[8, 32, 28, 28], None), ["parameter-per-element"]);
-    assert_eq!(codes(Rule::Layer { axes: None }, &[8, 32, 28, 28], None), [""; 0]);
-    assert_eq!(codes(Rule::Layer { axes: None }, &[8, 2], None), ["two-values"]);
-    assert_eq!(codes(Rule::Layer { axes: None }, &[8, 19], None), ["few-values"]);
-    assert_eq!(codes(Rule::Layer { axes: None }, &[8, 20], None), [""; 0]);
-    assert_eq!(codes(Rule::Batch, &[4, 64], None), ["few-values"]);
-    assert_eq!(codes(Rule::Batch, &[1, 64, 1, 1], None), ["one-value", "batch-of-one"]);
-    assert_eq!(codes(Rule::Batch, &[1, 64, 7, 7], None), ["batch-of-one"]);
-    assert_eq!(codes(Rule::Instance, &[8, 64, 1, 1], None), ["one-value"]);
-    assert_eq!(codes(Rule::Layer { axes: None }, &[100, 32, 32], None), ["missing-channel-axis"]);
-    assert_eq!(codes(Rule::Layer { axes: None }, &[100, 32, 32], Some("nct")), [""; 0]);
+    let over = |axes: &[isize], shape: &[usize], layout: Layout| {
+        let axes = axes.iter().map(|axis| axis.rem_euclid(shape.len() as isize)).collect();
+        codes(kind(&Layer(features(Some(axes), shape, 1)), shape, layout).unwrap())
+    };
+    assert_eq!(over(&[1], &[8, 28, 28, 32], named("nhwc")), ["not-the-channels"]);
+    assert_eq!(over(&[-1], &[8, 28, 28, 32], named("nhwc")), [""; 0]);
+    assert_eq!(over(&[1, 2, 3], &[8, 32, 28, 28], first(4)), ["parameter-per-element"]);
+    let layer = |shape: &[usize]| codes(all_features(shape, first(shape.len())));
+    assert_eq!(layer(&[8, 32, 28, 28]), [""; 0]);
+    assert_eq!(layer(&[8, 2]), ["two-values"]);
+    assert_eq!(layer(&[8, 19]), ["few-values"]);
+    assert_eq!(layer(&[8, 20]), [""; 0]);
+    assert_eq!(layer(&[100, 32, 32]), ["missing-channel-axis"]);
+    assert_eq!(codes(all_features(&[100, 32, 32], named("nct"))), [""; 0]);
+    assert_eq!(codes(of_batch(&[4, 64])), ["few-values"]);
+    assert_eq!(codes(of_batch(&[1, 64, 1, 1])), ["one-value", "batch-of-one"]);
+    assert_eq!(codes(of_batch(&[1, 64, 7, 7])), ["batch-of-one"]);
+    assert_eq!(codes(ruled(&ghost(1, 64), &[8, 64, 7, 7], "nchw")), ["batch-of-one"]);
+    let instance = Instance { channels: 64, channel_axis: 1 };
+    assert_eq!(codes(kind(&instance, &[8, 64, 1, 1], first(4)).unwrap()), ["one-value"]);
     // what is not estimated is not noisy
-    assert_eq!(codes(Rule::LocalResponse { size: 5 }, &[8, 32, 28, 28], None), [""; 0]);
-    assert_eq!(codes(Rule::Weight, &[10, 3], Some("oi")), [""; 0]);
+    assert_eq!(codes(lines(&window(5), &[8, 32, 28, 28], first(4)).unwrap()), [""; 0]);
+    assert_eq!(codes(ruled(&WeightDirection { axis: Some(0), outputs: 10 }, &[10, 3], "oi")), [""; 0]);
+    assert_eq!(codes(ruled(&Standardization { outputs: 10, axis: 0 }, &[10, 3], "oi")), ["few-values"]);
 }
 
 #[test]
 fn remedies_are_enough_and_no_more_than_needed() {
-    let remedy = |rule: Rule, shape: &[usize]| {
-        let explanation = explain(&rule, shape, Layout::channels_first(shape.len()).unwrap()).unwrap();
-        explanation.warnings[0].remedy.clone()
-    };
-    assert!(remedy(Rule::Batch, &[4, 64, 2, 1]).contains("at least 10 samples"));
-    assert!(remedy(Rule::Group { groups: 16 }, &[4, 64, 2, 2]).contains("at most 8 groups"));
-    assert!(remedy(Rule::GhostBatch { virtual_batch: 2 }, &[8, 3, 2, 2]).contains("at least 5"));
+    let remedy = |explanation: Explanation| explanation.warnings[0].remedy.clone();
+    assert!(remedy(of_batch(&[4, 64, 2, 1])).contains("at least 10 samples"));
+    assert!(remedy(kind(&group(16, 64, 1), &[4, 64, 2, 2], first(4)).unwrap()).contains("at most 8 groups"));
+    assert!(remedy(ruled(&ghost(2, 3), &[8, 3, 2, 2], "nchw")).contains("at least 5"));
+    // a last part of one sample
+    assert!(remedy(ruled(&ghost(7, 3), &[8, 3, 2, 2], "nchw")).contains("at least 5, which divide"));
 }
 
 #[test]
 fn bytes_are_counted_by_what_the_cache_holds() {
-    let traffic = |rule: Rule, shape: &[usize], layout: &str| {
-        let traffic = explain(&rule, shape, Layout::named(layout, shape.len()).unwrap()).unwrap().traffic;
+    let traffic = |explanation: Explanation| {
+        let traffic = explanation.traffic;
         (traffic.held, traffic.forward() / traffic.x, traffic.backward() / traffic.x)
     };
     // a channel of the batch is 8 runs of 784 values, which stay in the cache
-    assert_eq!(traffic(Rule::Batch, &[8, 32, 28, 28], "nchw"), (8 * 784 * 4, 2, 3));
+    assert_eq!(traffic(of_batch(&[8, 32, 28, 28])), (8 * 784 * 4, 2, 3));
     // channels-last they lie between all others: all but the last 31 values
     let all = 64 * 112 * 112 * 32;
-    assert_eq!(traffic(Rule::Batch, &[64, 112, 112, 32], "nhwc"), (4 * (all - 31), 3, 5));
+    let channels_last = batch(&Batch { channels: 32, channel_axis: -1 }, &[64, 112, 112, 32], named("nhwc"));
+    assert_eq!(traffic(channels_last.unwrap()), (4 * (all - 31), 3, 5));
     // 600 KB of x fit, with as much of dy they do not
-    assert_eq!(traffic(Rule::Instance, &[2, 3, 150_000], "nct"), (600_000, 2, 5));
+    let instance = Instance { channels: 3, channel_axis: 1 };
+    assert_eq!(traffic(kind(&instance, &[2, 3, 150_000], first(3)).unwrap()), (600_000, 2, 5));
     // of three statistics all must be there
-    assert_eq!(traffic(Rule::Switchable, &[8, 64, 28, 28], "nchw"), (4 * 8 * 64 * 784, 3, 5));
+    let switchable = Switchable { channels: 64, channel_axis: 1 };
+    assert_eq!(traffic(ruled(&switchable, &[8, 64, 28, 28], "nchw")), (4 * 8 * 64 * 784, 3, 5));
 }
 
 #[test]
 fn what_cannot_be_explained_is_refused() {
-    let message = |rule: Rule, shape: &[usize], layout: &str| {
-        let layout = Layout::named(layout, shape.len());
-        layout.and_then(|layout| explain(&rule, shape, layout)).unwrap_err().to_string()
+    let expect = |refused: Result<Explanation, Error>, part: &str| {
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
     };
-    let expect = |message: String, part: &str| assert!(message.contains(part), "{message}");
-    expect(message(Rule::Group { groups: 5 }, &[8, 32, 4, 4], "nchw"), "possible: 1, 2, 4, 8, 16, 32");
-    expect(message(Rule::GhostBatch { virtual_batch: 3 }, &[8, 32], "nc"), "possible: 1, 2, 4, 8");
-    expect(message(Rule::GhostBatch { virtual_batch: 0 }, &[8, 32], "nc"), "possible: 1, 2, 4, 8");
-    expect(message(Rule::Batch, &[8, 0, 4, 4], "nchw"), "an axis of length 0");
-    expect(message(Rule::Batch, &[usize::MAX, 8], "nc"), "too many elements");
-    expect(message(Rule::Batch, &[8, 4], "nchw"), "one letter for each axis");
-    expect(message(Rule::Batch, &[8, 4], "nn"), "there twice");
-    expect(message(Rule::Batch, &[8, 4], "cn"), "the first axis");
-    expect(message(Rule::Batch, &[8, 4], "n1"), "must be letters");
-    expect(message(Rule::Batch, &[8, 4], "oi"), "need n (samples)");
-    expect(message(Rule::Weight, &[8, 4], "nc"), "needs o (outputs)");
-    expect(message(Rule::BatchPerStep, &[8, 4], "nc"), "an axis t");
-    expect(message(Rule::LocalResponse { size: 0 }, &[8, 4], "nc"), "at least 1");
-    expect(message(Rule::Layer { axes: Some(vec![4]) }, &[8, 4], "nc"), "possible: -2 to 1");
-    expect(message(Rule::Layer { axes: Some(vec![]) }, &[8, 4], "nc"), "name at least one");
+    let nc = || named("nc");
+    let of_channels = |shape: &[usize], letters: &str| {
+        let layout = Layout::named(letters, shape.len());
+        layout.and_then(|layout| batch(&Batch { channels: shape[1], channel_axis: 1 }, shape, layout))
+    };
+    expect(kind(&group(5, 32, 1), &[8, 32, 4, 4], first(4)), "possible: 1, 2, 4, 8, 16, 32");
+    expect(rule(&ghost(0, 32), &[8, 32], nc()), "at least 1");
+    expect(of_channels(&[8, 0, 4, 4], "nchw"), "an axis of length 0");
+    expect(of_channels(&[usize::MAX, 8], "nc"), "too many elements");
+    expect(of_channels(&[8, 4], "nchw"), "one letter for each axis");
+    expect(of_channels(&[8, 4], "nn"), "there twice");
+    expect(of_channels(&[8, 4], "cn"), "the first axis");
+    expect(of_channels(&[8, 4], "n1"), "must be letters");
+    expect(of_channels(&[8, 4], "oi"), "need n (samples)");
+    expect(batch(&Batch { channels: 4, channel_axis: 1 }, &[8, 4], first(3)), "one letter for each axis");
+    expect(rule(&WeightDirection { axis: Some(0), outputs: 8 }, &[8, 4], nc()), "needs o (outputs)");
+    let step = Step { channels: 4, channel_axis: -1, step_axis: 1, steps: 3 };
+    expect(rule(&step, &[8, 4], nc()), "3");
+    let over = |axes: Vec<isize>, lengths: Vec<usize>| kind(&Layer(Features::Axes(axes, lengths)), &[8, 4], nc());
+    expect(over(vec![4], vec![1]), "possible: -2 to 1");
+    expect(over(vec![], vec![]), "name at least one");
     assert!(Layout::channels_first(1).is_err() && Layout::channels_first(6).is_err());
     assert!(Layout::channels_first(4).unwrap().channel_axis(0).is_err());
 }

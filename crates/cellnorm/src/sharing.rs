@@ -1,9 +1,12 @@
-//! Which values share one statistic, as one rule for each axis.
+//! Which values share one statistic, as one word for each axis: the figure of the Group Normalization paper.
 //!
 //! The set of the value at index i is the product of one range of indices for each axis, so a few words describe it whatever
-//! the size of the tensor.
+//! the size of the tensor. A [`Rule`](crate::tables::Rule) says so what it computes, and [`explain`](crate::explain) draws it.
 
 use std::ops::Range;
+
+use crate::norms::Kind;
+use crate::standardize::About;
 
 /// How the values along one axis share statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +15,10 @@ pub enum Along {
     Apart,
     /// All indices share.
     Shared,
-    /// Neighbouring indices share in blocks of this many.
+    /// Neighbouring indices share in blocks of this many; the last block holds the rest.
     Blocks(usize),
+    /// Each index has its own, but all from this one on share.
+    Tail(usize),
     /// Each index has a window of its own, cut off at the ends of the axis.
     Window {
         /// How many indices before it belong to the window.
@@ -33,6 +38,8 @@ impl Along {
                 let start = i - i % size.max(1);
                 start..(start + size).min(len)
             }
+            Self::Tail(from) if i >= from => from..len,
+            Self::Tail(_) => i..i + 1,
             Self::Window { before, after } => {
                 i.saturating_sub(before)..i.saturating_add(after).saturating_add(1).min(len)
             }
@@ -45,6 +52,20 @@ impl Along {
             Self::Apart | Self::Window { .. } => len,
             Self::Shared => 1,
             Self::Blocks(size) => len.div_ceil(size.max(1)),
+            Self::Tail(from) => len.min(from.saturating_add(1)),
+        }
+    }
+
+    /// The lengths of the shortest and the longest range on an axis of this length.
+    fn lengths(self, len: usize) -> (usize, usize) {
+        let range = |i: usize| self.range(len, i.min(len - 1)).len();
+        match self {
+            Self::Apart | Self::Shared => (range(0), range(0)),
+            Self::Blocks(_) => (range(len - 1), range(0)),
+            Self::Tail(_) => (range(0), range(len - 1)),
+            Self::Window { before, after } => {
+                (range(0).min(range(len - 1)), range(before).max(range((len - 1).saturating_sub(after))))
+            }
         }
     }
 }
@@ -62,6 +83,15 @@ pub enum Measure {
     SumOfSquares,
 }
 
+impl From<About> for Measure {
+    fn from(about: About) -> Self {
+        match about {
+            About::Mean => Self::MeanVariance,
+            About::Zero => Self::MeanSquare,
+        }
+    }
+}
+
 /// One statistic of a normalization: its values in a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sharing {
@@ -76,6 +106,23 @@ pub struct Sharing {
 }
 
 impl Sharing {
+    /// A statistic that is taken for each index of the axes that are apart, over all others.
+    pub fn over(name: &'static str, measure: Measure, shape: &[usize], apart: impl Fn(usize) -> bool) -> Self {
+        let along = |axis| if apart(axis) { Along::Apart } else { Along::Shared };
+        Self { name, measure, shape: shape.to_vec(), along: (0..shape.len()).map(along).collect() }
+    }
+
+    /// The statistic of a kind, named by the first word of its name.
+    pub(crate) fn of_kind<K: Kind>(shape: &[usize], along: Vec<Along>) -> Self {
+        let name = K::NAME.split(' ').next().unwrap_or(K::NAME);
+        Self { name, measure: K::ABOUT.into(), shape: shape.to_vec(), along }
+    }
+
+    /// Whether all values along an axis share.
+    pub(crate) fn shares(&self, axis: usize) -> bool {
+        self.along[axis] == Along::Shared
+    }
+
     /// The set of the value at `index`: one range of indices for each axis.
     ///
     /// # Panics
@@ -90,15 +137,13 @@ impl Sharing {
         self.along.iter().zip(&self.shape).map(|(along, len)| along.sets(*len)).product()
     }
 
-    /// How many values the smallest and the largest set have. They differ only for windows, which the ends of an axis cut off.
+    /// How many values the smallest and the largest set have: they differ where an axis ends inside a block or a window, and where
+    /// a tail is shared.
+    ///
+    /// # Panics
+    /// If an axis has length 0.
     pub fn values(&self) -> (usize, usize) {
-        let of_axis = |(along, len): (&Along, &usize)| match along {
-            Along::Window { before, after } => {
-                let size = |i: usize| along.range(*len, i).len();
-                (size(0).min(size(len - 1)), size((*before).min(len - 1)).max(size((len - 1).saturating_sub(*after))))
-            }
-            _ => (along.range(*len, 0).len(), along.range(*len, 0).len()),
-        };
+        let of_axis = |(along, len): (&Along, &usize)| along.lengths(*len);
         self.along.iter().zip(&self.shape).map(of_axis).fold((1, 1), |(a, b), (least, most)| (a * least, b * most))
     }
 

@@ -1,0 +1,138 @@
+//! The normalizations that can be explained, an entry each.
+
+use cellnorm::explain::{Explanation, Layout, batch, kind, lines, rule};
+use cellnorm::norms::{
+    Batch, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer, Lines, MeanVariance, Renorm,
+    Rms, Step, Switchable,
+};
+use cellnorm::tables::Rule;
+use cellnorm::weights::{Standardization, WeightDirection};
+use cellnorm::{Error, GroupParameters, LocalResponseNormConfig, LpNormConfig};
+
+use super::ExplainArgs;
+
+/// A normalization that can be explained.
+pub struct Entry {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What shares a statistic.
+    pub about: &'static str,
+    /// The flags that say more about it.
+    pub flags: &'static [&'static str],
+    /// Whether it normalizes a weight.
+    pub of_weights: bool,
+    explain: Explain,
+}
+
+/// From what is asked, the number of channels (of a weight, of outputs) and their axis.
+type Explain = fn(&Asked, usize, isize) -> Result<Explanation, Error>;
+
+/// What is asked of a normalization.
+struct Asked<'a> {
+    args: &'a ExplainArgs,
+    layout: Layout,
+}
+
+const AXES: &[&str] = &["--axes"];
+
+/// Every normalization, in the order of the help.
+pub const NORMS: &[Entry] = &[
+    of("batch", "Each channel over the whole batch", &[], |a, channels, channel_axis| {
+        batch(&Batch { channels, channel_axis }, &a.args.shape, a.layout.clone())
+    }),
+    of("ghost-batch", "Each channel over a part of the batch", &["--virtual-batch"], |a, channels, channel_axis| {
+        a.rule(&Ghost { channels, channel_axis, size: a.args.virtual_batch.unwrap_or(32), interleaved: false })
+    }),
+    of("step-batch", "Each channel over the whole batch, at each time step", &[], |a, channels, channel_axis| {
+        let (step_axis, steps) = a.time()?;
+        a.rule(&Step { channels, channel_axis, step_axis, steps })
+    }),
+    of("renorm", "As batch, corrected toward the running averages", &[], |a, channels, channel_axis| {
+        a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 })
+    }),
+    of("layer", "The features of a sample", AXES, |a, channels, axis| a.kind(&Layer(a.features(channels, axis)?))),
+    of("instance", "Each channel of a sample", &[], |a, channels, channel_axis| {
+        a.kind(&Instance { channels, channel_axis })
+    }),
+    of("group", "Each group of channels of a sample", &["--groups"], |a, channels, channel_axis| {
+        let (groups, parameters) = (a.args.groups.unwrap_or(32), GroupParameters::PerChannel);
+        a.kind(&Group { groups, channels, channel_axis, parameters })
+    }),
+    of("rms", "The features of a sample, by root mean square", AXES, |a, channels, axis| {
+        a.kind(&Rms(a.features(channels, axis)?))
+    }),
+    of("batch-instance", "A mixture of batch and instance", &[], |a, channels, channel_axis| {
+        a.rule(&BatchInstance { channels, channel_axis })
+    }),
+    of("switchable", "A mixture of instance, layer and batch", &[], |a, channels, channel_axis| {
+        a.rule(&Switchable { channels, channel_axis })
+    }),
+    of("filter-response", "Each channel of a sample, by mean square", &[], |a, channels, channel_axis| {
+        a.rule(&FilterResponse { channels, channel_axis, learned_epsilon: false })
+    }),
+    of("mean-variance", "Any axes, without parameters", AXES, |a, _, _| {
+        a.rule(&MeanVariance { axes: a.axes_or(&[0, 2, 3]) })
+    }),
+    of("lp", "Vectors along any axes, by their length", AXES, |a, _, _| {
+        a.lines(&LpNormConfig::new(&a.axes_or(&[-1])).init()?)
+    }),
+    of("local-response", "A window of neighbouring channels at each position", &["--size"], |a, _, axis| {
+        a.lines(&LocalResponseNormConfig::new(a.args.size.unwrap_or(5)).channel_axis(axis).init()?)
+    }),
+    of_weights("weight", "The weights of each output, by their norm", |a, outputs, axis| {
+        a.rule(&WeightDirection { axis: Some(axis as usize), outputs })
+    }),
+    of_weights("weight-standardization", "The weights of each output", |a, outputs, axis| {
+        a.rule(&Standardization { outputs, axis })
+    }),
+];
+
+const fn of(name: &'static str, about: &'static str, flags: &'static [&'static str], explain: Explain) -> Entry {
+    Entry { name, about, flags, of_weights: false, explain }
+}
+
+const fn of_weights(name: &'static str, about: &'static str, explain: Explain) -> Entry {
+    Entry { name, about, flags: &[], of_weights: true, explain }
+}
+
+impl Entry {
+    /// Explains it for the shape that is asked for.
+    pub fn explain(&self, args: &ExplainArgs, layout: Layout) -> Result<Explanation, Error> {
+        let axis = if layout.is_weight() { layout.samples() } else { layout.channels() };
+        (self.explain)(&Asked { args, layout }, args.shape[axis], axis as isize)
+    }
+}
+
+impl Asked<'_> {
+    fn kind<K: Kind>(&self, of: &K) -> Result<Explanation, Error> {
+        kind(of, &self.args.shape, self.layout.clone())
+    }
+
+    fn rule<R: Rule>(&self, of: &R) -> Result<Explanation, Error> {
+        rule(of, &self.args.shape, self.layout.clone())
+    }
+
+    fn lines<L: Lines>(&self, of: &L) -> Result<Explanation, Error> {
+        lines(of, &self.args.shape, self.layout.clone())
+    }
+
+    fn axes_or(&self, usual: &[isize]) -> Vec<isize> {
+        self.args.axes.clone().unwrap_or_else(|| usual.to_vec())
+    }
+
+    /// The axes named, with a parameter for each element; else all features of a sample with one for each channel.
+    fn features(&self, channels: usize, axis: isize) -> Result<Features, Error> {
+        match &self.args.axes {
+            Some(axes) => Features::of_shape(axes, &self.args.shape),
+            None => Ok(Features::PerChannel { channels, axis }),
+        }
+    }
+
+    /// The axis of time and its length.
+    fn time(&self) -> Result<(isize, usize), Error> {
+        let reason = "statistics for each time step need an axis t, such as in nct or ntc";
+        let (layout, rank) = (self.layout.to_string(), self.args.shape.len());
+        let time = self.layout.time().ok_or(Error::Layout { layout, rank, reason })?;
+        Ok((time as isize, self.args.shape[time]))
+    }
+}
