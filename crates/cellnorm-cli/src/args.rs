@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 
 use crate::explain::ExplainArgs;
 use crate::norm::Norm;
@@ -64,11 +65,12 @@ pub struct CompareArgs {
     #[arg(long, value_name = "TASK", value_enum, default_value = "image")]
     pub task: Task,
 
-    /// Normalizations to compare, separated by commas; all that suit the task when not given.
+    /// Normalizations to compare, separated by commas; all is every one that suits the task.
     ///
-    /// Images: none,batch,layer,instance,group,rms. Sequences: none,layer,step,batch,rms.
-    #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',')]
-    pub norms: Vec<Norm>,
+    /// When not given, images take none,batch,layer,instance,group,rms; sequences take all:
+    /// none,layer,step,batch,rms.
+    #[arg(long, value_name = "NAMES", value_parser = choice(), value_delimiter = ',')]
+    pub norms: Vec<Choice>,
 
     /// Passes over the training data [default: 3 for images, 30 for sequences].
     #[arg(long, value_name = "N", value_parser = up_to::<100_000>)]
@@ -110,11 +112,15 @@ pub struct CompareArgs {
 impl CompareArgs {
     /// The normalizations and batch sizes asked for: the first of each that is named more than once.
     pub fn without_repeats(&self) -> (Vec<Norm>, Vec<usize>) {
-        let norms = match self.norms.as_slice() {
-            [] => self.task.norms(),
-            named => named,
+        let of_choice = |choice: &Choice| match choice {
+            Choice::All => self.task.norms().to_vec(),
+            Choice::One(norm) => vec![*norm],
         };
-        (distinct(norms), distinct(&self.batch_sizes))
+        let norms: Vec<Norm> = match self.norms.as_slice() {
+            [] => self.task.usual().to_vec(),
+            named => named.iter().flat_map(of_choice).collect(),
+        };
+        (distinct(&norms), distinct(&self.batch_sizes))
     }
 
     /// The epochs asked for, or those that suit the task.
@@ -178,14 +184,21 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-impl ValueEnum for Norm {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
+/// A normalization, or all that suit the task.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice {
+    /// All.
+    All,
+    /// This one.
+    One(Norm),
+}
 
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.name()).help(self.description()))
-    }
+/// The choice of a name, for clap.
+fn choice() -> impl TypedValueParser<Value = Choice> {
+    let named = Norm::ALL.iter().map(|norm| PossibleValue::new(norm.name()).help(norm.description()));
+    let all = PossibleValue::new("all").help("all of these that suit the task");
+    PossibleValuesParser::new(named.chain([all]))
+        .map(|name| Norm::ALL.iter().find(|norm| norm.name() == name).map_or(Choice::All, |norm| Choice::One(*norm)))
 }
 
 #[cfg(test)]
@@ -217,6 +230,18 @@ mod tests {
             "cellnorm compare --task sequence --norms none,layer,step,batch,rms --epochs 30 --batch-sizes 32 --seed 1 \
              --seeds 3"
         );
+    }
+
+    #[test]
+    fn all_is_every_norm_that_the_network_can_have() {
+        let norms = |flags: &[&str]| parse(flags).unwrap().without_repeats().0;
+        assert_eq!(norms(&["--norms", "all"]).len(), Norm::ALL.len() - 1, "step is for sequences alone");
+        assert_eq!(norms(&["--norms", "rms,all"])[..2], [Norm::Rms, Norm::None]);
+        let of_sequences = norms(&["--task", "sequence", "--norms", "all"]);
+        assert_eq!(of_sequences, norms(&["--task", "sequence"]));
+        // each is in one network or the other
+        let known = |norm| norms(&["--norms", "all"]).contains(norm) || of_sequences.contains(norm);
+        assert!(Norm::ALL.iter().all(known));
     }
 
     #[test]

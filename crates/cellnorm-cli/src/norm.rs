@@ -2,54 +2,47 @@
 
 use serde::Serialize;
 
-/// A normalization, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Norm {
-    /// No normalization: what the others are measured against.
-    None,
-    /// Batch Normalization.
-    Batch,
-    /// Layer Normalization.
-    Layer,
-    /// Instance Normalization.
-    Instance,
-    /// Group Normalization.
-    Group,
-    /// Root mean square normalization.
-    Rms,
-    /// Batch Normalization with running statistics of each time step.
-    Step,
+macro_rules! norms {
+    ($($norm:ident $name:literal $description:literal,)*) => {
+        /// A normalization, or none.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+        pub enum Norm {
+            $(#[doc = $description] #[serde(rename = $name)] $norm,)*
+        }
+
+        impl Norm {
+            /// Every normalization, in the order of tables and legends.
+            pub const ALL: &[Self] = &[$(Self::$norm),*];
+
+            /// The name used on the command line, in results and in reports.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$norm => $name,)*
+                }
+            }
+
+            /// What is normalized together.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$norm => $description,)*
+                }
+            }
+        }
+    };
 }
 
-impl Norm {
-    /// Every normalization, in the order of tables and legends.
-    pub const ALL: [Self; 7] =
-        [Self::None, Self::Batch, Self::Layer, Self::Instance, Self::Group, Self::Rms, Self::Step];
-
-    /// The name used on the command line, in results and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Batch => "batch",
-            Self::Layer => "layer",
-            Self::Instance => "instance",
-            Self::Group => "group",
-            Self::Rms => "rms",
-            Self::Step => "step",
-        }
-    }
-
-    /// What is normalized together.
-    pub fn description(self) -> &'static str {
-        match self {
-            Self::None => "no normalization",
-            Self::Batch => "each channel over the whole batch; of sequences, over the samples at a time step",
-            Self::Layer => "all features of a sample",
-            Self::Instance => "each channel of a sample",
-            Self::Group => "5 groups of 2 channels of a sample",
-            Self::Rms => "all features of a sample, by root mean square, mean kept",
-            Self::Step => "as batch, with running statistics of each time step",
-        }
-    }
+norms! {
+    None "none" "no normalization",
+    Batch "batch" "each channel over the whole batch; of sequences, over the samples at a time step",
+    Layer "layer" "all features of a sample",
+    Instance "instance" "each channel of a sample",
+    Group "group" "5 groups of 2 channels of a sample",
+    Rms "rms" "all features of a sample, by root mean square, mean kept",
+    Step "step" "as batch, with running statistics of each time step",
+    BatchInstance "batch-instance" "batch and instance, blended by a learned gate for each channel",
+    Switchable "switchable" "instance, layer and batch statistics, blended by learned weights",
+    Renorm "renorm" "as batch, corrected toward the running statistics",
+    Ghost "ghost" "as batch, in parts of 8 samples",
+    FilterResponse "filter-response" "each channel of a sample, by root mean square, mean kept",
+    MeanVariance "mean-variance" "all features of a sample, nothing learned",
 }

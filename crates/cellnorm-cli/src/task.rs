@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
+use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::norm::Norm;
 
 /// A kind of data with the network that suits it.
@@ -24,11 +25,19 @@ impl Task {
         }
     }
 
-    /// The normalizations that make sense for its data, in the order of tables and legends.
+    /// The normalizations that its network can have, in the order of tables and legends.
     pub fn norms(self) -> &'static [Norm] {
         match self {
+            Self::Image => ImageNetwork::NORMS,
+            Self::Sequence => SequenceNetwork::NORMS,
+        }
+    }
+
+    /// Those that are compared when none are asked for: as many as a reader can tell apart in one chart.
+    pub fn usual(self) -> &'static [Norm] {
+        match self {
             Self::Image => &[Norm::None, Norm::Batch, Norm::Layer, Norm::Instance, Norm::Group, Norm::Rms],
-            Self::Sequence => &[Norm::None, Norm::Layer, Norm::Step, Norm::Batch, Norm::Rms],
+            Self::Sequence => SequenceNetwork::NORMS,
         }
     }
 

@@ -8,9 +8,14 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, Identity, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use cellnorm_burn::cellnorm::{
+    BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig, GhostBatchNormConfig, MeanVarianceNormConfig,
+    SwitchableNormConfig,
+};
 use cellnorm_burn::{
-    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
-    LayerNormConfig, RmsNorm, RmsNormConfig,
+    BatchInstanceNorm, BatchNorm, BatchNormConfig, BatchRenorm, FilterResponseNorm, GhostBatchNorm, GroupNorm,
+    GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm, RmsNorm,
+    RmsNormConfig, SwitchableNorm,
 };
 
 use super::{Forward, Moments, Network, count};
@@ -24,6 +29,8 @@ use cellnorm_burn::stopwatch::Stopwatch;
 const CHANNELS: usize = 10;
 /// Groups of Group Normalization.
 const GROUPS: usize = 5;
+/// Samples of a part of the batch of ghost batch normalization.
+const PART: usize = 8;
 /// Units of the hidden dense layer.
 const HIDDEN: usize = 128;
 /// Chance of a hidden unit to be dropped in training.
@@ -32,41 +39,53 @@ const DROPOUT: f64 = 0.2;
 const KERNEL: usize = 3;
 const FEATURES: usize = CHANNELS * (SIDE - KERNEL + 1) * (SIDE - KERNEL + 1);
 
-/// The layer that is compared.
-#[derive(Module, Debug)]
-enum NormLayer {
-    None(Identity),
-    Batch(BatchNorm),
-    Layer(LayerNorm),
-    Instance(InstanceNorm),
-    Group(GroupNorm),
-    Rms(RmsNorm),
+macro_rules! layers {
+    ($($norm:ident: $layer:ident, $device:ident => $new:expr;)*) => {
+        /// The layer that is compared.
+        #[derive(Module, Debug)]
+        enum NormLayer {
+            $($norm($layer)),*
+        }
+
+        impl NormLayer {
+            const NORMS: &[Norm] = &[$(Norm::$norm),*];
+
+            fn new(norm: Norm, device: &Device) -> Self {
+                match norm {
+                    $(Norm::$norm => Self::$norm({
+                        let $device = device;
+                        $new
+                    }),)*
+                    other => unreachable!("{} is not in NORMS", other.name()),
+                }
+            }
+
+            fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+                match self {
+                    $(Self::$norm(layer) => layer.forward(x)),*
+                }
+            }
+        }
+    };
+}
+
+layers! {
+    None: Identity, _device => Identity::new();
+    Batch: BatchNorm, device => BatchNormConfig::new(CHANNELS).init(device);
+    Layer: LayerNorm, device => LayerNormConfig::per_channel(CHANNELS).init(device);
+    Instance: InstanceNorm, device => InstanceNormConfig::new(CHANNELS).init(device);
+    Group: GroupNorm, device => GroupNormConfig::new(GROUPS, CHANNELS).init(device);
+    Rms: RmsNorm, device => RmsNormConfig::per_channel(CHANNELS).init(device);
+    BatchInstance: BatchInstanceNorm, device => BatchInstanceNorm::new(BatchInstanceNormConfig::new(CHANNELS), device);
+    Switchable: SwitchableNorm, device => SwitchableNorm::new(SwitchableNormConfig::new(CHANNELS), device);
+    Renorm: BatchRenorm, device => BatchRenorm::new(BatchRenormConfig::new(CHANNELS), device);
+    Ghost: GhostBatchNorm, device => GhostBatchNorm::new(GhostBatchNormConfig::new(CHANNELS, PART), device);
+    FilterResponse: FilterResponseNorm, device =>
+        FilterResponseNorm::new(FilterResponseNormConfig::new(CHANNELS), device);
+    MeanVariance: MeanVarianceNorm, device => MeanVarianceNorm::new(MeanVarianceNormConfig::new(&[1, 2, 3]), device);
 }
 
 impl NormLayer {
-    fn new(norm: Norm, device: &Device) -> Self {
-        match norm {
-            Norm::None => Self::None(Identity::new()),
-            Norm::Batch => Self::Batch(BatchNormConfig::new(CHANNELS).init(device)),
-            Norm::Layer => Self::Layer(LayerNormConfig::per_channel(CHANNELS).init(device)),
-            Norm::Instance => Self::Instance(InstanceNormConfig::new(CHANNELS).init(device)),
-            Norm::Group => Self::Group(GroupNormConfig::new(GROUPS, CHANNELS).init(device)),
-            Norm::Rms => Self::Rms(RmsNormConfig::per_channel(CHANNELS).init(device)),
-            Norm::Step => unreachable!("not a normalization of Task::Image"),
-        }
-    }
-
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        match self {
-            Self::None(layer) => layer.forward(x),
-            Self::Batch(layer) => layer.forward(x),
-            Self::Layer(layer) => layer.forward(x),
-            Self::Instance(layer) => layer.forward(x),
-            Self::Group(layer) => layer.forward(x),
-            Self::Rms(layer) => layer.forward(x),
-        }
-    }
-
     /// The same in training, where Batch Normalization also tells the moments of the batch.
     fn forward_with_moments(&self, x: Tensor<4>) -> (Tensor<4>, Option<Moments>) {
         match self {
@@ -91,6 +110,8 @@ pub struct ImageNetwork {
 
 impl Network for ImageNetwork {
     type Samples = Images;
+
+    const NORMS: &'static [Norm] = NormLayer::NORMS;
 
     const SIZES: Sizes = Sizes::Image { channels: CHANNELS, groups: GROUPS, hidden: HIDDEN, dropout: DROPOUT };
 

@@ -20,6 +20,9 @@ pub trait Network: Module {
     /// What it learns from.
     type Samples: Samples;
 
+    /// The normalizations that it can have.
+    const NORMS: &'static [Norm];
+
     /// How large it is.
     const SIZES: Sizes;
 
@@ -100,29 +103,28 @@ mod tests {
     use burn::tensor::TensorData;
 
     use super::*;
-    use crate::task::Task;
 
-    /// The weights around each normalization of `task`.
-    fn weights<N: Network>(task: Task, parameters: usize, weights: fn(&N) -> Vec<TensorData>) -> Vec<Vec<TensorData>> {
+    /// The weights around each normalization.
+    fn weights<N: Network>(parameters: usize, weights: fn(&N) -> Vec<TensorData>) -> Vec<Vec<TensorData>> {
         let device = Device::flex().autodiff();
         let of_norm = |&norm| {
             device.seed(5);
             let network = N::new(norm, &device);
             let (all, of_norm) = network.count_parameters();
             assert_eq!(all - of_norm, parameters, "running statistics are not trained");
-            assert_eq!(of_norm == 0, norm == Norm::None);
+            assert_eq!(of_norm == 0, matches!(norm, Norm::None | Norm::MeanVariance));
             weights(&network)
         };
-        task.norms().iter().map(of_norm).collect()
+        N::NORMS.iter().map(of_norm).collect()
     }
 
     /// One test for all that draws weights: the seed belongs to the whole process.
     #[test]
     fn every_normalization_has_the_same_weights_around_it() {
-        let images = weights(Task::Image, 866_798, ImageNetwork::weights);
+        let images = weights(866_798, ImageNetwork::weights);
         // Of 12 inputs and 64 units: four gates, their b, and the dense layer.
         let parameters = 4 * 64 * (12 + 64) + 4 * 64 + 9 * 65;
-        let sequences = weights(Task::Sequence, parameters, SequenceNetwork::weights);
+        let sequences = weights(parameters, SequenceNetwork::weights);
         for weights in [images, sequences] {
             for other in &weights[1..] {
                 assert_eq!(other, &weights[0]);

@@ -51,6 +51,8 @@ struct State {
 impl Network for SequenceNetwork {
     type Samples = Sequences;
 
+    const NORMS: &'static [Norm] = &[Norm::None, Norm::Layer, Norm::Step, Norm::Batch, Norm::Rms];
+
     const SIZES: Sizes = Sizes::Sequence { inputs: CHANNELS, hidden: HIDDEN };
 
     const ADAM: Adam = Adam { learning_rate: 3e-3, ..Adam::PAPER };

@@ -28,7 +28,7 @@ impl TimeNorm {
             Norm::Rms => Self::Rms(RmsNormConfig::new(features).init(device)),
             Norm::Batch => Self::Batch(BatchNormInTime::new(features, 1, center, device)),
             Norm::Step => Self::Batch(BatchNormInTime::new(features, LONGEST_TRAINED, center, device)),
-            Norm::Instance | Norm::Group => unreachable!("not a normalization of Task::Sequence"),
+            other => unreachable!("{} is not in NORMS", other.name()),
         }
     }
 

@@ -23,7 +23,7 @@ pub enum Ink {
 
 impl Ink {
     fn all() -> impl Iterator<Item = Self> {
-        let norms = Norm::ALL.into_iter();
+        let norms = Norm::ALL.iter().copied();
         [Self::Text, Self::Grid].into_iter().chain(norms.clone().map(Self::Norm)).chain(norms.map(Self::Solid))
     }
 
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn every_ink_has_a_color_of_its_own() {
         let colors: Vec<RGBColor> = Ink::all().map(Ink::color).collect();
-        assert_eq!(colors.len(), 16);
+        assert_eq!(colors.len(), 2 + 2 * Norm::ALL.len());
         for (i, color) in colors.iter().enumerate() {
             assert!(!colors[..i].contains(color));
         }

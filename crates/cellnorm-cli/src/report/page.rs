@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::STYLE;
 use super::figures::{Chapter, Figure, Section};
+use super::style;
 use crate::numbers::{escape, thousands};
 use crate::results::{Results, Run, Sizes};
 use crate::table::{columns, notes};
@@ -15,11 +15,12 @@ pub fn render(results: &Results, chapters: &[Chapter]) -> String {
         .chain(chapters.iter().map(chapter))
         .chain([conditions(results)])
         .collect();
+    let style = style();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>Normalizations compared</title>\n<style>\n{STYLE}</style>\n</head>\n\
+         <title>Normalizations compared</title>\n<style>\n{style}</style>\n</head>\n\
          <body>\n<main>\n{body}</main>\n</body>\n</html>\n"
     )
 }
