@@ -8,16 +8,21 @@ use crate::layers::{Results, Run, axes, wide};
 
 pub fn unit(case: &Case) -> Result<Run, Error> {
     let axes = case.given("axis").map(axes).expect("axes");
-    let floor = case.given("floor").and_then(|floor| floor.as_object()?.iter().next()).expect("a floor");
-    let value = floor.1.as_f64().expect("a number");
-    let floor = match floor.0.as_str() {
+    let layer =
+        LpNormConfig::new(&axes).p(case.number("p").unwrap_or(2.0)).floor(floor(case).expect("a floor")).init()?;
+    run(case, |x| layer.forward(x), |x, dy| layer.backward(x, dy))
+}
+
+/// What keeps a length from 0, where the case says so.
+pub fn floor(case: &Case) -> Option<Floor> {
+    let (kind, value) = case.given("floor")?.as_object()?.iter().next()?;
+    let value = value.as_f64().expect("a number");
+    Some(match kind.as_str() {
         "max" => Floor::Max(value),
         "max_square" => Floor::MaxSquare(value),
         "add_square" => Floor::AddSquare(value),
         other => unreachable!("no floor {other}"),
-    };
-    let layer = LpNormConfig::new(&axes).p(case.number("p").unwrap_or(2.0)).floor(floor).init()?;
-    run(case, |x| layer.forward(x), |x, dy| layer.backward(x, dy))
+    })
 }
 
 pub fn local_response(case: &Case) -> Result<Run, Error> {
