@@ -1,6 +1,7 @@
 //! What the library promises, a file for each promise; `cargo test -p cellnorm --test checks -- --nocapture` shows the figures.
 
 mod accuracy;
+mod averages;
 mod bits;
 mod common;
 mod errors;
