@@ -17,6 +17,7 @@
 //! | [`BatchRenorm`] | batch statistics, corrected toward the running ones |
 //! | [`GhostBatchNorm`] | a large batch in small parts |
 //! | [`StepBatchNorm`] | batch statistics of its own for each time step |
+//! | [`AxesBatchNorm`] | batch statistics of its own for each index of several axes |
 //! | [`AdaptiveNorm`] | γ and β given for each sample |
 //! | [`FilterResponseNorm`] | each channel of each sample by its root mean square |
 //! | [`MeanVarianceNorm`] | any axes, ε outside the root, nothing learned |
@@ -35,6 +36,7 @@
 mod adaptive;
 mod axes;
 mod batch;
+mod batch_axes;
 mod batch_config;
 mod batch_instance;
 mod features;
@@ -62,6 +64,7 @@ pub use crate::arrays::Roles;
 pub use adaptive::{Adaptive, AdaptiveNorm, Sharing};
 pub use axes::HasChannels;
 pub use batch::{Batch, BatchNorm};
+pub use batch_axes::{AxesBatchNorm, AxesBatchNormConfig, BatchAxes};
 pub use batch_config::BatchNormConfig;
 pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConfig};
 pub use features::{Features, OverFeatures};

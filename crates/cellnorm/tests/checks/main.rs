@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod averages;
+mod axes;
 mod bits;
 mod common;
 mod errors;

@@ -4,9 +4,9 @@ use cellnorm::norms::Sharing;
 use cellnorm::tables::{Mask, Rule, TableNorm};
 use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
 use cellnorm::{
-    AdaptiveNorm, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error, FilterResponseNormConfig,
-    GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, Momentum,
-    RmsNormConfig, StepBatchNormConfig, SwitchableNormConfig,
+    AdaptiveNorm, AxesBatchNormConfig, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error,
+    FilterResponseNormConfig, GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    MeanVarianceNormConfig, Momentum, RmsNormConfig, StepBatchNormConfig, SwitchableNormConfig,
 };
 use ndarray::{ArrayD, Axis, IxDyn, s};
 
@@ -101,6 +101,9 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
     let mut apart = BatchRenormConfig::new(3).bounds(1.1, 0.1).correction_momentum(Momentum::Step(0.5)).init()?;
     apart.correction.as_mut().unwrap().averages = renorm.running.unwrap();
     check(apart, &shape, 3)?;
+    check(AxesBatchNormConfig::new(&[1, 3], &[3, 3]).init()?, &shape, 3)?;
+    check(AxesBatchNormConfig::new(&[-1], &[3]).init()?, &shape, 3)?;
+    check(AxesBatchNormConfig::new(&[], &[]).init()?, &shape, 3)?;
     let weight = Numbers::new(1).tensor(&[4, 3, 2, 2], 0.3);
     check(WeightNormConfig::of_weight(weight.view(), Some(0))?, &[4, 3, 2, 2], 3)?;
     check(WeightNormConfig::of_weight(weight.view(), Some(1))?, &[4, 3, 2, 2], 3)?;
