@@ -64,7 +64,8 @@ pub use norms::{
     GhostBatchNorm, GhostBatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig,
     LayerNorm, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm,
     MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
-    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, TrackedInstanceNorm, Window,
+    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, Tlu, TluConfig, TluGradients,
+    TrackedInstanceNorm, Window,
 };
 pub use plan::{Axis, Plan};
 pub use semantics::{

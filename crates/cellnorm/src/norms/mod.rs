@@ -29,6 +29,8 @@
 //! | [`LpNorm`] | the length of the vector along some axes: unit, L1, L2 and maximum normalization |
 //! | [`LocalResponseNorm`] | a power of the neighbouring channels' mean square |
 //!
+//! [`Tlu`] is no normalization but the activation that [`FilterResponseNorm`] was made with.
+//!
 //! Each has a config with the defaults of PyTorch, `forward` for training, which also returns what `backward` needs, and
 //! `infer`; the two without parameters keep nothing, and `backward` needs only x. Parameters and statistics are f64 whatever the
 //! type of x.
@@ -58,6 +60,7 @@ mod run;
 mod running;
 mod step;
 mod switchable;
+mod tlu;
 mod tracked_instance;
 
 pub use crate::arrays::Roles;
@@ -84,6 +87,7 @@ pub use rms::{Rms, RmsNorm, RmsNormConfig};
 pub use running::{Momentum, RunningVariance};
 pub use step::{Step, StepBatchNorm, StepBatchNormConfig};
 pub use switchable::{Switchable, SwitchableNorm, SwitchableNormConfig};
+pub use tlu::{Tlu, TluConfig, TluGradients};
 pub use tracked_instance::TrackedInstanceNorm;
 
 use ndarray::{Array, ArrayD, Dimension};

@@ -20,4 +20,5 @@ mod semantics;
 mod sharing;
 mod spectral;
 mod state;
+mod tlu;
 mod twin;
