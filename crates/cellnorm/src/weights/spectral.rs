@@ -105,6 +105,7 @@ impl SpectralNorm {
 
     fn normalized(&self, matrix: ArrayView2<'_, f64>, u: Array1<f64>, v: Array1<f64>) -> Result<SpectralWeight, Error> {
         let sigma = u.dot(&matrix.dot(&v));
+        // below the floor it counts as 0, as the lengths do
         let sigma = if self.unit.divided(&[sigma])?.is_some() { sigma } else { 1.0 };
         Ok(SpectralWeight { weight: &self.weight / sigma, sigma, vectors: Some((u, v)), axis: self.axis })
     }
