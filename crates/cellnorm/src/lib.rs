@@ -60,12 +60,13 @@ pub use error::{Error, check_epsilon};
 pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
 pub use norms::{
-    AdaptiveNorm, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm, BatchNormConfig, BatchRenorm,
-    BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, Floor, GhostBatchNorm, GhostBatchNormConfig,
-    Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig,
-    LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm, MeanVarianceNormConfig, Mode,
-    Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom, StepBatchNorm, StepBatchNormConfig,
-    SwitchableNorm, SwitchableNormConfig, TrackedInstanceNorm, Window,
+    AdaptiveNorm, AxesBatchNorm, AxesBatchNormConfig, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm,
+    BatchNormConfig, BatchRenorm, BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, Floor,
+    GhostBatchNorm, GhostBatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig,
+    LayerNorm, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm,
+    MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
+    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, Tlu, TluConfig, TluGradients,
+    TrackedInstanceNorm, Window,
 };
 pub use plan::{Axis, Plan};
 pub use semantics::{

@@ -1,6 +1,6 @@
 //! Where the channels and the samples of a tensor are.
 
-use crate::arrays::axis_index;
+use crate::arrays::{axis_index, axis_set};
 use crate::error::Error;
 use crate::tables::{Figure, Labels, Measure, Rule, Sharing, Table, TableNormConfig};
 
@@ -58,6 +58,25 @@ pub(super) fn of_batch(shape: &[usize], channel: usize) -> Sharing {
 /// The statistic of each channel of each sample.
 pub(super) fn of_instances(shape: &[usize], channel: usize) -> Sharing {
     Sharing::over("instance", Measure::MeanVariance, shape, |axis| axis == 0 || axis == channel)
+}
+
+/// Several axes have a length each.
+pub(super) fn check_lengths(axes: &[isize], lengths: &[usize]) -> Result<(), Error> {
+    if axes.len() != lengths.len() {
+        return Err(Error::Lengths { axes: axes.to_vec(), lengths: lengths.to_vec() });
+    }
+    Ok(())
+}
+
+/// Which axes are named, after checking that they have these lengths, which are in the order of the tensor's axes.
+pub(super) fn of_lengths(shape: &[usize], axes: &[isize], lengths: &[usize]) -> Result<Vec<bool>, Error> {
+    let named = axis_set(axes, shape.len())?;
+    let given: Vec<usize> = (0..shape.len()).filter(|axis| named[*axis]).map(|axis| shape[axis]).collect();
+    if given != lengths {
+        let (axes, expected) = (axes.to_vec(), lengths.to_vec());
+        return Err(Error::Over { shape: shape.to_vec(), axes, given, expected });
+    }
+    Ok(named)
 }
 
 /// The sample of each cell.

@@ -1,6 +1,6 @@
 //! The axes and parameters of normalizations over the features of a sample: layer and RMS.
 
-use super::axes::sample_and_channel;
+use super::axes::{check_lengths, of_lengths, sample_and_channel};
 use super::{Kind, NormConfig};
 use crate::arrays::{Roles, axis_set};
 use crate::error::Error;
@@ -80,8 +80,8 @@ impl Features {
         let lengths = self.parameter_shape();
         match self {
             Self::Last(_) if lengths.is_empty() => Err(Error::NoAxes),
-            Self::Axes(axes, _) if axes.len() != lengths.len() => Err(Error::Lengths { axes: axes.clone(), lengths }),
-            Self::Axes(axes, _) if axes.is_empty() => Err(Error::NoAxes),
+            Self::Axes(axes, _) if axes.is_empty() && lengths.is_empty() => Err(Error::NoAxes),
+            Self::Axes(axes, _) => check_lengths(axes, &lengths),
             _ => Ok(()),
         }
     }
@@ -107,15 +107,7 @@ impl Features {
                 }
                 (0..shape.len()).map(|axis| axis >= shape.len() - normalized.len()).collect()
             }
-            Self::Axes(axes, lengths) => {
-                let shared = axis_set(axes, shape.len())?;
-                let given: Vec<usize> = (0..shape.len()).filter(|axis| shared[*axis]).map(|axis| shape[axis]).collect();
-                if given != *lengths {
-                    let (axes, expected) = (axes.clone(), lengths.clone());
-                    return Err(Error::Over { shape: shape.to_vec(), axes, given, expected });
-                }
-                shared
-            }
+            Self::Axes(axes, lengths) => of_lengths(shape, axes, lengths)?,
         };
         Ok(Roles::new(shared.into_iter().map(|shared: bool| (shared, shared && affine))))
     }

@@ -1,7 +1,7 @@
 //! Filter response normalization: each channel of each sample is divided by its root mean square, whatever its mean.
 //!
 //! y = γ x / √(ν² + |ε| + |ε_l|) + β, ν² = mean of x² over the positions, with ε_l learned where asked for. The paper
-//! follows it by max(y, τ) with a learned τ for each channel.
+//! follows it by max(y, τ) with a learned τ for each channel: [`Tlu`](super::Tlu).
 //!
 //! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; ε and ε_l as `FilterResponseNormalization` of
 //! TensorFlow Addons 0.23.

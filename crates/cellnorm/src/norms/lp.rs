@@ -169,6 +169,13 @@ impl LpNorm {
         })
     }
 
+    /// x / D of one vector; None where D does not depend on x: the floor is above its length, or it is zeros.
+    pub(crate) fn divided(&self, x: &[f64]) -> Result<Option<Vec<f64>>, Error> {
+        let length = self.length(x).map_err(|name| Error::NotFinite { name, set: 0, sets: 1 })?;
+        let divisor = Divisor::new(length, self.0.floor);
+        Ok((divisor.slope > 0.0).then(|| x.iter().map(|x| divisor.divide(*x)).collect()))
+    }
+
     /// ‖x‖_p.
     fn length<T: Element>(&self, x: &[T]) -> Result<Length, &'static str> {
         // a comparison with NaN is false, so NaN stays

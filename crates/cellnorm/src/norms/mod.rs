@@ -17,6 +17,7 @@
 //! | [`BatchRenorm`] | batch statistics, corrected toward the running ones |
 //! | [`GhostBatchNorm`] | a large batch in small parts |
 //! | [`StepBatchNorm`] | batch statistics of its own for each time step |
+//! | [`AxesBatchNorm`] | batch statistics of its own for each index of several axes |
 //! | [`AdaptiveNorm`] | γ and β given for each sample |
 //! | [`FilterResponseNorm`] | each channel of each sample by its root mean square |
 //! | [`MeanVarianceNorm`] | any axes, ε outside the root, nothing learned |
@@ -28,6 +29,8 @@
 //! | [`LpNorm`] | the length of the vector along some axes: unit, L1, L2 and maximum normalization |
 //! | [`LocalResponseNorm`] | a power of the neighbouring channels' mean square |
 //!
+//! [`Tlu`] is no normalization but the activation that [`FilterResponseNorm`] was made with.
+//!
 //! Each has a config with the defaults of PyTorch, `forward` for training, which also returns what `backward` needs, and
 //! `infer`; the two without parameters keep nothing, and `backward` needs only x. Parameters and statistics are f64 whatever the
 //! type of x.
@@ -35,6 +38,7 @@
 mod adaptive;
 mod axes;
 mod batch;
+mod batch_axes;
 mod batch_config;
 mod batch_instance;
 mod features;
@@ -56,12 +60,14 @@ mod run;
 mod running;
 mod step;
 mod switchable;
+mod tlu;
 mod tracked_instance;
 
 pub use crate::arrays::Roles;
 pub use adaptive::{Adaptive, AdaptiveNorm, Sharing};
 pub use axes::HasChannels;
 pub use batch::{Batch, BatchNorm};
+pub use batch_axes::{AxesBatchNorm, AxesBatchNormConfig, BatchAxes};
 pub use batch_config::BatchNormConfig;
 pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConfig};
 pub use features::{Features, OverFeatures};
@@ -82,6 +88,7 @@ pub use rms::{Rms, RmsNorm, RmsNormConfig};
 pub use running::{Momentum, RunningVariance};
 pub use step::{Step, StepBatchNorm, StepBatchNormConfig};
 pub use switchable::{Switchable, SwitchableNorm, SwitchableNormConfig};
+pub use tlu::{Tlu, TluConfig, TluGradients};
 pub use tracked_instance::TrackedInstanceNorm;
 
 use ndarray::{Array, ArrayD, Dimension};

@@ -4,12 +4,16 @@
 //! d = clip((mean_c − mean) / σ, −d_max, d_max), where mean and σ are the running averages and r and d are constants to the
 //! gradient. In inference y = γ (x − mean) / σ + β.
 //!
+//! With a [`correction_momentum`](BatchRenormConfig::correction_momentum), mean and σ in r and d are averages of their own that
+//! move at that pace, and those of inference stay with the layer's momentum.
+//!
 //! r_max = 1 and d_max = 0 is batch normalization; without bounds, training normalizes as inference does.
 //!
 //! Source: S. Ioffe, *Batch Renormalization: Towards Reducing Minibatch Dependence in Batch-Normalized Models*, 2017; σ is
 //! averaged, not the variance, as there and in Keras' `renorm`. The paper raises r_max from 1 to 3 and d_max from 0 to 5 over the
 //! first steps: set them between steps with [`rule_mut`](TableNorm::rule_mut).
 
+use super::Momentum;
 use super::axes::{HasChannels, channel_axis, of_batch};
 use crate::error::Error;
 use crate::semantics::Semantics;
@@ -54,6 +58,25 @@ impl TableNormConfig<Renorm> {
     /// The bounds of the correction: r_max ≥ 1 and d_max ≥ 0; both may be infinite.
     pub fn bounds(mut self, r_max: f64, d_max: f64) -> Self {
         (self.rule.r_max, self.rule.d_max) = (r_max, d_max);
+        self
+    }
+
+    /// The pace of the averages that training is corrected toward, which then are not those of inference but the layer's
+    /// [`correction`](TableNorm::correction): Keras' `renorm_momentum`. Default: one pair of averages for both. Keras 3 and
+    /// tf.keras 2 have two, and 0.99 for this one whatever their `momentum` is.
+    ///
+    /// ```
+    /// use cellnorm::{BatchRenormConfig, Momentum};
+    /// let x = ndarray::array![[1.0, 4.0], [3.0, 8.0]];
+    /// let config = BatchRenormConfig::new(2).momentum(Momentum::Keep(0.99));
+    /// let mut layer = config.correction_momentum(Momentum::Keep(0.5)).init()?;
+    /// layer.forward(x.view())?;
+    /// assert!((layer.running.unwrap().mean[[1]] - 0.06).abs() < 1e-12);
+    /// assert!((layer.correction.unwrap().averages.mean[[1]] - 3.0).abs() < 1e-12);
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn correction_momentum(mut self, momentum: Momentum) -> Self {
+        self.correction = Some(momentum);
         self
     }
 }

@@ -8,7 +8,7 @@ use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::semantics::OneValue;
 use crate::standardize::{About, Parameters, Statistics};
-use crate::tables::{self, Forward, Mask, Pass, Standard, Tracked};
+use crate::tables::{self, Forward, Mask, Pass, Remembered, Standard, Tracked};
 
 /// A layer's parameters and their shape, ε, and the name for messages.
 #[derive(Clone, Copy)]
@@ -139,6 +139,7 @@ impl Run<'_> {
     fn pass<'b>(&self, rule: &'b Standard, mask: &'b Mask, fixed: Option<&Statistics>) -> Pass<'b, Standard> {
         let parameters = vec![("gamma", standard(self.gamma)), ("beta", standard(self.beta))];
         let running = fixed.map(|of| tables::Statistics { mean: of.mean.clone(), variance: of.variance.clone() });
+        let running = Remembered::inference(running);
         let (epsilon, one_value, batch) = (self.epsilon, self.one_value, fixed.is_none());
         Pass { rule, epsilon, one_value, parameters, running, batch, mask: Some(mask) }
     }

@@ -1,9 +1,9 @@
 //! A rule with its parameters and running averages: a layer.
 
-use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
+use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension};
 
 use super::pass::{Forward, Kept, Pass};
-use super::{Mask, Rule, Statistics, Tracked};
+use super::{Correction, Mask, Remembered, Rule, Running};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::norms::{Mode, Momentum, Phase, RunningVariance, StatisticsFrom, phases};
@@ -18,6 +18,8 @@ pub struct TableNormConfig<R> {
     scale: bool,
     center: bool,
     momentum: Momentum,
+    /// The pace of a second pair of averages, for rules whose training looks at them.
+    pub(crate) correction: Option<Momentum>,
     running_variance: RunningVariance,
     one_value: OneValue,
     gamma_initializer: Initializer,
@@ -37,6 +39,7 @@ impl<R: Rule> TableNormConfig<R> {
             scale,
             center,
             momentum,
+            correction: None,
             running_variance,
             one_value,
             gamma_initializer,
@@ -76,6 +79,7 @@ impl<R: Rule> TableNormConfig<R> {
     pub fn init(self) -> Result<TableNorm<R>, Error> {
         check_epsilon(self.epsilon)?;
         self.momentum.check()?;
+        self.correction.map_or(Ok(()), Momentum::check)?;
         self.running_variance.check(self.epsilon)?;
         self.rule.check()?;
         let wanted = |name| (name != "gamma" || self.scale) && (name != "beta" || self.center);
@@ -87,15 +91,15 @@ impl<R: Rule> TableNormConfig<R> {
             };
             Ok((slot.name, wanted(slot.name).then(|| initializer.init(&slot.shape)).transpose()?))
         };
-        let running = self.rule.running().map(|(shape, second)| Running {
-            mean: ArrayD::zeros(IxDyn(&shape)),
-            variance: ArrayD::from_elem(IxDyn(&shape), second),
-        });
+        let running = self.rule.running().map(|(shape, second)| Running::start(&shape, second));
+        let correction = running.clone().zip(self.correction);
+        let correction = correction.map(|(averages, momentum)| Correction { averages, momentum });
         let parameters = self.rule.slots().into_iter().map(parameter).collect::<Result<_, Error>>()?;
         let Self { rule, epsilon, momentum, running_variance, one_value, .. } = self;
         Ok(TableNorm {
             parameters,
             running,
+            correction,
             epsilon,
             momentum,
             running_variance,
@@ -108,21 +112,14 @@ impl<R: Rule> TableNormConfig<R> {
     }
 }
 
-/// Running averages, which inference normalizes with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Running {
-    /// The mean.
-    pub mean: ArrayD<f64>,
-    /// The variance, or what the rule keeps in its place.
-    pub variance: ArrayD<f64>,
-}
-
 /// A normalization by a [`Rule`]. Made by [`TableNormConfig`].
 #[derive(Clone, Debug)]
 pub struct TableNorm<R> {
     parameters: Vec<(&'static str, Option<ArrayD<f64>>)>,
     /// The running averages, where the rule keeps any.
     pub running: Option<Running>,
+    /// Those that training is given in their place, where they have a pace of their own.
+    pub correction: Option<Correction>,
     /// ε.
     pub epsilon: f64,
     /// The pace of the running averages.
@@ -145,7 +142,7 @@ pub struct TableSaved {
     kept: Kept,
     mask: Option<Mask>,
     batch: bool,
-    running: Option<Statistics<Vec<f64>>>,
+    running: Remembered,
 }
 
 /// The gradients of a [`TableNorm`].
@@ -296,6 +293,9 @@ impl<R: Rule> TableNorm<R> {
             self.steps += 1;
             let factor = |values| self.running_variance.factor(values, self.epsilon);
             averages.follow(&tracked, self.momentum.weight(self.steps), factor);
+            if let Some(Correction { averages, momentum }) = &mut self.correction {
+                averages.follow(&tracked, momentum.weight(self.steps), factor);
+            }
         }
         Ok((y, TableSaved { kept, mask: mask.cloned(), batch, running }))
     }
@@ -312,13 +312,8 @@ impl<R: Rule> TableNorm<R> {
             }
         }
         let flat = |values: &ArrayD<f64>| values.iter().copied().collect::<Vec<f64>>();
-        let running = match (&self.running, self.rule.running()) {
-            (Some(running), Some((shape, _))) => {
-                running.check(&shape)?;
-                Some(Statistics { mean: flat(&running.mean), variance: flat(&running.variance) })
-            }
-            _ => None,
-        };
+        let shape = self.rule.running().map_or(vec![], |(shape, _)| shape);
+        let running = Remembered::new(self.running.as_ref(), self.correction.as_ref(), &shape)?;
         let parameters = self.parameters.iter().map(|(name, value)| (*name, value.as_ref().map(flat))).collect();
         Ok(Pass {
             rule: &self.rule,
@@ -329,30 +324,5 @@ impl<R: Rule> TableNorm<R> {
             batch,
             mask,
         })
-    }
-}
-
-impl Running {
-    /// running += weight · (batch − running), where the batch has any values.
-    fn follow(&mut self, to: &Tracked<Vec<f64>>, weight: f64, factor: impl Fn(f64) -> f64) {
-        for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
-            let values = to.values[set];
-            if values > 0.0 {
-                *mean += weight * (to.mean[set] - *mean);
-                *second += weight * (to.variance[set] * factor(values) - *second);
-            }
-        }
-    }
-
-    fn check(&self, shape: &[usize]) -> Result<(), Error> {
-        for (name, table) in [("running_mean", &self.mean), ("running_var", &self.variance)] {
-            if table.shape() != shape {
-                return Err(Error::Parameter { name, given: table.shape().to_vec(), expected: shape.to_vec() });
-            }
-            if let Some(given) = table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0)) {
-                return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
-            }
-        }
-        Ok(())
     }
 }

@@ -18,20 +18,23 @@ mod mask;
 mod pass;
 mod region;
 mod rule;
+mod running;
 mod standard;
 mod tape;
 
 pub use crate::sharing::{Along, Measure, Sharing};
 pub use figure::{Figure, Statistics};
 pub use labels::Labels;
-pub use layer::{Running, TableGradients, TableNorm, TableNormConfig, TableSaved};
+pub use layer::{TableGradients, TableNorm, TableNormConfig, TableSaved};
 pub use mask::Mask;
 pub use rule::{Coefficients, Given, Rule, Slot, Tracked};
+pub use running::{Correction, Running};
 pub use tape::{Tape, Var};
 
 pub(crate) use pass::{Forward, Kept, Pass};
 pub(crate) use region::Region;
 pub(crate) use rule::STANDARDIZE;
+pub(crate) use running::Remembered;
 pub use standard::Standard;
 
 use std::ops::{Add, Div, Mul, Sub};

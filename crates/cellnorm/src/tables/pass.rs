@@ -2,7 +2,9 @@
 
 use ndarray::{Array, ArrayView, CowArray, Dimension};
 
-use super::{Coefficients, Figure, Given, Labels, Mask, Region, Rule, Statistics, Table, Tape, Tracked, Var, sets_of};
+use super::{
+    Coefficients, Figure, Given, Labels, Mask, Region, Remembered, Rule, Statistics, Table, Tape, Tracked, Var, sets_of,
+};
 use crate::arrays::{Arranged, Grid, typed};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
@@ -17,7 +19,7 @@ pub(crate) struct Pass<'a, R> {
     pub(crate) one_value: OneValue,
     /// Each slot's values; None for one that the layer does not have.
     pub(crate) parameters: Vec<(&'static str, Option<Vec<f64>>)>,
-    pub(crate) running: Option<Statistics<Vec<f64>>>,
+    pub(crate) running: Remembered,
     /// Whether statistics are those of x.
     pub(crate) batch: bool,
     pub(crate) mask: Option<&'a Mask>,
@@ -147,8 +149,7 @@ impl<R: Rule> Pass<'_, R> {
         let var = |values: &Vec<f64>| tape.table(values.clone());
         let parameters: Vec<_> =
             self.parameters.iter().map(|(name, values)| (*name, values.as_ref().map(var))).collect();
-        let running = self.running.as_ref();
-        let running = running.map(|r| Statistics { mean: var(&r.mean), variance: var(&r.variance) });
+        let running = self.running.given(batch).map(|r| Statistics { mean: var(&r.mean), variance: var(&r.variance) });
         let given = Given { epsilon: self.epsilon, batch, running, parameters: &parameters };
         let coefficients = self.rule.table(&figure, &given);
         let tracked = self.rule.tracked(&figure, &given).filter(|_| moves);

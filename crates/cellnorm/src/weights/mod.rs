@@ -10,10 +10,14 @@
 //! weight w that the network uses from the trained v, and `backward` takes ∂L/∂w to ∂L/∂v and the parameters' gradients;
 //! `infer` makes the weight once and for all, to ship.
 
+mod power_iteration;
 mod spectral;
+mod spectral_config;
 mod standardization;
 mod weight_norm;
 
-pub use spectral::{SpectralNorm, SpectralNormConfig, SpectralWeight};
+pub use power_iteration::Iteration;
+pub use spectral::{SpectralNorm, SpectralWeight};
+pub use spectral_config::SpectralNormConfig;
 pub use standardization::{Standardization, WeightStandardization, WeightStandardizationConfig};
 pub use weight_norm::{WeightDirection, WeightNorm, WeightNormConfig};

@@ -1,6 +1,8 @@
 //! What the library promises, a file for each promise; `cargo test -p cellnorm --test checks -- --nocapture` shows the figures.
 
 mod accuracy;
+mod averages;
+mod axes;
 mod bits;
 mod common;
 mod errors;
@@ -18,4 +20,5 @@ mod semantics;
 mod sharing;
 mod spectral;
 mod state;
+mod tlu;
 mod twin;

@@ -4,9 +4,9 @@ use cellnorm::norms::Sharing;
 use cellnorm::tables::{Mask, Rule, TableNorm};
 use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
 use cellnorm::{
-    AdaptiveNorm, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error, FilterResponseNormConfig,
-    GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, RmsNormConfig,
-    StepBatchNormConfig, SwitchableNormConfig,
+    AdaptiveNorm, AxesBatchNormConfig, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error,
+    FilterResponseNormConfig, GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    MeanVarianceNormConfig, Momentum, RmsNormConfig, StepBatchNormConfig, SwitchableNormConfig,
 };
 use ndarray::{ArrayD, Axis, IxDyn, s};
 
@@ -97,7 +97,13 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
     let running = renorm.running.as_mut().unwrap();
     running.mean.fill(-3.0);
     running.variance.fill(0.2);
-    check(renorm, &shape, 3)?;
+    check(renorm.clone(), &shape, 3)?;
+    let mut apart = BatchRenormConfig::new(3).bounds(1.1, 0.1).correction_momentum(Momentum::Step(0.5)).init()?;
+    apart.correction.as_mut().unwrap().averages = renorm.running.unwrap();
+    check(apart, &shape, 3)?;
+    check(AxesBatchNormConfig::new(&[1, 3], &[3, 3]).init()?, &shape, 3)?;
+    check(AxesBatchNormConfig::new(&[-1], &[3]).init()?, &shape, 3)?;
+    check(AxesBatchNormConfig::new(&[], &[]).init()?, &shape, 3)?;
     let weight = Numbers::new(1).tensor(&[4, 3, 2, 2], 0.3);
     check(WeightNormConfig::of_weight(weight.view(), Some(0))?, &[4, 3, 2, 2], 3)?;
     check(WeightNormConfig::of_weight(weight.view(), Some(1))?, &[4, 3, 2, 2], 3)?;

@@ -1,7 +1,7 @@
 //! Spectral normalization against PyTorch's numbers, the singular value itself, and differences of the loss.
 
-use cellnorm::Error;
-use cellnorm::weights::SpectralNormConfig;
+use cellnorm::weights::{Iteration, SpectralNormConfig};
+use cellnorm::{Error, Floor};
 use ndarray::{Array2, ArrayD, IxDyn, array};
 use serde_json::Value;
 
@@ -52,8 +52,9 @@ fn iterations_find_the_largest_singular_value() -> Result<(), Error> {
         array![[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]
     };
     let weight = rotation(0.3).dot(&Array2::from_diag(&array![5.0, 2.0, 1.0])).dot(&rotation(-0.7));
-    for seed in 0..5 {
-        let normalized = SpectralNormConfig::default().seed(seed).init(weight.clone().into_dyn())?.infer()?;
+    for (seed, iteration) in (0..5).flat_map(|seed| [(seed, Iteration::LeftFirst), (seed, Iteration::RightFirst)]) {
+        let config = SpectralNormConfig::default().seed(seed).iteration(iteration);
+        let normalized = config.init(weight.clone().into_dyn())?.infer()?;
         assert!((normalized.sigma - 5.0).abs() < 1e-8, "{}", normalized.sigma);
         assert!(distance(normalized.weight, weight.mapv(|w| w / 5.0).into_dyn()) < 1e-8);
     }
@@ -80,6 +81,99 @@ fn gradients_are_slopes_with_u_and_v_held() -> Result<(), Error> {
             assert!((ours - slope).abs() <= 1e-9 * (1.0 + slope.abs()), "{ours} is not {slope}: {shape:?}");
         }
     }
+    Ok(())
+}
+
+/// Where u and v are the singular vectors, σ is stationary over them, and its gradient the whole one.
+#[test]
+fn gradients_of_the_largest_singular_value_are_slopes() -> Result<(), Error> {
+    let mut random = Numbers::new(12);
+    for (shape, axis) in [(&[4, 3][..], 0), (&[3, 2, 4][..], 1), (&[2, 3, 2, 2][..], -1), (&[5][..], 0)] {
+        let (weight, dy) = (random.tensor(shape, 0.0), random.tensor(shape, 0.0));
+        let config = SpectralNormConfig::default().axis(axis).iteration(Iteration::RightFirst).iterations(300);
+        let layer = config.init(weight)?;
+        let normalized = layer.infer()?;
+        let (dweight, step) = (normalized.backward(dy.view())?, 1e-3 * normalized.sigma);
+        for (index, ours) in dweight.indexed_iter() {
+            let at = |steps: f64| {
+                let mut moved = layer.clone();
+                moved.weight[&index] += steps * step;
+                (moved.infer().unwrap().weight * &dy).sum()
+            };
+            let slope = (at(-2.0) - at(2.0) + 8.0 * (at(1.0) - at(-1.0))) / (12.0 * step);
+            assert!((ours - slope).abs() <= 1e-9 * (1.0 + slope.abs()), "{ours} is not {slope}: {shape:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_right_vector_first_is_the_left_first_of_the_transposed_weight() -> Result<(), Error> {
+    let mut random = Numbers::new(5);
+    let (weight, u) = (random.tensor(&[4, 3], 0.0), array![0.3, -1.0, 0.4, 2.0]);
+    let layer = |iteration, weight| SpectralNormConfig::default().iteration(iteration).iterations(2).init(weight);
+    let mut right = layer(Iteration::RightFirst, weight.clone())?;
+    let mut left = layer(Iteration::LeftFirst, weight.reversed_axes())?;
+    (right.u, left.v) = (u.clone(), u);
+    // what v was does not matter
+    right.v.fill(7.0);
+    let (before, ahead) = (right.clone(), right.infer()?);
+    assert_eq!((&right.u, &right.v), (&before.u, &before.v), "inference keeps nothing");
+    let (right_weight, left_weight) = (right.forward()?, left.forward()?);
+    assert_eq!(ahead.weight, right_weight.weight, "inference iterates as training does");
+    assert!(distance(right_weight.weight, left_weight.weight.reversed_axes()) < 1e-14);
+    assert!(distance(right.u, left.v) < 1e-14 && distance(right.v, left.u) < 1e-14);
+    Ok(())
+}
+
+#[test]
+fn in_place_the_weight_itself_is_normalized() -> Result<(), Error> {
+    let mut random = Numbers::new(3);
+    let (weight, dy) = (random.tensor(&[4, 3], 0.0), random.tensor(&[4, 3], 0.0));
+    for iteration in [Iteration::LeftFirst, Iteration::RightFirst] {
+        let config = SpectralNormConfig::default().iteration(iteration);
+        let mut beside = config.clone().init(weight.clone())?;
+        let mut layer = config.in_place(true).init(weight.clone())?;
+        assert_eq!(layer.weight, weight, "until the first step the weight is as given");
+        let (normalized, expected) = (layer.forward()?, beside.forward()?);
+        assert_eq!((normalized.sigma, &normalized.weight), (expected.sigma, &expected.weight));
+        assert_eq!(layer.weight, normalized.weight);
+        assert_eq!(normalized.backward(dy.view())?, dy, "the gradient is that of what is trained");
+        assert!((layer.forward()?.sigma - 1.0).abs() < 1e-2, "it is normalized already");
+        layer.weight.fill(0.5);
+        let inferred = layer.infer()?;
+        assert_eq!((inferred.sigma, inferred.weight), (1.0, layer.weight));
+    }
+    Ok(())
+}
+
+#[test]
+fn floors_are_those_of_the_frameworks() -> Result<(), Error> {
+    // one singular value, 0.01, which iterations find at once
+    let weight = array![[0.0, 0.01], [0.0, 0.0]].into_dyn();
+    let sigma = |floor| -> Result<f64, Error> {
+        let config = SpectralNormConfig::default().iteration(Iteration::RightFirst).floor(floor);
+        Ok(config.init(weight.clone())?.forward()?.sigma)
+    };
+    assert!((sigma(Floor::Max(1e-7))? - 0.01).abs() < 1e-15);
+    assert!((sigma(Floor::None)? - 0.01).abs() < 1e-15);
+    // v = 0.01 u₁ / r and u = 0.01 v / r with |u₁| = 1 after the warm-up: v has the length 0.01 c / r, c that of u
+    let root = |length: f64| (length * length + 1e-6_f64).sqrt();
+    let mut length = 1.0;
+    for _ in 0..200 {
+        let v = 0.01 * length / root(0.01 * length);
+        length = 0.01 * v / root(0.01 * v);
+    }
+    let v = 0.01 * length / root(0.01 * length);
+    let expected = 0.01 * length * v;
+    let mut layer = SpectralNormConfig::default()
+        .iteration(Iteration::RightFirst)
+        .floor(Floor::AddSquare(1e-6))
+        .warm_up(200)
+        .init(weight.clone())?;
+    assert!((layer.forward()?.sigma - expected).abs() < 1e-9 * expected, "{expected}");
+    // below a floor a length counts as 0, and the weight stays as it is
+    assert_eq!((sigma(Floor::Max(0.1))?, sigma(Floor::MaxSquare(0.01))?), (1.0, 1.0));
     Ok(())
 }
 
@@ -122,7 +216,9 @@ fn weights_that_do_not_suit() -> Result<(), Error> {
         message(config.clone().iterations(0), weight.clone()),
         "the number of power iterations is 0; it must be at least 1"
     );
-    assert!(message(config.clone().epsilon(0.0), weight.clone()).starts_with("epsilon is 0; it must be finite"));
+    assert!(
+        message(config.clone().floor(Floor::Max(0.0)), weight.clone()).starts_with("epsilon is 0; it must be finite")
+    );
     assert!(message(config.clone(), ArrayD::zeros(IxDyn(&[2, 0]))).contains("an axis of length 0"));
     assert!(message(config.clone(), ArrayD::zeros(IxDyn(&[]))).contains("needs at least 1"));
     let nan = ArrayD::from_elem(IxDyn(&[2, 3]), f64::NAN);

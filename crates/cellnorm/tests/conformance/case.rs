@@ -96,6 +96,11 @@ impl<'a> Step<'a> {
         ArrayD::from_shape_vec(IxDyn(self.shape), values).expect("as many values as elements")
     }
 
+    /// Whether the case has gradients: not where a framework overwrites what it normalizes.
+    pub fn has_gradient(&self) -> bool {
+        self.json["dy"].is_array()
+    }
+
     /// The framework's results by name: all arrays of the step that are not its inputs.
     pub fn results(&self) -> impl Iterator<Item = (&'a str, Vec<f64>)> {
         let inputs = ["x", "dy", "mask", "mask_shape"];

@@ -1,6 +1,4 @@
 //! A case taken through Cellnorm: the layer that its preset and its arguments ask for, step by step.
-//!
-//! What Cellnorm cannot do yet is [`Run::NotYet`] with the reason; the table counts these.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +6,7 @@ use cellnorm::norms::{Kind, NormConfig, OverFeatures};
 use cellnorm::tables::Mask;
 use cellnorm::{
     BatchNormConfig, Error, Gradients, GroupNormConfig, GroupParameters, InstanceNormConfig, LayerNormConfig, Mode,
-    Normalization, RmsNormConfig, Semantics, StatisticsFrom,
+    Normalization, RmsNormConfig, Semantics, StatisticsFrom, TluConfig, TluGradients,
 };
 use ndarray::{Array1, ArrayD};
 use serde_json::Value;
@@ -19,16 +17,10 @@ use crate::{lines, spectral, tables};
 /// The results of a step by name.
 pub type Results = BTreeMap<&'static str, Vec<f64>>;
 
-/// What became of a case.
-pub enum Run {
-    /// The results of each step.
-    Done(Vec<Results>),
-    /// What Cellnorm lacks for it.
-    NotYet(&'static str),
-}
-
-pub fn run(case: &Case) -> Result<Run, Error> {
+/// The results of each step.
+pub fn run(case: &Case) -> Result<Vec<Results>, Error> {
     match case.text("layer") {
+        "batch" if case.given("axis").is_some_and(Value::is_array) => tables::batch_over_axes(case),
         "batch" => batch(case),
         "layer" => features(case, Normalization::Layer, LayerNormConfig::over, LayerNormConfig::per_channel),
         "rms" => features(case, Normalization::Rms, RmsNormConfig::over, RmsNormConfig::per_channel),
@@ -40,7 +32,7 @@ pub fn run(case: &Case) -> Result<Run, Error> {
         "weight_norm" => tables::weight_norm(case),
         "unit" => lines::unit(case),
         "local_response" => lines::local_response(case),
-        "tlu" => Ok(Run::NotYet("thresholded linear unit")),
+        "tlu" => tlu(case),
         "spectral_norm" => spectral::run(case),
         other => unreachable!("no layer {other}"),
     }
@@ -84,11 +76,11 @@ fn stateless<K: Kind>(
     config: NormConfig<K>,
     semantics: &Semantics,
     shape: &[usize],
-) -> Result<Run, Error> {
+) -> Result<Vec<Results>, Error> {
     let mut layer = config.semantics(semantics).init()?;
     (layer.gamma, layer.beta) = parameters(case, semantics, shape);
     let step = |step: Step| Ok(pass!(layer, step));
-    case.steps().map(step).collect::<Result<_, Error>>().map(Run::Done)
+    case.steps().map(step).collect()
 }
 
 fn features<K: OverFeatures>(
@@ -96,7 +88,7 @@ fn features<K: OverFeatures>(
     normalization: Normalization,
     over: fn(&[isize], &[usize]) -> NormConfig<K>,
     per_channel: fn(usize) -> NormConfig<K>,
-) -> Result<Run, Error> {
+) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(normalization)?;
     let axes = case.given("axis").map_or(vec![-1], axes);
     if let Some(features) = case.given("feature_axes").map(self::axes).filter(|features| *features != axes) {
@@ -111,7 +103,7 @@ fn features<K: OverFeatures>(
     stateless(case, over(&axes, &lengths), &semantics, &lengths)
 }
 
-fn group(case: &Case) -> Result<Run, Error> {
+fn group(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Group)?;
     let channels = case.length(semantics.channel_axis);
     let groups = case.given("groups").and_then(Value::as_i64).expect("a number of groups");
@@ -124,7 +116,7 @@ fn group(case: &Case) -> Result<Run, Error> {
     stateless(case, GroupNormConfig::new(groups, channels), &semantics, &[shape])
 }
 
-fn instance(case: &Case) -> Result<Run, Error> {
+fn instance(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Instance)?;
     let channels = case.length(semantics.channel_axis);
     let config = InstanceNormConfig::new(channels);
@@ -154,7 +146,7 @@ fn instance(case: &Case) -> Result<Run, Error> {
         results.insert("running_var", layer.running_var.to_vec());
         Ok(results)
     };
-    case.steps().map(step).collect::<Result<_, Error>>().map(Run::Done)
+    case.steps().map(step).collect()
 }
 
 /// Running statistics that are not 0 and 1 at first.
@@ -166,10 +158,7 @@ fn remembered(case: &Case, mean: &mut Array1<f64>, variance: &mut Array1<f64>) {
     }
 }
 
-fn batch(case: &Case) -> Result<Run, Error> {
-    if case.given("axis").is_some_and(Value::is_array) {
-        return Ok(Run::NotYet("batch normalization with several channel axes"));
-    }
+fn batch(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Batch)?;
     let channels = case.length(semantics.channel_axis);
     let mut layer = BatchNormConfig::new(channels).semantics(&semantics).init()?;
@@ -194,7 +183,24 @@ fn batch(case: &Case) -> Result<Run, Error> {
         }
         Ok(results)
     };
-    case.steps().map(step).collect::<Result<_, Error>>().map(Run::Done)
+    case.steps().map(step).collect()
+}
+
+/// With a threshold for each element of a sample.
+fn tlu(case: &Case) -> Result<Vec<Results>, Error> {
+    let (axes, lengths): (Vec<isize>, Vec<usize>) = (1..).zip(case.shape[1..].iter().copied()).unzip();
+    let mut layer = TluConfig::over(&axes, &lengths).affine(case.has_parameter("alpha")).init()?;
+    layer.tau = case.parameter("tau", &lengths);
+    layer.alpha = layer.alpha.map(|_| case.parameter("alpha", &lengths));
+    let step = |step: Step| {
+        let x = step.tensor("x");
+        let y = layer.forward(x.view())?;
+        let TluGradients { dx, dtau, dalpha } = layer.backward(x.view(), step.tensor("dy").view())?;
+        let mut results = Results::from([("y", wide(y)), ("dx", wide(dx)), ("dtau", dtau.into_iter().collect())]);
+        results.extend(dalpha.map(|array| ("dalpha", array.into_iter().collect())));
+        Ok(results)
+    };
+    case.steps().map(step).collect()
 }
 
 pub fn axes(value: &Value) -> Vec<isize> {

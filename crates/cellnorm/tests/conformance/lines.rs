@@ -4,23 +4,28 @@ use cellnorm::{Error, Floor, LocalResponseNormConfig, LpNormConfig};
 use ndarray::{ArrayD, ArrayViewD};
 
 use crate::case::{Case, Step};
-use crate::layers::{Results, Run, axes, wide};
+use crate::layers::{Results, axes, wide};
 
-pub fn unit(case: &Case) -> Result<Run, Error> {
+pub fn unit(case: &Case) -> Result<Vec<Results>, Error> {
     let axes = case.given("axis").map(axes).expect("axes");
-    let floor = case.given("floor").and_then(|floor| floor.as_object()?.iter().next()).expect("a floor");
-    let value = floor.1.as_f64().expect("a number");
-    let floor = match floor.0.as_str() {
+    let layer =
+        LpNormConfig::new(&axes).p(case.number("p").unwrap_or(2.0)).floor(floor(case).expect("a floor")).init()?;
+    run(case, |x| layer.forward(x), |x, dy| layer.backward(x, dy))
+}
+
+/// What keeps a length from 0, where the case says so.
+pub fn floor(case: &Case) -> Option<Floor> {
+    let (kind, value) = case.given("floor")?.as_object()?.iter().next()?;
+    let value = value.as_f64().expect("a number");
+    Some(match kind.as_str() {
         "max" => Floor::Max(value),
         "max_square" => Floor::MaxSquare(value),
         "add_square" => Floor::AddSquare(value),
         other => unreachable!("no floor {other}"),
-    };
-    let layer = LpNormConfig::new(&axes).p(case.number("p").unwrap_or(2.0)).floor(floor).init()?;
-    run(case, |x| layer.forward(x), |x, dy| layer.backward(x, dy))
+    })
 }
 
-pub fn local_response(case: &Case) -> Result<Run, Error> {
+pub fn local_response(case: &Case) -> Result<Vec<Results>, Error> {
     let mut config = LocalResponseNormConfig::new(case.number("size").expect("a size") as usize);
     if let Some(alpha) = case.number("alpha") {
         config = config.alpha(alpha);
@@ -39,10 +44,10 @@ fn run(
     case: &Case,
     forward: impl Fn(ArrayViewD<'_, f32>) -> Result<ArrayD<f32>, Error>,
     backward: impl Fn(ArrayViewD<'_, f32>, ArrayViewD<'_, f32>) -> Result<ArrayD<f32>, Error>,
-) -> Result<Run, Error> {
+) -> Result<Vec<Results>, Error> {
     let step = |step: Step| {
         let (x, dy) = (step.tensor("x"), step.tensor("dy"));
         Ok(Results::from([("y", wide(forward(x.view())?)), ("dx", wide(backward(x.view(), dy.view())?))]))
     };
-    case.steps().map(step).collect::<Result<_, Error>>().map(Run::Done)
+    case.steps().map(step).collect()
 }

@@ -1,30 +1,40 @@
 //! Spectral normalization of a weight.
 
 use cellnorm::Error;
-use cellnorm::weights::SpectralNormConfig;
+use cellnorm::weights::{Iteration, SpectralNormConfig};
 use ndarray::Array1;
 
 use crate::case::{Case, Step};
-use crate::layers::{Results, Run};
+use crate::layers::Results;
+use crate::lines::floor;
 
-pub fn run(case: &Case) -> Result<Run, Error> {
-    let (Some(u), Some(v)) = (case.state("u"), case.state("v")) else {
-        return Ok(Run::NotYet("spectral normalization that remembers u alone"));
-    };
+pub fn run(case: &Case) -> Result<Vec<Results>, Error> {
     let weight = case.steps().next().expect("a step").tensor("x").mapv(f64::from);
-    let axis = case.number("axis").expect("the axis of the rows") as isize;
-    let iterations = case.number("power_iterations").unwrap_or(1.0) as usize;
-    let mut layer = SpectralNormConfig::default().axis(axis).iterations(iterations).init(weight)?;
-    (layer.u, layer.v) = (Array1::from_vec(u), Array1::from_vec(v));
+    let v = case.state("v");
+    let mut config = SpectralNormConfig::default()
+        .axis(case.number("axis").expect("the axis of the rows") as isize)
+        .iteration(if v.is_some() { Iteration::LeftFirst } else { Iteration::RightFirst })
+        .iterations(case.number("power_iterations").unwrap_or(1.0) as usize)
+        .in_place(case.given("in_place").is_some_and(|in_place| in_place == true));
+    if let Some(floor) = floor(case) {
+        config = config.floor(floor);
+    }
+    let mut layer = config.init(weight)?;
+    layer.u = Array1::from_vec(case.state("u").expect("the left singular vector"));
+    let remembers_v = v.map(|v| layer.v = Array1::from_vec(v)).is_some();
     let step = |step: Step| {
+        layer.weight = step.tensor("x").mapv(f64::from);
         let normalized = if step.mode() == "train" { layer.forward()? } else { layer.infer()? };
-        let dx = normalized.backward(step.tensor("dy").mapv(f64::from).view())?;
-        Ok(Results::from([
-            ("y", normalized.weight.into_iter().collect()),
-            ("dx", dx.into_iter().collect()),
-            ("u", layer.u.to_vec()),
-            ("v", layer.v.to_vec()),
-        ]))
+        let mut results = Results::from([("u", layer.u.to_vec())]);
+        if remembers_v {
+            results.insert("v", layer.v.to_vec());
+        }
+        if step.has_gradient() {
+            let dx = normalized.backward(step.tensor("dy").mapv(f64::from).view())?;
+            results.insert("dx", dx.into_iter().collect());
+        }
+        results.insert("y", normalized.weight.into_iter().collect());
+        Ok(results)
     };
-    case.steps().map(step).collect::<Result<_, Error>>().map(Run::Done)
+    case.steps().map(step).collect()
 }

@@ -1,4 +1,4 @@
-//! The table, as text that is also a page of the documentation.
+//! The tables, as text that is also the first part of a page of the documentation.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -12,7 +12,6 @@ const COLUMNS: [&str; 3] = ["forward", "backward", "running statistics"];
 pub struct Framework {
     name: String,
     lines: BTreeMap<String, Line>,
-    not_yet: BTreeMap<&'static str, usize>,
     nearer: Vec<String>,
 }
 
@@ -27,11 +26,7 @@ struct Line {
 impl Framework {
     pub fn new(name: &str, version: &str) -> Self {
         let name = format!("{name} {version}");
-        Self { name, lines: BTreeMap::new(), not_yet: BTreeMap::new(), nearer: Vec::new() }
-    }
-
-    pub fn not_yet(&mut self, why: &'static str) {
-        *self.not_yet.entry(why).or_default() += 1;
+        Self { name, lines: BTreeMap::new(), nearer: Vec::new() }
     }
 
     /// Enters a case: what was found for each result of each step.
@@ -60,13 +55,11 @@ impl Framework {
 
     /// One line that says how many cases there are.
     pub fn summary(&self) -> String {
-        let compared = self.compared();
-        let not_yet: usize = self.not_yet.values().sum();
-        format!("{}: {} cases, {compared} compared, {not_yet} not yet", self.name, compared + not_yet)
+        format!("{}: {} cases", self.name, self.cases())
     }
 
-    /// The number of cases that are compared.
-    pub fn compared(&self) -> usize {
+    /// The number of cases.
+    pub fn cases(&self) -> usize {
         self.lines.values().map(|line| line.cases).sum()
     }
 
@@ -92,7 +85,7 @@ fn column(result: &str) -> usize {
     }
 }
 
-/// The whole page.
+/// The frameworks' part of the page.
 pub struct Page<'a>(pub &'a [Framework]);
 
 const HEAD: &str = "\
@@ -100,8 +93,8 @@ const HEAD: &str = "\
 
 Each layer of each framework, run in f32 by the framework itself, and by Cellnorm from the framework's preset and the same
 arguments and numbers. The layer is made as a user would make it, so the presets' defaults are compared, too.
-`CELLNORM_WRITE_DOCS=1 cargo test -p cellnorm --test conformance` writes this page; `fixtures/*/generate.py` beside the test
-makes the numbers.
+`CELLNORM_WRITE_DOCS=1 cargo test -p cellnorm --test conformance --test onnx` writes this page; `fixtures/*/generate.py` beside
+the tests make the numbers. [ONNX's node tests](#onnxs-node-tests) are at the end.
 ";
 
 impl fmt::Display for Page<'_> {
@@ -136,14 +129,6 @@ N(1000,1) says that x has mean 1,000 and deviation 1.
         )?;
         for row in self.0.iter().flat_map(|framework| &framework.nearer) {
             writeln!(f, "{row}")?;
-        }
-        if self.0.iter().any(|framework| !framework.not_yet.is_empty()) {
-            writeln!(f, "\n## Not yet compared\n\n| framework | what Cellnorm lacks | cases |\n|---|---|---:|")?;
-        }
-        for framework in self.0 {
-            for (why, cases) in &framework.not_yet {
-                writeln!(f, "| {} | {why} | {cases} |", framework.name)?;
-            }
         }
         Ok(())
     }

@@ -2,56 +2,71 @@
 
 use cellnorm::tables::{Rule, TableNorm};
 use cellnorm::weights::WeightNormConfig;
-use cellnorm::{BatchRenormConfig, Error, FilterResponseNormConfig, GhostBatchNormConfig, Momentum, Normalization};
+use cellnorm::{
+    AxesBatchNormConfig, BatchRenormConfig, Error, FilterResponseNormConfig, GhostBatchNormConfig, Momentum,
+    Normalization,
+};
+use ndarray::ArrayD;
 
 use crate::case::{Case, Step};
-use crate::layers::{Results, Run, wide};
+use crate::layers::{Results, axes, wide};
 
 /// A parameter as Cellnorm and as the file call it, and its gradient in the file.
 type Name = (&'static str, &'static str, &'static str);
 
 const AFFINE: [Name; 2] = [("gamma", "gamma", "dgamma"), ("beta", "beta", "dbeta")];
 
-pub fn ghost(case: &Case) -> Result<Run, Error> {
+pub fn ghost(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Batch)?;
     let size = case.number("virtual_batch_size").expect("a size of the parts") as usize;
     let config = GhostBatchNormConfig::new(case.length(semantics.channel_axis), size).semantics(&semantics);
     let interleaved = case.given("interleaved").is_some_and(|interleaved| interleaved == true);
-    run(case, config.interleaved(interleaved).init()?, &AFFINE, |layer| {
-        let running = layer.running.as_ref().expect("running statistics");
-        let flat = |table: &ndarray::ArrayD<f64>| table.iter().copied().collect();
-        Results::from([("running_mean", flat(&running.mean)), ("running_var", flat(&running.variance))])
-    })
+    run(case, config.interleaved(interleaved).init()?, &AFFINE, running_statistics)
 }
 
-pub fn renorm(case: &Case) -> Result<Run, Error> {
+pub fn batch_over_axes(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Batch)?;
-    let (Momentum::Keep(momentum) | Momentum::Step(momentum)) = semantics.momentum else {
-        return Ok(Run::NotYet("batch renormalization with a cumulative mean"));
-    };
-    if case.number("renorm_momentum").is_some_and(|other| other != momentum) {
-        return Ok(Run::NotYet("batch renormalization with two momenta"));
-    }
+    let axes = case.given("axis").map(axes).expect("axes");
+    let lengths: Vec<usize> = axes.iter().map(|&axis| case.length(axis)).collect();
+    let config = AxesBatchNormConfig::new(&axes, &lengths).semantics(&semantics);
+    run(case, config.init()?, &AFFINE, running_statistics)
+}
+
+fn running_statistics<R: Rule>(layer: &TableNorm<R>) -> Results {
+    let running = layer.running.as_ref().expect("running statistics");
+    Results::from([("running_mean", flat(&running.mean)), ("running_var", flat(&running.variance))])
+}
+
+fn flat(table: &ArrayD<f64>) -> Vec<f64> {
+    table.iter().copied().collect()
+}
+
+pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
+    let semantics = case.semantics(Normalization::Batch)?;
     let bound = |name| case.given("renorm_clipping").and_then(|bounds| bounds.get(name)?.as_f64());
     let [r_max, d_max] = ["rmax", "dmax"].map(|name| bound(name).unwrap_or(f64::INFINITY));
     assert_eq!(bound("rmin").unwrap_or(0.0), 1.0 / r_max, "one bound for r and 1 / r");
-    let config = BatchRenormConfig::new(case.length(semantics.channel_axis)).semantics(&semantics).bounds(r_max, d_max);
+    let config = BatchRenormConfig::new(case.length(semantics.channel_axis));
+    let mut config = config.semantics(&semantics).bounds(r_max, d_max);
+    if let Some(momentum) = case.number("renorm_momentum") {
+        config = config.correction_momentum(Momentum::Keep(momentum));
+    }
     run(case, config.init()?, &AFFINE, |layer| {
         let running = layer.running.as_ref().expect("running averages");
-        let (mean, deviation): (Vec<f64>, Vec<f64>) =
-            (running.mean.iter().copied().collect(), running.variance.iter().copied().collect());
+        let correction = layer.correction.as_ref().map_or(running, |correction| &correction.averages);
+        let deviation = flat(&running.variance);
         let variance = deviation.iter().map(|deviation| (deviation * deviation - layer.epsilon).max(0.0)).collect();
         Results::from([
-            ("running_mean", mean.clone()),
+            ("running_mean", flat(&running.mean)),
             ("running_var", variance),
-            ("moving_stddev", deviation.clone()),
-            ("renorm_mean", mean),
-            ("renorm_stddev", deviation),
+            ("moving_stddev", deviation),
+            ("renorm_mean", flat(&correction.mean)),
+            ("renorm_stddev", flat(&correction.variance)),
         ])
     })
 }
 
-pub fn filter_response(case: &Case) -> Result<Run, Error> {
+pub fn filter_response(case: &Case) -> Result<Vec<Results>, Error> {
     let axis = case.number("axis").expect("a channel axis") as isize;
     let learned = case.given("learned_epsilon").is_some_and(|learned| learned == true);
     let mut config = FilterResponseNormConfig::new(case.length(axis)).channel_axis(axis).learned_epsilon(learned);
@@ -62,7 +77,7 @@ pub fn filter_response(case: &Case) -> Result<Run, Error> {
     run(case, config.init()?, &names, |_| Results::new())
 }
 
-pub fn weight_norm(case: &Case) -> Result<Run, Error> {
+pub fn weight_norm(case: &Case) -> Result<Vec<Results>, Error> {
     let first = case.steps().next().expect("a step").tensor("x");
     let axis = case.number("axis").map(|axis| axis as isize);
     let mut layer = WeightNormConfig::of_weight(first.view(), axis)?;
@@ -79,7 +94,7 @@ fn run<R: Rule>(
     mut layer: TableNorm<R>,
     names: &[Name],
     remembered: impl Fn(&TableNorm<R>) -> Results,
-) -> Result<Run, Error> {
+) -> Result<Vec<Results>, Error> {
     for (ours, theirs, _) in names {
         if let Some(parameter) = layer.parameter_mut(ours).filter(|_| case.has_parameter(theirs)) {
             *parameter = case.parameter(theirs, parameter.shape());
@@ -97,5 +112,5 @@ fn run<R: Rule>(
         results.extend([("y", wide(y)), ("dx", wide(gradients.dx))]);
         Ok(results)
     };
-    case.steps().map(step).collect::<Result<_, Error>>().map(Run::Done)
+    case.steps().map(step).collect()
 }

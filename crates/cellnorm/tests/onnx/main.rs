@@ -8,10 +8,13 @@
 //! within ONNX's own tolerance, |ours − ONNX's| ≤ [`ABSOLUTE`] + [`RELATIVE`] · |ONNX's|, of which the table shows the share
 //! that is used.
 //!
-//! `cargo test -p cellnorm --test onnx -- --nocapture` prints the table.
+//! `cargo test -p cellnorm --test onnx -- --nocapture` prints the table; with `CELLNORM_WRITE_DOCS=1` that of the cases here goes
+//! to `docs/conformance.md`.
 
 mod case;
 mod operators;
+#[path = "../page/mod.rs"]
+mod page;
 mod proto;
 
 use std::collections::BTreeSet;
@@ -28,20 +31,9 @@ const RELATIVE: f64 = 1e-3;
 const ABSOLUTE: f64 = 1e-7;
 const BASE_CASES: usize = 55;
 
-/// The folder of cases, and what to call it.
-fn source() -> (PathBuf, String) {
-    const VARIABLE: &str = "CELLNORM_ONNX_NODE_TESTS";
-    match env::var_os(VARIABLE) {
-        Some(folder) => {
-            let folder = PathBuf::from(folder);
-            let name = format!("ONNX's own, from {}", folder.display());
-            (folder, name)
-        }
-        None => {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx/node");
-            (folder, format!("regenerated, from tests/fixtures/onnx/node ({VARIABLE} is not set)"))
-        }
-    }
+/// The folder of ONNX's own cases, where there is one.
+fn theirs() -> Option<PathBuf> {
+    env::var_os("CELLNORM_ONNX_NODE_TESTS").map(PathBuf::from)
 }
 
 fn cases(folder: &Path) -> Vec<Case> {
@@ -100,29 +92,54 @@ impl Line {
         failures
     }
 
-    fn print(&self, operator: &str) {
+    fn row(&self, operator: &str) -> String {
         let Line { base, extra, passed, outputs, worst, share, .. } = self;
-        let opsets = self.opsets.iter().map(i64::to_string).collect::<Vec<_>>().join(" ");
-        println!("{operator:<27}{opsets:>12}{base:>6}{extra:>7}{passed:>8}{outputs:>9}{worst:>10.1e}{share:>9.1e}");
+        let opsets = self.opsets.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        format!("| {operator} | {opsets} | {base} | {extra} | {passed} | {outputs} | {worst:.1e} | {share:.1e} |\n")
     }
 }
 
+const HEAD: &str = "\
+## ONNX's node tests
+
+Each normalization operator of ONNX, as a layer made from the node's attributes, in f32. The node tests here have ONNX's names,
+opsets and attributes, and inputs of their own; the others are what those leave out.
+`cargo test -p cellnorm --test onnx -- --nocapture` runs them, and ONNX's own files where `CELLNORM_ONNX_NODE_TESTS` names their
+folder.
+";
+
 #[test]
 fn agrees_with_onnx() {
-    let (folder, name) = source();
-    let cases = cases(&folder);
-    let (mut base, mut failures) = (0, Vec::new());
-    println!("\nONNX node tests: {name}");
-    println!("operator                        opsets  base  extra  passed  outputs     worst    share");
+    let theirs = theirs();
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx/node");
+    let folder = theirs.as_ref().unwrap_or(&ours);
+    let cases = cases(folder);
+    let (mut base, mut passed, mut rows, mut failures) = (0, 0, String::new(), Vec::new());
     for operator in OPERATORS {
         let mut line = Line::default();
         for case in cases.iter().filter(|case| case.node.op_type == operator) {
             failures.extend(line.add(case));
         }
-        line.print(operator);
-        base += line.base;
+        rows += &line.row(operator);
+        (base, passed) = (base + line.base, passed + line.passed);
     }
+    let extra = cases.len() - base;
+    let summary = format!("* ONNX 1.22: {base} node tests and {extra} others, {passed} passed");
+    let part = format!(
+        "{HEAD}
+{summary}
+
+The worst error is max |ours − theirs| / max |theirs| of an output, at most {TOLERANCE:.0e}; besides, each value has to be within
+ONNX's own tolerance, {ABSOLUTE:.0e} + {RELATIVE:.0e} |theirs|, of which the last column has the largest share used.
+
+| operator | opsets | node tests | others | passed | outputs | worst error | share |
+|---|---|---:|---:|---:|---:|---:|---:|
+{rows}"
+    );
+    println!("\n{}:\n\n{part}", folder.display());
     assert!(failures.is_empty(), "{} above the tolerance:\n{}", failures.len(), failures.join("\n"));
-    assert_eq!(base, BASE_CASES, "base cases in {}", folder.display());
-    println!("all {base} base cases and {} extra pass", cases.len() - base);
+    assert_eq!(base, BASE_CASES, "node tests in {}", folder.display());
+    if theirs.is_none() {
+        page::check(&part, [summary]);
+    }
 }

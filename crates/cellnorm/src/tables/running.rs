@@ -1,0 +1,95 @@
+//! Running averages: what a layer keeps of the statistics of the batches.
+//!
+//! running ← running + weight · (batch − running), where [`Momentum`] says the weight. Inference is given the one pair that every
+//! such layer has. A [`Correction`] is a second pair with a pace of its own, which training is given in its place.
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::{Statistics, Tracked};
+use crate::error::Error;
+use crate::norms::Momentum;
+
+/// Running averages, which inference normalizes with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// The mean.
+    pub mean: ArrayD<f64>,
+    /// The variance, or what the rule keeps in its place.
+    pub variance: ArrayD<f64>,
+}
+
+/// Running averages that training is given in place of those for inference, for rules that look at both the batch and the past.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Correction {
+    /// The averages.
+    pub averages: Running,
+    /// Their pace.
+    pub momentum: Momentum,
+}
+
+/// The running averages of a layer as its rule takes them, flat.
+#[derive(Clone, Debug)]
+pub(crate) struct Remembered {
+    inference: Option<Statistics<Vec<f64>>>,
+    training: Option<Statistics<Vec<f64>>>,
+}
+
+impl Remembered {
+    /// One pair or none.
+    pub(crate) fn inference(inference: Option<Statistics<Vec<f64>>>) -> Self {
+        Self { inference, training: None }
+    }
+
+    /// Those for inference, and what training takes in their place, after checking that they have this shape.
+    pub(super) fn new(
+        running: Option<&Running>,
+        correction: Option<&Correction>,
+        shape: &[usize],
+    ) -> Result<Self, Error> {
+        let averages = correction.map(|correction| &correction.averages);
+        Ok(Self {
+            inference: running.map(|running| running.flat(["running_mean", "running_var"], shape)).transpose()?,
+            training: averages
+                .map(|averages| averages.flat(["correction_mean", "correction_var"], shape))
+                .transpose()?,
+        })
+    }
+
+    /// What the rule is given where statistics are those of x (`batch`), or where they are not.
+    pub(super) fn given(&self, batch: bool) -> Option<&Statistics<Vec<f64>>> {
+        self.training.as_ref().filter(|_| batch).or(self.inference.as_ref())
+    }
+}
+
+impl Running {
+    /// Before the first batch: the mean is 0, and the second of the averages as the rule says.
+    pub(super) fn start(shape: &[usize], second: f64) -> Self {
+        Self { mean: ArrayD::zeros(IxDyn(shape)), variance: ArrayD::from_elem(IxDyn(shape), second) }
+    }
+
+    /// running += weight · (batch − running), where the batch has any values.
+    pub(super) fn follow(&mut self, to: &Tracked<Vec<f64>>, weight: f64, factor: impl Fn(f64) -> f64) {
+        for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
+            let values = to.values[set];
+            if values > 0.0 {
+                *mean += weight * (to.mean[set] - *mean);
+                *second += weight * (to.variance[set] * factor(values) - *second);
+            }
+        }
+    }
+
+    /// The values; the fields may have been set since the layer was made.
+    fn flat(&self, names: [&'static str; 2], shape: &[usize]) -> Result<Statistics<Vec<f64>>, Error> {
+        let [mean, variance] = [(names[0], &self.mean, f64::MIN), (names[1], &self.variance, 0.0)];
+        let flat = |(name, table, least): (_, &ArrayD<f64>, f64)| -> Result<Vec<f64>, Error> {
+            if table.shape() != shape {
+                return Err(Error::Parameter { name, given: table.shape().to_vec(), expected: shape.to_vec() });
+            }
+            if let Some(given) = table.iter().find(|v| !v.is_finite() || **v < least) {
+                return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
+            }
+            Ok(table.iter().copied().collect())
+        };
+        Ok(Statistics { mean: flat(mean)?, variance: flat(variance)? })
+    }
+}

@@ -1,0 +1,144 @@
+//! How a spectral normalization is made, and where frameworks differ about it.
+
+use ndarray::{Array1, ArrayD};
+
+use super::power_iteration::renewed;
+use super::{Iteration, SpectralNorm};
+use crate::arrays::axis_index;
+use crate::error::Error;
+use crate::norms::{Floor, LpNormConfig};
+use crate::parameters::Initializer;
+
+/// Makes a [`SpectralNorm`].
+///
+/// | | PyTorch | Keras 3 | tf.keras 2, TensorFlow Addons | Flax |
+/// |---|---|---|---|---|
+/// | [`axis`](Self::axis) | 0; 1 for transposed convolutions | −1 | −1 | −1 |
+/// | [`iteration`](Self::iteration) | `LeftFirst` | `RightFirst` | `RightFirst` | `RightFirst` |
+/// | [`floor`](Self::floor) | `Max(1e-12)` | `Max(1e-7)` | `MaxSquare(1e-12)` | `AddSquare(1e-12)` |
+/// | [`in_place`](Self::in_place) | false | true | true | false |
+/// | [`warm_up`](Self::warm_up) | 15 | 0 | 0 | 0 |
+///
+/// ```
+/// use cellnorm::Floor;
+/// use cellnorm::weights::{Iteration, SpectralNormConfig};
+/// // as Keras 3: the kernel itself becomes the normalized one, and inference takes it as it is
+/// let keras = SpectralNormConfig::default()
+///     .axis(-1)
+///     .iteration(Iteration::RightFirst)
+///     .floor(Floor::Max(1e-7))
+///     .in_place(true);
+/// let mut layer = keras.init(ndarray::array![[0.0, 4.0], [3.0, 0.0]].into_dyn())?;
+/// let normalized = layer.forward()?;
+/// assert!((normalized.sigma - 4.0).abs() < 1e-6);
+/// assert_eq!(layer.weight, normalized.weight);
+/// assert_eq!(layer.infer()?.weight, normalized.weight);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SpectralNormConfig {
+    axis: isize,
+    iteration: Iteration,
+    iterations: usize,
+    warm_up: usize,
+    floor: Floor,
+    in_place: bool,
+    seed: u64,
+}
+
+impl Default for SpectralNormConfig {
+    fn default() -> Self {
+        Self {
+            axis: 0,
+            iteration: Iteration::default(),
+            iterations: 1,
+            warm_up: 15,
+            floor: Floor::Max(1e-12),
+            in_place: false,
+            seed: 0,
+        }
+    }
+}
+
+impl SpectralNormConfig {
+    /// The axis of the rows: that of the layer's outputs. Negative counts from the last. Default: 0; PyTorch takes 1 for
+    /// transposed convolutions, and where kernels have their outputs last, as in Keras and Flax, it is −1.
+    pub fn axis(mut self, axis: isize) -> Self {
+        self.axis = axis;
+        self
+    }
+
+    /// Which of u and v an iteration renews first, and what inference does. Default: [`Iteration::LeftFirst`].
+    pub fn iteration(mut self, iteration: Iteration) -> Self {
+        self.iteration = iteration;
+        self
+    }
+
+    /// Power iterations in every training step. Default: 1.
+    pub fn iterations(mut self, iterations: usize) -> Self {
+        self.iterations = iterations;
+        self
+    }
+
+    /// Power iterations when the layer is made. Default: 15; the fewer, the further σ is too small in the first steps.
+    pub fn warm_up(mut self, iterations: usize) -> Self {
+        self.warm_up = iterations;
+        self
+    }
+
+    /// How the lengths of W v and Wᵀ u are kept from 0. Default: `Floor::Max(1e-12)`.
+    ///
+    /// One below a floor counts as 0: u, or v, stays as it was. Frameworks let the vector shrink there, and σ with it, so that
+    /// nearly zero becomes huge. Above the floor only [`Floor::AddSquare`] shows in the numbers: a length n comes out as
+    /// n / √(n² + ε), which is 1 within 5e-9 from n = 0.01 on with Flax's ε.
+    pub fn floor(mut self, floor: Floor) -> Self {
+        self.floor = floor;
+        self
+    }
+
+    /// Whether training divides the weight itself by σ. Default: false.
+    ///
+    /// * false: W stays as it is trained, Ŵ is made of it at each use, and its gradient goes through σ: along W itself it is 0.
+    /// * true: W ← W / σ in each training step, so what the optimizer changes is Ŵ, and its gradient is that of Ŵ, as if σ did
+    ///   not depend on W. Inference takes W as it is, steps of the optimizer since the last forward pass included.
+    pub fn in_place(mut self, in_place: bool) -> Self {
+        self.in_place = in_place;
+        self
+    }
+
+    /// The seed of the normal numbers that u and v start from. Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The normalization of this weight, after the power iterations of the [warm-up](Self::warm_up). The weight is still as given.
+    ///
+    /// # Errors
+    /// If the weight has no such axis, is empty, or its sum of squares is not finite; if there are no iterations, or the floor's ε
+    /// is not finite and at least 1e-36.
+    pub fn init(self, weight: ArrayD<f64>) -> Result<SpectralNorm, Error> {
+        let unit = LpNormConfig::new(&[0]).floor(self.floor).init()?;
+        if self.iterations == 0 {
+            return Err(Error::Number { name: "the number of power iterations", given: 0.0, expected: "at least 1" });
+        }
+        if weight.ndim() == 0 {
+            return Err(Error::Rank { layer: "spectral normalization", shape: vec![], least: 1 });
+        }
+        let axis = axis_index(self.axis, weight.ndim())?;
+        if weight.is_empty() {
+            return Err(Error::Empty { shape: weight.shape().to_vec() });
+        }
+        let (rows, columns) = (weight.shape()[axis], weight.len() / weight.shape()[axis]);
+        let drawn = |len, seed| -> Result<Array1<f64>, Error> {
+            let vector = Initializer::Normal { mean: 0.0, std: 1.0, seed }.init(&[len])?;
+            let vector = Array1::from_iter(vector);
+            renewed(vector.clone(), vector, &unit)
+        };
+        let (u, v) = (drawn(rows, self.seed)?, drawn(columns, self.seed.wrapping_add(1))?);
+        let Self { iteration, iterations, in_place, .. } = self;
+        let mut layer = SpectralNorm { weight, u, v, axis, iteration, iterations, in_place, unit };
+        (layer.u, layer.v) = layer.iterated(layer.matrix()?.view(), self.warm_up)?;
+        Ok(layer)
+    }
+}
