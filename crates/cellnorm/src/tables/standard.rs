@@ -75,6 +75,11 @@ impl Rule for Standard {
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
-        Some(Tracked::merged(figure, &self.sets(figure)))
+        let sets = self.sets(figure);
+        let merged = Tracked::merged(figure, &sets);
+        Some(match self.about {
+            About::Mean => merged,
+            About::Zero => Tracked { mean: merged.mean.times(0.0), variance: figure.mean_square(&sets), ..merged },
+        })
     }
 }

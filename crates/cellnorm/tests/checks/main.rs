@@ -10,6 +10,7 @@ mod layouts;
 mod local_response;
 mod lp;
 mod masks;
+mod misuse;
 mod modes;
 mod parameters;
 mod relations;

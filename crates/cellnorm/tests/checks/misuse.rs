@@ -1,0 +1,23 @@
+//! What a caller may get wrong gives an error, not a panic and not a wrong number.
+
+use cellnorm::tables::Mask;
+use cellnorm::{
+    BatchNormConfig, Error, GroupNormConfig, LayerNormConfig, Momentum, Normalization, RmsNormConfig, Semantics,
+    StepBatchNormConfig,
+};
+use ndarray::{Array2, Array3, array};
+
+fn all(shape: (usize, usize, usize)) -> Mask {
+    Mask::new(Array3::from_elem(shape, true).view())
+}
+
+/// A mask that leaves all values leaves the statistics, too: about zero, 0 and the mean square.
+#[test]
+fn masked_rms_saves_what_it_divided_by() -> Result<(), Error> {
+    let x = array![[3.0_f64, 4.0], [0.0, 2.0]];
+    let layer = RmsNormConfig::new(&[2]).init()?;
+    let (_, plain) = layer.forward(x.view())?;
+    let (_, masked) = layer.forward_masked(x.view(), &Mask::lengths(&[2, 2], 1))?;
+    assert_eq!(masked.statistics, plain.statistics);
+    Ok(())
+}
