@@ -21,3 +21,13 @@ fn masked_rms_saves_what_it_divided_by() -> Result<(), Error> {
     assert_eq!(masked.statistics, plain.statistics);
     Ok(())
 }
+
+/// Cells that are each finite, but whose common variance overflows f64.
+#[test]
+fn numbers_too_large_for_a_common_variance() -> Result<(), Error> {
+    let x = array![[[1e200_f64], [-1e200]]];
+    let layer = GroupNormConfig::new(1, 2).init()?;
+    let plain = layer.forward(x.view()).unwrap_err();
+    assert_eq!(layer.forward_masked(x.view(), &all((1, 2, 1))).unwrap_err().to_string(), plain.to_string());
+    Ok(())
+}
