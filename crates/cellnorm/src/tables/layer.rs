@@ -263,14 +263,20 @@ impl<R: Rule> TableNorm<R> {
     /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.
     ///
     /// # Errors
-    /// If dy has another shape than x, or the sums of dy are not finite.
+    /// If dy has another shape than x, what is saved is not of this layer, or the sums of dy are not finite.
     pub fn backward<'a, T: Element, D: Dimension>(
         &self,
         saved: &TableSaved,
         x: ArrayView<'_, T, D>,
         dy: impl Into<CowArray<'a, T, D>>,
     ) -> Result<TableGradients<T, D>, Error> {
-        let pass = Pass { running: saved.running.clone(), ..self.pass(saved.batch, saved.mask.as_ref())? };
+        let pass = self.pass(saved.batch, saved.mask.as_ref())?;
+        let sizes = [&saved.running, &pass.running].map(|running| running.as_ref().map_or(0, |of| of.mean.len()));
+        if sizes[0] != sizes[1] {
+            let (given, expected) = (vec![sizes[0]], vec![sizes[1]]);
+            return Err(Error::Parameter { name: "the saved mean", given, expected });
+        }
+        let pass = Pass { running: saved.running.clone(), ..pass };
         let (dx, gradients) = pass.backward(&saved.kept, x, dy.into())?;
         let shaped = |(slot, (name, of)): (usize, &(&'static str, Option<ArrayD<f64>>))| {
             let of = of.as_ref().filter(|_| self.mode.train_parameters);

@@ -31,3 +31,22 @@ fn numbers_too_large_for_a_common_variance() -> Result<(), Error> {
     assert_eq!(layer.forward_masked(x.view(), &all((1, 2, 1))).unwrap_err().to_string(), plain.to_string());
     Ok(())
 }
+
+/// What one layer saved, handed to another that x suits as well.
+#[test]
+fn saved_of_another_layer() -> Result<(), Error> {
+    let x = Array3::from_shape_fn((2, 3, 4), |(n, c, s)| (5 * n + c * s) as f64);
+    let mut one = BatchNormConfig::new(3).init()?;
+    one.train(false);
+    let (_, saved) = one.forward_masked(x.view(), &all((2, 3, 4)))?;
+    let other = BatchNormConfig::new(4).channel_axis(2).init()?;
+    let expected = "the saved mean has the shape [3]; it must be [4]";
+    assert_eq!(other.backward(&saved, x.view(), x.view()).unwrap_err().to_string(), expected);
+
+    let one = StepBatchNormConfig::new(4, 1).init()?;
+    let (_, saved) = one.forward_fixed(x.view())?;
+    let other = StepBatchNormConfig::new(4, 3).init()?;
+    let expected = "the saved mean has the shape [4]; it must be [12]";
+    assert_eq!(other.backward(&saved, x.view(), x.view()).unwrap_err().to_string(), expected);
+    Ok(())
+}
