@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod bits;
+mod checkpoints;
 mod common;
 mod errors;
 mod finite_differences;
