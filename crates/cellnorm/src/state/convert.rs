@@ -114,8 +114,8 @@ fn rebias(variance: ArrayD<f64>, to: &Semantics, from: &Semantics, known: &Known
     a.check(from.epsilon)?;
     b.check(to.epsilon)?;
     match known.values {
-        Some(n) if n > 1.0 && n.is_finite() => Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon))),
-        Some(given) => Err(Error::Number { name: "values", given, expected: "finite and above 1" }),
+        Some(n) if n >= 2.0 && n.is_finite() => Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon))),
+        Some(given) => Err(Error::Number { name: "values", given, expected: "finite and at least 2" }),
         None => {
             let problem = format!(
                 "the running variance changes from {a:?} to {b:?}; say how many values each channel had in a training batch \
