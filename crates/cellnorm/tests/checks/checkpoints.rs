@@ -40,3 +40,37 @@ fn a_batch_of_less_than_two_values() {
     assert_eq!(message(with(1.0005)), "values is 1.0005; it must be finite and at least 2");
     assert!(with(2.0).is_ok());
 }
+
+#[cfg(feature = "files")]
+mod files {
+    use super::*;
+    use cellnorm::state::{read, write};
+    use std::path::PathBuf;
+
+    /// A path for this test alone.
+    fn scratch(name: &str) -> PathBuf {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("checkpoints");
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join(name)
+    }
+
+    /// Writers of one file do not share what they write beside it: each write succeeds, and the last one stands whole.
+    #[test]
+    fn two_writers_of_one_file() {
+        let path = scratch("shared.npz");
+        let of = |value: f64, length: usize| -> Tensors {
+            [("a".into(), Tensor::new(ArrayD::from_elem(&[length][..], value), DType::F64))].into()
+        };
+        let all = [of(1.0, 100_000), of(2.0, 100), of(3.0, 30_000)];
+        for _ in 0..10 {
+            std::thread::scope(|threads| {
+                for tensors in &all {
+                    let path = &path;
+                    threads.spawn(move || write(path, tensors).unwrap());
+                }
+            });
+            let read = read(&path).unwrap();
+            assert!(all.contains(&read));
+        }
+    }
+}
