@@ -73,4 +73,26 @@ mod files {
             assert!(all.contains(&read));
         }
     }
+
+    /// A safetensors file of one tensor of I64.
+    fn whole(value: i64) -> Vec<u8> {
+        let header = r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &value.to_le_bytes()].concat()
+    }
+
+    /// 2^53 + 1 is the first whole number that f64 would round.
+    #[test]
+    fn whole_numbers_that_f64_would_round() -> Result<(), Error> {
+        let path = scratch("whole.safetensors");
+        let last = 1_i64 << 53;
+        for value in [last, -last] {
+            std::fs::write(&path, whole(value)).unwrap();
+            assert_eq!(read(&path)?["a"].values[[0]], value as f64);
+        }
+        for value in [last + 1, -last - 1, i64::MIN] {
+            std::fs::write(&path, whole(value)).unwrap();
+            assert!(message(read(&path)).contains("beyond the whole numbers up to 2^53 that f64 holds"), "{value}");
+        }
+        Ok(())
+    }
 }
