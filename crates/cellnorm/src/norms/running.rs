@@ -85,6 +85,14 @@ impl RunningVariance {
     }
 }
 
+impl Momentum {
+    /// Where a statistic stands after a step of this weight toward another.
+    pub(crate) fn moved(running: f64, to: f64, weight: f64) -> f64 {
+        // the difference would round a small `to` away
+        if weight == 1.0 { to } else { running + weight * (to - running) }
+    }
+}
+
 /// running += weight · (correction · batch − running), channel by channel.
 pub(super) fn follow(
     running: &mut Array1<f64>,
@@ -93,7 +101,7 @@ pub(super) fn follow(
     weight: impl Fn(usize) -> f64,
 ) {
     for (channel, (running, batch)) in running.iter_mut().zip(batch).enumerate() {
-        *running += weight(channel) * (batch * correction(channel) - *running);
+        *running = Momentum::moved(*running, batch * correction(channel), weight(channel));
     }
 }
 

@@ -344,8 +344,8 @@ impl Running {
         for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
             let values = to.values[set];
             if values > 0.0 {
-                *mean += weight * (to.mean[set] - *mean);
-                *second += weight * (to.variance[set] * factor(values) - *second);
+                *mean = Momentum::moved(*mean, to.mean[set], weight);
+                *second = Momentum::moved(*second, to.variance[set] * factor(values), weight);
             }
         }
     }

@@ -50,3 +50,21 @@ fn saved_of_another_layer() -> Result<(), Error> {
     assert_eq!(other.backward(&saved, x.view(), x.view()).unwrap_err().to_string(), expected);
     Ok(())
 }
+
+/// With momentum 1, and in the first step of the plain mean, the running statistics are those of the batch, exactly.
+#[test]
+fn a_full_step_forgets_what_was_there() -> Result<(), Error> {
+    let x = array![[[1e-12_f64], [-1e-12]], [[1e-12], [-1e-12]]];
+    let exact = (1e-12_f64 * 1e-12) * (4.0 / 3.0);
+    for momentum in [Momentum::Step(1.0), Momentum::Keep(0.0), Momentum::Cumulative] {
+        let mut batch = BatchNormConfig::new(1).channel_axis(-1).momentum(momentum).init()?;
+        batch.running_mean.fill(1e30);
+        batch.forward(x.view())?;
+        assert_eq!(batch.running_mean[0], 0.0);
+        assert!((batch.running_var[0] / exact - 1.0).abs() < 1e-12, "{momentum:?}");
+        let mut step = StepBatchNormConfig::new(1, 1).momentum(momentum).init()?;
+        step.forward(x.view())?;
+        assert!((step.running.unwrap().variance[[0, 0]] / exact - 1.0).abs() < 1e-12, "{momentum:?}");
+    }
+    Ok(())
+}
