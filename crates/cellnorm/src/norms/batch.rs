@@ -138,8 +138,12 @@ impl BatchNorm {
         Ok((y, saved))
     }
 
-    /// Moves the running statistics of each channel toward those of a batch, where it has any values.
+    /// Moves the running statistics of each channel toward those of a batch, where it has any values. Without any at all, it
+    /// is no step.
     pub(super) fn follow(&mut self, batch: &Statistics, values: &[f64]) {
+        if values.iter().all(|values| *values == 0.0) {
+            return;
+        }
         self.steps += 1;
         let step = self.momentum.weight(self.steps);
         let weight = |channel: usize| if values[channel] > 0.0 { step } else { 0.0 };

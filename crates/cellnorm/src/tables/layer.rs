@@ -298,6 +298,8 @@ impl<R: Rule> TableNorm<R> {
         let pass = self.pass(batch, mask)?;
         let Forward { y, kept, tracked } = pass.forward(CowArray::from(x))?;
         let running = pass.running;
+        // a batch without values is no step
+        let tracked = tracked.filter(|tracked| tracked.values.iter().any(|values| *values > 0.0));
         if let (true, Some(averages), Some(tracked)) = (self.mode.update, &mut self.running, tracked) {
             self.steps += 1;
             let factor = |values| self.running_variance.factor(values, self.epsilon);

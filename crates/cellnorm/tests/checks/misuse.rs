@@ -68,3 +68,22 @@ fn a_full_step_forgets_what_was_there() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// A batch without a valid value is none: the plain mean is over the others.
+#[test]
+fn a_batch_of_nothing_is_no_step() -> Result<(), Error> {
+    let x = Array3::from_shape_fn((3, 2, 2), |(n, t, c)| (n * n + 3 * t + 5 * c) as f64);
+    let none = Mask::lengths(&[0, 0, 0], 1);
+    let mut batch = BatchNormConfig::new(2).channel_axis(-1).momentum(Momentum::Cumulative).init()?;
+    let mut step = StepBatchNormConfig::new(2, 2).momentum(Momentum::Cumulative).init()?;
+    let (mut only_batch, mut only_step) = (batch.clone(), step.clone());
+    batch.forward_masked(x.view(), &none)?;
+    step.forward_masked(x.view(), &none)?;
+    assert_eq!((batch.steps, step.steps), (0, 0));
+    batch.forward(x.view())?;
+    step.forward(x.view())?;
+    only_batch.forward(x.view())?;
+    only_step.forward(x.view())?;
+    assert_eq!((batch.running_mean, step.running), (only_batch.running_mean, only_step.running));
+    Ok(())
+}
