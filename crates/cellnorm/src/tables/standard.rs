@@ -57,6 +57,7 @@ impl Rule for Standard {
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        self.roles.check_groups(shape)?;
         Ok((0..shape.len()).map(|axis| !self.roles.shared(axis) || self.roles.carries(axis)).collect())
     }
 

@@ -1,8 +1,9 @@
 //! What a caller may get wrong gives an error, not a panic and not a wrong number.
 
+use cellnorm::norms::{Kind, NormConfig, Roles};
 use cellnorm::tables::Mask;
 use cellnorm::{
-    BatchNormConfig, Error, GroupNormConfig, LayerNormConfig, Momentum, Normalization, RmsNormConfig, Semantics,
+    About, BatchNormConfig, Error, GroupNormConfig, LayerNormConfig, Momentum, Normalization, RmsNormConfig, Semantics,
     StepBatchNormConfig,
 };
 use ndarray::{Array2, Array3, array};
@@ -85,5 +86,32 @@ fn a_batch_of_nothing_is_no_step() -> Result<(), Error> {
     only_batch.forward(x.view())?;
     only_step.forward(x.view())?;
     assert_eq!((batch.running_mean, step.running), (only_batch.running_mean, only_step.running));
+    Ok(())
+}
+
+/// Three channels in two groups: the rule behind a mask says what the layer without one says.
+#[derive(Clone, Debug)]
+struct Uneven;
+
+impl Kind for Uneven {
+    const NAME: &'static str = "uneven normalization";
+    const ABOUT: About = About::Mean;
+
+    fn parameter_shape(&self) -> Vec<usize> {
+        vec![3]
+    }
+
+    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
+        Ok(Roles::new((0..shape.len()).map(|axis| (axis != 0, axis == 1))).grouped(1, 2))
+    }
+}
+
+#[test]
+fn groups_of_a_kind_that_do_not_divide() -> Result<(), Error> {
+    let x = Array3::<f64>::zeros((2, 3, 4));
+    let layer = NormConfig::of(Uneven).init()?;
+    let plain = layer.forward(x.view()).unwrap_err();
+    assert_eq!(plain, Error::Groups { channels: 3, groups: 2 });
+    assert_eq!(layer.forward_masked(x.view(), &all((2, 3, 4))).unwrap_err(), plain);
     Ok(())
 }
