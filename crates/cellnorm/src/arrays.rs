@@ -260,6 +260,15 @@ pub(crate) fn axis_index(axis: isize, rank: usize) -> Result<usize, Error> {
     Ok(index as usize)
 }
 
+/// That an array of f64 of this shape can be counted in bytes.
+pub(crate) fn check_size(shape: &[usize]) -> Result<(), Error> {
+    let bytes = shape.iter().try_fold(size_of::<f64>(), |product, len| product.checked_mul((*len).max(1)));
+    match bytes.map(isize::try_from) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(Error::TooLarge { shape: shape.to_vec() }),
+    }
+}
+
 /// Which axes are named, each once.
 pub(crate) fn axis_set(axes: &[isize], rank: usize) -> Result<Vec<bool>, Error> {
     let mut named = vec![false; rank];

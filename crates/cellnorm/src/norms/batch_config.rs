@@ -4,6 +4,7 @@ use ndarray::Array1;
 
 use super::norm::suits;
 use super::{Batch, BatchNorm, Kind, Mode, Momentum, Phase, RunningVariance, common_options, parameter};
+use crate::arrays::check_size;
 use crate::error::{Error, check_epsilon};
 use crate::parameters::Initializer;
 use crate::semantics::{OneValue, Semantics};
@@ -100,6 +101,7 @@ impl BatchNormConfig {
         self.running_variance.check(self.epsilon)?;
         let channels = self.kind.channels;
         let shape = [channels];
+        check_size(&shape)?;
         Ok(BatchNorm {
             gamma: parameter(self.scale, &shape, self.gamma_initializer)?,
             beta: parameter(self.center, &shape, self.beta_initializer)?,

@@ -4,6 +4,7 @@ use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
 
 use super::pass::{Forward, Kept, Pass};
 use super::{Mask, Rule, Statistics, Tracked};
+use crate::arrays::check_size;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::norms::{Mode, Momentum, Phase, RunningVariance, StatisticsFrom, phases};
@@ -87,10 +88,12 @@ impl<R: Rule> TableNormConfig<R> {
             };
             Ok((slot.name, wanted(slot.name).then(|| initializer.init(&slot.shape)).transpose()?))
         };
-        let running = self.rule.running().map(|(shape, second)| Running {
-            mean: ArrayD::zeros(IxDyn(&shape)),
-            variance: ArrayD::from_elem(IxDyn(&shape), second),
-        });
+        let running = |(shape, second): (Vec<usize>, f64)| {
+            check_size(&shape)?;
+            let shape = IxDyn(&shape);
+            Ok(Running { mean: ArrayD::zeros(shape.clone()), variance: ArrayD::from_elem(shape, second) })
+        };
+        let running = self.rule.running().map(running).transpose()?;
         let parameters = self.rule.slots().into_iter().map(parameter).collect::<Result<_, Error>>()?;
         let Self { rule, epsilon, momentum, running_variance, one_value, .. } = self;
         Ok(TableNorm {

@@ -1,6 +1,7 @@
 //! What a caller may get wrong gives an error, not a panic and not a wrong number.
 
 use cellnorm::norms::{Kind, NormConfig, Roles};
+use cellnorm::parameters::Initializer;
 use cellnorm::tables::Mask;
 use cellnorm::{
     About, BatchNormConfig, Error, GroupNormConfig, LayerNormConfig, Momentum, Normalization, RmsNormConfig, Semantics,
@@ -114,4 +115,21 @@ fn groups_of_a_kind_that_do_not_divide() -> Result<(), Error> {
     assert_eq!(plain, Error::Groups { channels: 3, groups: 2 });
     assert_eq!(layer.forward_masked(x.view(), &all((2, 3, 4))).unwrap_err(), plain);
     Ok(())
+}
+
+#[test]
+fn parameters_that_no_memory_holds() {
+    let half = usize::MAX / 2;
+    let refused = [
+        LayerNormConfig::new(&[half, 3]).init().map(|_| ()),
+        GroupNormConfig::new(1, half).init().map(|_| ()),
+        BatchNormConfig::new(half).init().map(|_| ()),
+        BatchNormConfig::new(half).scale(false).center(false).init().map(|_| ()),
+        StepBatchNormConfig::new(half, 3).scale(false).center(false).init().map(|_| ()),
+        Initializer::Ones.init(&[3, half]).map(|_| ()),
+    ];
+    for result in refused {
+        assert!(matches!(result, Err(Error::TooLarge { .. })), "{result:?}");
+    }
+    assert!(Initializer::Ones.init(&[half, 3, 0]).is_err(), "a length of 0 does not make the others countable");
 }
