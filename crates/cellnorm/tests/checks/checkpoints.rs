@@ -36,7 +36,8 @@ fn steps_that_cannot_be() -> Result<(), Error> {
 fn a_batch_of_less_than_two_values() {
     let legacy = batch("keras-2.3");
     let state = State { variance: Some(array![1.0].into_dyn()), ..State::default() };
-    let with = |values| state.to(&legacy, &batch("keras-3"), &Known { values: Some(values), channels: Some(1), groups: None });
+    let with =
+        |values| state.to(&legacy, &batch("keras-3"), &Known { values: Some(values), channels: Some(1), groups: None });
     assert_eq!(message(with(1.0005)), "values is 1.0005; it must be finite and at least 2");
     assert!(with(2.0).is_ok());
 }

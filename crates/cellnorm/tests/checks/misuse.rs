@@ -1,13 +1,12 @@
 //! What a caller may get wrong gives an error, not a panic and not a wrong number.
 
 use cellnorm::norms::{Kind, NormConfig, Roles};
-use cellnorm::parameters::Initializer;
+use cellnorm::parameters::{Constraint, Initializer, ParameterRules, Rules};
 use cellnorm::tables::Mask;
 use cellnorm::{
-    About, BatchNormConfig, Error, GroupNormConfig, LayerNormConfig, Momentum, Normalization, RmsNormConfig, Semantics,
-    StepBatchNormConfig,
+    About, BatchNormConfig, Error, GroupNormConfig, LayerNormConfig, Momentum, RmsNormConfig, StepBatchNormConfig,
 };
-use ndarray::{Array2, Array3, array};
+use ndarray::{Array3, array};
 
 fn all(shape: (usize, usize, usize)) -> Mask {
     Mask::new(Array3::from_elem(shape, true).view())
@@ -132,4 +131,16 @@ fn parameters_that_no_memory_holds() {
         assert!(matches!(result, Err(Error::TooLarge { .. })), "{result:?}");
     }
     assert!(Initializer::Ones.init(&[half, 3, 0]).is_err(), "a length of 0 does not make the others countable");
+}
+
+/// Where β cannot be constrained, γ is not either.
+#[test]
+fn constraints_hold_for_both_or_none() -> Result<(), Error> {
+    let mut layer = LayerNormConfig::new(&[2]).init()?;
+    layer.gamma = Some(array![-1.0, 1.0].into_dyn());
+    layer.beta = Some(array![f64::NAN, 1.0].into_dyn());
+    let rules = Rules { constraint: Some(Constraint::NonNegative), ..Rules::default() };
+    assert!(ParameterRules { gamma: rules, beta: rules }.constrain(&mut layer).is_err());
+    assert_eq!(layer.gamma, Some(array![-1.0, 1.0].into_dyn()));
+    Ok(())
 }
