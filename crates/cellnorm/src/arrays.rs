@@ -51,6 +51,16 @@ impl Roles {
         self.groups
     }
 
+    /// That the groups of a split axis divide it.
+    pub(crate) fn check_groups(&self, shape: &[usize]) -> Result<(), Error> {
+        match self.groups {
+            Some((axis, groups)) if groups == 0 || !shape[axis].is_multiple_of(groups) => {
+                Err(Error::Groups { channels: shape[axis], groups })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether γ and β of a split axis belong to its groups.
     pub(crate) fn per_group(&self) -> bool {
         self.parameter_per_group
@@ -123,11 +133,7 @@ pub(crate) struct Arranged<'a, T, P = Plan> {
 impl<'a, T: Element> Arranged<'a, T> {
     /// Takes x as it lies where that can be, else a copy with the shared axes innermost.
     pub(crate) fn new(x: CowArray<'a, T, IxDyn>, roles: &Roles) -> Result<Self, Error> {
-        if let Some((axis, groups)) = roles.groups
-            && (groups == 0 || !x.len_of(Nd(axis)).is_multiple_of(groups))
-        {
-            return Err(Error::Groups { channels: x.len_of(Nd(axis)), groups });
-        }
+        roles.check_groups(x.shape())?;
         if x.is_empty() {
             return Err(Error::Empty { shape: x.shape().to_vec() });
         }
@@ -252,6 +258,15 @@ pub(crate) fn axis_index(axis: isize, rank: usize) -> Result<usize, Error> {
         return Err(Error::Axis { axis, rank });
     }
     Ok(index as usize)
+}
+
+/// That an array of f64 of this shape can be counted in bytes.
+pub(crate) fn check_size(shape: &[usize]) -> Result<(), Error> {
+    let bytes = shape.iter().try_fold(size_of::<f64>(), |product, len| product.checked_mul((*len).max(1)));
+    match bytes.map(isize::try_from) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(Error::TooLarge { shape: shape.to_vec() }),
+    }
 }
 
 /// Which axes are named, each once.

@@ -76,6 +76,9 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
 ) -> Result<Array<T, D>, Error> {
     check_epsilon(epsilon)?;
     let x = x.into().into_dyn();
+    if x.is_empty() {
+        return Err(Error::Empty { shape: x.shape().to_vec() });
+    }
     if let Some(given) = variance.iter().find(|v| **v < 0.0) {
         return Err(Error::Number { name: "variance", given: *given, expected: "not negative" });
     }

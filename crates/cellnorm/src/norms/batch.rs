@@ -138,14 +138,19 @@ impl BatchNorm {
         Ok((y, saved))
     }
 
-    /// Moves the running statistics of each channel toward those of a batch, where it has any values.
+    /// Moves the running statistics of each channel toward those of a batch, where it has any values. Without any at all, it
+    /// is no step.
     pub(super) fn follow(&mut self, batch: &Statistics, values: &[f64]) {
+        if values.iter().all(|values| *values == 0.0) {
+            return;
+        }
         self.steps += 1;
         let step = self.momentum.weight(self.steps);
-        let weight = |channel: usize| if values[channel] > 0.0 { step } else { 0.0 };
+        let weight = |moves: bool| if moves { step } else { 0.0 };
+        let of_variance = |n| weight(self.running_variance.moves(n, self.one_value));
         let correction = |channel: usize| self.running_variance.factor(values[channel], self.epsilon);
-        follow(&mut self.running_mean, &batch.mean, |_| 1.0, weight);
-        follow(&mut self.running_var, &batch.variance, correction, weight);
+        follow(&mut self.running_mean, &batch.mean, |_| 1.0, |channel| weight(values[channel] > 0.0));
+        follow(&mut self.running_var, &batch.variance, correction, |channel| of_variance(values[channel]));
     }
 
     /// Inference: normalizes with the running statistics, over x itself where the array is handed over.

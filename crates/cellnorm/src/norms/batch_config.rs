@@ -4,9 +4,10 @@ use ndarray::Array1;
 
 use super::norm::suits;
 use super::{Batch, BatchNorm, Kind, Mode, Momentum, Phase, RunningVariance, common_options, parameter};
+use crate::arrays::check_size;
 use crate::error::{Error, check_epsilon};
 use crate::parameters::Initializer;
-use crate::semantics::{OneValue, Semantics};
+use crate::semantics::{EpsilonAt, OneValue, Semantics};
 
 /// Makes a [`BatchNorm`].
 ///
@@ -79,7 +80,7 @@ impl BatchNormConfig {
     ///
     /// [`init`](Self::init) refuses semantics that do not suit.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
-        self.suits = suits(semantics, Batch::NAME, Batch::NORMALIZATION);
+        self.suits = suits(semantics, Batch::NAME, Batch::NORMALIZATION, EpsilonAt::InsideRoot);
         (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
         self.one_value = semantics.one_value;
@@ -100,6 +101,7 @@ impl BatchNormConfig {
         self.running_variance.check(self.epsilon)?;
         let channels = self.kind.channels;
         let shape = [channels];
+        check_size(&shape)?;
         Ok(BatchNorm {
             gamma: parameter(self.scale, &shape, self.gamma_initializer)?,
             beta: parameter(self.center, &shape, self.beta_initializer)?,

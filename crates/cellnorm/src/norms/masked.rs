@@ -11,10 +11,10 @@ impl<K: Kind> Norm<K> {
     /// As [`forward`](Self::forward), over the valid values alone: y is 0 at the others, and `backward`, which is the same as
     /// without a mask, gives 0 for their dx.
     ///
-    /// A set of one valid value gives β; a set of none has nothing to give.
+    /// A set of one valid value gives β, whatever [`one_value`](Self::one_value) says; a set of none has nothing to give.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), and if the mask does not fit x; values that are not valid may hold anything.
+    /// As [`forward`](Self::forward), but for one value, and if the mask does not fit x; values that are not valid may hold anything.
     ///
     /// ```
     /// use cellnorm::{LayerNormConfig, tables::Mask};
@@ -41,11 +41,12 @@ impl BatchNorm {
     /// As [`forward`](Self::forward), over the valid values alone: y is 0 at the others, and `backward`, which is the same as
     /// without a mask, gives 0 for their dx.
     ///
-    /// A channel of one valid value gives β. The running statistics of a channel without any stay; the unbiased variance is by the
-    /// number of valid values.
+    /// A channel of one valid value gives β, whatever [`one_value`](Self::one_value) says, and moves its running variance only as
+    /// [`RunningVariance::moves`](super::RunningVariance::moves) says. The running statistics of a channel without any stay; the
+    /// unbiased variance is by the number of valid values.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), and if the mask does not fit x; values that are not valid may hold anything.
+    /// As [`forward`](Self::forward), but for one value, and if the mask does not fit x; values that are not valid may hold anything.
     pub fn forward_masked<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
@@ -72,7 +73,7 @@ impl BatchNorm {
     /// As [`infer`](Self::infer), with 0 at the values that are not valid.
     ///
     /// # Errors
-    /// As [`infer`](Self::infer), and if the mask does not fit x.
+    /// As [`infer`](Self::infer), if the mask does not fit x, or if a valid value is NaN or infinite: here the cells are summed.
     pub fn infer_masked<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,

@@ -6,6 +6,7 @@
 
 use crate::arrays::axis_set;
 use crate::error::Error;
+use crate::semantics::EpsilonAt;
 use crate::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig};
 
 /// The values along some axes share statistics; nothing is learned.
@@ -39,6 +40,7 @@ impl Rule for MeanVariance {
     const NAME: &'static str = "mean-variance normalization";
     const FORMULA: &'static str = "y = (x − mean) / (√variance + ε)";
     const EPSILON: f64 = 1e-9;
+    const EPSILON_AT: EpsilonAt = EpsilonAt::OutsideRoot;
 
     fn slots(&self) -> Vec<Slot> {
         vec![]

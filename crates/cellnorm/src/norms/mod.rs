@@ -83,6 +83,7 @@ pub use mean_variance::{MeanVariance, MeanVarianceNorm, MeanVarianceNormConfig};
 pub use mode::{Mode, StatisticsFrom};
 pub(crate) use mode::{Phase, phases};
 pub use norm::{Kind, Norm, NormConfig};
+pub(crate) use norm::{NOTHING_RUNS, suits};
 pub use renorm::{BatchRenorm, BatchRenormConfig, Renorm};
 pub use rms::{Rms, RmsNorm, RmsNormConfig};
 pub use running::{Momentum, RunningVariance};

@@ -103,7 +103,7 @@ impl<K: Kind> NormConfig<K> {
     ///
     /// [`init`](Self::init) refuses semantics that do not suit.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
-        self.suits = suits(semantics, K::NAME, K::NORMALIZATION);
+        self.suits = suits(semantics, K::NAME, K::NORMALIZATION, EpsilonAt::InsideRoot);
         (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
         self.one_value = semantics.one_value;
         self.kind.adopt(semantics);
@@ -121,8 +121,7 @@ impl<K: Kind> NormConfig<K> {
         check_epsilon(self.epsilon)?;
         self.kind.check()?;
         if self.one_value == OneValue::UseRunning {
-            let what = "has no running statistics to use for one value; choose Error, AlwaysError or Beta";
-            return Err(Error::Unsupported { layer: K::NAME, what });
+            return Err(Error::Unsupported { layer: K::NAME, what: NOTHING_RUNS });
         }
         let shape = self.kind.parameter_shape();
         let gamma = parameter(self.scale, &shape, self.gamma_initializer)?;
@@ -131,18 +130,30 @@ impl<K: Kind> NormConfig<K> {
     }
 }
 
-/// Whether a layer can do what the semantics say.
-pub(super) fn suits(semantics: &Semantics, layer: &'static str, is: Option<Normalization>) -> Result<(), Error> {
+/// Of a layer that cannot use running statistics.
+pub(crate) const NOTHING_RUNS: &str =
+    "has no running statistics to use for one value; choose Error, AlwaysError or Beta";
+
+/// Whether a layer that is described by some semantics, and adds ε in some place, can do what these say.
+pub(crate) fn suits(
+    semantics: &Semantics,
+    layer: &'static str,
+    is: Option<Normalization>,
+    epsilon_at: EpsilonAt,
+) -> Result<(), Error> {
     if is.is_some_and(|is| is != semantics.normalization) {
         return Err(Error::OtherLayer { layer, semantics: semantics.name });
     }
-    if semantics.epsilon_at == EpsilonAt::OutsideRoot {
-        return Err(Error::Unsupported {
-            layer,
-            what: "adds epsilon inside the root only, and these semantics add it outside",
-        });
-    }
-    Ok(())
+    let what = match (epsilon_at, semantics.epsilon_at) {
+        (EpsilonAt::InsideRoot, EpsilonAt::OutsideRoot) => {
+            "adds epsilon inside the root only, and these semantics add it outside"
+        }
+        (EpsilonAt::OutsideRoot, EpsilonAt::InsideRoot) => {
+            "adds epsilon outside the root only, and these semantics add it inside"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Unsupported { layer, what })
 }
 
 /// A normalization of single samples: the same in training and in inference, and independent of the batch.

@@ -84,6 +84,13 @@ impl Run<'_> {
             let of = of.filter(|_| self.train_parameters);
             of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
         };
+        let statistics = &saved.statistics;
+        let sets = roles.sets(x.shape());
+        for (name, table) in [("the saved mean", &statistics.mean), ("the saved variance", &statistics.variance)] {
+            if table.len() != sets {
+                return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![sets] });
+            }
+        }
         if let Some((mask, kept)) = &saved.masked {
             let rule = self.rule(roles);
             let fixed = saved.fixed.then_some(&saved.statistics);
@@ -93,12 +100,6 @@ impl Run<'_> {
             return Ok(Gradients { dx, dgamma, dbeta: dbeta.and_then(|values| shaped(self.beta, values)) });
         }
         let x = Arranged::new(CowArray::from(x.into_dyn()), roles)?;
-        let statistics = &saved.statistics;
-        for (name, table) in [("the saved mean", &statistics.mean), ("the saved variance", &statistics.variance)] {
-            if table.len() != x.plan.sets() {
-                return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![x.plan.sets()] });
-            }
-        }
         if saved.fixed && !self.train_parameters {
             return self.backward_affine(statistics, &x, dy);
         }

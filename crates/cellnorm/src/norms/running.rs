@@ -3,6 +3,7 @@
 use ndarray::Array1;
 
 use crate::error::Error;
+use crate::semantics::OneValue;
 
 /// How far the running statistics move in one training step.
 ///
@@ -14,7 +15,8 @@ pub enum Momentum {
     Step(f64),
     /// running = m · running + (1 − m) · batch, as Keras (default 0.99), MXNet and ONNX (default 0.9) mean it.
     Keep(f64),
-    /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's `momentum=None`.
+    /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's `momentum=None`. Batches are counted for all
+    /// channels together: one that a mask leaves empty in the first batch keeps a share of what it started with.
     Cumulative,
 }
 
@@ -85,6 +87,29 @@ impl RunningVariance {
     }
 }
 
+impl RunningVariance {
+    /// Whether the running variance moves toward that of n values. One value has no unbiased variance to move toward, unless the
+    /// policy takes it as 0, as frameworks do that give β then.
+    ///
+    /// ```
+    /// use cellnorm::{OneValue, RunningVariance};
+    /// assert!(!RunningVariance::Unbiased.moves(1.0, OneValue::Error));
+    /// assert!(RunningVariance::Unbiased.moves(2.0, OneValue::Error));
+    /// assert!(RunningVariance::Biased.moves(1.0, OneValue::Error) && !RunningVariance::Biased.moves(0.0, OneValue::Error));
+    /// ```
+    pub fn moves(self, n: f64, one_value: OneValue) -> bool {
+        n > 1.0 || n > 0.0 && (self == Self::Biased || one_value == OneValue::Beta)
+    }
+}
+
+impl Momentum {
+    /// Where a statistic stands after a step of this weight toward another.
+    pub(crate) fn moved(running: f64, to: f64, weight: f64) -> f64 {
+        // the difference would round a small `to` away
+        if weight == 1.0 { to } else { running + weight * (to - running) }
+    }
+}
+
 /// running += weight · (correction · batch − running), channel by channel.
 pub(super) fn follow(
     running: &mut Array1<f64>,
@@ -93,7 +118,7 @@ pub(super) fn follow(
     weight: impl Fn(usize) -> f64,
 ) {
     for (channel, (running, batch)) in running.iter_mut().zip(batch).enumerate() {
-        *running += weight(channel) * (batch * correction(channel) - *running);
+        *running = Momentum::moved(*running, batch * correction(channel), weight(channel));
     }
 }
 

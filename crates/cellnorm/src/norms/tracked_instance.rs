@@ -89,6 +89,7 @@ impl TrackedInstanceNorm {
         let x = x.into();
         self.check()?;
         // all samples share a channel's statistics, as in batch normalization
+        self.norm.roles(x.shape())?;
         let kind = self.norm.kind();
         let kind = Batch { channels: kind.channels, channel_axis: kind.channel_axis };
         let statistics = Statistics { mean: self.running_mean.to_vec(), variance: self.running_var.to_vec() };

@@ -6,6 +6,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 
 use super::check;
+use crate::arrays::check_size;
 use crate::error::Error;
 
 /// Starting values of a parameter.
@@ -56,9 +57,10 @@ impl Initializer {
     /// Starting values in this shape.
     ///
     /// # Errors
-    /// If a number is not finite, `low` is above `high`, or `std` is negative.
+    /// If a number is not finite, `low` is above `high`, `std` is negative, or the shape has more elements than can be counted.
     pub fn init(&self, shape: &[usize]) -> Result<ArrayD<f64>, Error> {
         self.check()?;
+        check_size(shape)?;
         let shape = IxDyn(shape);
         let draws = |seed, value: &dyn Fn(&mut Xoshiro256PlusPlus) -> f64| {
             let mut numbers = Xoshiro256PlusPlus::seed_from_u64(seed);

@@ -138,13 +138,13 @@ impl ParameterRules {
     /// Moves γ and β into their constraints, after a step of any optimizer.
     ///
     /// # Errors
-    /// As [`Constraint::apply`].
+    /// As [`Constraint::apply`], for either of them.
     pub fn constrain(&self, layer: &mut impl Affine) -> Result<(), Error> {
-        for (rules, parameter) in self.both().into_iter().zip(layer.parameters_mut()) {
-            if let Some(parameter) = parameter {
-                rules.constrain(parameter)?;
-            }
+        let mut constrained = layer.parameters().map(Option::<&ArrayD<f64>>::cloned);
+        for (rules, parameter) in self.both().into_iter().zip(&mut constrained) {
+            parameter.as_mut().map_or(Ok(()), |parameter| rules.constrain(parameter))?;
         }
+        put(layer, constrained);
         Ok(())
     }
 
@@ -167,15 +167,20 @@ impl ParameterRules {
                 stepped[i] = Some(rules.stepped(parameter, gradient, rate)?);
             }
         }
-        for (parameter, stepped) in layer.parameters_mut().into_iter().zip(stepped) {
-            if let (Some(parameter), Some(stepped)) = (parameter, stepped) {
-                *parameter = stepped;
-            }
-        }
+        put(layer, stepped);
         Ok(())
     }
 
     fn both(&self) -> [&Rules; 2] {
         [&self.gamma, &self.beta]
+    }
+}
+
+/// Gives the layer those parameters that are there.
+fn put(layer: &mut impl Affine, parameters: [Option<ArrayD<f64>>; 2]) {
+    for (parameter, to) in layer.parameters_mut().into_iter().zip(parameters) {
+        if let (Some(parameter), Some(to)) = (parameter, to) {
+            *parameter = to;
+        }
     }
 }

@@ -105,9 +105,14 @@ impl Semantics {
             field!(running_variance, Some(by), effect);
             field!(frozen, None, format!("{}: {}; {}: {}", a.name, frozen(a), b.name, frozen(b)));
         }
-        for (field, name) in a.names() {
-            let other = b.names().find(|(of, _)| *of == field).map_or("not stored", |(_, name)| name);
-            add(field, name.into(), other.into(), None, "the same numbers under another name".into());
+        for ((field, of_a), (_, of_b)) in a.names().into_iter().zip(b.names()) {
+            let effect = match (of_a, of_b) {
+                (Some(_), None) => format!("stored only by {}", a.name),
+                (None, Some(_)) => format!("stored only by {}", b.name),
+                _ => "the same numbers under another name".into(),
+            };
+            let [of_a, of_b] = [of_a, of_b].map(|name| name.unwrap_or("not stored").to_owned());
+            add(field, of_a, of_b, None, effect);
         }
         found
     }

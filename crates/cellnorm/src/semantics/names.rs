@@ -42,13 +42,16 @@ impl ParameterNames {
 }
 
 impl Semantics {
-    /// What this layer stores, and under which name.
-    pub(super) fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    /// What layers store, and under which name; None where this one does not.
+    pub(super) fn names(&self) -> [(&'static str, Option<&'static str>); 5] {
         let ParameterNames { gamma, beta, mean, variance, steps } = self.names;
-        let affine = [("names.gamma", Some(gamma)), ("names.beta", Some(beta))];
-        let running = [("names.mean", Some(mean)), ("names.variance", Some(variance)), ("names.steps", steps)];
-        let is_batch = self.normalization == Normalization::Batch;
-        let stored = affine.into_iter().chain(running.into_iter().filter(move |_| is_batch));
-        stored.filter_map(|(field, name)| Some((field, name?)))
+        let running = |name| Some(name).filter(|_| self.normalization == Normalization::Batch);
+        [
+            ("names.gamma", Some(gamma)),
+            ("names.beta", Some(beta)),
+            ("names.mean", running(mean)),
+            ("names.variance", running(variance)),
+            ("names.steps", steps.and_then(running)),
+        ]
     }
 }

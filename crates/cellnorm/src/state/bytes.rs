@@ -67,8 +67,10 @@ pub(super) fn from_bytes(
         return refuse(format!("has {} bytes, which is not {shape:?} values of {dtype:?}", bytes.len()));
     }
     let values: Vec<f64> = bytes.chunks_exact(dtype.size()).map(|bytes| dtype.value(bytes)).collect();
+    // of the bytes: as f64, 2^53 + 1 is 2^53
+    let whole = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("8 bytes"));
     if dtype == DType::I64
-        && let Some(value) = values.iter().find(|v| v.abs() > WHOLE)
+        && let Some(value) = bytes.chunks_exact(8).map(whole).find(|v| v.unsigned_abs() > WHOLE as u64)
     {
         return refuse(format!("holds {value}, beyond the whole numbers up to 2^53 that f64 holds"));
     }

@@ -22,7 +22,7 @@ pub struct Known {
 }
 
 impl Semantics {
-    /// These conventions with the numbers of another: its ε, its momentum in the direction used here, and whether γ and β are
+    /// These conventions with the numbers of another: its ε and where it is added, its momentum in the direction used here, and whether γ and β are
     /// learned. What a layer's state can be [converted](State::to) to without loss.
     ///
     /// ```
@@ -38,7 +38,8 @@ impl Semantics {
             (Momentum::Step(_), Momentum::Keep(keep)) => Momentum::Step(1.0 - keep),
             (_, same) => same,
         };
-        Self { epsilon: numbers.epsilon, momentum, scale: numbers.scale, center: numbers.center, ..self }
+        let (epsilon, epsilon_at) = (numbers.epsilon, numbers.epsilon_at);
+        Self { epsilon, epsilon_at, momentum, scale: numbers.scale, center: numbers.center, ..self }
     }
 }
 
@@ -114,8 +115,8 @@ fn rebias(variance: ArrayD<f64>, to: &Semantics, from: &Semantics, known: &Known
     a.check(from.epsilon)?;
     b.check(to.epsilon)?;
     match known.values {
-        Some(n) if n > 1.0 && n.is_finite() => Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon))),
-        Some(given) => Err(Error::Number { name: "values", given, expected: "finite and above 1" }),
+        Some(n) if n >= 2.0 && n.is_finite() => Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon))),
+        Some(given) => Err(Error::Number { name: "values", given, expected: "finite and at least 2" }),
         None => {
             let problem = format!(
                 "the running variance changes from {a:?} to {b:?}; say how many values each channel had in a training batch \

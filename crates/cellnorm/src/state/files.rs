@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Tensors, npz, safetensors};
 use crate::error::Error;
@@ -50,8 +51,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensors, Error> {
 pub fn write(path: impl AsRef<Path>, tensors: &Tensors) -> Result<(), Error> {
     let path = path.as_ref();
     let bytes = (format(path)?.encode)(tensors).map_err(|error| failed(path, error))?;
+    // no two writes share a file, whichever process or thread they are of
+    static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.partial", std::process::id()));
+    beside.push(format!(".{}-{}.partial", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
     let beside = PathBuf::from(beside);
     let written = File::create(&beside).and_then(|mut file| {
         file.write_all(&bytes)?;

@@ -44,6 +44,13 @@ impl<K: Kind> Norm<K> {
     /// # Errors
     /// As [`BatchNorm::load`].
     pub fn load(&mut self, state: &State) -> Result<(), Error> {
+        for (name, given) in [("running_mean", &state.mean), ("running_var", &state.variance)] {
+            if given.is_some() {
+                let problem =
+                    "is there, and the layer has no running statistics; InstanceNorm::track makes one that has";
+                return Err(Error::Tensor { name: name.into(), problem: problem.into() });
+            }
+        }
         let shape = self.kind().parameter_shape();
         (self.gamma, self.beta) = affine(state, self.gamma.is_some(), self.beta.is_some(), &shape)?;
         Ok(())

@@ -107,8 +107,8 @@ impl State {
     /// stored nevertheless (`stores_fixed`: the framework takes them as 1 and 0). Steps may be missing.
     ///
     /// # Errors
-    /// If a tensor is missing, holds NaN or infinity, a variance is negative, or shapes differ between γ and β or between mean and
-    /// variance.
+    /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between γ and β or between mean and
+    /// variance, or the steps are not one whole number.
     pub fn find(tensors: &Tensors, place: impl Into<Place>, semantics: &Semantics) -> Result<Self, Error> {
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
         let take = |name: Option<String>, learned: bool| match name {
@@ -120,7 +120,7 @@ impl State {
             beta: take(beta, semantics.center)?,
             mean: take(mean, true)?,
             variance: take(variance.clone(), true)?,
-            steps: steps.and_then(|name| tensors.get(&name)).and_then(|t| t.values.first()).map(|steps| *steps as u64),
+            steps: steps.map_or(Ok(None), |name| take_steps(tensors, &name))?,
         };
         for (name, a, b) in
             [("beta", &state.gamma, &state.beta), ("the running variance", &state.mean, &state.variance)]
@@ -199,5 +199,19 @@ fn take(tensors: &Tensors, name: &str, needed: bool) -> Result<Option<ArrayD<f64
     match tensor.values.iter().find(|v| !v.is_finite()) {
         Some(value) => Err(Error::Tensor { name: name.into(), problem: format!("holds {value}; it must be finite") }),
         None => Ok(Some(tensor.values.clone())),
+    }
+}
+
+/// The number of steps, where there is one.
+fn take_steps(tensors: &Tensors, name: &str) -> Result<Option<u64>, Error> {
+    let Some(tensor) = tensors.get(name) else { return Ok(None) };
+    let whole = |steps: f64| steps.fract() == 0.0 && (0.0..=(1_u64 << 53) as f64).contains(&steps);
+    match tensor.values.first() {
+        Some(steps) if tensor.values.len() == 1 && whole(*steps) => Ok(Some(*steps as u64)),
+        first => {
+            let given = first.map_or("nothing".into(), f64::to_string);
+            let problem = format!("holds {given}; it must be one whole number of steps up to 2^53");
+            Err(Error::Tensor { name: name.into(), problem })
+        }
     }
 }

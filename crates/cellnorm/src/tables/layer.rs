@@ -6,7 +6,7 @@ use super::pass::{Forward, Kept, Pass};
 use super::{Correction, Mask, Remembered, Rule, Running};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
-use crate::norms::{Mode, Momentum, Phase, RunningVariance, StatisticsFrom, phases};
+use crate::norms::{Mode, Momentum, NOTHING_RUNS, Phase, RunningVariance, StatisticsFrom, phases, suits};
 use crate::parameters::Initializer;
 use crate::semantics::{Frozen, OneValue, Semantics};
 
@@ -24,6 +24,7 @@ pub struct TableNormConfig<R> {
     one_value: OneValue,
     gamma_initializer: Initializer,
     beta_initializer: Initializer,
+    suits: Result<(), Error>,
 }
 
 impl<R: Rule> TableNormConfig<R> {
@@ -44,6 +45,7 @@ impl<R: Rule> TableNormConfig<R> {
             one_value,
             gamma_initializer,
             beta_initializer,
+            suits: Ok(()),
         }
     }
 
@@ -63,7 +65,10 @@ impl<R: Rule> TableNormConfig<R> {
 
     /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one value a statistic does. Later
     /// calls override.
+    ///
+    /// [`init`](Self::init) refuses semantics with ε on another side of the root than the rule's.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
+        self.suits = suits(semantics, R::NAME, None, R::EPSILON_AT);
         (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
         self.one_value = semantics.one_value;
@@ -77,6 +82,10 @@ impl<R: Rule> TableNormConfig<R> {
     /// If ε is not finite and at least 1e-36, momentum is not in \[0, 1\], the rule is not sound, or an initializer cannot be
     /// used.
     pub fn init(self) -> Result<TableNorm<R>, Error> {
+        self.suits?;
+        if self.one_value == OneValue::UseRunning && self.rule.running().is_none() {
+            return Err(Error::Unsupported { layer: R::NAME, what: NOTHING_RUNS });
+        }
         check_epsilon(self.epsilon)?;
         self.momentum.check()?;
         self.correction.map_or(Ok(()), Momentum::check)?;
@@ -91,7 +100,7 @@ impl<R: Rule> TableNormConfig<R> {
             };
             Ok((slot.name, wanted(slot.name).then(|| initializer.init(&slot.shape)).transpose()?))
         };
-        let running = self.rule.running().map(|(shape, second)| Running::start(&shape, second));
+        let running = self.rule.running().map(|(shape, second)| Running::start(&shape, second)).transpose()?;
         let correction = running.clone().zip(self.correction);
         let correction = correction.map(|(averages, momentum)| Correction { averages, momentum });
         let parameters = self.rule.slots().into_iter().map(parameter).collect::<Result<_, Error>>()?;
@@ -260,14 +269,20 @@ impl<R: Rule> TableNorm<R> {
     /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.
     ///
     /// # Errors
-    /// If dy has another shape than x, or the sums of dy are not finite.
+    /// If dy has another shape than x, what is saved is not of this layer, or the sums of dy are not finite.
     pub fn backward<'a, T: Element, D: Dimension>(
         &self,
         saved: &TableSaved,
         x: ArrayView<'_, T, D>,
         dy: impl Into<CowArray<'a, T, D>>,
     ) -> Result<TableGradients<T, D>, Error> {
-        let pass = Pass { running: saved.running.clone(), ..self.pass(saved.batch, saved.mask.as_ref())? };
+        let pass = self.pass(saved.batch, saved.mask.as_ref())?;
+        let sizes = [&saved.running, &pass.running].map(|running| running.given(false).map_or(0, |of| of.mean.len()));
+        if sizes[0] != sizes[1] {
+            let (given, expected) = (vec![sizes[0]], vec![sizes[1]]);
+            return Err(Error::Parameter { name: "the saved mean", given, expected });
+        }
+        let pass = Pass { running: saved.running.clone(), ..pass };
         let (dx, gradients) = pass.backward(&saved.kept, x, dy.into())?;
         let shaped = |(slot, (name, of)): (usize, &(&'static str, Option<ArrayD<f64>>))| {
             let of = of.as_ref().filter(|_| self.mode.train_parameters);
@@ -289,9 +304,12 @@ impl<R: Rule> TableNorm<R> {
         let pass = self.pass(batch, mask)?;
         let Forward { y, kept, tracked } = pass.forward(CowArray::from(x))?;
         let running = pass.running;
+        // a batch without values is no step
+        let tracked = tracked.filter(|tracked| tracked.values.iter().any(|values| *values > 0.0));
         if let (true, Some(averages), Some(tracked)) = (self.mode.update, &mut self.running, tracked) {
             self.steps += 1;
-            let factor = |values| self.running_variance.factor(values, self.epsilon);
+            let (rule, one_value, epsilon) = (self.running_variance, self.one_value, self.epsilon);
+            let factor = |values| rule.moves(values, one_value).then(|| rule.factor(values, epsilon));
             averages.follow(&tracked, self.momentum.weight(self.steps), factor);
             if let Some(Correction { averages, momentum }) = &mut self.correction {
                 averages.follow(&tracked, momentum.weight(self.steps), factor);

@@ -56,19 +56,25 @@ impl<R: Rule> Pass<'_, R> {
         let x = self.arranged(x.into_dyn())?;
         let (region, coordinates) = &x.plan;
         let moments = region.moments(x.slice());
-        check_moments(&moments)?;
+        // NaN and infinity in x show in the moments of their cell
+        check_finite(moments.iter().map(|m| m.mean))?;
+        check_finite(moments.iter().map(|m| m.m2))?;
         let tape = Tape::default();
         let answer = self.answer(&tape, &shape, coordinates, &moments)?;
         let (scale, offset) = (answer.coefficients.scale.values(), answer.coefficients.offset.values());
-        let coefficients = moments.iter().zip(scale.iter().zip(&offset));
-        let affines: Vec<Affine> = coefficients
-            .map(|(m, (scale, offset))| Affine { center: m.mean, scale: *scale, offset: *offset })
-            .collect();
         let tracked = answer.tracked.map(|tracked| Tracked {
             mean: tracked.mean.values(),
             variance: tracked.variance.values(),
             values: tracked.values,
         });
+        // cells that are finite each can be too far apart for a common variance
+        for table in tracked.iter().flat_map(|of| [&of.mean, &of.variance]).chain([&scale, &offset]) {
+            check_finite(table.iter().copied())?;
+        }
+        let coefficients = moments.iter().zip(scale.iter().zip(&offset));
+        let affines: Vec<Affine> = coefficients
+            .map(|(m, (scale, offset))| Affine { center: m.mean, scale: *scale, offset: *offset })
+            .collect();
         let kept = Kept { region: region.clone(), moments };
         let y = typed(x.map_owned(|(region, _), buffers| region.affine(buffers, &affines)));
         Ok(Forward { y, kept, tracked })
@@ -157,10 +163,11 @@ impl<R: Rule> Pass<'_, R> {
     }
 }
 
-/// NaN and infinity in x show in the moments of their cell.
-fn check_moments(moments: &[Moments]) -> Result<(), Error> {
-    match moments.iter().position(|m| !(m.mean.is_finite() && m.m2.is_finite())) {
-        Some(set) => Err(Error::NotFinite { name: "x", set, sets: moments.len() }),
+/// What is computed from x is finite where x is, and not too large.
+fn check_finite(mut table: impl ExactSizeIterator<Item = f64>) -> Result<(), Error> {
+    let sets = table.len();
+    match table.position(|value| !value.is_finite()) {
+        Some(set) => Err(Error::NotFinite { name: "x", set, sets }),
         None => Ok(()),
     }
 }

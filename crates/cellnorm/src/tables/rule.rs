@@ -2,7 +2,7 @@
 
 use super::{Figure, Labels, Sharing, Statistics, Table};
 use crate::error::Error;
-use crate::semantics::Semantics;
+use crate::semantics::{EpsilonAt, Semantics};
 
 /// A parameter of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,6 +166,9 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
 
     /// ε unless asked otherwise.
     const EPSILON: f64 = 1e-5;
+
+    /// Where ε is added; semantics that have it elsewhere are refused.
+    const EPSILON_AT: EpsilonAt = EpsilonAt::InsideRoot;
 
     /// The parameters; the layer can do without those named gamma and beta.
     fn slots(&self) -> Vec<Slot>;

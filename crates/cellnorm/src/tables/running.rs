@@ -6,6 +6,7 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::{Statistics, Tracked};
+use crate::arrays::check_size;
 use crate::error::Error;
 use crate::norms::Momentum;
 
@@ -63,17 +64,24 @@ impl Remembered {
 
 impl Running {
     /// Before the first batch: the mean is 0, and the second of the averages as the rule says.
-    pub(super) fn start(shape: &[usize], second: f64) -> Self {
-        Self { mean: ArrayD::zeros(IxDyn(shape)), variance: ArrayD::from_elem(IxDyn(shape), second) }
+    ///
+    /// # Errors
+    /// If the shape has too many elements.
+    pub(super) fn start(shape: &[usize], second: f64) -> Result<Self, Error> {
+        check_size(shape)?;
+        Ok(Self { mean: ArrayD::zeros(IxDyn(shape)), variance: ArrayD::from_elem(IxDyn(shape), second) })
     }
 
-    /// running += weight · (batch − running), where the batch has any values.
-    pub(super) fn follow(&mut self, to: &Tracked<Vec<f64>>, weight: f64, factor: impl Fn(f64) -> f64) {
+    /// running += weight · (batch − running), where the batch has any values; the variance times a factor by their number, and not
+    /// at all where there is none.
+    pub(super) fn follow(&mut self, to: &Tracked<Vec<f64>>, weight: f64, factor: impl Fn(f64) -> Option<f64>) {
         for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
             let values = to.values[set];
             if values > 0.0 {
-                *mean += weight * (to.mean[set] - *mean);
-                *second += weight * (to.variance[set] * factor(values) - *second);
+                *mean = Momentum::moved(*mean, to.mean[set], weight);
+            }
+            if let Some(factor) = factor(values) {
+                *second = Momentum::moved(*second, to.variance[set] * factor, weight);
             }
         }
     }

@@ -52,6 +52,7 @@ impl Rule for Standard {
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+        self.roles.check_groups(shape)?;
         Ok((0..shape.len()).map(|axis| !self.roles.shared(axis) || self.roles.carries(axis)).collect())
     }
 
@@ -70,6 +71,12 @@ impl Rule for Standard {
     }
 
     fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
-        Some(Tracked::merged(figure, &figure.sets[0]))
+        let merged = Tracked::merged(figure, &figure.sets[0]);
+        Some(match self.about {
+            About::Mean => merged,
+            About::Zero => {
+                Tracked { mean: merged.mean.times(0.0), variance: figure.mean_square(&figure.sets[0]), ..merged }
+            }
+        })
     }
 }

@@ -203,5 +203,15 @@ fn normalization_with_given_statistics() {
     );
     assert_eq!(run(&array![-1.0].into_dyn(), 1e-5), "variance is -1; it must be not negative");
     assert_eq!(run(&array![f64::NAN].into_dyn(), 1e-5), "variance is NaN; it must be finite");
+    let empty = zeros(&[0, 3]);
+    assert_eq!(
+        message(batch_normalization(empty.view(), mean.view(), one.view(), None, None, 1e-5)),
+        "a statistic over no values: the shape [0, 3] has an axis of length 0; every axis needs at least 1"
+    );
+    let none = empty.mapv(f64::from);
+    assert_eq!(
+        message(batch_normalization(empty.view(), none.view(), none.view(), None, None, 1e-5)),
+        "a statistic over no values: the shape [0, 3] has an axis of length 0; every axis needs at least 1"
+    );
     assert_eq!(run(&one, 0.0), "epsilon is 0; it must be finite and at least 1e-36, such as 1e-5");
 }

@@ -113,6 +113,24 @@ fn pytorch_and_keras_differ_in_these_numbers() {
     close(find(&torch.diff(&cumulative), "momentum").by, 1.0 / (1.0 - 0.9_f64.powi(100)) - 1.0);
 }
 
+/// What one stores and the other does not is a difference from either side: candle has all of PyTorch's but the steps.
+#[test]
+fn differences_are_the_same_from_both_sides() {
+    let fields = |of: Vec<Difference>| of.into_iter().map(|d| d.field).collect::<Vec<_>>();
+    for normalization in Normalization::ALL {
+        let all: Vec<Semantics> =
+            Semantics::presets().into_iter().filter_map(|name| Semantics::preset(name, normalization).ok()).collect();
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+            assert_eq!(fields(a.diff(b)), fields(b.diff(a)), "{} and {}", a.name, b.name);
+        }
+    }
+    let [candle, torch] = ["candle-0.11", "pytorch-2"].map(|name| preset(name, Normalization::Batch));
+    let steps = &candle.diff(&torch)[0];
+    assert_eq!((steps.a.as_str(), steps.b.as_str()), ("not stored", "num_batches_tracked"));
+    assert_eq!(steps.effect, "stored only by pytorch-2 batch");
+    assert_eq!(torch.diff(&candle)[0].effect, "stored only by pytorch-2 batch");
+}
+
 #[test]
 fn semantics_that_do_not_suit_are_refused() {
     let keras = preset("keras-3", Normalization::Batch);

@@ -144,7 +144,7 @@ fn conversions_that_would_be_wrong_are_refused() {
     );
     assert_eq!(
         message(state.to(&keras, &torch, &Known { values: Some(1.0), ..KNOWN })),
-        "values is 1; it must be finite and above 1"
+        "values is 1; it must be finite and at least 2"
     );
     let fix_gamma = Semantics { epsilon: 1e-5, ..operator };
     assert_eq!(
