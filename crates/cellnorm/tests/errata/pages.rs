@@ -14,8 +14,20 @@ fn rows(page: &str, is_id: impl Fn(&str) -> bool) -> Vec<(String, Vec<String>)> 
     read(&format!("../docs/{page}")).lines().filter_map(row).collect()
 }
 
+/// Whether this is the number of a row of the page of features.
+pub fn is_feature(id: &str) -> bool {
+    id.split_once('-').is_some_and(|(tutorial, row)| {
+        (tutorial.len(), row.len()) == (3, 2) && [tutorial, row].iter().all(|n| n.bytes().all(|c| c.is_ascii_digit()))
+    })
+}
+
+/// The rows of the page of features; the cells are: what is shown, where it is, the line of code, the test.
+pub fn features() -> Vec<(String, Vec<String>)> {
+    rows("seed-features.md", is_feature)
+}
+
 /// A file, by its path from `crates/`.
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -53,7 +65,7 @@ fn every_feature_has_a_place_and_a_test() {
         .flat_map(|(tutorial, count)| (1..=*count).map(move |row| format!("{tutorial:03}-{row:02}")))
         .collect();
     assert_eq!(expected.len(), 160);
-    let rows = rows("seed-features.md", |id| id.len() == 6 && id.as_bytes()[3] == b'-');
+    let rows = features();
     assert_eq!(rows.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), expected);
     complete(&rows, 4);
     for (id, cells) in &rows {
