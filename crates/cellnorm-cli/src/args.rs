@@ -275,4 +275,22 @@ mod tests {
         assert!(message.contains("none, batch, layer, instance, group, rms"));
         assert!(message.contains("similar value exists: 'batch'"));
     }
+
+    /// The commands in the table of what the tutorials show.
+    #[test]
+    fn the_commands_of_the_page_of_features_are_understood() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/seed-features.md");
+        let page = std::fs::read_to_string(page).expect("the page");
+        let lines = page.lines().filter_map(|row| row.strip_prefix("| 0")?.split(" | ").nth(3));
+        let commands: Vec<&str> =
+            lines.map(|line| line.trim_matches('`')).filter(|line| line.starts_with("cellnorm ")).collect();
+        assert!(commands.len() >= 10, "{commands:?}");
+        for command in commands {
+            let cli = Cli::try_parse_from(command.split(' ')).unwrap_or_else(|error| panic!("{command}: {error}"));
+            if let Command::Compare(args) = cli.command {
+                let known = args.task.norms();
+                assert!(args.norms.iter().all(|norm| known.contains(norm)), "{command}: not for this task");
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@
 mod affine;
 mod axes;
 mod batches;
+mod features;
 mod folding;
 mod groups;
 mod pages;

@@ -1,7 +1,7 @@
 //! The two pages about the tutorials are whole, and name tests that exist and hold the numbers that the pages state.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The rows `| id | cell | … |` of a page whose id `is_id` takes.
 fn rows(page: &str, is_id: impl Fn(&str) -> bool) -> Vec<(String, Vec<String>)> {
@@ -14,8 +14,20 @@ fn rows(page: &str, is_id: impl Fn(&str) -> bool) -> Vec<(String, Vec<String>)> 
     read(&format!("../docs/{page}")).lines().filter_map(row).collect()
 }
 
+/// Whether this is the number of a row of the page of features.
+pub fn is_feature(id: &str) -> bool {
+    id.split_once('-').is_some_and(|(tutorial, row)| {
+        (tutorial.len(), row.len()) == (3, 2) && [tutorial, row].iter().all(|n| n.bytes().all(|c| c.is_ascii_digit()))
+    })
+}
+
+/// The rows of the page of features; the cells are: what is shown, where it is, the line of code, the test.
+pub fn features() -> Vec<(String, Vec<String>)> {
+    rows("seed-features.md", is_feature)
+}
+
 /// A file, by its path from `crates/`.
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -38,6 +50,31 @@ fn source((path, name): (&str, &str)) -> String {
     text.to_owned()
 }
 
+/// The paths and texts of the library's files.
+fn library(folder: &Path) -> Vec<(String, String)> {
+    let paths = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let files = |path: PathBuf| match path.is_dir() {
+        true => library(&path),
+        false => vec![(path.display().to_string(), fs::read_to_string(&path).expect("text"))],
+    };
+    paths.flat_map(files).collect()
+}
+
+/// Whether the comment of a public item, which may be named with its module, has code.
+fn has_doc_test(item: &str, library: &[(String, String)]) -> bool {
+    let (module, name) = item.rsplit_once("::").unwrap_or(("", item));
+    let named = |line: &str| {
+        let mut words = line.trim().strip_prefix("pub ")?.split(|c: char| !c.is_alphanumeric() && c != '_');
+        ["fn", "struct", "enum", "type"].contains(&words.next()?).then_some(words.next()? == name)
+    };
+    let tells = |part: &str| {
+        let (comment, code): (Vec<&str>, Vec<&str>) = part.lines().partition(|line| line.trim().starts_with("///"));
+        comment.iter().any(|line| line.ends_with("```")) && code.iter().copied().find_map(named) == Some(true)
+    };
+    let of_module = library.iter().filter(|(path, _)| path.contains(module));
+    of_module.flat_map(|(_, text)| text.split("\n\n")).any(tells)
+}
+
 fn complete(rows: &[(String, Vec<String>)], cells: usize) {
     for (id, row) in rows {
         assert_eq!(row.len(), cells, "{id} has another number of cells");
@@ -53,13 +90,19 @@ fn every_feature_has_a_place_and_a_test() {
         .flat_map(|(tutorial, count)| (1..=*count).map(move |row| format!("{tutorial:03}-{row:02}")))
         .collect();
     assert_eq!(expected.len(), 160);
-    let rows = rows("seed-features.md", |id| id.len() == 6 && id.as_bytes()[3] == b'-');
+    let rows = features();
     assert_eq!(rows.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), expected);
     complete(&rows, 4);
+    let library = library(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     for (id, cells) in &rows {
         let tests = tests_named(&cells[3]);
         tests.iter().copied().map(source).for_each(drop);
-        let told = ["doc test of", "none:"].iter().any(|told| cells[3].contains(told));
+        let documented: Vec<&str> =
+            cells[3].split("doc test of `").skip(1).map(|rest| rest.split_once('`').unwrap().0).collect();
+        for item in &documented {
+            assert!(has_doc_test(item, &library), "{id}: the documentation of {item} runs nothing");
+        }
+        let told = !documented.is_empty() || cells[3].contains("none:");
         assert!(told || !tests.is_empty(), "{id} names no test and does not say why");
     }
 }
