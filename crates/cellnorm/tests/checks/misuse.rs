@@ -4,7 +4,9 @@ use cellnorm::norms::{Kind, NormConfig, Roles};
 use cellnorm::parameters::{Constraint, Initializer, ParameterRules, Rules};
 use cellnorm::tables::Mask;
 use cellnorm::{
-    About, BatchNormConfig, Error, GroupNormConfig, LayerNormConfig, Momentum, RmsNormConfig, StepBatchNormConfig,
+    About, BatchInstanceNormConfig, BatchNormConfig, EpsilonAt, Error, FilterResponseNormConfig, GroupNormConfig,
+    InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, Momentum, Normalization, OneValue, RmsNormConfig,
+    RunningVariance, Semantics, StepBatchNormConfig,
 };
 use ndarray::{Array3, array};
 
@@ -49,6 +51,68 @@ fn saved_of_another_layer() -> Result<(), Error> {
     let other = StepBatchNormConfig::new(4, 3).init()?;
     let expected = "the saved mean has the shape [4]; it must be [12]";
     assert_eq!(other.backward(&saved, x.view(), x.view()).unwrap_err().to_string(), expected);
+    Ok(())
+}
+
+/// One valid value has no unbiased variance: the running variance waits for a second one, and does not shrink.
+#[test]
+fn one_valid_value_leaves_the_running_variance() -> Result<(), Error> {
+    let x = Array3::from_shape_fn((2, 3, 1), |(n, t, _)| (5 * n + 3 * t) as f64);
+    let mask = Mask::lengths(&[3, 2], 1);
+    let variances = |policy, variance| -> Result<Vec<f64>, Error> {
+        let config = StepBatchNormConfig::new(1, 3).one_value(policy).running_variance(variance);
+        let mut layer = config.momentum(Momentum::Step(0.5)).init()?;
+        layer.forward_masked(x.view(), &mask)?;
+        let running = layer.running.expect("kept");
+        assert_eq!(running.mean[[2, 0]], 3.0);
+        Ok(running.variance.into_iter().collect())
+    };
+    // two values 5 apart, and one
+    let (unbiased, biased) = (RunningVariance::Unbiased, RunningVariance::Biased);
+    assert_eq!(variances(OneValue::Error, unbiased)?, [6.75, 6.75, 1.0]);
+    assert_eq!(variances(OneValue::Error, biased)?, [3.625, 3.625, 0.5]);
+    assert_eq!(variances(OneValue::Beta, unbiased)?, [6.75, 6.75, 0.5]);
+
+    let mut layer = BatchNormConfig::new(3).momentum(Momentum::Step(0.5)).init()?;
+    layer.forward_masked(x.view(), &mask)?;
+    assert_eq!(layer.running_var.to_vec(), [6.75, 6.75, 1.0]);
+    Ok(())
+}
+
+/// A rule refuses semantics and policies that it cannot follow.
+#[test]
+fn semantics_that_do_not_suit_a_rule() -> Result<(), Error> {
+    let inside = Semantics::preset("pytorch-2", Normalization::Batch)?;
+    let outside = Semantics { epsilon_at: EpsilonAt::OutsideRoot, ..inside };
+    let message = |refused: Result<(), Error>| refused.unwrap_err().to_string();
+    let refused = BatchInstanceNormConfig::new(3).semantics(&outside).init().map(drop);
+    assert!(message(refused).contains("inside the root only"));
+    let refused = MeanVarianceNormConfig::new(&[0]).semantics(&inside).init().map(drop);
+    assert!(message(refused).contains("outside the root only"));
+    let refused = FilterResponseNormConfig::new(3).one_value(OneValue::UseRunning).init().map(drop);
+    assert!(message(refused).contains("no running statistics"));
+    assert!(MeanVarianceNormConfig::new(&[0]).semantics(&outside).init().is_ok());
+    Ok(())
+}
+
+/// A layer without running statistics does not drop those of a checkpoint.
+#[test]
+fn statistics_that_a_layer_has_no_place_for() -> Result<(), Error> {
+    let state = BatchNormConfig::new(3).init()?.state();
+    let message = InstanceNormConfig::new(3).init()?.load(&state).unwrap_err().to_string();
+    assert!(message.contains("running_mean") && message.contains("track"), "{message}");
+    Ok(())
+}
+
+/// The axis that training refuses is refused in inference.
+#[test]
+fn tracked_instances_on_the_axis_of_the_samples() -> Result<(), Error> {
+    let layer = InstanceNormConfig::new(3).channel_axis(0).init()?.track(Momentum::Step(0.1));
+    let x = Array3::<f64>::zeros((3, 2, 4));
+    assert_eq!(
+        layer.infer(x.view()).unwrap_err().to_string(),
+        layer.clone().forward(x.view()).unwrap_err().to_string()
+    );
     Ok(())
 }
 
