@@ -7,8 +7,28 @@ use cellnorm::tables::Tracked;
 
 use crate::tables::Table;
 
+/// A running average, flat; None where the layer keeps none.
+pub(super) type Average = Option<RunningState<Tensor<1>>>;
+
 /// A running mean and a running variance.
-pub(super) type Averages<'a> = [&'a RunningState<Tensor<1>>; 2];
+#[derive(Clone, Copy)]
+pub(super) struct Averages<'a> {
+    pub(super) mean: &'a RunningState<Tensor<1>>,
+    pub(super) variance: &'a RunningState<Tensor<1>>,
+}
+
+impl<'a> Averages<'a> {
+    /// Those of a layer, where it keeps any.
+    pub(super) fn of(mean: &'a Average, variance: &'a Average) -> Option<Self> {
+        let pair = mean.as_ref().zip(variance.as_ref());
+        pair.map(|(mean, variance)| Self { mean, variance })
+    }
+
+    /// The running mean and variance.
+    pub(super) fn values(self) -> (Tensor<1>, Tensor<1>) {
+        (self.mean.value_sync(), self.variance.value_sync())
+    }
+}
 
 /// How running averages move.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +48,7 @@ impl Pace {
         };
         let weights = table(&|n| if n > 0.0 { self.momentum.weight(1) } else { 0.0 });
         let factors = table(&|n| self.variance.factor(n, epsilon));
-        for (average, batch) in averages.into_iter().zip([mean.clone(), variance * factors]) {
+        for (average, batch) in [(averages.mean, mean.clone()), (averages.variance, variance * factors)] {
             let kept = average.value_sync().to_device(&device);
             let running = kept.clone().cast(dtype);
             let moved = running.clone() + (batch.detach() - running) * weights.clone();

@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::tables::Tracked;
 use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
 
-use super::averages::{self, Pace};
+use super::averages::{self, Averages, Pace};
 use super::{check_epsilon, masked, parameters, value};
 use crate::functions::{Normalized, normalize, normalize_fixed};
 use crate::norms::{Batch, Kind};
@@ -184,7 +184,7 @@ impl BatchNorm {
         let running = (mode.statistics == StatisticsFrom::Running).then(|| self.running(&x.device()));
         let (y, tracked) = masked(&self.kind(), x, mask, parameters, running, self.epsilon);
         if mode.update {
-            self.pace().follow([&self.running_mean, &self.running_var], tracked, self.epsilon);
+            self.pace().follow(self.averages(), tracked, self.epsilon);
         }
         y
     }
@@ -224,14 +224,18 @@ impl BatchNorm {
     }
 
     fn running(&self, device: &Device) -> (Tensor<1>, Tensor<1>) {
-        let statistic = |state: &RunningState<Tensor<1>>| state.value().to_device(device);
-        (statistic(&self.running_mean), statistic(&self.running_var))
+        let (mean, variance) = self.averages().values();
+        (mean.to_device(device), variance.to_device(device))
     }
 
     fn follow(&self, mean: Tensor<1>, variance: Tensor<1>, shape: &[usize]) {
         let values = vec![self.values(shape); self.num_features()];
         let tracked = Tracked { mean: Table(mean), variance: Table(variance), values };
-        self.pace().follow([&self.running_mean, &self.running_var], tracked, self.epsilon);
+        self.pace().follow(self.averages(), tracked, self.epsilon);
+    }
+
+    fn averages(&self) -> Averages<'_> {
+        Averages { mean: &self.running_mean, variance: &self.running_var }
     }
 
     fn pace(&self) -> Pace {

@@ -6,6 +6,7 @@ mod features;
 mod group;
 mod instance;
 mod layer;
+mod parts;
 mod rms;
 pub(crate) mod rules;
 
@@ -22,6 +23,7 @@ pub use rules::{
 use burn::module::Param;
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
+use cellnorm::OneValue;
 use cellnorm::norms::Kind;
 use cellnorm::tables::{Standard, Tracked};
 
@@ -62,7 +64,8 @@ fn masked<K: Kind, const D: usize>(
     let rule = Standard::new(kind, &x.dims(), gamma.is_some() || beta.is_some());
     let rule = &rule.unwrap_or_else(|error| panic!("{error}"));
     let (parameters, batch) = (vec![("gamma", gamma), ("beta", beta)], running.is_none());
-    let applied = Applied { rule, epsilon, parameters, running, batch, mask: Some(mask) };
+    let applied =
+        Applied { rule, epsilon, one_value: OneValue::default(), parameters, running, batch, mask: Some(mask) };
     let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
     (y, tracked.expect("the rule always tracks its sets"))
 }

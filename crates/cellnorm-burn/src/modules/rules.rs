@@ -1,53 +1,16 @@
 //! The layers whose normalization is a rule of [`cellnorm::tables`]: one line each.
 
-use burn::module::{Flag, Module, Param, RunningState};
-use burn::tensor::{Bool, Device, Tensor, TensorData};
-use cellnorm::norms;
+use burn::module::{Flag, Module, Param};
+use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::tables::{Rule, TableNorm, TableNormConfig};
-use ndarray::ArrayD;
+use cellnorm::{OneValue, norms};
 
-use super::averages::{self, Averages, Pace};
+use super::averages::{self, Average, Averages, Pace};
+use super::parts::{Parts, averages_of, flat};
 use super::value;
-use crate::tables::Applied;
 
 /// A parameter of a rule as a layer holds it, flat.
 type Parameter = Option<Param<Tensor<1>>>;
-
-/// Running averages as a layer holds them, flat.
-type Average = Option<RunningState<Tensor<1>>>;
-
-/// What a rule's layer is besides its parameters.
-struct Parts<'a, R> {
-    rule: &'a R,
-    epsilon: f64,
-    training: bool,
-    averages: Option<Averages<'a>>,
-    pace: Pace,
-}
-
-impl<R: Rule> Parts<'_, R> {
-    fn forward<const D: usize>(
-        self,
-        x: Tensor<D>,
-        parameters: Vec<(&'static str, Option<Tensor<1>>)>,
-        mask: Option<Tensor<D, Bool>>,
-    ) -> Tensor<D> {
-        let batch = x.device().is_autodiff() && self.training;
-        let running = self.averages.map(|of| of.map(|average| average.value()).into());
-        let applied = Applied { rule: self.rule, epsilon: self.epsilon, parameters, running, batch, mask };
-        let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
-        if let (true, Some(averages), Some(tracked)) = (batch, self.averages, tracked) {
-            self.pace.follow(averages, tracked, self.epsilon);
-        }
-        y
-    }
-}
-
-fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
-    let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
-    let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), device)
-}
 
 fn parameter<R: Rule>(layer: &TableNorm<R>, name: &str, device: &Device) -> Parameter {
     layer.parameter(name).map(|values| Param::from_tensor(flat(values, device)))
@@ -79,6 +42,9 @@ macro_rules! layers {
             /// The normalization.
             #[module(skip)]
             pub rule: $rule,
+            /// What one value a statistic does in training.
+            #[module(skip)]
+            pub one_value: OneValue,
             #[module(skip)]
             pace: Pace,
         }
@@ -101,14 +67,15 @@ macro_rules! layers {
             pub fn from_arrays(layer: &TableNorm<$rule>, device: &Device) -> Self {
                 let (momentum, variance) = (layer.momentum, layer.running_variance);
                 averages::check(momentum);
-                let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
+                let [running_mean, running_var] = averages_of(layer, device);
                 Self {
                     $($parameter: parameter(layer, stringify!($parameter), device),)*
                     training: Param::from_bool(true),
-                    running_mean: layer.running.as_ref().map(|running| average(&running.mean)),
-                    running_var: layer.running.as_ref().map(|running| average(&running.variance)),
+                    running_mean,
+                    running_var,
                     epsilon: layer.epsilon,
                     rule: layer.rule().clone(),
+                    one_value: layer.one_value,
                     pace: Pace { momentum, variance },
                 }
             }
@@ -116,7 +83,8 @@ macro_rules! layers {
             /// Normalizes x.
             ///
             /// # Panics
-            /// If the shape of x does not suit the layer; the message says what would.
+            /// If the shape of x does not suit the layer, or a statistic has one value and the policy refuses it; the message says
+            /// what would suit.
             pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
                 self.run(x, None)
             }
@@ -132,9 +100,10 @@ macro_rules! layers {
 
             fn run<const D: usize>(&self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
                 let parameters = vec![$((stringify!($parameter), value(&self.$parameter))),*];
-                let averages = self.running_mean.as_ref().zip(self.running_var.as_ref()).map(<[_; 2]>::from);
-                let (rule, epsilon, training) = (&self.rule, self.epsilon, self.training.is_enabled());
-                Parts { rule, epsilon, training, averages, pace: self.pace }.forward(x, parameters, mask)
+                let averages = Averages::of(&self.running_mean, &self.running_var);
+                let (epsilon, one_value, training) = (self.epsilon, self.one_value, self.training.is_enabled());
+                let rule = &self.rule;
+                Parts { rule, epsilon, one_value, training, averages, pace: self.pace }.forward(x, parameters, mask)
             }
         }
     )*};

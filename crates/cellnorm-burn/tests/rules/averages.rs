@@ -1,0 +1,65 @@
+//! What running averages do over several batches: one value a statistic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::module::Module;
+use cellnorm_burn as ours;
+use cellnorm_burn::cellnorm::tables::Running;
+use cellnorm_burn::cellnorm::{self, OneValue, StepBatchNormConfig};
+
+use crate::common::{close, devices, list, randomize, tensor, values};
+
+/// The running averages of a Burn layer against those of the one on arrays.
+macro_rules! same_averages {
+    ($layer:expr, $running:expr, $what:expr) => {{
+        let running: &Running = $running.as_ref().unwrap();
+        let [mean, variance] =
+            [&$layer.running_mean, &$layer.running_var].map(|of| list(of.as_ref().unwrap().value_sync()));
+        close(mean, &running.mean, $what);
+        close(variance, &running.variance, $what);
+    }};
+}
+
+/// After a batch of many values, one of a single value a statistic: under every policy as on arrays.
+macro_rules! follows_the_policy {
+    ($layer:ident, $config:expr, $many:expr, $one:expr) => {
+        for (policy, device) in POLICIES.into_iter().flat_map(|policy| devices().map(|device| (policy, device))) {
+            let what = &format!("{} {policy:?} {device:?}", stringify!($layer));
+            // the gradient of one value is 0, as a difference of numbers that ε keeps small
+            let mut arrays = $config.one_value(policy).epsilon(0.1).init().unwrap();
+            randomize(&mut arrays);
+            let layer = ours::$layer::from_arrays(&arrays, &device);
+            let (many, one, dy) = (values(&$many, 1), values(&$one, 2), values(&$one, 3));
+            arrays.forward(many.view()).unwrap();
+            layer.forward(tensor::<3>(&many, &device));
+
+            let input = tensor::<3>(&one, &device).require_grad();
+            let y = catch_unwind(AssertUnwindSafe(|| layer.forward(input.clone())));
+            match (arrays.forward(one.view()), y) {
+                (Ok((expected, saved)), Ok(y)) => {
+                    let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
+                    close(list(y), &expected, what);
+                    let dx = arrays.backward(&saved, one.view(), dy).unwrap().dx;
+                    close(list(input.grad(&gradients).unwrap()), &dx, what);
+                }
+                (Err(error), Err(panic)) => assert_eq!(panic.downcast_ref(), Some(&error.to_string()), "{what}"),
+                (arrays, burn) => panic!("{what}: {} on arrays, {} in Burn", arrays.is_ok(), burn.is_ok()),
+            }
+            same_averages!(layer, arrays.running, what);
+
+            // in inference too
+            let (valid, x) = (layer.valid(), tensor::<3>(&one, &device).inner());
+            let y = catch_unwind(AssertUnwindSafe(|| valid.forward(x)));
+            assert_eq!(y.is_ok(), arrays.infer(one.view()).is_ok(), "{what}");
+        }
+    };
+}
+
+const POLICIES: [OneValue; 4] = [OneValue::Error, OneValue::AlwaysError, OneValue::Beta, OneValue::UseRunning];
+
+#[test]
+fn one_value_does_what_the_policy_says() {
+    follows_the_policy!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), [4, 3, 2], [1, 3, 1]);
+    follows_the_policy!(GhostBatchNorm, cellnorm::GhostBatchNormConfig::new(3, 2), [4, 3, 2], [1, 3, 1]);
+    follows_the_policy!(StepBatchNorm, StepBatchNormConfig::new(3, 2), [4, 2, 3], [1, 2, 3]);
+}

@@ -1,0 +1,6 @@
+//! The layers that Burn has from the arrays' rules and formulas give what these give, on Flex, and composed of Burn's own
+//! operations on another device.
+
+mod averages;
+mod common;
+mod layers;
