@@ -74,10 +74,16 @@ impl tables::Table for Table {
     }
 
     fn take(&self, labels: &Labels) -> Self {
+        if labels.are_members() {
+            return self.clone();
+        }
         Self(self.0.clone().select(0, self.indices(labels)))
     }
 
     fn sum(&self, labels: &Labels) -> Self {
+        if labels.are_members() {
+            return self.clone();
+        }
         let zeros = Tensor::zeros([labels.count()], (&self.0.device(), self.0.dtype()));
         Self(zeros.select_assign(0, self.indices(labels), self.0.clone(), IndexingUpdateOp::Add))
     }

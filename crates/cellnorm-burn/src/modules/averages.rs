@@ -15,18 +15,35 @@ pub(super) type Average = Option<RunningState<Tensor<1>>>;
 pub(super) struct Averages<'a> {
     pub(super) mean: &'a RunningState<Tensor<1>>,
     pub(super) variance: &'a RunningState<Tensor<1>>,
+    /// Where those that a forward pass looks at and moves begin, and how many they are; None for all.
+    pub(super) part: Option<(usize, usize)>,
 }
 
 impl<'a> Averages<'a> {
     /// Those of a layer, where it keeps any.
     pub(super) fn of(mean: &'a Average, variance: &'a Average) -> Option<Self> {
         let pair = mean.as_ref().zip(variance.as_ref());
-        pair.map(|(mean, variance)| Self { mean, variance })
+        pair.map(|(mean, variance)| Self { mean, variance, part: None })
     }
 
     /// The running mean and variance.
     pub(super) fn values(self) -> (Tensor<1>, Tensor<1>) {
-        (self.mean.value_sync(), self.variance.value_sync())
+        (self.value(self.mean), self.value(self.variance))
+    }
+
+    fn value(self, average: &RunningState<Tensor<1>>) -> Tensor<1> {
+        let all = average.value_sync();
+        match self.part {
+            Some((start, len)) => all.narrow(0, start, len),
+            None => all,
+        }
+    }
+
+    fn update(self, average: &RunningState<Tensor<1>>, to: Tensor<1>) {
+        average.update(match self.part {
+            Some((start, len)) => average.value_sync().slice_assign(start..start + len, to),
+            None => to,
+        });
     }
 }
 
@@ -49,10 +66,10 @@ impl Pace {
         let weights = table(&|n| if n > 0.0 { self.momentum.weight(1) } else { 0.0 });
         let factors = table(&|n| self.variance.factor(n, epsilon));
         for (average, batch) in [(averages.mean, mean.clone()), (averages.variance, variance * factors)] {
-            let kept = average.value_sync().to_device(&device);
+            let kept = averages.value(average).to_device(&device);
             let running = kept.clone().cast(dtype);
             let moved = running.clone() + (batch.detach() - running) * weights.clone();
-            average.update(moved.cast(kept.dtype()).detach());
+            averages.update(average, moved.cast(kept.dtype()).detach());
         }
     }
 }

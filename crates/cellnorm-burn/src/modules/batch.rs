@@ -235,7 +235,7 @@ impl BatchNorm {
     }
 
     fn averages(&self) -> Averages<'_> {
-        Averages { mean: &self.running_mean, variance: &self.running_var }
+        Averages { mean: &self.running_mean, variance: &self.running_var, part: None }
     }
 
     fn pace(&self) -> Pace {

@@ -9,6 +9,7 @@ mod layer;
 mod parts;
 mod rms;
 pub(crate) mod rules;
+mod step;
 
 pub use batch::{BatchNorm, BatchNormConfig};
 pub use features::Features;
@@ -19,6 +20,7 @@ pub use rms::{RmsNorm, RmsNormConfig};
 pub use rules::{
     BatchInstanceNorm, BatchRenorm, FilterResponseNorm, GhostBatchNorm, MeanVarianceNorm, StepBatchNorm, SwitchableNorm,
 };
+pub use step::AtStep;
 
 use burn::module::Param;
 use burn::nn::Initializer;

@@ -14,8 +14,10 @@ pub(super) struct Parts<'a, R> {
     pub(super) rule: &'a R,
     pub(super) epsilon: f64,
     pub(super) one_value: OneValue,
-    pub(super) training: bool,
+    /// In the order of the rule's slots.
+    pub(super) parameters: Vec<(&'static str, Option<Tensor<1>>)>,
     pub(super) averages: Option<Averages<'a>>,
+    pub(super) training: bool,
     pub(super) pace: Pace,
 }
 
@@ -24,13 +26,8 @@ impl<R: Rule> Parts<'_, R> {
     ///
     /// # Panics
     /// If the shape of x does not suit the rule, or the policy refuses its number of values.
-    pub(super) fn forward<const D: usize>(
-        self,
-        x: Tensor<D>,
-        parameters: Vec<(&'static str, Option<Tensor<1>>)>,
-        mask: Option<Tensor<D, Bool>>,
-    ) -> Tensor<D> {
-        let Self { rule, epsilon, one_value, training, averages, pace } = self;
+    pub(super) fn forward<const D: usize>(self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
+        let Self { rule, epsilon, one_value, parameters, averages, training, pace } = self;
         let batch = x.device().is_autodiff() && training;
         let running = averages.map(Averages::values);
         let applied = Applied { rule, epsilon, one_value, parameters, running, batch, mask };

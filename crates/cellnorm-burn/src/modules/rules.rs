@@ -86,7 +86,7 @@ macro_rules! layers {
             /// If the shape of x does not suit the layer, or a statistic has one value and the policy refuses it; the message says
             /// what would suit.
             pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-                self.run(x, None)
+                self.parts(&self.rule).forward(x, None)
             }
 
             /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others,
@@ -95,15 +95,20 @@ macro_rules! layers {
             /// # Panics
             /// As [`forward`](Self::forward), or if the mask does not fit x.
             pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
-                self.run(x, Some(mask))
+                self.parts(&self.rule).forward(x, Some(mask))
             }
 
-            fn run<const D: usize>(&self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
-                let parameters = vec![$((stringify!($parameter), value(&self.$parameter))),*];
-                let averages = Averages::of(&self.running_mean, &self.running_var);
-                let (epsilon, one_value, training) = (self.epsilon, self.one_value, self.training.is_enabled());
-                let rule = &self.rule;
-                Parts { rule, epsilon, one_value, training, averages, pace: self.pace }.forward(x, parameters, mask)
+            /// What a forward pass needs, by this form of the layer's rule.
+            pub(super) fn parts<'a>(&'a self, rule: &'a $rule) -> Parts<'a, $rule> {
+                Parts {
+                    rule,
+                    epsilon: self.epsilon,
+                    one_value: self.one_value,
+                    parameters: vec![$((stringify!($parameter), value(&self.$parameter))),*],
+                    averages: Averages::of(&self.running_mean, &self.running_var),
+                    training: self.training.is_enabled(),
+                    pace: self.pace,
+                }
             }
         }
     )*};
@@ -129,7 +134,8 @@ layers! {
     BatchRenorm, norms::Renorm { gamma, beta };
     /// Ghost batch normalization: a large batch in small parts ([`cellnorm::GhostBatchNorm`]).
     GhostBatchNorm, norms::Ghost { gamma, beta };
-    /// Batch normalization of sequences with statistics for each time step ([`cellnorm::StepBatchNorm`]).
+    /// Batch normalization of sequences with statistics for each time step ([`cellnorm::StepBatchNorm`]); inside a recurrence,
+    /// [one step at a time](StepBatchNorm::at_step).
     StepBatchNorm, norms::Step { gamma, beta };
     /// Filter response normalization: each channel by its root mean square ([`cellnorm::FilterResponseNorm`]).
     FilterResponseNorm, norms::FilterResponse { gamma, beta, learned_epsilon };

@@ -1,13 +1,14 @@
-//! What running averages do over several batches: one value a statistic.
+//! What running averages do over several batches: one value a statistic, single time steps.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::module::Module;
 use cellnorm_burn as ours;
-use cellnorm_burn::cellnorm::tables::Running;
+use cellnorm_burn::cellnorm::tables::{Mask, Running};
 use cellnorm_burn::cellnorm::{self, OneValue, StepBatchNormConfig};
+use ndarray::{ArrayD, s};
 
-use crate::common::{close, devices, list, randomize, tensor, values};
+use crate::common::{bools, close, devices, list, randomize, tensor, values};
 
 /// The running averages of a Burn layer against those of the one on arrays.
 macro_rules! same_averages {
@@ -62,4 +63,47 @@ fn one_value_does_what_the_policy_says() {
     follows_the_policy!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), [4, 3, 2], [1, 3, 1]);
     follows_the_policy!(GhostBatchNorm, cellnorm::GhostBatchNormConfig::new(3, 2), [4, 3, 2], [1, 3, 1]);
     follows_the_policy!(StepBatchNorm, StepBatchNormConfig::new(3, 2), [4, 2, 3], [1, 2, 3]);
+}
+
+#[test]
+fn a_recurrence_normalizes_one_step_at_a_time() {
+    let (x, dy) = (values(&[4, 3, 5], 1), values(&[4, 3, 5], 2));
+    let mask = Mask::lengths(&[1, 0, 1, 1], 1);
+    for device in devices() {
+        let mut arrays = StepBatchNormConfig::new(5, 3).one_value(OneValue::UseRunning).init().unwrap();
+        randomize(&mut arrays);
+        let layer = ours::StepBatchNorm::from_arrays(&arrays, &device);
+        // the last two share the last averages
+        for (t, samples) in [(0, 4), (1, 4), (2, 3), (2, 1), (7, 2)] {
+            let what = &format!("step {t} of {samples} samples, {device:?}");
+            let of_step = |of: &ArrayD<f64>| of.slice(s![..samples, t % 3..t % 3 + 1, ..]).to_owned().into_dyn();
+            let (x, dy) = (of_step(&x), of_step(&dy));
+            let input = tensor::<3>(&x, &device).require_grad();
+            arrays.rule_mut().first = t;
+            let (y, (expected, saved)) = match samples {
+                4 => {
+                    let bools = bools(&mask, [4, 1, 5], &device);
+                    let y = layer.at_step(t).forward_masked(input.clone(), bools);
+                    (y, arrays.forward_masked(x.view(), &mask).unwrap())
+                }
+                _ => (layer.at_step(t).forward(input.clone()), arrays.forward(x.view()).unwrap()),
+            };
+            let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
+            let of_arrays = arrays.backward(&saved, x.view(), dy).unwrap();
+            close(list(y), &expected, what);
+            close(list(input.grad(&gradients).unwrap()), &of_arrays.dx, what);
+            let gamma = layer.gamma.as_ref().unwrap().val().grad(&gradients).unwrap();
+            close(list(gamma), of_arrays.parameter("gamma").unwrap(), what);
+            same_averages!(layer, arrays.running, what);
+        }
+        // several at once, in training and in inference
+        for first in [0, 1, 2, 9] {
+            arrays.rule_mut().first = first;
+            let y = layer.at_step(first).forward(tensor::<3>(&x, &device));
+            close(list(y), &arrays.forward(x.view()).unwrap().0, "steps in training");
+            same_averages!(layer, arrays.running, "steps");
+            let y = layer.valid().at_step(first).forward(tensor::<3>(&x, &device).inner());
+            close(list(y), &arrays.infer(x.view()).unwrap(), "steps in inference");
+        }
+    }
 }

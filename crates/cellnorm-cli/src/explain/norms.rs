@@ -45,7 +45,7 @@ pub const NORMS: &[Entry] = &[
     }),
     of("step-batch", "Each channel over the whole batch, at each time step", &[], |a, channels, channel_axis| {
         let (step_axis, steps) = a.time()?;
-        a.rule(&Step { channels, channel_axis, step_axis, steps })
+        a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
     }),
     of("renorm", "As batch, corrected toward the running averages", &[], |a, channels, channel_axis| {
         a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 })

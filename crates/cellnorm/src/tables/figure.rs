@@ -63,6 +63,9 @@ impl<V: Table> Figure<'_, V> {
     ///
     /// A set without values has mean 0 and variance 0.
     pub fn merge(&self, sets: &Labels) -> Statistics<V> {
+        if sets.are_members() {
+            return Statistics { mean: self.mean.clone(), variance: self.variance.clone() };
+        }
         let totals = self.values(sets);
         let share = |(count, set): (&f64, &u32)| if *count == 0.0 { 0.0 } else { count / totals[*set as usize] };
         let shares = self.mean.constant(self.counts.iter().zip(sets.of()).map(share).collect());
