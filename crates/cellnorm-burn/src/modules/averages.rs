@@ -1,7 +1,9 @@
 //! Running averages as Burn holds them.
+//!
+//! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative, 1 over the number of batches so far.
 
 use burn::module::RunningState;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use cellnorm::norms::{Momentum, RunningVariance};
 use cellnorm::tables::Tracked;
 
@@ -15,15 +17,17 @@ pub(super) type Average = Option<RunningState<Tensor<1>>>;
 pub(super) struct Averages<'a> {
     pub(super) mean: &'a RunningState<Tensor<1>>,
     pub(super) variance: &'a RunningState<Tensor<1>>,
+    /// How often they have moved; there is one where momentum is cumulative.
+    pub(super) batches: Option<&'a RunningState<Tensor<1>>>,
     /// Where those that a forward pass looks at and moves begin, and how many they are; None for all.
     pub(super) part: Option<(usize, usize)>,
 }
 
 impl<'a> Averages<'a> {
     /// Those of a layer, where it keeps any.
-    pub(super) fn of(mean: &'a Average, variance: &'a Average) -> Option<Self> {
+    pub(super) fn of(mean: &'a Average, variance: &'a Average, batches: &'a Average) -> Option<Self> {
         let pair = mean.as_ref().zip(variance.as_ref());
-        pair.map(|(mean, variance)| Self { mean, variance, part: None })
+        pair.map(|(mean, variance)| Self { mean, variance, batches: batches.as_ref(), part: None })
     }
 
     /// The running mean and variance.
@@ -47,6 +51,11 @@ impl<'a> Averages<'a> {
     }
 }
 
+/// The number of batches so far, where momentum needs it: other layers' records stay those of Burn's own.
+pub(super) fn batches(momentum: Momentum, so_far: u64, device: &Device) -> Average {
+    (momentum == Momentum::Cumulative).then(|| RunningState::new(Tensor::full([1], so_far as f64, device)))
+}
+
 /// How running averages move.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -56,6 +65,9 @@ pub(super) struct Pace {
 
 impl Pace {
     /// running += weight · (batch − running), where the batch has any values.
+    ///
+    /// # Panics
+    /// If momentum is cumulative and the layer has no count.
     pub(super) fn follow(self, averages: Averages<'_>, tracked: Tracked<Table>, epsilon: f64) {
         let Tracked { mean: Table(mean), variance: Table(variance), values } = tracked;
         let (device, dtype) = (mean.device(), mean.dtype());
@@ -63,7 +75,19 @@ impl Pace {
             let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
             Tensor::<1>::from_data(TensorData::new(values, [mean.dims()[0]]), (&device, dtype))
         };
-        let weights = table(&|n| if n > 0.0 { self.momentum.weight(1) } else { 0.0 });
+        let weight_of = |weight: f64| table(&move |n| if n > 0.0 { weight } else { 0.0 });
+        let weights = match (self.momentum, averages.batches) {
+            (Momentum::Cumulative, None) => panic!(
+                "cumulative momentum counts the batches, and this layer has no num_batches_tracked; \
+                 name it in the config, so that the layer is made with one"
+            ),
+            (Momentum::Cumulative, Some(batches)) => {
+                let counted = batches.value_sync().to_device(&device) + 1.0;
+                batches.update(counted.clone().detach());
+                weight_of(1.0) / counted.cast(dtype)
+            }
+            (momentum, _) => weight_of(momentum.weight(1)),
+        };
         let factors = table(&|n| self.variance.factor(n, epsilon));
         for (average, batch) in [(averages.mean, mean.clone()), (averages.variance, variance * factors)] {
             let kept = averages.value(average).to_device(&device);
@@ -75,14 +99,9 @@ impl Pace {
 }
 
 /// # Panics
-/// If momentum is not in \[0, 1\], or cumulative.
+/// If momentum is not in \[0, 1\].
 pub(super) fn check(momentum: Momentum) {
-    match momentum {
-        Momentum::Step(given) | Momentum::Keep(given) => {
-            assert!((0.0..=1.0).contains(&given), "momentum is {given}; it must be between 0 and 1");
-        }
-        Momentum::Cumulative => panic!(
-            "cumulative momentum needs a count of steps, for which Burn's records have no place; use Step or Keep"
-        ),
+    if let Momentum::Step(given) | Momentum::Keep(given) = momentum {
+        assert!((0.0..=1.0).contains(&given), "momentum is {given}; it must be between 0 and 1");
     }
 }

@@ -6,7 +6,7 @@ use cellnorm::OneValue;
 use cellnorm::tables::{Rule, TableNorm};
 use ndarray::ArrayD;
 
-use super::averages::{Average, Averages, Pace};
+use super::averages::{Average, Averages, Pace, batches};
 use crate::tables::Applied;
 
 /// The parts of a layer at a forward pass.
@@ -46,11 +46,12 @@ pub(super) fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, [len]), device)
 }
 
-/// The running mean and variance of a layer on arrays.
-pub(super) fn averages_of<R: Rule>(layer: &TableNorm<R>, device: &Device) -> [Average; 2] {
+/// The running mean and variance of a layer on arrays, and the count of their batches where they need it.
+pub(super) fn averages_of<R: Rule>(layer: &TableNorm<R>, device: &Device) -> [Average; 3] {
     let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
     let Some(running) = &layer.running else {
-        return [None, None];
+        return [None, None, None];
     };
-    [Some(average(&running.mean)), Some(average(&running.variance))]
+    let batches = batches(layer.momentum, layer.steps, device);
+    [Some(average(&running.mean)), Some(average(&running.variance)), batches]
 }

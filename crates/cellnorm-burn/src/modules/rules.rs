@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::tables::{Rule, TableNorm, TableNormConfig};
 use cellnorm::{OneValue, norms};
 
-use super::averages::{self, Average, Averages, Pace};
+use super::averages::{Average, Averages, Pace};
 use super::parts::{Parts, averages_of, flat};
 use super::value;
 
@@ -37,6 +37,8 @@ macro_rules! layers {
             pub running_mean: Average,
             /// The running variance, or what the normalization keeps in its place.
             pub running_var: Average,
+            /// How many batches the running averages have followed; None unless momentum is cumulative.
+            pub num_batches_tracked: Average,
             /// ε.
             pub epsilon: f64,
             /// The normalization.
@@ -53,26 +55,22 @@ macro_rules! layers {
             /// The layer that the config describes.
             ///
             /// # Panics
-            /// If the config is not sound (the message says what would be), or its momentum is cumulative: Burn's records have
-            /// no place for the number of steps.
+            /// If the config is not sound; the message says what would be.
             pub fn new(config: TableNormConfig<$rule>, device: &Device) -> Self {
                 let layer = config.init().unwrap_or_else(|error| panic!("{error}"));
                 Self::from_arrays(&layer, device)
             }
 
             /// The layer with the parameters and running averages of one on arrays.
-            ///
-            /// # Panics
-            /// If its momentum is cumulative.
             pub fn from_arrays(layer: &TableNorm<$rule>, device: &Device) -> Self {
                 let (momentum, variance) = (layer.momentum, layer.running_variance);
-                averages::check(momentum);
-                let [running_mean, running_var] = averages_of(layer, device);
+                let [running_mean, running_var, num_batches_tracked] = averages_of(layer, device);
                 Self {
                     $($parameter: parameter(layer, stringify!($parameter), device),)*
                     training: Param::from_bool(true),
                     running_mean,
                     running_var,
+                    num_batches_tracked,
                     epsilon: layer.epsilon,
                     rule: layer.rule().clone(),
                     one_value: layer.one_value,
@@ -105,7 +103,7 @@ macro_rules! layers {
                     epsilon: self.epsilon,
                     one_value: self.one_value,
                     parameters: vec![$((stringify!($parameter), value(&self.$parameter))),*],
-                    averages: Averages::of(&self.running_mean, &self.running_var),
+                    averages: Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked),
                     training: self.training.is_enabled(),
                     pace: self.pace,
                 }

@@ -1,11 +1,12 @@
-//! What running averages do over several batches: one value a statistic, single time steps.
+//! What running averages do over several batches: one value a statistic, single time steps, cumulative momentum.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::module::Module;
+use burn::tensor::{Device, Tensor};
 use cellnorm_burn as ours;
 use cellnorm_burn::cellnorm::tables::{Mask, Running};
-use cellnorm_burn::cellnorm::{self, OneValue, StepBatchNormConfig};
+use cellnorm_burn::cellnorm::{self, Momentum, OneValue, StepBatchNormConfig};
 use ndarray::{ArrayD, s};
 
 use crate::common::{bools, close, devices, list, randomize, tensor, values};
@@ -106,4 +107,70 @@ fn a_recurrence_normalizes_one_step_at_a_time() {
             close(list(y), &arrays.infer(x.view()).unwrap(), "steps in inference");
         }
     }
+}
+
+#[test]
+fn cumulative_momentum_goes_on_after_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = |k: usize| values(&[4, 3, 2], 10 + k);
+    let mask = Mask::lengths(&[2, 0, 1, 2], 2);
+    for (number, device) in devices().into_iter().enumerate() {
+        let what = &format!("{device:?}");
+        let input = |k: usize| tensor::<3>(&batch(k), &device);
+        let config = cellnorm::BatchRenormConfig::new(3).momentum(Momentum::Cumulative);
+        let plain = ours::BatchNormConfig::new(3).with_momentum(Momentum::Cumulative);
+        let mut arrays = config.clone().init().unwrap();
+        let mut plain_arrays = cellnorm::BatchNormConfig::new(3).momentum(Momentum::Cumulative).init().unwrap();
+        let mut layer = ours::BatchRenorm::new(config.clone(), &device);
+        let mut plain_layer = plain.init(&device);
+        for k in 0..6 {
+            if k == 4 {
+                let path = |name: &str| folder.path().join(format!("{name}{number}"));
+                layer.valid().save_file(path("renorm")).unwrap();
+                plain_layer.valid().save_file(path("batch")).unwrap();
+                layer = ours::BatchRenorm::new(config.clone(), &device).load_file(path("renorm"));
+                plain_layer = plain.init(&device).load_file(path("batch"));
+            }
+            if k == 2 {
+                let bools = bools(&mask, [4, 3, 2], &device);
+                layer.forward_masked(input(k), bools.clone());
+                arrays.forward_masked(batch(k).view(), &mask).unwrap();
+                plain_layer.forward_masked(input(k), bools);
+                plain_arrays.forward_masked(batch(k).view(), &mask).unwrap();
+            } else {
+                let (expected, _) = arrays.forward(batch(k).view()).unwrap();
+                close(list(layer.forward(input(k))), &expected, what);
+                plain_layer.forward(input(k));
+                plain_arrays.forward(batch(k).view()).unwrap();
+            }
+            same_averages!(layer, arrays.running, what);
+            close(list(plain_layer.running_mean.value_sync()), &plain_arrays.running_mean.clone().into_dyn(), what);
+            close(list(plain_layer.running_var.value_sync()), &plain_arrays.running_var.clone().into_dyn(), what);
+        }
+        for count in [&layer.num_batches_tracked, &plain_layer.num_batches_tracked] {
+            assert_eq!(list(count.as_ref().unwrap().value_sync()), [6.0]);
+        }
+    }
+}
+
+#[test]
+fn only_cumulative_momentum_counts_batches() {
+    let device = Device::flex();
+    let batch = |momentum| ours::BatchNormConfig::new(3).with_momentum(momentum).init(&device);
+    assert!(batch(Momentum::Keep(0.9)).num_batches_tracked.is_none());
+    let layer = batch(Momentum::Cumulative);
+    assert!(layer.num_batches_tracked.is_some());
+    assert_eq!(ours::parameters::norm_parameters(&layer).len(), 2, "a count is no parameter");
+    // a rule without running averages has nothing to count
+    let config = cellnorm::FilterResponseNormConfig::new(3).momentum(Momentum::Cumulative);
+    assert!(ours::FilterResponseNorm::new(config, &device).num_batches_tracked.is_none());
+}
+
+#[test]
+#[should_panic(expected = "name it in the config")]
+fn momentum_made_cumulative_later() {
+    let device = Device::flex().autodiff();
+    let mut layer = ours::BatchNormConfig::new(3).init(&device);
+    layer.momentum = Momentum::Cumulative;
+    layer.forward(Tensor::<2>::ones([4, 3], &device));
 }
