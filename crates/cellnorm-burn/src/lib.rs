@@ -25,7 +25,7 @@ pub mod weights;
 pub use cellnorm;
 pub use cellnorm::norms;
 pub use modules::{
-    AtStep, BatchInstanceNorm, BatchNorm, BatchNormConfig, BatchRenorm, Features, FilterResponseNorm, GhostBatchNorm,
-    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm,
-    RmsNorm, RmsNormConfig, StepBatchNorm, SwitchableNorm,
+    AdaptiveNorm, AdaptiveNormConfig, AtStep, BatchInstanceNorm, BatchNorm, BatchNormConfig, BatchRenorm, Features,
+    FilterResponseNorm, GhostBatchNorm, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
+    LayerNormConfig, MeanVarianceNorm, RmsNorm, RmsNormConfig, StepBatchNorm, SwitchableNorm,
 };

@@ -1,5 +1,6 @@
 //! The layers, with Burn's names and records.
 
+mod adaptive;
 mod averages;
 mod batch;
 mod features;
@@ -11,6 +12,7 @@ mod rms;
 pub(crate) mod rules;
 mod step;
 
+pub use adaptive::{AdaptiveNorm, AdaptiveNormConfig};
 pub use batch::{BatchNorm, BatchNormConfig};
 pub use features::Features;
 pub use group::{GroupNorm, GroupNormConfig};
