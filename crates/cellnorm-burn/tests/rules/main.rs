@@ -5,3 +5,5 @@ mod adaptive;
 mod averages;
 mod common;
 mod layers;
+mod lines;
+mod tlu;
