@@ -5,6 +5,12 @@
 //! backward on the CPU backend Flex; on other devices the same layers run on Burn's own operations. Beyond Burn's, they take the
 //! channels on any axis, γ and β separately, and the running variance by PyTorch's rule.
 //!
+//! The other layers have no counterpart in Burn. Table rules run on the same fused passes: [`SwitchableNorm`],
+//! [`BatchInstanceNorm`], [`BatchRenorm`], [`GhostBatchNorm`], [`StepBatchNorm`] (inside a recurrence
+//! [`at_step`](StepBatchNorm::at_step)), [`FilterResponseNorm`], [`MeanVarianceNorm`], and [`AdaptiveNorm`], whose γ and β come with
+//! each x. [`LocalResponseNorm`] and [`LpNorm`] have no cells and are composed of Burn's own operations on every device, as is
+//! [`Tlu`], the activation that goes with filter response normalization.
+//!
 //! [`parameters`] says which parameters of a network are those of normalizations, so that weight decay can leave them out;
 //! [`weights`] normalizes the weights of any layer instead of its activations.
 //!
@@ -25,7 +31,8 @@ pub mod weights;
 pub use cellnorm;
 pub use cellnorm::norms;
 pub use modules::{
-    BatchInstanceNorm, BatchNorm, BatchNormConfig, BatchRenorm, Features, FilterResponseNorm, GhostBatchNorm,
-    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm,
-    RmsNorm, RmsNormConfig, StepBatchNorm, SwitchableNorm,
+    AdaptiveNorm, AdaptiveNormConfig, AtStep, AxesBatchNorm, BatchInstanceNorm, BatchNorm, BatchNormConfig,
+    BatchRenorm, Features, FilterResponseNorm, GhostBatchNorm, GroupNorm, GroupNormConfig, InstanceNorm,
+    InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig,
+    MeanVarianceNorm, RmsNorm, RmsNormConfig, StepBatchNorm, SwitchableNorm, Tlu, TluConfig,
 };

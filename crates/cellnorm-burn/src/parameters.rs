@@ -56,7 +56,7 @@ const LAYERS: [&str; 7] =
 /// Burn tells a visitor the name of a type but not its crate, so another module that is called as one of them,
 /// such as `BatchNorm`, counts too.
 pub fn norm_parameters<M: Module>(module: &M) -> Vec<ParamId> {
-    collect(module, |name| !name.starts_with("running"))
+    collect(module, |name| !name.starts_with("running") && name != "num_batches_tracked")
 }
 
 /// The γ of every normalization layer in the module.

@@ -8,7 +8,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use burn::tensor::{Bool, DType, IndexingUpdateOp, Int, Tensor, TensorData};
 use cellnorm::tables::{self, Coefficients, Figure, Given, Labels, Rule, Statistics, Tracked};
-use cellnorm::{Cells, Error, check_epsilon};
+use cellnorm::{Cells, Error, OneValue, check_epsilon};
 
 use crate::composed;
 use crate::ops::is_fused;
@@ -74,10 +74,16 @@ impl tables::Table for Table {
     }
 
     fn take(&self, labels: &Labels) -> Self {
+        if labels.are_members() {
+            return self.clone();
+        }
         Self(self.0.clone().select(0, self.indices(labels)))
     }
 
     fn sum(&self, labels: &Labels) -> Self {
+        if labels.are_members() {
+            return self.clone();
+        }
         let zeros = Tensor::zeros([labels.count()], (&self.0.device(), self.0.dtype()));
         Self(zeros.select_assign(0, self.indices(labels), self.0.clone(), IndexingUpdateOp::Add))
     }
@@ -91,6 +97,8 @@ impl tables::Table for Table {
 pub(crate) struct Applied<'a, R, const D: usize> {
     pub(crate) rule: &'a R,
     pub(crate) epsilon: f64,
+    /// What one value a statistic does where there is no mask.
+    pub(crate) one_value: OneValue,
     /// The parameters in the order of the rule's slots, flat.
     pub(crate) parameters: Vec<(&'static str, Option<Tensor<1>>)>,
     pub(crate) running: Option<(Tensor<1>, Tensor<1>)>,
@@ -136,10 +144,8 @@ impl<R: Rule, const D: usize> Applied<'_, R, D> {
             variance: Table(variance),
             center: Table(center.clone()),
         };
-        let one = |values: Vec<f64>| values.iter().all(|values| *values <= 1.0);
-        if self.batch && mask.is_none() && self.rule.estimated().is_some_and(|of| one(figure.values(&sets[of]))) {
-            return Err(Error::OneValue { layer: R::NAME, shape: shape.to_vec() });
-        }
+        let stays = mask.is_none() && figure.uses_running(self.rule, self.one_value, self.batch)?;
+        let batch = self.batch && !stays;
         let parameters: Vec<_> = self
             .parameters
             .into_iter()
@@ -149,9 +155,9 @@ impl<R: Rule, const D: usize> Applied<'_, R, D> {
             let [mean, variance] = [mean, variance].map(|of| Table(of.to_device(&device).detach().cast(dtype)));
             Statistics { mean, variance }
         });
-        let given = Given { epsilon: self.epsilon, batch: self.batch, running, parameters: &parameters };
+        let given = Given { epsilon: self.epsilon, batch, running, parameters: &parameters };
         let Coefficients { scale, offset } = self.rule.table(&figure, &given);
-        let tracked = self.rule.tracked(&figure, &given);
+        let tracked = self.rule.tracked(&figure, &given).filter(|_| !stays);
         let y = affine(x, [center, scale.0, offset.0], cells);
         let y = match mask {
             Some(mask) => y.mask_fill(mask.bool_not(), 0.0),

@@ -45,4 +45,6 @@ norms! {
     Ghost "ghost" "as batch, in parts of 8 samples",
     FilterResponse "filter-response" "each channel of a sample, by root mean square, mean kept",
     MeanVariance "mean-variance" "all features of a sample, nothing learned",
+    Lp "lp" "the 10 channels at a position, to length 1, nothing learned",
+    LocalResponse "local-response" "each value by 5 neighbouring channels, nothing learned",
 }

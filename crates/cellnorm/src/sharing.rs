@@ -119,7 +119,7 @@ impl Sharing {
     }
 
     /// Whether all values along an axis share.
-    pub(crate) fn shares(&self, axis: usize) -> bool {
+    pub fn shares(&self, axis: usize) -> bool {
         self.along[axis] == Along::Shared
     }
 

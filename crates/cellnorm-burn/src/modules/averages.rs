@@ -1,14 +1,61 @@
 //! Running averages as Burn holds them.
+//!
+//! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative, 1 over the number of batches so far.
 
 use burn::module::RunningState;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
+use cellnorm::OneValue;
 use cellnorm::norms::{Momentum, RunningVariance};
 use cellnorm::tables::Tracked;
 
 use crate::tables::Table;
 
+/// A running average, flat; None where the layer keeps none.
+pub(super) type Average = Option<RunningState<Tensor<1>>>;
+
 /// A running mean and a running variance.
-pub(super) type Averages<'a> = [&'a RunningState<Tensor<1>>; 2];
+#[derive(Clone, Copy)]
+pub(super) struct Averages<'a> {
+    pub(super) mean: &'a RunningState<Tensor<1>>,
+    pub(super) variance: &'a RunningState<Tensor<1>>,
+    /// How often they have moved; there is one where momentum is cumulative.
+    pub(super) batches: Option<&'a RunningState<Tensor<1>>>,
+    /// Where those that a forward pass looks at and moves begin, and how many they are; None for all.
+    pub(super) part: Option<(usize, usize)>,
+}
+
+impl<'a> Averages<'a> {
+    /// Those of a layer, where it keeps any.
+    pub(super) fn of(mean: &'a Average, variance: &'a Average, batches: &'a Average) -> Option<Self> {
+        let pair = mean.as_ref().zip(variance.as_ref());
+        pair.map(|(mean, variance)| Self { mean, variance, batches: batches.as_ref(), part: None })
+    }
+
+    /// The running mean and variance.
+    pub(super) fn values(self) -> (Tensor<1>, Tensor<1>) {
+        (self.value(self.mean), self.value(self.variance))
+    }
+
+    fn value(self, average: &RunningState<Tensor<1>>) -> Tensor<1> {
+        let all = average.value_sync();
+        match self.part {
+            Some((start, len)) => all.narrow(0, start, len),
+            None => all,
+        }
+    }
+
+    fn update(self, average: &RunningState<Tensor<1>>, to: Tensor<1>) {
+        average.update(match self.part {
+            Some((start, len)) => average.value_sync().slice_assign(start..start + len, to),
+            None => to,
+        });
+    }
+}
+
+/// The number of batches so far, where momentum needs it: other layers' records stay those of Burn's own.
+pub(super) fn batches(momentum: Momentum, so_far: u64, device: &Device) -> Average {
+    (momentum == Momentum::Cumulative).then(|| RunningState::new(Tensor::full([1], so_far as f64, device)))
+}
 
 /// How running averages move.
 #[derive(Clone, Copy, Debug)]
@@ -18,34 +65,50 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// running += weight · (batch − running), where the batch has any values.
-    pub(super) fn follow(self, averages: Averages<'_>, tracked: Tracked<Table>, epsilon: f64) {
+    /// running += weight · (batch − running), where the batch has any values; the variance where there is one to move toward
+    /// ([`RunningVariance::moves`]).
+    ///
+    /// # Panics
+    /// If momentum is cumulative and the layer has no count.
+    pub(super) fn follow(self, averages: Averages<'_>, tracked: Tracked<Table>, epsilon: f64, one_value: OneValue) {
         let Tracked { mean: Table(mean), variance: Table(variance), values } = tracked;
+        // a batch without values is no step
+        if values.iter().all(|n| *n == 0.0) {
+            return;
+        }
         let (device, dtype) = (mean.device(), mean.dtype());
         let table = |of: &dyn Fn(f64) -> f64| {
             let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
             Tensor::<1>::from_data(TensorData::new(values, [mean.dims()[0]]), (&device, dtype))
         };
-        let weights = table(&|n| if n > 0.0 { self.momentum.weight(1) } else { 0.0 });
+        let weight = match (self.momentum, averages.batches) {
+            (Momentum::Cumulative, None) => panic!(
+                "cumulative momentum counts the batches, and this layer has no num_batches_tracked; \
+                 name it in the config, so that the layer is made with one"
+            ),
+            (Momentum::Cumulative, Some(batches)) => {
+                let counted = batches.value_sync().to_device(&device) + 1.0;
+                batches.update(counted.clone().detach());
+                counted.cast(dtype).recip()
+            }
+            (momentum, _) => Tensor::full([1], momentum.weight(1), (&device, dtype)),
+        };
         let factors = table(&|n| self.variance.factor(n, epsilon));
-        for (average, batch) in averages.into_iter().zip([mean.clone(), variance * factors]) {
-            let kept = average.value_sync().to_device(&device);
+        let moves = [table(&|n| f64::from(n > 0.0)), table(&|n| f64::from(self.variance.moves(n, one_value)))];
+        let pairs = [(averages.mean, mean.clone()), (averages.variance, variance * factors)];
+        for ((average, batch), moves) in pairs.into_iter().zip(moves) {
+            let kept = averages.value(average).to_device(&device);
             let running = kept.clone().cast(dtype);
-            let moved = running.clone() + (batch.detach() - running) * weights.clone();
-            average.update(moved.cast(kept.dtype()).detach());
+            let moved = running.clone() + (batch.detach() - running) * moves * weight.clone();
+            averages.update(average, moved.cast(kept.dtype()).detach());
         }
     }
 }
 
 /// # Panics
-/// If momentum is not in \[0, 1\], or cumulative.
+/// If momentum is not in \[0, 1\].
 pub(super) fn check(momentum: Momentum) {
-    match momentum {
-        Momentum::Step(given) | Momentum::Keep(given) => {
-            assert!((0.0..=1.0).contains(&given), "momentum is {given}; it must be between 0 and 1");
-        }
-        Momentum::Cumulative => panic!(
-            "cumulative momentum needs a count of steps, for which Burn's records have no place; use Step or Keep"
-        ),
+    if let Momentum::Step(given) | Momentum::Keep(given) = momentum {
+        assert!((0.0..=1.0).contains(&given), "momentum is {given}; it must be between 0 and 1");
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::tables::Tracked;
 use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
 
-use super::averages::{self, Pace};
+use super::averages::{self, Average, Averages, Pace};
 use super::{check_epsilon, masked, parameters, value};
 use crate::functions::{Normalized, normalize, normalize_fixed};
 use crate::norms::{Batch, Kind};
@@ -21,7 +21,8 @@ pub struct BatchNormConfig {
     /// ε, added to the variance inside the root. Default: 1e-5
     #[config(default = 1e-5)]
     pub epsilon: f64,
-    /// The pace of the running statistics. Default: `Step(0.1)`, running = 0.9 · running + 0.1 · batch
+    /// The pace of the running statistics. Default: `Step(0.1)`, running = 0.9 · running + 0.1 · batch. `Cumulative` counts the
+    /// batches in `num_batches_tracked`
     #[config(default = "Momentum::Step(0.1)")]
     pub momentum: Momentum,
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
@@ -51,7 +52,7 @@ pub struct BatchNormConfig {
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics are those of the batch and the running ones
 /// move toward them; else the running statistics are used. NaN in x passes on, into the running statistics too. Fields and
-/// records are those of Burn's own layer.
+/// records are those of Burn's own layer, with a count of batches beside them where momentum is cumulative.
 ///
 /// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; defaults as `torch.nn.BatchNorm*d` of PyTorch 2.
 ///
@@ -77,6 +78,10 @@ pub struct BatchNorm {
     pub running_mean: RunningState<Tensor<1>>,
     /// The variance for inference, `[num_features]`.
     pub running_var: RunningState<Tensor<1>>,
+    /// How many batches the running statistics have followed. None unless momentum is cumulative, so that other records stay
+    /// those of Burn's own layer. PyTorch's checkpoints hold an integer of this name, which Burn's reader refuses here: load
+    /// them without it (`with_predicate`, `allow_partial`), and set the field.
+    pub num_batches_tracked: Average,
     /// ε inside the root.
     pub epsilon: f64,
     /// The axis of the channels.
@@ -131,7 +136,7 @@ impl BatchNormConfig {
     /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running variance 1.
     ///
     /// # Panics
-    /// If there are no channels, ε is not positive and finite, or momentum is not in \[0, 1\] or cumulative.
+    /// If there are no channels, ε is not positive and finite, or momentum is not in \[0, 1\].
     pub fn init(&self, device: &Device) -> BatchNorm {
         check_epsilon(self.epsilon);
         assert!(self.num_features > 0, "num_features is 0; batch normalization needs at least 1 channel");
@@ -144,6 +149,7 @@ impl BatchNormConfig {
             training: Param::from_bool(true),
             running_mean: RunningState::new(Tensor::zeros([self.num_features], device)),
             running_var: RunningState::new(Tensor::ones([self.num_features], device)),
+            num_batches_tracked: averages::batches(self.momentum, 0, device),
             epsilon: self.epsilon,
             channel_axis: self.channel_axis,
             momentum: self.momentum,
@@ -184,7 +190,7 @@ impl BatchNorm {
         let running = (mode.statistics == StatisticsFrom::Running).then(|| self.running(&x.device()));
         let (y, tracked) = masked(&self.kind(), x, mask, parameters, running, self.epsilon);
         if mode.update {
-            self.pace().follow([&self.running_mean, &self.running_var], tracked, self.epsilon);
+            self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
         }
         y
     }
@@ -224,14 +230,19 @@ impl BatchNorm {
     }
 
     fn running(&self, device: &Device) -> (Tensor<1>, Tensor<1>) {
-        let statistic = |state: &RunningState<Tensor<1>>| state.value().to_device(device);
-        (statistic(&self.running_mean), statistic(&self.running_var))
+        let (mean, variance) = self.averages().values();
+        (mean.to_device(device), variance.to_device(device))
     }
 
     fn follow(&self, mean: Tensor<1>, variance: Tensor<1>, shape: &[usize]) {
         let values = vec![self.values(shape); self.num_features()];
         let tracked = Tracked { mean: Table(mean), variance: Table(variance), values };
-        self.pace().follow([&self.running_mean, &self.running_var], tracked, self.epsilon);
+        self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
+    }
+
+    fn averages(&self) -> Averages<'_> {
+        let (mean, variance, batches) = (&self.running_mean, &self.running_var, self.num_batches_tracked.as_ref());
+        Averages { mean, variance, batches, part: None }
     }
 
     fn pace(&self) -> Pace {

@@ -1,29 +1,42 @@
 //! The layers, with Burn's names and records.
 
+mod adaptive;
 mod averages;
 mod batch;
 mod features;
 mod group;
 mod instance;
 mod layer;
+mod local_response;
+mod lp;
+mod parts;
 mod rms;
 pub(crate) mod rules;
+mod step;
+mod tlu;
 
+pub use adaptive::{AdaptiveNorm, AdaptiveNormConfig};
 pub use batch::{BatchNorm, BatchNormConfig};
 pub use features::Features;
 pub use group::{GroupNorm, GroupNormConfig};
 pub use instance::{InstanceNorm, InstanceNormConfig};
 pub use layer::{LayerNorm, LayerNormConfig};
+pub use local_response::{LocalResponseNorm, LocalResponseNormConfig};
+pub use lp::{LpNorm, LpNormConfig};
 pub use rms::{RmsNorm, RmsNormConfig};
 pub use rules::{
-    BatchInstanceNorm, BatchRenorm, FilterResponseNorm, GhostBatchNorm, MeanVarianceNorm, StepBatchNorm, SwitchableNorm,
+    AxesBatchNorm, BatchInstanceNorm, BatchRenorm, FilterResponseNorm, GhostBatchNorm, MeanVarianceNorm, StepBatchNorm,
+    SwitchableNorm,
 };
+pub use step::AtStep;
+pub use tlu::{Tlu, TluConfig};
 
 use burn::module::Param;
 use burn::nn::Initializer;
-use burn::tensor::{Bool, Device, Tensor};
-use cellnorm::norms::Kind;
-use cellnorm::tables::{Standard, Tracked};
+use burn::tensor::{Bool, DType, Device, Tensor};
+use cellnorm::norms::{Kind, Lines};
+use cellnorm::tables::{Sharing, Standard, Tracked};
+use cellnorm::{Error, OneValue};
 
 use crate::tables::{Applied, Table};
 
@@ -62,9 +75,26 @@ fn masked<K: Kind, const D: usize>(
     let rule = Standard::new(kind, &x.dims(), gamma.is_some() || beta.is_some());
     let rule = &rule.unwrap_or_else(|error| panic!("{error}"));
     let (parameters, batch) = (vec![("gamma", gamma), ("beta", beta)], running.is_none());
-    let applied = Applied { rule, epsilon, parameters, running, batch, mask: Some(mask) };
+    let applied =
+        Applied { rule, epsilon, one_value: OneValue::default(), parameters, running, batch, mask: Some(mask) };
     let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
     (y, tracked.expect("the rule always tracks its sets"))
+}
+
+/// Which values of a tensor of this shape share what they are divided by.
+///
+/// # Panics
+/// If the shape does not suit the normalization, or the tensor is empty.
+fn sharing_of<L: Lines>(layer: &L, shape: &[usize]) -> Sharing {
+    let sharing = if shape.contains(&0) { Err(Error::Empty { shape: shape.to_vec() }) } else { layer.sharing(shape) };
+    sharing.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A function of x, computed in f32 where x has fewer digits: half precision has no room for powers.
+fn at_least_single<const D: usize>(x: Tensor<D>, of: impl FnOnce(Tensor<D>) -> Tensor<D>) -> Tensor<D> {
+    let dtype = x.dtype();
+    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    of(x.cast(wide)).cast(dtype)
 }
 
 /// `with_semantics` of the layers of single samples: the fields that they take over.

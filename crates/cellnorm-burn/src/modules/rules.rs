@@ -1,53 +1,16 @@
 //! The layers whose normalization is a rule of [`cellnorm::tables`]: one line each.
 
-use burn::module::{Flag, Module, Param, RunningState};
-use burn::tensor::{Bool, Device, Tensor, TensorData};
-use cellnorm::norms;
+use burn::module::{Flag, Module, Param};
+use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::tables::{Rule, TableNorm, TableNormConfig};
-use ndarray::ArrayD;
+use cellnorm::{OneValue, norms};
 
-use super::averages::{self, Averages, Pace};
+use super::averages::{Average, Averages, Pace};
+use super::parts::{Parts, averages_of, flat};
 use super::value;
-use crate::tables::Applied;
 
 /// A parameter of a rule as a layer holds it, flat.
 type Parameter = Option<Param<Tensor<1>>>;
-
-/// Running averages as a layer holds them, flat.
-type Average = Option<RunningState<Tensor<1>>>;
-
-/// What a rule's layer is besides its parameters.
-struct Parts<'a, R> {
-    rule: &'a R,
-    epsilon: f64,
-    training: bool,
-    averages: Option<Averages<'a>>,
-    pace: Pace,
-}
-
-impl<R: Rule> Parts<'_, R> {
-    fn forward<const D: usize>(
-        self,
-        x: Tensor<D>,
-        parameters: Vec<(&'static str, Option<Tensor<1>>)>,
-        mask: Option<Tensor<D, Bool>>,
-    ) -> Tensor<D> {
-        let batch = x.device().is_autodiff() && self.training;
-        let running = self.averages.map(|of| of.map(|average| average.value()).into());
-        let applied = Applied { rule: self.rule, epsilon: self.epsilon, parameters, running, batch, mask };
-        let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
-        if let (true, Some(averages), Some(tracked)) = (batch, self.averages, tracked) {
-            self.pace.follow(averages, tracked, self.epsilon);
-        }
-        y
-    }
-}
-
-fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
-    let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
-    let len = values.len();
-    Tensor::from_data(TensorData::new(values, [len]), device)
-}
 
 fn parameter<R: Rule>(layer: &TableNorm<R>, name: &str, device: &Device) -> Parameter {
     layer.parameter(name).map(|values| Param::from_tensor(flat(values, device)))
@@ -74,11 +37,16 @@ macro_rules! layers {
             pub running_mean: Average,
             /// The running variance, or what the normalization keeps in its place.
             pub running_var: Average,
+            /// How many batches the running averages have followed; None unless momentum is cumulative.
+            pub num_batches_tracked: Average,
             /// ε.
             pub epsilon: f64,
             /// The normalization.
             #[module(skip)]
             pub rule: $rule,
+            /// What one value a statistic does in training.
+            #[module(skip)]
+            pub one_value: OneValue,
             #[module(skip)]
             pace: Pace,
         }
@@ -87,8 +55,7 @@ macro_rules! layers {
             /// The layer that the config describes.
             ///
             /// # Panics
-            /// If the config is not sound (the message says what would be), or its momentum is cumulative: Burn's records have
-            /// no place for the number of steps.
+            /// If the config is not sound (the message says what would be), or has a momentum for a correction.
             pub fn new(config: TableNormConfig<$rule>, device: &Device) -> Self {
                 let layer = config.init().unwrap_or_else(|error| panic!("{error}"));
                 Self::from_arrays(&layer, device)
@@ -97,18 +64,19 @@ macro_rules! layers {
             /// The layer with the parameters and running averages of one on arrays.
             ///
             /// # Panics
-            /// If its momentum is cumulative.
+            /// If it has a momentum for a correction.
             pub fn from_arrays(layer: &TableNorm<$rule>, device: &Device) -> Self {
                 let (momentum, variance) = (layer.momentum, layer.running_variance);
-                averages::check(momentum);
-                let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
+                let [running_mean, running_var, num_batches_tracked] = averages_of(layer, device);
                 Self {
                     $($parameter: parameter(layer, stringify!($parameter), device),)*
                     training: Param::from_bool(true),
-                    running_mean: layer.running.as_ref().map(|running| average(&running.mean)),
-                    running_var: layer.running.as_ref().map(|running| average(&running.variance)),
+                    running_mean,
+                    running_var,
+                    num_batches_tracked,
                     epsilon: layer.epsilon,
                     rule: layer.rule().clone(),
+                    one_value: layer.one_value,
                     pace: Pace { momentum, variance },
                 }
             }
@@ -116,9 +84,10 @@ macro_rules! layers {
             /// Normalizes x.
             ///
             /// # Panics
-            /// If the shape of x does not suit the layer; the message says what would.
+            /// If the shape of x does not suit the layer, or a statistic has one value and the policy refuses it; the message says
+            /// what would suit.
             pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-                self.run(x, None)
+                self.parts(&self.rule).forward(x, None)
             }
 
             /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others,
@@ -127,14 +96,20 @@ macro_rules! layers {
             /// # Panics
             /// As [`forward`](Self::forward), or if the mask does not fit x.
             pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
-                self.run(x, Some(mask))
+                self.parts(&self.rule).forward(x, Some(mask))
             }
 
-            fn run<const D: usize>(&self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
-                let parameters = vec![$((stringify!($parameter), value(&self.$parameter))),*];
-                let averages = self.running_mean.as_ref().zip(self.running_var.as_ref()).map(<[_; 2]>::from);
-                let (rule, epsilon, training) = (&self.rule, self.epsilon, self.training.is_enabled());
-                Parts { rule, epsilon, training, averages, pace: self.pace }.forward(x, parameters, mask)
+            /// What a forward pass needs, by this form of the layer's rule.
+            pub(super) fn parts<'a>(&'a self, rule: &'a $rule) -> Parts<'a, $rule> {
+                Parts {
+                    rule,
+                    epsilon: self.epsilon,
+                    one_value: self.one_value,
+                    parameters: vec![$((stringify!($parameter), value(&self.$parameter))),*],
+                    averages: Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked),
+                    training: self.training.is_enabled(),
+                    pace: self.pace,
+                }
             }
         }
     )*};
@@ -156,11 +131,14 @@ layers! {
     BatchInstanceNorm, norms::BatchInstance { gamma, beta, rho };
     /// Switchable normalization: learned weights blend instance, layer and batch statistics ([`cellnorm::SwitchableNorm`]).
     SwitchableNorm, norms::Switchable { gamma, beta, mean_weight, variance_weight };
+    /// Batch normalization over several axes: each index along them has statistics of its own ([`cellnorm::AxesBatchNorm`]).
+    AxesBatchNorm, norms::BatchAxes { gamma, beta };
     /// Batch renormalization: batch statistics, corrected toward the running ones ([`cellnorm::BatchRenorm`]).
     BatchRenorm, norms::Renorm { gamma, beta };
     /// Ghost batch normalization: a large batch in small parts ([`cellnorm::GhostBatchNorm`]).
     GhostBatchNorm, norms::Ghost { gamma, beta };
-    /// Batch normalization of sequences with statistics for each time step ([`cellnorm::StepBatchNorm`]).
+    /// Batch normalization of sequences with statistics for each time step ([`cellnorm::StepBatchNorm`]); inside a recurrence,
+    /// [one step at a time](StepBatchNorm::at_step).
     StepBatchNorm, norms::Step { gamma, beta };
     /// Filter response normalization: each channel by its root mean square ([`cellnorm::FilterResponseNorm`]).
     FilterResponseNorm, norms::FilterResponse { gamma, beta, learned_epsilon };

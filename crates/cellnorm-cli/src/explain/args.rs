@@ -29,9 +29,9 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "AXIS", allow_negative_numbers = true, conflicts_with = "layout")]
     pub axis: Option<isize>,
 
-    /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas, for layer and rms with a parameter
-    /// for each element (`axis=[1, 2, 3]` of Keras). When not given: for these all features of a sample, with a
-    /// parameter for each channel; 0,2,3 for mean-variance; -1 for lp.
+    /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas; axes-batch: axes that do not. With
+    /// a parameter for each element (`axis=[1, 2, 3]` of Keras). When not given, layer and rms take all features of a
+    /// sample, with a parameter for each channel; mean-variance 0,2,3; lp -1; axes-batch the channels.
     #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
     pub axes: Option<Vec<isize>>,
 

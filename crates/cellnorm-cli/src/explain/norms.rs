@@ -2,8 +2,8 @@
 
 use cellnorm::explain::{Explanation, Layout, batch, kind, lines, rule};
 use cellnorm::norms::{
-    Batch, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer, Lines, MeanVariance, Renorm,
-    Rms, Step, Switchable,
+    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer, Lines,
+    MeanVariance, Renorm, Rms, Step, Switchable,
 };
 use cellnorm::tables::Rule;
 use cellnorm::weights::{Standardization, WeightDirection};
@@ -43,9 +43,12 @@ pub const NORMS: &[Entry] = &[
     of("ghost-batch", "Each channel over a part of the batch", &["--virtual-batch"], |a, channels, channel_axis| {
         a.rule(&Ghost { channels, channel_axis, size: a.args.virtual_batch.unwrap_or(32), interleaved: false })
     }),
+    of("axes-batch", "Each index along several axes over the whole batch", AXES, |a, _, axis| {
+        a.rule(&BatchAxes::of_shape(&a.axes_or(&[axis]), &a.args.shape)?)
+    }),
     of("step-batch", "Each channel over the whole batch, at each time step", &[], |a, channels, channel_axis| {
         let (step_axis, steps) = a.time()?;
-        a.rule(&Step { channels, channel_axis, step_axis, steps })
+        a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
     }),
     of("renorm", "As batch, corrected toward the running averages", &[], |a, channels, channel_axis| {
         a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 })

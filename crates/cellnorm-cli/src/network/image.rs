@@ -14,8 +14,8 @@ use cellnorm_burn::cellnorm::{
 };
 use cellnorm_burn::{
     BatchInstanceNorm, BatchNorm, BatchNormConfig, BatchRenorm, FilterResponseNorm, GhostBatchNorm, GroupNorm,
-    GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, MeanVarianceNorm, RmsNorm,
-    RmsNormConfig, SwitchableNorm,
+    GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm,
+    LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm, RmsNorm, RmsNormConfig, SwitchableNorm,
 };
 
 use super::{Forward, Moments, Network, count};
@@ -31,6 +31,8 @@ const CHANNELS: usize = 10;
 const GROUPS: usize = 5;
 /// Samples of a part of the batch of ghost batch normalization.
 const PART: usize = 8;
+/// Channels of a window of local response normalization.
+const WINDOW: usize = 5;
 /// Units of the hidden dense layer.
 const HIDDEN: usize = 128;
 /// Chance of a hidden unit to be dropped in training.
@@ -83,6 +85,8 @@ layers! {
     FilterResponse: FilterResponseNorm, device =>
         FilterResponseNorm::new(FilterResponseNormConfig::new(CHANNELS), device);
     MeanVariance: MeanVarianceNorm, device => MeanVarianceNorm::new(MeanVarianceNormConfig::new(&[1, 2, 3]), device);
+    Lp: LpNorm, _device => LpNormConfig::new(vec![1]).init();
+    LocalResponse: LocalResponseNorm, _device => LocalResponseNormConfig::new(WINDOW).init();
 }
 
 impl NormLayer {

@@ -112,7 +112,8 @@ mod tests {
             let network = N::new(norm, &device);
             let (all, of_norm) = network.count_parameters();
             assert_eq!(all - of_norm, parameters, "running statistics are not trained");
-            assert_eq!(of_norm == 0, matches!(norm, Norm::None | Norm::MeanVariance));
+            let learns = !matches!(norm, Norm::None | Norm::MeanVariance | Norm::Lp | Norm::LocalResponse);
+            assert_eq!(of_norm > 0, learns);
             weights(&network)
         };
         N::NORMS.iter().map(of_norm).collect()

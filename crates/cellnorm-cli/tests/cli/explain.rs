@@ -67,12 +67,14 @@ fn the_table_holds_the_right_numbers() {
 fn every_normalization_is_explained() {
     // the number of statistics, their values, and the number of parameters
     type Case = (&'static str, &'static [(u64, u64)], u64);
-    let cases: [Case; 18] = [
+    let cases: [Case; 20] = [
         ("8,6,4,4 --norm batch", &[(6, 128)], 12),
         ("8,6,4,4 --norm ghost-batch --virtual-batch 4", &[(12, 64)], 12),
         ("10,6,4,4 --norm ghost-batch --virtual-batch 4", &[(18, 64)], 12),
         ("8,6,20 --layout nct --norm step-batch", &[(120, 8)], 12),
         ("8,6,4,4 --norm renorm", &[(6, 128)], 12),
+        ("8,6,4,4 --norm axes-batch", &[(6, 128)], 12),
+        ("8,6,4,4 --norm axes-batch --axes 1,3", &[(24, 32)], 48),
         ("8,6,4,4 --norm lp --axes 1,2,3", &[(8, 96)], 0),
         ("64,32,3,3 --norm weight-standardization", &[(64, 288)], 64 * 288 + 64),
         ("8,6,4,4 --norm layer", &[(8, 96)], 12),

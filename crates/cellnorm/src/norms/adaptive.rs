@@ -21,6 +21,7 @@ use crate::tables::{
 
 /// Whose statistics an adaptive normalization takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Sharing {
     /// Each channel's over the batch, with running averages.
     Batch,

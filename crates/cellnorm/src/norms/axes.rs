@@ -68,15 +68,20 @@ pub(super) fn check_lengths(axes: &[isize], lengths: &[usize]) -> Result<(), Err
     Ok(())
 }
 
+/// The lengths of the axes that are named, in the order of the tensor's axes.
+pub(super) fn lengths_of(axes: &[isize], shape: &[usize]) -> Result<Vec<usize>, Error> {
+    let named = axis_set(axes, shape.len())?;
+    Ok((0..shape.len()).filter(|axis| named[*axis]).map(|axis| shape[axis]).collect())
+}
+
 /// Which axes are named, after checking that they have these lengths, which are in the order of the tensor's axes.
 pub(super) fn of_lengths(shape: &[usize], axes: &[isize], lengths: &[usize]) -> Result<Vec<bool>, Error> {
-    let named = axis_set(axes, shape.len())?;
-    let given: Vec<usize> = (0..shape.len()).filter(|axis| named[*axis]).map(|axis| shape[axis]).collect();
+    let given = lengths_of(axes, shape)?;
     if given != lengths {
         let (axes, expected) = (axes.to_vec(), lengths.to_vec());
         return Err(Error::Over { shape: shape.to_vec(), axes, given, expected });
     }
-    Ok(named)
+    axis_set(axes, shape.len())
 }
 
 /// The sample of each cell.

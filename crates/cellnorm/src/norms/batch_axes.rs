@@ -8,7 +8,7 @@
 //!
 //! Source: tf.keras 2, `BatchNormalization(axis=[1, 2])`; Keras 3 and the others take one axis.
 
-use super::axes::{check_lengths, of_lengths};
+use super::axes::{check_lengths, lengths_of, of_lengths};
 use crate::error::Error;
 use crate::tables::{
     Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked,
@@ -51,6 +51,16 @@ impl TableNormConfig<BatchAxes> {
     /// [`semantics`](Self::semantics) sets all but the axes.
     pub fn new(axes: &[isize], lengths: &[usize]) -> Self {
         Self::of(BatchAxes { axes: axes.to_vec(), lengths: lengths.to_vec() })
+    }
+}
+
+impl BatchAxes {
+    /// Statistics for each index along these axes of tensors of this shape; negative axes count from the last.
+    ///
+    /// # Errors
+    /// If an axis does not exist or is named twice.
+    pub fn of_shape(axes: &[isize], shape: &[usize]) -> Result<Self, Error> {
+        Ok(Self { axes: axes.to_vec(), lengths: lengths_of(axes, shape)? })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The axes and parameters of normalizations over the features of a sample: layer and RMS.
 
-use super::axes::{check_lengths, of_lengths, sample_and_channel};
+use super::axes::{check_lengths, lengths_of, of_lengths, sample_and_channel};
 use super::{Kind, NormConfig};
-use crate::arrays::{Roles, axis_set};
+use crate::arrays::Roles;
 use crate::error::Error;
 use crate::semantics::Semantics;
 
@@ -62,9 +62,7 @@ impl Features {
     /// # Errors
     /// If an axis does not exist or is named twice, or none is.
     pub fn of_shape(axes: &[isize], shape: &[usize]) -> Result<Self, Error> {
-        let over = axis_set(axes, shape.len())?;
-        let lengths = (0..shape.len()).filter(|axis| over[*axis]).map(|axis| shape[axis]).collect();
-        let features = Self::Axes(axes.to_vec(), lengths);
+        let features = Self::Axes(axes.to_vec(), lengths_of(axes, shape)?);
         features.check()?;
         Ok(features)
     }

@@ -18,6 +18,7 @@ use crate::sharing::{Along, Measure, Sharing};
 
 /// On which side of its channel a window of even size is longer by one; of odd size, both sides are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Window {
     /// Toward the first channel: c − size/2 to c + size/2 − 1.
     #[default]

@@ -28,6 +28,7 @@ use crate::sharing::{Measure, Sharing};
 /// | MXNet `L2Normalization` | `AddSquare(1e-10)` |
 /// | ONNX `LpNormalization` | `None` |
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Floor {
     /// D = max(n, ε).
     Max(f64),

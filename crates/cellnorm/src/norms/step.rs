@@ -1,7 +1,8 @@
 //! Batch normalization of sequences with statistics of its own for each time step.
 //!
 //! y = γ (x − mean_{t,c}) / √(variance_{t,c} + ε) + β: at each step t, over the samples. Running statistics are kept for `steps`
-//! steps; all later ones share the last. γ and β are shared by all steps.
+//! steps; all later ones share the last. γ and β are shared by all steps. x need not begin with the sequence: a recurrent cell
+//! gives one step at a time.
 //!
 //! Source: T. Cooijmans, N. Ballas, C. Laurent, Ç. Gülçehre, A. Courville, *Recurrent Batch Normalization*, 2016, which starts
 //! with γ = 0.1 inside a recurrence.
@@ -25,6 +26,9 @@ pub struct Step {
     pub step_axis: isize,
     /// The number of steps with statistics of their own.
     pub steps: usize,
+    /// The number of the first step in x, 0 where x begins with the sequence; a recurrent cell sets it before each step, forward and
+    /// backward.
+    pub first: usize,
 }
 
 /// Per-time-step batch normalization of tensors \[N, T, C\]; parameters gamma and beta, \[C\]; running averages \[steps, C\].
@@ -38,6 +42,11 @@ pub struct Step {
 /// let (y, _) = layer.forward_masked(x.view(), &Mask::lengths(&[3, 3, 2, 1], 1))?;
 /// assert_eq!(y[[3, 2, 0]], 0.0);
 /// assert_eq!(layer.running.as_ref().unwrap().mean.shape(), [3, 2]);
+/// // a recurrent cell knows the steps one after another
+/// for t in 0..3 {
+///     layer.rule_mut().first = t;
+///     layer.forward(x.slice(ndarray::s![.., t..t + 1, ..]))?;
+/// }
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub type StepBatchNorm = TableNorm<Step>;
@@ -48,7 +57,7 @@ pub type StepBatchNormConfig = TableNormConfig<Step>;
 impl TableNormConfig<Step> {
     /// `channels` channels on the last axis and time on axis 1, with statistics for `steps` steps.
     pub fn new(channels: usize, steps: usize) -> Self {
-        Self::of(Step { channels, channel_axis: -1, step_axis: 1, steps })
+        Self::of(Step { channels, channel_axis: -1, step_axis: 1, steps, first: 0 })
     }
 
     /// The axis of time; negative counts from the last. Default: 1 (NTC).
@@ -62,7 +71,8 @@ impl Step {
     /// The step and the channel of each cell, by the rows of the running averages: also steps that no sequence reaches have one.
     fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
         let time = axis_index(self.step_axis, figure.shape.len()).expect("checked with the shape");
-        let step = figure.over(|axis| axis == time).map(self.steps, |t| t.min(self.steps - 1));
+        let step =
+            figure.over(|axis| axis == time).map(self.steps, |t| self.first.saturating_add(t).min(self.steps - 1));
         step.and(&channels_of(figure, self.channel_axis))
     }
 }
@@ -102,7 +112,7 @@ impl Rule for Step {
             return Err(Error::AxisTwice { axis: time, axes: vec![self.step_axis, self.channel_axis] });
         }
         let mut steps = of_batch(shape, channel);
-        steps.along[time] = Along::Tail(self.steps - 1);
+        steps.along[time] = Along::Tail((self.steps - 1).saturating_sub(self.first));
         Ok(vec![steps])
     }
 

@@ -1,6 +1,8 @@
 //! The figure: a tensor as cells, which a rule groups into sets.
 
-use super::{Labels, Table};
+use super::{Labels, Rule, Table};
+use crate::error::Error;
+use crate::semantics::OneValue;
 
 /// The cells of a tensor: where each lies, how many values it has, their mean and their biased variance.
 #[derive(Clone, Debug)]
@@ -61,6 +63,9 @@ impl<V: Table> Figure<'_, V> {
     ///
     /// A set without values has mean 0 and variance 0.
     pub fn merge(&self, sets: &Labels) -> Statistics<V> {
+        if sets.are_members() {
+            return Statistics { mean: self.mean.clone(), variance: self.variance.clone() };
+        }
         let totals = self.values(sets);
         let share = |(count, set): (&f64, &u32)| if *count == 0.0 { 0.0 } else { count / totals[*set as usize] };
         let shares = self.mean.constant(self.counts.iter().zip(sets.of()).map(share).collect());
@@ -68,6 +73,26 @@ impl<V: Table> Figure<'_, V> {
         let apart = self.mean.clone() - mean.take(sets);
         let variance = ((self.variance.clone() + apart.clone() * apart) * shares).sum(sets);
         Statistics { mean, variance }
+    }
+
+    /// Whether the running averages take the place of the statistics of x, and stay as they are: the policy says so, and each set
+    /// that the rule estimates a variance of has a single value. `batch` is whether statistics are those of x, as in training.
+    ///
+    /// # Errors
+    /// If the policy refuses such an x.
+    pub fn uses_running<R: Rule>(&self, rule: &R, policy: OneValue, batch: bool) -> Result<bool, Error> {
+        let one = |of: usize| self.values(&self.sets[of]).iter().all(|values| *values <= 1.0);
+        if !rule.estimated().is_some_and(one) {
+            return Ok(false);
+        }
+        match policy {
+            OneValue::Error if !batch => Ok(false),
+            OneValue::Error | OneValue::AlwaysError => {
+                Err(Error::OneValue { layer: R::NAME, shape: self.shape.to_vec() })
+            }
+            OneValue::UseRunning => Ok(true),
+            OneValue::Beta => Ok(false),
+        }
     }
 
     /// The mean of the squares of each set, from its statistics.

@@ -11,6 +11,7 @@ use crate::sharing::{Along, Sharing};
 /// let channel = Labels::new(vec![0, 1, 2, 0, 1, 2], 3);
 /// assert_eq!(sample.and(&channel).of(), [0, 1, 2, 3, 4, 5]);
 /// assert_eq!(channel.map(1, |_| 0).count(), 1);
+/// assert!(sample.and(&channel).are_members() && !channel.are_members());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
@@ -36,6 +37,11 @@ impl Labels {
     /// The number of labels, also of those without members.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Whether each member is a set of its own, in their order: then what belongs to sets belongs to members.
+    pub fn are_members(&self) -> bool {
+        self.count == self.of.len() && self.of.iter().enumerate().all(|(member, label)| *label as usize == member)
     }
 
     /// The pairs of two labels, the other's running fastest.

@@ -140,25 +140,15 @@ impl<R: Rule> Pass<'_, R> {
         let sets = sets_of(&self.rule.sharings(shape)?, coordinates, counts.len());
         let (counts, sets) = (&counts, &sets);
         let figure = Figure { shape, coordinates, sets, counts, mean, variance, center: mean.detach() };
-        let one = |values: Vec<f64>| values.iter().all(|values| *values <= 1.0);
-        let (mut batch, mut moves) = (self.batch, true);
-        if self.mask.is_none() && self.rule.estimated().is_some_and(|of| one(figure.values(&sets[of]))) {
-            match self.one_value {
-                OneValue::Error if !batch => {}
-                OneValue::Error | OneValue::AlwaysError => {
-                    return Err(Error::OneValue { layer: R::NAME, shape: shape.to_vec() });
-                }
-                OneValue::UseRunning => (batch, moves) = (false, false),
-                OneValue::Beta => {}
-            }
-        }
+        let stays = self.mask.is_none() && figure.uses_running(self.rule, self.one_value, self.batch)?;
+        let batch = self.batch && !stays;
         let var = |values: &Vec<f64>| tape.table(values.clone());
         let parameters: Vec<_> =
             self.parameters.iter().map(|(name, values)| (*name, values.as_ref().map(var))).collect();
         let running = self.running.given(batch).map(|r| Statistics { mean: var(&r.mean), variance: var(&r.variance) });
         let given = Given { epsilon: self.epsilon, batch, running, parameters: &parameters };
         let coefficients = self.rule.table(&figure, &given);
-        let tracked = self.rule.tracked(&figure, &given).filter(|_| moves);
+        let tracked = self.rule.tracked(&figure, &given).filter(|_| !stays);
         Ok(Answer { mean, variance, coefficients, tracked, parameters })
     }
 }

@@ -1,6 +1,6 @@
 //! The table rules: finite differences of x and of every parameter, with and without masks, and identities between rules.
 
-use cellnorm::norms::Sharing;
+use cellnorm::norms::{Sharing, Step};
 use cellnorm::tables::{Mask, Rule, TableNorm};
 use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
 use cellnorm::{
@@ -230,6 +230,40 @@ fn steps_have_statistics_of_their_own_and_share_the_last() -> Result<(), Error> 
         "the last step",
     );
     Ok(())
+}
+
+#[test]
+fn steps_can_come_one_at_a_time() -> Result<(), Error> {
+    let mut numbers = Numbers::new(7);
+    let (x, dy) = (numbers.tensor(&[6, 3, 2], 0.0), numbers.tensor(&[6, 3, 2], 0.0));
+    let mut whole = StepBatchNormConfig::new(2, 3).init()?;
+    let mut cell = whole.clone();
+    let (y, saved) = whole.forward(x.view())?;
+    let dx = whole.backward(&saved, x.view(), dy.view())?.dx;
+    for t in 0..3 {
+        cell.rule_mut().first = t;
+        let step = |of: &ArrayD<f64>| of.slice(s![.., t..t + 1, ..]).to_owned().into_dyn();
+        let (of_step, saved) = cell.forward(step(&x).view())?;
+        assert_same(&of_step, &step(&y), "y of a step");
+        assert_same(&cell.backward(&saved, step(&x).view(), step(&dy))?.dx, &step(&dx), "dx of a step");
+    }
+    let [ours, theirs] = [&cell, &whole].map(|layer| layer.running.as_ref().unwrap());
+    assert_same(&ours.mean, &theirs.mean, "running means");
+    assert_same(&ours.variance, &theirs.variance, "running variances");
+    // later ones share the last
+    cell.rule_mut().first = 8;
+    let before = running_means(&cell);
+    cell.forward(x.slice(s![.., 0..1, ..]))?;
+    assert_ne!(before, running_means(&cell));
+    assert_eq!(before.1, running_means(&cell).1);
+    Ok(())
+}
+
+/// Those of the last step, and of the steps before it.
+fn running_means(layer: &TableNorm<Step>) -> (Vec<f64>, Vec<f64>) {
+    let mean: Vec<f64> = layer.running.as_ref().unwrap().mean.iter().copied().collect();
+    let (before, last) = mean.split_at(mean.len() - 2);
+    (last.to_vec(), before.to_vec())
 }
 
 #[test]

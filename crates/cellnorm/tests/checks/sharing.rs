@@ -174,9 +174,9 @@ fn rules_share_as_their_papers_say() {
     let response = FilterResponse { channels, channel_axis, learned_epsilon: false };
     nchw(&|| ruled(&response, &shape, "nchw"), &[&instance]);
     nchw(&|| ruled(&MeanVariance { axes: vec![0, 2, 3] }, &shape, "nchw"), &[&channel]);
-    for steps in [1, 2, 4, 7] {
-        let step = Step { channels: 5, channel_axis: -1, step_axis: 1, steps };
-        let last = |t: usize| t.min(steps - 1);
+    for (steps, first) in [(1, 0), (2, 0), (4, 0), (7, 0), (1, 3), (4, 2), (4, 3), (4, 9), (9, 2)] {
+        let step = Step { channels: 5, channel_axis: -1, step_axis: 1, steps, first };
+        let last = |t: usize| (first + t).min(steps - 1);
         check(&ruled(&step, &[3, 4, 5], "ntc"), &[&|a, b| last(a[1]) == last(b[1]) && a[2] == b[2]]);
     }
     check(&ruled(&WeightDirection { axis: Some(0), outputs: 4 }, &[4, 3, 2], "oit"), &[&sample]);
@@ -331,7 +331,7 @@ fn what_cannot_be_explained_is_refused() {
     expect(of_channels(&[8, 4], "oi"), "need n (samples)");
     expect(batch(&Batch { channels: 4, channel_axis: 1 }, &[8, 4], first(3)), "one letter for each axis");
     expect(rule(&WeightDirection { axis: Some(0), outputs: 8 }, &[8, 4], nc()), "needs o (outputs)");
-    let step = Step { channels: 4, channel_axis: -1, step_axis: 1, steps: 3 };
+    let step = Step { channels: 4, channel_axis: -1, step_axis: 1, steps: 3, first: 0 };
     expect(rule(&step, &[8, 4], nc()), "3");
     let over = |axes: Vec<isize>, lengths: Vec<usize>| kind(&Layer(Features::Axes(axes, lengths)), &[8, 4], nc());
     expect(over(vec![4], vec![1]), "possible: -2 to 1");

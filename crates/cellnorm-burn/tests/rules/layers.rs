@@ -1,38 +1,13 @@
 //! Every layer that is a rule, and every layer under a mask, gives in Burn what it gives on arrays: y, gradients, running
-//! averages; on Flex, and composed of Burn's own operations on another device.
+//! averages.
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Bool, Device, Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor};
 use cellnorm_burn as ours;
-use cellnorm_burn::cellnorm::tables::{Mask, Rule, TableNorm};
+use cellnorm_burn::cellnorm::tables::Mask;
 use cellnorm_burn::cellnorm::{self, Normalization, Semantics, norms};
-use ndarray::{ArrayD, IxDyn};
 
-/// Values without a pattern that a layer could hide behind.
-fn values(shape: &[usize], seed: usize) -> ArrayD<f64> {
-    let mut at = seed;
-    ArrayD::from_shape_simple_fn(IxDyn(shape), || {
-        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        f64::from(((at >> 40) as f32) / 8_388_608.0 - 0.7)
-    })
-}
-
-fn tensor<const D: usize>(of: &ArrayD<f64>, device: &Device) -> Tensor<D> {
-    let data: Vec<f32> = of.iter().map(|v| *v as f32).collect();
-    Tensor::from_data(TensorData::new(data, of.shape().to_vec()), device)
-}
-
-fn close(ours: Vec<f32>, theirs: &ArrayD<f64>, what: &str) {
-    let scale = theirs.iter().fold(1.0, |scale: f64, v| scale.max(v.abs()));
-    for (a, b) in ours.iter().zip(theirs) {
-        assert!((f64::from(*a) - b).abs() <= 3e-6 * scale, "{what}: {a} is not {b}");
-    }
-    assert_eq!(ours.len(), theirs.len(), "{what}");
-}
-
-fn list<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().convert::<f32>().try_to_vec().unwrap()
-}
+use crate::common::{bools, close, devices, list, randomize, tensor, values};
 
 /// The gradients of a module's parameters, by name.
 struct Named<'a>(&'a Gradients, Vec<(String, Vec<f32>)>, String);
@@ -52,12 +27,6 @@ impl ModuleVisitor for Named<'_> {
 const LENGTHS: [usize; 4] = [2, 1, 2, 2];
 const SHAPE: [usize; 4] = [4, 3, 2, 3];
 
-/// Flex, and a device without the fused operations.
-#[expect(deprecated, reason = "the only other backend that builds without a GPU")]
-fn devices() -> [Device; 2] {
-    [Device::flex(), Device::ndarray()].map(Device::autodiff)
-}
-
 /// A Burn layer against the layer on arrays that it was made from.
 macro_rules! agrees {
     ($layer:ident, $config:expr, $shape:expr, $axis:expr) => {{
@@ -70,9 +39,7 @@ macro_rules! agrees {
                 let layer = ours::$layer::from_arrays(&arrays, &device);
                 let (x, dy) = (values(&$shape, 3), values(&$shape, 4));
                 let mask = Mask::lengths(&LENGTHS, $axis);
-                let valid = mask.over(&$shape).unwrap();
-                let bools = TensorData::new(valid.iter().copied().collect::<Vec<bool>>(), $shape.to_vec());
-                let bools = Tensor::<{ $shape.len() }, Bool>::from_data(bools, &device);
+                let bools = bools(&mask, $shape, &device);
                 let input = tensor::<{ $shape.len() }>(&x, &device).require_grad();
                 let y = if masked { layer.forward_masked(input.clone(), bools) } else { layer.forward(input.clone()) };
                 let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
@@ -101,14 +68,6 @@ macro_rules! agrees {
     }};
 }
 
-fn randomize<R: Rule>(layer: &mut TableNorm<R>) {
-    for (seed, name) in layer.names().collect::<Vec<_>>().into_iter().enumerate() {
-        let parameter = layer.parameter_mut(name).unwrap();
-        let random = values(parameter.shape(), 50 + seed);
-        parameter.assign(&random.mapv(|v| 0.3 + 0.5 * v.abs()));
-    }
-}
-
 #[test]
 fn rules_agree_with_arrays() {
     agrees!(BatchInstanceNorm, cellnorm::BatchInstanceNormConfig::new(3), SHAPE, 3);
@@ -131,8 +90,7 @@ fn layers_under_a_mask_agree_with_arrays() {
     // what is masked may hold anything
     ndarray::Zip::from(&mut x).and(&valid).for_each(|x, valid| *x = if *valid { *x } else { f64::NAN });
     for device in devices() {
-        let bools = TensorData::new(valid.iter().copied().collect::<Vec<bool>>(), shape.to_vec());
-        let bools = Tensor::<3, Bool>::from_data(bools, &device);
+        let bools = bools(&mask, shape, &device);
         macro_rules! agrees {
             ($what:expr, $layer:expr, $arrays:expr) => {{
                 let input = tensor::<3>(&x, &device).require_grad();

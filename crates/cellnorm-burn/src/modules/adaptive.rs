@@ -1,0 +1,163 @@
+//! Adaptive normalization for Burn: γ and β come with each x.
+//!
+//! y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}, with the statistics of instance, layer, group or batch normalization.
+
+use burn::config::Config;
+use burn::module::{Flag, Module, Param};
+use burn::tensor::{Bool, Device, Tensor};
+use cellnorm::norms::{Adaptive, Sharing};
+use cellnorm::tables::{TableNorm, TableNormConfig};
+use cellnorm::{Error, Momentum, OneValue, RunningVariance, Semantics};
+
+use super::averages::{Average, Averages, Pace};
+use super::parts::{Parts, averages_of};
+
+/// Makes an [`AdaptiveNorm`].
+#[derive(Config, Debug)]
+pub struct AdaptiveNormConfig {
+    /// The number of channels.
+    pub channels: usize,
+    /// Whose statistics: each channel's over the batch, or each sample's over groups of channels.
+    pub sharing: Sharing,
+    /// ε, added to the variance inside the root. Default: 1e-5
+    #[config(default = 1e-5)]
+    pub epsilon: f64,
+    /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
+    #[config(default = 1)]
+    pub channel_axis: isize,
+    /// The pace of the running averages of [`Sharing::Batch`]. Default: `Step(0.1)`
+    #[config(default = "Momentum::Step(0.1)")]
+    pub momentum: Momentum,
+    /// Which variance the running variance follows. Default: unbiased, as PyTorch
+    #[config(default = "RunningVariance::Unbiased")]
+    pub running_variance: RunningVariance,
+    /// What one value a statistic does in training. Default: an error, as PyTorch
+    #[config(default = "OneValue::Error")]
+    pub one_value: OneValue,
+}
+
+/// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call and differentiated: AdaIN, FiLM,
+/// conditional batch normalization ([`cellnorm::AdaptiveNorm`]).
+///
+/// On a training device (`device.autodiff()`) and unless frozen, the statistics of [`Sharing::Batch`] are those of x and the
+/// running averages move toward them; else these are used.
+///
+/// ```
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use cellnorm_burn::{AdaptiveNormConfig, norms::Sharing};
+/// let device = Device::flex().autodiff();
+/// let layer = AdaptiveNormConfig::new(3, Sharing::Groups(3)).init(&device); // AdaIN
+/// let x = Tensor::<4>::random([2, 3, 5, 5], Distribution::Default, &device);
+/// let (gamma, beta) = (Tensor::<2>::ones([2, 3], &device).require_grad(), Tensor::zeros([2, 3], &device));
+/// let gradients = layer.forward(x, gamma.clone(), beta).exp().sum().backward();
+/// assert_eq!(gamma.grad(&gradients).unwrap().dims(), [2, 3]);
+/// ```
+#[derive(Module, Debug)]
+pub struct AdaptiveNorm {
+    /// Whether this layer takes part in training; `freeze` turns it off.
+    pub training: Param<Flag>,
+    /// The running mean of each channel; None unless the statistics are the batch's.
+    pub running_mean: Average,
+    /// The running variance of each channel.
+    pub running_var: Average,
+    /// How many batches the running averages have followed; None unless momentum is cumulative.
+    pub num_batches_tracked: Average,
+    /// ε inside the root.
+    pub epsilon: f64,
+    /// The number of channels.
+    pub channels: usize,
+    /// The axis of the channels.
+    pub channel_axis: isize,
+    /// Whose statistics.
+    #[module(skip)]
+    pub sharing: Sharing,
+    /// What one value a statistic does in training.
+    #[module(skip)]
+    pub one_value: OneValue,
+    #[module(skip)]
+    pace: Pace,
+}
+
+impl AdaptiveNormConfig {
+    /// As a framework has it: ε, the channel axis, the running averages, and what one value does.
+    pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
+        (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
+        (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        self.one_value = semantics.one_value;
+        self
+    }
+
+    /// The layer, with running mean 0 and running variance 1 where it keeps any.
+    ///
+    /// # Panics
+    /// If groups do not divide the channels, ε is not finite and at least 1e-36, or momentum is not in \[0, 1\].
+    pub fn init(&self, device: &Device) -> AdaptiveNorm {
+        let Self { channels, sharing, epsilon, channel_axis, momentum, running_variance, one_value } = *self;
+        let config = TableNormConfig::of(Adaptive { channels, channel_axis, sharing, samples: 0 });
+        let config = config.epsilon(epsilon).momentum(momentum).running_variance(running_variance);
+        let layer: TableNorm<_> = config.init().unwrap_or_else(|error| panic!("{error}"));
+        let [running_mean, running_var, num_batches_tracked] = averages_of(&layer, device);
+        AdaptiveNorm {
+            training: Param::from_bool(true),
+            running_mean,
+            running_var,
+            num_batches_tracked,
+            epsilon,
+            channels,
+            channel_axis,
+            sharing,
+            one_value,
+            pace: Pace { momentum, variance: running_variance },
+        }
+    }
+}
+
+impl AdaptiveNorm {
+    /// Normalizes x, and scales and shifts each channel of each sample by `gamma` and `beta`, \[N, C\] each.
+    ///
+    /// # Panics
+    /// If x has no such channel axis or another number of channels, `gamma` or `beta` is not \[N, C\], or a statistic has one value
+    /// in training and the policy refuses it.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, gamma: Tensor<2>, beta: Tensor<2>) -> Tensor<D> {
+        self.run(x, gamma, beta, None)
+    }
+
+    /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x
+    /// holds there. Each axis of the mask is as long as that of x, or 1.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), or if the mask does not fit x.
+    pub fn forward_masked<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        gamma: Tensor<2>,
+        beta: Tensor<2>,
+        mask: Tensor<D, Bool>,
+    ) -> Tensor<D> {
+        self.run(x, gamma, beta, Some(mask))
+    }
+
+    fn run<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        gamma: Tensor<2>,
+        beta: Tensor<2>,
+        mask: Option<Tensor<D, Bool>>,
+    ) -> Tensor<D> {
+        let Self { channels, channel_axis, sharing, epsilon, one_value, pace, .. } = *self;
+        let expected = [x.dims()[0], channels];
+        let flat = |(name, of): (&'static str, Tensor<2>)| {
+            let given = of.dims();
+            if given != expected {
+                let (given, expected) = (given.to_vec(), expected.to_vec());
+                panic!("{}", Error::Parameter { name, given, expected });
+            }
+            (name, Some(of.reshape([expected[0] * channels])))
+        };
+        let parameters = [("gamma", gamma), ("beta", beta)].map(flat).into();
+        let rule = &Adaptive { channels, channel_axis, sharing, samples: expected[0] };
+        let averages = Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked);
+        let training = self.training.is_enabled();
+        Parts { rule, epsilon, one_value, parameters, averages, training, pace }.forward(x, mask)
+    }
+}

@@ -1,0 +1,176 @@
+//! What running averages do over several batches: one value a statistic, single time steps, cumulative momentum.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use cellnorm_burn as ours;
+use cellnorm_burn::cellnorm::tables::{Mask, Running};
+use cellnorm_burn::cellnorm::{self, Momentum, OneValue, StepBatchNormConfig};
+use ndarray::{ArrayD, s};
+
+use crate::common::{bools, close, devices, list, randomize, tensor, values};
+
+/// The running averages of a Burn layer against those of the one on arrays.
+macro_rules! same_averages {
+    ($layer:expr, $running:expr, $what:expr) => {{
+        let running: &Running = $running.as_ref().unwrap();
+        let [mean, variance] =
+            [&$layer.running_mean, &$layer.running_var].map(|of| list(of.as_ref().unwrap().value_sync()));
+        close(mean, &running.mean, $what);
+        close(variance, &running.variance, $what);
+    }};
+}
+
+/// After a batch of many values, one of a single value a statistic: under every policy as on arrays.
+macro_rules! follows_the_policy {
+    ($layer:ident, $config:expr, $many:expr, $one:expr) => {
+        for (policy, device) in POLICIES.into_iter().flat_map(|policy| devices().map(|device| (policy, device))) {
+            let what = &format!("{} {policy:?} {device:?}", stringify!($layer));
+            // the gradient of one value is 0, as a difference of numbers that ε keeps small
+            let mut arrays = $config.one_value(policy).epsilon(0.1).init().unwrap();
+            randomize(&mut arrays);
+            let layer = ours::$layer::from_arrays(&arrays, &device);
+            let (many, one, dy) = (values(&$many, 1), values(&$one, 2), values(&$one, 3));
+            arrays.forward(many.view()).unwrap();
+            layer.forward(tensor::<3>(&many, &device));
+
+            let input = tensor::<3>(&one, &device).require_grad();
+            let y = catch_unwind(AssertUnwindSafe(|| layer.forward(input.clone())));
+            match (arrays.forward(one.view()), y) {
+                (Ok((expected, saved)), Ok(y)) => {
+                    let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
+                    close(list(y), &expected, what);
+                    let dx = arrays.backward(&saved, one.view(), dy).unwrap().dx;
+                    close(list(input.grad(&gradients).unwrap()), &dx, what);
+                }
+                (Err(error), Err(panic)) => assert_eq!(panic.downcast_ref(), Some(&error.to_string()), "{what}"),
+                (arrays, burn) => panic!("{what}: {} on arrays, {} in Burn", arrays.is_ok(), burn.is_ok()),
+            }
+            same_averages!(layer, arrays.running, what);
+
+            // in inference too
+            let (valid, x) = (layer.valid(), tensor::<3>(&one, &device).inner());
+            let y = catch_unwind(AssertUnwindSafe(|| valid.forward(x)));
+            assert_eq!(y.is_ok(), arrays.infer(one.view()).is_ok(), "{what}");
+        }
+    };
+}
+
+const POLICIES: [OneValue; 4] = [OneValue::Error, OneValue::AlwaysError, OneValue::Beta, OneValue::UseRunning];
+
+#[test]
+fn one_value_does_what_the_policy_says() {
+    follows_the_policy!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), [4, 3, 2], [1, 3, 1]);
+    follows_the_policy!(GhostBatchNorm, cellnorm::GhostBatchNormConfig::new(3, 2), [4, 3, 2], [1, 3, 1]);
+    follows_the_policy!(StepBatchNorm, StepBatchNormConfig::new(3, 2), [4, 2, 3], [1, 2, 3]);
+}
+
+#[test]
+fn a_recurrence_normalizes_one_step_at_a_time() {
+    let (x, dy) = (values(&[4, 3, 5], 1), values(&[4, 3, 5], 2));
+    let mask = Mask::lengths(&[1, 0, 1, 1], 1);
+    for device in devices() {
+        let mut arrays = StepBatchNormConfig::new(5, 3).one_value(OneValue::UseRunning).init().unwrap();
+        randomize(&mut arrays);
+        let layer = ours::StepBatchNorm::from_arrays(&arrays, &device);
+        // the last two share the last averages
+        for (t, samples) in [(0, 4), (1, 4), (2, 3), (2, 1), (7, 2)] {
+            let what = &format!("step {t} of {samples} samples, {device:?}");
+            let of_step = |of: &ArrayD<f64>| of.slice(s![..samples, t % 3..t % 3 + 1, ..]).to_owned().into_dyn();
+            let (x, dy) = (of_step(&x), of_step(&dy));
+            let input = tensor::<3>(&x, &device).require_grad();
+            arrays.rule_mut().first = t;
+            let (y, (expected, saved)) = match samples {
+                4 => {
+                    let bools = bools(&mask, [4, 1, 5], &device);
+                    let y = layer.at_step(t).forward_masked(input.clone(), bools);
+                    (y, arrays.forward_masked(x.view(), &mask).unwrap())
+                }
+                _ => (layer.at_step(t).forward(input.clone()), arrays.forward(x.view()).unwrap()),
+            };
+            let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
+            let of_arrays = arrays.backward(&saved, x.view(), dy).unwrap();
+            close(list(y), &expected, what);
+            close(list(input.grad(&gradients).unwrap()), &of_arrays.dx, what);
+            let gamma = layer.gamma.as_ref().unwrap().val().grad(&gradients).unwrap();
+            close(list(gamma), of_arrays.parameter("gamma").unwrap(), what);
+            same_averages!(layer, arrays.running, what);
+        }
+        // several at once, in training and in inference
+        for first in [0, 1, 2, 9] {
+            arrays.rule_mut().first = first;
+            let y = layer.at_step(first).forward(tensor::<3>(&x, &device));
+            close(list(y), &arrays.forward(x.view()).unwrap().0, "steps in training");
+            same_averages!(layer, arrays.running, "steps");
+            let y = layer.valid().at_step(first).forward(tensor::<3>(&x, &device).inner());
+            close(list(y), &arrays.infer(x.view()).unwrap(), "steps in inference");
+        }
+    }
+}
+
+#[test]
+fn cumulative_momentum_goes_on_after_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = |k: usize| values(&[4, 3, 2], 10 + k);
+    let mask = Mask::lengths(&[2, 0, 1, 2], 2);
+    for (number, device) in devices().into_iter().enumerate() {
+        let what = &format!("{device:?}");
+        let input = |k: usize| tensor::<3>(&batch(k), &device);
+        let config = cellnorm::BatchRenormConfig::new(3).momentum(Momentum::Cumulative);
+        let plain = ours::BatchNormConfig::new(3).with_momentum(Momentum::Cumulative);
+        let mut arrays = config.clone().init().unwrap();
+        let mut plain_arrays = cellnorm::BatchNormConfig::new(3).momentum(Momentum::Cumulative).init().unwrap();
+        let mut layer = ours::BatchRenorm::new(config.clone(), &device);
+        let mut plain_layer = plain.init(&device);
+        for k in 0..6 {
+            if k == 4 {
+                let path = |name: &str| folder.path().join(format!("{name}{number}"));
+                layer.valid().save_file(path("renorm")).unwrap();
+                plain_layer.valid().save_file(path("batch")).unwrap();
+                layer = ours::BatchRenorm::new(config.clone(), &device).load_file(path("renorm"));
+                plain_layer = plain.init(&device).load_file(path("batch"));
+            }
+            if k == 2 {
+                let bools = bools(&mask, [4, 3, 2], &device);
+                layer.forward_masked(input(k), bools.clone());
+                arrays.forward_masked(batch(k).view(), &mask).unwrap();
+                plain_layer.forward_masked(input(k), bools);
+                plain_arrays.forward_masked(batch(k).view(), &mask).unwrap();
+            } else {
+                let (expected, _) = arrays.forward(batch(k).view()).unwrap();
+                close(list(layer.forward(input(k))), &expected, what);
+                plain_layer.forward(input(k));
+                plain_arrays.forward(batch(k).view()).unwrap();
+            }
+            same_averages!(layer, arrays.running, what);
+            close(list(plain_layer.running_mean.value_sync()), &plain_arrays.running_mean.clone().into_dyn(), what);
+            close(list(plain_layer.running_var.value_sync()), &plain_arrays.running_var.clone().into_dyn(), what);
+        }
+        for count in [&layer.num_batches_tracked, &plain_layer.num_batches_tracked] {
+            assert_eq!(list(count.as_ref().unwrap().value_sync()), [6.0]);
+        }
+    }
+}
+
+#[test]
+fn only_cumulative_momentum_counts_batches() {
+    let device = Device::flex();
+    let batch = |momentum| ours::BatchNormConfig::new(3).with_momentum(momentum).init(&device);
+    assert!(batch(Momentum::Keep(0.9)).num_batches_tracked.is_none());
+    let layer = batch(Momentum::Cumulative);
+    assert!(layer.num_batches_tracked.is_some());
+    assert_eq!(ours::parameters::norm_parameters(&layer).len(), 2, "a count is no parameter");
+    // a rule without running averages has nothing to count
+    let config = cellnorm::FilterResponseNormConfig::new(3).momentum(Momentum::Cumulative);
+    assert!(ours::FilterResponseNorm::new(config, &device).num_batches_tracked.is_none());
+}
+
+#[test]
+#[should_panic(expected = "name it in the config")]
+fn momentum_made_cumulative_later() {
+    let device = Device::flex().autodiff();
+    let mut layer = ours::BatchNormConfig::new(3).init(&device);
+    layer.momentum = Momentum::Cumulative;
+    layer.forward(Tensor::<2>::ones([4, 3], &device));
+}
