@@ -30,9 +30,4 @@ pub mod weights;
 
 pub use cellnorm;
 pub use cellnorm::norms;
-pub use modules::{
-    AdaptiveNorm, AdaptiveNormConfig, AtStep, AxesBatchNorm, BatchInstanceNorm, BatchNorm, BatchNormConfig,
-    BatchRenorm, Features, FilterResponseNorm, GhostBatchNorm, GroupNorm, GroupNormConfig, InstanceNorm,
-    InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig,
-    MeanVarianceNorm, RmsNorm, RmsNormConfig, StepBatchNorm, SwitchableNorm, Tlu, TluConfig,
-};
+pub use modules::*;

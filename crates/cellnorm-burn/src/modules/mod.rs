@@ -24,10 +24,7 @@ pub use layer::{LayerNorm, LayerNormConfig};
 pub use local_response::{LocalResponseNorm, LocalResponseNormConfig};
 pub use lp::{LpNorm, LpNormConfig};
 pub use rms::{RmsNorm, RmsNormConfig};
-pub use rules::{
-    AxesBatchNorm, BatchInstanceNorm, BatchRenorm, FilterResponseNorm, GhostBatchNorm, MeanVarianceNorm, StepBatchNorm,
-    SwitchableNorm,
-};
+pub use rules::*;
 pub use step::AtStep;
 pub use tlu::{Tlu, TluConfig};
 

@@ -8,15 +8,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Dropout, DropoutConfig, Identity, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use cellnorm_burn::cellnorm::{
-    BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig, GhostBatchNormConfig, MeanVarianceNormConfig,
-    SwitchableNormConfig,
-};
-use cellnorm_burn::{
-    BatchInstanceNorm, BatchNorm, BatchNormConfig, BatchRenorm, FilterResponseNorm, GhostBatchNorm, GroupNorm,
-    GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm,
-    LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm, RmsNorm, RmsNormConfig, SwitchableNorm,
-};
+use cellnorm_burn::*;
 
 use super::{Forward, Moments, Network, count};
 use crate::data::idx::{CLASSES, SIDE};
@@ -78,13 +70,13 @@ layers! {
     Instance: InstanceNorm, device => InstanceNormConfig::new(CHANNELS).init(device);
     Group: GroupNorm, device => GroupNormConfig::new(GROUPS, CHANNELS).init(device);
     Rms: RmsNorm, device => RmsNormConfig::per_channel(CHANNELS).init(device);
-    BatchInstance: BatchInstanceNorm, device => BatchInstanceNorm::new(BatchInstanceNormConfig::new(CHANNELS), device);
-    Switchable: SwitchableNorm, device => SwitchableNorm::new(SwitchableNormConfig::new(CHANNELS), device);
-    Renorm: BatchRenorm, device => BatchRenorm::new(BatchRenormConfig::new(CHANNELS), device);
-    Ghost: GhostBatchNorm, device => GhostBatchNorm::new(GhostBatchNormConfig::new(CHANNELS, PART), device);
+    BatchInstance: BatchInstanceNorm, device => BatchInstanceNorm::new(cellnorm::BatchInstanceNormConfig::new(CHANNELS), device);
+    Switchable: SwitchableNorm, device => SwitchableNorm::new(cellnorm::SwitchableNormConfig::new(CHANNELS), device);
+    Renorm: BatchRenorm, device => BatchRenorm::new(cellnorm::BatchRenormConfig::new(CHANNELS), device);
+    Ghost: GhostBatchNorm, device => GhostBatchNorm::new(cellnorm::GhostBatchNormConfig::new(CHANNELS, PART), device);
     FilterResponse: FilterResponseNorm, device =>
-        FilterResponseNorm::new(FilterResponseNormConfig::new(CHANNELS), device);
-    MeanVariance: MeanVarianceNorm, device => MeanVarianceNorm::new(MeanVarianceNormConfig::new(&[1, 2, 3]), device);
+        FilterResponseNorm::new(cellnorm::FilterResponseNormConfig::new(CHANNELS), device);
+    MeanVariance: MeanVarianceNorm, device => MeanVarianceNorm::new(cellnorm::MeanVarianceNormConfig::new(&[1, 2, 3]), device);
     Lp: LpNorm, _device => LpNormConfig::new(vec![1]).init();
     LocalResponse: LocalResponseNorm, _device => LocalResponseNormConfig::new(WINDOW).init();
 }
