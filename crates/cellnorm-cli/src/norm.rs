@@ -43,6 +43,7 @@ norms! {
     Switchable "switchable" "instance, layer and batch statistics, blended by learned weights",
     Renorm "renorm" "as batch, corrected toward the running statistics",
     Ghost "ghost" "as batch, in parts of 8 samples",
+    Graph "graph" "each channel of a sample, less a learned share of its mean",
     FilterResponse "filter-response" "each channel of a sample, by root mean square, mean kept",
     MeanVariance "mean-variance" "all features of a sample, nothing learned",
     Lp "lp" "the 10 channels at a position, to length 1, nothing learned",

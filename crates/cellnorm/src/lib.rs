@@ -62,11 +62,11 @@ pub use moments::Moments;
 pub use norms::{
     AdaptiveNorm, AxesBatchNorm, AxesBatchNormConfig, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm,
     BatchNormConfig, BatchRenorm, BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, Floor,
-    GhostBatchNorm, GhostBatchNormConfig, Gradients, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig,
-    LayerNorm, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm,
-    MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance, Saved, StatisticsFrom,
-    StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, Tlu, TluConfig, TluGradients,
-    TrackedInstanceNorm, Window,
+    GhostBatchNorm, GhostBatchNormConfig, Gradients, GraphNorm, GraphNormConfig, GroupNorm, GroupNormConfig,
+    InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm,
+    LpNormConfig, MeanVarianceNorm, MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance,
+    Saved, StatisticsFrom, StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, Tlu, TluConfig,
+    TluGradients, TrackedInstanceNorm, Window,
 };
 pub use plan::{Axis, Plan};
 pub use semantics::{

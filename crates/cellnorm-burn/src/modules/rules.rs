@@ -140,6 +140,8 @@ layers! {
     /// Batch normalization of sequences with statistics for each time step ([`cellnorm::StepBatchNorm`]); inside a recurrence,
     /// [one step at a time](StepBatchNorm::at_step).
     StepBatchNorm, norms::Step { gamma, beta };
+    /// Graph normalization: instance statistics, and a learned share of the mean ([`cellnorm::GraphNorm`]).
+    GraphNorm, norms::Graph { gamma, beta, mean_scale };
     /// Filter response normalization: each channel by its root mean square ([`cellnorm::FilterResponseNorm`]).
     FilterResponseNorm, norms::FilterResponse { gamma, beta, learned_epsilon };
     /// Mean-variance normalization over any axes, without parameters ([`cellnorm::MeanVarianceNorm`]).

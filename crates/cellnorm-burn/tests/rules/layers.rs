@@ -71,6 +71,7 @@ macro_rules! agrees {
 #[test]
 fn rules_agree_with_arrays() {
     agrees!(BatchInstanceNorm, cellnorm::BatchInstanceNormConfig::new(3), SHAPE, 3);
+    agrees!(GraphNorm, cellnorm::GraphNormConfig::new(3), SHAPE, 3);
     agrees!(BatchInstanceNorm, cellnorm::BatchInstanceNormConfig::new(3).channel_axis(-1), SHAPE, 1);
     agrees!(SwitchableNorm, cellnorm::SwitchableNormConfig::new(3), SHAPE, 3);
     agrees!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), SHAPE, 3);

@@ -2,7 +2,7 @@
 
 use cellnorm::explain::{Explanation, Layout, batch, kind, lines, rule};
 use cellnorm::norms::{
-    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer, Lines,
+    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Graph, Group, Instance, Kind, Layer, Lines,
     MeanVariance, Renorm, Rms, Step, Switchable,
 };
 use cellnorm::tables::Rule;
@@ -69,6 +69,9 @@ pub const NORMS: &[Entry] = &[
     }),
     of("switchable", "A mixture of instance, layer and batch", &[], |a, channels, channel_axis| {
         a.rule(&Switchable { channels, channel_axis })
+    }),
+    of("graph", "Each channel of a sample, less a share of its mean", &[], |a, channels, channel_axis| {
+        a.rule(&Graph { channels, channel_axis })
     }),
     of("filter-response", "Each channel of a sample, by mean square", &[], |a, channels, channel_axis| {
         a.rule(&FilterResponse { channels, channel_axis, learned_epsilon: false })

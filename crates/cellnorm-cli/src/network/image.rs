@@ -74,6 +74,7 @@ layers! {
     Switchable: SwitchableNorm, device => SwitchableNorm::new(cellnorm::SwitchableNormConfig::new(CHANNELS), device);
     Renorm: BatchRenorm, device => BatchRenorm::new(cellnorm::BatchRenormConfig::new(CHANNELS), device);
     Ghost: GhostBatchNorm, device => GhostBatchNorm::new(cellnorm::GhostBatchNormConfig::new(CHANNELS, PART), device);
+    Graph: GraphNorm, device => GraphNorm::new(cellnorm::GraphNormConfig::new(CHANNELS), device);
     FilterResponse: FilterResponseNorm, device =>
         FilterResponseNorm::new(cellnorm::FilterResponseNormConfig::new(CHANNELS), device);
     MeanVariance: MeanVarianceNorm, device => MeanVarianceNorm::new(cellnorm::MeanVarianceNormConfig::new(&[1, 2, 3]), device);

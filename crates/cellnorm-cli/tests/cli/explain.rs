@@ -67,7 +67,7 @@ fn the_table_holds_the_right_numbers() {
 fn every_normalization_is_explained() {
     // the number of statistics, their values, and the number of parameters
     type Case = (&'static str, &'static [(u64, u64)], u64);
-    let cases: [Case; 20] = [
+    let cases: [Case; 21] = [
         ("8,6,4,4 --norm batch", &[(6, 128)], 12),
         ("8,6,4,4 --norm ghost-batch --virtual-batch 4", &[(12, 64)], 12),
         ("10,6,4,4 --norm ghost-batch --virtual-batch 4", &[(18, 64)], 12),
@@ -85,6 +85,7 @@ fn every_normalization_is_explained() {
         ("8,6,4,4 --norm batch-instance", &[(6, 128), (48, 16)], 18),
         ("8,6,4,4 --norm switchable", &[(48, 16), (8, 96), (6, 128)], 18),
         ("64,32,3,3 --norm weight", &[(64, 288)], 64 * 288 + 64),
+        ("8,6,4,4 --norm graph", &[(48, 16)], 18),
         ("8,6,4,4 --norm local-response", &[(768, 5)], 0),
         ("8,6,4,4 --norm filter-response", &[(48, 16)], 12),
         ("8,6,4,4 --norm mean-variance", &[(6, 128)], 0),

@@ -18,6 +18,7 @@
 //! | [`GhostBatchNorm`] | a large batch in small parts |
 //! | [`StepBatchNorm`] | batch statistics of its own for each time step |
 //! | [`AxesBatchNorm`] | batch statistics of its own for each index of several axes |
+//! | [`GraphNorm`] | instance statistics, a learned share of the mean |
 //! | [`AdaptiveNorm`] | γ and β given for each sample |
 //! | [`FilterResponseNorm`] | each channel of each sample by its root mean square |
 //! | [`MeanVarianceNorm`] | any axes, ε outside the root, nothing learned |
@@ -44,6 +45,7 @@ mod batch_instance;
 mod features;
 mod filter_response;
 mod ghost;
+mod graph;
 mod group;
 mod instance;
 mod layer;
@@ -73,6 +75,7 @@ pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConf
 pub use features::{Features, OverFeatures};
 pub use filter_response::{FilterResponse, FilterResponseNorm, FilterResponseNormConfig};
 pub use ghost::{Ghost, GhostBatchNorm, GhostBatchNormConfig};
+pub use graph::{Graph, GraphNorm, GraphNormConfig};
 pub use group::{Group, GroupNorm, GroupNormConfig};
 pub use instance::{Instance, InstanceNorm, InstanceNormConfig};
 pub use layer::{Layer, LayerNorm, LayerNormConfig};

@@ -5,8 +5,8 @@ use cellnorm::tables::{Mask, Rule, TableNorm};
 use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
 use cellnorm::{
     AdaptiveNorm, AxesBatchNormConfig, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error,
-    FilterResponseNormConfig, GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
-    MeanVarianceNormConfig, Momentum, RmsNormConfig, StepBatchNormConfig, SwitchableNormConfig,
+    FilterResponseNormConfig, GhostBatchNormConfig, GraphNormConfig, GroupNormConfig, InstanceNormConfig,
+    LayerNormConfig, MeanVarianceNormConfig, Momentum, RmsNormConfig, StepBatchNormConfig, SwitchableNormConfig,
 };
 use ndarray::{ArrayD, Axis, IxDyn, s};
 
@@ -84,6 +84,7 @@ fn check<R: Rule>(layer: TableNorm<R>, shape: &[usize], last: isize) -> Result<(
 fn gradients_are_finite_differences() -> Result<(), Error> {
     let shape = [4, 3, 2, 3];
     check(BatchInstanceNormConfig::new(3).init()?, &shape, 3)?;
+    check(GraphNormConfig::new(3).init()?, &shape, 3)?;
     check(SwitchableNormConfig::new(3).init()?, &shape, 3)?;
     check(GhostBatchNormConfig::new(3, 2).init()?, &shape, 3)?;
     check(GhostBatchNormConfig::new(3, 2).interleaved(true).init()?, &shape, 3)?;
