@@ -26,9 +26,12 @@ pub struct BatchInstance {
 /// A gate outside \[0, 1\] counts as the nearer bound, and its gradient still flows, so that an optimizer can bring it back.
 ///
 /// ```
-/// use cellnorm::{BatchInstanceNormConfig, InstanceNormConfig};
+/// use cellnorm::{BatchInstanceNormConfig, BatchNormConfig, InstanceNormConfig};
 /// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| ((7 * n + 3 * c + s * s) % 11) as f64);
 /// let mut layer = BatchInstanceNormConfig::new(2).init()?;
+/// let (y, _) = layer.forward(x.view())?;
+/// let (batch, _) = BatchNormConfig::new(2).init()?.forward(x.view())?;
+/// assert!((y - batch).iter().all(|d| d.abs() < 1e-12));
 /// layer.parameter_mut("rho").unwrap().fill(0.0);
 /// let (y, _) = layer.forward(x.view())?;
 /// let instance = InstanceNormConfig::new(2).init()?.infer(x.view())?;

@@ -36,6 +36,10 @@ pub struct Ghost {
 /// let (y, _) = GhostBatchNormConfig::new(3, 2).init()?.forward(x.view())?;
 /// let (part, _) = BatchNormConfig::new(3).init()?.forward(x.slice(s![2..4, ..]))?;
 /// assert!((&y.slice(s![2..4, ..]) - &part).iter().all(|d| d.abs() < 1e-12));
+/// // one part is batch normalization
+/// let (whole, _) = GhostBatchNormConfig::new(3, 6).init()?.forward(x.view())?;
+/// let (batch, _) = BatchNormConfig::new(3).init()?.forward(x.view())?;
+/// assert!((whole - batch).iter().all(|d| d.abs() < 1e-12));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub type GhostBatchNorm = TableNorm<Ghost>;

@@ -28,13 +28,16 @@ pub struct Group {
 /// Group normalization of tensors \[N, C, …\] or, with another channel axis, \[N, …, C\].
 ///
 /// ```
-/// use cellnorm::GroupNormConfig;
+/// use cellnorm::{GroupNormConfig, LayerNormConfig};
 /// use ndarray::{Array4, s};
 /// let x = Array4::from_shape_fn((2, 4, 3, 3), |(n, c, h, w)| (n * 7 + c * c + h * w) as f64);
 /// let y = GroupNormConfig::new(2, 4).init()?.infer(x.view())?;
 /// let group = y.slice(s![0, 2..4, .., ..]);
 /// assert!(group.mean().unwrap().abs() < 1e-12);
 /// assert!((group.std(0.0) - 1.0).abs() < 1e-5);
+/// // one group is layer normalization over all features
+/// let one = GroupNormConfig::new(1, 4).init()?.infer(x.view())?;
+/// assert_eq!(one, LayerNormConfig::per_channel(4).init()?.infer(x.view())?);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub type GroupNorm = Norm<Group>;

@@ -42,6 +42,10 @@ pub struct Renorm {
 /// let (y, _) = BatchRenormConfig::new(3).epsilon(1e-5).bounds(1.0, 0.0).init()?.forward(x.view())?;
 /// let (batch, _) = BatchNormConfig::new(3).init()?.forward(x.view())?;
 /// assert!((y - batch).iter().all(|d| d.abs() < 1e-12));
+/// // without bounds, training normalizes as inference does
+/// let mut layer = BatchRenormConfig::new(3).bounds(f64::INFINITY, f64::INFINITY).init()?;
+/// let inference = layer.infer(x.view())?;
+/// assert!((layer.forward(x.view())?.0 - inference).iter().all(|d| d.abs() < 1e-12));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub type BatchRenorm = TableNorm<Renorm>;

@@ -28,13 +28,19 @@ pub struct Switchable {
 /// instance, layer, batch.
 ///
 /// ```
-/// use cellnorm::SwitchableNormConfig;
+/// use cellnorm::{InstanceNormConfig, SwitchableNormConfig};
 /// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| ((7 * n + 3 * c + s * s) % 11) as f32);
 /// let mut layer = SwitchableNormConfig::new(2).init()?;
 /// let (y, saved) = layer.forward(x.view())?;
 /// let gradients = layer.backward(&saved, x.view(), y.mapv(f32::sin))?;
 /// // a softmax only knows differences of its weights
 /// assert!(gradients.parameter("mean_weight").unwrap().sum().abs() < 1e-12);
+/// // all weight on the first is instance normalization
+/// for name in ["mean_weight", "variance_weight"] {
+///     layer.parameter_mut(name).unwrap()[0] = 100.0;
+/// }
+/// let instance = InstanceNormConfig::new(2).init()?.infer(x.view())?;
+/// assert!((layer.infer(x.view())? - instance).iter().all(|d| d.abs() < 1e-6));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub type SwitchableNorm = TableNorm<Switchable>;

@@ -9,11 +9,18 @@ use crate::error::Error;
 /// the gradient are 0 at the others, and dy is not looked at there.
 ///
 /// ```
-/// use cellnorm::tables::Mask;
+/// use cellnorm::{BatchNormConfig, tables::Mask};
+/// use ndarray::{Array3, s};
 /// // two sequences [N, T, C], of three and of one valid step
 /// let lengths = Mask::lengths(&[3, 1], 1);
 /// let same = Mask::new(ndarray::array![[[true], [true], [true]], [[true], [false], [false]]].view());
 /// assert_eq!(lengths.over(&[2, 3, 5])?, same.over(&[2, 3, 5])?);
+/// // what is masked might as well not be there
+/// let x = Array3::from_shape_fn((2, 3, 5), |(n, t, c)| ((7 * n + 3 * t + c * c) % 11) as f64);
+/// let mut layer = BatchNormConfig::new(5).channel_axis(-1).init()?;
+/// let (masked, _) = layer.forward_masked(x.view(), &Mask::lengths(&[2, 2], 1))?;
+/// let (sliced, _) = layer.forward(x.slice(s![.., ..2, ..]))?;
+/// assert!((&masked.slice(s![.., ..2, ..]) - &sliced).iter().all(|d| d.abs() < 1e-12));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
