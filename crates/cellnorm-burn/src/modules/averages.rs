@@ -44,10 +44,10 @@ impl<'a> Averages<'a> {
     }
 
     fn update(self, average: &RunningState<Tensor<1>>, to: Tensor<1>) {
-        average.update(match self.part {
-            Some((start, len)) => average.value_sync().slice_assign(start..start + len, to),
-            None => to,
-        });
+        let start = self.part.map_or(0, |(start, _)| start);
+        // into the tensor that was there, which keeps its place on a training device
+        let len = to.dims()[0];
+        average.update(average.value_sync().slice_assign(start..start + len, to));
     }
 }
 
@@ -70,6 +70,8 @@ impl Pace {
     /// If momentum is cumulative and the layer has no count.
     pub(super) fn follow(self, averages: Averages<'_>, tracked: Tracked<Table>, epsilon: f64) {
         let Tracked { mean: Table(mean), variance: Table(variance), values } = tracked;
+        // no gradient flows here, and each operation on a training device has a price
+        let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
         let (device, dtype) = (mean.device(), mean.dtype());
         let table = |of: &dyn Fn(f64) -> f64| {
             let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
@@ -82,18 +84,18 @@ impl Pace {
                  name it in the config, so that the layer is made with one"
             ),
             (Momentum::Cumulative, Some(batches)) => {
-                let counted = batches.value_sync().to_device(&device) + 1.0;
-                batches.update(counted.clone().detach());
-                weight_of(1.0) / counted.cast(dtype)
+                let counted = batches.value_sync() + 1.0;
+                batches.update(counted.clone());
+                weight_of(1.0) / counted.without_autodiff().to_device(&device).cast(dtype)
             }
             (momentum, _) => weight_of(momentum.weight(1)),
         };
         let factors = table(&|n| self.variance.factor(n, epsilon));
         for (average, batch) in [(averages.mean, mean.clone()), (averages.variance, variance * factors)] {
-            let kept = averages.value(average).to_device(&device);
-            let running = kept.clone().cast(dtype);
-            let moved = running.clone() + (batch.detach() - running) * weights.clone();
-            averages.update(average, moved.cast(kept.dtype()).detach());
+            let kept = averages.value(average).without_autodiff();
+            let running = kept.clone().to_device(&device).cast(dtype);
+            let moved = running.clone() + (batch - running) * weights.clone();
+            averages.update(average, moved.cast(kept.dtype()).to_device(&kept.device()));
         }
     }
 }
