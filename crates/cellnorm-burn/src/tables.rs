@@ -61,6 +61,10 @@ impl tables::Table for Table {
         Self(self.0.clamp_min(1e-38).sqrt())
     }
 
+    fn recip(self) -> Self {
+        Self(self.0.recip())
+    }
+
     fn exp(self) -> Self {
         Self(self.0.exp())
     }

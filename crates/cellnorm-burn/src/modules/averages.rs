@@ -45,10 +45,10 @@ impl<'a> Averages<'a> {
     }
 
     fn update(self, average: &RunningState<Tensor<1>>, to: Tensor<1>) {
-        average.update(match self.part {
-            Some((start, len)) => average.value_sync().slice_assign(start..start + len, to),
-            None => to,
-        });
+        let start = self.part.map_or(0, |(start, _)| start);
+        // into the tensor that was there, which keeps its place on a training device
+        let len = to.dims()[0];
+        average.update(average.value_sync().slice_assign(start..start + len, to));
     }
 }
 
@@ -76,6 +76,8 @@ impl Pace {
         if values.iter().all(|n| *n == 0.0) {
             return;
         }
+        // no gradient flows here, and each operation on a training device has a price
+        let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
         let (device, dtype) = (mean.device(), mean.dtype());
         let table = |of: &dyn Fn(f64) -> f64| {
             let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
@@ -87,9 +89,9 @@ impl Pace {
                  name it in the config, so that the layer is made with one"
             ),
             (Momentum::Cumulative, Some(batches)) => {
-                let counted = batches.value_sync().to_device(&device) + 1.0;
-                batches.update(counted.clone().detach());
-                counted.cast(dtype).recip()
+                let counted = batches.value_sync() + 1.0;
+                batches.update(counted.clone());
+                counted.without_autodiff().to_device(&device).cast(dtype).recip()
             }
             (momentum, _) => Tensor::full([1], momentum.weight(1), (&device, dtype)),
         };
@@ -97,10 +99,10 @@ impl Pace {
         let moves = [table(&|n| f64::from(n > 0.0)), table(&|n| f64::from(self.variance.moves(n, one_value)))];
         let pairs = [(averages.mean, mean.clone()), (averages.variance, variance * factors)];
         for ((average, batch), moves) in pairs.into_iter().zip(moves) {
-            let kept = averages.value(average).to_device(&device);
-            let running = kept.clone().cast(dtype);
-            let moved = running.clone() + (batch.detach() - running) * moves * weight.clone();
-            averages.update(average, moved.cast(kept.dtype()).detach());
+            let kept = averages.value(average).without_autodiff();
+            let running = kept.clone().to_device(&device).cast(dtype);
+            let moved = running.clone() + (batch - running) * moves * weight.clone();
+            averages.update(average, moved.cast(kept.dtype()).to_device(&kept.device()));
         }
     }
 }

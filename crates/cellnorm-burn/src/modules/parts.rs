@@ -3,11 +3,13 @@
 use burn::module::RunningState;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use cellnorm::OneValue;
-use cellnorm::tables::{Rule, TableNorm};
+use cellnorm::norms::Kind;
+use cellnorm::tables::{Rule, TableNorm, Tracked};
 use ndarray::ArrayD;
 
 use super::averages::{Average, Averages, Pace, batches};
-use crate::tables::Applied;
+use crate::functions::{Normalized, normalize, normalize_fixed};
+use crate::tables::{Applied, Table};
 
 /// The parts of a layer at a forward pass.
 pub(super) struct Parts<'a, R> {
@@ -35,6 +37,34 @@ impl<R: Rule> Parts<'_, R> {
         if let (true, Some(averages), Some(tracked)) = (batch, averages, tracked) {
             pace.follow(averages, tracked, epsilon, one_value);
         }
+        y
+    }
+
+    /// As [`forward`](Self::forward), where the rule's sets are those of this kind: one autodiff node instead of arithmetic on
+    /// tables.
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub(super) fn standardize<K: Kind, const D: usize>(self, kind: &K, x: Tensor<D>) -> Tensor<D> {
+        let Self { epsilon, one_value, mut parameters, averages, training, pace, .. } = self;
+        let (shape, device) = (x.dims(), x.device());
+        let sets = kind.roles(&shape, true).unwrap_or_else(|error| panic!("{error}")).sets(&shape);
+        let values = x.shape().num_elements() as f64 / sets as f64;
+        let mut parameter =
+            |name| parameters.iter_mut().find(|(of, _)| *of == name).and_then(|(_, value)| value.take());
+        let (gamma, beta) = (parameter("gamma"), parameter("beta"));
+        let averages = averages.expect("a kind with running averages");
+        let batch = device.is_autodiff() && training;
+        let policy = || one_value.uses_running(R::NAME, &shape, batch).unwrap_or_else(|error| panic!("{error}"));
+        let stays = values <= 1.0 && policy();
+        if !batch || stays {
+            let (mean, variance) = averages.values();
+            let (mean, variance) = (mean.to_device(&device), variance.to_device(&device));
+            return normalize_fixed(kind, x, gamma, beta, mean, variance, epsilon);
+        }
+        let Normalized { y, mean, variance } = normalize(kind, x, gamma, beta, epsilon);
+        let tracked = Tracked { mean: Table(mean), variance: Table(variance), values: vec![values; sets] };
+        pace.follow(averages, tracked, epsilon, one_value);
         y
     }
 }

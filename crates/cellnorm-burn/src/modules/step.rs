@@ -3,7 +3,8 @@
 //! y_t = γ (x_t − mean_{t,c}) / √(variance_{t,c} + ε) + β: the layer of whole sequences, told which step x begins with.
 
 use burn::tensor::{Bool, Tensor};
-use cellnorm::norms::Step;
+use cellnorm::norms::{Batch, Step};
+use cellnorm::tables::Rule;
 
 use super::StepBatchNorm;
 use super::averages::Averages;
@@ -54,7 +55,8 @@ impl AtStep<'_> {
         self.run(x, Some(mask))
     }
 
-    /// The layer of the steps of x alone: a cell would otherwise look through the averages of all steps at each of them.
+    /// The layer of the steps of x alone: a cell would otherwise look through the averages of all steps at each of them. One step
+    /// is plain batch normalization.
     fn run<const D: usize>(&self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
         let Step { channels, steps, step_axis, .. } = self.layer.rule;
         let axis = if step_axis < 0 { step_axis + D as isize } else { step_axis };
@@ -68,6 +70,14 @@ impl AtStep<'_> {
             let part = Some((begin * channels, (end - begin) * channels));
             Averages { part, ..all }
         });
-        parts.forward(x, mask)
+        // checked by the rule: a batch normalization takes other shapes, too
+        let suits = rule.sharings(&x.dims()).is_ok();
+        match mask {
+            None if rule.steps == 1 && suits => {
+                let channel_axis = rule.channel_axis;
+                parts.standardize(&Batch { channels, channel_axis }, x)
+            }
+            mask => parts.forward(x, mask),
+        }
     }
 }

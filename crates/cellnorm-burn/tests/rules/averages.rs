@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use cellnorm_burn as ours;
 use cellnorm_burn::cellnorm::tables::{Mask, Running};
-use cellnorm_burn::cellnorm::{self, Momentum, OneValue, StepBatchNormConfig};
+use cellnorm_burn::cellnorm::{self, Momentum, OneValue, RunningVariance, StepBatchNormConfig};
 use ndarray::{ArrayD, s};
 
 use crate::common::{bools, close, devices, list, randomize, tensor, values};
@@ -107,6 +107,45 @@ fn a_recurrence_normalizes_one_step_at_a_time() {
             close(list(y), &arrays.infer(x.view()).unwrap(), "steps in inference");
         }
     }
+}
+
+/// Sets that a mask leaves one value, or none, move the averages as on arrays; a batch without values is no step.
+#[test]
+fn sets_of_few_valid_values() {
+    let policies = [(OneValue::Error, RunningVariance::Unbiased), (OneValue::Beta, RunningVariance::Unbiased)];
+    let policies = policies.into_iter().chain([(OneValue::Error, RunningVariance::Biased)]);
+    for (device, (policy, variance)) in
+        devices().into_iter().flat_map(|device| policies.clone().map(move |p| (device.clone(), p)))
+    {
+        for momentum in [Momentum::Step(0.3), Momentum::Cumulative] {
+            let what = &format!("{device:?} {policy:?} {variance:?} {momentum:?}");
+            let config = StepBatchNormConfig::new(3, 4).momentum(momentum).running_variance(variance).one_value(policy);
+            let mut arrays = config.init().unwrap();
+            let layer = ours::StepBatchNorm::from_arrays(&arrays, &device);
+            let plain = ours::BatchNormConfig::new(3).with_momentum(momentum).with_running_variance(variance);
+            let plain = plain.with_one_value(policy).with_channel_axis(-1).init(&device);
+            let plain_arrays = cellnorm::BatchNormConfig::new(3).momentum(momentum).running_variance(variance);
+            let mut plain_arrays = plain_arrays.one_value(policy).channel_axis(-1).init().unwrap();
+            for (seed, lengths) in [[0, 0, 0], [4, 2, 1], [1, 0, 0], [3, 3, 0]].into_iter().enumerate() {
+                let (x, mask) = (values(&[3, 4, 3], seed), Mask::lengths(&lengths, 1));
+                let bools = || bools(&mask, [3, 4, 3], &device);
+                arrays.forward_masked(x.view(), &mask).unwrap();
+                layer.forward_masked(tensor::<3>(&x, &device), bools());
+                same_averages!(layer, arrays.running, what);
+                plain_arrays.forward_masked(x.view(), &mask).unwrap();
+                plain.forward_masked(tensor::<3>(&x, &device), bools());
+                close(list(plain.running_mean.value_sync()), &plain_arrays.running_mean.clone().into_dyn(), what);
+                close(list(plain.running_var.value_sync()), &plain_arrays.running_var.clone().into_dyn(), what);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "leave correction_momentum out")]
+fn a_correction_has_no_averages_in_burn() {
+    let config = cellnorm::BatchRenormConfig::new(3).correction_momentum(Momentum::Step(0.5));
+    ours::BatchRenorm::new(config, &Device::flex());
 }
 
 #[test]

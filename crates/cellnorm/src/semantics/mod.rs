@@ -19,6 +19,7 @@ mod presets;
 mod show;
 mod table;
 
+use crate::error::Error;
 pub use diff::{Difference, Sample};
 pub use names::ParameterNames;
 
@@ -67,6 +68,22 @@ pub enum OneValue {
     Beta,
     /// The running statistics normalize, and stay as they are; only batch normalization has them.
     UseRunning,
+}
+
+impl OneValue {
+    /// Where each statistic of an x of this shape has one value: whether the running statistics normalize it, and stay as they
+    /// are. `batch` is whether statistics are those of x, as in training.
+    ///
+    /// # Errors
+    /// If the policy refuses such an x.
+    pub fn uses_running(self, layer: &'static str, shape: &[usize], batch: bool) -> Result<bool, Error> {
+        match self {
+            Self::Error if !batch => Ok(false),
+            Self::Error | Self::AlwaysError => Err(Error::OneValue { layer, shape: shape.to_vec() }),
+            Self::UseRunning => Ok(true),
+            Self::Beta => Ok(false),
+        }
+    }
 }
 
 /// What a frozen batch normalization does in training.

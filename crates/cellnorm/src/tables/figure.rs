@@ -82,16 +82,9 @@ impl<V: Table> Figure<'_, V> {
     /// If the policy refuses such an x.
     pub fn uses_running<R: Rule>(&self, rule: &R, policy: OneValue, batch: bool) -> Result<bool, Error> {
         let one = |of: usize| self.values(&self.sets[of]).iter().all(|values| *values <= 1.0);
-        if !rule.estimated().is_some_and(one) {
-            return Ok(false);
-        }
-        match policy {
-            OneValue::Error if !batch => Ok(false),
-            OneValue::Error | OneValue::AlwaysError => {
-                Err(Error::OneValue { layer: R::NAME, shape: self.shape.to_vec() })
-            }
-            OneValue::UseRunning => Ok(true),
-            OneValue::Beta => Ok(false),
+        match rule.estimated().is_some_and(one) {
+            true => policy.uses_running(R::NAME, self.shape, batch),
+            false => Ok(false),
         }
     }
 
