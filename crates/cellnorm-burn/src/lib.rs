@@ -6,8 +6,8 @@
 //! channels on any axis, γ and β separately, and the running variance by PyTorch's rule.
 //!
 //! The other layers have no counterpart in Burn. Table rules run on the same fused passes: [`SwitchableNorm`],
-//! [`BatchInstanceNorm`], [`BatchRenorm`], [`GhostBatchNorm`], [`StepBatchNorm`] (inside a recurrence
-//! [`at_step`](StepBatchNorm::at_step)), [`FilterResponseNorm`], [`MeanVarianceNorm`], and [`AdaptiveNorm`], whose γ and β come with
+//! [`BatchInstanceNorm`], [`BatchRenorm`], [`GhostBatchNorm`], [`AxesBatchNorm`], [`StepBatchNorm`] (inside a recurrence
+//! [`at_step`](StepBatchNorm::at_step)), [`GraphNorm`], [`FilterResponseNorm`], [`MeanVarianceNorm`], and [`AdaptiveNorm`], whose γ and β come with
 //! each x. [`LocalResponseNorm`] and [`LpNorm`] have no cells and are composed of Burn's own operations on every device, as is
 //! [`Tlu`], the activation that goes with filter response normalization.
 //!

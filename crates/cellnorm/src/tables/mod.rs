@@ -11,6 +11,7 @@
 //!
 //! dx = scale · dy + (2/n) ∂L/∂variance · (x − center) + (1/n) ∂L/∂mean.
 
+mod config;
 mod figure;
 mod labels;
 mod layer;
@@ -23,9 +24,10 @@ mod standard;
 mod tape;
 
 pub use crate::sharing::{Along, Measure, Sharing};
+pub use config::TableNormConfig;
 pub use figure::{Figure, Statistics};
 pub use labels::Labels;
-pub use layer::{TableGradients, TableNorm, TableNormConfig, TableSaved};
+pub use layer::{TableGradients, TableNorm, TableSaved};
 pub use mask::Mask;
 pub use rule::{Coefficients, Given, Rule, Slot, Tracked};
 pub use running::{Correction, Running};

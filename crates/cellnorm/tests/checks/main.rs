@@ -7,6 +7,7 @@ mod bits;
 mod checkpoints;
 mod common;
 mod errors;
+mod explanations;
 mod finite_differences;
 mod instruction_sets;
 mod layouts;

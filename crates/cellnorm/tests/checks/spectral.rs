@@ -1,6 +1,6 @@
 //! Spectral normalization against PyTorch's numbers, the singular value itself, and differences of the loss.
 
-use cellnorm::weights::{Iteration, SpectralNormConfig};
+use cellnorm::weights::{Iteration, SpectralNorm, SpectralNormConfig};
 use cellnorm::{Error, Floor};
 use ndarray::{Array2, ArrayD, IxDyn, array};
 use serde_json::Value;
@@ -69,17 +69,23 @@ fn gradients_are_slopes_with_u_and_v_held() -> Result<(), Error> {
         // u and v of another weight: σ is no extremum over them, and its slope counts
         let mut layer = SpectralNormConfig::default().axis(axis).init(random.tensor(shape, 0.0))?;
         layer.weight = weight.clone();
-        let normalized = layer.infer()?;
-        let (dweight, step) = (normalized.backward(dy.view())?, 1e-3 * normalized.sigma.abs());
-        for (index, ours) in dweight.indexed_iter() {
-            let at = |steps: f64| {
-                let mut moved = layer.clone();
-                moved.weight[&index] += steps * step;
-                (moved.infer().unwrap().weight * &dy).sum()
-            };
-            let slope = (at(-2.0) - at(2.0) + 8.0 * (at(1.0) - at(-1.0))) / (12.0 * step);
-            assert!((ours - slope).abs() <= 1e-9 * (1.0 + slope.abs()), "{ours} is not {slope}: {shape:?}");
-        }
+        gradients_are_slopes(&layer, &dy)?;
+    }
+    Ok(())
+}
+
+/// The gradient of each weight is the slope of the loss that dy makes.
+fn gradients_are_slopes(layer: &SpectralNorm, dy: &ArrayD<f64>) -> Result<(), Error> {
+    let normalized = layer.infer()?;
+    let (dweight, step) = (normalized.backward(dy.view())?, 1e-3 * normalized.sigma.abs());
+    for (index, ours) in dweight.indexed_iter() {
+        let at = |steps: f64| {
+            let mut moved = layer.clone();
+            moved.weight[&index] += steps * step;
+            (moved.infer().unwrap().weight * dy).sum()
+        };
+        let slope = (at(-2.0) - at(2.0) + 8.0 * (at(1.0) - at(-1.0))) / (12.0 * step);
+        assert!((ours - slope).abs() <= 1e-9 * (1.0 + slope.abs()), "{ours} is not {slope}: {:?}", dweight.shape());
     }
     Ok(())
 }
@@ -92,17 +98,7 @@ fn gradients_of_the_largest_singular_value_are_slopes() -> Result<(), Error> {
         let (weight, dy) = (random.tensor(shape, 0.0), random.tensor(shape, 0.0));
         let config = SpectralNormConfig::default().axis(axis).iteration(Iteration::RightFirst).iterations(300);
         let layer = config.init(weight)?;
-        let normalized = layer.infer()?;
-        let (dweight, step) = (normalized.backward(dy.view())?, 1e-3 * normalized.sigma);
-        for (index, ours) in dweight.indexed_iter() {
-            let at = |steps: f64| {
-                let mut moved = layer.clone();
-                moved.weight[&index] += steps * step;
-                (moved.infer().unwrap().weight * &dy).sum()
-            };
-            let slope = (at(-2.0) - at(2.0) + 8.0 * (at(1.0) - at(-1.0))) / (12.0 * step);
-            assert!((ours - slope).abs() <= 1e-9 * (1.0 + slope.abs()), "{ours} is not {slope}: {shape:?}");
-        }
+        gradients_are_slopes(&layer, &dy)?;
     }
     Ok(())
 }
