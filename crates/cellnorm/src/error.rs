@@ -55,7 +55,7 @@ pub enum Error {
         groups: usize,
     },
     /// Letters that do not name the axes of a tensor.
-    #[error("the layout {layout:?} does not name the {rank} axes of the tensor: {reason}")]
+    #[error("the layout {layout:?} does not suit a tensor of {rank} axes: {reason}")]
     Layout {
         /// The letters.
         layout: String,

@@ -15,7 +15,7 @@ pub enum Along {
     Apart,
     /// All indices share.
     Shared,
-    /// Neighbouring indices share in blocks of this many; the last block holds the rest.
+    /// Neighbouring indices share in blocks of this many, at least 1; the last block holds the rest.
     Blocks(usize),
     /// Each index has its own, but all from this one on share.
     Tail(usize),
@@ -35,8 +35,9 @@ impl Along {
             Self::Apart => i..i + 1,
             Self::Shared => 0..len,
             Self::Blocks(size) => {
-                let start = i - i % size.max(1);
-                start..(start + size).min(len)
+                let size = size.max(1);
+                let start = i - i % size;
+                start..start.saturating_add(size).min(len)
             }
             Self::Tail(from) if i >= from => from..len,
             Self::Tail(_) => i..i + 1,

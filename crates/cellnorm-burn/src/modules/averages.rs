@@ -101,7 +101,9 @@ impl Pace {
         for ((average, batch), moves) in pairs.into_iter().zip(moves) {
             let kept = averages.value(average).without_autodiff();
             let running = kept.clone().to_device(&device).cast(dtype);
-            let moved = running.clone() + (batch - running) * moves * weight.clone();
+            // as a difference, a full step would round a small batch away
+            let share = moves * weight.clone();
+            let moved = running * (share.clone().neg() + 1.0) + batch * share;
             averages.update(average, moved.cast(kept.dtype()).to_device(&kept.device()));
         }
     }

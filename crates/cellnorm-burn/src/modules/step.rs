@@ -57,7 +57,14 @@ impl AtStep<'_> {
 
     /// The layer of the steps of x alone: a cell would otherwise look through the averages of all steps at each of them. One step
     /// is plain batch normalization.
+    ///
+    /// # Panics
+    /// If momentum is cumulative: each call would count as a batch.
     fn run<const D: usize>(&self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
+        assert!(
+            self.layer.num_batches_tracked.is_none(),
+            "cumulative momentum counts batches, and a step at a time is no batch; use Step or Keep, or give whole sequences"
+        );
         let Step { channels, steps, step_axis, .. } = self.layer.rule;
         let axis = if step_axis < 0 { step_axis + D as isize } else { step_axis };
         // of a shape without this axis, the rule says what would suit

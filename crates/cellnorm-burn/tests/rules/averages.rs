@@ -142,6 +142,14 @@ fn sets_of_few_valid_values() {
 }
 
 #[test]
+#[should_panic(expected = "a step at a time is no batch")]
+fn steps_are_no_batches_to_count() {
+    let device = Device::flex().autodiff();
+    let config = StepBatchNormConfig::new(3, 4).momentum(Momentum::Cumulative);
+    ours::StepBatchNorm::new(config, &device).at_step(1).forward(Tensor::<3>::ones([4, 1, 3], &device));
+}
+
+#[test]
 #[should_panic(expected = "leave correction_momentum out")]
 fn a_correction_has_no_averages_in_burn() {
     let config = cellnorm::BatchRenormConfig::new(3).correction_momentum(Momentum::Step(0.5));

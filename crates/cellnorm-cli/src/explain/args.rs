@@ -29,9 +29,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "AXIS", allow_negative_numbers = true, conflicts_with = "layout")]
     pub axis: Option<isize>,
 
-    /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas; axes-batch: axes that do not. With
-    /// a parameter for each element (`axis=[1, 2, 3]` of Keras). When not given, layer and rms take all features of a
-    /// sample, with a parameter for each channel; mean-variance 0,2,3; lp -1; axes-batch the channels.
+    /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas; axes-batch: axes that do not. layer,
+    /// rms and axes-batch have a parameter for each element (`axis=[1, 2, 3]` of Keras). When not given, layer and rms
+    /// take all features of a sample, with a parameter for each channel; mean-variance 0,2,3; lp -1; axes-batch the
+    /// channels.
     #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
     pub axes: Option<Vec<isize>>,
 
@@ -89,7 +90,7 @@ impl ExplainArgs {
         if let Some(axis) = self.axis {
             let over_axes = self.norm.flags.contains(&"--axes");
             let help = if over_axes {
-                format!("to share along axis {axis} write --axes {axis}; where the channels are says --layout")
+                format!("to name axis {axis} write --axes {axis}; where the channels are says --layout")
             } else {
                 "say with --layout which axis holds the outputs".into()
             };

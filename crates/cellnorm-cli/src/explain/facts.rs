@@ -37,6 +37,7 @@ fn statistics(explanation: &Explanation, sharing: &Sharing) -> String {
         let letter = explanation.layout.letters()[axis];
         match along {
             Along::Shared => None,
+            Along::Blocks(size) if size >= len => None,
             Along::Blocks(size) => Some(format!("{} blocks of {size} {letter}", along.sets(len))),
             Along::Tail(_) => Some(format!("{} {letter}", thousands(along.sets(len)))),
             Along::Apart | Along::Window { .. } => Some(format!("{} {letter}", thousands(len))),
@@ -54,7 +55,9 @@ fn values(explanation: &Explanation, sharing: &Sharing) -> String {
             Along::Shared => Some(format!("{} {letter}", thousands(len))),
             Along::Blocks(size) => Some(format!("{} {letter}", thousands(size.min(len)))),
             Along::Tail(from) => (from + 1 < len).then(|| format!("{} {letter}", thousands(len - from))),
-            Along::Window { before, after } => Some(format!("{before} + 1 + {after} {letter}")),
+            Along::Window { before, after } => {
+                Some(format!("{} + 1 + {} {letter}", before.min(len - 1), after.min(len - 1)))
+            }
         }
     };
     let (least, most) = sharing.values();

@@ -99,7 +99,7 @@ pub fn batch(batch: &Batch, shape: &[usize], layout: Layout) -> Result<Explanati
 /// Explains a normalization by a rule for a tensor of this shape; for a weight, the trained weight v counts as a parameter.
 ///
 /// # Errors
-/// As [`kind`].
+/// As [`kind`], or if the rule has no statistics.
 ///
 /// ```
 /// use cellnorm::explain::{Layout, rule};
@@ -114,11 +114,15 @@ pub fn batch(batch: &Batch, shape: &[usize], layout: Layout) -> Result<Explanati
 pub fn rule<R: Rule>(rule: &R, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
     rule.check()?;
     check(shape, &layout, R::OF_WEIGHTS)?;
+    let sharings = rule.sharings(shape)?;
+    if sharings.is_empty() {
+        return Err(Error::Unsupported { layer: R::NAME, what: "takes no statistics that could be explained" });
+    }
     let direction = R::OF_WEIGHTS.then(|| Table { name: "v", shape: shape.to_vec() });
     let slots = rule.slots().into_iter().map(|slot| Table { name: slot.name, shape: slot.shape });
     let parameters = direction.into_iter().chain(slots).collect();
     let state = rule.running().map_or(vec![], |(shape, _)| running(&shape));
-    Ok(Explanation::new(R::NAME, R::FORMULA, rule.sharings(shape)?, layout, parameters, state))
+    Ok(Explanation::new(R::NAME, R::FORMULA, sharings, layout, parameters, state))
 }
 
 /// Explains local response or Lp normalization for a tensor of this shape.

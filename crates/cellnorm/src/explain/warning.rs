@@ -105,11 +105,12 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
         return "an output has too few weights to be standardized: leave it as it is".into();
     }
     match (sharing.name, sharing.along[layout.samples()]) {
-        (_, Along::Blocks(part)) => {
+        (_, Along::Blocks(part)) if part < samples => {
             let of_sample = sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0).len());
-            let of_sample = of_sample.product::<usize>() / part.min(samples);
+            let of_sample = of_sample.product::<usize>() / part;
             format!("take virtual batches of at least {}, which divide the batch", FEW.div_ceil(of_sample))
         }
+        ("batch", Along::Apart) => "average over the samples, too".into(),
         ("batch", _) => format!(
             "take batches of at least {} samples, or a normalization of single samples: layer or group",
             (samples * FEW).div_ceil(sharing.values().0)
@@ -147,8 +148,13 @@ fn per_element(layout: &Layout, sharing: &Sharing, parameters: &[Table]) -> Opti
 /// A batch, or a part of it, in which no sample meets another.
 fn batch_of_one(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let samples = layout.samples();
-    let alone = sharing.name == "batch" && sharing.along[samples].range(sharing.shape[samples], 0).len() == 1;
-    alone.then(|| Warning {
+    let one = match sharing.along[samples] {
+        Along::Shared => sharing.shape[samples] == 1,
+        Along::Blocks(part) => part.min(sharing.shape[samples]) == 1,
+        _ => false,
+    };
+    let positions = layout.positions().iter().all(|axis| sharing.shares(*axis));
+    (sharing.name == "batch" && one && positions).then(|| Warning {
         code: "batch-of-one",
         what: "with one sample in a batch, training normalizes as instance normalization does, and inference otherwise"
             .into(),

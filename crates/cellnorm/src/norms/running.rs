@@ -16,7 +16,8 @@ pub enum Momentum {
     /// running = m · running + (1 − m) · batch, as Keras (default 0.99), MXNet and ONNX (default 0.9) mean it.
     Keep(f64),
     /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's `momentum=None`. Batches are counted for all
-    /// channels together: one that a mask leaves empty in the first batch keeps a share of what it started with.
+    /// channels together: one that a mask leaves empty in the first batch keeps a share of what it started with. So do the averages of a
+    /// [`StepBatchNorm`](super::StepBatchNorm) that is given one step at a time, since each call counts: give it whole sequences.
     Cumulative,
 }
 

@@ -13,7 +13,7 @@ use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn, Zip};
 
 use super::axes::{check_lengths, of_lengths};
 use super::lines::{narrow, wide};
-use crate::arrays::{like, typed};
+use crate::arrays::{check_size, like, typed};
 use crate::element::Element;
 use crate::error::Error;
 
@@ -46,9 +46,10 @@ impl TluConfig {
     /// The unit, with τ = 0, and α = 0 where it is affine: a ReLU at first.
     ///
     /// # Errors
-    /// If there is not one length for each axis.
+    /// If there is not one length for each axis, or τ would have too many elements.
     pub fn init(self) -> Result<Tlu, Error> {
         check_lengths(&self.axes, &self.lengths)?;
+        check_size(&self.lengths)?;
         let zeros = ArrayD::zeros(IxDyn(&self.lengths));
         Ok(Tlu { alpha: self.affine.then(|| zeros.clone()), tau: zeros, axes: self.axes, lengths: self.lengths })
     }

@@ -22,8 +22,8 @@ pub struct Known {
 }
 
 impl Semantics {
-    /// These conventions with the numbers of another: its ε and where it is added, its momentum in the direction used here, and whether γ and β are
-    /// learned. What a layer's state can be [converted](State::to) to without loss.
+    /// These conventions with the numbers of another: its ε and where it is added, its momentum in the direction used here, and
+    /// whether γ and β are learned. What a layer's state can be [converted](State::to) to without loss.
     ///
     /// ```
     /// use cellnorm::{Momentum, Normalization, Semantics};

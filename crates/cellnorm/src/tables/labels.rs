@@ -68,7 +68,7 @@ impl Labels {
             let index = coordinates[axis].as_ref().expect("an axis that numbers the cells");
             let count = sharing.along[axis].sets(sharing.shape[axis]);
             labels.and(&match sharing.along[axis] {
-                Along::Blocks(size) => index.map(count, |i| i / size),
+                Along::Blocks(size) => index.map(count, |i| i / size.max(1)),
                 Along::Tail(from) => index.map(count, |i| i.min(from)),
                 Along::Window { .. } => panic!("windows overlap"),
                 Along::Apart | Along::Shared => index.clone(),

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::norms::{Mode, Momentum, Phase, RunningVariance, StatisticsFrom, phases};
 use crate::semantics::{Frozen, OneValue};
 
-/// A normalization by a [`Rule`]. Made by [`TableNormConfig`].
+/// A normalization by a [`Rule`]. Made by [`TableNormConfig`](super::TableNormConfig).
 #[derive(Clone, Debug)]
 pub struct TableNorm<R> {
     pub(super) parameters: Vec<(&'static str, Option<ArrayD<f64>>)>,
@@ -206,7 +206,13 @@ impl<R: Rule> TableNorm<R> {
         Ok((y, TableSaved { kept, mask: mask.cloned(), batch, running }))
     }
 
+    /// The rule and the fields may have been changed since the layer was made.
     fn pass<'a>(&'a self, batch: bool, mask: Option<&'a Mask>) -> Result<Pass<'a, R>, Error> {
+        self.rule.check()?;
+        if self.running.is_none() && self.rule.running().is_some() {
+            let what = "needs the running averages that it was made with, and the field `running` is empty";
+            return Err(Error::Unsupported { layer: R::NAME, what });
+        }
         for (slot, (name, parameter)) in self.rule.slots().iter().zip(&self.parameters) {
             if let Some(parameter) = parameter
                 && parameter.shape() != slot.shape

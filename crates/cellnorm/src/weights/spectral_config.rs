@@ -88,9 +88,9 @@ impl SpectralNormConfig {
 
     /// How the lengths of W v and Wᵀ u are kept from 0. Default: `Floor::Max(1e-12)`.
     ///
-    /// One below a floor counts as 0: u, or v, stays as it was. Frameworks let the vector shrink there, and σ with it, so that
-    /// nearly zero becomes huge. Above the floor only [`Floor::AddSquare`] shows in the numbers: a length n comes out as
-    /// n / √(n² + ε), which is 1 within 5e-9 from n = 0.01 on with Flax's ε.
+    /// One below a floor of the two Max kinds counts as 0: u, or v, stays as it was. Frameworks let the vector shrink there, and σ
+    /// with it, so that nearly zero becomes huge; so does [`Floor::AddSquare`] here, as in Flax, for weights below about √ε. Above,
+    /// it shows in the numbers, too: a length n comes out as n / √(n² + ε), which is 1 within 5e-9 from n = 0.01 on with Flax's ε.
     pub fn floor(mut self, floor: Floor) -> Self {
         self.floor = floor;
         self

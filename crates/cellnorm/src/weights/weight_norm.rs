@@ -75,6 +75,18 @@ impl Rule for WeightDirection {
         vec![Slot::new("g", &[self.outputs], 1.0)]
     }
 
+    fn check(&self) -> Result<(), Error> {
+        if self.axis.is_none() && self.outputs != 1 {
+            let given = self.outputs as f64;
+            return Err(Error::Number {
+                name: "the number of outputs",
+                given,
+                expected: "1 for one norm of all weights",
+            });
+        }
+        Ok(())
+    }
+
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         if let Some(axis) = self.axis
             && shape.get(axis) != Some(&self.outputs)

@@ -2,7 +2,7 @@
 
 use cellnorm::Error;
 use cellnorm::explain::{Explanation, Layout, batch, kind, lines, rule};
-use cellnorm::norms::{Batch, Features, Instance, Layer, Step, Switchable};
+use cellnorm::norms::{Batch, BatchAxes, Features, Instance, Layer, Step, Switchable};
 use cellnorm::weights::{Standardization, WeightDirection};
 
 use crate::sharing::{all_features, features, first, ghost, group, named, ruled, window};
@@ -36,6 +36,11 @@ fn each_warning_is_given_where_it_is_due_and_not_elsewhere() {
     assert_eq!(codes(of_batch(&[1, 64, 1, 1])), ["one-value", "batch-of-one"]);
     assert_eq!(codes(of_batch(&[1, 64, 7, 7])), ["batch-of-one"]);
     assert_eq!(codes(ruled(&ghost(1, 64), &[8, 64, 7, 7], "nchw")), ["batch-of-one"]);
+    // statistics of each sample, or of each step, are no instance normalization
+    let over_samples = BatchAxes { axes: vec![0], lengths: vec![4] };
+    assert_eq!(codes(ruled(&over_samples, &[4, 8, 5, 5], "nchw")), [""; 0]);
+    let step = Step { channels: 3, channel_axis: 1, step_axis: 2, steps: 9, first: 0 };
+    assert_eq!(codes(ruled(&step, &[1, 3, 9], "nct")), ["one-value"]);
     let instance = Instance { channels: 64, channel_axis: 1 };
     assert_eq!(codes(kind(&instance, &[8, 64, 1, 1], first(4)).unwrap()), ["one-value"]);
     // what is not estimated is not noisy
@@ -50,6 +55,8 @@ fn remedies_are_enough_and_no_more_than_needed() {
     assert!(remedy(of_batch(&[4, 64, 2, 1])).contains("at least 10 samples"));
     assert!(remedy(kind(&group(16, 64, 1), &[4, 64, 2, 2], first(4)).unwrap()).contains("at most 8 groups"));
     assert!(remedy(ruled(&ghost(2, 3), &[8, 3, 2, 2], "nchw")).contains("at least 5"));
+    // parts of the whole batch: the batch is short
+    assert!(remedy(ruled(&ghost(32, 3), &[4, 3, 4], "nct")).contains("batches of at least 5 samples"));
     // a last part of one sample
     assert!(remedy(ruled(&ghost(7, 3), &[8, 3, 2, 2], "nchw")).contains("at least 5, which divide"));
 }

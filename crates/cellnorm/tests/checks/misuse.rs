@@ -2,11 +2,12 @@
 
 use cellnorm::norms::{Kind, NormConfig, Roles};
 use cellnorm::parameters::{Constraint, Initializer, ParameterRules, Rules};
-use cellnorm::tables::Mask;
+use cellnorm::tables::{Mask, TableNormConfig};
+use cellnorm::weights::WeightDirection;
 use cellnorm::{
-    About, BatchInstanceNormConfig, BatchNormConfig, EpsilonAt, Error, FilterResponseNormConfig, GroupNormConfig,
-    InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, Momentum, Normalization, OneValue, RmsNormConfig,
-    RunningVariance, Semantics, StepBatchNormConfig,
+    About, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, EpsilonAt, Error, FilterResponseNormConfig,
+    GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, Momentum,
+    Normalization, OneValue, RmsNormConfig, RunningVariance, Semantics, StepBatchNormConfig, TluConfig,
 };
 use ndarray::{Array3, array};
 
@@ -92,6 +93,27 @@ fn semantics_that_do_not_suit_a_rule() -> Result<(), Error> {
     let refused = FilterResponseNormConfig::new(3).one_value(OneValue::UseRunning).init().map(drop);
     assert!(message(refused).contains("no running statistics"));
     assert!(MeanVarianceNormConfig::new(&[0]).semantics(&outside).init().is_ok());
+    Ok(())
+}
+
+/// What a rule and a layer are changed to after they were made is checked like what they are made of.
+#[test]
+fn rules_changed_since_their_layer_was_made() -> Result<(), Error> {
+    let x = Array3::from_shape_fn((2, 3, 4), |(n, c, s)| (5 * n + c * s) as f64);
+    let mut ghost = GhostBatchNormConfig::new(3, 2).init()?;
+    ghost.rule_mut().size = 0;
+    assert!(ghost.forward(x.view()).unwrap_err().to_string().contains("at least 1"));
+    let mut renorm = BatchRenormConfig::new(3).init()?;
+    for (r_max, d_max) in [(0.5, 1.0), (f64::NAN, 1.0), (2.0, -0.5)] {
+        (renorm.rule_mut().r_max, renorm.rule_mut().d_max) = (r_max, d_max);
+        assert!(renorm.forward(x.view()).is_err());
+    }
+    let mut renorm = BatchRenormConfig::new(3).init()?;
+    renorm.running = None;
+    assert!(renorm.infer(x.view()).unwrap_err().to_string().contains("running"));
+    let direction = WeightDirection { axis: None, outputs: 7 };
+    assert!(TableNormConfig::of(direction).init().unwrap_err().to_string().contains("1 for one norm"));
+    assert!(TluConfig::new(usize::MAX).init().unwrap_err().to_string().contains("too many elements"));
     Ok(())
 }
 

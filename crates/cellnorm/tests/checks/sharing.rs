@@ -2,8 +2,8 @@
 
 use cellnorm::explain::{Explanation, Layout, Sharing, batch, kind, lines, rule};
 use cellnorm::norms::{
-    Batch, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer, MeanVariance, NormConfig, Rms,
-    Step, Switchable,
+    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer, MeanVariance,
+    NormConfig, Renorm, Rms, Step, Switchable,
 };
 use cellnorm::tables::Rule;
 use cellnorm::weights::{Standardization, WeightDirection};
@@ -169,6 +169,10 @@ fn rules_share_as_their_papers_say() {
         let parts = |a: &[usize], b: &[usize]| a[1] == b[1] && a[0] / size == b[0] / size;
         nchw(&|| ruled(&ghost(size, 3), &shape, "nchw"), &[&parts]);
     }
+    let columns = BatchAxes { axes: vec![-1, 1], lengths: vec![3, 2] };
+    nchw(&|| ruled(&columns, &shape, "nchw"), &[&|a, b| a[1] == b[1] && a[3] == b[3]]);
+    let renorm = Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 };
+    nchw(&|| ruled(&renorm, &shape, "nchw"), &[&channel]);
     nchw(&|| ruled(&BatchInstance { channels, channel_axis }, &shape, "nchw"), &[&channel, &instance]);
     nchw(&|| ruled(&Switchable { channels, channel_axis }, &shape, "nchw"), &[&instance, &sample, &channel]);
     let response = FilterResponse { channels, channel_axis, learned_epsilon: false };
