@@ -16,6 +16,8 @@ const WIDTH: u32 = 400;
 const HEIGHT: u32 = 250;
 const ROW: u32 = 40;
 const LETTERS: u32 = 18;
+/// The width of a letter, about.
+const LETTER: u32 = 9;
 
 /// A line of a chart.
 pub struct Line {
@@ -82,6 +84,9 @@ pub fn lines(title: &str, x_name: &str, x: &Axis, y: &Axis, lines: &[Line]) -> R
 /// A chart of the times in `bars`, one row a normalization.
 pub fn bars(title: &str, bars: &[Bars]) -> Result<String, Error> {
     let longest = bars.iter().map(|bars| bars.forward.max(bars.backward)).fold(1e-6, f64::max);
+    // room for the longest name
+    let names = bars.iter().map(|bars| bars.norm.name().len() as u32).max().unwrap_or(0);
+    let names = (LETTER * names + 10).max(72);
     let rows = Axis::new(
         0.0,
         bars.len() as f64,
@@ -93,7 +98,7 @@ pub fn bars(title: &str, bars: &[Bars]) -> Result<String, Error> {
     draw(title, bars.len() as u32 * ROW + 12, |root| {
         let mut chart = ChartBuilder::on(root)
             .margin(6 * FINE)
-            .y_label_area_size(72 * FINE)
+            .y_label_area_size(names * FINE)
             .build_cartesian_2d(
                 // The numbers behind the bars need a third of the width.
                 Axis::new(0.0, 1.4 * longest, Vec::new()),
