@@ -55,9 +55,10 @@ fn values(explanation: &Explanation, sharing: &Sharing) -> String {
             Along::Shared => Some(format!("{} {letter}", thousands(len))),
             Along::Blocks(size) => Some(format!("{} {letter}", thousands(size.min(len)))),
             Along::Tail(from) => (from + 1 < len).then(|| format!("{} {letter}", thousands(len - from))),
-            Along::Window { before, after } => {
-                Some(format!("{} + 1 + {} {letter}", before.min(len - 1), after.min(len - 1)))
+            Along::Window { before, after } if before.saturating_add(after) < len => {
+                Some(format!("{before} + 1 + {after} {letter}"))
             }
+            Along::Window { .. } => Some(format!("up to {} {letter}", thousands(len))),
         }
     };
     let (least, most) = sharing.values();
