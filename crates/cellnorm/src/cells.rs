@@ -55,11 +55,13 @@ impl Cells {
     }
 
     /// The number of elements of one outer block.
+    #[inline]
     pub(crate) fn block(&self) -> usize {
         self.positions * self.inner
     }
 
     /// Where outer block `o` lies in memory.
+    #[inline]
     pub(crate) fn range(&self, o: usize) -> Range<usize> {
         o * self.block()..(o + 1) * self.block()
     }
@@ -80,6 +82,8 @@ pub struct Sets {
     set_of: Vec<u32>,
     first: Vec<u32>,
     members: Vec<u32>,
+    /// The size of the sets where each is as many neighbours, in order.
+    side_by_side: Option<usize>,
 }
 
 impl Sets {
@@ -103,22 +107,33 @@ impl Sets {
             members[next[*set as usize] as usize] = cell as u32;
             next[*set as usize] += 1;
         }
-        Self { set_of: set_of.to_vec(), first, members }
+        let size = set_of.len() / count.max(1);
+        let side_by_side = (size > 1 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set))).then_some(size);
+        Self { set_of: set_of.to_vec(), first, members, side_by_side }
     }
 
     /// The number of sets.
+    #[inline]
     pub fn count(&self) -> usize {
         self.first.len() - 1
     }
 
     /// The set of each cell.
+    #[inline]
     pub fn of_cells(&self) -> &[u32] {
         &self.set_of
     }
 
     /// The cells of one set, in ascending order.
+    #[inline]
     pub fn members(&self, set: usize) -> &[u32] {
         &self.members[self.first[set] as usize..self.first[set + 1] as usize]
+    }
+
+    /// The cells that the sets are themselves, in order, where each is as many cells side by side.
+    pub(crate) fn as_cells(&self, cells: &Cells) -> Option<Cells> {
+        let positions = self.side_by_side? * cells.positions;
+        (cells.inner == 1).then(|| Cells { outer: self.count(), positions, inner: 1 })
     }
 
     /// Whether each set lies within one outer block of the tensor.

@@ -182,7 +182,7 @@ impl Plan {
         };
         let gamma_of = |cell: u32| parameters.gamma(channel_of[cell as usize]);
         let centers: Vec<f64> = sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
-        let of_sets = passes::backward(x, dy_dx, cells, sets, &centers, |set, sums, gradients| {
+        let of_cells = passes::backward(x, dy_dx, cells, sets, &centers, |set, sums, gradients| {
             let members = sets.members(set);
             let weighted =
                 |part: fn(&Sums) -> f64| members.iter().zip(sums).map(|(cell, s)| gamma_of(*cell) * part(s)).sum();
@@ -190,16 +190,13 @@ impl Plan {
             for (cell, gradient) in members.iter().zip(gradients) {
                 *gradient = Gradient { a: gamma_of(*cell) * a(set), b, k };
             }
-            sums.to_vec()
         });
+        let rstd: Vec<f64> = (0..self.sets()).map(r).collect();
         let zero = vec![0.0; self.channels()];
         let mut gradients = ParameterGradients { gamma: zero.clone(), beta: zero };
-        for (set, of_set) in of_sets.iter().enumerate() {
-            for (cell, sums) in sets.members(set).iter().zip(of_set) {
-                let channel = channel_of[*cell as usize] as usize;
-                gradients.gamma[channel] += r(set) * sums.dy_x;
-                gradients.beta[channel] += sums.dy;
-            }
+        for ((sums, set), channel) in of_cells.iter().zip(sets.of_cells()).zip(channel_of) {
+            gradients.gamma[*channel as usize] += rstd[*set as usize] * sums.dy_x;
+            gradients.beta[*channel as usize] += sums.dy;
         }
         gradients
     }

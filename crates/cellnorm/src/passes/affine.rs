@@ -5,9 +5,8 @@
 
 use std::ops::Range;
 
-use super::buffers::{Shared, Span};
+use super::buffers::Shared;
 use super::columns::Columns;
-use super::dispatch::{Kernel, dispatch};
 use super::lanes::Lanes;
 use super::sweep::Apply;
 use crate::element::{Element, Real};
@@ -24,10 +23,12 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// The same map with a center that `A` holds exactly.
-    pub(super) fn rounded<A: Real>(self) -> Self {
-        let center = A::from_f64(self.center).to_f64();
-        Self { center, scale: self.scale, offset: self.offset + self.scale * (center - self.center) }
+    /// \[center, scale, offset\] of the same map in the computing type, with a center that `A` holds exactly.
+    #[inline(always)]
+    pub(super) fn rounded<A: Real>(self) -> [A; 3] {
+        let center = A::from_f64(self.center);
+        let offset = self.offset + self.scale * (center.to_f64() - self.center);
+        [center, A::from_f64(self.scale), A::from_f64(offset)]
     }
 }
 
@@ -36,57 +37,39 @@ pub(super) struct AffinePass<'a, 'b, T>(pub(super) &'a Shared<'b, T>);
 impl<T: Element> Apply for AffinePass<'_, '_, T> {
     type Coefficients = Affine;
 
-    fn run(&self, range: Range<usize>, _cell: usize, affine: &Affine) {
-        // SAFETY: a pass writes each range once, after all reductions that read it.
-        dispatch(Run(unsafe { self.0.span(range) }, affine.rounded::<T::Acc>()));
-    }
-
-    fn rows(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine]) {
-        // SAFETY: as above.
-        dispatch(Rows(unsafe { self.0.span(range) }, affines));
-    }
-}
-
-struct Run<'a, T>(Span<'a, T>, Affine);
-
-impl<T: Element> Kernel for Run<'_, T> {
-    type Output = ();
-
     #[inline(always)]
-    fn run(mut self) {
-        let [center, scale, offset] =
-            [self.1.center, self.1.scale, self.1.offset].map(|v| Lanes::splat(T::Acc::from_f64(v)));
-        self.0.map(
+    fn run(&self, range: Range<usize>, _cell: usize, affine: &Affine) {
+        let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
+        // SAFETY: a pass writes each range once, after all reductions that read it.
+        unsafe { self.0.span(range) }.map(
             #[inline(always)]
             |_, x| (x - center) * scale + offset,
         );
     }
-}
-
-struct Rows<'a, 'b, T>(Span<'a, T>, &'b [Affine]);
-
-impl<T: Element> Kernel for Rows<'_, '_, T> {
-    type Output = ();
 
     #[inline(always)]
-    fn run(mut self) {
-        let zero = T::Acc::default();
-        let inner = self.1.len();
-        let columns = Columns::new(inner, self.0.len() / inner);
-        let affines: Vec<Affine> = self.1.iter().map(|affine| affine.rounded::<T::Acc>()).collect();
-        let center = columns.spread::<T::Acc>(|cell| affines[cell].center);
-        let scale = columns.spread::<T::Acc>(|cell| affines[cell].scale);
-        let offset = columns.spread::<T::Acc>(|cell| affines[cell].offset);
-        for (part, width) in columns.parts(self.0.len()) {
-            for row in part.clone().step_by(width) {
-                self.0.part(row..row + width).map(
-                    #[inline(always)]
-                    |j, x| {
-                        (x - Lanes::load(&center, j, zero)) * Lanes::load(&scale, j, zero)
-                            + Lanes::load(&offset, j, zero)
-                    },
-                );
-            }
+    fn rows(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine]) {
+        let columns = Columns::new(affines.len(), range.len() / affines.len());
+        let [center, scale, offset] = columns.spread(
+            #[inline(always)]
+            |cell| affines[cell].rounded::<T::Acc>(),
+        );
+        // SAFETY: as above.
+        let mut span = unsafe { self.0.span(range) };
+        for part in columns.spans(span.len()) {
+            let mut column = columns.column();
+            span.part(part).map(
+                #[inline(always)]
+                |at, x| {
+                    let j = column.of(at);
+                    (x - Lanes::load(&center, j)) * Lanes::load(&scale, j) + Lanes::load(&offset, j)
+                },
+            );
         }
+    }
+
+    #[inline(always)]
+    fn written(&self) {
+        self.0.written();
     }
 }

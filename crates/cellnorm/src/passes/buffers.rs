@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::lanes::{LANES, Lanes, end_tile};
+use super::span::{self, Span};
 use crate::element::Element;
 
 /// The source and the destination of an elementwise pass.
@@ -30,6 +30,11 @@ impl<T> Buffers<'_, T> {
         }
     }
 }
+
+/// Outputs of at least this many bytes are streamed past the caches. Measured: where source and destination together no longer
+/// fit the last-level cache, an ordinary store reads the line first and costs a third more; a smaller output is better found in
+/// the cache by who reads it next.
+const STREAM_BYTES: usize = 10 << 20;
 
 /// Asks for huge pages behind a large fresh vector: touching 50 MB in pages of 4 KB costs five times as much as filling it.
 ///
@@ -56,6 +61,8 @@ pub(super) struct Shared<'a, T> {
     target: *mut T,
     len: usize,
     fresh: Option<&'a mut Vec<T>>,
+    /// Whether the destination is written past the caches.
+    stream: bool,
 }
 
 // SAFETY: `Shared` only hands out ranges, and whoever takes one promises (see `span`) that no other thread uses it.
@@ -67,21 +74,23 @@ impl<'a, T: Element> Shared<'a, T> {
     /// # Panics
     /// If source and destination differ in length.
     pub(super) fn new(buffers: Buffers<'a, T>) -> Self {
+        let stream = size_of_val(buffers.source()) >= STREAM_BYTES;
         match buffers {
             Buffers::Into(source, vector) => {
                 vector.clear();
                 vector.reserve(source.len());
                 in_huge_pages(vector);
                 let target = vector.as_mut_ptr();
-                Self { source: source.as_ptr(), target, len: source.len(), fresh: Some(vector) }
+                Self { source: source.as_ptr(), target, len: source.len(), fresh: Some(vector), stream }
             }
             Buffers::Apart(source, target) => {
                 assert_eq!(source.len(), target.len(), "source and destination differ in length");
-                Self { source: source.as_ptr(), target: target.as_mut_ptr(), len: source.len(), fresh: None }
+                Self { source: source.as_ptr(), target: target.as_mut_ptr(), len: source.len(), fresh: None, stream }
             }
             Buffers::Over(both) => {
                 let target = both.as_mut_ptr();
-                Self { source: target.cast_const(), target, len: both.len(), fresh: None }
+                // what was just read is in the cache, where it is written cheapest
+                Self { source: target.cast_const(), target, len: both.len(), fresh: None, stream: false }
             }
         }
     }
@@ -114,7 +123,16 @@ impl<'a, T: Element> Shared<'a, T> {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: the range lies in both buffers, which were borrowed for 'a.
         let (source, target) = unsafe { (self.source.add(range.start), self.target.add(range.start)) };
-        Span { source, target, len: range.len(), lifetime: PhantomData }
+        // SAFETY: both pointers are valid for the range's length, and the caller keeps others away.
+        unsafe { Span::new(source, target, range.len(), self.stream) }
+    }
+
+    /// Must be called by each thread that wrote spans, after the last.
+    #[inline(always)]
+    pub(super) fn written(&self) {
+        if self.stream {
+            span::order_streamed_stores();
+        }
     }
 }
 
@@ -144,54 +162,5 @@ impl<'a, T> Source<'a, T> {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: the range lies in the source, which was borrowed for 'a; the caller keeps writers away.
         unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
-    }
-}
-
-/// A range of a source and of a destination, held by one thread.
-pub(super) struct Span<'a, T> {
-    source: *const T,
-    target: *mut T,
-    len: usize,
-    lifetime: PhantomData<&'a mut [T]>,
-}
-
-impl<T: Element> Span<'_, T> {
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The part of the span in `range`.
-    #[inline(always)]
-    pub(super) fn part(&mut self, range: Range<usize>) -> Span<'_, T> {
-        assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: the range lies in this span, which is borrowed until the part is gone.
-        let (source, target) = unsafe { (self.source.add(range.start), self.target.add(range.start)) };
-        Span { source, target, len: range.len(), lifetime: PhantomData }
-    }
-
-    /// destination[i] = f(i, source[i]), 16 elements at a time; `f` gets the index of the first.
-    ///
-    /// Each tile is read whole before it is written, so the destination may be the source.
-    #[inline(always)]
-    pub(super) fn map(&mut self, mut f: impl FnMut(usize, Lanes<T::Acc>) -> Lanes<T::Acc>) {
-        let mut at = 0;
-        while at + LANES <= self.len {
-            // SAFETY: at + LANES ≤ len, and both pointers are valid for len elements (see `Shared::span`).
-            let tile = unsafe { self.source.add(at).cast::<[T; LANES]>().read_unaligned() };
-            let tile = f(at, Lanes::widen(tile)).narrow();
-            // SAFETY: as above.
-            unsafe { self.target.add(at).cast::<[T; LANES]>().write_unaligned(tile) };
-            end_tile();
-            at += LANES;
-        }
-        let rest = self.len - at;
-        if rest > 0 {
-            let mut tile = [T::default(); LANES];
-            // SAFETY: `rest` elements from `at` lie in the source, and the tile is a buffer of its own with room for them.
-            unsafe { tile.as_mut_ptr().copy_from_nonoverlapping(self.source.add(at), rest) };
-            let tile: [T; LANES] = f(at, Lanes::widen(tile)).narrow();
-            // SAFETY: the same elements of the destination.
-            unsafe { self.target.add(at).copy_from_nonoverlapping(tile.as_ptr(), rest) };
-        }
     }
 }

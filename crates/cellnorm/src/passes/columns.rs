@@ -9,6 +9,13 @@ use super::CHUNK;
 use super::lanes::LANES;
 use crate::element::Real;
 
+/// How many neighbouring rows a reduction takes in one go: its sums stay in registers for as many, and as many streams of memory
+/// are what a processor fetches ahead.
+pub(super) const ROWS_AT_ONCE: usize = 8;
+
+/// The widest wide row.
+const WIDEST: usize = 2048;
+
 /// The way a range of rows is cut into wide rows and the single rows that are left.
 #[derive(Clone, Copy)]
 pub(super) struct Columns {
@@ -19,9 +26,8 @@ pub(super) struct Columns {
 
 impl Columns {
     pub(super) fn new(inner: usize, rows: usize) -> Self {
-        let fold = LANES / gcd(inner, LANES);
-        let few = inner < 4 * LANES && rows >= CHUNK * fold;
-        Self { inner, fold: if few { fold } else { 1 } }
+        let fold = fold(inner);
+        Self { inner, fold: if rows >= fold * ROWS_AT_ONCE { fold } else { 1 } }
     }
 
     /// The length of a wide row.
@@ -35,14 +41,74 @@ impl Columns {
         [(0..wide, self.width()), (wide..len, self.inner)]
     }
 
-    /// A wide row of coefficients from the coefficient of each cell, padded to whole vectors.
-    pub(super) fn spread<A: Real>(&self, of_cell: impl Fn(usize) -> f64) -> Vec<A> {
-        let mut row: Vec<A> = (0..self.inner).map(|cell| A::from_f64(of_cell(cell))).collect();
-        for j in self.inner..self.width().next_multiple_of(LANES) {
-            row.push(row[j - self.inner]);
+    /// Wide rows of coefficients from the coefficients of each cell, continued for a vector beyond their end, so that one may be
+    /// read at any column.
+    #[inline(always)]
+    pub(super) fn spread<A: Real, const K: usize>(&self, of_cell: impl Fn(usize) -> [A; K]) -> [Vec<A>; K] {
+        let len = self.width() + LANES;
+        let mut rows = [const { Vec::new() }; K];
+        for row in &mut rows {
+            row.reserve_exact(len);
         }
-        row
+        for cell in 0..self.inner {
+            for (row, value) in rows.iter_mut().zip(of_cell(cell)) {
+                row.push(value);
+            }
+        }
+        for row in &mut rows {
+            while row.len() < len {
+                row.extend_from_within(..self.inner.min(len - row.len()));
+            }
+        }
+        rows
     }
+
+    /// The parts of `len` elements that a map takes in one go: all of them where vectors keep to the same columns, else row by
+    /// row.
+    pub(super) fn spans(&self, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let step = if self.width().is_multiple_of(LANES) { len.max(1) } else { self.inner };
+        (0..len).step_by(step).map(move |start| start..(start + step).min(len))
+    }
+
+    /// Finds the column of an element of a span.
+    pub(super) fn column(&self) -> Column {
+        Column { width: self.width(), at: 0, column: 0 }
+    }
+}
+
+/// The column of the element that comes next.
+pub(super) struct Column {
+    width: usize,
+    at: usize,
+    column: usize,
+}
+
+impl Column {
+    /// The column of element `at`; cheap where `at` is 16 more than last time.
+    #[inline(always)]
+    pub(super) fn of(&mut self, at: usize) -> usize {
+        if at != self.at {
+            self.column = at % self.width;
+        }
+        let column = self.column;
+        self.at = at + LANES;
+        self.column += LANES;
+        if self.column >= self.width {
+            self.column %= self.width;
+        }
+        column
+    }
+}
+
+/// How many rows make up a wide one whose length is a multiple of the lanes; 1 where that would be too long.
+pub(super) fn fold(inner: usize) -> usize {
+    let fold = LANES / gcd(inner, LANES);
+    if inner * fold <= WIDEST { fold } else { 1 }
+}
+
+/// How many rows are added up in the computing type: as many wide rows as [`CHUNK`] says.
+pub(super) fn rows_per_chunk(inner: usize) -> usize {
+    CHUNK * fold(inner)
 }
 
 fn gcd(a: usize, b: usize) -> usize {

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use super::buffers::{Shared, Span};
+use super::buffers::Shared;
 use super::columns::Columns;
-use super::dispatch::{Kernel, dispatch};
 use super::lanes::Lanes;
 use super::sweep::Apply;
 use crate::element::{Element, Real};
@@ -25,12 +24,24 @@ impl Gradient {
     ///
     /// b is about 1/σ², which an f32 cannot hold for σ below 1e-19 or above 1e19. p, a power of two near √|b|, takes half of its
     /// magnitude and, being a power of two, changes no digit. The center is the nearest that `A` holds.
+    #[inline(always)]
     pub(super) fn rounded<A: Real>(self, center: f64) -> [A; 5] {
         let near = A::from_f64(center).to_f64();
-        let exponent = (self.b.abs().log2() / 2.0).round();
-        let p = if exponent.is_finite() { exponent.exp2() } else { 1.0 };
+        let p = half_power(self.b);
         [self.a, self.b / p, p, self.k + self.b * (near - center), near].map(A::from_f64)
     }
+}
+
+/// A power of two near √|b|, and 1 for 0: half of the exponent, taken from the bits.
+#[inline(always)]
+fn half_power(b: f64) -> f64 {
+    const BIAS: i64 = 1023;
+    const MANTISSA: u32 = 52;
+    if b == 0.0 {
+        return 1.0;
+    }
+    let exponent = (b.abs().to_bits() >> MANTISSA) as i64 - BIAS;
+    f64::from_bits(((exponent / 2 + BIAS) as u64) << MANTISSA)
 }
 
 pub(super) struct GradientPass<'a, 'b, T> {
@@ -43,73 +54,45 @@ pub(super) struct GradientPass<'a, 'b, T> {
 impl<T: Element> Apply for GradientPass<'_, '_, T> {
     type Coefficients = Gradient;
 
-    fn run(&self, range: Range<usize>, cell: usize, gradient: &Gradient) {
-        let (x, center) = (&self.x[range.clone()], self.centers[cell]);
-        // SAFETY: a pass writes each range once, after all reductions that read it.
-        let span = unsafe { self.dy_dx.span(range) };
-        dispatch(Run { x, span, gradient: gradient.rounded(center) });
-    }
-
-    fn rows(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
-        let centers = &self.centers[first_cell..first_cell + gradients.len()];
-        let x = &self.x[range.clone()];
-        // SAFETY: as above.
-        let span = unsafe { self.dy_dx.span(range) };
-        dispatch(Rows { x, span, centers, gradients });
-    }
-}
-
-struct Run<'a, T: Element> {
-    x: &'a [T],
-    span: Span<'a, T>,
-    gradient: [T::Acc; 5],
-}
-
-impl<T: Element> Kernel for Run<'_, T> {
-    type Output = ();
-
     #[inline(always)]
-    fn run(mut self) {
-        let zero = T::Acc::default();
-        let [a, b, p, k, center] = self.gradient.map(Lanes::splat);
-        self.span.map(
+    fn run(&self, range: Range<usize>, cell: usize, gradient: &Gradient) {
+        let [a, b, p, k, center] = gradient.rounded(self.centers[cell]).map(Lanes::splat);
+        let x = &self.x[range.clone()];
+        // SAFETY: a pass writes each range once, after all reductions that read it.
+        unsafe { self.dy_dx.span(range) }.map_with(
+            x,
             #[inline(always)]
-            |at, dy| a * dy + b * ((Lanes::load(self.x, at, zero) - center) * p) + k,
+            |_, dy, x| a * dy + b * ((x - center) * p) + k,
         );
     }
-}
-
-struct Rows<'a, T> {
-    x: &'a [T],
-    span: Span<'a, T>,
-    centers: &'a [f64],
-    gradients: &'a [Gradient],
-}
-
-impl<T: Element> Kernel for Rows<'_, T> {
-    type Output = ();
 
     #[inline(always)]
-    fn run(mut self) {
-        let zero = T::Acc::default();
-        let inner = self.gradients.len();
-        let columns = Columns::new(inner, self.x.len() / inner);
-        let rounded: Vec<[T::Acc; 5]> =
-            self.gradients.iter().zip(self.centers).map(|(g, center)| g.rounded(*center)).collect();
-        let [a, b, p, k, center] = [0, 1, 2, 3, 4].map(|i| columns.spread::<T::Acc>(|cell| rounded[cell][i].to_f64()));
-        for (part, width) in columns.parts(self.x.len()) {
-            for row in part.clone().step_by(width) {
-                let x = &self.x[row..row + width];
-                self.span.part(row..row + width).map(
-                    #[inline(always)]
-                    |j, dy| {
-                        let centered = Lanes::load(x, j, zero) - Lanes::load(&center, j, zero);
-                        Lanes::load(&a, j, zero) * dy
-                            + Lanes::load(&b, j, zero) * (centered * Lanes::load(&p, j, zero))
-                            + Lanes::load(&k, j, zero)
-                    },
-                );
-            }
+    fn rows(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
+        let centers = &self.centers[first_cell..first_cell + gradients.len()];
+        let columns = Columns::new(gradients.len(), range.len() / gradients.len());
+        let [a, b, p, k, center] = columns.spread(
+            #[inline(always)]
+            |cell| gradients[cell].rounded::<T::Acc>(centers[cell]),
+        );
+        let x = &self.x[range.clone()];
+        // SAFETY: as above.
+        let mut span = unsafe { self.dy_dx.span(range) };
+        for part in columns.spans(span.len()) {
+            let mut column = columns.column();
+            span.part(part.clone()).map_with(
+                &x[part],
+                #[inline(always)]
+                |at, dy, x| {
+                    let j = column.of(at);
+                    let centered = (x - Lanes::load(&center, j)) * Lanes::load(&p, j);
+                    Lanes::load(&a, j) * dy + Lanes::load(&b, j) * centered + Lanes::load(&k, j)
+                },
+            );
         }
+    }
+
+    #[inline(always)]
+    fn written(&self) {
+        self.dy_dx.written();
     }
 }

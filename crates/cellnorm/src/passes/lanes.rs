@@ -44,20 +44,11 @@ impl<A: Real> Lanes<A> {
         self.0.map(T::narrow)
     }
 
-    /// The lanes from `x[at..]`; those past the end are `fill`.
+    /// The lanes from `x[at..at + 16]`.
     #[inline(always)]
-    pub(super) fn load<T: Element<Acc = A>>(x: &[T], at: usize, fill: A) -> Self {
-        let x = &x[at..];
-        match x.first_chunk::<LANES>() {
-            Some(tile) => Self::widen(*tile),
-            None => {
-                let mut tile = [fill; LANES];
-                for (lane, value) in tile.iter_mut().zip(x) {
-                    *lane = value.widen();
-                }
-                Self(tile)
-            }
-        }
+    pub(super) fn load<T: Element<Acc = A>>(x: &[T], at: usize) -> Self {
+        let tile: &[T; LANES] = x[at..at + LANES].try_into().expect("a slice of 16 is a tile");
+        Self::widen(*tile)
     }
 
     /// Writes the lanes to `y[at..at + 16]`.
@@ -69,19 +60,18 @@ impl<A: Real> Lanes<A> {
 
     /// The sum of the lanes in f64, by halving.
     ///
-    /// The lanes pass through memory first: seeing the halving, the compiler would pair up lanes of several accumulators in the
-    /// loop before it instead of keeping each in one register.
+    /// The lanes pass through memory: seeing the halving, the compiler would pair up lanes of several accumulators in the loop
+    /// before it instead of keeping each in one register, and halve several sums at once, one lane at a time.
     #[inline(always)]
     pub(super) fn sum(self) -> f64 {
-        let mut lanes = black_box(self.0).map(A::to_f64);
-        let mut half = LANES / 2;
-        while half > 0 {
-            for i in 0..half {
-                lanes[i] += lanes[i + half];
-            }
-            half /= 2;
+        let lanes = black_box(self.0);
+        let mut four = [0.0; LANES / 4];
+        for i in 0..LANES / 4 {
+            let [a, b, c, d] = [0, 4, 8, 12].map(|quarter| lanes[quarter + i].to_f64());
+            four[i] = (a + c) + (b + d);
         }
-        lanes[0]
+        let four = black_box(four);
+        (four[0] + four[2]) + (four[1] + four[3])
     }
 
     #[inline(always)]

@@ -20,12 +20,14 @@ use crate::moments::Moments;
 
 mod affine;
 mod buffers;
+mod column_moments;
 mod columns;
 mod dispatch;
 mod gradient;
 mod lanes;
 mod moments;
 pub mod rows;
+mod span;
 mod sums;
 mod sweep;
 mod threads;
@@ -104,8 +106,8 @@ pub fn gradient<T: Element>(x: &[T], dy_dx: Buffers<'_, T>, cells: &Cells, cente
     unsafe { shared.finish() }
 }
 
-/// Forward: for each set, the moments of its cells, `table(set, moments, affines)`, and the affine pass. Returns what the
-/// tables returned, by set.
+/// Forward: for each set, the moments of its parts (its cells, or all of them at once where they lie side by side),
+/// `table(set, moments, affines)`, and the affine pass. Returns what the tables returned, by set.
 ///
 /// # Panics
 /// If the buffers are not as long as the cells, or the sets are not of these cells.
@@ -134,36 +136,36 @@ pub fn forward<T: Element, S: Send + Default>(
     let shared = Shared::new(x_y);
     check(shared.len(), cells);
     assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
-    let results = sweep::sweep(&MomentsPass(shared.source()), &AffinePass(&shared), cells, sets, table);
+    let swept = sweep::sweep(&MomentsPass(shared.source()), &AffinePass(&shared), cells, sets, &table);
     // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their length is the buffers' (checked).
     unsafe { shared.finish() };
-    results
+    swept.of_sets
 }
 
-/// Backward: for each set, the sums of its cells, `table(set, sums, gradients)`, and the gradient pass. Returns what the tables
-/// returned, by set.
+/// Backward: for each set, the sums of its cells, `table(set, sums, gradients)`, and the gradient pass. Returns the sums of each
+/// cell.
 ///
 /// # Panics
 /// If `x` or the buffers are not as long as the cells, the sets are not of these cells, or there are not as many centers as
 /// cells.
-pub fn backward<T: Element, S: Send + Default>(
+pub fn backward<T: Element>(
     x: &[T],
     dy_dx: Buffers<'_, T>,
     cells: &Cells,
     sets: &Sets,
     centers: &[f64],
-    table: impl Fn(usize, &[Sums], &mut [Gradient]) -> S + Sync,
-) -> Vec<S> {
+    table: impl Fn(usize, &[Sums], &mut [Gradient]) + Sync,
+) -> Vec<Sums> {
     let shared = Shared::new(dy_dx);
     check(x.len(), cells);
     check(shared.len(), cells);
     assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
     assert_eq!(centers.len(), cells.count(), "one center for each cell");
     let sums = SumsPass { x, dy: shared.source(), centers };
-    let results = sweep::sweep(&sums, &GradientPass { x, dy_dx: &shared, centers }, cells, sets, table);
+    let swept = sweep::sweep(&sums, &GradientPass { x, dy_dx: &shared, centers }, cells, sets, &table);
     // SAFETY: as in `forward`.
     unsafe { shared.finish() };
-    results
+    swept.of_cells
 }
 
 fn check(len: usize, cells: &Cells) {

@@ -9,10 +9,12 @@
 //! The tables are those of the cell passes for a cell with γ = 1 and β = 0: they get the row's moments forward, and Σ g and
 //! Σ g · (x − center) backward.
 
-use super::buffers::{Shared, Span};
+use std::ops::Range;
+
+use super::buffers::Shared;
 use super::dispatch::{Kernel, dispatch};
 use super::lanes::{LANES, Lanes};
-use super::moments::Run;
+use super::moments;
 use super::{Affine, BLOCK, Buffers, Gradient, Sums, threads};
 use crate::element::{Element, Real};
 use crate::moments::Moments;
@@ -26,23 +28,22 @@ pub struct ParameterGradients {
     pub beta: Vec<f64>,
 }
 
-/// The parameters of a row in the computing type; absent ones are 1 and 0.
-struct Parameters<A> {
-    gamma: Vec<A>,
-    beta: Vec<A>,
+impl ParameterGradients {
+    fn zeros(width: usize) -> Self {
+        Self { gamma: vec![0.0; width], beta: vec![0.0; width] }
+    }
 }
 
-impl<A: Real> Parameters<A> {
-    fn new(width: usize, gamma: Option<&[f64]>, beta: Option<&[f64]>) -> Self {
-        let row = |values: Option<&[f64]>, absent: f64| match values {
-            Some(values) => {
-                assert_eq!(values.len(), width, "a parameter is not as long as a row");
-                values.iter().map(|v| A::from_f64(*v)).collect()
-            }
-            None => vec![A::from_f64(absent); width],
-        };
-        Self { gamma: row(gamma, 1.0), beta: row(beta, 0.0) }
+/// A parameter in the computing type, with room for a vector where a row is shorter than one; an absent one is `absent`.
+fn parameter<A: Real>(width: usize, values: Option<&[f64]>, absent: f64) -> Vec<A> {
+    let mut row = vec![A::from_f64(absent); width.max(LANES)];
+    if let Some(values) = values {
+        assert_eq!(values.len(), width, "a parameter is not as long as a row");
+        for (row, value) in row.iter_mut().zip(values) {
+            *row = A::from_f64(*value);
+        }
     }
+    row
 }
 
 /// How many rows one task takes: by the shape alone, since the parameters' gradients are added up task by task.
@@ -64,21 +65,9 @@ pub fn forward<T: Element, S: Send + Default>(
 ) -> Vec<S> {
     let shared = Shared::new(x_y);
     let rows = count(shared.len(), width);
-    let parameters = &Parameters::<T::Acc>::new(width, gamma, beta);
-    let step = rows_per_task(rows, width);
-    let results = threads::map(rows.div_ceil(step), step * width, |task| {
-        let of_row = |row: usize| {
-            let range = row * width..(row + 1) * width;
-            // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
-            let moments = dispatch(Run(unsafe { shared.source().read(range.clone()) }));
-            let (affine, result) = table(row, moments);
-            // SAFETY: as above.
-            let span = unsafe { shared.span(range) };
-            dispatch(RowForward { span, affine: affine.rounded::<T::Acc>(), parameters });
-            result
-        };
-        (task * step..((task + 1) * step).min(rows)).map(of_row).collect::<Vec<S>>()
-    });
+    let (gamma, beta) = (&parameter(width, gamma, 1.0), &parameter(width, beta, 0.0));
+    let table = &table;
+    let results = threads::map(rows, width, |rows| dispatch(Forward { shared: &shared, width, gamma, beta, table, rows }));
     // SAFETY: the tasks covered all rows, which are the whole buffer.
     unsafe { shared.finish() };
     results.into_iter().flatten().collect()
@@ -104,38 +93,32 @@ pub fn backward<T: Element>(
     let rows = count(shared.len(), width);
     assert_eq!(x.len(), shared.len(), "x and dy differ in length");
     assert_eq!(affines.len(), rows, "one map for each row");
-    let parameters = &Parameters::<T::Acc>::new(width, gamma, None);
     let step = rows_per_task(rows, width);
-    let parts = threads::map(rows.div_ceil(step), step * width, |task| {
-        let mut totals = ParameterGradients { gamma: vec![0.0; width], beta: vec![0.0; width] };
-        let mut near = Near::new(width, gamma.is_some(), with_beta);
-        let of_task = task * step..((task + 1) * step).min(rows);
-        for row in of_task.clone() {
-            let range = row * width..(row + 1) * width;
-            let x = &x[range.clone()];
-            let affine = affines[row].rounded::<T::Acc>();
-            // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
-            let dy = unsafe { shared.source().read(range.clone()) };
-            let near_center = dispatch(RowSums { x, dy, affine, parameters, near: &mut near });
-            let center = affines[row].center;
-            let gradient = table(row, near_center.about::<T::Acc>(center)).rounded(center);
-            // SAFETY: as above.
-            let span = unsafe { shared.span(range) };
-            dispatch(RowBackward { x, span, gradient, parameters });
-            if (row - of_task.start) % ROWS == ROWS - 1 || row + 1 == of_task.end {
-                near.flush(&mut totals);
-            }
-        }
-        totals
+    let backward = Backward {
+        x,
+        shared: &shared,
+        width,
+        gamma: &parameter(width, gamma, 1.0),
+        with_gamma: gamma.is_some(),
+        with_beta,
+        affines,
+        table: &table,
+    };
+    let parts = threads::map(rows.div_ceil(step), step * width, |tasks| {
+        let of_task = |task: usize| {
+            let rows = task * step..((task + 1) * step).min(rows);
+            dispatch(BackwardRows { backward: &backward, rows })
+        };
+        tasks.map(of_task).collect::<Vec<ParameterGradients>>()
     });
     // SAFETY: the tasks covered all rows, which are the whole buffer.
     unsafe { shared.finish() };
-    let zero = ParameterGradients { gamma: vec![0.0; width], beta: vec![0.0; width] };
-    parts.into_iter().fold(zero, |mut all, part| {
+    let add = |mut all: ParameterGradients, part: ParameterGradients| {
         add(&mut all.gamma, &part.gamma);
         add(&mut all.beta, &part.beta);
         all
-    })
+    };
+    parts.into_iter().flatten().reduce(add).unwrap_or_else(|| ParameterGradients::zeros(width))
 }
 
 fn count(len: usize, width: usize) -> usize {
@@ -149,114 +132,168 @@ fn add(all: &mut [f64], part: &[f64]) {
     }
 }
 
+struct Forward<'a, 'b, T: Element, F> {
+    shared: &'a Shared<'b, T>,
+    width: usize,
+    gamma: &'a [T::Acc],
+    beta: &'a [T::Acc],
+    table: &'a F,
+    rows: Range<usize>,
+}
+
+impl<T: Element, S, F: Fn(usize, Moments) -> (Affine, S)> Kernel for Forward<'_, '_, T, F> {
+    type Output = Vec<S>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<S> {
+        let Self { shared, width, gamma, beta, table, rows } = self;
+        let mut results = Vec::with_capacity(rows.len());
+        for row in rows {
+            let range = row * width..(row + 1) * width;
+            // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
+            let moments = moments::of_run(unsafe { shared.source().read(range.clone()) });
+            let (affine, result) = table(row, moments);
+            let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
+            // SAFETY: as above.
+            unsafe { shared.span(range) }.map(
+                #[inline(always)]
+                |at, x| ((x - center) * scale + offset) * Lanes::load(gamma, at) + Lanes::load(beta, at),
+            );
+            results.push(result);
+        }
+        shared.written();
+        results
+    }
+}
+
+/// What all rows of a backward pass share.
+struct Backward<'a, 'b, T: Element, F> {
+    x: &'a [T],
+    shared: &'a Shared<'b, T>,
+    width: usize,
+    gamma: &'a [T::Acc],
+    with_gamma: bool,
+    with_beta: bool,
+    affines: &'a [Affine],
+    table: &'a F,
+}
+
+struct BackwardRows<'a, 'b, 'c, T: Element, F> {
+    backward: &'a Backward<'b, 'c, T, F>,
+    rows: Range<usize>,
+}
+
+impl<T: Element, F: Fn(usize, Sums) -> Gradient> Kernel for BackwardRows<'_, '_, '_, T, F> {
+    type Output = ParameterGradients;
+
+    #[inline(always)]
+    fn run(self) -> ParameterGradients {
+        let Backward { x, shared, width, gamma, with_gamma, with_beta, affines, table } = *self.backward;
+        let mut totals = ParameterGradients::zeros(width);
+        let mut near = Near::<T::Acc>::new(width, with_gamma, with_beta);
+        let end = self.rows.end;
+        for (i, row) in self.rows.enumerate() {
+            let range = row * width..(row + 1) * width;
+            let x = &x[range.clone()];
+            // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
+            let dy = unsafe { shared.source().read(range.clone()) };
+            let affine = &affines[row];
+            let sums = near.add(x, dy, gamma, affine.rounded()).about::<T::Acc>(affine.center);
+            let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
+            // SAFETY: as above.
+            unsafe { shared.span(range) }.map_with(
+                x,
+                #[inline(always)]
+                |at, dy, x| a * (dy * Lanes::load(gamma, at)) + b * ((x - center) * p) + k,
+            );
+            if i % ROWS == ROWS - 1 || row + 1 == end {
+                near.flush(&mut totals);
+            }
+        }
+        shared.written();
+        totals
+    }
+}
+
 /// How many rows the parameters' gradients are added over in the computing type before they go to f64.
 const ROWS: usize = 64;
 
-/// Σ dy · x̂ and Σ dy over a few rows.
+/// Σ dy · x̂ and Σ dy over a few rows; empty where not asked for.
 struct Near<A> {
-    gamma: Option<Vec<A>>,
-    beta: Option<Vec<A>>,
+    gamma: Vec<A>,
+    beta: Vec<A>,
 }
 
 impl<A: Real> Near<A> {
     fn new(width: usize, gamma: bool, beta: bool) -> Self {
-        let zeros = |wanted: bool| wanted.then(|| vec![A::default(); width.next_multiple_of(LANES)]);
+        let zeros = |wanted: bool| if wanted { vec![A::default(); width.max(LANES)] } else { vec![] };
         Self { gamma: zeros(gamma), beta: zeros(beta) }
+    }
+
+    /// Adds a row, and returns its Σ g and Σ g · (x − center) with g = γ · dy.
+    #[inline(always)]
+    fn add<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], gamma: &[A], affine: [A; 3]) -> Sums {
+        match (self.gamma.is_empty(), self.beta.is_empty()) {
+            (false, false) => self.add_row::<T, true, true>(x, dy, gamma, affine),
+            (false, true) => self.add_row::<T, true, false>(x, dy, gamma, affine),
+            (true, false) => self.add_row::<T, false, true>(x, dy, gamma, affine),
+            (true, true) => self.add_row::<T, false, false>(x, dy, gamma, affine),
+        }
+    }
+
+    #[inline(always)]
+    fn add_row<T: Element<Acc = A>, const GAMMA: bool, const BETA: bool>(
+        &mut self,
+        x: &[T],
+        dy: &[T],
+        gamma: &[A],
+        affine: [A; 3],
+    ) -> Sums {
+        let zero = Lanes::splat(A::default());
+        let [center, scale, offset] = affine.map(Lanes::splat);
+        let mut sums = Sums::default();
+        let whole = x.len() / LANES * LANES;
+        let mut start = 0;
+        while start < whole {
+            let end = (start + BLOCK).min(whole);
+            let (mut s1, mut s2) = (zero, zero);
+            let mut at = start;
+            while at < end {
+                let (dy, centered) = (Lanes::load(dy, at), Lanes::load(x, at) - center);
+                let g = dy * Lanes::load(gamma, at);
+                s1 = s1 + g;
+                s2 = s2 + g * centered;
+                if GAMMA {
+                    (Lanes::load(&self.gamma, at) + dy * (centered * scale + offset)).store(&mut self.gamma, at);
+                }
+                if BETA {
+                    (Lanes::load(&self.beta, at) + dy).store(&mut self.beta, at);
+                }
+                at += LANES;
+            }
+            sums = sums.plus(Sums { dy: s1.sum(), dy_x: s2.sum() });
+            start = end;
+        }
+        for at in whole..x.len() {
+            let (dy, centered) = (dy[at].widen(), x[at].widen() - affine[0]);
+            let g = dy * gamma[at];
+            sums = sums.plus(Sums { dy: g.to_f64(), dy_x: (g * centered).to_f64() });
+            if GAMMA {
+                self.gamma[at] = self.gamma[at] + dy * (centered * affine[1] + affine[2]);
+            }
+            if BETA {
+                self.beta[at] = self.beta[at] + dy;
+            }
+        }
+        sums
     }
 
     fn flush(&mut self, totals: &mut ParameterGradients) {
         for (total, near) in [(&mut totals.gamma, &mut self.gamma), (&mut totals.beta, &mut self.beta)] {
-            for (total, near) in total.iter_mut().zip(near.iter_mut().flatten()) {
+            for (total, near) in total.iter_mut().zip(near) {
                 *total += near.to_f64();
                 *near = A::default();
             }
         }
-    }
-}
-
-struct RowForward<'a, T: Element> {
-    span: Span<'a, T>,
-    affine: Affine,
-    parameters: &'a Parameters<T::Acc>,
-}
-
-impl<T: Element> Kernel for RowForward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(mut self) {
-        let zero = T::Acc::default();
-        let Affine { center, scale, offset } = self.affine;
-        let [center, scale, offset] = [center, scale, offset].map(|v| Lanes::splat(T::Acc::from_f64(v)));
-        let Parameters { gamma, beta } = self.parameters;
-        self.span.map(
-            #[inline(always)]
-            |at, x| ((x - center) * scale + offset) * Lanes::load(gamma, at, zero) + Lanes::load(beta, at, zero),
-        );
-    }
-}
-
-struct RowSums<'a, T: Element> {
-    x: &'a [T],
-    dy: &'a [T],
-    affine: Affine,
-    parameters: &'a Parameters<T::Acc>,
-    near: &'a mut Near<T::Acc>,
-}
-
-impl<T: Element> Kernel for RowSums<'_, T> {
-    type Output = Sums;
-
-    #[inline(always)]
-    fn run(self) -> Sums {
-        let zero = T::Acc::default();
-        let Affine { center, scale, offset } = self.affine;
-        let [center, scale, offset] = [center, scale, offset].map(|v| Lanes::splat(T::Acc::from_f64(v)));
-        let Near { gamma: dgamma, beta: dbeta } = self.near;
-        let mut sums = Sums::default();
-        for start in (0..self.x.len()).step_by(BLOCK) {
-            let end = (start + BLOCK).min(self.x.len());
-            let (mut s1, mut s2) = (Lanes::splat(zero), Lanes::splat(zero));
-            for at in (start..end).step_by(LANES) {
-                let dy = Lanes::load(self.dy, at, zero);
-                let centered = Lanes::load(self.x, at, zero) - center;
-                let g = dy * Lanes::load(&self.parameters.gamma, at, zero);
-                s1 = s1 + g;
-                s2 = s2 + g * centered;
-                if let Some(dgamma) = dgamma {
-                    (Lanes::load(dgamma, at, zero) + dy * (centered * scale + offset)).store(dgamma, at);
-                }
-                if let Some(dbeta) = dbeta {
-                    (Lanes::load(dbeta, at, zero) + dy).store(dbeta, at);
-                }
-            }
-            sums = sums.plus(Sums { dy: s1.sum(), dy_x: s2.sum() });
-        }
-        sums
-    }
-}
-
-struct RowBackward<'a, T: Element> {
-    x: &'a [T],
-    span: Span<'a, T>,
-    gradient: [T::Acc; 5],
-    parameters: &'a Parameters<T::Acc>,
-}
-
-impl<T: Element> Kernel for RowBackward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(mut self) {
-        let zero = T::Acc::default();
-        let [a, b, p, k, center] = self.gradient.map(Lanes::splat);
-        let gamma = &self.parameters.gamma;
-        self.span.map(
-            #[inline(always)]
-            |at, dy| {
-                let g = dy * Lanes::load(gamma, at, zero);
-                a * g + b * ((Lanes::load(self.x, at, zero) - center) * p) + k
-            },
-        );
     }
 }

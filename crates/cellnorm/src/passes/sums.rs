@@ -6,9 +6,8 @@
 use std::ops::Range;
 
 use super::buffers::Source;
-use super::columns::Columns;
-use super::dispatch::{Kernel, dispatch};
-use super::lanes::{LANES, Lanes};
+use super::columns::{Columns, ROWS_AT_ONCE};
+use super::lanes::{LANES, Lanes, end_tile};
 use super::sweep::Reduce;
 use super::{BLOCK, CHUNK};
 use crate::element::{Element, Real};
@@ -23,11 +22,13 @@ pub struct Sums {
 }
 
 impl Sums {
+    #[inline(always)]
     pub(super) fn plus(self, other: Self) -> Self {
         Self { dy: self.dy + other.dy, dy_x: self.dy_x + other.dy_x }
     }
 
     /// The sums about `center`, where `self` was taken about the nearest value that `A` holds.
+    #[inline(always)]
     pub(super) fn about<A: Real>(self, center: f64) -> Self {
         let near = A::from_f64(center).to_f64();
         Self { dy: self.dy, dy_x: self.dy_x + (near - center) * self.dy }
@@ -43,96 +44,138 @@ pub(super) struct SumsPass<'a, T> {
 
 impl<T: Element> Reduce for SumsPass<'_, T> {
     type Partial = Sums;
+    const OF_CELLS: bool = true;
 
+    #[inline(always)]
     fn join(a: Sums, b: Sums) -> Sums {
         a.plus(b)
     }
 
+    #[inline(always)]
     fn run(&self, range: Range<usize>, cell: usize) -> Sums {
         let center = self.centers[cell];
         // SAFETY: a pass reduces a set before it writes the set.
         let dy = unsafe { self.dy.read(range.clone()) };
-        dispatch(Run { x: &self.x[range], dy, center: T::Acc::from_f64(center) }).about::<T::Acc>(center)
+        of_run(&self.x[range], dy, T::Acc::from_f64(center)).about::<T::Acc>(center)
     }
 
+    #[inline(always)]
     fn rows(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Sums> {
         let centers = &self.centers[first_cell..first_cell + inner];
         // SAFETY: as above.
-        let dy = unsafe { self.dy.read(range.clone()) };
-        let sums = dispatch(Rows { x: &self.x[range], dy, centers });
-        sums.into_iter().zip(centers).map(|(sums, center)| sums.about::<T::Acc>(*center)).collect()
-    }
-}
-
-struct Run<'a, T: Element> {
-    x: &'a [T],
-    dy: &'a [T],
-    center: T::Acc,
-}
-
-impl<T: Element> Kernel for Run<'_, T> {
-    type Output = Sums;
-
-    #[inline(always)]
-    fn run(self) -> Sums {
-        let zero = T::Acc::default();
-        let center = Lanes::splat(self.center);
-        let mut sums = Sums::default();
-        for (x, dy) in self.x.chunks(BLOCK).zip(self.dy.chunks(BLOCK)) {
-            let (mut s1, mut s2) = ([Lanes::splat(zero); 2], [Lanes::splat(zero); 2]);
-            let mut at = 0;
-            while at < x.len() {
-                for half in 0..2 {
-                    let start = (at + half * LANES).min(x.len());
-                    let g = Lanes::load(dy, start, zero);
-                    s1[half] = s1[half] + g;
-                    s2[half] = s2[half] + g * (Lanes::load(x, start, zero) - center);
-                }
-                at += 2 * LANES;
-            }
-            sums = sums.plus(Sums { dy: (s1[0] + s1[1]).sum(), dy_x: (s2[0] + s2[1]).sum() });
-        }
-        sums
-    }
-}
-
-struct Rows<'a, T> {
-    x: &'a [T],
-    dy: &'a [T],
-    centers: &'a [f64],
-}
-
-impl<T: Element> Kernel for Rows<'_, T> {
-    type Output = Vec<Sums>;
-
-    #[inline(always)]
-    fn run(self) -> Vec<Sums> {
-        let zero = T::Acc::default();
-        let inner = self.centers.len();
-        let columns = Columns::new(inner, self.x.len() / inner);
-        let center = columns.spread::<T::Acc>(|cell| self.centers[cell]);
+        let (x, dy) = (&self.x[range.clone()], unsafe { self.dy.read(range) });
+        let columns = Columns::new(inner, x.len() / inner);
+        let [center] = columns.spread(
+            #[inline(always)]
+            |cell| [T::Acc::from_f64(centers[cell])],
+        );
         let mut of_cell = vec![Sums::default(); inner];
-        let (mut s1, mut s2) = (vec![zero; center.len()], vec![zero; center.len()]);
-        for (part, width) in columns.parts(self.x.len()) {
+        let mut of_column = ColumnSums { center, dy: vec![], dy_x: vec![] };
+        for (part, width) in columns.parts(x.len()) {
             let chunk = CHUNK * width;
-            for (x, dy) in self.x[part.clone()].chunks(chunk).zip(self.dy[part].chunks(chunk)) {
-                s1.fill(zero);
-                s2.fill(zero);
-                for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
-                    let mut j = 0;
-                    while j < width {
-                        let g = Lanes::load(dy, j, zero);
-                        let dx = Lanes::load(x, j, zero) - Lanes::load(&center, j, zero);
-                        (Lanes::load(&s1, j, zero) + g).store(&mut s1, j);
-                        (Lanes::load(&s2, j, zero) + g * dx).store(&mut s2, j);
-                        j += LANES;
-                    }
-                }
+            for (x, dy) in x[part.clone()].chunks(chunk).zip(dy[part].chunks(chunk)) {
+                of_column.sum(x, dy, width);
                 for j in 0..width {
-                    of_cell[j % inner] = of_cell[j % inner].plus(Sums { dy: s1[j].to_f64(), dy_x: s2[j].to_f64() });
+                    let sums = Sums { dy: of_column.dy[j].to_f64(), dy_x: of_column.dy_x[j].to_f64() };
+                    of_cell[j % inner] = of_cell[j % inner].plus(sums);
                 }
             }
+        }
+        for (sums, center) in of_cell.iter_mut().zip(centers) {
+            *sums = sums.about::<T::Acc>(*center);
         }
         of_cell
+    }
+}
+
+/// The sums over a run of memory, about a center of the computing type.
+#[inline(always)]
+fn of_run<T: Element>(x: &[T], dy: &[T], center: T::Acc) -> Sums {
+    let mut sums = Sums::default();
+    for (x, dy) in x.chunks(BLOCK).zip(dy.chunks(BLOCK)) {
+        sums = sums.plus(block(x, dy, center));
+    }
+    sums
+}
+
+#[inline(always)]
+fn block<T: Element>(x: &[T], dy: &[T], center: T::Acc) -> Sums {
+    let zero = T::Acc::default();
+    let by = Lanes::splat(center);
+    let (mut s1, mut s2) = ([Lanes::splat(zero); 2], [Lanes::splat(zero); 2]);
+    let ((tiles_x, rest_x), (tiles_dy, rest)) = (x.as_chunks::<{ 2 * LANES }>(), dy.as_chunks::<{ 2 * LANES }>());
+    for (x, dy) in tiles_x.iter().zip(tiles_dy) {
+        for half in 0..2 {
+            let g = Lanes::load(dy, half * LANES);
+            s1[half] = s1[half] + g;
+            s2[half] = s2[half] + g * (Lanes::load(x, half * LANES) - by);
+        }
+    }
+    let mut at = 0;
+    if rest.len() >= LANES {
+        let g = Lanes::load(rest, 0);
+        s1[0] = s1[0] + g;
+        s2[0] = s2[0] + g * (Lanes::load(rest_x, 0) - by);
+        at = LANES;
+    }
+    let (mut left1, mut left2) = (zero, zero);
+    for (x, g) in rest_x[at..].iter().zip(&rest[at..]) {
+        let g = g.widen();
+        left1 = left1 + g;
+        left2 = left2 + g * (x.widen() - center);
+    }
+    Sums { dy: (s1[0] + s1[1]).sum() + left1.to_f64(), dy_x: (s2[0] + s2[1]).sum() + left2.to_f64() }
+}
+
+/// The sums of each column of a chunk of rows.
+struct ColumnSums<A> {
+    center: Vec<A>,
+    dy: Vec<A>,
+    dy_x: Vec<A>,
+}
+
+impl<A: Real> ColumnSums<A> {
+    #[inline(always)]
+    fn sum<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize) {
+        for sums in [&mut self.dy, &mut self.dy_x] {
+            sums.clear();
+            sums.resize(width, A::default());
+        }
+        let step = ROWS_AT_ONCE * width;
+        for (x, dy) in x.chunks(step).zip(dy.chunks(step)) {
+            let mut j = 0;
+            while j + LANES <= width {
+                self.add_columns(x, dy, width, j);
+                j += LANES;
+            }
+            self.add_columns_one_by_one(x, dy, width, j);
+        }
+    }
+
+    /// A vector of columns from column j; their sums stay in registers.
+    #[inline(always)]
+    fn add_columns<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize, j: usize) {
+        let center = Lanes::load(&self.center, j);
+        let (mut s1, mut s2) = (Lanes::load(&self.dy, j), Lanes::load(&self.dy_x, j));
+        for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
+            let g = Lanes::load(dy, j);
+            s1 = s1 + g;
+            s2 = s2 + g * (Lanes::load(x, j) - center);
+            end_tile();
+        }
+        s1.store(&mut self.dy, j);
+        s2.store(&mut self.dy_x, j);
+    }
+
+    /// The columns from column j, fewer than a vector.
+    #[inline(always)]
+    fn add_columns_one_by_one<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize, from: usize) {
+        for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
+            for j in from..width {
+                let g = dy[j].widen();
+                self.dy[j] = self.dy[j] + g;
+                self.dy_x[j] = self.dy_x[j] + g * (x[j].widen() - self.center[j]);
+            }
+        }
     }
 }

@@ -16,24 +16,22 @@ const SERIAL_BELOW: usize = 1 << 16;
 /// The least number of elements worth taking at a time.
 const GRAIN: usize = 1 << 15;
 
-/// Maps items `0..items`, each of about `weight` elements, in parallel where that pays; results are in item order.
-pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    let parts = Mutex::new(Vec::new());
-    share(items, weight, |range| {
-        let part = (range.start, range.map(&f).collect::<Vec<R>>());
+/// Maps items `0..items`, each of about `weight` elements, a range of them at a time and in parallel where that pays; results are
+/// in the order of the items.
+pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
+    let step = GRAIN.div_ceil(weight.max(1));
+    let others = (rayon::current_num_threads() - 1).min(items.div_ceil(step).saturating_sub(1));
+    if others == 0 || items * weight < SERIAL_BELOW {
+        return vec![f(0..items)];
+    }
+    let parts = Mutex::new(Vec::with_capacity(items.div_ceil(step)));
+    share(items, step, others, |range| {
+        let part = (range.start, f(range));
         parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
     });
     let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if parts.len() == 1 {
-        return parts.pop().map(|(_, results)| results).unwrap_or_default();
-    }
     parts.sort_unstable_by_key(|(start, _)| *start);
-    parts.into_iter().flat_map(|(_, results)| results).collect()
-}
-
-/// As [`map`], for items without a result.
-pub(super) fn for_each(items: usize, weight: usize, f: impl Fn(usize) + Sync) {
-    share(items, weight, |range| range.for_each(&f));
+    parts.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Fills each `len` elements of `target`, a line, in parallel where that pays; the first line that fails, and why.
@@ -57,13 +55,8 @@ pub(super) fn enough(items: usize) -> bool {
     items >= rayon::current_num_threads()
 }
 
-/// Has every item done, a range at a time, by this thread and as many others as there are.
-fn share(items: usize, weight: usize, work: impl Fn(Range<usize>) + Sync) {
-    let step = GRAIN.div_ceil(weight.max(1));
-    let others = (rayon::current_num_threads() - 1).min(items.div_ceil(step).saturating_sub(1));
-    if others == 0 || items * weight < SERIAL_BELOW {
-        return work(0..items);
-    }
+/// Has every item done, `step` at a time, by this thread and `others` more.
+fn share(items: usize, step: usize, others: usize, work: impl Fn(Range<usize>) + Sync) {
     let next = AtomicUsize::new(0);
     let take_part = || {
         loop {

@@ -135,7 +135,6 @@ fn same_in_any_order<T: Element + Into<f64>>(cells: Cells, sets: usize, seed: u6
         for (i, gradient) in gradients.iter_mut().enumerate() {
             *gradient = Gradient { a: 1.0 + i as f64, b: dy_x * 1e-4, k: dy * 1e-4 };
         }
-        (dy, dy_x)
     };
 
     // the passes on their own

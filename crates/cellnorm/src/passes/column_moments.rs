@@ -1,0 +1,156 @@
+//! The moments of interleaved cells: of each column of a number of rows.
+//!
+//! As for a run of memory, a chunk of rows is summed about a shift for each column, the mean of the chunk's first sixteenth, and
+//! chunks are merged in f64. The numbers of the columns lie in arrays of their own, so that everything is done a vector at a
+//! time.
+
+use super::CHUNK;
+use super::columns::ROWS_AT_ONCE;
+use super::lanes::{LANES, Lanes, end_tile};
+use super::moments::PART;
+use crate::element::{Element, Real};
+use crate::moments::Moments;
+
+/// Merges the moments of each column of x into those of its cell, which is the column modulo the number of cells.
+#[inline(always)]
+pub(super) fn of_rows<T: Element>(x: &[T], width: usize, of_cell: &mut [Moments]) {
+    if x.is_empty() {
+        return;
+    }
+    let mut of_column = ColumnMoments::<T::Acc>::new(width);
+    for chunk in x.chunks(CHUNK * width) {
+        of_column.add_chunk(chunk);
+    }
+    let inner = of_cell.len();
+    for j in 0..width {
+        let (count, mean, m2) = (of_column.count, of_column.mean[j], of_column.m2[j]);
+        of_cell[j % inner] = of_cell[j % inner].merge(Moments { count, mean, m2 });
+    }
+}
+
+struct ColumnMoments<A> {
+    count: f64,
+    mean: Vec<f64>,
+    m2: Vec<f64>,
+    shift: Vec<A>,
+    /// Σ (x − shift) and Σ (x − shift)² of the chunk at hand.
+    d: Vec<A>,
+    d2: Vec<A>,
+}
+
+impl<A: Real> ColumnMoments<A> {
+    fn new(width: usize) -> Self {
+        let zeros = || vec![A::default(); width];
+        let (shift, d, d2) = (zeros(), zeros(), zeros());
+        Self { count: 0.0, mean: vec![0.0; width], m2: vec![0.0; width], shift, d, d2 }
+    }
+
+    #[inline(always)]
+    fn add_chunk<T: Element<Acc = A>>(&mut self, x: &[T]) {
+        let width = self.mean.len();
+        let rows = x.len() / width;
+        let part = (CHUNK / PART).min(rows);
+        for (shift, x) in self.shift.iter_mut().zip(&x[..width]) {
+            *shift = x.widen();
+        }
+        self.add_rows(&x[..part * width]);
+        let share = A::from_f64(1.0 / part as f64);
+        for (shift, d) in self.shift.iter_mut().zip(&self.d) {
+            *shift = *shift + *d * share;
+        }
+        self.add_rows(x);
+        let mut finite = true;
+        for d2 in &self.d2 {
+            finite &= d2.to_f64().is_finite();
+        }
+        if finite {
+            self.merge(
+                rows as f64,
+                #[inline(always)]
+                |this, j| (this.shift[j].to_f64(), this.d[j].to_f64(), this.d2[j].to_f64()),
+            );
+        } else {
+            for row in x.chunks_exact(width) {
+                self.merge(
+                    1.0,
+                    #[inline(always)]
+                    |_, j| (row[j].widen().to_f64(), 0.0, 0.0),
+                );
+            }
+        }
+    }
+
+    /// Sums (x − shift) and its square over the rows, in `d` and `d2`.
+    #[inline(always)]
+    fn add_rows<T: Element<Acc = A>>(&mut self, x: &[T]) {
+        let width = self.mean.len();
+        self.d.fill(A::default());
+        self.d2.fill(A::default());
+        for rows in x.chunks(ROWS_AT_ONCE * width) {
+            let mut j = 0;
+            while j + 2 * LANES <= width {
+                self.add_columns::<T, 2>(rows, j);
+                j += 2 * LANES;
+            }
+            if j + LANES <= width {
+                self.add_columns::<T, 1>(rows, j);
+                j += LANES;
+            }
+            self.add_columns_one_by_one(rows, j);
+        }
+    }
+
+    /// K vectors of columns from column j; their sums stay in registers.
+    #[inline(always)]
+    fn add_columns<T: Element<Acc = A>, const K: usize>(&mut self, rows: &[T], j: usize) {
+        let width = self.mean.len();
+        let zero = Lanes::splat(A::default());
+        let (mut shift, mut d, mut d2) = ([zero; K], [zero; K], [zero; K]);
+        for k in 0..K {
+            let j = j + k * LANES;
+            (shift[k], d[k], d2[k]) =
+                (Lanes::load(&self.shift, j), Lanes::load(&self.d, j), Lanes::load(&self.d2, j));
+        }
+        for row in rows.chunks_exact(width) {
+            for k in 0..K {
+                let delta = Lanes::load(row, j + k * LANES) - shift[k];
+                d[k] = d[k] + delta;
+                d2[k] = d2[k] + delta * delta;
+            }
+            end_tile();
+        }
+        for k in 0..K {
+            d[k].store(&mut self.d, j + k * LANES);
+            d2[k].store(&mut self.d2, j + k * LANES);
+        }
+    }
+
+    /// The columns from column `from`, fewer than a vector.
+    #[inline(always)]
+    fn add_columns_one_by_one<T: Element<Acc = A>>(&mut self, rows: &[T], from: usize) {
+        let width = self.mean.len();
+        for row in rows.chunks_exact(width) {
+            for j in from..width {
+                let delta = row[j].widen() - self.shift[j];
+                self.d[j] = self.d[j] + delta;
+                self.d2[j] = self.d2[j] + delta * delta;
+            }
+        }
+    }
+
+    /// Merges `n` values of each column, given their shift, Σd and Σd².
+    #[inline(always)]
+    fn merge(&mut self, n: f64, sums: impl Fn(&Self, usize) -> (f64, f64, f64)) {
+        let share = n / (self.count + n);
+        let weight = self.count * share;
+        let of_one = 1.0 / n;
+        for j in 0..self.mean.len() {
+            let (shift, d, d2) = sums(self, j);
+            let own = d * of_one;
+            let delta = shift + own - self.mean[j];
+            self.mean[j] += delta * share;
+            self.m2[j] += (d2 - d * own).max(0.0) + delta * (delta * weight);
+        }
+        self.count += n;
+    }
+}

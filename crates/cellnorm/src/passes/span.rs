@@ -1,0 +1,206 @@
+//! A range of a source and of a destination that one thread maps, 16 elements at a time.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::lanes::{LANES, Lanes, end_tile};
+use crate::element::Element;
+
+/// Shorter spans are written through the caches: their ends would leave half-written lines behind.
+const STREAM_LEAST: usize = 2048;
+/// What the address of a streamed store must be a multiple of.
+const STREAM_ALIGN: usize = 16;
+
+/// A range of a source and of a destination, held by one thread. The destination may be the source.
+pub(super) struct Span<'a, T> {
+    source: *const T,
+    target: *mut T,
+    len: usize,
+    stream: bool,
+    lifetime: PhantomData<&'a mut [T]>,
+}
+
+impl<T: Element> Span<'_, T> {
+    /// # Safety
+    /// Both pointers must be valid for `len` elements for as long as the span lives, and nobody else may write the source or use
+    /// the destination; with `stream`, the two must not overlap.
+    #[inline(always)]
+    pub(super) unsafe fn new(source: *const T, target: *mut T, len: usize, stream: bool) -> Self {
+        Self { source, target, len, stream, lifetime: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The part of the span in `range`.
+    #[inline(always)]
+    pub(super) fn part(&mut self, range: Range<usize>) -> Span<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: the range lies in this span, which is borrowed until the part is gone.
+        unsafe { Span::new(self.source.add(range.start), self.target.add(range.start), range.len(), self.stream) }
+    }
+
+    /// destination\[i\] = f(i, source\[i\]), 16 elements at a time; `f` gets the index of the first.
+    #[inline(always)]
+    pub(super) fn map(&mut self, mut f: impl FnMut(usize, Lanes<T::Acc>) -> Lanes<T::Acc>) {
+        self.walk(
+            None,
+            #[inline(always)]
+            |at, source, _| f(at, source),
+        );
+    }
+
+    /// destination\[i\] = f(i, source\[i\], x\[i\]).
+    ///
+    /// # Panics
+    /// If x is not as long as the span.
+    #[inline(always)]
+    pub(super) fn map_with(
+        &mut self,
+        x: &[T],
+        f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    ) {
+        assert_eq!(x.len(), self.len);
+        self.walk(Some(x), f);
+    }
+
+    /// What is left behind the last whole tile is covered by a tile that ends with the span and overlaps the one before: `f` is
+    /// a function of its elements alone, so the overlap is written twice with the same values. Where the destination is the
+    /// source, that last tile must be computed before anything is written.
+    #[inline(always)]
+    fn walk(
+        &mut self,
+        x: Option<&[T]>,
+        mut f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    ) {
+        let len = self.len;
+        if len < LANES {
+            return self.walk_few(x, f);
+        }
+        let ends = Ends { source: self.source, second: x.map_or(self.source, <[T]>::as_ptr), target: self.target };
+        let last = len - LANES;
+        let mut at = 0;
+        if self.stream && size_of::<T>() * len >= STREAM_LEAST {
+            let head = self.target.align_offset(STREAM_ALIGN).min(LANES);
+            if head > 0 {
+                // SAFETY: 16 ≤ len, and both ends are valid for len elements; so below.
+                unsafe { ends.write(0, ends.map(0, &mut f)) };
+                at = head;
+            }
+            while at <= last {
+                // SAFETY: as above; `at` is `head` plus whole tiles, each a multiple of 16 bytes.
+                unsafe { ends.stream(at, ends.map(at, &mut f)) };
+                at += LANES;
+            }
+            if at < len {
+                // SAFETY: as above.
+                unsafe { ends.write(last, ends.map(last, &mut f)) };
+            }
+            return;
+        }
+        let mut end = None;
+        if !len.is_multiple_of(LANES) {
+            // SAFETY: as above.
+            end = Some(unsafe { ends.map(last, &mut f) });
+        }
+        while at <= last {
+            // SAFETY: as above.
+            unsafe { ends.write(at, ends.map(at, &mut f)) };
+            at += LANES;
+        }
+        if let Some(end) = end {
+            // SAFETY: as above.
+            unsafe { ends.write(last, end) };
+        }
+    }
+
+    /// As `walk`, for less than a tile.
+    #[inline(always)]
+    fn walk_few(
+        &mut self,
+        x: Option<&[T]>,
+        mut f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    ) {
+        let (mut a, mut b) = ([T::default(); LANES], [T::default(); LANES]);
+        // SAFETY: the source is valid for len elements, and the tile is a buffer of its own with room for them.
+        unsafe { a.as_mut_ptr().copy_from_nonoverlapping(self.source, self.len) };
+        if let Some(x) = x {
+            b[..self.len].copy_from_slice(x);
+        }
+        let tile: [T; LANES] = f(0, Lanes::widen(a), Lanes::widen(b)).narrow();
+        // SAFETY: the same elements of the destination.
+        unsafe { self.target.copy_from_nonoverlapping(tile.as_ptr(), self.len) };
+    }
+}
+
+/// Where tiles come from and go to.
+struct Ends<T> {
+    source: *const T,
+    second: *const T,
+    target: *mut T,
+}
+
+impl<T: Element> Ends<T> {
+    /// f(at, source, second) of the tile at `at`.
+    ///
+    /// # Safety
+    /// Both sources must be valid for `at` + 16 elements.
+    #[inline(always)]
+    unsafe fn map(
+        &self,
+        at: usize,
+        f: &mut impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    ) -> [T; LANES] {
+        // SAFETY: by the caller.
+        let [a, b] = unsafe { [self.source, self.second].map(|from| from.add(at).cast::<[T; LANES]>().read_unaligned()) };
+        f(at, Lanes::widen(a), Lanes::widen(b)).narrow()
+    }
+
+    /// Stores a tile.
+    ///
+    /// # Safety
+    /// The target must be valid for `at` + 16 elements.
+    #[inline(always)]
+    unsafe fn write(&self, at: usize, tile: [T; LANES]) {
+        // SAFETY: by the caller.
+        unsafe { self.target.add(at).cast::<[T; LANES]>().write_unaligned(tile) };
+        end_tile();
+    }
+
+    /// Stores a tile past the caches: its lines are not read first, and do not push others out.
+    ///
+    /// # Safety
+    /// As `write`, the address must be a multiple of 16, and other threads may read there only after
+    /// [`order_streamed_stores`].
+    #[inline(always)]
+    unsafe fn stream(&self, at: usize, tile: [T; LANES]) {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        for part in 0..size_of_val(&tile) / STREAM_ALIGN {
+            use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128};
+            // SAFETY: the part lies within the tile and, by the caller, within the destination, which is aligned; SSE2 is part
+            // of x86-64.
+            unsafe {
+                let value = _mm_loadu_si128(tile.as_ptr().cast::<u8>().add(part * STREAM_ALIGN).cast());
+                _mm_stream_si128(self.target.add(at).cast::<u8>().add(part * STREAM_ALIGN).cast(), value);
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        // SAFETY: by the caller.
+        unsafe {
+            self.write(at, tile);
+        }
+        end_tile();
+    }
+}
+
+/// Makes streamed stores visible to other threads before anything this thread stores later.
+#[inline(always)]
+pub(super) fn order_streamed_stores() {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
