@@ -241,6 +241,14 @@ pub enum Error {
         /// The shape of x.
         expected: Vec<usize>,
     },
+    /// An instruction set that this machine does not have, or that the library does not know.
+    #[error("this machine has no instruction set {given:?} for the passes; possible: {}", possible.join(", "))]
+    InstructionSet {
+        /// The name asked for.
+        given: String,
+        /// The names of those that can be had.
+        possible: Vec<&'static str>,
+    },
     /// NaN or infinity in the input.
     #[error(
         "{name} holds NaN, infinity or numbers too large to sum, first seen in statistic {set} of {sets}; look at what made it"

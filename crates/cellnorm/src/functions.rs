@@ -172,6 +172,7 @@ pub fn get_stats<T: Element, D: Dimension>(x: ArrayView<'_, T, D>) -> Result<Sta
         let v = v.widen().to_f64();
         (if v < min { v } else { min }, if v > max { v } else { max })
     });
-    let (element, shape) = (std::any::type_name::<T>(), x.shape().to_vec());
+    let path = std::any::type_name::<T>();
+    let (element, shape) = (path.rsplit("::").next().unwrap_or(path), x.shape().to_vec());
     Ok(Stats { element, shape, mean: mean[IxDyn(&[])], std: variance[IxDyn(&[])].sqrt(), min, max })
 }

@@ -5,9 +5,14 @@
 //! multiply-add, and a reduction's lanes do not depend on them, so the choice changes the speed and never the bits.
 //!
 //! The environment variable `CELLNORM_ISA` holds the choice down, to compare speeds or to look for a fault: `portable`, `avx2`
-//! or `avx512`. What the machine does not have or the library does not know is said on stderr, once, and not used.
+//! or `avx512`. What the machine does not have or the library does not know is said on stderr, once, and not used. Within a
+//! program, [`on_instruction_set`] holds it down for a while.
 
-use std::sync::OnceLock;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::Error;
 
 /// Work that is compiled once for each instruction set.
 pub(super) trait Kernel {
@@ -66,32 +71,98 @@ impl InstructionSet {
         }
     }
 
+    /// Those that this machine has, the widest last.
+    fn available() -> impl Iterator<Item = Self> {
+        let widest = Self::widest();
+        Self::ALL.into_iter().filter(move |set| *set <= widest)
+    }
+
+    /// The one that kernels run on now.
+    #[inline]
     fn chosen() -> Self {
-        static CHOSEN: OnceLock<InstructionSet> = OnceLock::new();
-        *CHOSEN.get_or_init(|| {
-            let asked = std::env::var_os("CELLNORM_ISA").unwrap_or_default();
-            let (set, note) = Self::choose(&asked.to_string_lossy(), Self::widest());
-            if let Some(note) = note {
-                eprintln!("cellnorm: {note}");
-            }
-            set
-        })
+        // relaxed: whichever thread sees the number of a set, the machine has that set, and every set gives the same bits
+        match CHOSEN.load(Ordering::Relaxed) {
+            UNDECIDED => Self::decide(),
+            number => Self::ALL[usize::from(number)],
+        }
+    }
+
+    #[cold]
+    fn decide() -> Self {
+        let asked = std::env::var_os("CELLNORM_ISA").unwrap_or_default();
+        let (set, note) = Self::choose(&asked.to_string_lossy(), Self::widest());
+        let decided = CHOSEN.compare_exchange(UNDECIDED, set as u8, Ordering::Relaxed, Ordering::Relaxed);
+        match (decided, note) {
+            (Err(number), _) => return Self::ALL[usize::from(number)],
+            (Ok(_), Some(note)) => eprintln!("cellnorm: {note}"),
+            (Ok(_), None) => {}
+        }
+        set
     }
 }
 
+const UNDECIDED: u8 = u8::MAX;
+
+/// The index in `ALL` of the set that kernels run on, never above what this machine has; or `UNDECIDED`.
+static CHOSEN: AtomicU8 = AtomicU8::new(UNDECIDED);
+
 /// The instruction set that the passes run on: `portable`, `avx2` or `avx512`.
 ///
-/// It is the widest that the machine has, unless the environment variable `CELLNORM_ISA` names another. The choice is made once
-/// and never changes a bit of the results.
+/// It is the widest that the machine has, unless the environment variable `CELLNORM_ISA` names another when the first pass runs,
+/// or [`on_instruction_set`] is at work. The choice never changes a bit of the results.
 pub fn instruction_set() -> &'static str {
     InstructionSet::chosen().name()
+}
+
+/// The instruction sets that this machine has and the passes are compiled for, the widest last.
+pub fn instruction_sets() -> Vec<&'static str> {
+    InstructionSet::available().map(InstructionSet::name).collect()
+}
+
+/// Runs `work` with all passes, on whichever thread, on the instruction set named, and then goes back to the one before.
+///
+/// For tests and benchmarks that compare instruction sets within one program: the set is the whole program's, so that the
+/// threads which a pass calls in have it too. Such calls wait for one another, and a call inside another's `work` is fine on the
+/// same thread; on another thread which that `work` waits for, it would wait forever.
+///
+/// # Errors
+/// If this machine does not have the set, or there is none of this name; `work` is not run then.
+///
+/// ```
+/// use cellnorm::passes;
+/// for set in passes::instruction_sets() {
+///     assert_eq!(passes::on_instruction_set(set, passes::instruction_set)?, set);
+/// }
+/// assert!(passes::on_instruction_set("sse9", || ()).is_err());
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+pub fn on_instruction_set<R>(name: &str, work: impl FnOnce() -> R) -> Result<R, Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    thread_local!(static HELD: Cell<bool> = const { Cell::new(false) });
+
+    let Some(set) = InstructionSet::available().find(|set| set.name() == name) else {
+        return Err(Error::InstructionSet { given: name.into(), possible: instruction_sets() });
+    };
+    /// Puts back, even when `work` panics, what was chosen and held before; the lock goes after it.
+    struct Restore(InstructionSet, bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CHOSEN.store(self.0 as u8, Ordering::Relaxed);
+            HELD.set(self.1);
+        }
+    }
+    let outermost = !HELD.replace(true);
+    let _lock = outermost.then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
+    let _restore = Restore(InstructionSet::chosen(), !outermost);
+    CHOSEN.store(set as u8, Ordering::Relaxed);
+    Ok(work())
 }
 
 /// Runs the kernel on the instruction set chosen.
 #[inline]
 pub(super) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match InstructionSet::chosen() {
-        // SAFETY: `chosen` is at most what was found on this machine, with all features that `avx512` enables.
+        // SAFETY: `CHOSEN` is at most what was found on this machine, with all features that `avx512` enables.
         #[cfg(target_arch = "x86_64")]
         Avx512 => unsafe { avx512(kernel) },
         // SAFETY: as above, for `avx2`.
@@ -129,5 +200,31 @@ mod tests {
         let note = |asked, widest| InstructionSet::choose(asked, widest).1.unwrap();
         assert_eq!(note("avx512", Avx2), "CELLNORM_ISA is avx512, but this machine has avx2 at most; using avx2");
         assert_eq!(note("AVX", Avx512), "CELLNORM_ISA is AVX; it must be one of portable, avx2, avx512; using avx512");
+    }
+
+    #[test]
+    fn a_set_is_held_and_given_back() {
+        let before = instruction_set();
+        let seen = on_instruction_set("portable", || {
+            let elsewhere = std::thread::spawn(instruction_set).join().unwrap();
+            let inner = on_instruction_set(before, instruction_set).unwrap();
+            (instruction_set(), elsewhere, inner)
+        });
+        assert_eq!(seen, Ok(("portable", "portable", before)));
+        let panics = std::panic::catch_unwind(|| on_instruction_set("portable", || panic!("of the work")));
+        assert!(panics.is_err());
+        assert_eq!(instruction_set(), before);
+        // and the lock is free for another thread
+        let other = std::thread::spawn(|| on_instruction_set("portable", instruction_set)).join().unwrap();
+        assert_eq!(other, Ok("portable"));
+    }
+
+    #[test]
+    fn a_set_that_is_not_there_is_refused() {
+        let error = on_instruction_set("AVX", || unreachable!("the work is not run")).unwrap_err();
+        let possible = instruction_sets();
+        assert_eq!(possible.first(), Some(&"portable"));
+        assert_eq!(possible.last(), Some(&InstructionSet::widest().name()));
+        assert!(error.to_string().ends_with(&format!("possible: {}", possible.join(", "))), "{error}");
     }
 }

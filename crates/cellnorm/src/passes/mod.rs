@@ -34,7 +34,7 @@ mod threads;
 
 pub use affine::Affine;
 pub use buffers::Buffers;
-pub use dispatch::instruction_set;
+pub use dispatch::{instruction_set, instruction_sets, on_instruction_set};
 pub use gradient::Gradient;
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;

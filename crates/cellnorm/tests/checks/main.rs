@@ -6,6 +6,7 @@ mod axes;
 mod bits;
 mod checkpoints;
 mod common;
+mod conversions;
 mod errors;
 mod explanations;
 mod finite_differences;

@@ -1,25 +1,46 @@
 //! The numbers a tensor may hold, and the numbers a pass computes with.
 //!
-//! A pass loads elements, widens them to [`Element::Acc`], computes, and narrows on store. A further element type
-//! (f16, bf16) is one implementation of [`Element`] with
-//! `Acc = f32`, here: the trait is sealed.
+//! A pass loads elements, widens them to [`Element::Acc`], computes, and narrows on store. A further element type is one
+//! implementation of [`Element`], here: the trait is sealed, since passes rely on widening that is exact and on conversions that
+//! melt into each instruction set's kernels. The 16-bit types are in `halves`.
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Sub};
+
+mod halves;
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
+    impl Sealed for half::f16 {}
+    impl Sealed for half::bf16 {}
 }
 
-/// A number that tensors are made of: `f32` or `f64`.
+/// A number that tensors are made of: `f32`, `f64`, [`half::f16`] or [`half::bf16`].
+///
+/// The 16-bit types are stored and nothing else: passes compute in f32, and tables, statistics, γ and β are f64 whatever the
+/// tensor holds. So y and dx are rounded once, to the nearest element, and what PyTorch calls mixed precision — bf16 data with
+/// f32 parameters — is the only way there is.
+///
+/// ```
+/// use cellnorm::LayerNormConfig;
+/// use half::bf16;
+/// use ndarray::array;
+///
+/// let x = array![[1.0, 2.0, 3.0, 6.0]].mapv(bf16::from_f64);
+/// let y = LayerNormConfig::new(&[4]).init()?.infer(x)?;
+/// assert_eq!(y, array![[-1.07, -0.535, 0.0, 1.6]].mapv(bf16::from_f64));
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+///
+/// The trait is sealed: it cannot be implemented for other types.
 pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + sealed::Sealed {
     /// The type that passes compute in: at least `f32`.
     type Acc: Real;
-    /// The value in the wider type, exactly.
+    /// The value in the wider type, exactly; NaN becomes a quiet NaN.
     fn widen(self) -> Self::Acc;
-    /// The nearest element to a computed value.
+    /// The nearest element to a computed value, of two the even one; infinity where it is beyond the largest, as IEEE 754 has it.
     fn narrow(value: Self::Acc) -> Self;
 }
 
