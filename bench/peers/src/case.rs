@@ -1,0 +1,96 @@
+//! One normalization of one tensor: the plan, built once, and the three passes over it that are timed.
+
+use cellnorm::passes::Buffers;
+use cellnorm::passes::rows::ParameterGradients;
+use cellnorm::{About, Axis, Element, Parameters, Plan, Statistics};
+
+/// What is normalized over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    Batch,
+    Group { groups: usize },
+    Instance,
+    Layer,
+    Rms,
+}
+
+/// How the memory of a tensor of logical shape [N, C, ...] is arranged. Layer and RMS take rows, which have no choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    First,
+    Last,
+}
+
+/// A normalization with its parameters, ready to run.
+pub struct Case {
+    plan: Plan,
+    about: About,
+    epsilon: f64,
+    gamma: Option<Vec<f64>>,
+    beta: Option<Vec<f64>>,
+    /// The number of elements.
+    pub len: usize,
+}
+
+impl Case {
+    /// None where the library has no plan for the case.
+    pub fn new(norm: Norm, layout: Layout, shape: &[usize], epsilon: f64) -> Option<Case> {
+        let about = if norm == Norm::Rms { About::Zero } else { About::Mean };
+        let plan = Plan::new(&axes(norm, layout, shape))?;
+        Some(Case { plan, about, epsilon, gamma: None, beta: None, len: shape.iter().product() })
+    }
+
+    /// With γ and β, each as long as [`Case::channels`].
+    pub fn with_parameters(self, gamma: Option<Vec<f64>>, beta: Option<Vec<f64>>) -> Case {
+        Case { gamma, beta, ..self }
+    }
+
+    /// The number of values of γ.
+    pub fn channels(&self) -> usize {
+        self.plan.channels()
+    }
+
+    fn parameters(&self) -> Parameters<'_> {
+        Parameters { gamma: self.gamma.as_deref(), beta: self.beta.as_deref() }
+    }
+
+    /// y, with the statistics of x.
+    pub fn forward<T: Element>(&self, x: &[T], y: &mut [T]) -> Statistics {
+        self.plan.forward(Buffers::Apart(x, y), self.about, self.epsilon, self.parameters())
+    }
+
+    /// y, then dx and the gradients of γ and β.
+    pub fn train<T: Element>(&self, x: &[T], dy: &[T], y: &mut [T], dx: &mut [T]) -> ParameterGradients {
+        let statistics = self.forward(x, y);
+        let buffers = Buffers::Apart(dy, dx);
+        self.plan.backward(x, buffers, &statistics, self.about, self.epsilon, self.parameters(), false)
+    }
+
+    /// y, with given statistics.
+    pub fn infer<T: Element>(&self, x: &[T], y: &mut [T], statistics: &Statistics) {
+        self.plan.forward_fixed(Buffers::Apart(x, y), statistics, self.epsilon, self.parameters());
+    }
+}
+
+/// The axes of the tensor, in logical order, with the strides of its layout.
+fn axes(norm: Norm, layout: Layout, shape: &[usize]) -> Vec<Axis> {
+    let last = shape.len() - 1;
+    let role = |axis: usize| match norm {
+        Norm::Batch => (axis != 1, axis == 1),
+        Norm::Group { .. } | Norm::Instance => (axis > 1, axis == 1),
+        Norm::Layer | Norm::Rms => (axis == last, axis == last),
+    };
+    let mut axes = Axis::row_major(shape, role);
+    if layout == Layout::Last {
+        // the channels become the innermost axis; all others move out by as much
+        let channels = shape[1] as isize;
+        axes[0].stride = (shape.iter().product::<usize>() / shape[0]) as isize;
+        axes[1].stride = 1;
+        axes[2..].iter_mut().for_each(|axis| axis.stride *= channels);
+    }
+    if let Norm::Group { groups } = norm {
+        let halves = axes[1].grouped(groups);
+        axes.splice(1..2, halves);
+    }
+    axes
+}
