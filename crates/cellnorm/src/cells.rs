@@ -108,7 +108,7 @@ impl Sets {
             next[*set as usize] += 1;
         }
         let size = set_of.len() / count.max(1);
-        let side_by_side = (size > 1 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set))).then_some(size);
+        let side_by_side = (size > 0 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set))).then_some(size);
         Self { set_of: set_of.to_vec(), first, members, side_by_side }
     }
 
@@ -130,10 +130,16 @@ impl Sets {
         &self.members[self.first[set] as usize..self.first[set + 1] as usize]
     }
 
+    /// The number of cells of each set, where each is as many neighbours, in order.
+    pub(crate) fn side_by_side(&self) -> Option<usize> {
+        self.side_by_side
+    }
+
     /// The cells that the sets are themselves, in order, where each is as many cells side by side.
     pub(crate) fn as_cells(&self, cells: &Cells) -> Option<Cells> {
-        let positions = self.side_by_side? * cells.positions;
-        (cells.inner == 1).then(|| Cells { outer: self.count(), positions, inner: 1 })
+        let size = self.side_by_side?;
+        let positions = size * cells.positions;
+        (cells.inner == 1 && size > 1).then(|| Cells { outer: self.count(), positions, inner: 1 })
     }
 
     /// Whether each set lies within one outer block of the tensor.

@@ -38,10 +38,10 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
     type Coefficients = Affine;
 
     #[inline(always)]
-    fn run(&self, range: Range<usize>, _cell: usize, affine: &Affine) {
+    fn run(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: usize) {
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.0.span(range) }.map(
+        unsafe { self.0.span(range) }.fetching(ahead).map(
             #[inline(always)]
             |_, x| (x - center) * scale + offset,
         );

@@ -55,11 +55,11 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
     type Coefficients = Gradient;
 
     #[inline(always)]
-    fn run(&self, range: Range<usize>, cell: usize, gradient: &Gradient) {
+    fn run(&self, range: Range<usize>, cell: usize, gradient: &Gradient, ahead: usize) {
         let [a, b, p, k, center] = gradient.rounded(self.centers[cell]).map(Lanes::splat);
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.dy_dx.span(range) }.map_with(
+        unsafe { self.dy_dx.span(range) }.fetching(ahead).map_with(
             x,
             #[inline(always)]
             |_, dy, x| a * dy + b * ((x - center) * p) + k,

@@ -155,7 +155,7 @@ impl<T: Element, S, F: Fn(usize, Moments) -> (Affine, S)> Kernel for Forward<'_,
             let (affine, result) = table(row, moments);
             let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
             // SAFETY: as above.
-            unsafe { shared.span(range) }.map(
+            unsafe { shared.span(range) }.fetching(width).map(
                 #[inline(always)]
                 |at, x| ((x - center) * scale + offset) * Lanes::load(gamma, at) + Lanes::load(beta, at),
             );
@@ -201,7 +201,7 @@ impl<T: Element, F: Fn(usize, Sums) -> Gradient> Kernel for BackwardRows<'_, '_,
             let sums = near.add(x, dy, gamma, affine.rounded()).about::<T::Acc>(affine.center);
             let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
             // SAFETY: as above.
-            unsafe { shared.span(range) }.map_with(
+            unsafe { shared.span(range) }.fetching(width).map_with(
                 x,
                 #[inline(always)]
                 |at, dy, x| a * (dy * Lanes::load(gamma, at)) + b * ((x - center) * p) + k,

@@ -8,6 +8,8 @@ use crate::element::Element;
 
 /// Shorter spans are written through the caches: their ends would leave half-written lines behind.
 const STREAM_LEAST: usize = 2048;
+/// What is fetched ahead must not push out what is at hand.
+const FETCH_MOST: usize = 128 << 10;
 /// What the address of a streamed store must be a multiple of.
 const STREAM_ALIGN: usize = 16;
 
@@ -17,16 +19,18 @@ pub(super) struct Span<'a, T> {
     target: *mut T,
     len: usize,
     stream: bool,
+    /// How far ahead of what is mapped the memory is fetched; 0 for not at all.
+    ahead: usize,
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-impl<T: Element> Span<'_, T> {
+impl<'a, T: Element> Span<'a, T> {
     /// # Safety
     /// Both pointers must be valid for `len` elements for as long as the span lives, and nobody else may write the source or use
     /// the destination; with `stream`, the two must not overlap.
     #[inline(always)]
     pub(super) unsafe fn new(source: *const T, target: *mut T, len: usize, stream: bool) -> Self {
-        Self { source, target, len, stream, lifetime: PhantomData }
+        Self { source, target, len, stream, ahead: 0, lifetime: PhantomData }
     }
 
     #[inline(always)]
@@ -42,9 +46,17 @@ impl<T: Element> Span<'_, T> {
         unsafe { Span::new(self.source.add(range.start), self.target.add(range.start), range.len(), self.stream) }
     }
 
+    /// The same span; while it is mapped, what lies `ahead` of it in the sources comes to the cache, unless that is too much.
+    ///
+    /// A set is read, then mapped; while it is mapped, memory would otherwise wait.
+    #[inline(always)]
+    pub(super) fn fetching(self, ahead: usize) -> Self {
+        Self { ahead: if ahead * size_of::<T>() <= FETCH_MOST { ahead } else { 0 }, ..self }
+    }
+
     /// destination\[i\] = f(i, source\[i\]), 16 elements at a time; `f` gets the index of the first.
     #[inline(always)]
-    pub(super) fn map(&mut self, mut f: impl FnMut(usize, Lanes<T::Acc>) -> Lanes<T::Acc>) {
+    pub(super) fn map(self, mut f: impl FnMut(usize, Lanes<T::Acc>) -> Lanes<T::Acc>) {
         self.walk(
             None,
             #[inline(always)]
@@ -58,7 +70,7 @@ impl<T: Element> Span<'_, T> {
     /// If x is not as long as the span.
     #[inline(always)]
     pub(super) fn map_with(
-        &mut self,
+        self,
         x: &[T],
         f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
     ) {
@@ -71,7 +83,7 @@ impl<T: Element> Span<'_, T> {
     /// source, that last tile must be computed before anything is written.
     #[inline(always)]
     fn walk(
-        &mut self,
+        self,
         x: Option<&[T]>,
         mut f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
     ) {
@@ -79,7 +91,12 @@ impl<T: Element> Span<'_, T> {
         if len < LANES {
             return self.walk_few(x, f);
         }
-        let ends = Ends { source: self.source, second: x.map_or(self.source, <[T]>::as_ptr), target: self.target };
+        let ends = Ends {
+            source: self.source,
+            second: x.map_or(self.source, <[T]>::as_ptr),
+            target: self.target,
+            ahead: self.ahead,
+        };
         let last = len - LANES;
         let mut at = 0;
         if self.stream && size_of::<T>() * len >= STREAM_LEAST {
@@ -119,7 +136,7 @@ impl<T: Element> Span<'_, T> {
     /// As `walk`, for less than a tile.
     #[inline(always)]
     fn walk_few(
-        &mut self,
+        self,
         x: Option<&[T]>,
         mut f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
     ) {
@@ -140,6 +157,7 @@ struct Ends<T> {
     source: *const T,
     second: *const T,
     target: *mut T,
+    ahead: usize,
 }
 
 impl<T: Element> Ends<T> {
@@ -153,6 +171,12 @@ impl<T: Element> Ends<T> {
         at: usize,
         f: &mut impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
     ) -> [T; LANES] {
+        if self.ahead > 0 {
+            fetch(self.source.wrapping_add(at + self.ahead));
+            if self.second != self.source {
+                fetch(self.second.wrapping_add(at + self.ahead));
+            }
+        }
         // SAFETY: by the caller.
         let [a, b] = unsafe { [self.source, self.second].map(|from| from.add(at).cast::<[T; LANES]>().read_unaligned()) };
         f(at, Lanes::widen(a), Lanes::widen(b)).narrow()
@@ -193,6 +217,19 @@ impl<T: Element> Ends<T> {
         }
         end_tile();
     }
+}
+
+/// Asks for a line of memory, which may be anywhere.
+#[inline(always)]
+fn fetch<T>(at: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: SSE is part of x86-64, and a prefetch of an address that is not mapped does nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
 }
 
 /// Makes streamed stores visible to other threads before anything this thread stores later.

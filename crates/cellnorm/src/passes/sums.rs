@@ -144,27 +144,40 @@ impl<A: Real> ColumnSums<A> {
         let step = ROWS_AT_ONCE * width;
         for (x, dy) in x.chunks(step).zip(dy.chunks(step)) {
             let mut j = 0;
-            while j + LANES <= width {
-                self.add_columns(x, dy, width, j);
+            while j + 2 * LANES <= width {
+                self.add_columns::<T, 2>(x, dy, width, j);
+                j += 2 * LANES;
+            }
+            if j + LANES <= width {
+                self.add_columns::<T, 1>(x, dy, width, j);
                 j += LANES;
             }
             self.add_columns_one_by_one(x, dy, width, j);
         }
     }
 
-    /// A vector of columns from column j; their sums stay in registers.
+    /// K vectors of columns from column j; their sums stay in registers.
     #[inline(always)]
-    fn add_columns<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize, j: usize) {
-        let center = Lanes::load(&self.center, j);
-        let (mut s1, mut s2) = (Lanes::load(&self.dy, j), Lanes::load(&self.dy_x, j));
+    fn add_columns<T: Element<Acc = A>, const K: usize>(&mut self, x: &[T], dy: &[T], width: usize, j: usize) {
+        let zero = Lanes::splat(A::default());
+        let (mut center, mut s1, mut s2) = ([zero; K], [zero; K], [zero; K]);
+        for k in 0..K {
+            let j = j + k * LANES;
+            (center[k], s1[k], s2[k]) =
+                (Lanes::load(&self.center, j), Lanes::load(&self.dy, j), Lanes::load(&self.dy_x, j));
+        }
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
-            let g = Lanes::load(dy, j);
-            s1 = s1 + g;
-            s2 = s2 + g * (Lanes::load(x, j) - center);
+            for k in 0..K {
+                let g = Lanes::load(dy, j + k * LANES);
+                s1[k] = s1[k] + g;
+                s2[k] = s2[k] + g * (Lanes::load(x, j + k * LANES) - center[k]);
+            }
             end_tile();
         }
-        s1.store(&mut self.dy, j);
-        s2.store(&mut self.dy_x, j);
+        for k in 0..K {
+            s1[k].store(&mut self.dy, j + k * LANES);
+            s2[k].store(&mut self.dy_x, j + k * LANES);
+        }
     }
 
     /// The columns from column j, fewer than a vector.

@@ -15,6 +15,9 @@ use crate::cells::{Cells, Sets};
 /// The values that are joined to one partial result before they meet others: the grain of work inside a cell.
 const SEGMENT: usize = 16 * BLOCK;
 
+/// From this many values, the cells of a set are mapped in descending order.
+const BACKWARDS_FROM: usize = 2048;
+
 /// A pass that reduces cells. Its functions become part of kernels and must be `#[inline(always)]`.
 pub(super) trait Reduce: Sync {
     type Partial: Copy + Default + Send + Sync;
@@ -31,8 +34,8 @@ pub(super) trait Reduce: Sync {
 /// `#[inline(always)]`.
 pub(super) trait Apply: Sync {
     type Coefficients: Copy + Default + Send + Sync;
-    /// Maps elements `range` of the tensor, a part of one cell.
-    fn run(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients);
+    /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed next, where that is not 0.
+    fn run(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients, ahead: usize);
     /// Maps rows of interleaved cells, the first of which is `first_cell`.
     fn rows(&self, range: Range<usize>, first_cell: usize, coefficients: &[Self::Coefficients]);
     /// Ends what one thread mapped.
@@ -124,6 +127,9 @@ where
         let Self { reduce, apply, cells, sets, whole, table, range } = self;
         let mut results = Vec::with_capacity(range.len());
         let (mut partials, mut coefficients) = (Vec::new(), Vec::new());
+        // what was read last is nearest, but memory is fetched ahead in ascending order
+        let backwards = cells.positions >= BACKWARDS_FROM;
+        let ahead = sets.side_by_side().map_or(0, |size| size * cells.positions);
         for set in range {
             let members = sets.members(set);
             if !R::OF_CELLS {
@@ -141,8 +147,10 @@ where
             coefficients.clear();
             coefficients.resize(members.len(), A::Coefficients::default());
             results.push(table(set, &partials[first..], &mut coefficients));
-            for (cell, coefficients) in members.iter().zip(&coefficients).rev() {
-                apply.run(cells.range(*cell as usize), *cell as usize, coefficients);
+            for at in 0..members.len() {
+                let at = if backwards { members.len() - 1 - at } else { at };
+                let cell = members[at] as usize;
+                apply.run(cells.range(cell), cell, &coefficients[at], ahead);
             }
         }
         apply.written();
@@ -290,7 +298,7 @@ impl<R: Reduce> Kernel for Segments<'_, R> {
     }
 }
 
-/// Maps every cell, the last first: a reduction that came before has left these in the cache.
+/// Maps every cell, the last ranges first: a reduction that came before has left these in the cache.
 pub(super) fn apply_all<A: Apply>(apply: &A, cells: &Cells, coefficients: &[A::Coefficients]) {
     let per_block = segments(cells);
     let items = cells.outer * per_block;
@@ -314,11 +322,11 @@ impl<A: Apply> Kernel for MapSegments<'_, A> {
     fn run(self) {
         let Self { apply, cells, coefficients, items } = self;
         let per_block = segments(cells);
-        for item in items.rev() {
+        for item in items {
             let o = item / per_block;
             let part = segment(cells, o, item % per_block);
             if cells.inner == 1 {
-                apply.run(part, o, &coefficients[o]);
+                apply.run(part, o, &coefficients[o], 0);
             } else {
                 let first_cell = o * cells.inner;
                 apply.rows(part, first_cell, &coefficients[first_cell..first_cell + cells.inner]);
