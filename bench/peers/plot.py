@@ -55,7 +55,7 @@ def _chart(title, subtitle, found, which, show, logarithmic):
     if not values:
         values = [1.0]
     ticks = [0.5, 1, 2, 4, 8, 16, 32, 64, 128] if logarithmic else [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]
-    low = min([1.0, *values]) / 1.5 if logarithmic else 0.0
+    low = min([1.0, *values]) / 1.1 if logarithmic else 0.0
     high = max([1.0, *values]) * (1.1 if logarithmic else 1.02)
     scale = math.log if logarithmic else float
     x = lambda v: LEFT + (scale(v) - scale(low)) / (scale(high) - scale(low)) * (WIDTH - LEFT - RIGHT)
@@ -64,9 +64,10 @@ def _chart(title, subtitle, found, which, show, logarithmic):
         middle = y + len(bars) * BAR / 2 + 4
         parts.append(f'<text x="{LEFT - 8}" y="{middle:.1f}" text-anchor="end">{NAMES[family]}</text>')
         for step, value in bars:
-            width = max(x(value) - LEFT, 1)
-            parts.append(f'<rect class="{step}" x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 2}"/>')
-            parts.append(f'<text class="small" x="{LEFT + width + 5:.1f}" y="{y + 9.5}">{show(value)}</text>')
+            # a bar of a logarithm starts where the two are equal
+            start, end = sorted([x(1.0) if logarithmic else LEFT, x(value)])
+            parts.append(f'<rect class="{step}" x="{start:.1f}" y="{y}" width="{max(end - start, 1):.1f}" height="{BAR - 2}"/>')
+            parts.append(f'<text class="small" x="{end + 5:.1f}" y="{y + 9.5}">{show(value)}</text>')
             y += BAR
         y += GAP
     lines = [

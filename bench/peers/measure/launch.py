@@ -30,8 +30,10 @@ def environment(peer, threads, warm=True):
 
 
 def build(peers):
+    """Builds what the peers need, but for a library that is given: to compare versions, each is built once."""
     command = ["cargo", "build", "--release", "--quiet", "--lib"]
-    subprocess.run(command, cwd=ROOT, check=True)
+    if "CELLNORM_PEERS_LIBRARY" not in os.environ:
+        subprocess.run(command, cwd=ROOT, check=True)
     if any(peer in RUST for peer in peers):
         subprocess.run([*command[:4], "--features", "rust-peers", "--bin", "rust_peers"], cwd=ROOT, check=True)
 
