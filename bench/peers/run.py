@@ -52,7 +52,7 @@ def _options():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peers", type=peers_named, default=launch.PEERS, help="of " + ",".join(launch.PEERS) + ",rust")
     parser.add_argument("--cases", default="", help="a regular expression for norm-layout-shape-type-pass")
-    parser.add_argument("--budget", type=float, default=0.6, help="seconds for a case and a peer")
+    parser.add_argument("--budget", type=float, default=0.5, help="seconds for a case and a peer")
     parser.add_argument("--python", type=pythons, default={}, help="torch=PATH,jax=PATH,tf=PATH,ort=PATH; default: this one")
     parser.add_argument("--csv", type=Path, help="where to write the results")
     parser.add_argument("--show", type=Path, help="print the tables of such a file instead of measuring")

@@ -18,7 +18,8 @@ pub fn alternate(
     let runners: &mut [&mut dyn FnMut(usize) -> f64; 3] = &mut [&mut ours, &mut peer, &mut stream];
     let single = [0, 1, 2].map(|i| estimate(runners[i]));
     let (mut block, mut blocks) = (BLOCK_SECONDS, BLOCKS);
-    if single[1] > FAR * single[0] {
+    let far = single[1] > FAR * single[0];
+    if far {
         (block, blocks) = (0.0, 3);
     }
     let need = |block: f64, blocks: usize| {
@@ -30,14 +31,16 @@ pub fn alternate(
     while need(block, blocks) > budget && blocks > 3 {
         blocks -= 1;
     }
-    let least = if blocks as f64 * single.iter().sum::<f64>() * 4.0 < 1.5 * budget { 3 } else { 1 };
+    let least = if !far && blocks as f64 * single.iter().sum::<f64>() * 4.0 < 1.5 * budget { 3 } else { 1 };
     let counts = single.map(|t| ((block / t).round() as usize).max(least));
     let mut times = [const { Vec::new() }; 3];
     for turn in 0..blocks {
         for at in 0..3 {
             let i = if turn % 2 == 0 { at } else { 2 - at };
             std::thread::sleep(PAUSE);
-            runners[i]((counts[i] / 10).max(1));
+            if !(far && i == 1) {
+                runners[i]((counts[i] / 10).max(1));
+            }
             times[i].push(runners[i](counts[i]) / counts[i] as f64);
         }
     }

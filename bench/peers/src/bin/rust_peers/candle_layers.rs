@@ -52,7 +52,8 @@ fn ready(task: &Task, inputs: &Inputs) -> Result<Prepared> {
 fn layer(task: &Task, inputs: &Inputs) -> Result<Forward> {
     let channels = task.channels();
     let vector = |values: Vec<f32>| Tensor::from_vec(values, channels, &Device::Cpu);
-    let variable = |values: Vec<f32>| Ok::<_, candle_core::Error>(Var::from_tensor(&vector(values)?)?.as_tensor().clone());
+    let variable =
+        |values: Vec<f32>| Ok::<_, candle_core::Error>(Var::from_tensor(&vector(values)?)?.as_tensor().clone());
     let single = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let training = task.step == Step::Training;
     let gamma = if training { variable(inputs.gamma_f32())? } else { vector(inputs.gamma_f32())? };

@@ -1,5 +1,7 @@
 //! What a line of input asks for, and numbers to do it with.
 
+use std::path::Path;
+
 use cellnorm_peers::case::{Layout, Norm};
 
 pub const EPSILON: f64 = 1e-5;
@@ -104,6 +106,30 @@ impl Inputs {
         let (gamma, beta) = (channels(0.5, 1.5), channels(-1.0, 1.0));
         let (mean, variance) = (channels(0.0, 1.0), channels(1.0, 5.0));
         Inputs { x, dy, gamma, beta: (task.norm != Norm::Rms).then_some(beta), mean, variance }
+    }
+
+    /// From files of f32 numbers, as `measure/peer_rust.py` writes them.
+    pub fn read(task: &Task, folder: &Path) -> std::io::Result<Inputs> {
+        let values = |name: &str| -> std::io::Result<Vec<f32>> {
+            let bytes = std::fs::read(folder.join(name))?;
+            Ok(bytes.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect())
+        };
+        let tensor = |name: &str| -> std::io::Result<Aligned> {
+            let mut to = Aligned::new(task.shape.iter().product());
+            to.slice_mut().copy_from_slice(&values(name)?);
+            Ok(to)
+        };
+        let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
+        let (gamma, beta) = (wide(values("gamma")?), wide(values("beta")?));
+        let (mean, variance) = (vec![0.0; gamma.len()], vec![1.0; gamma.len()]);
+        Ok(Inputs {
+            x: tensor("x")?,
+            dy: tensor("dy")?,
+            gamma,
+            beta: (task.norm != Norm::Rms).then_some(beta),
+            mean,
+            variance,
+        })
     }
 
     pub fn gamma_f32(&self) -> Vec<f32> {

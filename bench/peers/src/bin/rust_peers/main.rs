@@ -1,6 +1,7 @@
 //! Burn's and Candle's own layers beside Cellnorm: reads cases from stdin, writes a line of JSON for each to stdout.
 //!
-//!     rust_peers PEER THREADS BUDGET
+//! `rust_peers PEER THREADS BUDGET` times them; `rust_peers PEER THREADS FOLDER` runs the peer alone on the f32 numbers of the
+//! files x, dy, gamma and beta there, and writes y and dx beside them.
 
 mod alternate;
 mod burn_layers;
@@ -9,6 +10,7 @@ mod inputs;
 mod reference;
 
 use std::io::BufRead;
+use std::path::Path;
 
 use cellnorm::Statistics;
 use cellnorm_peers::case::{Case, Layout};
@@ -30,25 +32,43 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [peer, threads, budget] = &arguments[..] else { panic!("rust_peers PEER THREADS BUDGET") };
     let threads = threads.parse().expect("a number of threads");
-    let budget = budget.parse().expect("a number of seconds");
+    let (folder, budget) = (Path::new(budget), budget.parse::<f64>());
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("the first pool");
     let version = if peer == "burn" { "0.22" } else { "0.11" };
     println!("{{\"peer\": \"{peer}\", \"version\": \"{version}\"}}");
     for line in std::io::stdin().lock().lines() {
         let key = line.expect("text");
-        let fields = Task::parse(&key).and_then(|task| measure(peer, &task, budget));
+        let fields = Task::parse(&key).and_then(|task| match budget {
+            Ok(budget) => measure(peer, &task, budget),
+            Err(_) => results(peer, &task, folder),
+        });
         let fields = fields.unwrap_or_else(|why| format!("\"skipped\": \"{why}\""));
         println!("{{\"key\": \"{key}\", \"peer\": \"{peer}\", {fields}}}");
     }
 }
 
-fn measure(peer: &str, task: &Task, budget: f64) -> Result<String, String> {
+/// What the peer makes of the numbers in the folder.
+fn results(peer: &str, task: &Task, folder: &Path) -> Result<String, String> {
+    let inputs = Inputs::read(task, folder).map_err(|error| error.to_string())?;
+    let prepared = prepare(peer, task, &inputs)?;
+    for (name, values) in ["y", "dx"].iter().zip((prepared.results)()) {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        std::fs::write(folder.join(name), bytes).map_err(|error| error.to_string())?;
+    }
+    Ok("\"done\": true".into())
+}
+
+fn prepare(peer: &str, task: &Task, inputs: &Inputs) -> Result<Prepared, String> {
     if task.layout == Layout::Last || task.dtype != "f32" {
         return Err(format!("{peer} does not have it"));
     }
-    let inputs = Inputs::new(task);
     let prepare = if peer == "burn" { burn_layers::prepare } else { candle_layers::prepare };
-    let prepared = prepare(task, &inputs).ok_or_else(|| format!("{peer} does not have it"))?;
+    prepare(task, inputs).ok_or_else(|| format!("{peer} does not have it"))
+}
+
+fn measure(peer: &str, task: &Task, budget: f64) -> Result<String, String> {
+    let inputs = Inputs::new(task);
+    let prepared = prepare(peer, task, &inputs)?;
     let case = Case::new(task.norm, task.layout, &task.shape, inputs::EPSILON).ok_or("Cellnorm has no plan for it")?;
     let case = case.with_parameters(Some(inputs.gamma.clone()), inputs.beta.clone());
     let fixed = Statistics { mean: inputs.mean.clone(), variance: inputs.variance.clone() };
