@@ -50,9 +50,9 @@ def _options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pythons = lambda text: dict(pair.split("=", 1) for pair in text.split(",") if pair)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--peers", type=_peers, default=launch.PEERS, help="of " + ",".join(launch.PEERS) + ",rust")
+    parser.add_argument("--peers", type=peers_named, default=launch.PEERS, help="of " + ",".join(launch.PEERS) + ",rust")
     parser.add_argument("--cases", default="", help="a regular expression for norm-layout-shape-type-pass")
-    parser.add_argument("--budget", type=float, default=0.6, help="seconds for a case and a peer")
+    parser.add_argument("--budget", type=float, default=0.5, help="seconds for a case and a peer")
     parser.add_argument("--python", type=pythons, default={}, help="torch=PATH,jax=PATH,tf=PATH,ort=PATH; default: this one")
     parser.add_argument("--csv", type=Path, help="where to write the results")
     parser.add_argument("--show", type=Path, help="print the tables of such a file instead of measuring")
@@ -60,7 +60,7 @@ def _options():
     return parser.parse_args()
 
 
-def _peers(text):
+def peers_named(text):
     asked = [name for part in text.split(",") for name in (launch.RUST if part == "rust" else [part])]
     unknown = [name for name in asked if name not in launch.PEERS]
     if unknown:

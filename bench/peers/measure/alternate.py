@@ -16,20 +16,22 @@ def alternate(ours, peer, stream, budget):
     runners = [ours, peer, stream]
     single = [_estimate(run) for run in runners]
     block, blocks = BLOCK_SECONDS, BLOCKS
-    if single[1] > FAR * single[0]:
+    far = single[1] > FAR * single[0]
+    if far:
         block, blocks = 0.0, 3
     need = lambda: blocks * sum(max(t, block) + t + PAUSE for t in single)
     while need() > budget and block > 0.002:
         block /= 1.5
     while need() > budget and blocks > 3:
         blocks -= 1
-    least = 3 if blocks * sum(4 * t for t in single) < 1.5 * budget else 1
+    least = 3 if not far and blocks * sum(4 * t for t in single) < 1.5 * budget else 1
     counts = [max(least, round(block / t)) for t in single]
     times, cpu, wall = [[], [], []], [0.0] * 3, [0.0] * 3
     for turn in range(blocks):
         for i in [0, 1, 2] if turn % 2 == 0 else [2, 1, 0]:
             time.sleep(PAUSE)
-            runners[i](max(1, counts[i] // 10))
+            if not (far and i == 1):
+                runners[i](max(1, counts[i] // 10))
             cpu_start, start = time.process_time(), time.perf_counter()
             times[i].append(runners[i](counts[i]) / counts[i])
             wall[i] += time.perf_counter() - start

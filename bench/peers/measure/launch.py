@@ -30,20 +30,30 @@ def environment(peer, threads, warm=True):
 
 
 def build(peers):
+    """Builds what the peers need, but for a library that is given: to compare versions, each is built once."""
     command = ["cargo", "build", "--release", "--quiet", "--lib"]
-    subprocess.run(command, cwd=ROOT, check=True)
+    if "CELLNORM_PEERS_LIBRARY" not in os.environ:
+        subprocess.run(command, cwd=ROOT, check=True)
     if any(peer in RUST for peer in peers):
         subprocess.run([*command[:4], "--features", "rust-peers", "--bin", "rust_peers"], cwd=ROOT, check=True)
 
 
 def measure(peer, keys, pythons, threads, budget):
-    """Yields what the peer's process says of each case. If it dies, the case it died of is skipped and another one goes on."""
-    arguments = [peer, str(threads), str(budget)]
+    """Yields what the peer's process says of the time of each case."""
     if peer in RUST:
-        command = [str(TARGET / "release/rust_peers"), *arguments]
+        command = [str(TARGET / "release/rust_peers")]
     else:
-        python = pythons.get(peer) or pythons.get(PYTHON[peer]) or sys.executable
-        command = [python, "-m", "measure.worker", *arguments]
+        command = [python_of(peer, pythons), "-m", "measure.worker"]
+    return converse(peer, [*command, peer, str(threads), str(budget)], keys, threads)
+
+
+def python_of(peer, pythons):
+    """The interpreter that has the peer; any with numpy does for those in Rust."""
+    return pythons.get(peer) or pythons.get(PYTHON.get(peer, "torch")) or sys.executable
+
+
+def converse(peer, command, keys, threads):
+    """Gives the process a case a line and yields its answers. If it dies, the case it died of is skipped and another goes on."""
     (TARGET / "logs").mkdir(parents=True, exist_ok=True)
     with open(TARGET / "logs" / f"{peer}.log", "w") as log:
         while keys:

@@ -21,8 +21,8 @@ class Torch:
         """A function that runs the case once, and one that gives the results of a run."""
         torch._dynamo.reset() if self.compiled else None
         x, dy = (_tensor(case, a) for a in [arrays.x, arrays.dy])
-        # the kernels of bf16 take f32 parameters, as mixed precision has them, all but that of RMS
-        dtype = torch.bfloat16 if case.dtype == "bf16" and case.norm == "rms" else torch.float32
+        # the kernels of half precision take f32 parameters, as mixed precision has them, all but that of RMS
+        dtype = x.dtype if case.norm == "rms" else torch.float32
         parameter = lambda a: None if a is None else torch.tensor(a, dtype=dtype)
         gamma, beta, mean, variance = map(parameter, [arrays.gamma, arrays.beta, arrays.mean, arrays.variance])
         forward = _forward(case, mean, variance)

@@ -117,7 +117,13 @@ pub unsafe extern "C" fn cellnorm_run(handle: *const Handle, pass: u32, arrays: 
 /// # Safety
 /// The arrays have `len` floats each, and `to` is apart from `from`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cellnorm_copy(from: *const f32, to: *mut f32, len: usize, streamed: bool, times: usize) -> f64 {
+pub unsafe extern "C" fn cellnorm_copy(
+    from: *const f32,
+    to: *mut f32,
+    len: usize,
+    streamed: bool,
+    times: usize,
+) -> f64 {
     let stores = if streamed { Stores::Streamed } else { Stores::Plain };
     // SAFETY: the caller's promise.
     let (from, to) = unsafe { (from_raw_parts(from, len), from_raw_parts_mut(to, len)) };

@@ -1,8 +1,9 @@
 //! f16 (IEEE binary16) and bf16 (the upper half of an f32), computed with in f32.
 //!
-//! The conversions are a few operations on 32-bit integers without a branch, so that 16 lanes at a time become vector
+//! The conversions are a few additions, shifts and selects without a branch, so that 16 lanes at a time become vector
 //! instructions on any instruction set, and the bits are the same on all of them; the instructions that some machines have for
-//! this (F16C, AVX-512 BF16) are not used. They give what the crate `half` gives, bit by bit.
+//! this (F16C, AVX-512 BF16) are not used. They give what the crate `half` gives, bit by bit, but that a signalling NaN is not
+//! made quiet before the first addition does it.
 //!
 //! | | bits | exponent | largest | least normal | least |
 //! |---|---|---|---|---|---|
@@ -14,24 +15,23 @@ use half::{bf16, f16};
 use super::Element;
 
 const SIGN: u32 = 0x8000_0000;
+/// The bits of an f32's exponent, which is infinity.
 const INFINITY: u32 = 0x7f80_0000;
 /// The bit of an f32 that makes a NaN quiet.
 const QUIET: u32 = 0x0040_0000;
 /// Between the exponents of an f32 and of an f16, in place.
 const REBIAS: u32 = (127 - 15) << 23;
-/// The f32 whose last bit is worth 2⁻²⁴, as is that of the least f16: 0.5.
-const HALF: u32 = 126 << 23;
+/// The exponent of an f16, where it lies in an f32.
+const EXPONENT: u32 = 31 << 23;
+/// The digits of an f16 after its exponent, likewise.
+const DIGITS: u32 = 0x03ff << 13;
+/// 2⁻¹⁴, the least normal f16.
+const LEAST: u32 = 113 << 23;
 
-/// All ones where the condition holds, else 0: a select that stays arithmetic.
+/// All ones where the condition holds, else 0.
 #[inline(always)]
 fn mask(condition: bool) -> u32 {
     u32::from(condition).wrapping_neg()
-}
-
-#[inline(always)]
-fn select(condition: bool, yes: u32, no: u32) -> u32 {
-    let mask = mask(condition);
-    (yes & mask) | (no & !mask)
 }
 
 impl Element for bf16 {
@@ -39,8 +39,7 @@ impl Element for bf16 {
 
     #[inline(always)]
     fn widen(self) -> f32 {
-        let bits = u32::from(self.to_bits()) << 16;
-        f32::from_bits(bits | (mask(bits & !SIGN > INFINITY) & QUIET))
+        f32::from_bits(u32::from(self.to_bits()) << 16)
     }
 
     #[inline(always)]
@@ -48,8 +47,9 @@ impl Element for bf16 {
         let bits = value.to_bits();
         // half a unit of the last place kept, less a little where that place is even: ties go to even
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-        let bits = select(bits & !SIGN > INFINITY, bits | QUIET, rounded);
-        Self::from_bits((bits >> 16) as u16)
+        let bits = if value.is_nan() { bits | QUIET } else { rounded };
+        // a signed shift, since SSE2 packs signed numbers alone
+        Self::from_bits((bits as i32 >> 16) as u16)
     }
 }
 
@@ -58,25 +58,29 @@ impl Element for f16 {
 
     #[inline(always)]
     fn widen(self) -> f32 {
-        let bits = u32::from(self.to_bits());
-        let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
-        let (special, nan) = (magnitude >= 0x7c00 << 13, magnitude > 0x7c00 << 13);
-        let normal = magnitude + REBIAS + (mask(special) & REBIAS) | (mask(nan) & QUIET);
-        // m · 2⁻²⁴, the subnormal: the difference is exact, and no f32 in it is subnormal
-        let subnormal = f32::from_bits(HALF | (magnitude >> 13)) - f32::from_bits(HALF);
-        f32::from_bits(sign | select(magnitude < 0x0400 << 13, subnormal.to_bits(), normal))
+        let bits = (i32::from(self.to_bits() as i16) as u32) << 13;
+        let (sign, exponent) = (bits & SIGN, bits & EXPONENT);
+        let near = f32::from_bits((bits & (SIGN | EXPONENT | DIGITS)) + REBIAS);
+        // m · 2⁻²⁴, a subnormal, has now become 2⁻¹⁵ + m · 2⁻²⁵: twice that less 2⁻¹⁴, and no f32 on the way is subnormal
+        let twice = mask(exponent == 0) & (near - f32::from_bits(sign | LEAST)).to_bits();
+        let special = mask(exponent == EXPONENT) & REBIAS;
+        f32::from_bits(((near + f32::from_bits(twice)).to_bits() + special) | sign)
     }
 
     #[inline(always)]
     fn narrow(value: f32) -> Self {
         let bits = value.to_bits();
-        let (sign, magnitude) = (bits >> 16 & 0x8000, bits & !SIGN);
-        let rounded = magnitude.wrapping_sub(REBIAS).wrapping_add(0x0fff + (magnitude >> 13 & 1)) >> 13;
-        // the sum's last bit is that of the least f16, so the addition rounds where an f16 does
-        let subnormal = (f32::from_bits(magnitude) + f32::from_bits(HALF)).to_bits().wrapping_sub(HALF);
-        let finite = select(magnitude < REBIAS + (1 << 23), subnormal, rounded);
-        let nan = mask(magnitude > INFINITY) & (0x0200 | (magnitude >> 13 & 0x03ff));
-        let bits = select(magnitude >= REBIAS + (31 << 23), 0x7c00 | nan, finite);
-        Self::from_bits((sign | bits) as u16)
+        let size = f32::from_bits(bits & !SIGN);
+        // beyond the largest f16; from 65520 the rounding leads there, too
+        let size = if size < 65536.0 { size } else { 65536.0 };
+        // 2¹³ times the power of two below `size`, or 2¹³ times the least normal f16: an f32 of that size has the last place that
+        // the f16 will have, so adding it rounds, and leaves the f16's digits at the end
+        let unit = f32::from_bits((size.to_bits() & INFINITY) + (13 << 23));
+        let unit = if unit > 0.5 { unit } else { 0.5 };
+        let digits = (size + unit).to_bits().wrapping_sub(unit.to_bits());
+        let rounded = digits.wrapping_add(unit.to_bits().wrapping_sub(0.5_f32.to_bits()) >> 13);
+        let nan = 0x7e00 | (bits >> 13 & 0x03ff);
+        let size = if value.is_nan() { nan } else { rounded & 0x7fff };
+        Self::from_bits(((bits as i32 >> 16 & !0x7fff) | size as i32) as u16)
     }
 }

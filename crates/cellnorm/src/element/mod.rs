@@ -38,9 +38,10 @@ mod sealed {
 pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + sealed::Sealed {
     /// The type that passes compute in: at least `f32`.
     type Acc: Real;
-    /// The value in the wider type, exactly; NaN becomes a quiet NaN.
+    /// The value in the wider type, exactly; NaN keeps its digits, and the first operation makes it quiet.
     fn widen(self) -> Self::Acc;
-    /// The nearest element to a computed value, of two the even one; infinity where it is beyond the largest, as IEEE 754 has it.
+    /// The nearest element to a computed value, of two the even one; infinity where it is beyond the largest, as IEEE 754 has it; NaN
+    /// becomes a quiet NaN.
     fn narrow(value: Self::Acc) -> Self;
 }
 

@@ -32,16 +32,25 @@ impl<A: Real> Lanes<A> {
         Self([value; LANES])
     }
 
-    /// Widens 16 elements.
+    /// Widens 16 elements. A loop, not `map`: with a conversion of more than one instruction that becomes a call, to code without
+    /// this kernel's instruction set.
     #[inline(always)]
     pub(super) fn widen<T: Element<Acc = A>>(x: [T; LANES]) -> Self {
-        Self(x.map(T::widen))
+        let mut out = [A::default(); LANES];
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = x.widen();
+        }
+        Self(out)
     }
 
-    /// Narrows to 16 elements.
+    /// Narrows to 16 elements; a loop, as in `widen`.
     #[inline(always)]
     pub(super) fn narrow<T: Element<Acc = A>>(self) -> [T; LANES] {
-        self.0.map(T::narrow)
+        let mut out = [T::default(); LANES];
+        for (out, value) in out.iter_mut().zip(self.0) {
+            *out = T::narrow(value);
+        }
+        out
     }
 
     /// The lanes from `x[at..at + 16]`.

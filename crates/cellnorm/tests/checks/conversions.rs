@@ -36,12 +36,11 @@ reference!(f16, bf16);
 fn widens<T: Reference>() {
     for bits in 0..=u16::MAX {
         let element = T::of_bits(bits);
-        assert_eq!(
-            element.widen().to_bits(),
-            element.to_f32().to_bits(),
-            "{bits:04x} of {}",
-            std::any::type_name::<T>()
-        );
+        let (ours, theirs) = (element.widen(), element.to_f32());
+        // `half` makes a NaN quiet here, the passes in their first subtraction
+        let quiet = if theirs.is_nan() { ours.to_bits() | 1 << 22 } else { ours.to_bits() };
+        assert_eq!(quiet, theirs.to_bits(), "{bits:04x} of {}", std::any::type_name::<T>());
+        assert_eq!(ours.is_nan(), theirs.is_nan());
     }
 }
 
