@@ -68,8 +68,9 @@ pub use norms::{
     Saved, StatisticsFrom, StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, Tlu, TluConfig,
     TluGradients, TrackedInstanceNorm, Window,
 };
+pub use passes::{Activation, Parameters};
 pub use plan::{Axis, Plan};
 pub use semantics::{
     Difference, EpsilonAt, Frozen, GroupParameters, Normalization, OneValue, ParameterNames, Sample, Semantics,
 };
-pub use standardize::{About, Parameters, Statistics};
+pub use standardize::{About, Statistics};

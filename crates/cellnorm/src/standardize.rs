@@ -14,10 +14,11 @@
 //! Y. Wu, K. He: *Group Normalization*, 2018; B. Zhang, R. Sennrich: *Root Mean Square Layer Normalization*, 2019.)
 //! Fixed statistics have no gradient: then only γ r · dy is left of dx.
 
+use crate::cells::Sets;
 use crate::element::Element;
 use crate::moments::Moments;
 use crate::passes::rows::{self, ParameterGradients};
-use crate::passes::{self, Affine, Buffers, Gradient, Sums};
+use crate::passes::{self, Activation, Affine, Buffers, Gradient, Parameters, Sums};
 use crate::plan::{Form, Plan};
 
 /// What the values of a set are measured from.
@@ -39,15 +40,6 @@ pub struct Statistics {
     pub variance: Vec<f64>,
 }
 
-/// γ and β, absent where not used, each with a value for each of the plan's channels.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Parameters<'a> {
-    /// The factor; absent means 1.
-    pub gamma: Option<&'a [f64]>,
-    /// The offset; absent means 0.
-    pub beta: Option<&'a [f64]>,
-}
-
 impl Parameters<'_> {
     fn gamma(&self, channel: u32) -> f64 {
         self.gamma.map_or(1.0, |gamma| gamma[channel as usize])
@@ -55,6 +47,32 @@ impl Parameters<'_> {
 
     fn beta(&self, channel: u32) -> f64 {
         self.beta.map_or(0.0, |beta| beta[channel as usize])
+    }
+
+    /// What each cell is mapped with.
+    fn affines(&self, sets: &Sets, channel_of: &[u32], statistics: &Statistics, epsilon: f64) -> Vec<Affine> {
+        let affine = |(set, channel): (&u32, &u32)| Affine {
+            center: statistics.mean[*set as usize],
+            scale: self.gamma(*channel) * rstd(statistics.variance[*set as usize], epsilon),
+            offset: self.beta(*channel),
+        };
+        sets.of_cells().iter().zip(channel_of).map(affine).collect()
+    }
+}
+
+impl About {
+    /// The mean and the variance of values with these moments.
+    fn statistics(self, moments: Moments) -> (f64, f64) {
+        match self {
+            Self::Mean => (moments.mean, moments.variance()),
+            Self::Zero => (0.0, moments.mean_square()),
+        }
+    }
+
+    /// What a row with these moments is mapped with before γ and β, and its statistics.
+    fn row(self, moments: Moments, epsilon: f64) -> (Affine, (f64, f64)) {
+        let (mean, variance) = self.statistics(moments);
+        (Affine { center: mean, scale: rstd(variance, epsilon), offset: 0.0 }, (mean, variance))
     }
 }
 
@@ -83,14 +101,10 @@ impl Plan {
         epsilon: f64,
         parameters: Parameters<'_>,
     ) -> Statistics {
-        let statistics = |moments: Moments| match about {
-            About::Mean => (moments.mean, moments.variance()),
-            About::Zero => (0.0, moments.mean_square()),
-        };
         self.check(parameters);
         let of_sets = match &self.form {
-            Form::Cells { cells, sets, channel_of } => passes::forward(x_y, cells, sets, |set, moments, affines| {
-                let (mean, variance) = statistics(Moments::merge_all(moments));
+            Form::Cells { cells, sets, channel_of } => passes::forward_activated(x_y, cells, sets, parameters.activation, |set, moments, affines| {
+                let (mean, variance) = about.statistics(Moments::merge_all(moments));
                 let r = rstd(variance, epsilon);
                 for (cell, affine) in sets.members(set).iter().zip(affines) {
                     let channel = channel_of[*cell as usize];
@@ -99,10 +113,9 @@ impl Plan {
                 }
                 (mean, variance)
             }),
-            Form::Rows { width } => rows::forward(x_y, *width, parameters.gamma, parameters.beta, |_, moments| {
-                let (mean, variance) = statistics(moments);
-                (Affine { center: mean, scale: rstd(variance, epsilon), offset: 0.0 }, (mean, variance))
-            }),
+            Form::Rows { width } => {
+                rows::forward(x_y, *width, parameters, |_, moments| about.row(moments, epsilon))
+            }
         };
         let (mean, variance) = of_sets.into_iter().unzip();
         Statistics { mean, variance }
@@ -130,13 +143,71 @@ impl Plan {
             panic!("fixed statistics are for cells, not for rows");
         };
         self.check(parameters);
-        let affine = |(set, channel): (&u32, &u32)| Affine {
-            center: statistics.mean[*set as usize],
-            scale: parameters.gamma(*channel) * rstd(statistics.variance[*set as usize], epsilon),
-            offset: parameters.beta(*channel),
-        };
-        let affines: Vec<Affine> = sets.of_cells().iter().zip(channel_of).map(affine).collect();
-        passes::affine(x_y, cells, &affines);
+        let affines = parameters.affines(sets, channel_of, statistics, epsilon);
+        passes::affine_activated(x_y, cells, &affines, parameters.activation);
+    }
+
+    /// Adds a residual and normalizes the sum: h = x + residual, y = act(γ ĥ + β); both are kept. Over rows, h is written and
+    /// normalized in one trip.
+    ///
+    /// ```
+    /// use cellnorm::{About, Axis, Parameters, Plan};
+    /// let plan = Plan::new(&Axis::row_major(&[1, 2], |axis| (axis == 1, axis == 1))).unwrap();
+    /// let (x, residual) = ([1.0_f32, 2.0], [10.0, 20.0]);
+    /// let (mut h, mut y) = ([0.0; 2], [0.0; 2]);
+    /// plan.forward_add(&x, &residual, &mut h, &mut y, About::Zero, 1e-5, Parameters::default());
+    /// assert_eq!(h, [11.0, 22.0]);
+    /// assert!((y[1] - 2.0 * y[0]).abs() < 1e-6);
+    /// ```
+    ///
+    /// # Panics
+    /// As [`Plan::forward`].
+    #[expect(clippy::too_many_arguments, reason = "two inputs, two outputs and the numbers of the formula")]
+    pub fn forward_add<T: Element>(
+        &self,
+        x: &[T],
+        residual: &[T],
+        h: &mut [T],
+        y: &mut [T],
+        about: About,
+        epsilon: f64,
+        parameters: Parameters<'_>,
+    ) -> Statistics {
+        if let Form::Rows { width } = &self.form {
+            self.check(parameters);
+            let table = |_: usize, moments| about.row(moments, epsilon);
+            let of_rows = rows::forward_add(x, residual, h, y, *width, parameters, table);
+            let (mean, variance) = of_rows.into_iter().unzip();
+            return Statistics { mean, variance };
+        }
+        passes::add(Buffers::Apart(x, h), residual);
+        self.forward(Buffers::Apart(h, y), about, epsilon, parameters)
+    }
+
+    /// The gradient of h = x + residual, which is that of x and that of the residual: what comes through the normalization and
+    /// `dh`, what reaches h from elsewhere. And those of γ and β.
+    ///
+    /// # Panics
+    /// As [`Plan::backward`], or if `dh` is not as long as the plan's tensor.
+    #[expect(clippy::too_many_arguments, reason = "each is another number of the formula")]
+    pub fn backward_add<T: Element>(
+        &self,
+        h: &[T],
+        dy: &[T],
+        dh: &[T],
+        dx: &mut [T],
+        statistics: &Statistics,
+        about: About,
+        epsilon: f64,
+        parameters: Parameters<'_>,
+    ) -> ParameterGradients {
+        let apart = Buffers::Apart(dy, &mut *dx);
+        if let Form::Rows { .. } = self.form {
+            return self.differentiate(h, apart, Some(dh), statistics, about, epsilon, parameters, false);
+        }
+        let gradients = self.differentiate(h, apart, None, statistics, about, epsilon, parameters, false);
+        passes::add(Buffers::Over(dx), dh);
+        gradients
     }
 
     /// The gradients of x (into the buffers) and of γ and β. `fixed` says that the statistics did not come from x.
@@ -154,8 +225,22 @@ impl Plan {
         parameters: Parameters<'_>,
         fixed: bool,
     ) -> ParameterGradients {
+        self.differentiate(x, dy_dx, None, statistics, about, epsilon, parameters, fixed)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is another number of the formula")]
+    fn differentiate<T: Element>(
+        &self,
+        x: &[T],
+        dy_dx: Buffers<'_, T>,
+        plus: Option<&[T]>,
+        statistics: &Statistics,
+        about: About,
+        epsilon: f64,
+        parameters: Parameters<'_>,
+        fixed: bool,
+    ) -> ParameterGradients {
         self.check(parameters);
-        let Parameters { gamma, beta } = parameters;
         let r = |set: usize| rstd(statistics.variance[set], epsilon);
         // One value is its own mean, whatever it is: dx is 0, and no difference of two large numbers.
         let alone = !fixed && about == About::Mean && self.values_per_set() == 1.0;
@@ -174,15 +259,14 @@ impl Plan {
             Form::Rows { width } => {
                 let affine = |set: usize| Affine { center: statistics.mean[set], scale: r(set), offset: 0.0 };
                 let affines: Vec<Affine> = (0..self.sets()).map(affine).collect();
-                return rows::backward(x, dy_dx, *width, gamma, beta.is_some(), &affines, |row, sums| {
+                return rows::backward(x, dy_dx, plus, *width, parameters, &affines, |row, sums| {
                     let (b, k) = shares(row, sums.dy, sums.dy_x);
                     Gradient { a: a(row), b, k }
                 });
             }
         };
         let gamma_of = |cell: u32| parameters.gamma(channel_of[cell as usize]);
-        let centers: Vec<f64> = sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
-        let of_cells = passes::backward(x, dy_dx, cells, sets, &centers, |set, sums, gradients| {
+        let slopes = |set: usize, sums: &[Sums], gradients: &mut [Gradient]| {
             let members = sets.members(set);
             let weighted =
                 |part: fn(&Sums) -> f64| members.iter().zip(sums).map(|(cell, s)| gamma_of(*cell) * part(s)).sum();
@@ -190,7 +274,14 @@ impl Plan {
             for (cell, gradient) in members.iter().zip(gradients) {
                 *gradient = Gradient { a: gamma_of(*cell) * a(set), b, k };
             }
-        });
+        };
+        let of_cells = if parameters.activation == Activation::Identity {
+            let centers: Vec<f64> = sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
+            passes::backward(x, dy_dx, cells, sets, &centers, slopes)
+        } else {
+            let affines = parameters.affines(sets, channel_of, statistics, epsilon);
+            passes::backward_activated(x, dy_dx, cells, sets, &affines, parameters.activation, slopes)
+        };
         let rstd: Vec<f64> = (0..self.sets()).map(r).collect();
         let zero = vec![0.0; self.channels()];
         let mut gradients = ParameterGradients { gamma: zero.clone(), beta: zero };

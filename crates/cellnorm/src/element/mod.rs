@@ -7,6 +7,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Sub};
 
+mod exp;
 mod halves;
 
 mod sealed {
@@ -53,10 +54,12 @@ pub trait Real:
     fn from_f64(value: f64) -> Self;
     /// The value as `f64`, exactly.
     fn to_f64(self) -> f64;
+    /// eˣ within a few units in the last place, the same bits on every machine; 0 and infinity where it is near the range's ends.
+    fn exp(self) -> Self;
 }
 
 macro_rules! real {
-    ($($t:ty),*) => {$(
+    ($($t:ty, $exp:ident);*) => {$(
         impl Element for $t {
             type Acc = $t;
             #[inline(always)]
@@ -77,7 +80,11 @@ macro_rules! real {
             fn to_f64(self) -> f64 {
                 self as f64
             }
+            #[inline(always)]
+            fn exp(self) -> $t {
+                exp::$exp(self)
+            }
         }
     )*};
 }
-real!(f32, f64);
+real!(f32, exp_f32; f64, exp_f64);

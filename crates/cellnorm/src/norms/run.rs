@@ -7,7 +7,8 @@ use crate::arrays::{Arranged, typed};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::semantics::OneValue;
-use crate::standardize::{About, Parameters, Statistics};
+use crate::passes::Parameters;
+use crate::standardize::{About, Statistics};
 use crate::tables::{self, Forward, Mask, Pass, Remembered, Standard, Tracked};
 
 /// A layer's parameters and their shape, ε, and the name for messages.
@@ -38,7 +39,7 @@ impl Run<'_> {
         self.check_one_value(x.plan.values_per_set(), training, &shape)?;
         let mut statistics = Statistics::default();
         let (gamma, beta) = (standard(self.gamma), standard(self.beta));
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
         let y = x.map_owned(|plan, buffers| statistics = plan.forward(buffers, self.about, self.epsilon, parameters));
         check_finite("x", &statistics.variance)?;
         check_finite("x", &statistics.mean)?;
@@ -68,7 +69,7 @@ impl Run<'_> {
         self.check()?;
         let x = Arranged::new(x.into_dyn(), roles)?;
         let (gamma, beta) = (standard(self.gamma), standard(self.beta));
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
         Ok(typed(x.map_owned(|plan, buffers| plan.forward_fixed(buffers, statistics, self.epsilon, parameters))))
     }
 
@@ -105,7 +106,7 @@ impl Run<'_> {
         }
         // dβ is wanted even without β: it shows NaN in dy
         let (gamma, beta) = (standard(self.gamma), vec![0.0; x.plan.channels()]);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: Some(&beta) };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: Some(&beta), ..Parameters::default() };
         let (dx, gradients) = x.map_gradient(dy.into_dyn(), |slice, buffers| {
             x.plan.backward(slice, buffers, statistics, self.about, self.epsilon, parameters, saved.fixed)
         })?;
@@ -154,7 +155,7 @@ impl Run<'_> {
     ) -> Result<Gradients<T, D>, Error> {
         let linear = Statistics { mean: vec![0.0; statistics.mean.len()], variance: statistics.variance.clone() };
         let gamma = standard(self.gamma);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: None };
+        let parameters = Parameters { gamma: gamma.as_deref(), ..Parameters::default() };
         let (dx, ()) = x.map_gradient(dy.into_dyn(), |_, buffers| {
             x.plan.forward_fixed(buffers, &linear, self.epsilon, parameters);
         })?;

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::activation::Activation;
 use super::buffers::Shared;
 use super::columns::Columns;
 use super::lanes::Lanes;
@@ -32,7 +33,11 @@ impl Affine {
     }
 }
 
-pub(super) struct AffinePass<'a, 'b, T>(pub(super) &'a Shared<'b, T>);
+/// With an activation, y = act((x − center) · scale + offset).
+pub(super) struct AffinePass<'a, 'b, T> {
+    pub(super) x_y: &'a Shared<'b, T>,
+    pub(super) activation: Activation,
+}
 
 impl<T: Element> Apply for AffinePass<'_, '_, T> {
     type Coefficients = Affine;
@@ -41,9 +46,9 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
     fn run(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: usize) {
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.0.span(range) }.fetching(ahead).map(
+        unsafe { self.x_y.span(range) }.fetching(ahead).map(
             #[inline(always)]
-            |_, x| (x - center) * scale + offset,
+            |_, x| self.activation.of((x - center) * scale + offset),
         );
     }
 
@@ -55,14 +60,14 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
             |cell| affines[cell].rounded::<T::Acc>(),
         );
         // SAFETY: as above.
-        let mut span = unsafe { self.0.span(range) };
+        let mut span = unsafe { self.x_y.span(range) };
         for part in columns.spans(span.len()) {
             let mut column = columns.column();
             span.part(part).map(
                 #[inline(always)]
                 |at, x| {
                     let j = column.of(at);
-                    (x - Lanes::load(&center, j)) * Lanes::load(&scale, j) + Lanes::load(&offset, j)
+                    self.activation.of((x - Lanes::load(&center, j)) * Lanes::load(&scale, j) + Lanes::load(&offset, j))
                 },
             );
         }
@@ -70,6 +75,6 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
 
     #[inline(always)]
     fn written(&self) {
-        self.0.written();
+        self.x_y.written();
     }
 }

@@ -95,6 +95,21 @@ impl<'a, T: Element> Shared<'a, T> {
         }
     }
 
+    /// The same buffers, but the destination is written through the caches: it is read next.
+    pub(super) fn cached(self) -> Self {
+        Self { stream: false, ..self }
+    }
+
+    /// From the destination of these buffers, range by range once that is written, to `y`.
+    ///
+    /// # Panics
+    /// If they differ in length.
+    pub(super) fn then(&self, y: &'a mut [T]) -> Self {
+        assert_eq!(y.len(), self.len, "y is not as long as what it is made of");
+        let stream = size_of_val(&*y) >= STREAM_BYTES;
+        Self { source: self.target.cast_const(), target: y.as_mut_ptr(), len: self.len, fresh: None, stream }
+    }
+
     /// Ends the pass: a fresh vector now holds the result.
     ///
     /// # Safety

@@ -6,6 +6,7 @@ use super::buffers::Shared;
 use super::columns::Columns;
 use super::lanes::Lanes;
 use super::sweep::Apply;
+use super::through::Through;
 use crate::element::{Element, Real};
 
 /// What the gradient pass does to a cell: dx = a · dy + b · (x − center) + k.
@@ -49,6 +50,7 @@ pub(super) struct GradientPass<'a, 'b, T> {
     pub(super) dy_dx: &'a Shared<'b, T>,
     /// The center of each cell.
     pub(super) centers: &'a [f64],
+    pub(super) through: Through<'a>,
 }
 
 impl<T: Element> Apply for GradientPass<'_, '_, T> {
@@ -57,12 +59,13 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
     #[inline(always)]
     fn run(&self, range: Range<usize>, cell: usize, gradient: &Gradient, ahead: usize) {
         let [a, b, p, k, center] = gradient.rounded(self.centers[cell]).map(Lanes::splat);
+        let through = self.through.cell(cell);
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.dy_dx.span(range) }.fetching(ahead).map_with(
             x,
             #[inline(always)]
-            |_, dy, x| a * dy + b * ((x - center) * p) + k,
+            |_, dy, x| a * through.g(x, dy) + b * ((x - center) * p) + k,
         );
     }
 
@@ -74,6 +77,7 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
             #[inline(always)]
             |cell| gradients[cell].rounded::<T::Acc>(centers[cell]),
         );
+        let through = self.through.columns(&columns, first_cell);
         let x = &self.x[range.clone()];
         // SAFETY: as above.
         let mut span = unsafe { self.dy_dx.span(range) };
@@ -85,7 +89,7 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
                 |at, dy, x| {
                     let j = column.of(at);
                     let centered = (x - Lanes::load(&center, j)) * Lanes::load(&p, j);
-                    Lanes::load(&a, j) * dy + Lanes::load(&b, j) * centered + Lanes::load(&k, j)
+                    Lanes::load(&a, j) * through.g(j, x, dy) + Lanes::load(&b, j) * centered + Lanes::load(&k, j)
                 },
             );
         }

@@ -60,6 +60,17 @@ impl<A: Real> Lanes<A> {
         Self::widen(*tile)
     }
 
+    /// As [`load`](Self::load), also where x is shorter than a vector; the lanes past its end are 0.
+    #[inline(always)]
+    pub(super) fn load_few<T: Element<Acc = A>>(x: &[T], at: usize) -> Self {
+        if x.len() >= LANES {
+            return Self::load(x, at);
+        }
+        let mut tile = [T::default(); LANES];
+        tile[..x.len()].copy_from_slice(x);
+        Self::widen(tile)
+    }
+
     /// Writes the lanes to `y[at..at + 16]`.
     #[inline(always)]
     pub(super) fn store(self, y: &mut [A], at: usize) {
@@ -81,6 +92,16 @@ impl<A: Real> Lanes<A> {
         }
         let four = black_box(four);
         (four[0] + four[2]) + (four[1] + four[3])
+    }
+
+    /// f of each lane; `f` must be `#[inline(always)]`.
+    #[inline(always)]
+    pub(super) fn map(self, f: impl Fn(A) -> A) -> Self {
+        let mut out = self.0;
+        for lane in &mut out {
+            *lane = f(*lane);
+        }
+        Self(out)
     }
 
     #[inline(always)]

@@ -18,6 +18,8 @@ use crate::cells::{Cells, Sets};
 use crate::element::Element;
 use crate::moments::Moments;
 
+mod activation;
+mod add;
 mod affine;
 mod buffers;
 mod column_moments;
@@ -26,16 +28,20 @@ mod dispatch;
 mod gradient;
 mod lanes;
 mod moments;
+mod parameters;
 pub mod rows;
 mod span;
 mod sums;
 mod sweep;
 mod threads;
+mod through;
 
+pub use activation::Activation;
 pub use affine::Affine;
 pub use buffers::Buffers;
 pub use dispatch::{instruction_set, instruction_sets, on_instruction_set};
 pub use gradient::Gradient;
+pub use parameters::Parameters;
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;
 
@@ -44,6 +50,7 @@ use buffers::{Shared, Source};
 use gradient::GradientPass;
 use moments::MomentsPass;
 use sums::SumsPass;
+use through::Through;
 
 /// How many neighbouring values are added in the computing type before they are merged in f64.
 const BLOCK: usize = 4096;
@@ -72,11 +79,30 @@ pub fn moments<T: Element>(x: &[T], cells: &Cells) -> Vec<Moments> {
 /// # Panics
 /// If the buffers are not as long as the cells, or there are not as many coefficients as cells.
 pub fn affine<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine]) {
+    affine_activated(x_y, cells, affines, Activation::Identity);
+}
+
+/// As [`affine`], with an activation behind it.
+///
+/// # Panics
+/// As [`affine`].
+pub fn affine_activated<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine], activation: Activation) {
     let shared = Shared::new(x_y);
     check(shared.len(), cells);
     assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
-    sweep::apply_all(&AffinePass(&shared), cells, affines);
+    sweep::apply_all(&AffinePass { x_y: &shared, activation }, cells, affines);
     // SAFETY: the pass covered the cells, and their length is the buffers' (checked).
+    unsafe { shared.finish() }
+}
+
+/// y = x + other.
+///
+/// # Panics
+/// If they differ in length.
+pub fn add<T: Element>(x_y: Buffers<'_, T>, other: &[T]) {
+    let shared = Shared::new(x_y);
+    add::run(&shared, other);
+    // SAFETY: the pass covered the buffers.
     unsafe { shared.finish() }
 }
 
@@ -88,7 +114,7 @@ pub fn sums<T: Element>(x: &[T], dy: &[T], cells: &Cells, centers: &[f64]) -> Ve
     check(x.len(), cells);
     check(dy.len(), cells);
     assert_eq!(centers.len(), cells.count(), "one center for each cell");
-    sweep::reduce_all(&SumsPass { x, dy: Source::new(dy), centers }, cells)
+    sweep::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, through: Through::default() }, cells)
 }
 
 /// dx = a · dy + b · (x − center) + k with the coefficients of each cell.
@@ -101,7 +127,8 @@ pub fn gradient<T: Element>(x: &[T], dy_dx: Buffers<'_, T>, cells: &Cells, cente
     check(shared.len(), cells);
     assert_eq!(centers.len(), cells.count(), "one center for each cell");
     assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
-    sweep::apply_all(&GradientPass { x, dy_dx: &shared, centers }, cells, gradients);
+    let pass = GradientPass { x, dy_dx: &shared, centers, through: Through::default() };
+    sweep::apply_all(&pass, cells, gradients);
     // SAFETY: as in `affine`.
     unsafe { shared.finish() }
 }
@@ -133,10 +160,24 @@ pub fn forward<T: Element, S: Send + Default>(
     sets: &Sets,
     table: impl Fn(usize, &[Moments], &mut [Affine]) -> S + Sync,
 ) -> Vec<S> {
+    forward_activated(x_y, cells, sets, Activation::Identity, table)
+}
+
+/// As [`forward`], with an activation behind it: y = act((x − center) · scale + offset).
+///
+/// # Panics
+/// As [`forward`].
+pub fn forward_activated<T: Element, S: Send + Default>(
+    x_y: Buffers<'_, T>,
+    cells: &Cells,
+    sets: &Sets,
+    activation: Activation,
+    table: impl Fn(usize, &[Moments], &mut [Affine]) -> S + Sync,
+) -> Vec<S> {
     let shared = Shared::new(x_y);
     check(shared.len(), cells);
     assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
-    let swept = sweep::sweep(&MomentsPass(shared.source()), &AffinePass(&shared), cells, sets, &table);
+    let swept = sweep::sweep(&MomentsPass(shared.source()), &AffinePass { x_y: &shared, activation }, cells, sets, &table);
     // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their length is the buffers' (checked).
     unsafe { shared.finish() };
     swept.of_sets
@@ -156,13 +197,44 @@ pub fn backward<T: Element>(
     centers: &[f64],
     table: impl Fn(usize, &[Sums], &mut [Gradient]) + Sync,
 ) -> Vec<Sums> {
+    sweep_back(x, dy_dx, cells, sets, centers, Through::default(), table)
+}
+
+/// As [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is that behind the activation.
+///
+/// # Panics
+/// As [`backward`], or if there are not as many maps as cells.
+pub fn backward_activated<T: Element>(
+    x: &[T],
+    dy_dx: Buffers<'_, T>,
+    cells: &Cells,
+    sets: &Sets,
+    affines: &[Affine],
+    activation: Activation,
+    table: impl Fn(usize, &[Sums], &mut [Gradient]) + Sync,
+) -> Vec<Sums> {
+    assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
+    let centers: Vec<f64> = affines.iter().map(|affine| affine.center).collect();
+    sweep_back(x, dy_dx, cells, sets, &centers, Through { activation, affines }, table)
+}
+
+fn sweep_back<T: Element>(
+    x: &[T],
+    dy_dx: Buffers<'_, T>,
+    cells: &Cells,
+    sets: &Sets,
+    centers: &[f64],
+    through: Through<'_>,
+    table: impl Fn(usize, &[Sums], &mut [Gradient]) + Sync,
+) -> Vec<Sums> {
     let shared = Shared::new(dy_dx);
     check(x.len(), cells);
     check(shared.len(), cells);
     assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
     assert_eq!(centers.len(), cells.count(), "one center for each cell");
-    let sums = SumsPass { x, dy: shared.source(), centers };
-    let swept = sweep::sweep(&sums, &GradientPass { x, dy_dx: &shared, centers }, cells, sets, &table);
+    let sums = SumsPass { x, dy: shared.source(), centers, through };
+    let gradient = GradientPass { x, dy_dx: &shared, centers, through };
+    let swept = sweep::sweep(&sums, &gradient, cells, sets, &table);
     // SAFETY: as in `forward`.
     unsafe { shared.finish() };
     swept.of_cells

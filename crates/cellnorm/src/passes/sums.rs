@@ -9,6 +9,7 @@ use super::buffers::Source;
 use super::columns::{Columns, ROWS_AT_ONCE};
 use super::lanes::{LANES, Lanes, end_tile};
 use super::sweep::Reduce;
+use super::through::{Through, ThroughCell, ThroughColumns};
 use super::{BLOCK, CHUNK};
 use crate::element::{Element, Real};
 
@@ -40,6 +41,7 @@ pub(super) struct SumsPass<'a, T> {
     pub(super) dy: Source<'a, T>,
     /// The center of each cell.
     pub(super) centers: &'a [f64],
+    pub(super) through: Through<'a>,
 }
 
 impl<T: Element> Reduce for SumsPass<'_, T> {
@@ -56,7 +58,7 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
         let center = self.centers[cell];
         // SAFETY: a pass reduces a set before it writes the set.
         let dy = unsafe { self.dy.read(range.clone()) };
-        of_run(&self.x[range], dy, T::Acc::from_f64(center)).about::<T::Acc>(center)
+        of_run(&self.x[range], dy, T::Acc::from_f64(center), &self.through.cell(cell)).about::<T::Acc>(center)
     }
 
     #[inline(always)]
@@ -70,7 +72,8 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
             |cell| [T::Acc::from_f64(centers[cell])],
         );
         let mut of_cell = vec![Sums::default(); inner];
-        let mut of_column = ColumnSums { center, dy: vec![], dy_x: vec![] };
+        let through = self.through.columns(&columns, first_cell);
+        let mut of_column = ColumnSums { center, through, dy: vec![], dy_x: vec![] };
         for (part, width) in columns.parts(x.len()) {
             let chunk = CHUNK * width;
             for (x, dy) in x[part.clone()].chunks(chunk).zip(dy[part].chunks(chunk)) {
@@ -90,39 +93,42 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
 
 /// The sums over a run of memory, about a center of the computing type.
 #[inline(always)]
-fn of_run<T: Element>(x: &[T], dy: &[T], center: T::Acc) -> Sums {
+fn of_run<T: Element>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc>) -> Sums {
     let mut sums = Sums::default();
     for (x, dy) in x.chunks(BLOCK).zip(dy.chunks(BLOCK)) {
-        sums = sums.plus(block(x, dy, center));
+        sums = sums.plus(block(x, dy, center, through));
     }
     sums
 }
 
 #[inline(always)]
-fn block<T: Element>(x: &[T], dy: &[T], center: T::Acc) -> Sums {
+fn block<T: Element>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc>) -> Sums {
     let zero = T::Acc::default();
     let by = Lanes::splat(center);
     let (mut s1, mut s2) = ([Lanes::splat(zero); 2], [Lanes::splat(zero); 2]);
     let ((tiles_x, rest_x), (tiles_dy, rest)) = (x.as_chunks::<{ 2 * LANES }>(), dy.as_chunks::<{ 2 * LANES }>());
     for (x, dy) in tiles_x.iter().zip(tiles_dy) {
         for half in 0..2 {
-            let g = Lanes::load(dy, half * LANES);
+            let x = Lanes::load(x, half * LANES);
+            let g = through.g(x, Lanes::load(dy, half * LANES));
             s1[half] = s1[half] + g;
-            s2[half] = s2[half] + g * (Lanes::load(x, half * LANES) - by);
+            s2[half] = s2[half] + g * (x - by);
         }
     }
     let mut at = 0;
     if rest.len() >= LANES {
-        let g = Lanes::load(rest, 0);
+        let x = Lanes::load(rest_x, 0);
+        let g = through.g(x, Lanes::load(rest, 0));
         s1[0] = s1[0] + g;
-        s2[0] = s2[0] + g * (Lanes::load(rest_x, 0) - by);
+        s2[0] = s2[0] + g * (x - by);
         at = LANES;
     }
     let (mut left1, mut left2) = (zero, zero);
-    for (x, g) in rest_x[at..].iter().zip(&rest[at..]) {
-        let g = g.widen();
+    for (x, dy) in rest_x[at..].iter().zip(&rest[at..]) {
+        let x = x.widen();
+        let g = through.g_of_one(x, dy.widen());
         left1 = left1 + g;
-        left2 = left2 + g * (x.widen() - center);
+        left2 = left2 + g * (x - center);
     }
     Sums { dy: (s1[0] + s1[1]).sum() + left1.to_f64(), dy_x: (s2[0] + s2[1]).sum() + left2.to_f64() }
 }
@@ -130,6 +136,7 @@ fn block<T: Element>(x: &[T], dy: &[T], center: T::Acc) -> Sums {
 /// The sums of each column of a chunk of rows.
 struct ColumnSums<A> {
     center: Vec<A>,
+    through: ThroughColumns<A>,
     dy: Vec<A>,
     dy_x: Vec<A>,
 }
@@ -168,9 +175,10 @@ impl<A: Real> ColumnSums<A> {
         }
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
             for k in 0..K {
-                let g = Lanes::load(dy, j + k * LANES);
+                let x = Lanes::load(x, j + k * LANES);
+                let g = self.through.g(j + k * LANES, x, Lanes::load(dy, j + k * LANES));
                 s1[k] = s1[k] + g;
-                s2[k] = s2[k] + g * (Lanes::load(x, j + k * LANES) - center[k]);
+                s2[k] = s2[k] + g * (x - center[k]);
             }
             end_tile();
         }
@@ -185,9 +193,10 @@ impl<A: Real> ColumnSums<A> {
     fn add_columns_one_by_one<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize, from: usize) {
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
             for j in from..width {
-                let g = dy[j].widen();
+                let x = x[j].widen();
+                let g = self.through.g_of_one(j, x, dy[j].widen());
                 self.dy[j] = self.dy[j] + g;
-                self.dy_x[j] = self.dy_x[j] + g * (x[j].widen() - self.center[j]);
+                self.dy_x[j] = self.dy_x[j] + g * (x - self.center[j]);
             }
         }
     }

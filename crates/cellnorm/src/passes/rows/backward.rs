@@ -1,0 +1,122 @@
+//! Backward over rows: dx = a · γ g + b · (x − center) + k, and the gradients of γ and β.
+
+use std::ops::Range;
+
+use super::near::{Near, ROWS};
+use super::{ParameterGradients, Through, count, parameter};
+use crate::element::Element;
+use crate::passes::buffers::Shared;
+use crate::passes::dispatch::{Kernel, dispatch};
+use crate::passes::lanes::Lanes;
+use crate::passes::{Affine, Buffers, Gradient, Parameters, Sums, threads};
+
+/// How many rows one task takes: by the shape alone, since the parameters' gradients are added up task by task.
+fn rows_per_task(rows: usize, width: usize) -> usize {
+    let tasks = ((1 << 20) / width).clamp(4, 64);
+    ((1 << 15) / width).max(1).max(rows.div_ceil(tasks))
+}
+
+/// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters' gradients over all rows, zero
+/// where there is no γ or no β. `affines` are the maps that the forward pass used; `plus` is added to dx.
+///
+/// # Panics
+/// If the buffers are not a whole number of rows of `width` > 0, a parameter is not as long as a row, or there are not as many
+/// maps as rows.
+pub fn backward<T: Element>(
+    x: &[T],
+    dy_dx: Buffers<'_, T>,
+    plus: Option<&[T]>,
+    width: usize,
+    parameters: Parameters<'_>,
+    affines: &[Affine],
+    table: impl Fn(usize, Sums) -> Gradient + Sync,
+) -> ParameterGradients {
+    let shared = Shared::new(dy_dx);
+    let rows = count(shared.len(), width);
+    assert_eq!(x.len(), shared.len(), "x and dy differ in length");
+    assert_eq!(affines.len(), rows, "one map for each row");
+    assert!(plus.is_none_or(|plus| plus.len() == x.len()), "x and what is added to dx differ in length");
+    let step = rows_per_task(rows, width);
+    let gamma = &parameter(width, parameters.gamma, 1.0);
+    let beta = &parameter(width, parameters.beta, 0.0);
+    let backward = &Backward { x, shared: &shared, plus, width, parameters, gamma, beta, affines, table: &table };
+    let parts = threads::map(rows.div_ceil(step), step * width, |tasks| {
+        let of_task = |task: usize| {
+            let rows = task * step..((task + 1) * step).min(rows);
+            dispatch(BackwardRows { backward, rows })
+        };
+        tasks.map(of_task).collect::<Vec<ParameterGradients>>()
+    });
+    // SAFETY: the tasks covered all rows, which are the whole buffer.
+    unsafe { shared.finish() };
+    let join = |mut all: ParameterGradients, part: ParameterGradients| {
+        all.add(&part);
+        all
+    };
+    parts.into_iter().flatten().reduce(join).unwrap_or_else(|| ParameterGradients::zeros(width))
+}
+
+/// What all rows of a backward pass share.
+struct Backward<'a, 'b, T: Element, F> {
+    x: &'a [T],
+    shared: &'a Shared<'b, T>,
+    plus: Option<&'a [T]>,
+    width: usize,
+    parameters: Parameters<'a>,
+    gamma: &'a [T::Acc],
+    beta: &'a [T::Acc],
+    affines: &'a [Affine],
+    table: &'a F,
+}
+
+struct BackwardRows<'a, 'b, 'c, T: Element, F> {
+    backward: &'a Backward<'b, 'c, T, F>,
+    rows: Range<usize>,
+}
+
+impl<T: Element, F: Fn(usize, Sums) -> Gradient> Kernel for BackwardRows<'_, '_, '_, T, F> {
+    type Output = ParameterGradients;
+
+    #[inline(always)]
+    fn run(self) -> ParameterGradients {
+        let Backward { x, shared, plus, width, parameters, gamma, beta, affines, table } = *self.backward;
+        let Parameters { activation, .. } = parameters;
+        let mut totals = ParameterGradients::zeros(width);
+        let mut near = Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
+        let end = self.rows.end;
+        for (i, row) in self.rows.enumerate() {
+            let range = row * width..(row + 1) * width;
+            let x = &x[range.clone()];
+            let plus = plus.map(
+                #[inline(always)]
+                |plus| &plus[range.clone()],
+            );
+            // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
+            let dy = unsafe { shared.source().read(range.clone()) };
+            let affine = &affines[row];
+            let through = Through { activation, affine: affine.rounded(), gamma, beta };
+            let sums = near.add(x, dy, &through).about::<T::Acc>(affine.center);
+            let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
+            let [_, scale, offset] = through.affine.map(Lanes::splat);
+            // SAFETY: as above.
+            unsafe { shared.span(range) }.fetching(width).map_with(
+                x,
+                #[inline(always)]
+                |at, dy, x| {
+                    let centered = x - center;
+                    let g = through.g(at, centered * scale + offset, dy);
+                    let dx = a * (g * Lanes::load(gamma, at)) + b * (centered * p) + k;
+                    match plus {
+                        Some(plus) => dx + Lanes::load_few(plus, at),
+                        None => dx,
+                    }
+                },
+            );
+            if i % ROWS == ROWS - 1 || row + 1 == end {
+                near.flush(&mut totals);
+            }
+        }
+        shared.written();
+        totals
+    }
+}

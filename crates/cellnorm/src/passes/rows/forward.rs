@@ -1,0 +1,119 @@
+//! Forward over rows: y = act(γ x̂ + β).
+
+use std::ops::Range;
+
+use super::{count, parameter};
+use crate::element::Element;
+use crate::moments::Moments;
+use crate::passes::buffers::Shared;
+use crate::passes::dispatch::{Kernel, dispatch};
+use crate::passes::lanes::Lanes;
+use crate::passes::{Activation, Affine, Buffers, Parameters, moments, threads};
+
+/// For each row: moments, `table(row, moments)`, and y = act(x̂ · γ + β). Returns what the tables returned.
+///
+/// # Panics
+/// If the buffer is not a whole number of rows of `width` > 0, or a parameter is not as long as a row.
+pub fn forward<T: Element, S: Send + Default>(
+    x_y: Buffers<'_, T>,
+    width: usize,
+    parameters: Parameters<'_>,
+    table: impl Fn(usize, Moments) -> (Affine, S) + Sync,
+) -> Vec<S> {
+    let shared = Shared::new(x_y);
+    let results = run(&shared, None, width, parameters, &table);
+    // SAFETY: the tasks covered all rows, which are the whole buffer.
+    unsafe { shared.finish() };
+    results
+}
+
+/// As [`forward`] of h = x + residual, which is written too.
+///
+/// # Panics
+/// As [`forward`], or if the buffers differ in length.
+pub fn forward_add<T: Element, S: Send + Default>(
+    x: &[T],
+    residual: &[T],
+    h: &mut [T],
+    y: &mut [T],
+    width: usize,
+    parameters: Parameters<'_>,
+    table: impl Fn(usize, Moments) -> (Affine, S) + Sync,
+) -> Vec<S> {
+    assert_eq!(residual.len(), x.len(), "x and the residual differ in length");
+    // h is read again at once: it is not streamed
+    let x_h = Shared::new(Buffers::Apart(x, h)).cached();
+    let h_y = x_h.then(y);
+    run(&h_y, Some((&x_h, residual)), width, parameters, &table)
+}
+
+/// x and h, and what is added to x.
+type Added<'a, 'b, T> = (&'a Shared<'b, T>, &'a [T]);
+
+fn run<T: Element, S: Send, F: Fn(usize, Moments) -> (Affine, S) + Sync>(
+    shared: &Shared<'_, T>,
+    added: Option<Added<'_, '_, T>>,
+    width: usize,
+    parameters: Parameters<'_>,
+    table: &F,
+) -> Vec<S> {
+    let rows = count(shared.len(), width);
+    let Parameters { gamma, beta, activation } = parameters;
+    let (gamma, beta) = (&parameter(width, gamma, 1.0), &parameter(width, beta, 0.0));
+    let mut results = threads::map(
+        rows,
+        width,
+        |rows| dispatch(Forward { shared, added, width, gamma, beta, activation, table, rows }),
+    );
+    if results.len() == 1 {
+        return results.pop().unwrap_or_default();
+    }
+    results.into_iter().flatten().collect()
+}
+
+struct Forward<'a, 'b, 'c, T: Element, F> {
+    shared: &'a Shared<'b, T>,
+    added: Option<Added<'a, 'c, T>>,
+    width: usize,
+    gamma: &'a [T::Acc],
+    beta: &'a [T::Acc],
+    activation: Activation,
+    table: &'a F,
+    rows: Range<usize>,
+}
+
+impl<T: Element, S, F: Fn(usize, Moments) -> (Affine, S)> Kernel for Forward<'_, '_, '_, T, F> {
+    type Output = Vec<S>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<S> {
+        let Self { shared, added, width, gamma, beta, activation, table, rows } = self;
+        let mut results = Vec::with_capacity(rows.len());
+        for row in rows {
+            let range = row * width..(row + 1) * width;
+            if let Some((x_h, residual)) = added {
+                // SAFETY: a row belongs to one task.
+                unsafe { x_h.span(range.clone()) }.fetching(width).map_with(
+                    &residual[range.clone()],
+                    #[inline(always)]
+                    |_, x, residual| x + residual,
+                );
+            }
+            // SAFETY: as above, and the slice is gone when the span is made.
+            let moments = moments::of_run(unsafe { shared.source().read(range.clone()) });
+            let (affine, result) = table(row, moments);
+            let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
+            // SAFETY: as above.
+            unsafe { shared.span(range) }.fetching(width).map(
+                #[inline(always)]
+                |at, x| {
+                    let normalized = (x - center) * scale + offset;
+                    activation.of(normalized * Lanes::load(gamma, at) + Lanes::load(beta, at))
+                },
+            );
+            results.push(result);
+        }
+        shared.written();
+        results
+    }
+}

@@ -1,0 +1,95 @@
+//! The gradients of a row's parameters, Σ g x̂ and Σ g over rows, with g = dy · act′(z).
+//!
+//! They are added up in the computing type for a few rows, then in f64.
+
+use super::{ParameterGradients, Through};
+use crate::element::{Element, Real};
+use crate::passes::lanes::{LANES, Lanes};
+use crate::passes::{BLOCK, Sums};
+
+/// How many rows the parameters' gradients are added over in the computing type before they go to f64.
+pub(super) const ROWS: usize = 64;
+
+/// Σ dy · x̂ and Σ dy over a few rows; empty where not asked for.
+pub(super) struct Near<A> {
+    gamma: Vec<A>,
+    beta: Vec<A>,
+}
+
+impl<A: Real> Near<A> {
+    pub(super) fn new(width: usize, gamma: bool, beta: bool) -> Self {
+        let zeros = |wanted: bool| if wanted { vec![A::default(); width.max(LANES)] } else { vec![] };
+        Self { gamma: zeros(gamma), beta: zeros(beta) }
+    }
+
+    /// Adds a row, and returns its Σ γ g and Σ γ g · (x − center).
+    #[inline(always)]
+    pub(super) fn add<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], through: &Through<'_, A>) -> Sums {
+        match (self.gamma.is_empty(), self.beta.is_empty()) {
+            (false, false) => self.add_row::<T, true, true>(x, dy, through),
+            (false, true) => self.add_row::<T, true, false>(x, dy, through),
+            (true, false) => self.add_row::<T, false, true>(x, dy, through),
+            (true, true) => self.add_row::<T, false, false>(x, dy, through),
+        }
+    }
+
+    #[inline(always)]
+    fn add_row<T: Element<Acc = A>, const GAMMA: bool, const BETA: bool>(
+        &mut self,
+        x: &[T],
+        dy: &[T],
+        through: &Through<'_, A>,
+    ) -> Sums {
+        let zero = Lanes::splat(A::default());
+        let Through { affine, gamma, .. } = *through;
+        let [center, scale, offset] = affine.map(Lanes::splat);
+        let mut sums = Sums::default();
+        let whole = x.len() / LANES * LANES;
+        let mut start = 0;
+        while start < whole {
+            let end = (start + BLOCK).min(whole);
+            let (mut s1, mut s2) = (zero, zero);
+            let mut at = start;
+            while at < end {
+                let centered = Lanes::load(x, at) - center;
+                let normalized = centered * scale + offset;
+                let g = through.g(at, normalized, Lanes::load(dy, at));
+                let weighted = g * Lanes::load(gamma, at);
+                s1 = s1 + weighted;
+                s2 = s2 + weighted * centered;
+                if GAMMA {
+                    (Lanes::load(&self.gamma, at) + g * normalized).store(&mut self.gamma, at);
+                }
+                if BETA {
+                    (Lanes::load(&self.beta, at) + g).store(&mut self.beta, at);
+                }
+                at += LANES;
+            }
+            sums = sums.plus(Sums { dy: s1.sum(), dy_x: s2.sum() });
+            start = end;
+        }
+        for at in whole..x.len() {
+            let centered = x[at].widen() - affine[0];
+            let normalized = centered * affine[1] + affine[2];
+            let g = through.g_of_one(at, normalized, dy[at].widen());
+            let weighted = g * gamma[at];
+            sums = sums.plus(Sums { dy: weighted.to_f64(), dy_x: (weighted * centered).to_f64() });
+            if GAMMA {
+                self.gamma[at] = self.gamma[at] + g * normalized;
+            }
+            if BETA {
+                self.beta[at] = self.beta[at] + g;
+            }
+        }
+        sums
+    }
+
+    pub(super) fn flush(&mut self, totals: &mut ParameterGradients) {
+        for (total, near) in [(&mut totals.gamma, &mut self.gamma), (&mut totals.beta, &mut self.beta)] {
+            for (total, near) in total.iter_mut().zip(near) {
+                *total += near.to_f64();
+                *near = A::default();
+            }
+        }
+    }
+}
