@@ -1,6 +1,7 @@
 //! Inputs at the edge of what f32 holds: constants, large means, huge values, NaN and infinity.
 
 use cellnorm::{Cells, Element, Error, GroupNormConfig, LayerNormConfig, get_stats, moments, passes};
+use half::{bf16, f16};
 use ndarray::{Array1, Array2, Array3, ArrayD, IxDyn};
 use proptest::prelude::*;
 
@@ -32,6 +33,12 @@ fn a_constant_has_no_variance() {
         constant_everywhere(value, &sizes);
     }
     for value in [1e-30_f64, 0.1, 1e30, -7.0, 1e-300, 1e300] {
+        constant_everywhere(value, &sizes);
+    }
+    for value in [f16::MIN_POSITIVE_SUBNORMAL, f16::from_f32(0.1), f16::MAX, f16::MIN] {
+        constant_everywhere(value, &sizes);
+    }
+    for value in [bf16::MIN_POSITIVE_SUBNORMAL, bf16::from_f32(0.1), bf16::MAX, bf16::MIN] {
         constant_everywhere(value, &sizes);
     }
 }

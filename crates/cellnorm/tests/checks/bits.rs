@@ -1,4 +1,4 @@
-//! The same bits on any number of threads, in any batch, and in whichever order the passes run.
+//! The same bits on any number of threads, any instruction set, in any batch, and in whichever order the passes run.
 
 use cellnorm::passes::{self, Affine, Buffers, Gradient};
 use cellnorm::{Cells, Element, Moments, Sets};
@@ -6,6 +6,7 @@ use ndarray::{ArrayD, Axis};
 use proptest::prelude::*;
 
 use crate::common::{AnyLayer, Numbers, Outcome, Parameters, Spec, Which, check, specs};
+use crate::elements::{element, wide, with_element};
 
 const THREADS: [usize; 4] = [1, 2, 3, 4];
 
@@ -13,17 +14,23 @@ fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
-fn bits<T: Copy + Into<f64>>(values: &ArrayD<T>) -> Vec<u64> {
-    values.iter().map(|value| (*value).into().to_bits()).collect()
+/// On every instruction set of this machine, with its name.
+fn on_every_set(mut work: impl FnMut(&str)) {
+    for set in passes::instruction_sets() {
+        passes::on_instruction_set(set, || work(set)).unwrap();
+    }
+}
+
+fn bits<'a, T: Element>(values: impl IntoIterator<Item = &'a T>) -> Vec<u64> {
+    values.into_iter().map(|value| wide(value).to_bits()).collect()
 }
 
 /// All numbers of an outcome, each with the name of what it is.
-fn all_bits<T: Copy + Into<f64>>(outcome: &Outcome<T>) -> Vec<(&'static str, Vec<u64>)> {
+fn all_bits<T: Element>(outcome: &Outcome<T>) -> Vec<(&'static str, Vec<u64>)> {
     let parameter = |values: &Option<ArrayD<f64>>| values.as_ref().map_or(vec![], bits);
-    let table = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect();
     vec![
-        ("mean", table(&outcome.saved.statistics.mean)),
-        ("variance", table(&outcome.saved.statistics.variance)),
+        ("mean", bits(&outcome.saved.statistics.mean)),
+        ("variance", bits(&outcome.saved.statistics.variance)),
         ("y", bits(&outcome.y)),
         ("dx", bits(&outcome.dx)),
         ("dgamma", parameter(&outcome.dgamma)),
@@ -31,29 +38,56 @@ fn all_bits<T: Copy + Into<f64>>(outcome: &Outcome<T>) -> Vec<(&'static str, Vec
     ]
 }
 
-fn same_on_any_threads(spec: &Spec, seed: u64) {
+/// Forward and backward in elements of type T, on every instruction set and any number of threads.
+fn same_everywhere<T: Element>(spec: &Spec, seed: u64) {
     let mut numbers = Numbers::new(seed);
     let parameters = Parameters::random(spec, &mut numbers, 3.0);
-    let (x, dy) = (numbers.tensor32(&spec.shape, 3.0), numbers.tensor32(&spec.shape, 0.0));
-    let run = |threads| {
-        let layer = AnyLayer::new(spec, &parameters);
-        all_bits(&with_threads(threads, || layer.unwrap().run(x.view(), dy.view()).unwrap()))
-    };
-    let one = run(1);
-    for threads in &THREADS[1..] {
-        for (one, many) in one.iter().zip(run(*threads)) {
-            assert!(*one == many, "{} differs between 1 and {threads} threads: {spec:?}", one.0);
+    let [x, dy] = [3.0, 0.0].map(|mean| numbers.tensor(&spec.shape, mean).mapv(element::<T>));
+    let mut first = None;
+    on_every_set(|set| {
+        for threads in THREADS {
+            let mut layer = AnyLayer::new(spec, &parameters).unwrap();
+            let these = all_bits(&with_threads(threads, || layer.run(x.view(), dy.view()).unwrap()));
+            let first = first.get_or_insert_with(|| these.clone());
+            for ((name, first), (_, these)) in first.iter().zip(&these) {
+                let element = std::any::type_name::<T>();
+                assert!(first == these, "{name} of {element} differs on {set}, {threads} threads: {spec:?}");
+            }
         }
-    }
+    });
 }
 
 #[test]
-fn any_number_of_threads() {
-    check(60, specs(200_000), |(spec, seed)| same_on_any_threads(&spec, seed));
-    // above the size from which threads share the work: one set, few, and many
-    let sizes =
-        [&[1_usize, 1, 400, 401][..], &[2, 1, 300, 301], &[1, 3, 210, 211], &[40, 30, 11, 13], &[3, 700, 9, 17]];
-    let last = [&[1_usize, 400, 401, 1][..], &[1, 70_001, 3], &[2, 20_000, 10], &[3, 5_000, 17], &[70, 9, 200]];
+fn any_threads_and_any_instruction_set() {
+    check(80, (specs(200_000), 0..4_usize), |((spec, seed), element)| {
+        with_element!(element, T => same_everywhere::<T>(&spec, seed));
+    });
+    println!("equal bits on {}, 1 to 4 threads", passes::instruction_sets().join(", "));
+}
+
+/// Sizes above the one from which threads share the work (one set, few, and many), small planes, and tails of every kind.
+#[test]
+fn any_threads_and_any_instruction_set_at_chosen_sizes() {
+    let sizes = [
+        &[1_usize, 1, 400, 401][..],
+        &[2, 1, 300, 301],
+        &[1, 3, 210, 211],
+        &[40, 30, 11, 13],
+        &[3, 700, 9, 17],
+        &[5, 64, 7, 7],
+        &[33, 1, 1, 3],
+        &[2, 5, 4097],
+    ];
+    let last = [
+        &[1_usize, 400, 401, 1][..],
+        &[1, 70_001, 3],
+        &[2, 20_000, 10],
+        &[3, 5_000, 17],
+        &[70, 9, 200],
+        &[5, 7, 7, 64],
+        &[9, 33, 1],
+    ];
+    let mut number = 0;
     for (shape, channels_last) in sizes.map(|s| (s, false)).into_iter().chain(last.map(|s| (s, true))) {
         let channels: usize = if channels_last { shape[shape.len() - 1] } else { shape[1] };
         let which = [
@@ -69,15 +103,42 @@ fn any_number_of_threads() {
         for which in which {
             let spec = Spec { channels_last, ..Spec::new(which, shape) };
             if spec.values_per_set() > 1 {
-                same_on_any_threads(&spec, 5);
+                // f32 always, and the others in turn
+                same_everywhere::<f32>(&spec, 5);
+                number += 1;
+                with_element!(1 + number % 3, T => same_everywhere::<T>(&spec, 5));
             }
         }
     }
 }
 
-/// y, dx and the statistics of one sample, alone and in a batch.
+/// y, dx and the statistics of each sample, alone and in a batch with samples outermost.
+fn same_alone<T: Element>(spec: &Spec, seed: u64) {
+    let over_samples = spec.element_axes().is_some_and(|axes| axes[0] == 0);
+    if matches!(spec.which, Which::Batch { .. }) || over_samples {
+        return;
+    }
+    let mut numbers = Numbers::new(seed);
+    let parameters = Parameters::random(spec, &mut numbers, 3.0);
+    let [x, dy] = [3.0, 0.0].map(|mean| numbers.tensor(&spec.shape, mean).mapv(element::<T>));
+    let mut layer = AnyLayer::new(spec, &parameters).unwrap();
+    let batch = layer.run(x.view(), dy.view()).unwrap();
+    for n in 0..spec.shape[0] {
+        let sample = |array: &ArrayD<T>| array.slice_axis(Axis(0), (n..n + 1).into()).to_owned();
+        let single = layer.run(sample(&x).view(), sample(&dy).view()).unwrap();
+        let sets = single.saved.statistics.mean.len();
+        assert_eq!(batch.saved.statistics.mean[n * sets..][..sets], single.saved.statistics.mean);
+        assert_eq!(batch.saved.statistics.variance[n * sets..][..sets], single.saved.statistics.variance);
+        assert!(bits(&sample(&batch.y)) == bits(&single.y), "y of sample {n}: {spec:?}");
+        assert!(bits(&sample(&batch.dx)) == bits(&single.dx), "dx of sample {n}: {spec:?}");
+    }
+}
+
 #[test]
 fn a_sample_does_not_see_its_batch() {
+    check(300, (specs(3000), 0..4_usize), |((spec, seed), element)| {
+        with_element!(element, T => same_alone::<T>(&spec, seed));
+    });
     let large = [
         Spec::new(Which::Instance, &[5, 3, 70, 71]),
         Spec::new(Which::Group(2), &[7, 90, 71, 6]).channels_last(),
@@ -86,34 +147,13 @@ fn a_sample_does_not_see_its_batch() {
         Spec::new(Which::RmsLast(2), &[4, 200, 200]),
         Spec::new(Which::Group(3), &[40, 9, 1]),
     ];
-    let alone = |spec: &Spec, seed| {
-        let over_samples = spec.element_axes().is_some_and(|axes| axes[0] == 0);
-        if matches!(spec.which, Which::Batch { .. }) || over_samples {
-            return;
-        }
-        let mut numbers = Numbers::new(seed);
-        let parameters = Parameters::random(spec, &mut numbers, 3.0);
-        let (x, dy) = (numbers.tensor32(&spec.shape, 3.0), numbers.tensor32(&spec.shape, 0.0));
-        let mut layer = AnyLayer::new(spec, &parameters).unwrap();
-        let batch = layer.run(x.view(), dy.view()).unwrap();
-        for n in 0..spec.shape[0] {
-            let sample = |array: &ArrayD<f32>| array.slice_axis(Axis(0), (n..n + 1).into()).to_owned();
-            let single = layer.run(sample(&x).view(), sample(&dy).view()).unwrap();
-            let sets = single.saved.statistics.mean.len();
-            assert_eq!(batch.saved.statistics.mean[n * sets..][..sets], single.saved.statistics.mean);
-            assert_eq!(batch.saved.statistics.variance[n * sets..][..sets], single.saved.statistics.variance);
-            assert!(bits(&sample(&batch.y)) == bits(&single.y), "y of sample {n}: {spec:?}");
-            assert!(bits(&sample(&batch.dx)) == bits(&single.dx), "dx of sample {n}: {spec:?}");
-        }
-    };
-    check(300, specs(3000), |(spec, seed)| alone(&spec, seed));
-    large.iter().for_each(|spec| alone(spec, 9));
+    large.iter().for_each(|spec| same_alone::<f32>(spec, 9));
 }
 
 /// Any cells and any labels: set by set, block by block, or one pass after another.
-fn same_in_any_order<T: Element + Into<f64>>(cells: Cells, sets: usize, seed: u64, from_f64: fn(f64) -> T) {
+fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
     let mut numbers = Numbers::new(seed);
-    let mut tensor = || (0..cells.len()).map(|_| from_f64(numbers.normal() + 2.0)).collect::<Vec<T>>();
+    let mut tensor = || (0..cells.len()).map(|_| element(numbers.normal() + 2.0)).collect::<Vec<T>>();
     let (x, dy) = (tensor(), tensor());
     // every second time the sets stay within their outer blocks
     let within = seed.is_multiple_of(2);
@@ -139,6 +179,11 @@ fn same_in_any_order<T: Element + Into<f64>>(cells: Cells, sets: usize, seed: u6
 
     // the passes on their own
     let of_cells = passes::moments(&x, &cells);
+    // sets of as many neighbouring cells each are reduced as cells of their own
+    let size = labels.len() / sets.count();
+    let neighbours = cells.inner == 1 && size > 1 && labels.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|l| *l == set));
+    let whole = Cells { outer: sets.count(), positions: size * cells.positions, inner: 1 };
+    let of_sets = neighbours.then(|| passes::moments(&x, &whole));
     let centers: Vec<f64> = of_cells.iter().map(|moments| moments.mean).collect();
     let sums = passes::sums(&x, &dy, &cells, &centers);
     let mut affines = vec![Affine::default(); cells.count()];
@@ -147,7 +192,11 @@ fn same_in_any_order<T: Element + Into<f64>>(cells: Cells, sets: usize, seed: u6
         let members: Vec<usize> = sets.members(set).iter().map(|cell| *cell as usize).collect();
         let (mut of_set, mut slopes_of_set) =
             (vec![Affine::default(); members.len()], vec![Gradient::default(); members.len()]);
-        maps(set, &members.iter().map(|cell| of_cells[*cell]).collect::<Vec<_>>(), &mut of_set);
+        let moments = match &of_sets {
+            Some(of_sets) => vec![of_sets[set]],
+            None => members.iter().map(|cell| of_cells[*cell]).collect(),
+        };
+        maps(set, &moments, &mut of_set);
         slopes(set, &members.iter().map(|cell| sums[*cell]).collect::<Vec<_>>(), &mut slopes_of_set);
         for (i, cell) in members.iter().enumerate() {
             (affines[*cell], gradients[*cell]) = (of_set[i], slopes_of_set[i]);
@@ -157,17 +206,16 @@ fn same_in_any_order<T: Element + Into<f64>>(cells: Cells, sets: usize, seed: u6
     passes::affine(Buffers::Into(&x, &mut y), &cells, &affines);
     passes::gradient(&x, Buffers::Into(&dy, &mut dx), &cells, &centers, &gradients);
 
-    let bits = |values: &[T]| values.iter().map(|v| (*v).into().to_bits()).collect::<Vec<u64>>();
     for threads in THREADS {
         with_threads(threads, || {
-            let (mut into, mut apart, mut over) = (Vec::new(), vec![from_f64(0.0); x.len()], x.clone());
+            let (mut into, mut apart, mut over) = (Vec::new(), vec![T::default(); x.len()], x.clone());
             for buffers in [Buffers::Into(&x, &mut into), Buffers::Apart(&x, &mut apart), Buffers::Over(&mut over)] {
                 passes::forward(buffers, &cells, &sets, maps);
             }
             for result in [into, apart, over] {
                 assert!(bits(&result) == bits(&y), "y on {threads} threads: {cells:?}, {} sets", sets.count());
             }
-            let (mut into, mut apart, mut over) = (Vec::new(), vec![from_f64(0.0); x.len()], dy.clone());
+            let (mut into, mut apart, mut over) = (Vec::new(), vec![T::default(); x.len()], dy.clone());
             for buffers in [Buffers::Into(&dy, &mut into), Buffers::Apart(&dy, &mut apart), Buffers::Over(&mut over)] {
                 passes::backward(&x, buffers, &cells, &sets, &centers, slopes);
             }
@@ -181,16 +229,15 @@ fn same_in_any_order<T: Element + Into<f64>>(cells: Cells, sets: usize, seed: u6
 #[test]
 fn any_order_of_the_passes() {
     let cells = (1..6_usize, 1..3000_usize, prop_oneof![Just(1_usize), 1..40_usize]);
-    check(80, (cells, 1..20_usize, any::<u64>()), |((outer, positions, inner), sets, seed)| {
+    check(120, (cells, 1..20_usize, any::<u64>(), 0..4_usize), |((outer, positions, inner), sets, seed, element)| {
         let cells = Cells { outer, positions: positions / inner.min(8) + 1, inner };
-        same_in_any_order(cells, sets, seed, |v| v as f32);
-        same_in_any_order(cells, sets, seed, |v| v);
+        with_element!(element, T => same_in_any_order::<T>(cells, sets, seed));
     });
     for (outer, positions, inner) in
         [(1, 200_000, 1), (3, 70_000, 1), (90, 1000, 1), (1, 70_000, 3), (2, 3000, 50), (9, 300, 40)]
     {
         for seed in [2, 3] {
-            same_in_any_order(Cells { outer, positions, inner }, 2, seed, |v| v as f32);
+            same_in_any_order::<f32>(Cells { outer, positions, inner }, 2, seed);
         }
     }
 }

@@ -1,15 +1,19 @@
 //! What the library promises, a file for each promise; `cargo test -p cellnorm --test checks -- --nocapture` shows the figures.
 
 mod accuracy;
+mod any_input;
 mod averages;
 mod axes;
 mod bits;
 mod checkpoints;
 mod common;
 mod conversions;
+mod elements;
 mod errors;
 mod explanations;
+mod far_means;
 mod finite_differences;
+mod halves;
 mod instruction_sets;
 mod layouts;
 mod local_response;

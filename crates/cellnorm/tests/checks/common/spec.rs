@@ -72,8 +72,9 @@ impl Spec {
         if self.channels_last { self.shape.len() - 1 } else { 1 }
     }
 
+    /// 1 for a tensor without that axis.
     pub fn channels(&self) -> usize {
-        self.shape[self.channel_axis()]
+        self.shape.get(self.channel_axis()).copied().unwrap_or(1)
     }
 
     pub fn len(&self) -> usize {

@@ -36,7 +36,17 @@ impl Twin {
             }
             sum.iter().zip(count).map(|(sum, count)| sum / count).collect::<Vec<f64>>()
         };
-        let mut mean = if spec.rms() { vec![0.0; sets] } else { mean_of(&|at| x[at]) };
+        // about the first value of each set, so that the mean of equal values is that value
+        let mut first: Vec<Option<f64>> = vec![None; sets];
+        for ((set, _), x) in places.iter().zip(x) {
+            first[*set].get_or_insert(*x);
+        }
+        let about: Vec<f64> = first.into_iter().flatten().collect();
+        let from_first = mean_of(&|at| x[at] - about[places[at].0]);
+        let mut mean: Vec<f64> = about.iter().zip(from_first).map(|(about, mean)| about + mean).collect();
+        if spec.rms() {
+            mean.fill(0.0);
+        }
         let mut variance = mean_of(&|at| (x[at] - mean[places[at].0]).powi(2));
         if spec.fixed() {
             (mean, variance) = (parameters.running_mean.clone(), parameters.running_var.clone());
