@@ -1,17 +1,18 @@
-//! The rules of [`cellnorm::tables`] on Burn tensors: the same formula, differentiated by Burn.
+//! The rules of [`cellnorm::tables`] on Burn tensors: the same formula, differentiated by its tape or by Burn.
 //!
-//! The large tensor is touched by the fused passes [`cell_moments`](crate::functions::cell_moments) and
-//! [`cell_affine`](crate::functions::cell_affine) alone; between them a rule computes on tables, which are f64 on Flex. Under a
-//! mask, and on devices without the fused operations, the moments are composed of Burn's own operations.
+//! On Flex a rule is [one operation](crate::ops::RuleOps), which computes on tables as arrays do. Under a mask, and on devices
+//! without the fused operations, it is composed: moments of Burn's own operations, tables of Burn tensors, and
+//! [`cell_affine`](crate::functions::cell_affine).
 
 use std::ops::{Add, Div, Mul, Sub};
 
+use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, IndexingUpdateOp, Int, Tensor, TensorData};
-use cellnorm::tables::{self, Coefficients, Figure, Given, Labels, Rule, Statistics, Tracked};
+use cellnorm::tables::{self, Coefficients, Figure, Formula, Given, Labels, Rule, Statistics, Terms, Tracked};
 use cellnorm::{Cells, Error, OneValue, check_epsilon};
 
 use crate::composed;
-use crate::ops::is_fused;
+use crate::ops::{RuleOps, RuleSpec, is_fused};
 
 /// A table of numbers as a Burn tensor.
 #[derive(Clone, Debug)]
@@ -112,7 +113,7 @@ pub(crate) struct Applied<'a, R, const D: usize> {
     pub(crate) mask: Option<Tensor<D, Bool>>,
 }
 
-impl<R: Rule, const D: usize> Applied<'_, R, D> {
+impl<R: Rule + 'static, const D: usize> Applied<'_, R, D> {
     /// y, and the batch's statistics that running averages move toward.
     pub(crate) fn run(self, x: Tensor<D>) -> Result<(Tensor<D>, Option<Tracked<Table>>), Error> {
         check_epsilon(self.epsilon)?;
@@ -122,6 +123,9 @@ impl<R: Rule, const D: usize> Applied<'_, R, D> {
             return Err(Error::Empty { shape: shape.to_vec() });
         }
         let (cells, coordinates) = tables::cells_of(&shape, &numbered);
+        if self.mask.is_none() && is_fused(device.as_dispatch()) {
+            return self.fused(x, cells, coordinates);
+        }
         let mask = self.mask.map(|mask| mask.expand(shape));
         let x = match &mask {
             // what is masked may hold anything
@@ -169,6 +173,40 @@ impl<R: Rule, const D: usize> Applied<'_, R, D> {
         };
         Ok((y, tracked))
     }
+
+    /// The rule as one operation.
+    fn fused(
+        self,
+        x: Tensor<D>,
+        cells: Cells,
+        coordinates: Vec<Option<Labels>>,
+    ) -> Result<(Tensor<D>, Option<Tracked<Table>>), Error> {
+        let terms = Terms { epsilon: self.epsilon, one_value: Some(self.one_value), batch: self.batch };
+        let counts = vec![cells.positions as f64; cells.count()];
+        let running =
+            self.running.map(|(mean, variance)| Statistics { mean: numbers(mean), variance: numbers(variance) });
+        let formula = Formula::new(self.rule.clone(), terms, &x.dims(), coordinates, counts, |_| running)?;
+        let slots = self.parameters.iter().map(|(name, of)| (*name, of.as_ref().map(|of| of.dims()[0]))).collect();
+        let mut parameters: Vec<Tensor<1>> = self.parameters.into_iter().filter_map(|(_, of)| of).collect();
+        let parameters = match parameters.len() {
+            0 => Tensor::zeros([1], (&x.device(), x.dtype())),
+            1 => parameters.remove(0),
+            _ => Tensor::cat(parameters, 0),
+        };
+        let spec = RuleSpec::new(formula, cells, slots);
+        let (y, _, tracked) = <Dispatch as RuleOps>::rule(x.into_dispatch(), parameters.into_dispatch(), spec);
+        let tracked = Tensor::<1>::from_dispatch(tracked);
+        let sets = tracked.dims()[0] / 3;
+        let part = |i: usize| tracked.clone().narrow(0, i * sets, sets);
+        let tracked =
+            (sets > 0).then(|| Tracked { mean: Table(part(0)), variance: Table(part(1)), values: numbers(part(2)) });
+        Ok((Tensor::from_dispatch(y), tracked))
+    }
+}
+
+/// The numbers of a table, f64.
+fn numbers(of: Tensor<1>) -> Vec<f64> {
+    of.into_data().iter::<f64>().collect()
 }
 
 /// The mean and the biased variance of each cell, as tables.

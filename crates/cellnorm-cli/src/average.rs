@@ -39,6 +39,7 @@ pub fn average(runs: &[Run]) -> Run {
             step_ms: mean(&|run| run.timing.step_ms),
             normalization_forward_ms: mean(&|run| run.timing.normalization_forward_ms),
             normalization_backward_ms: mean(&|run| run.timing.normalization_backward_ms),
+            normalization_share: mean(&|run| run.timing.normalization_share),
         },
     }
 }
@@ -71,6 +72,7 @@ mod tests {
                 step_ms: 1.0,
                 normalization_forward_ms: 2.0,
                 normalization_backward_ms: 3.0,
+                normalization_share: accuracy,
             },
         }
     }
@@ -81,6 +83,7 @@ mod tests {
         assert_eq!((all.last().test_accuracy, all.last().test_loss), (0.5, 2.0));
         assert_eq!(all.training_loss.values, [2.0, 2.0]);
         assert_eq!((all.training_loss.every, all.timing.training_seconds), (3, 0.5));
+        assert_eq!(all.timing.normalization_share, 0.5);
         let seeds = Origin::Average { seeds: 3, lowest_test_accuracy: 0.25, highest_test_accuracy: 0.75 };
         assert_eq!(all.origin, seeds);
     }

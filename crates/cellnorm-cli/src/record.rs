@@ -22,6 +22,7 @@ pub struct Record {
     losses: Vec<f32>,
     steps: Vec<Duration>,
     laps: Vec<Lap>,
+    shares: Vec<f64>,
     channels: Vec<ChannelStatistics>,
 }
 
@@ -45,6 +46,7 @@ impl Record {
             losses: Vec::with_capacity(steps),
             steps: Vec::with_capacity(steps),
             laps: Vec::with_capacity(steps),
+            shares: Vec::with_capacity(steps),
             channels: Vec::new(),
         }
     }
@@ -58,7 +60,10 @@ impl Record {
         }
         self.losses.push(step.loss as f32);
         self.steps.push(step.time);
-        self.laps.extend(step.lap);
+        if let Some(lap) = step.lap {
+            self.laps.push(lap);
+            self.shares.push((lap.forward + lap.backward).as_secs_f64() / step.time.as_secs_f64());
+        }
         Ok(())
     }
 
@@ -87,9 +92,10 @@ impl Record {
         RunTiming {
             training_seconds: epoch_seconds.iter().sum(),
             epoch_seconds,
-            step_ms: median_ms(self.steps.iter().copied()),
-            normalization_forward_ms: median_ms(self.laps.iter().map(|lap| lap.forward)),
-            normalization_backward_ms: median_ms(self.laps.iter().map(|lap| lap.backward)),
+            step_ms: median(self.steps.iter().copied().map(ms)),
+            normalization_forward_ms: median(self.laps.iter().map(|lap| ms(lap.forward))),
+            normalization_backward_ms: median(self.laps.iter().map(|lap| ms(lap.backward))),
+            normalization_share: median(self.shares.iter().copied()),
         }
     }
 
@@ -104,11 +110,15 @@ fn means(values: &[f32], every: usize) -> Vec<f32> {
     values.chunks(every).map(|chunk| chunk.iter().sum::<f32>() / chunk.len() as f32).collect()
 }
 
-/// The median in milliseconds, which a pause of the machine does not move.
-fn median_ms(durations: impl Iterator<Item = Duration>) -> f64 {
-    let mut sorted: Vec<Duration> = durations.collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).map_or(0.0, |middle| middle.as_secs_f64() * 1e3)
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// The median, which a pause of the machine does not move.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -146,6 +156,8 @@ mod tests {
         assert_eq!(timing.step_ms, 2.0);
         assert_eq!(timing.normalization_forward_ms, 4.0);
         assert_eq!(timing.normalization_backward_ms, 6.0);
+        // of each step, what its own normalization takes
+        assert_eq!(timing.normalization_share, 5.0);
         assert!(record.into_statistics().is_none());
     }
 }

@@ -223,6 +223,8 @@ pub struct RunTiming {
     pub normalization_forward_ms: f64,
     /// Median time of the normalization in a step, backward.
     pub normalization_backward_ms: f64,
+    /// Median share of a step that the normalization takes, forward and backward, from 0 to 1.
+    pub normalization_share: f64,
 }
 
 /// Times of the whole comparison.

@@ -26,8 +26,10 @@ pub fn columns(results: &Results) -> Vec<Column> {
     columns.extend([
         Column { heading: "test loss", cell: |run| format!("{:.4}", run.last().test_loss) },
         Column { heading: "training", cell: |run| format!("{:.2} s", run.timing.training_seconds) },
+        Column { heading: "step", cell: |run| format!("{:.2} ms", run.timing.step_ms) },
         Column { heading: "forward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_forward_ms) },
         Column { heading: "backward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_backward_ms) },
+        Column { heading: "share of step", cell: |run| format!("{:.1} %", 100.0 * run.timing.normalization_share) },
         Column { heading: "parameters", cell: |run| run.parameters.network.to_string() },
         Column { heading: "of these norm", cell: |run| run.parameters.normalization.to_string() },
     ]);
@@ -51,8 +53,8 @@ fn extremes(run: &Run) -> (f64, f64) {
 /// What the columns mean and where the data comes from, for under the table.
 pub fn notes(results: &Results) -> String {
     let mut notes = String::from(
-        "forward/step and backward/step: median time spent in the normalization in one training step; parameters: \
-         trainable, in the whole network and in the normalization.",
+        "step: median time of a training step; forward/step, backward/step and share of step: what of it is spent in the \
+         normalization; parameters: trainable, in the whole network and in the normalization.",
     );
     if results.config.seeds > 1 {
         notes +=

@@ -23,7 +23,7 @@ pub(super) struct Parts<'a, R> {
     pub(super) pace: Pace,
 }
 
-impl<R: Rule> Parts<'_, R> {
+impl<R: Rule + 'static> Parts<'_, R> {
     /// y; in training, the running averages move.
     ///
     /// # Panics

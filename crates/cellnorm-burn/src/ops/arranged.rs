@@ -3,7 +3,6 @@
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{Bytes, DType, Flex, TensorMetadata};
-use burn::tensor::FloatDType;
 use cellnorm::norms::Roles;
 use cellnorm::passes::Buffers;
 use cellnorm::{Element, Plan};
@@ -28,12 +27,30 @@ macro_rules! numbers {
 }
 numbers!(f32, f64);
 
-/// f32 and f64 as they are, narrower types as f32.
+/// Runs `$body` with `$t` as the type of `$x`'s elements, or as f32 where the passes do not take it (see [`wide`]).
+macro_rules! with_elements {
+    ($x:expr, $t:ident => $body:expr) => {
+        $crate::ops::arranged::with_elements!(@ $x, $t => $body; F64 f64)
+    };
+    (@ $x:expr, $t:ident => $body:expr; $($dtype:ident $own:ty),*) => {
+        match $x.dtype() {
+            $(burn::backend::DType::$dtype => {
+                type $t = $own;
+                $body
+            })*
+            _ => {
+                type $t = f32;
+                $body
+            }
+        }
+    };
+}
+pub(super) use with_elements;
+
+/// As it is where the passes take its type, else as f32.
 pub(super) fn wide(x: FlexTensor) -> FlexTensor {
-    match x.dtype() {
-        DType::F32 | DType::F64 => x,
-        _ => Flex::float_cast(x, FloatDType::F32),
-    }
+    let taken = with_elements!(x, T => <T as burn::tensor::Element>::dtype());
+    narrow(x, taken)
 }
 
 /// Back to the type that a result should have.
@@ -117,9 +134,14 @@ impl Arranged {
         }
         let mut out = T::pool().take(len);
         let result = pass(Buffers::Into(self.elements(), &mut out));
+        (self.holding(out), result)
+    }
+
+    /// A tensor of these elements that lies as this.
+    fn holding<T: Number>(&self, elements: Vec<T>) -> FlexTensor {
         let layout = Layout::contiguous(self.tensor.shape());
-        self.tensor = FlexTensor::new(pool::bytes(out), layout, <T as burn::tensor::Element>::dtype());
-        (self.restore(), result)
+        let tensor = FlexTensor::new(pool::bytes(elements), layout, <T as burn::tensor::Element>::dtype());
+        Self { tensor, order: self.order.clone() }.restore()
     }
 
     /// The tensor with its axes in their own order.

@@ -186,4 +186,4 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
     }
 }
 
-const FIRST_ORDER: &str = "Burn differentiates once: the gradient of a gradient is not available";
+pub(super) const FIRST_ORDER: &str = "Burn differentiates once: the gradient of a gradient is not available";

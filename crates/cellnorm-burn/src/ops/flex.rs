@@ -9,24 +9,8 @@ use burn::backend::{DType, Flex, TensorMetadata};
 use cellnorm::passes::{self, Affine, Gradient};
 use cellnorm::{Cells, Parameters, Statistics};
 
-use super::arranged::{Arranged, from_table, narrow, table, wide};
+use super::arranged::{Arranged, from_table, narrow, table, wide, with_elements};
 use super::{NormOps, Spec};
-
-/// Runs `$body` with `$t` as the type of `$x`'s elements, which are f32 or f64 by then.
-macro_rules! with_elements {
-    ($x:expr, $t:ident => $body:expr) => {
-        match $x.dtype() {
-            DType::F64 => {
-                type $t = f64;
-                $body
-            }
-            _ => {
-                type $t = f32;
-                $body
-            }
-        }
-    };
-}
 
 /// γ and β as the passes take them.
 fn parameters(gamma: FlexTensor, beta: FlexTensor, spec: &Spec) -> (Option<Vec<f64>>, Option<Vec<f64>>) {

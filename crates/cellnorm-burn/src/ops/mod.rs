@@ -1,4 +1,4 @@
-//! The fused operations behind the layers: a backend extension with an implementation for Flex and one autodiff node each.
+//! The fused operations behind the layers: backend extensions with an implementation for Flex and one autodiff node each.
 //!
 //! Burn dispatches them by the device of their tensors. On a device without an implementation, [`crate::functions`] composes
 //! the same operations of Burn's own.
@@ -10,8 +10,12 @@ mod autodiff;
 mod flex;
 #[cfg(feature = "flex")]
 mod pool;
+mod rules;
+#[cfg(feature = "flex")]
+mod rules_flex;
 mod spec;
 
+pub use rules::{RuleOps, RuleSpec};
 pub use spec::Spec;
 
 use burn::backend::tensor::FloatTensor;
@@ -80,7 +84,7 @@ pub trait NormOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// Whether a device has an implementation of [`NormOps`].
+/// Whether a device has an implementation of [`NormOps`] and [`RuleOps`].
 pub(crate) fn is_fused(device: &DispatchDevice) -> bool {
     match device {
         DispatchDevice::Autodiff(inner) => is_fused(inner),

@@ -17,13 +17,7 @@ pub fn section(runs: &[&Run]) -> Result<Option<Section>, Error> {
             backward: run.timing.normalization_backward_ms,
         })
         .collect();
-    let share = runs
-        .iter()
-        .map(|run| {
-            let timing = &run.timing;
-            (timing.normalization_forward_ms + timing.normalization_backward_ms) / timing.step_ms
-        })
-        .fold(0.0, f64::max);
+    let share = runs.iter().map(|run| run.timing.normalization_share).fold(0.0, f64::max);
     let sum = |bars: &&Bars| bars.forward + bars.backward;
     let (Some(fast), Some(slow)) =
         (bars.iter().min_by(|a, b| sum(a).total_cmp(&sum(b))), bars.iter().max_by(|a, b| sum(a).total_cmp(&sum(b))))
@@ -41,7 +35,7 @@ pub fn section(runs: &[&Run]) -> Result<Option<Section>, Error> {
             title,
             caption: format!(
                 "Least time: {}, {:.3} ms forward and backward together; most: {}, {:.3} ms. \
-                 At most {:.0} % of a training step goes into the normalization.",
+                 At most {:.1} % of a training step goes into the normalization; the table has the share of each.",
                 fast.norm.name(),
                 sum(&fast),
                 slow.norm.name(),

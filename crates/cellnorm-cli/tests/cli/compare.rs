@@ -52,8 +52,11 @@ fn the_results_hold_every_number() {
     let timing = &runs[1]["timing"];
     assert!(timing["normalization_forward_ms"].as_f64().unwrap() > 0.0);
     assert!(timing["normalization_backward_ms"].as_f64().unwrap() > 0.0);
+    let share = timing["normalization_share"].as_f64().unwrap();
+    assert!(0.0 < share && share < 1.0, "{share} of a step");
 
     let table = plain(&output.stdout);
+    assert!(table.contains(&format!("{:.1} %", 100.0 * share)), "the share is shown:\n{table}");
     for run in runs {
         let accuracy = run["epochs"][0]["test_accuracy"].as_f64().unwrap();
         let name = run["normalization"].as_str().unwrap();

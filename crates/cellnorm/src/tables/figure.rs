@@ -39,7 +39,7 @@ impl<V: Table> Statistics<V> {
     }
 }
 
-impl<V: Table> Figure<'_, V> {
+impl<V> Figure<'_, V> {
     /// Labels of the cells by their index along the axes that are chosen, row-major.
     ///
     /// # Panics
@@ -57,6 +57,21 @@ impl<V: Table> Figure<'_, V> {
         sets.sums(self.counts)
     }
 
+    /// Whether the running averages take the place of the statistics of x, and stay as they are: the policy says so, and each set
+    /// that the rule estimates a variance of has a single value. `batch` is whether statistics are those of x, as in training.
+    ///
+    /// # Errors
+    /// If the policy refuses such an x.
+    pub fn uses_running<R: Rule>(&self, rule: &R, policy: OneValue, batch: bool) -> Result<bool, Error> {
+        let one = |of: usize| self.values(&self.sets[of]).iter().all(|values| *values <= 1.0);
+        match rule.estimated().is_some_and(one) {
+            true => policy.uses_running(R::NAME, self.shape, batch),
+            false => Ok(false),
+        }
+    }
+}
+
+impl<V: Table> Figure<'_, V> {
     /// The statistics of each set, its cells merged (Chan, Golub, LeVeque): with shares s = n_cell / n_set,
     ///
     /// mean = Σ s mean_cell,   variance = Σ s (variance_cell + (mean_cell − mean)²).
@@ -73,19 +88,6 @@ impl<V: Table> Figure<'_, V> {
         let apart = self.mean.clone() - mean.take(sets);
         let variance = ((self.variance.clone() + apart.clone() * apart) * shares).sum(sets);
         Statistics { mean, variance }
-    }
-
-    /// Whether the running averages take the place of the statistics of x, and stay as they are: the policy says so, and each set
-    /// that the rule estimates a variance of has a single value. `batch` is whether statistics are those of x, as in training.
-    ///
-    /// # Errors
-    /// If the policy refuses such an x.
-    pub fn uses_running<R: Rule>(&self, rule: &R, policy: OneValue, batch: bool) -> Result<bool, Error> {
-        let one = |of: usize| self.values(&self.sets[of]).iter().all(|values| *values <= 1.0);
-        match rule.estimated().is_some_and(one) {
-            true => policy.uses_running(R::NAME, self.shape, batch),
-            false => Ok(false),
-        }
     }
 
     /// The mean of the squares of each set, from its statistics.

@@ -13,6 +13,7 @@
 
 mod config;
 mod figure;
+mod formula;
 mod labels;
 mod layer;
 mod mask;
@@ -26,6 +27,7 @@ mod tape;
 pub use crate::sharing::{Along, Measure, Sharing};
 pub use config::TableNormConfig;
 pub use figure::{Figure, Statistics};
+pub use formula::{Answer, Formula, Parameters, Terms};
 pub use labels::Labels;
 pub use layer::{TableGradients, TableNorm, TableSaved};
 pub use mask::Mask;
