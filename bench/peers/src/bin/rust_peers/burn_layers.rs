@@ -13,7 +13,7 @@ pub fn prepare(task: &Task, inputs: &Inputs) -> Option<Prepared> {
     Some(if task.is_rows() {
         ready(task, inputs, [inputs.x.slice().len() / channels, channels])
     } else {
-        ready(task, inputs, task.shape[..].try_into().ok()?)
+        ready::<4>(task, inputs, task.shape[..].try_into().ok()?)
     })
 }
 
@@ -25,7 +25,7 @@ fn ready<const D: usize>(task: &Task, inputs: &Inputs, shape: [usize; D]) -> Pre
     let forward = std::rc::Rc::new(layer::<D>(task, inputs, &device));
     let tensor = |values: &[f32]| Tensor::<D>::from_data(TensorData::new(values.to_vec(), shape), &device);
     let (x, dy) = (tensor(inputs.x.slice()), tensor(inputs.dy.slice()));
-    let values = |tensor: Tensor<D>| tensor.into_data().to_vec::<f32>().expect("f32");
+    let values = |tensor: Tensor<D>| tensor.into_data().try_to_vec::<f32>().expect("f32");
     if task.step != Step::Training {
         let (again, same) = (forward.clone(), x.clone());
         return Prepared {
