@@ -51,7 +51,7 @@ impl Case {
     }
 
     fn parameters(&self) -> Parameters<'_> {
-        Parameters { gamma: self.gamma.as_deref(), beta: self.beta.as_deref() }
+        Parameters { gamma: self.gamma.as_deref(), beta: self.beta.as_deref(), ..Parameters::default() }
     }
 
     /// y, with the statistics of x.

@@ -60,7 +60,7 @@ fn run(case: &Case, rounds: usize) {
     let gamma: Vec<f64> = (0..channels).map(|i| 1.0 + i as f64 * 1e-3).collect();
     let beta = vec![0.5; channels];
     let with_beta = case.about == About::Mean;
-    let parameters = Parameters { gamma: Some(&gamma), beta: with_beta.then_some(&beta) };
+    let parameters = Parameters { gamma: Some(&gamma), beta: with_beta.then_some(&beta), ..Parameters::default() };
     let mut statistics = Statistics::default();
     let fixed = Statistics { mean: vec![0.1; case.plan.sets()], variance: vec![0.4; case.plan.sets()] };
     let inference = case.norm == "inference";
@@ -85,13 +85,7 @@ fn run(case: &Case, rounds: usize) {
         let [b, a] = alternate(rounds, [&mut backward, &mut add]);
         line += &report(case, "backward", len * 12, &b, &a);
     }
-    println!(
-        "{:<9} {:<15} {:<6} {:>7.1} {line}",
-        case.norm,
-        joined(&case.shape),
-        case.layout,
-        len as f64 * 4.0 / 1e6
-    );
+    println!("{:<9} {:<15} {:<6} {:>7.1} {line}", case.norm, joined(&case.shape), case.layout, len as f64 * 4.0 / 1e6);
 }
 
 fn report(_case: &Case, _pass: &str, bytes: usize, ours: &[f64], yardstick: &[f64]) -> String {

@@ -108,7 +108,8 @@ impl Sets {
             next[*set as usize] += 1;
         }
         let size = set_of.len() / count.max(1);
-        let side_by_side = (size > 0 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set))).then_some(size);
+        let side_by_side =
+            (size > 0 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set))).then_some(size);
         Self { set_of: set_of.to_vec(), first, members, side_by_side }
     }
 

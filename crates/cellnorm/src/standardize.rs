@@ -60,6 +60,13 @@ impl Parameters<'_> {
     }
 }
 
+impl Statistics {
+    fn of(pairs: Vec<[f64; 2]>) -> Self {
+        let (mean, variance) = pairs.into_iter().map(|[mean, variance]| (mean, variance)).unzip();
+        Self { mean, variance }
+    }
+}
+
 impl About {
     /// The mean and the variance of values with these moments.
     fn statistics(self, moments: Moments) -> (f64, f64) {
@@ -70,9 +77,9 @@ impl About {
     }
 
     /// What a row with these moments is mapped with before γ and β, and its statistics.
-    fn row(self, moments: Moments, epsilon: f64) -> (Affine, (f64, f64)) {
+    fn row(self, moments: Moments, epsilon: f64) -> (Affine, [f64; 2]) {
         let (mean, variance) = self.statistics(moments);
-        (Affine { center: mean, scale: rstd(variance, epsilon), offset: 0.0 }, (mean, variance))
+        (Affine { center: mean, scale: rstd(variance, epsilon), offset: 0.0 }, [mean, variance])
     }
 }
 
@@ -103,22 +110,24 @@ impl Plan {
     ) -> Statistics {
         self.check(parameters);
         let of_sets = match &self.form {
-            Form::Cells { cells, sets, channel_of } => passes::forward_activated(x_y, cells, sets, parameters.activation, |set, moments, affines| {
-                let (mean, variance) = about.statistics(Moments::merge_all(moments));
-                let r = rstd(variance, epsilon);
-                for (cell, affine) in sets.members(set).iter().zip(affines) {
-                    let channel = channel_of[*cell as usize];
-                    *affine =
-                        Affine { center: mean, scale: parameters.gamma(channel) * r, offset: parameters.beta(channel) };
-                }
-                (mean, variance)
-            }),
-            Form::Rows { width } => {
-                rows::forward(x_y, *width, parameters, |_, moments| about.row(moments, epsilon))
+            Form::Cells { cells, sets, channel_of } => {
+                passes::forward_activated(x_y, cells, sets, parameters.activation, |set, moments, affines| {
+                    let (mean, variance) = about.statistics(Moments::merge_all(moments));
+                    let r = rstd(variance, epsilon);
+                    for (cell, affine) in sets.members(set).iter().zip(affines) {
+                        let channel = channel_of[*cell as usize];
+                        *affine = Affine {
+                            center: mean,
+                            scale: parameters.gamma(channel) * r,
+                            offset: parameters.beta(channel),
+                        };
+                    }
+                    [mean, variance]
+                })
             }
+            Form::Rows { width } => rows::forward(x_y, *width, parameters, |_, moments| about.row(moments, epsilon)),
         };
-        let (mean, variance) = of_sets.into_iter().unzip();
-        Statistics { mean, variance }
+        Statistics::of(of_sets)
     }
 
     fn check(&self, parameters: Parameters<'_>) {
@@ -176,9 +185,8 @@ impl Plan {
         if let Form::Rows { width } = &self.form {
             self.check(parameters);
             let table = |_: usize, moments| about.row(moments, epsilon);
-            let of_rows = rows::forward_add(x, residual, h, y, *width, parameters, table);
-            let (mean, variance) = of_rows.into_iter().unzip();
-            return Statistics { mean, variance };
+            let of_rows = rows::forward_add([x, residual], [h, y], *width, parameters, table);
+            return Statistics::of(of_rows);
         }
         passes::add(Buffers::Apart(x, h), residual);
         self.forward(Buffers::Apart(h, y), about, epsilon, parameters)

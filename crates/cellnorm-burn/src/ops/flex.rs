@@ -27,7 +27,7 @@ impl NormOps for Flex {
         let dtype = x.dtype();
         let (gamma, beta) = parameters(gamma, beta, &spec);
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
         let (y, statistics) = with_elements!(x.tensor, T => {
             x.map::<T, _>(|buffers| plan.forward(buffers, spec.about, spec.epsilon, parameters))
         });
@@ -47,7 +47,7 @@ impl NormOps for Flex {
         let dtype = x.dtype();
         let (gamma, beta) = parameters(gamma, beta, &spec);
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
         let statistics = Statistics { mean: table(mean), variance: table(variance) };
         let (y, ()) = with_elements!(x.tensor, T => {
             x.map::<T, _>(|buffers| plan.forward_fixed(buffers, &statistics, spec.epsilon, parameters))
@@ -69,7 +69,7 @@ impl NormOps for Flex {
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
         // only whether there is a β matters here
         let beta = spec.center.then(|| vec![0.0; plan.channels()]);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref() };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
         let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
         let statistics = Statistics { mean: table(mean), variance: table(variance) };
         let (dx, gradients) = with_elements!(x.tensor, T => {

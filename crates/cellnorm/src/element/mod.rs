@@ -10,13 +10,7 @@ use std::ops::{Add, Div, Mul, Sub};
 mod exp;
 mod halves;
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-    impl Sealed for half::f16 {}
-    impl Sealed for half::bf16 {}
-}
+use crate::passes::Compiled;
 
 /// A number that tensors are made of: `f32`, `f64`, [`half::f16`] or [`half::bf16`].
 ///
@@ -36,7 +30,7 @@ mod sealed {
 /// ```
 ///
 /// The trait is sealed: it cannot be implemented for other types.
-pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + sealed::Sealed {
+pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + Compiled {
     /// The type that passes compute in: at least `f32`.
     type Acc: Real;
     /// The value in the wider type, exactly; NaN keeps its digits, and the first operation makes it quiet.

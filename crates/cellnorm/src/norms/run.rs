@@ -6,8 +6,8 @@ use super::{Gradients, Roles, Saved};
 use crate::arrays::{Arranged, typed};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
-use crate::semantics::OneValue;
 use crate::passes::Parameters;
+use crate::semantics::OneValue;
 use crate::standardize::{About, Statistics};
 use crate::tables::{self, Forward, Mask, Pass, Remembered, Standard, Tracked};
 

@@ -12,6 +12,7 @@
 //! Φ(z) = ½ erfc(−z / √2), and for w ≥ 0, with t = 2 / (2 + w), erfc(w) = t e^(−w² + p(4 t − 2)), where p is a sum of Chebyshev
 //! polynomials: their coefficients are those of ln(erfc(w) e^(w²) / t), computed with 40 digits.
 
+use super::dispatch::{Kernel, dispatch};
 use super::lanes::Lanes;
 use crate::element::Real;
 
@@ -46,8 +47,27 @@ impl Activation {
     /// act(z).
     #[inline(always)]
     pub(super) fn of<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
-        let (zero, one) = (A::default(), A::from_f64(1.0));
-        match self {
+        if self == Identity { z } else { dispatch(Of(self, z)) }
+    }
+
+    /// act′(z).
+    #[inline(always)]
+    pub(super) fn slope<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
+        if self == Identity { Lanes::splat(A::from_f64(1.0)) } else { dispatch(SlopeOf(self, z)) }
+    }
+}
+
+/// act(z) as a kernel of its own for each instruction set: within every loop that may call it, it would be compiled many times.
+struct Of<A>(Activation, Lanes<A>);
+
+impl<A: Real> Kernel for Of<A> {
+    type Output = Lanes<A>;
+
+    #[inline(always)]
+    fn run(self) -> Lanes<A> {
+        let Self(activation, z) = self;
+        let zero = A::default();
+        match activation {
             Identity => z,
             Relu => z.map(
                 #[inline(always)]
@@ -62,7 +82,7 @@ impl Activation {
             }
             Silu => z.map(
                 #[inline(always)]
-                |z| z / (one + (zero - z).exp()),
+                |z| z * sigma(z),
             ),
             Gelu => z.map(
                 #[inline(always)]
@@ -70,12 +90,19 @@ impl Activation {
             ),
         }
     }
+}
 
-    /// act′(z).
+/// act′(z), likewise.
+struct SlopeOf<A>(Activation, Lanes<A>);
+
+impl<A: Real> Kernel for SlopeOf<A> {
+    type Output = Lanes<A>;
+
     #[inline(always)]
-    pub(super) fn slope<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
+    fn run(self) -> Lanes<A> {
+        let Self(activation, z) = self;
         let (zero, one) = (A::default(), A::from_f64(1.0));
-        match self {
+        match activation {
             Identity => Lanes::splat(one),
             Relu => z.map(
                 #[inline(always)]
@@ -90,20 +117,28 @@ impl Activation {
             }
             Silu => z.map(
                 #[inline(always)]
-                |z| {
-                    let sigma = one / (one + (zero - z).exp());
-                    sigma * (one + z * (one - sigma))
-                },
+                |z| sigma(z) * (one + z * (one - sigma(z))),
             ),
             Gelu => z.map(
                 #[inline(always)]
-                |z| {
-                    const ROOT: f64 = 0.398_942_280_401_432_7; // 1 / √(2π)
-                    normal(z) + z * A::from_f64(ROOT) * (zero - z * z * A::from_f64(0.5)).exp()
-                },
+                |z| normal(z) + z * density(z),
             ),
         }
     }
+}
+
+/// σ(z).
+#[inline(always)]
+fn sigma<A: Real>(z: A) -> A {
+    let one = A::from_f64(1.0);
+    one / (one + (A::default() - z).exp())
+}
+
+/// e^(−z²/2) / √(2π).
+#[inline(always)]
+fn density<A: Real>(z: A) -> A {
+    const ROOT: f64 = 0.398_942_280_401_432_7; // 1 / √(2π)
+    A::from_f64(ROOT) * (A::default() - z * z * A::from_f64(0.5)).exp()
 }
 
 /// The coefficients of p, the first halved.

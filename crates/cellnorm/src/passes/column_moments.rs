@@ -108,8 +108,7 @@ impl<A: Real> ColumnMoments<A> {
         let (mut shift, mut d, mut d2) = ([zero; K], [zero; K], [zero; K]);
         for k in 0..K {
             let j = j + k * LANES;
-            (shift[k], d[k], d2[k]) =
-                (Lanes::load(&self.shift, j), Lanes::load(&self.d, j), Lanes::load(&self.d2, j));
+            (shift[k], d[k], d2[k]) = (Lanes::load(&self.shift, j), Lanes::load(&self.d, j), Lanes::load(&self.d2, j));
         }
         for row in rows.chunks_exact(width) {
             for k in 0..K {

@@ -24,6 +24,7 @@ mod affine;
 mod buffers;
 mod column_moments;
 mod columns;
+mod compiled;
 mod dispatch;
 mod gradient;
 mod lanes;
@@ -39,18 +40,12 @@ mod through;
 pub use activation::Activation;
 pub use affine::Affine;
 pub use buffers::Buffers;
+pub(crate) use compiled::Compiled;
 pub use dispatch::{instruction_set, instruction_sets, on_instruction_set};
 pub use gradient::Gradient;
 pub use parameters::Parameters;
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;
-
-use affine::AffinePass;
-use buffers::{Shared, Source};
-use gradient::GradientPass;
-use moments::MomentsPass;
-use sums::SumsPass;
-use through::Through;
 
 /// How many neighbouring values are added in the computing type before they are merged in f64.
 const BLOCK: usize = 4096;
@@ -70,8 +65,7 @@ const CHUNK: usize = 128;
 /// assert_eq!((moments[1].mean, moments[1].variance()), (10.0, 0.0));
 /// ```
 pub fn moments<T: Element>(x: &[T], cells: &Cells) -> Vec<Moments> {
-    check(x.len(), cells);
-    sweep::reduce_all(&MomentsPass(Source::new(x)), cells)
+    T::moments(x, cells)
 }
 
 /// y = (x − center) · scale + offset with the coefficients of each cell.
@@ -87,12 +81,7 @@ pub fn affine<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine]
 /// # Panics
 /// As [`affine`].
 pub fn affine_activated<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine], activation: Activation) {
-    let shared = Shared::new(x_y);
-    check(shared.len(), cells);
-    assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
-    sweep::apply_all(&AffinePass { x_y: &shared, activation }, cells, affines);
-    // SAFETY: the pass covered the cells, and their length is the buffers' (checked).
-    unsafe { shared.finish() }
+    T::affine(x_y, cells, affines, activation);
 }
 
 /// y = x + other.
@@ -100,10 +89,7 @@ pub fn affine_activated<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines:
 /// # Panics
 /// If they differ in length.
 pub fn add<T: Element>(x_y: Buffers<'_, T>, other: &[T]) {
-    let shared = Shared::new(x_y);
-    add::run(&shared, other);
-    // SAFETY: the pass covered the buffers.
-    unsafe { shared.finish() }
+    T::add(x_y, other);
 }
 
 /// Σ dy and Σ dy · (x − center) of each cell.
@@ -111,10 +97,7 @@ pub fn add<T: Element>(x_y: Buffers<'_, T>, other: &[T]) {
 /// # Panics
 /// If `x` or `dy` is not as long as the cells, or there are not as many centers as cells.
 pub fn sums<T: Element>(x: &[T], dy: &[T], cells: &Cells, centers: &[f64]) -> Vec<Sums> {
-    check(x.len(), cells);
-    check(dy.len(), cells);
-    assert_eq!(centers.len(), cells.count(), "one center for each cell");
-    sweep::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, through: Through::default() }, cells)
+    T::sums(x, dy, cells, centers)
 }
 
 /// dx = a · dy + b · (x − center) + k with the coefficients of each cell.
@@ -122,19 +105,12 @@ pub fn sums<T: Element>(x: &[T], dy: &[T], cells: &Cells, centers: &[f64]) -> Ve
 /// # Panics
 /// If `x` or the buffers are not as long as the cells, or there are not as many centers or coefficients as cells.
 pub fn gradient<T: Element>(x: &[T], dy_dx: Buffers<'_, T>, cells: &Cells, centers: &[f64], gradients: &[Gradient]) {
-    let shared = Shared::new(dy_dx);
-    check(x.len(), cells);
-    check(shared.len(), cells);
-    assert_eq!(centers.len(), cells.count(), "one center for each cell");
-    assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
-    let pass = GradientPass { x, dy_dx: &shared, centers, through: Through::default() };
-    sweep::apply_all(&pass, cells, gradients);
-    // SAFETY: as in `affine`.
-    unsafe { shared.finish() }
+    T::gradient(x, dy_dx, cells, centers, gradients);
 }
 
 /// Forward: for each set, the moments of its parts (its cells, or all of them at once where they lie side by side),
-/// `table(set, moments, affines)`, and the affine pass. Returns what the tables returned, by set.
+/// `table(set, moments, affines)`, and the affine pass. Returns what the tables returned, a set's mean and variance for
+/// example.
 ///
 /// # Panics
 /// If the buffers are not as long as the cells, or the sets are not of these cells.
@@ -145,21 +121,21 @@ pub fn gradient<T: Element>(x: &[T], dy_dx: Buffers<'_, T>, cells: &Cells, cente
 /// let x = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0];
 /// let (cells, sets) = (Cells::channels_first(2, 2, 2), Sets::new(&[0, 0, 1, 1]));
 /// let mut y = Vec::new();
-/// let means = passes::forward(Buffers::Into(&x, &mut y), &cells, &sets, |_set, moments, affines| {
+/// let statistics = passes::forward(Buffers::Into(&x, &mut y), &cells, &sets, |_set, moments, affines| {
 ///     let all = Moments::merge_all(moments);
 ///     let rstd = 1.0 / (all.variance() + 1e-5).sqrt();
 ///     affines.fill(Affine { center: all.mean, scale: rstd, offset: 0.0 });
-///     all.mean
+///     [all.mean, all.variance()]
 /// });
-/// assert_eq!(means, [2.5, 5.0]);
+/// assert_eq!(statistics, [[2.5, 1.25], [5.0, 0.0]]);
 /// assert_eq!(y[4..], [0.0; 4]);
 /// ```
-pub fn forward<T: Element, S: Send + Default>(
+pub fn forward<T: Element>(
     x_y: Buffers<'_, T>,
     cells: &Cells,
     sets: &Sets,
-    table: impl Fn(usize, &[Moments], &mut [Affine]) -> S + Sync,
-) -> Vec<S> {
+    table: impl Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync,
+) -> Vec<[f64; 2]> {
     forward_activated(x_y, cells, sets, Activation::Identity, table)
 }
 
@@ -167,20 +143,14 @@ pub fn forward<T: Element, S: Send + Default>(
 ///
 /// # Panics
 /// As [`forward`].
-pub fn forward_activated<T: Element, S: Send + Default>(
+pub fn forward_activated<T: Element>(
     x_y: Buffers<'_, T>,
     cells: &Cells,
     sets: &Sets,
     activation: Activation,
-    table: impl Fn(usize, &[Moments], &mut [Affine]) -> S + Sync,
-) -> Vec<S> {
-    let shared = Shared::new(x_y);
-    check(shared.len(), cells);
-    assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
-    let swept = sweep::sweep(&MomentsPass(shared.source()), &AffinePass { x_y: &shared, activation }, cells, sets, &table);
-    // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their length is the buffers' (checked).
-    unsafe { shared.finish() };
-    swept.of_sets
+    table: impl Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync,
+) -> Vec<[f64; 2]> {
+    T::forward(x_y, cells, sets, activation, &table)
 }
 
 /// Backward: for each set, the sums of its cells, `table(set, sums, gradients)`, and the gradient pass. Returns the sums of each
@@ -197,7 +167,7 @@ pub fn backward<T: Element>(
     centers: &[f64],
     table: impl Fn(usize, &[Sums], &mut [Gradient]) + Sync,
 ) -> Vec<Sums> {
-    sweep_back(x, dy_dx, cells, sets, centers, Through::default(), table)
+    T::backward(x, dy_dx, cells, sets, centers, None, &table)
 }
 
 /// As [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is that behind the activation.
@@ -215,33 +185,5 @@ pub fn backward_activated<T: Element>(
 ) -> Vec<Sums> {
     assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
     let centers: Vec<f64> = affines.iter().map(|affine| affine.center).collect();
-    sweep_back(x, dy_dx, cells, sets, &centers, Through { activation, affines }, table)
-}
-
-fn sweep_back<T: Element>(
-    x: &[T],
-    dy_dx: Buffers<'_, T>,
-    cells: &Cells,
-    sets: &Sets,
-    centers: &[f64],
-    through: Through<'_>,
-    table: impl Fn(usize, &[Sums], &mut [Gradient]) + Sync,
-) -> Vec<Sums> {
-    let shared = Shared::new(dy_dx);
-    check(x.len(), cells);
-    check(shared.len(), cells);
-    assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
-    assert_eq!(centers.len(), cells.count(), "one center for each cell");
-    let sums = SumsPass { x, dy: shared.source(), centers, through };
-    let gradient = GradientPass { x, dy_dx: &shared, centers, through };
-    let swept = sweep::sweep(&sums, &gradient, cells, sets, &table);
-    // SAFETY: as in `forward`.
-    unsafe { shared.finish() };
-    swept.of_cells
-}
-
-fn check(len: usize, cells: &Cells) {
-    // a product that wraps around could be the right length by chance
-    let cells = cells.outer.checked_mul(cells.positions).and_then(|len| len.checked_mul(cells.inner));
-    assert_eq!(Some(len), cells, "the buffer's length is not that of the cells");
+    T::backward(x, dy_dx, cells, sets, &centers, Some((activation, affines)), &table)
 }

@@ -69,86 +69,67 @@ impl<'a, T: Element> Span<'a, T> {
     /// # Panics
     /// If x is not as long as the span.
     #[inline(always)]
-    pub(super) fn map_with(
-        self,
-        x: &[T],
-        f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
-    ) {
+    pub(super) fn map_with(self, x: &[T], f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>) {
         assert_eq!(x.len(), self.len);
         self.walk(Some(x), f);
     }
 
+    /// One loop, and one place in it that calls `f`: whatever `f` computes is compiled there alone.
+    ///
     /// What is left behind the last whole tile is covered by a tile that ends with the span and overlaps the one before: `f` is
     /// a function of its elements alone, so the overlap is written twice with the same values. Where the destination is the
-    /// source, that last tile must be computed before anything is written.
+    /// source, that last tile must be computed before anything is written, so it comes first. Less than a tile is mapped in a
+    /// buffer of its own.
     #[inline(always)]
-    fn walk(
-        self,
-        x: Option<&[T]>,
-        mut f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
-    ) {
-        let len = self.len;
-        if len < LANES {
-            return self.walk_few(x, f);
-        }
-        let ends = Ends {
+    fn walk(self, x: Option<&[T]>, mut f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>) {
+        let (mut few, mut few_x) = ([T::default(); LANES], [T::default(); LANES]);
+        let mut ends = Ends {
             source: self.source,
             second: x.map_or(self.source, <[T]>::as_ptr),
             target: self.target,
             ahead: self.ahead,
         };
+        let mut len = self.len;
+        if len < LANES {
+            // SAFETY: the sources are valid for len elements, and the buffers have room for a tile.
+            unsafe {
+                few.as_mut_ptr().copy_from_nonoverlapping(ends.source, len);
+                few_x.as_mut_ptr().copy_from_nonoverlapping(ends.second, len);
+            }
+            ends = Ends { source: few.as_ptr(), second: few_x.as_ptr(), target: few.as_mut_ptr(), ahead: 0 };
+            len = LANES;
+        }
+        let stream = self.stream && size_of::<T>() * self.len >= STREAM_LEAST;
+        // where streamed stores may begin
+        let head = if stream { self.target.align_offset(STREAM_ALIGN).min(LANES) } else { 0 };
         let last = len - LANES;
-        let mut at = 0;
-        if self.stream && size_of::<T>() * len >= STREAM_LEAST {
-            let head = self.target.align_offset(STREAM_ALIGN).min(LANES);
-            if head > 0 {
-                // SAFETY: 16 ≤ len, and both ends are valid for len elements; so below.
-                unsafe { ends.write(0, ends.map(0, &mut f)) };
-                at = head;
-            }
-            while at <= last {
-                // SAFETY: as above; `at` is `head` plus whole tiles, each a multiple of 16 bytes.
-                unsafe { ends.stream(at, ends.map(at, &mut f)) };
-                at += LANES;
-            }
-            if at < len {
-                // SAFETY: as above.
-                unsafe { ends.write(last, ends.map(last, &mut f)) };
-            }
-            return;
-        }
-        let mut end = None;
-        if !len.is_multiple_of(LANES) {
-            // SAFETY: as above.
-            end = Some(unsafe { ends.map(last, &mut f) });
-        }
+        let ragged = !(len - head).is_multiple_of(LANES);
+        let mut end = [T::default(); LANES];
+        let (mut at, mut first) = (if ragged { last } else { 0 }, ragged);
         while at <= last {
-            // SAFETY: as above.
-            unsafe { ends.write(at, ends.map(at, &mut f)) };
-            at += LANES;
+            // SAFETY: at + 16 ≤ len, and both sources are valid for len elements.
+            let tile = unsafe { ends.map(at, &mut f) };
+            if first {
+                (end, at, first) = (tile, 0, false);
+                continue;
+            }
+            if stream && at >= head {
+                // SAFETY: as above for the target; `at` is `head` plus whole tiles, each a multiple of 16 bytes.
+                unsafe { ends.stream(at, tile) };
+            } else {
+                // SAFETY: as above for the target.
+                unsafe { ends.write(at, tile) };
+            }
+            at = if at < head { head } else { at + LANES };
         }
-        if let Some(end) = end {
-            // SAFETY: as above.
+        if ragged {
+            // SAFETY: as above for the target.
             unsafe { ends.write(last, end) };
         }
-    }
-
-    /// As `walk`, for less than a tile.
-    #[inline(always)]
-    fn walk_few(
-        self,
-        x: Option<&[T]>,
-        mut f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
-    ) {
-        let (mut a, mut b) = ([T::default(); LANES], [T::default(); LANES]);
-        // SAFETY: the source is valid for len elements, and the tile is a buffer of its own with room for them.
-        unsafe { a.as_mut_ptr().copy_from_nonoverlapping(self.source, self.len) };
-        if let Some(x) = x {
-            b[..self.len].copy_from_slice(x);
+        if self.len < LANES {
+            // SAFETY: the target is valid for len elements.
+            unsafe { self.target.copy_from_nonoverlapping(few.as_ptr(), self.len) };
         }
-        let tile: [T; LANES] = f(0, Lanes::widen(a), Lanes::widen(b)).narrow();
-        // SAFETY: the same elements of the destination.
-        unsafe { self.target.copy_from_nonoverlapping(tile.as_ptr(), self.len) };
     }
 }
 
@@ -178,7 +159,8 @@ impl<T: Element> Ends<T> {
             }
         }
         // SAFETY: by the caller.
-        let [a, b] = unsafe { [self.source, self.second].map(|from| from.add(at).cast::<[T; LANES]>().read_unaligned()) };
+        let [a, b] =
+            unsafe { [self.source, self.second].map(|from| from.add(at).cast::<[T; LANES]>().read_unaligned()) };
         f(at, Lanes::widen(a), Lanes::widen(b)).narrow()
     }
 

@@ -42,6 +42,9 @@ pub(super) trait Apply: Sync {
     fn written(&self);
 }
 
+/// From the partial results of a set to the coefficients of its cells. Not generic: a kernel is not compiled again for each table.
+type Table<'a, P, C, S> = dyn Fn(usize, &[P], &mut [C]) -> S + Sync + 'a;
+
 /// What a sweep leaves behind.
 pub(super) struct Swept<S, P> {
     /// What the tables returned, by set.
@@ -51,30 +54,26 @@ pub(super) struct Swept<S, P> {
 }
 
 /// Reduces, asks `table(set, partial results of the set, coefficients of its cells)` for each set, and applies.
-pub(super) fn sweep<R, A, S, F>(reduce: &R, apply: &A, cells: &Cells, sets: &Sets, table: &F) -> Swept<S, R::Partial>
-where
-    R: Reduce,
-    A: Apply,
-    S: Send + Default,
-    F: Fn(usize, &[R::Partial], &mut [A::Coefficients]) -> S + Sync,
-{
+pub(super) fn sweep<R: Reduce, A: Apply, S: Send + Default>(
+    reduce: &R,
+    apply: &A,
+    cells: &Cells,
+    sets: &Sets,
+    table: &Table<'_, R::Partial, A::Coefficients, S>,
+) -> Swept<S, R::Partial> {
     // sets whose cells lie side by side are cells of their own
     let whole = if R::OF_CELLS { None } else { sets.as_cells(cells) };
     if cells.inner == 1 && threads::enough(sets.count()) {
         let weight = cells.len() / sets.count().max(1);
-        let parts = threads::map(
-            sets.count(),
-            weight,
-            |range| dispatch(OfSets { reduce, apply, cells, sets, whole, table, range }),
-        );
+        let parts = threads::map(sets.count(), weight, |range| {
+            dispatch(OfSets { reduce, apply, cells, sets, whole, table, range })
+        });
         return join_sets::<R, S>(sets, parts);
     }
     if cells.inner > 1 && sets.within_blocks(cells) && threads::enough(cells.outer) {
-        let parts = threads::map(
-            cells.outer,
-            cells.block(),
-            |range| dispatch(OfBlocks { reduce, apply, cells, sets, table, range }),
-        );
+        let parts = threads::map(cells.outer, cells.block(), |range| {
+            dispatch(OfBlocks { reduce, apply, cells, sets, table, range })
+        });
         let mut swept = Swept { of_sets: (0..sets.count()).map(|_| S::default()).collect(), of_cells: vec![] };
         for (of_sets, of_cells) in parts {
             for (set, result) in of_sets {
@@ -103,22 +102,17 @@ where
 }
 
 /// Sets of cells that are runs of memory, one after another.
-struct OfSets<'a, R, A, F> {
+struct OfSets<'a, R: Reduce, A: Apply, S> {
     reduce: &'a R,
     apply: &'a A,
     cells: &'a Cells,
     sets: &'a Sets,
     whole: Option<Cells>,
-    table: &'a F,
+    table: &'a Table<'a, R::Partial, A::Coefficients, S>,
     range: Range<usize>,
 }
 
-impl<R, A, S, F> Kernel for OfSets<'_, R, A, F>
-where
-    R: Reduce,
-    A: Apply,
-    F: Fn(usize, &[R::Partial], &mut [A::Coefficients]) -> S,
-{
+impl<R: Reduce, A: Apply, S> Kernel for OfSets<'_, R, A, S> {
     /// What the tables returned, and the partial results of all cells, set after set.
     type Output = (Vec<S>, Vec<R::Partial>);
 
@@ -178,21 +172,16 @@ fn join_sets<R: Reduce, S>(sets: &Sets, parts: Vec<(Vec<S>, Vec<R::Partial>)>) -
 }
 
 /// Blocks of interleaved cells, one after another; no set reaches beyond its block.
-struct OfBlocks<'a, R, A, F> {
+struct OfBlocks<'a, R: Reduce, A: Apply, S> {
     reduce: &'a R,
     apply: &'a A,
     cells: &'a Cells,
     sets: &'a Sets,
-    table: &'a F,
+    table: &'a Table<'a, R::Partial, A::Coefficients, S>,
     range: Range<usize>,
 }
 
-impl<R, A, S, F> Kernel for OfBlocks<'_, R, A, F>
-where
-    R: Reduce,
-    A: Apply,
-    F: Fn(usize, &[R::Partial], &mut [A::Coefficients]) -> S,
-{
+impl<R: Reduce, A: Apply, S> Kernel for OfBlocks<'_, R, A, S> {
     /// What the tables returned, and the partial results of all cells.
     type Output = (Vec<(usize, S)>, Vec<R::Partial>);
 
@@ -228,7 +217,7 @@ fn tables<P: Copy, C: Copy + Default, S>(
     blocks: Range<usize>,
     partials: &[P],
     coefficients: &mut [C],
-    table: impl Fn(usize, &[P], &mut [C]) -> S,
+    table: &Table<'_, P, C, S>,
 ) -> Vec<(usize, S)> {
     let range = blocks.start * cells.inner..blocks.end * cells.inner;
     let (mut of_set, mut out, mut results) = (Vec::new(), Vec::new(), Vec::new());

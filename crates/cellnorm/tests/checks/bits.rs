@@ -168,7 +168,7 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
         for (i, affine) in affines.iter_mut().enumerate() {
             *affine = Affine { center: all.mean, scale: 1.0 / all.variance().sqrt(), offset: (set + i) as f64 };
         }
-        all
+        [all.mean, all.variance()]
     };
     let slopes = |_set: usize, sums: &[passes::Sums], gradients: &mut [Gradient]| {
         let (dy, dy_x) = sums.iter().fold((0.0, 0.0), |(dy, dy_x), s| (dy + s.dy, dy_x + s.dy_x));
@@ -181,7 +181,8 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
     let of_cells = passes::moments(&x, &cells);
     // sets of as many neighbouring cells each are reduced as cells of their own
     let size = labels.len() / sets.count();
-    let neighbours = cells.inner == 1 && size > 1 && labels.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|l| *l == set));
+    let neighbours =
+        cells.inner == 1 && size > 1 && labels.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|l| *l == set));
     let whole = Cells { outer: sets.count(), positions: size * cells.positions, inner: 1 };
     let of_sets = neighbours.then(|| passes::moments(&x, &whole));
     let centers: Vec<f64> = of_cells.iter().map(|moments| moments.mean).collect();

@@ -21,6 +21,7 @@ mod lp;
 mod masks;
 mod misuse;
 mod modes;
+mod neighbours;
 mod parameters;
 mod relations;
 mod rules;

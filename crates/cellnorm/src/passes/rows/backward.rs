@@ -16,20 +16,17 @@ fn rows_per_task(rows: usize, width: usize) -> usize {
     ((1 << 15) / width).max(1).max(rows.div_ceil(tasks))
 }
 
-/// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters' gradients over all rows, zero
-/// where there is no γ or no β. `affines` are the maps that the forward pass used; `plus` is added to dx.
-///
-/// # Panics
-/// If the buffers are not a whole number of rows of `width` > 0, a parameter is not as long as a row, or there are not as many
-/// maps as rows.
-pub fn backward<T: Element>(
+/// From a row's sums to the coefficients of its dx.
+pub(crate) type Table<'a> = dyn Fn(usize, Sums) -> Gradient + Sync + 'a;
+
+pub(in crate::passes) fn of_rows<T: Element>(
     x: &[T],
     dy_dx: Buffers<'_, T>,
     plus: Option<&[T]>,
     width: usize,
     parameters: Parameters<'_>,
     affines: &[Affine],
-    table: impl Fn(usize, Sums) -> Gradient + Sync,
+    table: &Table<'_>,
 ) -> ParameterGradients {
     let shared = Shared::new(dy_dx);
     let rows = count(shared.len(), width);
@@ -39,7 +36,7 @@ pub fn backward<T: Element>(
     let step = rows_per_task(rows, width);
     let gamma = &parameter(width, parameters.gamma, 1.0);
     let beta = &parameter(width, parameters.beta, 0.0);
-    let backward = &Backward { x, shared: &shared, plus, width, parameters, gamma, beta, affines, table: &table };
+    let backward = &Backward { x, shared: &shared, plus, width, parameters, gamma, beta, affines, table };
     let parts = threads::map(rows.div_ceil(step), step * width, |tasks| {
         let of_task = |task: usize| {
             let rows = task * step..((task + 1) * step).min(rows);
@@ -57,7 +54,7 @@ pub fn backward<T: Element>(
 }
 
 /// What all rows of a backward pass share.
-struct Backward<'a, 'b, T: Element, F> {
+struct Backward<'a, 'b, T: Element> {
     x: &'a [T],
     shared: &'a Shared<'b, T>,
     plus: Option<&'a [T]>,
@@ -66,15 +63,15 @@ struct Backward<'a, 'b, T: Element, F> {
     gamma: &'a [T::Acc],
     beta: &'a [T::Acc],
     affines: &'a [Affine],
-    table: &'a F,
+    table: &'a Table<'a>,
 }
 
-struct BackwardRows<'a, 'b, 'c, T: Element, F> {
-    backward: &'a Backward<'b, 'c, T, F>,
+struct BackwardRows<'a, 'b, 'c, T: Element> {
+    backward: &'a Backward<'b, 'c, T>,
     rows: Range<usize>,
 }
 
-impl<T: Element, F: Fn(usize, Sums) -> Gradient> Kernel for BackwardRows<'_, '_, '_, T, F> {
+impl<T: Element> Kernel for BackwardRows<'_, '_, '_, T> {
     type Output = ParameterGradients;
 
     #[inline(always)]

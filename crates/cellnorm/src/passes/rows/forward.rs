@@ -10,83 +10,75 @@ use crate::passes::dispatch::{Kernel, dispatch};
 use crate::passes::lanes::Lanes;
 use crate::passes::{Activation, Affine, Buffers, Parameters, moments, threads};
 
-/// For each row: moments, `table(row, moments)`, and y = act(x̂ · γ + β). Returns what the tables returned.
-///
-/// # Panics
-/// If the buffer is not a whole number of rows of `width` > 0, or a parameter is not as long as a row.
-pub fn forward<T: Element, S: Send + Default>(
+/// From a row's moments to what it is mapped with, and its statistics.
+pub(crate) type Table<'a> = dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync + 'a;
+
+pub(in crate::passes) fn of_rows<T: Element>(
     x_y: Buffers<'_, T>,
     width: usize,
     parameters: Parameters<'_>,
-    table: impl Fn(usize, Moments) -> (Affine, S) + Sync,
-) -> Vec<S> {
+    table: &Table<'_>,
+) -> Vec<[f64; 2]> {
     let shared = Shared::new(x_y);
-    let results = run(&shared, None, width, parameters, &table);
+    let results = run(&shared, None, width, parameters, table);
     // SAFETY: the tasks covered all rows, which are the whole buffer.
     unsafe { shared.finish() };
     results
 }
 
-/// As [`forward`] of h = x + residual, which is written too.
-///
-/// # Panics
-/// As [`forward`], or if the buffers differ in length.
-pub fn forward_add<T: Element, S: Send + Default>(
-    x: &[T],
-    residual: &[T],
-    h: &mut [T],
-    y: &mut [T],
+/// h = x + residual on the way.
+pub(in crate::passes) fn of_sums<T: Element>(
+    [x, residual]: [&[T]; 2],
+    [h, y]: [&mut [T]; 2],
     width: usize,
     parameters: Parameters<'_>,
-    table: impl Fn(usize, Moments) -> (Affine, S) + Sync,
-) -> Vec<S> {
+    table: &Table<'_>,
+) -> Vec<[f64; 2]> {
     assert_eq!(residual.len(), x.len(), "x and the residual differ in length");
     // h is read again at once: it is not streamed
     let x_h = Shared::new(Buffers::Apart(x, h)).cached();
     let h_y = x_h.then(y);
-    run(&h_y, Some((&x_h, residual)), width, parameters, &table)
+    run(&h_y, Some((&x_h, residual)), width, parameters, table)
 }
 
 /// x and h, and what is added to x.
 type Added<'a, 'b, T> = (&'a Shared<'b, T>, &'a [T]);
 
-fn run<T: Element, S: Send, F: Fn(usize, Moments) -> (Affine, S) + Sync>(
+fn run<T: Element>(
     shared: &Shared<'_, T>,
     added: Option<Added<'_, '_, T>>,
     width: usize,
     parameters: Parameters<'_>,
-    table: &F,
-) -> Vec<S> {
+    table: &Table<'_>,
+) -> Vec<[f64; 2]> {
     let rows = count(shared.len(), width);
     let Parameters { gamma, beta, activation } = parameters;
     let (gamma, beta) = (&parameter(width, gamma, 1.0), &parameter(width, beta, 0.0));
-    let mut results = threads::map(
-        rows,
-        width,
-        |rows| dispatch(Forward { shared, added, width, gamma, beta, activation, table, rows }),
-    );
+    let mut results = threads::map(rows, width, |rows| {
+        dispatch(Forward { shared, added, width, gamma, beta, activation, table, rows })
+    });
     if results.len() == 1 {
         return results.pop().unwrap_or_default();
     }
     results.into_iter().flatten().collect()
 }
 
-struct Forward<'a, 'b, 'c, T: Element, F> {
+struct Forward<'a, 'b, 'c, T: Element> {
     shared: &'a Shared<'b, T>,
     added: Option<Added<'a, 'c, T>>,
     width: usize,
     gamma: &'a [T::Acc],
     beta: &'a [T::Acc],
     activation: Activation,
-    table: &'a F,
+    table: &'a Table<'a>,
     rows: Range<usize>,
 }
 
-impl<T: Element, S, F: Fn(usize, Moments) -> (Affine, S)> Kernel for Forward<'_, '_, '_, T, F> {
-    type Output = Vec<S>;
+impl<T: Element> Kernel for Forward<'_, '_, '_, T> {
+    type Output = Vec<[f64; 2]>;
 
     #[inline(always)]
-    fn run(self) -> Vec<S> {
+    fn run(self) -> Vec<[f64; 2]> {
         let Self { shared, added, width, gamma, beta, activation, table, rows } = self;
         let mut results = Vec::with_capacity(rows.len());
         for row in rows {

@@ -12,16 +12,15 @@
 //! A residual that is added before costs a read and a write more, and no trip of its own: forward, h = x + r is written on the
 //! way, and x above is h; backward, the gradient that reaches h from elsewhere is added to dx.
 
-mod backward;
-mod forward;
+pub(super) mod backward;
+pub(super) mod forward;
 mod near;
 mod through;
 
-pub use backward::backward;
-pub use forward::{forward, forward_add};
-
 use super::lanes::LANES;
-use crate::element::Real;
+use super::{Affine, Buffers, Gradient, Parameters, Sums};
+use crate::element::{Element, Real};
+use crate::moments::Moments;
 use through::Through;
 
 /// The gradients of the parameters, each as long as a row.
@@ -45,6 +44,52 @@ impl ParameterGradients {
             }
         }
     }
+}
+
+/// For each row: moments, `table(row, moments)`, and y = act(x̂ · γ + β). Returns what the tables returned beside the map: the
+/// row's statistics.
+///
+/// # Panics
+/// If the buffer is not a whole number of rows of `width` > 0, or a parameter is not as long as a row.
+pub fn forward<T: Element>(
+    x_y: Buffers<'_, T>,
+    width: usize,
+    parameters: Parameters<'_>,
+    table: impl Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync,
+) -> Vec<[f64; 2]> {
+    T::rows_forward(x_y, width, parameters, &table)
+}
+
+/// As [`forward`] of h = x + residual, which is written too.
+///
+/// # Panics
+/// As [`forward`], or if the buffers differ in length.
+pub fn forward_add<T: Element>(
+    x_residual: [&[T]; 2],
+    h_y: [&mut [T]; 2],
+    width: usize,
+    parameters: Parameters<'_>,
+    table: impl Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync,
+) -> Vec<[f64; 2]> {
+    T::rows_forward_add(x_residual, h_y, width, parameters, &table)
+}
+
+/// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters' gradients over all rows, zero
+/// where there is no γ or no β. `affines` are the maps that the forward pass used; `plus` is added to dx.
+///
+/// # Panics
+/// If the buffers are not a whole number of rows of `width` > 0, a parameter is not as long as a row, or there are not as many
+/// maps as rows.
+pub fn backward<T: Element>(
+    x: &[T],
+    dy_dx: Buffers<'_, T>,
+    plus: Option<&[T]>,
+    width: usize,
+    parameters: Parameters<'_>,
+    affines: &[Affine],
+    table: impl Fn(usize, Sums) -> Gradient + Sync,
+) -> ParameterGradients {
+    T::rows_backward(x, dy_dx, plus, width, parameters, affines, &table)
 }
 
 /// A parameter in the computing type, with room for a vector where a row is shorter than one; an absent one is `absent`.

@@ -25,24 +25,10 @@ impl<A: Real> Near<A> {
     /// Adds a row, and returns its Σ γ g and Σ γ g · (x − center).
     #[inline(always)]
     pub(super) fn add<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], through: &Through<'_, A>) -> Sums {
-        match (self.gamma.is_empty(), self.beta.is_empty()) {
-            (false, false) => self.add_row::<T, true, true>(x, dy, through),
-            (false, true) => self.add_row::<T, true, false>(x, dy, through),
-            (true, false) => self.add_row::<T, false, true>(x, dy, through),
-            (true, true) => self.add_row::<T, false, false>(x, dy, through),
-        }
-    }
-
-    #[inline(always)]
-    fn add_row<T: Element<Acc = A>, const GAMMA: bool, const BETA: bool>(
-        &mut self,
-        x: &[T],
-        dy: &[T],
-        through: &Through<'_, A>,
-    ) -> Sums {
         let zero = Lanes::splat(A::default());
         let Through { affine, gamma, .. } = *through;
         let [center, scale, offset] = affine.map(Lanes::splat);
+        let (with_gamma, with_beta) = (!self.gamma.is_empty(), !self.beta.is_empty());
         let mut sums = Sums::default();
         let whole = x.len() / LANES * LANES;
         let mut start = 0;
@@ -57,10 +43,10 @@ impl<A: Real> Near<A> {
                 let weighted = g * Lanes::load(gamma, at);
                 s1 = s1 + weighted;
                 s2 = s2 + weighted * centered;
-                if GAMMA {
+                if with_gamma {
                     (Lanes::load(&self.gamma, at) + g * normalized).store(&mut self.gamma, at);
                 }
-                if BETA {
+                if with_beta {
                     (Lanes::load(&self.beta, at) + g).store(&mut self.beta, at);
                 }
                 at += LANES;
@@ -74,10 +60,10 @@ impl<A: Real> Near<A> {
             let g = through.g_of_one(at, normalized, dy[at].widen());
             let weighted = g * gamma[at];
             sums = sums.plus(Sums { dy: weighted.to_f64(), dy_x: (weighted * centered).to_f64() });
-            if GAMMA {
+            if with_gamma {
                 self.gamma[at] = self.gamma[at] + g * normalized;
             }
-            if BETA {
+            if with_beta {
                 self.beta[at] = self.beta[at] + g;
             }
         }

@@ -1,0 +1,195 @@
+//! The passes, compiled in this crate for each type of elements.
+//!
+//! Generic functions are compiled wherever they are used, and a pass is a lot of code: three instruction sets, two layouts,
+//! whole vectors and their rests. So the generic functions of the other files end here.
+
+use super::activation::Activation;
+use super::affine::{Affine, AffinePass};
+use super::buffers::{Buffers, Shared, Source};
+use super::gradient::{Gradient, GradientPass};
+use super::moments::MomentsPass;
+use super::parameters::Parameters;
+use super::rows::{self, ParameterGradients};
+use super::sums::{Sums, SumsPass};
+use super::through::Through;
+use super::{add, sweep};
+use crate::cells::{Cells, Sets};
+use crate::moments::Moments;
+
+/// The passes over tensors of this type; each is described at the function of its name in [`passes`](super).
+#[allow(missing_docs, reason = "not to be named from outside")]
+pub trait Compiled: Sized {
+    fn moments(x: &[Self], cells: &Cells) -> Vec<Moments>;
+    fn affine(x_y: Buffers<'_, Self>, cells: &Cells, affines: &[Affine], activation: Activation);
+    fn add(x_y: Buffers<'_, Self>, other: &[Self]);
+    fn sums(x: &[Self], dy: &[Self], cells: &Cells, centers: &[f64]) -> Vec<Sums>;
+    fn gradient(x: &[Self], dy_dx: Buffers<'_, Self>, cells: &Cells, centers: &[f64], gradients: &[Gradient]);
+    fn forward(
+        x_y: Buffers<'_, Self>,
+        cells: &Cells,
+        sets: &Sets,
+        activation: Activation,
+        table: &(dyn Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync),
+    ) -> Vec<[f64; 2]>;
+    fn backward(
+        x: &[Self],
+        dy_dx: Buffers<'_, Self>,
+        cells: &Cells,
+        sets: &Sets,
+        centers: &[f64],
+        after: Option<(Activation, &[Affine])>,
+        table: &(dyn Fn(usize, &[Sums], &mut [Gradient]) + Sync),
+    ) -> Vec<Sums>;
+    fn rows_forward(
+        x_y: Buffers<'_, Self>,
+        width: usize,
+        parameters: Parameters<'_>,
+        table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
+    ) -> Vec<[f64; 2]>;
+    fn rows_forward_add(
+        x_residual: [&[Self]; 2],
+        h_y: [&mut [Self]; 2],
+        width: usize,
+        parameters: Parameters<'_>,
+        table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
+    ) -> Vec<[f64; 2]>;
+    fn rows_backward(
+        x: &[Self],
+        dy_dx: Buffers<'_, Self>,
+        plus: Option<&[Self]>,
+        width: usize,
+        parameters: Parameters<'_>,
+        affines: &[Affine],
+        table: &(dyn Fn(usize, Sums) -> Gradient + Sync),
+    ) -> ParameterGradients;
+}
+
+macro_rules! compiled {
+    ($($t:ty),*) => {$(
+        impl Compiled for $t {
+            fn moments(x: &[Self], cells: &Cells) -> Vec<Moments> {
+                check(x.len(), cells);
+                sweep::reduce_all(&MomentsPass(Source::new(x)), cells)
+            }
+
+            fn affine(x_y: Buffers<'_, Self>, cells: &Cells, affines: &[Affine], activation: Activation) {
+                let shared = Shared::new(x_y);
+                check(shared.len(), cells);
+                assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
+                sweep::apply_all(&AffinePass { x_y: &shared, activation }, cells, affines);
+                // SAFETY: the pass covered the cells, and their length is the buffers' (checked).
+                unsafe { shared.finish() }
+            }
+
+            fn add(x_y: Buffers<'_, Self>, other: &[Self]) {
+                let shared = Shared::new(x_y);
+                add::run(&shared, other);
+                // SAFETY: the pass covered the buffers.
+                unsafe { shared.finish() }
+            }
+
+            fn sums(x: &[Self], dy: &[Self], cells: &Cells, centers: &[f64]) -> Vec<Sums> {
+                check(x.len(), cells);
+                check(dy.len(), cells);
+                assert_eq!(centers.len(), cells.count(), "one center for each cell");
+                sweep::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, through: Through::default() }, cells)
+            }
+
+            fn gradient(
+                x: &[Self],
+                dy_dx: Buffers<'_, Self>,
+                cells: &Cells,
+                centers: &[f64],
+                gradients: &[Gradient],
+            ) {
+                let shared = Shared::new(dy_dx);
+                check(x.len(), cells);
+                check(shared.len(), cells);
+                assert_eq!(centers.len(), cells.count(), "one center for each cell");
+                assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
+                let pass = GradientPass { x, dy_dx: &shared, centers, through: Through::default() };
+                sweep::apply_all(&pass, cells, gradients);
+                // SAFETY: as in `affine`.
+                unsafe { shared.finish() }
+            }
+
+            fn forward(
+                x_y: Buffers<'_, Self>,
+                cells: &Cells,
+                sets: &Sets,
+                activation: Activation,
+                table: &(dyn Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync),
+            ) -> Vec<[f64; 2]> {
+                let shared = Shared::new(x_y);
+                check(shared.len(), cells);
+                assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
+                let affine = AffinePass { x_y: &shared, activation };
+                let swept = sweep::sweep(&MomentsPass(shared.source()), &affine, cells, sets, table);
+                // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their length is the buffers' (checked).
+                unsafe { shared.finish() };
+                swept.of_sets
+            }
+
+            fn backward(
+                x: &[Self],
+                dy_dx: Buffers<'_, Self>,
+                cells: &Cells,
+                sets: &Sets,
+                centers: &[f64],
+                after: Option<(Activation, &[Affine])>,
+                table: &(dyn Fn(usize, &[Sums], &mut [Gradient]) + Sync),
+            ) -> Vec<Sums> {
+                let shared = Shared::new(dy_dx);
+                check(x.len(), cells);
+                check(shared.len(), cells);
+                assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
+                assert_eq!(centers.len(), cells.count(), "one center for each cell");
+                let through = after.map_or(Through::default(), |(activation, affines)| Through { activation, affines });
+                let sums = SumsPass { x, dy: shared.source(), centers, through };
+                let gradient = GradientPass { x, dy_dx: &shared, centers, through };
+                let swept = sweep::sweep(&sums, &gradient, cells, sets, table);
+                // SAFETY: as in `forward`.
+                unsafe { shared.finish() };
+                swept.of_cells
+            }
+
+            fn rows_forward(
+                x_y: Buffers<'_, Self>,
+                width: usize,
+                parameters: Parameters<'_>,
+                table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
+            ) -> Vec<[f64; 2]> {
+                rows::forward::of_rows(x_y, width, parameters, table)
+            }
+
+            fn rows_forward_add(
+                x_residual: [&[Self]; 2],
+                h_y: [&mut [Self]; 2],
+                width: usize,
+                parameters: Parameters<'_>,
+                table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
+            ) -> Vec<[f64; 2]> {
+                rows::forward::of_sums(x_residual, h_y, width, parameters, table)
+            }
+
+            fn rows_backward(
+                x: &[Self],
+                dy_dx: Buffers<'_, Self>,
+                plus: Option<&[Self]>,
+                width: usize,
+                parameters: Parameters<'_>,
+                affines: &[Affine],
+                table: &(dyn Fn(usize, Sums) -> Gradient + Sync),
+            ) -> ParameterGradients {
+                rows::backward::of_rows(x, dy_dx, plus, width, parameters, affines, table)
+            }
+        }
+    )*};
+}
+compiled!(f32, f64, half::f16, half::bf16);
+
+fn check(len: usize, cells: &Cells) {
+    // a product that wraps around could be the right length by chance
+    let cells = cells.outer.checked_mul(cells.positions).and_then(|len| len.checked_mul(cells.inner));
+    assert_eq!(Some(len), cells, "the buffer's length is not that of the cells");
+}
