@@ -7,7 +7,7 @@ use cellnorm::norms::Kind;
 use cellnorm::Cells;
 
 use crate::composed;
-use crate::ops::{NormOps, Spec, is_fused};
+use crate::ops::{LineOps, LineSpec, NormOps, Spec, is_fused};
 
 /// A normalized tensor and the statistics it was normalized with, which carry no gradient.
 #[derive(Clone, Debug)]
@@ -167,6 +167,11 @@ pub(crate) fn affine_of_cells<const D: usize>(x: Tensor<D>, tables: [Tensor<2>; 
         offset.into_dispatch(),
         cells,
     ))
+}
+
+/// The fused normalization of lines; whether the device has it is asked before.
+pub(crate) fn lines<const D: usize>(x: Tensor<D>, spec: LineSpec) -> Tensor<D> {
+    Tensor::from_dispatch(<Dispatch as LineOps>::lines(x.into_dispatch(), spec))
 }
 
 /// (N, C, cells) of x.

@@ -3,8 +3,11 @@
 use burn::backend::DispatchDevice;
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use cellnorm_burn::cellnorm::{BatchInstanceNormConfig, SwitchableNormConfig};
 use cellnorm_burn::functions::{cell_affine, cell_moments};
+use cellnorm_burn::{BatchInstanceNorm, SwitchableNorm};
 use cellnorm_burn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig};
+use cellnorm_burn::{LocalResponseNormConfig, LpNormConfig};
 
 #[expect(deprecated, reason = "the only other backend that builds without a GPU")]
 fn ndarray() -> Device {
@@ -53,6 +56,30 @@ fn training_is_the_same_on_both() {
     assert_same("rms", [3, 4, 17], |device, x| RmsNormConfig::new(17).init(device).forward(x));
     let bare = GroupNormConfig::new(3, 6).with_scale(false).with_center(false);
     assert_same("without parameters", [3, 6, 7], |device, x| bare.init(device).forward(x));
+}
+
+#[test]
+fn rules_are_the_same_on_both() {
+    let switchable = |device: &Device, x| SwitchableNorm::new(SwitchableNormConfig::new(5), device).forward(x);
+    assert_same::<4>("switchable", [4, 5, 6, 3], switchable);
+    let last = |device: &Device, x: Tensor<4>| {
+        let config = BatchInstanceNormConfig::new(6).channel_axis(-1);
+        BatchInstanceNorm::new(config, device).forward(x.swap_dims(1, 3))
+    };
+    assert_same::<4>("batch-instance, transposed", [4, 6, 3, 5], last);
+}
+
+#[test]
+fn lines_are_the_same_on_both() {
+    let lp = |axes: &[isize]| LpNormConfig::new(axes.to_vec()).init();
+    assert_same::<4>("lp", [3, 11, 9, 10], |_, x| lp(&[1]).forward(x));
+    assert_same::<4>("lp of the last axis", [3, 4, 5, 19], |_, x| lp(&[-1]).forward(x));
+    assert_same::<4>("lp of axes that are not neighbours", [3, 4, 5, 6], |_, x| lp(&[1, 3]).forward(x));
+    assert_same::<4>("lp, transposed", [3, 4, 5, 6], |_, x| lp(&[1]).forward(x.swap_dims(1, 3)));
+    let response = |axis| LocalResponseNormConfig::new(3).with_alpha(0.5).with_channel_axis(axis).init();
+    assert_same::<4>("local response", [3, 11, 9, 10], |_, x| response(1).forward(x));
+    assert_same::<4>("local response, channels-last", [3, 5, 6, 11], |_, x| response(-1).forward(x));
+    assert_same::<4>("local response, transposed", [3, 4, 5, 6], |_, x| response(1).forward(x.swap_dims(1, 3)));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Local response normalization for Burn.
 //!
 //! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the same sample and position; see
-//! [`cellnorm::LocalResponseNorm`]. A window is no set of cells, so this is composed of Burn's own operations: the squares are
-//! added up `size` times, shifted by one channel more each time.
+//! [`cellnorm::LocalResponseNorm`]. On Flex its passes serve; on other devices this is composed of Burn's own operations, and the
+//! squares are added up `size` times, shifted by one channel more each time.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -11,6 +11,8 @@ use cellnorm::Window;
 use cellnorm::tables::Along;
 
 use super::{at_least_single, sharing_of};
+use crate::functions::lines;
+use crate::ops::{LineSpec, is_fused};
 
 /// Makes a [`LocalResponseNorm`]. What frameworks mean, as numbers for this config, is at [`cellnorm::LocalResponseNormConfig`].
 #[derive(Config, Debug)]
@@ -36,7 +38,7 @@ pub struct LocalResponseNormConfig {
 
 /// Local response normalization of tensors of any rank ≥ 2, without parameters, the same in training and in inference.
 ///
-/// Computed in f32 unless x is f64: from about 10¹⁹ on, squares overflow and y is 0.
+/// On Flex computed in f64. On other devices computed in f32 unless x is f64: from about 10¹⁹ on, squares overflow and y is 0.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -83,7 +85,11 @@ impl LocalResponseNorm {
     /// # Panics
     /// If x has fewer than 2 axes or no such channel axis, or is empty.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let sharing = sharing_of(&self.on_arrays(), &x.dims());
+        let layer = self.on_arrays();
+        let sharing = sharing_of(&layer, &x.dims());
+        if is_fused(x.device().as_dispatch()) {
+            return lines(x, LineSpec::new(layer, &sharing.along));
+        }
         let window = |(axis, along): (usize, &Along)| match *along {
             Along::Window { before, after } => Some((axis, before, after)),
             _ => None,

@@ -1,7 +1,7 @@
 //! Lp normalization for Burn: the vectors along some axes are divided by their length.
 //!
-//! y = x / D with D = ‖x‖_p = (Σ |x_i|^p)^(1/p), or max |x_i| for p = ∞, kept from 0 by a [`Floor`]; see [`cellnorm::LpNorm`]. It
-//! is composed of Burn's own operations. D is scale · relative, where the scale is a constant of each vector and relative the
+//! y = x / D with D = ‖x‖_p = (Σ |x_i|^p)^(1/p), or max |x_i| for p = ∞, kept from 0 by a [`Floor`]; see [`cellnorm::LpNorm`],
+//! whose passes serve on Flex. On other devices it is composed of Burn's own operations. There D is scale · relative, where the scale is a constant of each vector and relative the
 //! norm of x / scale: powers of that neither overflow nor vanish, and since D does not depend on the scale, no gradient has to
 //! flow through it.
 
@@ -11,6 +11,8 @@ use burn::tensor::{Bool, Tensor};
 use cellnorm::Floor;
 
 use super::{at_least_single, sharing_of};
+use crate::functions::lines;
+use crate::ops::{LineSpec, is_fused};
 
 /// A vector without a larger value counts as zeros: what is divided by less leaves the range of f32.
 const LEAST: f64 = 1e-36;
@@ -75,7 +77,11 @@ impl LpNorm {
     /// # Panics
     /// If an axis does not exist or is named twice, or x is empty.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let sharing = sharing_of(&self.on_arrays(), &x.dims());
+        let layer = self.on_arrays();
+        let sharing = sharing_of(&layer, &x.dims());
+        if is_fused(x.device().as_dispatch()) {
+            return lines(x, LineSpec::new(layer, &sharing.along));
+        }
         let along: Vec<usize> = (0..D).filter(|axis| sharing.shares(*axis)).collect();
         at_least_single(x, |x| self.divided(x, &along))
     }

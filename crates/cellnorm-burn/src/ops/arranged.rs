@@ -79,7 +79,7 @@ pub(super) struct Arranged {
 
 impl Arranged {
     /// As it lies where it has no gaps, else a row-major copy.
-    fn as_it_lies(x: FlexTensor) -> Self {
+    pub(super) fn as_it_lies(x: FlexTensor) -> Self {
         let strides = x.layout().strides();
         let mut order: Vec<usize> = (0..strides.len()).collect();
         order.sort_by_key(|axis| std::cmp::Reverse(strides[*axis]));
@@ -135,6 +135,27 @@ impl Arranged {
         let mut out = T::pool().take(len);
         let result = pass(Buffers::Into(self.elements(), &mut out));
         (self.holding(out), result)
+    }
+
+    /// Runs a pass from these elements into a buffer of initialized ones; the result lies as this.
+    pub(super) fn fresh<T: Number>(&self, pass: impl FnOnce(&[T], &mut [T])) -> FlexTensor {
+        let x = self.elements();
+        let mut out = T::pool().take_filled(x.len());
+        pass(x, &mut out);
+        self.holding(out)
+    }
+
+    /// Runs a pass over these elements, or over a copy of them where somebody else holds them, too.
+    pub(super) fn over<T: Number>(mut self, pass: impl FnOnce(&mut [T])) -> FlexTensor {
+        let (start, len) = (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
+        if let Some(elements) = self.tensor.try_storage_mut::<T>() {
+            pass(&mut elements[start..start + len]);
+            return self.restore();
+        }
+        let mut out = T::pool().take(len);
+        out.extend_from_slice(self.elements());
+        pass(&mut out);
+        self.holding(out)
     }
 
     /// A tensor of these elements that lies as this.

@@ -8,6 +8,9 @@ mod arranged;
 mod autodiff;
 #[cfg(feature = "flex")]
 mod flex;
+mod lines;
+#[cfg(feature = "flex")]
+mod lines_flex;
 #[cfg(feature = "flex")]
 mod pool;
 mod rules;
@@ -15,6 +18,9 @@ mod rules;
 mod rules_flex;
 mod spec;
 
+pub use lines::{LineOps, LineSpec};
+#[cfg(feature = "flex")]
+pub use pool::keep_buffers;
 pub use rules::{RuleOps, RuleSpec};
 pub use spec::Spec;
 
@@ -84,7 +90,7 @@ pub trait NormOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// Whether a device has an implementation of [`NormOps`] and [`RuleOps`].
+/// Whether a device has an implementation of [`NormOps`], [`RuleOps`] and [`LineOps`].
 pub(crate) fn is_fused(device: &DispatchDevice) -> bool {
     match device {
         DispatchDevice::Autodiff(inner) => is_fused(inner),

@@ -1,11 +1,12 @@
-//! Large buffers that come back.
+//! Buffers that come back.
 //!
 //! A training step frees the outputs that the next step asks for again. Given back to the system, they would be fresh pages each
 //! time, and touching those costs more than normalizing. So the outputs of the fused operations return here when their tensor
-//! is gone, and wait, 256 MiB of each element type at most.
+//! is gone, and wait, [`keep_buffers`] bytes of each element type at most.
 
 use std::mem::MaybeUninit;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::backend::Bytes;
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty};
@@ -13,9 +14,23 @@ use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProper
 use super::arranged::Number;
 
 /// Smaller buffers are left to the allocator, which keeps them itself.
-const LEAST_BYTES: usize = 1 << 20;
+const LEAST_BYTES: usize = 1 << 16;
 /// The most memory that waits to be used again.
-const MOST_BYTES: usize = 256 << 20;
+static MOST_BYTES: AtomicUsize = AtomicUsize::new(256 << 20);
+
+/// Sets how many bytes of freed outputs of each element type wait to be used again: 256 MiB unless set, none with 0.
+///
+/// More than this waits only until the next buffer returns. The setting is the whole program's; results do not depend on it,
+/// only how often the system has to hand out fresh pages.
+///
+/// ```
+/// cellnorm_burn::keep_buffers(0); // little memory matters more than speed
+/// ```
+pub fn keep_buffers(most_bytes: usize) {
+    MOST_BYTES.store(most_bytes, Ordering::Relaxed);
+    f32::pool().make_room();
+    f64::pool().make_room();
+}
 
 /// Buffers of one element type that wait to be used again, the last returned last.
 pub(super) struct Pool<T>(Mutex<Vec<Vec<T>>>);
@@ -27,23 +42,52 @@ impl<T: Number> Pool<T> {
 
     /// An empty vector with room for `len` elements and not more than twice that; a new one where none waits.
     pub(super) fn take(&self, len: usize) -> Vec<T> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |buffer: &Vec<T>| (len..=2 * len).contains(&buffer.capacity());
-        waiting.iter().rposition(fits).map(|i| waiting.remove(i)).unwrap_or_default()
+        let mut buffer = self.waiting(len).unwrap_or_default();
+        buffer.clear();
+        buffer
     }
 
-    fn give_back(&self, mut buffer: Vec<T>) {
-        buffer.clear();
-        let bytes = |buffer: &Vec<T>| buffer.capacity() * size_of::<T>();
-        if !(LEAST_BYTES..=MOST_BYTES).contains(&bytes(&buffer)) {
-            return;
+    /// As [`take`](Self::take), but with `len` elements, whichever they were: what has waited need not be zeroed.
+    pub(super) fn take_filled(&self, len: usize) -> Vec<T> {
+        match self.waiting(len) {
+            Some(mut buffer) => {
+                buffer.resize(len, T::zeroed());
+                buffer
+            }
+            None => vec![T::zeroed(); len],
         }
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push(buffer);
-        while waiting.iter().map(bytes).sum::<usize>() > MOST_BYTES {
+    }
+
+    fn waiting(&self, len: usize) -> Option<Vec<T>> {
+        let mut waiting = self.lock();
+        let fits = |buffer: &Vec<T>| (len..=2 * len).contains(&buffer.capacity());
+        waiting.iter().rposition(fits).map(|i| waiting.remove(i))
+    }
+
+    fn give_back(&self, buffer: Vec<T>) {
+        let most = MOST_BYTES.load(Ordering::Relaxed);
+        if (LEAST_BYTES..=most).contains(&bytes_of(&buffer)) {
+            self.lock().push(buffer);
+            self.make_room();
+        }
+    }
+
+    /// Frees those that have waited the longest, until not too many wait.
+    fn make_room(&self) {
+        let most = MOST_BYTES.load(Ordering::Relaxed);
+        let mut waiting = self.lock();
+        while waiting.iter().map(bytes_of).sum::<usize>() > most {
             waiting.remove(0);
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bytes_of<T>(buffer: &Vec<T>) -> usize {
+    buffer.capacity() * size_of::<T>()
 }
 
 /// The bytes of a vector; it returns to its pool with the last tensor that holds them.
@@ -90,22 +134,35 @@ mod tests {
     /// One test: the pool is shared by all of them.
     #[test]
     fn a_large_buffer_comes_back_and_a_small_one_does_not() {
+        const LEN: usize = 1 << 20;
+        let most = MOST_BYTES.load(Ordering::Relaxed);
         let pool = f64::pool();
-        let large = vec![1.5_f64; LEAST_BYTES];
+        let large = vec![1.5_f64; LEN];
         let at = large.as_ptr();
         let held = bytes(large);
         assert_eq!(bytemuck::cast_slice::<u8, f64>(&held)[7], 1.5);
-        assert_eq!(pool.take(LEAST_BYTES).capacity(), 0, "still held");
+        assert_eq!(pool.take(LEN).capacity(), 0, "still held");
         drop(held);
         assert!(pool.take(8).capacity() == 0, "far too large for this");
-        let again = pool.take(LEAST_BYTES);
+        let again = pool.take(LEN);
         assert_eq!((again.as_ptr(), again.len()), (at, 0));
         drop(bytes(vec![0.0_f64; 4]));
         assert_eq!(pool.take(4).capacity(), 0);
+
+        drop(bytes(vec![2.5_f64; LEN]));
+        let filled = pool.take_filled(LEN - 3);
+        assert_eq!((filled.len(), filled[LEN - 4]), (LEN - 3, 2.5), "not zeroed again");
+        assert_eq!(pool.take_filled(5), [0.0; 5]);
+
+        let kept = || pool.lock().iter().map(bytes_of).sum::<usize>();
         for _ in 0..6 {
-            drop(bytes(vec![0.0_f64; MOST_BYTES / 4 / size_of::<f64>()]));
+            drop(bytes(vec![0.0_f64; most / 4 / size_of::<f64>()]));
         }
-        let kept = pool.0.lock().expect("not poisoned").iter().map(|b| b.capacity() * size_of::<f64>()).sum::<usize>();
-        assert!(kept <= MOST_BYTES, "{kept} bytes wait");
+        assert!(kept() <= most, "{} bytes wait", kept());
+        keep_buffers(0);
+        assert_eq!(kept(), 0);
+        drop(bytes(vec![0.0_f64; LEN]));
+        assert_eq!(kept(), 0);
+        keep_buffers(most);
     }
 }

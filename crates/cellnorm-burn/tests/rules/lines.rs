@@ -101,6 +101,22 @@ fn lp_neither_overflows_nor_vanishes() {
     }
 }
 
+/// A library of tensors goes on where numbers have gone wrong, and the rest of them is right.
+#[test]
+fn nan_stays_in_its_line() {
+    let device = Device::flex().autodiff();
+    let lp = LpNormConfig::new(vec![1]).init();
+    let response = LocalResponseNormConfig::new(3).init();
+    let mut x = values(&[2, 3, 4], 1);
+    x[[1, 0, 2]] = f64::NAN;
+    let x = tensor::<3>(&x, &device).require_grad();
+    for (y, bad) in [(lp.forward(x.clone()), 3), (response.forward(x.clone()), 2)] {
+        let dx = x.grad(&y.clone().sum().backward()).unwrap();
+        let nans = |of: Vec<f32>| of.iter().filter(|value| value.is_nan()).count();
+        assert_eq!((nans(list(y)), nans(list(dx)) <= 3), (bad, true));
+    }
+}
+
 #[test]
 #[should_panic(expected = "at least 1, or f64::INFINITY")]
 fn a_power_below_one() {

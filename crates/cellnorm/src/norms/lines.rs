@@ -3,12 +3,12 @@
 //! For normalizations that are no affine map of a cell. Lines are independent, so they are shared among threads, and a line's
 //! values come out the same whoever computes them.
 
-use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
+use ndarray::{Array, ArrayD, ArrayView, Dimension};
 
 use crate::arrays::{Roles, inverse, like, typed};
+use crate::cells::Cells;
 use crate::element::{Element, Real};
 use crate::error::Error;
-use crate::passes;
 use crate::sharing::Sharing;
 
 /// A normalization that maps each line of values to a line.
@@ -24,53 +24,110 @@ pub trait Lines {
     /// # Errors
     /// If the shape does not suit the normalization.
     fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error>;
+
+    /// y of all lines of a tensor, which are the cells of `lines`: for callers with memory of their own, such as a tensor library.
+    ///
+    /// # Errors
+    /// The first line that holds NaN, infinity or too large numbers, and the name of the tensor that does, "x". All lines are
+    /// mapped nevertheless, so that NaN stays where it is.
+    ///
+    /// # Panics
+    /// If a slice is not as long as the lines.
+    ///
+    /// ```
+    /// use cellnorm::{Cells, LpNormConfig, norms::Lines};
+    /// // two lines that are interleaved: (3, 4) and (0, 2)
+    /// let (x, mut y) = ([3.0_f32, 0.0, 4.0, 2.0], [0.0; 4]);
+    /// let layer = LpNormConfig::new(&[0]).init()?;
+    /// assert_eq!(layer.forward_lines(&x, &mut y, &Cells::channels_last(1, 2, 2)), Ok(()));
+    /// assert_eq!(y, [0.6, 0.0, 0.8, 1.0]);
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    fn forward_lines<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) -> Result<(), (usize, &'static str)>;
+
+    /// dx of all lines, over dy.
+    ///
+    /// # Errors
+    /// As [`forward_lines`](Self::forward_lines), for "x" and "dy".
+    ///
+    /// # Panics
+    /// As [`forward_lines`](Self::forward_lines).
+    fn backward_lines<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) -> Result<(), (usize, &'static str)>;
 }
 
-/// Maps each line along the axes marked: `map(lines of the inputs, line of the result)`, or the name of the input that is not
-/// finite. The inputs are x and, in a backward pass, dy; the result lies in memory as x does.
+/// The lines of a row-major tensor along the axes marked; None where these are not next to each other.
+///
+/// ```
+/// use cellnorm::norms::lines_of;
+/// let channels = lines_of(&[8, 3, 5, 5], &[false, true, false, false]).unwrap();
+/// assert_eq!((channels.outer, channels.positions, channels.inner), (8, 3, 25));
+/// assert_eq!(lines_of(&[8, 3, 5], &[true, false, true]), None);
+/// ```
+pub fn lines_of(shape: &[usize], along: &[bool]) -> Option<Cells> {
+    let first = along.iter().position(|along| *along)?;
+    let count = along[first..].iter().take_while(|along| **along).count();
+    let (within, after) = (first..first + count, first + count..shape.len());
+    if along[after.clone()].contains(&true) {
+        return None;
+    }
+    let product = |axes: std::ops::Range<usize>| shape[axes].iter().product();
+    Some(Cells { outer: product(0..first), positions: product(within), inner: product(after) })
+}
+
+/// Runs `map(x, y, lines)` on the lines along the axes marked, or `map(x, dy, lines)` in a backward pass, which leaves dx in the
+/// place of dy; the result lies in memory as x does.
 ///
 /// # Errors
-/// If the inputs differ in shape or are empty, or `map` fails.
-pub(super) fn map_lines<T: Element, D: Dimension, const N: usize>(
-    inputs: [ArrayView<'_, T, D>; N],
+/// If dy differs from x in shape, x is empty, or `map` fails.
+pub(super) fn map_lines<T: Element, D: Dimension>(
+    x: ArrayView<'_, T, D>,
+    dy: Option<ArrayView<'_, T, D>>,
     along: &[bool],
-    map: impl Fn([&[T]; N], &mut [T]) -> Result<(), &'static str> + Sync,
+    map: impl FnOnce(&[T], &mut [T], &Cells) -> Result<(), (usize, &'static str)>,
 ) -> Result<Array<T, D>, Error> {
-    let inputs = inputs.map(ArrayView::into_dyn);
-    let x = &inputs[0];
-    if let Some(dy) = inputs.iter().find(|input| input.shape() != x.shape()) {
+    let (x, dy) = (x.into_dyn(), dy.map(ArrayView::into_dyn));
+    if let Some(dy) = dy.iter().find(|dy| dy.shape() != x.shape()) {
         return Err(Error::Shape { name: "dy", given: dy.shape().to_vec(), expected: x.shape().to_vec() });
     }
     if x.is_empty() {
         return Err(Error::Empty { shape: x.shape().to_vec() });
     }
     let roles = Roles::new(along.iter().map(|along| (*along, false)));
-    let (order, count) = (roles.shared_last(), roles.sets(x.shape()));
-    let len = x.len() / count;
+    let as_it_lies = lines_of(x.shape(), along).filter(|_| x.is_standard_layout());
+    let order = match as_it_lies {
+        Some(_) => (0..x.ndim()).collect(),
+        None => roles.shared_last(),
+    };
+    let count = roles.sets(x.shape());
+    let lines = as_it_lies.unwrap_or(Cells { outer: count, positions: x.len() / count, inner: 1 });
 
-    let permuted = inputs.each_ref().map(|input| input.view().permuted_axes(order.clone()));
-    let lines: [CowArray<'_, T, IxDyn>; N] = permuted.each_ref().map(|input| input.as_standard_layout());
-    let slices = lines.each_ref().map(|lines| lines.as_slice().expect("in standard layout"));
-    let mut y = vec![T::default(); x.len()];
-    let fill = |line: usize, y: &mut [T]| map(slices.map(|slice| &slice[line * len..][..len]), y);
-    passes::fill_lines(&mut y, len, fill).map_err(|(set, name)| Error::NotFinite { name, set, sets: count })?;
+    let permuted = x.view().permuted_axes(order.clone());
+    let arranged = permuted.as_standard_layout();
+    let mut y = match dy {
+        Some(dy) => dy.permuted_axes(order.clone()).iter().copied().collect(),
+        None => vec![T::default(); x.len()],
+    };
+    let fault = |(set, name)| Error::NotFinite { name, set, sets: count };
+    map(arranged.as_slice().expect("in standard layout"), &mut y, &lines).map_err(fault)?;
 
-    let y = ArrayD::from_shape_vec(permuted[0].raw_dim(), y).expect("as many values as x");
+    let y = ArrayD::from_shape_vec(permuted.raw_dim(), y).expect("as many values as x");
     let y = y.permuted_axes(inverse(&order));
-    if lines[0].is_view() {
+    if arranged.is_view() {
         return Ok(typed(y));
     }
-    let mut as_x = like(x, vec![T::default(); x.len()]);
+    let mut as_x = like(&x, vec![T::default(); x.len()]);
     as_x.assign(&y);
     Ok(typed(as_x))
 }
 
 /// The value as f64, exactly.
+#[inline(always)]
 pub(super) fn wide<T: Element>(value: &T) -> f64 {
     value.widen().to_f64()
 }
 
 /// The nearest element to a value.
+#[inline(always)]
 pub(super) fn narrow<T: Element>(value: f64) -> T {
     T::narrow(T::Acc::from_f64(value))
 }

@@ -10,8 +10,11 @@
 
 use ndarray::{Array, ArrayView, Dimension};
 
-use super::lines::{Lines, map_lines, narrow, wide};
+use super::lines::{Lines, map_lines};
+use super::strips::{Strip, for_strips, not_finite};
+use super::windows::{Power, Windows};
 use crate::arrays::axis_index;
+use crate::cells::Cells;
 use crate::element::Element;
 use crate::error::Error;
 use crate::sharing::{Along, Measure, Sharing};
@@ -143,6 +146,49 @@ impl Lines for LocalResponseNorm {
         let (name, measure) = ("local-response", Measure::SumOfSquares);
         Ok(Sharing { name, measure, shape: shape.to_vec(), along: along.collect() })
     }
+
+    fn forward_lines<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) -> Result<(), Fault> {
+        let power = Power::of(self.0.beta);
+        for_strips(x, y, lines, |x, y, strip, scratch: &mut Scratch| {
+            let finite = self.denominators(x, strip, scratch);
+            let Scratch { values, d: powers, inverse, .. } = scratch;
+            power.run(powers, inverse);
+            for (value, power) in values.iter_mut().zip(powers) {
+                *value *= *power;
+            }
+            for (i, row) in values.chunks_exact(strip.width).enumerate() {
+                strip.store(y, i, row);
+            }
+            finite
+        })
+    }
+
+    fn backward_lines<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) -> Result<(), Fault> {
+        let power = Power::of(self.0.beta);
+        let (before, after) = self.reach();
+        let factor = 2.0 * self.0.alpha * self.0.beta / self.0.size as f64;
+        for_strips(x, dy_dx, lines, |x, dy_dx, strip, scratch: &mut Scratch| {
+            let finite = self.denominators(x, strip, scratch);
+            let Scratch { values, terms, d: direct, inverse, windows } = scratch;
+            power.run(direct, inverse);
+            // dy for a moment
+            strip.load_all(dy_dx, terms);
+            for (((direct, inverse), term), x) in direct.iter_mut().zip(&*inverse).zip(&mut *terms).zip(&*values) {
+                *direct *= *term;
+                *term = *direct * (x * inverse);
+            }
+            // j is in the window of c where c is in the mirrored window of j
+            let sums = inverse;
+            windows.sum(terms.iter().copied(), strip.width, (after, before), sums);
+            for ((direct, x), sum) in direct.iter_mut().zip(&*values).zip(&*sums) {
+                *direct -= factor * x * sum;
+            }
+            for (i, row) in direct.chunks_exact(strip.width).enumerate() {
+                strip.store(dy_dx, i, row);
+            }
+            finite.and(first_fault(sums, strip.width, "dy"))
+        })
+    }
 }
 
 impl LocalResponseNorm {
@@ -153,14 +199,7 @@ impl LocalResponseNorm {
     /// statistic, in that message, is a position of a sample.
     pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>, Error> {
         let along = self.along(x.shape())?;
-        map_lines([x], &along, |[x], y| {
-            let x: Vec<f64> = x.iter().map(wide).collect();
-            let d = self.denominators(&x)?;
-            for ((y, x), d) in y.iter_mut().zip(&x).zip(&d) {
-                *y = narrow(x * d.powf(-self.0.beta));
-            }
-            Ok(())
-        })
+        map_lines(x, None, &along, |x, y, lines| self.forward_lines(x, y, lines))
     }
 
     /// The gradient of x, given the x of the forward pass and dy.
@@ -173,23 +212,7 @@ impl LocalResponseNorm {
         dy: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>, Error> {
         let along = self.along(x.shape())?;
-        let (before, after) = self.reach();
-        let factor = 2.0 * self.0.alpha * self.0.beta / self.0.size as f64;
-        map_lines([x, dy], &along, |[x, dy], dx| {
-            let x: Vec<f64> = x.iter().map(wide).collect();
-            let d = self.denominators(&x)?;
-            let direct: Vec<f64> = dy.iter().zip(&d).map(|(dy, d)| wide(dy) * d.powf(-self.0.beta)).collect();
-            let terms: Vec<f64> = direct.iter().zip(&x).zip(&d).map(|((direct, x), d)| direct * (x / d)).collect();
-            // j is in the window of c where c is in the mirrored window of j
-            let sums = window_sums(&terms, after, before);
-            if !sums.iter().all(|sum| sum.is_finite()) {
-                return Err("dy");
-            }
-            for (((dx, direct), x), sum) in dx.iter_mut().zip(&direct).zip(&x).zip(&sums) {
-                *dx = narrow(direct - factor * x * sum);
-            }
-            Ok(())
-        })
+        map_lines(x, Some(dy), &along, |x, dy, lines| self.backward_lines(x, dy, lines))
     }
 
     fn along(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
@@ -209,39 +232,44 @@ impl LocalResponseNorm {
         }
     }
 
-    /// d of each channel.
-    fn denominators(&self, x: &[f64]) -> Result<Vec<f64>, &'static str> {
-        let squares: Vec<f64> = x.iter().map(|x| x * x).collect();
-        let (before, after) = self.reach();
-        let mut d = window_sums(&squares, before, after);
-        for d in &mut d {
-            *d = self.0.bias + self.0.alpha / self.0.size as f64 * *d;
-            if !d.is_finite() {
-                return Err("x");
-            }
+    /// x and d of each channel of a strip, into the scratch; the first line where d is not finite.
+    #[inline(always)]
+    fn denominators<T: Element>(&self, x: &[T], strip: Strip, scratch: &mut Scratch) -> Result<(), Fault> {
+        let Scratch { values, d, windows, .. } = scratch;
+        strip.load_all(x, values);
+        windows.sum(values.iter().map(|x| x * x), strip.width, self.reach(), d);
+        let (bias, factor) = (self.0.bias, self.0.alpha / self.0.size as f64);
+        for d in &mut *d {
+            *d = bias + factor * *d;
         }
-        Ok(d)
+        first_fault(d, strip.width, "x")
     }
 }
 
-/// The sum over each value, `before` values before it and `after` after it, where there are so many.
-///
-/// A sum that slides by adding the next value and subtracting the last keeps the rounding errors of what has left the window.
-/// Here values are cut into blocks as long as a window, so each window is the end of one block and the beginning of the next
-/// (M. van Herk, 1992, does so for maxima): nothing is subtracted, and the work is the same for every size.
-fn window_sums(values: &[f64], before: usize, after: usize) -> Vec<f64> {
-    let farthest = values.len() - 1;
-    let (before, after) = (before.min(farthest), after.min(farthest));
-    let size = before + after + 1;
-    let mut to_end = vec![0.0; values.len() + before + after];
-    to_end[before..][..values.len()].copy_from_slice(values);
-    let mut from_start = to_end.clone();
-    for block in from_start.chunks_mut(size) {
-        (1..block.len()).for_each(|i| block[i] += block[i - 1]);
+/// The number of a line in its strip, and the name of what is not finite there.
+type Fault = (usize, &'static str);
+
+/// What a strip is computed in, used again for the next; all but the last are its rows.
+#[derive(Default)]
+struct Scratch {
+    values: Vec<f64>,
+    terms: Vec<f64>,
+    d: Vec<f64>,
+    inverse: Vec<f64>,
+    windows: Windows,
+}
+
+/// The first line of some rows that holds NaN or infinity.
+fn first_fault(rows: &[f64], width: usize, name: &'static str) -> Result<(), Fault> {
+    // a sum of zeros is 0 as long as all are finite
+    let mut total = [0.0; 8];
+    let (tiles, rest) = rows.as_chunks::<8>();
+    for tile in tiles {
+        (0..8).for_each(|lane| total[lane] += 0.0 * tile[lane]);
     }
-    for block in to_end.chunks_mut(size) {
-        (1..block.len()).rev().for_each(|i| block[i - 1] += block[i]);
+    if total.iter().all(|total| *total == 0.0) && not_finite(rest).is_none() {
+        return Ok(());
     }
-    let window = |i: usize| to_end[i] + if i.is_multiple_of(size) { 0.0 } else { from_start[i + size - 1] };
-    (0..values.len()).map(window).collect()
+    let of_row = |row| not_finite(row).map(|line| (line, name));
+    rows.chunks_exact(width).filter_map(of_row).min().map_or(Ok(()), Err)
 }

@@ -11,8 +11,12 @@
 
 use ndarray::{Array, ArrayView, Dimension};
 
+use super::length::{Divisor, Divisors, Fault, add, all_checked, for_lines, joined, length, lengths};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
+use super::slope::{Slope, Slopes};
+use super::strips::{SIDE, for_strips, not_finite};
 use crate::arrays::axis_set;
+use crate::cells::Cells;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
 use crate::sharing::{Measure, Sharing};
@@ -125,6 +129,79 @@ impl Lines for LpNorm {
         let along = axis_set(&self.0.axes, shape.len())?;
         Ok(Sharing::over("lp", Measure::Norm, shape, |axis| !along[axis]))
     }
+
+    fn forward_lines<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) -> Result<(), Fault> {
+        let LpNormConfig { p, floor, .. } = self.0;
+        if lines.inner == 1 {
+            return for_lines(x, y, lines.positions, |x, y| {
+                let length = length(x, p);
+                let divisor = Divisor::new(length, floor);
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = narrow(divisor.divide(wide(x)));
+                }
+                length.checked().map(drop)
+            });
+        }
+        for_strips(x, y, lines, |x, y, strip, (): &mut ()| {
+            let lengths = lengths(x, strip, p);
+            let divisors = Divisors::new(&lengths, floor);
+            let row = &mut [0.0; SIDE][..strip.width];
+            for i in 0..strip.len {
+                strip.load(x, i, row);
+                divisors.divide(row);
+                strip.store(y, i, row);
+            }
+            all_checked(&lengths[..strip.width])
+        })
+    }
+
+    fn backward_lines<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) -> Result<(), Fault> {
+        let LpNormConfig { p, floor, .. } = self.0;
+        if lines.inner == 1 {
+            return for_lines(x, dy_dx, lines.positions, |x, dy_dx| {
+                let length = length(x, p);
+                let divisor = Divisor::new(length, floor);
+                let through_length = reduce([x, dy_dx], |[x, dy]| divisor.divide(x) * dy, add);
+                let slope = Slope::new(p, length, || x.iter().map(wide));
+                let factor = through_length * divisor.slope;
+                for (dy_dx, x) in dy_dx.iter_mut().zip(x) {
+                    *dy_dx = narrow(divisor.divide(wide(dy_dx) - factor * slope.at(wide(x))));
+                }
+                length.checked().and(if through_length.is_finite() { Ok(()) } else { Err("dy") })
+            });
+        }
+        for_strips(x, dy_dx, lines, |x, dy_dx, strip, (): &mut ()| {
+            let lengths = lengths(x, strip, p);
+            let divisors = Divisors::new(&lengths, floor);
+            let through_lengths = joined(strip, add, |i, row| {
+                let dy = &mut [0.0; SIDE][..strip.width];
+                strip.load(x, i, row);
+                strip.load(dy_dx, i, dy);
+                divisors.divide(row);
+                for (y, dy) in row.iter_mut().zip(dy) {
+                    *y *= *dy;
+                }
+            });
+            let slopes = Slopes::new(p, &lengths[..strip.width], |lane| strip.line(x, lane));
+            let (row, slope) = (&mut [0.0; SIDE][..strip.width], &mut [0.0; SIDE][..strip.width]);
+            let mut factors = through_lengths;
+            for (factor, slope) in factors.iter_mut().zip(&divisors.slope) {
+                *factor *= slope;
+            }
+            for i in 0..strip.len {
+                strip.load(x, i, slope);
+                strip.load(dy_dx, i, row);
+                slopes.at(slope);
+                for ((dy, slope), factor) in row.iter_mut().zip(&*slope).zip(&factors) {
+                    *dy -= factor * slope;
+                }
+                divisors.divide(row);
+                strip.store(dy_dx, i, row);
+            }
+            let dy = not_finite(&through_lengths[..strip.width]).map_or(Ok(()), |lane| Err((lane, "dy")));
+            all_checked(&lengths[..strip.width]).and(dy)
+        })
+    }
 }
 
 impl LpNorm {
@@ -135,13 +212,7 @@ impl LpNorm {
     /// vector.
     pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>, Error> {
         let along = axis_set(&self.0.axes, x.ndim())?;
-        map_lines([x], &along, |[x], y| {
-            let divisor = Divisor::new(self.length(x)?, self.0.floor);
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = narrow(divisor.divide(wide(x)));
-            }
-            Ok(())
-        })
+        map_lines(x, None, &along, |x, y, lines| self.forward_lines(x, y, lines))
     }
 
     /// The gradient of x, given the x of the forward pass and dy.
@@ -154,115 +225,14 @@ impl LpNorm {
         dy: ArrayView<'_, T, D>,
     ) -> Result<Array<T, D>, Error> {
         let along = axis_set(&self.0.axes, x.ndim())?;
-        map_lines([x, dy], &along, |[x, dy], dx| {
-            let length = self.length(x)?;
-            let divisor = Divisor::new(length, self.0.floor);
-            let through_length = reduce([x, dy], |[x, dy]| divisor.divide(x) * dy, add);
-            if !through_length.is_finite() {
-                return Err("dy");
-            }
-            let factor = through_length * divisor.slope;
-            let largest = x.iter().filter(|x| wide(*x).abs() == length.scale).count();
-            for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
-                *dx = narrow(divisor.divide(wide(dy) - factor * self.slope(wide(x), length, largest)));
-            }
-            Ok(())
-        })
+        map_lines(x, Some(dy), &along, |x, dy, lines| self.backward_lines(x, dy, lines))
     }
 
     /// x / D of one vector; None where D does not depend on x: the floor is above its length, or it is zeros.
     pub(crate) fn divided(&self, x: &[f64]) -> Result<Option<Vec<f64>>, Error> {
-        let length = self.length(x).map_err(|name| Error::NotFinite { name, set: 0, sets: 1 })?;
+        let length = length(x, self.0.p);
+        length.checked().map_err(|name| Error::NotFinite { name, set: 0, sets: 1 })?;
         let divisor = Divisor::new(length, self.0.floor);
         Ok((divisor.slope > 0.0).then(|| x.iter().map(|x| divisor.divide(*x)).collect()))
     }
-
-    /// ‖x‖_p.
-    fn length<T: Element>(&self, x: &[T]) -> Result<Length, &'static str> {
-        // a comparison with NaN is false, so NaN stays
-        let scale = reduce([x], |[x]| x.abs(), |a, b| if a >= b || a.is_nan() { a } else { b });
-        if !scale.is_finite() {
-            return Err("x");
-        }
-        let unit = Divisor::by(scale, 1.0, 1.0);
-        let relative = match self.0.p {
-            _ if scale == 0.0 => 0.0,
-            1.0 => reduce([x], |[x]| unit.divide(x).abs(), add),
-            2.0 => reduce([x], |[x]| unit.divide(x).powi(2), add).sqrt(),
-            f64::INFINITY => 1.0,
-            p => reduce([x], |[x]| unit.divide(x).abs().powf(p), add).powf(1.0 / p),
-        };
-        Ok(Length { scale, relative })
-    }
-
-    /// ∂n/∂x_i, where `largest` values have the largest magnitude.
-    fn slope(&self, x: f64, length: Length, largest: usize) -> f64 {
-        if x == 0.0 {
-            return 0.0;
-        }
-        let share = x.abs() / length.scale / length.relative;
-        let magnitude = match self.0.p {
-            1.0 => 1.0,
-            2.0 => share,
-            f64::INFINITY if x.abs() < length.scale => 0.0,
-            f64::INFINITY => 1.0 / largest as f64,
-            p => share.powf(p - 1.0),
-        };
-        magnitude.copysign(x)
-    }
-}
-
-/// n as scale · relative, where scale = max |x| and relative is the norm of x / scale: powers of that neither overflow nor
-/// vanish.
-#[derive(Clone, Copy)]
-struct Length {
-    scale: f64,
-    relative: f64,
-}
-
-/// 1 / D as a product, for the same reason, and ∂D/∂n.
-struct Divisor {
-    first: f64,
-    second: f64,
-    slope: f64,
-}
-
-impl Divisor {
-    fn new(length: Length, floor: Floor) -> Self {
-        let Length { scale, relative } = length;
-        let at_least = |least: f64| match scale * relative < least {
-            true => Self::by(least, 1.0, 0.0),
-            false => Self::by(scale, relative, 1.0),
-        };
-        match floor {
-            Floor::Max(epsilon) => at_least(epsilon),
-            Floor::MaxSquare(epsilon) => at_least(epsilon.sqrt()),
-            Floor::AddSquare(epsilon) => {
-                let common = scale.max(epsilon.sqrt());
-                let norm = scale / common * relative;
-                let both = norm.hypot(epsilon.sqrt() / common);
-                Self::by(common, both, norm / both)
-            }
-            Floor::None => Self::by(scale, relative, 1.0),
-        }
-    }
-
-    /// D = scale · relative; where that is 0, everything divided by it is 0.
-    fn by(scale: f64, relative: f64, slope: f64) -> Self {
-        if scale == 0.0 {
-            return Self { first: 0.0, second: 0.0, slope: 0.0 };
-        }
-        // 1 / scale can overflow, or have lost digits below the least normal number; the second factor makes up for both
-        let first = f64::min(1.0 / scale, 1e300);
-        Self { first, second: 1.0 / (scale * first * relative), slope }
-    }
-
-    #[inline(always)]
-    fn divide(&self, value: f64) -> f64 {
-        value * self.first * self.second
-    }
-}
-
-fn add(a: f64, b: f64) -> f64 {
-    a + b
 }

@@ -1,0 +1,69 @@
+//! The slope of a vector's length by each of its values: ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1).
+
+use super::length::{Divisor, Divisors, Length};
+
+/// ∂n/∂x_i.
+#[derive(Clone, Copy)]
+pub(super) struct Slope {
+    p: f64,
+    unit: Divisor,
+    scale: f64,
+    /// 1 / the number of largest values, among which p = ∞ shares the slope.
+    share: f64,
+}
+
+impl Slope {
+    pub(super) fn new<I: Iterator<Item = f64>>(p: f64, length: Length, line: impl FnOnce() -> I) -> Self {
+        let scale = length.scale;
+        let share = match p {
+            f64::INFINITY => 1.0 / line().filter(|x| x.abs() == scale).count() as f64,
+            _ => 1.0,
+        };
+        Self { p, unit: Divisor::of(length), scale, share }
+    }
+
+    #[inline(always)]
+    pub(super) fn at(&self, x: f64) -> f64 {
+        match self.p {
+            2.0 => self.unit.divide(x),
+            _ if x == 0.0 => 0.0,
+            1.0 => 1.0_f64.copysign(x),
+            f64::INFINITY if x.abs() < self.scale => 0.0,
+            f64::INFINITY => self.share.copysign(x),
+            p => self.unit.divide(x).abs().powf(p - 1.0).copysign(x),
+        }
+    }
+}
+
+/// Those of a strip.
+pub(super) struct Slopes {
+    /// For p = 2, where ∂n/∂x is x / n.
+    units: Divisors,
+    /// For any other p.
+    lines: Vec<Slope>,
+}
+
+impl Slopes {
+    #[inline(always)]
+    pub(super) fn new<I: Iterator<Item = f64>>(p: f64, lengths: &[Length], line: impl Fn(usize) -> I) -> Self {
+        let mut all = Self { units: Divisors::default(), lines: vec![] };
+        for (lane, length) in lengths.iter().enumerate() {
+            match p {
+                2.0 => all.units.set(lane, Divisor::of(*length)),
+                _ => all.lines.push(Slope::new(p, *length, || line(lane))),
+            }
+        }
+        all
+    }
+
+    /// ∂n/∂x in place of x.
+    #[inline(always)]
+    pub(super) fn at(&self, values: &mut [f64]) {
+        if self.lines.is_empty() {
+            return self.units.divide(values);
+        }
+        for (value, line) in values.iter_mut().zip(&self.lines) {
+            *value = line.at(*value);
+        }
+    }
+}
