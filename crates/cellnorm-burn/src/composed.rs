@@ -1,7 +1,9 @@
 //! The same normalizations from Burn's own operations, for devices without the fused ones.
 
-use burn::tensor::{Bool, Tensor};
-use cellnorm::{About, Cells};
+use std::f64::consts::FRAC_1_SQRT_2;
+
+use burn::tensor::{Bool, Tensor, activation};
+use cellnorm::{About, Activation, Cells};
 
 use crate::ops::Spec;
 
@@ -45,7 +47,18 @@ pub(crate) fn normalize<const D: usize>(
     if let Some(beta) = beta {
         y = y + beta.reshape(along);
     }
-    (y, mean.reshape([sets]).detach(), variance.reshape([sets]).detach())
+    (activated(y, spec.activation), mean.reshape([sets]).detach(), variance.reshape([sets]).detach())
+}
+
+fn activated<const D: usize>(z: Tensor<D>, of: Activation) -> Tensor<D> {
+    match of {
+        Activation::Identity => z,
+        Activation::Relu => activation::relu(z),
+        Activation::LeakyRelu(slope) => activation::leaky_relu(z, slope),
+        Activation::Silu => activation::silu(z),
+        // Burn's own has the gradient of another function, the approximation by tanh
+        Activation::Gelu => ((z.clone() * FRAC_1_SQRT_2).erf() + 1.0) * z * 0.5,
+    }
 }
 
 /// As the fused operation, on \[outer, positions, inner\].

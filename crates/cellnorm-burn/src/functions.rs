@@ -4,7 +4,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 use cellnorm::norms::Kind;
 
-use cellnorm::Cells;
+use cellnorm::{Activation, Cells};
 
 use crate::composed;
 use crate::ops::{LineOps, LineSpec, NormOps, Spec, is_fused};
@@ -41,7 +41,32 @@ pub fn normalize<K: Kind, const D: usize>(
     beta: Option<Tensor<1>>,
     epsilon: f64,
 ) -> Normalized<D> {
-    let spec = spec(kind, &x, &gamma, &beta, epsilon);
+    normalize_activated(kind, x, gamma, beta, epsilon, Activation::Identity)
+}
+
+/// As [`normalize`], with an activation behind it, in the same passes forward and backward: one autodiff node, and neither
+/// γ x̂ + β nor its gradient is ever in memory.
+///
+/// # Panics
+/// As [`normalize`].
+///
+/// ```
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use cellnorm_burn::{functions::normalize_activated, norms::Instance, cellnorm::Activation};
+/// let x = Tensor::<4>::random([2, 3, 5, 5], Distribution::Default, &Device::flex());
+/// let kind = Instance { channels: 3, channel_axis: 1 };
+/// let y = normalize_activated(&kind, x, None, None, 1e-5, Activation::Relu).y;
+/// assert_eq!(y.min().into_scalar::<f32>(), 0.0);
+/// ```
+pub fn normalize_activated<K: Kind, const D: usize>(
+    kind: &K,
+    x: Tensor<D>,
+    gamma: Option<Tensor<1>>,
+    beta: Option<Tensor<1>>,
+    epsilon: f64,
+    activation: Activation,
+) -> Normalized<D> {
+    let spec = spec(kind, &x, &gamma, &beta, epsilon).activated(activation);
     if !is_fused(x.device().as_dispatch()) {
         let (y, mean, variance) = composed::normalize(x, gamma, beta, None, &spec);
         return Normalized { y, mean, variance };
@@ -66,7 +91,22 @@ pub fn normalize_fixed<K: Kind, const D: usize>(
     variance: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
-    let spec = spec(kind, &x, &gamma, &beta, epsilon);
+    normalize_fixed_activated(kind, x, (gamma, beta), (mean, variance), epsilon, Activation::Identity)
+}
+
+/// As [`normalize_fixed`], with an activation behind it; the parameters are γ and β, the statistics mean and variance.
+///
+/// # Panics
+/// As [`normalize`].
+pub fn normalize_fixed_activated<K: Kind, const D: usize>(
+    kind: &K,
+    x: Tensor<D>,
+    (gamma, beta): (Option<Tensor<1>>, Option<Tensor<1>>),
+    (mean, variance): (Tensor<1>, Tensor<1>),
+    epsilon: f64,
+    activation: Activation,
+) -> Tensor<D> {
+    let spec = spec(kind, &x, &gamma, &beta, epsilon).activated(activation);
     if !is_fused(x.device().as_dispatch()) {
         let statistics = (mean.detach(), variance.detach());
         return composed::normalize(x, gamma, beta, Some(statistics), &spec).0;

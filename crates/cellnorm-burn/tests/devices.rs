@@ -2,8 +2,8 @@
 
 use burn::backend::DispatchDevice;
 use burn::module::Module;
-use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use cellnorm_burn::cellnorm::{BatchInstanceNormConfig, SwitchableNormConfig};
+use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
+use cellnorm_burn::cellnorm::{Activation, BatchInstanceNormConfig, SwitchableNormConfig};
 use cellnorm_burn::functions::{cell_affine, cell_moments};
 use cellnorm_burn::{BatchInstanceNorm, SwitchableNorm};
 use cellnorm_burn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig};
@@ -56,6 +56,35 @@ fn training_is_the_same_on_both() {
     assert_same("rms", [3, 4, 17], |device, x| RmsNormConfig::new(17).init(device).forward(x));
     let bare = GroupNormConfig::new(3, 6).with_scale(false).with_center(false);
     assert_same("without parameters", [3, 6, 7], |device, x| bare.init(device).forward(x));
+}
+
+#[test]
+fn activations_are_the_same_on_both() {
+    for activation in [Activation::Relu, Activation::LeakyRelu(0.2), Activation::Silu, Activation::Gelu] {
+        let name = format!("{activation:?}");
+        let batch = BatchNormConfig::new(5);
+        assert_same(&name, [4, 5, 6, 3], |device, x| batch.init(device).forward_activated(x, activation));
+        let group = GroupNormConfig::new(2, 6).with_channel_axis(-1);
+        assert_same(&name, [3, 4, 5, 6], |device, x| group.init(device).forward_activated(x, activation));
+        let layer = LayerNormConfig::new(17);
+        assert_same(&name, [3, 4, 17], |device, x| layer.init(device).forward_activated(x, activation));
+        let rms = RmsNormConfig::new(9);
+        assert_same(&name, [3, 4, 9], |device, x| rms.init(device).forward_activated(x, activation));
+        let instance = InstanceNormConfig::new(6);
+        assert_same(&name, [3, 6, 7], |device, x| instance.init(device).forward_activated(x, activation));
+    }
+}
+
+#[test]
+fn half_precision_is_rounded_once() {
+    let x = Tensor::<2>::random([40, 64], Distribution::Normal(1.0, 2.0), &Device::flex());
+    for dtype in [DType::BF16, DType::F16] {
+        let narrow = x.clone().cast(dtype);
+        let layer = LayerNormConfig::new(64).init(&Device::flex());
+        let (y, wide) = (layer.forward(narrow.clone()), layer.forward(narrow.cast(DType::F32)));
+        assert_eq!(y.dtype(), dtype);
+        assert_eq!(y.into_data().convert::<f32>(), wide.cast(dtype).into_data().convert::<f32>());
+    }
 }
 
 #[test]

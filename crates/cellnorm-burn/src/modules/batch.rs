@@ -5,11 +5,11 @@ use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param,
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::tables::Tracked;
-use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
+use cellnorm::{Activation, Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
 
 use super::averages::{self, Average, Averages, Pace};
 use super::{check_epsilon, masked, parameters, value};
-use crate::functions::{Normalized, normalize, normalize_fixed};
+use crate::functions::{Normalized, normalize_activated, normalize_fixed_activated};
 use crate::norms::{Batch, Kind};
 use crate::tables::Table;
 
@@ -166,17 +166,25 @@ impl BatchNorm {
     /// # Panics
     /// If x has no such channel axis or another number of channels, or one value per channel in training and the policy forbids it.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.forward_activated(x, Activation::Identity)
+    }
+
+    /// As [`forward`](Self::forward), with an activation behind it in the same pass over memory.
+    ///
+    /// # Panics
+    /// As [`BatchNorm::forward`].
+    pub fn forward_activated<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
         let mode = self.mode_on(&x.device());
         if mode.statistics == StatisticsFrom::Batch && !self.uses_running(&x.dims()) {
-            return self.with_batch_statistics(x, mode).0;
+            return self.with_batch_statistics(x, mode, activation).0;
         }
         if mode.update {
-            let (_, mean, variance) = self.with_batch_statistics(x.clone().detach(), Mode { update: false, ..mode });
+            let mode = Mode { update: false, ..mode };
+            let (_, mean, variance) = self.with_batch_statistics(x.clone().detach(), mode, Activation::Identity);
             self.follow(mean, variance, &x.dims());
         }
-        let (mean, variance) = self.running(&x.device());
-        let (gamma, beta) = self.parameters(mode);
-        normalize_fixed(&self.kind(), x, gamma, beta, mean, variance, self.epsilon)
+        let (parameters, running) = (self.parameters(mode), self.running(&x.device()));
+        normalize_fixed_activated(&self.kind(), x, parameters, running, self.epsilon, activation)
     }
 
     /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x holds
@@ -200,10 +208,15 @@ impl BatchNorm {
     /// # Panics
     /// As [`BatchNorm::forward`].
     pub fn forward_with_statistics<const D: usize>(&self, x: Tensor<D>) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
-        self.with_batch_statistics(x, Mode::training())
+        self.with_batch_statistics(x, Mode::training(), Activation::Identity)
     }
 
-    fn with_batch_statistics<const D: usize>(&self, x: Tensor<D>, mode: Mode) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
+    fn with_batch_statistics<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        mode: Mode,
+        activation: Activation,
+    ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
         let shape = x.dims();
         if let Err(error) = self.kind().roles(&shape, true) {
             panic!("{error}");
@@ -212,7 +225,8 @@ impl BatchNorm {
             panic!("{}", Error::OneValue { layer: Batch::NAME, shape: shape.to_vec() });
         }
         let (gamma, beta) = self.parameters(mode);
-        let Normalized { y, mean, variance } = normalize(&self.kind(), x, gamma, beta, self.epsilon);
+        let Normalized { y, mean, variance } =
+            normalize_activated(&self.kind(), x, gamma, beta, self.epsilon, activation);
         if mode.update {
             self.follow(mean.clone(), variance.clone(), &shape);
         }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use cellnorm::GroupParameters;
 use cellnorm::norms::Kind;
 
-use super::{check_epsilon, masked_forward, parameters, semantics, value};
+use super::{check_epsilon, further_forwards, parameters, semantics, value};
 use crate::functions::normalize;
 use crate::norms::Group;
 
@@ -129,7 +129,7 @@ impl GroupNorm {
         normalize(&self.kind(), x, value(&self.gamma), value(&self.beta), self.epsilon).y
     }
 
-    masked_forward!();
+    further_forwards!();
 
     fn kind(&self) -> Group {
         let (groups, channels, channel_axis) = (self.num_groups, self.num_channels, self.channel_axis);

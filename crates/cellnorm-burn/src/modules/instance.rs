@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
-use super::{check_epsilon, masked_forward, parameters, semantics, value};
+use super::{check_epsilon, further_forwards, parameters, semantics, value};
 use crate::functions::normalize;
 use crate::norms::Instance;
 
@@ -101,7 +101,7 @@ impl InstanceNorm {
         normalize(&self.kind(), x, value(&self.gamma), value(&self.beta), self.epsilon).y
     }
 
-    masked_forward!();
+    further_forwards!();
 
     fn kind(&self) -> Instance {
         Instance { channels: self.num_channels, channel_axis: self.channel_axis }

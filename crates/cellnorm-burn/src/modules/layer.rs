@@ -5,7 +5,7 @@ use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
-use super::{Features, check_epsilon, masked_forward, parameters, semantics, value};
+use super::{Features, check_epsilon, further_forwards, parameters, semantics, value};
 use crate::functions::normalize;
 use crate::norms::Layer;
 
@@ -110,7 +110,7 @@ impl LayerNorm {
         normalize(&self.kind(), x, value(&self.gamma), value(&self.beta), self.epsilon).y
     }
 
-    masked_forward!();
+    further_forwards!();
 
     fn kind(&self) -> Layer {
         Layer(self.features.kind(self.d_model))

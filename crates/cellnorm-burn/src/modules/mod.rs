@@ -107,9 +107,18 @@ macro_rules! semantics {
 }
 use semantics;
 
-/// `forward_masked` of the layers of single samples.
-macro_rules! masked_forward {
+/// `forward_activated` and `forward_masked` of the layers of single samples.
+macro_rules! further_forwards {
     () => {
+        /// As [`forward`](Self::forward), with an activation behind it in the same pass over memory.
+        ///
+        /// # Panics
+        /// As [`forward`](Self::forward).
+        pub fn forward_activated<const D: usize>(&self, x: Tensor<D>, activation: cellnorm::Activation) -> Tensor<D> {
+            let (gamma, beta) = (value(&self.gamma), value(&self.beta));
+            crate::functions::normalize_activated(&self.kind(), x, gamma, beta, self.epsilon, activation).y
+        }
+
         /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x
         /// holds there. Each axis of the mask is as long as that of x, or 1.
         ///
@@ -120,4 +129,4 @@ macro_rules! masked_forward {
         }
     };
 }
-use masked_forward;
+use further_forwards;

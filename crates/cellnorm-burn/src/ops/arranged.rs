@@ -3,6 +3,7 @@
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{Bytes, DType, Flex, TensorMetadata};
+use burn::tensor::{bf16, f16};
 use cellnorm::norms::Roles;
 use cellnorm::passes::Buffers;
 use cellnorm::{Element, Plan};
@@ -25,12 +26,13 @@ macro_rules! numbers {
         }
     )*};
 }
-numbers!(f32, f64);
+numbers!(f32, f64, f16, bf16);
 
 /// Runs `$body` with `$t` as the type of `$x`'s elements, or as f32 where the passes do not take it (see [`wide`]).
 macro_rules! with_elements {
     ($x:expr, $t:ident => $body:expr) => {
-        $crate::ops::arranged::with_elements!(@ $x, $t => $body; F64 f64)
+        $crate::ops::arranged::with_elements!(@ $x, $t => $body;
+            F64 f64, F16 burn::tensor::f16, BF16 burn::tensor::bf16)
     };
     (@ $x:expr, $t:ident => $body:expr; $($dtype:ident $own:ty),*) => {
         match $x.dtype() {

@@ -18,16 +18,15 @@ struct Normalize {
 }
 
 impl<B: Backend + NormOps> Backward<B, 3> for Normalize {
-    /// x and γ by reference to the graph, mean, variance.
-    type State = (NodeId, NodeId, FloatTensor<B>, FloatTensor<B>, Spec);
+    /// x, γ and β by reference to the graph, mean, variance.
+    type State = ([NodeId; 3], FloatTensor<B>, FloatTensor<B>, Spec);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let [node_x, node_gamma, node_beta] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
-        let (x, gamma, mean, variance, spec) = ops.state;
-        let x = checkpointer.retrieve_node_output(x);
-        let gamma = checkpointer.retrieve_node_output(gamma);
-        let (dx, dgamma, dbeta) = B::normalize_backward(x, gamma, mean, variance, dy, spec, self.fixed);
+        let (inputs, mean, variance, spec) = ops.state;
+        let [x, gamma, beta] = inputs.map(|node| checkpointer.retrieve_node_output(node));
+        let (dx, dgamma, dbeta) = B::normalize_backward(x, gamma, beta, mean, variance, dy, spec, self.fixed);
         for (node, gradient) in [(node_x, dx), (node_gamma, dgamma), (node_beta, dbeta)] {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -84,10 +83,10 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         let nodes = [x.node(), gamma.node(), beta.node()];
         let (y, mean, variance) = match (Normalize { fixed: false }).prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let (saved_x, saved_gamma) = (prep.checkpoint(&x), prep.checkpoint(&gamma));
+                let saved = [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
                 let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
                 let (y, mean, variance) = B::normalize(x, gamma, beta, spec.clone());
-                (prep.finish((saved_x, saved_gamma, mean.clone(), variance.clone(), spec), y), mean, variance)
+                (prep.finish((saved, mean.clone(), variance.clone(), spec), y), mean, variance)
             }
             OpsKind::UnTracked(prep) => {
                 let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
@@ -110,10 +109,10 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         let nodes = [x.node(), gamma.node(), beta.node()];
         match (Normalize { fixed: true }).prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let (saved_x, saved_gamma) = (prep.checkpoint(&x), prep.checkpoint(&gamma));
+                let saved = [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
                 let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
                 let y = B::normalize_fixed(x, gamma, beta, mean.clone(), variance.clone(), spec.clone());
-                prep.finish((saved_x, saved_gamma, mean, variance, spec), y)
+                prep.finish((saved, mean, variance, spec), y)
             }
             OpsKind::UnTracked(prep) => {
                 let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
@@ -125,6 +124,7 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
     fn normalize_backward(
         _x: FloatTensor<Self>,
         _gamma: FloatTensor<Self>,
+        _beta: FloatTensor<Self>,
         _mean: FloatTensor<Self>,
         _variance: FloatTensor<Self>,
         _dy: FloatTensor<Self>,

@@ -1,7 +1,7 @@
 //! The operations on Burn's CPU backend: thin glue between its tensors and the passes.
 //!
-//! Tensors without gaps in memory are used as they lie, transposed ones too; y and dx take the layout of x. f16 and bf16 are
-//! converted to f32 for the operation.
+//! Tensors without gaps in memory are used as they lie, transposed ones too; y and dx take the layout and the type of x, f16 and
+//! bf16 included, which the passes widen and narrow on their way.
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
@@ -27,7 +27,7 @@ impl NormOps for Flex {
         let dtype = x.dtype();
         let (gamma, beta) = parameters(gamma, beta, &spec);
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), activation: spec.activation };
         let (y, statistics) = with_elements!(x.tensor, T => {
             x.map::<T, _>(|buffers| plan.forward(buffers, spec.about, spec.epsilon, parameters))
         });
@@ -47,7 +47,7 @@ impl NormOps for Flex {
         let dtype = x.dtype();
         let (gamma, beta) = parameters(gamma, beta, &spec);
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), activation: spec.activation };
         let statistics = Statistics { mean: table(mean), variance: table(variance) };
         let (y, ()) = with_elements!(x.tensor, T => {
             x.map::<T, _>(|buffers| plan.forward_fixed(buffers, &statistics, spec.epsilon, parameters))
@@ -58,6 +58,7 @@ impl NormOps for Flex {
     fn normalize_backward(
         x: FlexTensor,
         gamma: FlexTensor,
+        beta: FlexTensor,
         mean: FlexTensor,
         variance: FlexTensor,
         dy: FlexTensor,
@@ -65,11 +66,9 @@ impl NormOps for Flex {
         fixed: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let (dtype, parameter_dtype, parameter_shape) = (x.dtype(), gamma.dtype(), gamma.shape());
-        let gamma = spec.scale.then(|| table(gamma));
+        let (gamma, beta) = parameters(gamma, beta, &spec);
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        // only whether there is a β matters here
-        let beta = spec.center.then(|| vec![0.0; plan.channels()]);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
+        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), activation: spec.activation };
         let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
         let statistics = Statistics { mean: table(mean), variance: table(variance) };
         let (dx, gradients) = with_elements!(x.tensor, T => {
@@ -171,7 +170,7 @@ mod tests {
     fn backward(dy: FlexTensor) -> FlexTensor {
         let spec = Spec::new(&Batch { channels: 3, channel_axis: 1 }, &[2, 3, 4], 1e-5, true, true).expect("it fits");
         let table = |value: f64| from_table(vec![value; 3], &[3], DType::F64);
-        Flex::normalize_backward(tensor([2, 3, 4]), table(1.0), table(6.0), table(14.0), dy, spec, false).0
+        Flex::normalize_backward(tensor([2, 3, 4]), table(1.0), table(0.0), table(6.0), table(14.0), dy, spec, false).0
     }
 
     #[test]

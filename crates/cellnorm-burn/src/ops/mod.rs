@@ -49,10 +49,11 @@ pub trait NormOps: Backend {
         spec: Spec,
     ) -> FloatTensor<Self>;
 
-    /// (dx, dγ, dβ); `fixed` says that the statistics did not come from x.
+    /// (dx, dγ, dβ); β is looked at where there is an activation; `fixed` says that the statistics did not come from x.
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
         dy: FloatTensor<Self>,

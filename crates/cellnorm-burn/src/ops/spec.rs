@@ -1,7 +1,7 @@
 //! What a fused operation needs to know besides its tensors.
 
 use cellnorm::norms::{Kind, Roles};
-use cellnorm::{About, Error, check_epsilon};
+use cellnorm::{About, Activation, Error, check_epsilon};
 
 /// How a tensor of one shape is normalized.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Spec {
     pub(crate) scale: bool,
     /// Whether β is used.
     pub(crate) center: bool,
+    /// What is applied to γ x̂ + β.
+    pub(crate) activation: Activation,
 }
 
 impl Spec {
@@ -26,6 +28,11 @@ impl Spec {
         if shape.contains(&0) {
             return Err(Error::Empty { shape: shape.to_vec() });
         }
-        Ok(Self { roles, about: K::ABOUT, epsilon, scale, center })
+        Ok(Self { roles, about: K::ABOUT, epsilon, scale, center, activation: Activation::Identity })
+    }
+
+    /// The same with an activation behind it.
+    pub fn activated(self, activation: Activation) -> Self {
+        Self { activation, ..self }
     }
 }
