@@ -51,9 +51,10 @@ impl Parameters<'_> {
 
     /// What each cell is mapped with.
     fn affines(&self, sets: &Sets, channel_of: &[u32], statistics: &Statistics, epsilon: f64) -> Vec<Affine> {
+        let rstd: Vec<f64> = statistics.variance.iter().map(|variance| rstd(*variance, epsilon)).collect();
         let affine = |(set, channel): (&u32, &u32)| Affine {
             center: statistics.mean[*set as usize],
-            scale: self.gamma(*channel) * rstd(statistics.variance[*set as usize], epsilon),
+            scale: self.gamma(*channel) * rstd[*set as usize],
             offset: self.beta(*channel),
         };
         sets.of_cells().iter().zip(channel_of).map(affine).collect()

@@ -74,7 +74,7 @@ impl<'a, T: Element> Span<'a, T> {
         self.walk(Some(x), f);
     }
 
-    /// One loop, and one place in it that calls `f`: whatever `f` computes is compiled there alone.
+    /// Two loops, and one place in each that calls `f`: whatever `f` computes is compiled there alone.
     ///
     /// What is left behind the last whole tile is covered by a tile that ends with the span and overlaps the one before: `f` is
     /// a function of its elements alone, so the overlap is written twice with the same values. Where the destination is the
@@ -99,11 +99,28 @@ impl<'a, T: Element> Span<'a, T> {
             ends = Ends { source: few.as_ptr(), second: few_x.as_ptr(), target: few.as_mut_ptr(), ahead: 0 };
             len = LANES;
         }
-        let stream = self.stream && size_of::<T>() * self.len >= STREAM_LEAST;
-        // where streamed stores may begin
-        let head = if stream { self.target.align_offset(STREAM_ALIGN).min(LANES) } else { 0 };
         let last = len - LANES;
-        let ragged = !(len - head).is_multiple_of(LANES);
+        if self.stream && size_of::<T>() * self.len >= STREAM_LEAST {
+            // where streamed stores may begin
+            let head = self.target.align_offset(STREAM_ALIGN).min(LANES);
+            let mut at = 0;
+            loop {
+                // SAFETY: at + 16 ≤ len, and both sources are valid for len elements.
+                let tile = unsafe { ends.map(at, &mut f) };
+                if at >= head && (at - head).is_multiple_of(LANES) {
+                    // SAFETY: as above for the target; `at` is `head` plus whole tiles, each a multiple of 16 bytes.
+                    unsafe { ends.stream(at, tile) };
+                } else {
+                    // SAFETY: as above for the target.
+                    unsafe { ends.write(at, tile) };
+                }
+                if at == last {
+                    return;
+                }
+                at = if at < head { head } else { at + LANES }.min(last);
+            }
+        }
+        let ragged = !len.is_multiple_of(LANES);
         let mut end = [T::default(); LANES];
         let (mut at, mut first) = (if ragged { last } else { 0 }, ragged);
         while at <= last {
@@ -113,14 +130,9 @@ impl<'a, T: Element> Span<'a, T> {
                 (end, at, first) = (tile, 0, false);
                 continue;
             }
-            if stream && at >= head {
-                // SAFETY: as above for the target; `at` is `head` plus whole tiles, each a multiple of 16 bytes.
-                unsafe { ends.stream(at, tile) };
-            } else {
-                // SAFETY: as above for the target.
-                unsafe { ends.write(at, tile) };
-            }
-            at = if at < head { head } else { at + LANES };
+            // SAFETY: as above for the target.
+            unsafe { ends.write(at, tile) };
+            at += LANES;
         }
         if ragged {
             // SAFETY: as above for the target.
