@@ -26,7 +26,8 @@ impl<B: Backend + NormOps> Backward<B, 3> for Normalize {
         let dy = grads.consume::<B>(&ops.node);
         let (inputs, mean, variance, spec) = ops.state;
         let [x, gamma, beta] = inputs.map(|node| checkpointer.retrieve_node_output(node));
-        let (dx, dgamma, dbeta) = B::normalize_backward(x, gamma, beta, mean, variance, dy, spec, self.fixed);
+        let spec = Spec { fixed: self.fixed, ..spec };
+        let (dx, dgamma, dbeta) = B::normalize_backward(x, gamma, beta, mean, variance, dy, spec);
         for (node, gradient) in [(node_x, dx), (node_gamma, dgamma), (node_beta, dbeta)] {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -129,7 +130,6 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         _variance: FloatTensor<Self>,
         _dy: FloatTensor<Self>,
         _spec: Spec,
-        _fixed: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         panic!("{FIRST_ORDER}")
     }

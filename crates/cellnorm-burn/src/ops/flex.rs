@@ -63,7 +63,6 @@ impl NormOps for Flex {
         variance: FlexTensor,
         dy: FlexTensor,
         spec: Spec,
-        fixed: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let (dtype, parameter_dtype, parameter_shape) = (x.dtype(), gamma.dtype(), gamma.shape());
         let (gamma, beta) = parameters(gamma, beta, &spec);
@@ -74,7 +73,7 @@ impl NormOps for Flex {
         let (dx, gradients) = with_elements!(x.tensor, T => {
             let elements = x.elements::<T>();
             dy.map::<T, _>(|buffers| {
-                plan.backward(elements, buffers, &statistics, spec.about, spec.epsilon, parameters, fixed)
+                plan.backward(elements, buffers, &statistics, spec.about, spec.epsilon, parameters, spec.fixed)
             })
         });
         let shape = if spec.scale || spec.center { vec![plan.channels()] } else { parameter_shape.to_vec() };
@@ -170,7 +169,7 @@ mod tests {
     fn backward(dy: FlexTensor) -> FlexTensor {
         let spec = Spec::new(&Batch { channels: 3, channel_axis: 1 }, &[2, 3, 4], 1e-5, true, true).expect("it fits");
         let table = |value: f64| from_table(vec![value; 3], &[3], DType::F64);
-        Flex::normalize_backward(tensor([2, 3, 4]), table(1.0), table(0.0), table(6.0), table(14.0), dy, spec, false).0
+        Flex::normalize_backward(tensor([2, 3, 4]), table(1.0), table(0.0), table(6.0), table(14.0), dy, spec).0
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub trait NormOps: Backend {
         spec: Spec,
     ) -> FloatTensor<Self>;
 
-    /// (dx, dγ, dβ); β is looked at where there is an activation; `fixed` says that the statistics did not come from x.
+    /// (dx, dγ, dβ); β is looked at where there is an activation; the spec says whether the statistics came from x.
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -58,7 +58,6 @@ pub trait NormOps: Backend {
         variance: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         spec: Spec,
-        fixed: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// \[2, cells\], f64: the mean and the biased variance of each cell.

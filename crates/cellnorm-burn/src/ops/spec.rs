@@ -15,6 +15,8 @@ pub struct Spec {
     pub(crate) center: bool,
     /// What is applied to γ x̂ + β.
     pub(crate) activation: Activation,
+    /// Whether the statistics are given rather than those of x; only the backward pass asks.
+    pub(crate) fixed: bool,
 }
 
 impl Spec {
@@ -28,7 +30,7 @@ impl Spec {
         if shape.contains(&0) {
             return Err(Error::Empty { shape: shape.to_vec() });
         }
-        Ok(Self { roles, about: K::ABOUT, epsilon, scale, center, activation: Activation::Identity })
+        Ok(Self { roles, about: K::ABOUT, epsilon, scale, center, activation: Activation::Identity, fixed: false })
     }
 
     /// The same with an activation behind it.

@@ -129,8 +129,8 @@ impl<A: Real> ColumnMoments<A> {
     fn add_columns_one_by_one<T: Element<Acc = A>>(&mut self, rows: &[T], from: usize) {
         let width = self.mean.len();
         for row in rows.chunks_exact(width) {
-            for j in from..width {
-                let delta = row[j].widen() - self.shift[j];
+            for (j, x) in row.iter().enumerate().skip(from) {
+                let delta = x.widen() - self.shift[j];
                 self.d[j] = self.d[j] + delta;
                 self.d2[j] = self.d2[j] + delta * delta;
             }

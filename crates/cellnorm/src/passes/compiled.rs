@@ -16,6 +16,12 @@ use super::{add, sweep};
 use crate::cells::{Cells, Sets};
 use crate::moments::Moments;
 
+/// From the moments of a set to what its cells are mapped with, and its statistics.
+pub type ForwardTable<'a> = dyn Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync + 'a;
+
+/// From the sums of a set's cells to the coefficients of their dx.
+pub type BackwardTable<'a> = dyn Fn(usize, &[Sums], &mut [Gradient]) + Sync + 'a;
+
 /// The passes over tensors of this type; each is described at the function of its name in [`passes`](super).
 #[allow(missing_docs, reason = "not to be named from outside")]
 pub trait Compiled: Sized {
@@ -29,7 +35,7 @@ pub trait Compiled: Sized {
         cells: &Cells,
         sets: &Sets,
         activation: Activation,
-        table: &(dyn Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync),
+        table: &ForwardTable<'_>,
     ) -> Vec<[f64; 2]>;
     fn backward(
         x: &[Self],
@@ -38,7 +44,7 @@ pub trait Compiled: Sized {
         sets: &Sets,
         centers: &[f64],
         after: Option<(Activation, &[Affine])>,
-        table: &(dyn Fn(usize, &[Sums], &mut [Gradient]) + Sync),
+        table: &BackwardTable<'_>,
     ) -> Vec<Sums>;
     fn rows_forward(
         x_y: Buffers<'_, Self>,
@@ -118,7 +124,7 @@ macro_rules! compiled {
                 cells: &Cells,
                 sets: &Sets,
                 activation: Activation,
-                table: &(dyn Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync),
+                table: &ForwardTable<'_>,
             ) -> Vec<[f64; 2]> {
                 let shared = Shared::new(x_y);
                 check(shared.len(), cells);
@@ -137,7 +143,7 @@ macro_rules! compiled {
                 sets: &Sets,
                 centers: &[f64],
                 after: Option<(Activation, &[Affine])>,
-                table: &(dyn Fn(usize, &[Sums], &mut [Gradient]) + Sync),
+                table: &BackwardTable<'_>,
             ) -> Vec<Sums> {
                 let shared = Shared::new(dy_dx);
                 check(x.len(), cells);
