@@ -1,6 +1,6 @@
 //! The passes against the memory: each normalization, forward and backward, as a share of what a copy of the same size reaches.
 //!
-//! `cargo bench -p cellnorm --bench bandwidth [-- [--threads N] [--csv FILE] [--rounds N] [FILTER]]`
+//! `cargo bench -p cellnorm --bench bandwidth [-- [--threads N] [--rounds N] [FILTER]]`
 //!
 //! Bytes are the least that must move: x read and y written forward, x and dy read and dx written backward. The yardsticks move
 //! just these, with stores that stream past the caches, in the same buffers and in the same run: a copy forward, a sum of two
@@ -37,10 +37,9 @@ fn main() {
         cellnorm::passes::instruction_set(),
         options.rounds
     );
-    println!(
-        "{:<9} {:<15} {:<6} {:>9} {:>11} {:>7} {:>7} {:>11}",
-        "norm", "shape", "layout", "MB", "forward µs", "share", "GB/s", ""
-    );
+    let pass = |name: &str| format!("{name:>11} {:>8} {:>7}   ", "of copy", "GB/s");
+    let [forward, backward] = ["forward µs", "backward µs"].map(pass);
+    println!("{:<9} {:<15} {:<6} {:>7} {forward}{backward}", "norm", "shape", "layout", "MB");
     for case in cases() {
         let name = format!("{} {} {}", case.norm, joined(&case.shape), case.layout);
         if options.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
@@ -74,7 +73,7 @@ fn run(case: &Case, rounds: usize) {
     let mut target = vec![0.0_f32; len];
     let mut copy = || yardstick::copy(&x, &mut target);
     let [f, c] = alternate(rounds, [&mut forward, &mut copy]);
-    let mut line = report(case, "forward", len * 8, &f, &c);
+    let mut line = report(len * 8, &f, &c);
     if !inference {
         let mut backward = || {
             let gradients =
@@ -83,12 +82,13 @@ fn run(case: &Case, rounds: usize) {
         };
         let mut add = || yardstick::add(&x, &dy, &mut target);
         let [b, a] = alternate(rounds, [&mut backward, &mut add]);
-        line += &report(case, "backward", len * 12, &b, &a);
+        line += &report(len * 12, &b, &a);
     }
     println!("{:<9} {:<15} {:<6} {:>7.1} {line}", case.norm, joined(&case.shape), case.layout, len as f64 * 4.0 / 1e6);
 }
 
-fn report(_case: &Case, _pass: &str, bytes: usize, ours: &[f64], yardstick: &[f64]) -> String {
+/// Time, share of the yardstick's speed, and bytes over time of one pass.
+fn report(bytes: usize, ours: &[f64], yardstick: &[f64]) -> String {
     let shares = ours.iter().zip(yardstick).map(|(ours, yardstick)| yardstick / ours).collect();
     let seconds = median(ours.to_vec());
     format!("{:>11.2} {:>6.0} % {:>7.1}   ", seconds * 1e6, 100.0 * median(shares), bytes as f64 / seconds / 1e9)
