@@ -2,7 +2,6 @@
 
 use std::ffi::c_void;
 use std::hint::black_box;
-use std::marker::PhantomData;
 use std::ptr::null_mut;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 use std::time::Instant;
@@ -102,14 +101,14 @@ pub extern "C" fn cellnorm_supports(dtype: u32) -> bool {
 pub unsafe extern "C" fn cellnorm_run(handle: *const Handle, pass: u32, arrays: *const Arrays, times: usize) -> f64 {
     // SAFETY: the caller's promise.
     let (handle, arrays) = unsafe { (&*handle, &*arrays) };
-    let run = match handle.dtype {
-        0 => Typed::<f32>::run,
-        1 => Typed::<f64>::run,
-        2 => Typed::<half::bf16>::run,
-        _ => Typed::<half::f16>::run,
+    let typed = match handle.dtype {
+        0 => run::<f32>,
+        1 => run::<f64>,
+        2 => run::<half::bf16>,
+        _ => run::<half::f16>,
     };
     // SAFETY: the caller's promise.
-    unsafe { run(handle, pass, arrays, times) }
+    unsafe { typed(handle, pass, arrays, times) }
 }
 
 /// Copies `len` floats `times` times, with stores past the cache or plain ones, and returns the seconds of all together.
@@ -156,65 +155,36 @@ fn seconds(times: usize, mut run: impl FnMut()) -> f64 {
 }
 
 fn supports(dtype: u32) -> bool {
-    match dtype {
-        0 => Typed::<f32>::supported(),
-        1 => Typed::<f64>::supported(),
-        2 => Typed::<half::bf16>::supported(),
-        3 => Typed::<half::f16>::supported(),
-        _ => false,
-    }
+    dtype <= 3
 }
 
-/// The runs on elements of a type. Where the library does not know the type, the name finds [`Unsupported`] instead, so that
-/// this crate builds beside a library with and without the half-precision types.
-struct Typed<T>(PhantomData<T>);
-
-impl<T: Element> Typed<T> {
-    fn supported() -> bool {
-        true
-    }
-
-    /// # Safety
-    /// As [`cellnorm_run`].
-    unsafe fn run(handle: &Handle, pass: u32, arrays: &Arrays, times: usize) -> f64 {
-        let (case, len) = (&handle.case, handle.case.len);
-        // SAFETY: the caller's promise, for each array that the pass uses.
-        let x = unsafe { from_raw_parts(arrays.x.cast::<T>(), len) };
-        // SAFETY: as above.
-        let y = unsafe { from_raw_parts_mut(arrays.y.cast::<T>(), len) };
-        match pass {
-            0 => seconds(times, || drop(black_box(case.forward(x, y)))),
-            2 => seconds(times, || case.infer(x, y, &handle.fixed)),
-            _ => {
-                // SAFETY: as above.
-                let dy = unsafe { from_raw_parts(arrays.dy.cast::<T>(), len) };
-                // SAFETY: as above.
-                let dx = unsafe { from_raw_parts_mut(arrays.dx.cast::<T>(), len) };
-                let mut gradients = ParameterGradients::default();
-                let seconds = seconds(times, || gradients = case.train(x, dy, y, dx));
-                for (values, to) in [(&gradients.gamma, arrays.dgamma), (&gradients.beta, arrays.dbeta)] {
-                    if !to.is_null() {
-                        // SAFETY: the caller's promise.
-                        unsafe { to.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
-                    }
+/// [`cellnorm_run`] on elements of a type.
+///
+/// # Safety
+/// As [`cellnorm_run`].
+unsafe fn run<T: Element>(handle: &Handle, pass: u32, arrays: &Arrays, times: usize) -> f64 {
+    let (case, len) = (&handle.case, handle.case.len);
+    // SAFETY: the caller's promise, for each array that the pass uses.
+    let x = unsafe { from_raw_parts(arrays.x.cast::<T>(), len) };
+    // SAFETY: as above.
+    let y = unsafe { from_raw_parts_mut(arrays.y.cast::<T>(), len) };
+    match pass {
+        0 => seconds(times, || drop(black_box(case.forward(x, y)))),
+        2 => seconds(times, || case.infer(x, y, &handle.fixed)),
+        _ => {
+            // SAFETY: as above.
+            let dy = unsafe { from_raw_parts(arrays.dy.cast::<T>(), len) };
+            // SAFETY: as above.
+            let dx = unsafe { from_raw_parts_mut(arrays.dx.cast::<T>(), len) };
+            let mut gradients = ParameterGradients::default();
+            let seconds = seconds(times, || gradients = case.train(x, dy, y, dx));
+            for (values, to) in [(&gradients.gamma, arrays.dgamma), (&gradients.beta, arrays.dbeta)] {
+                if !to.is_null() {
+                    // SAFETY: the caller's promise.
+                    unsafe { to.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
                 }
-                seconds
             }
+            seconds
         }
     }
 }
-
-/// What [`Typed`] does for a type that the library does not know.
-trait Unsupported {
-    fn supported() -> bool {
-        false
-    }
-
-    /// # Safety
-    /// Always safe; as the other for its name's sake.
-    unsafe fn run(_: &Handle, _: u32, _: &Arrays, _: usize) -> f64 {
-        f64::NAN
-    }
-}
-
-impl<T> Unsupported for Typed<T> {}
