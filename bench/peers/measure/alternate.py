@@ -7,8 +7,9 @@ BLOCKS = 9
 BLOCK_SECONDS = 0.02
 #: a peer that takes this many times as long is known well enough from few runs
 FAR = 5
-#: pools of threads spin for a while after their work; the next library should not share the processors with them
-PAUSE = 0.003
+#: untimed runs before each block: pools of threads spin for a while after their work, and the next library should not share
+#: the processors with them; but processors that rest fall asleep, and wake slowly in a virtual machine
+WARM = 0.004
 
 
 def alternate(ours, peer, stream, budget):
@@ -19,7 +20,7 @@ def alternate(ours, peer, stream, budget):
     far = single[1] > FAR * single[0]
     if far:
         block, blocks = 0.0, 3
-    need = lambda: blocks * sum(max(t, block) + t + PAUSE for t in single)
+    need = lambda: blocks * sum(max(t, block) + max(t, WARM) for t in single)
     while need() > budget and block > 0.002:
         block /= 1.5
     while need() > budget and blocks > 3:
@@ -29,9 +30,8 @@ def alternate(ours, peer, stream, budget):
     times, cpu, wall = [[], [], []], [0.0] * 3, [0.0] * 3
     for turn in range(blocks):
         for i in [0, 1, 2] if turn % 2 == 0 else [2, 1, 0]:
-            time.sleep(PAUSE)
             if not (far and i == 1):
-                runners[i](max(1, counts[i] // 10))
+                runners[i](max(1, round(WARM / single[i])))
             cpu_start, start = time.process_time(), time.perf_counter()
             times[i].append(runners[i](counts[i]) / counts[i])
             wall[i] += time.perf_counter() - start

@@ -82,8 +82,10 @@ pub struct Sets {
     set_of: Vec<u32>,
     first: Vec<u32>,
     members: Vec<u32>,
-    /// The size of the sets where each is as many neighbours, in order.
-    side_by_side: Option<usize>,
+    /// The number of cells of each set, where all have as many.
+    same_size: Option<usize>,
+    /// Whether each set is as many neighbours, in order.
+    side_by_side: bool,
 }
 
 impl Sets {
@@ -108,9 +110,9 @@ impl Sets {
             next[*set as usize] += 1;
         }
         let size = set_of.len() / count.max(1);
-        let side_by_side =
-            (size > 0 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set))).then_some(size);
-        Self { set_of: set_of.to_vec(), first, members, side_by_side }
+        let same_size = first.windows(2).all(|ends| (ends[1] - ends[0]) as usize == size).then_some(size);
+        let side_by_side = size > 0 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set));
+        Self { set_of: set_of.to_vec(), first, members, same_size, side_by_side }
     }
 
     /// The number of sets.
@@ -131,14 +133,19 @@ impl Sets {
         &self.members[self.first[set] as usize..self.first[set + 1] as usize]
     }
 
-    /// The number of cells of each set, where each is as many neighbours, in order.
-    pub(crate) fn side_by_side(&self) -> Option<usize> {
+    /// The number of cells of each set, where all have as many.
+    pub(crate) fn same_size(&self) -> Option<usize> {
+        self.same_size
+    }
+
+    /// Whether each set is as many neighbours, in order.
+    pub(crate) fn side_by_side(&self) -> bool {
         self.side_by_side
     }
 
     /// The cells that the sets are themselves, in order, where each is as many cells side by side.
     pub(crate) fn as_cells(&self, cells: &Cells) -> Option<Cells> {
-        let size = self.side_by_side?;
+        let size = self.same_size.filter(|_| self.side_by_side)?;
         let positions = size * cells.positions;
         (cells.inner == 1 && size > 1).then(|| Cells { outer: self.count(), positions, inner: 1 })
     }

@@ -41,10 +41,12 @@ pub struct Statistics {
 }
 
 impl Parameters<'_> {
+    #[inline]
     fn gamma(&self, channel: u32) -> f64 {
         self.gamma.map_or(1.0, |gamma| gamma[channel as usize])
     }
 
+    #[inline]
     fn beta(&self, channel: u32) -> f64 {
         self.beta.map_or(0.0, |beta| beta[channel as usize])
     }
@@ -250,18 +252,21 @@ impl Plan {
         fixed: bool,
     ) -> ParameterGradients {
         self.check(parameters);
-        let r = |set: usize| rstd(statistics.variance[set], epsilon);
+        let rstd: Vec<f64> = statistics.variance.iter().map(|variance| rstd(*variance, epsilon)).collect();
+        let r = |set: usize| rstd[set];
         // One value is its own mean, whatever it is: dx is 0, and no difference of two large numbers.
         let alone = !fixed && about == About::Mean && self.values_per_set() == 1.0;
         let a = |set: usize| if alone { 0.0 } else { r(set) };
+        let share = 1.0 / self.values_per_set();
         // (b, k) of dx from Σ γ S1 and Σ γ S2 over a set
         let shares = |set: usize, s1: f64, s2: f64| {
             if fixed || alone {
                 return (0.0, 0.0);
             }
-            let dvariance = -0.5 * r(set).powi(3) * s2;
-            let dmean = if about == About::Mean { -r(set) * s1 } else { 0.0 };
-            (2.0 * dvariance / self.values_per_set(), dmean / self.values_per_set())
+            let r = r(set);
+            let dvariance = -0.5 * (r * r * r) * s2;
+            let dmean = if about == About::Mean { -r * s1 } else { 0.0 };
+            (2.0 * dvariance * share, dmean * share)
         };
         let (cells, sets, channel_of) = match &self.form {
             Form::Cells { cells, sets, channel_of } => (cells, sets, channel_of),
@@ -291,7 +296,6 @@ impl Plan {
             let affines = parameters.affines(sets, channel_of, statistics, epsilon);
             passes::backward_activated(x, dy_dx, cells, sets, &affines, parameters.activation, slopes)
         };
-        let rstd: Vec<f64> = (0..self.sets()).map(r).collect();
         let zero = vec![0.0; self.channels()];
         let mut gradients = ParameterGradients { gamma: zero.clone(), beta: zero };
         for ((sums, set), channel) in of_cells.iter().zip(sets.of_cells()).zip(channel_of) {

@@ -9,7 +9,7 @@
 
 use super::lines::reduce;
 use super::lp::Floor;
-use super::strips::{Row, SIDE, Strip};
+use super::strips::{Few, Row, SIDE, Strip};
 use crate::element::Element;
 use crate::passes;
 
@@ -74,31 +74,42 @@ pub(super) fn lengths<T: Element>(x: &[T], strip: Strip, p: f64) -> [Length; SID
         }
         lengths
     };
-    let absolute = |i: usize, row: &mut [f64]| {
-        strip.load(x, i, row);
-        each(row, f64::abs);
-    };
     if !scaled::<T>(p) {
         if p == 1.0 {
-            return of(joined(strip, add, absolute), &|_, norm| Length::unscaled(norm));
+            let norms = joined(
+                strip,
+                add,
+                #[inline(always)]
+                |i, lane| each(strip.few(x, i, lane), f64::abs),
+            );
+            return of(norms, &|_, norm| Length::unscaled(norm));
         }
-        let squares = joined(strip, add, |i, row| {
-            strip.load(x, i, row);
-            each(row, |x| x * x);
-        });
+        let squares = joined(
+            strip,
+            add,
+            #[inline(always)]
+            |i, lane| {
+                each(
+                    strip.few(x, i, lane),
+                    #[inline(always)]
+                    |x| x * x,
+                )
+            },
+        );
         return of(squares, &|_, square| Length::unscaled(square.sqrt()));
     }
-    let scales = joined(strip, larger, absolute);
+    let scales = joined(
+        strip,
+        larger,
+        #[inline(always)]
+        |i, lane| each(strip.few(x, i, lane), f64::abs),
+    );
     let mut units = Divisors::default();
     for (lane, scale) in scales.iter().enumerate() {
         units.set(lane, Divisor::by(*scale, 1.0, 1.0));
     }
     let powers = |power: fn(f64, f64) -> f64| {
-        joined(strip, add, |i, row| {
-            strip.load(x, i, row);
-            units.divide(row);
-            each(row, |x| power(x, p));
-        })
+        joined(strip, add, |i, lane| each(units.divide_few(lane, strip.few(x, i, lane)), |x| power(x, p)))
     };
     let with = |relative: fn(f64, f64) -> f64| {
         move |lane: usize, sum: f64| Length { scale: scales[lane], relative: relative(sum, p) }
@@ -112,50 +123,58 @@ pub(super) fn lengths<T: Element>(x: &[T], strip: Strip, p: f64) -> [Length; SID
 }
 
 #[inline(always)]
-fn each(values: &mut [f64], of: impl Fn(f64) -> f64) {
-    for value in values {
+fn each(mut values: Few, of: impl Fn(f64) -> f64) -> Few {
+    for value in &mut values {
         *value = of(*value);
     }
+    values
 }
 
-/// Joins the rows of a strip as [`reduce`] joins the terms of a line: in 8 lanes, and those that remain in one of their own.
+/// Joins the terms of each line of a strip, those of index i of a few lines from a lane, as [`reduce`] joins the terms of a line:
+/// in 8 lanes, and those that remain in one of their own. A few lines at a time, so that the lanes stay in registers.
 #[inline(always)]
-pub(super) fn joined(strip: Strip, join: impl Fn(f64, f64) -> f64, terms: impl Fn(usize, &mut [f64])) -> Row {
+pub(super) fn joined(strip: Strip, join: impl Fn(f64, f64) -> f64, terms: impl Fn(usize, usize) -> Few) -> Row {
     let mut row = [0.0; SIDE];
-    let mut lanes = [[0.0; SIDE]; 8];
     let tiles = strip.len / 8;
-    let mut onto = |all: &mut Row, i: usize| {
-        let (row, all) = (&mut row[..strip.width], &mut all[..strip.width]);
-        terms(i, row);
-        for (all, term) in all.iter_mut().zip(row) {
-            *all = join(*all, *term);
+    for (lane, row) in (0..strip.width).step_by(4).zip(row.as_chunks_mut::<4>().0) {
+        let mut lanes = [Few::default(); 8];
+        for tile in 0..tiles {
+            for (all, i) in lanes.iter_mut().zip(8 * tile..) {
+                onto(all, terms(i, lane), &join);
+            }
         }
-    };
-    let mut rest = [0.0; SIDE];
-    for i in 0..8 * tiles {
-        onto(&mut lanes[i % 8], i);
-    }
-    for i in 8 * tiles..strip.len {
-        onto(&mut rest, i);
-    }
-    if tiles > 0 {
-        for lane in &lanes {
-            for (rest, lane) in rest.iter_mut().zip(lane) {
-                *rest = join(*rest, *lane);
+        for i in 8 * tiles..strip.len {
+            onto(row, terms(i, lane), &join);
+        }
+        if tiles > 0 {
+            for few in lanes {
+                onto(row, few, &join);
             }
         }
     }
-    rest
+    row
 }
 
-/// Calls `map(line of x, line of out)` for every line of `len` elements, and returns the first that fails; all are mapped.
+#[inline(always)]
+fn onto(all: &mut Few, few: Few, join: &impl Fn(f64, f64) -> f64) {
+    for (all, term) in all.iter_mut().zip(few) {
+        *all = join(*all, term);
+    }
+}
+
+/// Calls `map(line of x, line of out)`, which must be `#[inline(always)]`, for every line of `len` elements, and returns the first that fails; all are mapped.
 pub(super) fn for_lines<T: Element>(
     x: &[T],
     out: &mut [T],
     len: usize,
     map: impl Fn(&[T], &mut [T]) -> Result<(), &'static str> + Sync,
 ) -> Result<(), Fault> {
-    passes::fill_lines(out, len, |line, out| map(&x[line * len..][..len], out))
+    passes::fill_lines(out, len, |line, out| {
+        passes::vectorized(
+            #[inline(always)]
+            || map(&x[line * len..][..len], out),
+        )
+    })
 }
 
 /// 1 / D as a product, for the same reason as a length is one, and ∂D/∂n.
@@ -236,6 +255,15 @@ impl Divisors {
     #[inline(always)]
     pub(super) fn set(&mut self, lane: usize, to: Divisor) {
         (self.first[lane], self.second[lane], self.slope[lane]) = (to.first, to.second, to.slope);
+    }
+
+    #[inline(always)]
+    pub(super) fn divide_few(&self, lane: usize, values: Few) -> Few {
+        let mut few = values;
+        for (i, value) in few.iter_mut().enumerate() {
+            *value = *value * self.first[lane + i] * self.second[lane + i];
+        }
+        few
     }
 
     #[inline(always)]

@@ -149,45 +149,57 @@ impl Lines for LocalResponseNorm {
 
     fn forward_lines<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) -> Result<(), Fault> {
         let power = Power::of(self.0.beta);
-        for_strips(x, y, lines, |x, y, strip, scratch: &mut Scratch| {
-            let finite = self.denominators(x, strip, scratch);
-            let Scratch { values, d: powers, inverse, .. } = scratch;
-            power.run(powers, inverse);
-            for (value, power) in values.iter_mut().zip(powers) {
-                *value *= *power;
-            }
-            for (i, row) in values.chunks_exact(strip.width).enumerate() {
-                strip.store(y, i, row);
-            }
-            finite
-        })
+        for_strips(
+            x,
+            y,
+            lines,
+            #[inline(always)]
+            |x, y, strip, scratch: &mut Scratch| {
+                let finite = self.denominators(x, strip, scratch);
+                let Scratch { values, d: powers, inverse, .. } = scratch;
+                power.run(powers, inverse);
+                for (value, power) in values.iter_mut().zip(powers) {
+                    *value *= *power;
+                }
+                for (i, row) in values.chunks_exact(strip.width).enumerate() {
+                    strip.store(y, i, row);
+                }
+                finite
+            },
+        )
     }
 
     fn backward_lines<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) -> Result<(), Fault> {
         let power = Power::of(self.0.beta);
         let (before, after) = self.reach();
         let factor = 2.0 * self.0.alpha * self.0.beta / self.0.size as f64;
-        for_strips(x, dy_dx, lines, |x, dy_dx, strip, scratch: &mut Scratch| {
-            let finite = self.denominators(x, strip, scratch);
-            let Scratch { values, terms, d: direct, inverse, windows } = scratch;
-            power.run(direct, inverse);
-            // dy for a moment
-            strip.load_all(dy_dx, terms);
-            for (((direct, inverse), term), x) in direct.iter_mut().zip(&*inverse).zip(&mut *terms).zip(&*values) {
-                *direct *= *term;
-                *term = *direct * (x * inverse);
-            }
-            // j is in the window of c where c is in the mirrored window of j
-            let sums = inverse;
-            windows.sum(terms.iter().copied(), strip.width, (after, before), sums);
-            for ((direct, x), sum) in direct.iter_mut().zip(&*values).zip(&*sums) {
-                *direct -= factor * x * sum;
-            }
-            for (i, row) in direct.chunks_exact(strip.width).enumerate() {
-                strip.store(dy_dx, i, row);
-            }
-            finite.and(first_fault(sums, strip.width, "dy"))
-        })
+        for_strips(
+            x,
+            dy_dx,
+            lines,
+            #[inline(always)]
+            |x, dy_dx, strip, scratch: &mut Scratch| {
+                let finite = self.denominators(x, strip, scratch);
+                let Scratch { values, terms, d: direct, inverse, windows } = scratch;
+                power.run(direct, inverse);
+                // dy for a moment
+                strip.load_all(dy_dx, terms);
+                for (((direct, inverse), term), x) in direct.iter_mut().zip(&*inverse).zip(&mut *terms).zip(&*values) {
+                    *direct *= *term;
+                    *term = *direct * (x * inverse);
+                }
+                // j is in the window of c where c is in the mirrored window of j
+                let sums = inverse;
+                windows.sum(terms.iter().copied(), strip.width, (after, before), sums);
+                for ((direct, x), sum) in direct.iter_mut().zip(&*values).zip(&*sums) {
+                    *direct -= factor * x * sum;
+                }
+                for (i, row) in direct.chunks_exact(strip.width).enumerate() {
+                    strip.store(dy_dx, i, row);
+                }
+                finite.and(first_fault(sums, strip.width, "dy"))
+            },
+        )
     }
 }
 
@@ -237,7 +249,15 @@ impl LocalResponseNorm {
     fn denominators<T: Element>(&self, x: &[T], strip: Strip, scratch: &mut Scratch) -> Result<(), Fault> {
         let Scratch { values, d, windows, .. } = scratch;
         strip.load_all(x, values);
-        windows.sum(values.iter().map(|x| x * x), strip.width, self.reach(), d);
+        windows.sum(
+            values.iter().map(
+                #[inline(always)]
+                |x| x * x,
+            ),
+            strip.width,
+            self.reach(),
+            d,
+        );
         let (bias, factor) = (self.0.bias, self.0.alpha / self.0.size as f64);
         for d in &mut *d {
             *d = bias + factor * *d;

@@ -133,74 +133,102 @@ impl Lines for LpNorm {
     fn forward_lines<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) -> Result<(), Fault> {
         let LpNormConfig { p, floor, .. } = self.0;
         if lines.inner == 1 {
-            return for_lines(x, y, lines.positions, |x, y| {
-                let length = length(x, p);
-                let divisor = Divisor::new(length, floor);
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y = narrow(divisor.divide(wide(x)));
-                }
-                length.checked().map(drop)
-            });
+            return for_lines(
+                x,
+                y,
+                lines.positions,
+                #[inline(always)]
+                |x, y| {
+                    let length = length(x, p);
+                    let divisor = Divisor::new(length, floor);
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = narrow(divisor.divide(wide(x)));
+                    }
+                    length.checked().map(drop)
+                },
+            );
         }
-        for_strips(x, y, lines, |x, y, strip, (): &mut ()| {
-            let lengths = lengths(x, strip, p);
-            let divisors = Divisors::new(&lengths, floor);
-            let row = &mut [0.0; SIDE][..strip.width];
-            for i in 0..strip.len {
-                strip.load(x, i, row);
-                divisors.divide(row);
-                strip.store(y, i, row);
-            }
-            all_checked(&lengths[..strip.width])
-        })
+        for_strips(
+            x,
+            y,
+            lines,
+            #[inline(always)]
+            |x, y, strip, (): &mut ()| {
+                let lengths = lengths(x, strip, p);
+                let divisors = Divisors::new(&lengths, floor);
+                let row = &mut [0.0; SIDE][..strip.width];
+                for i in 0..strip.len {
+                    strip.load(x, i, row);
+                    divisors.divide(row);
+                    strip.store(y, i, row);
+                }
+                all_checked(&lengths[..strip.width])
+            },
+        )
     }
 
     fn backward_lines<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) -> Result<(), Fault> {
         let LpNormConfig { p, floor, .. } = self.0;
         if lines.inner == 1 {
-            return for_lines(x, dy_dx, lines.positions, |x, dy_dx| {
-                let length = length(x, p);
-                let divisor = Divisor::new(length, floor);
-                let through_length = reduce([x, dy_dx], |[x, dy]| divisor.divide(x) * dy, add);
-                let slope = Slope::new(p, length, || x.iter().map(wide));
-                let factor = through_length * divisor.slope;
-                for (dy_dx, x) in dy_dx.iter_mut().zip(x) {
-                    *dy_dx = narrow(divisor.divide(wide(dy_dx) - factor * slope.at(wide(x))));
-                }
-                length.checked().and(if through_length.is_finite() { Ok(()) } else { Err("dy") })
-            });
+            return for_lines(
+                x,
+                dy_dx,
+                lines.positions,
+                #[inline(always)]
+                |x, dy_dx| {
+                    let length = length(x, p);
+                    let divisor = Divisor::new(length, floor);
+                    let through_length = reduce([x, dy_dx], |[x, dy]| divisor.divide(x) * dy, add);
+                    let slope = Slope::new(p, length, || x.iter().map(wide));
+                    let factor = through_length * divisor.slope;
+                    for (dy_dx, x) in dy_dx.iter_mut().zip(x) {
+                        *dy_dx = narrow(divisor.divide(wide(dy_dx) - factor * slope.at(wide(x))));
+                    }
+                    length.checked().and(if through_length.is_finite() { Ok(()) } else { Err("dy") })
+                },
+            );
         }
-        for_strips(x, dy_dx, lines, |x, dy_dx, strip, (): &mut ()| {
-            let lengths = lengths(x, strip, p);
-            let divisors = Divisors::new(&lengths, floor);
-            let through_lengths = joined(strip, add, |i, row| {
-                let dy = &mut [0.0; SIDE][..strip.width];
-                strip.load(x, i, row);
-                strip.load(dy_dx, i, dy);
-                divisors.divide(row);
-                for (y, dy) in row.iter_mut().zip(dy) {
-                    *y *= *dy;
+        for_strips(
+            x,
+            dy_dx,
+            lines,
+            #[inline(always)]
+            |x, dy_dx, strip, (): &mut ()| {
+                let lengths = lengths(x, strip, p);
+                let divisors = Divisors::new(&lengths, floor);
+                let through_lengths = joined(
+                    strip,
+                    add,
+                    #[inline(always)]
+                    |i, lane| {
+                        let (mut few, dy) =
+                            (divisors.divide_few(lane, strip.few(x, i, lane)), strip.few(dy_dx, i, lane));
+                        for (y, dy) in few.iter_mut().zip(dy) {
+                            *y *= dy;
+                        }
+                        few
+                    },
+                );
+                let slopes = Slopes::new(p, &lengths[..strip.width], |lane| strip.line(x, lane));
+                let (row, slope) = (&mut [0.0; SIDE][..strip.width], &mut [0.0; SIDE][..strip.width]);
+                let mut factors = through_lengths;
+                for (factor, slope) in factors.iter_mut().zip(&divisors.slope) {
+                    *factor *= slope;
                 }
-            });
-            let slopes = Slopes::new(p, &lengths[..strip.width], |lane| strip.line(x, lane));
-            let (row, slope) = (&mut [0.0; SIDE][..strip.width], &mut [0.0; SIDE][..strip.width]);
-            let mut factors = through_lengths;
-            for (factor, slope) in factors.iter_mut().zip(&divisors.slope) {
-                *factor *= slope;
-            }
-            for i in 0..strip.len {
-                strip.load(x, i, slope);
-                strip.load(dy_dx, i, row);
-                slopes.at(slope);
-                for ((dy, slope), factor) in row.iter_mut().zip(&*slope).zip(&factors) {
-                    *dy -= factor * slope;
+                for i in 0..strip.len {
+                    strip.load(x, i, slope);
+                    strip.load(dy_dx, i, row);
+                    slopes.at(slope);
+                    for ((dy, slope), factor) in row.iter_mut().zip(&*slope).zip(&factors) {
+                        *dy -= factor * slope;
+                    }
+                    divisors.divide(row);
+                    strip.store(dy_dx, i, row);
                 }
-                divisors.divide(row);
-                strip.store(dy_dx, i, row);
-            }
-            let dy = not_finite(&through_lengths[..strip.width]).map_or(Ok(()), |lane| Err((lane, "dy")));
-            all_checked(&lengths[..strip.width]).and(dy)
-        })
+                let dy = not_finite(&through_lengths[..strip.width]).map_or(Ok(()), |lane| Err((lane, "dy")));
+                all_checked(&lengths[..strip.width]).and(dy)
+            },
+        )
     }
 }
 

@@ -17,6 +17,9 @@ pub(super) const SIDE: usize = 32;
 /// A number for each line of a strip.
 pub(super) type Row = [f64; SIDE];
 
+/// Numbers of neighbouring lines: as many as a register of AVX2 holds, a divisor of [`SIDE`].
+pub(super) type Few = [f64; 4];
+
 /// Neighbouring lines of a block of memory: index i of line j is the element `first + i · along + j · across`.
 #[derive(Clone, Copy)]
 pub(super) struct Strip {
@@ -43,6 +46,24 @@ impl Strip {
         for (row, value) in row.iter_mut().zip(block[start..].iter().step_by(self.across)) {
             *row = wide(value);
         }
+    }
+
+    /// Index `i` of a few lines from `lane`; 0 for those beyond the width.
+    #[inline(always)]
+    pub(super) fn few<T: Element>(&self, block: &[T], i: usize, lane: usize) -> Few {
+        let start = self.first + i * self.along + lane * self.across;
+        let mut few = Few::default();
+        let here = few.len().min(self.width - lane);
+        if self.across == 1 && here == few.len() {
+            for (few, value) in few.iter_mut().zip(&block[start..][..here]) {
+                *few = wide(value);
+            }
+            return few;
+        }
+        for (few, value) in few[..here].iter_mut().zip(block[start..].iter().step_by(self.across)) {
+            *few = wide(value);
+        }
+        few
     }
 
     /// The values of one line.
@@ -77,7 +98,7 @@ impl Strip {
 }
 
 /// Calls `map(block of x, the same block of out, a strip of it, scratch)` for every strip of the tensor's lines, and returns the
-/// first line that fails: a failure is the line's number within the strip and the name of what is not finite. All lines are
+/// first line that fails: `map` must be `#[inline(always)]`; a failure is the line's number within the strip and the name of what is not finite. All lines are
 /// mapped nevertheless, so that NaN stays where it is.
 ///
 /// # Panics
@@ -103,7 +124,11 @@ pub(super) fn for_strips<T: Element, S: Default>(
                 1 => Strip { first: start * len, along: 1, across: len, width, len },
                 _ => Strip { first: start, along: inner, across: 1, width, len },
             };
-            if let Err((lane, name)) = map(x, out, strip, &mut scratch) {
+            let mapped = passes::vectorized(
+                #[inline(always)]
+                || map(x, out, strip, &mut scratch),
+            );
+            if let Err((lane, name)) = mapped {
                 let line = number * of_block + start + lane;
                 let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
                 *first = Some(first.take().map_or((line, name), |before: (usize, _)| before.min((line, name))));

@@ -84,6 +84,7 @@ impl Power {
     }
 
     /// d^(−β) in place of d, and 1/d.
+    #[inline(always)]
     pub(super) fn run(self, d: &mut [f64], inverse: &mut Vec<f64>) {
         inverse.resize(d.len(), 0.0);
         match self {

@@ -43,17 +43,45 @@ pub enum Activation {
 
 use Activation::{Gelu, Identity, LeakyRelu, Relu, Silu};
 
-impl Activation {
+/// What a pass is compiled to end with: an activation, or nothing. A loop that may call an activation has no registers left for its
+/// sums.
+pub(super) trait Behind: Copy + Sync {
+    const NOTHING: bool;
     /// act(z).
+    fn of<A: Real>(self, z: Lanes<A>) -> Lanes<A>;
+    /// act′(z).
+    fn slope<A: Real>(self, z: Lanes<A>) -> Lanes<A>;
+}
+
+impl Behind for Activation {
+    const NOTHING: bool = false;
+
     #[inline(always)]
-    pub(super) fn of<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
-        if self == Identity { z } else { dispatch(Of(self, z)) }
+    fn of<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
+        dispatch(Of(self, z))
     }
 
-    /// act′(z).
     #[inline(always)]
-    pub(super) fn slope<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
-        if self == Identity { Lanes::splat(A::from_f64(1.0)) } else { dispatch(SlopeOf(self, z)) }
+    fn slope<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
+        dispatch(SlopeOf(self, z))
+    }
+}
+
+/// The identity, known to the compiler.
+#[derive(Clone, Copy)]
+pub(super) struct Nothing;
+
+impl Behind for Nothing {
+    const NOTHING: bool = true;
+
+    #[inline(always)]
+    fn of<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
+        z
+    }
+
+    #[inline(always)]
+    fn slope<A: Real>(self, _: Lanes<A>) -> Lanes<A> {
+        Lanes::splat(A::from_f64(1.0))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::activation::Activation;
+use super::activation::Behind;
 use super::buffers::Shared;
 use super::columns::Columns;
 use super::lanes::Lanes;
@@ -33,13 +33,13 @@ impl Affine {
     }
 }
 
-/// With an activation, y = act((x − center) · scale + offset).
-pub(super) struct AffinePass<'a, 'b, T> {
+/// y = act((x − center) · scale + offset).
+pub(super) struct AffinePass<'a, 'b, T, F> {
     pub(super) x_y: &'a Shared<'b, T>,
-    pub(super) activation: Activation,
+    pub(super) behind: F,
 }
 
-impl<T: Element> Apply for AffinePass<'_, '_, T> {
+impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
     type Coefficients = Affine;
 
     #[inline(always)]
@@ -48,7 +48,7 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.x_y.span(range) }.fetching(ahead).map(
             #[inline(always)]
-            |_, x| self.activation.of((x - center) * scale + offset),
+            |_, x| self.behind.of((x - center) * scale + offset),
         );
     }
 
@@ -67,7 +67,7 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
                 #[inline(always)]
                 |at, x| {
                     let j = column.of(at);
-                    self.activation.of((x - Lanes::load(&center, j)) * Lanes::load(&scale, j) + Lanes::load(&offset, j))
+                    self.behind.of((x - Lanes::load(&center, j)) * Lanes::load(&scale, j) + Lanes::load(&offset, j))
                 },
             );
         }

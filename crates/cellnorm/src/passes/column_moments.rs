@@ -7,7 +7,7 @@
 use super::CHUNK;
 use super::columns::ROWS_AT_ONCE;
 use super::lanes::{LANES, Lanes, end_tile};
-use super::moments::PART;
+use super::moments::part;
 use crate::element::{Element, Real};
 use crate::moments::Moments;
 
@@ -22,9 +22,10 @@ pub(super) fn of_rows<T: Element>(x: &[T], width: usize, of_cell: &mut [Moments]
         of_column.add_chunk(chunk);
     }
     let inner = of_cell.len();
-    for j in 0..width {
-        let (count, mean, m2) = (of_column.count, of_column.mean[j], of_column.m2[j]);
-        of_cell[j % inner] = of_cell[j % inner].merge(Moments { count, mean, m2 });
+    for (mean, m2) in of_column.mean.chunks(inner).zip(of_column.m2.chunks(inner)) {
+        for ((of_cell, mean), m2) in of_cell.iter_mut().zip(mean).zip(m2) {
+            *of_cell = of_cell.merge(Moments { count: of_column.count, mean: *mean, m2: *m2 });
+        }
     }
 }
 
@@ -49,7 +50,7 @@ impl<A: Real> ColumnMoments<A> {
     fn add_chunk<T: Element<Acc = A>>(&mut self, x: &[T]) {
         let width = self.mean.len();
         let rows = x.len() / width;
-        let part = (CHUNK / PART).min(rows);
+        let part = part(rows);
         for (shift, x) in self.shift.iter_mut().zip(&x[..width]) {
             *shift = x.widen();
         }

@@ -3,7 +3,7 @@
 //! Generic functions are compiled wherever they are used, and a pass is a lot of code: three instruction sets, two layouts,
 //! whole vectors and their rests. So the generic functions of the other files end here.
 
-use super::activation::Activation;
+use super::activation::{Activation, Behind, Nothing};
 use super::affine::{Affine, AffinePass};
 use super::buffers::{Buffers, Shared, Source};
 use super::gradient::{Gradient, GradientPass};
@@ -14,6 +14,7 @@ use super::sums::{Sums, SumsPass};
 use super::through::Through;
 use super::{add, sweep};
 use crate::cells::{Cells, Sets};
+use crate::element::Element;
 use crate::moments::Moments;
 
 /// From the moments of a set to what its cells are mapped with, and its statistics.
@@ -82,7 +83,12 @@ macro_rules! compiled {
                 let shared = Shared::new(x_y);
                 check(shared.len(), cells);
                 assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
-                sweep::apply_all(&AffinePass { x_y: &shared, activation }, cells, affines);
+                match activation {
+                    Activation::Identity => {
+                        sweep::apply_all(&AffinePass { x_y: &shared, behind: Nothing }, cells, affines);
+                    }
+                    behind => sweep::apply_all(&AffinePass { x_y: &shared, behind }, cells, affines),
+                }
                 // SAFETY: the pass covered the cells, and their length is the buffers' (checked).
                 unsafe { shared.finish() }
             }
@@ -98,7 +104,7 @@ macro_rules! compiled {
                 check(x.len(), cells);
                 check(dy.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
-                sweep::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, through: Through::default() }, cells)
+                sweep::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, through: Through::NOTHING }, cells)
             }
 
             fn gradient(
@@ -113,7 +119,7 @@ macro_rules! compiled {
                 check(shared.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
                 assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
-                let pass = GradientPass { x, dy_dx: &shared, centers, through: Through::default() };
+                let pass = GradientPass { x, dy_dx: &shared, centers, through: Through::NOTHING };
                 sweep::apply_all(&pass, cells, gradients);
                 // SAFETY: as in `affine`.
                 unsafe { shared.finish() }
@@ -129,11 +135,13 @@ macro_rules! compiled {
                 let shared = Shared::new(x_y);
                 check(shared.len(), cells);
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
-                let affine = AffinePass { x_y: &shared, activation };
-                let swept = sweep::sweep(&MomentsPass(shared.source()), &affine, cells, sets, table);
+                let of_sets = match activation {
+                    Activation::Identity => map(&shared, cells, sets, Nothing, table),
+                    behind => map(&shared, cells, sets, behind, table),
+                };
                 // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their length is the buffers' (checked).
                 unsafe { shared.finish() };
-                swept.of_sets
+                of_sets
             }
 
             fn backward(
@@ -150,13 +158,15 @@ macro_rules! compiled {
                 check(shared.len(), cells);
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
-                let through = after.map_or(Through::default(), |(activation, affines)| Through { activation, affines });
-                let sums = SumsPass { x, dy: shared.source(), centers, through };
-                let gradient = GradientPass { x, dy_dx: &shared, centers, through };
-                let swept = sweep::sweep(&sums, &gradient, cells, sets, table);
+                let of_cells = match after {
+                    None => back(x, &shared, cells, sets, centers, Through::NOTHING, table),
+                    Some((behind, affines)) => {
+                        back(x, &shared, cells, sets, centers, Through { behind, affines }, table)
+                    }
+                };
                 // SAFETY: as in `forward`.
                 unsafe { shared.finish() };
-                swept.of_cells
+                of_cells
             }
 
             fn rows_forward(
@@ -193,6 +203,31 @@ macro_rules! compiled {
     )*};
 }
 compiled!(f32, f64, half::f16, half::bf16);
+
+/// What the tables return in a forward pass with this behind it.
+fn map<T: Element, F: Behind>(
+    x_y: &Shared<'_, T>,
+    cells: &Cells,
+    sets: &Sets,
+    behind: F,
+    table: &ForwardTable<'_>,
+) -> Vec<[f64; 2]> {
+    sweep::sweep(&MomentsPass(x_y.source()), &AffinePass { x_y, behind }, cells, sets, table).of_sets
+}
+
+/// The sums of the cells in a backward pass through this.
+fn back<T: Element, F: Behind>(
+    x: &[T],
+    dy_dx: &Shared<'_, T>,
+    cells: &Cells,
+    sets: &Sets,
+    centers: &[f64],
+    through: Through<'_, F>,
+    table: &BackwardTable<'_>,
+) -> Vec<Sums> {
+    let sums = SumsPass { x, dy: dy_dx.source(), centers, through };
+    sweep::sweep(&sums, &GradientPass { x, dy_dx, centers, through }, cells, sets, table).of_cells
+}
 
 fn check(len: usize, cells: &Cells) {
     // a product that wraps around could be the right length by chance

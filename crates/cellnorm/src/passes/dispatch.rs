@@ -172,6 +172,21 @@ pub(super) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     }
 }
 
+/// Runs `work` compiled for the instruction set chosen. It must be `#[inline(always)]`, and so must be what it calls; what is not
+/// keeps the vectors of the portable one.
+#[inline]
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    struct Work<F>(F);
+    impl<R, F: FnOnce() -> R> Kernel for Work<F> {
+        type Output = R;
+        #[inline(always)]
+        fn run(self) -> R {
+            (self.0)()
+        }
+    }
+    dispatch(Work(work))
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
 #[inline(never)]

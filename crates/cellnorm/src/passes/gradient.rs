@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::activation::Behind;
 use super::buffers::Shared;
 use super::columns::Columns;
 use super::lanes::Lanes;
@@ -45,15 +46,15 @@ fn half_power(b: f64) -> f64 {
     f64::from_bits(((exponent / 2 + BIAS) as u64) << MANTISSA)
 }
 
-pub(super) struct GradientPass<'a, 'b, T> {
+pub(super) struct GradientPass<'a, 'b, T, F> {
     pub(super) x: &'a [T],
     pub(super) dy_dx: &'a Shared<'b, T>,
     /// The center of each cell.
     pub(super) centers: &'a [f64],
-    pub(super) through: Through<'a>,
+    pub(super) through: Through<'a, F>,
 }
 
-impl<T: Element> Apply for GradientPass<'_, '_, T> {
+impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
     type Coefficients = Gradient;
 
     #[inline(always)]

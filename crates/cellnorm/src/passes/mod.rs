@@ -41,6 +41,7 @@ pub use activation::Activation;
 pub use affine::Affine;
 pub use buffers::Buffers;
 pub(crate) use compiled::Compiled;
+pub(crate) use dispatch::vectorized;
 pub use dispatch::{instruction_set, instruction_sets, on_instruction_set};
 pub use gradient::Gradient;
 pub use parameters::Parameters;

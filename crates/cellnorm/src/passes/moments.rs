@@ -1,6 +1,6 @@
 //! The moments pass: x → count, mean and M2 of each cell.
 //!
-//! A block of values is summed about a shift s taken from its first sixteenth: with d = x − s, mean = s + Σd / n and
+//! A block of values is summed about a shift s, the mean of its first sixteenth: with d = x − s, mean = s + Σd / n and
 //! M2 = Σd² − (Σd)² / n. Since s is a mean of part of the block, (mean − s)² ≤ 16 · variance: the subtraction loses at most
 //! four bits and usually none, whatever the mean; and equal values give d = 0 and M2 = 0 exactly. Blocks are merged in f64. Where a square
 //! overflows the computing type, the block is taken again in f64.
@@ -14,8 +14,11 @@ use crate::element::{Element, Real};
 use crate::moments::Moments;
 use std::ops::Range;
 
-/// The part of a block that its shift is taken from: 1/16.
-pub(super) const PART: usize = 16;
+/// How many of `len` values a shift is taken from: a sixteenth, but of few values 8, so that it is near the mean.
+#[inline(always)]
+pub(super) fn part(len: usize) -> usize {
+    len.div_ceil(16).max(8).min(len)
+}
 
 pub(super) struct MomentsPass<'a, T>(pub(super) Source<'a, T>);
 
@@ -60,7 +63,7 @@ pub(super) fn of_run<T: Element>(x: &[T]) -> Moments {
 #[inline(always)]
 fn block<T: Element>(x: &[T]) -> Moments {
     let first = x[0].widen();
-    let part = &x[..(BLOCK / PART).min(x.len())];
+    let part = &x[..part(x.len())];
     let shift = first + T::Acc::from_f64(shifted_sum(part, first) / part.len() as f64);
     let (d, d2) = shifted_sums(x, shift);
     let count = x.len() as f64;

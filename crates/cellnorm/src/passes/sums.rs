@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::activation::Behind;
 use super::buffers::Source;
 use super::columns::{Columns, ROWS_AT_ONCE};
 use super::lanes::{LANES, Lanes, end_tile};
@@ -36,15 +37,15 @@ impl Sums {
     }
 }
 
-pub(super) struct SumsPass<'a, T> {
+pub(super) struct SumsPass<'a, T, F> {
     pub(super) x: &'a [T],
     pub(super) dy: Source<'a, T>,
     /// The center of each cell.
     pub(super) centers: &'a [f64],
-    pub(super) through: Through<'a>,
+    pub(super) through: Through<'a, F>,
 }
 
-impl<T: Element> Reduce for SumsPass<'_, T> {
+impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
     type Partial = Sums;
     const OF_CELLS: bool = true;
 
@@ -78,9 +79,10 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
             let chunk = CHUNK * width;
             for (x, dy) in x[part.clone()].chunks(chunk).zip(dy[part].chunks(chunk)) {
                 of_column.sum(x, dy, width);
-                for j in 0..width {
-                    let sums = Sums { dy: of_column.dy[j].to_f64(), dy_x: of_column.dy_x[j].to_f64() };
-                    of_cell[j % inner] = of_cell[j % inner].plus(sums);
+                for (dy, dy_x) in of_column.dy.chunks(inner).zip(of_column.dy_x.chunks(inner)) {
+                    for ((of_cell, dy), dy_x) in of_cell.iter_mut().zip(dy).zip(dy_x) {
+                        *of_cell = of_cell.plus(Sums { dy: dy.to_f64(), dy_x: dy_x.to_f64() });
+                    }
                 }
             }
         }
@@ -93,7 +95,7 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
 
 /// The sums over a run of memory, about a center of the computing type.
 #[inline(always)]
-fn of_run<T: Element>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc>) -> Sums {
+fn of_run<T: Element, F: Behind>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc, F>) -> Sums {
     let mut sums = Sums::default();
     for (x, dy) in x.chunks(BLOCK).zip(dy.chunks(BLOCK)) {
         sums = sums.plus(block(x, dy, center, through));
@@ -102,7 +104,7 @@ fn of_run<T: Element>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T
 }
 
 #[inline(always)]
-fn block<T: Element>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc>) -> Sums {
+fn block<T: Element, F: Behind>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc, F>) -> Sums {
     let zero = T::Acc::default();
     let by = Lanes::splat(center);
     let (mut s1, mut s2) = ([Lanes::splat(zero); 2], [Lanes::splat(zero); 2]);
@@ -134,14 +136,14 @@ fn block<T: Element>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T:
 }
 
 /// The sums of each column of a chunk of rows.
-struct ColumnSums<A> {
+struct ColumnSums<A, F> {
     center: Vec<A>,
-    through: ThroughColumns<A>,
+    through: ThroughColumns<A, F>,
     dy: Vec<A>,
     dy_x: Vec<A>,
 }
 
-impl<A: Real> ColumnSums<A> {
+impl<A: Real, F: Behind> ColumnSums<A, F> {
     #[inline(always)]
     fn sum<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize) {
         for sums in [&mut self.dy, &mut self.dy_x] {

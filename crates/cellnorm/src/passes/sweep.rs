@@ -18,6 +18,10 @@ const SEGMENT: usize = 16 * BLOCK;
 /// From this many values, the cells of a set are mapped in descending order.
 const BACKWARDS_FROM: usize = 2048;
 
+/// Small sets are taken together, up to this many values: the results of one need not wait for those of another, and cells of
+/// neighbouring channels, which are neighbours in memory, are read in one go.
+const TOGETHER: usize = 16 << 10;
+
 /// A pass that reduces cells. Its functions become part of kernels and must be `#[inline(always)]`.
 pub(super) trait Reduce: Sync {
     type Partial: Copy + Default + Send + Sync;
@@ -123,28 +127,46 @@ impl<R: Reduce, A: Apply, S> Kernel for OfSets<'_, R, A, S> {
         let (mut partials, mut coefficients) = (Vec::new(), Vec::new());
         // what was read last is nearest, but memory is fetched ahead in ascending order
         let backwards = cells.positions >= BACKWARDS_FROM;
-        let ahead = sets.side_by_side().map_or(0, |size| size * cells.positions);
-        for set in range {
-            let members = sets.members(set);
+        let size = sets.same_size();
+        let together = size.map_or(1, |size| (TOGETHER / (size * cells.positions).max(1)).max(1));
+        let neighbours = sets.side_by_side();
+        let ahead = if neighbours { together * size.unwrap_or(0) * cells.positions } else { 0 };
+        let mut next = range.start;
+        while next < range.end {
+            let batch = next..(next + together).min(range.end);
+            next = batch.end;
+            let size = sets.members(batch.start).len();
             if !R::OF_CELLS {
                 partials.clear();
             }
             let first = partials.len();
-            match &whole {
-                Some(whole) => partials.push(run(reduce, whole, set)),
-                None => {
-                    for cell in members {
-                        partials.push(run(reduce, cells, *cell as usize));
-                    }
+            let parts = if whole.is_some() { 1 } else { size };
+            partials.resize(first + parts * batch.len(), R::Partial::default());
+            let (rows, columns) = if neighbours { (batch.len(), parts) } else { (parts, batch.len()) };
+            for row in 0..rows {
+                for column in 0..columns {
+                    let (i, at) = if neighbours { (row, column) } else { (column, row) };
+                    let set = batch.start + i;
+                    partials[first + i * parts + at] = match &whole {
+                        Some(whole) => run(reduce, whole, set),
+                        None => run(reduce, cells, sets.members(set)[at] as usize),
+                    };
                 }
             }
             coefficients.clear();
-            coefficients.resize(members.len(), A::Coefficients::default());
-            results.push(table(set, &partials[first..], &mut coefficients));
-            for at in 0..members.len() {
-                let at = if backwards { members.len() - 1 - at } else { at };
-                let cell = members[at] as usize;
-                apply.run(cells.range(cell), cell, &coefficients[at], ahead);
+            coefficients.resize(size * batch.len(), A::Coefficients::default());
+            for (i, set) in batch.clone().enumerate() {
+                let partials = &partials[first + i * parts..first + (i + 1) * parts];
+                results.push(table(set, partials, &mut coefficients[i * size..(i + 1) * size]));
+            }
+            let (rows, columns) = if neighbours { (batch.len(), size) } else { (size, batch.len()) };
+            for row in 0..rows {
+                for column in 0..columns {
+                    let (i, at) = if neighbours { (row, column) } else { (column, row) };
+                    let at = if backwards { size - 1 - at } else { at };
+                    let cell = sets.members(batch.start + i)[at] as usize;
+                    apply.run(cells.range(cell), cell, &coefficients[i * size + at], ahead);
+                }
             }
         }
         apply.written();
@@ -220,6 +242,11 @@ fn tables<P: Copy, C: Copy + Default, S>(
     table: &Table<'_, P, C, S>,
 ) -> Vec<(usize, S)> {
     let range = blocks.start * cells.inner..blocks.end * cells.inner;
+    if let Some(size) = sets.same_size().filter(|_| sets.side_by_side()) {
+        let first = range.start / size;
+        let of_sets = partials.chunks(size).zip(coefficients.chunks_mut(size)).zip(first..);
+        return of_sets.map(|((partials, coefficients), set)| (set, table(set, partials, coefficients))).collect();
+    }
     let (mut of_set, mut out, mut results) = (Vec::new(), Vec::new(), Vec::new());
     for (cell, set) in range.clone().zip(&sets.of_cells()[range.clone()]) {
         let members = sets.members(*set as usize);

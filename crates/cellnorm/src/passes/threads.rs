@@ -14,7 +14,7 @@ use rayon::prelude::*;
 const SERIAL_BELOW: usize = 1 << 16;
 
 /// The least number of elements worth taking at a time.
-const GRAIN: usize = 1 << 15;
+const GRAIN: usize = 1 << 14;
 
 /// Maps items `0..items`, each of about `weight` elements, a range of them at a time and in parallel where that pays; results are
 /// in the order of the items.

@@ -3,34 +3,37 @@
 //! What a backward pass calls dy is g where the forward pass ended with an activation. It is computed from x, dy and the
 //! coefficients of the forward pass, and never written.
 
-use super::activation::Activation;
+use super::activation::{Behind, Nothing};
 use super::affine::Affine;
 use super::columns::Columns;
 use super::lanes::Lanes;
 use crate::element::Real;
 
 /// The way of a gradient through the activation of each cell.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Through<'a> {
-    pub(super) activation: Activation,
-    /// What the forward pass did to each cell; not looked at where the activation is the identity.
+#[derive(Clone, Copy)]
+pub(super) struct Through<'a, F> {
+    pub(super) behind: F,
+    /// What the forward pass did to each cell; not looked at where nothing is behind it.
     pub(super) affines: &'a [Affine],
 }
 
-impl Through<'_> {
+impl Through<'static, Nothing> {
+    /// g = dy.
+    pub(super) const NOTHING: Self = Self { behind: Nothing, affines: &[] };
+}
+
+impl<F: Behind> Through<'_, F> {
     /// That of one cell.
     #[inline(always)]
-    pub(super) fn cell<A: Real>(&self, cell: usize) -> ThroughCell<A> {
-        let identity = self.activation == Activation::Identity;
-        let affine = if identity { Affine::default() } else { self.affines[cell] };
-        ThroughCell { activation: self.activation, affine: affine.rounded().map(Lanes::splat) }
+    pub(super) fn cell<A: Real>(&self, cell: usize) -> ThroughCell<A, F> {
+        let affine = if F::NOTHING { Affine::default() } else { self.affines[cell] };
+        ThroughCell { behind: self.behind, affine: affine.rounded().map(Lanes::splat) }
     }
 
     /// Those of the columns of rows whose first cell is `first_cell`.
     #[inline(always)]
-    pub(super) fn columns<A: Real>(&self, columns: &Columns, first_cell: usize) -> ThroughColumns<A> {
-        let identity = self.activation == Activation::Identity;
-        let affine = if identity {
+    pub(super) fn columns<A: Real>(&self, columns: &Columns, first_cell: usize) -> ThroughColumns<A, F> {
+        let affine = if F::NOTHING {
             [const { Vec::new() }; 3]
         } else {
             columns.spread(
@@ -38,25 +41,25 @@ impl Through<'_> {
                 |cell| self.affines[first_cell + cell].rounded(),
             )
         };
-        ThroughColumns { activation: self.activation, affine }
+        ThroughColumns { behind: self.behind, affine }
     }
 }
 
 /// The way through one cell's activation.
 #[derive(Clone, Copy)]
-pub(super) struct ThroughCell<A> {
-    activation: Activation,
+pub(super) struct ThroughCell<A, F> {
+    behind: F,
     affine: [Lanes<A>; 3],
 }
 
-impl<A: Real> ThroughCell<A> {
+impl<A: Real, F: Behind> ThroughCell<A, F> {
     #[inline(always)]
     pub(super) fn g(&self, x: Lanes<A>, dy: Lanes<A>) -> Lanes<A> {
-        if self.activation == Activation::Identity {
+        if F::NOTHING {
             return dy;
         }
         let [center, scale, offset] = self.affine;
-        dy * self.activation.slope((x - center) * scale + offset)
+        dy * self.behind.slope((x - center) * scale + offset)
     }
 
     /// Of one element.
@@ -67,30 +70,30 @@ impl<A: Real> ThroughCell<A> {
 }
 
 /// The way through the activations of columns.
-pub(super) struct ThroughColumns<A> {
-    activation: Activation,
+pub(super) struct ThroughColumns<A, F> {
+    behind: F,
     affine: [Vec<A>; 3],
 }
 
-impl<A: Real> ThroughColumns<A> {
+impl<A: Real, F: Behind> ThroughColumns<A, F> {
     /// Of the columns from column j.
     #[inline(always)]
     pub(super) fn g(&self, j: usize, x: Lanes<A>, dy: Lanes<A>) -> Lanes<A> {
-        if self.activation == Activation::Identity {
+        if F::NOTHING {
             return dy;
         }
         let [center, scale, offset] = &self.affine;
-        dy * self.activation.slope((x - Lanes::load(center, j)) * Lanes::load(scale, j) + Lanes::load(offset, j))
+        dy * self.behind.slope((x - Lanes::load(center, j)) * Lanes::load(scale, j) + Lanes::load(offset, j))
     }
 
     /// Of one element in column j.
     #[inline(always)]
     pub(super) fn g_of_one(&self, j: usize, x: A, dy: A) -> A {
-        if self.activation == Activation::Identity {
+        if F::NOTHING {
             return dy;
         }
         let [center, scale, offset] = &self.affine;
         let z = (x - center[j]) * scale[j] + offset[j];
-        dy * self.activation.slope(Lanes::splat(z)).0[0]
+        dy * self.behind.slope(Lanes::splat(z)).0[0]
     }
 }

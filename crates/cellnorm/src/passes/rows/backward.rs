@@ -5,10 +5,11 @@ use std::ops::Range;
 use super::near::{Near, ROWS};
 use super::{ParameterGradients, Through, count, parameter};
 use crate::element::Element;
+use crate::passes::activation::{Behind, Nothing};
 use crate::passes::buffers::Shared;
 use crate::passes::dispatch::{Kernel, dispatch};
 use crate::passes::lanes::Lanes;
-use crate::passes::{Affine, Buffers, Gradient, Parameters, Sums, threads};
+use crate::passes::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
 
 /// How many rows one task takes: by the shape alone, since the parameters' gradients are added up task by task.
 fn rows_per_task(rows: usize, width: usize) -> usize {
@@ -40,7 +41,10 @@ pub(in crate::passes) fn of_rows<T: Element>(
     let parts = threads::map(rows.div_ceil(step), step * width, |tasks| {
         let of_task = |task: usize| {
             let rows = task * step..((task + 1) * step).min(rows);
-            dispatch(BackwardRows { backward, rows })
+            match parameters.activation {
+                Activation::Identity => dispatch(BackwardRows { backward, behind: Nothing, rows }),
+                behind => dispatch(BackwardRows { backward, behind, rows }),
+            }
         };
         tasks.map(of_task).collect::<Vec<ParameterGradients>>()
     });
@@ -66,18 +70,18 @@ struct Backward<'a, 'b, T: Element> {
     table: &'a Table<'a>,
 }
 
-struct BackwardRows<'a, 'b, 'c, T: Element> {
+struct BackwardRows<'a, 'b, 'c, T: Element, F> {
     backward: &'a Backward<'b, 'c, T>,
+    behind: F,
     rows: Range<usize>,
 }
 
-impl<T: Element> Kernel for BackwardRows<'_, '_, '_, T> {
+impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
     type Output = ParameterGradients;
 
     #[inline(always)]
     fn run(self) -> ParameterGradients {
         let Backward { x, shared, plus, width, parameters, gamma, beta, affines, table } = *self.backward;
-        let Parameters { activation, .. } = parameters;
         let mut totals = ParameterGradients::zeros(width);
         let mut near = Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
         let end = self.rows.end;
@@ -91,7 +95,7 @@ impl<T: Element> Kernel for BackwardRows<'_, '_, '_, T> {
             // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
             let dy = unsafe { shared.source().read(range.clone()) };
             let affine = &affines[row];
-            let through = Through { activation, affine: affine.rounded(), gamma, beta };
+            let through = Through { behind: self.behind, affine: affine.rounded(), gamma, beta };
             let sums = near.add(x, dy, &through).about::<T::Acc>(affine.center);
             let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
             let [_, scale, offset] = through.affine.map(Lanes::splat);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{count, parameter};
 use crate::element::Element;
 use crate::moments::Moments;
+use crate::passes::activation::{Behind, Nothing};
 use crate::passes::buffers::Shared;
 use crate::passes::dispatch::{Kernel, dispatch};
 use crate::passes::lanes::Lanes;
@@ -54,8 +55,9 @@ fn run<T: Element>(
     let rows = count(shared.len(), width);
     let Parameters { gamma, beta, activation } = parameters;
     let (gamma, beta) = (&parameter(width, gamma, 1.0), &parameter(width, beta, 0.0));
-    let mut results = threads::map(rows, width, |rows| {
-        dispatch(Forward { shared, added, width, gamma, beta, activation, table, rows })
+    let mut results = threads::map(rows, width, |rows| match activation {
+        Activation::Identity => dispatch(Forward { shared, added, width, gamma, beta, behind: Nothing, table, rows }),
+        behind => dispatch(Forward { shared, added, width, gamma, beta, behind, table, rows }),
     });
     if results.len() == 1 {
         return results.pop().unwrap_or_default();
@@ -63,23 +65,23 @@ fn run<T: Element>(
     results.into_iter().flatten().collect()
 }
 
-struct Forward<'a, 'b, 'c, T: Element> {
+struct Forward<'a, 'b, 'c, T: Element, F> {
     shared: &'a Shared<'b, T>,
     added: Option<Added<'a, 'c, T>>,
     width: usize,
     gamma: &'a [T::Acc],
     beta: &'a [T::Acc],
-    activation: Activation,
+    behind: F,
     table: &'a Table<'a>,
     rows: Range<usize>,
 }
 
-impl<T: Element> Kernel for Forward<'_, '_, '_, T> {
+impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
     type Output = Vec<[f64; 2]>;
 
     #[inline(always)]
     fn run(self) -> Vec<[f64; 2]> {
-        let Self { shared, added, width, gamma, beta, activation, table, rows } = self;
+        let Self { shared, added, width, gamma, beta, behind, table, rows } = self;
         let mut results = Vec::with_capacity(rows.len());
         for row in rows {
             let range = row * width..(row + 1) * width;
@@ -100,7 +102,7 @@ impl<T: Element> Kernel for Forward<'_, '_, '_, T> {
                 #[inline(always)]
                 |at, x| {
                     let normalized = (x - center) * scale + offset;
-                    activation.of(normalized * Lanes::load(gamma, at) + Lanes::load(beta, at))
+                    behind.of(normalized * Lanes::load(gamma, at) + Lanes::load(beta, at))
                 },
             );
             results.push(result);

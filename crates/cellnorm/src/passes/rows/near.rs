@@ -1,9 +1,11 @@
 //! The gradients of a row's parameters, Σ g x̂ and Σ g over rows, with g = dy · act′(z).
 //!
-//! They are added up in the computing type for a few rows, then in f64.
+//! They are added up in the computing type for a few rows, then in f64. The row's own Σ γ g · (x − center) is taken of x̂ and divided
+//! by its scale in f64: where x is near the largest number, it need not fit the computing type.
 
 use super::{ParameterGradients, Through};
 use crate::element::{Element, Real};
+use crate::passes::activation::Behind;
 use crate::passes::lanes::{LANES, Lanes};
 use crate::passes::{BLOCK, Sums};
 
@@ -24,7 +26,12 @@ impl<A: Real> Near<A> {
 
     /// Adds a row, and returns its Σ γ g and Σ γ g · (x − center).
     #[inline(always)]
-    pub(super) fn add<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], through: &Through<'_, A>) -> Sums {
+    pub(super) fn add<T: Element<Acc = A>, F: Behind>(
+        &mut self,
+        x: &[T],
+        dy: &[T],
+        through: &Through<'_, A, F>,
+    ) -> Sums {
         let zero = Lanes::splat(A::default());
         let Through { affine, gamma, .. } = *through;
         let [center, scale, offset] = affine.map(Lanes::splat);
@@ -38,11 +45,12 @@ impl<A: Real> Near<A> {
             let mut at = start;
             while at < end {
                 let centered = Lanes::load(x, at) - center;
-                let normalized = centered * scale + offset;
+                let scaled = centered * scale;
+                let normalized = scaled + offset;
                 let g = through.g(at, normalized, Lanes::load(dy, at));
                 let weighted = g * Lanes::load(gamma, at);
                 s1 = s1 + weighted;
-                s2 = s2 + weighted * centered;
+                s2 = s2 + weighted * scaled;
                 if with_gamma {
                     (Lanes::load(&self.gamma, at) + g * normalized).store(&mut self.gamma, at);
                 }
@@ -56,10 +64,11 @@ impl<A: Real> Near<A> {
         }
         for at in whole..x.len() {
             let centered = x[at].widen() - affine[0];
-            let normalized = centered * affine[1] + affine[2];
+            let scaled = centered * affine[1];
+            let normalized = scaled + affine[2];
             let g = through.g_of_one(at, normalized, dy[at].widen());
             let weighted = g * gamma[at];
-            sums = sums.plus(Sums { dy: weighted.to_f64(), dy_x: (weighted * centered).to_f64() });
+            sums = sums.plus(Sums { dy: weighted.to_f64(), dy_x: (weighted * scaled).to_f64() });
             if with_gamma {
                 self.gamma[at] = self.gamma[at] + g * normalized;
             }
@@ -67,7 +76,8 @@ impl<A: Real> Near<A> {
                 self.beta[at] = self.beta[at] + g;
             }
         }
-        sums
+        let scale = affine[1].to_f64();
+        Sums { dy: sums.dy, dy_x: if scale == 0.0 { 0.0 } else { sums.dy_x / scale } }
     }
 
     pub(super) fn flush(&mut self, totals: &mut ParameterGradients) {
