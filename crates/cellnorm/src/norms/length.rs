@@ -34,12 +34,6 @@ impl Length {
     }
 }
 
-/// The first line of several whose x was not finite.
-pub(super) fn all_checked(lengths: &[Length]) -> Result<(), Fault> {
-    let fault = |(line, length): (usize, &Length)| Some((line, length.checked().err()?));
-    lengths.iter().enumerate().find_map(fault).map_or(Ok(()), Err)
-}
-
 /// Whether powers of elements need a scale.
 fn scaled<T>(p: f64) -> bool {
     size_of::<T>() >= size_of::<f64>() || (p != 1.0 && p != 2.0)
@@ -64,66 +58,88 @@ pub(super) fn length<T: Element>(x: &[T], p: f64) -> Length {
     Length { scale, relative }
 }
 
-/// ‖x‖_p of each line of a strip; of those beyond its width, 0.
-#[inline(always)]
-pub(super) fn lengths<T: Element>(x: &[T], strip: Strip, p: f64) -> [Length; SIDE] {
-    let of = |row: Row, length: &dyn Fn(usize, f64) -> Length| {
-        let mut lengths = [Length { scale: 0.0, relative: 0.0 }; SIDE];
-        for (lane, all) in lengths[..strip.width].iter_mut().enumerate() {
-            *all = length(lane, row[lane]);
+/// The lengths of the lines of a strip; of those beyond its width, 0.
+pub(super) struct Lengths {
+    pub(super) scale: Row,
+    relative: Row,
+}
+
+impl Lengths {
+    #[inline(always)]
+    pub(super) fn new<T: Element>(x: &[T], strip: Strip, p: f64) -> Self {
+        let terms = Terms { x, strip };
+        if !scaled::<T>(p) {
+            let scale = match p {
+                1.0 => terms.joined(add, f64::abs),
+                _ => each(terms.joined(add, square), f64::sqrt),
+            };
+            return Self { scale, relative: [1.0; SIDE] };
         }
-        lengths
-    };
-    if !scaled::<T>(p) {
-        if p == 1.0 {
-            let norms = joined(
-                strip,
-                add,
-                #[inline(always)]
-                |i, lane| each(strip.few(x, i, lane), f64::abs),
-            );
-            return of(norms, &|_, norm| Length::unscaled(norm));
+        let scale = terms.joined(larger, f64::abs);
+        let units = &Divisors::of(&Self { scale, relative: [1.0; SIDE] });
+        let relative = match p {
+            f64::INFINITY => [1.0; SIDE],
+            1.0 => terms.joined_divided(units, f64::abs),
+            2.0 => each(terms.joined_divided(units, square), f64::sqrt),
+            p => each(terms.joined_divided(units, |x| x.abs().powf(p)), |sum| sum.powf(1.0 / p)),
+        };
+        Self { scale, relative }
+    }
+
+    #[inline(always)]
+    pub(super) fn of(&self, lane: usize) -> Length {
+        Length { scale: self.scale[lane], relative: self.relative[lane] }
+    }
+
+    /// The first line of a strip of this width whose x was not finite.
+    #[inline(always)]
+    pub(super) fn checked(&self, width: usize) -> Result<(), Fault> {
+        // 0 times a number is 0 where it is finite
+        let zero = |sum: f64, lane: usize| sum + 0.0 * self.scale[lane] + 0.0 * self.relative[lane];
+        if (0..width).fold(0.0, zero) == 0.0 {
+            return Ok(());
         }
-        let squares = joined(
-            strip,
+        let fault = |lane: usize| Some((lane, self.of(lane).checked().err()?));
+        (0..width).find_map(fault).map_or(Ok(()), Err)
+    }
+}
+
+/// The values of a strip, of which terms are joined.
+struct Terms<'a, T> {
+    x: &'a [T],
+    strip: Strip,
+}
+
+impl<T: Element> Terms<'_, T> {
+    #[inline(always)]
+    fn joined(&self, join: impl Fn(f64, f64) -> f64, term: impl Fn(f64) -> f64) -> Row {
+        joined(
+            self.strip,
+            join,
+            #[inline(always)]
+            |i, lane| each(self.strip.few(self.x, i, lane), &term),
+        )
+    }
+
+    /// The sum of terms of x / n.
+    #[inline(always)]
+    fn joined_divided(&self, units: &Divisors, term: impl Fn(f64) -> f64) -> Row {
+        joined(
+            self.strip,
             add,
             #[inline(always)]
-            |i, lane| {
-                each(
-                    strip.few(x, i, lane),
-                    #[inline(always)]
-                    |x| x * x,
-                )
-            },
-        );
-        return of(squares, &|_, square| Length::unscaled(square.sqrt()));
-    }
-    let scales = joined(
-        strip,
-        larger,
-        #[inline(always)]
-        |i, lane| each(strip.few(x, i, lane), f64::abs),
-    );
-    let mut units = Divisors::default();
-    for (lane, scale) in scales.iter().enumerate() {
-        units.set(lane, Divisor::by(*scale, 1.0, 1.0));
-    }
-    let powers = |power: fn(f64, f64) -> f64| {
-        joined(strip, add, |i, lane| each(units.divide_few(lane, strip.few(x, i, lane)), |x| power(x, p)))
-    };
-    let with = |relative: fn(f64, f64) -> f64| {
-        move |lane: usize, sum: f64| Length { scale: scales[lane], relative: relative(sum, p) }
-    };
-    match p {
-        f64::INFINITY => of([1.0; SIDE], &with(|one, _| one)),
-        1.0 => of(powers(|x, _| x.abs()), &with(|sum, _| sum)),
-        2.0 => of(powers(|x, _| x * x), &with(|sum, _| sum.sqrt())),
-        _ => of(powers(|x, p| x.abs().powf(p)), &with(|sum, p| sum.powf(1.0 / p))),
+            |i, lane| each(units.divide_few(lane, self.strip.few(self.x, i, lane)), &term),
+        )
     }
 }
 
 #[inline(always)]
-fn each(mut values: Few, of: impl Fn(f64) -> f64) -> Few {
+fn square(x: f64) -> f64 {
+    x * x
+}
+
+#[inline(always)]
+fn each<const N: usize>(mut values: [f64; N], of: impl Fn(f64) -> f64) -> [f64; N] {
     for value in &mut values {
         *value = of(*value);
     }
@@ -188,22 +204,20 @@ pub(super) struct Divisor {
 impl Divisor {
     #[inline(always)]
     pub(super) fn new(length: Length, floor: Floor) -> Self {
+        let Floor::AddSquare(epsilon) = floor else { return Self::at_least(least(floor), length) };
         let Length { scale, relative } = length;
-        let at_least = |least: f64| match scale * relative < least {
-            true => Self::by(least, 1.0, 0.0),
-            false => Self::by(scale, relative, 1.0),
-        };
-        match floor {
-            Floor::Max(epsilon) => at_least(epsilon),
-            Floor::MaxSquare(epsilon) => at_least(epsilon.sqrt()),
-            Floor::AddSquare(epsilon) => {
-                let common = scale.max(epsilon.sqrt());
-                let norm = scale / common * relative;
-                let both = norm.hypot(epsilon.sqrt() / common);
-                Self::by(common, both, norm / both)
-            }
-            Floor::None => Self::by(scale, relative, 1.0),
-        }
+        let common = scale.max(epsilon.sqrt());
+        let norm = scale / common * relative;
+        let both = norm.hypot(epsilon.sqrt() / common);
+        Self::by(common, both, norm / both)
+    }
+
+    /// D is the length, or `least` where that is larger. No branch in here and in `by`, so that several lines are done at once.
+    #[inline(always)]
+    fn at_least(least: f64, Length { scale, relative }: Length) -> Self {
+        let below = scale * relative < least;
+        let pick = |then: f64, otherwise: f64| if below { then } else { otherwise };
+        Self::by(pick(least, scale), pick(1.0, relative), pick(0.0, 1.0))
     }
 
     /// 1 / n.
@@ -215,17 +229,25 @@ impl Divisor {
     /// D = scale · relative; where that is 0, everything divided by it is 0.
     #[inline(always)]
     fn by(scale: f64, relative: f64, slope: f64) -> Self {
-        if scale == 0.0 {
-            return Self { first: 0.0, second: 0.0, slope: 0.0 };
-        }
         // 1 / scale can overflow, or have lost digits below the least normal number; the second factor makes up for both
         let first = f64::min(1.0 / scale, 1e300);
-        Self { first, second: 1.0 / (scale * first * relative), slope }
+        let second = 1.0 / (scale * first * relative);
+        let unless_zero = |value: f64| if scale == 0.0 { 0.0 } else { value };
+        Self { first: unless_zero(first), second: unless_zero(second), slope: unless_zero(slope) }
     }
 
     #[inline(always)]
     pub(super) fn divide(&self, value: f64) -> f64 {
         value * self.first * self.second
+    }
+}
+
+/// What a length is kept from falling below, by a floor that is no sum.
+fn least(floor: Floor) -> f64 {
+    match floor {
+        Floor::Max(epsilon) => epsilon,
+        Floor::MaxSquare(epsilon) => epsilon.sqrt(),
+        Floor::AddSquare(_) | Floor::None => 0.0,
     }
 }
 
@@ -236,25 +258,36 @@ pub(super) struct Divisors {
     pub(super) slope: Row,
 }
 
-impl Default for Divisors {
-    fn default() -> Self {
-        Self { first: [0.0; SIDE], second: [0.0; SIDE], slope: [0.0; SIDE] }
-    }
-}
-
 impl Divisors {
     #[inline(always)]
-    pub(super) fn new(lengths: &[Length; SIDE], floor: Floor) -> Self {
-        let mut all = Self::default();
-        for (lane, length) in lengths.iter().enumerate() {
-            all.set(lane, Divisor::new(*length, floor));
+    pub(super) fn new(lengths: &Lengths, floor: Floor) -> Self {
+        if let Floor::AddSquare(_) = floor {
+            return Self::each(|lane| Divisor::new(lengths.of(lane), floor));
         }
-        all
+        let least = least(floor);
+        Self::each(
+            #[inline(always)]
+            |lane| Divisor::at_least(least, lengths.of(lane)),
+        )
+    }
+
+    /// 1 / n.
+    #[inline(always)]
+    pub(super) fn of(lengths: &Lengths) -> Self {
+        Self::each(
+            #[inline(always)]
+            |lane| Divisor::of(lengths.of(lane)),
+        )
     }
 
     #[inline(always)]
-    pub(super) fn set(&mut self, lane: usize, to: Divisor) {
-        (self.first[lane], self.second[lane], self.slope[lane]) = (to.first, to.second, to.slope);
+    fn each(divisor: impl Fn(usize) -> Divisor) -> Self {
+        let (mut first, mut second, mut slope) = ([0.0; SIDE], [0.0; SIDE], [0.0; SIDE]);
+        for lane in 0..SIDE {
+            let one = divisor(lane);
+            (first[lane], second[lane], slope[lane]) = (one.first, one.second, one.slope);
+        }
+        Self { first, second, slope }
     }
 
     #[inline(always)]

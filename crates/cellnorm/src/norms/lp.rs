@@ -11,7 +11,7 @@
 
 use ndarray::{Array, ArrayView, Dimension};
 
-use super::length::{Divisor, Divisors, Fault, add, all_checked, for_lines, joined, length, lengths};
+use super::length::{Divisor, Divisors, Fault, Lengths, add, for_lines, joined, length};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
 use super::slope::{Slope, Slopes};
 use super::strips::{SIDE, for_strips, not_finite};
@@ -154,7 +154,7 @@ impl Lines for LpNorm {
             lines,
             #[inline(always)]
             |x, y, strip, (): &mut ()| {
-                let lengths = lengths(x, strip, p);
+                let lengths = Lengths::new(x, strip, p);
                 let divisors = Divisors::new(&lengths, floor);
                 let row = &mut [0.0; SIDE][..strip.width];
                 for i in 0..strip.len {
@@ -162,7 +162,7 @@ impl Lines for LpNorm {
                     divisors.divide(row);
                     strip.store(y, i, row);
                 }
-                all_checked(&lengths[..strip.width])
+                lengths.checked(strip.width)
             },
         )
     }
@@ -194,7 +194,7 @@ impl Lines for LpNorm {
             lines,
             #[inline(always)]
             |x, dy_dx, strip, (): &mut ()| {
-                let lengths = lengths(x, strip, p);
+                let lengths = Lengths::new(x, strip, p);
                 let divisors = Divisors::new(&lengths, floor);
                 let through_lengths = joined(
                     strip,
@@ -209,7 +209,8 @@ impl Lines for LpNorm {
                         few
                     },
                 );
-                let slopes = Slopes::new(p, &lengths[..strip.width], |lane| strip.line(x, lane));
+                let units = Divisors::of(&lengths);
+                let slopes = Slopes::new(p, &lengths, strip.width, |lane| strip.line(x, lane));
                 let (row, slope) = (&mut [0.0; SIDE][..strip.width], &mut [0.0; SIDE][..strip.width]);
                 let mut factors = through_lengths;
                 for (factor, slope) in factors.iter_mut().zip(&divisors.slope) {
@@ -218,7 +219,7 @@ impl Lines for LpNorm {
                 for i in 0..strip.len {
                     strip.load(x, i, slope);
                     strip.load(dy_dx, i, row);
-                    slopes.at(slope);
+                    slopes.at(&units, slope);
                     for ((dy, slope), factor) in row.iter_mut().zip(&*slope).zip(&factors) {
                         *dy -= factor * slope;
                     }
@@ -226,7 +227,7 @@ impl Lines for LpNorm {
                     strip.store(dy_dx, i, row);
                 }
                 let dy = not_finite(&through_lengths[..strip.width]).map_or(Ok(()), |lane| Err((lane, "dy")));
-                all_checked(&lengths[..strip.width]).and(dy)
+                lengths.checked(strip.width).and(dy)
             },
         )
     }

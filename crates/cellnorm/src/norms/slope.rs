@@ -1,6 +1,6 @@
 //! The slope of a vector's length by each of its values: ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1).
 
-use super::length::{Divisor, Divisors, Length};
+use super::length::{Divisor, Divisors, Length, Lengths};
 
 /// ∂n/∂x_i.
 #[derive(Clone, Copy)]
@@ -35,34 +35,30 @@ impl Slope {
     }
 }
 
-/// Those of a strip.
-pub(super) struct Slopes {
-    /// For p = 2, where ∂n/∂x is x / n.
-    units: Divisors,
-    /// For any other p.
-    lines: Vec<Slope>,
-}
+/// Those of a strip, for any p but 2, where ∂n/∂x is x / n.
+pub(super) struct Slopes(Vec<Slope>);
 
 impl Slopes {
     #[inline(always)]
-    pub(super) fn new<I: Iterator<Item = f64>>(p: f64, lengths: &[Length], line: impl Fn(usize) -> I) -> Self {
-        let mut all = Self { units: Divisors::default(), lines: vec![] };
-        for (lane, length) in lengths.iter().enumerate() {
-            match p {
-                2.0 => all.units.set(lane, Divisor::of(*length)),
-                _ => all.lines.push(Slope::new(p, *length, || line(lane))),
-            }
+    pub(super) fn new<I: Iterator<Item = f64>>(
+        p: f64,
+        lengths: &Lengths,
+        width: usize,
+        line: impl Fn(usize) -> I,
+    ) -> Self {
+        if p == 2.0 {
+            return Self(vec![]);
         }
-        all
+        Self((0..width).map(|lane| Slope::new(p, lengths.of(lane), || line(lane))).collect())
     }
 
-    /// ∂n/∂x in place of x.
+    /// ∂n/∂x in place of x; `units` divide by n.
     #[inline(always)]
-    pub(super) fn at(&self, values: &mut [f64]) {
-        if self.lines.is_empty() {
-            return self.units.divide(values);
+    pub(super) fn at(&self, units: &Divisors, values: &mut [f64]) {
+        if self.0.is_empty() {
+            return units.divide(values);
         }
-        for (value, line) in values.iter_mut().zip(&self.lines) {
+        for (value, line) in values.iter_mut().zip(&self.0) {
             *value = line.at(*value);
         }
     }

@@ -25,6 +25,7 @@ mod buffers;
 mod column_moments;
 mod columns;
 mod compiled;
+mod crew;
 mod dispatch;
 mod gradient;
 mod lanes;

@@ -6,28 +6,28 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rayon::prelude::*;
+use super::crew;
 
-/// Below this many elements, waking other threads costs more than it saves.
-const SERIAL_BELOW: usize = 1 << 16;
+/// Below this many elements, waking other threads costs more than it saves. (Miri takes a second for a hundred, and shall see threads.)
+const SERIAL_BELOW: usize = if cfg!(miri) { 1 << 4 } else { 1 << 16 };
 
 /// The least number of elements worth taking at a time.
-const GRAIN: usize = 1 << 14;
+const GRAIN: usize = if cfg!(miri) { 1 << 3 } else { 1 << 14 };
 
 /// Maps items `0..items`, each of about `weight` elements, a range of them at a time and in parallel where that pays; results are
 /// in the order of the items.
 pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
     let step = GRAIN.div_ceil(weight.max(1));
-    let others = (rayon::current_num_threads() - 1).min(items.div_ceil(step).saturating_sub(1));
-    if others == 0 || items * weight < SERIAL_BELOW {
+    let others = others(items, step, items * weight);
+    if others == 0 {
         return vec![f(0..items)];
     }
     let parts = Mutex::new(Vec::with_capacity(items.div_ceil(step)));
     share(items, step, others, |range| {
         let part = (range.start, f(range));
-        parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
+        lock(&parts).push(part);
     });
     let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
     parts.sort_unstable_by_key(|(start, _)| *start);
@@ -40,14 +40,36 @@ pub(crate) fn fill_lines<T: Send, E: Send>(
     len: usize,
     fill: impl Fn(usize, &mut [T]) -> Result<(), E> + Sync,
 ) -> Result<(), (usize, E)> {
-    let failed = |(line, target)| Some((line, fill(line, target).err()?));
-    let first = if target.len() < SERIAL_BELOW {
-        target.chunks_mut(len).enumerate().find_map(failed)
-    } else {
-        let lines = target.par_chunks_mut(len).enumerate().with_min_len(GRAIN.div_ceil(len));
-        lines.filter_map(failed).min_by_key(|(line, _)| *line)
-    };
-    first.map_or(Ok(()), Err)
+    let step = GRAIN.div_ceil(len.max(1));
+    let others = others(target.len() / len.max(1), step, target.len());
+    let parts = Mutex::new(target.chunks_mut(step * len.max(1)).enumerate());
+    let first = Mutex::new(None);
+    crew::together(others, &|| {
+        loop {
+            let Some((part, lines)) = lock(&parts).next() else { break };
+            for (line, target) in (part * step..).zip(lines.chunks_mut(len)) {
+                if let Err(error) = fill(line, target) {
+                    let mut first = lock(&first);
+                    if first.as_ref().is_none_or(|(before, _)| line < *before) {
+                        *first = Some((line, error));
+                    }
+                }
+            }
+        }
+    });
+    first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// How many threads beside this one some items are worth, taken `step` at a time.
+fn others(items: usize, step: usize, elements: usize) -> usize {
+    if elements < SERIAL_BELOW {
+        return 0;
+    }
+    (rayon::current_num_threads() - 1).min(items.div_ceil(step).saturating_sub(1))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether `items` independent items can keep all threads busy.
@@ -67,10 +89,5 @@ fn share(items: usize, step: usize, others: usize, work: impl Fn(Range<usize>) +
             work(start..(start + step).min(items));
         }
     };
-    rayon::in_place_scope(|scope| {
-        for _ in 0..others {
-            scope.spawn(|_| take_part());
-        }
-        take_part();
-    });
+    crew::together(others, &take_part);
 }

@@ -1,5 +1,7 @@
 //! To which set each member belongs.
 
+use std::sync::Arc;
+
 use crate::sharing::{Along, Sharing};
 
 /// A label for each member, from 0 to below `count`.
@@ -15,7 +17,8 @@ use crate::sharing::{Along, Sharing};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
-    of: Vec<u32>,
+    // shared: tables keep the labels they were made with
+    of: Arc<[u32]>,
     count: usize,
 }
 
@@ -26,7 +29,7 @@ impl Labels {
     /// If a label is not below `count`.
     pub fn new(of: Vec<u32>, count: usize) -> Self {
         assert!(of.iter().all(|label| (*label as usize) < count), "a label is not below {count}");
-        Self { of, count }
+        Self { of: of.into(), count }
     }
 
     /// The label of each member.
@@ -47,7 +50,7 @@ impl Labels {
     /// The pairs of two labels, the other's running fastest.
     pub fn and(&self, other: &Self) -> Self {
         let pair = |(a, b): (&u32, &u32)| a * other.count as u32 + b;
-        Self { of: self.of.iter().zip(&other.of).map(pair).collect(), count: self.count * other.count }
+        Self { of: self.of.iter().zip(other.of()).map(pair).collect(), count: self.count * other.count }
     }
 
     /// Other labels, `count` of them, as a function of these.
@@ -79,7 +82,7 @@ impl Labels {
     /// The sums of the members' values, by label.
     pub fn sums(&self, values: &[f64]) -> Vec<f64> {
         let mut sums = vec![0.0; self.count];
-        for (label, value) in self.of.iter().zip(values) {
+        for (label, value) in self.of().iter().zip(values) {
             sums[*label as usize] += value;
         }
         sums

@@ -2,7 +2,7 @@
 //!
 //! Reverse-mode differentiation (S. Linnainmaa, 1970), on tables instead of numbers.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Labels, Table};
@@ -40,10 +40,21 @@ struct Node {
 #[derive(Debug)]
 enum From {
     Nothing,
-    One(usize, Vec<f64>),
-    Two([usize; 2], [Vec<f64>; 2]),
+    One(usize, Slope),
+    Two([usize; 2], [Slope; 2]),
     Take(usize, Labels),
     Sum(usize, Labels),
+}
+
+/// The derivative of a table by another of as many elements, element by element.
+#[derive(Debug)]
+enum Slope {
+    /// The same number for each.
+    Number(f64),
+    /// The values of this table.
+    Of(usize),
+    /// One for each.
+    Each(Vec<f64>),
 }
 
 /// The gradients of every table of a tape.
@@ -80,9 +91,14 @@ impl Tape {
             let (before, here) = gradients.split_at_mut(id);
             let gradient = &here[0];
             // an infinite derivative times a zero gradient is not a gradient
-            let chain = |slope: &[f64], input: &mut Vec<f64>| {
+            let each = |slopes: &[f64], input: &mut Vec<f64>| {
                 let share = |(gradient, slope): (&f64, &f64)| if *gradient == 0.0 { 0.0 } else { gradient * slope };
-                accumulate(input, gradient.iter().zip(slope).map(share));
+                accumulate(input, gradient.iter().zip(slopes).map(share));
+            };
+            let chain = |slope: &Slope, input: &mut Vec<f64>| match slope {
+                Slope::Number(slope) => accumulate(input, gradient.iter().map(|gradient| gradient * slope)),
+                Slope::Of(table) => each(&nodes[*table].values, input),
+                Slope::Each(slopes) => each(slopes, input),
             };
             match &node.from {
                 From::Nothing => {}
@@ -114,53 +130,62 @@ impl<'t> Var<'t> {
         self.tape.nodes.borrow()[self.id].values.clone()
     }
 
-    /// (value, slope) of each element.
-    fn map(self, f: impl Fn(f64) -> (f64, f64)) -> Self {
-        let (values, slope) = self.values().into_iter().map(f).unzip();
+    fn borrow(&self) -> Ref<'_, Vec<f64>> {
+        Ref::map(self.tape.nodes.borrow(), |nodes| &nodes[self.id].values)
+    }
+
+    /// `f` of each element.
+    fn map(self, f: impl Fn(f64) -> f64, slope: Slope) -> Self {
+        let values = self.borrow().iter().map(|v| f(*v)).collect();
         self.tape.node(values, From::One(self.id, slope))
     }
 
-    /// (value, slopes) of each pair of elements.
-    fn zip(self, other: Self, f: impl Fn(f64, f64) -> (f64, f64, f64)) -> Self {
-        let (a, b) = (self.values(), other.values());
-        assert_eq!(a.len(), b.len(), "two tables of different lengths");
-        let mut slopes = [Vec::with_capacity(a.len()), Vec::with_capacity(a.len())];
-        let pair = |(a, b): (f64, f64)| {
-            let (value, by_a, by_b) = f(a, b);
-            slopes[0].push(by_a);
-            slopes[1].push(by_b);
-            value
-        };
-        let values = a.into_iter().zip(b).map(pair).collect();
+    /// `f` of each element, with a slope of its own.
+    fn map_each(self, f: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64) -> Self {
+        let slopes = self.borrow().iter().map(|v| slope(*v)).collect();
+        self.map(f, Slope::Each(slopes))
+    }
+
+    /// `f` of each pair of elements.
+    fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64, slopes: [Slope; 2]) -> Self {
+        let values = self.pairs(other, f);
         self.tape.node(values, From::Two([self.id, other.id], slopes))
+    }
+
+    fn pairs(&self, other: Self, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+        let (a, b) = (self.borrow(), other.borrow());
+        assert_eq!(a.len(), b.len(), "two tables of different lengths");
+        a.iter().zip(b.iter()).map(|(a, b)| f(*a, *b)).collect()
     }
 }
 
 impl Add for Var<'_> {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| (a + b, 1.0, 1.0))
+        self.zip(other, |a, b| a + b, [Slope::Number(1.0), Slope::Number(1.0)])
     }
 }
 
 impl Sub for Var<'_> {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| (a - b, 1.0, -1.0))
+        self.zip(other, |a, b| a - b, [Slope::Number(1.0), Slope::Number(-1.0)])
     }
 }
 
 impl Mul for Var<'_> {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| (a * b, b, a))
+        self.zip(other, |a, b| a * b, [Slope::Of(other.id), Slope::Of(self.id)])
     }
 }
 
 impl Div for Var<'_> {
     type Output = Self;
     fn div(self, other: Self) -> Self {
-        self.zip(other, |a, b| (a / b, 1.0 / b, -a / b / b))
+        let by_a = other.borrow().iter().map(|b| 1.0 / b).collect();
+        let by_b = self.pairs(other, |a, b| -a / b / b);
+        self.zip(other, |a, b| a / b, [Slope::Each(by_a), Slope::Each(by_b)])
     }
 }
 
@@ -170,37 +195,38 @@ impl Table for Var<'_> {
     }
 
     fn plus(self, number: f64) -> Self {
-        self.map(|v| (v + number, 1.0))
+        self.map(|v| v + number, Slope::Number(1.0))
     }
 
     fn times(self, number: f64) -> Self {
-        self.map(|v| (v * number, number))
+        self.map(|v| v * number, Slope::Number(number))
     }
 
     fn sqrt(self) -> Self {
-        self.map(|v| (v.sqrt(), if v > 0.0 { 0.5 / v.sqrt() } else { 0.0 }))
+        self.map_each(f64::sqrt, |v| if v > 0.0 { 0.5 / v.sqrt() } else { 0.0 })
     }
 
     fn exp(self) -> Self {
-        self.map(|v| (v.exp(), v.exp()))
+        self.map_each(f64::exp, f64::exp)
     }
 
     fn abs(self) -> Self {
-        self.map(|v| (v.abs(), if v < 0.0 { -1.0 } else { 1.0 }))
+        self.map_each(f64::abs, |v| if v < 0.0 { -1.0 } else { 1.0 })
     }
 
     fn clamp(self, low: f64, high: f64) -> Self {
-        self.map(|v| (v.clamp(low, high), if (low..=high).contains(&v) { 1.0 } else { 0.0 }))
+        self.map_each(|v| v.clamp(low, high), |v| if (low..=high).contains(&v) { 1.0 } else { 0.0 })
     }
 
     fn take(&self, labels: &Labels) -> Self {
-        let of_sets = self.values();
+        let of_sets = self.borrow();
         let values = labels.of().iter().map(|label| of_sets[*label as usize]).collect();
+        drop(of_sets);
         self.tape.node(values, From::Take(self.id, labels.clone()))
     }
 
     fn sum(&self, labels: &Labels) -> Self {
-        let values = labels.sums(&self.values());
+        let values = labels.sums(&self.borrow());
         self.tape.node(values, From::Sum(self.id, labels.clone()))
     }
 

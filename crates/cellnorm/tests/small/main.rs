@@ -1,0 +1,97 @@
+//! The smallest layers that reach every pass and every way to hold its buffers, for Miri, which checks the unsafe code of the passes
+//! but takes seconds for a hundred numbers:
+//!
+//! ```sh
+//! MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-deterministic-floats" cargo +nightly miri test -p cellnorm --test small
+//! ```
+//!
+//! Tree Borrows and leaks, because of rayon: its queues do not keep to Stacked Borrows, and its threads outlive `main`. Deterministic
+//! floats, because Miri otherwise changes the last bit of `powi` and `exp2` at random, and this compares bits.
+//!
+//! Under Miri the passes share even these among threads.
+//!
+//! What is asserted needs no twin: without γ and β the values of y that share statistics have mean 0 and variance 1, and a gradient
+//! has neither a part along 1 nor, ε aside, along y.
+
+use cellnorm::{About, Activation, Axis, Element, Parameters, Plan, Real, passes::Buffers};
+
+/// The values that share statistics are those with the same `set(index)`.
+fn normalized<T: Element>(axes: &[Axis], sets: usize, set: impl Fn(usize) -> usize, error: f64) {
+    let plan = Plan::new(axes).expect("row-major");
+    let len = axes.iter().map(|axis| axis.len).product();
+    let tensor = |step: usize| -> Vec<T> {
+        let value = |i: usize| T::narrow(T::Acc::from_f64(((i * step) % 23) as f64 - 9.0));
+        (0..len).map(value).collect()
+    };
+    let (x, dy, none) = (tensor(7), tensor(5), Parameters::default());
+    let (mut y, mut dx) = (Vec::new(), dy.clone());
+    let statistics = plan.forward(Buffers::Into(&x, &mut y), About::Mean, 1e-5, none);
+    let mut over = x.clone();
+    plan.forward(Buffers::Over(&mut over), About::Mean, 1e-5, none);
+    assert_eq!(over, y);
+    plan.backward(&x, Buffers::Over(&mut dx), &statistics, About::Mean, 1e-5, none, false);
+    let mut apart = vec![T::default(); len];
+    plan.backward(&x, Buffers::Apart(&dy, &mut apart), &statistics, About::Mean, 1e-5, none, false);
+    assert_eq!(apart, dx);
+
+    let wide = |values: &[T], i: usize| values[i].widen().to_f64();
+    for s in 0..sets {
+        let mean = |value: &dyn Fn(usize) -> f64| {
+            let of_set: Vec<f64> = (0..len).filter(|i| set(*i) == s).map(value).collect();
+            of_set.iter().sum::<f64>() / of_set.len() as f64
+        };
+        assert!(mean(&|i| wide(&y, i)).abs() <= error);
+        assert!((mean(&|i| wide(&y, i).powi(2)) - 1.0).abs() <= error);
+        assert!(mean(&|i| wide(&dx, i)).abs() <= error);
+        assert!(mean(&|i| wide(&dx, i) * wide(&y, i)).abs() <= error);
+        assert!(mean(&|i| wide(&dx, i).powi(2)) > 1e-3);
+    }
+}
+
+#[test]
+fn rows() {
+    normalized::<f32>(&Axis::row_major(&[2, 19], |axis| (axis == 1, axis == 1)), 2, |i| i / 19, 1e-5);
+}
+
+#[test]
+fn runs_of_memory() {
+    normalized::<half::bf16>(&Axis::row_major(&[2, 2, 17], |axis| (axis != 1, axis == 1)), 2, |i| i / 17 % 2, 2e-2);
+}
+
+#[test]
+fn groups_side_by_side() {
+    normalized::<f32>(&groups(&[2, 4, 5], 1), 4, |i| i / 10, 1e-5);
+}
+
+#[test]
+fn groups_of_interleaved_cells() {
+    normalized::<f32>(&groups(&[2, 5, 4], 2), 4, |i| i / 20 * 2 + i % 4 / 2, 1e-5);
+}
+
+/// The channels at `channel` in two groups; samples lie apart.
+fn groups(shape: &[usize], channel: usize) -> Vec<Axis> {
+    let axes = Axis::row_major(shape, |axis| (axis != 0 && axis != channel, axis == channel));
+    let split = |(at, axis): (usize, Axis)| if at == channel { axis.grouped(2).to_vec() } else { vec![axis] };
+    axes.into_iter().enumerate().flat_map(split).collect()
+}
+
+#[test]
+fn neighbours() {
+    for (shape, shared) in [([4, 19], [false, true]), ([19, 2], [true, false])] {
+        let plan = Plan::new(&Axis::row_major(&shape, |axis| (shared[axis], axis == 1))).expect("row-major");
+        let len = shape[0] * shape[1];
+        let x: Vec<f32> = (0..len).map(|i| ((i * 7) % 23) as f32 - 9.0).collect();
+        let (mut h, mut y, mut dx) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
+        let relu = Parameters { activation: Activation::Relu, ..Parameters::default() };
+        let statistics = plan.forward_add(&x, &x, &mut h, &mut y, About::Mean, 1e-5, relu);
+        assert!(h.iter().zip(&x).all(|(h, x)| *h == 2.0 * x));
+        assert!(y.iter().all(|y| *y >= 0.0) && y.iter().any(|y| *y > 0.0));
+        plan.backward_add(&h, &y, &x, &mut dx, &statistics, About::Mean, 1e-5, relu);
+        assert!(dx.iter().all(|dx| dx.is_finite()) && dx != x);
+    }
+}
+
+#[test]
+fn interleaved_cells() {
+    normalized::<f64>(&Axis::row_major(&[2, 9, 3], |axis| (axis == 1, axis == 2)), 6, |i| i / 27 * 3 + i % 3, 1e-5);
+}
