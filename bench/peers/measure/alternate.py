@@ -7,9 +7,10 @@ BLOCKS = 9
 BLOCK_SECONDS = 0.02
 #: a peer that takes this many times as long is known well enough from few runs
 FAR = 5
-#: untimed runs before each block: pools of threads spin for a while after their work, and the next library should not share
-#: the processors with them; but processors that rest fall asleep, and wake slowly in a virtual machine
-WARM = 0.004
+#: untimed runs before each block: processors that rested fall asleep, and wake slowly in a virtual machine
+WARM = 0.01
+#: how long, at most, the pools of threads may spin after their work
+SPIN = 0.2
 
 
 def alternate(ours, peer, stream, budget):
@@ -30,6 +31,7 @@ def alternate(ours, peer, stream, budget):
     times, cpu, wall = [[], [], []], [0.0] * 3, [0.0] * 3
     for turn in range(blocks):
         for i in [0, 1, 2] if turn % 2 == 0 else [2, 1, 0]:
+            _settle()
             if not (far and i == 1):
                 runners[i](max(1, round(WARM / single[i])))
             cpu_start, start = time.process_time(), time.perf_counter()
@@ -48,6 +50,17 @@ def alternate(ours, peer, stream, budget):
         "peer_cpus": cpu[1] / wall[1],
         "blocks": blocks,
     }
+
+
+def _settle():
+    """Waits until no thread of the process is busy: PyTorch's spin for milliseconds, ONNX Runtime's for 30, and whoever comes next
+    would share a processor with them."""
+    start = time.perf_counter()
+    while time.perf_counter() - start < SPIN:
+        cpu, wall = time.process_time(), time.perf_counter()
+        time.sleep(0.002)
+        if time.process_time() - cpu < 0.1 * (time.perf_counter() - wall):
+            return
 
 
 def _estimate(run):
