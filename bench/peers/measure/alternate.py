@@ -14,14 +14,15 @@ SPIN = 0.2
 
 
 def alternate(ours, peer, stream, budget):
-    """`ours`, `peer` and `stream` run so many times and return the seconds of all runs together. Takes about `budget` seconds."""
+    """`ours`, `peer` and `stream` run so many times and return the seconds of all runs together. Takes about `budget` seconds,
+    and as long as the pools of threads spin."""
     runners = [ours, peer, stream]
     single = [_estimate(run) for run in runners]
     block, blocks = BLOCK_SECONDS, BLOCKS
     far = single[1] > FAR * single[0]
     if far:
         block, blocks = 0.0, 3
-    need = lambda: blocks * sum(max(t, block) + max(t, WARM) for t in single)
+    need = lambda: blocks * sum(max(t, block) + WARM for t in single)
     while need() > budget and block > 0.002:
         block /= 1.5
     while need() > budget and blocks > 3:
@@ -32,7 +33,7 @@ def alternate(ours, peer, stream, budget):
     for turn in range(blocks):
         for i in [0, 1, 2] if turn % 2 == 0 else [2, 1, 0]:
             _settle()
-            if not (far and i == 1):
+            if single[i] < WARM:
                 runners[i](max(1, round(WARM / single[i])))
             cpu_start, start = time.process_time(), time.perf_counter()
             times[i].append(runners[i](counts[i]) / counts[i])

@@ -9,7 +9,7 @@
 
 use super::lines::reduce;
 use super::lp::Floor;
-use super::strips::{Few, Row, SIDE, Strip};
+use super::strips::{FEW, Few, Row, SIDE, Strip};
 use crate::element::Element;
 use crate::passes;
 
@@ -40,6 +40,7 @@ fn scaled<T>(p: f64) -> bool {
 }
 
 /// ‖x‖_p of a run of memory.
+#[inline(always)]
 pub(super) fn length<T: Element>(x: &[T], p: f64) -> Length {
     if !scaled::<T>(p) {
         return Length::unscaled(match p {
@@ -152,7 +153,7 @@ fn each<const N: usize>(mut values: [f64; N], of: impl Fn(f64) -> f64) -> [f64; 
 pub(super) fn joined(strip: Strip, join: impl Fn(f64, f64) -> f64, terms: impl Fn(usize, usize) -> Few) -> Row {
     let mut row = [0.0; SIDE];
     let tiles = strip.len / 8;
-    for (lane, row) in (0..strip.width).step_by(4).zip(row.as_chunks_mut::<4>().0) {
+    for (lane, row) in (0..strip.width).step_by(FEW).zip(row.as_chunks_mut::<FEW>().0) {
         let mut lanes = [Few::default(); 8];
         for tile in 0..tiles {
             for (all, i) in lanes.iter_mut().zip(8 * tile..) {
@@ -247,6 +248,7 @@ fn least(floor: Floor) -> f64 {
     match floor {
         Floor::Max(epsilon) => epsilon,
         Floor::MaxSquare(epsilon) => epsilon.sqrt(),
+        // `Divisor::new` adds instead
         Floor::AddSquare(_) | Floor::None => 0.0,
     }
 }

@@ -17,8 +17,11 @@ pub(super) const SIDE: usize = 32;
 /// A number for each line of a strip.
 pub(super) type Row = [f64; SIDE];
 
-/// Numbers of neighbouring lines: as many as a register of AVX2 holds, a divisor of [`SIDE`].
-pub(super) type Few = [f64; 4];
+/// As many as a register of AVX2 holds, a divisor of [`SIDE`].
+pub(super) const FEW: usize = 4;
+
+/// Numbers of neighbouring lines.
+pub(super) type Few = [f64; FEW];
 
 /// Neighbouring lines of a block of memory: index i of line j is the element `first + i · along + j · across`.
 #[derive(Clone, Copy)]
@@ -97,9 +100,9 @@ impl Strip {
     }
 }
 
-/// Calls `map(block of x, the same block of out, a strip of it, scratch)` for every strip of the tensor's lines, and returns the
-/// first line that fails: `map` must be `#[inline(always)]`; a failure is the line's number within the strip and the name of what is not finite. All lines are
-/// mapped nevertheless, so that NaN stays where it is.
+/// Calls `map(block of x, the same block of out, a strip of it, scratch)`, which must be `#[inline(always)]`, for every strip of the
+/// tensor's lines, and returns the first line that fails: its number within the strip and the name of what is not finite. All
+/// lines are mapped nevertheless, so that NaN stays where it is.
 ///
 /// # Panics
 /// If `x` or `out` is not as long as the lines.

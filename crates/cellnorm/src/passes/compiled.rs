@@ -159,7 +159,9 @@ macro_rules! compiled {
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
                 let of_cells = match after {
-                    None => back(x, &shared, cells, sets, centers, Through::NOTHING, table),
+                    None | Some((Activation::Identity, _)) => {
+                        back(x, &shared, cells, sets, centers, Through::NOTHING, table)
+                    }
                     Some((behind, affines)) => {
                         back(x, &shared, cells, sets, centers, Through { behind, affines }, table)
                     }

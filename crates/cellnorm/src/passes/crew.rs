@@ -8,13 +8,21 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{hint, thread};
+use std::time::Duration;
+use std::{hint, mem, thread};
 
 /// The bit of a crew's state that says that nobody may join any more; the others count who is at work.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// How often to look whether the others have finished before the processor is given to somebody else.
+/// How often to look whether the others have finished before the processor is given to somebody else, and before it rests.
 const SPINS: usize = 1 << 10;
+const YIELDS: usize = 1 << 11;
+
+/// How many calls for help may wait for each thread. While all threads are busy with other work, nobody comes.
+const CALLS: usize = 4;
+
+/// The calls for help that nobody has heard yet.
+static UNHEARD: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs `work` on this thread and on up to `others` more, and returns when all that began have finished. `work` must share out what
 /// there is to do, and return when nothing is left.
@@ -25,18 +33,23 @@ pub(super) fn together(others: usize, work: &(dyn Fn() + Sync)) {
     if others == 0 {
         return work();
     }
-    // SAFETY: only the lifetime is changed. The pointer is followed in `join` alone, between `enter` and `leave`, and the crew's
-    // guard below lets this function end, or unwind, only after it was closed and everyone who had entered has left.
-    let work: *const (dyn Fn() + Sync + 'static) =
-        unsafe { std::mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
-    let crew = Arc::new(Crew { state: AtomicUsize::new(0), work, panic: Mutex::new(None) });
+    // SAFETY: only the lifetime is changed. The pointer is followed in `join` alone, between `enter` and leaving, and the guard
+    // below lets this function end, or unwind, only after the crew was closed and everyone who had entered has left.
+    let erased: *const (dyn Fn() + Sync + 'static) =
+        unsafe { mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
+    let crew = Arc::new(Crew { state: AtomicUsize::new(0), work: erased, panic: Mutex::new(None) });
+    let guard = Guard(&crew);
+    let most = CALLS * rayon::current_num_threads();
     for _ in 0..others {
+        // relaxed: a call too many does no harm
+        if UNHEARD.load(Ordering::Relaxed) >= most {
+            break;
+        }
+        UNHEARD.fetch_add(1, Ordering::Relaxed);
         let crew = Arc::clone(&crew);
         rayon::spawn(move || crew.join());
     }
-    let guard = Guard(&crew);
-    // SAFETY: this is the reference that was given.
-    unsafe { (*work)() };
+    work();
     drop(guard);
     let panic = crew.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
@@ -58,13 +71,19 @@ unsafe impl Sync for Crew {}
 impl Crew {
     /// Takes part, unless it is too late.
     fn join(&self) {
+        UNHEARD.fetch_sub(1, Ordering::Relaxed);
         if !self.enter() {
             return;
         }
         // SAFETY: the crew was not closed on entering, so the reference lives until this thread has left.
         let done = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.work)() }));
         if let Err(panic) = done {
-            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            match *first {
+                None => *first = Some(panic),
+                // to drop it could panic again
+                Some(_) => mem::forget(panic),
+            }
         }
         // release: whoever sees it also sees what was written here
         self.state.fetch_sub(1, Ordering::Release);
@@ -86,10 +105,10 @@ impl Drop for Guard<'_> {
             if at_work == 0 {
                 break;
             }
-            if spin < SPINS {
-                hint::spin_loop();
-            } else {
-                thread::yield_now();
+            match spin {
+                ..SPINS => hint::spin_loop(),
+                SPINS..YIELDS => thread::yield_now(),
+                _ => thread::sleep(Duration::from_micros(50)),
             }
             at_work = self.0.state.load(Ordering::Acquire) & !CLOSED;
         }

@@ -1,6 +1,6 @@
 //! One sweep over a tensor: reduce its cells, let a table turn each set's partial results into coefficients, apply them.
 //!
-//! Sets are finished one after another where they can be, so that the elementwise pass finds its data still in the cache, the
+//! Sets are finished one after another, small ones a batch after another, where they can be, so that the elementwise pass finds its data still in the cache, the
 //! part that was read last first. Where there are fewer sets than threads, or sets that reach across interleaved samples, all
 //! cells are reduced before the first is written. Both orders give the same bits: cells are always cut into the same segments,
 //! which are joined in index order.
@@ -18,7 +18,7 @@ const SEGMENT: usize = 16 * BLOCK;
 /// From this many values, the cells of a set are mapped in descending order.
 const BACKWARDS_FROM: usize = 2048;
 
-/// Small sets are taken together, up to this many values: the results of one need not wait for those of another, and cells of
+/// Small sets are taken together, about this many values, as many as a thread takes at a time: the results of one need not wait for those of another, and cells of
 /// neighbouring channels, which are neighbours in memory, are read in one go.
 const TOGETHER: usize = 16 << 10;
 
@@ -105,7 +105,7 @@ pub(super) fn sweep<R: Reduce, A: Apply, S: Send + Default>(
     Swept { of_sets, of_cells: partials }
 }
 
-/// Sets of cells that are runs of memory, one after another.
+/// Sets of cells that are runs of memory, a batch after another.
 struct OfSets<'a, R: Reduce, A: Apply, S> {
     reduce: &'a R,
     apply: &'a A,
@@ -128,7 +128,7 @@ impl<R: Reduce, A: Apply, S> Kernel for OfSets<'_, R, A, S> {
         // what was read last is nearest, but memory is fetched ahead in ascending order
         let backwards = cells.positions >= BACKWARDS_FROM;
         let size = sets.same_size();
-        let together = size.map_or(1, |size| (TOGETHER / (size * cells.positions).max(1)).max(1));
+        let together = size.map_or(1, |size| TOGETHER.div_ceil((size * cells.positions).max(1)));
         let neighbours = sets.side_by_side();
         let ahead = if neighbours { together * size.unwrap_or(0) * cells.positions } else { 0 };
         let mut next = range.start;
@@ -213,6 +213,7 @@ impl<R: Reduce, A: Apply, S> Kernel for OfBlocks<'_, R, A, S> {
         let (mut results, mut all) = (Vec::new(), Vec::new());
         let mut coefficients = vec![A::Coefficients::default(); cells.inner];
         for o in range {
+            coefficients.fill(A::Coefficients::default());
             let first_cell = o * cells.inner;
             let mut partials = reduce.rows(segment(cells, o, 0), first_cell, cells.inner);
             for i in 1..segments(cells) {

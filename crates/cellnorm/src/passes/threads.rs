@@ -41,7 +41,7 @@ pub(crate) fn fill_lines<T: Send, E: Send>(
     fill: impl Fn(usize, &mut [T]) -> Result<(), E> + Sync,
 ) -> Result<(), (usize, E)> {
     let step = GRAIN.div_ceil(len.max(1));
-    let others = others(target.len() / len.max(1), step, target.len());
+    let others = others(target.len().div_ceil(len.max(1)), step, target.len());
     let parts = Mutex::new(target.chunks_mut(step * len.max(1)).enumerate());
     let first = Mutex::new(None);
     crew::together(others, &|| {

@@ -91,12 +91,12 @@ impl Tape {
             let (before, here) = gradients.split_at_mut(id);
             let gradient = &here[0];
             // an infinite derivative times a zero gradient is not a gradient
+            let share = |gradient: f64, slope: f64| if gradient == 0.0 { 0.0 } else { gradient * slope };
             let each = |slopes: &[f64], input: &mut Vec<f64>| {
-                let share = |(gradient, slope): (&f64, &f64)| if *gradient == 0.0 { 0.0 } else { gradient * slope };
-                accumulate(input, gradient.iter().zip(slopes).map(share));
+                accumulate(input, gradient.iter().zip(slopes).map(|(gradient, slope)| share(*gradient, *slope)));
             };
             let chain = |slope: &Slope, input: &mut Vec<f64>| match slope {
-                Slope::Number(slope) => accumulate(input, gradient.iter().map(|gradient| gradient * slope)),
+                Slope::Number(slope) => accumulate(input, gradient.iter().map(|gradient| share(*gradient, *slope))),
                 Slope::Of(table) => each(&nodes[*table].values, input),
                 Slope::Each(slopes) => each(slopes, input),
             };

@@ -2,7 +2,7 @@
 //! but takes seconds for a hundred numbers:
 //!
 //! ```sh
-//! MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-deterministic-floats" cargo +nightly miri test -p cellnorm --test small
+//! MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-deterministic-floats -Zmiri-num-cpus=3" cargo +nightly miri test -p cellnorm --test small
 //! ```
 //!
 //! Tree Borrows and leaks, because of rayon: its queues do not keep to Stacked Borrows, and its threads outlive `main`. Deterministic
@@ -13,7 +13,8 @@
 //! What is asserted needs no twin: without γ and β the values of y that share statistics have mean 0 and variance 1, and a gradient
 //! has neither a part along 1 nor, ε aside, along y.
 
-use cellnorm::{About, Activation, Axis, Element, Parameters, Plan, Real, passes::Buffers};
+use cellnorm::norms::Lines;
+use cellnorm::{About, Activation, Axis, Cells, Element, LpNormConfig, Parameters, Plan, Real, passes::Buffers};
 
 /// The values that share statistics are those with the same `set(index)`.
 fn normalized<T: Element>(axes: &[Axis], sets: usize, set: impl Fn(usize) -> usize, error: f64) {
@@ -88,6 +89,22 @@ fn neighbours() {
         assert!(y.iter().all(|y| *y >= 0.0) && y.iter().any(|y| *y > 0.0));
         plan.backward_add(&h, &y, &x, &mut dx, &statistics, About::Mean, 1e-5, relu);
         assert!(dx.iter().all(|dx| dx.is_finite()) && dx != x);
+    }
+}
+
+#[test]
+fn lines() {
+    // vectors of 3 values that are runs of memory, and 3 of them interleaved
+    let x: Vec<f32> = (0..36).map(|i| ((i * 7) % 23) as f32 - 9.0).collect();
+    for cells in [Cells::channels_first(12, 1, 3), Cells::channels_last(4, 3, 3)] {
+        let layer = LpNormConfig::new(&[0]).init().unwrap();
+        let (mut y, mut dx) = (vec![0.0; 36], vec![1.0; 36]);
+        assert_eq!(layer.forward_lines(&x, &mut y, &cells), Ok(()));
+        assert_eq!(layer.backward_lines(&x, &mut dx, &cells), Ok(()));
+        let squares: f32 = y.iter().map(|y| y * y).sum();
+        assert!((squares - 12.0).abs() < 1e-5);
+        let across: f32 = dx.iter().zip(&x).map(|(dx, x)| dx * x).sum();
+        assert!(across.abs() < 1e-4);
     }
 }
 
