@@ -60,7 +60,7 @@ def measure(case, library, peer, references, budget):
     arrays = arrays_.fill(case, *inputs)
     own = ours.Ours(library, case, arrays)
     if not own.supported:
-        return {"skipped": f"Cellnorm does not know {case.dtype} here"}
+        return {"skipped": "Cellnorm does not have it"}
     prepared = peer.prepare(case, arrays)
     if prepared is None:
         return {"skipped": f"{peer.name} does not have it"}

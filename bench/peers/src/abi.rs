@@ -69,7 +69,7 @@ pub unsafe extern "C" fn cellnorm_case(
     let layout = if layout == 0 { Layout::First } else { Layout::Last };
     // SAFETY: the caller's promise.
     let shape = unsafe { from_raw_parts(shape, rank) };
-    let Some(case) = Case::new(norm, layout, shape, epsilon).filter(|_| supports(dtype)) else { return null_mut() };
+    let Some(case) = Case::new(norm, layout, shape, epsilon) else { return null_mut() };
     let channels = case.channels();
     // SAFETY: the caller's promise.
     let [gamma, beta, mean, variance] = unsafe { *parameters }
@@ -84,12 +84,6 @@ pub unsafe extern "C" fn cellnorm_case(
 pub unsafe extern "C" fn cellnorm_free(handle: *mut Handle) {
     // SAFETY: the caller's promise.
     drop(unsafe { Box::from_raw(handle) });
-}
-
-/// Whether the library normalizes elements of this type.
-#[unsafe(no_mangle)]
-pub extern "C" fn cellnorm_supports(dtype: u32) -> bool {
-    supports(dtype)
 }
 
 /// Runs a pass `times` times and returns the seconds of all together. Passes: 0 forward, 1 forward and backward, 2 inference.
@@ -152,10 +146,6 @@ fn seconds(times: usize, mut run: impl FnMut()) -> f64 {
     let start = Instant::now();
     (0..times).for_each(|_| run());
     start.elapsed().as_secs_f64()
-}
-
-fn supports(dtype: u32) -> bool {
-    dtype <= 3
 }
 
 /// [`cellnorm_run`] on elements of a type.

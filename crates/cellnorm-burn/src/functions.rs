@@ -94,10 +94,22 @@ pub fn normalize_fixed<K: Kind, const D: usize>(
     normalize_fixed_activated(kind, x, (gamma, beta), (mean, variance), epsilon, Activation::Identity)
 }
 
-/// As [`normalize_fixed`], with an activation behind it; the parameters are γ and β, the statistics mean and variance.
+/// As [`normalize_fixed`], with an activation behind it, act(γ (x − mean) / √(variance + ε) + β), in the same pass. The pairs are
+/// γ and β, each as long as [`Kind::parameter_shape`]'s product, and mean and variance, each with a number for each set.
 ///
 /// # Panics
 /// As [`normalize`].
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use cellnorm_burn::{functions::normalize_fixed_activated, norms::Batch, cellnorm::Activation};
+/// let device = Device::flex();
+/// let x = Tensor::<2>::from_floats([[1.0, -3.0], [5.0, 7.0]], &device);
+/// let running = (Tensor::from_floats([3.0, 2.0], &device), Tensor::from_floats([4.0, 25.0], &device));
+/// let kind = Batch { channels: 2, channel_axis: 1 };
+/// let y = normalize_fixed_activated(&kind, x, (None, None), running, 1e-12, Activation::Relu);
+/// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [0.0, 0.0, 1.0, 1.0]);
+/// ```
 pub fn normalize_fixed_activated<K: Kind, const D: usize>(
     kind: &K,
     x: Tensor<D>,

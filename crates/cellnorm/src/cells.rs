@@ -84,7 +84,7 @@ pub struct Sets {
     members: Vec<u32>,
     /// The number of cells of each set, where all have as many.
     same_size: Option<usize>,
-    /// Whether each set is as many neighbours, in order.
+    /// Whether each is as many neighbours, in order.
     side_by_side: bool,
 }
 
@@ -138,14 +138,14 @@ impl Sets {
         self.same_size
     }
 
-    /// Whether each set is as many neighbours, in order.
-    pub(crate) fn side_by_side(&self) -> bool {
-        self.side_by_side
+    /// The same, where each set is as many neighbours, in order.
+    pub(crate) fn side_by_side(&self) -> Option<usize> {
+        self.same_size.filter(|_| self.side_by_side)
     }
 
     /// The cells that the sets are themselves, in order, where each is as many cells side by side.
     pub(crate) fn as_cells(&self, cells: &Cells) -> Option<Cells> {
-        let size = self.same_size.filter(|_| self.side_by_side)?;
+        let size = self.side_by_side()?;
         let positions = size * cells.positions;
         (cells.inner == 1 && size > 1).then(|| Cells { outer: self.count(), positions, inner: 1 })
     }

@@ -11,7 +11,8 @@
 
 use ndarray::{Array, ArrayView, Dimension};
 
-use super::length::{Divisor, Divisors, Fault, Lengths, add, for_lines, joined, length};
+use super::divisor::{Divisor, Divisors};
+use super::length::{Fault, Lengths, add, for_lines, joined, length};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
 use super::slope::{Slope, Slopes};
 use super::strips::{SIDE, for_strips, not_finite};

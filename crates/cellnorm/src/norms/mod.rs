@@ -42,6 +42,7 @@ mod batch;
 mod batch_axes;
 mod batch_config;
 mod batch_instance;
+mod divisor;
 mod features;
 mod filter_response;
 mod ghost;

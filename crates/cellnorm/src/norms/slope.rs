@@ -1,6 +1,7 @@
 //! The slope of a vector's length by each of its values: ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1).
 
-use super::length::{Divisor, Divisors, Length, Lengths};
+use super::divisor::{Divisor, Divisors};
+use super::length::{Length, Lengths};
 
 /// ∂n/∂x_i.
 #[derive(Clone, Copy)]

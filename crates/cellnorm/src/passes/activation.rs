@@ -251,7 +251,7 @@ mod tests {
         for i in -4000..=4000 {
             let z = f64::from(i) * 2e-3 + 1e-4;
             let expected = normal_naive(z);
-            assert!((normal(z) - expected).abs() < 4e-15, "Φ({z}): {} {expected}", normal(z));
+            assert!((normal(z) - expected).abs() < 2e-15, "Φ({z}): {} {expected}", normal(z));
             let near = f64::from(normal(z as f32));
             assert!((near - normal_naive(f64::from(z as f32))).abs() < 2e-7, "Φ({z}): {near}");
             for activation in all {

@@ -9,7 +9,7 @@ use super::activation::Behind;
 use super::buffers::Shared;
 use super::columns::Columns;
 use super::lanes::Lanes;
-use super::sweep::Apply;
+use super::segments::Apply;
 use crate::element::{Element, Real};
 
 /// What the affine pass does to a cell: y = (x − center) · scale + offset.

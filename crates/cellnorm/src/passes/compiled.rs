@@ -12,7 +12,7 @@ use super::parameters::Parameters;
 use super::rows::{self, ParameterGradients};
 use super::sums::{Sums, SumsPass};
 use super::through::Through;
-use super::{add, sweep};
+use super::{add, segments, sweep};
 use crate::cells::{Cells, Sets};
 use crate::element::Element;
 use crate::moments::Moments;
@@ -76,7 +76,7 @@ macro_rules! compiled {
         impl Compiled for $t {
             fn moments(x: &[Self], cells: &Cells) -> Vec<Moments> {
                 check(x.len(), cells);
-                sweep::reduce_all(&MomentsPass(Source::new(x)), cells)
+                segments::reduce_all(&MomentsPass(Source::new(x)), cells)
             }
 
             fn affine(x_y: Buffers<'_, Self>, cells: &Cells, affines: &[Affine], activation: Activation) {
@@ -85,9 +85,9 @@ macro_rules! compiled {
                 assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
                 match activation {
                     Activation::Identity => {
-                        sweep::apply_all(&AffinePass { x_y: &shared, behind: Nothing }, cells, affines);
+                        segments::apply_all(&AffinePass { x_y: &shared, behind: Nothing }, cells, affines);
                     }
-                    behind => sweep::apply_all(&AffinePass { x_y: &shared, behind }, cells, affines),
+                    behind => segments::apply_all(&AffinePass { x_y: &shared, behind }, cells, affines),
                 }
                 // SAFETY: the pass covered the cells, and their length is the buffers' (checked).
                 unsafe { shared.finish() }
@@ -104,7 +104,7 @@ macro_rules! compiled {
                 check(x.len(), cells);
                 check(dy.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
-                sweep::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, through: Through::NOTHING }, cells)
+                segments::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, through: Through::NOTHING }, cells)
             }
 
             fn gradient(
@@ -120,7 +120,7 @@ macro_rules! compiled {
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
                 assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
                 let pass = GradientPass { x, dy_dx: &shared, centers, through: Through::NOTHING };
-                sweep::apply_all(&pass, cells, gradients);
+                segments::apply_all(&pass, cells, gradients);
                 // SAFETY: as in `affine`.
                 unsafe { shared.finish() }
             }

@@ -6,7 +6,7 @@ use super::activation::Behind;
 use super::buffers::Shared;
 use super::columns::Columns;
 use super::lanes::Lanes;
-use super::sweep::Apply;
+use super::segments::Apply;
 use super::through::Through;
 use crate::element::{Element, Real};
 

@@ -32,6 +32,7 @@ mod lanes;
 mod moments;
 mod parameters;
 pub mod rows;
+mod segments;
 mod span;
 mod sums;
 mod sweep;

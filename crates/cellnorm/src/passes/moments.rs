@@ -8,7 +8,7 @@
 use super::buffers::Source;
 use super::columns::Columns;
 use super::lanes::{LANES, Lanes};
-use super::sweep::Reduce;
+use super::segments::Reduce;
 use super::{BLOCK, column_moments};
 use crate::element::{Element, Real};
 use crate::moments::Moments;

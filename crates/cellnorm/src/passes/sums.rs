@@ -9,7 +9,7 @@ use super::activation::Behind;
 use super::buffers::Source;
 use super::columns::{Columns, ROWS_AT_ONCE};
 use super::lanes::{LANES, Lanes, end_tile};
-use super::sweep::Reduce;
+use super::segments::Reduce;
 use super::through::{Through, ThroughCell, ThroughColumns};
 use super::{BLOCK, CHUNK};
 use crate::element::{Element, Real};

@@ -1,50 +1,23 @@
 //! One sweep over a tensor: reduce its cells, let a table turn each set's partial results into coefficients, apply them.
 //!
-//! Sets are finished one after another, small ones a batch after another, where they can be, so that the elementwise pass finds its data still in the cache, the
-//! part that was read last first. Where there are fewer sets than threads, or sets that reach across interleaved samples, all
-//! cells are reduced before the first is written. Both orders give the same bits: cells are always cut into the same segments,
-//! which are joined in index order.
+//! Sets are finished one after another where they can be, small ones a batch after another, so that the elementwise pass finds
+//! its data still in the cache, the part that was read last first. Where there are fewer sets than threads, or sets that reach
+//! across interleaved samples, all cells are reduced before the first is written. Both orders give the same bits: cells are
+//! always cut into the same segments, which are joined in index order.
 
 use std::ops::Range;
 
-use super::columns::rows_per_chunk;
 use super::dispatch::{Kernel, dispatch};
-use super::{BLOCK, threads};
+use super::segments::{Apply, Reduce, apply_all, join_rows, reduce_all, run, segment, segments};
+use super::threads;
 use crate::cells::{Cells, Sets};
-
-/// The values that are joined to one partial result before they meet others: the grain of work inside a cell.
-const SEGMENT: usize = 16 * BLOCK;
 
 /// From this many values, the cells of a set are mapped in descending order.
 const BACKWARDS_FROM: usize = 2048;
 
-/// Small sets are taken together, about this many values, as many as a thread takes at a time: the results of one need not wait for those of another, and cells of
-/// neighbouring channels, which are neighbours in memory, are read in one go.
+/// Small sets are taken together, about this many values, as many as a thread takes at a time: the results of one need not wait
+/// for those of another, and cells of neighbouring channels, which are neighbours in memory, are read in one go.
 const TOGETHER: usize = 16 << 10;
-
-/// A pass that reduces cells. Its functions become part of kernels and must be `#[inline(always)]`.
-pub(super) trait Reduce: Sync {
-    type Partial: Copy + Default + Send + Sync;
-    /// Whether each cell's own result is asked for. If not, the cells of a set that lie side by side are reduced as one.
-    const OF_CELLS: bool;
-    fn join(a: Self::Partial, b: Self::Partial) -> Self::Partial;
-    /// Reduces elements `range` of the tensor, a part of one cell.
-    fn run(&self, range: Range<usize>, cell: usize) -> Self::Partial;
-    /// Reduces rows of `inner` interleaved cells, the first of which is `first_cell`.
-    fn rows(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Self::Partial>;
-}
-
-/// A pass that maps elements with the coefficients of their cell. Its functions become part of kernels and must be
-/// `#[inline(always)]`.
-pub(super) trait Apply: Sync {
-    type Coefficients: Copy + Default + Send + Sync;
-    /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed next, where that is not 0.
-    fn run(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients, ahead: usize);
-    /// Maps rows of interleaved cells, the first of which is `first_cell`.
-    fn rows(&self, range: Range<usize>, first_cell: usize, coefficients: &[Self::Coefficients]);
-    /// Ends what one thread mapped.
-    fn written(&self);
-}
 
 /// From the partial results of a set to the coefficients of its cells. Not generic: a kernel is not compiled again for each table.
 type Table<'a, P, C, S> = dyn Fn(usize, &[P], &mut [C]) -> S + Sync + 'a;
@@ -129,8 +102,8 @@ impl<R: Reduce, A: Apply, S> Kernel for OfSets<'_, R, A, S> {
         let backwards = cells.positions >= BACKWARDS_FROM;
         let size = sets.same_size();
         let together = size.map_or(1, |size| TOGETHER.div_ceil((size * cells.positions).max(1)));
-        let neighbours = sets.side_by_side();
-        let ahead = if neighbours { together * size.unwrap_or(0) * cells.positions } else { 0 };
+        let neighbours = sets.side_by_side().is_some();
+        let ahead = sets.side_by_side().map_or(0, |size| together * size * cells.positions);
         let mut next = range.start;
         while next < range.end {
             let batch = next..(next + together).min(range.end);
@@ -142,35 +115,52 @@ impl<R: Reduce, A: Apply, S> Kernel for OfSets<'_, R, A, S> {
             let first = partials.len();
             let parts = if whole.is_some() { 1 } else { size };
             partials.resize(first + parts * batch.len(), R::Partial::default());
-            let (rows, columns) = if neighbours { (batch.len(), parts) } else { (parts, batch.len()) };
-            for row in 0..rows {
-                for column in 0..columns {
-                    let (i, at) = if neighbours { (row, column) } else { (column, row) };
+            in_memory_order(
+                neighbours,
+                batch.len(),
+                parts,
+                #[inline(always)]
+                |i, at| {
                     let set = batch.start + i;
                     partials[first + i * parts + at] = match &whole {
                         Some(whole) => run(reduce, whole, set),
                         None => run(reduce, cells, sets.members(set)[at] as usize),
                     };
-                }
-            }
+                },
+            );
             coefficients.clear();
             coefficients.resize(size * batch.len(), A::Coefficients::default());
             for (i, set) in batch.clone().enumerate() {
                 let partials = &partials[first + i * parts..first + (i + 1) * parts];
                 results.push(table(set, partials, &mut coefficients[i * size..(i + 1) * size]));
             }
-            let (rows, columns) = if neighbours { (batch.len(), size) } else { (size, batch.len()) };
-            for row in 0..rows {
-                for column in 0..columns {
-                    let (i, at) = if neighbours { (row, column) } else { (column, row) };
+            in_memory_order(
+                neighbours,
+                batch.len(),
+                size,
+                #[inline(always)]
+                |i, at| {
                     let at = if backwards { size - 1 - at } else { at };
                     let cell = sets.members(batch.start + i)[at] as usize;
                     apply.run(cells.range(cell), cell, &coefficients[i * size + at], ahead);
-                }
-            }
+                },
+            );
         }
         apply.written();
         (results, partials)
+    }
+}
+
+/// Calls `visit(set, member)` for every member of some sets: set after set where each is neighbours, else the first members of all
+/// sets, then the second. `visit` must be `#[inline(always)]`.
+#[inline(always)]
+fn in_memory_order(neighbours: bool, sets: usize, members: usize, mut visit: impl FnMut(usize, usize)) {
+    let (rows, columns) = if neighbours { (sets, members) } else { (members, sets) };
+    for row in 0..rows {
+        for column in 0..columns {
+            let (set, member) = if neighbours { (row, column) } else { (column, row) };
+            visit(set, member);
+        }
     }
 }
 
@@ -243,7 +233,7 @@ fn tables<P: Copy, C: Copy + Default, S>(
     table: &Table<'_, P, C, S>,
 ) -> Vec<(usize, S)> {
     let range = blocks.start * cells.inner..blocks.end * cells.inner;
-    if let Some(size) = sets.same_size().filter(|_| sets.side_by_side()) {
+    if let Some(size) = sets.side_by_side() {
         let first = range.start / size;
         let of_sets = partials.chunks(size).zip(coefficients.chunks_mut(size)).zip(first..);
         return of_sets.map(|((partials, coefficients), set)| (set, table(set, partials, coefficients))).collect();
@@ -264,132 +254,4 @@ fn tables<P: Copy, C: Copy + Default, S>(
         }
     }
     results
-}
-
-/// The partial result of every cell.
-pub(super) fn reduce_all<R: Reduce>(reduce: &R, cells: &Cells) -> Vec<R::Partial> {
-    let per_block = segments(cells);
-    if per_block == 0 {
-        return vec![R::Partial::default(); cells.count()];
-    }
-    let (items, weight) = (cells.outer * per_block, cells.block() / per_block);
-    let parts = threads::map(items, weight, |items| dispatch(Segments { reduce, cells, items })).concat();
-    if per_block == 1 {
-        return parts;
-    }
-    let mut all = Vec::with_capacity(cells.count());
-    for of_block in parts.chunks(per_block * cells.inner) {
-        let first = all.len();
-        all.extend_from_slice(&of_block[..cells.inner]);
-        for part in of_block[cells.inner..].chunks(cells.inner) {
-            join_rows::<R>(&mut all[first..], part);
-        }
-    }
-    all
-}
-
-/// The partial results of segments, one after another: one number for a cell that is a run of memory, else a row of them.
-struct Segments<'a, R> {
-    reduce: &'a R,
-    cells: &'a Cells,
-    items: Range<usize>,
-}
-
-impl<R: Reduce> Kernel for Segments<'_, R> {
-    type Output = Vec<R::Partial>;
-
-    #[inline(always)]
-    fn run(self) -> Vec<R::Partial> {
-        let Self { reduce, cells, items } = self;
-        let per_block = segments(cells);
-        let mut parts = Vec::with_capacity(items.len() * cells.inner);
-        for item in items {
-            let (o, i) = (item / per_block, item % per_block);
-            if cells.inner == 1 {
-                parts.push(reduce.run(segment(cells, o, i), o));
-            } else {
-                parts.extend(reduce.rows(segment(cells, o, i), o * cells.inner, cells.inner));
-            }
-        }
-        parts
-    }
-}
-
-/// Maps every cell, the last ranges first: a reduction that came before has left these in the cache.
-pub(super) fn apply_all<A: Apply>(apply: &A, cells: &Cells, coefficients: &[A::Coefficients]) {
-    let per_block = segments(cells);
-    let items = cells.outer * per_block;
-    threads::map(items, cells.block() / per_block.max(1), |range| {
-        let items = items - range.end..items - range.start;
-        dispatch(MapSegments { apply, cells, coefficients, items });
-    });
-}
-
-struct MapSegments<'a, A: Apply> {
-    apply: &'a A,
-    cells: &'a Cells,
-    coefficients: &'a [A::Coefficients],
-    items: Range<usize>,
-}
-
-impl<A: Apply> Kernel for MapSegments<'_, A> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { apply, cells, coefficients, items } = self;
-        let per_block = segments(cells);
-        for item in items {
-            let o = item / per_block;
-            let part = segment(cells, o, item % per_block);
-            if cells.inner == 1 {
-                apply.run(part, o, &coefficients[o], 0);
-            } else {
-                let first_cell = o * cells.inner;
-                apply.rows(part, first_cell, &coefficients[first_cell..first_cell + cells.inner]);
-            }
-        }
-        apply.written();
-    }
-}
-
-/// The partial result of one cell that is a run of memory.
-#[inline(always)]
-fn run<R: Reduce>(reduce: &R, cells: &Cells, cell: usize) -> R::Partial {
-    let mut all = reduce.run(segment(cells, cell, 0), cell);
-    for i in 1..segments(cells) {
-        all = R::join(all, reduce.run(segment(cells, cell, i), cell));
-    }
-    all
-}
-
-/// Joins the partial results of a further row of cells to those of the rows before.
-#[inline(always)]
-fn join_rows<R: Reduce>(all: &mut [R::Partial], part: &[R::Partial]) {
-    for (all, part) in all.iter_mut().zip(part) {
-        *all = R::join(*all, *part);
-    }
-}
-
-/// The number of segments an outer block is cut into.
-#[inline]
-fn segments(cells: &Cells) -> usize {
-    cells.block().div_ceil(segment_len(cells))
-}
-
-/// Segment `i` of outer block `o`: whole rows, by the shape alone.
-#[inline]
-fn segment(cells: &Cells, o: usize, i: usize) -> Range<usize> {
-    let (block, step) = (cells.range(o), segment_len(cells));
-    let start = block.start + i * step;
-    start..(start + step).min(block.end)
-}
-
-#[inline]
-fn segment_len(cells: &Cells) -> usize {
-    if cells.inner == 1 {
-        return SEGMENT;
-    }
-    let inner = cells.inner.max(1);
-    (SEGMENT / inner).max(1).next_multiple_of(rows_per_chunk(inner)) * inner
 }

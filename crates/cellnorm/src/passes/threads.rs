@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::crew;
 
-/// Below this many elements, waking other threads costs more than it saves. (Miri takes a second for a hundred, and shall see threads.)
+/// Below this many elements, waking other threads costs more than it saves. (Miri takes a second for a hundred, and shall see
+/// threads.)
 const SERIAL_BELOW: usize = if cfg!(miri) { 1 << 4 } else { 1 << 16 };
 
 /// The least number of elements worth taking at a time.
