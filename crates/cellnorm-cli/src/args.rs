@@ -7,6 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::explain::ExplainArgs;
+use crate::fold::FoldArgs;
 use crate::norm::Norm;
 use crate::semantics::SemanticsCommand;
 use crate::task::Task;
@@ -52,6 +53,16 @@ pub enum Command {
     /// statistics, their noise, the parameters, what is kept, the bytes moved, and what is likely
     /// a mistake.
     Explain(ExplainArgs),
+
+    /// Fold the batch normalizations of a trained ONNX model into its layers, and prove it.
+    ///
+    /// A normalization with fixed statistics is a scale and a shift of each channel, and becomes part of the convolution or dense
+    /// layer before it or behind it, wherever that is exact; so do products and sums with constants, and what layer and RMS
+    /// normalizations end with. What stays is named with a reason. Weights are computed in 64 bits and rounded once.
+    ///
+    /// Every fold is then proven on its own with what was written, and the whole model is run before and after. The result is
+    /// written beside its place and moved into it when it has passed.
+    Fold(FoldArgs),
 
     /// Show what frameworks mean by a normalization, and what differs between two.
     #[command(subcommand)]

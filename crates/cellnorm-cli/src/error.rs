@@ -156,6 +156,65 @@ pub enum Error {
     #[error("cannot print")]
     Standard(#[source] io::Error),
 
+    /// A model cannot be read, folded or written.
+    #[error("{}: {source}{}", path.display(), cause(source))]
+    Model {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: cellnorm_onnx::Error,
+    },
+
+    /// The output would take the place of the input.
+    #[error("the output {} is the input", path.display())]
+    #[diagnostic(help("name another file with -o, or say --in-place"))]
+    OverInput {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A node that the model does not have, or that has nothing to fold.
+    #[error("nothing is known of a node {name:?}")]
+    #[diagnostic(help("nodes that were folded or kept: {}", known.join(", ")))]
+    UnknownNode {
+        /// The name asked for.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+
+    /// ONNX Runtime cannot be had.
+    #[error("ONNX Runtime cannot run the models: {problem}")]
+    #[diagnostic(help(
+        "set ORT_DYLIB_PATH to its library: libonnxruntime.so of a release, or libonnxruntime.so.VERSION in the folder \
+         onnxruntime/capi of the Python package"
+    ))]
+    NoRuntime {
+        /// What went wrong.
+        problem: String,
+    },
+
+    /// Statistics that say no mean and deviation.
+    #[error("{} {problem}", path.display())]
+    #[diagnostic(help(
+        "it must be JSON with the lists \"mean\" and \"std\": one number for each channel, or one for all"
+    ))]
+    Statistics {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The check of a folded model failed; nothing was written.
+    #[error("{problem}")]
+    #[diagnostic(help("nothing was written; --force writes it all the same, --tol allows more"))]
+    Check {
+        /// What is too far apart.
+        problem: String,
+    },
+
     /// The tensor library refused an operation.
     #[error("cannot read a tensor")]
     Tensor(#[from] burn::tensor::TensorReadError),
@@ -167,6 +226,11 @@ pub enum Error {
     /// A chart could not be drawn.
     #[error("cannot draw a chart: {0}")]
     Chart(String),
+}
+
+/// What the system said, where it said something.
+fn cause(error: &cellnorm_onnx::Error) -> String {
+    std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
 }
 
 impl Error {
@@ -184,10 +248,16 @@ impl Error {
             | Self::Threads { .. }
             | Self::Refused(_)
             | Self::Stray { .. }
+            | Self::Model { .. }
+            | Self::OverInput { .. }
+            | Self::UnknownNode { .. }
+            | Self::NoRuntime { .. }
+            | Self::Statistics { .. }
             | Self::Drawing { .. } => 2,
             Self::Write { .. }
             | Self::Print { .. }
             | Self::Standard(_)
+            | Self::Check { .. }
             | Self::Tensor(_)
             | Self::Json(_)
             | Self::Chart(_) => 1,

@@ -14,6 +14,7 @@ mod compare;
 mod data;
 mod error;
 mod explain;
+mod fold;
 mod network;
 mod norm;
 mod numbers;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Compare(args) => compare::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Fold(args) => fold::run(&args),
         Command::Semantics(command) => semantics::run(&command),
     };
     match done {

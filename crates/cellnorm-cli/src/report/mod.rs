@@ -27,7 +27,7 @@ pub fn palette(name: &str, dark: bool) -> &'static str {
 
 /// The style sheet, with a colour and dashes for each normalization that it does not name: hues a golden angle apart, which keeps
 /// neighbours distinct however many there are.
-fn style() -> String {
+pub fn style() -> String {
     let unnamed = Norm::ALL.iter().map(|norm| norm.name()).filter(|name| !STYLE.contains(&format!(".{name} {{")));
     let rule = |(i, name): (usize, &str)| {
         let hue = (20.0 + 137.5 * i as f64) % 360.0;

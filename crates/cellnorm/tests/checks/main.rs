@@ -13,6 +13,7 @@ mod errors;
 mod explanations;
 mod far_means;
 mod finite_differences;
+mod fold;
 mod halves;
 mod instruction_sets;
 mod layouts;

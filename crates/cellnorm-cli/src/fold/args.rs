@@ -1,0 +1,146 @@
+//! The flags of `cellnorm fold`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use cellnorm_onnx::fold::{Data, Options};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::error::Error;
+
+/// What to fold, and where to put it.
+#[derive(Args)]
+pub struct FoldArgs {
+    /// The ONNX model.
+    pub model: PathBuf,
+
+    /// Where the folded model goes.
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["dry_run", "explain", "in_place"])]
+    pub output: Option<PathBuf>,
+
+    /// Put the folded model in the place of the model.
+    #[arg(long, conflicts_with = "output")]
+    pub in_place: bool,
+
+    /// Say what would be folded, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Say what became of one node, by its name or the name of what it makes, and write nothing.
+    #[arg(long, value_name = "NODE", conflicts_with_all = ["json", "html"])]
+    pub explain: Option<String>,
+
+    /// Print everything as JSON instead of tables.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Draw what was folded to this file, to look at in a browser.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Allowed difference of an output, as a share of its largest number.
+    ///
+    /// When not given: 64 units of the weights' type (2⁻²⁴ in float32), times the square root of the number of layers that changed
+    /// plus one.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub tol: Option<f64>,
+
+    /// Inputs to run the model on besides random ones: .npz or .safetensors, an array for each input by its name.
+    #[arg(long, value_name = "FILE")]
+    pub inputs: Option<PathBuf>,
+
+    /// What runs the model before and after.
+    #[arg(long, value_name = "NAME", value_enum, default_value = "auto")]
+    pub runtime: RuntimeChoice,
+
+    /// Write the model even if the check fails.
+    #[arg(long)]
+    pub force: bool,
+
+    /// Take weights that are also inputs of the model for constants, and remove these inputs.
+    #[arg(long)]
+    pub freeze_inputs: bool,
+
+    /// Keep a normalization rather than copy weights that several layers share.
+    #[arg(long)]
+    pub no_copy: bool,
+
+    /// Mean of the data for each channel, separated by commas, or one for all: the model will take data as they are.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', allow_hyphen_values = true, requires = "std")]
+    pub mean: Vec<f64>,
+
+    /// Standard deviation of the data for each channel, separated by commas, or one for all.
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "mean")]
+    pub std: Vec<f64>,
+
+    /// File with the mean and the standard deviation of the data: JSON with the lists "mean" and "std".
+    #[arg(long, value_name = "FILE", conflicts_with = "mean")]
+    pub stats: Option<PathBuf>,
+
+    /// Input whose data --mean or --stats is of, if the model has several.
+    #[arg(long, value_name = "NAME")]
+    pub input: Option<String>,
+}
+
+/// What runs the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeChoice {
+    /// ONNX Runtime where ORT_DYLIB_PATH names its library, otherwise rten.
+    Auto,
+    /// rten, in Rust alone: float32.
+    Rten,
+    /// ONNX Runtime, whose library ORT_DYLIB_PATH names.
+    Onnxruntime,
+    /// Nothing: each fold is proven on its own all the same.
+    None,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("it must be a number from 0 to 1, such as 1e-4".into()),
+    }
+}
+
+/// What a file of statistics says.
+#[derive(Deserialize)]
+struct Statistics {
+    mean: Vec<f64>,
+    std: Vec<f64>,
+}
+
+impl FoldArgs {
+    /// What to fold.
+    pub fn options(&self) -> Result<Options, Error> {
+        let (mean, deviation) = match &self.stats {
+            None => (self.mean.clone(), self.std.clone()),
+            Some(path) => {
+                let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+                let read: Statistics = serde_json::from_str(&text).map_err(|error| Error::Statistics {
+                    path: path.clone(),
+                    problem: format!("is not usable: {error}"),
+                })?;
+                (read.mean, read.std)
+            }
+        };
+        let data = (!mean.is_empty()).then(|| Data { input: self.input.clone(), mean, deviation });
+        Ok(Options { freeze_inputs: self.freeze_inputs, no_copy: self.no_copy, data })
+    }
+
+    /// Where the folded model goes; `None` if nothing is to be written.
+    pub fn place(&self) -> Result<Option<PathBuf>, Error> {
+        if self.dry_run || self.explain.is_some() {
+            return Ok(None);
+        }
+        if self.in_place {
+            return Ok(Some(self.model.clone()));
+        }
+        let Some(output) = self.output.clone() else { return Ok(None) };
+        let same = |a: &PathBuf| fs::canonicalize(a).ok();
+        if same(&output).is_some() && same(&output) == same(&self.model) {
+            return Err(Error::OverInput { path: output });
+        }
+        Ok(Some(output))
+    }
+}

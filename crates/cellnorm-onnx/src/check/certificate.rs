@@ -1,0 +1,110 @@
+//! The verdict on a folded model: proven fold by fold, and run before and after.
+
+use serde::Serialize;
+
+use super::Runtime;
+use super::array::{Feed, random_feeds};
+use super::compare::{Comparison, compare, default_tolerance};
+use super::proof::{Proof, prove};
+use crate::error::Error;
+use crate::fold::Folded;
+use crate::proto::values::Float;
+use crate::save::Draft;
+use crate::source::Source;
+
+/// What was found about a folded model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Certificate {
+    /// The folds, layer by layer.
+    pub proofs: Vec<Proof>,
+    /// The whole model before and after.
+    pub run: Run,
+    /// The difference of an output, as a share of its largest number, that is allowed.
+    pub tolerance: f64,
+    /// Whether every fold is proven and no difference is above the tolerance.
+    pub holds: bool,
+}
+
+/// The whole model before and after.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Run {
+    /// How they compare.
+    Compared(Comparison),
+    /// Why they could not be run; the folds are proven one by one all the same.
+    NotRun(String),
+}
+
+impl Run {
+    /// How the models compare, if they could be run.
+    pub fn compared(&self) -> Option<&Comparison> {
+        match self {
+            Self::Compared(comparison) => Some(comparison),
+            Self::NotRun(_) => None,
+        }
+    }
+}
+
+/// How to check.
+pub struct Checks<'c> {
+    /// What runs the models; the first that can is taken. None is a choice, too.
+    pub runtimes: &'c [&'c dyn Runtime],
+    /// Inputs to run on besides random ones.
+    pub inputs: Vec<Feed>,
+    /// The difference that is allowed; `None` for [`default_tolerance`].
+    pub tolerance: Option<f64>,
+    /// How many runs of each are timed.
+    pub times: usize,
+}
+
+/// Checks a folded model that was written.
+///
+/// # Errors
+/// If the written model cannot be read again, or lacks a layer.
+pub fn certify(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: Checks<'_>) -> Result<Certificate, Error> {
+    let written = Source::open(draft.path())?;
+    let proofs = prove(folded, &written.model()?)?;
+    let floats = folded.layers.iter().map(|layer| layer.layer.linear.weight.values.float);
+    let coarsest = floats.max_by(|a, b| a.unit().total_cmp(&b.unit())).unwrap_or(Float::F32);
+    let tolerance = checks.tolerance.unwrap_or_else(|| default_tolerance(coarsest, proofs.len()));
+    let run = match run(source, folded, draft, &checks) {
+        Ok(comparison) => Run::Compared(comparison),
+        Err(problem) => Run::NotRun(problem),
+    };
+    let close = run.compared().is_none_or(|comparison| comparison.largest_relative <= tolerance);
+    let holds = close && proofs.iter().all(|proof| proof.share <= 1.0);
+    Ok(Certificate { proofs, run, tolerance, holds })
+}
+
+/// Both models in the first runtime that can run them, on the inputs given and on random ones.
+fn run(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: &Checks<'_>) -> Result<Comparison, String> {
+    if checks.runtimes.is_empty() {
+        return Err("nothing was asked to run them".into());
+    }
+    let model = source.model().map_err(|error| error.to_string())?;
+    let mut feeds = checks.inputs.clone();
+    let random = random_feeds(&model, 1);
+    match random {
+        Ok(random) => feeds.extend(random),
+        Err(problem) if feeds.is_empty() => return Err(problem),
+        Err(_) => {}
+    }
+    let mut problems = Vec::new();
+    for runtime in checks.runtimes {
+        // a length that a model leaves open is not always free: of the random inputs one that runs is enough
+        let given = checks.inputs.len();
+        let attempts =
+            [&feeds[..], &feeds[..feeds.len().min(given + 1)], &feeds[feeds.len().saturating_sub(1).max(given)..]];
+        for feeds in attempts {
+            if feeds.is_empty() {
+                continue;
+            }
+            match compare(*runtime, source.path(), &draft.path(), feeds, folded.data.as_ref(), checks.times) {
+                Ok(comparison) => return Ok(comparison),
+                Err(problem) => problems.push(format!("{}: {problem}", runtime.name())),
+            }
+        }
+    }
+    problems.dedup();
+    Err(problems.join("; "))
+}

@@ -1,0 +1,138 @@
+//! The whole model before and after: how far the results are apart, whether the largest is the same, and how long it took.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::array::{Array, Feed};
+use super::{Runtime, Session};
+use crate::fold::FoldedData;
+use crate::proto::values::Float;
+
+/// How two models compare.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// What ran them.
+    pub runtime: String,
+    /// How many inputs they were run on.
+    pub runs: usize,
+    /// The largest difference of an output.
+    pub largest_difference: f64,
+    /// The largest difference, as a share of the largest number of the same output.
+    pub largest_relative: f64,
+    /// How many rows of the outputs have their largest number at the same place, of how many.
+    pub same_largest: (usize, usize),
+    /// The median time of a run before, in milliseconds.
+    pub before_ms: f64,
+    /// The median time of a run after.
+    pub after_ms: f64,
+}
+
+/// The difference that rounding explains: 64 units of the weights' type for a layer, as a share of the output, growing with the
+/// square root of the number of layers whose numbers changed.
+pub fn default_tolerance(float: Float, layers: usize) -> f64 {
+    64.0 * float.unit() * ((layers + 1) as f64).sqrt()
+}
+
+/// Runs two models on the same inputs, in turns; `times` runs of each are timed. The normalization `data` became part of the second:
+/// the first gets normalized inputs.
+///
+/// # Errors
+/// If a model cannot be loaded or run; in the runtime's words.
+pub fn compare(
+    runtime: &dyn Runtime,
+    before: &Path,
+    after: &Path,
+    feeds: &[Feed],
+    data: Option<&FoldedData>,
+    times: usize,
+) -> Result<Comparison, String> {
+    let mut sessions = [runtime.load(before)?, runtime.load(after)?];
+    let mut comparison = Comparison {
+        runtime: runtime.name(),
+        runs: feeds.len(),
+        largest_difference: 0.0,
+        largest_relative: 0.0,
+        same_largest: (0, 0),
+        before_ms: 0.0,
+        after_ms: 0.0,
+    };
+    let [old, new] = &mut sessions;
+    for feed in feeds {
+        let normalized = data.map(|data| normalized(feed, data));
+        let (old, new) = (old.run(normalized.as_ref().unwrap_or(feed))?, new.run(feed)?);
+        if old.len() != new.len() {
+            return Err(format!("{} outputs before, {} after", old.len(), new.len()));
+        }
+        for ((name, old), (_, new)) in old.iter().zip(&new) {
+            comparison.add(name, old, new)?;
+        }
+    }
+    let mut spent = [Vec::new(), Vec::new()];
+    if let Some(feed) = feeds.first() {
+        for _ in 0..times {
+            for (session, spent) in sessions.iter_mut().zip(&mut spent) {
+                spent.push(timed(session.as_mut(), feed)?);
+            }
+        }
+    }
+    [comparison.before_ms, comparison.after_ms] = spent.map(|mut spent| {
+        spent.sort_by(f64::total_cmp);
+        spent.get(spent.len() / 2).copied().unwrap_or(0.0)
+    });
+    Ok(comparison)
+}
+
+/// Inputs after the normalization of the data: (x − mean)/deviation for each channel.
+fn normalized(feed: &Feed, data: &FoldedData) -> Feed {
+    let mut feed = feed.clone();
+    for (_, array) in feed.iter_mut().filter(|(name, _)| *name == data.input) {
+        let inner: usize = array.shape.iter().skip(data.axis + 1).product();
+        for (place, number) in array.numbers.iter_mut().enumerate() {
+            let channel = place / inner.max(1) % data.mean.len();
+            *number = (*number - data.mean[channel]) / data.deviation[channel];
+        }
+    }
+    feed
+}
+
+fn timed(session: &mut dyn Session, feed: &Feed) -> Result<f64, String> {
+    let start = Instant::now();
+    session.run(feed)?;
+    Ok(start.elapsed().as_secs_f64() * 1e3)
+}
+
+impl Comparison {
+    fn add(&mut self, name: &str, old: &Array, new: &Array) -> Result<(), String> {
+        if old.shape != new.shape {
+            return Err(format!("the output {name:?} has the shape {:?} before and {:?} after", old.shape, new.shape));
+        }
+        let finite = old.numbers.iter().filter(|number| number.is_finite());
+        let scale = finite.fold(0.0, |largest: f64, number| largest.max(number.abs()));
+        for (old, new) in old.numbers.iter().zip(&new.numbers) {
+            // where the model gave no number before, there is none to compare with
+            let difference = match (old.is_finite(), new.is_finite()) {
+                (true, true) => (old - new).abs(),
+                (false, _) => 0.0,
+                (true, false) => f64::INFINITY,
+            };
+            self.largest_difference = self.largest_difference.max(difference);
+            if difference > 0.0 {
+                self.largest_relative = self.largest_relative.max(difference / scale);
+            }
+        }
+        let row = old.shape.last().copied().unwrap_or(0);
+        if row > 1 {
+            for (old, new) in old.numbers.chunks_exact(row).zip(new.numbers.chunks_exact(row)) {
+                self.same_largest.0 += usize::from(largest_place(old) == largest_place(new));
+                self.same_largest.1 += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn largest_place(numbers: &[f64]) -> Option<usize> {
+    (0..numbers.len()).max_by(|a, b| numbers[*a].total_cmp(&numbers[*b]))
+}

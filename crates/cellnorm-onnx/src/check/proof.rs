@@ -1,0 +1,165 @@
+//! The proof of each fold: the layer before and after, on random numbers, in f64.
+//!
+//! Before: each map by its own operator's formula around Σ W·x + b with the file's weights. After: Σ W′·x + b′ with the weights as
+//! they were written and read again. The maps are not multiplied together for this, so it checks what the folding did. The two may
+//! differ by the rounding of W′ and b′ to their type, u·(Σ |W′·x| + |b′|), u being 2⁻²⁴ in f32, and by f64's own.
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::fold::{Context, Folded, Layer, Layers, Linear, NodeName, Scope, Search, Shapes, Side, blocks};
+use crate::proto::graph::Graph;
+use crate::proto::model::Model;
+
+/// What was found of one layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Proof {
+    /// The layer.
+    pub layer: NodeName,
+    /// How many maps became part of it.
+    pub maps: usize,
+    /// The largest difference between before and after.
+    pub error: f64,
+    /// The largest number that the layer made.
+    pub scale: f64,
+    /// The largest share of its bound that a difference takes; the fold is proven if it is at most 1.
+    pub share: f64,
+}
+
+/// Proves each fold of a model, as it was and as it was written.
+///
+/// # Errors
+/// If the written model cannot be read, or lacks a layer.
+pub fn prove(folded: &Folded<'_>, written: &Model<'_>) -> Result<Vec<Proof>, Error> {
+    let mut proofs = Vec::new();
+    let context = Context { opset: written.opset, inputs_are_constant: folded.inputs_are_constant };
+    let mut index = 0;
+    visit(&written.graph, None, context, &mut index, &mut |index, search| {
+        for layer in folded.layers.iter().filter(|layer| layer.graph == index) {
+            let after = search.scope.graph.find(&layer.output).and_then(|value| search.making(value));
+            let after = after.and_then(Result::ok).filter(|after| after.kernel == layer.layer.linear.kernel);
+            let after = after
+                .ok_or_else(|| crate::Malformed(format!("the written model lacks the layer of {:?}", layer.output)))?;
+            proofs.push(compare(layer.name.clone(), &layer.layer, &after));
+        }
+        Ok(())
+    })?;
+    Ok(proofs)
+}
+
+/// Calls `see` with each graph and its number, the model's own first, then those inside nodes.
+fn visit<'a>(
+    graph: &Graph<'a>,
+    outer: Option<&Scope<'_, 'a>>,
+    context: Context,
+    index: &mut usize,
+    see: &mut dyn FnMut(usize, &Search<'_, 'a>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let scope = Scope { graph, outer, inputs_are_constant: context.inputs_are_constant };
+    let shapes = Shapes::infer(&scope, &graph.order()?);
+    see(*index, &Search { scope, shapes: &shapes, opset: context.opset, layers: &Layers::new() })?;
+    *index += 1;
+    for inner in graph.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs) {
+        visit(inner, Some(&scope), context, index, see)?;
+    }
+    Ok(())
+}
+
+/// What one output of a layer comes to before and after, and how large the parts of the sums are.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    before: f64,
+    after: f64,
+    size_before: f64,
+    size_after: f64,
+}
+
+fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
+    let before = &layer.linear;
+    let kernel = before.kernel;
+    let (taps, outputs) = (kernel.taps(), kernel.outputs());
+    let mut random = Random(0x5eed);
+    let x: Vec<f64> = (0..kernel.inputs() * taps).map(|_| random.next()).collect();
+    let ahead = |input: usize, x: f64| {
+        // the last map that was folded ahead is the first that the data meet
+        let maps = layer.maps.iter().rev().filter(|(side, _)| *side == Side::Ahead);
+        maps.fold(x, |x, (_, map)| map.apply(input, x))
+    };
+    let mapped: Vec<f64> = x.iter().enumerate().map(|(place, x)| ahead(place / taps.max(1), *x)).collect();
+    let behind = |output: usize, y: f64| {
+        let maps = layer.maps.iter().filter(|(side, _)| *side == Side::Behind);
+        maps.fold(y, |y, (_, map)| map.apply(output, y))
+    };
+    let mut sums = vec![Sums::default(); outputs];
+    let parts = blocks(&kernel, &before.weight.values, |start, weights| {
+        let mut new = vec![0.0; weights.len()];
+        after.weight.values.read(start * taps..start * taps + weights.len(), &mut new);
+        let mut part = vec![Sums::default(); outputs];
+        let runs = weights.chunks_exact(taps).zip(new.chunks_exact(taps));
+        for ((output, input), (old, new)) in kernel.runs(start).zip(runs) {
+            let sum = &mut part[output];
+            for tap in 0..taps {
+                let place = input * taps + tap;
+                let (old, new) = (old[tap] * before.alpha * mapped[place], new[tap] * after.alpha * x[place]);
+                sum.before += old;
+                sum.after += new;
+                sum.size_before += old.abs();
+                sum.size_after += new.abs();
+            }
+        }
+        part
+    });
+    for part in parts {
+        for (sum, part) in sums.iter_mut().zip(part) {
+            sum.before += part.before;
+            sum.after += part.after;
+            sum.size_before += part.size_before;
+            sum.size_after += part.size_after;
+        }
+    }
+    let rows = |linear: &Linear<'_>| match linear.bias_rows() {
+        rows if rows.is_empty() => vec![vec![0.0; outputs]],
+        rows => rows,
+    };
+    let (old_rows, new_rows) = (rows(before), rows(after));
+    let (unit, bias_unit) = (after.weight.values.float.unit(), layer.bias_float().unit());
+    // what rounding to the smallest numbers of the type loses, which is no share of the number
+    let least = after.weight.values.float.smallest() * (1 + taps * kernel.inputs()) as f64;
+    let mut proof = Proof { layer: name, maps: layer.maps.len(), error: 0.0, scale: 0.0, share: 0.0 };
+    for row in 0..old_rows.len().max(new_rows.len()) {
+        let (old_row, new_row) = (&old_rows[row % old_rows.len()], &new_rows[row % new_rows.len()]);
+        for (output, sum) in sums.iter().enumerate() {
+            let (old, new, size) = match (&before.own, &after.own) {
+                // the weight of a batch normalization is γ; its own formula holds the rest
+                (Some(own), Some(new)) => {
+                    let (old, new) = (own.apply(output, x[output]), new.apply(output, x[output]));
+                    (old, new, new.abs() + new_row[output].abs())
+                }
+                _ => (sum.before + old_row[output], sum.after + new_row[output], sum.size_after),
+            };
+            let slope = (behind(output, 1.0) - behind(output, 0.0)).abs();
+            let in_f64 =
+                slope * (sum.size_before + old_row[output].abs() + old.abs()) + behind(output, 0.0).abs() + size;
+            let old = behind(output, old);
+            let bound = unit * size + bias_unit * new_row[output].abs() + least + 1e-13 * in_f64;
+            let error = (old - new).abs();
+            proof.error = proof.error.max(error);
+            proof.scale = proof.scale.max(old.abs());
+            proof.share = proof.share.max(if error == 0.0 { 0.0 } else { error / bound });
+        }
+    }
+    proof
+}
+
+/// Numbers between −1 and 1: SplitMix64 (G. Steele et al., 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (bits ^ bits >> 31) as f64 / u64::MAX as f64 * 2.0 - 1.0
+    }
+}

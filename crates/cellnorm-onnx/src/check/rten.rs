@@ -1,0 +1,80 @@
+//! rten, which runs models in Rust alone: f32, and integers as 32 bits.
+
+use std::path::Path;
+
+use ::rten::{Model, ModelOptions, NodeId, Value};
+use rten_tensor::Tensor;
+use rten_tensor::prelude::*;
+
+use super::array::{Array, Feed};
+use super::{Runtime, Session};
+
+/// rten.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rten;
+
+impl Runtime for Rten {
+    fn name(&self) -> String {
+        "rten 0.27".into()
+    }
+
+    fn load(&self, path: &Path) -> Result<Box<dyn Session>, String> {
+        let mut options = ModelOptions::with_all_ops();
+        options.enable_optimization(false);
+        let model = options.load_file(path).map_err(|error| error.to_string())?;
+        Ok(Box::new(Loaded { model }))
+    }
+}
+
+struct Loaded {
+    model: Model,
+}
+
+impl Loaded {
+    fn name(&self, id: NodeId) -> String {
+        self.model.node_info(id).and_then(|info| info.name().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
+impl Session for Loaded {
+    fn run(&mut self, feed: &Feed) -> Result<Vec<(String, Array)>, String> {
+        let inputs = feed.iter().map(|(name, array)| {
+            let id = self.model.node_id(name).map_err(|error| error.to_string())?;
+            Ok((id, value(array)?.into()))
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
+        let outputs = self.model.output_ids().to_vec();
+        let made = self.model.run(inputs, &outputs, None).map_err(|error| error.to_string())?;
+        outputs.into_iter().zip(made).map(|(id, value)| Ok((self.name(id), array(value)?))).collect()
+    }
+}
+
+fn value(array: &Array) -> Result<Value, String> {
+    let shape = array.shape.as_slice();
+    match array.element {
+        1 => Ok(Tensor::from_data(shape, array.numbers.iter().map(|number| *number as f32).collect::<Vec<_>>()).into()),
+        6 | 7 | 9 => {
+            Ok(Tensor::from_data(shape, array.numbers.iter().map(|number| *number as i32).collect::<Vec<_>>()).into())
+        }
+        2 => Ok(Tensor::from_data(shape, array.numbers.iter().map(|number| *number as u8).collect::<Vec<_>>()).into()),
+        3 => Ok(Tensor::from_data(shape, array.numbers.iter().map(|number| *number as i8).collect::<Vec<_>>()).into()),
+        other => Err(format!("rten has no tensors of ONNX's type {other}")),
+    }
+}
+
+fn array(value: Value) -> Result<Array, String> {
+    fn of<T: Copy + Into<f64>>(tensor: &Tensor<T>, element: i32) -> Array {
+        Array {
+            shape: tensor.shape().to_vec(),
+            element,
+            numbers: tensor.iter().map(|number| (*number).into()).collect(),
+        }
+    }
+    match value {
+        Value::FloatTensor(tensor) => Ok(of(&tensor, 1)),
+        Value::Int32Tensor(tensor) => Ok(of(&tensor, 6)),
+        Value::Int8Tensor(tensor) => Ok(of(&tensor, 3)),
+        Value::UInt8Tensor(tensor) => Ok(of(&tensor, 2)),
+        _ => Err("an output is a sequence".into()),
+    }
+}

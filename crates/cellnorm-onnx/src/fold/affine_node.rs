@@ -1,0 +1,130 @@
+//! Nodes that map each channel by itself: batch normalizations with fixed statistics, and arithmetic with a constant.
+
+use super::constants::{Constant, Scope};
+use super::layer::Layer;
+use super::linear::Search;
+use super::map::{Axis, Formula, Map};
+use super::reason::{Reason, Refusal};
+use crate::proto::graph::{NodeId, ValueId};
+use crate::proto::node::Node;
+
+/// Such a node.
+pub struct AffineNode {
+    /// The value that it maps.
+    pub input: ValueId,
+    /// The value that it makes.
+    pub output: ValueId,
+    /// What it does.
+    pub map: Map,
+}
+
+/// What a node does to channels; `None` if it is no such operator, an error if it is one that cannot be folded as it is.
+pub fn affine_node(search: &Search<'_, '_>, id: NodeId) -> Option<Result<AffineNode, Refusal>> {
+    let Search { scope, opset, .. } = search;
+    let node = &scope.graph.nodes[id];
+    if node.is("BatchNormalization") {
+        let own = batch_norm(scope, *opset, node);
+        return Some(match search.layers.get(&id) {
+            Some(layer) => own.and_then(|own| with_others(own, layer)),
+            None => own,
+        });
+    }
+    if !node.domain.is_empty() || !matches!(node.op, "Mul" | "Add" | "Sub" | "Div") {
+        return None;
+    }
+    let (first, second) = (node.input(0)?, node.input(1)?);
+    let (input, constant, constant_first) = match (scope.floats(first), scope.floats(second)) {
+        (Err(_), Ok(constant)) => (first, constant, false),
+        (Ok(constant), Err(_)) => (second, constant, true),
+        _ => return None,
+    };
+    let output = node.only_output()?;
+    Some(arithmetic(node, *opset, search.shapes.rank(input), &constant, constant_first).map(|map| AffineNode {
+        input,
+        output,
+        map,
+    }))
+}
+
+/// A batch normalization and the maps that became part of it.
+fn with_others(own: AffineNode, layer: &Layer<'_>) -> Result<AffineNode, Refusal> {
+    let map = own.map.and_then(layer.maps.iter().map(|(_, map)| map));
+    Ok(AffineNode { map: map.map_err(|error| Refusal::new(Reason::Range, error.to_string()))?, ..own })
+}
+
+fn batch_norm(scope: &Scope<'_, '_>, opset: i64, node: &Node<'_>) -> Result<AffineNode, Refusal> {
+    let trains = if opset < 7 {
+        node.integer("is_test", 0) == 0
+    } else {
+        node.integer("training_mode", 0) != 0 || node.outputs.iter().flatten().count() > 1
+    };
+    if trains {
+        let at = if opset < 7 {
+            "is_test=0"
+        } else if node.integer("training_mode", 0) != 0 {
+            "training_mode=1"
+        } else {
+            "several outputs"
+        };
+        return Err(Refusal::new(Reason::BatchStatistics, at));
+    }
+    if opset < 9 && node.integer("spatial", 1) == 0 {
+        return Err(Refusal::new(Reason::Unsupported, "spatial=0"));
+    }
+    let incomplete = || Refusal::new(Reason::Parameters, "an input or the output is missing");
+    let (input, output) = (node.input(0).ok_or_else(incomplete)?, node.only_output().ok_or_else(incomplete)?);
+    let numbers =
+        |place| scope.floats(node.input(place).ok_or_else(incomplete)?).map(|constant| constant.values.to_vec());
+    let formula = Formula::Norm {
+        gamma: numbers(1)?,
+        beta: numbers(2)?,
+        mean: numbers(3)?,
+        variance: numbers(4)?,
+        epsilon: node.float("epsilon", 1e-5),
+    };
+    let map = Map::new(formula, Some(Axis::Front(1)));
+    Ok(AffineNode { input, output, map: map.map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))? })
+}
+
+fn arithmetic(
+    node: &Node<'_>,
+    opset: i64,
+    rank: Option<usize>,
+    constant: &Constant<'_>,
+    constant_first: bool,
+) -> Result<Map, Refusal> {
+    let axis = channel_axis(node, opset, rank, &constant.dims)?;
+    let values = constant.values.to_vec();
+    let formula = match (node.op, constant_first) {
+        ("Mul", _) => Formula::Times(values),
+        ("Add", _) => Formula::Plus(values),
+        ("Sub", false) => Formula::Minus(values),
+        ("Sub", true) => Formula::From(values),
+        ("Div", false) => Formula::Over(values),
+        _ => return Err(Refusal::new(Reason::NonLinear, "a constant divided by a value")),
+    };
+    Map::new(formula, axis).map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))
+}
+
+/// The axis along which a constant differs; `None` if it is one number.
+fn channel_axis(node: &Node<'_>, opset: i64, rank: Option<usize>, dims: &[usize]) -> Result<Option<Axis>, Refusal> {
+    let shape = || format!("a constant of shape {dims:?}");
+    // a constant of more axes than the value would add axes to it
+    if dims.len() > rank.unwrap_or(1) {
+        let reason = if rank.is_some() { Reason::Axis } else { Reason::ShapeUnknown };
+        return Err(Refusal::new(reason, shape()));
+    }
+    let mut long = dims.iter().enumerate().filter(|(_, length)| **length != 1).map(|(axis, _)| axis);
+    let Some(axis) = long.next() else { return Ok(None) };
+    if long.next().is_some() || dims[axis] == 0 {
+        return Err(Refusal::new(Reason::Axis, shape()));
+    }
+    match node.attribute("axis").and_then(|start| start.integer()) {
+        // before opset 7 a constant could be laid along axes from `axis` on
+        Some(start) if opset < 7 => {
+            let start = usize::try_from(start).map_err(|_| Refusal::new(Reason::Axis, shape()))?;
+            Ok(Some(Axis::Front(start + axis)))
+        }
+        _ => Ok(Some(Axis::Back(dims.len() - 1 - axis))),
+    }
+}

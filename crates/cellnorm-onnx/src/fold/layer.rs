@@ -1,0 +1,266 @@
+//! A layer and the maps that became part of it; its new numbers are computed in f64 from the model's own and rounded once.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use cellnorm::fold::{Folding, Kernel};
+use rayon::prelude::*;
+
+use super::linear::{Kind, Linear};
+use super::map::{Formula, Map};
+use super::reason::{Reason, Refusal};
+use super::walk::{Side, Target};
+use crate::proto::graph::NodeId;
+use crate::proto::rope::Compute;
+use crate::proto::values::{Float, Values};
+
+/// A layer with the maps that became part of it.
+#[derive(Clone, Debug)]
+pub struct Layer<'a> {
+    /// The layer as it was.
+    pub linear: Linear<'a>,
+    /// The maps as one on each side.
+    pub folding: Folding,
+    /// The maps one by one, in the order in which they were folded.
+    pub maps: Vec<(Side, Map)>,
+}
+
+/// The layers of a graph that maps became part of, by node.
+pub type Layers<'a> = BTreeMap<NodeId, Layer<'a>>;
+
+/// Weights that are read at once.
+const BLOCK: usize = 1 << 14;
+
+impl<'a> Layer<'a> {
+    /// A layer as it is.
+    pub fn new(linear: Linear<'a>) -> Self {
+        let folding = Folding::none(linear.kernel);
+        Self { linear, folding, maps: Vec::new() }
+    }
+
+    /// The layer with one more map.
+    pub fn with(&self, target: &Target<'a>) -> Result<Self, Refusal> {
+        let mut layer = self.clone();
+        let map = target.map.affine();
+        let folding = match target.side {
+            Side::Behind => layer.folding.and_behind(&map),
+            Side::Ahead => layer.folding.and_ahead(&map),
+        };
+        layer.folding = folding.map_err(|error| Refusal::new(Reason::Range, error.to_string()))?;
+        layer.maps.push((target.side, target.map.clone()));
+        layer.check_range()?;
+        Ok(layer)
+    }
+
+    /// Whether the weights are other numbers than before.
+    pub fn changes_weight(&self) -> bool {
+        self.linear.alpha != 1.0 || self.folding.factors(0).any(|factor| factor != 1.0)
+    }
+
+    /// The new weights.
+    pub fn weight(&self) -> Numbers<'a> {
+        match self.linear.kind {
+            Kind::BatchNorm => Numbers::Listed(self.linear.weight.values.float, self.norm().0),
+            _ => Numbers::Scaled(Scaled {
+                weight: self.linear.weight.values.clone(),
+                folding: self.folding.clone(),
+                alpha: self.linear.alpha,
+            }),
+        }
+    }
+
+    /// The new bias, as rows of one number for each output.
+    pub fn bias_rows(&self) -> Result<Vec<Vec<f64>>, Refusal> {
+        if self.linear.kind == Kind::BatchNorm {
+            return Ok(vec![self.norm().1]);
+        }
+        let added = self.added();
+        let row = |old: Option<&[f64]>| {
+            self.folding.bias(old, &added).map_err(|error| Refusal::new(Reason::Range, error.to_string()))
+        };
+        match self.linear.bias_rows().as_slice() {
+            [] => Ok(vec![row(None)?]),
+            rows => rows.iter().map(|old| row(Some(old))).collect(),
+        }
+    }
+
+    /// The type of the bias.
+    pub fn bias_float(&self) -> Float {
+        self.linear.bias.as_ref().map_or(self.linear.weight.values.float, |bias| bias.constant.values.float)
+    }
+
+    /// γ and β of a batch normalization that does what it did and then the maps behind.
+    fn norm(&self) -> (Vec<f64>, Vec<f64>) {
+        let own = self.linear.own.as_ref().map(|own| (own.affine(), &*own.formula));
+        let Some((affine, Formula::Norm { mean, variance, epsilon, .. })) = own else {
+            return (Vec::new(), Vec::new());
+        };
+        // the check of the range has seen that this is finite
+        let all = affine.then(self.folding.map_behind()).unwrap_or(affine);
+        let root = |channel: usize| (variance[channel] + epsilon).sqrt();
+        let gamma = (0..mean.len()).map(|channel| all.scale()[channel] * root(channel)).collect();
+        let beta = (0..mean.len()).map(|channel| all.shift()[channel] + all.scale()[channel] * mean[channel]).collect();
+        (gamma, beta)
+    }
+
+    /// What the maps ahead add to each output, Σ W\[o, i, k\]·shift\[i\].
+    fn added(&self) -> Vec<f64> {
+        let kernel = self.folding.kernel();
+        let shift = self.folding.map_ahead().shift();
+        let mut added = vec![0.0; kernel.outputs()];
+        if !self.folding.map_ahead().is_linear() {
+            let parts = blocks(kernel, &self.linear.weight.values, |start, weights| {
+                let mut part = vec![0.0; kernel.outputs()];
+                for ((output, input), run) in kernel.runs(start).zip(weights.chunks_exact(kernel.taps())) {
+                    part[output] += self.linear.alpha * shift[input] * run.iter().sum::<f64>();
+                }
+                part
+            });
+            for part in parts {
+                added.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+            }
+        }
+        added
+    }
+
+    /// Whether every new number fits its type.
+    fn check_range(&self) -> Result<(), Refusal> {
+        let float = self.linear.weight.values.float;
+        let too_large = |value: f64, float: Float| {
+            // what is less than half a step above the largest number is rounded to it
+            !float.round(value).is_finite()
+        };
+        let refused = |value: f64, what, float: Float| {
+            Err(Refusal::new(Reason::Range, format!("{what} would be {value:.3e} in {}", float.name())))
+        };
+        let kernel = self.folding.kernel();
+        let alpha = self.linear.alpha;
+        let largest_factor =
+            self.folding.factors(0).fold(0.0, |largest: f64, factor| largest.max((alpha * factor).abs()));
+        if self.linear.kind == Kind::BatchNorm {
+            let gamma = self.norm().0;
+            if let Some(value) = gamma.into_iter().find(|value| too_large(*value, float)) {
+                return refused(value, "gamma", float);
+            }
+        } else if largest_factor > 1.0 {
+            let largest = blocks(kernel, &self.linear.weight.values, |start, weights| {
+                let runs = self.folding.factors(start).zip(weights.chunks_exact(kernel.taps()));
+                runs.map(|(factor, run)| {
+                    let largest = run.iter().fold(0.0, |largest: f64, weight| largest.max(weight.abs()));
+                    (alpha * factor).abs() * largest
+                })
+                .fold(0.0, f64::max)
+            });
+            let largest = largest.into_iter().fold(0.0, f64::max);
+            if too_large(largest, float) {
+                return refused(largest, "a weight", float);
+            }
+        }
+        let float = self.bias_float();
+        match self.bias_rows()?.concat().into_iter().find(|value| too_large(*value, float)) {
+            Some(value) => refused(value, "a bias", float),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Maps each block of whole runs of weights, given with the number of its first run, on all threads; in order.
+pub fn blocks<T: Send>(kernel: &Kernel, values: &Values<'_>, of: impl Fn(usize, &[f64]) -> T + Sync) -> Vec<T> {
+    let taps = kernel.taps();
+    if kernel.elements() == 0 {
+        return Vec::new();
+    }
+    let runs = kernel.elements() / taps;
+    let in_block = (BLOCK / taps).max(1);
+    (0..runs.div_ceil(in_block))
+        .into_par_iter()
+        .map_init(Vec::new, |weights, block| {
+            let start = block * in_block;
+            let end = runs.min(start + in_block);
+            weights.resize((end - start) * taps, 0.0);
+            values.read(start * taps..end * taps, weights);
+            of(start, weights)
+        })
+        .collect()
+}
+
+/// New numbers of a tensor.
+pub enum Numbers<'a> {
+    /// One by one.
+    Listed(Float, Vec<f64>),
+    /// Computed when they are written.
+    Scaled(Scaled<'a>),
+}
+
+impl Numbers<'_> {
+    /// Their type.
+    pub fn float(&self) -> Float {
+        match self {
+            Self::Listed(float, _) => *float,
+            Self::Scaled(scaled) => scaled.weight.float,
+        }
+    }
+}
+
+impl Compute for Numbers<'_> {
+    fn length(&self) -> u64 {
+        let count = match self {
+            Self::Listed(_, values) => values.len(),
+            Self::Scaled(scaled) => scaled.weight.len(),
+        };
+        (count * self.float().size()) as u64
+    }
+
+    fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Self::Listed(float, values) => {
+                let mut bytes = vec![0; values.len() * float.size()];
+                float.store(values, &mut bytes);
+                out.write_all(&bytes)
+            }
+            Self::Scaled(scaled) => scaled.write_to(out),
+        }
+    }
+}
+
+/// Weights times what the maps multiply them by.
+pub struct Scaled<'a> {
+    weight: Values<'a>,
+    folding: Folding,
+    alpha: f64,
+}
+
+/// Weights that are computed before they are written: few enough that memory holds little, enough for all threads.
+const WINDOW: usize = 1 << 20;
+
+impl Scaled<'_> {
+    fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (kernel, float) = (self.folding.kernel(), self.weight.float);
+        let taps = kernel.taps();
+        if kernel.elements() == 0 {
+            return Ok(());
+        }
+        let runs = kernel.elements() / taps;
+        let (in_window, in_block) = ((WINDOW / taps).max(1), (BLOCK / taps).max(1));
+        let mut bytes = Vec::new();
+        for window in (0..runs).step_by(in_window) {
+            let end = runs.min(window + in_window);
+            bytes.resize((end - window) * taps * float.size(), 0);
+            bytes.par_chunks_mut(in_block * taps * float.size()).enumerate().for_each_init(
+                Vec::new,
+                |weights, (block, bytes)| {
+                    let start = window + block * in_block;
+                    let count = bytes.len() / float.size();
+                    weights.resize(count, 0.0);
+                    self.weight.read(start * taps..start * taps + count, weights);
+                    for (run, factor) in weights.chunks_exact_mut(taps).zip(self.folding.factors(start)) {
+                        run.iter_mut().for_each(|weight| *weight *= self.alpha * factor);
+                    }
+                    float.store(weights, bytes);
+                },
+            );
+            out.write_all(&bytes)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! What was folded and what was kept, for people and for programs.
+
+use serde::Serialize;
+
+use super::reason::{Reason, Refusal};
+use super::walk::Side;
+
+/// The result of folding a model.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// What there was.
+    pub before: Counts,
+    /// What is left.
+    pub after: Counts,
+    /// What was folded, in the order in which it happened.
+    pub folds: Vec<Fold>,
+    /// Normalizations that stay.
+    pub kept: Vec<Kept>,
+}
+
+/// How much of something a model holds, the graphs inside its nodes included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Nodes.
+    pub nodes: usize,
+    /// Batch normalizations.
+    pub batch_norms: usize,
+}
+
+/// A node, named so that it can be found in a viewer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeName {
+    /// Its name, or the name of what it makes.
+    pub name: String,
+    /// Its operator.
+    pub op: String,
+}
+
+/// A map that became part of layers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fold {
+    /// The node that is gone (of a layer or RMS normalization: γ and β, which are now 1 and 0).
+    pub node: NodeName,
+    /// Whether it went into layers before it (backward) or behind it (forward).
+    pub direction: Direction,
+    /// The layers.
+    pub targets: Vec<NodeName>,
+    /// The operators between.
+    pub through: Vec<String>,
+    /// The number of channels.
+    pub channels: usize,
+}
+
+/// Which way a map went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Into the layers that make its input.
+    Backward,
+    /// Into the layers that read its result.
+    Forward,
+}
+
+impl From<Side> for Direction {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Behind => Self::Backward,
+            Side::Ahead => Self::Forward,
+        }
+    }
+}
+
+/// A normalization that stays, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kept {
+    /// The node.
+    pub node: NodeName,
+    /// The reason.
+    pub reason: Reason,
+    /// What it was seen at.
+    pub at: String,
+    /// What the reason means, and what would help.
+    pub advice: &'static str,
+    /// What stands in the other way, if that is something else.
+    pub other_way: Option<Obstacle>,
+}
+
+/// What stands in a way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Obstacle {
+    /// The reason.
+    pub reason: Reason,
+    /// What it was seen at.
+    pub at: String,
+}
+
+impl Kept {
+    /// A node that stays, for what stands in one way and, if that is something else, in the other.
+    pub fn new(node: NodeName, refusal: Refusal, other_way: Option<Refusal>) -> Self {
+        let other_way = other_way.map(|other| Obstacle { reason: other.reason, at: other.at });
+        Self { node, reason: refusal.reason, at: refusal.at, advice: refusal.reason.advice(), other_way }
+    }
+}

@@ -1,0 +1,302 @@
+//! `GraphProto`: nodes and the values between them, in a form that can be changed and written back.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::attribute::Attribute;
+use super::node::Node;
+use super::shape::{self, Shape};
+use super::tensor::{Externals, Tensor};
+use super::wire::{self, Field};
+use crate::error::Malformed;
+
+/// A value's place in [`Graph::values`].
+pub type ValueId = usize;
+
+/// A node's place in [`Graph::nodes`].
+pub type NodeId = usize;
+
+/// What nodes hand to each other.
+#[derive(Debug, Default)]
+pub struct Value<'a> {
+    /// Its name.
+    pub name: Cow<'a, str>,
+    /// The node that makes it.
+    pub producer: Option<NodeId>,
+    /// The nodes that read it, one for each time.
+    pub users: Vec<NodeId>,
+    /// Whether it is an input of the graph.
+    pub input: bool,
+    /// Whether it is an output of the graph.
+    pub output: bool,
+    /// The graph's own constant of this name, in [`Graph::initializers`].
+    pub initializer: Option<usize>,
+    /// ONNX's number of the type of its elements; 0 if the model does not say it.
+    pub element: i32,
+    /// What the model says of its shape.
+    pub shape: Option<Shape>,
+}
+
+/// A field of a graph, in the order of the file.
+#[derive(Debug)]
+pub enum Part<'a> {
+    /// As it is in the file.
+    Raw(&'a [u8]),
+    /// A node.
+    Node(NodeId),
+    /// A constant.
+    Initializer(usize),
+    /// The description of a value, left out when nothing makes the value any more.
+    Described(ValueId, &'a [u8]),
+}
+
+/// A graph: the model's own, or the body of a branch or a loop.
+#[derive(Debug, Default)]
+pub struct Graph<'a> {
+    /// Its values.
+    pub values: Vec<Value<'a>>,
+    /// Its nodes.
+    pub nodes: Vec<Node<'a>>,
+    /// Its constants.
+    pub initializers: Vec<Tensor<'a>>,
+    /// Its fields in the order of the file.
+    pub parts: Vec<Part<'a>>,
+    names: HashMap<Cow<'a, str>, ValueId>,
+}
+
+/// Graphs in graphs in graphs: more is no model.
+const DEEPEST: usize = 32;
+
+impl<'a> Graph<'a> {
+    /// The graph that a message is, `depth` graphs below the model's.
+    pub fn parse(message: &'a [u8], externals: &Externals<'a>, depth: usize) -> Result<Self, Malformed> {
+        if depth > DEEPEST {
+            return Err(Malformed(format!("graphs are nested more than {DEEPEST} deep")));
+        }
+        let mut graph = Self::default();
+        for field in wire::fields(message) {
+            let field = field?;
+            let part = match field.number {
+                1 => graph.parse_node(field.bytes()?, externals, depth)?,
+                5 => graph.parse_initializer(field.bytes()?, externals)?,
+                11..=13 => graph.parse_description(&field)?,
+                _ => Part::Raw(field.raw),
+            };
+            graph.parts.push(part);
+        }
+        Ok(graph)
+    }
+
+    fn parse_node(
+        &mut self,
+        message: &'a [u8],
+        externals: &Externals<'a>,
+        depth: usize,
+    ) -> Result<Part<'a>, Malformed> {
+        let id = self.nodes.len();
+        let mut node = Node {
+            message,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            captured: Vec::new(),
+            name: "",
+            op: "",
+            domain: "",
+            attributes: Vec::new(),
+            changed: false,
+            removed: false,
+        };
+        for field in wire::fields(message) {
+            let field = field?;
+            match field.number {
+                1 => node.inputs.push(self.optional(field.text()?)),
+                2 => node.outputs.push(self.optional(field.text()?)),
+                3 => node.name = field.text()?,
+                4 => node.op = field.text()?,
+                5 => node.attributes.push(Attribute::parse(field.bytes()?, externals, depth)?),
+                7 => node.domain = field.text()?,
+                _ => {}
+            }
+        }
+        if node.domain == "ai.onnx" {
+            node.domain = "";
+        }
+        if node.op.is_empty() {
+            return Err(Malformed(format!("node {id} names no operator")));
+        }
+        let mut free = Vec::new();
+        for inner in node.attributes.iter().flat_map(|attribute| &attribute.graphs) {
+            inner.free_names(&mut |name| free.push(name.to_owned()));
+        }
+        node.captured = free.into_iter().map(|name| self.value(Cow::Owned(name))).collect();
+        for read in node.inputs.iter().flatten().chain(&node.captured) {
+            self.values[*read].users.push(id);
+        }
+        for output in node.outputs.iter().flatten() {
+            let value = &mut self.values[*output];
+            if value.producer.replace(id).is_some() {
+                return Err(Malformed(format!("two nodes make the value {:?}", value.name)));
+            }
+        }
+        self.nodes.push(node);
+        Ok(Part::Node(id))
+    }
+
+    fn parse_initializer(&mut self, message: &'a [u8], externals: &Externals<'a>) -> Result<Part<'a>, Malformed> {
+        let tensor = Tensor::parse(message, externals)?;
+        let value = self.value(Cow::Borrowed(tensor.name));
+        let id = self.initializers.len();
+        if self.values[value].initializer.replace(id).is_some() {
+            return Err(Malformed(format!("two constants are named {:?}", tensor.name)));
+        }
+        self.initializers.push(tensor);
+        Ok(Part::Initializer(id))
+    }
+
+    fn parse_description(&mut self, field: &Field<'a>) -> Result<Part<'a>, Malformed> {
+        let described = shape::value_info(field.bytes()?)?;
+        let id = self.value(Cow::Borrowed(described.name));
+        let value = &mut self.values[id];
+        value.input |= field.number == 11;
+        value.output |= field.number == 12;
+        value.shape = described.shape.or(value.shape.take());
+        value.element = if described.element != 0 { described.element } else { value.element };
+        Ok(Part::Described(id, field.raw))
+    }
+
+    fn optional(&mut self, name: &'a str) -> Option<ValueId> {
+        (!name.is_empty()).then(|| self.value(Cow::Borrowed(name)))
+    }
+
+    /// The value of this name, made if there is none.
+    pub fn value(&mut self, name: Cow<'a, str>) -> ValueId {
+        *self.names.entry(name).or_insert_with_key(|name| {
+            self.values.push(Value { name: name.clone(), ..Value::default() });
+            self.values.len() - 1
+        })
+    }
+
+    /// The value of this name.
+    pub fn find(&self, name: &str) -> Option<ValueId> {
+        self.names.get(name).copied()
+    }
+
+    /// The names that the graph and those inside it read but do not make.
+    fn free_names(&self, see: &mut dyn FnMut(&str)) {
+        let read = self.values.iter().filter(|value| !value.made() && (!value.users.is_empty() || value.output));
+        read.for_each(|value| see(&value.name));
+    }
+
+    /// All names of values of the graph and of those inside it.
+    pub fn all_names(&self, see: &mut dyn FnMut(&str)) {
+        self.values.iter().for_each(|value| see(&value.name));
+        for graph in self.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs) {
+            graph.all_names(see);
+        }
+    }
+
+    /// Lets a node read another value at a place; places that are missing are left out.
+    pub fn set_input(&mut self, node: NodeId, place: usize, value: ValueId) {
+        let inputs = &mut self.nodes[node].inputs;
+        if inputs.len() <= place {
+            inputs.resize(place + 1, None);
+        }
+        let old = inputs[place].replace(value);
+        self.nodes[node].changed = true;
+        if let Some(old) = old {
+            self.forget_user(old, node);
+        }
+        self.values[value].users.push(node);
+    }
+
+    /// Leaves out the last input of a node, if it is at this place.
+    pub fn drop_input(&mut self, node: NodeId, place: usize) {
+        let inputs = &mut self.nodes[node].inputs;
+        if inputs.len() == place + 1 {
+            let old = inputs.pop().flatten();
+            self.nodes[node].changed = true;
+            if let Some(old) = old {
+                self.forget_user(old, node);
+            }
+        }
+    }
+
+    /// Looks again which values the graphs inside a node read.
+    pub fn capture_again(&mut self, node: NodeId) {
+        let mut free = Vec::new();
+        for inner in self.nodes[node].attributes.iter().flat_map(|attribute| &attribute.graphs) {
+            inner.free_names(&mut |name| free.extend(self.find(name)));
+        }
+        let old = std::mem::replace(&mut self.nodes[node].captured, free.clone());
+        old.into_iter().for_each(|value| self.forget_user(value, node));
+        free.into_iter().for_each(|value| self.values[value].users.push(node));
+    }
+
+    /// Lets a node make another value at a place.
+    pub fn set_output(&mut self, node: NodeId, place: usize, value: ValueId) {
+        let old = self.nodes[node].outputs[place].replace(value);
+        self.nodes[node].changed = true;
+        if let Some(old) = old {
+            self.values[old].producer = None;
+        }
+        self.values[value].producer = Some(node);
+    }
+
+    /// Takes a node out.
+    pub fn remove(&mut self, node: NodeId) {
+        for input in std::mem::take(&mut self.nodes[node].inputs).into_iter().flatten() {
+            self.forget_user(input, node);
+        }
+        for output in std::mem::take(&mut self.nodes[node].outputs).into_iter().flatten() {
+            self.values[output].producer = None;
+        }
+        self.nodes[node].removed = true;
+    }
+
+    fn forget_user(&mut self, value: ValueId, node: NodeId) {
+        let users = &mut self.values[value].users;
+        if let Some(place) = users.iter().position(|user| *user == node) {
+            users.remove(place);
+        }
+    }
+
+    /// The nodes in an order in which each comes behind those whose values it reads.
+    pub fn order(&self) -> Result<Vec<NodeId>, Malformed> {
+        let mut waits = vec![0_usize; self.nodes.len()];
+        let mut waiting: Vec<Vec<NodeId>> = vec![Vec::new(); self.nodes.len()];
+        for (id, node) in self.nodes.iter().enumerate() {
+            let reads = node.inputs.iter().flatten().chain(&node.captured);
+            for producer in reads.filter_map(|value| self.values[*value].producer) {
+                waits[id] += 1;
+                waiting[producer].push(id);
+            }
+        }
+        let mut order: Vec<NodeId> = (0..self.nodes.len()).filter(|id| waits[*id] == 0).collect();
+        let mut next = 0;
+        while let Some(done) = order.get(next).copied() {
+            next += 1;
+            for id in &waiting[done] {
+                waits[*id] -= 1;
+                if waits[*id] == 0 {
+                    order.push(*id);
+                }
+            }
+        }
+        match waits.iter().position(|waits| *waits > 0) {
+            Some(id) => Err(Malformed(format!("node {id} ({}) waits for its own result", self.nodes[id].op))),
+            None => Ok(order),
+        }
+    }
+}
+
+impl Value<'_> {
+    /// Whether the graph itself has it: from a node, as an input, or as a constant.
+    pub fn made(&self) -> bool {
+        self.producer.is_some() || self.input || self.initializer.is_some()
+    }
+
+    /// Whether it is given by the caller alone.
+    pub fn input_only(&self) -> bool {
+        self.input && self.initializer.is_none()
+    }
+}

@@ -1,0 +1,115 @@
+//! `ModelProto`: a graph, and the versions of what it is written in.
+
+use super::graph::Graph;
+use super::tensor::Externals;
+use super::wire;
+use crate::error::Malformed;
+
+/// A model.
+#[derive(Debug)]
+pub struct Model<'a> {
+    /// The fields in the order of the file; the graph is at [`graph_at`](Self::graph_at).
+    pub fields: Vec<&'a [u8]>,
+    /// The place of the graph among the fields.
+    pub graph_at: usize,
+    /// The graph.
+    pub graph: Graph<'a>,
+    /// The version of the format.
+    pub ir_version: i64,
+    /// The version of ONNX's own operators.
+    pub opset: i64,
+    /// The batch normalizations inside the model's own functions.
+    pub in_functions: Vec<InFunction<'a>>,
+}
+
+/// A batch normalization inside a function of the model.
+#[derive(Clone, Copy, Debug)]
+pub struct InFunction<'a> {
+    /// The function.
+    pub function: &'a str,
+    /// The node.
+    pub node: &'a str,
+}
+
+impl<'a> Model<'a> {
+    /// The model that a file is, with its side files.
+    pub fn parse(file: &'a [u8], externals: &Externals<'a>) -> Result<Self, Malformed> {
+        let (mut fields, mut ir_version, mut opset) = (Vec::new(), 0, None);
+        let (mut graph, mut in_functions) = (None, Vec::new());
+        for field in wire::fields(file) {
+            let field = field?;
+            match field.number {
+                1 => ir_version = field.integer()?,
+                7 if graph.is_some() => return Err(Malformed("the model has two graphs".into())),
+                7 => graph = Some((fields.len(), Graph::parse(field.bytes()?, externals, 0)?)),
+                8 => {
+                    let (domain, version) = operator_set(field.bytes()?)?;
+                    if domain.is_empty() || domain == "ai.onnx" {
+                        opset = Some(version);
+                    }
+                }
+                25 => in_functions.extend(with_batch_norm(field.bytes()?)?),
+                _ => {}
+            }
+            fields.push(field.raw);
+        }
+        let (graph_at, graph) = graph.ok_or_else(|| Malformed("there is no graph in it".into()))?;
+        // before version 3 of the format a model had no list of operator sets: the first
+        let opset = opset.or((ir_version < 3).then_some(1));
+        let opset =
+            opset.ok_or_else(|| Malformed("it does not say which version of ONNX's operators it uses".into()))?;
+        Ok(Self { fields, graph_at, graph, ir_version, opset, in_functions })
+    }
+
+    /// The names of the side files that the model's tensors lie in.
+    pub fn locations(&self) -> Vec<&'a str> {
+        let mut found = Vec::new();
+        locations(&self.graph, &mut found);
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+fn locations<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
+    found.extend(graph.initializers.iter().filter_map(|tensor| tensor.location));
+    for inner in graph.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs) {
+        locations(inner, found);
+    }
+}
+
+/// An `OperatorSetIdProto`.
+fn operator_set(message: &[u8]) -> Result<(&str, i64), Malformed> {
+    let (mut domain, mut version) = ("", 0);
+    for field in wire::fields(message) {
+        let field = field?;
+        match field.number {
+            1 => domain = field.text()?,
+            2 => version = field.integer()?,
+            _ => {}
+        }
+    }
+    Ok((domain, version))
+}
+
+/// The batch normalizations inside a `FunctionProto`.
+fn with_batch_norm<'a>(message: &'a [u8]) -> Result<Vec<InFunction<'a>>, Malformed> {
+    let (mut name, mut nodes) = ("", Vec::new());
+    for field in wire::fields(message) {
+        let field = field?;
+        match field.number {
+            1 => name = field.text()?,
+            7 => {
+                let text = |number: u32| {
+                    let found = wire::fields(field.bytes()?).flatten().find(|field| field.number == number);
+                    Ok::<&'a str, Malformed>(found.map(|field| field.text()).transpose()?.unwrap_or_default())
+                };
+                if text(4)? == "BatchNormalization" {
+                    nodes.push(text(3)?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(nodes.into_iter().map(|node| InFunction { function: name, node }).collect())
+}

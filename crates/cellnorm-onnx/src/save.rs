@@ -1,0 +1,117 @@
+//! Writing a folded model: into a folder beside its place first, moved into it when all is written and checked.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::encode::{Encoded, encode};
+use crate::error::Error;
+use crate::fold::Folded;
+use crate::source::Source;
+
+/// The largest protocol buffer.
+const LARGEST: u64 = i32::MAX as u64;
+
+/// A folded model that is written but not yet in its place; it vanishes unless it is [`kept`](Self::keep).
+#[derive(Debug)]
+pub struct Draft {
+    /// The model's place.
+    path: PathBuf,
+    /// The folder that it lies in until then.
+    folder: PathBuf,
+    /// The names of the files in it, the model's last.
+    files: Vec<PathBuf>,
+}
+
+impl Draft {
+    /// Writes a folded model beside `path`, with its new numbers in the model itself, or in a side file if the model keeps its
+    /// numbers in such.
+    ///
+    /// # Errors
+    /// If a file cannot be written, or the model would be larger than a protocol buffer can be. Then nothing is left of it.
+    pub fn write(source: &Source, folded: &Folded<'_>, path: &Path) -> Result<Self, Error> {
+        let name = path.file_name().ok_or_else(|| failed(path, "it names no file"))?.to_string_lossy().into_owned();
+        if path.is_dir() {
+            return Err(failed(path, "a folder of this name is there"));
+        }
+        let folder = parent(path).join(format!(".{name}.{}.partial", std::process::id()));
+        fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
+        let mut draft = Self { path: path.to_owned(), folder, files: Vec::new() };
+        draft.link_beside(source)?;
+        let side_name = source.beside().next().is_some().then(|| format!("{name}.folded.data"));
+        let note = format!(
+            "{} of {} batch normalizations folded by cellnorm {}",
+            folded.report.before.batch_norms - folded.report.after.batch_norms,
+            folded.report.before.batch_norms,
+            env!("CARGO_PKG_VERSION")
+        );
+        let Encoded { model, side } = encode(&folded.model, &folded.changes, &note, side_name.as_deref());
+        if model.length() > LARGEST {
+            return Err(Error::TooLarge { bytes: model.length() });
+        }
+        if let Some(name) = side_name.filter(|_| !side.is_empty()) {
+            draft.put(name.into(), |out| side.iter().try_for_each(|numbers| numbers.write_to(out)))?;
+        }
+        draft.put(name.into(), |out| model.write_to(out))?;
+        Ok(draft)
+    }
+
+    /// The unchanged side files, by a second name of the same file where the system has that.
+    fn link_beside(&mut self, source: &Source) -> Result<(), Error> {
+        for (name, _) in source.beside() {
+            let (old, new) = (parent(source.path()).join(name), self.folder.join(name));
+            let linked = fs::create_dir_all(parent(&new)).and_then(|()| fs::hard_link(&old, &new));
+            linked
+                .or_else(|_| fs::copy(&old, &new).map(|_| ()))
+                .map_err(|source| Error::Write { path: new, source })?;
+            self.files.push(name.into());
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, name: PathBuf, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+        let path = self.folder.join(&name);
+        let attempt = || -> io::Result<()> {
+            let mut out = BufWriter::with_capacity(1 << 18, File::create(&path)?);
+            write(&mut out)?;
+            out.flush()
+        };
+        attempt().map_err(|source| Error::Write { path, source })?;
+        self.files.push(name);
+        Ok(())
+    }
+
+    /// Where the model lies until it is kept.
+    pub fn path(&self) -> PathBuf {
+        self.files.last().map_or_else(|| self.folder.clone(), |name| self.folder.join(name))
+    }
+
+    /// Puts the files in their place, the model last.
+    ///
+    /// # Errors
+    /// If one cannot be renamed.
+    pub fn keep(self) -> Result<(), Error> {
+        for name in &self.files {
+            let place = parent(&self.path).join(name);
+            let moved = fs::create_dir_all(parent(&place)).and_then(|()| fs::rename(self.folder.join(name), &place));
+            moved.map_err(|source| Error::Write { path: place, source })?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // what cannot be removed stays under a name that says what it is
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The folder that a file lies in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn failed(path: &Path, problem: &str) -> Error {
+    Error::Write { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidInput, problem) }
+}

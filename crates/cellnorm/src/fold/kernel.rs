@@ -1,0 +1,210 @@
+//! W′\[o, i, k\] = behind.scale\[o\] · W\[o, i, k\] · ahead.scale\[i\], and
+//! b′\[o\] = behind.scale\[o\] · (b\[o\] + Σ W\[o, i, k\] · ahead.shift\[i\]) + behind.shift\[o\], sums over i and k.
+
+use super::affine::{Affine, same_length};
+use crate::error::Error;
+
+/// How the weight of a linear layer is laid out: two axes of channels, then taps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    first: usize,
+    second: usize,
+    taps: usize,
+    groups: usize,
+    output_first: bool,
+}
+
+impl Kernel {
+    /// A convolution's weight: (outputs, inputs / groups, taps…).
+    ///
+    /// # Errors
+    /// If there are fewer than two axes, or the outputs cannot be split into the groups.
+    pub fn convolution(shape: &[usize], groups: usize) -> Result<Self, Error> {
+        Self::new("a convolution's weight", shape, groups, true)
+    }
+
+    /// A transposed convolution's weight: (inputs, outputs / groups, taps…).
+    ///
+    /// # Errors
+    /// If there are fewer than two axes, or the inputs cannot be split into the groups.
+    pub fn transposed_convolution(shape: &[usize], groups: usize) -> Result<Self, Error> {
+        Self::new("a transposed convolution's weight", shape, groups, false)
+    }
+
+    /// A dense layer's weight as PyTorch has it: (outputs, inputs).
+    ///
+    /// # Errors
+    /// None today: a shape of two axes is one of a dense layer.
+    pub fn dense(shape: [usize; 2]) -> Result<Self, Error> {
+        Self::new("a dense layer's weight", &shape, 1, true)
+    }
+
+    /// A dense layer's weight as Keras and Burn have it: (inputs, outputs).
+    ///
+    /// # Errors
+    /// None today: a shape of two axes is one of a dense layer.
+    pub fn dense_inputs_first(shape: [usize; 2]) -> Result<Self, Error> {
+        Self::new("a dense layer's weight", &shape, 1, false)
+    }
+
+    fn new(layer: &'static str, shape: &[usize], groups: usize, output_first: bool) -> Result<Self, Error> {
+        let [first, second, taps @ ..] = shape else {
+            return Err(Error::Rank { layer, shape: shape.to_vec(), least: 2 });
+        };
+        if groups == 0 || !first.is_multiple_of(groups) {
+            return Err(Error::Groups { channels: *first, groups });
+        }
+        let taps = taps.iter().try_fold(1, |product: usize, tap| product.checked_mul(*tap));
+        let elements = taps.and_then(|taps| first.checked_mul(*second)?.checked_mul(taps));
+        let channels = second.checked_mul(groups);
+        let (Some(taps), Some(_), Some(_)) = (taps, elements, channels) else {
+            return Err(Error::TooLarge { shape: shape.to_vec() });
+        };
+        Ok(Self { first: *first, second: *second, taps, groups, output_first })
+    }
+
+    /// The number of output channels.
+    pub fn outputs(&self) -> usize {
+        if self.output_first { self.first } else { self.second * self.groups }
+    }
+
+    /// The number of input channels.
+    pub fn inputs(&self) -> usize {
+        if self.output_first { self.second * self.groups } else { self.first }
+    }
+
+    /// The number of weights.
+    pub fn elements(&self) -> usize {
+        self.first * self.second * self.taps
+    }
+
+    /// The output and the input channel of each run of [`taps`](Self::taps) weights, in the order of memory, from one run on.
+    pub fn runs(&self, start: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let Self { first, second, groups, output_first, .. } = *self;
+        // an empty axis has no runs, and no group either
+        let in_group = (first / groups).max(1);
+        let (begin, mut skip) = (start / second.max(1), start % second.max(1));
+        (begin..first).flat_map(move |of_first| {
+            let base = of_first / in_group * second;
+            (std::mem::take(&mut skip)..second).map(move |of_second| match output_first {
+                true => (of_first, base + of_second),
+                false => (base + of_second, of_first),
+            })
+        })
+    }
+
+    /// The weights of one pair of channels: they lie side by side.
+    pub fn taps(&self) -> usize {
+        self.taps
+    }
+
+    /// With a map behind the layer.
+    ///
+    /// # Errors
+    /// If it has not one channel for each output.
+    pub fn behind(self, map: &Affine) -> Result<Folding, Error> {
+        Folding::none(self).and_behind(map)
+    }
+
+    /// With a map ahead of the layer, into which no zeros are padded unless the map is linear.
+    ///
+    /// # Errors
+    /// If it has not one channel for each input.
+    pub fn ahead(self, map: &Affine) -> Result<Folding, Error> {
+        Folding::none(self).and_ahead(map)
+    }
+}
+
+/// A linear layer, with the maps that are to become part of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folding {
+    kernel: Kernel,
+    ahead: Affine,
+    behind: Affine,
+}
+
+/// What a linear layer has after folding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded {
+    /// The weight, laid out as before.
+    pub weight: Vec<f64>,
+    /// One number for each output.
+    pub bias: Vec<f64>,
+}
+
+impl Folding {
+    /// With no map yet.
+    pub fn none(kernel: Kernel) -> Self {
+        Self { kernel, ahead: Affine::identity(kernel.inputs()), behind: Affine::identity(kernel.outputs()) }
+    }
+
+    /// With one more map behind all that are there.
+    ///
+    /// # Errors
+    /// If it has not one channel for each output.
+    pub fn and_behind(mut self, map: &Affine) -> Result<Self, Error> {
+        self.behind = self.behind.then(map)?;
+        Ok(self)
+    }
+
+    /// With one more map ahead of all that are there.
+    ///
+    /// # Errors
+    /// If it has not one channel for each input.
+    pub fn and_ahead(mut self, map: &Affine) -> Result<Self, Error> {
+        self.ahead = map.then(&self.ahead)?;
+        Ok(self)
+    }
+
+    /// The weight's layout.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// All maps ahead of the layer as one.
+    pub fn map_ahead(&self) -> &Affine {
+        &self.ahead
+    }
+
+    /// All maps behind the layer as one.
+    pub fn map_behind(&self) -> &Affine {
+        &self.behind
+    }
+
+    /// What each run of [`taps`](Kernel::taps) weights is multiplied by, in the order of memory, from one run on.
+    pub fn factors(&self, start: usize) -> impl Iterator<Item = f64> + '_ {
+        self.kernel.runs(start).map(|(output, input)| self.behind.scale()[output] * self.ahead.scale()[input])
+    }
+
+    /// The new bias, from the old one (0 where absent) and what the maps ahead add to each output, Σ W\[o, i, k\]·shift\[i\].
+    ///
+    /// # Errors
+    /// If there is not one number for each output, or a result leaves f64.
+    pub fn bias(&self, old: Option<&[f64]>, added: &[f64]) -> Result<Vec<f64>, Error> {
+        let outputs = self.kernel.outputs();
+        same_length("bias", old.map_or(outputs, <[f64]>::len), outputs)?;
+        same_length("what the maps ahead add", added.len(), outputs)?;
+        let sum = (0..outputs).map(|output| old.map_or(0.0, |old| old[output]) + added[output]).collect();
+        Ok(Affine::new(vec![1.0; outputs], sum)?.then(&self.behind)?.shift().to_vec())
+    }
+
+    /// The new weight and bias.
+    ///
+    /// # Errors
+    /// If the numbers of weights and biases are not those of the kernel, or a result leaves f64.
+    pub fn fold(&self, weight: &[f64], bias: Option<&[f64]>) -> Result<Folded, Error> {
+        same_length("weight", weight.len(), self.kernel.elements())?;
+        let runs = || weight.chunks_exact(self.kernel.taps.max(1));
+        let mut added = vec![0.0; self.kernel.outputs()];
+        for ((output, input), run) in self.kernel.runs(0).zip(runs()) {
+            added[output] += self.ahead.shift()[input] * run.iter().sum::<f64>();
+        }
+        let bias = self.bias(bias, &added)?;
+        let scaled: Vec<f64> =
+            runs().zip(self.factors(0)).flat_map(|(run, factor)| run.iter().map(move |value| value * factor)).collect();
+        match scaled.iter().find(|value| !value.is_finite()) {
+            Some(value) => Err(Error::Number { name: "a folded weight", given: *value, expected: "finite" }),
+            None => Ok(Folded { weight: scaled, bias }),
+        }
+    }
+}
