@@ -26,14 +26,13 @@ pub struct Encoded<'r> {
 /// Puts a folded model together. `note` is left in its metadata; `side` is the file that the numbers of new tensors go to, `None`
 /// for the model itself.
 pub fn encode<'r>(model: &'r Model<'_>, changes: &'r [Changes<'_>], note: &str, side: Option<&str>) -> Encoded<'r> {
-    let mut encoder =
-        Encoder { changes: changes.iter(), version: model.ir_version, side, offset: 0, beside: Vec::new() };
+    let mut encoder = Encoder { changes: changes.iter(), side, offset: 0, beside: Vec::new() };
     let mut rope = Rope::default();
     for (index, field) in model.fields.iter().enumerate() {
         if index == model.graph_at {
-            let graph = encoder.graph(&model.graph);
+            let graph = encoder.graph(&model.graph, model.ir_version < 4);
             rope.message(7, graph);
-        } else {
+        } else if !is_note(field) {
             rope.borrowed(field);
         }
     }
@@ -48,14 +47,14 @@ pub fn encode<'r>(model: &'r Model<'_>, changes: &'r [Changes<'_>], note: &str, 
 
 struct Encoder<'r, 's> {
     changes: slice::Iter<'r, Changes<'r>>,
-    version: i64,
     side: Option<&'s str>,
     offset: u64,
     beside: Vec<&'r dyn Compute>,
 }
 
 impl<'r> Encoder<'r, '_> {
-    fn graph(&mut self, graph: &'r Graph<'_>) -> Rope<'r> {
+    /// A graph; `constants_are_inputs` if it has to name new constants among its inputs.
+    fn graph(&mut self, graph: &'r Graph<'_>, constants_are_inputs: bool) -> Rope<'r> {
         let mut rope = Rope::default();
         let Some(changes) = self.changes.next() else { return rope };
         for part in &graph.parts {
@@ -77,8 +76,8 @@ impl<'r> Encoder<'r, '_> {
         for (id, new) in &changes.added {
             let name = &graph.values[*id].name;
             self.tensor(&mut rope, name, None, new);
-            // before version 4 of the format a constant had to be an input as well
-            if self.version < 4 {
+            // before version 4 of the format a constant of the model's own graph had to be an input as well
+            if constants_are_inputs {
                 rope.made(|out| put_bytes(out, 11, &description(name, new)));
             }
         }
@@ -126,7 +125,7 @@ impl<'r> Encoder<'r, '_> {
             match (field.number, graphs.len()) {
                 (6 | 11, 1..) => {
                     if let Some(inner) = graphs.next() {
-                        let graph = self.graph(inner);
+                        let graph = self.graph(inner, false);
                         rope.message(field.number, graph);
                     }
                 }
@@ -195,6 +194,14 @@ fn is_gone(changes: &Changes<'_>, value: &Value<'_>) -> bool {
     let constant = value.initializer.is_some_and(|tensor| !changes.dropped.contains(&tensor));
     let dropped = value.initializer.is_some() && !constant;
     !value.output && !constant && value.producer.is_none() && (dropped || !value.input)
+}
+
+/// Whether a field of the model is the note of an earlier folding.
+fn is_note(field: &[u8]) -> bool {
+    let entries = wire::fields(field).flatten().filter(|field| field.number == 14);
+    let mut keys =
+        entries.filter_map(|entry| wire::fields(entry.bytes().ok()?).flatten().find(|field| field.number == 1));
+    keys.any(|key| key.bytes() == Ok(NOTE.as_bytes()))
 }
 
 /// ONNX's number of a type.

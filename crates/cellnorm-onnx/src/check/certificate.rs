@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::Runtime;
 use super::array::{Feed, random_feeds};
-use super::compare::{Comparison, compare, default_tolerance};
+use super::compare::{Comparison, Pair, compare, default_tolerance};
+use super::probe::probes;
 use super::proof::{Proof, prove};
 use crate::error::Error;
 use crate::fold::Folded;
@@ -83,6 +84,10 @@ fn run(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: &Checks<'_>)
     }
     let model = source.model().map_err(|error| error.to_string())?;
     let mut feeds = checks.inputs.clone();
+    let written = Source::open(draft.path()).map_err(|error| error.to_string())?;
+    let probes = probes(&model, &written.model().map_err(|error| error.to_string())?);
+    let (before, after) = (source.path(), &*draft.path());
+    let pair = Pair { before, after, probes: &probes, data: folded.data.as_ref() };
     let random = random_feeds(&model, 1);
     match random {
         Ok(random) => feeds.extend(random),
@@ -99,7 +104,7 @@ fn run(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: &Checks<'_>)
             if feeds.is_empty() {
                 continue;
             }
-            match compare(*runtime, source.path(), &draft.path(), feeds, folded.data.as_ref(), checks.times) {
+            match compare(*runtime, pair, feeds, checks.times) {
                 Ok(comparison) => return Ok(comparison),
                 Err(problem) => problems.push(format!("{}: {problem}", runtime.name())),
             }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::array::{Array, Feed};
+use super::probe::Probes;
 use super::{Runtime, Session};
 use crate::fold::FoldedData;
 use crate::proto::values::Float;
@@ -19,7 +20,8 @@ pub struct Comparison {
     pub runs: usize,
     /// The largest difference of an output.
     pub largest_difference: f64,
-    /// The largest difference, as a share of the largest number of the same output.
+    /// The largest difference, as a share of the largest number of the same output, or of 1 where a sigmoid, a softmax or tanh ends
+    /// the model.
     pub largest_relative: f64,
     /// How many rows of the outputs have their largest number at the same place, of how many.
     pub same_largest: (usize, usize),
@@ -35,20 +37,27 @@ pub fn default_tolerance(float: Float, layers: usize) -> f64 {
     64.0 * float.unit() * ((layers + 1) as f64).sqrt()
 }
 
-/// Runs two models on the same inputs, in turns; `times` runs of each are timed. The normalization `data` became part of the second:
-/// the first gets normalized inputs.
+/// A model before and after.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'p> {
+    /// The model before.
+    pub before: &'p Path,
+    /// The model after.
+    pub after: &'p Path,
+    /// What is compared besides the outputs.
+    pub probes: &'p Probes,
+    /// The normalization of the data that became part of the model after.
+    pub data: Option<&'p FoldedData>,
+}
+
+/// Runs two models on the same inputs, in turns; `times` runs of each are timed. Where a normalization of the data became part of
+/// the second, the first gets normalized inputs.
 ///
 /// # Errors
 /// If a model cannot be loaded or run; in the runtime's words.
-pub fn compare(
-    runtime: &dyn Runtime,
-    before: &Path,
-    after: &Path,
-    feeds: &[Feed],
-    data: Option<&FoldedData>,
-    times: usize,
-) -> Result<Comparison, String> {
-    let mut sessions = [runtime.load(before)?, runtime.load(after)?];
+pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &[Feed], times: usize) -> Result<Comparison, String> {
+    let Pair { before, after, probes, data } = pair;
+    let mut sessions = [runtime.load(before, &probes.before_last)?, runtime.load(after, &probes.before_last)?];
     let mut comparison = Comparison {
         runtime: runtime.name(),
         runs: feeds.len(),
@@ -66,7 +75,7 @@ pub fn compare(
             return Err(format!("{} outputs before, {} after", old.len(), new.len()));
         }
         for ((name, old), (_, new)) in old.iter().zip(&new) {
-            comparison.add(name, old, new)?;
+            comparison.add(name, old, new, probes.bounded.contains(name))?;
         }
     }
     let mut spent = [Vec::new(), Vec::new()];
@@ -104,12 +113,13 @@ fn timed(session: &mut dyn Session, feed: &Feed) -> Result<f64, String> {
 }
 
 impl Comparison {
-    fn add(&mut self, name: &str, old: &Array, new: &Array) -> Result<(), String> {
+    fn add(&mut self, name: &str, old: &Array, new: &Array, bounded: bool) -> Result<(), String> {
         if old.shape != new.shape {
             return Err(format!("the output {name:?} has the shape {:?} before and {:?} after", old.shape, new.shape));
         }
         let finite = old.numbers.iter().filter(|number| number.is_finite());
-        let scale = finite.fold(0.0, |largest: f64, number| largest.max(number.abs()));
+        let least = if bounded { 1.0 } else { 0.0 };
+        let scale = finite.fold(least, |largest: f64, number| largest.max(number.abs()));
         for (old, new) in old.numbers.iter().zip(&new.numbers) {
             // where the model gave no number before, there is none to compare with
             let difference = match (old.is_finite(), new.is_finite()) {

@@ -9,7 +9,9 @@ use ort::session::{Session as OrtSession, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorElementType};
 
 use super::array::{Array, Feed};
+use super::probe::as_outputs;
 use super::{Runtime, Session};
+use crate::source::Source;
 
 /// ONNX Runtime.
 pub struct OnnxRuntime {
@@ -34,11 +36,18 @@ impl Runtime for OnnxRuntime {
         format!("ONNX Runtime ({})", self.library)
     }
 
-    fn load(&self, path: &Path) -> Result<Box<dyn Session>, String> {
+    fn load(&self, path: &Path, besides: &[String]) -> Result<Box<dyn Session>, String> {
         let session = OrtSession::builder(&self.environment).map_err(|error| error.to_string())?;
         let session = session.with_optimization_level(GraphOptimizationLevel::Disable);
         let mut session = session.map_err(|error| error.to_string())?;
-        Ok(Box::new(Loaded { session: session.commit_from_file(path).map_err(|error| error.to_string())? }))
+        let source = Source::open(path).map_err(|error| error.to_string())?;
+        // from memory it would not find side files
+        let committed = if besides.is_empty() || source.beside().next().is_some() {
+            session.commit_from_file(path)
+        } else {
+            session.commit_from_memory(&[source.bytes(), &as_outputs(besides)].concat())
+        };
+        Ok(Box::new(Loaded { session: committed.map_err(|error| error.to_string())? }))
     }
 }
 

@@ -18,16 +18,21 @@ impl Runtime for Rten {
         "rten 0.27".into()
     }
 
-    fn load(&self, path: &Path) -> Result<Box<dyn Session>, String> {
+    fn load(&self, path: &Path, besides: &[String]) -> Result<Box<dyn Session>, String> {
         let mut options = ModelOptions::with_all_ops();
         options.enable_optimization(false);
         let model = options.load_file(path).map_err(|error| error.to_string())?;
-        Ok(Box::new(Loaded { model }))
+        let mut wanted = model.output_ids().to_vec();
+        for name in besides {
+            wanted.push(model.node_id(name).map_err(|error| error.to_string())?);
+        }
+        Ok(Box::new(Loaded { model, wanted }))
     }
 }
 
 struct Loaded {
     model: Model,
+    wanted: Vec<NodeId>,
 }
 
 impl Loaded {
@@ -43,9 +48,8 @@ impl Session for Loaded {
             Ok((id, value(array)?.into()))
         });
         let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
-        let outputs = self.model.output_ids().to_vec();
-        let made = self.model.run(inputs, &outputs, None).map_err(|error| error.to_string())?;
-        outputs.into_iter().zip(made).map(|(id, value)| Ok((self.name(id), array(value)?))).collect()
+        let made = self.model.run(inputs, &self.wanted, None).map_err(|error| error.to_string())?;
+        self.wanted.iter().zip(made).map(|(id, value)| Ok((self.name(*id), array(value)?))).collect()
     }
 }
 

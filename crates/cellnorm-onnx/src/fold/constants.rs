@@ -143,12 +143,15 @@ fn literal<'a>(node: &Node<'a>) -> Option<Constant<'a>> {
     Some(Constant { dims, values: Values::of_bytes(Float::F32, bytes) })
 }
 
+/// The most numbers that a node of a few bytes may stand for, and the most of an axis: a damaged file must not fill the memory.
+const MOST_FILLED: usize = 1 << 28;
+const LONGEST_FILLED: usize = 1 << 17;
+
 /// What `ConstantOfShape` makes: one number, 0 if it names none.
 fn filled<'a>(node: &Node<'a>, dims: &[i64]) -> Option<Constant<'a>> {
     let dims: Vec<usize> = dims.iter().map(|length| usize::try_from(*length).ok()).collect::<Option<_>>()?;
     let count = dims.iter().try_fold(1_usize, |product, length| product.checked_mul(*length))?;
-    // no weight has more numbers than fit a protocol buffer
-    if count > i32::MAX as usize {
+    if count > MOST_FILLED || dims.iter().any(|length| *length > LONGEST_FILLED) {
         return None;
     }
     let (float, value) = match node.attribute("value") {

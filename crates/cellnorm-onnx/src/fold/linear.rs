@@ -80,7 +80,7 @@ impl Linear<'_> {
         };
         match columns {
             1 => values.iter().map(|value| vec![*value; outputs]).collect(),
-            columns => values.chunks_exact(columns).map(<[f64]>::to_vec).collect(),
+            columns => values.chunks_exact(columns.max(1)).map(<[f64]>::to_vec).collect(),
         }
     }
 }

@@ -356,6 +356,11 @@ impl<'a> Work<'_, '_, 'a> {
             tried.reverse();
         }
         let [Some(first), second] = tried else { return };
+        // arithmetic that others read as well is no surprise
+        let shared = matches!(first.reason, Reason::FanOut | Reason::GraphOutput);
+        if shared && !self.graph.nodes[id].is("BatchNormalization") {
+            return;
+        }
         let second = second.filter(|second| *second != first);
         self.folding.report.kept.push(Kept::new(name_of(self.graph, id), first, second));
     }

@@ -56,17 +56,20 @@ impl Shapes {
                 let (x, weight) = (input(0)?, input(1)?);
                 let channels = match node.op {
                     "Conv" => weight.first().copied().flatten(),
-                    _ => weight
-                        .get(1)
-                        .copied()
-                        .flatten()
-                        .map(|outputs| outputs * node.integer("group", 1).max(1) as usize),
+                    _ => {
+                        let groups = usize::try_from(node.integer("group", 1)).ok();
+                        weight.get(1).copied().flatten().and_then(|outputs| outputs.checked_mul(groups?))
+                    }
                 };
                 let spatial = (2..weight.len()).map(|axis| match node.op {
                     "Conv" => slid(node, axis - 2, x.get(axis).copied().flatten()?, weight[axis]?),
                     _ => None,
                 });
                 Some([x.first().copied().flatten(), channels].into_iter().chain(spatial).collect())
+            }
+            "Constant" => {
+                let dims = node.attribute("value")?.tensor()?.dims;
+                Some(dims.into_iter().map(Some).collect())
             }
             "MaxPool" | "AveragePool" => {
                 let (x, kernel) = (input(0)?, node.integers("kernel_shape")?);
@@ -139,10 +142,10 @@ impl Shapes {
             }
             "Concat" => {
                 let first = input(0)?;
-                let axis = places(&[node.integer("axis", 1)], first.len())?[0];
+                let axis = *places(&[node.integer("axis", 1)], first.len())?.first()?;
                 let mut shape = first.clone();
                 let lengths = (0..node.inputs.len()).map(|place| input(place)?.get(axis).copied().flatten());
-                shape[axis] = lengths.sum();
+                shape[axis] = lengths.into_iter().try_fold(0_usize, |sum, length| sum.checked_add(length?));
                 Some(shape)
             }
             "BatchNormalization"

@@ -60,7 +60,7 @@ pub fn up<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Way<
         open.extend(passage::before(search, node, &map)?);
         way.through.push(node.op);
     }
-    Ok(way)
+    way.checked(&graph.values[value].name)
 }
 
 /// The layers behind a value that can take a map that the value had gone through.
@@ -92,7 +92,19 @@ pub fn down<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Wa
             }
         }
     }
-    Ok(way)
+    way.checked(&graph.values[value].name)
+}
+
+impl Way<'_> {
+    /// A way that ends in layers, in each once.
+    fn checked(self, start: &str) -> Result<Self, Refusal> {
+        let mut nodes: Vec<NodeId> = self.targets.iter().map(|target| target.linear.node).collect();
+        nodes.sort_unstable();
+        if nodes.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Refusal::new(Reason::FanOut, "a layer is reached twice"));
+        }
+        if nodes.is_empty() { Err(Refusal::new(Reason::NoLinearLayer, start)) } else { Ok(self) }
+    }
 }
 
 enum Next<'a> {

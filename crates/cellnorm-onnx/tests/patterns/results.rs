@@ -30,7 +30,7 @@ fn difference(runtime: &dyn Runtime, pattern: &Pattern, folder: &Path) -> Result
     let source = pattern.source();
     let folded = fold::fold(source.model().unwrap(), &Options::default()).unwrap();
     let draft = Draft::write(&source, &folded, &folder.join("folded.onnx")).unwrap();
-    let made = runtime.load(&draft.path())?.run(&pattern.feed())?;
+    let made = runtime.load(&draft.path(), &[])?.run(&pattern.feed())?;
     let mut largest: f64 = 0.0;
     for (name, made) in made {
         let stored = &pattern.outputs[&name];
