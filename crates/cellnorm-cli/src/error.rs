@@ -207,6 +207,18 @@ pub enum Error {
         problem: String,
     },
 
+    /// Inputs that the model does not take.
+    #[error("{} {problem}", path.display())]
+    #[diagnostic(help(
+        "it must hold an array for each input of the model, by its name, with the model's axes; the first may be longer"
+    ))]
+    Inputs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// The check of a folded model failed; nothing was written.
     #[error("{problem}")]
     #[diagnostic(help("nothing was written; --force writes it all the same, --tol allows more"))]
@@ -253,6 +265,7 @@ impl Error {
             | Self::UnknownNode { .. }
             | Self::NoRuntime { .. }
             | Self::Statistics { .. }
+            | Self::Inputs { .. }
             | Self::Drawing { .. } => 2,
             Self::Write { .. }
             | Self::Print { .. }

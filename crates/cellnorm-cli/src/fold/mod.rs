@@ -6,9 +6,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use cellnorm_onnx::check::{Array, Certificate, Checks, Feed, OnnxRuntime, Rten, Runtime, certify};
+use cellnorm_onnx::check::{Certificate, Checks, OnnxRuntime, Rten, Runtime, certify};
 use cellnorm_onnx::fold::{Folded, fold};
-use cellnorm_onnx::proto::model::Model;
 use cellnorm_onnx::{Draft, Source};
 use indicatif::ProgressBar;
 
@@ -16,6 +15,7 @@ use crate::error::Error;
 use crate::output;
 
 mod args;
+mod feeds;
 mod html;
 mod json;
 mod text;
@@ -103,27 +103,11 @@ fn check(args: &FoldArgs, source: &Source, folded: &Folded<'_>, draft: &Draft) -
         runtimes.push(&Rten);
     }
     let inputs = match &args.inputs {
-        Some(path) => vec![feed(&source.model().map_err(failed)?, path)?],
+        Some(path) => feeds::read(&source.model().map_err(failed)?, path)?,
         None => Vec::new(),
     };
     let checks = Checks { runtimes: &runtimes, inputs, tolerance: args.tol, times: TIMES };
     certify(source, folded, draft, checks).map_err(failed)
-}
-
-/// The inputs of a file, by the names of the model's.
-fn feed(model: &Model<'_>, path: &Path) -> Result<Feed, Error> {
-    let tensors = cellnorm::state::read(path)?;
-    let inputs = model.graph.values.iter().filter(|value| value.input_only());
-    let of = |name: &str, element: i32| {
-        let only = || (tensors.len() == 1).then(|| tensors.values().next()).flatten();
-        let tensor = tensors.get(name).or_else(only);
-        let like = || tensors.keys().cloned().collect();
-        let tensor = tensor.ok_or_else(|| cellnorm::Error::MissingTensor { name: name.into(), like: like() })?;
-        let array =
-            Array { shape: tensor.values.shape().to_vec(), element, numbers: tensor.values.iter().copied().collect() };
-        Ok((name.to_owned(), array))
-    };
-    inputs.map(|value| of(&value.name, value.element)).collect()
 }
 
 /// A sign on a terminal that work goes on.

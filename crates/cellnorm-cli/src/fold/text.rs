@@ -96,21 +96,24 @@ fn advice(kept: &[Kept]) -> String {
 pub fn checked(certificate: &Certificate) -> String {
     let worst = certificate.proofs.iter().map(|proof| proof.share).fold(0.0, f64::max);
     let mut text = format!(
-        "proof: {} layers, each alone in float64, with the weights as they were written: differences at most {worst:.2} of what \
+        "proof: {} {}, each alone in float64, with the weights as they were written: differences at most {worst:.2} of what \
          rounding explains\n",
-        thousands(certificate.proofs.len())
+        thousands(certificate.proofs.len()),
+        if certificate.proofs.len() == 1 { "layer" } else { "layers" }
     );
     // Writing to a String cannot fail.
     let _ = match &certificate.run {
         Run::NotRun(problem) => writeln!(text, "whole model: not run; {problem}"),
         Run::Compared(run) => writeln!(
             text,
-            "whole model in {}, {} inputs: largest difference {:.1e} of an output's largest number (allowed {:.1e}){}; a run takes \
-             {:.2} ms before, {:.2} ms after",
+            "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed {:.1e}), {:.1e} at the outputs{}; a \
+             run takes {:.2} ms before, {:.2} ms after",
             run.runtime,
-            run.runs,
+            thousands(run.runs),
+            if run.runs == 1 { "input" } else { "inputs" },
             run.largest_relative,
             certificate.tolerance,
+            run.largest_difference,
             match run.same_largest {
                 (_, 0) => String::new(),
                 (same, all) =>

@@ -3,5 +3,6 @@
 mod common;
 mod compare;
 mod explain;
+mod fold;
 mod refusals;
 mod sequence;

@@ -20,8 +20,8 @@ pub struct Comparison {
     pub runs: usize,
     /// The largest difference of an output.
     pub largest_difference: f64,
-    /// The largest difference, as a share of the largest number of the same output, or of 1 where a sigmoid, a softmax or tanh ends
-    /// the model.
+    /// The largest difference, as a share of the largest number of the same output. Where a sigmoid, a softmax, a logarithm of one,
+    /// tanh, clipping or the place of the largest ends the model, it is that of the value before.
     pub largest_relative: f64,
     /// How many rows of the outputs have their largest number at the same place, of how many.
     pub same_largest: (usize, usize),
@@ -75,7 +75,7 @@ pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &[Feed], times: usi
             return Err(format!("{} outputs before, {} after", old.len(), new.len()));
         }
         for ((name, old), (_, new)) in old.iter().zip(&new) {
-            comparison.add(name, old, new, probes.bounded.contains(name))?;
+            comparison.add(name, old, new, probes)?;
         }
     }
     let mut spent = [Vec::new(), Vec::new()];
@@ -113,13 +113,14 @@ fn timed(session: &mut dyn Session, feed: &Feed) -> Result<f64, String> {
 }
 
 impl Comparison {
-    fn add(&mut self, name: &str, old: &Array, new: &Array, bounded: bool) -> Result<(), String> {
+    fn add(&mut self, name: &str, old: &Array, new: &Array, probes: &Probes) -> Result<(), String> {
         if old.shape != new.shape {
             return Err(format!("the output {name:?} has the shape {:?} before and {:?} after", old.shape, new.shape));
         }
         let finite = old.numbers.iter().filter(|number| number.is_finite());
-        let least = if bounded { 1.0 } else { 0.0 };
+        let least = if probes.bounded.contains(name) { 1.0 } else { 0.0 };
         let scale = finite.fold(least, |largest: f64, number| largest.max(number.abs()));
+        let is_output = !probes.before_last.iter().any(|probe| probe == name);
         for (old, new) in old.numbers.iter().zip(&new.numbers) {
             // where the model gave no number before, there is none to compare with
             let difference = match (old.is_finite(), new.is_finite()) {
@@ -127,13 +128,15 @@ impl Comparison {
                 (false, _) => 0.0,
                 (true, false) => f64::INFINITY,
             };
-            self.largest_difference = self.largest_difference.max(difference);
-            if difference > 0.0 {
+            if is_output {
+                self.largest_difference = self.largest_difference.max(difference);
+            }
+            if difference > 0.0 && !probes.judged_before.contains(name) {
                 self.largest_relative = self.largest_relative.max(difference / scale);
             }
         }
         let row = old.shape.last().copied().unwrap_or(0);
-        if row > 1 {
+        if row > 1 && is_output {
             for (old, new) in old.numbers.chunks_exact(row).zip(new.numbers.chunks_exact(row)) {
                 self.same_largest.0 += usize::from(largest_place(old) == largest_place(new));
                 self.same_largest.1 += 1;

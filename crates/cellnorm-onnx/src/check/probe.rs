@@ -11,7 +11,10 @@ use crate::proto::wire::put_bytes;
 pub struct Probes {
     /// Values before the last operator, by name.
     pub before_last: Vec<String>,
-    /// Outputs between −1 and 1: 1 is their scale, however small the numbers happen to be.
+    /// Outputs that are judged by the value before them: a softmax of numbers near 10¹⁹ turns a difference in the last digit into
+    /// one between 0 and 1.
+    pub judged_before: BTreeSet<String>,
+    /// Other outputs between −1 and 1: 1 is their scale, however small the numbers happen to be.
     pub bounded: BTreeSet<String>,
 }
 
@@ -25,13 +28,15 @@ pub fn probes(before: &Model<'_>, after: &Model<'_>) -> Probes {
         if !node.domain.is_empty() || !bounded && !matches!(node.op, "LogSoftmax" | "ArgMax" | "Clip" | "Erf") {
             continue;
         }
-        if bounded {
-            probes.bounded.insert(output.name.to_string());
-        }
         let Some(value) = node.input(0).map(|value| &graph.values[value]) else { continue };
         let same = after.graph.find(&value.name).is_some_and(|id| after.graph.values[id].producer.is_some());
-        if value.producer.is_some() && same && !value.output {
-            probes.before_last.push(value.name.to_string());
+        if value.producer.is_some() && same {
+            if !value.output {
+                probes.before_last.push(value.name.to_string());
+            }
+            probes.judged_before.insert(output.name.to_string());
+        } else if bounded {
+            probes.bounded.insert(output.name.to_string());
         }
     }
     probes

@@ -71,6 +71,10 @@ impl Shapes {
                 let dims = node.attribute("value")?.tensor()?.dims;
                 Some(dims.into_iter().map(Some).collect())
             }
+            "ConstantOfShape" => {
+                let dims = scope.integers(node.input(0)?)?;
+                Some(dims.into_iter().map(|length| usize::try_from(length).ok()).collect())
+            }
             "MaxPool" | "AveragePool" => {
                 let (x, kernel) = (input(0)?, node.integers("kernel_shape")?);
                 let mut shape = x.clone();
