@@ -23,8 +23,8 @@ mod text;
 pub use args::FoldArgs;
 use args::RuntimeChoice;
 
-/// Runs of each model that are timed.
-const TIMES: usize = 5;
+/// For how long both models are run to measure their time.
+const TIMED: Duration = Duration::from_millis(500);
 
 /// What was done, as it is told.
 pub struct Story<'s> {
@@ -106,7 +106,7 @@ fn check(args: &FoldArgs, source: &Source, folded: &Folded<'_>, draft: &Draft) -
         Some(path) => feeds::read(&source.model().map_err(failed)?, path)?,
         None => Vec::new(),
     };
-    let checks = Checks { runtimes: &runtimes, inputs, tolerance: args.tol, times: TIMES };
+    let checks = Checks { runtimes: &runtimes, inputs, tolerance: args.tol, timed: TIMED };
     certify(source, folded, draft, checks).map_err(failed)
 }
 

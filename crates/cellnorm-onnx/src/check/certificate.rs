@@ -1,5 +1,7 @@
 //! The verdict on a folded model: proven fold by fold, and run before and after.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::Runtime;
@@ -54,8 +56,8 @@ pub struct Checks<'c> {
     pub inputs: Vec<Feed>,
     /// The difference that is allowed; `None` for [`default_tolerance`].
     pub tolerance: Option<f64>,
-    /// How many runs of each are timed.
-    pub times: usize,
+    /// For how long both models are run to measure their time.
+    pub timed: Duration,
 }
 
 /// Checks a folded model that was written.
@@ -104,7 +106,7 @@ fn run(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: &Checks<'_>)
             if feeds.is_empty() {
                 continue;
             }
-            match compare(*runtime, pair, feeds, checks.times) {
+            match compare(*runtime, pair, feeds, checks.timed) {
                 Ok(comparison) => return Ok(comparison),
                 Err(problem) => problems.push(format!("{}: {problem}", runtime.name())),
             }

@@ -1,7 +1,7 @@
 //! The whole model before and after: how far the results are apart, whether the largest is the same, and how long it took.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -37,6 +37,9 @@ pub fn default_tolerance(float: Float, layers: usize) -> f64 {
     64.0 * float.unit() * ((layers + 1) as f64).sqrt()
 }
 
+/// Runs of each model that are timed, however long they take.
+const LEAST_TIMED: usize = 5;
+
 /// A model before and after.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'p> {
@@ -50,12 +53,12 @@ pub struct Pair<'p> {
     pub data: Option<&'p FoldedData>,
 }
 
-/// Runs two models on the same inputs, in turns; `times` runs of each are timed. Where a normalization of the data became part of
+/// Runs two models on the same inputs, then in turns on the first of these for about `timed`, at least five times each. Where a normalization of the data became part of
 /// the second, the first gets normalized inputs.
 ///
 /// # Errors
 /// If a model cannot be loaded or run; in the runtime's words.
-pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &[Feed], times: usize) -> Result<Comparison, String> {
+pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &[Feed], timed: Duration) -> Result<Comparison, String> {
     let Pair { before, after, probes, data } = pair;
     let mut sessions = [runtime.load(before, &probes.before_last)?, runtime.load(after, &probes.before_last)?];
     let mut comparison = Comparison {
@@ -79,11 +82,10 @@ pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &[Feed], times: usi
         }
     }
     let mut spent = [Vec::new(), Vec::new()];
-    if let Some(feed) = feeds.first() {
-        for _ in 0..times {
-            for (session, spent) in sessions.iter_mut().zip(&mut spent) {
-                spent.push(timed(session.as_mut(), feed)?);
-            }
+    let start = Instant::now();
+    while let Some(feed) = feeds.first().filter(|_| spent[0].len() < LEAST_TIMED || start.elapsed() < timed) {
+        for (session, spent) in sessions.iter_mut().zip(&mut spent) {
+            spent.push(milliseconds(session.as_mut(), feed)?);
         }
     }
     [comparison.before_ms, comparison.after_ms] = spent.map(|mut spent| {
@@ -106,7 +108,7 @@ fn normalized(feed: &Feed, data: &FoldedData) -> Feed {
     feed
 }
 
-fn timed(session: &mut dyn Session, feed: &Feed) -> Result<f64, String> {
+fn milliseconds(session: &mut dyn Session, feed: &Feed) -> Result<f64, String> {
     let start = Instant::now();
     session.run(feed)?;
     Ok(start.elapsed().as_secs_f64() * 1e3)

@@ -29,7 +29,7 @@ pub struct Layer<'a> {
 pub type Layers<'a> = BTreeMap<NodeId, Layer<'a>>;
 
 /// Weights that are read at once.
-const BLOCK: usize = 1 << 14;
+const BLOCK: usize = 1 << 12;
 
 impl<'a> Layer<'a> {
     /// A layer as it is.
@@ -142,7 +142,8 @@ impl<'a> Layer<'a> {
             if let Some(value) = gamma.into_iter().find(|value| too_large(*value, float)) {
                 return refused(value, "gamma", float);
             }
-        } else if largest_factor > 1.0 {
+        } else if largest_factor > 1.0 && too_large(largest_factor * self.linear.weight.values.largest(), float) {
+            // the largest weight need not be one of the largest factor
             let largest = blocks(kernel, &self.linear.weight.values, |start, weights| {
                 let runs = self.folding.factors(start).zip(weights.chunks_exact(kernel.taps()));
                 runs.map(|(factor, run)| {
@@ -242,24 +243,31 @@ impl Scaled<'_> {
         }
         let runs = kernel.elements() / taps;
         let (in_window, in_block) = ((WINDOW / taps).max(1), (BLOCK / taps).max(1));
-        let mut bytes = Vec::new();
+        let compute = |window: usize, bytes: &mut Vec<u8>| {
+            let count = runs.saturating_sub(window).min(in_window) * taps;
+            bytes.resize(count * float.size(), 0);
+            let blocks = bytes.par_chunks_mut(in_block * taps * float.size()).enumerate();
+            blocks.for_each_init(Vec::new, |weights, (block, bytes)| {
+                let start = window + block * in_block;
+                let count = bytes.len() / float.size();
+                weights.resize(count, 0.0);
+                self.weight.read(start * taps..start * taps + count, weights);
+                for (run, factor) in weights.chunks_exact_mut(taps).zip(self.folding.factors(start)) {
+                    run.iter_mut().for_each(|weight| *weight *= self.alpha * factor);
+                }
+                float.store(weights, bytes);
+            });
+        };
+        // one window is written while the next is computed
+        let (mut ready, mut next) = (Vec::new(), Vec::new());
+        compute(0, &mut ready);
         for window in (0..runs).step_by(in_window) {
-            let end = runs.min(window + in_window);
-            bytes.resize((end - window) * taps * float.size(), 0);
-            bytes.par_chunks_mut(in_block * taps * float.size()).enumerate().for_each_init(
-                Vec::new,
-                |weights, (block, bytes)| {
-                    let start = window + block * in_block;
-                    let count = bytes.len() / float.size();
-                    weights.resize(count, 0.0);
-                    self.weight.read(start * taps..start * taps + count, weights);
-                    for (run, factor) in weights.chunks_exact_mut(taps).zip(self.folding.factors(start)) {
-                        run.iter_mut().for_each(|weight| *weight *= self.alpha * factor);
-                    }
-                    float.store(weights, bytes);
-                },
-            );
-            out.write_all(&bytes)?;
+            let (compute, after) = (&compute, &mut next);
+            rayon::in_place_scope(|scope| {
+                scope.spawn(move |_| compute(window + in_window, after));
+                out.write_all(&ready)
+            })?;
+            std::mem::swap(&mut ready, &mut next);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 /// A type of floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +117,11 @@ fn load<const N: usize>(bytes: &[u8], values: &mut [f64], of: impl Fn([u8; N]) -
     }
 }
 
+fn largest<const N: usize, T: Ord + Default + Send>(bytes: &[u8], of: impl Fn([u8; N]) -> T + Sync) -> T {
+    let parts = bytes.as_chunks::<N>().0.par_chunks(1 << 16);
+    parts.map(|part| part.iter().map(|bytes| of(*bytes)).max().unwrap_or_default()).max().unwrap_or_default()
+}
+
 /// Numbers of one type.
 #[derive(Clone, Debug)]
 pub struct Values<'a> {
@@ -171,6 +177,20 @@ impl<'a> Values<'a> {
                 assert!(range.end <= *count);
                 into.fill(*value);
             }
+        }
+    }
+
+    /// The largest distance from 0, without looking at each as a number: without their sign, finite floats are ordered as integers.
+    pub fn largest(&self) -> f64 {
+        let bytes = match &self.stored {
+            Stored::Fill { value, .. } => return value.abs(),
+            Stored::Bytes(bytes) => bytes,
+        };
+        match self.float {
+            Float::F16 => f16::from_bits(largest(bytes, |bytes| u16::from_le_bytes(bytes) & 0x7fff)).to_f64(),
+            Float::Bf16 => bf16::from_bits(largest(bytes, |bytes| u16::from_le_bytes(bytes) & 0x7fff)).to_f64(),
+            Float::F32 => f32::from_bits(largest(bytes, |bytes| u32::from_le_bytes(bytes) & (u32::MAX >> 1))).into(),
+            Float::F64 => f64::from_bits(largest(bytes, |bytes| u64::from_le_bytes(bytes) & (u64::MAX >> 1))),
         }
     }
 

@@ -64,7 +64,7 @@ pub fn section(story: &Story<'_>) -> String {
         more => format!(" The last {} nodes are not drawn.", thousands(more)),
     };
     format!(
-        "<section>\n<h2>The graph</h2>\n<p>Each node in the order of the file. <span class=\"key gone\">Gone</span>, with an arc to \
+        "<section>\n<h2>The graph</h2>\n<p>Each node in the order of the file but constants. <span class=\"key gone\">Gone</span>, with an arc to \
          <span class=\"key holds\">the layer that holds it now</span>; <span class=\"key stays\">stays</span>.{more}</p>\n\
          <div class=\"scroll tall\"><svg class=\"graph\" viewBox=\"0 0 900 {height}\" width=\"900\" height=\"{height}\" role=\"img\" \
          aria-label=\"the nodes of the graph and the folds\">\n{arcs}{nodes}</svg></div>\n</section>\n"
@@ -72,7 +72,7 @@ pub fn section(story: &Story<'_>) -> String {
 }
 
 fn collect(graph: &Graph<'_>, depth: usize, rows: &mut Vec<Row>) {
-    for node in &graph.nodes {
+    for node in graph.nodes.iter().filter(|node| !node.op.starts_with("Constant")) {
         let made = node.outputs.iter().flatten().next().map(|output| graph.values[*output].name.to_string());
         let name = if node.name.is_empty() { made.unwrap_or_default() } else { node.name.to_owned() };
         rows.push(Row { name, op: node.op.to_owned(), depth });
