@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::proto::model::Model;
+#[cfg(feature = "run")]
 use crate::proto::wire::put_bytes;
 
 /// What is compared of a model.
@@ -43,6 +44,7 @@ pub fn probes(before: &Model<'_>, after: &Model<'_>) -> Probes {
 }
 
 /// A field that, behind a model's bytes, makes values outputs as well: protocol buffers join the two graphs.
+#[cfg(feature = "run")]
 pub fn as_outputs(names: &[String]) -> Vec<u8> {
     let mut graph = Vec::new();
     for name in names {
