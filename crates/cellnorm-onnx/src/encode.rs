@@ -69,6 +69,8 @@ impl<'r> Encoder<'r, '_> {
                     }
                     None => rope.message(5, whole(graph.initializers[*id].message)),
                 },
+                // numbers that hold what others fed in part are not to be set from outside
+                Part::Described(id, raw) if !constants_are_inputs && is_frozen(changes, &graph.values[*id], raw) => {}
                 Part::Described(id, _) if is_gone(changes, &graph.values[*id]) => {}
                 Part::Described(_, raw) => rope.borrowed(raw),
             }
@@ -187,6 +189,12 @@ fn whole(message: &[u8]) -> Rope<'_> {
     let mut rope = Rope::default();
     rope.borrowed(message);
     rope
+}
+
+/// Whether a field makes an input of a constant that has new numbers.
+fn is_frozen(changes: &Changes<'_>, value: &Value<'_>, raw: &[u8]) -> bool {
+    let is_input = wire::fields(raw).flatten().any(|field| field.number == 11);
+    is_input && value.initializer.is_some_and(|tensor| changes.replaced.contains_key(&tensor))
 }
 
 /// Whether nothing of a described value is left.

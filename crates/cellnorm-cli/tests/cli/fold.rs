@@ -140,7 +140,7 @@ fn a_normalization_of_the_data_becomes_part_of_the_first_layer_or_nothing_is_wri
     let output = folder.path().join("folded.onnx");
     // three channels into an unpadded convolution
     let data = ["--mean", "0.4,0.5,0.6", "--std", "0.2,0.25,0.3"];
-    let model = pattern("conv2d-bn");
+    let model = pattern("bn-conv");
     let done = fold(&[&[text(&model), "-o", text(&output), "--json"], &data[..]].concat());
     let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", words(&done)));
     assert_eq!(done.status.code(), Some(0), "{}", words(&done));

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use cellnorm_onnx::check::{self, OnnxRuntime, Rten, Runtime};
 use cellnorm_onnx::fold::{self, Options};
+use cellnorm_onnx::proto::model::Model;
+use cellnorm_onnx::proto::tensor::Externals;
 use cellnorm_onnx::{Draft, Source};
 
 use super::pattern::{Pattern, patterns};
@@ -87,4 +89,32 @@ fn folded_patterns_run_in_onnx_runtime() {
     }
     println!("{compared} patterns, worst {worst:.2} of its bound");
     assert!(compared >= 210, "{compared} compared");
+}
+
+#[test]
+fn a_weight_that_is_not_what_it_should_be_is_not_proven() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut changed, mut found) = (0, 0);
+    for pattern in patterns().iter().filter(|pattern| pattern.name.starts_with("conv")) {
+        let source = pattern.source();
+        let folded = fold::fold(source.model().unwrap(), &Options::default()).unwrap();
+        let draft = Draft::write(&source, &folded, &folder.path().join("folded.onnx")).unwrap();
+        let good = std::fs::read(draft.path()).unwrap();
+        let model = Model::parse(&good, &Externals::new()).unwrap();
+        let original = source.model().unwrap();
+        let is_new = |name: &str, message: &[u8]| {
+            original.graph.initializers.iter().all(|tensor| tensor.name != name || tensor.message != message)
+        };
+        for tensor in model.graph.initializers.iter().filter(|tensor| is_new(tensor.name, tensor.message)) {
+            // new numbers stand at the end of their message: the last one gets the other sign
+            let end = tensor.message.as_ptr() as usize - good.as_ptr() as usize + tensor.message.len();
+            let mut bad = good.clone();
+            bad[end - 1] ^= 0x80;
+            let proofs = check::prove(&folded, &Model::parse(&bad, &Externals::new()).unwrap()).unwrap();
+            changed += 1;
+            found += usize::from(proofs.iter().any(|proof| proof.share > 1.0));
+        }
+    }
+    println!("{found} of {changed} wrong signs were found");
+    assert!(changed > 100 && found == changed, "{found} of {changed}");
 }
