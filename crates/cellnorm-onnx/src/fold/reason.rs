@@ -42,6 +42,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 16] = [
+        Self::FanOut,
+        Self::GraphOutput,
+        Self::BatchStatistics,
+        Self::NotConstant,
+        Self::Overridable,
+        Self::Padding,
+        Self::NonLinear,
+        Self::Sign,
+        Self::Shift,
+        Self::Axis,
+        Self::ShapeUnknown,
+        Self::Range,
+        Self::Parameters,
+        Self::Unsupported,
+        Self::Shared,
+        Self::NoLinearLayer,
+    ];
+
     /// The code, as JSON has it.
     pub fn code(self) -> &'static str {
         match self {
