@@ -12,13 +12,15 @@
 //! activation that goes with filter response normalization, is composed of Burn's own operations on every device.
 //!
 //! [`parameters`] says which parameters of a network are those of normalizations, so that weight decay can leave them out;
-//! [`weights`] normalizes the weights of any layer instead of its activations.
+//! [`weights`] normalizes the weights of any layer instead of its activations. [`fold`] makes batch normalizations with fixed
+//! statistics part of the convolutions and linear layers beside them.
 //!
 //! [`stopwatch`] tells how long a layer takes within a training step. [`functions::cell_moments`] and
 //! [`functions::cell_affine`] are the building blocks of further normalizations.
 #![deny(missing_docs)]
 
 mod composed;
+pub mod fold;
 pub mod functions;
 mod modules;
 mod ops;

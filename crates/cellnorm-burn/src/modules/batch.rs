@@ -234,7 +234,7 @@ impl BatchNorm {
     }
 
     /// The mode on a device: inference unless it is a training device and the layer is not frozen.
-    fn mode_on(&self, device: &Device) -> Mode {
+    pub(crate) fn mode_on(&self, device: &Device) -> Mode {
         if device.is_autodiff() && self.training.is_enabled() { self.mode } else { Mode::inference() }
     }
 
