@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::explain::ExplainArgs;
 use crate::fold::FoldArgs;
+use crate::inspect::InspectArgs;
 use crate::norm::Norm;
 use crate::semantics::SemanticsCommand;
 use crate::task::Task;
@@ -63,6 +64,12 @@ pub enum Command {
     /// Every fold is then proven on its own with what was written, and the whole model is run before and after. The result is
     /// written beside its place and moved into it when it has passed.
     Fold(FoldArgs),
+
+    /// Look at every normalization of a trained model: what it does, whether its numbers are sound, whether it folds.
+    ///
+    /// Takes an ONNX model, or a checkpoint (.safetensors, .npz, .pth, .pt), in which names and shapes tell what a normalization is.
+    /// Warns of channels that are dead or explode, and of variances that are negative or not finite.
+    Inspect(InspectArgs),
 
     /// Show what frameworks mean by a normalization, and what differs between two.
     #[command(subcommand)]

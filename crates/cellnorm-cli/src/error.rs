@@ -219,6 +219,59 @@ pub enum Error {
         problem: String,
     },
 
+    /// A file whose name says nothing of what it holds.
+    #[error("{} is none of the files that can be looked at", path.display())]
+    #[diagnostic(help("its name must end in .onnx, .safetensors, .npz, .pth or .pt"))]
+    Extension {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A flag that the kind of file has no use for.
+    #[error("{flag} says nothing about {}", path.display())]
+    #[diagnostic(help("{flag} is for {what}"))]
+    FlagOfOther {
+        /// The flag.
+        flag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the flag is for.
+        what: &'static str,
+    },
+
+    /// A checkpoint is to be folded, and nothing says what belongs together.
+    #[error("{} does not say which normalization belongs to which layer", path.display())]
+    #[diagnostic(help(
+        "name a file that does with --pairs; cellnorm fold {} --dry-run prints one to edit", path.display()
+    ))]
+    NoPairs {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+
+    /// A pairing file that cannot be used.
+    #[error("{} {problem}", path.display())]
+    #[diagnostic(help(
+        "it must be JSON such as {{\"pairs\": [{{\"layer\": \"conv1\", \"norm\": \"bn1\", \"kind\": \"conv\"}}]}}; the kind is conv, \
+         conv-transposed or linear; a pair may have groups, side (behind, ahead), unpadded (true) and epsilon"
+    ))]
+    Pairs {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A pair without ε.
+    #[error("nothing says the epsilon of {norm}")]
+    #[diagnostic(help(
+        "a checkpoint does not store it: look at the model's code and give it with --epsilon, or as \"epsilon\" of the pair"
+    ))]
+    NoEpsilon {
+        /// The normalization.
+        norm: String,
+    },
+
     /// The check of a folded model failed; nothing was written.
     #[error("{problem}")]
     #[diagnostic(help("nothing was written; --force writes it all the same, --tol allows more"))]
@@ -266,6 +319,11 @@ impl Error {
             | Self::NoRuntime { .. }
             | Self::Statistics { .. }
             | Self::Inputs { .. }
+            | Self::Extension { .. }
+            | Self::FlagOfOther { .. }
+            | Self::NoPairs { .. }
+            | Self::Pairs { .. }
+            | Self::NoEpsilon { .. }
             | Self::Drawing { .. } => 2,
             Self::Write { .. }
             | Self::Print { .. }

@@ -15,6 +15,7 @@ mod data;
 mod error;
 mod explain;
 mod fold;
+mod inspect;
 mod network;
 mod norm;
 mod numbers;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => compare::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Fold(args) => fold::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Semantics(command) => semantics::run(&command),
     };
     match done {

@@ -122,7 +122,7 @@ fn list() -> (String, Value) {
         table.add_row([name, &layers.join(", ")]);
         json.push(json!({ "name": name, "normalizations": layers }));
     }
-    (rendered(&table), json.into())
+    (table::trimmed(&table), json.into())
 }
 
 fn diff(a: &Semantics, b: &Semantics) -> (String, Value) {
@@ -141,9 +141,5 @@ fn diff(a: &Semantics, b: &Semantics) -> (String, Value) {
     for difference in &differences {
         table.add_row([difference.field, &difference.a, &difference.b, &difference.effect]);
     }
-    (rendered(&table), json)
-}
-
-fn rendered(table: &comfy_table::Table) -> String {
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    (table::trimmed(&table), json)
 }

@@ -73,6 +73,11 @@ pub fn plain() -> Table {
     table
 }
 
+/// A table's lines without spaces at their ends.
+pub fn trimmed(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
 /// The table, with the names to the left and the numbers to the right.
 pub fn render(results: &Results) -> String {
     let columns = columns(results);

@@ -27,6 +27,7 @@ pub mod check;
 mod encode;
 mod error;
 pub mod fold;
+pub mod inspect;
 pub mod proto;
 mod save;
 mod source;

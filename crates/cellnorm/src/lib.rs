@@ -45,6 +45,7 @@ mod error;
 pub mod explain;
 pub mod fold;
 mod functions;
+pub mod inspect;
 mod moments;
 pub mod norms;
 pub mod parameters;

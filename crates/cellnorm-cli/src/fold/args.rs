@@ -12,7 +12,7 @@ use crate::error::Error;
 /// What to fold, and where to put it.
 #[derive(Args)]
 pub struct FoldArgs {
-    /// The ONNX model.
+    /// The ONNX model; or a checkpoint without a graph, .safetensors, .npz, .pth or .pt, with --pairs.
     pub model: PathBuf,
 
     /// Where the folded model goes.
@@ -81,6 +81,18 @@ pub struct FoldArgs {
     /// Input whose data --mean or --stats is of, if the model has several.
     #[arg(long, value_name = "NAME")]
     pub input: Option<String>,
+
+    /// File that says which normalization of a checkpoint belongs to which layer; --dry-run without it prints one to edit.
+    ///
+    /// JSON: {"pairs": [{"layer": "conv1", "norm": "bn1", "kind": "conv"}]}. The kind is conv, conv-transposed or linear. A pair may
+    /// have "groups" (1), "side" ("behind" or "ahead" of the layer), "epsilon", and ahead of a convolution needs "unpadded": true,
+    /// which says that no zeros are padded to what it takes.
+    #[arg(long, value_name = "FILE")]
+    pub pairs: Option<PathBuf>,
+
+    /// ε of a checkpoint's normalizations, for pairs that name none: it is not stored, and nothing is assumed.
+    #[arg(long, value_name = "NUMBER")]
+    pub epsilon: Option<f64>,
 }
 
 /// What runs the model.

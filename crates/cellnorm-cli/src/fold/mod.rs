@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::output;
 
 mod args;
+mod checkpoint;
 mod feeds;
 mod html;
 mod json;
@@ -22,6 +23,7 @@ mod text;
 
 pub use args::FoldArgs;
 use args::RuntimeChoice;
+pub use checkpoint::EXTENSIONS as CHECKPOINTS;
 
 /// For how long both models are run to measure their time.
 const TIMED: Duration = Duration::from_millis(500);
@@ -40,6 +42,9 @@ pub struct Story<'s> {
 
 /// Runs the command.
 pub fn run(args: &FoldArgs) -> Result<(), Error> {
+    if let Some(done) = checkpoint::take(args) {
+        return done;
+    }
     let failed = |source| Error::Model { path: args.model.clone(), source };
     let place = args.place()?;
     let source = Source::open(&args.model).map_err(failed)?;

@@ -4,5 +4,6 @@ mod common;
 mod compare;
 mod explain;
 mod fold;
+mod inspect;
 mod refusals;
 mod sequence;

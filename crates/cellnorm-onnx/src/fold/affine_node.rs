@@ -52,20 +52,19 @@ fn with_others(own: AffineNode, layer: &Layer<'_>) -> Result<AffineNode, Refusal
     Ok(AffineNode { map: map.map_err(|error| Refusal::new(Reason::Range, error.to_string()))?, ..own })
 }
 
+/// What says that a batch normalization uses the statistics of each batch; `None` if it uses fixed ones.
+pub fn batch_statistics(opset: i64, node: &Node<'_>) -> Option<&'static str> {
+    if opset < 7 {
+        return (node.integer("is_test", 0) == 0).then_some("is_test=0");
+    }
+    if node.integer("training_mode", 0) != 0 {
+        return Some("training_mode=1");
+    }
+    (node.outputs.iter().flatten().count() > 1).then_some("several outputs")
+}
+
 fn batch_norm(scope: &Scope<'_, '_>, opset: i64, node: &Node<'_>) -> Result<AffineNode, Refusal> {
-    let trains = if opset < 7 {
-        node.integer("is_test", 0) == 0
-    } else {
-        node.integer("training_mode", 0) != 0 || node.outputs.iter().flatten().count() > 1
-    };
-    if trains {
-        let at = if opset < 7 {
-            "is_test=0"
-        } else if node.integer("training_mode", 0) != 0 {
-            "training_mode=1"
-        } else {
-            "several outputs"
-        };
+    if let Some(at) = batch_statistics(opset, node) {
         return Err(Refusal::new(Reason::BatchStatistics, at));
     }
     if opset < 9 && node.integer("spatial", 1) == 0 {

@@ -1,5 +1,6 @@
 //! Every pattern of `tests/fixtures/patterns.py`: what is folded and what is kept, and the results beside ONNX Runtime's.
 
+mod inspected;
 mod options;
 mod pattern;
 mod results;

@@ -26,6 +26,8 @@
 
 mod affine;
 mod kernel;
+#[cfg(feature = "files")]
+pub mod pairs;
 
 pub use affine::Affine;
 pub use kernel::{Folded, Folding, Kernel};

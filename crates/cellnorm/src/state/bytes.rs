@@ -1,7 +1,7 @@
 //! Values as bytes, in any of the types.
 
 use half::{bf16, f16};
-use ndarray::{ArrayD, IxDyn, ShapeBuilder};
+use ndarray::{ArrayD, IxDyn};
 
 use super::{DType, Tensor};
 use crate::error::Error;
@@ -53,14 +53,8 @@ impl DType {
     }
 }
 
-/// The tensor that these little-endian bytes say; `fortran` says that the first axis is the fastest.
-pub(super) fn from_bytes(
-    name: &str,
-    dtype: DType,
-    shape: &[usize],
-    fortran: bool,
-    bytes: &[u8],
-) -> Result<Tensor, Error> {
+/// The tensor that these little-endian bytes, in row-major order, say.
+pub(super) fn from_bytes(name: &str, dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<Tensor, Error> {
     let refuse = |problem: String| Err(Error::Tensor { name: name.into(), problem });
     let count = shape.iter().try_fold(1_usize, |count, len| count.checked_mul(*len));
     if count.and_then(|count| count.checked_mul(dtype.size())) != Some(bytes.len()) {
@@ -74,7 +68,7 @@ pub(super) fn from_bytes(
     {
         return refuse(format!("holds {value}, beyond the whole numbers up to 2^53 that f64 holds"));
     }
-    match ArrayD::from_shape_vec(IxDyn(shape).set_f(fortran), values) {
+    match ArrayD::from_shape_vec(IxDyn(shape), values) {
         Ok(values) => Ok(Tensor::new(values, dtype)),
         Err(error) => refuse(error.to_string()),
     }

@@ -5,31 +5,41 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Tensors, npz, safetensors};
+use super::{Checkpoint, Tensors, npz, safetensors};
 use crate::error::Error;
 
-/// How a format is read and written.
+/// How a checkpoint becomes a file's bytes.
+type Encode = fn(&Checkpoint) -> Result<Vec<u8>, Error>;
+
+/// How a format is read, and how written, if it is.
 struct Format {
     extension: &'static str,
-    decode: fn(&[u8]) -> Result<Tensors, Error>,
-    encode: fn(&Tensors) -> Result<Vec<u8>, Error>,
+    read: fn(&Path) -> Result<Checkpoint, Error>,
+    encode: Option<Encode>,
 }
 
-const FORMATS: [Format; 2] = [
-    Format { extension: "safetensors", decode: safetensors::decode, encode: safetensors::encode },
-    Format { extension: "npz", decode: npz::decode, encode: npz::encode },
+const FORMATS: &[Format] = &[
+    Format {
+        extension: "safetensors",
+        read: |path| safetensors::decode(&all(path)?),
+        encode: Some(safetensors::encode),
+    },
+    Format { extension: "npz", read: |path| npz::decode(&all(path)?), encode: Some(npz::encode) },
+    #[cfg(feature = "pytorch")]
+    Format { extension: "pth", read: super::pytorch::read, encode: None },
+    #[cfg(feature = "pytorch")]
+    Format { extension: "pt", read: super::pytorch::read, encode: None },
 ];
 
-/// Reads all tensors of a `.safetensors` or `.npz` file, as f64 with their own type noted.
+/// Reads all tensors of a `.safetensors` or `.npz` file, and with the feature `pytorch` of a `.pth` or `.pt` file, as f64 with
+/// their own type noted.
 ///
 /// # Errors
 /// If the file cannot be read, has another extension, is damaged, or holds a type other than those of
 /// [`DType`](super::DType).
 pub fn read(path: impl AsRef<Path>) -> Result<Tensors, Error> {
     let path = path.as_ref();
-    let decode = format(path)?.decode;
-    let bytes = fs::read(path).map_err(|error| failed(path, error))?;
-    decode(&bytes).map_err(|error| failed(path, error))
+    Checkpoint::read(path)?.tensors().map_err(|error| failed(path, error))
 }
 
 /// Writes tensors, each in its own type, as `.safetensors` or `.npz`: beside the file first, which is replaced when all is
@@ -50,7 +60,26 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensors, Error> {
 /// ```
 pub fn write(path: impl AsRef<Path>, tensors: &Tensors) -> Result<(), Error> {
     let path = path.as_ref();
-    let bytes = (format(path)?.encode)(tensors).map_err(|error| failed(path, error))?;
+    let mut checkpoint = Checkpoint::default();
+    for (name, tensor) in tensors {
+        checkpoint.insert(name, tensor).map_err(|error| failed(path, error))?;
+    }
+    checkpoint.write(path)
+}
+
+/// Reads a checkpoint as it is stored.
+pub(super) fn read_stored(path: &Path) -> Result<Checkpoint, Error> {
+    (format(path, |_| true)?.read)(path).map_err(|error| match error {
+        named @ Error::File { .. } => named,
+        error => failed(path, error),
+    })
+}
+
+/// Writes a checkpoint as it is stored: beside the file first, which is replaced when all is written.
+pub(super) fn write_stored(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let format = format(path, |format| format.encode.is_some())?;
+    let bytes = format.encode.map_or(Ok(Vec::new()), |encode| encode(checkpoint));
+    let bytes = bytes.map_err(|error| failed(path, error))?;
     // no two writes share a file, whichever process or thread they are of
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut beside = path.as_os_str().to_owned();
@@ -68,12 +97,19 @@ pub fn write(path: impl AsRef<Path>, tensors: &Tensors) -> Result<(), Error> {
     })
 }
 
-fn format(path: &Path) -> Result<&'static Format, Error> {
+/// The format of a file's extension, of those that will do.
+fn format(path: &Path, will_do: fn(&Format) -> bool) -> Result<&'static Format, Error> {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    FORMATS
-        .iter()
-        .find(|format| extension == Some(format.extension))
-        .ok_or_else(|| failed(path, "the name must end in .safetensors or .npz"))
+    let mut possible = FORMATS.iter().filter(|format| will_do(format));
+    possible.clone().find(|format| extension == Some(format.extension)).ok_or_else(|| {
+        let last = possible.next_back().map_or("", |format| format.extension);
+        let first: Vec<String> = possible.map(|format| format!(".{}", format.extension)).collect();
+        failed(path, format!("the name must end in {} or .{last}", first.join(", ")))
+    })
+}
+
+fn all(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| failed(path, error))
 }
 
 fn failed(path: &Path, problem: impl ToString) -> Error {

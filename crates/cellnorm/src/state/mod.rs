@@ -24,14 +24,20 @@
 
 #[cfg(feature = "files")]
 mod bytes;
+#[cfg(feature = "files")]
+mod checkpoint;
 mod convert;
 #[cfg(feature = "files")]
 mod files;
 mod layers;
 #[cfg(feature = "files")]
 mod npz;
+#[cfg(feature = "pytorch")]
+mod pytorch;
 #[cfg(feature = "files")]
 mod safetensors;
+#[cfg(feature = "files")]
+mod search;
 mod tensor;
 
 use std::collections::BTreeMap;
@@ -40,9 +46,13 @@ use ndarray::{ArrayD, IxDyn};
 
 use crate::error::Error;
 use crate::semantics::{Normalization, Semantics};
+#[cfg(feature = "files")]
+pub use checkpoint::Checkpoint;
 pub use convert::Known;
 #[cfg(feature = "files")]
 pub use files::{read, write};
+#[cfg(feature = "files")]
+pub use search::{Found, Names};
 pub use tensor::{DType, Tensor};
 
 /// The tensors of a checkpoint by name.

@@ -5,64 +5,75 @@
 
 use std::io::{Cursor, Read, Write};
 
+use ndarray::{ArrayD, IxDyn, ShapeBuilder};
+use safetensors::Dtype;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::bytes::from_bytes;
-use super::{DType, Tensor, Tensors};
+use super::Checkpoint;
+use super::checkpoint::Stored;
 use crate::error::Error;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-const TYPES: [(&str, DType); 6] = [
-    ("f2", DType::F16),
-    ("f4", DType::F32),
-    ("f8", DType::F64),
-    ("u1", DType::U8),
-    ("i4", DType::I32),
-    ("i8", DType::I64),
+const TYPES: [(&str, Dtype); 12] = [
+    ("f2", Dtype::F16),
+    ("f4", Dtype::F32),
+    ("f8", Dtype::F64),
+    ("b1", Dtype::BOOL),
+    ("u1", Dtype::U8),
+    ("u2", Dtype::U16),
+    ("u4", Dtype::U32),
+    ("u8", Dtype::U64),
+    ("i1", Dtype::I8),
+    ("i2", Dtype::I16),
+    ("i4", Dtype::I32),
+    ("i8", Dtype::I64),
 ];
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Tensors, Error> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Error> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged("npz", error))?;
-    let mut tensors = Tensors::new();
+    let mut checkpoint = Checkpoint::default();
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index).map_err(|error| damaged("npz", error))?;
         let file = entry.name().map_err(|error| damaged("npz", error))?.into_owned();
         let Some(name) = file.strip_suffix(".npy").map(str::to_owned) else { continue };
         let mut npy = Vec::new();
         entry.read_to_end(&mut npy).map_err(|error| damaged(&name, error))?;
-        let tensor = parse(&name, &npy)?;
-        tensors.insert(name, tensor);
+        let stored = parse(&name, &npy)?;
+        checkpoint.stored.insert(name, stored);
     }
-    Ok(tensors)
+    Ok(checkpoint)
 }
 
-pub(super) fn encode(tensors: &Tensors) -> Result<Vec<u8>, Error> {
+pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for (name, tensor) in tensors {
-        let npy = npy(name, tensor)?;
+    for (name, stored) in &checkpoint.stored {
+        let npy = npy(name, stored)?;
         archive.start_file(format!("{name}.npy"), options).map_err(|error| damaged(name, error))?;
         archive.write_all(&npy).map_err(|error| damaged(name, error))?;
     }
     Ok(archive.finish().map_err(|error| damaged("npz", error))?.into_inner())
 }
 
-fn npy(name: &str, tensor: &Tensor) -> Result<Vec<u8>, Error> {
-    let Some((descr, _)) = TYPES.iter().find(|(_, dtype)| *dtype == tensor.dtype) else {
-        let problem = format!("is of type {:?}, which npz does not have; choose F32, or safetensors", tensor.dtype);
+fn npy(name: &str, stored: &Stored) -> Result<Vec<u8>, Error> {
+    let Some((descr, _)) = TYPES.iter().find(|(_, dtype)| *dtype == stored.dtype) else {
+        let problem = format!("is of type {}, which npz does not have; choose F32, or safetensors", stored.dtype);
         return Err(Error::Tensor { name: name.into(), problem });
     };
-    let shape: String = tensor.values.shape().iter().map(|len| format!("{len}, ")).collect();
-    let mut header = format!("{{'descr': '<{descr}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
+    let shape: String = stored.shape.iter().map(|len| format!("{len}, ")).collect();
+    // one byte has no order
+    let order = if stored.dtype.bitsize() == 8 { '|' } else { '<' };
+    let mut header =
+        format!("{{'descr': '{order}{descr}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
     // the values begin at a multiple of 64 bytes
     let padding = 63 - (MAGIC.len() + 4 + header.len()) % 64;
     header.extend(std::iter::repeat_n(' ', padding).chain(['\n']));
     let length = (header.len() as u16).to_le_bytes();
-    Ok([MAGIC, &[1, 0], &length, header.as_bytes(), &tensor.to_bytes(name)?].concat())
+    Ok([MAGIC, &[1, 0], &length, header.as_bytes(), &stored.bytes].concat())
 }
 
-fn parse(name: &str, npy: &[u8]) -> Result<Tensor, Error> {
+fn parse(name: &str, npy: &[u8]) -> Result<Stored, Error> {
     let (header, data) = split(npy).ok_or_else(|| damaged(name, "not an npy file, or cut off"))?;
     let (descr, fortran, shape) =
         fields(header).ok_or_else(|| damaged(name, format!("a header that is not understood: {}", header.trim())))?;
@@ -70,11 +81,25 @@ fn parse(name: &str, npy: &[u8]) -> Result<Tensor, Error> {
     let Some((_, dtype)) = TYPES.iter().find(|(theirs, _)| *theirs == kind) else {
         return Err(damaged(name, format!("has the type {descr}, which is not read here")));
     };
-    let mut data = data.to_vec();
+    let (mut data, size) = (data.to_vec(), dtype.bitsize() / 8);
     if order == ">" {
-        data.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
+        data.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     }
-    from_bytes(name, *dtype, &shape, fortran, &data)
+    let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
+    if count.and_then(|count| count.checked_mul(size)) != Some(data.len()) {
+        return Err(damaged(name, format!("has {} bytes, which is not {shape:?} values of {dtype}", data.len())));
+    }
+    if fortran {
+        data = row_major(&shape, &data, size).ok_or_else(|| damaged(name, "has more values than can be counted"))?;
+    }
+    Ok(Stored { dtype: *dtype, shape, bytes: data })
+}
+
+/// Values whose first axis is the fastest, with the last one the fastest.
+fn row_major(shape: &[usize], data: &[u8], size: usize) -> Option<Vec<u8>> {
+    let values: Vec<&[u8]> = data.chunks_exact(size).collect();
+    let values = ArrayD::from_shape_vec(IxDyn(shape).f(), values).ok()?;
+    Some(values.iter().copied().flatten().copied().collect())
 }
 
 /// The header and the values.

@@ -1,42 +1,31 @@
 //! Tensors as safetensors.
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
+use safetensors::tensor::{SafeTensors, TensorView, serialize};
 
-use super::bytes::from_bytes;
-use super::{DType, Tensors};
+use super::Checkpoint;
+use super::checkpoint::Stored;
 use crate::error::Error;
 
-const TYPES: [(Dtype, DType); 7] = [
-    (Dtype::F16, DType::F16),
-    (Dtype::BF16, DType::Bf16),
-    (Dtype::F32, DType::F32),
-    (Dtype::F64, DType::F64),
-    (Dtype::U8, DType::U8),
-    (Dtype::I32, DType::I32),
-    (Dtype::I64, DType::I64),
-];
-
-pub(super) fn decode(bytes: &[u8]) -> Result<Tensors, Error> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Error> {
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-    let tensor = |(name, view): (String, TensorView<'_>)| {
-        let Some((_, dtype)) = TYPES.iter().find(|(theirs, _)| *theirs == view.dtype()) else {
-            let problem = format!("has the type {:?}, which is not read here", view.dtype());
-            return Err(Error::Tensor { name, problem });
-        };
-        let tensor = from_bytes(&name, *dtype, view.shape(), false, view.data())?;
-        Ok((name, tensor))
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let stored = |(name, view): (String, TensorView<'_>)| {
+        (name, Stored { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: view.data().to_vec() })
     };
-    file.tensors().into_iter().map(tensor).collect()
+    Ok(Checkpoint {
+        metadata: header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        stored: file.tensors().into_iter().map(stored).collect(),
+    })
 }
 
-pub(super) fn encode(tensors: &Tensors) -> Result<Vec<u8>, Error> {
-    let bytes = tensors.iter().map(|(name, tensor)| tensor.to_bytes(name)).collect::<Result<Vec<_>, _>>()?;
-    let views = tensors.iter().zip(&bytes).map(|((name, tensor), bytes)| {
-        let (dtype, _) = TYPES.iter().find(|(_, ours)| *ours == tensor.dtype).expect("every type has its own");
-        let view = TensorView::new(*dtype, tensor.values.shape().to_vec(), bytes).map_err(damaged)?;
+pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
+    let views = checkpoint.stored.iter().map(|(name, stored)| {
+        let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes).map_err(damaged)?;
         Ok((name, view))
     });
-    serialize(views.collect::<Result<Vec<_>, Error>>()?, None).map_err(damaged)
+    let metadata = &checkpoint.metadata;
+    let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    serialize(views.collect::<Result<Vec<_>, Error>>()?, metadata).map_err(damaged)
 }
 
 fn damaged(error: safetensors::SafeTensorError) -> Error {

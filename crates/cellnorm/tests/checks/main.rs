@@ -15,6 +15,7 @@ mod far_means;
 mod finite_differences;
 mod fold;
 mod halves;
+mod health;
 mod instruction_sets;
 mod layouts;
 mod local_response;
@@ -23,6 +24,8 @@ mod masks;
 mod misuse;
 mod modes;
 mod neighbours;
+#[cfg(feature = "files")]
+mod pairs;
 mod parameters;
 mod relations;
 mod rules;

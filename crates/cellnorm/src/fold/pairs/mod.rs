@@ -1,0 +1,200 @@
+//! Folding in a checkpoint, where nothing but a list of pairs says which normalization belongs to which layer.
+//!
+//! A checkpoint has names and numbers. It does not say what lies between two layers (an activation between them makes folding
+//! wrong), nor ε, groups or padding. So a [`Pair`] says all of it, and [`guesses`] are for a person to read.
+//!
+//! ```
+//! use cellnorm::fold::pairs::{LayerKind, Pair, Side, fold};
+//! use cellnorm::state::{Checkpoint, DType, Tensor};
+//!
+//! let mut checkpoint = Checkpoint::default();
+//! let mut put = |name: &str, value: f64, shape: &[usize]| {
+//!     checkpoint.insert(name, &Tensor::new(ndarray::ArrayD::from_elem(shape, value), DType::F32))
+//! };
+//! put("conv.weight", 2.0, &[1, 1, 1, 1])?;
+//! for (name, value) in [("weight", 3.0), ("bias", 1.0), ("running_mean", 0.5), ("running_var", 3.75)] {
+//!     put(&format!("bn.{name}"), value, &[1])?; // 3 (y - 0.5) / 2 + 1
+//! }
+//! let pair = Pair {
+//!     layer: "conv".into(),
+//!     norm: "bn".into(),
+//!     kind: LayerKind::Convolution,
+//!     groups: 1,
+//!     side: Side::Behind,
+//!     unpadded: false,
+//!     epsilon: 0.25,
+//! };
+//! fold(&mut checkpoint, &[pair])?;
+//! assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["conv.bias", "conv.weight"]);
+//! assert_eq!(checkpoint.tensor("conv.weight")?.values.sum(), 3.0);
+//! assert_eq!(checkpoint.tensor("conv.bias")?.values.sum(), 0.25);
+//! # Ok::<(), cellnorm::Error>(())
+//! ```
+
+mod guess;
+mod layer;
+mod proof;
+
+use std::collections::BTreeMap;
+
+use super::Affine;
+use crate::error::{Error, check_epsilon};
+use crate::state::{Checkpoint, State, Tensors};
+use crate::{Normalization, Semantics};
+pub use guess::{Guess, guesses};
+use layer::Layer;
+
+/// What kind of layer a weight is of; a checkpoint does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerKind {
+    /// A convolution: (outputs, inputs / groups, taps…).
+    Convolution,
+    /// A transposed convolution: (inputs, outputs / groups, taps…).
+    TransposedConvolution,
+    /// A dense layer: (outputs, inputs).
+    Linear,
+}
+
+/// Where the normalization is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// It takes what the layer makes, with nothing between.
+    #[default]
+    Behind,
+    /// It makes what the layer takes, with nothing between.
+    Ahead,
+}
+
+/// A normalization that is to become part of a layer, with PyTorch's names behind both prefixes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// What stands before `.weight` and `.bias` of the layer.
+    pub layer: String,
+    /// What stands before `.running_mean` and the others of the normalization.
+    pub norm: String,
+    /// What the layer is.
+    pub kind: LayerKind,
+    /// The groups of the layer's channels.
+    pub groups: usize,
+    /// Where the normalization is.
+    pub side: Side,
+    /// Whether no zeros are padded to what the layer takes; needed ahead of a convolution.
+    pub unpadded: bool,
+    /// ε of the normalization.
+    pub epsilon: f64,
+}
+
+/// A layer that has other numbers now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoldedLayer {
+    /// Its prefix.
+    pub layer: String,
+    /// The prefixes of the normalizations that are part of it now.
+    pub norms: Vec<String>,
+    /// Its outputs.
+    pub outputs: usize,
+    /// The largest difference between the layer with its normalizations and the new one, on random input in f64, as a share of
+    /// what rounding the new numbers once explains.
+    pub share: f64,
+}
+
+/// Folds all pairs, or none: weights are computed in f64 and rounded once to their type, a `.bias` is there afterwards, and the
+/// normalizations' tensors are not. All other tensors stay as they are.
+///
+/// # Errors
+/// If a tensor is missing or of a wrong shape, a number is not finite or does not fit its type, a layer has two normalizations on one
+/// side, a normalization is on both sides of layers, or one ahead of a convolution shifts what may be padded.
+pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLayer>, Error> {
+    let mut of_layer: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
+    let mut side_of: BTreeMap<&str, Side> = BTreeMap::new();
+    for pair in pairs {
+        let others = of_layer.entry(&pair.layer).or_default();
+        if others.iter().any(|other| other.side == pair.side) {
+            let problem = "has two normalizations on one side: weights that several places share cannot be folded";
+            return Err(refused(&pair.layer, problem));
+        }
+        if *side_of.entry(&pair.norm).or_insert(pair.side) != pair.side {
+            return Err(refused(
+                &pair.norm,
+                "is behind one layer and ahead of another: it can be folded to one side alone",
+            ));
+        }
+        others.push(pair);
+    }
+    let mut folded = checkpoint.clone();
+    let mut done = Vec::new();
+    for (name, pairs) in of_layer {
+        let layer = Layer::read(checkpoint, name, pairs[0])?;
+        let norms = pairs.iter().map(|pair| Norm::read(checkpoint, pair)).collect::<Result<Vec<_>, _>>()?;
+        layer.with(&norms)?.write(&mut folded)?;
+        let written = Layer::read(&folded, name, pairs[0])?;
+        let share = proof::share(&layer, &norms, &written);
+        let outputs = layer.kernel.outputs();
+        done.push(FoldedLayer { layer: name.to_owned(), norms: names(&pairs), outputs, share });
+    }
+    for norm in side_of.keys() {
+        for name in ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"] {
+            folded.remove(&format!("{norm}.{name}"));
+        }
+    }
+    *checkpoint = folded;
+    Ok(done)
+}
+
+fn names(pairs: &[&Pair]) -> Vec<String> {
+    pairs.iter().map(|pair| pair.norm.clone()).collect()
+}
+
+fn refused(name: &str, problem: impl Into<String>) -> Error {
+    Error::Tensor { name: name.to_owned(), problem: problem.into() }
+}
+
+/// A normalization of a pair: its numbers, and where it is.
+struct Norm {
+    state: State,
+    epsilon: f64,
+    side: Side,
+    map: Affine,
+}
+
+impl Norm {
+    fn read(checkpoint: &Checkpoint, pair: &Pair) -> Result<Self, Error> {
+        check_epsilon(pair.epsilon)?;
+        let mut tensors = Tensors::new();
+        for name in ["weight", "bias", "running_mean", "running_var"].map(|name| format!("{}.{name}", pair.norm)) {
+            if checkpoint.shape(&name).is_some() {
+                let tensor = checkpoint.tensor(&name)?;
+                tensors.insert(name, tensor);
+            }
+        }
+        let has = |name| tensors.contains_key(&format!("{}.{name}", pair.norm));
+        let torch = Semantics::preset("pytorch-2", Normalization::Batch)?;
+        let semantics = Semantics { scale: has("weight"), center: has("bias"), ..torch };
+        if !has("running_mean") {
+            // names what the checkpoint has instead
+            checkpoint.tensor(&format!("{}.running_mean", pair.norm))?;
+        }
+        let state = State::find(&tensors, format!("{}.", pair.norm).as_str(), &semantics)?;
+        let list =
+            |values: &Option<ndarray::ArrayD<f64>>| values.as_ref().map(|of| of.iter().copied().collect::<Vec<_>>());
+        let (gamma, beta) = (list(&state.gamma), list(&state.beta));
+        let (mean, variance) = (list(&state.mean).unwrap_or_default(), list(&state.variance).unwrap_or_default());
+        let map = Affine::of_batch_norm(gamma.as_deref(), beta.as_deref(), &mean, &variance, pair.epsilon)?;
+        if pair.side == Side::Ahead && !map.is_linear() {
+            match pair.kind {
+                LayerKind::Convolution if !pair.unpadded => {
+                    let problem = "shifts what the convolution takes, which differs where zeros are padded: say that none are \
+                                   (\"unpadded\": true), if so";
+                    return Err(refused(&pair.norm, problem));
+                }
+                LayerKind::TransposedConvolution => {
+                    let problem = "shifts what the transposed convolution takes, whose outputs see different numbers of taps: it \
+                                   cannot be folded";
+                    return Err(refused(&pair.norm, problem));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { state, epsilon: pair.epsilon, side: pair.side, map })
+    }
+}
