@@ -7,6 +7,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::data::idx::IdxError;
+use crate::fold::Problem;
 use crate::norm::Norm;
 use crate::task::Task;
 
@@ -227,50 +228,10 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A flag that the kind of file has no use for.
-    #[error("{flag} says nothing about {}", path.display())]
-    #[diagnostic(help("{flag} is for {what}"))]
-    FlagOfOther {
-        /// The flag.
-        flag: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the flag is for.
-        what: &'static str,
-    },
-
-    /// A checkpoint is to be folded, and nothing says what belongs together.
-    #[error("{} does not say which normalization belongs to which layer", path.display())]
-    #[diagnostic(help(
-        "name a file that does with --pairs; cellnorm fold {} --dry-run prints one to edit", path.display()
-    ))]
-    NoPairs {
-        /// The checkpoint.
-        path: PathBuf,
-    },
-
-    /// A pairing file that cannot be used.
-    #[error("{} {problem}", path.display())]
-    #[diagnostic(help(
-        "it must be JSON such as {{\"pairs\": [{{\"layer\": \"conv1\", \"norm\": \"bn1\", \"kind\": \"conv\"}}]}}; the kind is conv, \
-         conv-transposed or linear; a pair may have groups, side (behind, ahead), unpadded (true) and epsilon"
-    ))]
-    Pairs {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-
-    /// A pair without ε.
-    #[error("nothing says the epsilon of {norm}")]
-    #[diagnostic(help(
-        "a checkpoint does not store it: look at the model's code and give it with --epsilon, or as \"epsilon\" of the pair"
-    ))]
-    NoEpsilon {
-        /// The normalization.
-        norm: String,
-    },
+    /// A checkpoint cannot be folded, or is no graph.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Checkpoint(#[from] Problem),
 
     /// The check of a folded model failed; nothing was written.
     #[error("{problem}")]
@@ -302,6 +263,7 @@ impl Error {
     /// 2 when the user can put it right before the work begins, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Checkpoint(Problem::TooFar { .. }) => 1,
             Self::Missing { .. }
             | Self::Read { .. }
             | Self::Idx { .. }
@@ -320,10 +282,7 @@ impl Error {
             | Self::Statistics { .. }
             | Self::Inputs { .. }
             | Self::Extension { .. }
-            | Self::FlagOfOther { .. }
-            | Self::NoPairs { .. }
-            | Self::Pairs { .. }
-            | Self::NoEpsilon { .. }
+            | Self::Checkpoint(_)
             | Self::Drawing { .. } => 2,
             Self::Write { .. }
             | Self::Print { .. }

@@ -23,7 +23,7 @@ mod text;
 
 pub use args::FoldArgs;
 use args::RuntimeChoice;
-pub use checkpoint::EXTENSIONS as CHECKPOINTS;
+pub use checkpoint::{EXTENSIONS as CHECKPOINTS, Problem};
 
 /// For how long both models are run to measure their time.
 const TIMED: Duration = Duration::from_millis(500);

@@ -6,7 +6,7 @@ use cellnorm::inspect::{Health, Numbers};
 use clap::Args;
 
 use crate::error::Error;
-use crate::fold::CHECKPOINTS;
+use crate::fold::{CHECKPOINTS, Problem};
 use crate::output;
 
 mod checkpoint;
@@ -76,7 +76,7 @@ fn rows(path: &Path, epsilon: Option<f64>) -> Result<Vec<Row>, Error> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("onnx") if epsilon.is_some() => {
             let what = "checkpoints, which do not store it";
-            Err(Error::FlagOfOther { flag: "--epsilon", path: path.to_owned(), what })
+            Err(Problem::Flag { flag: "--epsilon", path: path.to_owned(), what }.into())
         }
         Some("onnx") => onnx::rows(path),
         Some(extension) if CHECKPOINTS.contains(&extension) => checkpoint::rows(path, epsilon),

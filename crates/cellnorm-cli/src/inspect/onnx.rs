@@ -10,6 +10,10 @@ use serde_json::json;
 use super::{Fold, Row};
 use crate::error::Error;
 
+/// Why what has no fixed statistics stays.
+const COMPUTES: (&str, &str) =
+    ("computes", "its statistics are those of each input: it is no map of channels that a layer could take");
+
 /// A row for each.
 pub fn rows(path: &Path) -> Result<Vec<Row>, Error> {
     let failed = |source| Error::Model { path: path.to_owned(), source };
@@ -54,7 +58,11 @@ fn fold(verdict: &Verdict, computes: bool) -> Fold {
             advice: Some((kept.reason.code(), kept.advice)),
             json: json!({ "stays": kept }),
         },
-        Verdict::Computes => Fold { words: "computes".into(), advice: None, json: json!("computes its statistics") },
+        Verdict::Computes => Fold {
+            words: "stays: computes".into(),
+            advice: Some(COMPUTES),
+            json: json!({ "stays": { "reason": COMPUTES.0, "advice": COMPUTES.1 } }),
+        },
         Verdict::Nowhere => Fold { words: "stays".into(), advice: None, json: json!("no map of channels to fold") },
     }
 }

@@ -14,6 +14,8 @@
 
 mod operators;
 
+use std::collections::HashSet;
+
 use cellnorm::inspect::{Health, Numbers};
 
 use crate::error::Error;
@@ -63,7 +65,10 @@ pub enum Verdict {
 pub fn inspect(source: &Source) -> Result<Vec<Layer>, Error> {
     let model = source.model()?;
     let folded = fold::fold(source.model()?, &Options::default())?;
-    let mut walk = Walk { opset: model.opset, report: folded.report, inside: Vec::new(), layers: Vec::new() };
+    let mut labels = HashSet::new();
+    gather(&model.graph, &mut labels);
+    let (inside, layers) = (Vec::new(), Vec::new());
+    let mut walk = Walk { opset: model.opset, report: folded.report, labels, inside, layers };
     walk.graph(&model.graph, &folded.model.graph, None);
     for inside in &model.in_functions {
         let verdict = walk.verdict(inside.node, "BatchNormalization", false);
@@ -84,6 +89,8 @@ struct Walk {
     opset: i64,
     /// Entries that have found their node are taken out: names may be shared.
     report: Report,
+    /// The names and operators of all nodes.
+    labels: HashSet<(String, String)>,
     inside: Vec<String>,
     layers: Vec<Layer>,
 }
@@ -133,7 +140,8 @@ impl Walk {
         });
     }
 
-    /// What the folding says of a node. Where it took the name of what came behind it, that it is gone is all that is known.
+    /// What the folding says of a node. One without a name that took over what came behind it has that one's name in the report:
+    /// then it is gone, and an entry is of no node that the file had.
     fn verdict(&mut self, name: &str, op: &str, removed: bool) -> Verdict {
         let is = |node: &fold::NodeName| node.name == name && node.op == op;
         if let Some(place) = self.report.folds.iter().position(|fold| is(&fold.node)) {
@@ -142,8 +150,18 @@ impl Walk {
         if let Some(place) = self.report.kept.iter().position(|kept| is(&kept.node)) {
             return Verdict::Stays(self.report.kept.remove(place));
         }
-        let renamed = self.report.folds.iter().position(|fold| removed && fold.node.op == op);
+        let is_new = |node: &fold::NodeName| !self.labels.contains(&(node.name.clone(), node.op.clone()));
+        let mut folds = self.report.folds.iter();
+        let renamed = folds.position(|fold| removed && fold.node.op == op && is_new(&fold.node));
         renamed.map_or(Verdict::Computes, |place| Verdict::Folds(self.report.folds.remove(place)))
+    }
+}
+
+/// The name and the operator of each node of a graph and of those inside it.
+fn gather(graph: &Graph<'_>, labels: &mut HashSet<(String, String)>) {
+    for (id, node) in graph.nodes.iter().enumerate() {
+        labels.insert((label(graph, id), node.op.to_owned()));
+        node.attributes.iter().flat_map(|attribute| &attribute.graphs).for_each(|inner| gather(inner, labels));
     }
 }
 

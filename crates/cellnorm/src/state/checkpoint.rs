@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::Dtype;
 
 use super::bytes::from_bytes;
-use super::{DType, Tensor, Tensors, files};
+use super::{DType, Tensor, Tensors, files, missing};
 use crate::error::Error;
 
 /// A tensor as its bytes.
@@ -81,11 +81,7 @@ impl Checkpoint {
     /// # Errors
     /// If there is none of this name, or its type is none of [`DType`].
     pub fn tensor(&self, name: &str) -> Result<Tensor, Error> {
-        let stored = self.stored.get(name).ok_or_else(|| {
-            let last = |name: &str| name.rsplit(['.', '/', '_']).next().map(str::to_owned);
-            let like = self.names().filter(|known| last(known) == last(name)).take(5).map(str::to_owned).collect();
-            Error::MissingTensor { name: name.into(), like }
-        })?;
+        let stored = self.stored.get(name).ok_or_else(|| missing(name, self.names()))?;
         let Some((_, dtype)) = TYPES.iter().find(|(theirs, _)| *theirs == stored.dtype) else {
             let problem = format!("has the type {}, which is not read here", stored.dtype);
             return Err(Error::Tensor { name: name.into(), problem });

@@ -202,14 +202,19 @@ impl State {
 /// The values of a tensor, which must be finite.
 fn take(tensors: &Tensors, name: &str, needed: bool) -> Result<Option<ArrayD<f64>>, Error> {
     let Some(tensor) = tensors.get(name) else {
-        let last = |name: &str| name.rsplit(['.', '/', '_']).next().map(str::to_owned);
-        let like = tensors.keys().filter(|known| last(known) == last(name)).take(5).cloned().collect();
-        return if needed { Err(Error::MissingTensor { name: name.into(), like }) } else { Ok(None) };
+        return if needed { Err(missing(name, tensors.keys().map(String::as_str))) } else { Ok(None) };
     };
     match tensor.values.iter().find(|v| !v.is_finite()) {
         Some(value) => Err(Error::Tensor { name: name.into(), problem: format!("holds {value}; it must be finite") }),
         None => Ok(Some(tensor.values.clone())),
     }
+}
+
+/// That a tensor is missing, with those of the names that end alike.
+fn missing<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Error {
+    let last = |name: &str| name.rsplit(['.', '/', '_']).next().map(str::to_owned);
+    let like = names.filter(|known| last(known) == last(name)).take(5).map(str::to_owned).collect();
+    Error::MissingTensor { name: name.into(), like }
 }
 
 /// The number of steps, where there is one.

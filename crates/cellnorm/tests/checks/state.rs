@@ -309,7 +309,7 @@ mod files {
         };
         assert_eq!(
             refused(&path, &one(1.0, DType::Bf16)),
-            "a is of type Bf16, which npz does not have; choose F32, or safetensors"
+            "a is of type BF16, which npz does not have; choose F32, or safetensors"
         );
         assert_eq!(
             refused(&path, &one(1e5, DType::F16)),

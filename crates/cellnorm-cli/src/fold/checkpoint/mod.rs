@@ -7,14 +7,16 @@ use cellnorm::fold::pairs::{fold, guesses};
 use cellnorm::state::Checkpoint;
 use serde_json::json;
 
-use super::FoldArgs;
+use super::args::{FoldArgs, RuntimeChoice};
 use crate::error::Error;
 use crate::output;
 
 mod pairing;
+mod problem;
 mod text;
 
 use pairing::Pairing;
+pub use problem::Problem;
 
 /// What a checkpoint's name ends in.
 pub const EXTENSIONS: [&str; 4] = ["safetensors", "npz", "pth", "pt"];
@@ -37,7 +39,7 @@ fn stray(args: &FoldArgs) -> Option<Error> {
         ("--html", args.html.is_some()),
         ("--tol", args.tol.is_some()),
         ("--inputs", args.inputs.is_some()),
-        ("--force", args.force),
+        ("--runtime", args.runtime != RuntimeChoice::Auto),
         ("--freeze-inputs", args.freeze_inputs),
         ("--no-copy", args.no_copy),
         ("--mean", !args.mean.is_empty()),
@@ -49,7 +51,7 @@ fn stray(args: &FoldArgs) -> Option<Error> {
 
 fn given(flags: &[(&'static str, bool)], path: &Path, what: &'static str) -> Option<Error> {
     let flag = flags.iter().find(|(_, given)| *given)?.0;
-    Some(Error::FlagOfOther { flag, path: path.to_owned(), what })
+    Some(Problem::Flag { flag, path: path.to_owned(), what }.into())
 }
 
 fn run(args: &FoldArgs) -> Result<(), Error> {
@@ -57,7 +59,7 @@ fn run(args: &FoldArgs) -> Result<(), Error> {
     let mut checkpoint = Checkpoint::read(&args.model)?;
     let Some(path) = &args.pairs else {
         if place.is_some() {
-            return Err(Error::NoPairs { path: args.model.clone() });
+            return Err(Problem::NoPairs { path: args.model.clone() }.into());
         }
         let guesses = guesses(&checkpoint);
         let file = Pairing::of(&guesses).to_json()?;
@@ -67,9 +69,8 @@ fn run(args: &FoldArgs) -> Result<(), Error> {
     let pairs = Pairing::read(path)?.pairs(args.epsilon)?;
     let folded = fold(&mut checkpoint, &pairs)?;
     let worst = folded.iter().map(|layer| layer.share).fold(0.0, f64::max);
-    if worst > 1.0 {
-        let problem = format!("the folded layers differ {worst:.1} times as much as rounding explains");
-        return Err(Error::Check { problem });
+    if worst > 1.0 && !args.force {
+        return Err(Problem::TooFar { worst }.into());
     }
     if let Some(place) = &place {
         checkpoint.write(place)?;

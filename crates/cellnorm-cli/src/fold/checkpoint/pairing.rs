@@ -6,6 +6,7 @@ use std::path::Path;
 use cellnorm::fold::pairs::{Guess, LayerKind, Pair, Side};
 use serde::{Deserialize, Serialize};
 
+use super::Problem;
 use crate::error::Error;
 
 /// The whole file.
@@ -56,7 +57,7 @@ impl Pairing {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        let unusable = |problem: String| Error::Pairs { path: path.to_owned(), problem };
+        let unusable = |problem: String| Error::from(Problem::Pairs { path: path.to_owned(), problem });
         let read: Self = serde_json::from_str(&text).map_err(|error| unusable(format!("is not usable: {error}")))?;
         if read.pairs.is_empty() {
             return Err(unusable("names no pair".into()));
@@ -94,7 +95,7 @@ impl Pairing {
     /// The pairs, with ε of those that name none.
     pub fn pairs(self, epsilon: Option<f64>) -> Result<Vec<Pair>, Error> {
         let pair = |entry: Entry| {
-            let epsilon = entry.epsilon.or(epsilon).ok_or_else(|| Error::NoEpsilon { norm: entry.norm.clone() })?;
+            let epsilon = entry.epsilon.or(epsilon).ok_or_else(|| Problem::NoEpsilon { norm: entry.norm.clone() })?;
             Ok(Pair {
                 layer: entry.layer,
                 norm: entry.norm,

@@ -133,8 +133,8 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
         done.push(FoldedLayer { layer: name.to_owned(), norms: names(&pairs), outputs, share });
     }
     for norm in side_of.keys() {
-        for name in ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"] {
-            folded.remove(&format!("{norm}.{name}"));
+        for name in tensors_of(norm, &pytorch()?) {
+            folded.remove(&name);
         }
     }
     *checkpoint = folded;
@@ -143,6 +143,18 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
 
 fn names(pairs: &[&Pair]) -> Vec<String> {
     pairs.iter().map(|pair| pair.norm.clone()).collect()
+}
+
+/// The semantics whose names the tensors have.
+fn pytorch() -> Result<Semantics, Error> {
+    Semantics::preset("pytorch-2", Normalization::Batch)
+}
+
+/// The names of all that a normalization stores.
+fn tensors_of(norm: &str, semantics: &Semantics) -> Vec<String> {
+    let names = semantics.names;
+    let all = [Some(names.gamma), Some(names.beta), Some(names.mean), Some(names.variance), names.steps];
+    all.into_iter().flatten().map(|name| format!("{norm}.{name}")).collect()
 }
 
 fn refused(name: &str, problem: impl Into<String>) -> Error {
@@ -160,19 +172,20 @@ struct Norm {
 impl Norm {
     fn read(checkpoint: &Checkpoint, pair: &Pair) -> Result<Self, Error> {
         check_epsilon(pair.epsilon)?;
+        let torch = pytorch()?;
         let mut tensors = Tensors::new();
-        for name in ["weight", "bias", "running_mean", "running_var"].map(|name| format!("{}.{name}", pair.norm)) {
+        for name in tensors_of(&pair.norm, &torch) {
             if checkpoint.shape(&name).is_some() {
                 let tensor = checkpoint.tensor(&name)?;
                 tensors.insert(name, tensor);
             }
         }
-        let has = |name| tensors.contains_key(&format!("{}.{name}", pair.norm));
-        let torch = Semantics::preset("pytorch-2", Normalization::Batch)?;
-        let semantics = Semantics { scale: has("weight"), center: has("bias"), ..torch };
-        if !has("running_mean") {
+        let at = |name: &str| format!("{}.{name}", pair.norm);
+        let has = |name| tensors.contains_key(&at(name));
+        let semantics = Semantics { scale: has(torch.names.gamma), center: has(torch.names.beta), ..torch };
+        if !has(torch.names.mean) {
             // names what the checkpoint has instead
-            checkpoint.tensor(&format!("{}.running_mean", pair.norm))?;
+            checkpoint.tensor(&at(torch.names.mean))?;
         }
         let state = State::find(&tensors, format!("{}.", pair.norm).as_str(), &semantics)?;
         let list =
