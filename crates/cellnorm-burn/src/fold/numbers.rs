@@ -9,7 +9,6 @@ use cellnorm::fold::Folding;
 ///
 /// # Errors
 /// If a number is not finite, or would not be in the parameter's type, or a parameter is quantized.
-#[expect(clippy::type_complexity, reason = "as Burn's layers hold them")]
 pub(super) fn fold<const D: usize>(
     weight: Param<Tensor<D>>,
     bias: Option<Param<Tensor<1>>>,
