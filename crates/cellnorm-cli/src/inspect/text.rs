@@ -86,6 +86,7 @@ fn range(range: Option<Range>) -> String {
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
+        size if !size.is_finite() => value.to_string(),
         1e-2..1e1 => trimmed(format!("{value:.3}")),
         1e1..1e2 => trimmed(format!("{value:.1}")),
         1e2..1e5 => format!("{value:.0}"),

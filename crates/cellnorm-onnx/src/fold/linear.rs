@@ -109,6 +109,9 @@ impl<'a> Search<'_, 'a> {
             return None;
         }
         match node.op {
+            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" if node.only_output().is_none() => {
+                Some(Err(refused(Reason::Parameters, node)))
+            }
             "Conv" | "ConvTranspose" => Some(self.convolution(id, node)),
             "Gemm" => Some(self.gemm(id, node)),
             "MatMul" => Some(self.mat_mul(id, node)),

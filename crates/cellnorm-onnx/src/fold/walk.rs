@@ -141,7 +141,8 @@ fn read_by<'a>(search: &Search<'_, 'a>, value: ValueId, user: NodeId, map: &Map)
 /// A map with one channel for each of a layer's.
 fn at_layer(map: &Map, axis: Axis, rank: Option<usize>, channels: usize) -> Result<Map, Refusal> {
     let Some(own) = map.axis else {
-        return Ok(map.with_channels(vec![map.channels[0]; channels], None));
+        let one = map.channels.first().ok_or_else(|| Refusal::new(Reason::Parameters, "no number"))?;
+        return Ok(map.with_channels(vec![*one; channels], None));
     };
     if own != axis {
         match (own.front(rank), axis.front(rank)) {
