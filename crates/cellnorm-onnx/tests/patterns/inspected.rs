@@ -32,7 +32,9 @@ fn what_operators_mean_follows_the_opset() {
         assert_eq!((meaning.preset, meaning.statistics), (Some(preset), Statistics::Fixed), "{name}");
     }
     let training = of("training-mode")[0].meaning.clone().unwrap();
-    assert_eq!((training.statistics, training.epsilon), (Statistics::Batch, Some(1e-5)));
+    assert_eq!((training.statistics, training.epsilon), (Statistics::Batch, Some(1e-3_f32.into())));
+    let default = of("conv-bn-default-epsilon")[0].meaning.clone().unwrap();
+    assert_eq!(default.epsilon, Some(1e-5));
     assert!(training.words.contains("training_mode=1"));
     let layer = &of("layernorm-matmul-add")[0];
     let meaning = layer.meaning.as_ref().unwrap();
