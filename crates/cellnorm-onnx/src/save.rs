@@ -21,6 +21,8 @@ pub struct Draft {
     folder: PathBuf,
     /// The names of the files in it, the model's last.
     files: Vec<PathBuf>,
+    /// The names of the copies in it, and what they are copies of.
+    unchanged: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Draft {
@@ -31,14 +33,21 @@ impl Draft {
     /// If a file cannot be written, or the model would be larger than a protocol buffer can be. Then nothing is left of it.
     pub fn write(source: &Source, folded: &Folded<'_>, path: &Path) -> Result<Self, Error> {
         let name = path.file_name().ok_or_else(|| failed(path, "it names no file"))?.to_string_lossy().into_owned();
-        if path.is_dir() {
-            return Err(failed(path, "a folder of this name is there"));
+        if path.exists() && !path.is_file() {
+            return Err(failed(path, "what is there is no regular file"));
+        }
+        let sides = || source.beside().map(|(side, _)| parent(source.path()).join(side));
+        if sides().any(|side| same_file(path, &side)) {
+            return Err(failed(path, "it is a side file of the model"));
         }
         let folder = parent(path).join(format!(".{name}.{}.partial", std::process::id()));
         fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
-        let mut draft = Self { path: path.to_owned(), folder, files: Vec::new() };
+        let mut draft = Self { path: path.to_owned(), folder, files: Vec::new(), unchanged: Vec::new() };
         draft.link_beside(source)?;
-        let side_name = source.beside().next().is_some().then(|| format!("{name}.folded.data"));
+        let side_name = source.beside().next().is_some().then(|| {
+            let free = |side: &String| source.beside().all(|(old, _)| old != side) && !parent(path).join(side).exists();
+            (0_u64..).map(|count| format!("{name}.folded{count}.data")).find(free).unwrap_or_default()
+        });
         let note = format!(
             "{} of {} batch normalizations folded by cellnorm {}",
             folded.report.before.batch_norms - folded.report.after.batch_norms,
@@ -56,7 +65,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// The unchanged side files, by a second name of the same file where the system has that.
+    /// Copies of the unchanged side files: a second name of the same file would let one model's write reach the other.
     fn link_beside(&mut self, source: &Source) -> Result<(), Error> {
         for (name, _) in source.beside() {
             let (old, new) = (parent(source.path()).join(name), self.folder.join(name));
@@ -89,8 +98,22 @@ impl Draft {
     /// Puts the files in their place, the model last.
     ///
     /// # Errors
-    /// If one cannot be renamed.
+    /// If one cannot be renamed, or a side file would take the place of another file.
     pub fn keep(self) -> Result<(), Error> {
+        for (name, old) in &self.unchanged {
+            let place = parent(&self.path).join(name);
+            if same_file(&place, old) {
+                continue;
+            }
+            if place.exists() {
+                return Err(failed(
+                    &place,
+                    "another file of this name is there, and the model needs its own; name another folder",
+                ));
+            }
+            let moved = fs::create_dir_all(parent(&place)).and_then(|()| fs::rename(self.folder.join(name), &place));
+            moved.map_err(|source| Error::Write { path: place, source })?;
+        }
         for name in &self.files {
             let place = parent(&self.path).join(name);
             let moved = fs::create_dir_all(parent(&place)).and_then(|()| fs::rename(self.folder.join(name), &place));
@@ -110,6 +133,11 @@ impl Drop for Draft {
 /// The folder that a file lies in.
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether two paths lead to one file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).ok() == Some(a))
 }
 
 fn failed(path: &Path, problem: &str) -> Error {

@@ -131,7 +131,7 @@ fn side_files_go_along() {
     let mut names: Vec<String> =
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["external-data.bin", "folded.onnx", "folded.onnx.folded.data"]);
+    assert_eq!(names, ["external-data.bin", "folded.onnx", "folded.onnx.folded0.data"]);
 }
 
 #[test]

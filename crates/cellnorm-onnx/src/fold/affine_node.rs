@@ -7,6 +7,7 @@ use super::map::{Axis, Formula, Map};
 use super::reason::{Reason, Refusal};
 use crate::proto::graph::{NodeId, ValueId};
 use crate::proto::node::Node;
+use crate::proto::shape::Shape;
 
 /// Such a node.
 pub struct AffineNode {
@@ -39,7 +40,7 @@ pub fn affine_node(search: &Search<'_, '_>, id: NodeId) -> Option<Result<AffineN
         _ => return None,
     };
     let output = node.only_output()?;
-    Some(arithmetic(node, *opset, search.shapes.rank(input), &constant, constant_first).map(|map| AffineNode {
+    Some(arithmetic(node, *opset, search.shapes.of(input), &constant, constant_first).map(|map| AffineNode {
         input,
         output,
         map,
@@ -88,11 +89,16 @@ fn batch_norm(scope: &Scope<'_, '_>, opset: i64, node: &Node<'_>) -> Result<Affi
 fn arithmetic(
     node: &Node<'_>,
     opset: i64,
-    rank: Option<usize>,
+    shape: Option<&Shape>,
     constant: &Constant<'_>,
     constant_first: bool,
 ) -> Result<Map, Refusal> {
-    let axis = channel_axis(node, opset, rank, &constant.dims)?;
+    let axis = channel_axis(node, opset, shape.map(Vec::len), &constant.dims)?;
+    let length = axis.and_then(|axis| *shape?.get(axis.front(shape.map(Vec::len))?)?);
+    if axis.is_some() && length.is_some_and(|length| length != constant.values.len()) {
+        return Err(Refusal::new(Reason::Axis, "a constant that makes the value longer"));
+    }
+    let may_widen = axis.is_some() && length.is_none();
     let values = constant.values.to_vec();
     let formula = match (node.op, constant_first) {
         ("Mul", _) => Formula::Times(values),
@@ -102,7 +108,8 @@ fn arithmetic(
         ("Div", false) => Formula::Over(values),
         _ => return Err(Refusal::new(Reason::NonLinear, "a constant divided by a value")),
     };
-    Map::new(formula, axis).map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))
+    let map = Map::new(formula, axis).map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))?;
+    Ok(map.widening(may_widen))
 }
 
 /// The axis along which a constant differs; `None` if it is one number.

@@ -21,6 +21,8 @@ impl Work<'_, '_, '_> {
         let map = Map::new(Formula::Data { mean: mean.clone(), deviation: deviation.clone() }, axis)?;
         let node = NodeName { name: self.graph.values[id].name.to_string(), op: "data normalization".into() };
         let input = node.name.clone();
+        let length = axis.and_then(|axis| *self.shapes.of(id)?.get(axis.front(None)?)?);
+        let map = map.widening(axis.is_some() && length != Some(mean.len()));
         let way = walk::down(&self.search(), id, &map);
         match way.and_then(|way| self.commit(node.clone(), &map, way, Side::Ahead)) {
             Ok(()) => {

@@ -123,6 +123,8 @@ pub struct Map {
     pub channels: Vec<usize>,
     /// The axis of the channels; `None` where all values are treated alike.
     pub axis: Option<Axis>,
+    /// Whether the value may be shorter than the constant, which would make it longer: only a layer right before it tells.
+    pub may_widen: bool,
     /// Whether the shift goes another way: behind a sum it goes to one of the addends alone.
     pub without_shift: bool,
 }
@@ -135,7 +137,14 @@ impl Map {
     pub fn new(formula: Formula, axis: Option<Axis>) -> Result<Self, cellnorm::Error> {
         let affine = formula.affine()?;
         let channels = (0..affine.channels()).collect();
-        Ok(Self { formula: Arc::new(formula), affine: Arc::new(affine), channels, axis, without_shift: false })
+        Ok(Self {
+            formula: Arc::new(formula),
+            affine: Arc::new(affine),
+            channels,
+            axis,
+            may_widen: false,
+            without_shift: false,
+        })
     }
 
     /// This map and then others, which have as many channels.
@@ -166,6 +175,11 @@ impl Map {
     /// Whether it changes nothing.
     pub fn is_identity(&self) -> bool {
         self.is_linear() && self.channels.iter().all(|channel| self.affine.scale()[*channel] == 1.0)
+    }
+
+    /// The same map of a value that may be shorter than the constant.
+    pub fn widening(self, may_widen: bool) -> Self {
+        Self { may_widen, ..self }
     }
 
     /// The same map without its shift.

@@ -16,6 +16,8 @@ enum Axes {
     Order(Vec<usize>),
     /// These axes of the result are new.
     Insert(Vec<usize>),
+    /// They stay, but only the first two may hold the channels: along the others values are joined.
+    FirstTwo,
     /// They stay, but the channels must not be on these.
     Beside(Vec<usize>),
     /// These axes of the input are gone.
@@ -63,6 +65,8 @@ pub fn before(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec
     let before = match &passage.axes {
         Axes::Same => axis,
         Axes::Order(order) => *order.get(axis).ok_or_else(lost)?,
+        Axes::FirstTwo if axis > 1 => return Err(lost()),
+        Axes::FirstTwo => axis,
         Axes::Beside(others) if others.contains(&axis) => return Err(lost()),
         Axes::Beside(_) => axis,
         Axes::Insert(new) if new.contains(&axis) => return Err(lost()),
@@ -92,6 +96,8 @@ pub fn behind(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<(Va
     let after = match &passage.axes {
         Axes::Same => axis,
         Axes::Order(order) => order.iter().position(|from| *from == axis).ok_or_else(lost)?,
+        Axes::FirstTwo if axis > 1 => return Err(lost()),
+        Axes::FirstTwo => axis,
         Axes::Beside(others) if others.contains(&axis) => return Err(lost()),
         Axes::Beside(_) => axis,
         Axes::Insert(new) => kept(new, axis),
@@ -138,9 +144,15 @@ fn around(shape: &Shape, axis: usize) -> Option<[(usize, usize); 2]> {
     (sides[0].1 + sides[1].1 <= 1).then_some(sides)
 }
 
+/// The longest axis that a map is spread over: a damaged shape must not fill the memory.
+const LONGEST: usize = 1 << 22;
+
 /// The axis of a reshaped tensor that holds the channels of an axis, and the channel at each of its places: an axis that took
 /// others in repeats the channels, each by itself and all in turn.
 fn laid_out(from: &Shape, axis: usize, to: &Shape, channels: &[usize]) -> Option<(usize, Vec<usize>)> {
+    if from.get(axis) != Some(&Some(channels.len())) {
+        return None;
+    }
     let repeats = |other: usize| {
         let ([before, behind], [new_before, new_behind]) = (around(from, axis)?, around(to, other)?);
         let ratio = |old: (usize, usize), new: (usize, usize)| {
@@ -149,7 +161,7 @@ fn laid_out(from: &Shape, axis: usize, to: &Shape, channels: &[usize]) -> Option
         let (outer, inner) = (ratio(before, new_before)?, ratio(behind, new_behind)?);
         (to[other]? == outer.checked_mul(channels.len())?.checked_mul(inner)?).then_some((other, outer, inner))
     };
-    let (other, outer, inner) = (0..to.len()).find_map(repeats)?;
+    let (other, outer, inner) = (0..to.len()).find_map(repeats).filter(|(other, ..)| to[*other] <= Some(LONGEST))?;
     let once: Vec<usize> = channels.iter().flat_map(|channel| std::iter::repeat_n(*channel, inner)).collect();
     Some((other, once.repeat(outer)))
 }
@@ -209,16 +221,18 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
             None => axes.iter().map(|axis| usize::try_from(*axis).ok()).collect(),
         })
     };
-    let padding = |pads: bool| Passage { axes: Axes::Same, rising: false, unshifted: pads.then_some(Reason::Padding) };
+    let padding =
+        |pads: bool| Passage { axes: Axes::FirstTwo, rising: false, unshifted: pads.then_some(Reason::Padding) };
     let passage = match node.op {
         "Identity" => Passage::any(Axes::Same),
         "Dropout" if is_inference(search, node) => Passage::any(Axes::Same),
         "Relu" | "LeakyRelu" => Passage { axes: Axes::Same, rising: true, unshifted: Some(Reason::Shift) },
-        "MaxPool" | "GlobalMaxPool" => Passage { axes: Axes::Same, rising: true, unshifted: None },
-        "GlobalAveragePool" => Passage::any(Axes::Same),
+        "MaxPool" | "GlobalMaxPool" => Passage { axes: Axes::FirstTwo, rising: true, unshifted: None },
+        "GlobalAveragePool" => Passage::any(Axes::FirstTwo),
         "AveragePool" => padding(counts_padding(node)),
-        "Resize" | "Upsample" if is_interpolation(node) => Passage::any(Axes::Same),
-        "Pad" if node.text("mode", "constant") != "constant" || !pads(search, node) => Passage::any(Axes::Same),
+        "Pad" if !pads(search, node, false) => Passage::any(Axes::Same),
+        "Pad" if pads(search, node, true) => return refused(Reason::Axis),
+        "Pad" if node.text("mode", "constant") != "constant" => Passage::any(Axes::FirstTwo),
         "Pad" if pads_zero(search, node) => padding(true),
         "Transpose" => match (node.integers("perm"), from) {
             (Some(order), _) => {
@@ -266,12 +280,6 @@ fn counts_padding(node: &Node<'_>) -> bool {
     node.integer("count_include_pad", 0) != 0 && (pads || auto || node.integer("ceil_mode", 0) != 0)
 }
 
-/// Whether every value of the result is a weighted mean of values of the same channel.
-fn is_interpolation(node: &Node<'_>) -> bool {
-    matches!(node.text("mode", "nearest"), "nearest" | "linear" | "bilinear")
-        && node.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize"
-}
-
 /// Whether what is padded is 0.
 fn pads_zero(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
     match node.input(2) {
@@ -282,8 +290,13 @@ fn pads_zero(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
     }
 }
 
-/// Whether anything is padded.
-fn pads(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
+/// Whether anything is padded; of the first two axes alone, if so asked. What is not known may be.
+fn pads(search: &Search<'_, '_>, node: &Node<'_>, first_two: bool) -> bool {
     let pads = node.integers("pads").or_else(|| node.input(1).and_then(|value| search.scope.integers(value)));
-    pads.is_none_or(|pads| pads.iter().any(|pad| *pad != 0))
+    let named = node.input(3).is_some();
+    pads.is_none_or(|pads| {
+        let axes = pads.len() / 2;
+        let counts = |place: usize| !first_two || named || place % axes.max(1) < 2;
+        pads.iter().enumerate().any(|(place, pad)| *pad != 0 && counts(place))
+    })
 }

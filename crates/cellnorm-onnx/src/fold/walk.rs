@@ -57,6 +57,9 @@ pub fn up<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Way<
             continue;
         }
         let node = &graph.nodes[producer];
+        if map.may_widen {
+            return Err(Refusal::new(Reason::ShapeUnknown, node.op));
+        }
         open.extend(passage::before(search, node, &map)?);
         way.through.push(node.op);
     }
@@ -66,6 +69,9 @@ pub fn up<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Way<
 /// The layers behind a value that can take a map that the value had gone through.
 pub fn down<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Way<'a>, Refusal> {
     let graph = search.scope.graph;
+    if map.may_widen {
+        return Err(Refusal::new(Reason::ShapeUnknown, graph.values[value].name.clone()));
+    }
     let mut way = Way { targets: Vec::new(), through: Vec::new() };
     let mut open = vec![(value, map.clone())];
     while let Some((value, map)) = open.pop() {
