@@ -109,7 +109,7 @@ impl Shapes {
                 shape[rank - 1] = columns;
                 Some(shape)
             }
-            "Add" | "Sub" | "Mul" | "Div" => broadcast(input(0)?, input(1)?),
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" => broadcast(input(0)?, input(1)?),
             "Flatten" => {
                 let x = input(0)?;
                 let axis = usize::try_from(node.integer("axis", 1)).ok().filter(|axis| *axis <= x.len())?;
