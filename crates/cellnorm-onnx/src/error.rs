@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// The file is no usable ONNX model.
     #[error("not a usable ONNX model: {0}")]
-    Malformed(#[from] Malformed),
+    Malformed(Malformed),
     /// The result would be larger than a protocol buffer can be.
     #[error(
         "the folded model has {bytes} bytes, and a protocol buffer at most 2147483647; store its weights as external data first"
@@ -58,4 +58,11 @@ pub enum Error {
     /// A layer's numbers that cannot be folded.
     #[error(transparent)]
     Fold(#[from] cellnorm::Error),
+}
+
+impl From<Malformed> for Error {
+    // not as a source: its words are part of this error's already
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
 }

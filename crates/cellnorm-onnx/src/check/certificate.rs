@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Runtime;
 use super::array::{Feed, random_feeds};
-use super::compare::{Comparison, Pair, compare, default_tolerance};
+use super::compare::{Comparison, Feeds, Pair, compare, default_tolerance};
 use super::probe::probes;
 use super::proof::{Proof, prove};
 use crate::error::Error;
@@ -85,33 +85,21 @@ fn run(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: &Checks<'_>)
         return Err("nothing was asked to run them".into());
     }
     let model = source.model().map_err(|error| error.to_string())?;
-    let mut feeds = checks.inputs.clone();
     let written = Source::open(draft.path()).map_err(|error| error.to_string())?;
     let probes = probes(&model, &written.model().map_err(|error| error.to_string())?);
     let (before, after) = (source.path(), &*draft.path());
     let pair = Pair { before, after, probes: &probes, data: folded.data.as_ref() };
-    let random = random_feeds(&model, 1);
-    match random {
-        Ok(random) => feeds.extend(random),
-        Err(problem) if feeds.is_empty() => return Err(problem),
-        Err(_) => {}
-    }
-    let mut problems = Vec::new();
+    let (random, unsaid) = match random_feeds(&model, 1) {
+        Ok(random) => (random, None),
+        Err(problem) => (Vec::new(), Some(problem)),
+    };
+    let feeds = Feeds { given: checks.inputs.clone(), random };
+    let mut problems: Vec<String> = unsaid.into_iter().collect();
     for runtime in checks.runtimes {
-        // a length that a model leaves open is not always free: of the random inputs one that runs is enough
-        let given = checks.inputs.len();
-        let attempts =
-            [&feeds[..], &feeds[..feeds.len().min(given + 1)], &feeds[feeds.len().saturating_sub(1).max(given)..]];
-        for feeds in attempts {
-            if feeds.is_empty() {
-                continue;
-            }
-            match compare(*runtime, pair, feeds, checks.timed) {
-                Ok(comparison) => return Ok(comparison),
-                Err(problem) => problems.push(format!("{}: {problem}", runtime.name())),
-            }
+        match compare(*runtime, pair, &feeds, checks.timed) {
+            Ok(comparison) => return Ok(comparison),
+            Err(problem) => problems.push(format!("{}: {problem}", runtime.name())),
         }
     }
-    problems.dedup();
     Err(problems.join("; "))
 }

@@ -53,46 +53,71 @@ pub struct Pair<'p> {
     pub data: Option<&'p FoldedData>,
 }
 
+/// What two models are run on.
+#[derive(Clone, Debug, Default)]
+pub struct Feeds {
+    /// Inputs that must run.
+    pub given: Vec<Feed>,
+    /// Others, of which those count that the model takes.
+    pub random: Vec<Feed>,
+}
+
+/// An input of the model after, and what the model before gets instead.
+struct Before<'f> {
+    feed: Feed,
+    after: &'f Feed,
+}
+
 /// Runs two models on the same inputs, then in turns on the first of these for about `timed`, at least five times each. Where a normalization of the data became part of
 /// the second, the first gets normalized inputs.
 ///
 /// # Errors
-/// If a model cannot be loaded or run; in the runtime's words.
-pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &[Feed], timed: Duration) -> Result<Comparison, String> {
+/// If the model before cannot be loaded, or cannot be run on a given input or on any random one; in the runtime's words. What only
+/// the model after cannot do is no error but the largest difference there is.
+pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &Feeds, timed: Duration) -> Result<Comparison, String> {
     let Pair { before, after, probes, data } = pair;
     let old = runtime.load(before, &probes.before_last)?;
     let mut comparison = Comparison {
         runtime: runtime.name(),
-        runs: feeds.len(),
+        runs: 0,
         largest_difference: 0.0,
         largest_relative: 0.0,
         same_largest: (0, 0),
         before_ms: 0.0,
         after_ms: 0.0,
     };
-    // what only the model after cannot do is a difference, and the largest there is
     let apart = Comparison { largest_relative: f64::INFINITY, largest_difference: f64::INFINITY, ..comparison.clone() };
     let Ok(new) = runtime.load(after, &probes.before_last) else { return Ok(apart) };
     let mut sessions = [old, new];
     let [old, new] = &mut sessions;
-    for feed in feeds {
-        let normalized = data.map(|data| normalized(feed, data));
-        let old = old.run(normalized.as_ref().unwrap_or(feed))?;
-        let Ok(new) = new.run(feed) else { return Ok(apart) };
-        if old.len() != new.len() {
+    let (mut first, mut problem) = (None, "there is nothing to run it on".to_owned());
+    let given = feeds.given.iter().map(|feed| (feed, true));
+    for (feed, is_given) in given.chain(feeds.random.iter().map(|feed| (feed, false))) {
+        let before = Before { feed: data.map_or_else(|| feed.clone(), |data| normalized(feed, data)), after: feed };
+        let old = match old.run(&before.feed) {
+            Ok(old) => old,
+            Err(error) if is_given => return Err(error),
+            // a length that the model leaves open is not always free
+            Err(error) => {
+                problem = error;
+                continue;
+            }
+        };
+        let Ok(new) = new.run(before.after) else { return Ok(apart) };
+        if old.len() != new.len() || old.iter().zip(&new).any(|((_, old), (_, new))| old.shape != new.shape) {
             return Ok(apart);
         }
         for ((name, old), (_, new)) in old.iter().zip(&new) {
-            if old.shape != new.shape {
-                return Ok(apart);
-            }
             comparison.add(name, old, new, probes);
         }
+        comparison.runs += 1;
+        first.get_or_insert(before);
     }
+    let before = first.ok_or(problem)?;
     let mut spent = [Vec::new(), Vec::new()];
     let start = Instant::now();
-    while let Some(feed) = feeds.first().filter(|_| spent[0].len() < LEAST_TIMED || start.elapsed() < timed) {
-        for (session, spent) in sessions.iter_mut().zip(&mut spent) {
+    while spent[0].len() < LEAST_TIMED || start.elapsed() < timed {
+        for ((session, feed), spent) in sessions.iter_mut().zip([&before.feed, before.after]).zip(&mut spent) {
             spent.push(milliseconds(session.as_mut(), feed)?);
         }
     }

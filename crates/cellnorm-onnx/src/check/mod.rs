@@ -14,7 +14,7 @@ use std::path::Path;
 
 pub use array::{Array, Feed, random_feeds};
 pub use certificate::{Certificate, Checks, Run, certify};
-pub use compare::{Comparison, Pair, compare, default_tolerance};
+pub use compare::{Comparison, Feeds, Pair, compare, default_tolerance};
 #[cfg(feature = "run")]
 pub use onnxruntime::OnnxRuntime;
 pub use probe::{Probes, probes};

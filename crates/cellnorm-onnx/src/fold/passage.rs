@@ -270,7 +270,7 @@ fn is_inference(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
         return node.integer("is_test", 0) != 0;
     }
     // a third input says whether it trains
-    node.input(2).is_none()
+    node.input(2).is_none_or(|trains| search.scope.integers(trains).is_some_and(|trains| trains == [0]))
 }
 
 /// Whether padded zeros count in an average.

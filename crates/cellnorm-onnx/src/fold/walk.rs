@@ -4,7 +4,7 @@ use super::linear::{Linear, Search};
 use super::map::{Axis, Map};
 use super::passage;
 use super::reason::{Reason, Refusal};
-use crate::proto::graph::{NodeId, ValueId};
+use crate::proto::graph::{Graph, NodeId, Value, ValueId};
 
 /// The side of a layer that a map comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,7 @@ pub fn up<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Way<
     let mut way = Way { targets: Vec::new(), through: Vec::new() };
     let mut open = vec![(value, map.clone())];
     while let Some((value, map)) = open.pop() {
-        let of = &graph.values[value];
-        if of.output {
-            return Err(Refusal::new(Reason::GraphOutput, of.name.clone()));
-        }
+        let of = inner(graph, value)?;
         if of.users.len() > 1 {
             return Err(Refusal::new(Reason::FanOut, of.name.clone()));
         }
@@ -75,10 +72,7 @@ pub fn down<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Wa
     let mut way = Way { targets: Vec::new(), through: Vec::new() };
     let mut open = vec![(value, map.clone())];
     while let Some((value, map)) = open.pop() {
-        let of = &graph.values[value];
-        if of.output {
-            return Err(Refusal::new(Reason::GraphOutput, of.name.clone()));
-        }
+        let of = inner(graph, value)?;
         if of.users.is_empty() {
             return Err(Refusal::new(Reason::NoLinearLayer, of.name.clone()));
         }
@@ -111,6 +105,12 @@ impl Way<'_> {
         }
         if nodes.is_empty() { Err(Refusal::new(Reason::NoLinearLayer, start)) } else { Ok(self) }
     }
+}
+
+/// A value that is no output of the graph, which would have to stay as it is.
+fn inner<'g, 'a>(graph: &'g Graph<'a>, value: ValueId) -> Result<&'g Value<'a>, Refusal> {
+    let of = &graph.values[value];
+    if of.output { Err(Refusal::new(Reason::GraphOutput, of.name.clone())) } else { Ok(of) }
 }
 
 enum Next<'a> {

@@ -4,7 +4,7 @@ use super::affine_node::{AffineNode, affine_node};
 use super::change::label;
 use super::constants::Scope;
 use super::layer::{Layer, Layers};
-use super::linear::{Kind, Search};
+use super::linear::{Kind, Linear, Search};
 use super::map::Map;
 use super::reason::{Reason, Refusal};
 use super::report::{Fold, Kept, NodeName};
@@ -12,7 +12,6 @@ use super::shapes::Shapes;
 use super::walk::{self, Side, Way};
 use super::{Folding, name_of};
 use crate::proto::graph::{Graph, NodeId, ValueId};
-use crate::proto::node::Node;
 use crate::proto::values::Float;
 
 /// The folding of one graph.
@@ -101,7 +100,7 @@ impl<'a> Work<'_, '_, 'a> {
         let mut done = Vec::new();
         for target in &way.targets {
             let id = target.linear.node;
-            if self.folding.options.no_copy && self.is_shared(&self.graph.nodes[id]) {
+            if self.folding.options.no_copy && self.is_shared(&target.linear) {
                 return Err(Refusal::new(Reason::Shared, label(self.graph, id)));
             }
             let layer = match self.layers.get(&id) {
@@ -122,8 +121,8 @@ impl<'a> Work<'_, '_, 'a> {
     }
 
     /// Whether a layer's weights are read by others.
-    fn is_shared(&self, node: &Node<'a>) -> bool {
-        node.input(1).is_some_and(|weight| {
+    fn is_shared(&self, linear: &Linear<'a>) -> bool {
+        self.graph.nodes[linear.node].input(linear.weight_place).is_some_and(|weight| {
             let value = &self.graph.values[weight];
             value.users.len() > 1 || value.output || !value.made()
         })

@@ -135,13 +135,14 @@ impl<'a> Tensor<'a> {
         Ok(found)
     }
 
-    /// Its numbers, if they are integers of 32 or 64 bits and all there.
+    /// Its numbers, if they are integers of 32 or 64 bits or truth values, and all there.
     pub fn integers(&self) -> Option<Vec<i64>> {
         let elements = self.elements()?;
         let values: Vec<i64> = match (self.data_type, self.raw) {
             (7, Some(bytes)) => bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
             (6, Some(bytes)) => bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect(),
-            (6 | 7, None) if self.location.is_none() => {
+            (9, Some(bytes)) => bytes.iter().map(|byte| (*byte).into()).collect(),
+            (6 | 7 | 9, None) if self.location.is_none() => {
                 let number = if self.data_type == 7 { 7 } else { 5 };
                 let lists = wire::fields(self.message).flatten().filter(|field| field.number == number);
                 lists.flat_map(|field| field.integers()).collect::<Result<_, _>>().ok()?
