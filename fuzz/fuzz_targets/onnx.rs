@@ -1,50 +1,11 @@
-//! Bytes as an ONNX model: an error in one line or a model, never a panic, and while reading never more memory than twice the file
-//! and 64 MB. What can be read is folded, too.
-
+//! Any bytes as an ONNX model; what is asked of them is in `any_bytes`, which the tests of `cellnorm-onnx` run on damaged models:
+//!
+//! ```sh
+//! cargo +nightly fuzz run onnx fuzz/corpus/onnx crates/cellnorm-onnx/tests/fixtures/patterns -- -max_total_time=600
+//! ```
 #![no_main]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "../../crates/cellnorm-onnx/tests/damage/any_bytes.rs"]
+mod any_bytes;
 
-use cellnorm_onnx::fold::{Options, fold};
-use cellnorm_onnx::proto::model::Model;
-use cellnorm_onnx::proto::tensor::Externals;
-use libfuzzer_sys::fuzz_target;
-
-/// The system's allocator, counting.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator as it came; the counters are beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that the system's allocator asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fuzz_target!(|file: &[u8]| {
-    let before = NOW.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
-    let model = Model::parse(file, &Externals::new());
-    let most = MOST.load(Ordering::Relaxed).saturating_sub(before);
-    assert!(most <= 2 * file.len() + (64 << 20), "{most} bytes for a file of {}", file.len());
-    let problem = match model {
-        Err(error) => Some(error.to_string()),
-        Ok(model) => fold(model, &Options::default()).err().map(|error| error.to_string()),
-    };
-    assert!(problem.is_none_or(|problem| !problem.is_empty() && !problem.contains('\n')));
-});
+libfuzzer_sys::fuzz_target!(|file: &[u8]| any_bytes::any_bytes(file));

@@ -145,8 +145,10 @@ pub enum Error {
 
     /// The drawing could not be saved.
     #[error("cannot write {}", path.display())]
-    #[diagnostic(help("name a file that you may write to with --svg; its folder must exist"))]
+    #[diagnostic(help("name a file that you may write to with {flag}; its folder must exist"))]
     Drawing {
+        /// The flag that names it.
+        flag: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -158,19 +160,26 @@ pub enum Error {
     Standard(#[source] io::Error),
 
     /// A model cannot be read, folded or written.
-    #[error("{}: {source}{}", path.display(), cause(source))]
+    #[error("{}: {problem}{}", path.display(), cause(problem))]
     Model {
         /// The model.
         path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: cellnorm_onnx::Error,
+        /// What is wrong; its words, and those of the system, stand in the message.
+        problem: cellnorm_onnx::Error,
     },
 
     /// The output would take the place of the input.
     #[error("the output {} is the input", path.display())]
     #[diagnostic(help("name another file with -o, or say --in-place"))]
     OverInput {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The page would take the place of another file.
+    #[error("--html names {}, which is read or written besides", path.display())]
+    #[diagnostic(help("name another file with --html"))]
+    PageOver {
         /// The file.
         path: PathBuf,
     },
@@ -235,10 +244,12 @@ pub enum Error {
 
     /// The check of a folded model failed; nothing was written.
     #[error("{problem}")]
-    #[diagnostic(help("nothing was written; --force writes it all the same, --tol allows more"))]
+    #[diagnostic(help("{help}"))]
     Check {
         /// What is too far apart.
         problem: String,
+        /// What was written, and what would be right.
+        help: &'static str,
     },
 
     /// The tensor library refused an operation.
@@ -277,6 +288,7 @@ impl Error {
             | Self::Stray { .. }
             | Self::Model { .. }
             | Self::OverInput { .. }
+            | Self::PageOver { .. }
             | Self::UnknownNode { .. }
             | Self::NoRuntime { .. }
             | Self::Statistics { .. }

@@ -26,7 +26,11 @@ pub use args::ExplainArgs;
 pub fn run(args: &ExplainArgs) -> Result<(), Error> {
     let explanation = args.explain()?;
     if let Some(path) = &args.svg {
-        fs::write(path, drawing(&explanation)).map_err(|source| Error::Drawing { path: path.clone(), source })?;
+        fs::write(path, drawing(&explanation)).map_err(|source| Error::Drawing {
+            flag: "--svg",
+            path: path.clone(),
+            source,
+        })?;
     }
     let text = match args.json {
         true => serde_json::to_string_pretty(&json::of(&explanation))? + "\n",

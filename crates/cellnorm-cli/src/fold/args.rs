@@ -1,7 +1,7 @@
 //! The flags of `cellnorm fold`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cellnorm_onnx::fold::{Data, Options};
 use clap::{Args, ValueEnum};
@@ -136,12 +136,38 @@ impl FoldArgs {
                 (read.mean, read.std)
             }
         };
+        if let Some(path) = &self.stats {
+            let fit = |other: usize| other == 1 || mean.len() == 1 || other == mean.len();
+            if mean.is_empty() || deviation.is_empty() || !fit(deviation.len()) {
+                let problem = format!("has {} means and {} deviations", mean.len(), deviation.len());
+                return Err(Error::Statistics { path: path.clone(), problem });
+            }
+        }
+        if let Some(number) = mean.iter().chain(&deviation).find(|number| !number.is_finite()) {
+            let expected = "finite";
+            return Err(cellnorm::Error::Number { name: "mean or std", given: *number, expected }.into());
+        }
         let data = (!mean.is_empty()).then(|| Data { input: self.input.clone(), mean, deviation });
         Ok(Options { freeze_inputs: self.freeze_inputs, no_copy: self.no_copy, data })
     }
 
+    /// Where the page goes: to no file that is read or written besides.
+    fn check_html(&self) -> Result<(), Error> {
+        let full = |path: &PathBuf| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::canonicalize(path).ok().or_else(|| Some(fs::canonicalize(folder).ok()?.join(path.file_name()?)))
+        };
+        let others = [Some(&self.model), self.output.as_ref(), self.inputs.as_ref(), self.stats.as_ref()];
+        let html = self.html.as_ref().and_then(full);
+        match others.into_iter().flatten().find(|other| html.is_some() && full(other) == html) {
+            Some(other) => Err(Error::PageOver { path: other.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Where the folded model goes; `None` if nothing is to be written.
     pub fn place(&self) -> Result<Option<PathBuf>, Error> {
+        self.check_html()?;
         if self.dry_run || self.explain.is_some() {
             return Ok(None);
         }

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use cellnorm_onnx::check::{Certificate, Checks, OnnxRuntime, Rten, Runtime, certify};
+use cellnorm_onnx::check::{Certificate, Checks, OnnxRuntime, Rten, Run, Runtime, certify};
 use cellnorm_onnx::fold::{Folded, fold};
 use cellnorm_onnx::{Draft, Source};
 use indicatif::ProgressBar;
@@ -45,7 +45,7 @@ pub fn run(args: &FoldArgs) -> Result<(), Error> {
     if let Some(done) = checkpoint::take(args) {
         return done;
     }
-    let failed = |source| Error::Model { path: args.model.clone(), source };
+    let failed = |problem| Error::Model { path: args.model.clone(), problem };
     let place = args.place()?;
     let source = Source::open(&args.model).map_err(failed)?;
     let folded = fold(source.model().map_err(failed)?, &args.options()?).map_err(failed)?;
@@ -53,19 +53,30 @@ pub fn run(args: &FoldArgs) -> Result<(), Error> {
         return output::print(&text::explain(&folded.report, node)?).map_err(Error::Standard);
     }
     let mut story = Story { source: &source, folded: &folded, certificate: None, written: None };
-    let Some(place) = place else { return tell(args, &story) };
+    let Some(place) = place else {
+        draw(args, &story)?;
+        return tell(args, &story);
+    };
     let waiting = waiting("writing");
     let draft = Draft::write(&source, &folded, &place).map_err(failed)?;
     waiting.set_message("running before and after");
     let certificate = check(args, &source, &folded, &draft)?;
     waiting.finish_and_clear();
     let size = fs::metadata(draft.path()).map_err(|source| Error::Read { path: draft.path(), source })?.len();
+    if let (Some(path), Run::NotRun(problem)) = (&args.inputs, &certificate.run) {
+        return Err(Error::Inputs { path: path.clone(), problem: format!("could not be run: {problem}") });
+    }
     story.certificate = Some(&certificate);
     let normalized = args.options()?.data.is_none() || folded.data.is_some();
     let passed = certificate.holds && normalized;
-    if passed || args.force {
-        draft.keep().map_err(failed)?;
+    let kept = passed || args.force;
+    if kept {
         story.written = Some((&place, size));
+    }
+    // where the page cannot be written, nothing is
+    draw(args, &story)?;
+    if kept {
+        draft.keep().map_err(failed)?;
     }
     tell(args, &story)?;
     if passed {
@@ -76,13 +87,20 @@ pub fn run(args: &FoldArgs) -> Result<(), Error> {
             true => text::failure(&certificate),
             false => "the normalization of the data cannot become part of the model".into(),
         },
+        help: if kept {
+            "it was written all the same, as --force says"
+        } else {
+            "nothing was written; --force writes it all the same, --tol allows a larger difference"
+        },
     })
 }
 
+fn draw(args: &FoldArgs, story: &Story<'_>) -> Result<(), Error> {
+    let Some(path) = &args.html else { return Ok(()) };
+    fs::write(path, html::page(story)).map_err(|source| Error::Drawing { flag: "--html", path: path.clone(), source })
+}
+
 fn tell(args: &FoldArgs, story: &Story<'_>) -> Result<(), Error> {
-    if let Some(path) = &args.html {
-        fs::write(path, html::page(story)).map_err(|source| Error::Drawing { path: path.clone(), source })?;
-    }
     let text = match args.json {
         true => serde_json::to_string_pretty(&json::of(story))? + "\n",
         false => text::report(story, output::width()),
@@ -91,7 +109,7 @@ fn tell(args: &FoldArgs, story: &Story<'_>) -> Result<(), Error> {
 }
 
 fn check(args: &FoldArgs, source: &Source, folded: &Folded<'_>, draft: &Draft) -> Result<Certificate, Error> {
-    let failed = |source| Error::Model { path: args.model.clone(), source };
+    let failed = |problem| Error::Model { path: args.model.clone(), problem };
     let library = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
     let onnxruntime = match (args.runtime, &library) {
         (RuntimeChoice::Onnxruntime, None) => {

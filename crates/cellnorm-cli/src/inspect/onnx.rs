@@ -16,7 +16,7 @@ const COMPUTES: (&str, &str) =
 
 /// A row for each.
 pub fn rows(path: &Path) -> Result<Vec<Row>, Error> {
-    let failed = |source| Error::Model { path: path.to_owned(), source };
+    let failed = |problem| Error::Model { path: path.to_owned(), problem };
     let source = Source::open(path).map_err(failed)?;
     Ok(inspect(&source).map_err(failed)?.into_iter().map(row).collect())
 }

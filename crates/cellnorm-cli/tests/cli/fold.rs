@@ -150,3 +150,60 @@ fn a_normalization_of_the_data_becomes_part_of_the_first_layer_or_nothing_is_wri
     assert_eq!(done.status.code(), Some(1), "{}", words(&done));
     assert!(words(&done).contains("cannot become part of the model") && !output.exists(), "{}", words(&done));
 }
+
+#[test]
+fn the_page_takes_no_other_file_s_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, output) = (folder.path().join("model.onnx"), folder.path().join("folded.onnx"));
+    fs::copy(pattern("conv2d-bn"), &model).unwrap();
+    let before = fs::read(&model).unwrap();
+    for page in [&model, &output] {
+        let done = fold(&[text(&model), "-o", text(&output), "--html", text(page)]);
+        assert_eq!(done.status.code(), Some(2), "{}", words(&done));
+        assert!(words(&done).contains("which is read or written besides"), "{}", words(&done));
+        assert!(fs::read(&model).unwrap() == before && !output.exists());
+    }
+    // where the page cannot be written, nothing is
+    let nowhere = folder.path().join("none/page.html");
+    let done = fold(&[text(&model), "-o", text(&output), "--html", text(&nowhere)]);
+    assert_eq!(done.status.code(), Some(2), "{}", words(&done));
+    assert!(words(&done).contains("--html") && !output.exists(), "{}", words(&done));
+}
+
+#[test]
+fn a_model_that_was_folded_before_is_folded_again_with_its_side_files_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first.onnx"), folder.path().join("second.onnx"));
+    let done = fold(&[text(&pattern("external-data")), "-o", text(&first)]);
+    assert_eq!(done.status.code(), Some(0), "{}", words(&done));
+    let side = folder.path().join("first.onnx.folded0.data");
+    let before = fs::read(&side).unwrap();
+    for target in [&second, &first] {
+        let done = fold(&[text(&first), "-o", text(&second)]);
+        assert_eq!(done.status.code(), Some(0), "{}", words(&done));
+        let done = fold(&[text(&first), "--in-place"]);
+        assert_eq!(done.status.code(), Some(0), "{}", words(&done));
+        assert!(target.exists() && fs::read(&side).unwrap() == before);
+    }
+    // the model's own numbers are no place for the output
+    let done = fold(&[text(&first), "-o", text(&side)]);
+    assert_eq!(done.status.code(), Some(2), "{}", words(&done));
+    assert_eq!(fs::read(&side).unwrap(), before);
+}
+
+#[test]
+fn statistics_without_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let stats = folder.path().join("stats.json");
+    let output = folder.path().join("folded.onnx");
+    for content in
+        [r#"{"mean": [], "std": []}"#, r#"{"mean": [1], "std": []}"#, r#"{"mean": [1, 2], "std": [1, 2, 3]}"#]
+    {
+        fs::write(&stats, content).unwrap();
+        let done = fold(&[text(&pattern("bn-conv")), "-o", text(&output), "--stats", text(&stats)]);
+        assert_eq!(done.status.code(), Some(2), "{content}: {}", words(&done));
+        assert!(!output.exists(), "{content}");
+    }
+    let done = fold(&[text(&pattern("bn-conv")), "-o", text(&output), "--mean", "0", "--std", "inf"]);
+    assert_eq!(done.status.code(), Some(2), "{}", words(&done));
+}
