@@ -4,10 +4,11 @@
 //! they were written and read again. The maps are not multiplied together for this, so it checks what the folding did. The two may
 //! differ by the rounding of W′ and b′ to their type, u·(Σ |W′·x| + |b′|), u being 2⁻²⁴ in f32, and by f64's own.
 
+use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::error::Error;
-use crate::fold::{Context, Folded, Layer, Layers, Linear, NodeName, Scope, Search, Shapes, Side, blocks};
+use crate::error::{Error, Malformed};
+use crate::fold::{Context, Folded, FoldedLayer, Layer, Layers, Linear, NodeName, Scope, Search, Shapes, Side, blocks};
 use crate::proto::graph::Graph;
 use crate::proto::model::Model;
 
@@ -35,13 +36,14 @@ pub fn prove(folded: &Folded<'_>, written: &Model<'_>) -> Result<Vec<Proof>, Err
     let context = Context { opset: written.opset, inputs_are_constant: folded.inputs_are_constant };
     let mut index = 0;
     visit(&written.graph, None, context, &mut index, &mut |index, search| {
-        for layer in folded.layers.iter().filter(|layer| layer.graph == index) {
+        let layers: Vec<&FoldedLayer<'_>> = folded.layers.iter().filter(|layer| layer.graph == index).collect();
+        let of = |layer: &&FoldedLayer<'_>| {
             let after = search.scope.graph.find(&layer.output).and_then(|value| search.making(value));
             let after = after.and_then(Result::ok).filter(|after| after.kernel == layer.layer.linear.kernel);
-            let after = after
-                .ok_or_else(|| crate::Malformed(format!("the written model lacks the layer of {:?}", layer.output)))?;
-            proofs.push(compare(layer.name.clone(), &layer.layer, &after));
-        }
+            let lost = || Malformed(format!("the written model lacks the layer of {:?}", layer.output));
+            Ok(compare(layer.name.clone(), &layer.layer, &after.ok_or_else(lost)?))
+        };
+        proofs.extend(layers.par_iter().map(of).collect::<Result<Vec<Proof>, Error>>()?);
         Ok(())
     })?;
     Ok(proofs)
@@ -74,6 +76,31 @@ struct Sums {
     size_after: f64,
 }
 
+impl Sums {
+    /// Adds others, whose weights have a factor besides.
+    fn add(&mut self, others: Self, before: f64, after: f64) {
+        self.before += before * others.before;
+        self.after += after * others.after;
+        self.size_before += before.abs() * others.size_before;
+        self.size_after += after.abs() * others.size_after;
+    }
+}
+
+/// Σ w·x and Σ |w·x|, in four lanes.
+fn sum(weights: &[f64], x: &[f64]) -> [f64; 2] {
+    let ((weights, last), (x, last_x)) = (weights.as_chunks::<4>(), x.as_chunks::<4>());
+    let (mut sums, mut sizes) = ([0.0; 4], [0.0; 4]);
+    for (weights, x) in weights.iter().zip(x) {
+        for lane in 0..4 {
+            let term = weights[lane] * x[lane];
+            sums[lane] += term;
+            sizes[lane] += term.abs();
+        }
+    }
+    let terms = || last.iter().zip(last_x).map(|(weight, x)| weight * x);
+    [sums.iter().sum::<f64>() + terms().sum::<f64>(), sizes.iter().sum::<f64>() + terms().map(f64::abs).sum::<f64>()]
+}
+
 fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
     let before = &layer.linear;
     let kernel = before.kernel;
@@ -94,28 +121,22 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
     let parts = blocks(&kernel, &before.weight.values, |start, weights| {
         let mut new = vec![0.0; weights.len()];
         after.weight.values.read(start * taps..start * taps + weights.len(), &mut new);
-        let mut part = vec![Sums::default(); outputs];
         let runs = weights.chunks_exact(taps).zip(new.chunks_exact(taps));
+        let mut part: Vec<(usize, Sums)> = Vec::new();
         for ((output, input), (old, new)) in kernel.runs(start).zip(runs) {
-            let sum = &mut part[output];
-            for tap in 0..taps {
-                let place = input * taps + tap;
-                let (old, new) = (old[tap] * before.alpha * mapped[place], new[tap] * after.alpha * x[place]);
-                sum.before += old;
-                sum.after += new;
-                sum.size_before += old.abs();
-                sum.size_after += new.abs();
+            let place = input * taps..(input + 1) * taps;
+            let ([before, size_before], [after, size_after]) = (sum(old, &mapped[place.clone()]), sum(new, &x[place]));
+            let run = Sums { before, after, size_before, size_after };
+            // outputs follow each other in most layouts
+            match part.last_mut().filter(|(last, _)| *last == output) {
+                Some((_, sums)) => sums.add(run, 1.0, 1.0),
+                None => part.push((output, run)),
             }
         }
         part
     });
-    for part in parts {
-        for (sum, part) in sums.iter_mut().zip(part) {
-            sum.before += part.before;
-            sum.after += part.after;
-            sum.size_before += part.size_before;
-            sum.size_after += part.size_after;
-        }
+    for (output, part) in parts.into_iter().flatten() {
+        sums[output].add(part, before.alpha, after.alpha);
     }
     let rows = |linear: &Linear<'_>| match linear.bias_rows() {
         rows if rows.is_empty() => vec![vec![0.0; outputs]],

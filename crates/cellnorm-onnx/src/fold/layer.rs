@@ -232,7 +232,7 @@ pub struct Scaled<'a> {
 }
 
 /// Weights that are computed before they are written: few enough that memory holds little, enough for all threads.
-const WINDOW: usize = 1 << 20;
+const WINDOW: usize = 1 << 16;
 
 impl Scaled<'_> {
     fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
