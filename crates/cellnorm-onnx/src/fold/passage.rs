@@ -4,6 +4,7 @@ use super::constants::places;
 use super::linear::Search;
 use super::map::{Axis, Map};
 use super::reason::{Reason, Refusal};
+use crate::proto::attribute::Attribute;
 use crate::proto::graph::ValueId;
 use crate::proto::node::Node;
 use crate::proto::shape::Shape;
@@ -230,6 +231,7 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
         "MaxPool" | "GlobalMaxPool" => Passage { axes: Axes::FirstTwo, rising: true, unshifted: None },
         "GlobalAveragePool" => Passage::any(Axes::FirstTwo),
         "AveragePool" => padding(counts_padding(node)),
+        "Resize" | "Upsample" if is_interpolation(search, node) => Passage::any(Axes::FirstTwo),
         "Pad" if !pads(search, node, false) => Passage::any(Axes::Same),
         "Pad" if pads(search, node, true) => return refused(Reason::Axis),
         "Pad" if node.text("mode", "constant") != "constant" => Passage::any(Axes::FirstTwo),
@@ -278,6 +280,18 @@ fn counts_padding(node: &Node<'_>) -> bool {
     let pads = node.integers("pads").is_some_and(|pads| pads.iter().any(|pad| *pad != 0));
     let auto = matches!(node.text("auto_pad", "NOTSET"), "SAME_UPPER" | "SAME_LOWER");
     node.integer("count_include_pad", 0) != 0 && (pads || auto || node.integer("ceil_mode", 0) != 0)
+}
+
+/// Whether every value of the result is a weighted mean of values of the same sample and channel.
+fn is_interpolation(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
+    let means = matches!(node.text("mode", "nearest"), "nearest" | "linear" | "bilinear")
+        && node.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize";
+    // before opset 11 there was no region of interest before the scales
+    let place = if node.op == "Resize" && search.opset >= 11 { 2 } else { 1 };
+    let read = || Some(search.scope.floats(node.input(place)?).ok()?.values.to_vec());
+    let scales = node.attribute("scales").and_then(Attribute::floats).or_else(read);
+    let keeps = scales.is_some_and(|scales| scales.len() > 2 && scales[..2] == [1.0, 1.0]);
+    means && keeps && node.attribute("axes").is_none()
 }
 
 /// Whether what is padded is 0.
