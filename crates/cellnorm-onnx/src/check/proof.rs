@@ -4,11 +4,16 @@
 //! they were written and read again. The maps are not multiplied together for this, so it checks what the folding did. The two may
 //! differ by the rounding of W′ and b′ to their type, u·(Σ |W′·x| + |b′|), u being 2⁻²⁴ in f32, and by f64's own.
 
+use std::hint::black_box;
+
+use cellnorm::passes::vectorized;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::{Error, Malformed};
-use crate::fold::{Context, Folded, FoldedLayer, Layer, Layers, Linear, NodeName, Scope, Search, Shapes, Side, blocks};
+use crate::fold::{
+    Context, Folded, FoldedLayer, Layer, Layers, Linear, NodeName, PART, Scope, Search, Shapes, Side, blocks,
+};
 use crate::proto::graph::Graph;
 use crate::proto::model::Model;
 
@@ -86,17 +91,23 @@ impl Sums {
     }
 }
 
-/// Σ w·x and Σ |w·x|, in four lanes.
+/// Sums side by side.
+const LANES: usize = 8;
+
+/// Σ w·x and Σ |w·x|.
+#[inline(always)]
 fn sum(weights: &[f64], x: &[f64]) -> [f64; 2] {
-    let ((weights, last), (x, last_x)) = (weights.as_chunks::<4>(), x.as_chunks::<4>());
-    let (mut sums, mut sizes) = ([0.0; 4], [0.0; 4]);
+    let ((weights, last), (x, last_x)) = (weights.as_chunks::<LANES>(), x.as_chunks::<LANES>());
+    let (mut sums, mut sizes) = ([0.0; LANES], [0.0; LANES]);
     for (weights, x) in weights.iter().zip(x) {
-        for lane in 0..4 {
+        for lane in 0..LANES {
             let term = weights[lane] * x[lane];
             sums[lane] += term;
             sizes[lane] += term.abs();
         }
     }
+    // added up at the end as they are, the lanes would not be kept in vectors
+    let (sums, sizes) = black_box((sums, sizes));
     let terms = || last.iter().zip(last_x).map(|(weight, x)| weight * x);
     [sums.iter().sum::<f64>() + terms().sum::<f64>(), sizes.iter().sum::<f64>() + terms().map(f64::abs).sum::<f64>()]
 }
@@ -118,22 +129,40 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
         maps.fold(y, |y, (_, map)| map.apply(output, y))
     };
     let mut sums = vec![Sums::default(); outputs];
-    let parts = blocks(&kernel, &before.weight.values, |start, weights| {
-        let mut new = vec![0.0; weights.len()];
-        after.weight.values.read(start * taps..start * taps + weights.len(), &mut new);
-        let runs = weights.chunks_exact(taps).zip(new.chunks_exact(taps));
-        let mut part: Vec<(usize, Sums)> = Vec::new();
-        for ((output, input), (old, new)) in kernel.runs(start).zip(runs) {
-            let place = input * taps..(input + 1) * taps;
-            let ([before, size_before], [after, size_after]) = (sum(old, &mapped[place.clone()]), sum(new, &x[place]));
-            let run = Sums { before, after, size_before, size_after };
-            // outputs follow each other in most layouts
-            match part.last_mut().filter(|(last, _)| *last == output) {
-                Some((_, sums)) => sums.add(run, 1.0, 1.0),
-                None => part.push((output, run)),
-            }
-        }
-        part
+    let in_part = (PART / taps.max(1)).max(1);
+    let parts = blocks(&kernel, |start, runs| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let (mut old, mut new) = (vec![0.0; in_part * taps], vec![0.0; in_part * taps]);
+                let mut block: Vec<(usize, Sums)> = Vec::new();
+                for part in (start..start + runs).step_by(in_part) {
+                    let count = in_part.min(start + runs - part);
+                    let place = part * taps..(part + count) * taps;
+                    before.weight.values.read(place.clone(), &mut old[..place.len()]);
+                    after.weight.values.read(place.clone(), &mut new[..place.len()]);
+                    let mut done = 0;
+                    for segment in kernel.segments(part) {
+                        let runs = segment.runs.min(count - done);
+                        let weights = done * taps..(done + runs) * taps;
+                        let inputs = segment.input * taps..(segment.input + runs) * taps;
+                        let [before, size_before] = sum(&old[weights.clone()], &mapped[inputs.clone()]);
+                        let [after, size_after] = sum(&new[weights], &x[inputs]);
+                        let sums = Sums { before, after, size_before, size_after };
+                        // outputs follow each other in most layouts
+                        match block.last_mut().filter(|(last, _)| *last == segment.output) {
+                            Some((_, all)) => all.add(sums, 1.0, 1.0),
+                            None => block.push((segment.output, sums)),
+                        }
+                        done += runs;
+                        if done == count {
+                            break;
+                        }
+                    }
+                }
+                block
+            },
+        )
     });
     for (output, part) in parts.into_iter().flatten() {
         sums[output].add(part, before.alpha, after.alpha);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cellnorm::fold::{Folding, Kernel};
+use cellnorm::passes::vectorized;
 use rayon::prelude::*;
 
 use super::linear::{Kind, Linear};
@@ -29,8 +30,8 @@ pub struct Layer<'a> {
 /// The layers of a graph that maps became part of, by node.
 pub type Layers<'a> = BTreeMap<NodeId, Layer<'a>>;
 
-/// Weights that are read at once.
-const BLOCK: usize = 1 << 12;
+/// Weights that a thread takes at once.
+const BLOCK: usize = 1 << 13;
 
 impl<'a> Layer<'a> {
     /// A layer as it is.
@@ -110,7 +111,8 @@ impl<'a> Layer<'a> {
         let shift = self.folding.map_ahead().shift();
         let mut added = vec![0.0; kernel.outputs()];
         if !self.folding.map_ahead().is_linear() {
-            let parts = blocks(kernel, &self.linear.weight.values, |start, weights| {
+            let parts = blocks(kernel, |start, runs| {
+                let weights = self.read(start, runs);
                 let mut part = vec![0.0; kernel.outputs()];
                 for ((output, input), run) in kernel.runs(start).zip(weights.chunks_exact(kernel.taps())) {
                     part[output] += self.linear.alpha * shift[input] * run.iter().sum::<f64>();
@@ -146,13 +148,22 @@ impl<'a> Layer<'a> {
         fits(self.bias_rows()?.concat().into_iter(), self.bias_float(), "a bias")
     }
 
+    /// The weights of some runs.
+    fn read(&self, start: usize, runs: usize) -> Vec<f64> {
+        let taps = self.folding.kernel().taps();
+        let mut weights = vec![0.0; runs * taps];
+        self.linear.weight.values.read(start * taps..(start + runs) * taps, &mut weights);
+        weights
+    }
+
     /// The largest new weight of each output and of each input.
     fn largest_weights(&self) -> [Vec<f64>; 2] {
         let kernel = self.folding.kernel();
         // what is not negative is ordered as its bits
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
         let (of_outputs, of_inputs) = (zeros(kernel.outputs()), zeros(kernel.inputs()));
-        blocks(kernel, &self.linear.weight.values, |start, weights| {
+        blocks(kernel, |start, runs| {
+            let weights = self.read(start, runs);
             let runs = self.folding.factors(start).zip(weights.chunks_exact(kernel.taps()));
             for ((output, input), (factor, run)) in kernel.runs(start).zip(runs) {
                 let largest = run.iter().fold(0.0, |largest: f64, weight| largest.max(weight.abs()));
@@ -193,24 +204,15 @@ fn keeps_digits(mut values: impl Iterator<Item = f64>, float: Float, what: &str)
     }
 }
 
-/// Maps each block of whole runs of weights, given with the number of its first run, on all threads; in order.
-pub fn blocks<T: Send>(kernel: &Kernel, values: &Values<'_>, of: impl Fn(usize, &[f64]) -> T + Sync) -> Vec<T> {
-    let taps = kernel.taps();
+/// What each block of whole runs of weights comes to, given its first run and how many there are; on all threads, in order.
+pub fn blocks<T: Send>(kernel: &Kernel, of: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
     if kernel.elements() == 0 {
         return Vec::new();
     }
-    let runs = kernel.elements() / taps;
-    let in_block = (BLOCK / taps).max(1);
-    (0..runs.div_ceil(in_block))
-        .into_par_iter()
-        .map_init(Vec::new, |weights, block| {
-            let start = block * in_block;
-            let end = runs.min(start + in_block);
-            weights.resize((end - start) * taps, 0.0);
-            values.read(start * taps..end * taps, weights);
-            of(start, weights)
-        })
-        .collect()
+    let runs = kernel.elements() / kernel.taps();
+    let in_block = (BLOCK / kernel.taps()).max(1);
+    let starts = (0..runs.div_ceil(in_block)).into_par_iter().map(|block| block * in_block);
+    starts.map(|start| of(start, in_block.min(runs - start))).collect()
 }
 
 /// New numbers of a tensor.
@@ -262,7 +264,37 @@ pub struct Scaled<'a> {
 /// Weights that are computed before they are written: few enough that memory holds little, enough for all threads.
 const WINDOW: usize = 1 << 16;
 
+/// Weights that are converted at once: few enough for the first cache.
+pub const PART: usize = 1 << 9;
+
 impl Scaled<'_> {
+    /// The new weights from one run on, as bytes.
+    fn scale(&self, start: usize, bytes: &mut [u8]) {
+        let (taps, float) = (self.folding.kernel().taps(), self.weight.float);
+        let in_part = (PART / taps).max(1);
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut weights = vec![0.0; in_part * taps];
+                for (part, bytes) in bytes.chunks_mut(in_part * taps * float.size()).enumerate() {
+                    let (start, weights) = (start + part * in_part, &mut weights[..bytes.len() / float.size()]);
+                    self.weight.read(start * taps..start * taps + weights.len(), weights);
+                    let mut left = &mut *weights;
+                    for (runs, factor) in self.folding.stretches(start) {
+                        let (stretch, rest) = left.split_at_mut((runs * taps).min(left.len()));
+                        let factor = self.alpha * factor;
+                        stretch.iter_mut().for_each(|weight| *weight *= factor);
+                        left = rest;
+                        if left.is_empty() {
+                            break;
+                        }
+                    }
+                    float.store(weights, bytes);
+                }
+            },
+        );
+    }
+
     fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
         let (kernel, float) = (self.folding.kernel(), self.weight.float);
         let taps = kernel.taps();
@@ -275,16 +307,7 @@ impl Scaled<'_> {
             let count = runs.saturating_sub(window).min(in_window) * taps;
             bytes.resize(count * float.size(), 0);
             let blocks = bytes.par_chunks_mut(in_block * taps * float.size()).enumerate();
-            blocks.for_each_init(Vec::new, |weights, (block, bytes)| {
-                let start = window + block * in_block;
-                let count = bytes.len() / float.size();
-                weights.resize(count, 0.0);
-                self.weight.read(start * taps..start * taps + count, weights);
-                for (run, factor) in weights.chunks_exact_mut(taps).zip(self.folding.factors(start)) {
-                    run.iter_mut().for_each(|weight| *weight *= self.alpha * factor);
-                }
-                float.store(weights, bytes);
-            });
+            blocks.for_each(|(block, bytes)| self.scale(window + block * in_block, bytes));
         };
         // one window is written while the next is computed
         let (mut ready, mut next) = (Vec::new(), Vec::new());

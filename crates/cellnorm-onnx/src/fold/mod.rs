@@ -22,7 +22,7 @@ use change::first_output;
 pub(crate) use change::label;
 pub use change::{Changes, NewTensor};
 pub use constants::Scope;
-pub use layer::{Layer, Layers, Numbers, blocks};
+pub use layer::{Layer, Layers, Numbers, PART, blocks};
 pub use linear::{Kind, Linear, Search};
 pub use reason::{Reason, Refusal};
 pub use report::{Counts, Direction, Fold, Kept, NodeName, Report};

@@ -93,6 +93,7 @@ impl Float {
     ///
     /// # Panics
     /// If there are not [`size`](Self::size) bytes for each.
+    #[inline(always)]
     pub fn store(self, values: &[f64], bytes: &mut [u8]) {
         match self {
             Self::F16 => store(values, bytes, |value| f16::from_f64(value).to_le_bytes()),
@@ -102,6 +103,7 @@ impl Float {
         }
     }
 
+    #[inline(always)]
     fn load(self, bytes: &[u8], values: &mut [f64]) {
         match self {
             Self::F16 => load(bytes, values, |bytes| f16::from_le_bytes(bytes).to_f64()),
@@ -112,6 +114,7 @@ impl Float {
     }
 }
 
+#[inline(always)]
 fn store<const N: usize>(values: &[f64], bytes: &mut [u8], of: impl Fn(f64) -> [u8; N]) {
     let (places, rest) = bytes.as_chunks_mut::<N>();
     assert!(places.len() == values.len() && rest.is_empty(), "a place for each number");
@@ -120,6 +123,7 @@ fn store<const N: usize>(values: &[f64], bytes: &mut [u8], of: impl Fn(f64) -> [
     }
 }
 
+#[inline(always)]
 fn load<const N: usize>(bytes: &[u8], values: &mut [f64], of: impl Fn([u8; N]) -> f64) {
     for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
         *value = of(*bytes);
@@ -175,6 +179,7 @@ impl<'a> Values<'a> {
     ///
     /// # Panics
     /// If the range goes beyond the end, or `into` has another length.
+    #[inline(always)]
     pub fn read(&self, range: Range<usize>, into: &mut [f64]) {
         assert_eq!(range.len(), into.len());
         match &self.stored {

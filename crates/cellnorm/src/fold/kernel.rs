@@ -80,15 +80,26 @@ impl Kernel {
 
     /// The output and the input channel of each run of [`taps`](Self::taps) weights, in the order of memory, from one run on.
     pub fn runs(&self, start: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        self.segments(start).flat_map(|segment| {
+            let Segment { output, input, runs } = segment;
+            (input..input + runs).map(move |input| (output, input))
+        })
+    }
+
+    /// Runs of one output and of inputs that follow each other, as long as the layout has them, from one run on.
+    pub fn segments(&self, start: usize) -> impl Iterator<Item = Segment> + use<> {
         let Self { first, second, groups, output_first, .. } = *self;
         // an empty axis has no runs, and no group either
         let in_group = (first / groups).max(1);
         let (begin, mut skip) = (start / second.max(1), start % second.max(1));
         (begin..first).flat_map(move |of_first| {
             let base = of_first / in_group * second;
-            (std::mem::take(&mut skip)..second).map(move |of_second| match output_first {
-                true => (of_first, base + of_second),
-                false => (base + of_second, of_first),
+            let from = std::mem::take(&mut skip);
+            let (segments, runs) =
+                if output_first { (from..second.min(from + 1), second - from) } else { (from..second, 1) };
+            segments.map(move |of_second| match output_first {
+                true => Segment { output: of_first, input: base + of_second, runs },
+                false => Segment { output: base + of_second, input: of_first, runs },
             })
         })
     }
@@ -115,12 +126,25 @@ impl Kernel {
     }
 }
 
+/// Runs that lie one behind the other, of one output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The output channel.
+    pub output: usize,
+    /// The input channel of the first run; the others follow.
+    pub input: usize,
+    /// How many runs there are.
+    pub runs: usize,
+}
+
 /// A linear layer, with the maps that are to become part of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folding {
     kernel: Kernel,
     ahead: Affine,
     behind: Affine,
+    /// Whether no map ahead scales an input.
+    alike: bool,
 }
 
 /// What a linear layer has after folding.
@@ -135,7 +159,8 @@ pub struct Folded {
 impl Folding {
     /// With no map yet.
     pub fn none(kernel: Kernel) -> Self {
-        Self { kernel, ahead: Affine::identity(kernel.inputs()), behind: Affine::identity(kernel.outputs()) }
+        let (ahead, behind) = (Affine::identity(kernel.inputs()), Affine::identity(kernel.outputs()));
+        Self { kernel, ahead, behind, alike: true }
     }
 
     /// With one more map behind all that are there.
@@ -153,6 +178,7 @@ impl Folding {
     /// If it has not one channel for each input.
     pub fn and_ahead(mut self, map: &Affine) -> Result<Self, Error> {
         self.ahead = map.then(&self.ahead)?;
+        self.alike = self.ahead.scale().iter().all(|scale| *scale == 1.0);
         Ok(self)
     }
 
@@ -174,6 +200,15 @@ impl Folding {
     /// What each run of [`taps`](Kernel::taps) weights is multiplied by, in the order of memory, from one run on.
     pub fn factors(&self, start: usize) -> impl Iterator<Item = f64> + '_ {
         self.kernel.runs(start).map(|(output, input)| self.behind.scale()[output] * self.ahead.scale()[input])
+    }
+
+    /// The same for runs that follow each other with one factor: how many there are, and the factor.
+    pub fn stretches(&self, start: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
+        self.kernel.segments(start).flat_map(move |Segment { output, input, runs }| {
+            let behind = self.behind.scale()[output];
+            let (stretches, runs) = if self.alike { (input..input + 1, runs) } else { (input..input + runs, 1) };
+            stretches.map(move |input| (runs, behind * self.ahead.scale()[input]))
+        })
     }
 
     /// The new bias, from the old one (0 where absent) and what the maps ahead add to each output, Σ W\[o, i, k\]·shift\[i\].

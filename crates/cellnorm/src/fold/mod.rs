@@ -30,4 +30,4 @@ mod kernel;
 pub mod pairs;
 
 pub use affine::Affine;
-pub use kernel::{Folded, Folding, Kernel};
+pub use kernel::{Folded, Folding, Kernel, Segment};

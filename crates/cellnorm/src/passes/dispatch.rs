@@ -174,8 +174,14 @@ pub(super) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 
 /// Runs `work` compiled for the instruction set chosen. It must be `#[inline(always)]`, and so must be what it calls; what is not
 /// keeps the vectors of the portable one.
+///
+/// ```
+/// let x = [1.0_f32; 100];
+/// let sum = cellnorm::passes::vectorized(#[inline(always)] || x.iter().map(|x| f64::from(*x)).sum::<f64>());
+/// assert_eq!(sum, 100.0);
+/// ```
 #[inline]
-pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     struct Work<F>(F);
     impl<R, F: FnOnce() -> R> Kernel for Work<F> {
         type Output = R;
