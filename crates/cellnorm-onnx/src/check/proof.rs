@@ -195,7 +195,9 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
             let error = (old - new).abs();
             proof.error = proof.error.max(error);
             proof.scale = proof.scale.max(old.abs());
-            proof.share = proof.share.max(if error == 0.0 { 0.0 } else { error / bound });
+            let share = if error == 0.0 { 0.0 } else { error / bound };
+            // an infinite number on both sides proves nothing
+            proof.share = proof.share.max(if share.is_nan() { f64::INFINITY } else { share });
         }
     }
     proof

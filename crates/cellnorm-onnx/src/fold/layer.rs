@@ -30,6 +30,10 @@ pub struct Layer<'a> {
 /// The layers of a graph that maps became part of, by node.
 pub type Layers<'a> = BTreeMap<NodeId, Layer<'a>>;
 
+/// No network has a weight beyond this, 2⁶⁴: they are looked through only where one of this size would not fit. If there is one all
+/// the same, the proof of the fold fails.
+const LARGEST: f64 = (1_u128 << 64) as f64;
+
 /// Weights that a thread takes at once.
 const BLOCK: usize = 1 << 13;
 
@@ -136,7 +140,9 @@ impl<'a> Layer<'a> {
         } else {
             let factors = || self.folding.factors(0).map(|factor| (self.linear.alpha * factor).abs());
             let largest = factors().fold(0.0, f64::max);
-            let may_be_large = largest > 1.0 && !fit(largest * self.linear.weight.values.largest(), float);
+            let may_be_large = largest > 1.0
+                && !fit(largest * LARGEST, float)
+                && !fit(largest * self.linear.weight.values.largest(), float);
             let may_be_small = float.full_from() > 0.0 && factors().any(|factor| factor != 0.0 && factor < 1.0);
             if may_be_large || may_be_small {
                 let [of_outputs, of_inputs] = self.largest_weights();
