@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// Prints to standard output.
+/// Prints to standard output. Names come from files of strangers: what would steer a terminal is shown as a sign.
 pub fn print(text: &str) -> io::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
+    let steers = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    match io::stdout().write_all(text.replace(steers, "\u{fffd}").as_bytes()) {
         // A reader such as `head` has seen enough.
         Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,

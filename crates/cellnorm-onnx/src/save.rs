@@ -19,10 +19,8 @@ pub struct Draft {
     path: PathBuf,
     /// The folder that it lies in until then.
     folder: PathBuf,
-    /// The names of the files in it, the model's last.
+    /// The names of the files in it that go to the place, the model's last.
     files: Vec<PathBuf>,
-    /// The names of the copies in it, and what they are copies of.
-    unchanged: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Draft {
@@ -30,7 +28,8 @@ impl Draft {
     /// numbers in such.
     ///
     /// # Errors
-    /// If a file cannot be written, or the model would be larger than a protocol buffer can be. Then nothing is left of it.
+    /// If a file cannot be written, a side file of the model would take another file's place, or the model would be larger than a
+    /// protocol buffer can be. Then nothing is left of it.
     pub fn write(source: &Source, folded: &Folded<'_>, path: &Path) -> Result<Self, Error> {
         let name = path.file_name().ok_or_else(|| failed(path, "it names no file"))?.to_string_lossy().into_owned();
         if path.exists() && !path.is_file() {
@@ -42,8 +41,8 @@ impl Draft {
         }
         let folder = parent(path).join(format!(".{name}.{}.partial", std::process::id()));
         fs::create_dir_all(&folder).map_err(|source| Error::Write { path: folder.clone(), source })?;
-        let mut draft = Self { path: path.to_owned(), folder, files: Vec::new(), unchanged: Vec::new() };
-        draft.link_beside(source)?;
+        let mut draft = Self { path: path.to_owned(), folder, files: Vec::new() };
+        draft.copy_beside(source)?;
         let side_name = source.beside().next().is_some().then(|| {
             let free = |side: &String| source.beside().all(|(old, _)| old != side) && !parent(path).join(side).exists();
             (0_u64..).map(|count| format!("{name}.folded{count}.data")).find(free).unwrap_or_default()
@@ -65,15 +64,27 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Copies of the unchanged side files: a second name of the same file would let one model's write reach the other.
-    fn link_beside(&mut self, source: &Source) -> Result<(), Error> {
+    /// Copies of the side files: a second name of the same file would let one model's write reach the other. Those that are at the
+    /// place already stay there, and lend the draft their content.
+    fn copy_beside(&mut self, source: &Source) -> Result<(), Error> {
         for (name, _) in source.beside() {
             let (old, new) = (parent(source.path()).join(name), self.folder.join(name));
-            let linked = fs::create_dir_all(parent(&new)).and_then(|()| fs::hard_link(&old, &new));
-            linked
-                .or_else(|_| fs::copy(&old, &new).map(|_| ()))
-                .map_err(|source| Error::Write { path: new, source })?;
-            self.files.push(name.into());
+            let place = parent(&self.path).join(name);
+            let stays = same_file(&place, &old);
+            if !stays && place.symlink_metadata().is_ok() {
+                return Err(failed(
+                    &place,
+                    "another file of this name is there, and the model needs its own; name another folder",
+                ));
+            }
+            let copied = fs::create_dir_all(parent(&new)).and_then(|()| match stays {
+                true => fs::hard_link(fs::canonicalize(&old)?, &new).or_else(|_| fs::copy(&old, &new).map(|_| ())),
+                false => fs::copy(&old, &new).map(|_| ()),
+            });
+            copied.map_err(|source| Error::Write { path: new, source })?;
+            if !stays {
+                self.files.push(name.into());
+            }
         }
         Ok(())
     }
@@ -98,22 +109,8 @@ impl Draft {
     /// Puts the files in their place, the model last.
     ///
     /// # Errors
-    /// If one cannot be renamed, or a side file would take the place of another file.
+    /// If one cannot be renamed.
     pub fn keep(self) -> Result<(), Error> {
-        for (name, old) in &self.unchanged {
-            let place = parent(&self.path).join(name);
-            if same_file(&place, old) {
-                continue;
-            }
-            if place.exists() {
-                return Err(failed(
-                    &place,
-                    "another file of this name is there, and the model needs its own; name another folder",
-                ));
-            }
-            let moved = fs::create_dir_all(parent(&place)).and_then(|()| fs::rename(self.folder.join(name), &place));
-            moved.map_err(|source| Error::Write { path: place, source })?;
-        }
         for name in &self.files {
             let place = parent(&self.path).join(name);
             let moved = fs::create_dir_all(parent(&place)).and_then(|()| fs::rename(self.folder.join(name), &place));

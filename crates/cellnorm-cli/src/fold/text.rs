@@ -106,7 +106,7 @@ pub fn checked(certificate: &Certificate) -> String {
         Run::NotRun(problem) => writeln!(text, "whole model: not run; {problem}"),
         Run::Compared(run) => writeln!(
             text,
-            "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed {:.1e}), {:.1e} at the outputs{}; a \
+            "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed {:.1e}), {:.1e} at the outputs{}{}; a \
              run takes {:.2} ms before, {:.2} ms after",
             run.runtime,
             thousands(run.runs),
@@ -118,6 +118,10 @@ pub fn checked(certificate: &Certificate) -> String {
                 (_, 0) => String::new(),
                 (same, all) =>
                     format!(", largest number at the same place in {} of {} rows", thousands(same), thousands(all)),
+            },
+            match run.not_finite_before {
+                0 => String::new(),
+                count => format!(", {} numbers that are infinite or NaN before the fold left out", thousands(count)),
             },
             run.before_ms,
             run.after_ms
@@ -157,8 +161,10 @@ fn place(story: &Story<'_>) -> String {
 /// What became of one node.
 pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
     let mut text = String::new();
-    for fold in
-        report.folds.iter().filter(|fold| fold.node.name == name || fold.targets.iter().any(|into| into.name == name))
+    for fold in report
+        .folds
+        .iter()
+        .filter(|fold| fold.node.is_called(name) || fold.targets.iter().any(|into| into.is_called(name)))
     {
         let into: Vec<String> = fold.targets.iter().map(|into| format!("{} ({})", into.name, into.op)).collect();
         let through = match fold.through.as_slice() {
@@ -183,10 +189,11 @@ pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
             direction(fold)
         );
     }
-    for kept in report.kept.iter().filter(|kept| kept.node.name == name) {
+    for kept in report.kept.iter().filter(|kept| kept.node.is_called(name)) {
         let _ = writeln!(
             text,
-            "{name} ({}) stays: {}, seen at {}.\n{}.",
+            "{} ({}) stays: {}, seen at {}.\n{}.",
+            kept.node.name,
             kept.node.op,
             kept.reason.code(),
             kept.at,

@@ -68,6 +68,8 @@ fn what_stays_is_named_with_a_reason() {
     assert!(said.contains("0 of 1") && said.contains("padding") && said.contains("nothing written"), "{said}");
     let done = fold(&[text(&model), "--explain", "bn1"]);
     assert!(words(&done).contains("bn1 (BatchNormalization) stays: padding, seen at Conv"), "{}", words(&done));
+    let done = fold(&[text(&model), "--explain", "bn1_y"]);
+    assert!(words(&done).contains("bn1 (BatchNormalization) stays"), "by what it makes: {}", words(&done));
     let done = fold(&[text(&pattern("conv2d-bn")), "--explain", "bn1"]);
     assert!(words(&done).contains("became part of conv1 (Conv), backward"), "{}", words(&done));
     let done = fold(&[text(&model), "--explain", "nothing"]);
@@ -120,6 +122,25 @@ fn the_input_is_replaced_only_when_asked() {
     let done = fold(&[text(&model), "--in-place"]);
     assert_eq!(done.status.code(), Some(0), "{}", words(&done));
     assert_ne!(fs::read(&model).unwrap(), before);
+}
+
+#[test]
+fn a_side_file_is_copied_and_takes_no_other_file_s_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, output) = (folder.path().join("model.onnx"), folder.path().join("out/folded.onnx"));
+    fs::copy(pattern("external-data"), &model).unwrap();
+    let (side, copy) = (folder.path().join("external-data.bin"), folder.path().join("out/external-data.bin"));
+    fs::copy(pattern("external-data").with_file_name("external-data.bin"), &side).unwrap();
+    let done = fold(&[text(&model), "-o", text(&output)]);
+    assert_eq!(done.status.code(), Some(0), "{}", words(&done));
+    let before = fs::read(&side).unwrap();
+    fs::write(&copy, "another").unwrap();
+    assert_eq!(fs::read(&side).unwrap(), before, "the copy is a file of its own");
+    fs::remove_file(&output).unwrap();
+    let done = fold(&[text(&model), "-o", text(&output)]);
+    assert_eq!(done.status.code(), Some(2), "{}", words(&done));
+    assert!(words(&done).contains("another file of this name is there"), "{}", words(&done));
+    assert!(fs::read(&copy).unwrap() == b"another" && !output.exists());
 }
 
 #[test]

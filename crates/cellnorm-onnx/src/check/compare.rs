@@ -23,6 +23,8 @@ pub struct Comparison {
     /// The largest difference, as a share of the largest number of the same output. Where a sigmoid, a softmax, a logarithm of one,
     /// tanh, clipping or the place of the largest ends the model, it is that of the value before.
     pub largest_relative: f64,
+    /// How many numbers of the outputs are infinite or NaN in the model before: with these nothing can be compared.
+    pub not_finite_before: usize,
     /// How many rows of the outputs have their largest number at the same place, of how many.
     pub same_largest: (usize, usize),
     /// The median time of a run before, in milliseconds.
@@ -82,6 +84,7 @@ pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &Feeds, timed: Dura
         runs: 0,
         largest_difference: 0.0,
         largest_relative: 0.0,
+        not_finite_before: 0,
         same_largest: (0, 0),
         before_ms: 0.0,
         after_ms: 0.0,
@@ -166,6 +169,9 @@ impl Comparison {
             if difference > 0.0 && !probes.judged_before.contains(name) {
                 self.largest_relative = self.largest_relative.max(difference / scale);
             }
+        }
+        if is_output {
+            self.not_finite_before += old.numbers.iter().filter(|number| !number.is_finite()).count();
         }
         let row = old.shape.last().copied().unwrap_or(0);
         if row > 1 && is_output {

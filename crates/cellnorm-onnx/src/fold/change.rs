@@ -125,11 +125,16 @@ fn put<'a>(
 
 /// A node's name, or the name of what it makes.
 pub fn label(graph: &Graph<'_>, node: NodeId) -> String {
-    let node = &graph.nodes[node];
-    match node.outputs.iter().flatten().next() {
-        Some(output) if node.name.is_empty() => graph.values[*output].name.to_string(),
-        _ => node.name.to_owned(),
+    match graph.nodes[node].name {
+        "" => first_output(graph, node),
+        name => name.to_owned(),
     }
+}
+
+/// The name of what a node makes, the first of several; empty if it makes nothing.
+pub fn first_output(graph: &Graph<'_>, node: NodeId) -> String {
+    let output = graph.nodes[node].outputs.iter().flatten().next();
+    output.map(|output| graph.values[*output].name.to_string()).unwrap_or_default()
 }
 
 fn new_value<'a>(graph: &mut Graph<'a>, names: &mut Names, stem: &str) -> ValueId {
@@ -149,7 +154,7 @@ fn add_behind<'a>(graph: &mut Graph<'a>, names: &mut Names, opset: i64, product:
     let between = new_value(graph, names, &stem);
     let output = graph.nodes[product].outputs[0];
     graph.set_output(product, 0, between);
-    let broadcast = Attribute { name: "broadcast", message: BROADCAST, graphs: Vec::new() };
+    let broadcast = Attribute { name: "broadcast", message: BROADCAST, ..Attribute::default() };
     let add = graph.nodes.len();
     graph.nodes.push(Node {
         message: &[],

@@ -46,7 +46,7 @@ impl<'a> Scope<'_, 'a> {
                 let node = &self.graph.nodes[node];
                 let list =
                     || node.integers("value_ints").or_else(|| Some(vec![node.attribute("value_int")?.integer()?]));
-                let tensor = || node.attribute("value")?.tensor()?.integers();
+                let tensor = || node.attribute("value")?.tensor.as_ref()?.integers();
                 node.is("Constant").then(|| tensor().or_else(list)).flatten()
             }
             None if of.input => None,
@@ -132,7 +132,7 @@ fn constant<'a>(tensor: &Tensor<'a>) -> Option<Constant<'a>> {
 /// The number or the numbers of a `Constant`.
 fn literal<'a>(node: &Node<'a>) -> Option<Constant<'a>> {
     if let Some(tensor) = node.attribute("value") {
-        return constant(&tensor.tensor()?);
+        return constant(tensor.tensor.as_ref()?);
     }
     let (dims, numbers) = match node.attribute("value_floats") {
         Some(list) => list.floats().map(|numbers| (vec![numbers.len()], numbers))?,
@@ -157,7 +157,7 @@ fn filled<'a>(node: &Node<'a>, dims: &[i64]) -> Option<Constant<'a>> {
     let (float, value) = match node.attribute("value") {
         None => (Float::F32, 0.0),
         Some(value) => {
-            let values = value.tensor()?.floats().filter(|values| values.len() == 1)?;
+            let values = value.tensor.as_ref()?.floats().filter(|values| values.len() == 1)?;
             (values.float, values.to_vec()[0])
         }
     };

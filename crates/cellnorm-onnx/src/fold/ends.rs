@@ -19,7 +19,8 @@ impl Work<'_, '_, '_> {
         let wide = |numbers: Vec<f64>, other: usize| if numbers.len() == 1 { vec![numbers[0]; other] } else { numbers };
         let (mean, deviation) = (wide(mean.clone(), deviation.len()), wide(deviation, mean.len()));
         let map = Map::new(Formula::Data { mean: mean.clone(), deviation: deviation.clone() }, axis)?;
-        let node = NodeName { name: self.graph.values[id].name.to_string(), op: "data normalization".into() };
+        let name = self.graph.values[id].name.to_string();
+        let node = NodeName { makes: name.clone(), name, op: "data normalization".into() };
         let input = node.name.clone();
         let length = axis.and_then(|axis| *self.shapes.of(id)?.get(axis.front(None)?)?);
         let map = map.widening(axis.is_some() && length != Some(mean.len()));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cellnorm::fold::{Folding, Kernel};
 use rayon::prelude::*;
@@ -126,42 +127,69 @@ impl<'a> Layer<'a> {
     /// Whether every new number fits its type.
     fn check_range(&self) -> Result<(), Refusal> {
         let float = self.linear.weight.values.float;
-        let too_large = |value: f64, float: Float| {
-            // what is less than half a step above the largest number is rounded to it
-            !float.round(value).is_finite()
-        };
-        let refused = |value: f64, what, float: Float| {
-            Err(Refusal::new(Reason::Range, format!("{what} would be {value:.3e} in {}", float.name())))
-        };
-        let kernel = self.folding.kernel();
-        let alpha = self.linear.alpha;
-        let largest_factor =
-            self.folding.factors(0).fold(0.0, |largest: f64, factor| largest.max((alpha * factor).abs()));
         if self.linear.kind == Kind::BatchNorm {
             let gamma = self.norm().0;
-            if let Some(value) = gamma.into_iter().find(|value| too_large(*value, float)) {
-                return refused(value, "gamma", float);
-            }
-        } else if largest_factor > 1.0 && too_large(largest_factor * self.linear.weight.values.largest(), float) {
-            // the largest weight need not be one of the largest factor
-            let largest = blocks(kernel, &self.linear.weight.values, |start, weights| {
-                let runs = self.folding.factors(start).zip(weights.chunks_exact(kernel.taps()));
-                runs.map(|(factor, run)| {
-                    let largest = run.iter().fold(0.0, |largest: f64, weight| largest.max(weight.abs()));
-                    (alpha * factor).abs() * largest
-                })
-                .fold(0.0, f64::max)
-            });
-            let largest = largest.into_iter().fold(0.0, f64::max);
-            if too_large(largest, float) {
-                return refused(largest, "a weight", float);
+            fits(gamma.iter().copied(), float, "gamma")?;
+            keeps_digits(gamma.into_iter(), float, "gamma")?;
+        } else {
+            let factors = || self.folding.factors(0).map(|factor| (self.linear.alpha * factor).abs());
+            let largest = factors().fold(0.0, f64::max);
+            let may_be_large = largest > 1.0 && !fit(largest * self.linear.weight.values.largest(), float);
+            let may_be_small = float.full_from() > 0.0 && factors().any(|factor| factor != 0.0 && factor < 1.0);
+            if may_be_large || may_be_small {
+                let [of_outputs, of_inputs] = self.largest_weights();
+                fits(of_outputs.iter().copied(), float, "a weight")?;
+                keeps_digits(of_outputs.into_iter(), float, "the largest weight of an output")?;
+                keeps_digits(of_inputs.into_iter(), float, "the largest weight of an input")?;
             }
         }
-        let float = self.bias_float();
-        match self.bias_rows()?.concat().into_iter().find(|value| too_large(*value, float)) {
-            Some(value) => refused(value, "a bias", float),
-            None => Ok(()),
-        }
+        fits(self.bias_rows()?.concat().into_iter(), self.bias_float(), "a bias")
+    }
+
+    /// The largest new weight of each output and of each input.
+    fn largest_weights(&self) -> [Vec<f64>; 2] {
+        let kernel = self.folding.kernel();
+        // what is not negative is ordered as its bits
+        let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+        let (of_outputs, of_inputs) = (zeros(kernel.outputs()), zeros(kernel.inputs()));
+        blocks(kernel, &self.linear.weight.values, |start, weights| {
+            let runs = self.folding.factors(start).zip(weights.chunks_exact(kernel.taps()));
+            for ((output, input), (factor, run)) in kernel.runs(start).zip(runs) {
+                let largest = run.iter().fold(0.0, |largest: f64, weight| largest.max(weight.abs()));
+                let bits = ((self.linear.alpha * factor).abs() * largest).to_bits();
+                for place in [&of_outputs[output], &of_inputs[input]] {
+                    // most are no larger, and reading is cheap
+                    if place.load(Ordering::Relaxed) < bits {
+                        place.fetch_max(bits, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+        [of_outputs, of_inputs].map(|all| all.into_iter().map(|bits| f64::from_bits(bits.into_inner())).collect())
+    }
+}
+
+/// Whether a number is finite in its type; what is less than half a step above the largest number is rounded to it.
+fn fit(value: f64, float: Float) -> bool {
+    float.round(value).is_finite()
+}
+
+fn fits(mut values: impl Iterator<Item = f64>, float: Float, what: &str) -> Result<(), Refusal> {
+    match values.find(|value| !fit(*value, float)) {
+        Some(value) => Err(Refusal::new(Reason::Range, format!("{what} would be {value:.3e} in {}", float.name()))),
+        None => Ok(()),
+    }
+}
+
+/// Whether numbers keep as many digits as their type has.
+fn keeps_digits(mut values: impl Iterator<Item = f64>, float: Float, what: &str) -> Result<(), Refusal> {
+    let least = float.full_from();
+    match values.find(|value| *value != 0.0 && value.abs() < least) {
+        Some(value) => Err(Refusal::new(
+            Reason::Range,
+            format!("{what} would be {value:.3e} in {}, which has fewer digits below {least:.1e}", float.name()),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::proto::graph::{Graph, NodeId};
 use crate::proto::model::{InFunction, Model};
 pub(crate) use affine_node::batch_statistics;
+use change::first_output;
 pub(crate) use change::label;
 pub use change::{Changes, NewTensor};
 pub use constants::Scope;
@@ -132,7 +133,8 @@ pub fn fold<'a>(mut model: Model<'a>, options: &Options) -> Result<Folded<'a>, E
     };
     folding.fold_graph(&mut model.graph, None)?;
     let in_function = |inside: &InFunction<'_>| {
-        let node = NodeName { name: inside.node.to_owned(), op: "BatchNormalization".into() };
+        let (name, makes) = (inside.node.to_owned(), inside.makes.to_owned());
+        let node = NodeName { name, makes, op: "BatchNormalization".into() };
         Kept::new(
             node,
             Refusal::new(Reason::Unsupported, format!("inside the model's function {}", inside.function)),
@@ -172,7 +174,7 @@ fn count_graph(graph: &Graph<'_>) -> Counts {
 }
 
 fn name_of(graph: &Graph<'_>, node: NodeId) -> NodeName {
-    NodeName { name: label(graph, node), op: graph.nodes[node].op.to_owned() }
+    NodeName { name: label(graph, node), makes: first_output(graph, node), op: graph.nodes[node].op.to_owned() }
 }
 
 impl<'a> Folding<'_, 'a> {
@@ -217,8 +219,7 @@ impl<'a> Folding<'_, 'a> {
             // that the numbers can be computed was seen when the map was folded
             applied.map_err(|refusal| crate::Malformed(refusal.at))?;
             let makes = layer.linear.add.unwrap_or(layer.linear.node);
-            let output = graph.nodes[makes].outputs.iter().flatten().next();
-            let output = output.map(|output| graph.values[*output].name.to_string()).unwrap_or_default();
+            let output = first_output(graph, makes);
             let name = name_of(graph, layer.linear.node);
             self.layers.push(FoldedLayer { graph: index, output, name, layer });
         }

@@ -32,8 +32,17 @@ pub struct Counts {
 pub struct NodeName {
     /// Its name, or the name of what it makes.
     pub name: String,
+    /// The name of what it makes, first of several.
+    pub makes: String,
     /// Its operator.
     pub op: String,
+}
+
+impl NodeName {
+    /// Whether this is what somebody calls the node: its name, or the name of what it makes.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.makes == name
+    }
 }
 
 /// A map that became part of layers.

@@ -68,7 +68,7 @@ impl Shapes {
                 Some([x.first().copied().flatten(), channels].into_iter().chain(spatial).collect())
             }
             "Constant" => {
-                let dims = node.attribute("value")?.tensor()?.dims;
+                let dims = node.attribute("value")?.tensor.as_ref()?.dims.clone();
                 Some(dims.into_iter().map(Some).collect())
             }
             "ConstantOfShape" => {

@@ -5,8 +5,8 @@ use super::tensor::{Externals, Tensor};
 use super::wire::{self, Field, Value};
 use crate::error::Malformed;
 
-/// An attribute; its graphs are parsed, its numbers are looked up when asked for.
-#[derive(Debug)]
+/// An attribute; its graphs and tensors are parsed, its numbers are looked up when asked for.
+#[derive(Debug, Default)]
 pub struct Attribute<'a> {
     /// Its name.
     pub name: &'a str,
@@ -14,16 +14,22 @@ pub struct Attribute<'a> {
     pub message: &'a [u8],
     /// The graphs of a branch or a loop's body.
     pub graphs: Vec<Graph<'a>>,
+    /// Its tensor.
+    pub tensor: Option<Tensor<'a>>,
+    /// Its tensors, if it has a list of them.
+    pub tensors: Vec<Tensor<'a>>,
 }
 
 impl<'a> Attribute<'a> {
     /// The attribute that a message is, `depth` graphs below the model's.
     pub fn parse(message: &'a [u8], externals: &Externals<'a>, depth: usize) -> Result<Self, Malformed> {
-        let mut attribute = Self { name: "", message, graphs: Vec::new() };
+        let mut attribute = Self { message, ..Self::default() };
         for field in wire::fields(message) {
             let field = field?;
             match field.number {
                 1 => attribute.name = field.text()?,
+                5 => attribute.tensor = Some(Tensor::parse(field.bytes()?, externals)?),
+                10 => attribute.tensors.push(Tensor::parse(field.bytes()?, externals)?),
                 6 | 11 => attribute.graphs.push(Graph::parse(field.bytes()?, externals, depth + 1)?),
                 _ => {}
             }
@@ -72,10 +78,5 @@ impl<'a> Attribute<'a> {
             }
         }
         Some(values)
-    }
-
-    /// A tensor that lies in the model itself.
-    pub fn tensor(&self) -> Option<Tensor<'a>> {
-        Tensor::parse(self.field(5)?.bytes().ok()?, &Externals::new()).ok()
     }
 }

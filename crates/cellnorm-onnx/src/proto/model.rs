@@ -29,6 +29,8 @@ pub struct InFunction<'a> {
     pub function: &'a str,
     /// The node.
     pub node: &'a str,
+    /// The name of what it makes.
+    pub makes: &'a str,
 }
 
 impl<'a> Model<'a> {
@@ -73,8 +75,9 @@ impl<'a> Model<'a> {
 
 fn locations<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
     found.extend(graph.initializers.iter().filter_map(|tensor| tensor.location));
-    for inner in graph.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs) {
-        locations(inner, found);
+    for attribute in graph.nodes.iter().flat_map(|node| &node.attributes) {
+        found.extend(attribute.tensor.iter().chain(&attribute.tensors).filter_map(|tensor| tensor.location));
+        attribute.graphs.iter().for_each(|inner| locations(inner, found));
     }
 }
 
@@ -105,11 +108,11 @@ fn with_batch_norm<'a>(message: &'a [u8]) -> Result<Vec<InFunction<'a>>, Malform
                     Ok::<&'a str, Malformed>(found.map(|field| field.text()).transpose()?.unwrap_or_default())
                 };
                 if text(4)? == "BatchNormalization" {
-                    nodes.push(text(3)?);
+                    nodes.push((text(3)?, text(2)?));
                 }
             }
             _ => {}
         }
     }
-    Ok(nodes.into_iter().map(|node| InFunction { function: name, node }).collect())
+    Ok(nodes.into_iter().map(|(node, makes)| InFunction { function: name, node, makes }).collect())
 }

@@ -60,6 +60,15 @@ impl Float {
         }
     }
 
+    /// From which number on a number has all its digits. Only weights of f16 come near: the other types end at 1e-38, where no
+    /// network computes.
+    pub fn full_from(self) -> f64 {
+        match self {
+            Self::F16 => f16::MIN_POSITIVE.to_f64(),
+            Self::Bf16 | Self::F32 | Self::F64 => 0.0,
+        }
+    }
+
     /// The number rounded to this type.
     pub fn round(self, value: f64) -> f64 {
         match self {

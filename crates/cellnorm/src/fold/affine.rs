@@ -67,11 +67,11 @@ impl Affine {
     /// The normalization of data: (y − mean)/deviation.
     ///
     /// # Errors
-    /// If the lengths differ, a deviation is not above 0, or a number is not finite.
+    /// If the lengths differ, a deviation is not above 0 and finite, or a number is not finite.
     pub fn standardize(mean: &[f64], deviation: &[f64]) -> Result<Self, Error> {
         same_length("deviation", deviation.len(), mean.len())?;
-        if let Some(value) = deviation.iter().find(|value| value.is_nan() || **value <= 0.0) {
-            return Err(Error::Number { name: "deviation", given: *value, expected: "above 0" });
+        if let Some(value) = deviation.iter().find(|value| !(**value > 0.0 && value.is_finite())) {
+            return Err(Error::Number { name: "deviation", given: *value, expected: "above 0 and finite" });
         }
         let shift = mean.iter().zip(deviation).map(|(mean, deviation)| -mean / deviation).collect();
         Self::new(deviation.iter().map(|deviation| 1.0 / deviation).collect(), shift)
