@@ -10,7 +10,9 @@ use crate::explain::ExplainArgs;
 use crate::fold::FoldArgs;
 use crate::inspect::InspectArgs;
 use crate::norm::Norm;
+use crate::normalize::NormalizeArgs;
 use crate::semantics::SemanticsCommand;
+use crate::stats::StatsArgs;
 use crate::task::Task;
 
 /// The normalizations of neural networks, side by side.
@@ -71,9 +73,21 @@ pub enum Command {
     /// Warns of channels that are dead or explode, and of variances that are negative or not finite.
     Inspect(InspectArgs),
 
+    /// Normalize data with the statistics of a data set: (x − mean) / deviation, written as .npy of 32-bit floats.
+    ///
+    /// Integers are divided by 255 or 65,535 first. With --invert, the way back.
+    Normalize(NormalizeArgs),
+
     /// Show what frameworks mean by a normalization, and what differs between two.
     #[command(subcommand)]
     Semantics(SemanticsCommand),
+
+    /// Measure the mean and the standard deviation of a data set.
+    ///
+    /// Takes folders of images (PNG, JPEG, WebP, TIFF), IDX, .npy, .npz, Parquet, CSV, TSV and safetensors. Integers of 8 and 16 bits
+    /// are counted, so the results are exact, and the same on any number of threads and machines; of floats the moments are merged in
+    /// 64 bits in an order that the data alone decide. NaN and infinite values are counted and left out.
+    Stats(StatsArgs),
 }
 
 /// The flags of `cellnorm compare`.

@@ -18,8 +18,12 @@
 //! ```
 #![deny(missing_docs)]
 
+pub mod apply;
+pub mod drift;
 mod error;
 pub mod files;
+pub mod known;
+pub mod preview;
 pub mod scan;
 pub mod settings;
 pub mod source;

@@ -3,6 +3,8 @@
 //! The second reading corrects the first: with d = x − m, mean = m + Σ d / n and M2 = Σ d² − (Σ d)² / n, whatever m was rounded to.
 //! What is NaN or infinite is counted and left out.
 
+use std::hint::black_box;
+
 use super::merge::Merge;
 use crate::element::{Element, Real};
 use crate::moments::Moments;
@@ -132,6 +134,8 @@ fn about<T: Element>(values: &[T], shift: f64) -> [f64; 3] {
         (0..LANES).for_each(|lane| take(lane, chunk[lane]));
     }
     rest.iter().enumerate().for_each(|(lane, value)| take(lane, *value));
+    // added up at the end as they are, the lanes would not be kept in vectors
+    let (sums, least, most) = black_box((sums, least, most));
     let sum = sums.iter().sum();
     [sum, least.into_iter().fold(f64::INFINITY, f64::min), most.into_iter().fold(f64::NEG_INFINITY, f64::max)]
 }
@@ -150,6 +154,7 @@ fn squares<T: Element>(values: &[T], mean: f64) -> [f64; 2] {
         (0..LANES).for_each(|lane| take(lane, chunk[lane]));
     }
     rest.iter().enumerate().for_each(|(lane, value)| take(lane, *value));
+    let (sums, squares) = black_box((sums, squares));
     [sums.iter().sum(), squares.iter().sum()]
 }
 
