@@ -128,6 +128,15 @@ pub struct CompareArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
+    /// Leave the pixels as they are, between 0 and 1, to see the difference; otherwise the mean of the training images becomes 0 and
+    /// their standard deviation 1.
+    #[arg(long, conflicts_with = "stats")]
+    pub no_data_norm: bool,
+
+    /// Normalize the pixels with these statistics, which `cellnorm stats` has written, instead of those of the training images.
+    #[arg(long, value_name = "FILE")]
+    pub stats: Option<PathBuf>,
+
     /// Print the content of results.json instead of the table.
     #[arg(long)]
     pub json: bool,
@@ -179,6 +188,12 @@ impl CompareArgs {
         }
         if let Some(data) = &self.data {
             let _ = write!(line, " --data {}", quoted(&data.display().to_string()));
+        }
+        if let Some(stats) = &self.stats {
+            let _ = write!(line, " --stats {}", quoted(&stats.display().to_string()));
+        }
+        if self.no_data_norm {
+            line += " --no-data-norm";
         }
         line
     }

@@ -77,7 +77,7 @@ pub fn run(args: &NormalizeArgs) -> Result<(), Error> {
 }
 
 /// Mean and deviation of each channel, divided by the numbers' full scale.
-fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>), Error> {
+pub fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>), Error> {
     let summaries = statistics.summaries();
     let whole: Option<Vec<_>> = summaries.into_iter().collect();
     let unusable = |problem: &str| Error::Statistics { path: path.to_owned(), problem: problem.into() };

@@ -282,11 +282,19 @@ impl Body {
         let mut channels = Forest::default();
         let count = self.nodes.first().map_or(0, |(_, _, cells)| cells.len());
         let mut first_kinds = None;
+        let mut counts = vec![0_u64; count];
         for (start, level, cells) in self.nodes {
             let parts = cells.into_iter().map(Cell::channel).collect::<Option<Vec<_>>>();
             let parts = parts.ok_or("has numbers that no data set leads to")?;
             if parts.len() != count || *first_kinds.get_or_insert_with(|| kinds(&parts)) != kinds(&parts) {
                 return Err("has parts of different channels".into());
+            }
+            for (sum, part) in counts.iter_mut().zip(&parts) {
+                if let Values::Integers(histogram) = &part.values {
+                    // more values than this are in no data set, and could not be added
+                    *sum =
+                        sum.checked_add(histogram.count()).filter(|sum| *sum < 1 << 62).ok_or("has too many values")?;
+                }
             }
             channels.insert(start, level, parts).map_err(|error| error.to_string())?;
         }

@@ -82,6 +82,9 @@ fn read_at(file: &File, bytes: &mut [u8], place: u64) -> std::io::Result<()> {
 
 impl Source for Array {
     fn parts(&self) -> Vec<Range<u64>> {
+        if self.length == 0 {
+            return Vec::new();
+        }
         // a part is a few blocks, so that a thread has something to do
         let step = 1_u64 << (level(self.length) + 2);
         (0..self.samples.div_ceil(step)).map(|part| part * step..(part * step + step).min(self.samples)).collect()

@@ -12,18 +12,22 @@ use super::numbers::Stored;
 pub fn open(path: &Path) -> Result<Box<dyn Source>, String> {
     let text = |error: std::io::Error| error.to_string();
     if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz")) {
-        let mut bytes = whole(path)?;
-        let (stored, shape, start) = header(&mut bytes.as_slice())?;
-        bytes.drain(..start);
-        return Ok(Box::new(Array::new(Bytes::Memory(bytes), stored, true, &shape)?));
+        return of_bytes(whole(path)?);
     }
     let mut file = File::open(path).map_err(text)?;
     let (stored, shape, start) = header(&mut file)?;
     Ok(Box::new(Array::new(Bytes::File(file, start as u64), stored, true, &shape)?))
 }
 
+/// The array that the bytes of a file are.
+pub fn of_bytes(mut bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
+    let (stored, shape, start) = header(&mut bytes.as_slice())?;
+    bytes.drain(..start);
+    Ok(Box::new(Array::new(Bytes::Memory(bytes), stored, true, &shape)?))
+}
+
 /// The type, the lengths of the axes, and how many bytes the header has.
-pub fn header(from: &mut impl Read) -> Result<(Stored, Vec<u64>, usize), String> {
+fn header(from: &mut impl Read) -> Result<(Stored, Vec<u64>, usize), String> {
     let mut word = || {
         let mut word = [0; 4];
         from.read_exact(&mut word).map_err(|_| "its header is cut off".to_owned())?;

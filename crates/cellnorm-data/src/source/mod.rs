@@ -54,6 +54,18 @@ pub fn open(file: &File, settings: &Settings) -> Result<Box<dyn Source>, Error> 
     opened.map_err(|problem| Error::file(&file.path, problem))
 }
 
+/// The array that the bytes of a file are: of an IDX or a `.npy` file, which may be part of a program.
+///
+/// # Errors
+/// If they are damaged, or of another kind.
+pub fn of_bytes(kind: Kind, bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
+    match kind {
+        Kind::Idx => idx::of_bytes(bytes),
+        Kind::Npy => npy::of_bytes(bytes),
+        _ => Err("it is neither IDX nor .npy".into()),
+    }
+}
+
 /// Values that are read at once, about.
 const AT_ONCE: u64 = 1 << 16;
 

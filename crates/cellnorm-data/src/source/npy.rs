@@ -18,6 +18,15 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, String> {
     Ok(Box::new(Array::new(Bytes::File(file, start), about.stored, about.big_endian, &about.shape)?))
 }
 
+/// The array that the bytes of a file are.
+pub fn of_bytes(mut bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
+    let mut rest = bytes.as_slice();
+    let about = header(&mut rest)?;
+    let start = bytes.len() - rest.len();
+    bytes.drain(..start);
+    Ok(Box::new(Array::new(Bytes::Memory(bytes), about.stored, about.big_endian, &about.shape)?))
+}
+
 /// What the header of an array says.
 pub struct About {
     /// How its numbers are stored.

@@ -36,7 +36,10 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     }
     drop(entry);
     if compressed {
-        let sample: usize = about.shape.iter().skip(1).map(|length| *length as usize).product();
+        let lengths = about.shape.iter().skip(1).map(|length| usize::try_from(*length).ok());
+        let sample = lengths.fold(Some(1_usize), |product, length| product?.checked_mul(length?));
+        let sample =
+            sample.ok_or_else(|| format!("its header announces the shape {:?}, which is too large", about.shape))?;
         let samples = *about.shape.first().ok_or("it holds one number, and no axis of samples")?;
         return Ok(Box::new(Packed { path: path.to_owned(), index, samples, sample }));
     }
@@ -66,7 +69,7 @@ struct Packed {
 
 impl Source for Packed {
     fn parts(&self) -> Vec<Range<u64>> {
-        (self.samples > 0).then_some(0..self.samples).into_iter().collect()
+        (self.samples > 0 && self.sample > 0).then_some(0..self.samples).into_iter().collect()
     }
 
     fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String> {

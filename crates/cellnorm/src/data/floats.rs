@@ -113,8 +113,8 @@ impl Merge for Floats {
             moments: self.moments.merge(later.moments),
             min: self.min.min(later.min),
             max: self.max.max(later.max),
-            nan: self.nan + later.nan,
-            infinite: self.infinite + later.infinite,
+            nan: self.nan.saturating_add(later.nan),
+            infinite: self.infinite.saturating_add(later.infinite),
         }
     }
 }
