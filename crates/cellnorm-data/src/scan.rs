@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,10 +20,23 @@ pub struct Plan {
     listing: Listing,
     settings: Settings,
     parts: Vec<Part>,
-    opened: Vec<Option<Box<dyn Source>>>,
+    /// What is known of each file.
+    opened: Vec<Opened>,
     failures: Vec<Failure>,
     split: Option<String>,
 }
+
+/// A file whose header was read.
+#[derive(Default)]
+struct Opened {
+    /// Ready to read, unless there are so many files that each is opened when it is its turn.
+    source: Option<Box<dyn Source>>,
+    samples: Option<u64>,
+    parts: usize,
+}
+
+/// Files that are held open; a system allows some hundreds.
+const HELD: usize = 64;
 
 /// Something that one thread reads.
 #[derive(Clone)]
@@ -96,14 +109,6 @@ impl Plan {
         let mut offset = 0_u64;
         for (place, file) in plan.listing.files.iter().enumerate() {
             let source = match open(file, &plan.settings) {
-                // images are opened when they are read: there may be millions
-                Ok(source) if file.kind == Kind::Image => {
-                    plan.parts.push(Part { file: place, range: 0..1, offset });
-                    drop(source);
-                    plan.opened.push(None);
-                    offset += 1;
-                    continue;
-                }
                 Ok(source) => source,
                 Err(error) => {
                     let problem = match error {
@@ -111,17 +116,19 @@ impl Plan {
                         other => other.to_string(),
                     };
                     plan.failures.push(Failure { name: file.name.clone(), problem });
-                    plan.opened.push(None);
+                    plan.opened.push(Opened::default());
                     continue;
                 }
             };
             let ranges = source.parts();
+            let (samples, parts) = (source.samples(), ranges.len());
             // blocks start at multiples of their length within the file, and so they must within the data set
-            let places = ranges.last().map_or(0, |range| range.end).next_power_of_two();
-            let start = offset.next_multiple_of(places.min(1 << 16));
+            let places = ranges.last().map_or(0, |range| range.end);
+            let start = offset.next_multiple_of(places.next_power_of_two().min(1 << 16));
             offset = start + places;
             plan.parts.extend(ranges.into_iter().map(|range| Part { file: place, range, offset: start }));
-            plan.opened.push(Some(source));
+            let source = (plan.listing.files.len() <= HELD).then_some(source);
+            plan.opened.push(Opened { source, samples, parts });
         }
         if let Some((count, seed)) = plan.settings.sample {
             plan.draw(count, seed);
@@ -180,6 +187,7 @@ impl Plan {
         let (done, bytes, stop) = (AtomicU64::new(already), AtomicU64::new(0), AtomicBool::new(false));
         let all = Mutex::new(statistics);
         let lock = || all.lock().unwrap_or_else(PoisonError::into_inner);
+        let (caller, working) = (thread::current(), AtomicUsize::new(threads.max(1)));
         let work = || {
             while !stop.load(Ordering::Relaxed) {
                 let Some(part) = waiting.get(next.fetch_add(1, Ordering::Relaxed) as usize) else { break };
@@ -200,12 +208,14 @@ impl Plan {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
+            working.fetch_sub(1, Ordering::Release);
+            caller.unpark();
         };
         let kept = thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+            (0..threads.max(1)).for_each(|_| drop(scope.spawn(work)));
             let mut last = Instant::now();
-            while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
-                thread::park_timeout(if done.load(Ordering::Relaxed) == 0 { Duration::from_millis(2) } else { LOOK });
+            while working.load(Ordering::Acquire) > 0 {
+                thread::park_timeout(LOOK);
                 let [done, bytes] = [&done, &bytes].map(|count| count.load(Ordering::Relaxed));
                 progress(&Progress { done, parts: range.end - range.start, bytes });
                 if last.elapsed() > KEEP {
@@ -232,14 +242,14 @@ impl Plan {
     fn bytes(&self, part: u64) -> u64 {
         let part = &self.parts[part as usize];
         let file = &self.listing.files[part.file];
-        let all = self.opened[part.file].as_ref().and_then(|source| source.samples()).unwrap_or(1).max(1);
+        let all = self.opened[part.file].samples.unwrap_or(1).max(1);
         (u128::from(file.bytes) * u128::from((part.range.end - part.range.start).min(all)) / u128::from(all)) as u64
     }
 
     fn failure(&self, part: u64, problem: String) -> Failure {
         let part = &self.parts[part as usize];
         let name = self.listing.files[part.file].name.clone();
-        let whole = self.opened[part.file].as_ref().is_none_or(|source| source.parts().len() == 1);
+        let whole = self.opened[part.file].parts == 1;
         let problem =
             if whole { problem } else { format!("samples {} to {}: {problem}", part.range.start, part.range.end - 1) };
         Failure { name, problem }
@@ -252,7 +262,7 @@ impl Plan {
         let mut found = Found { channels: Forest::default(), full_scale: None };
         let mut give = |place: u64, block: Block| found.add(part.offset + place, &block, &self.settings);
         // a decoder that panics on a damaged file must not take the other files with it
-        let read = catch_unwind(AssertUnwindSafe(|| match &self.opened[part.file] {
+        let read = catch_unwind(AssertUnwindSafe(|| match &self.opened[part.file].source {
             Some(source) => source.read(&part.range, &mut give),
             None => open(file, &self.settings).map_err(|error| error.to_string())?.read(&part.range, &mut give),
         }));

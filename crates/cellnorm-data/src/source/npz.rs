@@ -36,8 +36,8 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     }
     drop(entry);
     if compressed {
-        let lengths = about.shape.iter().skip(1).map(|length| usize::try_from(*length).ok());
-        let sample = lengths.fold(Some(1_usize), |product, length| product?.checked_mul(length?));
+        let mut lengths = about.shape.iter().skip(1);
+        let sample = lengths.try_fold(1_usize, |product, length| product.checked_mul(usize::try_from(*length).ok()?));
         let sample =
             sample.ok_or_else(|| format!("its header announces the shape {:?}, which is too large", about.shape))?;
         let samples = *about.shape.first().ok_or("it holds one number, and no axis of samples")?;
