@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use cellnorm::data::known::{ALL, known};
 use cellnorm_data::apply::{Normalization, normalize};
 use cellnorm_data::files;
-use cellnorm_data::known::{KNOWN, known};
 use cellnorm_data::state::Statistics;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -46,7 +46,7 @@ pub fn run(args: &NormalizeArgs) -> Result<(), Error> {
         None => {
             let path = Path::new(&args.stats);
             if !path.exists() {
-                let names = KNOWN.map(|known| known.name).join(", ");
+                let names = ALL.map(|known| known.name).join(", ");
                 return Err(Error::NoStatistics { given: args.stats.clone(), names });
             }
             let statistics = Statistics::read(path)?;

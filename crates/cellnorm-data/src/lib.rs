@@ -22,7 +22,6 @@ pub mod apply;
 pub mod drift;
 mod error;
 pub mod files;
-pub mod known;
 pub mod preview;
 pub mod scan;
 pub mod settings;

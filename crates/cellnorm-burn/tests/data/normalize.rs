@@ -81,7 +81,7 @@ fn bytes_are_rounded_once() -> Result<(), Error> {
     let all: Vec<u8> = (0..=255).collect();
     let data = NormalizeConfig::mnist().with_channel_axis(0).pixels(0)?.data(&all, &[1, 256])?;
     for (v, y) in data.try_to_vec::<f32>().unwrap().into_iter().enumerate() {
-        assert_eq!(y, ((v as f64 / 255.0 - 0.1307) / 0.3081) as f32);
+        assert_eq!(y, ((v as f64 / 255.0 - 0.130_660_476_3) / 0.308_107_803_9) as f32);
     }
     let other =
         NormalizeConfig::half(1).with_channel_axis(0).with_full_scale(15.0).pixels(0)?.data(&[0, 15], &[1, 2])?;

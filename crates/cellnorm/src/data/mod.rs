@@ -22,6 +22,7 @@ mod floats;
 mod forest;
 mod grid;
 mod histogram;
+pub mod known;
 mod merge;
 
 pub use channel::{BySample, Channel, Samples, Summary, Values};
