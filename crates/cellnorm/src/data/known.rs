@@ -54,6 +54,10 @@ pub const CIFAR10: Known = Known {
     source: "all pixels of the training images, as commonly published",
 };
 
+/// From 0 and 1 to −1 and 1.
+pub const HALF: Known =
+    Known { name: "half", mean: &[0.5], deviation: &[0.5], source: "not of any data: it maps 0 to -1 and 1 to 1" };
+
 /// All of them.
 pub const ALL: [Known; 6] = [IMAGENET, IMAGENET_POOLED, MNIST, FASHION_MNIST, CIFAR10, HALF];
 
