@@ -76,7 +76,7 @@ pub struct Progress {
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Between two times that what is there is kept.
-const KEEP: Duration = Duration::from_secs(5);
+const KEEP: Duration = Duration::from_secs(1);
 
 /// The most channels whose integers are counted one by one.
 const COUNTED: usize = 1 << 12;

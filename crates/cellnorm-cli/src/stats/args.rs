@@ -24,7 +24,7 @@ pub struct StatsArgs {
     #[command(flatten)]
     pub reading: Reading,
 
-    /// File of the statistics, for fold, normalize, merge and check; kept every few seconds in FILE.partial, too.
+    /// File of the statistics, for fold, normalize, merge and check; kept every second in FILE.partial, too.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
