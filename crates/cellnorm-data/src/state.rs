@@ -240,8 +240,8 @@ struct Cell {
 enum Counted {
     /// How many values there may be, and each that occurs with its count.
     Integers(usize, Vec<(u16, u64)>),
-    /// Count, mean, M2, the ends if there are any, NaN and infinite ones.
-    Floats([f64; 3], Option<[f64; 2]>, [u64; 2]),
+    /// Count, mean, M2 and what the mean leaves over, the ends if there are any, NaN and infinite ones.
+    Floats([f64; 4], Option<[f64; 2]>, [u64; 2]),
 }
 
 impl Body {
@@ -260,7 +260,7 @@ impl Body {
                 Values::Floats(floats) => {
                     let Moments { count, mean, m2 } = floats.moments;
                     let ends = (count > 0.0).then_some([floats.min, floats.max]);
-                    Counted::Floats([count, mean, m2], ends, [floats.nan, floats.infinite])
+                    Counted::Floats([count, mean, m2, floats.low], ends, [floats.nan, floats.infinite])
                 }
             };
             Cell { values, samples: [means.count, means.mean, means.m2, variances, deviations] }
@@ -332,13 +332,13 @@ impl Cell {
                 all.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count))?;
                 Values::Integers(Histogram::of_counts(all)?)
             }
-            Counted::Floats([count, mean, m2], ends, [nan, infinite]) => {
+            Counted::Floats([count, mean, m2, low], ends, [nan, infinite]) => {
                 let is_count = count >= 0.0 && count.fract() == 0.0 && m2 >= 0.0;
                 let [min, max] = ends.unwrap_or([f64::INFINITY, f64::NEG_INFINITY]);
                 if !is_count || ends.is_none() != (count == 0.0) || (count > 0.0 && min > max) {
                     return None;
                 }
-                Values::Floats(Floats { moments: Moments { count, mean, m2 }, min, max, nan, infinite })
+                Values::Floats(Floats { moments: Moments { count, mean, m2 }, low, min, max, nan, infinite })
             }
         };
         let [count, mean, m2, variances, deviations] = self.samples;

@@ -1,7 +1,8 @@
 //! Resizing and cropping as torchvision does with images of Pillow: a triangle as wide as the pixels that become one.
-
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+//!
+//! Along each axis a new value is Σ w(x)·value(x) / Σ w(x) with w(x) = max(0, 1 − |x + ½ − centre| / support), the columns first, then
+//! the rows. For bytes the weights are integers of 22 bits after the point and each axis is rounded, as in Pillow's `Resample.c`: the
+//! result is the same to the last bit.
 
 use super::image::Pixels;
 use super::numbers::Numbers;
@@ -13,37 +14,88 @@ pub fn resize(pixels: Pixels, side: u32) -> Result<Pixels, String> {
     if short == 0 {
         return Err("it has no pixels".into());
     }
-    if short == side as usize {
+    let side = side as usize;
+    if short == side {
         return Ok(pixels);
     }
-    let long = u32::try_from(u64::from(side) * long as u64 / short as u64).map_err(|_| "it would be too large")?;
-    let (new_height, new_width) = if height <= width { (side, long) } else { (long, side) };
-    let unsuited = || "its pixels cannot be resized".to_owned();
-    let (kind, bytes) = match (&pixels.numbers, pixels.channels) {
-        (Numbers::U8(all), 1..=4) => {
-            ([PixelType::U8, PixelType::U8x2, PixelType::U8x3, PixelType::U8x4][pixels.channels - 1], all.clone())
+    let too_large = || format!("it would be too large with a shorter side of {side}");
+    let long = side.checked_mul(long).ok_or_else(too_large)? / short;
+    let size = if height <= width { [side, long] } else { [long, side] };
+    size[0].checked_mul(size[1]).filter(|pixels| *pixels <= MOST_PIXELS).ok_or_else(too_large)?;
+    let channels = pixels.channels;
+    let numbers = match &pixels.numbers {
+        Numbers::U8(all) => Numbers::U8(both_axes(all, [height, width], size, channels, bytes)),
+        Numbers::U16(all) => Numbers::U16(both_axes(all, [height, width], size, channels, |weights, values| {
+            weighed(weights, values.map(f64::from)).round() as u16
+        })),
+        Numbers::F32(all) => Numbers::F32(both_axes(all, [height, width], size, channels, |weights, values| {
+            weighed(weights, values.map(f64::from)) as f32
+        })),
+        Numbers::F64(all) => {
+            Numbers::F64(both_axes(all, [height, width], size, channels, |weights, values| weighed(weights, values)))
         }
-        (Numbers::U16(all), 1..=4) => (
-            [PixelType::U16, PixelType::U16x2, PixelType::U16x3, PixelType::U16x4][pixels.channels - 1],
-            all.iter().flat_map(|value| value.to_ne_bytes()).collect(),
-        ),
-        (Numbers::F32(all), 1..=4) => (
-            [PixelType::F32, PixelType::F32x2, PixelType::F32x3, PixelType::F32x4][pixels.channels - 1],
-            all.iter().flat_map(|value| value.to_ne_bytes()).collect(),
-        ),
-        _ => return Err(unsuited()),
     };
-    let from = Image::from_vec_u8(width as u32, height as u32, bytes, kind).map_err(|_| unsuited())?;
-    let mut to = Image::new(new_width, new_height, kind);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).use_alpha(false);
-    Resizer::new().resize(&from, &mut to, &options).map_err(|error| error.to_string())?;
-    let bytes = to.into_vec();
-    let numbers = match pixels.numbers {
-        Numbers::U8(_) => Numbers::U8(bytes),
-        Numbers::U16(_) => Numbers::U16(bytes.as_chunks().0.iter().map(|bytes| u16::from_ne_bytes(*bytes)).collect()),
-        _ => Numbers::F32(bytes.as_chunks().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect()),
+    Ok(Pixels { size, numbers, ..pixels })
+}
+
+/// The most pixels of a resized image.
+const MOST_PIXELS: usize = 1 << 28;
+
+/// Where the values that make a new one begin, and their weights.
+type Weights = (usize, Vec<f64>);
+
+/// The weights of each new place along an axis.
+fn triangles(from: usize, to: usize) -> Vec<Weights> {
+    let scale = from as f64 / to as f64;
+    let support = scale.max(1.0);
+    let of = |place: usize| {
+        let centre = (place as f64 + 0.5) * scale;
+        let first = (centre - support + 0.5).max(0.0) as usize;
+        let end = ((centre + support + 0.5) as usize).min(from);
+        let weight = |x: usize| (1.0 - ((x as f64 - centre + 0.5) / support).abs()).max(0.0);
+        let weights: Vec<f64> = (first..end).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        (first, weights.into_iter().map(|weight| weight / sum).collect())
     };
-    Ok(Pixels { size: [new_height as usize, new_width as usize], numbers, ..pixels })
+    (0..to).map(of).collect()
+}
+
+/// Columns, then rows.
+fn both_axes<T: Copy + Default>(
+    all: &[T],
+    [height, width]: [usize; 2],
+    [new_height, new_width]: [usize; 2],
+    channels: usize,
+    of: impl Fn(&[f64], &mut dyn Iterator<Item = T>) -> T,
+) -> Vec<T> {
+    let along = |all: &[T], outer: usize, from: usize, to: usize, inner: usize| {
+        let mut new = Vec::with_capacity(outer * to * inner);
+        let triangles = triangles(from, to);
+        for line in all.chunks_exact((from * inner).max(1)).take(outer) {
+            for (first, weights) in &triangles {
+                for place in 0..inner {
+                    let values = line[first * inner + place..].iter().step_by(inner).copied();
+                    new.push(of(weights, &mut values.take(weights.len())));
+                }
+            }
+        }
+        new
+    };
+    let wide = if width == new_width { all.to_vec() } else { along(all, height, width, new_width, channels) };
+    if height == new_height { wide } else { along(&wide, 1, height, new_height, new_width * channels) }
+}
+
+fn weighed(weights: &[f64], values: impl Iterator<Item = f64>) -> f64 {
+    weights.iter().zip(values).map(|(weight, value)| weight * value).sum()
+}
+
+/// Bits after the point of an integer weight.
+const BITS: u32 = 22;
+
+fn bytes(weights: &[f64], values: &mut dyn Iterator<Item = u8>) -> u8 {
+    let whole = |weight: f64| (weight * f64::from(1_u32 << BITS) + 0.5) as i64;
+    let sum: i64 = weights.iter().zip(values).map(|(weight, value)| whole(*weight) * i64::from(value)).sum();
+    ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
 }
 
 /// The square of this side in the middle; an odd pixel is split as Python rounds, a half to the even one.

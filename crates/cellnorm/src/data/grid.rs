@@ -66,6 +66,10 @@ impl Grid {
             labels = labels.iter().flat_map(next).collect();
         }
         let channels = keep.iter().map(|axis| sample[*axis]).product();
+        if channels == 1 {
+            // one channel is one run, wherever its axis is
+            return Ok(Self { length, run: length, labels: vec![0], channels });
+        }
         Ok(Self { length, run: sample[last..].iter().product(), labels, channels })
     }
 
