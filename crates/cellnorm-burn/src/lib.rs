@@ -15,16 +15,21 @@
 //! [`weights`] normalizes the weights of any layer instead of its activations. [`fold`] makes batch normalizations with fixed
 //! statistics part of the convolutions and linear layers beside them.
 //!
+//! [`data`] normalizes what a network gets, floats or bytes, by constants that a saved network keeps. [`recalibrate`] sets running
+//! statistics to those of whole data sets.
+//!
 //! [`stopwatch`] tells how long a layer takes within a training step. [`functions::cell_moments`] and
 //! [`functions::cell_affine`] are the building blocks of further normalizations.
 #![deny(missing_docs)]
 
 mod composed;
+pub mod data;
 pub mod fold;
 pub mod functions;
 mod modules;
 mod ops;
 pub mod parameters;
+mod recalibrate;
 #[cfg(feature = "flex")]
 pub mod stopwatch;
 mod tables;
@@ -35,3 +40,4 @@ pub use cellnorm::norms;
 pub use modules::*;
 #[cfg(feature = "flex")]
 pub use ops::keep_buffers;
+pub use recalibrate::{Recalibrated, recalibrate};

@@ -205,7 +205,7 @@ impl<R: Rule + 'static, const D: usize> Applied<'_, R, D> {
 }
 
 /// The numbers of a table, f64.
-fn numbers(of: Tensor<1>) -> Vec<f64> {
+pub(crate) fn numbers(of: Tensor<1>) -> Vec<f64> {
     of.into_data().iter::<f64>().collect()
 }
 

@@ -10,7 +10,9 @@ use crate::explain::ExplainArgs;
 use crate::fold::FoldArgs;
 use crate::inspect::InspectArgs;
 use crate::norm::Norm;
+use crate::normalize::NormalizeArgs;
 use crate::semantics::SemanticsCommand;
+use crate::stats::StatsArgs;
 use crate::task::Task;
 
 /// The normalizations of neural networks, side by side.
@@ -71,9 +73,21 @@ pub enum Command {
     /// Warns of channels that are dead or explode, and of variances that are negative or not finite.
     Inspect(InspectArgs),
 
+    /// Normalize data with the statistics of a data set: (x − mean) / deviation, written as .npy of 32-bit floats.
+    ///
+    /// Integers are divided by 255 or 65,535 first. With --invert, the way back.
+    Normalize(NormalizeArgs),
+
     /// Show what frameworks mean by a normalization, and what differs between two.
     #[command(subcommand)]
     Semantics(SemanticsCommand),
+
+    /// Measure the mean and the standard deviation of a data set.
+    ///
+    /// Takes folders of images (PNG, JPEG, WebP, TIFF), IDX, .npy, .npz, Parquet, CSV, TSV and safetensors. Integers of 8 and 16 bits
+    /// are counted, so the results are exact, and the same on any number of threads and machines; of floats the moments are merged in
+    /// 64 bits in an order that the data alone decide. NaN and infinite values are counted and left out.
+    Stats(StatsArgs),
 }
 
 /// The flags of `cellnorm compare`.
@@ -113,6 +127,15 @@ pub struct CompareArgs {
     /// Folder with the four IDX files of MNIST or Fashion-MNIST, gzipped or not; for images alone.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+
+    /// Leave the pixels as they are, between 0 and 1, to see the difference; otherwise the mean of the training images becomes 0 and
+    /// their standard deviation 1.
+    #[arg(long, conflicts_with = "stats")]
+    pub no_data_norm: bool,
+
+    /// Normalize the pixels with these statistics, which `cellnorm stats` has written, instead of those of the training images.
+    #[arg(long, value_name = "FILE")]
+    pub stats: Option<PathBuf>,
 
     /// Print the content of results.json instead of the table.
     #[arg(long)]
@@ -165,6 +188,12 @@ impl CompareArgs {
         }
         if let Some(data) = &self.data {
             let _ = write!(line, " --data {}", quoted(&data.display().to_string()));
+        }
+        if let Some(stats) = &self.stats {
+            let _ = write!(line, " --stats {}", quoted(&stats.display().to_string()));
+        }
+        if self.no_data_norm {
+            line += " --no-data-norm";
         }
         line
     }

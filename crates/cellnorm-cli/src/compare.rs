@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
+use cellnorm_data::state::Statistics;
+
 use crate::args::CompareArgs;
 use crate::average::average;
-use crate::data::{Dataset, Samples};
+use crate::data::images::Images;
+use crate::data::{DataNorm, Dataset, Samples};
 use crate::error::Error;
 use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::output::{self, Folder};
@@ -12,7 +15,7 @@ use crate::progress::{Case, Progress};
 use crate::results::{Config, DatasetInfo, Results, TotalTiming};
 use crate::task::Task;
 use crate::train::train;
-use crate::{report, table};
+use crate::{normalize, report, table};
 
 const RESULTS: &str = "results.json";
 const REPORT: &str = "report.html";
@@ -21,9 +24,30 @@ const REPORT: &str = "report.html";
 pub fn run(args: &CompareArgs) -> Result<(), Error> {
     let start = Instant::now();
     match args.task {
-        Task::Image => learn::<ImageNetwork>(args, Dataset::load(args.data.as_deref())?, start),
+        Task::Image => learn::<ImageNetwork>(args, images(args)?, start),
         Task::Sequence if args.data.is_some() => Err(Error::DataOfSequences),
         Task::Sequence => learn::<SequenceNetwork>(args, Dataset::embedded()?, start),
+    }
+}
+
+/// The images, normalized unless that is not wanted.
+fn images(args: &CompareArgs) -> Result<Dataset<Images>, Error> {
+    let data = Dataset::load(args.data.as_deref())?;
+    match &args.stats {
+        _ if args.no_data_norm => Ok(data),
+        None => Ok(data.normalized(None)),
+        Some(path) => {
+            let statistics = Statistics::read(path)?;
+            normalize::warn(&statistics);
+            let (mean, deviation) = normalize::pairs(&statistics, path)?;
+            match (mean.as_slice(), deviation.as_slice()) {
+                ([mean], [deviation]) => Ok(data.normalized(Some(DataNorm { mean: *mean, deviation: *deviation }))),
+                _ => Err(Error::Statistics {
+                    path: path.clone(),
+                    problem: format!("has {} channels, and the images have one", mean.len()),
+                }),
+            }
+        }
     }
 }
 
@@ -113,6 +137,7 @@ fn compare<N: Network>(
         dataset: DatasetInfo {
             name: data.name.clone(),
             source: data.source,
+            normalization: data.normalization,
             samples: N::Samples::NOUN,
             train_samples: data.train.len(),
             test_samples: data.test.len(),

@@ -99,6 +99,51 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// Something about a data set or its statistics.
+    #[error(transparent)]
+    #[diagnostic(help("files that cannot be read are named at the end; --strict ends at the first"))]
+    DataSet(#[from] cellnorm_data::Error),
+
+    /// No file of a data set could be read.
+    #[error("no file could be read; the first: {}", first(failures))]
+    #[diagnostic(help("check the paths, --key and --channel-axis"))]
+    NoData {
+        /// What could not be read.
+        failures: Vec<cellnorm_data::files::Failure>,
+    },
+
+    /// A file of statistics that cannot be merged with those before it.
+    #[error("{}", path.display())]
+    #[diagnostic(help("merge the files of the shards of one run, each once"))]
+    MergeOf {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: cellnorm_data::Error,
+    },
+
+    /// Neither a file of statistics nor a name.
+    #[error("{given:?} is neither a file nor one of {names}")]
+    #[diagnostic(help("cellnorm stats PATH -o FILE makes a file of statistics"))]
+    NoStatistics {
+        /// What was given.
+        given: String,
+        /// The names.
+        names: String,
+    },
+
+    /// Data that are too far from those that statistics are of.
+    #[error("a channel is {farthest:.4} deviations away, and {most} are allowed")]
+    #[diagnostic(help(
+        "the table says which; normalize with the training data's statistics, and look at where the data come from"
+    ))]
+    Drift {
+        /// How far.
+        farthest: f64,
+        /// How far is allowed.
+        most: f64,
+    },
+
     /// The thread pool could not be started.
     #[error("cannot start {threads} threads")]
     #[diagnostic(help("ask for fewer with --threads"))]
@@ -265,6 +310,11 @@ pub enum Error {
     Chart(String),
 }
 
+/// The first of what could not be read.
+fn first(failures: &[cellnorm_data::files::Failure]) -> String {
+    failures.first().map_or_else(String::new, |failure| format!("{}: {}", failure.name, failure.problem))
+}
+
 /// What the system said, where it said something.
 fn cause(error: &cellnorm_onnx::Error) -> String {
     std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"))
@@ -295,8 +345,13 @@ impl Error {
             | Self::Inputs { .. }
             | Self::Extension { .. }
             | Self::Checkpoint(_)
+            | Self::DataSet(_)
+            | Self::NoData { .. }
+            | Self::MergeOf { .. }
+            | Self::NoStatistics { .. }
             | Self::Drawing { .. } => 2,
             Self::Write { .. }
+            | Self::Drift { .. }
             | Self::Print { .. }
             | Self::Standard(_)
             | Self::Check { .. }

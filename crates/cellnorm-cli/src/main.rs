@@ -18,6 +18,7 @@ mod fold;
 mod inspect;
 mod network;
 mod norm;
+mod normalize;
 mod numbers;
 mod output;
 mod progress;
@@ -26,6 +27,7 @@ mod report;
 mod results;
 mod score;
 mod semantics;
+mod stats;
 mod table;
 mod task;
 mod train;
@@ -40,7 +42,9 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Fold(args) => fold::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Normalize(args) => normalize::run(&args),
         Command::Semantics(command) => semantics::run(&command),
+        Command::Stats(args) => stats::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use crate::data::DataNorm;
 use crate::norm::Norm;
 use crate::task::Task;
 
@@ -100,6 +101,8 @@ pub struct DatasetInfo {
     /// Who made it, where its licence asks to say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<&'static str>,
+    /// What was taken from each value and what the rest was divided by, if anything.
+    pub normalization: Option<DataNorm>,
     /// What one sample is, in the plural.
     pub samples: &'static str,
     /// Samples trained on.

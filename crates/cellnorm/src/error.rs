@@ -40,6 +40,22 @@ pub enum Error {
         /// The axes as given.
         axes: Vec<isize>,
     },
+    /// A part of a data set at no place that parts have.
+    #[error(
+        "a part of a data set cannot cover 2^{level} places from {start} on; it must start at a multiple of its length"
+    )]
+    Place {
+        /// The first place.
+        start: u64,
+        /// The logarithm of the number of places.
+        level: u32,
+    },
+    /// Two parts of a data set at one place.
+    #[error("place {place} of the data set is there twice: merge each part once")]
+    PlaceTwice {
+        /// The place, counted from 0.
+        place: u64,
+    },
     /// The samples' axis named as the channels'.
     #[error("axis 0 holds the samples; {layer} needs the channels on another axis, such as 1 or -1")]
     SampleAxis {

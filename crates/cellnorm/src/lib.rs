@@ -20,6 +20,7 @@
 //! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
 //! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see [`norms`]); how their parameters
 //!   start and what they keep to is in [`parameters`], the normalization of weights in [`weights`];
+//! * [`data`]: the statistics of a data set;
 //! * [`fold`]: normalizations with fixed statistics as part of the linear layer beside them;
 //! * [`explain`]: which values share a statistic for a shape, and what that costs, without computing anything;
 //! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
@@ -40,6 +41,7 @@
 
 mod arrays;
 mod cells;
+pub mod data;
 mod element;
 mod error;
 pub mod explain;

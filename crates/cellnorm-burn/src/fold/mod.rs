@@ -43,6 +43,7 @@ mod norms;
 mod numbers;
 
 pub use cellnorm::fold::Affine;
+pub(crate) use numbers::read;
 
 use cellnorm::Error;
 

@@ -24,7 +24,7 @@ pub(super) fn fold<const D: usize>(
 ///
 /// # Errors
 /// If it is quantized.
-pub(super) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f64>, Error> {
+pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f64>, Error> {
     if let DType::QFloat(_) = tensor.dtype() {
         let what = "would be rounded twice; fold first, and quantize the folded layer";
         return Err(Error::Unsupported { layer: "a quantized layer", what });

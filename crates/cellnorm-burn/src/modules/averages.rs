@@ -8,6 +8,7 @@ use cellnorm::OneValue;
 use cellnorm::norms::{Momentum, RunningVariance};
 use cellnorm::tables::Tracked;
 
+use super::recording::record;
 use crate::tables::Table;
 
 /// A running average, flat; None where the layer keeps none.
@@ -71,6 +72,9 @@ impl Pace {
     /// # Panics
     /// If momentum is cumulative and the layer has no count.
     pub(super) fn follow(self, averages: Averages<'_>, tracked: Tracked<Table>, epsilon: f64, one_value: OneValue) {
+        if record(averages, &tracked, self, epsilon, one_value) {
+            return;
+        }
         let Tracked { mean: Table(mean), variance: Table(variance), values } = tracked;
         // a batch without values is no step
         if values.iter().all(|n| *n == 0.0) {

@@ -10,6 +10,7 @@ mod layer;
 mod local_response;
 mod lp;
 mod parts;
+pub(crate) mod recording;
 mod rms;
 pub(crate) mod rules;
 mod step;
@@ -88,7 +89,7 @@ fn sharing_of<L: Lines>(layer: &L, shape: &[usize]) -> Sharing {
 }
 
 /// A function of x, computed in f32 where x has fewer digits: half precision has no room for powers.
-fn at_least_single<const D: usize>(x: Tensor<D>, of: impl FnOnce(Tensor<D>) -> Tensor<D>) -> Tensor<D> {
+pub(crate) fn at_least_single<const D: usize>(x: Tensor<D>, of: impl FnOnce(Tensor<D>) -> Tensor<D>) -> Tensor<D> {
     let dtype = x.dtype();
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     of(x.cast(wide)).cast(dtype)

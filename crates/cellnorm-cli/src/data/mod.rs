@@ -1,6 +1,7 @@
 //! What the networks learn from.
 
 use burn::tensor::{Device, Int, Tensor};
+use serde::Serialize;
 
 mod embedded;
 pub mod idx;
@@ -31,10 +32,21 @@ pub struct Dataset<S> {
     pub name: String,
     /// Who made them, where their licence asks to say so.
     pub source: Option<&'static str>,
+    /// What was done to each value.
+    pub normalization: Option<DataNorm>,
     /// For training.
     pub train: S,
     /// For testing.
     pub test: S,
+}
+
+/// (x − mean) / deviation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DataNorm {
+    /// The mean of the values between 0 and 1.
+    pub mean: f64,
+    /// Their standard deviation.
+    pub deviation: f64,
 }
 
 /// A batch as the network takes it.

@@ -50,6 +50,7 @@ impl Dataset<Sequences> {
         Ok(Self {
             name: NAME.to_owned(),
             source: Some(SOURCE),
+            normalization: None,
             train: read("japanese-vowels-train.gz", include_bytes!("../../data/japanese-vowels-train.gz"))?,
             test: read("japanese-vowels-test.gz", include_bytes!("../../data/japanese-vowels-test.gz"))?,
         })

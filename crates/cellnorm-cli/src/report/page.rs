@@ -131,13 +131,16 @@ fn conditions(results: &Results) -> String {
         (
             "Data",
             format!(
-                "{}{}: {} {} to train on, {} to test on, {} classes",
+                "{}{}: {} {} to train on, {} to test on, {} classes{}",
                 escape(&dataset.name),
                 dataset.source.map_or(String::new(), |source| format!(" ({source})")),
                 thousands(dataset.train_samples),
                 dataset.samples,
                 thousands(dataset.test_samples),
-                dataset.classes
+                dataset.classes,
+                dataset.normalization.map_or(String::new(), |norm| {
+                    format!("; each pixel minus {:.4}, divided by {:.4}", norm.mean, norm.deviation)
+                })
             ),
         ),
         ("Network", network(config.sizes, dataset.classes)),

@@ -7,3 +7,4 @@ mod fold;
 mod inspect;
 mod refusals;
 mod sequence;
+mod stats;

@@ -8,6 +8,7 @@ mod bits;
 mod checkpoints;
 mod common;
 mod conversions;
+mod data;
 mod elements;
 mod errors;
 mod explanations;

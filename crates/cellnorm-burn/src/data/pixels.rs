@@ -1,0 +1,97 @@
+//! y = (v/full_scale − mean)/deviation for bytes v: 256 floats a channel say it all, so one pass over memory looks them up.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use cellnorm::Error;
+
+use super::{index, index_of_channels};
+
+/// Normalization of bytes: y = (v/full_scale − mean)/deviation for each channel, in f32, with the channels moved to another axis.
+///
+/// It is made by [`Normalize::pixels`](super::Normalize::pixels) or [`NormalizeConfig::pixels`](super::NormalizeConfig::pixels).
+/// Each value is computed in f64 and rounded once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pixels {
+    tables: Vec<[f32; 256]>,
+    from: isize,
+    to: isize,
+}
+
+impl Pixels {
+    /// The numbers are sound: as many deviations as means, all above 0.
+    pub(super) fn new(mean: &[f64], deviation: &[f64], full_scale: f64, from: isize, to: isize) -> Self {
+        let table = |(mean, deviation): (&f64, &f64)| {
+            std::array::from_fn(|v| ((v as f64 / full_scale - mean) / deviation) as f32)
+        };
+        Self { tables: mean.iter().zip(deviation).map(table).collect(), from, to }
+    }
+
+    /// The bytes of a tensor of this shape, normalized: f32 data with the channels on their new axis and the other axes in order.
+    ///
+    /// # Errors
+    /// If the shape does not have the axes or has another number of channels, or there is not one byte for each of its places.
+    ///
+    /// ```
+    /// use cellnorm_burn::data::NormalizeConfig;
+    /// let pixels = NormalizeConfig::new(vec![0.0; 3], vec![1.0; 3]).with_full_scale(1.0).with_channel_axis(0).pixels(-1)?;
+    /// let data = pixels.data(&[1, 10, 100, 2, 20, 200], &[2, 3])?; // two pixels beside each other
+    /// assert_eq!(data.try_to_vec::<f32>().unwrap(), [1.0, 2.0, 10.0, 20.0, 100.0, 200.0]);
+    /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
+    /// ```
+    pub fn data(&self, pixels: &[u8], shape: &[usize]) -> Result<TensorData, Error> {
+        let channels = self.tables.len();
+        let from = index_of_channels(self.from, shape, channels)?;
+        let to = index(self.to, shape.len())?;
+        let places = shape.iter().try_fold(1usize, |places, len| places.checked_mul(*len));
+        let places = places.ok_or_else(|| Error::TooLarge { shape: shape.to_vec() })?;
+        if pixels.len() != places {
+            let problem = format!("has {} bytes; the shape {shape:?} needs {places}, one for each value", pixels.len());
+            return Err(Error::Tensor { name: "the pixel data".into(), problem });
+        }
+        let mut moved = shape.to_vec();
+        moved.remove(from);
+        // the channels jump over the axes between their old place and the new one
+        let (low, high) = (from.min(to), from.max(to));
+        let [between, after] = [&moved[low..high], &moved[high..]].map(|axes| axes.iter().product::<usize>());
+        moved.insert(to, channels);
+        let mut values = vec![0.0; places];
+        if places > 0 {
+            let strides = |axis| if axis == low { [between * after, after] } else { [after, channels * after] };
+            let block = channels * between * after;
+            for (source, target) in pixels.chunks_exact(block).zip(values.chunks_exact_mut(block)) {
+                self.look_up((source, strides(from)), (target, strides(to)), [between, after]);
+            }
+        }
+        Ok(TensorData::new(values, moved))
+    }
+
+    /// As [`data`](Self::data), as a tensor on a device.
+    ///
+    /// # Errors
+    /// As [`data`](Self::data).
+    pub fn tensor<const D: usize>(
+        &self,
+        pixels: &[u8],
+        shape: [usize; D],
+        device: &Device,
+    ) -> Result<Tensor<D>, Error> {
+        Ok(Tensor::from_data(self.data(pixels, &shape)?, device))
+    }
+
+    /// The lengths are those of the axes between and after; strides are those of the channels and of the axes between.
+    fn look_up(
+        &self,
+        (source, read): (&[u8], [usize; 2]),
+        (target, write): (&mut [f32], [usize; 2]),
+        [between, after]: [usize; 2],
+    ) {
+        for (channel, table) in self.tables.iter().enumerate() {
+            for place in 0..between {
+                let start = |[of_channel, of_place]: [usize; 2]| channel * of_channel + place * of_place;
+                let (source, target) = (&source[start(read)..][..after], &mut target[start(write)..][..after]);
+                for (y, v) in target.iter_mut().zip(source) {
+                    *y = table[usize::from(*v)];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `cellnorm stats`: the mean and the standard deviation of a data set, and what else one should know of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cellnorm_data::files::{self, Listing};
+use cellnorm_data::scan::{Plan, Progress, Run};
+use cellnorm_data::settings::Settings;
+use cellnorm_data::state::Statistics;
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+use crate::error::Error;
+use crate::output;
+
+mod args;
+mod check;
+mod html;
+mod json;
+mod paste;
+mod text;
+
+use args::StatsCommand;
+pub use args::{Reading, StatsArgs, paths, processors};
+
+/// Runs the command.
+pub fn run(args: &StatsArgs) -> Result<(), Error> {
+    match &args.command {
+        Some(StatsCommand::Merge { files, output }) => return merge(files, output),
+        Some(StatsCommand::Check { file, paths, most, threads, json }) => {
+            return check::run(file, paths, *most, threads.unwrap_or_else(processors), *json);
+        }
+        None => {}
+    }
+    let listing = files::list(&paths(&args.paths)?)?;
+    let split = args.split.clone().or_else(|| split(&listing));
+    let settings = args.reading.settings(args.sample.map(|count| (count, args.seed)));
+    let plan = Plan::new(listing.clone(), settings, split)?;
+    let partial = args.output.as_deref().map(partial);
+    let start = match &partial {
+        Some(partial) if args.resume && partial.exists() => {
+            let mut here = plan.start();
+            let there = Statistics::read(partial)?;
+            here.failures.clear();
+            here.merge(there)?;
+            here
+        }
+        _ => plan.start(),
+    };
+    let shard = args.shard.map(|(number, shards)| plan.shard(number, shards));
+    let mut keep = |now: &Statistics| partial.as_ref().map_or(Ok(()), |path| now.write(path));
+    let bar = bar();
+    let mut progress = |now: &Progress| show(&bar, now);
+    let run =
+        Run { threads: args.reading.threads(), shard, strict: args.strict, progress: &mut progress, keep: &mut keep };
+    let statistics = plan.run(start, run)?;
+    bar.finish_and_clear();
+    if statistics.channels.nodes().next().is_none() && args.shard.is_none() {
+        return Err(Error::NoData { failures: statistics.failures });
+    }
+    if let Some(path) = &args.html {
+        let page = html::page(&statistics, &listing);
+        fs::write(path, page).map_err(|source| Error::Drawing { flag: "--html", path: path.clone(), source })?;
+    }
+    if let Some(path) = &args.output {
+        statistics.write(path)?;
+        // what it was for has been reached
+        let _ = partial.as_ref().map(fs::remove_file);
+    }
+    tell(args, &statistics, &listing)
+}
+
+fn tell(args: &StatsArgs, statistics: &Statistics, listing: &Listing) -> Result<(), Error> {
+    let text = match (args.json, args.paste) {
+        (true, _) => serde_json::to_string_pretty(&json::of(statistics))? + "\n",
+        (_, Some(framework)) => paste::lines(statistics, framework),
+        _ => text::report(statistics, listing.others, output::width()),
+    };
+    output::print(&text).map_err(Error::Standard)
+}
+
+/// Joins the files of shards.
+fn merge(files: &[PathBuf], output: &Path) -> Result<(), Error> {
+    let mut all: Option<Statistics> = None;
+    for path in files {
+        let one = Statistics::read(path)?;
+        match &mut all {
+            None => all = Some(one),
+            Some(all) => all.merge(one).map_err(|source| Error::MergeOf { path: path.clone(), source })?,
+        }
+    }
+    let Some(all) = all else { return Ok(()) };
+    all.write(output)?;
+    output::print(&text::report(&all, 0, output::width())).map_err(Error::Standard)
+}
+
+/// Where what is there is kept while it is read.
+fn partial(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    output.with_file_name(name)
+}
+
+/// Reads all of a data set on all threads.
+pub fn measure(paths: &[PathBuf], settings: Settings, threads: usize) -> Result<Statistics, Error> {
+    let listing = files::list(paths)?;
+    let split = split(&listing);
+    let plan = Plan::new(listing, settings, split)?;
+    let bar = bar();
+    let mut progress = |now: &Progress| show(&bar, now);
+    let run = Run { threads, shard: None, strict: false, progress: &mut progress, keep: &mut |_| Ok(()) };
+    let statistics = plan.run(plan.start(), run)?;
+    bar.finish_and_clear();
+    Ok(statistics)
+}
+
+/// The split that the names of folders and files say, if they agree.
+fn split(listing: &Listing) -> Option<String> {
+    let of = |path: &Path| {
+        let text = path.to_string_lossy().to_ascii_lowercase();
+        let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric()).rev();
+        words.find_map(|word| match word {
+            "train" | "training" => Some("train"),
+            "test" | "t10k" => Some("test"),
+            "val" | "valid" | "validation" | "dev" => Some("validation"),
+            _ => None,
+        })
+    };
+    let mut splits = listing.files.iter().map(|file| of(&file.path));
+    let first = splits.next()??;
+    splits.all(|split| split == Some(first)).then(|| first.to_owned())
+}
+
+/// A bar on a terminal.
+fn bar() -> ProgressBar {
+    let template = "reading {wide_bar} {percent:>3} %  {msg}  {eta:>4} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(1).with_style(style)
+}
+
+fn show(bar: &ProgressBar, now: &Progress) {
+    bar.set_length(now.parts.max(1));
+    bar.set_position(now.done);
+    let seconds = bar.elapsed().as_secs_f64().max(1e-3);
+    bar.set_message(format!("{}/s", HumanBytes((now.bytes as f64 / seconds) as u64)));
+}

@@ -1,0 +1,42 @@
+//! Lines to paste into a program.
+
+use cellnorm_data::state::Statistics;
+
+use super::args::Paste;
+
+/// The lines for a framework; numbers between 0 and 1 where the data are integers.
+pub fn lines(statistics: &Statistics, framework: Paste) -> String {
+    let summaries = statistics.summaries();
+    let full = statistics.full_scale;
+    let of = |get: fn(&cellnorm::data::Summary) -> f64, power: i32| {
+        let each = summaries
+            .iter()
+            .map(|summary| summary.as_ref().map_or(f64::NAN, |summary| get(summary) / full.powi(power)));
+        let texts: Vec<String> = each.map(|value| format!("{value:?}")).collect();
+        texts.join(", ")
+    };
+    let mean = of(|summary| summary.mean, 1);
+    let deviation = of(|summary| summary.deviation, 1);
+    let variance = of(|summary| summary.deviation * summary.deviation, 2);
+    let count = summaries.len();
+    match framework {
+        Paste::Torch => format!("transforms.Normalize(mean=[{mean}], std=[{deviation}])\n"),
+        Paste::Keras => {
+            format!(
+                "keras.layers.Normalization(axis=-1, mean=[{mean}], variance=[{variance}])  # of values between 0 and 1\n"
+            )
+        }
+        Paste::Burn => {
+            format!("let normalize = NormalizeConfig::new(vec![{mean}], vec![{deviation}]).init(&device)?;\n")
+        }
+        Paste::Candle => format!(
+            "let mean = Tensor::new(&[{mean}f32], &device)?.reshape((1, {count}, 1, 1))?;\n\
+             let std = Tensor::new(&[{deviation}f32], &device)?.reshape((1, {count}, 1, 1))?;\n\
+             let x = x.broadcast_sub(&mean)?.broadcast_div(&std)?;\n"
+        ),
+        Paste::Onnx => {
+            let plain = |text: String| text.replace(' ', "");
+            format!("cellnorm fold model.onnx -o folded.onnx --mean {} --std {}\n", plain(mean), plain(deviation))
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! An array in a file, read where it lies: any range of its samples, on any thread.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+
+use super::numbers::{Block, Stored};
+use super::{Source, dyadic, level};
+
+/// Where the bytes of an array are.
+pub enum Bytes {
+    /// From here on in a file.
+    File(File, u64),
+    /// In memory, where a file had to be unpacked.
+    Memory(Vec<u8>),
+}
+
+/// An array whose first axis is that of the samples.
+pub struct Array {
+    bytes: Bytes,
+    stored: Stored,
+    big_endian: bool,
+    samples: u64,
+    shape: Vec<usize>,
+    length: usize,
+}
+
+impl Array {
+    /// The array of a shape, if as many bytes are there.
+    pub fn new(bytes: Bytes, stored: Stored, big_endian: bool, shape: &[u64]) -> Result<Self, String> {
+        let too_large = || format!("its header announces the shape {shape:?}, which is more than there can be");
+        let values = shape.iter().try_fold(1_u64, |product, length| product.checked_mul(*length));
+        let announced = values.and_then(|values| values.checked_mul(stored.size() as u64)).ok_or_else(too_large)?;
+        let found = match &bytes {
+            Bytes::Memory(bytes) => bytes.len() as u64,
+            Bytes::File(file, start) => {
+                file.metadata().map_err(|error| error.to_string())?.len().saturating_sub(*start)
+            }
+        };
+        if found < announced {
+            return Err(format!(
+                "its header announces {announced} bytes of numbers (shape {shape:?}), and {found} follow"
+            ));
+        }
+        let (samples, rest) = shape.split_first().ok_or("it holds one number, and no axis of samples")?;
+        let shape: Vec<usize> =
+            rest.iter().map(|length| usize::try_from(*length)).collect::<Result<_, _>>().map_err(|_| too_large())?;
+        // what was checked above is at most the product of all axes, unless there are no samples
+        let length =
+            shape.iter().try_fold(1_usize, |product, length| product.checked_mul(*length)).ok_or_else(too_large)?;
+        Ok(Self { bytes, stored, big_endian, samples: *samples, shape, length })
+    }
+
+    fn bytes(&self, range: Range<u64>) -> Result<Vec<u8>, String> {
+        let sample = (self.length * self.stored.size()) as u64;
+        let (start, end) = (range.start * sample, range.end * sample);
+        match &self.bytes {
+            Bytes::Memory(bytes) => Ok(bytes[start as usize..end as usize].to_vec()),
+            Bytes::File(file, first) => {
+                let mut bytes = vec![0; (end - start) as usize];
+                read_at(file, &mut bytes, first + start).map_err(|error| error.to_string())?;
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], place: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, place)
+}
+
+#[cfg(not(unix))]
+fn read_at(file: &File, bytes: &mut [u8], place: u64) -> std::io::Result<()> {
+    use std::io::{Seek, SeekFrom};
+    // a handle of its own, as other threads read, too
+    let mut file = file.try_clone()?;
+    file.seek(SeekFrom::Start(place))?;
+    file.read_exact(bytes)
+}
+
+impl Source for Array {
+    fn parts(&self) -> Vec<Range<u64>> {
+        if self.length == 0 {
+            return Vec::new();
+        }
+        // a part is a few blocks, so that a thread has something to do
+        let step = 1_u64 << (level(self.length) + 2);
+        (0..self.samples.div_ceil(step)).map(|part| part * step..(part * step + step).min(self.samples)).collect()
+    }
+
+    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String> {
+        for (start, level) in dyadic(part.clone(), level(self.length)) {
+            let bytes = self.bytes(start..start + (1 << level))?;
+            let numbers = self.stored.numbers(&bytes, self.big_endian);
+            give(start, Block { shape: self.shape.clone(), channel_axis: None, numbers, valid: None })?;
+        }
+        Ok(())
+    }
+
+    fn samples(&self) -> Option<u64> {
+        Some(self.samples)
+    }
+}
+
+/// The most that a compressed file may unpack to in memory.
+const MOST_UNPACKED: u64 = 1 << 32;
+
+/// All of a file; of one compressed with gzip what it unpacks to.
+pub fn whole(path: &Path) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    let mut unpacked = flate2::read::MultiGzDecoder::new(file).take(MOST_UNPACKED + 1);
+    unpacked.read_to_end(&mut bytes).map_err(|error| format!("it cannot be unpacked: {error}"))?;
+    if bytes.len() as u64 > MOST_UNPACKED {
+        return Err(format!("it unpacks to more than {MOST_UNPACKED} bytes; unpack it first"));
+    }
+    Ok(bytes)
+}

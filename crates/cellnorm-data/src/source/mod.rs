@@ -1,0 +1,104 @@
+//! Files as samples: each kind of file says where its samples lie and reads them part by part.
+
+mod array;
+mod csv;
+mod idx;
+mod image;
+mod npy;
+mod npz;
+mod numbers;
+mod parquet;
+mod resize;
+mod safetensors;
+
+use std::ops::Range;
+
+pub use numbers::{Block, Numbers};
+
+use crate::error::Error;
+use crate::files::{File, Kind};
+use crate::settings::Settings;
+
+pub use image::decode;
+
+/// A part of a file that one thread reads, in blocks.
+pub trait Source: Send + Sync {
+    /// The places of each part: never fewer than its samples, counted from 0 within the file.
+    fn parts(&self) -> Vec<Range<u64>>;
+
+    /// Reads a part; `give` gets the place of its first sample and the samples of each block. A block covers 2ˡ places from a multiple
+    /// of 2ˡ on.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged, or if `give` refuses a block.
+    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String>;
+
+    /// How many samples the file has, if it says so.
+    fn samples(&self) -> Option<u64>;
+}
+
+/// Opens a file.
+///
+/// # Errors
+/// If it cannot be read, or is not what its name says.
+pub fn open(file: &File, settings: &Settings) -> Result<Box<dyn Source>, Error> {
+    let opened: Result<Box<dyn Source>, String> = match file.kind {
+        Kind::Image => Ok(Box::new(image::Image::new(file, settings))),
+        Kind::Idx => idx::open(&file.path),
+        Kind::Npy => npy::open(&file.path),
+        Kind::Npz => npz::open(&file.path, settings),
+        Kind::Safetensors => safetensors::open(&file.path, settings),
+        Kind::Csv => csv::open(&file.path, settings),
+        Kind::Parquet => parquet::open(&file.path, settings),
+    };
+    opened.map_err(|problem| Error::file(&file.path, problem))
+}
+
+/// The array that the bytes of a file are: of an IDX or a `.npy` file, which may be part of a program.
+///
+/// # Errors
+/// If they are damaged, or of another kind.
+pub fn of_bytes(kind: Kind, bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
+    match kind {
+        Kind::Idx => idx::of_bytes(bytes),
+        Kind::Npy => npy::of_bytes(bytes),
+        _ => Err("it is neither IDX nor .npy".into()),
+    }
+}
+
+/// Values that are read at once, about.
+const AT_ONCE: u64 = 1 << 16;
+
+/// The level of a block of samples of some length.
+pub fn level(length: usize) -> u32 {
+    (AT_ONCE / (length as u64).max(1)).max(1).ilog2()
+}
+
+/// The blocks that a range is made of: each 2ˡ places from a multiple of 2ˡ on, of at most 2^`level`.
+pub fn dyadic(range: Range<u64>, level: u32) -> impl Iterator<Item = (u64, u32)> {
+    let mut start = range.start;
+    std::iter::from_fn(move || {
+        let left = range.end.checked_sub(start).filter(|left| *left > 0)?;
+        let level = level.min(start.trailing_zeros()).min(left.ilog2());
+        let block = (start, level);
+        start += 1 << level;
+        Some(block)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_start_at_multiples_of_their_length_and_leave_nothing_out() {
+        for (start, end, most) in [(0, 60_000, 6), (5, 21, 10), (7, 7, 3), (1 << 40, (1 << 40) + 3, 0)] {
+            let mut next = start;
+            for (place, level) in dyadic(start..end, most) {
+                assert!(place == next && place % (1 << level) == 0 && level <= most);
+                next += 1 << level;
+            }
+            assert_eq!(next, end);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Apache Parquet: columns of numbers are features, a column of lists of one length holds a sample each, and so does a column of
+//! images as bytes.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::DataType;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::types::ColumnDescriptor;
+
+use super::numbers::{Block, Numbers};
+use super::{Source, dyadic, image, level};
+use crate::settings::Settings;
+
+/// A table in columns.
+struct Table {
+    path: PathBuf,
+    settings: Settings,
+    columns: Vec<Column>,
+    of: Of,
+    /// The rows of each group.
+    groups: Vec<Range<u64>>,
+}
+
+/// A column that is read.
+#[derive(Clone, Copy)]
+struct Column {
+    place: usize,
+    /// The level of definition of a value that is there.
+    full: i16,
+    /// How its 32-bit integers are meant.
+    integers: Integers,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Integers {
+    U8,
+    U16,
+    Other,
+}
+
+impl Column {
+    fn of(place: usize, about: &ColumnDescriptor) -> Self {
+        let integers = match about.converted_type() {
+            ConvertedType::UINT_8 => Integers::U8,
+            ConvertedType::UINT_16 => Integers::U16,
+            _ => Integers::Other,
+        };
+        Self { place, full: about.max_def_level(), integers }
+    }
+}
+
+/// What the columns hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// A number each.
+    Numbers,
+    /// Lists of numbers.
+    Lists,
+    /// Images as files have them.
+    Images,
+}
+
+/// Opens a table.
+pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String> {
+    let reader = reader(path)?;
+    let about = reader.metadata();
+    let columns = about.file_metadata().schema_descr().columns();
+    let kind = |column: &ColumnDescriptor| {
+        let is_number =
+            !matches!(column.physical_type(), Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY | Physical::INT96);
+        let is_text =
+            matches!(column.logical_type_ref(), Some(LogicalType::String | LogicalType::Json | LogicalType::Enum));
+        match (is_number, column.max_rep_level()) {
+            (true, 0) => Some(Of::Numbers),
+            (true, 1) => Some(Of::Lists),
+            (false, 0) if column.physical_type() == Physical::BYTE_ARRAY && !is_text => Some(Of::Images),
+            _ => None,
+        }
+    };
+    let name = |column: &ColumnDescriptor| column.path().string();
+    // a list is called by the column that it is in, and so is an image with its file's name beside it
+    let is_called = |column: &ColumnDescriptor, asked: &str| {
+        name(column) == asked || name(column).strip_prefix(asked).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let known: Vec<String> =
+        columns.iter().filter(|column| kind(column).is_some()).map(|column| name(column)).collect();
+    let known = known.join(", ");
+    let chosen: Vec<usize> = match settings.key.as_slice() {
+        [] => {
+            let whole =
+                |of: Of| (0..columns.len()).filter(|place| kind(&columns[*place]) == Some(of)).collect::<Vec<_>>();
+            let (images, lists, numbers) = (whole(Of::Images), whole(Of::Lists), whole(Of::Numbers));
+            match (images.as_slice(), lists.as_slice()) {
+                ([only], []) | ([], [only]) => vec![*only],
+                ([], []) => numbers,
+                _ => return Err(format!("it has several columns of images or lists; name one with --key: {known}")),
+            }
+        }
+        names => names
+            .iter()
+            .map(|asked| {
+                let fits = |place: &usize| is_called(&columns[*place], asked) && kind(&columns[*place]).is_some();
+                (0..columns.len())
+                    .find(fits)
+                    .ok_or_else(|| format!("it has no column {asked:?} of numbers or images; there are: {known}"))
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    let kinds: Vec<Of> = chosen.iter().filter_map(|place| kind(&columns[*place])).collect();
+    let of = match kinds.as_slice() {
+        [] => return Err("it has no column of numbers or images".into()),
+        [one] => *one,
+        all if all.iter().all(|of| *of == Of::Numbers) => Of::Numbers,
+        _ => return Err("several columns are read only if each has one number in a row".into()),
+    };
+    let columns = chosen.iter().map(|place| Column::of(*place, &columns[*place])).collect();
+    let mut start = 0_u64;
+    let groups = about.row_groups().iter().map(|group| {
+        let rows = start..start + group.num_rows().max(0) as u64;
+        start = rows.end;
+        rows
+    });
+    Ok(Box::new(Table { path: path.to_owned(), settings: settings.clone(), columns, of, groups: groups.collect() }))
+}
+
+fn reader(path: &Path) -> Result<SerializedFileReader<File>, String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    SerializedFileReader::new(file).map_err(|error| format!("it is no usable Parquet file: {error}"))
+}
+
+/// Rows that are read at once from each column.
+const ROWS: usize = 1 << 10;
+
+impl Source for Table {
+    fn parts(&self) -> Vec<Range<u64>> {
+        self.groups.iter().filter(|rows| !rows.is_empty()).cloned().collect()
+    }
+
+    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String> {
+        let text = |error: parquet::errors::ParquetError| error.to_string();
+        let reader = reader(&self.path)?;
+        let group = self.groups.iter().position(|rows| rows == part).ok_or("a part of another file")?;
+        let group = reader.get_row_group(group).map_err(text)?;
+        let mut columns = self
+            .columns
+            .iter()
+            .map(|column| group.get_column_reader(column.place))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(text)?;
+        let mut start = part.start;
+        while start < part.end {
+            let rows = (part.end - start).min(ROWS as u64) as usize;
+            if self.of == Of::Images {
+                let Some(ColumnReader::ByteArrayColumnReader(column)) = columns.first_mut() else {
+                    return Err("its images are no bytes".into());
+                };
+                let files = cells(column, rows, self.columns[0].full, |file| file.data().to_vec())?;
+                for (row, file) in files.iter().enumerate() {
+                    let file = file.as_deref().ok_or_else(|| format!("row {} has no image", start + row as u64))?;
+                    let block = image::decode(file, &self.settings)
+                        .map_err(|problem| format!("row {}: {problem}", start + row as u64))?;
+                    give(start + row as u64, block)?;
+                }
+            } else {
+                let parts = columns
+                    .iter_mut()
+                    .zip(&self.columns)
+                    .map(|(column, about)| numbers(column, rows, *about))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.pass_on(start, rows, parts, give)?;
+            }
+            start += rows as u64;
+        }
+        Ok(())
+    }
+
+    fn samples(&self) -> Option<u64> {
+        self.groups.last().map_or(Some(0), |rows| Some(rows.end))
+    }
+}
+
+impl Table {
+    /// Numbers of some rows as blocks.
+    fn pass_on(
+        &self,
+        start: u64,
+        rows: usize,
+        mut columns: Vec<Numbers>,
+        give: &mut dyn FnMut(u64, Block) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let (shape, numbers) = if self.of == Of::Numbers {
+            let width = columns.len();
+            if columns.iter().any(|column| column.len() != rows) {
+                return Err("its columns have different lengths".into());
+            }
+            let columns: Vec<Vec<f64>> = columns.iter().map(Numbers::to_f64).collect();
+            let rows = (0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect();
+            (vec![width], Numbers::F64(rows))
+        } else {
+            let all = columns.pop().ok_or("it has no columns")?;
+            let length = all.len() / rows.max(1);
+            let shape = self.settings.shape.clone().unwrap_or_else(|| vec![length]);
+            if all.len() != rows * shape.iter().product::<usize>() {
+                return Err(format!(
+                    "{rows} lists have {} numbers together; they must all have the shape {shape:?}",
+                    all.len()
+                ));
+            }
+            (shape, all)
+        };
+        let length = shape.iter().product::<usize>();
+        let channel_axis = (self.of == Of::Numbers).then_some(0);
+        for (place, level) in dyadic(start..start + rows as u64, level(length)) {
+            let from = (place - start) as usize * length;
+            let to = from + (1 << level) * length;
+            let numbers = match &numbers {
+                Numbers::U8(all) => Numbers::U8(all[from..to].to_vec()),
+                Numbers::U16(all) => Numbers::U16(all[from..to].to_vec()),
+                Numbers::F32(all) => Numbers::F32(all[from..to].to_vec()),
+                Numbers::F64(all) => Numbers::F64(all[from..to].to_vec()),
+            };
+            give(place, Block { shape: shape.clone(), channel_axis, numbers, valid: None })?;
+        }
+        Ok(())
+    }
+}
+
+/// Some rows of a column, what is missing as `None`.
+fn cells<D: DataType, T>(
+    column: &mut ColumnReaderImpl<D>,
+    rows: usize,
+    full: i16,
+    of: impl Fn(&D::T) -> T,
+) -> Result<Vec<Option<T>>, String> {
+    let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let mut read = 0;
+    while read < rows {
+        let now = column.read_records(rows - read, Some(&mut definitions), Some(&mut repetitions), &mut values);
+        match now.map_err(|error| format!("it is damaged: {error}"))?.0 {
+            0 => return Err("it ends before its rows do".into()),
+            now => read += now,
+        }
+    }
+    if full == 0 {
+        return Ok(values.iter().map(|value| Some(of(value))).collect());
+    }
+    let mut values = values.iter();
+    Ok(definitions.iter().map(|level| if *level == full { values.next().map(&of) } else { None }).collect())
+}
+
+/// The numbers of some rows; what is missing is NaN.
+fn numbers(column: &mut ColumnReader, rows: usize, about: Column) -> Result<Numbers, String> {
+    let full = about.full;
+    let floats = |cells: Vec<Option<f64>>| cells.into_iter().map(|cell| cell.unwrap_or(f64::NAN)).collect();
+    Ok(match column {
+        ColumnReader::BoolColumnReader(column) => {
+            Numbers::F64(floats(cells(column, rows, full, |value| f64::from(u8::from(*value)))?))
+        }
+        ColumnReader::Int32ColumnReader(column) => {
+            let cells = cells(column, rows, full, |value| *value)?;
+            match about.integers {
+                Integers::U8 => Numbers::U8(narrow(cells)?),
+                Integers::U16 => Numbers::U16(narrow(cells)?),
+                Integers::Other => Numbers::F64(floats(cells.into_iter().map(|cell| cell.map(f64::from)).collect())),
+            }
+        }
+        ColumnReader::Int64ColumnReader(column) => {
+            Numbers::F64(floats(cells(column, rows, full, |value| *value as f64)?))
+        }
+        ColumnReader::FloatColumnReader(column) => {
+            let cells = cells(column, rows, full, |value| *value)?;
+            Numbers::F32(cells.into_iter().map(|cell| cell.unwrap_or(f32::NAN)).collect())
+        }
+        ColumnReader::DoubleColumnReader(column) => Numbers::F64(floats(cells(column, rows, full, |value| *value)?)),
+        _ => return Err("its column holds no numbers".into()),
+    })
+}
+
+fn narrow<T: TryFrom<i32>>(cells: Vec<Option<i32>>) -> Result<Vec<T>, String> {
+    let each = |cell: Option<i32>| {
+        T::try_from(cell.ok_or("an integer is missing")?).map_err(|_| "an integer is beyond its type")
+    };
+    Ok(cells.into_iter().map(each).collect::<Result<_, _>>()?)
+}

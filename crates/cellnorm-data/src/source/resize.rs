@@ -1,0 +1,123 @@
+//! Resizing and cropping as torchvision does with images of Pillow: a triangle as wide as the pixels that become one.
+//!
+//! Along each axis a new value is Σ w(x)·value(x) / Σ w(x) with w(x) = max(0, 1 − |x + ½ − centre| / support), the columns first, then
+//! the rows. For bytes the weights are integers of 22 bits after the point and each axis is rounded, as in Pillow's `Resample.c`: the
+//! result is the same to the last bit.
+
+use super::image::Pixels;
+use super::numbers::Numbers;
+
+/// The image whose shorter side has this length; the longer one is rounded down.
+pub fn resize(pixels: Pixels, side: u32) -> Result<Pixels, String> {
+    let [height, width] = pixels.size;
+    let (short, long) = (height.min(width), height.max(width));
+    if short == 0 {
+        return Err("it has no pixels".into());
+    }
+    let side = side as usize;
+    if short == side {
+        return Ok(pixels);
+    }
+    let too_large = || format!("it would be too large with a shorter side of {side}");
+    let long = side.checked_mul(long).ok_or_else(too_large)? / short;
+    let size = if height <= width { [side, long] } else { [long, side] };
+    size[0].checked_mul(size[1]).filter(|pixels| *pixels <= MOST_PIXELS).ok_or_else(too_large)?;
+    let channels = pixels.channels;
+    let numbers = match &pixels.numbers {
+        Numbers::U8(all) => Numbers::U8(both_axes(all, [height, width], size, channels, bytes)),
+        Numbers::U16(all) => Numbers::U16(both_axes(all, [height, width], size, channels, |weights, values| {
+            weighed(weights, values.map(f64::from)).round() as u16
+        })),
+        Numbers::F32(all) => Numbers::F32(both_axes(all, [height, width], size, channels, |weights, values| {
+            weighed(weights, values.map(f64::from)) as f32
+        })),
+        Numbers::F64(all) => {
+            Numbers::F64(both_axes(all, [height, width], size, channels, |weights, values| weighed(weights, values)))
+        }
+    };
+    Ok(Pixels { size, numbers, ..pixels })
+}
+
+/// The most pixels of a resized image.
+const MOST_PIXELS: usize = 1 << 28;
+
+/// Where the values that make a new one begin, and their weights.
+type Weights = (usize, Vec<f64>);
+
+/// The weights of each new place along an axis.
+fn triangles(from: usize, to: usize) -> Vec<Weights> {
+    let scale = from as f64 / to as f64;
+    let support = scale.max(1.0);
+    let of = |place: usize| {
+        let centre = (place as f64 + 0.5) * scale;
+        let first = (centre - support + 0.5).max(0.0) as usize;
+        let end = ((centre + support + 0.5) as usize).min(from);
+        let weight = |x: usize| (1.0 - ((x as f64 - centre + 0.5) / support).abs()).max(0.0);
+        let weights: Vec<f64> = (first..end).map(weight).collect();
+        let sum: f64 = weights.iter().sum();
+        (first, weights.into_iter().map(|weight| weight / sum).collect())
+    };
+    (0..to).map(of).collect()
+}
+
+/// Columns, then rows.
+fn both_axes<T: Copy + Default>(
+    all: &[T],
+    [height, width]: [usize; 2],
+    [new_height, new_width]: [usize; 2],
+    channels: usize,
+    of: impl Fn(&[f64], &mut dyn Iterator<Item = T>) -> T,
+) -> Vec<T> {
+    let along = |all: &[T], outer: usize, from: usize, to: usize, inner: usize| {
+        let mut new = Vec::with_capacity(outer * to * inner);
+        let triangles = triangles(from, to);
+        for line in all.chunks_exact((from * inner).max(1)).take(outer) {
+            for (first, weights) in &triangles {
+                for place in 0..inner {
+                    let values = line[first * inner + place..].iter().step_by(inner).copied();
+                    new.push(of(weights, &mut values.take(weights.len())));
+                }
+            }
+        }
+        new
+    };
+    let wide = if width == new_width { all.to_vec() } else { along(all, height, width, new_width, channels) };
+    if height == new_height { wide } else { along(&wide, 1, height, new_height, new_width * channels) }
+}
+
+fn weighed(weights: &[f64], values: impl Iterator<Item = f64>) -> f64 {
+    weights.iter().zip(values).map(|(weight, value)| weight * value).sum()
+}
+
+/// Bits after the point of an integer weight.
+const BITS: u32 = 22;
+
+fn bytes(weights: &[f64], values: &mut dyn Iterator<Item = u8>) -> u8 {
+    let whole = |weight: f64| (weight * f64::from(1_u32 << BITS) + 0.5) as i64;
+    let sum: i64 = weights.iter().zip(values).map(|(weight, value)| whole(*weight) * i64::from(value)).sum();
+    ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
+}
+
+/// The square of this side in the middle; an odd pixel is split as Python rounds, a half to the even one.
+pub fn crop(pixels: Pixels, side: usize) -> Result<Pixels, String> {
+    let [height, width] = pixels.size;
+    if height < side || width < side {
+        return Err(format!(
+            "it has {height} × {width} pixels, too few to cut out {side} × {side}; --resize comes first"
+        ));
+    }
+    let half = |rest: usize| (rest as f64 / 2.0).round_ties_even() as usize;
+    let (top, left) = (half(height - side), half(width - side));
+    fn of<T: Copy>(all: &[T], row: usize, top: usize, left: usize, side: usize, channels: usize) -> Vec<T> {
+        let rows = all.chunks_exact(row).skip(top).take(side);
+        rows.flat_map(|row| &row[left * channels..(left + side) * channels]).copied().collect()
+    }
+    let (row, channels) = (width * pixels.channels, pixels.channels);
+    let numbers = match &pixels.numbers {
+        Numbers::U8(all) => Numbers::U8(of(all, row, top, left, side, channels)),
+        Numbers::U16(all) => Numbers::U16(of(all, row, top, left, side, channels)),
+        Numbers::F32(all) => Numbers::F32(of(all, row, top, left, side, channels)),
+        Numbers::F64(all) => Numbers::F64(of(all, row, top, left, side, channels)),
+    };
+    Ok(Pixels { size: [side, side], numbers, ..pixels })
+}

@@ -1,0 +1,244 @@
+//! Which channel each value of a sample belongs to: the axes that are kept number the channels, all others are reduced.
+
+use super::channel::{Channel, Samples, Values};
+use super::floats::Floats;
+use super::forest::Forest;
+use super::histogram::Histogram;
+use super::merge::Merge;
+use crate::element::Element;
+use crate::error::Error;
+use crate::moments::Moments;
+
+/// The channels of samples of one shape.
+///
+/// ```
+/// use cellnorm::data::Grid;
+/// let photographs = Grid::new(&[2, 2, 3], &[2])?; // height, width, colour
+/// let part = photographs.integers(&[1_u8, 10, 100, 3, 10, 100, 1, 10, 100, 3, 10, 104], None)?;
+/// let means: Vec<f64> = part.iter().filter_map(|colour| Some(colour.summary()?.mean)).collect();
+/// assert_eq!(means, [2.0, 10.0, 101.0]);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Values of a sample.
+    length: usize,
+    /// Values side by side of one channel.
+    run: usize,
+    /// The channel of each run from the first kept axis on; all before it repeat these.
+    labels: Vec<u32>,
+    channels: usize,
+}
+
+/// Columns side by side that are worth a vector.
+const WIDE: usize = 32;
+
+/// From this length on a run is read alone.
+const LONG: usize = 64;
+
+impl Grid {
+    /// Samples of a shape, without the axis of the samples themselves, of which these axes are kept.
+    ///
+    /// # Errors
+    /// If an axis does not exist or is named twice, or the shape has more values than a machine can count.
+    pub fn new(sample: &[usize], keep: &[usize]) -> Result<Self, Error> {
+        for (place, axis) in keep.iter().enumerate() {
+            if *axis >= sample.len() {
+                return Err(Error::Axis { axis: *axis as isize, rank: sample.len() });
+            }
+            if keep[..place].contains(axis) {
+                let axes = keep.iter().map(|axis| *axis as isize).collect();
+                return Err(Error::AxisTwice { axis: *axis, axes });
+            }
+        }
+        let length = sample.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
+        let length = length.filter(|length| *length <= u32::MAX as usize);
+        let length = length.ok_or_else(|| Error::TooLarge { shape: sample.to_vec() })?;
+        let first = keep.iter().min().copied().unwrap_or(sample.len());
+        let last = keep.iter().max().map_or(0, |axis| axis + 1);
+        let mut labels = vec![0_u32];
+        for (axis, size) in sample.iter().enumerate().take(last).skip(first) {
+            let kept = keep.contains(&axis);
+            let next = |label: &u32| {
+                let label = *label;
+                (0..*size as u32).map(move |place| if kept { label * *size as u32 + place } else { label })
+            };
+            labels = labels.iter().flat_map(next).collect();
+        }
+        let channels = keep.iter().map(|axis| sample[*axis]).product();
+        if channels == 1 {
+            // one channel is one run, wherever its axis is
+            return Ok(Self { length, run: length, labels: vec![0], channels });
+        }
+        Ok(Self { length, run: sample[last..].iter().product(), labels, channels })
+    }
+
+    /// The number of channels.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Values of a sample.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Whether a channel has several values in a sample.
+    fn has_spread(&self) -> bool {
+        self.length > self.channels
+    }
+
+    /// The channels of whole samples of integers, one behind the other; of these only where `valid` says so, if it is given.
+    ///
+    /// # Errors
+    /// If the values are no whole samples, or `valid` has another length.
+    pub fn integers<T: Copy + Into<u16> + Into<u64>>(
+        &self,
+        values: &[T],
+        valid: Option<&[bool]>,
+    ) -> Result<Vec<Channel>, Error> {
+        check_valid(values, valid)?;
+        let mut histograms = vec![Histogram::default(); self.channels];
+        let mut samples = Forest::default();
+        for (place, sample) in self.samples(values)?.enumerate() {
+            let mut sums = vec![Sums::default(); self.channels];
+            if let Some(valid) = valid {
+                for (channel, value) in self.chosen(sample, &valid[place * self.length..]) {
+                    histograms[channel].add_one(value);
+                    sums[channel].add(value);
+                }
+            }
+            let whole = if valid.is_some() { &[][..] } else { sample };
+            for part in whole.chunks_exact((self.labels.len() * self.run).max(1)) {
+                if self.run == 1 {
+                    for (label, value) in self.labels.iter().zip(part) {
+                        histograms[*label as usize].add_one(*value);
+                        sums[*label as usize].add(*value);
+                    }
+                    continue;
+                }
+                for (label, run) in self.labels.iter().zip(part.chunks_exact(self.run)) {
+                    histograms[*label as usize].add(run);
+                    let sums = &mut sums[*label as usize];
+                    run.iter().for_each(|value| sums.add(*value));
+                }
+            }
+            if self.has_spread() {
+                let each: Vec<Samples> = sums.iter().map(|sums| Samples::one(&sums.moments())).collect();
+                samples.insert(place as u64, 0, each)?;
+            }
+        }
+        Ok(self.together(histograms.into_iter().map(Values::Integers), &samples))
+    }
+
+    /// The channels of whole samples of floats, one behind the other; of these only where `valid` says so, if it is given.
+    ///
+    /// # Errors
+    /// If the values are no whole samples, or `valid` has another length.
+    pub fn floats<T: Element>(&self, values: &[T], valid: Option<&[bool]>) -> Result<Vec<Channel>, Error> {
+        check_valid(values, valid)?;
+        let samples = self.samples(values)?;
+        if !self.has_spread() && self.channels > 0 && valid.is_none() {
+            let columns = Floats::of_columns(values, self.length);
+            let mut all = vec![Floats::default(); self.channels];
+            for (label, column) in self.labels.iter().zip(columns) {
+                all[*label as usize] = column;
+            }
+            return Ok(self.together(all.into_iter().map(Values::Floats), &Forest::default()));
+        }
+        let mut all = vec![Floats::default(); self.channels];
+        let mut each = Forest::default();
+        for (place, sample) in samples.enumerate() {
+            let one = match valid {
+                None => self.sample(sample),
+                Some(valid) => {
+                    let mut lists = vec![Vec::new(); self.channels];
+                    let chosen = self.chosen(sample, &valid[place * self.length..]);
+                    chosen.for_each(|(channel, value)| lists[channel].push(value));
+                    lists.iter().map(|list| Floats::of(list)).collect()
+                }
+            };
+            all.iter_mut().zip(&one).for_each(|(all, one)| *all = all.merge(one));
+            each.insert(place as u64, 0, one.iter().map(|one| Samples::one(&one.moments)).collect::<Vec<_>>())?;
+        }
+        Ok(self.together(all.into_iter().map(Values::Floats), &each))
+    }
+
+    /// The values of a sample that are valid, with their channels.
+    fn chosen<T: Copy>(&self, sample: &[T], valid: &[bool]) -> impl Iterator<Item = (usize, T)> {
+        let labels = self.labels.iter().cycle().flat_map(|label| std::iter::repeat_n(*label as usize, self.run));
+        labels.zip(sample).zip(valid).filter(|(_, valid)| **valid).map(|((channel, value), _)| (channel, *value))
+    }
+
+    fn samples<'v, T>(&self, values: &'v [T]) -> Result<std::slice::ChunksExact<'v, T>, Error> {
+        match values.len().checked_rem(self.length) {
+            Some(0) => Ok(values.chunks_exact(self.length)),
+            None if values.is_empty() => Ok(values.chunks_exact(1)),
+            _ => Err(Error::Parameter {
+                name: "the values of whole samples",
+                given: vec![values.len()],
+                expected: vec![self.length],
+            }),
+        }
+    }
+
+    fn sample<T: Element>(&self, sample: &[T]) -> Vec<Floats> {
+        let mut all = vec![Floats::default(); self.channels];
+        let mut add = |label: u32, more: &Floats| all[label as usize] = all[label as usize].merge(more);
+        if self.run >= LONG {
+            let labels = self.labels.iter().cycle();
+            sample.chunks_exact(self.run).zip(labels).for_each(|(run, label)| add(*label, &Floats::of(run)));
+            return all;
+        }
+        let (row, rows) = (self.labels.len() * self.run, sample.len() / (self.labels.len() * self.run));
+        // rows of few values are taken together
+        let together = (1..=(WIDE / row).max(1)).rev().find(|count| rows.is_multiple_of(*count)).unwrap_or(1);
+        for (column, more) in Floats::of_columns(sample, row * together).iter().enumerate() {
+            add(self.labels[column % row / self.run], more);
+        }
+        all
+    }
+
+    fn together(&self, values: impl Iterator<Item = Values>, samples: &Forest<Vec<Samples>>) -> Vec<Channel> {
+        let samples = samples.total().unwrap_or_else(|| vec![Samples::default(); self.channels]);
+        values.zip(samples).map(|(values, samples)| Channel { values, samples }).collect()
+    }
+}
+
+fn check_valid<T>(values: &[T], valid: Option<&[bool]>) -> Result<(), Error> {
+    match valid {
+        Some(valid) if valid.len() != values.len() => {
+            Err(Error::Parameter { name: "valid", given: vec![valid.len()], expected: vec![values.len()] })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Exact sums of integers of one sample.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    count: u64,
+    sum: u64,
+    squares: u64,
+}
+
+impl Sums {
+    #[inline]
+    fn add<T: Into<u64>>(&mut self, value: T) {
+        let value = value.into();
+        self.count += 1;
+        self.sum += value;
+        self.squares += value * value;
+    }
+
+    /// Σ (v − mean)² = (n Σ v² − (Σ v)²) / n; a sample has at most 2³² values of 16 bits, so 128 bits hold the products.
+    fn moments(&self) -> Moments {
+        let [n, sum, squares] = [self.count, self.sum, self.squares].map(u128::from);
+        let n_or_one = n.max(1);
+        Moments {
+            count: self.count as f64,
+            mean: self.sum as f64 / n_or_one as f64,
+            m2: (n * squares - sum * sum) as f64 / n_or_one as f64,
+        }
+    }
+}

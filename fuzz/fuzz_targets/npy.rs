@@ -1,0 +1,14 @@
+//! Any bytes as a .npy file; what is asked of them is in `any_bytes`, which the tests of `cellnorm-data` run on damaged files:
+//!
+//! ```sh
+//! cargo +nightly fuzz run npy -- -max_total_time=600
+//! ```
+#![no_main]
+
+use cellnorm_data::files::Kind;
+
+#[allow(dead_code, reason = "each target asks for one kind of file")]
+#[path = "../../crates/cellnorm-data/tests/sets/any_bytes.rs"]
+mod any_bytes;
+
+libfuzzer_sys::fuzz_target!(|file: &[u8]| any_bytes::as_array(Kind::Npy, file));

@@ -1,0 +1,12 @@
+//! Any bytes as a file of statistics; what is asked of them is in `any_bytes`, which the tests of `cellnorm-data` run on damaged files:
+//!
+//! ```sh
+//! cargo +nightly fuzz run statistics -- -max_total_time=600
+//! ```
+#![no_main]
+
+#[allow(dead_code, reason = "each target asks for one kind of file")]
+#[path = "../../crates/cellnorm-data/tests/sets/any_bytes.rs"]
+mod any_bytes;
+
+libfuzzer_sys::fuzz_target!(|file: &[u8]| any_bytes::as_statistics(file));
