@@ -54,11 +54,7 @@ impl Normalization {
             ));
         }
         let inner: usize = axis.map_or(1, |axis| block.shape[axis + 1..].iter().product());
-        let scale = match block.numbers {
-            Numbers::U8(_) => 255.0,
-            Numbers::U16(_) => 65_535.0,
-            Numbers::F32(_) | Numbers::F64(_) => 1.0,
-        };
+        let scale = block.numbers.full_scale();
         let channel = |place: usize| if channels == 1 { 0 } else { place / inner.max(1) % there };
         let of = |channel: usize, x: f64| {
             let (a, b) = (self.map.scale()[channel], self.map.shift()[channel]);

@@ -7,7 +7,7 @@ use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use crate::apply::Normalization;
 use crate::files::Listing;
 use crate::settings::Settings;
-use crate::source::{Block, Numbers, open};
+use crate::source::{Block, open};
 
 /// A sample as two PNG files.
 pub struct Picture {
@@ -48,23 +48,13 @@ fn samples(block: &Block) -> impl Iterator<Item = Block> {
     let length = block.shape.iter().product::<usize>().max(1);
     let count = block.numbers.len() / length;
     (0..count).map(move |sample| {
-        let range = sample * length..(sample + 1) * length;
-        let numbers = match &block.numbers {
-            Numbers::U8(all) => Numbers::U8(all[range].to_vec()),
-            Numbers::U16(all) => Numbers::U16(all[range].to_vec()),
-            Numbers::F32(all) => Numbers::F32(all[range].to_vec()),
-            Numbers::F64(all) => Numbers::F64(all[range].to_vec()),
-        };
+        let numbers = block.numbers.slice(sample * length..(sample + 1) * length);
         Block { numbers, valid: None, ..block.clone() }
     })
 }
 
 fn picture(name: &str, sample: &Block, settings: &Settings, normalization: &Normalization) -> Option<Picture> {
-    let full = match &sample.numbers {
-        Numbers::U8(_) => 255.0,
-        Numbers::U16(_) => 65_535.0,
-        _ => 1.0,
-    };
+    let full = sample.numbers.full_scale();
     let values: Vec<f64> = sample.numbers.to_f64().iter().map(|value| value / full).collect();
     let after = normalization.apply(sample, settings).ok()?;
     let after: Vec<f64> = after.iter().map(|value| f64::from(*value) / 6.0 + 0.5).collect();

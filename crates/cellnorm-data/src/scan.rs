@@ -288,15 +288,14 @@ impl Found {
         let valid = valid(block, settings);
         let valid = valid.as_deref();
         let counted = grid.channels() <= COUNTED;
-        let (channels, full_scale) = match &block.numbers {
-            Numbers::U8(all) if counted => (grid.integers(all, valid), 255.0),
-            Numbers::U16(all) if counted => (grid.integers(all, valid), 65_535.0),
-            Numbers::U8(_) => (grid.floats(&block.numbers.to_f64(), valid), 255.0),
-            Numbers::U16(_) => (grid.floats(&block.numbers.to_f64(), valid), 65_535.0),
-            Numbers::F32(all) => (grid.floats(all, valid), 1.0),
-            Numbers::F64(all) => (grid.floats(all, valid), 1.0),
+        let channels = match &block.numbers {
+            Numbers::U8(all) if counted => grid.integers(all, valid),
+            Numbers::U16(all) if counted => grid.integers(all, valid),
+            Numbers::U8(_) | Numbers::U16(_) => grid.floats(&block.numbers.to_f64(), valid),
+            Numbers::F32(all) => grid.floats(all, valid),
+            Numbers::F64(all) => grid.floats(all, valid),
         };
-        self.full_scale = Some(full_scale);
+        self.full_scale = Some(block.numbers.full_scale());
         self.channels.insert(place, samples.ilog2(), channels.map_err(text)?).map_err(text)
     }
 }

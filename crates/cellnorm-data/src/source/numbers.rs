@@ -1,5 +1,7 @@
 //! Numbers as they were stored, as far as that matters: bytes and 16-bit integers are counted, all others are floats.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 /// Some samples of one shape.
@@ -116,13 +118,25 @@ impl Numbers {
         self.len() == 0
     }
 
-    /// What they are called.
-    pub fn name(&self) -> &'static str {
+    /// Some of them.
+    ///
+    /// # Panics
+    /// If the range goes beyond the end.
+    pub fn slice(&self, range: Range<usize>) -> Self {
         match self {
-            Self::U8(_) => "8-bit integers",
-            Self::U16(_) => "16-bit integers",
-            Self::F32(_) => "32-bit floats",
-            Self::F64(_) => "64-bit floats",
+            Self::U8(all) => Self::U8(all[range].to_vec()),
+            Self::U16(all) => Self::U16(all[range].to_vec()),
+            Self::F32(all) => Self::F32(all[range].to_vec()),
+            Self::F64(all) => Self::F64(all[range].to_vec()),
+        }
+    }
+
+    /// What they are divided by to lie between 0 and 1: the largest of their type for integers, 1 for floats.
+    pub fn full_scale(&self) -> f64 {
+        match self {
+            Self::U8(_) => u8::MAX.into(),
+            Self::U16(_) => u16::MAX.into(),
+            Self::F32(_) | Self::F64(_) => 1.0,
         }
     }
 

@@ -217,12 +217,7 @@ impl Table {
         for (place, level) in dyadic(start..start + rows as u64, level(length)) {
             let from = (place - start) as usize * length;
             let to = from + (1 << level) * length;
-            let numbers = match &numbers {
-                Numbers::U8(all) => Numbers::U8(all[from..to].to_vec()),
-                Numbers::U16(all) => Numbers::U16(all[from..to].to_vec()),
-                Numbers::F32(all) => Numbers::F32(all[from..to].to_vec()),
-                Numbers::F64(all) => Numbers::F64(all[from..to].to_vec()),
-            };
+            let numbers = numbers.slice(from..to);
             give(place, Block { shape: shape.clone(), channel_axis, numbers, valid: None })?;
         }
         Ok(())
