@@ -159,7 +159,9 @@ impl Grid {
                 }
             };
             all.iter_mut().zip(&one).for_each(|(all, one)| *all = all.merge(one));
-            each.insert(place as u64, 0, one.iter().map(|one| Samples::one(&one.moments)).collect::<Vec<_>>())?;
+            if self.has_spread() {
+                each.insert(place as u64, 0, one.iter().map(|one| Samples::one(&one.moments)).collect::<Vec<_>>())?;
+            }
         }
         Ok(self.together(all.into_iter().map(Values::Floats), &each))
     }

@@ -184,6 +184,17 @@ fn places_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn a_sample_of_one_value_a_channel_has_no_spread_with_or_without_a_mask() {
+    let features = Grid::new(&[2], &[0]).unwrap();
+    let valid = [true, true, false, true];
+    for valid in [None, Some(&valid[..])] {
+        for channel in features.floats(&[1.0, 2.0, 3.0, 4.0], valid).unwrap() {
+            assert_eq!(channel.summary().unwrap().by_sample, None);
+        }
+    }
+}
+
+#[test]
 fn a_channel_without_values_has_no_statistics() {
     let nothing = Channel { values: Values::Floats(Floats::of(&[f32::NAN])), samples: Samples::default() };
     assert_eq!(nothing.summary(), None);
