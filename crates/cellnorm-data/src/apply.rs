@@ -1,5 +1,6 @@
 //! Data with their statistics applied: y = (x/full − mean)/deviation, and back.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -82,7 +83,8 @@ impl Normalization {
 /// folder `out`. Returns how many values were written.
 ///
 /// # Errors
-/// If a file cannot be read, has other channels, or cannot be written. A file that is not whole is not left behind.
+/// If a file cannot be read, has other channels, or cannot be written; if a result would take the place of a file that is read or of
+/// another result. A file that is not whole is not left behind.
 pub fn normalize(
     listing: &Listing,
     settings: &Settings,
@@ -91,16 +93,16 @@ pub fn normalize(
     progress: &mut dyn FnMut(usize),
 ) -> Result<u64, Error> {
     let one = matches!(listing.files.as_slice(), [_]) && !out.is_dir();
-    let mut written = 0;
+    let (mut written, mut places) = (0, HashSet::new());
     for (count, file) in listing.files.iter().enumerate() {
         let path = if one { out.to_owned() } else { out.join(Path::new(&file.name).with_extension("npy")) };
         let failed = |source| Error::Write { path: path.clone(), source };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        let same = |a: &Path| fs::canonicalize(a).ok();
-        if same(&path).is_some() && same(&path) == same(&file.path) {
-            return Err(Error::file(&path, "the result would take the place of the data"));
+        listing.spare(&path)?;
+        if !places.insert(path.clone()) {
+            return Err(Error::file(&path, "two files would be written to it, as their names differ in the end alone"));
         }
         let beside = path.with_file_name(format!(
             ".{}.{}",

@@ -134,6 +134,20 @@ impl Listing {
         }
     }
 
+    /// An error if a path leads to one of the files, in whose place something else would be written.
+    ///
+    /// # Errors
+    /// If it does.
+    pub fn spare(&self, path: &Path) -> Result<(), Error> {
+        let Ok(place) = fs::canonicalize(path) else { return Ok(()) };
+        // few files have this name, and only these are looked up
+        let mut alike = self.files.iter().filter(|file| file.path.file_name() == path.file_name());
+        match alike.find(|file| fs::canonicalize(&file.path).is_ok_and(|file| file == place)) {
+            Some(_) => Err(Error::file(path, "it is one of the files that are read; name another one")),
+            None => Ok(()),
+        }
+    }
+
     /// What the files are called and how large they are, in 64 hexadecimal digits: equal for equal data sets wherever they lie.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();

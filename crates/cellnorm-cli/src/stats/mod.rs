@@ -32,6 +32,7 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
         None => {}
     }
     let listing = files::list(&paths(&args.paths)?)?;
+    [&args.output, &args.html].into_iter().flatten().try_for_each(|path| listing.spare(path))?;
     let split = args.split.clone().or_else(|| split(&listing));
     let settings = args.reading.settings(args.sample.map(|count| (count, args.seed)));
     let plan = Plan::new(listing.clone(), settings, split)?;

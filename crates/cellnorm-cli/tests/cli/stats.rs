@@ -134,6 +134,31 @@ fn the_data_of_a_file_of_statistics_are_normalized_and_come_back() {
 }
 
 #[test]
+fn nothing_is_written_over_the_data_or_over_another_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("set.npy");
+    fs::copy(fixture("features.npy"), &data).unwrap();
+    for words in [
+        &["stats", text(&data), "-o", text(&data)][..],
+        &["stats", text(&data), "--html", text(&data)],
+        &["normalize", text(&data), "--stats", "half", "-o", text(&data)],
+    ] {
+        let done = run(words);
+        assert_eq!(done.status.code(), Some(2), "{}", said(&done));
+        assert!(said(&done).contains("it is one of the files that are read"), "{}", said(&done));
+        assert_eq!(fs::read(&data).unwrap(), fs::read(fixture("features.npy")).unwrap());
+    }
+    let [set, out] = ["set", "out"].map(|name| folder.path().join(name));
+    fs::create_dir(&set).unwrap();
+    for name in ["a.png", "a.jpg"] {
+        fs::copy(fixture("grey/00.png"), set.join(name)).unwrap();
+    }
+    let done = run(&["normalize", text(&set), "--stats", "half", "-o", text(&out)]);
+    assert_eq!(done.status.code(), Some(2), "{}", said(&done));
+    assert!(said(&done).contains("two files would be written to it"), "{}", said(&done));
+}
+
+#[test]
 fn statistics_of_test_data_are_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let set = folder.path().join("test");
