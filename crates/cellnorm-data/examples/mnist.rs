@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let channel = statistics.summaries().first().copied().flatten().ok_or("statistics without a channel")?;
     let full = statistics.full_scale;
     let (mean, deviation) = (channel.mean / full, channel.deviation / full);
-    let mut answers = Vec::new();
+    let mut answers: Vec<u8> = Vec::new();
     each(labels, &mut |block| {
         let Numbers::U8(all) = block else { return Err("labels are bytes".into()) };
         answers.extend(all);
@@ -65,11 +65,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Calls `with` with the numbers of each block of a file.
-fn each(path: &PathBuf, with: &mut dyn FnMut(Numbers) -> Result<(), String>) -> Result<(), Box<dyn Error>> {
+fn each(path: &PathBuf, with: &mut dyn FnMut(&Numbers) -> Result<(), String>) -> Result<(), Box<dyn Error>> {
     for file in list(std::slice::from_ref(path))?.files {
         let source = open(&file, &Settings::default())?;
         for part in source.parts() {
-            source.read(&part, &mut |_, block| with(block.numbers))?;
+            source.read(&part, &mut |_, block| with(&block.numbers))?;
         }
     }
     Ok(())

@@ -148,7 +148,7 @@ fn write(
     for part in &parts {
         source
             .read(part, &mut |_, block| {
-                let values = normalization.apply(&block, settings)?;
+                let values = normalization.apply(block, settings)?;
                 if out.is_none() {
                     let file = File::create(to).map_err(|error| error.to_string())?;
                     let mut shape: Vec<u64> = block.shape.iter().map(|length| *length as u64).collect();

@@ -30,7 +30,7 @@ pub fn pictures(listing: &Listing, settings: &Settings, normalization: &Normaliz
         let mut from_here = 0;
         // refusing a block ends the reading; whatever went wrong has been told already
         let _ = source.read(&part, &mut |_, block| {
-            for sample in samples(&block) {
+            for sample in samples(block) {
                 if from_here == wanted || all.len() == count {
                     return Err("enough".into());
                 }

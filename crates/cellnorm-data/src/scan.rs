@@ -260,7 +260,7 @@ impl Plan {
         let part = &self.parts[part as usize];
         let file = &self.listing.files[part.file];
         let mut found = Found { channels: Forest::default(), full_scale: None };
-        let mut give = |place: u64, block: Block| found.add(part.offset + place, &block, &self.settings);
+        let mut give = |place: u64, block: &Block| found.add(part.offset + place, block, &self.settings);
         // a decoder that panics on a damaged file must not take the other files with it
         let read = catch_unwind(AssertUnwindSafe(|| match &self.opened[part.file].source {
             Some(source) => source.read(&part.range, &mut give),
@@ -365,7 +365,7 @@ fn first_colour(listing: &Listing, settings: &Settings) -> Colour {
     for file in listing.files.iter().filter(|file| file.kind == Kind::Image) {
         let mut channels = None;
         let read = open(file, &as_it_is).map_err(|error| error.to_string()).and_then(|source| {
-            source.read(&(0..1), &mut |_, block: Block| {
+            source.read(&(0..1), &mut |_, block| {
                 channels = block.shape.last().copied();
                 Ok(())
             })

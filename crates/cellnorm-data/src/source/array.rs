@@ -52,17 +52,13 @@ impl Array {
         Ok(Self { bytes, stored, big_endian, samples: *samples, shape, length })
     }
 
-    fn bytes(&self, range: Range<u64>) -> Result<Vec<u8>, String> {
-        let sample = (self.length * self.stored.size()) as u64;
-        let (start, end) = (range.start * sample, range.end * sample);
+    /// Reads the bytes from a place of the numbers on.
+    fn fill(&self, place: u64, to: &mut [u8]) -> Result<(), String> {
         match &self.bytes {
-            Bytes::Memory(bytes) => Ok(bytes[start as usize..end as usize].to_vec()),
-            Bytes::File(file, first) => {
-                let mut bytes = vec![0; (end - start) as usize];
-                read_at(file, &mut bytes, first + start).map_err(|error| error.to_string())?;
-                Ok(bytes)
-            }
+            Bytes::Memory(bytes) => to.copy_from_slice(&bytes[place as usize..][..to.len()]),
+            Bytes::File(file, first) => read_at(file, to, first + place).map_err(|error| error.to_string())?,
         }
+        Ok(())
     }
 }
 
@@ -85,16 +81,19 @@ impl Source for Array {
         if self.length == 0 {
             return Vec::new();
         }
-        // a part is a few blocks, so that a thread has something to do
-        let step = 1_u64 << (level(self.length) + 2);
+        // a part is some blocks, which use the same memory
+        let step = 1_u64 << (level(self.length) + 4);
         (0..self.samples.div_ceil(step)).map(|part| part * step..(part * step + step).min(self.samples)).collect()
     }
 
-    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
+        let sample = (self.length * self.stored.size()) as u64;
+        let mut block =
+            Block { shape: self.shape.clone(), channel_axis: None, numbers: self.stored.none(), valid: None };
         for (start, level) in dyadic(part.clone(), level(self.length)) {
-            let bytes = self.bytes(start..start + (1 << level))?;
-            let numbers = self.stored.numbers(&bytes, self.big_endian);
-            give(start, Block { shape: self.shape.clone(), channel_axis: None, numbers, valid: None })?;
+            let fill = |to: &mut [u8]| self.fill(start * sample, to);
+            self.stored.read(self.big_endian, self.length << level, &mut block.numbers, fill)?;
+            give(start, &block)?;
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Source for Table {
         vec![Range { start: 0, end: self.most_rows }]
     }
 
-    fn read(&self, _: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(&self, _: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
         let width = self.columns.len();
         let at_once = 1_usize << level(width);
         let mut reader = reader(&self.path, self.delimiter, self.has_header)?;
@@ -79,7 +79,7 @@ impl Source for Table {
                 let later = rest.split_off((1 << level) * width);
                 let block =
                     Block { shape: vec![width], channel_axis: Some(0), numbers: Numbers::F64(rest), valid: None };
-                give(place, block)?;
+                give(place, &block)?;
                 rest = later;
             }
             *start += rows;

@@ -31,9 +31,9 @@ impl Source for Image {
         vec![Range { start: 0, end: 1 }]
     }
 
-    fn read(&self, _: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(&self, _: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
         let file = Handle::open(&self.path).map_err(|error| error.to_string())?;
-        give(0, read(BufReader::new(file), &self.settings)?)
+        give(0, &read(BufReader::new(file), &self.settings)?)
     }
 
     fn samples(&self) -> Option<u64> {

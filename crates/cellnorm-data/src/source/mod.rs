@@ -31,7 +31,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// If the file cannot be read or is damaged, or if `give` refuses a block.
-    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String>;
+    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String>;
 
     /// How many samples the file has, if it says so.
     fn samples(&self) -> Option<u64>;

@@ -72,12 +72,13 @@ impl Source for Packed {
         (self.samples > 0 && self.sample > 0).then_some(0..self.samples).into_iter().collect()
     }
 
-    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
         let text = |error: io::Error| error.to_string();
         let mut archive = ZipArchive::new(File::open(&self.path).map_err(text)?).map_err(|error| error.to_string())?;
         let mut entry = archive.by_index(self.index).map_err(|error| error.to_string())?;
         let about = npy::header(&mut entry)?;
         let shape: Vec<usize> = about.shape.iter().skip(1).map(|length| *length as usize).collect();
+        let mut block = Block { shape, channel_axis: None, numbers: about.stored.none(), valid: None };
         let sample = (self.sample as u64).checked_mul(about.stored.size() as u64).ok_or("a sample is too large")?;
         for (start, level) in dyadic(part.clone(), level(self.sample)) {
             let needed = sample.checked_mul(1 << level).ok_or("a sample is too large")?;
@@ -86,8 +87,12 @@ impl Source for Packed {
             if bytes.len() as u64 != needed {
                 return Err(format!("its header announces the shape {:?}, and the numbers end before", about.shape));
             }
-            let numbers = about.stored.numbers(&bytes, about.big_endian);
-            give(start, Block { shape: shape.clone(), channel_axis: None, numbers, valid: None })?;
+            let fill = |to: &mut [u8]| {
+                to.copy_from_slice(&bytes);
+                Ok(())
+            };
+            about.stored.read(about.big_endian, self.sample << level, &mut block.numbers, fill)?;
+            give(start, &block)?;
         }
         Ok(())
     }

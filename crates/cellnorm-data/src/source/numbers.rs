@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use half::{bf16, f16};
 
 /// Some samples of one shape.
@@ -70,36 +71,80 @@ impl Stored {
         }
     }
 
-    /// The numbers that bytes are.
-    pub fn numbers(self, bytes: &[u8], big_endian: bool) -> Numbers {
+    /// No numbers yet, of the type in which these are kept.
+    pub fn none(self) -> Numbers {
         match self {
-            Self::U8 => Numbers::U8(bytes.to_vec()),
-            Self::I8 => Numbers::F64(bytes.iter().map(|byte| f64::from(*byte as i8)).collect()),
-            Self::U16 => Numbers::U16(each(bytes, big_endian, u16::from_le_bytes)),
-            Self::I16 => Numbers::F64(each(bytes, big_endian, |bytes| i16::from_le_bytes(bytes).into())),
-            Self::U32 => Numbers::F64(each(bytes, big_endian, |bytes| u32::from_le_bytes(bytes).into())),
-            Self::I32 => Numbers::F64(each(bytes, big_endian, |bytes| i32::from_le_bytes(bytes).into())),
-            Self::U64 => Numbers::F64(each(bytes, big_endian, |bytes| u64::from_le_bytes(bytes) as f64)),
-            Self::I64 => Numbers::F64(each(bytes, big_endian, |bytes| i64::from_le_bytes(bytes) as f64)),
-            Self::F16 => Numbers::F32(each(bytes, big_endian, |bytes| f16::from_le_bytes(bytes).into())),
-            Self::Bf16 => Numbers::F32(each(bytes, big_endian, |bytes| bf16::from_le_bytes(bytes).into())),
-            Self::F32 => Numbers::F32(each(bytes, big_endian, f32::from_le_bytes)),
-            Self::F64 => Numbers::F64(each(bytes, big_endian, f64::from_le_bytes)),
+            Self::U8 => Numbers::U8(Vec::new()),
+            Self::U16 => Numbers::U16(Vec::new()),
+            Self::F16 | Self::Bf16 | Self::F32 => Numbers::F32(Vec::new()),
+            Self::I8 | Self::I16 | Self::U32 | Self::I32 | Self::U64 | Self::I64 | Self::F64 => {
+                Numbers::F64(Vec::new())
+            }
+        }
+    }
+
+    /// Replaces numbers by `count` others, in the same memory where it suffices; `fill` reads the bytes of these.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn read(self, big_endian: bool, count: usize, numbers: &mut Numbers, fill: impl Fill) -> Result<(), String> {
+        let from = Bytes { count, big_endian, fill };
+        match (self, numbers) {
+            (Self::U8, Numbers::U8(all)) => from.kept(all),
+            (Self::U16, Numbers::U16(all)) => from.kept(all),
+            (Self::F32, Numbers::F32(all)) => from.kept(all),
+            (Self::F64, Numbers::F64(all)) => from.kept(all),
+            (Self::F16, Numbers::F32(all)) => from.each(all, |bytes| f16::from_le_bytes(bytes).into()),
+            (Self::Bf16, Numbers::F32(all)) => from.each(all, |bytes| bf16::from_le_bytes(bytes).into()),
+            (Self::I8, Numbers::F64(all)) => from.each(all, |bytes| i8::from_le_bytes(bytes).into()),
+            (Self::I16, Numbers::F64(all)) => from.each(all, |bytes| i16::from_le_bytes(bytes).into()),
+            (Self::U32, Numbers::F64(all)) => from.each(all, |bytes| u32::from_le_bytes(bytes).into()),
+            (Self::I32, Numbers::F64(all)) => from.each(all, |bytes| i32::from_le_bytes(bytes).into()),
+            (Self::U64, Numbers::F64(all)) => from.each(all, |bytes| u64::from_le_bytes(bytes) as f64),
+            (Self::I64, Numbers::F64(all)) => from.each(all, |bytes| i64::from_le_bytes(bytes) as f64),
+            (_, others) => {
+                *others = self.none();
+                self.read(big_endian, count, others, from.fill)
+            }
         }
     }
 }
 
-fn each<const N: usize, T>(bytes: &[u8], big_endian: bool, of: impl Fn([u8; N]) -> T) -> Vec<T> {
-    let all = bytes.as_chunks::<N>().0.iter();
-    if !big_endian {
-        return all.map(|bytes| of(*bytes)).collect();
+/// Reads the next bytes of a file.
+pub trait Fill: FnOnce(&mut [u8]) -> Result<(), String> {}
+
+impl<F: FnOnce(&mut [u8]) -> Result<(), String>> Fill for F {}
+
+/// Bytes of numbers that are still to be read.
+struct Bytes<F> {
+    count: usize,
+    big_endian: bool,
+    fill: F,
+}
+
+impl<F: Fill> Bytes<F> {
+    /// As numbers of their own type.
+    fn kept<T: Pod>(self, all: &mut Vec<T>) -> Result<(), String> {
+        all.resize(self.count, T::zeroed());
+        let bytes = bytemuck::cast_slice_mut(all);
+        (self.fill)(bytes)?;
+        if self.big_endian != cfg!(target_endian = "big") {
+            bytes.chunks_exact_mut(size_of::<T>()).for_each(<[u8]>::reverse);
+        }
+        Ok(())
     }
-    all.map(|bytes| {
-        let mut bytes = *bytes;
-        bytes.reverse();
-        of(bytes)
-    })
-    .collect()
+
+    /// As numbers of a wider type.
+    fn each<const N: usize, T>(self, all: &mut Vec<T>, of: impl Fn([u8; N]) -> T) -> Result<(), String> {
+        let mut bytes = vec![0; self.count * N];
+        (self.fill)(&mut bytes)?;
+        if self.big_endian {
+            bytes.chunks_exact_mut(N).for_each(<[u8]>::reverse);
+        }
+        all.clear();
+        all.extend(bytes.as_chunks::<N>().0.iter().map(|bytes| of(*bytes)));
+        Ok(())
+    }
 }
 
 impl Numbers {

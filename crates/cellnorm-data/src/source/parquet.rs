@@ -140,7 +140,7 @@ impl Source for Table {
         self.groups.iter().filter(|rows| !rows.is_empty()).cloned().collect()
     }
 
-    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
         let text = |error: parquet::errors::ParquetError| error.to_string();
         let reader = reader(&self.path)?;
         let group = self.groups.iter().position(|rows| rows == part).ok_or("a part of another file")?;
@@ -163,7 +163,7 @@ impl Source for Table {
                     let file = file.as_deref().ok_or_else(|| format!("row {} has no image", start + row as u64))?;
                     let block = image::decode(file, &self.settings)
                         .map_err(|problem| format!("row {}: {problem}", start + row as u64))?;
-                    give(start + row as u64, block)?;
+                    give(start + row as u64, &block)?;
                 }
             } else {
                 let parts = columns
@@ -190,7 +190,7 @@ impl Table {
         start: u64,
         rows: usize,
         mut columns: Vec<Numbers>,
-        give: &mut dyn FnMut(u64, Block) -> Result<(), String>,
+        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
     ) -> Result<(), String> {
         let (shape, numbers) = if self.of == Of::Numbers {
             let width = columns.len();
@@ -218,7 +218,7 @@ impl Table {
             let from = (place - start) as usize * length;
             let to = from + (1 << level) * length;
             let numbers = numbers.slice(from..to);
-            give(place, Block { shape: shape.clone(), channel_axis, numbers, valid: None })?;
+            give(place, &Block { shape: shape.clone(), channel_axis, numbers, valid: None })?;
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ impl Samples {
 }
 
 impl Merge for Samples {
-    fn merge(&self, later: &Self) -> Self {
+    fn merge(self, later: &Self) -> Self {
         Self {
             means: self.means.merge(later.means),
             variances: self.variances + later.variances,
@@ -59,7 +59,7 @@ impl Merge for Samples {
 impl Merge for Values {
     /// # Panics
     /// If one has integers and the other has not.
-    fn merge(&self, later: &Self) -> Self {
+    fn merge(self, later: &Self) -> Self {
         match (self, later) {
             (Self::Integers(a), Self::Integers(b)) => Self::Integers(a.merge(b)),
             (Self::Floats(a), Self::Floats(b)) => Self::Floats(a.merge(b)),
@@ -69,7 +69,7 @@ impl Merge for Values {
 }
 
 impl Merge for Channel {
-    fn merge(&self, later: &Self) -> Self {
+    fn merge(self, later: &Self) -> Self {
         Self { values: self.values.merge(&later.values), samples: self.samples.merge(&later.samples) }
     }
 }

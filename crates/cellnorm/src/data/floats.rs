@@ -58,19 +58,22 @@ impl Floats {
 
     fn of_block<T: Element>(values: &[T]) -> Self {
         let Some(first) = values.first() else { return Self::default() };
+        let first = first.widen().to_f64();
         vectorized(
             #[inline(always)]
             || {
                 let n = values.len() as f64;
-                let first = first.widen().to_f64();
-                let [sum, min, max] = about(values, first);
+                let [sums, least, most] = about(values, LANES, &[first; LANES]);
+                let sum: f64 = sums.iter().sum();
                 // a value that is not finite leaves no sum that is
                 if !sum.is_finite() {
                     return None;
                 }
                 let mean = first + sum / n;
-                let [sum, squares] = squares(values, mean);
-                Some(Self::corrected(n, mean, sum, squares, [min, max]))
+                let [sums, all_squares] = squares(values, LANES, &[mean; LANES]);
+                let least = least.into_iter().fold(f64::INFINITY, f64::min);
+                let most = most.into_iter().fold(f64::NEG_INFINITY, f64::max);
+                Some(Self::corrected(n, mean, sums.iter().sum(), all_squares.iter().sum(), [least, most]))
             },
         )
         .unwrap_or_else(|| Self::of_some(values))
@@ -116,7 +119,7 @@ impl Floats {
 }
 
 impl Merge for Floats {
-    fn merge(&self, later: &Self) -> Self {
+    fn merge(self, later: &Self) -> Self {
         let (a, b) = (&self.moments, &later.moments);
         let (moments, low) = match (a.count, b.count) {
             (_, 0.0) => (*a, self.low),
@@ -148,80 +151,94 @@ fn two_sum(a: f64, b: f64) -> [f64; 2] {
     [sum, (a - (sum - part)) + (b - part)]
 }
 
-/// Σ (x − shift), the smallest and the largest.
+/// A row of values side by side.
+type Row<T> = [T; LANES];
+
+/// Σ (x − shift), the smallest and the largest of each lane of rows of `stride` values.
 #[inline(always)]
-fn about<T: Element>(values: &[T], shift: f64) -> [f64; 3] {
-    let (mut sums, mut least, mut most) = ([0.0; LANES], [f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut take = |lane: usize, value: T| {
+fn about<T: Element>(values: &[T], stride: usize, shift: &Row<f64>) -> [Row<f64>; 3] {
+    let take = |[sum, least, most]: [&mut f64; 3], value: T, shift: f64| {
         let value = value.widen().to_f64();
-        sums[lane] += value - shift;
-        least[lane] = if value < least[lane] { value } else { least[lane] };
-        most[lane] = if value > most[lane] { value } else { most[lane] };
+        *sum += value - shift;
+        *least = if value < *least { value } else { *least };
+        *most = if value > *most { value } else { *most };
     };
-    for chunk in chunks {
-        (0..LANES).for_each(|lane| take(lane, chunk[lane]));
-    }
-    rest.iter().enumerate().for_each(|(lane, value)| take(lane, *value));
-    // added up at the end as they are, the lanes would not be kept in vectors
-    let (sums, least, most) = black_box((sums, least, most));
-    let sum = sums.iter().sum();
-    [sum, least.into_iter().fold(f64::INFINITY, f64::min), most.into_iter().fold(f64::NEG_INFINITY, f64::max)]
-}
-
-/// Σ (x − mean) and Σ (x − mean)².
-#[inline(always)]
-fn squares<T: Element>(values: &[T], mean: f64) -> [f64; 2] {
-    let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let mut take = |lane: usize, value: T| {
-        let distance = value.widen().to_f64() - mean;
-        sums[lane] += distance;
-        squares[lane] += distance * distance;
-    };
-    for chunk in chunks {
-        (0..LANES).for_each(|lane| take(lane, chunk[lane]));
-    }
-    rest.iter().enumerate().for_each(|(lane, value)| take(lane, *value));
-    let (sums, squares) = black_box((sums, squares));
-    [sums.iter().sum(), squares.iter().sum()]
-}
-
-/// What each column of some rows comes to, row by row with all columns side by side.
-fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
-    let n = (values.len() / width) as f64;
-    let first: Vec<f64> = values[..width].iter().map(|value| value.widen().to_f64()).collect();
-    let (mut sums, mut least, mut most) = (vec![0.0; width], first.clone(), first.clone());
-    let (mut rests, mut squares) = (vec![0.0; width], vec![0.0; width]);
-    vectorized(
-        #[inline(always)]
-        || {
-            for row in values.chunks_exact(width) {
-                let sums = sums.iter_mut().zip(&first);
-                let ends = least.iter_mut().zip(&mut most);
-                for ((value, (sum, first)), (least, most)) in row.iter().zip(sums).zip(ends) {
-                    let value = value.widen().to_f64();
-                    *sum += value - first;
-                    *least = if value < *least { value } else { *least };
-                    *most = if value > *most { value } else { *most };
-                }
-            }
-            sums.iter_mut().zip(&first).for_each(|(sum, first)| *sum = first + *sum / n);
-            for row in values.chunks_exact(width) {
-                for ((value, mean), (rest, squares)) in row.iter().zip(&sums).zip(rests.iter_mut().zip(&mut squares)) {
-                    let distance = value.widen().to_f64() - mean;
-                    *rest += distance;
-                    *squares += distance * distance;
-                }
-            }
-        },
-    );
-    let of = |column: usize| {
-        if !sums[column].is_finite() {
-            let column: Vec<T> = values[column..].iter().step_by(width).copied().collect();
-            return Floats::of_some(&column);
+    let (mut sums, mut least, mut most) = ([0.0; LANES], [f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    for row in values.chunks(stride) {
+        let Some(row) = row.first_chunk::<LANES>() else { break };
+        for lane in 0..LANES {
+            take([&mut sums[lane], &mut least[lane], &mut most[lane]], row[lane], shift[lane]);
         }
-        Floats::corrected(n, sums[column], rests[column], squares[column], [least[column], most[column]])
+    }
+    // with a lane that is not known beforehand they would not be kept in vectors
+    let [mut sums, mut least, mut most] = black_box([sums, least, most]);
+    for (lane, value) in rest(values, stride).iter().enumerate() {
+        take([&mut sums[lane], &mut least[lane], &mut most[lane]], *value, shift[lane]);
+    }
+    [sums, least, most]
+}
+
+/// Σ (x − mean) and Σ (x − mean)² of each lane of rows of `stride` values.
+#[inline(always)]
+fn squares<T: Element>(values: &[T], stride: usize, mean: &Row<f64>) -> [Row<f64>; 2] {
+    let take = |[sum, squares]: [&mut f64; 2], value: T, mean: f64| {
+        let distance = value.widen().to_f64() - mean;
+        *sum += distance;
+        *squares += distance * distance;
     };
-    (0..width).map(of).collect()
+    let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
+    for row in values.chunks(stride) {
+        let Some(row) = row.first_chunk::<LANES>() else { break };
+        for lane in 0..LANES {
+            take([&mut sums[lane], &mut squares[lane]], row[lane], mean[lane]);
+        }
+    }
+    let [mut sums, mut squares] = black_box([sums, squares]);
+    for (lane, value) in rest(values, stride).iter().enumerate() {
+        take([&mut sums[lane], &mut squares[lane]], *value, mean[lane]);
+    }
+    [sums, squares]
+}
+
+/// What follows the last whole row, where rows lie close together.
+#[inline(always)]
+fn rest<T>(values: &[T], stride: usize) -> &[T] {
+    if stride == LANES { values.as_chunks::<LANES>().1 } else { &[] }
+}
+
+/// What each column of some rows comes to, `LANES` columns side by side.
+fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
+    if width < LANES {
+        // the first value again and again in the columns that are missing
+        let wide = |row: &[T]| std::array::from_fn::<T, LANES, _>(|lane| row[if lane < width { lane } else { 0 }]);
+        let wide: Vec<Row<T>> = values.chunks_exact(width).map(wide).collect();
+        let mut all = columns(wide.as_flattened(), LANES);
+        all.truncate(width);
+        return all;
+    }
+    let n = (values.len() / width) as f64;
+    let mut all = vec![Floats::default(); width];
+    // the last columns overlap with those before
+    for first in (0..width).step_by(LANES).map(|column| column.min(width - LANES)) {
+        let group = &values[first..];
+        let shift = std::array::from_fn(|lane| group[lane].widen().to_f64());
+        let [means, least, most, rests, all_squares] = vectorized(
+            #[inline(always)]
+            || {
+                let [sums, least, most] = about(group, width, &shift);
+                let means = std::array::from_fn(|lane| shift[lane] + sums[lane] / n);
+                let [rests, squares] = squares(group, width, &means);
+                [means, least, most, rests, squares]
+            },
+        );
+        for lane in 0..LANES {
+            all[first + lane] = if means[lane].is_finite() {
+                Floats::corrected(n, means[lane], rests[lane], all_squares[lane], [least[lane], most[lane]])
+            } else {
+                let column: Vec<T> = group[lane..].iter().step_by(width).copied().collect();
+                Floats::of_some(&column)
+            };
+        }
+    }
+    all
 }

@@ -113,8 +113,18 @@ impl<T: Merge> Forest<T> {
     }
 }
 
+/// What some places come to, in the order in which a forest merges a power of two of them; `None` for no places.
+pub(super) fn tournament<T: Merge>(places: Range<usize>, of: &mut impl FnMut(usize) -> T) -> Option<T> {
+    if places.len() < 2 {
+        return places.map(of).next();
+    }
+    let half = places.start + places.len().next_power_of_two() / 2;
+    let first = tournament(places.start..half, of)?;
+    Some(first.merge(&tournament(half..places.end, of)?))
+}
+
 impl Merge for crate::Moments {
-    fn merge(&self, later: &Self) -> Self {
-        (*self).merge(*later)
+    fn merge(self, later: &Self) -> Self {
+        Self::merge(self, *later)
     }
 }

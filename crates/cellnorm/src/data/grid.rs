@@ -2,7 +2,7 @@
 
 use super::channel::{Channel, Samples, Values};
 use super::floats::Floats;
-use super::forest::Forest;
+use super::forest::tournament;
 use super::histogram::Histogram;
 use super::merge::Merge;
 use crate::element::Element;
@@ -99,36 +99,33 @@ impl Grid {
     ) -> Result<Vec<Channel>, Error> {
         check_valid(values, valid)?;
         let mut histograms = vec![Histogram::default(); self.channels];
-        let mut samples = Forest::default();
-        for (place, sample) in self.samples(values)?.enumerate() {
+        let mut colour = Vec::<T>::new();
+        let samples = self.each(values, &mut |place, sample| {
             let mut sums = vec![Sums::default(); self.channels];
             if let Some(valid) = valid {
                 for (channel, value) in self.chosen(sample, &valid[place * self.length..]) {
-                    histograms[channel].add_one(value);
-                    sums[channel].add(value);
+                    histograms[channel].add(&[value]);
+                    sums[channel].add(&[value]);
                 }
-            }
-            let whole = if valid.is_some() { &[][..] } else { sample };
-            for part in whole.chunks_exact((self.labels.len() * self.run).max(1)) {
-                if self.run == 1 {
-                    for (label, value) in self.labels.iter().zip(part) {
-                        histograms[*label as usize].add_one(*value);
-                        sums[*label as usize].add(*value);
+            } else if self.run == 1 && self.has_spread() && self.labels.len() == self.channels {
+                // colours side by side are counted one by one
+                for (channel, (histogram, sums)) in histograms.iter_mut().zip(&mut sums).enumerate() {
+                    colour.clear();
+                    colour.extend(sample[channel..].iter().step_by(self.channels));
+                    histogram.add(&colour);
+                    sums.add(&colour);
+                }
+            } else {
+                for part in sample.chunks_exact((self.labels.len() * self.run).max(1)) {
+                    for (label, run) in self.labels.iter().zip(part.chunks_exact(self.run)) {
+                        histograms[*label as usize].add(run);
+                        sums[*label as usize].add(run);
                     }
-                    continue;
-                }
-                for (label, run) in self.labels.iter().zip(part.chunks_exact(self.run)) {
-                    histograms[*label as usize].add(run);
-                    let sums = &mut sums[*label as usize];
-                    run.iter().for_each(|value| sums.add(*value));
                 }
             }
-            if self.has_spread() {
-                let each: Vec<Samples> = sums.iter().map(|sums| Samples::one(&sums.moments())).collect();
-                samples.insert(place as u64, 0, each)?;
-            }
-        }
-        Ok(self.together(histograms.into_iter().map(Values::Integers), &samples))
+            sums.iter().map(Sums::moments).collect()
+        })?;
+        Ok(self.together(histograms.into_iter().map(Values::Integers), samples))
     }
 
     /// The channels of whole samples of floats, one behind the other; of these only where `valid` says so, if it is given.
@@ -137,18 +134,17 @@ impl Grid {
     /// If the values are no whole samples, or `valid` has another length.
     pub fn floats<T: Element>(&self, values: &[T], valid: Option<&[bool]>) -> Result<Vec<Channel>, Error> {
         check_valid(values, valid)?;
-        let samples = self.samples(values)?;
         if !self.has_spread() && self.channels > 0 && valid.is_none() {
+            self.check_whole(values)?;
             let columns = Floats::of_columns(values, self.length);
             let mut all = vec![Floats::default(); self.channels];
             for (label, column) in self.labels.iter().zip(columns) {
                 all[*label as usize] = column;
             }
-            return Ok(self.together(all.into_iter().map(Values::Floats), &Forest::default()));
+            return Ok(self.together(all.into_iter().map(Values::Floats), None));
         }
         let mut all = vec![Floats::default(); self.channels];
-        let mut each = Forest::default();
-        for (place, sample) in samples.enumerate() {
+        let samples = self.each(values, &mut |place, sample| {
             let one = match valid {
                 None => self.sample(sample),
                 Some(valid) => {
@@ -159,11 +155,9 @@ impl Grid {
                 }
             };
             all.iter_mut().zip(&one).for_each(|(all, one)| *all = all.merge(one));
-            if self.has_spread() {
-                each.insert(place as u64, 0, one.iter().map(|one| Samples::one(&one.moments)).collect::<Vec<_>>())?;
-            }
-        }
-        Ok(self.together(all.into_iter().map(Values::Floats), &each))
+            one.iter().map(|one| one.moments).collect()
+        })?;
+        Ok(self.together(all.into_iter().map(Values::Floats), samples))
     }
 
     /// The values of a sample that are valid, with their channels.
@@ -172,10 +166,27 @@ impl Grid {
         labels.zip(sample).zip(valid).filter(|(_, valid)| **valid).map(|((channel, value), _)| (channel, *value))
     }
 
-    fn samples<'v, T>(&self, values: &'v [T]) -> Result<std::slice::ChunksExact<'v, T>, Error> {
+    /// Gives each sample with its place to `of`, which says the moments of its channels, and merges what they come to in pairs;
+    /// `None` where a channel has one value in a sample.
+    fn each<T>(
+        &self,
+        values: &[T],
+        of: &mut impl FnMut(usize, &[T]) -> Vec<Moments>,
+    ) -> Result<Option<Vec<Samples>>, Error> {
+        self.check_whole(values)?;
+        let samples = values.len().checked_div(self.length).unwrap_or(0);
+        let mut of = |place: usize| of(place, &values[place * self.length..][..self.length]);
+        if !self.has_spread() {
+            (0..samples).for_each(|place| drop(of(place)));
+            return Ok(None);
+        }
+        Ok(tournament(0..samples, &mut |place| of(place).iter().map(Samples::one).collect()))
+    }
+
+    fn check_whole<T>(&self, values: &[T]) -> Result<(), Error> {
         match values.len().checked_rem(self.length) {
-            Some(0) => Ok(values.chunks_exact(self.length)),
-            None if values.is_empty() => Ok(values.chunks_exact(1)),
+            Some(0) => Ok(()),
+            None if values.is_empty() => Ok(()),
             _ => Err(Error::Parameter {
                 name: "the values of whole samples",
                 given: vec![values.len()],
@@ -201,8 +212,8 @@ impl Grid {
         all
     }
 
-    fn together(&self, values: impl Iterator<Item = Values>, samples: &Forest<Vec<Samples>>) -> Vec<Channel> {
-        let samples = samples.total().unwrap_or_else(|| vec![Samples::default(); self.channels]);
+    fn together(&self, values: impl Iterator<Item = Values>, samples: Option<Vec<Samples>>) -> Vec<Channel> {
+        let samples = samples.unwrap_or_else(|| vec![Samples::default(); self.channels]);
         values.zip(samples).map(|(values, samples)| Channel { values, samples }).collect()
     }
 }
@@ -226,11 +237,13 @@ struct Sums {
 
 impl Sums {
     #[inline]
-    fn add<T: Into<u64>>(&mut self, value: T) {
-        let value = value.into();
-        self.count += 1;
-        self.sum += value;
-        self.squares += value * value;
+    fn add<T: Copy + Into<u64>>(&mut self, values: &[T]) {
+        self.count += values.len() as u64;
+        for value in values {
+            let value = (*value).into();
+            self.sum += value;
+            self.squares += value * value;
+        }
     }
 
     /// Σ (v − mean)² = (n Σ v² − (Σ v)²) / n; a sample has at most 2³² values of 16 bits, so 128 bits hold the products.

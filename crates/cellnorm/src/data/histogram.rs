@@ -33,9 +33,10 @@ impl Histogram {
     }
 
     /// Adds values.
+    #[inline]
     pub fn add<T: Copy + Into<u16>>(&mut self, values: &[T]) {
         self.make_room::<T>();
-        if size_of::<T>() > 1 || values.len() < 1 << 10 {
+        if size_of::<T>() > 1 || values.len() < 1 << 8 {
             for value in values {
                 self.counts[usize::from((*value).into())] += 1;
             }
@@ -56,13 +57,6 @@ impl Histogram {
                 table.fill(0);
             }
         }
-    }
-
-    /// Adds one value.
-    #[inline]
-    pub fn add_one<T: Copy + Into<u16>>(&mut self, value: T) {
-        self.make_room::<T>();
-        self.counts[usize::from(value.into())] += 1;
     }
 
     #[inline]
@@ -145,10 +139,9 @@ fn ratio(above: u128, below: u128) -> f64 {
 }
 
 impl Merge for Histogram {
-    fn merge(&self, later: &Self) -> Self {
-        let (long, short) = if self.counts.len() < later.counts.len() { (later, self) } else { (self, later) };
-        let mut counts = long.counts.clone();
-        counts.iter_mut().zip(&short.counts).for_each(|(count, more)| *count += more);
-        Self { counts }
+    fn merge(mut self, later: &Self) -> Self {
+        self.counts.resize(self.counts.len().max(later.counts.len()), 0);
+        self.counts.iter_mut().zip(&later.counts).for_each(|(count, more)| *count += more);
+        self
     }
 }
