@@ -128,12 +128,12 @@ pub struct CompareArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Leave the pixels as they are, between 0 and 1, to see the difference; otherwise the mean of the training images becomes 0 and
-    /// their standard deviation 1.
+    /// Leave the data as they are (pixels between 0 and 1), to see the difference; otherwise each channel of the training data gets
+    /// the mean 0 and the standard deviation 1.
     #[arg(long, conflicts_with = "stats")]
     pub no_data_norm: bool,
 
-    /// Normalize the pixels with these statistics, which `cellnorm stats` has written, instead of those of the training images.
+    /// Normalize the data with these statistics, which `cellnorm stats` has written, instead of those of the training data.
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
 

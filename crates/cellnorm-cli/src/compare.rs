@@ -6,7 +6,6 @@ use cellnorm_data::state::Statistics;
 
 use crate::args::CompareArgs;
 use crate::average::average;
-use crate::data::images::Images;
 use crate::data::{DataNorm, Dataset, Samples};
 use crate::error::Error;
 use crate::network::{ImageNetwork, Network, SequenceNetwork};
@@ -24,31 +23,26 @@ const REPORT: &str = "report.html";
 pub fn run(args: &CompareArgs) -> Result<(), Error> {
     let start = Instant::now();
     match args.task {
-        Task::Image => learn::<ImageNetwork>(args, images(args)?, start),
+        Task::Image => learn::<ImageNetwork>(args, normalized(args, Dataset::load(args.data.as_deref())?)?, start),
         Task::Sequence if args.data.is_some() => Err(Error::DataOfSequences),
-        Task::Sequence => learn::<SequenceNetwork>(args, Dataset::embedded()?, start),
+        Task::Sequence => learn::<SequenceNetwork>(args, normalized(args, Dataset::embedded()?)?, start),
     }
 }
 
-/// The images, normalized unless that is not wanted.
-fn images(args: &CompareArgs) -> Result<Dataset<Images>, Error> {
-    let data = Dataset::load(args.data.as_deref())?;
-    match &args.stats {
-        _ if args.no_data_norm => Ok(data),
-        None => Ok(data.normalized(None)),
-        Some(path) => {
-            let statistics = Statistics::read(path)?;
-            normalize::warn(&statistics);
-            let (mean, deviation) = normalize::pairs(&statistics, path)?;
-            match (mean.as_slice(), deviation.as_slice()) {
-                ([mean], [deviation]) => Ok(data.normalized(Some(DataNorm { mean: *mean, deviation: *deviation }))),
-                _ => Err(Error::Statistics {
-                    path: path.clone(),
-                    problem: format!("has {} channels, and the images have one", mean.len()),
-                }),
-            }
-        }
+/// The data, normalized unless that is not wanted.
+fn normalized<S: Samples>(args: &CompareArgs, data: Dataset<S>) -> Result<Dataset<S>, Error> {
+    if args.no_data_norm {
+        return Ok(data);
     }
+    let Some(path) = &args.stats else { return Ok(data.normalized(None)) };
+    let statistics = Statistics::read(path)?;
+    normalize::warn(&statistics);
+    let (mean, deviation) = normalize::pairs(&statistics, path)?;
+    if mean.len() != S::CHANNELS {
+        let problem = format!("has {} channels, and the {} have {}", mean.len(), S::NOUN, S::CHANNELS);
+        return Err(Error::Statistics { path: path.clone(), problem });
+    }
+    Ok(data.normalized(Some(DataNorm { mean, deviation })))
 }
 
 /// Runs the command with one kind of network and data.
@@ -137,7 +131,7 @@ fn compare<N: Network>(
         dataset: DatasetInfo {
             name: data.name.clone(),
             source: data.source,
-            normalization: data.normalization,
+            normalization: data.normalization.clone(),
             samples: N::Samples::NOUN,
             train_samples: data.train.len(),
             test_samples: data.test.len(),

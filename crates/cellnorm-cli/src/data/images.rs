@@ -5,11 +5,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use cellnorm::data::Floats;
 use flate2::read::MultiGzDecoder;
 
 use super::idx::{self, CLASSES, SIDE};
-use super::{Batch, DataNorm, Dataset, Samples, embedded};
+use super::{Batch, Dataset, Samples, embedded};
 use crate::error::Error;
 
 const PIXELS: usize = SIDE * SIDE;
@@ -28,9 +27,14 @@ impl Samples for Images {
 
     const NOUN: &'static str = "images";
     const CLASSES: usize = CLASSES;
+    const CHANNELS: usize = 1;
 
     fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    fn values(&mut self) -> &mut [f32] {
+        &mut self.pixels
     }
 
     /// In the order of `indices`.
@@ -64,19 +68,6 @@ impl Dataset<Images> {
             ),
         };
         Ok(Self { name, source: None, normalization: None, train, test })
-    }
-
-    /// With mean 0 and deviation 1, or what `norm` makes of it; as it is if all training pixels are equal.
-    pub fn normalized(mut self, norm: Option<DataNorm>) -> Self {
-        let pixels = || Floats::of(&self.train.pixels).moments;
-        let norm = norm.unwrap_or_else(|| DataNorm { mean: pixels().mean, deviation: pixels().variance().sqrt() });
-        if norm.deviation > 0.0 {
-            for pixel in self.train.pixels.iter_mut().chain(&mut self.test.pixels) {
-                *pixel = ((f64::from(*pixel) - norm.mean) / norm.deviation) as f32;
-            }
-            self.normalization = Some(norm);
-        }
-        self
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the networks learn from.
 
 use burn::tensor::{Device, Int, Tensor};
+use cellnorm::data::Floats;
 use serde::Serialize;
 
 mod embedded;
@@ -19,8 +20,14 @@ pub trait Samples {
     /// The number of classes.
     const CLASSES: usize;
 
+    /// The number of channels.
+    const CHANNELS: usize;
+
     /// The number of samples.
     fn len(&self) -> usize;
+
+    /// The values of all samples, those of the channels side by side.
+    fn values(&mut self) -> &mut [f32];
 
     /// The samples named by `indices`.
     fn batch(&self, indices: &[usize], device: &Device) -> Batch<Self::Input>;
@@ -40,13 +47,39 @@ pub struct Dataset<S> {
     pub test: S,
 }
 
-/// (x − mean) / deviation.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// (x − mean) / deviation for each channel.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataNorm {
-    /// The mean of the values between 0 and 1.
-    pub mean: f64,
-    /// Their standard deviation.
-    pub deviation: f64,
+    /// The means, of pixels between 0 and 1.
+    pub mean: Vec<f64>,
+    /// The standard deviations.
+    pub deviation: Vec<f64>,
+}
+
+impl DataNorm {
+    /// Of values whose channels lie side by side.
+    pub fn of(values: &[f32], channels: usize) -> Self {
+        let moments = |channel: Floats| (channel.moments.mean, channel.moments.variance().sqrt());
+        let (mean, deviation) = Floats::of_columns(values, channels).into_iter().map(moments).unzip();
+        Self { mean, deviation }
+    }
+}
+
+impl<S: Samples> Dataset<S> {
+    /// With mean 0 and deviation 1, or what `norm` makes of it. A channel whose values are all equal is not divided.
+    pub fn normalized(mut self, norm: Option<DataNorm>) -> Self {
+        let norm = norm.unwrap_or_else(|| DataNorm::of(self.train.values(), S::CHANNELS));
+        for values in [self.train.values(), self.test.values()] {
+            for sample in values.chunks_exact_mut(S::CHANNELS) {
+                for ((value, mean), deviation) in sample.iter_mut().zip(&norm.mean).zip(&norm.deviation) {
+                    let divisor = if *deviation > 0.0 { *deviation } else { 1.0 };
+                    *value = ((f64::from(*value) - mean) / divisor) as f32;
+                }
+            }
+        }
+        self.normalization = Some(norm);
+        self
+    }
 }
 
 /// A batch as the network takes it.

@@ -87,9 +87,14 @@ impl Samples for Sequences {
 
     const NOUN: &'static str = "sequences";
     const CLASSES: usize = CLASSES;
+    const CHANNELS: usize = CHANNELS;
 
     fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    fn values(&mut self) -> &mut [f32] {
+        &mut self.values
     }
 
     /// The longest first; equally long ones in the order of `indices`.

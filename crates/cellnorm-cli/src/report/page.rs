@@ -138,8 +138,11 @@ fn conditions(results: &Results) -> String {
                 dataset.samples,
                 thousands(dataset.test_samples),
                 dataset.classes,
-                dataset.normalization.map_or(String::new(), |norm| {
-                    format!("; each pixel minus {:.4}, divided by {:.4}", norm.mean, norm.deviation)
+                dataset.normalization.as_ref().map_or(String::new(), |norm| {
+                    match (norm.mean.as_slice(), norm.deviation.as_slice()) {
+                        ([mean], [deviation]) => format!("; each pixel minus {mean:.4}, divided by {deviation:.4}"),
+                        _ => "; each channel minus its mean, divided by its deviation".to_owned(),
+                    }
                 })
             ),
         ),

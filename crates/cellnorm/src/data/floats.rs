@@ -107,11 +107,16 @@ impl Floats {
     /// If the values are no whole rows.
     pub fn of_columns<T: Element>(values: &[T], width: usize) -> Vec<Self> {
         assert!(width > 0 && values.len().is_multiple_of(width), "whole rows");
-        let rows = (BLOCK / width).max(8);
+        // short rows are taken together, so that they fill the lanes
+        let together = (2 * LANES / width).max(1);
+        let rows = (BLOCK / width).max(8).next_multiple_of(together);
         let mut all = vec![Self::default(); width];
         for block in values.chunks(rows * width) {
-            for (all, more) in all.iter_mut().zip(columns(block, width)) {
-                *all = all.merge(&more);
+            let (whole, rest) = block.split_at(block.len() - block.len() % (width * together));
+            for (rows, width_of_rows) in [(whole, width * together), (rest, width)] {
+                for (column, more) in columns(rows, width_of_rows).iter().enumerate() {
+                    all[column % width] = all[column % width].merge(more);
+                }
             }
         }
         all
@@ -208,6 +213,9 @@ fn rest<T>(values: &[T], stride: usize) -> &[T] {
 
 /// What each column of some rows comes to, `LANES` columns side by side.
 fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
+    if values.is_empty() {
+        return Vec::new();
+    }
     if width < LANES {
         // the first value again and again in the columns that are missing
         let wide = |row: &[T]| std::array::from_fn::<T, LANES, _>(|lane| row[if lane < width { lane } else { 0 }]);

@@ -30,9 +30,6 @@ pub struct Grid {
     channels: usize,
 }
 
-/// Columns side by side that are worth a vector.
-const WIDE: usize = 32;
-
 /// From this length on a run is read alone.
 const LONG: usize = 64;
 
@@ -203,11 +200,8 @@ impl Grid {
             sample.chunks_exact(self.run).zip(labels).for_each(|(run, label)| add(*label, &Floats::of(run)));
             return all;
         }
-        let (row, rows) = (self.labels.len() * self.run, sample.len() / (self.labels.len() * self.run));
-        // rows of few values are taken together
-        let together = (1..=(WIDE / row).max(1)).rev().find(|count| rows.is_multiple_of(*count)).unwrap_or(1);
-        for (column, more) in Floats::of_columns(sample, row * together).iter().enumerate() {
-            add(self.labels[column % row / self.run], more);
+        for (column, more) in Floats::of_columns(sample, self.labels.len() * self.run).iter().enumerate() {
+            add(self.labels[column / self.run], more);
         }
         all
     }
