@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use cellnorm::data::known::{ALL, known};
 use cellnorm_data::apply::{Normalization, normalize};
 use cellnorm_data::files;
+use cellnorm_data::settings::Settings;
 use cellnorm_data::state::Statistics;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -40,29 +41,35 @@ pub struct NormalizeArgs {
 
 /// Runs the command.
 pub fn run(args: &NormalizeArgs) -> Result<(), Error> {
-    let mut settings = args.reading.settings(None);
-    let (mean, deviation) = match known(&args.stats) {
-        Some(known) => (known.mean.to_vec(), known.deviation.to_vec()),
+    let asked = args.reading.settings(None);
+    let (settings, mut normalization) = match known(&args.stats) {
+        Some(known) => (asked, Normalization::new(known.mean, known.deviation)?),
         None => {
             let path = Path::new(&args.stats);
             if !path.exists() {
                 let names = ALL.map(|known| known.name).join(", ");
                 return Err(Error::NoStatistics { given: args.stats.clone(), names });
             }
+            if output::same_place(path, &args.output) {
+                return Err(
+                    cellnorm_data::Error::file(path, "the result would take its place; name another one").into()
+                );
+            }
             let statistics = Statistics::read(path)?;
             warn(&statistics);
-            if settings.channel_axis.is_none() {
-                settings.channel_axis = statistics.settings.channel_axis;
-            }
-            settings.colour = statistics.settings.colour;
-            pairs(&statistics, path)?
+            (agreed(asked, &statistics.settings)?, Normalization::of(&statistics)?)
         }
     };
-    let mut normalization = Normalization::new(&mean, &deviation)?;
     if args.invert {
         normalization = normalization.inverse();
     }
     let listing = files::list(&paths(&args.paths)?)?;
+    if let Some(failure) = listing.failures.first() {
+        return Err(cellnorm_data::Error::file(&failure.name, failure.problem.clone()).into());
+    }
+    if listing.files.is_empty() {
+        return Err(cellnorm_data::Error::Nothing { what: "there is no file to normalize".into() }.into());
+    }
     let bar = ProgressBar::new(listing.files.len() as u64);
     let mut progress = |count: usize| bar.set_position(count as u64);
     let values = normalize(&listing, &settings, &normalization, &args.output, &mut progress)?;
@@ -76,6 +83,31 @@ pub fn run(args: &NormalizeArgs) -> Result<(), Error> {
     output::print(&text).map_err(Error::Standard)
 }
 
+/// The settings that statistics were made with; what is asked besides must not contradict them.
+fn agreed(asked: Settings, made: &Settings) -> Result<Settings, Error> {
+    let plain = Settings::default();
+    let contradictions = [
+        ("--per or --keep", asked.per != plain.per && asked.per != made.per),
+        ("--color", asked.colour != plain.colour && made.colour != plain.colour && asked.colour != made.colour),
+        ("--alpha", asked.alpha != plain.alpha && asked.alpha != made.alpha),
+        ("--resize", asked.resize.is_some() && asked.resize != made.resize),
+        ("--crop", asked.crop.is_some() && asked.crop != made.crop),
+        ("--ignore", asked.ignore.is_some() && asked.ignore != made.ignore),
+    ];
+    if let Some((flag, _)) = contradictions.iter().find(|(_, contradicts)| *contradicts) {
+        let problem = format!("the statistics were made with another {flag}; leave it out, or make others with it");
+        return Err(cellnorm_data::Error::Settings { problem }.into());
+    }
+    Ok(Settings {
+        channel_axis: asked.channel_axis.or(made.channel_axis),
+        colour: if asked.colour == plain.colour { made.colour } else { asked.colour },
+        key: if asked.key.is_empty() { made.key.clone() } else { asked.key },
+        shape: asked.shape.or_else(|| made.shape.clone()),
+        sample: None,
+        ..made.clone()
+    })
+}
+
 /// Mean and deviation of each channel, divided by the numbers' full scale.
 pub fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>), Error> {
     let summaries = statistics.summaries();
@@ -85,7 +117,7 @@ pub fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>
     if whole.iter().any(cellnorm::data::Summary::is_constant) {
         return Err(unusable("has a channel whose values are all equal: there is no deviation to divide by"));
     }
-    let full = statistics.full_scale;
+    let full = statistics.full_scale();
     Ok(whole.iter().map(|one| (one.mean / full, one.deviation / full)).unzip())
 }
 

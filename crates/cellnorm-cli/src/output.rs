@@ -23,6 +23,19 @@ pub fn width() -> usize {
     asked.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0.into())).unwrap_or(100).max(40)
 }
 
+/// Writes a file beside its place, then renames it: what a link leads to stays.
+pub fn replace(path: &Path, content: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let draft = Draft::beside(folder, &path.file_name().unwrap_or_default().to_string_lossy());
+    fs::write(&draft.path, content)?;
+    fs::rename(&draft.path, path)
+}
+
+/// Whether two paths lead to one file, or would.
+pub fn same_place(a: &Path, b: &Path) -> bool {
+    a == b || fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
+}
+
 /// A folder that was found to be writable.
 pub struct Folder {
     path: PathBuf,

@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let statistics = Statistics::read(statistics)?;
     let channel = statistics.summaries().first().copied().flatten().ok_or("statistics without a channel")?;
-    let full = statistics.full_scale;
+    let full = statistics.full_scale();
     let (mean, deviation) = (channel.mean / full, channel.deviation / full);
     let mut answers: Vec<u8> = Vec::new();
     each(labels, &mut |block| {

@@ -5,19 +5,23 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::Path;
 
+use cellnorm::data::Grid;
 use cellnorm::fold::Affine;
 use npyz::WriterBuilder;
 
 use crate::error::Error;
-use crate::files::Listing;
+use crate::files::{Kind, Listing};
+use crate::layout::kept;
 use crate::settings::Settings;
 use crate::source::{Block, Numbers, open};
+use crate::state::Statistics;
 
 /// A normalization of data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalization {
     map: Affine,
     invert: bool,
+    full_scale: Option<f64>,
 }
 
 impl Normalization {
@@ -26,7 +30,24 @@ impl Normalization {
     /// # Errors
     /// If the lengths differ, or a deviation is not above 0 and finite.
     pub fn new(mean: &[f64], deviation: &[f64]) -> Result<Self, Error> {
-        Ok(Self { map: Affine::standardize(mean, deviation)?, invert: false })
+        Ok(Self { map: Affine::standardize(mean, deviation)?, invert: false, full_scale: None })
+    }
+
+    /// With the statistics of numbers of one type, and for numbers of this type alone.
+    ///
+    /// # Errors
+    /// If a channel has no values, or all its values are equal.
+    pub fn of(statistics: &Statistics) -> Result<Self, Error> {
+        let full = statistics.full_scale();
+        let channels = statistics.summaries().into_iter().enumerate().map(|(channel, summary)| match summary {
+            Some(summary) if !summary.is_constant() => Ok((summary.mean / full, summary.deviation / full)),
+            Some(_) => Err(Error::Settings {
+                problem: format!("all values of channel {channel} are equal: there is no deviation to divide by"),
+            }),
+            None => Err(Error::Settings { problem: format!("channel {channel} has no values") }),
+        });
+        let (mean, deviation): (Vec<f64>, Vec<f64>) = channels.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        Ok(Self { full_scale: Some(full), ..Self::new(&mean, &deviation)? })
     }
 
     /// The way back, x = y·deviation + mean.
@@ -37,26 +58,24 @@ impl Normalization {
     /// The numbers of a block, normalized; integers are divided by their type's largest first.
     ///
     /// # Errors
-    /// If there is neither one mean nor one for each channel.
+    /// If there is neither one mean nor one for each channel, or the numbers are of another type than the statistics are of.
     pub fn apply(&self, block: &Block, settings: &Settings) -> Result<Vec<f32>, String> {
-        let axis = match (settings.channel_axis, block.channel_axis) {
-            (Some(axis), _) => Some(axis.checked_sub(1).filter(|axis| *axis < block.shape.len()).ok_or_else(|| {
-                format!("axis {axis} does not exist in samples of shape {:?}, or is that of the samples", block.shape)
-            })?),
-            (None, axis) => axis,
-        };
-        let channels = self.map.channels();
-        let axis = axis.or_else(|| (0..block.shape.len()).rev().find(|axis| block.shape[*axis] == channels));
-        let there = axis.map_or(1, |axis| block.shape[axis]);
-        if channels != 1 && channels != there {
+        let (channels, scale) = (self.map.channels(), block.numbers.full_scale());
+        if let (Some(full), false) = (self.full_scale.filter(|full| *full != scale), self.invert) {
+            let told = |scale: f64| if scale == 1.0 { "floats".into() } else { format!("integers up to {scale}") };
+            return Err(format!("it has {}, and the statistics are of {}", told(scale), told(full)));
+        }
+        // one mean is that of all values, whatever they belong to
+        let axes = if channels == 1 { Vec::new() } else { kept(block, settings)? };
+        let grid = Grid::new(&block.shape, &axes).map_err(|error| error.to_string())?;
+        if grid.channels() != channels {
             return Err(format!(
-                "there are {channels} means, and the samples of shape {:?} have {there} channels",
-                block.shape
+                "there are {channels} means, and the samples of shape {:?} have {} channels",
+                block.shape,
+                grid.channels()
             ));
         }
-        let inner: usize = axis.map_or(1, |axis| block.shape[axis + 1..].iter().product());
-        let scale = block.numbers.full_scale();
-        let channel = |place: usize| if channels == 1 { 0 } else { place / inner.max(1) % there };
+        let channel = |place: usize| grid.channel(place);
         let of = |channel: usize, x: f64| {
             let (a, b) = (self.map.scale()[channel], self.map.shift()[channel]);
             (if self.invert { (x - b) / a } else { x / scale * a + b }) as f32
@@ -143,21 +162,27 @@ fn write(
         }
     };
     let failed = |source: io::Error| Error::Write { path: to.to_owned(), source };
-    let mut out = None;
-    let mut count = 0;
+    let (mut out, mut first, mut count) = (None, Vec::new(), 0);
     for part in &parts {
         source
             .read(part, &mut |_, block| {
                 let values = normalization.apply(block, settings)?;
                 if out.is_none() {
-                    let file = File::create(to).map_err(|error| error.to_string())?;
+                    first.clone_from(&block.shape);
+                    let to = File::create(to).map_err(|error| error.to_string())?;
                     let mut shape: Vec<u64> = block.shape.iter().map(|length| *length as u64).collect();
                     // an image is a sample without an axis of samples
-                    if source.samples() != Some(1) || !matches!(block.channel_axis, Some(2)) {
+                    if file.kind != Kind::Image {
                         shape.insert(0, samples);
                     }
                     let options = npyz::WriteOptions::<f32>::new().default_dtype().shape(&shape);
-                    out = Some(options.writer(BufWriter::new(file)).begin_nd().map_err(|error| error.to_string())?);
+                    out = Some(options.writer(BufWriter::new(to)).begin_nd().map_err(|error| error.to_string())?);
+                }
+                if first != block.shape {
+                    return Err(format!(
+                        "it has samples of the shapes {first:?} and {:?}, which are no array; --resize and --crop make images alike",
+                        block.shape
+                    ));
                 }
                 count += values.len() as u64;
                 match &mut out {

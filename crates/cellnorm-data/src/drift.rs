@@ -33,12 +33,12 @@ pub struct Drift {
 /// If the numbers of channels or the scales differ, or a channel has no values.
 pub fn drift(old: &Statistics, new: &Statistics) -> Result<Vec<Drift>, Error> {
     let (olds, news) = (old.channels.total().unwrap_or_default(), new.channels.total().unwrap_or_default());
-    if olds.len() != news.len() || old.full_scale != new.full_scale {
+    if olds.len() != news.len() || old.full_scale() != new.full_scale() {
         let told = |count: usize, scale: f64| format!("{count} channels of numbers up to {scale}");
         let problem = format!(
             "the statistics are of {}, and the data have {}",
-            told(olds.len(), old.full_scale),
-            told(news.len(), new.full_scale)
+            told(olds.len(), old.full_scale()),
+            told(news.len(), new.full_scale())
         );
         return Err(Error::Settings { problem });
     }

@@ -1,5 +1,6 @@
 //! The files of a data set, in an order that depends on their names alone.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,16 +34,15 @@ impl Kind {
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let plain = name.strip_suffix(".gz").unwrap_or(&name);
-        if plain.ends_with("-ubyte") || plain.contains("-idx") || plain.ends_with(".idx") {
-            return Some(Self::Idx);
-        }
-        Some(match name.rsplit_once('.')?.1 {
+        let is_idx = plain.ends_with("-ubyte") || plain.contains("-idx") || plain.ends_with(".idx");
+        Some(match name.rsplit_once('.').map_or("", |(_, end)| end) {
             "png" | "jpg" | "jpeg" | "webp" | "tif" | "tiff" => Self::Image,
             "npy" => Self::Npy,
             "npz" => Self::Npz,
             "parquet" => Self::Parquet,
             "csv" | "tsv" => Self::Csv,
             "safetensors" => Self::Safetensors,
+            _ if is_idx => Self::Idx,
             _ => return None,
         })
     }
@@ -84,9 +84,10 @@ pub struct Listing {
 /// The files of folders, of subfolders, and those named one by one.
 ///
 /// # Errors
-/// If a path does not exist, or a file that is named is of no known kind.
+/// If a path does not exist or lies in another one, or a file that is named is of no known kind.
 pub fn list(roots: &[PathBuf]) -> Result<Listing, Error> {
     let mut listing = Listing::default();
+    check_twice(roots)?;
     for root in roots {
         let about = fs::metadata(root).map_err(|source| Error::Read { path: root.clone(), source })?;
         if about.is_dir() {
@@ -104,6 +105,30 @@ pub fn list(roots: &[PathBuf]) -> Result<Listing, Error> {
         listing.files.push(File { path: root.clone(), name, kind, bytes: about.len() });
     }
     Ok(listing)
+}
+
+/// An error if a path lies in another one: its files would count twice.
+fn check_twice(roots: &[PathBuf]) -> Result<(), Error> {
+    if roots.len() < 2 {
+        return Ok(());
+    }
+    let places =
+        roots.iter().map(|root| fs::canonicalize(root).map_err(|source| Error::Read { path: root.clone(), source }));
+    let places = places.collect::<Result<Vec<_>, _>>()?;
+    let mut seen = HashSet::new();
+    let twice = places.iter().zip(roots).find(|(place, _)| !seen.insert(*place));
+    let within = || {
+        places
+            .iter()
+            .zip(roots)
+            .find(|(place, _)| place.ancestors().skip(1).any(|above| seen.contains(&above.to_owned())))
+    };
+    match twice.or_else(within) {
+        Some((_, root)) => {
+            Err(Error::file(root, "its files would count twice: it is named, and so is it or a folder around it"))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Listing {
@@ -141,7 +166,7 @@ impl Listing {
     pub fn spare(&self, path: &Path) -> Result<(), Error> {
         let Ok(place) = fs::canonicalize(path) else { return Ok(()) };
         // few files have this name, and only these are looked up
-        let mut alike = self.files.iter().filter(|file| file.path.file_name() == path.file_name());
+        let mut alike = self.files.iter().filter(|file| file.path.file_name() == place.file_name());
         match alike.find(|file| fs::canonicalize(&file.path).is_ok_and(|file| file == place)) {
             Some(_) => Err(Error::file(path, "it is one of the files that are read; name another one")),
             None => Ok(()),

@@ -12,7 +12,7 @@
 //! let run = Run { threads: 4, shard: None, strict: false, progress: &mut |_| {}, keep: &mut |_| Ok(()) };
 //! let statistics = plan.run(plan.start(), run)?;
 //! for channel in statistics.summaries().into_iter().flatten() {
-//!     println!("{} ± {}", channel.mean / statistics.full_scale, channel.deviation / statistics.full_scale);
+//!     println!("{} ± {}", channel.mean / statistics.full_scale(), channel.deviation / statistics.full_scale());
 //! }
 //! # Ok::<(), cellnorm_data::Error>(())
 //! ```
@@ -22,6 +22,7 @@ pub mod apply;
 pub mod drift;
 mod error;
 pub mod files;
+pub mod layout;
 pub mod preview;
 pub mod scan;
 pub mod settings;

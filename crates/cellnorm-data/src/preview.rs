@@ -30,7 +30,7 @@ pub fn pictures(listing: &Listing, settings: &Settings, normalization: &Normaliz
         let mut from_here = 0;
         // refusing a block ends the reading; whatever went wrong has been told already
         let _ = source.read(&part, &mut |_, block| {
-            for sample in samples(block) {
+            for sample in (0..).map_while(|sample| block.sample(sample)) {
                 if from_here == wanted || all.len() == count {
                     return Err("enough".into());
                 }
@@ -41,16 +41,6 @@ pub fn pictures(listing: &Listing, settings: &Settings, normalization: &Normaliz
         });
     }
     all
-}
-
-/// The samples of a block, each a block of its own.
-fn samples(block: &Block) -> impl Iterator<Item = Block> {
-    let length = block.shape.iter().product::<usize>().max(1);
-    let count = block.numbers.len() / length;
-    (0..count).map(move |sample| {
-        let numbers = block.numbers.slice(sample * length..(sample + 1) * length);
-        Block { numbers, valid: None, ..block.clone() }
-    })
 }
 
 fn picture(name: &str, sample: &Block, settings: &Settings, normalization: &Normalization) -> Option<Picture> {

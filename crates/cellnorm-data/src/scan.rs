@@ -1,5 +1,6 @@
 //! Reading a data set: its parts on all threads, each merged as soon as it is done.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -7,11 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cellnorm::data::{Channel, Forest, Grid, Values};
+use cellnorm::data::{Channel, Forest, Grid};
 
 use crate::error::Error;
-use crate::files::{Failure, Kind, Listing};
-use crate::settings::{Colour, Per, Settings};
+use crate::files::{Failure, File, Kind, Listing};
+use crate::layout::{Layout, kept};
+use crate::settings::{Alpha, Colour, Settings};
 use crate::source::{Block, Numbers, Source, open};
 use crate::state::{About, Statistics};
 
@@ -24,6 +26,8 @@ pub struct Plan {
     opened: Vec<Opened>,
     failures: Vec<Failure>,
     split: Option<String>,
+    /// What the samples of the first file that can be read have in common; those of all others must have it, too.
+    layout: Option<Layout>,
 }
 
 /// A file whose header was read.
@@ -45,6 +49,8 @@ struct Part {
     range: Range<u64>,
     /// Where the file's places begin among those of the data set.
     offset: u64,
+    /// The samples of it that were drawn; all when `None`.
+    only: Option<Vec<u64>>,
 }
 
 /// How to read.
@@ -78,8 +84,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two times that what is there is kept.
 const KEEP: Duration = Duration::from_secs(1);
 
-/// The most channels whose integers are counted one by one.
-const COUNTED: usize = 1 << 12;
+/// The channels of some parts, merged as far as they are neighbours.
+type Channels = Forest<Vec<Channel>>;
 
 impl Plan {
     /// Looks at every file's header, and at the first image if the settings depend on it.
@@ -98,7 +104,9 @@ impl Plan {
         if settings.colour == Colour::First {
             settings.colour = first_colour(&listing, &settings);
         }
+        let layout = first(listing.files.iter(), &settings, |block| Layout::of(block, &settings).ok());
         let mut plan = Self {
+            layout,
             failures: listing.failures.clone(),
             listing,
             settings,
@@ -108,48 +116,71 @@ impl Plan {
         };
         let mut offset = 0_u64;
         for (place, file) in plan.listing.files.iter().enumerate() {
-            let source = match open(file, &plan.settings) {
-                Ok(source) => source,
-                Err(error) => {
-                    let problem = match error {
-                        Error::File { problem, .. } => problem,
-                        other => other.to_string(),
-                    };
+            let ready = open(file, &plan.settings).map_err(|error| match error {
+                Error::File { problem, .. } => problem,
+                other => other.to_string(),
+            });
+            let ready = ready.and_then(|source| {
+                let ranges = source.parts();
+                let places = ranges.last().ok_or("it has no samples")?.end;
+                // blocks start at multiples of their length within the file, and so they must within the data set
+                let step = places.checked_next_power_of_two().map(|step| step.min(1 << 16));
+                let start = step.and_then(|step| offset.checked_next_multiple_of(step));
+                let end = start.and_then(|start| start.checked_add(places)).filter(|end| *end < 1 << 62);
+                let (start, end) = start.zip(end).ok_or("it announces more samples than can be counted")?;
+                Ok((source, ranges, start, end))
+            });
+            let (source, ranges, start, end) = match ready {
+                Ok(ready) => ready,
+                Err(problem) => {
                     plan.failures.push(Failure { name: file.name.clone(), problem });
                     plan.opened.push(Opened::default());
                     continue;
                 }
             };
-            let ranges = source.parts();
             let (samples, parts) = (source.samples(), ranges.len());
-            // blocks start at multiples of their length within the file, and so they must within the data set
-            let places = ranges.last().map_or(0, |range| range.end);
-            let start = offset.next_multiple_of(places.next_power_of_two().min(1 << 16));
-            offset = start + places;
-            plan.parts.extend(ranges.into_iter().map(|range| Part { file: place, range, offset: start }));
+            offset = end;
+            plan.parts.extend(ranges.into_iter().map(|range| Part { file: place, range, offset: start, only: None }));
             let source = (plan.listing.files.len() <= HELD).then_some(source);
             plan.opened.push(Opened { source, samples, parts });
         }
         if let Some((count, seed)) = plan.settings.sample {
-            plan.draw(count, seed);
+            plan.draw(count, seed)?;
         }
         Ok(plan)
     }
 
-    /// Keeps parts drawn at random until they have as many places as samples are wanted.
-    fn draw(&mut self, count: u64, seed: u64) {
+    /// Draws samples at random, each with the same chance, and keeps the parts that have one of them.
+    fn draw(&mut self, count: u64, seed: u64) -> Result<(), Error> {
+        let mut starts = Vec::new();
+        let mut all = 0_u64;
+        for (file, opened) in self.listing.files.iter().zip(&self.opened) {
+            starts.push(all);
+            all += match (opened.parts, opened.samples) {
+                (0, _) => 0,
+                (_, Some(samples)) => samples,
+                (_, None) => {
+                    let problem = "it does not say how many samples it has, so none can be drawn; leave out --sample";
+                    return Err(Error::file(&file.path, problem));
+                }
+            };
+        }
         let mut state = seed;
-        let mut keyed: Vec<(u64, Part)> = self.parts.drain(..).map(|part| (split_mix(&mut state), part)).collect();
-        keyed.sort_by_key(|(key, _)| *key);
-        let mut places = 0;
-        let enough = keyed.iter().position(|(_, part)| {
-            let before = places;
-            places += part.range.end - part.range.start;
-            before >= count
+        let mut drawn = BTreeSet::new();
+        // R. Floyd: of the first n + 1 samples, one of the first n + 1 or, if that was drawn, the last
+        for last in all.saturating_sub(count)..all {
+            let one = ((u128::from(split_mix(&mut state)) * u128::from(last + 1)) >> 64) as u64;
+            drawn.insert(if drawn.contains(&one) { last } else { one });
+        }
+        self.parts.retain_mut(|part| {
+            let start = starts[part.file];
+            let range = start + part.range.start..start + part.range.end;
+            let only: Vec<u64> = drawn.range(range).map(|sample| sample - start).collect();
+            let some = !only.is_empty();
+            part.only = (only.len() as u64 != part.range.end - part.range.start).then_some(only);
+            some
         });
-        keyed.truncate(enough.unwrap_or(keyed.len()));
-        self.parts = keyed.into_iter().map(|(_, part)| part).collect();
-        self.parts.sort_by_key(|part| part.offset + part.range.start);
+        Ok(())
     }
 
     /// How many parts there are.
@@ -166,7 +197,7 @@ impl Plan {
     /// Statistics of nothing yet.
     pub fn start(&self) -> Statistics {
         let about = About { files: self.listing.files.len(), digest: self.listing.digest(), split: self.split.clone() };
-        let mut statistics = Statistics::new(about, self.settings.clone(), self.parts());
+        let mut statistics = Statistics::new(about, self.settings.clone(), self.parts(), self.layout.clone());
         statistics.failures.clone_from(&self.failures);
         statistics
     }
@@ -193,7 +224,8 @@ impl Plan {
                 let Some(part) = waiting.get(next.fetch_add(1, Ordering::Relaxed) as usize) else { break };
                 let read = self.read(*part);
                 let mut all = lock();
-                let failed = match read.and_then(|found| join(&mut all, found)) {
+                let joined = read.and_then(|found| all.channels.merge(found).map_err(|error| error.to_string()));
+                let failed = match joined {
                     Ok(()) => false,
                     Err(problem) => {
                         all.failures.push(self.failure(*part, problem));
@@ -236,6 +268,9 @@ impl Plan {
         if let (true, Some(failure)) = (strict, all.failures.first()) {
             return Err(Error::file(&failure.name, failure.problem.clone()));
         }
+        if !all.channels.total().iter().flatten().all(Channel::is_finite) {
+            return Err(Error::Settings { problem: format!("of all files together: {TOO_FAR}") });
+        }
         Ok(all)
     }
 
@@ -256,127 +291,107 @@ impl Plan {
     }
 
     /// The channels of a part.
-    fn read(&self, part: u64) -> Result<Found, String> {
+    fn read(&self, part: u64) -> Result<Channels, String> {
         let part = &self.parts[part as usize];
-        let file = &self.listing.files[part.file];
-        let mut found = Found { channels: Forest::default(), full_scale: None };
-        let mut give = |place: u64, block: &Block| found.add(part.offset + place, block, &self.settings);
+        let mut channels = Channels::default();
+        let mut give = |place: u64, block: &Block| match &part.only {
+            None => add(&mut channels, part.offset + place, block, self),
+            Some(only) => {
+                let drawn = only.iter().filter_map(|sample| Some((sample, block.sample(sample.checked_sub(place)?)?)));
+                drawn.into_iter().try_for_each(|(sample, one)| add(&mut channels, part.offset + sample, &one, self))
+            }
+        };
+        let mut read_from = |source: &dyn Source| match &part.only {
+            Some(only) if source.reads_any_range() => {
+                only.iter().try_for_each(|sample| source.read(&(*sample..sample + 1), &mut give))
+            }
+            _ => source.read(&part.range, &mut give),
+        };
         // a decoder that panics on a damaged file must not take the other files with it
         let read = catch_unwind(AssertUnwindSafe(|| match &self.opened[part.file].source {
-            Some(source) => source.read(&part.range, &mut give),
-            None => open(file, &self.settings).map_err(|error| error.to_string())?.read(&part.range, &mut give),
+            Some(source) => read_from(&**source),
+            None => {
+                let file = &self.listing.files[part.file];
+                read_from(&*open(file, &self.settings).map_err(|error| error.to_string())?)
+            }
         }));
         read.unwrap_or_else(|_| Err("its decoder failed; the file is damaged".into()))?;
-        Ok(found)
+        if channels.places() == 0 { Err("it has no samples".into()) } else { Ok(channels) }
     }
 }
 
-/// What was found in a part.
-struct Found {
-    channels: Forest<Vec<Channel>>,
-    full_scale: Option<f64>,
+/// The channels of a block, under the place of its first sample.
+fn add(channels: &mut Channels, place: u64, block: &Block, plan: &Plan) -> Result<(), String> {
+    let text = |error: cellnorm::Error| error.to_string();
+    let layout = Layout::of(block, &plan.settings)?;
+    if let Some(first) = plan.layout.as_ref().filter(|first| **first != layout) {
+        return Err(format!("it has {layout}, and the first file that can be read has {first}"));
+    }
+    let grid = Grid::new(&block.shape, &kept(block, &plan.settings)?).map_err(text)?;
+    let samples = block.numbers.len().checked_div(grid.length()).unwrap_or(0) as u64;
+    if !samples.is_power_of_two() {
+        return Err("a block is no power of two of samples".into());
+    }
+    let valid = valid(block, &plan.settings);
+    let valid = valid.as_deref();
+    let found = match &block.numbers {
+        Numbers::U8(all) if layout.counted => grid.integers(all, valid),
+        Numbers::U16(all) if layout.counted => grid.integers(all, valid),
+        Numbers::U8(_) | Numbers::U16(_) => grid.floats(&block.numbers.to_f64(), valid),
+        Numbers::F32(all) => grid.floats(all, valid),
+        Numbers::F64(all) => grid.floats(all, valid),
+    };
+    let found = found.map_err(text)?;
+    if !found.iter().all(Channel::is_finite) {
+        return Err(TOO_FAR.into());
+    }
+    channels.insert(place, samples.ilog2(), found).map_err(text)
 }
 
-impl Found {
-    fn add(&mut self, place: u64, block: &Block, settings: &Settings) -> Result<(), String> {
-        let text = |error: cellnorm::Error| error.to_string();
-        let grid = Grid::new(&block.shape, &kept(block, settings)?).map_err(text)?;
-        let samples = block.numbers.len().checked_div(grid.length()).unwrap_or(0) as u64;
-        if !samples.is_power_of_two() {
-            return Err("a block is no power of two of samples".into());
-        }
-        let valid = valid(block, settings);
-        let valid = valid.as_deref();
-        let counted = grid.channels() <= COUNTED;
-        let channels = match &block.numbers {
-            Numbers::U8(all) if counted => grid.integers(all, valid),
-            Numbers::U16(all) if counted => grid.integers(all, valid),
-            Numbers::U8(_) | Numbers::U16(_) => grid.floats(&block.numbers.to_f64(), valid),
-            Numbers::F32(all) => grid.floats(all, valid),
-            Numbers::F64(all) => grid.floats(all, valid),
-        };
-        self.full_scale = Some(block.numbers.full_scale());
-        self.channels.insert(place, samples.ilog2(), channels.map_err(text)?).map_err(text)
-    }
-}
+const TOO_FAR: &str =
+    "its values lie so far apart that the squares of the distances are beyond 64 bits; scale them first";
 
 /// Which values count.
 fn valid(block: &Block, settings: &Settings) -> Option<Vec<bool>> {
     let Some(ignored) = settings.ignore else { return block.valid.clone() };
+    // what stands for a missing value was rounded like the values
+    let ignored = if let Numbers::F32(_) = block.numbers { f64::from(ignored as f32) } else { ignored };
     let values = block.numbers.to_f64();
     let seen = |place: usize| block.valid.as_ref().is_none_or(|valid| valid[place]);
     let valid: Vec<bool> = values.iter().enumerate().map(|(place, value)| *value != ignored && seen(place)).collect();
     (!valid.iter().all(|valid| *valid)).then_some(valid)
 }
 
-/// The axes of a sample that are kept.
-fn kept(block: &Block, settings: &Settings) -> Result<Vec<usize>, String> {
-    let rank = block.shape.len();
-    let below = |axis: usize| match axis {
-        0 => Err("axis 0 is that of the samples, which are always taken together".to_owned()),
-        axis if axis > rank => Err(format!("axis {axis} does not exist in samples of shape {:?}", block.shape)),
-        axis => Ok(axis - 1),
-    };
-    match (&settings.per, settings.channel_axis, block.channel_axis) {
-        (Per::All, ..) => Ok(Vec::new()),
-        (Per::Place, ..) => Ok((0..rank).collect()),
-        (Per::Axes(axes), ..) => axes.iter().map(|axis| below(*axis)).collect(),
-        (Per::Channel, Some(axis), _) => Ok(vec![below(axis)?]),
-        (Per::Channel, None, Some(axis)) => Ok(vec![axis]),
-        (Per::Channel, None, None) => match block.shape[..] {
-            // one number, or a picture without colours
-            [] | [_, _] => Ok(Vec::new()),
-            [_] => Ok(vec![0]),
-            [first, .., last] if first <= 4 && last > 4 => Ok(vec![0]),
-            [first, .., last] if last <= 4 && first > 4 => Ok(vec![rank - 1]),
-            _ => Err(format!(
-                "samples of shape {:?} may have their channels on axis 1 or {rank}; say which with --channel-axis",
-                block.shape
-            )),
-        },
-    }
-}
-
-/// Merges what was found in a part, unless it is of another kind than what is there.
-fn join(all: &mut Statistics, found: Found) -> Result<(), String> {
-    let Some(full_scale) = found.full_scale else { return Ok(()) };
-    let kind = |channels: &[Channel]| {
-        let counted = channels.iter().any(|channel| matches!(channel.values, Values::Integers(_)));
-        (channels.len(), counted)
-    };
-    let (here, there) = (found.channels.nodes().next(), all.channels.nodes().next());
-    if let (Some((_, _, here)), Some((_, _, there))) = (here, there) {
-        let (a, b) = ((kind(here), full_scale), (kind(there), all.full_scale));
-        if a != b {
-            let told = |((channels, _), scale): ((usize, bool), f64)| match scale {
-                1.0 => format!("{channels} channels of floats"),
-                scale => format!("{channels} channels of integers up to {scale}"),
-            };
-            return Err(format!("it has {}, and what was read before has {}", told(a), told(b)));
-        }
-    }
-    all.full_scale = full_scale;
-    all.channels.merge(found.channels).map_err(|error| error.to_string())
+/// What `of` says of the first block that it says something of, file by file.
+fn first<'f, T>(
+    files: impl Iterator<Item = &'f File>,
+    settings: &Settings,
+    of: impl Fn(&Block) -> Option<T>,
+) -> Option<T> {
+    files.into_iter().find_map(|file| {
+        let source = open(file, settings).ok()?;
+        let part = source.parts().first()?.clone();
+        let mut found = None;
+        // refusing a block ends the reading; what else goes wrong is told when it is the file's turn
+        let mut give = |_, block: &Block| {
+            found = of(block);
+            Err("enough".into())
+        };
+        let _ = catch_unwind(AssertUnwindSafe(|| source.read(&part, &mut give)));
+        found
+    })
 }
 
 /// Grey or colour, as the first image that can be read has it.
 fn first_colour(listing: &Listing, settings: &Settings) -> Colour {
-    let as_it_is = Settings { alpha: crate::settings::Alpha::Ignore, resize: None, crop: None, ..settings.clone() };
-    for file in listing.files.iter().filter(|file| file.kind == Kind::Image) {
-        let mut channels = None;
-        let read = open(file, &as_it_is).map_err(|error| error.to_string()).and_then(|source| {
-            source.read(&(0..1), &mut |_, block| {
-                channels = block.shape.last().copied();
-                Ok(())
-            })
-        });
-        match (read, channels) {
-            (Ok(()), Some(1)) => return Colour::Grey,
-            (Ok(()), Some(_)) => return Colour::Rgb,
-            _ => {}
-        }
-    }
-    Colour::First
+    let as_it_is = Settings { alpha: Alpha::Ignore, resize: None, crop: None, ..settings.clone() };
+    let files = listing.files.iter().filter(|file| matches!(file.kind, Kind::Image | Kind::Parquet));
+    let colour = first(files, &as_it_is, |block| match (block.channel_axis, block.shape.last()) {
+        (Some(2), Some(1)) => Some(Colour::Grey),
+        (Some(2), Some(_)) => Some(Colour::Rgb),
+        _ => None,
+    });
+    colour.unwrap_or(Colour::First)
 }
 
 /// SplitMix64 (G. Steele et al., 2014).

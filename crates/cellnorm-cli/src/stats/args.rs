@@ -36,13 +36,17 @@ pub struct StatsArgs {
     #[arg(long, value_name = "I/N", value_parser = shard, requires = "output")]
     pub shard: Option<(u64, u64)>,
 
-    /// Read samples drawn at random, about this many.
+    /// Read this many samples, drawn at random, each with the same chance.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub sample: Option<u64>,
 
     /// Seed of --sample.
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
+
+    /// Threads that read [default: one for each processor].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub threads: Option<u64>,
 
     /// End at the first file that cannot be read, instead of naming all of them at the end.
     #[arg(long)]
@@ -85,11 +89,11 @@ pub enum StatsCommand {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
         /// Exit with 1 if a mean is farther away than this many deviations, or a deviation is larger or smaller by this share.
-        #[arg(long, value_name = "DEVIATIONS")]
+        #[arg(long, value_name = "DEVIATIONS", value_parser = deviations)]
         most: Option<f64>,
         /// Threads that read [default: one for each processor].
-        #[arg(long, value_name = "N")]
-        threads: Option<usize>,
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+        threads: Option<u64>,
         /// Print everything as JSON instead of a table.
         #[arg(long)]
         json: bool,
@@ -138,10 +142,6 @@ pub struct Reading {
     /// Shape of a sample that is stored as a list, separated by commas.
     #[arg(long, value_name = "LENGTHS", value_delimiter = ',')]
     pub shape: Vec<usize>,
-
-    /// Threads that read [default: one for each processor].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
-    pub threads: Option<u64>,
 }
 
 /// Which values share statistics.
@@ -190,6 +190,13 @@ pub enum Paste {
     Onnx,
 }
 
+fn deviations(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(most) if most >= 0.0 && f64::is_finite(most) => Ok(most),
+        _ => Err("it must be a number from 0 on, such as 0.1".into()),
+    }
+}
+
 fn shard(text: &str) -> Result<(u64, u64), String> {
     let parts = text.split_once('/').and_then(|(number, shards)| Some((number.parse().ok()?, shards.parse().ok()?)));
     match parts {
@@ -199,11 +206,6 @@ fn shard(text: &str) -> Result<(u64, u64), String> {
 }
 
 impl Reading {
-    /// How many threads read.
-    pub fn threads(&self) -> usize {
-        self.threads.map_or_else(processors, |threads| threads as usize)
-    }
-
     /// What is asked of the data.
     pub fn settings(&self, sample: Option<(u64, u64)>) -> Settings {
         let per = match self.per {
@@ -237,9 +239,10 @@ impl Reading {
     }
 }
 
-/// One thread for each processor.
-pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// How many threads read: those asked for, or one for each processor.
+pub fn threads(asked: Option<u64>) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    asked.map_or_else(processors, |threads| threads as usize)
 }
 
 /// The paths, with those of standard input where - stands.

@@ -7,6 +7,7 @@ use cellnorm_data::state::Statistics;
 use comfy_table::CellAlignment;
 use serde_json::json;
 
+use super::text::failures;
 use super::{measure, paths};
 use crate::error::Error;
 use crate::{output, table};
@@ -15,9 +16,15 @@ use crate::{output, table};
 pub fn run(file: &Path, others: &[PathBuf], most: Option<f64>, threads: usize, json: bool) -> Result<(), Error> {
     let old = Statistics::read(file)?;
     let new = measure(&paths(others)?, old.settings.clone(), threads)?;
+    if !old.is_complete() {
+        eprintln!("warning: {} is of a part of its data; merge the other shards first", file.display());
+    }
+    if new.channels.places() == 0 {
+        return Err(Error::NoData { failures: new.failures });
+    }
     let drifts = drift(&old, &new)?;
     let same = old.about.digest == new.about.digest;
-    let text = if json { as_json(&drifts, same) + "\n" } else { as_text(&drifts, same) };
+    let text = if json { as_json(&drifts, same, &new) + "\n" } else { as_text(&drifts, same) + &failures(&new) };
     output::print(&text).map_err(Error::Standard)?;
     let far = |drift: &Drift| drift.shift.abs().max((drift.scale - 1.0).abs());
     let farthest = drifts.iter().map(far).fold(0.0, f64::max);
@@ -46,7 +53,7 @@ fn as_text(drifts: &[Drift], same: bool) -> String {
     }
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     let same = if same {
-        "The files have the same names and sizes: they are the data that the statistics are of.\n"
+        "The files have the same names and sizes as those that the statistics are of, and may be the same.\n"
     } else {
         ""
     };
@@ -58,7 +65,7 @@ fn as_text(drifts: &[Drift], same: bool) -> String {
     )
 }
 
-fn as_json(drifts: &[Drift], same: bool) -> String {
+fn as_json(drifts: &[Drift], same: bool, new: &Statistics) -> String {
     let one = |drift: &Drift| {
         json!({
             "mean_before": drift.old.mean, "mean": drift.new.mean, "shift": drift.shift,
@@ -67,5 +74,5 @@ fn as_json(drifts: &[Drift], same: bool) -> String {
         })
     };
     let channels: Vec<_> = drifts.iter().map(one).collect();
-    format!("{:#}", json!({ "same_files": same, "channels": channels }))
+    format!("{:#}", json!({ "same_names_and_sizes": same, "channels": channels, "failures": new.failures }))
 }

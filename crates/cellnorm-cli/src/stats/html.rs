@@ -49,7 +49,7 @@ fn header(statistics: &Statistics) -> String {
 }
 
 fn table(statistics: &Statistics) -> String {
-    let full = statistics.full_scale;
+    let full = statistics.full_scale();
     let row = |(channel, summary): (usize, Option<cellnorm::data::Summary>)| match summary {
         None => format!("<tr><th scope=\"row\">{channel}</th><td>none</td></tr>\n"),
         Some(one) => format!(
@@ -85,7 +85,7 @@ fn histograms(statistics: &Statistics) -> String {
         .iter()
         .enumerate()
         .take(DRAWN)
-        .filter_map(|(place, channel)| histogram(place, colour(place), channel, statistics.full_scale))
+        .filter_map(|(place, channel)| histogram(place, colour(place), channel, statistics.full_scale()))
         .collect();
     if drawn.is_empty() {
         return String::new();
@@ -128,7 +128,7 @@ fn histogram(place: usize, colour: &str, channel: &Channel, full: f64) -> Option
 }
 
 fn samples(statistics: &Statistics, listing: &Listing) -> String {
-    let full = statistics.full_scale;
+    let full = statistics.full_scale();
     let pairs: Option<Vec<(f64, f64)>> = statistics
         .summaries()
         .into_iter()

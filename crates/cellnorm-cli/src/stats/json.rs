@@ -9,7 +9,7 @@ const PERCENTS: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
 
 /// The statistics; `mean` and `std` of numbers between 0 and 1 where the data are integers, `channels` in the units of the data.
 pub fn of(statistics: &Statistics) -> Value {
-    let full = statistics.full_scale;
+    let full = statistics.full_scale();
     let summaries = statistics.summaries();
     let each = |of: fn(&cellnorm::data::Summary) -> f64| -> Vec<Option<f64>> {
         summaries.iter().map(|summary| summary.as_ref().map(|summary| of(summary) / full)).collect()
@@ -30,7 +30,10 @@ pub fn of(statistics: &Statistics) -> Value {
 }
 
 fn channel(channel: &Channel) -> Value {
-    let Some(summary) = channel.summary() else { return json!({ "count": 0 }) };
+    let Some(summary) = channel.summary() else {
+        let [nan, infinite] = channel.left_out();
+        return json!({ "count": 0, "nan": nan, "infinite": infinite });
+    };
     let mut value = json!({
         "count": summary.count,
         "mean": summary.mean,

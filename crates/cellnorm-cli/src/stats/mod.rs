@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cellnorm_data::files::{self, Listing};
+use cellnorm_data::files::{self, File, Listing};
 use cellnorm_data::scan::{Plan, Progress, Run};
 use cellnorm_data::settings::Settings;
 use cellnorm_data::state::Statistics;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::error::Error;
-use crate::output;
+use crate::{normalize, output};
 
 mod args;
 mod check;
@@ -20,19 +20,24 @@ mod paste;
 mod text;
 
 use args::StatsCommand;
-pub use args::{Reading, StatsArgs, paths, processors};
+pub use args::{Reading, StatsArgs, paths, threads};
 
 /// Runs the command.
 pub fn run(args: &StatsArgs) -> Result<(), Error> {
     match &args.command {
         Some(StatsCommand::Merge { files, output }) => return merge(files, output),
-        Some(StatsCommand::Check { file, paths, most, threads, json }) => {
-            return check::run(file, paths, *most, threads.unwrap_or_else(processors), *json);
+        Some(StatsCommand::Check { file, paths, most, threads: asked, json }) => {
+            return check::run(file, paths, *most, threads(*asked), *json);
         }
         None => {}
     }
     let listing = files::list(&paths(&args.paths)?)?;
     [&args.output, &args.html].into_iter().flatten().try_for_each(|path| listing.spare(path))?;
+    if let (Some(output), Some(html)) = (&args.output, &args.html)
+        && output::same_place(output, html)
+    {
+        return Err(Error::PageOver { path: html.clone() });
+    }
     let split = args.split.clone().or_else(|| split(&listing));
     let settings = args.reading.settings(args.sample.map(|count| (count, args.seed)));
     let plan = Plan::new(listing.clone(), settings, split)?;
@@ -52,7 +57,7 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
     let bar = bar();
     let mut progress = |now: &Progress| show(&bar, now);
     let run =
-        Run { threads: args.reading.threads(), shard, strict: args.strict, progress: &mut progress, keep: &mut keep };
+        Run { threads: threads(args.threads), shard, strict: args.strict, progress: &mut progress, keep: &mut keep };
     let statistics = plan.run(start, run)?;
     bar.finish_and_clear();
     if statistics.channels.nodes().next().is_none() && args.shard.is_none() {
@@ -60,7 +65,7 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
     }
     if let Some(path) = &args.html {
         let page = html::page(&statistics, &listing);
-        fs::write(path, page).map_err(|source| Error::Drawing { flag: "--html", path: path.clone(), source })?;
+        output::replace(path, &page).map_err(|source| Error::Drawing { flag: "--html", path: path.clone(), source })?;
     }
     if let Some(path) = &args.output {
         statistics.write(path)?;
@@ -73,7 +78,10 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
 fn tell(args: &StatsArgs, statistics: &Statistics, listing: &Listing) -> Result<(), Error> {
     let text = match (args.json, args.paste) {
         (true, _) => serde_json::to_string_pretty(&json::of(statistics))? + "\n",
-        (_, Some(framework)) => paste::lines(statistics, framework),
+        (_, Some(framework)) => {
+            normalize::warn(statistics);
+            paste::lines(statistics, framework)
+        }
         _ => text::report(statistics, listing.others, output::width()),
     };
     output::print(&text).map_err(Error::Standard)
@@ -81,6 +89,11 @@ fn tell(args: &StatsArgs, statistics: &Statistics, listing: &Listing) -> Result<
 
 /// Joins the files of shards.
 fn merge(files: &[PathBuf], output: &Path) -> Result<(), Error> {
+    if files.iter().any(|path| output::same_place(path, output)) {
+        return Err(
+            cellnorm_data::Error::file(output, "it is one of the files that are joined; name another one").into()
+        );
+    }
     let mut all: Option<Statistics> = None;
     for path in files {
         let one = Statistics::read(path)?;
@@ -116,17 +129,21 @@ pub fn measure(paths: &[PathBuf], settings: Settings, threads: usize) -> Result<
 
 /// The split that the names of folders and files say, if they agree.
 fn split(listing: &Listing) -> Option<String> {
-    let of = |path: &Path| {
-        let text = path.to_string_lossy().to_ascii_lowercase();
+    let of = |file: &File| {
+        // the name within the data set, and that of the folder that was named
+        let depth = Path::new(&file.name).components().count() + 1;
+        let names: Vec<_> =
+            file.path.components().rev().take(depth).map(|part| part.as_os_str().to_string_lossy()).collect();
+        let text = names.into_iter().rev().collect::<Vec<_>>().join("/").to_ascii_lowercase();
         let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric()).rev();
         words.find_map(|word| match word {
             "train" | "training" => Some("train"),
             "test" | "t10k" => Some("test"),
-            "val" | "valid" | "validation" | "dev" => Some("validation"),
+            "val" | "valid" | "validation" => Some("validation"),
             _ => None,
         })
     };
-    let mut splits = listing.files.iter().map(|file| of(&file.path));
+    let mut splits = listing.files.iter().map(of);
     let first = splits.next()??;
     splits.all(|split| split == Some(first)).then(|| first.to_owned())
 }

@@ -1,5 +1,6 @@
 //! Lines to paste into a program.
 
+use cellnorm::data::Summary;
 use cellnorm_data::state::Statistics;
 
 use super::args::Paste;
@@ -7,8 +8,19 @@ use super::args::Paste;
 /// The lines for a framework; numbers between 0 and 1 where the data are integers.
 pub fn lines(statistics: &Statistics, framework: Paste) -> String {
     let summaries = statistics.summaries();
-    let full = statistics.full_scale;
-    let of = |get: fn(&cellnorm::data::Summary) -> f64, power: i32| {
+    let unusable = |summary: &Option<Summary>| summary.is_none_or(|summary| summary.is_constant());
+    let unusable: Vec<String> = (0..summaries.len())
+        .filter(|channel| unusable(&summaries[*channel]))
+        .map(|channel| channel.to_string())
+        .collect();
+    if !unusable.is_empty() {
+        eprintln!("warning: no deviation to divide by in channel {}; put in what suits you", unusable.join(", "));
+    }
+    if !statistics.failures.is_empty() {
+        eprintln!("warning: files could not be read: {}; without --paste they are named", statistics.failures.len());
+    }
+    let full = statistics.full_scale();
+    let of = |get: fn(&Summary) -> f64, power: i32| {
         let each = summaries
             .iter()
             .map(|summary| summary.as_ref().map_or(f64::NAN, |summary| get(summary) / full.powi(power)));

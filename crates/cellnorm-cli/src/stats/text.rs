@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use cellnorm::data::Summary;
+use cellnorm::data::{Channel, Summary};
 use cellnorm_data::state::Statistics;
-use comfy_table::{CellAlignment, ContentArrangement};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Width};
 
 use crate::numbers::thousands;
 use crate::table;
@@ -20,7 +20,7 @@ pub fn report(statistics: &Statistics, others: usize, width: usize) -> String {
     let summaries = statistics.summaries();
     let parts = [
         heading(statistics, others),
-        listed(&summaries, statistics.full_scale, width),
+        listed(&summaries, statistics, width),
         notes(&summaries, statistics),
         failures(statistics),
     ];
@@ -38,7 +38,7 @@ fn heading(statistics: &Statistics, others: usize) -> String {
     };
     let others =
         if others == 0 { String::new() } else { format!("; {} of other kinds passed over", thousands(others)) };
-    let scale = match statistics.full_scale {
+    let scale = match statistics.full_scale() {
         1.0 => String::new(),
         full => format!("; numbers divided by {full}"),
     };
@@ -54,19 +54,18 @@ fn number(value: f64) -> String {
     }
 }
 
-fn listed(summaries: &[Option<Summary>], full: f64, width: usize) -> String {
+fn listed(summaries: &[Option<Summary>], statistics: &Statistics, width: usize) -> String {
+    let full = statistics.full_scale();
     let heads =
         ["channel", "values", "mean", "std", "std (n − 1)", "min", "max", "mean of samples' std", "NaN", "infinite"];
-    let row = |(channel, summary): (usize, &Option<Summary>)| -> [String; 10] {
+    let count = |count: u64| if count == 0 { String::new() } else { thousands(count as usize) };
+    let row = |(channel, (summary, of)): (usize, (&Option<Summary>, &Channel))| -> [String; 10] {
         let Some(summary) = summary else {
-            return [channel.to_string(), "none".into()]
-                .into_iter()
-                .chain(std::iter::repeat_n(String::new(), 8))
-                .collect::<Vec<_>>()
-                .try_into()
-                .unwrap_or_default();
+            let [nan, infinite] = of.left_out();
+            let mut row = [const { String::new() }; 10];
+            (row[0], row[1], row[8], row[9]) = (channel.to_string(), "none".into(), count(nan), count(infinite));
+            return row;
         };
-        let count = |count: u64| if count == 0 { String::new() } else { thousands(count as usize) };
         [
             channel.to_string(),
             thousands(summary.count as usize),
@@ -80,7 +79,8 @@ fn listed(summaries: &[Option<Summary>], full: f64, width: usize) -> String {
             count(summary.infinite),
         ]
     };
-    let rows: Vec<[String; 10]> = summaries.iter().enumerate().map(row).collect();
+    let channels = statistics.channels.total().unwrap_or_default();
+    let rows: Vec<[String; 10]> = summaries.iter().zip(&channels).enumerate().map(row).collect();
     let columns: Vec<usize> = (0..heads.len()).filter(|at| rows.iter().any(|row| !row[*at].is_empty())).collect();
     let mut table = table::plain();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
@@ -89,7 +89,12 @@ fn listed(summaries: &[Option<Summary>], full: f64, width: usize) -> String {
     for row in &rows[..shown] {
         table.add_row(columns.iter().map(|at| &row[*at]));
     }
-    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    for (column, at) in table.column_iter_mut().zip(&columns) {
+        column.set_cell_alignment(CellAlignment::Right);
+        // words may go to another line, the digits of a number must not
+        let widest = rows[..shown].iter().map(|row| row[*at].chars().count()).max().unwrap_or(0);
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(widest as u16 + 2)));
+    }
     let more = match rows.len() - shown {
         0 => String::new(),
         more => format!("and {} more; --json names them\n", thousands(more)),
@@ -135,7 +140,8 @@ fn notes(summaries: &[Option<Summary>], statistics: &Statistics) -> String {
     text
 }
 
-fn failures(statistics: &Statistics) -> String {
+/// What could not be read.
+pub fn failures(statistics: &Statistics) -> String {
     let failures = &statistics.failures;
     if failures.is_empty() {
         return String::new();

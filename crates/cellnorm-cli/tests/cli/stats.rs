@@ -214,3 +214,88 @@ fn a_page_is_drawn_and_what_is_unreadable_is_named() {
     let done = run(&["stats", text(&set)]);
     assert!(done.status.code() == Some(2) && said(&done).contains("no image, IDX"), "{}", said(&done));
 }
+
+/// A `.npy` file of little-endian 32-bit floats.
+fn npy(path: &Path, shape: &str, values: impl Iterator<Item = f32>) {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    values.for_each(|value| bytes.extend(value.to_le_bytes()));
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn normalize_does_what_stats_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let [data, stats, to] = ["data.npy", "stats.json", "to.npy"].map(|name| folder.path().join(name));
+    // the last two axes are equally long, and each place has another mean
+    npy(&data, "(6, 4, 4)", (0..96).map(|place| (place % 16 * place) as f32));
+    for words in [&["--keep", "1"][..], &["--keep", "2"], &["--per", "all"], &["--channel-axis", "2"]] {
+        assert!(run(&[&["stats", text(&data), "-o", text(&stats)], words].concat()).status.success());
+        let done = run(&["normalize", text(&data), "--stats", text(&stats), "-o", text(&to)]);
+        assert_eq!(done.status.code(), Some(0), "{words:?}: {}", said(&done));
+        let found = json(&[&["stats", text(&to), "--json"], words].concat());
+        for (mean, std) in found["mean"].as_array().unwrap().iter().zip(found["std"].as_array().unwrap()) {
+            assert!(
+                mean.as_f64().unwrap().abs() < 1e-6 && (std.as_f64().unwrap() - 1.0).abs() < 1e-6,
+                "{words:?}: {found}"
+            );
+        }
+    }
+    let refused = |words: &[&str], problem: &str| {
+        let done = run(words);
+        assert_eq!(done.status.code(), Some(2), "{words:?}: {}", said(&done));
+        assert!(said(&done).contains(problem), "{words:?}: {}", said(&done));
+    };
+    refused(
+        &["normalize", text(&data), "--stats", text(&stats), "--per", "all", "-o", text(&to)],
+        "another --per or --keep",
+    );
+    refused(
+        &["normalize", text(&data), "--stats", text(&stats), "-o", text(&stats)],
+        "the result would take its place",
+    );
+    let grey = fixture("grey.npy");
+    assert!(run(&["stats", text(&grey), "-o", text(&stats)]).status.success());
+    refused(
+        &["normalize", text(&data), "--stats", text(&stats), "-o", text(&to)],
+        "it has floats, and the statistics are of integers up to 255",
+    );
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    refused(&["normalize", text(&empty), "--stats", "half", "-o", text(&to)], "no file to normalize");
+}
+
+#[test]
+fn results_take_no_other_file_s_place_and_say_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [set, stats, page] = ["set", "stats.json", "page.html"].map(|name| folder.path().join(name));
+    fs::create_dir(&set).unwrap();
+    fs::copy(fixture("grey/00.png"), set.join("0.png")).unwrap();
+    assert!(run(&["stats", text(&set), "-o", text(&stats)]).status.success());
+    let before = fs::read(&stats).unwrap();
+    let done = run(&["stats", "merge", text(&stats), "-o", text(&stats)]);
+    assert!(
+        done.status.code() == Some(2) && said(&done).contains("one of the files that are joined"),
+        "{}",
+        said(&done)
+    );
+    let done = run(&["stats", text(&set), "-o", text(&page), "--html", text(&page)]);
+    assert!(done.status.code() == Some(2) && said(&done).contains("--html names"), "{}", said(&done));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&stats, &page).unwrap();
+        assert!(run(&["stats", text(&set), "--html", text(&page)]).status.success());
+    }
+    assert_eq!(fs::read(&stats).unwrap(), before);
+    fs::write(set.join("1.png"), "no picture").unwrap();
+    let done = run(&["stats", "check", text(&stats), text(&set)]);
+    assert!(said(&done).contains("1.png: it cannot be decoded"), "{}", said(&done));
+    let done = run(&["stats", text(&set), "--paste", "torch"]);
+    assert!(said(&done).contains("warning: files could not be read: 1"), "{}", said(&done));
+    npy(&set.join("none.npy"), "(2,)", [f32::NAN; 2].into_iter());
+    let done = run(&["stats", text(&set.join("none.npy")), "--paste", "torch"]);
+    assert!(said(&done).contains("no deviation to divide by in channel 0"), "{}", said(&done));
+    assert_eq!(json(&["stats", text(&set.join("none.npy")), "--json"])["channels"][0]["nan"], 2);
+}

@@ -81,8 +81,12 @@ impl Source for Array {
         if self.length == 0 {
             return Vec::new();
         }
-        // a part is some blocks, which use the same memory
-        let step = 1_u64 << (level(self.length) + 4);
+        let step = match self.bytes {
+            // a part is some blocks, which use the same memory
+            Bytes::File(..) => 1_u64 << (level(self.length) + 4),
+            // a file that had to be unpacked is one part, so that it is not unpacked for each
+            Bytes::Memory(_) => self.samples.max(1),
+        };
         (0..self.samples.div_ceil(step)).map(|part| part * step..(part * step + step).min(self.samples)).collect()
     }
 
@@ -100,6 +104,10 @@ impl Source for Array {
 
     fn samples(&self) -> Option<u64> {
         Some(self.samples)
+    }
+
+    fn reads_any_range(&self) -> bool {
+        true
     }
 }
 

@@ -29,7 +29,8 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     if !reader.read_record(&mut first).map_err(|error| error.to_string())? {
         return Err("it is empty".into());
     }
-    let has_header = first.iter().any(|cell| !cell.trim().is_empty() && number(cell).is_none());
+    let is_number = |cell: &str| number(cell).is_some_and(|number| !number.is_nan());
+    let has_header = !first.iter().any(is_number) && first.iter().any(|cell| number(cell).is_none());
     let columns = match settings.key.as_slice() {
         [] => (0..first.len()).collect(),
         names => names

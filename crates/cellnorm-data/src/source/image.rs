@@ -1,11 +1,11 @@
 //! An image is a sample of its own: height, width, colours.
 
-use std::fs::File as Handle;
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::fs;
+use std::io::Cursor;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use image::{DynamicImage, ImageReader};
+use image::{DynamicImage, ImageFormat, ImageReader};
 
 use super::Source;
 use super::numbers::{Block, Numbers};
@@ -32,8 +32,8 @@ impl Source for Image {
     }
 
     fn read(&self, _: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
-        let file = Handle::open(&self.path).map_err(|error| error.to_string())?;
-        give(0, &read(BufReader::new(file), &self.settings)?)
+        let file = fs::read(&self.path).map_err(|error| error.to_string())?;
+        give(0, &decode(&file, &self.settings)?)
     }
 
     fn samples(&self) -> Option<u64> {
@@ -43,14 +43,33 @@ impl Source for Image {
 
 /// The image that some bytes are.
 pub fn decode(bytes: &[u8], settings: &Settings) -> Result<Block, String> {
-    read(Cursor::new(bytes), settings)
-}
-
-fn read(from: impl BufRead + Seek, settings: &Settings) -> Result<Block, String> {
     // the content says the format, not the name
-    let reader = ImageReader::new(from).with_guessed_format().map_err(|error| error.to_string())?;
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_ends(bytes) {
+        return Err("it cannot be decoded: the file is cut off".into());
+    }
     let image = reader.decode().map_err(|error| format!("it cannot be decoded: {error}"))?;
     Pixels::of(image)?.prepared(settings)
+}
+
+/// Whether a JPEG has its end, ITU-T T.81, B.1: the decoder makes grey of what is missing, and says nothing.
+fn jpeg_ends(bytes: &[u8]) -> bool {
+    const START: u8 = 0xd8;
+    const END: u8 = 0xd9;
+    let mut rest = bytes;
+    // between markers lie segments, which say their length, and after a scan's header its data, in which 0xff is followed by 0 or by
+    // the number of a restart
+    while let Some(at) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7))
+    {
+        let (marker, behind) = (rest[at + 1], &rest[at + 2..]);
+        rest = match (marker, behind) {
+            (END, _) => return true,
+            (START | 0x01, _) => behind,
+            (_, [high, low, ..]) => behind.get(usize::from(u16::from_be_bytes([*high, *low]))..).unwrap_or_default(),
+            _ => return false,
+        };
+    }
+    false
 }
 
 /// Pixels with their colours side by side.
@@ -88,6 +107,11 @@ impl Pixels {
     /// What the settings ask for: colours, resizing, cropping, transparency.
     fn prepared(self, settings: &Settings) -> Result<Block, String> {
         let mut pixels = self.coloured(settings.colour);
+        if pixels.has_alpha && settings.alpha == Alpha::Ignore {
+            let colours = pixels.channels - 1;
+            let numbers = chosen(&pixels.numbers, pixels.channels, colours);
+            pixels = Self { channels: colours, has_alpha: false, numbers, ..pixels };
+        }
         if let Some(side) = settings.resize {
             pixels = resize(pixels, side)?;
         }
@@ -102,7 +126,6 @@ impl Pixels {
                 let seen = opaque(&numbers, channels).flat_map(|seen| std::iter::repeat_n(seen, colours));
                 (colours, chosen(&numbers, channels, colours), Some(seen.collect()))
             }
-            Alpha::Ignore if has_alpha => (colours, chosen(&numbers, channels, colours), None),
             _ => (channels, numbers, None),
         };
         Ok(Block { shape: vec![height, width, channels], channel_axis: Some(2), numbers, valid })

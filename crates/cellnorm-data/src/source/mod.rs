@@ -35,6 +35,11 @@ pub trait Source: Send + Sync {
 
     /// How many samples the file has, if it says so.
     fn samples(&self) -> Option<u64>;
+
+    /// Whether [`read`](Self::read) takes any range of places, and not only whole parts.
+    fn reads_any_range(&self) -> bool {
+        false
+    }
 }
 
 /// Opens a file.

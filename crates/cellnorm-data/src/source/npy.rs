@@ -1,7 +1,7 @@
 //! `.npy`: a header that says type, order and shape, then the numbers.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
@@ -27,6 +27,20 @@ pub fn of_bytes(mut bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
     Ok(Box::new(Array::new(Bytes::Memory(bytes), about.stored, about.big_endian, &about.shape)?))
 }
 
+/// The bytes of a header: eight of magic and version, its length in two bytes, in four from version 2 on, and the text.
+fn text(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 8];
+    from.read_exact(&mut bytes)?;
+    let start = bytes.len();
+    bytes.resize(start + if bytes[6] < 2 { 2 } else { 4 }, 0);
+    from.read_exact(&mut bytes[start..])?;
+    let length = bytes[start..].iter().rev().fold(0, |length, byte| length << 8 | u64::from(*byte));
+    if from.take(length.min(LONGEST)).read_to_end(&mut bytes)? as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes)
+}
+
 /// What the header of an array says.
 pub struct About {
     /// How its numbers are stored.
@@ -40,9 +54,16 @@ pub struct About {
 /// The longest header that is read; NumPy itself warns above 10,000.
 const LONGEST: u64 = 1 << 20;
 
+/// The most brackets of a header: one of numbers has two, and the time to parse nested ones doubles with each.
+const MOST_BRACKETS: usize = 8;
+
 /// Reads a header, and not more.
 pub fn header(from: &mut impl Read) -> Result<About, String> {
-    let header = NpyHeader::from_reader(from.by_ref().take(LONGEST));
+    let text = text(from).map_err(|error| format!("its header cannot be read: {error}"))?;
+    if text.iter().filter(|letter| b"([{".contains(letter)).count() > MOST_BRACKETS {
+        return Err("its header is none of an array of numbers".into());
+    }
+    let header = NpyHeader::from_reader(text.as_slice());
     let header = header.map_err(|error| format!("its header cannot be read: {error}"))?;
     if header.order() == Order::Fortran && header.shape().len() > 1 {
         return Err("it is stored column by column; save np.ascontiguousarray of it".into());
@@ -52,7 +73,8 @@ pub fn header(from: &mut impl Read) -> Result<About, String> {
         return Err(format!("it has elements of type {}; numbers are needed", dtype.descr()));
     };
     let stored = match (plain.type_char(), plain.size_field()) {
-        (TypeChar::Bool, _) | (TypeChar::Uint, 1) => Stored::U8,
+        (TypeChar::Bool, _) => Stored::Bool,
+        (TypeChar::Uint, 1) => Stored::U8,
         (TypeChar::Int, 1) => Stored::I8,
         (TypeChar::Uint, 2) => Stored::U16,
         (TypeChar::Int, 2) => Stored::I16,

@@ -24,15 +24,16 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     let mut entry = archive.by_index(index).map_err(unusable)?;
     let (compressed, size) = (entry.compression() != CompressionMethod::Stored, entry.size());
     let first = entry.data_start().ok_or("an array without a place in the file")?;
-    let about = npy::header(&mut entry)?;
-    let mut header = 0;
-    if !compressed {
-        // the header is as long as what is not numbers
-        let values = about.shape.iter().try_fold(1_u64, |product, length| product.checked_mul(*length));
-        let numbers = values.and_then(|values| values.checked_mul(about.stored.size() as u64));
-        header = numbers.and_then(|numbers| size.checked_sub(numbers)).ok_or_else(|| {
-            format!("its header announces the shape {:?}, which is more than its {size} bytes hold", about.shape)
-        })?;
+    let mut counted = Counted { from: &mut entry, bytes: 0 };
+    let about = npy::header(&mut counted)?;
+    let header = counted.bytes;
+    let values = about.shape.iter().try_fold(1_u64, |product, length| product.checked_mul(*length));
+    let numbers = values.and_then(|values| values.checked_mul(about.stored.size() as u64));
+    if numbers.and_then(|numbers| numbers.checked_add(header)).is_none_or(|needed| needed > size) {
+        return Err(format!(
+            "its header announces the shape {:?}, which is more than its {size} bytes hold",
+            about.shape
+        ));
     }
     drop(entry);
     if compressed {
@@ -56,6 +57,20 @@ pub fn chosen(names: &[String], key: &[String]) -> Result<String, String> {
         ([], _) => Err(format!("it has several arrays; name one with --key: {}", names.join(", "))),
         ([key], _) => Err(format!("it has no array {key:?}; there are: {}", names.join(", "))),
         _ => Err("one --key is needed, as one array is read".into()),
+    }
+}
+
+/// Counts the bytes that are read.
+struct Counted<'r, R> {
+    from: &'r mut R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(to)?;
+        self.bytes += read as u64;
+        Ok(read)
     }
 }
 

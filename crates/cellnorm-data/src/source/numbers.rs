@@ -18,6 +18,22 @@ pub struct Block {
     pub valid: Option<Vec<bool>>,
 }
 
+impl Block {
+    /// One of its samples; `None` if it has fewer.
+    pub fn sample(&self, sample: u64) -> Option<Self> {
+        let length: usize = self.shape.iter().product();
+        let start = usize::try_from(sample).ok()?.checked_mul(length)?;
+        let range = start..start.checked_add(length).filter(|end| *end <= self.numbers.len() && length > 0)?;
+        let valid = self.valid.as_ref().map(|valid| valid[range.clone()].to_vec());
+        Some(Self {
+            shape: self.shape.clone(),
+            channel_axis: self.channel_axis,
+            numbers: self.numbers.slice(range),
+            valid,
+        })
+    }
+}
+
 /// Numbers of one type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Numbers {
@@ -34,6 +50,8 @@ pub enum Numbers {
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
+    /// One byte, 0 or 1.
+    Bool,
     /// One byte.
     U8,
     /// One byte, with a sign.
@@ -64,7 +82,7 @@ impl Stored {
     /// Bytes of a number.
     pub fn size(self) -> usize {
         match self {
-            Self::U8 | Self::I8 => 1,
+            Self::Bool | Self::U8 | Self::I8 => 1,
             Self::U16 | Self::I16 | Self::F16 | Self::Bf16 => 2,
             Self::U32 | Self::I32 | Self::F32 => 4,
             Self::U64 | Self::I64 | Self::F64 => 8,
@@ -76,7 +94,7 @@ impl Stored {
         match self {
             Self::U8 => Numbers::U8(Vec::new()),
             Self::U16 => Numbers::U16(Vec::new()),
-            Self::F16 | Self::Bf16 | Self::F32 => Numbers::F32(Vec::new()),
+            Self::Bool | Self::F16 | Self::Bf16 | Self::F32 => Numbers::F32(Vec::new()),
             Self::I8 | Self::I16 | Self::U32 | Self::I32 | Self::U64 | Self::I64 | Self::F64 => {
                 Numbers::F64(Vec::new())
             }
@@ -94,6 +112,7 @@ impl Stored {
             (Self::U16, Numbers::U16(all)) => from.kept(all),
             (Self::F32, Numbers::F32(all)) => from.kept(all),
             (Self::F64, Numbers::F64(all)) => from.kept(all),
+            (Self::Bool, Numbers::F32(all)) => from.each(all, |[byte]| f32::from(u8::from(byte != 0))),
             (Self::F16, Numbers::F32(all)) => from.each(all, |bytes| f16::from_le_bytes(bytes).into()),
             (Self::Bf16, Numbers::F32(all)) => from.each(all, |bytes| bf16::from_le_bytes(bytes).into()),
             (Self::I8, Numbers::F64(all)) => from.each(all, |bytes| i8::from_le_bytes(bytes).into()),

@@ -31,26 +31,48 @@ struct Column {
     place: usize,
     /// The level of definition of a value that is there.
     full: i16,
-    /// How its 32-bit integers are meant.
+    /// How its integers are meant.
     integers: Integers,
+    /// What its integers are divided by: 10ˢ for decimals with s digits behind the point.
+    divisor: f64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Integers {
-    U8,
-    U16,
-    Other,
+    /// Without a sign, of as many bits.
+    Unsigned(u32),
+    /// With a sign.
+    Signed,
 }
 
 impl Column {
     fn of(place: usize, about: &ColumnDescriptor) -> Self {
         let integers = match about.converted_type() {
-            ConvertedType::UINT_8 => Integers::U8,
-            ConvertedType::UINT_16 => Integers::U16,
-            _ => Integers::Other,
+            ConvertedType::UINT_8 => Integers::Unsigned(8),
+            ConvertedType::UINT_16 => Integers::Unsigned(16),
+            ConvertedType::UINT_32 => Integers::Unsigned(32),
+            ConvertedType::UINT_64 => Integers::Unsigned(64),
+            _ => Integers::Signed,
         };
-        Self { place, full: about.max_def_level(), integers }
+        let is_decimal = about.converted_type() == ConvertedType::DECIMAL;
+        let divisor = if is_decimal { 10_f64.powi(about.type_scale()) } else { 1.0 };
+        Self { place, full: about.max_def_level(), integers, divisor }
     }
+}
+
+/// Whether numbers of a column are dates or times, which no network takes as they are.
+fn is_time(about: &ColumnDescriptor) -> bool {
+    matches!(
+        about.logical_type_ref(),
+        Some(LogicalType::Date | LogicalType::Time { .. } | LogicalType::Timestamp { .. })
+    ) || matches!(
+        about.converted_type(),
+        ConvertedType::DATE
+            | ConvertedType::TIME_MILLIS
+            | ConvertedType::TIME_MICROS
+            | ConvertedType::TIMESTAMP_MILLIS
+            | ConvertedType::TIMESTAMP_MICROS
+    )
 }
 
 /// What the columns hold.
@@ -71,7 +93,8 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     let columns = about.file_metadata().schema_descr().columns();
     let kind = |column: &ColumnDescriptor| {
         let is_number =
-            !matches!(column.physical_type(), Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY | Physical::INT96);
+            !matches!(column.physical_type(), Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY | Physical::INT96)
+                && !is_time(column);
         let is_text =
             matches!(column.logical_type_ref(), Some(LogicalType::String | LogicalType::Json | LogicalType::Enum));
         match (is_number, column.max_rep_level()) {
@@ -231,7 +254,7 @@ fn cells<D: DataType, T>(
     full: i16,
     of: impl Fn(&D::T) -> T,
 ) -> Result<Vec<Option<T>>, String> {
-    let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut definitions, mut repetitions, mut values): (_, Vec<i16>, _) = (Vec::new(), Vec::new(), Vec::new());
     let mut read = 0;
     while read < rows {
         let now = column.read_records(rows - read, Some(&mut definitions), Some(&mut repetitions), &mut values);
@@ -240,11 +263,26 @@ fn cells<D: DataType, T>(
             now => read += now,
         }
     }
+    check_lengths(&repetitions)?;
     if full == 0 {
         return Ok(values.iter().map(|value| Some(of(value))).collect());
     }
     let mut values = values.iter();
     Ok(definitions.iter().map(|level| if *level == full { values.next().map(&of) } else { None }).collect())
+}
+
+/// An error unless all lists of some rows have one length; each goes on where the level of repetition is above 0.
+fn check_lengths(repetitions: &[i16]) -> Result<(), String> {
+    let starts: Vec<usize> = (0..repetitions.len()).filter(|place| repetitions[*place] == 0).collect();
+    let length = |row: usize| starts.get(row + 1).unwrap_or(&repetitions.len()) - starts[row];
+    match (1..starts.len()).find(|row| length(*row) != length(0)) {
+        Some(row) => Err(format!(
+            "its lists have different lengths, {} and {} numbers {row} rows behind; all must be alike",
+            length(0),
+            length(row)
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The numbers of some rows; what is missing is NaN.
@@ -257,14 +295,19 @@ fn numbers(column: &mut ColumnReader, rows: usize, about: Column) -> Result<Numb
         }
         ColumnReader::Int32ColumnReader(column) => {
             let cells = cells(column, rows, full, |value| *value)?;
+            let is_unsigned = about.integers == Integers::Unsigned(32);
+            let number =
+                |value: i32| if is_unsigned { f64::from(value as u32) } else { f64::from(value) / about.divisor };
             match about.integers {
-                Integers::U8 => Numbers::U8(narrow(cells)?),
-                Integers::U16 => Numbers::U16(narrow(cells)?),
-                Integers::Other => Numbers::F64(floats(cells.into_iter().map(|cell| cell.map(f64::from)).collect())),
+                Integers::Unsigned(8) => Numbers::U8(narrow(cells)?),
+                Integers::Unsigned(16) => Numbers::U16(narrow(cells)?),
+                _ => Numbers::F64(floats(cells.into_iter().map(|cell| cell.map(number)).collect())),
             }
         }
         ColumnReader::Int64ColumnReader(column) => {
-            Numbers::F64(floats(cells(column, rows, full, |value| *value as f64)?))
+            let is_unsigned = about.integers == Integers::Unsigned(64);
+            let number = |value: &i64| if is_unsigned { *value as u64 as f64 } else { *value as f64 / about.divisor };
+            Numbers::F64(floats(cells(column, rows, full, number)?))
         }
         ColumnReader::FloatColumnReader(column) => {
             let cells = cells(column, rows, full, |value| *value)?;
@@ -276,8 +319,12 @@ fn numbers(column: &mut ColumnReader, rows: usize, about: Column) -> Result<Numb
 }
 
 fn narrow<T: TryFrom<i32>>(cells: Vec<Option<i32>>) -> Result<Vec<T>, String> {
-    let each = |cell: Option<i32>| {
-        T::try_from(cell.ok_or("an integer is missing")?).map_err(|_| "an integer is beyond its type")
-    };
+    let each =
+        |cell: Option<i32>| {
+            T::try_from(cell.ok_or(
+                "an integer of 8 or 16 bits is missing, and there is none that could stand for it; store floats",
+            )?)
+            .map_err(|_| "an integer is beyond its type")
+        };
     Ok(cells.into_iter().map(each).collect::<Result<_, _>>()?)
 }

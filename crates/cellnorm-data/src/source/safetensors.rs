@@ -35,7 +35,8 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     let name = chosen(&names, &settings.key)?;
     let tensor = about.info(&name).ok_or("the header is contradictory")?;
     let stored = match tensor.dtype {
-        Dtype::BOOL | Dtype::U8 => Stored::U8,
+        Dtype::BOOL => Stored::Bool,
+        Dtype::U8 => Stored::U8,
         Dtype::I8 => Stored::I8,
         Dtype::U16 => Stored::U16,
         Dtype::I16 => Stored::I16,

@@ -61,7 +61,7 @@ fn a_file_that_cannot_be_read_is_named_and_the_others_count() {
     assert!(statistics.failures.is_empty() && statistics.summaries().len() == 1);
     let (_folder, statistics) = with("zz.npy", &fs::read(fixture("features.npy")).unwrap());
     assert!(
-        statistics.failures[0].problem.contains("what was read before has 1 channels of integers"),
+        statistics.failures[0].problem.contains("and the first file that can be read has 1 channel of integers"),
         "{:?}",
         statistics.failures
     );

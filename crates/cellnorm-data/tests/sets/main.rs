@@ -5,3 +5,4 @@ mod common;
 mod damage;
 mod formats;
 mod merging;
+mod misread;

@@ -114,6 +114,24 @@ pub struct BySample {
 }
 
 impl Channel {
+    /// Whether all moments are finite: not if values lie so far apart that the squares of the distances are beyond f64.
+    pub fn is_finite(&self) -> bool {
+        let of_values = match &self.values {
+            Values::Integers(_) => [0.0; 2],
+            Values::Floats(floats) => [floats.moments.mean, floats.moments.m2],
+        };
+        let Samples { means, variances, deviations } = self.samples;
+        of_values.into_iter().chain([means.mean, means.m2, variances, deviations]).all(f64::is_finite)
+    }
+
+    /// How many values were left out because they are NaN, and how many because they are infinite.
+    pub fn left_out(&self) -> [u64; 2] {
+        match &self.values {
+            Values::Integers(_) => [0; 2],
+            Values::Floats(floats) => [floats.nan, floats.infinite],
+        }
+    }
+
     /// Its statistics; `None` if it has no values.
     pub fn summary(&self) -> Option<Summary> {
         let (moments, count, min, max, nan, infinite) = match &self.values {

@@ -75,6 +75,11 @@ impl Grid {
         self.channels
     }
 
+    /// The channel of a value, of any number of samples one behind the other.
+    pub fn channel(&self, place: usize) -> usize {
+        self.labels[place / self.run.max(1) % self.labels.len()] as usize
+    }
+
     /// Values of a sample.
     pub fn length(&self) -> usize {
         self.length
