@@ -1,6 +1,6 @@
 //! Reading a data set: its parts on all threads, each merged as soon as it is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -206,13 +206,16 @@ impl Plan {
     ///
     /// # Errors
     /// If nothing could be read, what is there cannot be kept, or a file cannot be read and that is to end everything.
-    pub fn run(&self, statistics: Statistics, run: Run<'_>) -> Result<Statistics, Error> {
+    pub fn run(&self, mut statistics: Statistics, run: Run<'_>) -> Result<Statistics, Error> {
         let Run { threads, shard, strict, progress, keep } = run;
         if let (true, Some(failure)) = (strict, self.failures.first()) {
             return Err(Error::file(&failure.name, failure.problem.clone()));
         }
         let range = shard.unwrap_or(0..self.parts());
-        let waiting: Vec<u64> = range.clone().filter(|part| !statistics.is_done(*part)).collect();
+        let waiting: Vec<u64> = range.clone().filter(|part| !self.is_read(*part, &statistics)).collect();
+        // what could not be read before is tried again
+        let again: HashSet<&str> = waiting.iter().map(|part| self.name(*part)).collect();
+        statistics.failures.retain(|failure| self.failures.contains(failure) || !again.contains(failure.name.as_str()));
         let already = (range.end - range.start) - waiting.len() as u64;
         let next = AtomicU64::new(0);
         let (done, bytes, stop) = (AtomicU64::new(already), AtomicU64::new(0), AtomicBool::new(false));
@@ -274,6 +277,17 @@ impl Plan {
         Ok(all)
     }
 
+    /// Whether a part is done, and was not in vain.
+    fn is_read(&self, part: u64, statistics: &Statistics) -> bool {
+        let Part { range, offset, only, .. } = &self.parts[part as usize];
+        let first = only.as_ref().and_then(|only| only.first()).unwrap_or(&range.start);
+        statistics.is_done(part) && statistics.channels.contains(offset + first)
+    }
+
+    fn name(&self, part: u64) -> &str {
+        &self.listing.files[self.parts[part as usize].file].name
+    }
+
     fn bytes(&self, part: u64) -> u64 {
         let part = &self.parts[part as usize];
         let file = &self.listing.files[part.file];
@@ -282,8 +296,8 @@ impl Plan {
     }
 
     fn failure(&self, part: u64, problem: String) -> Failure {
+        let name = self.name(part).to_owned();
         let part = &self.parts[part as usize];
-        let name = self.listing.files[part.file].name.clone();
         let whole = self.opened[part.file].parts == 1;
         let problem =
             if whole { problem } else { format!("samples {} to {}: {problem}", part.range.start, part.range.end - 1) };

@@ -56,6 +56,10 @@ pub fn decode(bytes: &[u8], settings: &Settings) -> Result<Block, String> {
 fn jpeg_ends(bytes: &[u8]) -> bool {
     const START: u8 = 0xd8;
     const END: u8 = 0xd9;
+    // nearly always it is the end of the file, too
+    if bytes.ends_with(&[0xff, END]) {
+        return true;
+    }
     let mut rest = bytes;
     // between markers lie segments, which say their length, and after a scan's header its data, in which 0xff is followed by 0 or by
     // the number of a restart

@@ -49,6 +49,25 @@ fn an_interrupted_reading_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn what_could_not_be_read_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let png = std::fs::read(fixture("grey/00.png")).unwrap();
+    std::fs::write(folder.path().join("a.png"), &png).unwrap();
+    std::fs::write(folder.path().join("b.png"), vec![0; png.len()]).unwrap();
+    let plan = |folder: &std::path::Path| Plan::new(listing(folder.to_owned()), Settings::default(), None).unwrap();
+    let before = plan(folder.path());
+    let damaged = read(&before, before.start(), 1, None).unwrap();
+    assert_eq!((damaged.failures.len(), damaged.is_complete()), (1, true));
+    assert_eq!(read(&before, damaged.clone(), 2, None).unwrap(), damaged);
+    // of the same name and size, and whole now
+    std::fs::write(folder.path().join("b.png"), &png).unwrap();
+    let after = plan(folder.path());
+    let whole = read(&after, after.start(), 1, None).unwrap();
+    assert_eq!(read(&after, damaged, 1, None).unwrap(), whole);
+    assert!(whole.failures.is_empty());
+}
+
+#[test]
 fn what_does_not_belong_together_is_refused() {
     let grey = measure(fixture("grey.npy"), Settings::default());
     let message = |mut a: Statistics, b: Statistics| a.merge(b).unwrap_err().to_string();
