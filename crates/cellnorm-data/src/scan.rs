@@ -183,6 +183,11 @@ impl Plan {
         Ok(())
     }
 
+    /// The files that are read.
+    pub fn listing(&self) -> &Listing {
+        &self.listing
+    }
+
     /// How many parts there are.
     pub fn parts(&self) -> u64 {
         self.parts.len() as u64
@@ -214,7 +219,8 @@ impl Plan {
         let range = shard.unwrap_or(0..self.parts());
         let waiting: Vec<u64> = range.clone().filter(|part| !self.is_read(*part, &statistics)).collect();
         // what could not be read before is tried again
-        let again: HashSet<&str> = waiting.iter().map(|part| self.name(*part)).collect();
+        let in_vain = waiting.iter().filter(|part| statistics.is_done(**part));
+        let again: HashSet<&str> = in_vain.map(|part| self.name(*part)).collect();
         statistics.failures.retain(|failure| self.failures.contains(failure) || !again.contains(failure.name.as_str()));
         let already = (range.end - range.start) - waiting.len() as u64;
         let next = AtomicU64::new(0);

@@ -40,7 +40,8 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
     }
     let split = args.split.clone().or_else(|| split(&listing));
     let settings = args.reading.settings(args.sample.map(|count| (count, args.seed)));
-    let plan = Plan::new(listing.clone(), settings, split)?;
+    let plan = Plan::new(listing, settings, split)?;
+    let listing = plan.listing();
     let partial = args.output.as_deref().map(partial);
     let start = match &partial {
         Some(partial) if args.resume && partial.exists() => {
@@ -64,7 +65,7 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
         return Err(Error::NoData { failures: statistics.failures });
     }
     if let Some(path) = &args.html {
-        let page = html::page(&statistics, &listing);
+        let page = html::page(&statistics, listing);
         output::replace(path, &page).map_err(|source| Error::Drawing { flag: "--html", path: path.clone(), source })?;
     }
     if let Some(path) = &args.output {
@@ -72,7 +73,7 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
         // what it was for has been reached
         let _ = partial.as_ref().map(fs::remove_file);
     }
-    tell(args, &statistics, &listing)
+    tell(args, &statistics, listing)
 }
 
 fn tell(args: &StatsArgs, statistics: &Statistics, listing: &Listing) -> Result<(), Error> {
