@@ -91,8 +91,9 @@ fn listed(summaries: &[Option<Summary>], statistics: &Statistics, width: usize) 
     }
     for (column, at) in table.column_iter_mut().zip(&columns) {
         column.set_cell_alignment(CellAlignment::Right);
-        // words may go to another line, the digits of a number must not
-        let widest = rows[..shown].iter().map(|row| row[*at].chars().count()).max().unwrap_or(0);
+        // a heading may go on in another line after a word, the digits of a number must not
+        let cells = rows[..shown].iter().map(|row| row[*at].as_str());
+        let widest = cells.chain(heads[*at].split_whitespace()).map(|text| text.chars().count()).max().unwrap_or(0);
         column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(widest as u16 + 2)));
     }
     let more = match rows.len() - shown {
