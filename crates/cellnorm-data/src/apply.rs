@@ -12,7 +12,7 @@ use npyz::WriterBuilder;
 use crate::error::Error;
 use crate::files::{Kind, Listing};
 use crate::layout::kept;
-use crate::settings::Settings;
+use crate::settings::{Per, Settings};
 use crate::source::{Block, Numbers, open};
 use crate::state::Statistics;
 
@@ -55,6 +55,16 @@ impl Normalization {
         Self { invert: true, ..self }
     }
 
+    /// The axes that the channels lie along: those of the statistics; where the settings leave them open, the only one that is as long.
+    fn axes(&self, block: &Block, settings: &Settings) -> Result<Vec<usize>, String> {
+        let is_open = settings.per == Per::Channel && settings.channel_axis.is_none() && block.channel_axis.is_none();
+        let mut fitting = (0..block.shape.len()).filter(|axis| block.shape[*axis] == self.map.channels());
+        match (fitting.next(), fitting.next()) {
+            (Some(only), None) if is_open => Ok(vec![only]),
+            _ => kept(block, settings),
+        }
+    }
+
     /// The numbers of a block, normalized; integers are divided by their type's largest first.
     ///
     /// # Errors
@@ -66,7 +76,7 @@ impl Normalization {
             return Err(format!("it has {}, and the statistics are of {}", told(scale), told(full)));
         }
         // one mean is that of all values, whatever they belong to
-        let axes = if channels == 1 { Vec::new() } else { kept(block, settings)? };
+        let axes = if channels == 1 { Vec::new() } else { self.axes(block, settings)? };
         let grid = Grid::new(&block.shape, &axes).map_err(|error| error.to_string())?;
         if grid.channels() != channels {
             return Err(format!(

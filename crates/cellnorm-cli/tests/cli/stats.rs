@@ -128,6 +128,14 @@ fn the_data_of_a_file_of_statistics_are_normalized_and_come_back() {
     let done = run(&["normalize", text(&fixture("colour")), "--stats", "imagenet", "--color", "rgb", "-o", text(&out)]);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     assert_eq!(fs::read_dir(&out).unwrap().count(), 5);
+    // one of them back, whose channels are the only axis of three
+    let image = out.join("0.npy");
+    let done = run(&["normalize", text(&image), "--stats", "imagenet", "--invert", "-o", text(&back)]);
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    let [before, after] = [fixture("colour/0.png"), back.clone()].map(|path| json(&["stats", text(&path), "--json"]));
+    assert_eq!(before["channels"].as_array().unwrap().len(), 3);
+    let mean = before["mean"].as_array().unwrap().iter().map(|mean| mean.as_f64().unwrap()).sum::<f64>() / 3.0;
+    assert!((after["mean"][0].as_f64().unwrap() - mean).abs() < 1e-6, "{before} {after}");
     let done = run(&["normalize", text(&set), "--stats", "nothing", "-o", text(&to)]);
     assert_eq!(done.status.code(), Some(2), "{}", said(&done));
     assert!(said(&done).contains("imagenet, imagenet-pooled, mnist"), "{}", said(&done));
