@@ -238,10 +238,24 @@ impl Sums {
     #[inline]
     fn add<T: Copy + Into<u64>>(&mut self, values: &[T]) {
         self.count += values.len() as u64;
-        for value in values {
-            let value = (*value).into();
-            self.sum += value;
-            self.squares += value * value;
+        if size_of::<T>() > 1 {
+            for value in values {
+                let value = (*value).into();
+                self.sum += value;
+                self.squares += value * value;
+            }
+            return;
+        }
+        // as many squares of bytes as 32 bits hold, of which more are added at once
+        for part in values.chunks(1 << 16) {
+            let (mut sum, mut squares) = (0_u32, 0_u32);
+            for value in part {
+                let value = (*value).into() as u32;
+                sum += value;
+                squares += value * value;
+            }
+            self.sum += u64::from(sum);
+            self.squares += u64::from(squares);
         }
     }
 

@@ -52,10 +52,10 @@ impl Histogram {
                 }
             }
             rest.iter().for_each(|value| turns[0][usize::from((*value).into()) & 0xff] += 1);
-            for table in &mut turns {
-                self.counts.iter_mut().zip(&*table).for_each(|(count, more)| *count += u64::from(*more));
-                table.fill(0);
+            for (value, count) in self.counts.iter_mut().take(256).enumerate() {
+                *count += u64::from(turns.iter().map(|table| table[value]).sum::<u32>());
             }
+            turns = [[0; 256]; TURNS];
         }
     }
 

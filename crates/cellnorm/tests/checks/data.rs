@@ -60,7 +60,20 @@ fn a_histogram_holds_exact_sums() {
     long.add(&bytes);
     bytes.chunks(100).for_each(|part| short.add(part));
     assert_eq!(long, short);
+    // bytes among 16-bit integers
+    let (mut mixed, sum) = (histogram.clone(), long.sum());
+    mixed.add(&bytes);
+    assert_eq!((mixed.count(), mixed.sum()), (200_000, histogram.sum() + sum));
     assert_eq!(Histogram::default().percentile(50.0), None);
+}
+
+#[test]
+fn squares_of_the_largest_bytes_are_exact() {
+    let bytes = vec![255_u8; 3 << 16];
+    let found = Grid::new(&[bytes.len()], &[]).unwrap().integers(&bytes, None).unwrap();
+    let one = found[0].summary().unwrap();
+    let by_sample = one.by_sample.unwrap();
+    assert_eq!((one.mean, one.deviation, by_sample.mean, by_sample.mean_of_deviations), (255.0, 0.0, 255.0, 0.0));
 }
 
 /// What a loop over all values finds of each channel.
