@@ -19,9 +19,12 @@
 #![deny(missing_docs)]
 
 pub mod apply;
+mod counting;
+mod drawn;
 pub mod drift;
 mod error;
 pub mod files;
+mod first;
 pub mod layout;
 pub mod preview;
 pub mod scan;

@@ -1,6 +1,6 @@
 //! Reading a data set: its parts on all threads, each merged as soon as it is done.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,13 +8,16 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cellnorm::data::{Channel, Forest, Grid};
+use cellnorm::data::Channel;
 
+use crate::counting::{Channels, TOO_FAR, add};
+use crate::drawn::drawn;
 use crate::error::Error;
-use crate::files::{Failure, File, Kind, Listing};
-use crate::layout::{Layout, kept};
-use crate::settings::{Alpha, Colour, Settings};
-use crate::source::{Block, Numbers, Source, open};
+use crate::files::{Failure, Listing};
+use crate::first::{first, first_colour};
+use crate::layout::Layout;
+use crate::settings::{Colour, Settings};
+use crate::source::{Block, Source, open};
 use crate::state::{About, Statistics};
 
 /// A data set that is about to be read.
@@ -83,9 +86,6 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Between two times that what is there is kept.
 const KEEP: Duration = Duration::from_secs(1);
-
-/// The channels of some parts, merged as far as they are neighbours.
-type Channels = Forest<Vec<Channel>>;
 
 impl Plan {
     /// Looks at every file's header, and at the first image if the settings depend on it.
@@ -165,13 +165,7 @@ impl Plan {
                 }
             };
         }
-        let mut state = seed;
-        let mut drawn = BTreeSet::new();
-        // R. Floyd: of the first n + 1 samples, one of the first n + 1 or, if that was drawn, the last
-        for last in all.saturating_sub(count)..all {
-            let one = ((u128::from(split_mix(&mut state)) * u128::from(last + 1)) >> 64) as u64;
-            drawn.insert(if drawn.contains(&one) { last } else { one });
-        }
+        let drawn = drawn(all, count, seed);
         self.parts.retain_mut(|part| {
             let start = starts[part.file];
             let range = start + part.range.start..start + part.range.end;
@@ -315,10 +309,12 @@ impl Plan {
         let part = &self.parts[part as usize];
         let mut channels = Channels::default();
         let mut give = |place: u64, block: &Block| match &part.only {
-            None => add(&mut channels, part.offset + place, block, self),
+            None => add(&mut channels, part.offset + place, block, &self.settings, self.layout.as_ref()),
             Some(only) => {
                 let drawn = only.iter().filter_map(|sample| Some((sample, block.sample(sample.checked_sub(place)?)?)));
-                drawn.into_iter().try_for_each(|(sample, one)| add(&mut channels, part.offset + sample, &one, self))
+                drawn.into_iter().try_for_each(|(sample, one)| {
+                    add(&mut channels, part.offset + sample, &one, &self.settings, self.layout.as_ref())
+                })
             }
         };
         let mut read_from = |source: &dyn Source| match &part.only {
@@ -338,87 +334,4 @@ impl Plan {
         read.unwrap_or_else(|_| Err("its decoder failed; the file is damaged".into()))?;
         if channels.places() == 0 { Err("it has no samples".into()) } else { Ok(channels) }
     }
-}
-
-/// The channels of a block, under the place of its first sample.
-fn add(channels: &mut Channels, place: u64, block: &Block, plan: &Plan) -> Result<(), String> {
-    let text = |error: cellnorm::Error| error.to_string();
-    let layout = Layout::of(block, &plan.settings)?;
-    if let Some(first) = plan.layout.as_ref().filter(|first| **first != layout) {
-        return Err(format!("it has {layout}, and the first file that can be read has {first}"));
-    }
-    let grid = Grid::new(&block.shape, &kept(block, &plan.settings)?).map_err(text)?;
-    let samples = block.numbers.len().checked_div(grid.length()).unwrap_or(0) as u64;
-    if !samples.is_power_of_two() {
-        return Err("a block is no power of two of samples".into());
-    }
-    let valid = valid(block, &plan.settings);
-    let valid = valid.as_deref();
-    let found = match &block.numbers {
-        Numbers::U8(all) if layout.counted => grid.integers(all, valid),
-        Numbers::U16(all) if layout.counted => grid.integers(all, valid),
-        Numbers::U8(_) | Numbers::U16(_) => grid.floats(&block.numbers.to_f64(), valid),
-        Numbers::F32(all) => grid.floats(all, valid),
-        Numbers::F64(all) => grid.floats(all, valid),
-    };
-    let found = found.map_err(text)?;
-    if !found.iter().all(Channel::is_finite) {
-        return Err(TOO_FAR.into());
-    }
-    channels.insert(place, samples.ilog2(), found).map_err(text)
-}
-
-const TOO_FAR: &str =
-    "its values lie so far apart that the squares of the distances are beyond 64 bits; scale them first";
-
-/// Which values count.
-fn valid(block: &Block, settings: &Settings) -> Option<Vec<bool>> {
-    let Some(ignored) = settings.ignore else { return block.valid.clone() };
-    // what stands for a missing value was rounded like the values
-    let ignored = if let Numbers::F32(_) = block.numbers { f64::from(ignored as f32) } else { ignored };
-    let values = block.numbers.to_f64();
-    let seen = |place: usize| block.valid.as_ref().is_none_or(|valid| valid[place]);
-    let valid: Vec<bool> = values.iter().enumerate().map(|(place, value)| *value != ignored && seen(place)).collect();
-    (!valid.iter().all(|valid| *valid)).then_some(valid)
-}
-
-/// What `of` says of the first block that it says something of, file by file.
-fn first<'f, T>(
-    files: impl Iterator<Item = &'f File>,
-    settings: &Settings,
-    of: impl Fn(&Block) -> Option<T>,
-) -> Option<T> {
-    files.into_iter().find_map(|file| {
-        let source = open(file, settings).ok()?;
-        let part = source.parts().first()?.clone();
-        let mut found = None;
-        // refusing a block ends the reading; what else goes wrong is told when it is the file's turn
-        let mut give = |_, block: &Block| {
-            found = of(block);
-            Err("enough".into())
-        };
-        let _ = catch_unwind(AssertUnwindSafe(|| source.read(&part, &mut give)));
-        found
-    })
-}
-
-/// Grey or colour, as the first image that can be read has it.
-fn first_colour(listing: &Listing, settings: &Settings) -> Colour {
-    let as_it_is = Settings { alpha: Alpha::Ignore, resize: None, crop: None, ..settings.clone() };
-    let files = listing.files.iter().filter(|file| matches!(file.kind, Kind::Image | Kind::Parquet));
-    let colour = first(files, &as_it_is, |block| match (block.channel_axis, block.shape.last()) {
-        (Some(2), Some(1)) => Some(Colour::Grey),
-        (Some(2), Some(_)) => Some(Colour::Rgb),
-        _ => None,
-    });
-    colour.unwrap_or(Colour::First)
-}
-
-/// SplitMix64 (G. Steele et al., 2014).
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut bits = *state;
-    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
 }
