@@ -110,15 +110,8 @@ fn agreed(asked: Settings, made: &Settings) -> Result<Settings, Error> {
 
 /// Mean and deviation of each channel, divided by the numbers' full scale.
 pub fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>), Error> {
-    let summaries = statistics.summaries();
-    let whole: Option<Vec<_>> = summaries.into_iter().collect();
     let unusable = |problem: &str| Error::Statistics { path: path.to_owned(), problem: problem.into() };
-    let whole = whole.filter(|all| !all.is_empty()).ok_or_else(|| unusable("has a channel without values"))?;
-    if whole.iter().any(cellnorm::data::Summary::is_constant) {
-        return Err(unusable("has a channel whose values are all equal: there is no deviation to divide by"));
-    }
-    let full = statistics.full_scale();
-    Ok(whole.iter().map(|one| (one.mean / full, one.deviation / full)).unzip())
+    statistics.pairs().map_err(unusable)
 }
 
 /// Says so where statistics were taken from data that a model is judged by, or are not whole.

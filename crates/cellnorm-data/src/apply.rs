@@ -38,16 +38,9 @@ impl Normalization {
     /// # Errors
     /// If a channel has no values, or all its values are equal.
     pub fn of(statistics: &Statistics) -> Result<Self, Error> {
-        let full = statistics.full_scale();
-        let channels = statistics.summaries().into_iter().enumerate().map(|(channel, summary)| match summary {
-            Some(summary) if !summary.is_constant() => Ok((summary.mean / full, summary.deviation / full)),
-            Some(_) => Err(Error::Settings {
-                problem: format!("all values of channel {channel} are equal: there is no deviation to divide by"),
-            }),
-            None => Err(Error::Settings { problem: format!("channel {channel} has no values") }),
-        });
-        let (mean, deviation): (Vec<f64>, Vec<f64>) = channels.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-        Ok(Self { full_scale: Some(full), ..Self::new(&mean, &deviation)? })
+        let unusable = |problem| Error::Settings { problem: format!("the file of statistics {problem}") };
+        let (mean, deviation) = statistics.pairs().map_err(unusable)?;
+        Ok(Self { full_scale: Some(statistics.full_scale()), ..Self::new(&mean, &deviation)? })
     }
 
     /// The way back, x = y·deviation + mean.

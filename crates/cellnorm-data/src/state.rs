@@ -84,6 +84,20 @@ impl Statistics {
         self.channels.total().unwrap_or_default().iter().map(Channel::summary).collect()
     }
 
+    /// Mean and deviation of each channel, divided by the numbers' full scale.
+    ///
+    /// # Errors
+    /// If there is no channel, one has no values, or all values of one are equal; the text goes on from the file's name.
+    pub fn pairs(&self) -> Result<(Vec<f64>, Vec<f64>), &'static str> {
+        let whole: Option<Vec<Summary>> = self.summaries().into_iter().collect();
+        let whole = whole.filter(|all| !all.is_empty()).ok_or("has a channel without values")?;
+        if whole.iter().any(Summary::is_constant) {
+            return Err("has a channel whose values are all equal: there is no deviation to divide by");
+        }
+        let full = self.full_scale();
+        Ok(whole.iter().map(|one| (one.mean / full, one.deviation / full)).unzip())
+    }
+
     /// Adds those of another part of the same data set.
     ///
     /// # Errors
