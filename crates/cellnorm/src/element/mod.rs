@@ -44,6 +44,9 @@ pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + 
 pub trait Real:
     Element<Acc = Self> + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + PartialOrd
 {
+    /// Centers from here on are subtracted in f64, since the difference of two numbers of this type may not fit it; infinity
+    /// where f64 holds no more.
+    const FAR: f64;
     /// The nearest value to `value`.
     fn from_f64(value: f64) -> Self;
     /// The value as `f64`, exactly.
@@ -53,7 +56,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($($t:ty, $exp:ident);*) => {$(
+    ($($t:ty, $exp:ident, $far:expr);*) => {$(
         impl Element for $t {
             type Acc = $t;
             #[inline(always)]
@@ -66,6 +69,7 @@ macro_rules! real {
             }
         }
         impl Real for $t {
+            const FAR: f64 = $far;
             #[inline(always)]
             fn from_f64(value: f64) -> $t {
                 value as $t
@@ -81,4 +85,5 @@ macro_rules! real {
         }
     )*};
 }
-real!(f32, exp_f32; f64, exp_f64);
+// of f32, half of the last place of the largest number
+real!(f32, exp_f32, (1_u128 << 103) as f64; f64, exp_f64, f64::INFINITY);

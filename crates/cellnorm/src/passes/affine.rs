@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::activation::Behind;
 use super::buffers::Shared;
 use super::columns::Columns;
+use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
 use crate::element::{Element, Real};
@@ -24,6 +25,11 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// y in f64.
+    pub(super) fn of(self, x: f64) -> f64 {
+        (x - self.center) * self.scale + self.offset
+    }
+
     /// \[center, scale, offset\] of the same map in the computing type, with a center that `A` holds exactly.
     #[inline(always)]
     pub(super) fn rounded<A: Real>(self) -> [A; 3] {
@@ -39,11 +45,25 @@ pub(super) struct AffinePass<'a, 'b, T, F> {
     pub(super) behind: F,
 }
 
+impl<T: Element, F: Behind> AffinePass<'_, '_, T, F> {
+    /// As `rows`, for centers that are far.
+    #[cold]
+    #[inline(never)]
+    fn far(&self, range: Range<usize>, affines: &[Affine]) {
+        // SAFETY: a pass writes each range once, after all reductions that read it.
+        unsafe { self.x_y.span(range) }
+            .map(|at, x| self.behind.of(far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x))));
+    }
+}
+
 impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
     type Coefficients = Affine;
 
     #[inline(always)]
     fn run(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: usize) {
+        if far::is_far::<T::Acc>(affine.center) {
+            return self.far(range, std::slice::from_ref(affine));
+        }
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.x_y.span(range) }.fetching(ahead).map(
@@ -54,6 +74,9 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
 
     #[inline(always)]
     fn rows(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine]) {
+        if affines.iter().any(|affine| far::is_far::<T::Acc>(affine.center)) {
+            return self.far(range, affines);
+        }
         let columns = Columns::new(affines.len(), range.len() / affines.len());
         let [center, scale, offset] = columns.spread(
             #[inline(always)]

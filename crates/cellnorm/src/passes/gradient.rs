@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::activation::Behind;
 use super::buffers::Shared;
 use super::columns::Columns;
+use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
 use super::through::Through;
@@ -54,11 +55,32 @@ pub(super) struct GradientPass<'a, 'b, T, F> {
     pub(super) through: Through<'a, F>,
 }
 
+impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
+    /// As `rows`, for centers that are far.
+    #[cold]
+    #[inline(never)]
+    fn far(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
+        let x = &self.x[range.clone()];
+        // SAFETY: a pass writes each range once, after all reductions that read it.
+        unsafe { self.dy_dx.span(range) }.map_with(x, |at, dy, x| {
+            let cell = |lane: usize| (at + lane) % gradients.len();
+            let g = self.through.far(|lane| first_cell + cell(lane), x, dy);
+            far::map([g, x], |lane, [g, x]| {
+                let Gradient { a, b, k } = gradients[cell(lane)];
+                a * g + b * (x - self.centers[first_cell + cell(lane)]) + k
+            })
+        });
+    }
+}
+
 impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
     type Coefficients = Gradient;
 
     #[inline(always)]
     fn run(&self, range: Range<usize>, cell: usize, gradient: &Gradient, ahead: usize) {
+        if far::is_far::<T::Acc>(self.centers[cell]) {
+            return self.far(range, cell, std::slice::from_ref(gradient));
+        }
         let [a, b, p, k, center] = gradient.rounded(self.centers[cell]).map(Lanes::splat);
         let through = self.through.cell(cell);
         let x = &self.x[range.clone()];
@@ -73,6 +95,9 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
     #[inline(always)]
     fn rows(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
         let centers = &self.centers[first_cell..first_cell + gradients.len()];
+        if centers.iter().any(|center| far::is_far::<T::Acc>(*center)) {
+            return self.far(range, first_cell, gradients);
+        }
         let columns = Columns::new(gradients.len(), range.len() / gradients.len());
         let [a, b, p, k, center] = columns.spread(
             #[inline(always)]

@@ -27,6 +27,7 @@ mod columns;
 mod compiled;
 mod crew;
 mod dispatch;
+mod far;
 mod gradient;
 mod lanes;
 mod moments;

@@ -1,7 +1,7 @@
 //! The sums pass: x, dy → S1 = Σ dy and S2 = Σ dy · (x − center) of each cell.
 //!
 //! They are all that the gradient of a normalization needs to know of a cell. Blocks are summed in the computing type and
-//! added in f64.
+//! added in f64; what overflows there is taken again in f64.
 
 use std::ops::Range;
 
@@ -25,6 +25,11 @@ pub struct Sums {
 
 impl Sums {
     #[inline(always)]
+    fn is_finite(&self) -> bool {
+        self.dy.is_finite() && self.dy_x.is_finite()
+    }
+
+    #[inline(always)]
     pub(super) fn plus(self, other: Self) -> Self {
         Self { dy: self.dy + other.dy, dy_x: self.dy_x + other.dy_x }
     }
@@ -45,6 +50,23 @@ pub(super) struct SumsPass<'a, T, F> {
     pub(super) through: Through<'a, F>,
 }
 
+impl<T: Element, F: Behind> SumsPass<'_, T, F> {
+    /// As `rows`, for numbers whose differences or sums are too large for the computing type.
+    #[cold]
+    #[inline(never)]
+    fn in_f64(&self, x: &[T], dy: &[T], first_cell: usize, inner: usize) -> Vec<Sums> {
+        let mut of_cell = vec![Sums::default(); inner];
+        for (i, (x, dy)) in x.iter().zip(dy).enumerate() {
+            let cell = first_cell + i % inner;
+            let (x, dy) = (x.widen(), dy.widen());
+            let g = self.through.far(|_| cell, Lanes::splat(x), Lanes::splat(dy)).0[0].to_f64();
+            let sums = &mut of_cell[i % inner];
+            *sums = sums.plus(Sums { dy: g, dy_x: g * (x.to_f64() - self.centers[cell]) });
+        }
+        of_cell
+    }
+}
+
 impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
     type Partial = Sums;
     const OF_CELLS: bool = true;
@@ -59,7 +81,9 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
         let center = self.centers[cell];
         // SAFETY: a pass reduces a set before it writes the set.
         let dy = unsafe { self.dy.read(range.clone()) };
-        of_run(&self.x[range], dy, T::Acc::from_f64(center), &self.through.cell(cell)).about::<T::Acc>(center)
+        let x = &self.x[range];
+        let sums = of_run(x, dy, T::Acc::from_f64(center), &self.through.cell(cell)).about::<T::Acc>(center);
+        if sums.is_finite() { sums } else { self.in_f64(x, dy, cell, 1)[0] }
     }
 
     #[inline(always)]
@@ -89,7 +113,7 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
         for (sums, center) in of_cell.iter_mut().zip(centers) {
             *sums = sums.about::<T::Acc>(*center);
         }
-        of_cell
+        if of_cell.iter().all(Sums::is_finite) { of_cell } else { self.in_f64(x, dy, first_cell, inner) }
     }
 }
 

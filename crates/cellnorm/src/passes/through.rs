@@ -6,6 +6,7 @@
 use super::activation::{Behind, Nothing};
 use super::affine::Affine;
 use super::columns::Columns;
+use super::far;
 use super::lanes::Lanes;
 use crate::element::Real;
 
@@ -23,6 +24,14 @@ impl Through<'static, Nothing> {
 }
 
 impl<F: Behind> Through<'_, F> {
+    /// g of elements whose centers are far, given the cell of each lane.
+    pub(super) fn far<A: Real>(&self, cell: impl Fn(usize) -> usize, x: Lanes<A>, dy: Lanes<A>) -> Lanes<A> {
+        if F::NOTHING {
+            return dy;
+        }
+        dy * self.behind.slope(far::map([x], |lane, [x]| self.affines[cell(lane)].of(x)))
+    }
+
     /// That of one cell.
     #[inline(always)]
     pub(super) fn cell<A: Real>(&self, cell: usize) -> ThroughCell<A, F> {

@@ -83,16 +83,19 @@ fn large_means_and_huge_values() {
     let shape = [6, 8, 40];
     let around = |numbers: &mut Numbers, mean: f64| numbers.tensor32(&shape, mean);
     let sized = |numbers: &mut Numbers, size: f64| numbers.tensor(&shape, 0.0).mapv(|v| (v * size) as f32);
-    let far = |_: &mut Numbers| {
-        Array3::from_shape_fn(shape, |(n, c, s)| if (n + c + s) % 2 == 0 { 3.3e38 } else { -3.1e38_f32 })
+    let signs = |every: usize| {
+        Array3::from_shape_fn(shape, |(n, c, s)| if (n + c + s) % every == 0 { 3.3e38 } else { -3.1e38_f32 }).into_dyn()
     };
-    // of values beyond 1e17 only y is promised: the factor of dx that goes with 1 / variance is below what f32 holds
     let inputs = [
         ("N(1e6, 1)", around(&mut numbers, 1e6), 2e-6, Some(2e-6)),
         ("N(1e7, 1)", around(&mut numbers, 1e7), 2e-6, Some(2e-6)),
         ("N(0, 1e15²)", sized(&mut numbers, 1e15), 2e-6, Some(2e-6)),
-        ("N(0, 1e30²)", sized(&mut numbers, 1e30), 2e-6, None),
-        ("±3.2e38", far(&mut numbers).into_dyn(), 2e-6, None),
+        ("N(0, 1e30²)", sized(&mut numbers, 1e30), 2e-6, Some(2e-6)),
+        ("±3.2e38", signs(2), 2e-6, Some(2e-6)),
+        // x − mean is beyond f32
+        ("3.3e38, few", signs(3), 2e-6, Some(2e-6)),
+        ("3.3e38, one", signs(1000), 2e-6, Some(2e-6)),
+        ("around 3e38", sized(&mut numbers, 1e33).mapv(|v| v + 3e38), 2e-6, Some(2e-6)),
         ("N(0, 1e-3²)", sized(&mut numbers, 1e-3), 2e-6, Some(2e-6)),
     ];
     println!("{:14} {:18} {:>9} {:>9}", "", "", "y", "dx");

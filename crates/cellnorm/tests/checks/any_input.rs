@@ -1,8 +1,5 @@
 //! Any bytes as a layer, a tensor of any shape, strides and element type, and values of some class: what comes out agrees with
 //! the naive twin, or is the error that the input deserves. The fuzz target in `fuzz/` runs the same on bytes that it evolves.
-//!
-//! The classes keep to what the library promises: where |x| is beyond 1e17 in f32, of dx only that it is not NaN; and nothing of
-//! inputs whose |x − mean| is beyond the largest f32.
 
 use cellnorm::{Element, Error};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice};
@@ -38,10 +35,20 @@ enum Class {
     /// Normal, with one NaN or infinity in x or in dy.
     Spoilt,
     Subnormal,
+    /// The largest number and its negative; in f64, whose cubes must not overflow in the tables, 1e100.
+    Largest,
 }
 
-const CLASSES: [Class; 7] =
-    [Class::Normal, Class::Far, Class::Constant, Class::Tiny, Class::Huge, Class::Spoilt, Class::Subnormal];
+const CLASSES: [Class; 8] = [
+    Class::Normal,
+    Class::Far,
+    Class::Constant,
+    Class::Tiny,
+    Class::Huge,
+    Class::Spoilt,
+    Class::Subnormal,
+    Class::Largest,
+];
 
 /// What the values of a class look like in an element type, and how near results must come.
 struct Limits {
@@ -169,7 +176,7 @@ impl<T: Element> Laid<T> {
 
 /// The values of a class, and running statistics' mean.
 fn values<T: Element>(class: Class, shape: &[usize], numbers: &mut Numbers) -> ArrayD<T> {
-    let Limits { far, tiny, huge, subnormal, .. } = limits::<T>();
+    let Limits { far, tiny, huge, subnormal, most, .. } = limits::<T>();
     let (mean, size) = match class {
         Class::Normal | Class::Spoilt => (0.5, 1.0),
         Class::Far => (far, 1.0),
@@ -177,6 +184,12 @@ fn values<T: Element>(class: Class, shape: &[usize], numbers: &mut Numbers) -> A
         Class::Tiny => (0.0, tiny),
         Class::Huge => (0.0, huge),
         Class::Subnormal => (0.0, subnormal),
+        Class::Largest => {
+            let most = most.min(1e100);
+            return ArrayD::from_shape_simple_fn(IxDyn(shape), || {
+                element(if numbers.below(4) == 0 { -most } else { most })
+            });
+        }
     };
     ArrayD::from_shape_simple_fn(IxDyn(shape), || element(mean + size * numbers.normal()))
 }
@@ -251,19 +264,14 @@ fn run<T: Element>(spec: &Spec, class: Class, seed: u64, bytes: &mut Bytes<'_>) 
         assert!(y.iter().enumerate().all(|(at, y)| wide(y) == wide(&element::<T>(beta(at)))), "not beta: {context}");
     }
 
-    // 1/σ² and Σ dy (x − mean) leave the range of f32
-    let beyond = class == Class::Huge && limits::<T>().most < f64::MAX && limits::<T>().huge > 1e17;
     let gradients = match layer.backward(&saved, x_view, dy_view) {
         Ok(gradients) => gradients,
         Err(Error::NotFinite { name, .. }) => {
-            return assert!(bad_dy && name == "dy" || bad_x && name == "x" || beyond, "{name}: {context}");
+            return assert!(bad_dy && name == "dy" || bad_x && name == "x", "{name}: {context}");
         }
         Err(error) => panic!("{error}: {context}"),
     };
     assert!(!bad_x && !bad_dy, "{context}");
-    if beyond {
-        return assert!(gradients.dx.iter().all(|dx| !wide(dx).is_nan()), "{context}");
-    }
     agree("dx", &gradients.dx, &twin.dx, largest(twin.dx.iter().copied()).max(twin.dx_terms), &context);
     let sums = [("dgamma", spec.scale, &gradients.dgamma, &twin.dgamma, &twin.dgamma_terms)];
     let sums = sums.into_iter().chain([("dbeta", spec.center, &gradients.dbeta, &twin.dbeta, &twin.dbeta_terms)]);

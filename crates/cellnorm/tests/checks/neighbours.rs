@@ -168,3 +168,36 @@ fn a_residual_is_added_before() {
         assert_eq!(gradients, plain, "{name}");
     }
 }
+
+/// y does not depend on the size of x, and dx is inverse to it: at 2⁶⁰ of this size, x − mean does not overflow.
+#[test]
+fn the_largest_numbers_give_what_smaller_ones_do() {
+    let size = 2_f32.powi(60);
+    for (name, plan, about) in plans() {
+        let case = Case::new(&plan, 8);
+        let largest: Vec<f32> = (0..case.x.len()).map(|i| if i % 3 == 1 { -3.1e38 } else { 3.3e38 }).collect();
+        let smaller: Vec<f32> = largest.iter().map(|x| x / size).collect();
+        let dy: Vec<f32> = case.dy.iter().map(|dy| *dy as f32).collect();
+        for activation in [&[Activation::Identity], &ACTIVATIONS[..]].concat() {
+            let of = case.parameters(activation);
+            let run = |x: &[f32]| {
+                let mut y = Vec::new();
+                let statistics = plan.forward(Buffers::Into(x, &mut y), about, EPSILON, of);
+                let mut dx = dy.clone();
+                let gradients = plan.backward(x, Buffers::Over(&mut dx), &statistics, about, EPSILON, of, false);
+                (y, dx, gradients)
+            };
+            let ((y, dx, gradients), (small_y, small_dx, small)) = (run(&largest), run(&smaller));
+            let wide = |of: &[f32], size: f32| of.iter().map(|of| f64::from(of * size)).collect::<Vec<f64>>();
+            let most = |of: &[f64]| of.iter().fold(0.0, |most: f64, of| most.max(of.abs()));
+            let compare = |what: &str, ours: &[f64], expected: &[f64]| {
+                let error = worst(ours, expected) / most(expected);
+                assert!(error < 2e-6, "{name} {activation:?} {what}: {error:e}");
+            };
+            compare("y", &wide(&y, 1.0), &wide(&small_y, 1.0));
+            compare("dx", &wide(&dx, size), &wide(&small_dx, 1.0));
+            compare("dγ", &gradients.gamma, &small.gamma);
+            compare("dβ", &gradients.beta, &small.beta);
+        }
+    }
+}

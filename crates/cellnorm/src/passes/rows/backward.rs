@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::near::{Near, ROWS};
 use super::{ParameterGradients, Through, count, parameter};
-use crate::element::Element;
+use crate::element::{Element, Real};
 use crate::passes::activation::{Behind, Nothing};
 use crate::passes::buffers::Shared;
 use crate::passes::dispatch::{Kernel, dispatch};
+use crate::passes::far;
 use crate::passes::lanes::Lanes;
 use crate::passes::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
 
@@ -70,6 +71,36 @@ struct Backward<'a, 'b, T: Element> {
     table: &'a Table<'a>,
 }
 
+impl<T: Element> Backward<'_, '_, T> {
+    /// A row whose center is far: s = (x − center) · scale is taken in f64 and takes the place of x, with the map s + offset.
+    #[cold]
+    #[inline(never)]
+    fn far_row<F: Behind>(&self, behind: F, row: usize, near: &mut Near<T::Acc>) {
+        let range = row * self.width..(row + 1) * self.width;
+        let Affine { center, scale, offset } = self.affines[row];
+        let scaled = |x: &T| T::Acc::from_f64((x.widen().to_f64() - center) * scale);
+        let s: Vec<T::Acc> = self.x[range.clone()].iter().map(scaled).collect();
+        // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
+        let dy: Vec<T::Acc> = unsafe { self.shared.source().read(range.clone()) }.iter().map(|dy| dy.widen()).collect();
+        let affine = Affine { center: 0.0, scale: 1.0, offset };
+        let through = Through { behind, affine: affine.rounded(), gamma: self.gamma, beta: self.beta };
+        let Sums { dy: s1, dy_x: s2 } = near.add(&s, &dy, &through);
+        let sums = Sums { dy: s1, dy_x: if scale == 0.0 { 0.0 } else { s2 / scale } };
+        let Gradient { a, b, k } = (self.table)(row, sums);
+        let x = &self.x[range.clone()];
+        // SAFETY: as above.
+        unsafe { self.shared.span(range.clone()) }.map_with(x, |at, dy, x| {
+            let normalized = far::map([x], |_, [x]| (x - center) * scale + offset);
+            let g = through.g(at, normalized, dy) * Lanes::load(self.gamma, at);
+            let dx = far::map([g, x], |_, [g, x]| a * g + b * (x - center) + k);
+            match self.plus {
+                Some(plus) => dx + Lanes::load_few(&plus[range.clone()], at),
+                None => dx,
+            }
+        });
+    }
+}
+
 struct BackwardRows<'a, 'b, 'c, T: Element, F> {
     backward: &'a Backward<'b, 'c, T>,
     behind: F,
@@ -95,6 +126,11 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
             // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
             let dy = unsafe { shared.source().read(range.clone()) };
             let affine = &affines[row];
+            if far::is_far::<T::Acc>(affine.center) {
+                self.backward.far_row(self.behind, row, &mut near);
+                near.flush(&mut totals);
+                continue;
+            }
             let through = Through { behind: self.behind, affine: affine.rounded(), gamma, beta };
             let sums = near.add(x, dy, &through).about::<T::Acc>(affine.center);
             let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);

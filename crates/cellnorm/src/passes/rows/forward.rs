@@ -8,7 +8,9 @@ use crate::moments::Moments;
 use crate::passes::activation::{Behind, Nothing};
 use crate::passes::buffers::Shared;
 use crate::passes::dispatch::{Kernel, dispatch};
+use crate::passes::far;
 use crate::passes::lanes::Lanes;
+use crate::passes::span::Span;
 use crate::passes::{Activation, Affine, Buffers, Parameters, moments, threads};
 
 /// From a row's moments to what it is mapped with, and its statistics.
@@ -96,18 +98,33 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
             // SAFETY: as above, and the slice is gone when the span is made.
             let moments = moments::of_run(unsafe { shared.source().read(range.clone()) });
             let (affine, result) = table(row, moments);
-            let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
+            results.push(result);
             // SAFETY: as above.
-            unsafe { shared.span(range) }.fetching(width).map(
+            let span = unsafe { shared.span(range) }.fetching(width);
+            if far::is_far::<T::Acc>(affine.center) {
+                far_row(span, affine, gamma, beta, behind);
+                continue;
+            }
+            let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
+            span.map(
                 #[inline(always)]
                 |at, x| {
                     let normalized = (x - center) * scale + offset;
                     behind.of(normalized * Lanes::load(gamma, at) + Lanes::load(beta, at))
                 },
             );
-            results.push(result);
         }
         shared.written();
         results
     }
+}
+
+/// A row whose center is far.
+#[cold]
+#[inline(never)]
+fn far_row<T: Element, F: Behind>(span: Span<'_, T>, affine: Affine, gamma: &[T::Acc], beta: &[T::Acc], behind: F) {
+    span.map(|at, x| {
+        let normalized = far::map([x], |_, [x]| affine.of(x));
+        behind.of(normalized * Lanes::load(gamma, at) + Lanes::load(beta, at))
+    });
 }
