@@ -50,7 +50,8 @@ pub(crate) fn normalize<const D: usize>(
     (activated(y, spec.activation), mean.reshape([sets]).detach(), variance.reshape([sets]).detach())
 }
 
-fn activated<const D: usize>(z: Tensor<D>, of: Activation) -> Tensor<D> {
+/// The activation, in Burn's own operations.
+pub(crate) fn activated<const D: usize>(z: Tensor<D>, of: Activation) -> Tensor<D> {
     match of {
         Activation::Identity => z,
         Activation::Relu => activation::relu(z),

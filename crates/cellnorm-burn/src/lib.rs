@@ -18,6 +18,8 @@
 //! [`data`] normalizes what a network gets, floats or bytes, by constants that a saved network keeps. [`recalibrate`] sets running
 //! statistics to those of whole data sets.
 //!
+//! [`ranks`]: replicas that train together, batch normalizations with the statistics of all of them.
+//!
 //! [`stopwatch`] tells how long a layer takes within a training step. [`functions::cell_moments`] and
 //! [`functions::cell_affine`] are the building blocks of further normalizations.
 #![deny(missing_docs)]
@@ -29,6 +31,7 @@ pub mod functions;
 mod modules;
 mod ops;
 pub mod parameters;
+pub mod ranks;
 mod recalibrate;
 #[cfg(feature = "flex")]
 pub mod stopwatch;

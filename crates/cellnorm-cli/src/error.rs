@@ -297,6 +297,39 @@ pub enum Error {
         help: &'static str,
     },
 
+    /// Several processes were started, and MPI does not join them.
+    #[error("{problem}")]
+    #[diagnostic(help("docs/ranks.md says how to start several processes"))]
+    Mpi {
+        /// Why.
+        problem: String,
+    },
+
+    /// A command that ranks cannot share.
+    #[error("several processes were started, and this command runs on one")]
+    #[diagnostic(help("mpirun -n 4 cellnorm stats PATH shares its work; start the others without mpirun"))]
+    OneRank,
+
+    /// Statistics of one rank that cannot be joined with those of the others.
+    #[error("the statistics of rank {rank} cannot be joined with those of the others: {problem}")]
+    #[diagnostic(help("all ranks must read the same files, by the same names"))]
+    OfRank {
+        /// Its number.
+        rank: usize,
+        /// Why.
+        problem: String,
+    },
+
+    /// A shard of a shard.
+    #[error("--shard is for processes that are started one by one; under mpirun each rank has a shard of its own")]
+    #[diagnostic(help("leave --shard out"))]
+    ShardOfRank,
+
+    /// A list that only one rank can read.
+    #[error("- reads the paths from standard input, which only one of several processes has")]
+    #[diagnostic(help("name the paths, or a folder, as arguments"))]
+    InputOfRanks,
+
     /// The tensor library refused an operation.
     #[error("cannot read a tensor")]
     Tensor(#[from] burn::tensor::TensorReadError),
@@ -349,11 +382,16 @@ impl Error {
             | Self::NoData { .. }
             | Self::MergeOf { .. }
             | Self::NoStatistics { .. }
+            | Self::Mpi { .. }
+            | Self::OneRank
+            | Self::ShardOfRank
+            | Self::InputOfRanks
             | Self::Drawing { .. } => 2,
             Self::Write { .. }
             | Self::Drift { .. }
             | Self::Print { .. }
             | Self::Standard(_)
+            | Self::OfRank { .. }
             | Self::Check { .. }
             | Self::Tensor(_)
             | Self::Json(_)

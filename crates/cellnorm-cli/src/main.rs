@@ -22,6 +22,7 @@ mod normalize;
 mod numbers;
 mod output;
 mod progress;
+mod ranks;
 mod record;
 mod report;
 mod results;
@@ -33,25 +34,33 @@ mod task;
 mod train;
 
 use args::{Cli, Command};
+use error::Error;
+use ranks::Ranks;
 
 fn main() -> ExitCode {
     // Paths and commands stay whole, so that they can be copied. The hook is set once.
     let _ = miette::set_hook(Box::new(|_| Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())));
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let ranks = match Ranks::start() {
+        Ok(ranks) => ranks,
+        Err(error) => {
+            let code = error.exit_code();
+            eprintln!("{:?}", miette::Report::new(error));
+            return ExitCode::from(code);
+        }
+    };
+    let done = match command {
+        Command::Stats(args) => stats::run(&args, &ranks),
+        _ if !ranks.is_alone() => Err(Error::OneRank),
         Command::Compare(args) => compare::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Fold(args) => fold::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Normalize(args) => normalize::run(&args),
         Command::Semantics(command) => semantics::run(&command),
-        Command::Stats(args) => stats::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let code = error.exit_code();
-            eprintln!("{:?}", miette::Report::new(error));
-            ExitCode::from(code)
-        }
+        Err(error) => ranks.fail(error),
     }
 }

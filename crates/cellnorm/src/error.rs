@@ -265,6 +265,33 @@ pub enum Error {
         /// The names of those that can be had.
         possible: Vec<&'static str>,
     },
+    /// Another rank is gone.
+    #[error("rank {rank} is gone; look at what it said last, and start all ranks again")]
+    RankGone {
+        /// Its number.
+        rank: usize,
+    },
+    /// Another rank failed.
+    #[error("rank {rank} failed: {problem}")]
+    RankFailed {
+        /// Its number.
+        rank: usize,
+        /// What it said.
+        problem: String,
+    },
+    /// Ranks do not do the same.
+    #[error(
+        "the ranks do not do the same: rank 0 is at {first}, rank {rank} at {other}; \
+         run the same program with the same settings on every rank"
+    )]
+    RanksDiffer {
+        /// The first that does something else than rank 0.
+        rank: usize,
+        /// What rank 0 does.
+        first: String,
+        /// What that rank does.
+        other: String,
+    },
     /// NaN or infinity in the input.
     #[error(
         "{name} holds NaN, infinity or numbers too large to sum, first seen in statistic {set} of {sets}; look at what made it"

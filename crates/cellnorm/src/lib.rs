@@ -22,6 +22,7 @@
 //!   start and what they keep to is in [`parameters`], the normalization of weights in [`weights`];
 //! * [`data`]: the statistics of a data set;
 //! * [`fold`]: normalizations with fixed statistics as part of the linear layer beside them;
+//! * [`ranks`]: a batch that several processes or threads hold together;
 //! * [`explain`]: which values share a statistic for a shape, and what that costs, without computing anything;
 //! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
 //!
@@ -53,6 +54,7 @@ pub mod norms;
 pub mod parameters;
 pub mod passes;
 mod plan;
+pub mod ranks;
 mod semantics;
 mod sharing;
 mod standardize;

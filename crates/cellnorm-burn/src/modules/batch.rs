@@ -1,16 +1,21 @@
 //! Batch normalization for Burn.
 
+use std::sync::Arc;
+
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
+use cellnorm::ranks::Communicator;
 use cellnorm::tables::Tracked;
 use cellnorm::{Activation, Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
 
 use super::averages::{self, Average, Averages, Pace};
 use super::{check_epsilon, masked, parameters, value};
+use crate::composed;
 use crate::functions::{Normalized, normalize_activated, normalize_fixed_activated};
 use crate::norms::{Batch, Kind};
+use crate::ranks::{self, Link};
 use crate::tables::Table;
 
 /// Makes a [`BatchNorm`].
@@ -99,6 +104,9 @@ pub struct BatchNorm {
     /// whether γ and β have gradients.
     #[module(skip)]
     pub mode: Mode,
+    /// The ranks that the statistics of training are shared with; [`convert_sync_batch_norm`](crate::ranks::convert_sync_batch_norm)
+    /// sets it. Default: none.
+    pub link: Link,
 }
 
 impl ModuleDisplay for BatchNorm {
@@ -156,6 +164,7 @@ impl BatchNormConfig {
             running_variance: self.running_variance,
             one_value: self.one_value,
             mode: Mode::training(),
+            link: Link::default(),
         }
     }
 }
@@ -175,6 +184,9 @@ impl BatchNorm {
     /// As [`BatchNorm::forward`].
     pub fn forward_activated<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
         let mode = self.mode_on(&x.device());
+        if let Some(over) = self.link.ranks().filter(|_| mode != Mode::inference()) {
+            return self.over_ranks(x, mode, activation, over);
+        }
         if mode.statistics == StatisticsFrom::Batch && !self.uses_running(&x.dims()) {
             return self.with_batch_statistics(x, mode, activation).0;
         }
@@ -187,13 +199,40 @@ impl BatchNorm {
         normalize_fixed_activated(&self.kind(), x, parameters, running, self.epsilon, activation)
     }
 
+    /// With the statistics of all ranks.
+    fn over_ranks<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        mode: Mode,
+        activation: Activation,
+        over: &Arc<dyn Communicator>,
+    ) -> Tensor<D> {
+        let (kind, terms) = (self.kind(), (self.epsilon, self.one_value));
+        let (gamma, beta) = self.parameters(mode);
+        let batch = mode.statistics == StatisticsFrom::Batch;
+        let given = if batch { x.clone() } else { x.clone().detach() };
+        let (y, tracked) = ranks::normalize(&kind, given, [gamma.clone(), beta.clone()], terms, over);
+        if mode.update {
+            self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
+        }
+        if batch {
+            return composed::activated(y, activation);
+        }
+        let running = self.running(&x.device());
+        normalize_fixed_activated(&kind, x, (gamma, beta), running, self.epsilon, activation)
+    }
+
     /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x holds
     /// there. Each axis of the mask is as long as that of x, or 1.
     ///
     /// # Panics
-    /// As [`BatchNorm::forward`], or if the mask does not fit x.
+    /// As [`BatchNorm::forward`], if the mask does not fit x, or if the layer shares its statistics with other ranks.
     pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
         let mode = self.mode_on(&x.device());
+        assert!(
+            self.link.ranks().is_none() || mode == Mode::inference(),
+            "a batch normalization over ranks takes no mask in Burn; on arrays forward_over does"
+        );
         let parameters = self.parameters(mode);
         let running = (mode.statistics == StatisticsFrom::Running).then(|| self.running(&x.device()));
         let (y, tracked) = masked(&self.kind(), x, mask, parameters, running, self.epsilon);

@@ -21,6 +21,7 @@ mod spec;
 pub use lines::{LineOps, LineSpec};
 #[cfg(feature = "flex")]
 pub use pool::keep_buffers;
+pub(crate) use rules::AnyFormula;
 pub use rules::{RuleOps, RuleSpec};
 pub use spec::Spec;
 

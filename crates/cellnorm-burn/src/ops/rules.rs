@@ -20,7 +20,7 @@ use cellnorm::{Cells, Moments};
 use super::autodiff::FIRST_ORDER;
 
 /// The formula of a rule, whichever it is: operations of a backend cannot be generic.
-trait AnyFormula: Debug + Send + Sync {
+pub(crate) trait AnyFormula: Debug + Send + Sync {
     fn forward(&self, moments: &[Moments], parameters: &Parameters) -> Answer;
     fn backward(
         &self,
@@ -61,7 +61,11 @@ impl RuleSpec {
         cells: Cells,
         slots: Vec<(&'static str, Option<usize>)>,
     ) -> Self {
-        Self { cells, formula: Arc::new(formula), slots }
+        Self::of(Arc::new(formula), cells, slots)
+    }
+
+    pub(crate) fn of(formula: Arc<dyn AnyFormula>, cells: Cells, slots: Vec<(&'static str, Option<usize>)>) -> Self {
+        Self { cells, formula, slots }
     }
 
     pub(super) fn forward(&self, moments: &[Moments], parameters: &[f64]) -> Answer {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cellnorm::ranks::{exchange, exchange_bytes};
 use cellnorm_data::files::{self, File, Listing};
 use cellnorm_data::scan::{Plan, Progress, Run};
 use cellnorm_data::settings::Settings;
@@ -10,6 +11,7 @@ use cellnorm_data::state::Statistics;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::error::Error;
+use crate::ranks::Ranks;
 use crate::{normalize, output};
 
 mod args;
@@ -22,14 +24,39 @@ mod text;
 use args::StatsCommand;
 pub use args::{Reading, StatsArgs, paths, threads};
 
-/// Runs the command.
-pub fn run(args: &StatsArgs) -> Result<(), Error> {
+/// Runs the command; of several ranks, each reads a shard, and the first tells.
+pub fn run(args: &StatsArgs, ranks: &Ranks) -> Result<(), Error> {
     match &args.command {
+        Some(_) if !ranks.is_alone() => return Err(Error::OneRank),
         Some(StatsCommand::Merge { files, output }) => return merge(files, output),
         Some(StatsCommand::Check { file, paths, most, threads: asked, json }) => {
             return check::run(file, paths, *most, threads(*asked), *json);
         }
         None => {}
+    }
+    let (plan, statistics) = match read(args, ranks) {
+        Ok((plan, own)) => (plan, of_all(ranks, Ok(own))?),
+        // the others hear of it
+        Err(error) => return of_all(ranks, Err(error)).map(drop),
+    };
+    let saved = if ranks.is_first() { save(args, &plan, &statistics) } else { Ok(()) };
+    exchange(ranks.over(), "the file of statistics", saved.map(|()| vec![]))?;
+    if let Some(partial) = partial(args, ranks) {
+        // what it was for has been reached
+        let _ = fs::remove_file(partial);
+    }
+    if ranks.is_first() { tell(args, &statistics, plan.listing()) } else { Ok(()) }
+}
+
+/// Reads the data set, or the shard of this rank.
+fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), Error> {
+    let over = ranks.over();
+    let of_rank = (!ranks.is_alone()).then(|| (over.rank() as u64 + 1, over.size() as u64));
+    if of_rank.is_some() && args.shard.is_some() {
+        return Err(Error::ShardOfRank);
+    }
+    if of_rank.is_some() && args.paths.iter().any(|path| path.as_os_str() == "-") {
+        return Err(Error::InputOfRanks);
     }
     let listing = files::list(&paths(&args.paths)?)?;
     [&args.output, &args.html].into_iter().flatten().try_for_each(|path| listing.spare(path))?;
@@ -41,8 +68,7 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
     let split = args.split.clone().or_else(|| split(&listing));
     let settings = args.reading.settings(args.sample.map(|count| (count, args.seed)));
     let plan = Plan::new(listing, settings, split)?;
-    let listing = plan.listing();
-    let partial = args.output.as_deref().map(partial);
+    let partial = partial(args, ranks);
     let start = match &partial {
         Some(partial) if args.resume && partial.exists() => {
             let mut here = plan.start();
@@ -53,27 +79,46 @@ pub fn run(args: &StatsArgs) -> Result<(), Error> {
         }
         _ => plan.start(),
     };
-    let shard = args.shard.map(|(number, shards)| plan.shard(number, shards));
+    let shard = args.shard.or(of_rank).map(|(number, shards)| plan.shard(number, shards));
     let mut keep = |now: &Statistics| partial.as_ref().map_or(Ok(()), |path| now.write(path));
-    let bar = bar();
+    let bar = if ranks.is_first() { bar() } else { ProgressBar::hidden() };
     let mut progress = |now: &Progress| show(&bar, now);
     let run =
         Run { threads: threads(args.threads), shard, strict: args.strict, progress: &mut progress, keep: &mut keep };
     let statistics = plan.run(start, run)?;
     bar.finish_and_clear();
+    Ok((plan, statistics))
+}
+
+/// The statistics of all ranks together.
+fn of_all(ranks: &Ranks, own: Result<Statistics, Error>) -> Result<Statistics, Error> {
+    if ranks.is_alone() {
+        return own;
+    }
+    let texts = own.map(|own| own.to_text().into_bytes());
+    let texts = exchange_bytes(ranks.over(), concat!("statistics of version ", env!("CARGO_PKG_VERSION")), texts)?;
+    let damaged = |rank: usize, problem: String| Error::OfRank { rank, problem };
+    let mut all: Option<Statistics> = None;
+    for (rank, text) in texts.iter().enumerate() {
+        let one = Statistics::parse(text).map_err(|problem| damaged(rank, problem))?;
+        match &mut all {
+            None => all = Some(one),
+            Some(all) => all.merge(one).map_err(|error| damaged(rank, error.to_string()))?,
+        }
+    }
+    all.ok_or_else(|| damaged(0, "it is empty".into()))
+}
+
+/// Writes what was asked for.
+fn save(args: &StatsArgs, plan: &Plan, statistics: &Statistics) -> Result<(), Error> {
     if statistics.channels.nodes().next().is_none() && args.shard.is_none() {
-        return Err(Error::NoData { failures: statistics.failures });
+        return Err(Error::NoData { failures: statistics.failures.clone() });
     }
     if let Some(path) = &args.html {
-        let page = html::page(&statistics, listing);
+        let page = html::page(statistics, plan.listing());
         output::replace(path, &page).map_err(|source| Error::Drawing { flag: "--html", path: path.clone(), source })?;
     }
-    if let Some(path) = &args.output {
-        statistics.write(path)?;
-        // what it was for has been reached
-        let _ = partial.as_ref().map(fs::remove_file);
-    }
-    tell(args, &statistics, listing)
+    Ok(args.output.as_ref().map_or(Ok(()), |path| statistics.write(path))?)
 }
 
 fn tell(args: &StatsArgs, statistics: &Statistics, listing: &Listing) -> Result<(), Error> {
@@ -108,11 +153,15 @@ fn merge(files: &[PathBuf], output: &Path) -> Result<(), Error> {
     output::print(&text::report(&all, 0, output::width())).map_err(Error::Standard)
 }
 
-/// Where what is there is kept while it is read.
-fn partial(output: &Path) -> PathBuf {
+/// Where a rank keeps what is there while it reads.
+fn partial(args: &StatsArgs, ranks: &Ranks) -> Option<PathBuf> {
+    let output = args.output.as_ref()?;
     let mut name = output.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
-    output.with_file_name(name)
+    if !ranks.is_alone() {
+        name.push(format!("-{}-of-{}", ranks.over().rank() + 1, ranks.over().size()));
+    }
+    Some(output.with_file_name(name))
 }
 
 /// Reads all of a data set on all threads.

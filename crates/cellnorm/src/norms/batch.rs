@@ -140,7 +140,7 @@ impl BatchNorm {
 
     /// Moves the running statistics of each channel toward those of a batch, where it has any values. Without any at all, it
     /// is no step.
-    pub(super) fn follow(&mut self, batch: &Statistics, values: &[f64]) {
+    pub(crate) fn follow(&mut self, batch: &Statistics, values: &[f64]) {
         if values.iter().all(|values| *values == 0.0) {
             return;
         }
@@ -190,7 +190,7 @@ impl BatchNorm {
         self.run(&[self.kind.channels]).backward(saved, x, dy.into(), &roles)
     }
 
-    pub(super) fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
+    pub(crate) fn run<'a>(&'a self, shape: &'a [usize]) -> Run<'a> {
         let (gamma, beta) = (self.gamma.as_ref(), self.beta.as_ref());
         Run {
             name: Batch::NAME,
@@ -204,11 +204,11 @@ impl BatchNorm {
         }
     }
 
-    pub(super) fn running(&self) -> Statistics {
+    pub(crate) fn running(&self) -> Statistics {
         Statistics { mean: self.running_mean.to_vec(), variance: self.running_var.to_vec() }
     }
 
-    pub(super) fn check_running(&self) -> Result<(), Error> {
+    pub(crate) fn check_running(&self) -> Result<(), Error> {
         self.running_variance.check(self.epsilon)?;
         check_statistics(&self.running_mean, &self.running_var, self.kind.channels)
     }

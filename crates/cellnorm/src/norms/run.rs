@@ -13,7 +13,7 @@ use crate::tables::{self, Forward, Mask, Pass, Remembered, Standard, Tracked};
 
 /// A layer's parameters and their shape, ε, and the name for messages.
 #[derive(Clone, Copy)]
-pub(super) struct Run<'a> {
+pub(crate) struct Run<'a> {
     pub(super) name: &'static str,
     pub(super) about: About,
     pub(super) epsilon: f64,
@@ -163,7 +163,7 @@ impl Run<'_> {
     }
 
     /// ε and the parameters may have been set since the layer was made.
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         check_epsilon(self.epsilon)?;
         for (name, parameter) in [("gamma", self.gamma), ("beta", self.beta)] {
             if let Some(parameter) = parameter

@@ -53,6 +53,14 @@ impl Region {
         (Self::Picked { first, elements: members.concat() }, coordinates)
     }
 
+    /// The number of values of each cell.
+    pub(crate) fn counts(&self) -> Vec<f64> {
+        match self {
+            Self::All(cells) => vec![cells.positions as f64; cells.count()],
+            Self::Picked { first, .. } => first.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect(),
+        }
+    }
+
     /// The moments of each cell.
     pub(crate) fn moments<T: Element>(&self, x: &[T]) -> Vec<Moments> {
         match self {

@@ -28,6 +28,7 @@ mod neighbours;
 #[cfg(feature = "files")]
 mod pairs;
 mod parameters;
+mod ranks;
 mod relations;
 mod rules;
 mod semantics;

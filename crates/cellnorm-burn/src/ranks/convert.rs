@@ -1,0 +1,38 @@
+//! Batch normalizations that share their statistics.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use cellnorm::ranks::Communicator;
+
+use super::link::Link;
+
+/// The same module, whose batch normalizations ([`BatchNorm`](crate::BatchNorm)) take the statistics of training from all ranks together. What PyTorch calls
+/// `SyncBatchNorm.convert_sync_batch_norm`; here the layer stays what it is, and so do its records.
+///
+/// Then every rank must run the same layers in the same order, with the same settings: a rank that fails ends all of them, with a panic that says why.
+/// Parts may be of any size, and one value a channel is only too few if there is no other on any rank. In inference nothing is exchanged. The
+/// gradients of γ and β are a rank's share, as those of all parameters: [`sum_gradients`](super::sum_gradients).
+///
+/// Layers of other kinds, Burn's own batch normalization among them, stay alone. Forward passes under a mask panic. It runs on the CPU backend Flex.
+///
+/// ```
+/// use std::{sync::Arc, thread};
+/// use burn::tensor::{Device, Tensor};
+/// use cellnorm_burn::{BatchNormConfig, ranks::{Communicator, Threads, convert_sync_batch_norm}};
+/// let rank = |over: Threads| {
+///     let values = [[1.0, 3.0], [5.0, 7.0]][over.rank()];
+///     let device = Device::flex().autodiff();
+///     let layer = convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
+///     layer.forward(Tensor::<1>::from_floats(values, &device).reshape([2, 1]));
+///     layer.running_mean.value().into_scalar::<f32>()
+/// };
+/// let means = thread::scope(|scope| {
+///     let ranks: Vec<_> = Threads::split(2).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
+///     ranks.into_iter().map(|rank| rank.join().unwrap()).collect::<Vec<f32>>()
+/// });
+/// assert_eq!(means, [0.4, 0.4]); // a tenth of the mean of 1, 3, 5, 7
+/// ```
+pub fn convert_sync_batch_norm<M: Module>(module: M, ranks: Arc<dyn Communicator>) -> M {
+    Link::convert(module, ranks)
+}
