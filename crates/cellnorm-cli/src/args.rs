@@ -124,6 +124,10 @@ pub struct CompareArgs {
     #[arg(long, value_name = "DIR", default_value = "cellnorm-report")]
     pub out: PathBuf,
 
+    /// Go on with a comparison that was interrupted: with the first training that results.partial.json in that folder does not have.
+    #[arg(long)]
+    pub resume: bool,
+
     /// Folder with the four IDX files of MNIST or Fashion-MNIST, gzipped or not; for images alone.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -145,9 +149,13 @@ pub struct CompareArgs {
     #[arg(long)]
     pub quiet: bool,
 
-    /// Threads to compute with; all of the machine's when not given.
+    /// Threads to compute with; all of the machine's when not given, shared by the ranks that mpirun has started on it.
     #[arg(long, value_name = "N", value_parser = up_to::<1024>)]
     pub threads: Option<usize>,
+
+    /// Under mpirun, take batch normalization's statistics of the batches of all ranks together, not of each rank's part.
+    #[arg(long)]
+    pub sync: bool,
 }
 
 impl CompareArgs {
@@ -194,6 +202,9 @@ impl CompareArgs {
         }
         if self.no_data_norm {
             line += " --no-data-norm";
+        }
+        if self.sync {
+            line += " --sync";
         }
         line
     }

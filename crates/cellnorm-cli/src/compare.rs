@@ -2,16 +2,19 @@
 
 use std::time::Instant;
 
+use cellnorm::ranks::exchange;
 use cellnorm_data::state::Statistics;
 
 use crate::args::CompareArgs;
 use crate::average::average;
 use crate::data::{DataNorm, Dataset, Samples};
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::output::{self, Folder};
 use crate::progress::{Case, Progress};
-use crate::results::{Config, DatasetInfo, Results, TotalTiming};
+use crate::ranks::Ranks;
+use crate::results::{Config, DatasetInfo, Results, Run, TotalTiming};
 use crate::task::Task;
 use crate::train::train;
 use crate::{normalize, report, table};
@@ -19,13 +22,15 @@ use crate::{normalize, report, table};
 const RESULTS: &str = "results.json";
 const REPORT: &str = "report.html";
 
-/// Runs the command.
-pub fn run(args: &CompareArgs) -> Result<(), Error> {
+/// Runs the command; of several ranks, the first writes and tells.
+pub fn run(args: &CompareArgs, ranks: &Ranks) -> Result<(), Error> {
     let start = Instant::now();
     match args.task {
-        Task::Image => learn::<ImageNetwork>(args, normalized(args, Dataset::load(args.data.as_deref())?)?, start),
+        Task::Image => {
+            learn::<ImageNetwork>(args, normalized(args, Dataset::load(args.data.as_deref())?)?, start, ranks)
+        }
         Task::Sequence if args.data.is_some() => Err(Error::DataOfSequences),
-        Task::Sequence => learn::<SequenceNetwork>(args, normalized(args, Dataset::embedded()?)?, start),
+        Task::Sequence => learn::<SequenceNetwork>(args, normalized(args, Dataset::embedded()?)?, start, ranks),
     }
 }
 
@@ -46,8 +51,13 @@ fn normalized<S: Samples>(args: &CompareArgs, data: Dataset<S>) -> Result<Datase
 }
 
 /// Runs the command with one kind of network and data.
-fn learn<N: Network>(args: &CompareArgs, data: Dataset<N::Samples>, start: Instant) -> Result<(), Error> {
-    let config = config::<N>(args);
+fn learn<N: Network>(
+    args: &CompareArgs,
+    data: Dataset<N::Samples>,
+    start: Instant,
+    ranks: &Ranks,
+) -> Result<(), Error> {
+    let config = config::<N>(args, ranks);
     if let Some(&norm) = config.norms.iter().find(|norm| !args.task.norms().contains(norm)) {
         return Err(Error::NormOfTask { norm, task: args.task });
     }
@@ -55,19 +65,26 @@ fn learn<N: Network>(args: &CompareArgs, data: Dataset<N::Samples>, start: Insta
         if size > data.train.len() {
             return Err(Error::BatchSize { size, samples: data.train.len(), noun: N::Samples::NOUN });
         }
+        if size < config.ranks {
+            return Err(Error::BatchOfRanks { size, ranks: config.ranks });
+        }
     }
-    if let Some(threads) = args.threads {
+    if let Some(threads) = args.threads.or(ranks.threads()) {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build_global()
             .map_err(|source| Error::Threads { threads, source })?;
     }
-    let folder = Folder::prepare(&args.out, &[RESULTS, REPORT])?;
+    let folder = ranks.is_first().then(|| Folder::prepare(&args.out, &[RESULTS, REPORT])).transpose()?;
+    let kept = folder.as_ref().map(|_| Kept::new(&args.out, &config, args.resume)).transpose()?;
 
-    let results = compare::<N>(config, &data, args.quiet, start)?;
+    let kept = train_all::<N>(&config, &data, args.quiet, kept, ranks)?;
+    let (Some(folder), Some(mut kept)) = (folder, kept) else { return Ok(()) };
+    let results = results::<N>(config, &data, kept.take(), start);
     let json = to_json(&results)?;
     let html = report::render(&results)?;
     folder.save(&[(RESULTS, &json), (REPORT, &html)])?;
+    kept.remove();
 
     let text = match (args.json, args.quiet) {
         (true, _) => json,
@@ -83,7 +100,7 @@ fn learn<N: Network>(args: &CompareArgs, data: Dataset<N::Samples>, start: Insta
     output::print(&text).map_err(|source| Error::Print { folder: args.out.clone(), source })
 }
 
-fn config<N: Network>(args: &CompareArgs) -> Config {
+fn config<N: Network>(args: &CompareArgs, ranks: &Ranks) -> Config {
     let (norms, batch_sizes) = args.without_repeats();
     Config {
         command: args.command_line(),
@@ -94,39 +111,47 @@ fn config<N: Network>(args: &CompareArgs) -> Config {
         epochs: args.epochs(),
         norms,
         batch_sizes,
+        ranks: ranks.over().size(),
+        sync: args.sync,
         adam: N::ADAM,
         sizes: N::SIZES,
     }
 }
 
-/// Trains every normalization with every batch size and seed.
-fn compare<N: Network>(
-    config: Config,
+/// Trains every normalization with every batch size and seed, but for what is kept from before. The first rank gets what came out.
+fn train_all<N: Network>(
+    config: &Config,
     data: &Dataset<N::Samples>,
     quiet: bool,
-    start: Instant,
-) -> Result<Results, Error> {
-    let seeds: Vec<u64> = (0..config.seeds).map(|i| config.seed.wrapping_add(i)).collect();
-    let steps_of_each_norm: usize =
-        config.batch_sizes.iter().map(|size| config.epochs * data.train.len().div_ceil(*size)).sum();
-    let progress = Progress::new(quiet, seeds.len() * config.norms.len() * steps_of_each_norm);
-    let mut runs = Vec::new();
-    let mut averages = Vec::new();
-    for &batch_size in &config.batch_sizes {
-        for &norm in &config.norms {
-            let first = runs.len();
-            for &seed in &seeds {
-                let case = Case { norm, batch_size, seed };
-                progress.start(case);
-                runs.push(train::<N>(case, &config, data, &progress)?);
-            }
-            if seeds.len() > 1 {
-                averages.push(average(&runs[first..]));
-            }
+    mut kept: Option<Kept>,
+    ranks: &Ranks,
+) -> Result<Option<Kept>, Error> {
+    let seeds = (0..config.seeds).map(|i| config.seed.wrapping_add(i));
+    let of_norm = |norm, batch_size| seeds.clone().map(move |seed| Case { norm, batch_size, seed });
+    let of_size = |&batch_size: &usize| config.norms.iter().flat_map(move |&norm| of_norm(norm, batch_size));
+    let cases: Vec<Case> = config.batch_sizes.iter().flat_map(of_size).collect();
+    // the first rank knows how many are done
+    let done = kept.as_ref().map_or(0, |kept| kept.runs().len());
+    let done = exchange(ranks.over(), "what is done", Ok::<_, Error>(vec![done as f64]))?[0][0] as usize;
+    let left = cases.get(done..).unwrap_or_default();
+    let steps = |case: &Case| config.epochs * data.train.len().div_ceil(case.batch_size);
+    let progress = Progress::new(quiet || !ranks.is_first(), left.iter().map(steps).sum());
+    for &case in left {
+        progress.start(case);
+        let run = train::<N>(case, config, data, &progress, ranks)?;
+        if let Some(kept) = &mut kept {
+            kept.add(run)?;
         }
     }
     progress.finish();
-    Ok(Results {
+    Ok(kept)
+}
+
+/// What came out, with the averages over seeds.
+fn results<N: Network>(config: Config, data: &Dataset<N::Samples>, runs: Vec<Run>, start: Instant) -> Results {
+    let of_case = runs.chunks(config.seeds as usize);
+    let averages = if config.seeds > 1 { of_case.map(average).collect() } else { vec![] };
+    Results {
         config,
         dataset: DatasetInfo {
             name: data.name.clone(),
@@ -140,7 +165,7 @@ fn compare<N: Network>(
         runs,
         averages,
         timing: TotalTiming { threads: rayon::current_num_threads(), total_seconds: start.elapsed().as_secs_f64() },
-    })
+    }
 }
 
 fn to_json(results: &Results) -> Result<String, Error> {

@@ -305,9 +305,29 @@ pub enum Error {
         problem: String,
     },
 
+    /// Trainings of another comparison.
+    #[error("{path} {problem}")]
+    #[diagnostic(help("start with the same flags, version and ranks, or without --resume, which begins anew"))]
+    Resume {
+        /// Where they are.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// A batch that is too small for all ranks to have a part of it.
+    #[error("batches of {size} cannot be shared by {ranks} ranks: each needs at least one sample")]
+    #[diagnostic(help("--batch-sizes is the size for all ranks together"))]
+    BatchOfRanks {
+        /// The batch size.
+        size: usize,
+        /// The number of ranks.
+        ranks: usize,
+    },
+
     /// A command that ranks cannot share.
     #[error("several processes were started, and this command runs on one")]
-    #[diagnostic(help("mpirun -n 4 cellnorm stats PATH shares its work; start the others without mpirun"))]
+    #[diagnostic(help("compare and stats share their work under mpirun; start the others without it"))]
     OneRank,
 
     /// Statistics of one rank that cannot be joined with those of the others.
@@ -384,6 +404,8 @@ impl Error {
             | Self::NoStatistics { .. }
             | Self::Mpi { .. }
             | Self::OneRank
+            | Self::BatchOfRanks { .. }
+            | Self::Resume { .. }
             | Self::ShardOfRank
             | Self::InputOfRanks
             | Self::Drawing { .. } => 2,

@@ -16,6 +16,7 @@ mod error;
 mod explain;
 mod fold;
 mod inspect;
+mod kept;
 mod network;
 mod norm;
 mod normalize;
@@ -50,9 +51,9 @@ fn main() -> ExitCode {
         }
     };
     let done = match command {
+        Command::Compare(args) => compare::run(&args, &ranks),
         Command::Stats(args) => stats::run(&args, &ranks),
         _ if !ranks.is_alone() => Err(Error::OneRank),
-        Command::Compare(args) => compare::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Fold(args) => fold::run(&args),
         Command::Inspect(args) => inspect::run(&args),

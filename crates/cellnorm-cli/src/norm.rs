@@ -1,11 +1,11 @@
 //! The normalizations that are compared, by name.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 macro_rules! norms {
     ($($norm:ident $name:literal $description:literal,)*) => {
         /// A normalization, or none.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Norm {
             $(#[doc = $description] #[serde(rename = $name)] $norm,)*
         }

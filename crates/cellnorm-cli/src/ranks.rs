@@ -1,25 +1,30 @@
 //! The ranks that a command runs on: one, or those that `mpirun` has started.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
-use cellnorm::ranks::Communicator;
+use cellnorm::ranks::{Alone, Communicator};
 
 use crate::error::Error;
 
 #[cfg(not(feature = "mpi"))]
-type World = cellnorm::ranks::Alone;
+type World = Alone;
 #[cfg(feature = "mpi")]
 type World = cellnorm_mpi::Mpi;
 
 /// All ranks of this run; None without a launcher.
-pub struct Ranks(Option<World>);
+pub struct Ranks(Option<Arc<World>>);
 
 impl Ranks {
     /// Joins the others where a launcher has started this program.
     #[cfg(feature = "mpi")]
     pub fn start() -> Result<Self, Error> {
         let world = cellnorm_mpi::launched().map(|_| World::start()).transpose();
-        world.map(Self).map_err(|unavailable| Error::Mpi { problem: unavailable.to_string() })
+        world
+            .map(|world| Self(world.map(Arc::new)))
+            .map_err(|unavailable| Error::Mpi { problem: unavailable.to_string() })
     }
 
     /// Without MPI, each process would do all of the work.
@@ -39,9 +44,24 @@ impl Ranks {
     /// What carries tables between them.
     pub fn over(&self) -> &dyn Communicator {
         match &self.0 {
-            Some(world) => world,
-            None => &cellnorm::ranks::Alone,
+            Some(world) => &**world,
+            None => &Alone,
         }
+    }
+
+    /// The same, for layers that keep it.
+    pub fn shared(&self) -> Arc<dyn Communicator> {
+        match &self.0 {
+            Some(world) => world.clone(),
+            None => Arc::new(Alone),
+        }
+    }
+
+    /// The threads of each rank, where several are on one machine.
+    pub fn threads(&self) -> Option<usize> {
+        let here: usize = std::env::var("OMPI_COMM_WORLD_LOCAL_SIZE").ok()?.parse().ok()?;
+        let processors = std::thread::available_parallelism().ok()?.get();
+        (here > 1).then(|| (processors / here).max(1))
     }
 
     /// Whether this is the one that writes and prints.
@@ -71,8 +91,6 @@ impl Ranks {
     /// An error that several ranks have is said by the first of them, which ends the others meanwhile; one that a rank only heard of,
     /// by that rank.
     fn take_turns(&self, error: &Error) {
-        use std::thread::sleep;
-        use std::time::Duration;
         let heard =
             matches!(error, Error::Refused(cellnorm::Error::RankFailed { .. } | cellnorm::Error::RankGone { .. }));
         sleep(Duration::from_millis(200) * self.over().rank().min(10) as u32);

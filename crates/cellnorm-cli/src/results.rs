@@ -3,7 +3,7 @@
 //! Times are kept in objects named `timing`, apart from everything that depends on the flags and
 //! the seed alone.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::DataNorm;
 use crate::norm::Norm;
@@ -44,11 +44,21 @@ pub struct Config {
     pub norms: Vec<Norm>,
     /// Batch sizes of training.
     pub batch_sizes: Vec<usize>,
+    /// Processes that share each batch.
+    #[serde(skip_serializing_if = "is_one")]
+    pub ranks: usize,
+    /// Whether they share batch normalization's statistics, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sync: bool,
     /// The optimizer.
     pub adam: Adam,
     /// How large the network is.
     #[serde(flatten)]
     pub sizes: Sizes,
+}
+
+fn is_one(ranks: &usize) -> bool {
+    *ranks == 1
 }
 
 /// How large a network is.
@@ -114,7 +124,7 @@ pub struct DatasetInfo {
 }
 
 /// One network, trained.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Run {
     /// Its normalization.
     pub normalization: Norm,
@@ -130,14 +140,14 @@ pub struct Run {
     /// How well it did, step by step.
     pub training_loss: Trace,
     /// How the statistics of Batch Normalization went.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<Statistics>,
     /// How long it took.
     pub timing: RunTiming,
 }
 
 /// Whether a run is one training or the average of several.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Origin {
     /// One training.
@@ -157,7 +167,7 @@ pub enum Origin {
 }
 
 /// Trainable parameters.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Parameters {
     /// Of the whole network.
     pub network: usize,
@@ -169,7 +179,7 @@ pub struct Parameters {
 ///
 /// Those of training are gathered while the network learns, with its dropout; those of the test
 /// after the epoch, without.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Number, counted from 1.
     pub epoch: usize,
@@ -184,7 +194,7 @@ pub struct Epoch {
 }
 
 /// A number followed over the steps of training.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Trace {
     /// Steps between two values; each value is the mean of as many steps.
     pub every: usize,
@@ -193,14 +203,14 @@ pub struct Trace {
 }
 
 /// Statistics of Batch Normalization over the first steps of training.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Statistics {
     /// The first channels.
     pub channels: Vec<ChannelStatistics>,
 }
 
 /// Statistics of one channel, one value a step. Those of the batch are biased, the running variance is not.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ChannelStatistics {
     /// Mean of the batch.
     pub batch_mean: Vec<f32>,
@@ -213,7 +223,7 @@ pub struct ChannelStatistics {
 }
 
 /// Times of one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct RunTiming {
     /// Training, without tests.
     pub training_seconds: f64,

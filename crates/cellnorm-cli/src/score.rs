@@ -2,6 +2,7 @@
 
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Int, Tensor};
+use cellnorm::ranks::Communicator;
 
 use crate::data::{Batch, Samples};
 use crate::error::Error;
@@ -35,6 +36,14 @@ impl Score {
         self.samples += other.samples;
         self.right += other.right;
         self.loss += other.loss;
+    }
+
+    /// Of the samples of all ranks.
+    pub fn over(self, ranks: &dyn Communicator) -> Result<Self, cellnorm::Error> {
+        let mut table = [self.samples as f64, self.right as f64, self.loss];
+        ranks.sum(&mut table)?;
+        let [samples, right, loss] = table;
+        Ok(Self { samples: samples as usize, right: right as usize, loss })
     }
 
     /// Mean cross-entropy.

@@ -60,6 +60,13 @@ pub fn notes(results: &Results) -> String {
         notes +=
             &format!(" All but the lowest and the highest test accuracy are means of {} seeds.", results.config.seeds);
     }
+    if results.config.ranks > 1 {
+        let statistics = if results.config.sync { "of all ranks together" } else { "of each rank's part" };
+        notes += &format!(
+            " Each batch is shared by {} ranks; batch normalization has the statistics {statistics}; times are the first rank's.",
+            results.config.ranks
+        );
+    }
     if let Some(source) = results.dataset.source {
         notes += &format!(" Data: {}, {source}.", results.dataset.name);
     }

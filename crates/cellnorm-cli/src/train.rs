@@ -5,6 +5,8 @@ use std::time::Instant;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::Device;
+use cellnorm::ranks::Communicator;
+use cellnorm_burn::ranks::{convert_sync_batch_norm, sum_gradients};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
@@ -13,11 +15,13 @@ use crate::data::{Batch, Dataset, Samples};
 use crate::error::Error;
 use crate::network::Network;
 use crate::progress::{Case, Progress};
+use crate::ranks::Ranks;
 use crate::record::{Record, Step};
 use crate::results::{Config, Epoch, Origin, Parameters, Run};
 use crate::score::{Score, test};
 
-/// Trains the network of one case, testing it after each epoch.
+/// Trains the network of one case, testing it after each epoch. Of several ranks, each learns from its part of every batch, and the
+/// first tests.
 ///
 /// All random numbers come from the seed: the weights and then the dropout from that of the
 /// device, the order of the samples from one of its own. The normalization takes none of them, so
@@ -28,11 +32,15 @@ pub fn train<N: Network>(
     config: &Config,
     data: &Dataset<N::Samples>,
     progress: &Progress,
+    ranks: &Ranks,
 ) -> Result<Run, Error> {
     let Case { norm, batch_size, seed } = case;
     let device = Device::flex().autodiff();
     device.seed(seed);
-    let network = N::new(norm, &device);
+    let mut network = N::new(norm, &device);
+    if config.sync && !ranks.is_alone() {
+        network = convert_sync_batch_norm(network, ranks.shared());
+    }
     let (network_parameters, norm_parameters) = network.count_parameters();
     let mut trainer = Trainer {
         network,
@@ -51,11 +59,16 @@ pub fn train<N: Network>(
         let start = Instant::now();
         let mut train = Score::default();
         for indices in order.next_epoch().chunks(batch_size) {
-            train.add(&trainer.step(data.train.batch(indices, &device))?);
+            let own = own(indices, ranks.over());
+            // a last batch that is too small for all to have a part of it
+            if indices.len() >= ranks.over().size() {
+                let share = own.len() as f64 / indices.len() as f64;
+                train.add(&trainer.step(data.train.batch(own, &device), share, ranks)?);
+            }
             progress.step();
         }
         epoch_seconds.push(start.elapsed().as_secs_f64());
-        let test = test(&trainer.network, &data.test)?;
+        let test = if ranks.is_first() { test(&trainer.network, &data.test)? } else { Score::default() };
         let epoch = Epoch {
             epoch,
             train_loss: train.mean_loss(),
@@ -87,19 +100,27 @@ struct Trainer<N> {
 }
 
 impl<N: Network> Trainer<N> {
-    /// Learns from one batch, and tells how well it was classified before.
-    fn step(&mut self, batch: Batch<<N::Samples as Samples>::Input>) -> Result<Score, Error> {
+    /// Learns from one batch, or from this rank's share of it, and tells how well it was classified before.
+    fn step(
+        &mut self,
+        batch: Batch<<N::Samples as Samples>::Input>,
+        share: f64,
+        ranks: &Ranks,
+    ) -> Result<Score, Error> {
         let start = Instant::now();
         let forward = self.network.forward_timed(batch.x);
         let loss = self.loss.forward(forward.logits.clone(), batch.labels.clone());
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        let own = if ranks.is_alone() { loss.clone() } else { loss.clone() * share };
+        let gradients = GradientsParams::from_grads(own.backward(), &self.network);
+        let gradients =
+            if ranks.is_alone() { gradients } else { sum_gradients(&self.network, gradients, ranks.over())? };
         // The optimizer consumes the network; the clone shares its tensors.
         let network = self.network.clone();
         self.network = self.optimizer.step(N::ADAM.learning_rate, network, gradients);
         let time = start.elapsed();
 
         let lap = forward.lap();
-        let score = Score::of(forward.logits, batch.labels, loss)?;
+        let score = Score::of(forward.logits, batch.labels, loss)?.over(ranks.over())?;
         self.record.add(Step {
             loss: score.mean_loss(),
             time,
@@ -108,6 +129,12 @@ impl<N: Network> Trainer<N> {
         })?;
         Ok(score)
     }
+}
+
+/// This rank's part of a batch.
+fn own<'a>(batch: &'a [usize], over: &dyn Communicator) -> &'a [usize] {
+    let end = |rank: usize| rank * batch.len() / over.size();
+    &batch[end(over.rank())..end(over.rank() + 1)]
 }
 
 /// The order in which the samples are seen: a new permutation each epoch, all from one seed.

@@ -1,10 +1,19 @@
-//! `cellnorm stats` on several ranks: the file of one process, byte for byte.
+//! `cellnorm stats` and `cellnorm compare` on several ranks: the file of one process, byte for byte; one network; and an end of all where
+//! one ends.
 //!
 //! `cargo test -p cellnorm-cli --features mpi --test mpi`
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::{Workplace, entries, results, without_timing};
+
+#[allow(dead_code, reason = "shared with the other tests")]
+#[path = "cli/common.rs"]
+mod common;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../cellnorm-data/tests/fixtures").join(name)
@@ -16,9 +25,14 @@ fn cellnorm() -> PathBuf {
 
 /// Runs the command on so many ranks; a rank that hangs is ended.
 fn ranks(count: usize, words: &[&str]) -> Output {
+    mpirun(count).args(words).output().unwrap()
+}
+
+fn mpirun(count: usize) -> Command {
     let mut command = Command::new("timeout");
     command.args(["60", "mpirun", "--oversubscribe", "--allow-run-as-root", "--bind-to", "none"]);
-    command.args(["-n", &count.to_string()]).arg(cellnorm()).args(words).output().unwrap()
+    command.args(["-n", &count.to_string()]).arg(cellnorm());
+    command
 }
 
 fn said(output: &Output) -> String {
@@ -83,5 +97,70 @@ fn a_fault_of_all_is_said_once_and_ends_all() {
         let done = ranks(2, words);
         assert_eq!(done.status.code(), Some(2), "{}", said(&done));
         assert!(said(&done).contains(answer), "{}", said(&done));
+    }
+}
+
+/// `cellnorm compare` on two ranks.
+fn compare(place: &Workplace, words: &[&str]) -> Command {
+    let mut command = mpirun(2);
+    command.args(["compare", "--norms", "batch,layer", "--epochs", "20", "--batch-sizes", "4", "--sync", "--data"]);
+    command.arg(place.data()).arg("--out").arg(place.out()).args(words);
+    command
+}
+
+#[test]
+fn ranks_train_one_network() {
+    let place = Workplace::new();
+    let done = compare(&place, &[]).output().unwrap();
+    assert!(done.status.success(), "{}", said(&done));
+    assert_eq!(said(&done).matches("Each batch is shared by 2 ranks").count(), 1, "{}", said(&done));
+    let found = results(&place.out());
+    assert_eq!((&found["config"]["ranks"], &found["config"]["sync"]), (&2.into(), &true.into()));
+    for run in found["runs"].as_array().unwrap() {
+        // ten bars, each a class of its own: the network learns them
+        assert!(run["epochs"][19]["train_accuracy"].as_f64().unwrap() > 0.8, "{run}");
+    }
+    let again = Workplace::new();
+    compare(&again, &[]).output().unwrap();
+    assert_eq!(
+        without_timing(found)["runs"],
+        without_timing(results(&again.out()))["runs"],
+        "the same numbers each time"
+    );
+    let done = mpirun(3).args(["compare", "--batch-sizes", "2"]).output().unwrap();
+    assert!(said(&done).contains("batches of 2 cannot be shared by 3 ranks"), "{}", said(&done));
+}
+
+/// The processes that mpirun has started.
+fn of_mpirun(timeout: &Child) -> Vec<String> {
+    let children = |parent: &str| -> Vec<String> {
+        let listed = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        listed.split_whitespace().map(str::to_owned).collect()
+    };
+    children(&timeout.id().to_string()).iter().flat_map(|mpirun| children(mpirun)).collect()
+}
+
+#[test]
+fn a_killed_rank_ends_all_and_nothing_is_lost() {
+    let undisturbed = Workplace::new();
+    compare(&undisturbed, &[]).output().unwrap();
+    let expected = without_timing(results(&undisturbed.out()))["runs"].clone();
+    // while it starts, in the first training, in the second
+    for wait in [300, 700, 1100, 1500] {
+        let place = Workplace::new();
+        let child = compare(&place, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        sleep(Duration::from_millis(wait));
+        let ranks = of_mpirun(&child);
+        let killed =
+            ranks.get(1).is_some_and(|rank| Command::new("kill").args(["-9", rank]).status().unwrap().success());
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.code() != Some(124), "they hang");
+        assert_eq!(done.status.success(), !killed, "{}", said(&done));
+        assert!(!killed || said(&done).contains("signal 9"), "{}", said(&done));
+        let left = entries(&place.out());
+        assert!(left.iter().all(|name| !name.starts_with('.')), "half-written: {left:?}");
+        let resumed = compare(&place, &["--resume"]).output().unwrap();
+        assert!(resumed.status.success(), "{}", said(&resumed));
+        assert_eq!(without_timing(results(&place.out()))["runs"], expected, "killed after {wait} ms");
     }
 }
