@@ -35,6 +35,19 @@ fn main() {
         });
         say(format!("{channels:>9}  {forward:>10.1} {backward:>10.1}"));
     }
+    // of two messages that differ in length, bandwidth is what the difference tells
+    let gather = |numbers: usize| {
+        let table = vec![1.0; numbers];
+        median(&over, || drop(over.all_gather(&table)))
+    };
+    let (short, long) = (gather(256), gather(65_536));
+    let received = (65_536.0 - 256.0) * 8.0 * (over.size() as f64 - 1.0);
+    let rounds = f64::from(over.size().next_power_of_two().ilog2());
+    let gigabytes = received / (long - short) / 1e3;
+    let latency = (short - 2048.0 * (over.size() as f64 - 1.0) / (gigabytes * 1e3)) / rounds;
+    say(format!(
+        "latency {latency:.2} µs, bandwidth {gigabytes:.2} GB/s: --example cost -- FILE {latency:.2}:{gigabytes:.2}"
+    ));
     say(format!("\n{:>18}  {:>10} {:>10} {:>7}", "x on each rank", "alone", "over ranks", "share"));
     for shape in [[16, 64, 28, 28], [16, 2048, 7, 7]] {
         let x = Array4::<f32>::from_shape_fn(shape, |(n, c, h, w)| ((n * 7 + c * 3 + h * 5 + w) % 17) as f32);

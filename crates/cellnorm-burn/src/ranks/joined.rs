@@ -9,7 +9,7 @@ use cellnorm::norms::{Batch, Kind};
 use cellnorm::passes::{Affine, Gradient, Sums};
 use cellnorm::ranks::{Communicator, Joined};
 use cellnorm::tables::{self, Answer, Labels, Parameters, Tracked};
-use cellnorm::{Error, Moments, OneValue, Statistics};
+use cellnorm::{Cells, Error, Moments, OneValue, Statistics};
 
 use crate::ops::{AnyFormula, RuleOps, RuleSpec, is_fused};
 use crate::tables::{Table, numbers};
@@ -55,8 +55,12 @@ pub(crate) fn normalize<const D: usize>(
         // the others hear of it
         formula.statistics_of(vec![]);
     }
-    let (cells, mut coordinates) = tables::cells_of(&shape, &numbered);
-    let of_cell = coordinates[channel].take().unwrap_or_else(|| Labels::new(vec![], kind.channels));
+    let (cells, of_cell) = if shape.contains(&0) {
+        (Cells::channels_first(0, kind.channels, 1), Labels::new(vec![], kind.channels))
+    } else {
+        let (cells, mut coordinates) = tables::cells_of(&shape, &numbered);
+        (cells, coordinates[channel].take().expect("channels number the cells"))
+    };
     let _ = formula.of_cell.set(of_cell);
     let slots = [("gamma", &gamma), ("beta", &beta)].map(|(name, of)| (name, of.as_ref().map(|of| of.dims()[0])));
     let mut parameters: Vec<Tensor<1>> = [gamma, beta].into_iter().flatten().collect();
