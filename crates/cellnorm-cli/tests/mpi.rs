@@ -61,7 +61,9 @@ fn ranks_write_the_file_of_one_process() {
     rows(&floats);
     for set in [fixture("grey"), floats] {
         let alone = folder.path().join("alone.json");
-        assert!(Command::new(cellnorm()).args(["stats", text(&set), "-o", text(&alone)]).status().unwrap().success());
+        assert!(
+            Command::new(cellnorm()).args(["stats", text(&set), "-o", text(&alone)]).output().unwrap().status.success()
+        );
         for count in 1..=4 {
             let out = folder.path().join("ranks.json");
             let done = ranks(count, &["stats", text(&set), "-o", text(&out)]);
@@ -91,7 +93,7 @@ fn a_fault_of_all_is_said_once_and_ends_all() {
     assert!(!out.exists());
     for (words, answer) in [
         (&["stats", text(&fixture("grey")), "--shard", "1/2", "-o", text(&out)][..], "leave --shard out"),
-        (&["explain", "--shape", "2,3,4,4"], "this command runs on one"),
+        (&["explain", "--shape", "2,3,4,4", "--norm", "batch"], "this command runs on one"),
         (&["stats", "-"], "standard input"),
     ] {
         let done = ranks(2, words);
@@ -101,9 +103,9 @@ fn a_fault_of_all_is_said_once_and_ends_all() {
 }
 
 /// `cellnorm compare` on two ranks.
-fn compare(place: &Workplace, words: &[&str]) -> Command {
+fn compare(place: &Workplace, epochs: &str, words: &[&str]) -> Command {
     let mut command = mpirun(2);
-    command.args(["compare", "--norms", "batch,layer", "--epochs", "20", "--batch-sizes", "4", "--sync", "--data"]);
+    command.args(["compare", "--norms", "batch,layer", "--epochs", epochs, "--batch-sizes", "4", "--sync", "--data"]);
     command.arg(place.data()).arg("--out").arg(place.out()).args(words);
     command
 }
@@ -111,7 +113,7 @@ fn compare(place: &Workplace, words: &[&str]) -> Command {
 #[test]
 fn ranks_train_one_network() {
     let place = Workplace::new();
-    let done = compare(&place, &[]).output().unwrap();
+    let done = compare(&place, "20", &[]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
     assert_eq!(said(&done).matches("Each batch is shared by 2 ranks").count(), 1, "{}", said(&done));
     let found = results(&place.out());
@@ -121,7 +123,8 @@ fn ranks_train_one_network() {
         assert!(run["epochs"][19]["train_accuracy"].as_f64().unwrap() > 0.8, "{run}");
     }
     let again = Workplace::new();
-    compare(&again, &[]).output().unwrap();
+    let done = compare(&again, "20", &[]).output().unwrap();
+    assert!(done.status.success(), "{}", said(&done));
     assert_eq!(
         without_timing(found)["runs"],
         without_timing(results(&again.out()))["runs"],
@@ -143,12 +146,13 @@ fn of_mpirun(timeout: &Child) -> Vec<String> {
 #[test]
 fn a_killed_rank_ends_all_and_nothing_is_lost() {
     let undisturbed = Workplace::new();
-    compare(&undisturbed, &[]).output().unwrap();
+    let done = compare(&undisturbed, "5", &[]).output().unwrap();
+    assert!(done.status.success(), "{}", said(&done));
     let expected = without_timing(results(&undisturbed.out()))["runs"].clone();
     // while it starts, in the first training, in the second
-    for wait in [300, 700, 1100, 1500] {
+    for wait in [200, 600, 1000] {
         let place = Workplace::new();
-        let child = compare(&place, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = compare(&place, "5", &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         sleep(Duration::from_millis(wait));
         let ranks = of_mpirun(&child);
         let killed =
@@ -159,7 +163,7 @@ fn a_killed_rank_ends_all_and_nothing_is_lost() {
         assert!(!killed || said(&done).contains("signal 9"), "{}", said(&done));
         let left = entries(&place.out());
         assert!(left.iter().all(|name| !name.starts_with('.')), "half-written: {left:?}");
-        let resumed = compare(&place, &["--resume"]).output().unwrap();
+        let resumed = compare(&place, "5", &["--resume"]).output().unwrap();
         assert!(resumed.status.success(), "{}", said(&resumed));
         assert_eq!(without_timing(results(&place.out()))["runs"], expected, "killed after {wait} ms");
     }
