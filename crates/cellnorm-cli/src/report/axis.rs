@@ -100,7 +100,8 @@ impl Ranged for Axis {
 
     fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
         let [value, from, to] = [*value, self.from, self.to].map(|place| self.scale.of(place));
-        let share = (value - from) / (to - from);
+        // a loss of 0 is infinitely far down a logarithmic axis: it leaves the chart, and that is all
+        let share = ((value - from) / (to - from)).clamp(-1.0, 2.0);
         start + (share * f64::from(end - start)).round() as i32
     }
 
@@ -171,6 +172,7 @@ mod tests {
         let axis = Axis::of_ratios([1.1, 10.0]);
         assert_eq!([1.0, 11.0].map(|v| axis.map(&v, (0, 100))), [0, 100]);
         assert_eq!(axis.map(&11f64.sqrt(), (0, 100)), 50);
+        assert_eq!([0.0, f64::INFINITY].map(|v| axis.map(&v, (300, 400))), [200, 500]);
     }
 
     #[test]
