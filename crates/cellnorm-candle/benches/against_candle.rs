@@ -1,17 +1,18 @@
 //! Our layers beside candle-nn's, forward, and forward and backward, f32.
 //!
-//! Run it with `cargo bench -p cellnorm-candle`. Blocks alternate in one run, because the machine's speed drifts; the ratio is the
+//! Run it with `cargo bench -p cellnorm-candle`, or of some lines with words of theirs, as `-- forward 1×768`. Blocks alternate in one run, because the machine's speed drifts; the ratio is the
 //! median of the blocks' ratios. Forward, candle-nn's layer and RMS normalization are its fused operations. These have no
 //! gradient, so forward and backward is its formulation by tensor operations, `ops::layer_norm_slow` and `ops::rms_norm_slow`. A
 //! backward pass starts from ones.
 //!
-//! Candle's gradient store adds each gradient to zeros, two passes that an extension cannot avoid, and y's gradient has to be made:
-//! `store` is what the two take by themselves, and its share of our time.
+//! `store` is the same step with an operation that costs nothing in our place: what Candle takes to make the gradient of y, and to
+//! add that of x to zeros, which an extension cannot avoid. `share` is its share of our step, `rest` the ratio of what is left
+//! of both.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, Var};
 use candle_nn::{Module, ModuleT, ops};
 
 const BLOCKS: usize = 11;
@@ -33,12 +34,13 @@ fn main() -> Result<()> {
     }
     let (x, of) = (random(&[64, 16, 112, 112])?, Channels::new(16, false)?);
     forward("batch", &x, &|x| of.their_batch.forward_train(x), &|x| of.batch.forward_train(x))?;
+    let of = Channels::new(16, false)?;
     forward("infer", &x, &|x| of.their_batch.forward_t(x, false), &|x| of.batch.forward_t(x, false))?;
     forward("group", &x, &|x| of.their_group.forward(x), &|x| of.group.forward(x))?;
 
     println!(
-        "\n{:<8} {:<14} {:>10} {:>10} {:>7} {:>9} {:>6}",
-        "f and b", "shape", "candle µs", "ours µs", "ratio", "store µs", "share"
+        "\n{:<8} {:<14} {:>10} {:>10} {:>7} {:>9} {:>6} {:>7}",
+        "both", "shape", "candle µs", "ours µs", "ratio", "store µs", "share", "rest"
     );
     for shape in [&[1, 768][..], &[8, 512, 768], &[1, 2048, 4096], &[64, 128, 1024]] {
         let last = Norms::new(shape[shape.len() - 1], true)?;
@@ -109,48 +111,83 @@ impl Channels {
     }
 }
 
+/// Whether this line is asked for.
+fn wanted(line: &str) -> bool {
+    std::env::args().skip(1).filter(|word| !word.starts_with('-')).all(|word| line.contains(&word))
+}
+
 fn forward(name: &str, x: &Tensor, theirs: Forward, ours: Forward) -> Result<()> {
+    if !wanted(&format!("forward {name} {}", shape(x))) {
+        return Ok(());
+    }
     let difference = (theirs(x)? - ours(x)?)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
     assert!(difference < 1e-3, "{name}: outputs differ by {difference}");
     let run = |of: Forward| drop(black_box(of(x).expect("ran before")));
-    let [theirs, ours, ratio] = alternate(&|| run(theirs), &|| run(ours));
-    println!("{name:<8} {:<14} {:>10.1} {:>10.1} {ratio:>6.2}x", shape(x), theirs * 1e6, ours * 1e6);
+    let [theirs, ours] = alternate([&|| run(theirs), &|| run(ours)]);
+    let ratio = 1.0 / ours.of_first;
+    println!("{name:<8} {:<14} {:>10.1} {:>10.1} {ratio:>6.2}x", shape(x), theirs.seconds * 1e6, ours.seconds * 1e6);
     Ok(())
 }
 
 fn both(name: &str, x: &Var, theirs: Forward, ours: Forward) -> Result<()> {
+    if !wanted(&format!("both {name} {}", shape(x))) {
+        return Ok(());
+    }
     let dx = |of: Forward| -> Result<Tensor> { Ok(of(x)?.sin()?.backward()?.remove(x).expect("x is a variable")) };
     let difference = (dx(theirs)? - dx(ours)?)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
     assert!(difference < 1e-3, "{name}: gradients differ by {difference}");
     let run = |of: Forward| drop(black_box(of(x).and_then(|y| y.backward()).expect("ran before")));
-    let [theirs, ours, ratio] = alternate(&|| run(theirs), &|| run(ours));
-    let dx = dx(&|x| x.sin())?;
-    let zeros_and_sum = || x.zeros_like().and_then(|zeros| zeros.add(&dx)).expect("ran before");
-    let ones = || x.ones_like().and_then(|ones| ones.contiguous()).expect("ran before");
-    let store = || drop(black_box((ones(), zeros_and_sum())));
-    let repeats = repeats(&store);
-    let store = median((0..BLOCKS).map(|_| seconds(&store, repeats)).collect());
+    let [theirs, ours, store] = alternate([&|| run(theirs), &|| run(ours), &|| run(&|x| x.apply_op1(Free))]);
     println!(
-        "{name:<8} {:<14} {:>10.1} {:>10.1} {ratio:>6.2}x {:>9.1} {:>5.0}%",
+        "{name:<8} {:<14} {:>10.1} {:>10.1} {:>6.2}x {:>9.1} {:>5.0}% {:>6.2}x",
         shape(x),
-        theirs * 1e6,
-        ours * 1e6,
-        store * 1e6,
-        100.0 * store / ours
+        theirs.seconds * 1e6,
+        ours.seconds * 1e6,
+        1.0 / ours.of_first,
+        store.seconds * 1e6,
+        100.0 * store.of_first / ours.of_first,
+        (1.0 - store.of_first) / (ours.of_first - store.of_first)
     );
     Ok(())
+}
+
+/// An operation whose output and gradient are zeros, which the system maps without writing them.
+struct Free;
+
+impl CustomOp1 for Free {
+    fn name(&self) -> &'static str {
+        "free"
+    }
+
+    fn cpu_fwd(&self, _x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.0; layout.shape().elem_count()]), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, _dy: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(x.zeros_like()?))
+    }
 }
 
 fn shape(x: &Tensor) -> String {
     x.dims().iter().map(usize::to_string).collect::<Vec<_>>().join("×")
 }
 
-/// Seconds of both and the ratio, the first divided by the second.
-fn alternate(first: &dyn Fn(), second: &dyn Fn()) -> [f64; 3] {
-    let counts = [first, second].map(repeats);
-    let blocks: Vec<[f64; 2]> = (0..BLOCKS).map(|_| [seconds(first, counts[0]), seconds(second, counts[1])]).collect();
-    let of = |part: fn(&[f64; 2]) -> f64| median(blocks.iter().map(part).collect());
-    [of(|b| b[0]), of(|b| b[1]), of(|b| b[0] / b[1])]
+/// What a version takes.
+struct Time {
+    seconds: f64,
+    /// Divided by what the first version takes beside it.
+    of_first: f64,
+}
+
+/// The medians over blocks that take turns.
+fn alternate<const N: usize>(versions: [&dyn Fn(); N]) -> [Time; N] {
+    let counts = versions.map(repeats);
+    let block = |_| std::array::from_fn::<f64, N, _>(|i| seconds(versions[i], counts[i]));
+    let blocks: Vec<[f64; N]> = (0..BLOCKS).map(block).collect();
+    std::array::from_fn(|i| Time {
+        seconds: median(blocks.iter().map(|block| block[i]).collect()),
+        of_first: median(blocks.iter().map(|block| block[i] / block[0]).collect()),
+    })
 }
 
 /// How often a block runs something.

@@ -66,6 +66,15 @@ fn widened<T: Number>(elements: &[T], layout: &Layout) -> Result<Vec<f64>> {
     })
 }
 
+/// Whether all are finite, asked several at a time.
+pub(crate) fn finite(values: &[f64]) -> bool {
+    let (lanes, rest) = values.as_chunks::<8>();
+    // 0, or NaN where a value is not finite
+    let zeros = |sum: [f64; 8], values: &[f64; 8]| std::array::from_fn(|i| sum[i] + 0.0 * values[i]);
+    let sum = lanes.iter().fold([0.0; 8], zeros);
+    sum.iter().all(|zero| *zero == 0.0) && rest.iter().all(|value| value.is_finite())
+}
+
 /// The numbers of a tensor on any device, flat, in f64.
 pub(crate) fn of_tensor(tensor: &Tensor, name: &str) -> Result<Vec<f64>> {
     let tensor = tensor.to_device(&Device::Cpu)?;

@@ -4,7 +4,7 @@
 //! until the backward pass; x stands in for a parameter that a layer does not have; and the parameters of a layer with more than
 //! two come as one tensor, one after another.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor};
 use cellnorm::tables::Mask;
@@ -20,10 +20,11 @@ const BESIDE_X: usize = 2;
 type After<L> = (L, <L as Layer>::Saved);
 
 struct Operation<L: Layer> {
-    layer: L,
+    /// Taken by the forward pass.
+    layer: Mutex<Option<L>>,
     mask: Option<Mask>,
-    /// For each tensor beside x, the slots whose parameters it holds, and their shapes.
-    held: Vec<Vec<(usize, Shape)>>,
+    /// The slots of the parameters that are there, and their shapes.
+    slots: Vec<(usize, Shape)>,
     after: Arc<OnceLock<After<L>>>,
 }
 
@@ -35,21 +36,21 @@ pub(super) fn apply<L: Layer>(
     mask: Option<&Mask>,
     then: impl FnOnce(&L) -> Result<()>,
 ) -> Result<Tensor> {
-    let present: Vec<(usize, &Tensor)> =
-        parameters.iter().enumerate().filter_map(|(slot, of)| Some((slot, of.as_ref()?))).collect();
-    let slots = present.iter().map(|(slot, tensor)| (*slot, tensor.shape().clone()));
-    let (tensors, held) = if present.len() <= BESIDE_X {
-        (present.iter().map(|(_, tensor)| (*tensor).clone()).collect(), slots.map(|slot| vec![slot]).collect())
+    let present = || parameters.iter().enumerate().filter_map(|(slot, of)| Some((slot, of.as_ref()?)));
+    let slots: Vec<(usize, Shape)> = present().map(|(slot, of)| (slot, of.shape().clone())).collect();
+    let joined;
+    let mut beside = [x; BESIDE_X];
+    if slots.len() <= BESIDE_X {
+        beside.iter_mut().zip(present()).for_each(|(beside, (_, of))| *beside = of);
     } else {
-        let dtype = present[0].1.dtype();
-        let flat: Vec<Tensor> =
-            present.iter().map(|(_, tensor)| tensor.flatten_all()?.to_dtype(dtype)).collect::<Result<_>>()?;
-        (vec![Tensor::cat(&flat, 0)?], vec![slots.collect()])
-    };
-    let beside = |i: usize| tensors.get(i).unwrap_or(x);
+        let dtype = present().next().map_or(x, |(_, first)| first).dtype();
+        let flat = present().map(|(_, of)| of.flatten_all()?.to_dtype(dtype));
+        joined = Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, 0)?;
+        beside[0] = &joined;
+    }
     let after = Arc::new(OnceLock::new());
-    let operation = Operation { layer, mask: mask.cloned(), held, after: after.clone() };
-    let y = x.apply_op3_arc(beside(0), beside(1), Arc::new(Box::new(operation)))?;
+    let operation = Operation { layer: Mutex::new(Some(layer)), mask: mask.cloned(), slots, after: after.clone() };
+    let y = x.apply_op3_arc(beside[0], beside[1], Arc::new(Box::new(operation)))?;
     if let Some((layer, _)) = after.get() {
         then(layer)?;
     }
@@ -57,9 +58,18 @@ pub(super) fn apply<L: Layer>(
 }
 
 impl<L: Layer> Operation<L> {
+    /// The slots whose parameters a tensor beside x holds.
+    fn held(&self, beside: usize) -> &[(usize, Shape)] {
+        match self.slots.len() {
+            0..=BESIDE_X => self.slots.get(beside..=beside).unwrap_or_default(),
+            _ if beside == 0 => &self.slots,
+            _ => &[],
+        }
+    }
+
     fn forward<T: Number>(&self, mut layer: L, x: &[T], layout: &Layout) -> Result<CpuStorage> {
         let (y, saved) = layer.forward(view(x, layout)?, self.mask.as_ref()).map_err(wrong)?;
-        // an operation runs once
+        // nothing was there: the layer was taken once
         let _ = self.after.set((layer, saved));
         Ok(T::to_cpu_storage_owned(row_major(y)))
     }
@@ -72,11 +82,13 @@ impl<L: Layer> Operation<L> {
 
     /// The gradient of the tensor beside x with this index, where it wants one.
     fn gradient(&self, beside: usize, tensor: &Tensor, slots: &Slots) -> Result<Option<Tensor>> {
-        let Some(held) = self.held.get(beside).filter(|_| tensor.track_op()) else {
+        if !tensor.track_op() {
             return Ok(None);
-        };
-        let of_slot = |(slot, _): &(usize, Shape)| slots[*slot].iter().flatten().copied();
-        let values: Vec<f64> = held.iter().flat_map(of_slot).collect();
+        }
+        let mut values = Vec::with_capacity(tensor.elem_count());
+        for of_slot in self.held(beside).iter().filter_map(|(slot, _)| slots[*slot].as_ref()) {
+            values.extend(of_slot.iter());
+        }
         // a layer that is told not to train its parameters gives no gradients
         if values.is_empty() {
             return Ok(None);
@@ -99,8 +111,13 @@ impl<L: Layer> CustomOp3 for Operation<L> {
         second: &CpuStorage,
         second_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let mut layer = self.layer.clone();
-        for (held, (storage, layout)) in self.held.iter().zip([(first, first_layout), (second, second_layout)]) {
+        let taken = self.layer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut layer) = taken else { candle_core::bail!("{}: an operation runs once", L::NAME) };
+        for (beside, (storage, layout)) in [(first, first_layout), (second, second_layout)].into_iter().enumerate() {
+            let held = self.held(beside);
+            if held.is_empty() {
+                break;
+            }
             let mut rest = numbers::table(storage, layout, L::NAME)?;
             for (slot, shape) in held {
                 let next = rest.split_off(shape.elem_count());

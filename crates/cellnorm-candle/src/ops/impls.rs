@@ -1,62 +1,13 @@
-//! The library's layers as operations: normalizations of single samples, batch normalization, and every rule.
+//! Batch normalization and every rule, as operations.
 
 use candle_core::Tensor;
-use cellnorm::norms::{BatchAxes, Kind, Norm};
-use cellnorm::tables::{Mask, Rule, Standard, TableNorm, TableSaved};
-use cellnorm::{BatchNorm, Element, Error, OneValue, Saved, Statistics, StatisticsFrom};
+use cellnorm::norms::BatchAxes;
+use cellnorm::tables::{Mask, Rule, TableNorm, TableSaved};
+use cellnorm::{BatchNorm, Element, Error, Saved, Statistics, StatisticsFrom};
 use ndarray::{ArrayD, ArrayViewD};
 
 use super::{Layer, Slots};
-use crate::composed::{self, Applied, Terms};
-use crate::numbers::wrong;
-
-/// Its slots are γ and β.
-impl<K: Kind + Send + Sync + 'static> Layer for Norm<K> {
-    const NAME: &'static str = K::NAME;
-    type Saved = Saved;
-
-    fn set(&mut self, slot: usize, values: ArrayD<f64>) {
-        *[&mut self.gamma, &mut self.beta][slot] = Some(values);
-    }
-
-    fn forward<T: Element>(&mut self, x: ArrayViewD<'_, T>, mask: Option<&Mask>) -> Result<(ArrayD<T>, Saved), Error> {
-        match mask {
-            Some(mask) => self.forward_masked(x, mask),
-            None => Norm::forward(self, x),
-        }
-    }
-
-    fn backward<T: Element>(
-        &self,
-        saved: &Saved,
-        x: ArrayViewD<'_, T>,
-        dy: ArrayViewD<'_, T>,
-    ) -> Result<(ArrayD<T>, Slots), Error> {
-        let gradients = Norm::backward(self, saved, x, dy)?;
-        Ok((gradients.dx, vec![gradients.dgamma, gradients.dbeta]))
-    }
-
-    fn composed(
-        &mut self,
-        x: &Tensor,
-        parameters: &[Option<Tensor>],
-        mask: Option<&Mask>,
-    ) -> candle_core::Result<Tensor> {
-        let affine = parameters.iter().any(Option::is_some);
-        let Some(mask) = mask else {
-            let refused = match self.one_value {
-                OneValue::Error | OneValue::AlwaysError => Some(Self::NAME),
-                OneValue::Beta | OneValue::UseRunning => None,
-            };
-            let roles = self.kind().roles(x.dims(), affine).map_err(wrong)?;
-            return composed::standardize(x, parameters, &roles, K::ABOUT, self.epsilon, refused);
-        };
-        let rule = Standard::new(self.kind(), x.dims(), affine).map_err(wrong)?;
-        let terms = Terms { epsilon: self.epsilon, one_value: self.one_value, batch: true, mask: Some(mask) };
-        let named: Vec<_> = ["gamma", "beta"].into_iter().zip(parameters.iter().cloned()).collect();
-        Ok(Applied { rule: &rule, terms, parameters: &named, running: None }.run(x)?.0)
-    }
-}
+use crate::composed::{Applied, Terms};
 
 /// Batch normalization, and the axis of its channels. Its slots are γ and β.
 #[derive(Clone, Debug)]

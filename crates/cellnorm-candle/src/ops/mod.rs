@@ -5,6 +5,7 @@
 
 mod fused;
 mod impls;
+mod kinds;
 
 pub(crate) use impls::BatchLayer;
 

@@ -47,11 +47,14 @@ pub fn backward(y: &Tensor, dy: &Tensor) -> candle_core::backprop::GradStore {
     (y * dy).and_then(|l| l.sum_all()?.backward()).unwrap()
 }
 
+/// A layer as a function.
+pub type Forward<'a> = dyn Fn(&Tensor) -> Result<Tensor> + 'a;
+
 /// A layer with parameters that are not 1 and 0, and a shape that it takes.
 pub struct Case {
     pub name: &'static str,
     pub shape: Vec<usize>,
-    pub layer: Box<dyn Fn(&Tensor) -> Result<Tensor>>,
+    pub layer: Box<Forward<'static>>,
     pub parameters: Vec<(String, Var)>,
 }
 

@@ -47,6 +47,8 @@ fn shapes_and_types() {
     let short =
         LayerNorm::new(Tensor::ones(5, DType::F32, CPU).unwrap(), Tensor::ones(1, DType::F32, CPU).unwrap(), 1e-5);
     says(short.forward(&x), "beta has the shape [1]; it must be [5]");
+    let nan = Tensor::new(&[1f32, 1.0, f32::NAN, 1.0, 1.0], CPU).unwrap();
+    says(LayerNorm::new_no_bias(nan, 1e-5).forward(&x), "gamma is NaN; it must be finite");
     let message = |result: candle_core::Result<GroupNorm>| result.unwrap_err().to_string();
     assert!(message(GroupNorm::new_no_affine(10, 4, 1e-5)).contains("possible: 1, 2, 5, 10"));
     let config = BatchNormConfig { remove_mean: false, ..Default::default() };

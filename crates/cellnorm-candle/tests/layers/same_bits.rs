@@ -17,6 +17,9 @@ use super::common::*;
 /// What one run gives: y, dx, and the parameters' gradients.
 type Results<T> = (Vec<T>, Vec<T>, Vec<Vec<f32>>);
 
+/// What a layer on arrays gives for x and dy.
+type OnArrays<'a, T> = dyn Fn(ArrayViewD<'_, T>, ArrayViewD<'_, T>) -> Results<T> + 'a;
+
 /// A way to lie in memory, in both libraries.
 struct Layout<T> {
     name: &'static str,
@@ -53,12 +56,7 @@ fn flat<T: WithDType>(tensor: &Tensor) -> Vec<T> {
     tensor.flatten_all().and_then(|t| t.to_vec1()).unwrap()
 }
 
-fn check<T: Element + WithDType>(
-    name: &str,
-    forward: &dyn Fn(&Tensor) -> Result<Tensor>,
-    parameters: &[Var],
-    on_arrays: &dyn Fn(ArrayViewD<'_, T>, ArrayViewD<'_, T>) -> Results<T>,
-) {
+fn check<T: Element + WithDType>(name: &str, forward: &Forward<'_>, parameters: &[Var], on_arrays: &OnArrays<'_, T>) {
     for layout in layouts::<T>() {
         let what = format!("{name} of {:?}, {}", T::DTYPE, layout.name);
         let base = var(&layout.base, 1, T::DTYPE);
