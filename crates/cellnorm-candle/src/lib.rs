@@ -5,18 +5,22 @@
 //! the same constructors, names in a `VarBuilder`, and traits, so that one line changes:
 //!
 //! ```
-//! // use candle_nn::{LayerNorm, layer_norm};
-//! use cellnorm_candle::{LayerNorm, layer_norm};
-//! # use candle_core::{DType, Device, Tensor};
-//! # use candle_nn::{Module, VarBuilder, VarMap};
-//! use cellnorm_candle::debug::unreached;
+//! use candle_nn::{Module, ModuleT};
+//! use cellnorm_candle::{batch_norm, debug::unreached, layer_norm, switchable_norm}; // the first and the third were candle_nn's
 //!
+//! # use candle_core::{DType, Device, Tensor};
+//! # use candle_nn::{VarBuilder, VarMap};
 //! # let variables = VarMap::new();
 //! # let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
-//! # let x = Tensor::randn(0f32, 1., (2, 5, 768), &Device::Cpu)?;
-//! let norm: LayerNorm = layer_norm(768, 1e-5, vb.pp("norm"))?;
-//! let loss = norm.forward(&x)?.sqr()?.mean_all()?;
-//! assert!(unreached(&loss, &variables)?.is_empty()); // the names of all variables that no gradient reaches
+//! # let (tokens, images) = (Tensor::randn(0f32, 1., (2, 5, 768), &Device::Cpu)?, Tensor::randn(0f32, 1., (2, 64, 3, 3), &Device::Cpu)?);
+//! let layer = layer_norm(768, 1e-5, vb.pp("layer"))?;
+//! let batch = batch_norm(64, 1e-5, vb.pp("batch"))?;
+//! let switchable = switchable_norm(64, vb.pp("switchable"))?;
+//! let loss = (layer.forward(&tokens)?.sqr()?.sum_all()? + batch.forward_t(&images, true)?.sqr()?.sum_all()?)?;
+//! for name in unreached(&loss, &variables)? {
+//!     println!("no gradient reaches {name}");
+//! }
+//! # assert!(unreached(&loss, &variables)?.iter().all(|name| name.starts_with("switchable")));
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 //!

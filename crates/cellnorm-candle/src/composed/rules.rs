@@ -82,7 +82,7 @@ fn numbers(of: Tracked<Table>, name: &str) -> Result<Tracked<Vec<f64>>> {
     Ok(Tracked { mean: table(of.mean)?, variance: table(of.variance)?, values: of.values })
 }
 
-/// A mask as [outer, positions, inner], and the number of valid values of each cell.
+/// A mask as \[outer, positions, inner\], and the number of valid values of each cell.
 struct Valid {
     mask: Tensor,
     counts: Vec<f64>,

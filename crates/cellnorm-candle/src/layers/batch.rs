@@ -11,7 +11,7 @@ use super::tracks;
 use crate::numbers::wrong;
 use crate::ops::{BatchLayer, Layer, apply};
 
-/// Batch normalization of [N, C, …]: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each channel.
+/// Batch normalization of \[N, C, …\]: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each channel.
 ///
 /// In training they are the batch's, and the running ones move toward them: running = (1 − m) · running + m · batch, with
 /// m = 0.1 and the unbiased variance, as in PyTorch. In inference they are the running ones. [`forward_mode`](Self::forward_mode)
@@ -50,7 +50,7 @@ impl BatchNorm {
     /// The number of channels, the running statistics, γ and β, and ε. Running statistics that are variables move with the layer's.
     ///
     /// # Errors
-    /// If a shape is not [C], or ε is not finite and at least 1e-36.
+    /// If a shape is not \[C\], or ε is not finite and at least 1e-36.
     pub fn new(
         num_features: usize,
         running_mean: Tensor,
@@ -73,7 +73,7 @@ impl BatchNorm {
     /// As [`new`](Self::new), with the weight m of a batch in the running statistics.
     ///
     /// # Errors
-    /// As [`new`](Self::new), and if momentum is not in [0, 1].
+    /// As [`new`](Self::new), and if momentum is not in \[0, 1\].
     pub fn new_with_momentum(
         num_features: usize,
         running_mean: Tensor,
@@ -137,7 +137,7 @@ impl BatchNorm {
     /// among the variables of the builder: keep [`num_batches_tracked`](Self::num_batches_tracked) beside them.
     ///
     /// # Errors
-    /// If it is not in [0, 1].
+    /// If it is not in \[0, 1\].
     pub fn with_momentum(self, momentum: Momentum) -> Result<Self> {
         let layer = Self { momentum, ..self };
         layer.config(layer.channels()).init().map_err(wrong)?;
@@ -165,12 +165,12 @@ impl BatchNorm {
         Ok(Self { eps, channel_axis, momentum, running_variance, one_value, ..self })
     }
 
-    /// The mean for inference, [C].
+    /// The mean for inference, \[C\].
     pub fn running_mean(&self) -> &Tensor {
         self.averages.mean.as_tensor()
     }
 
-    /// The variance for inference, [C].
+    /// The variance for inference, \[C\].
     pub fn running_var(&self) -> &Tensor {
         self.averages.variance.as_tensor()
     }
@@ -180,7 +180,7 @@ impl BatchNorm {
         self.eps
     }
 
-    /// γ and β, [C] each.
+    /// γ and β, \[C\] each.
     pub fn weight_and_bias(&self) -> Option<(&Tensor, &Tensor)> {
         self.weight_and_bias.as_ref().map(|(weight, bias)| (weight, bias))
     }
@@ -285,7 +285,7 @@ impl ModuleT for BatchNorm {
 }
 
 /// A layer from `running_mean` and `running_var`, which start as 0 and 1, and unless `affine: false`, `weight` and `bias`, which
-/// start as 1 and 0; [C] each. `config` is ε, or candle-nn's config.
+/// start as 1 and 0; \[C\] each. `config` is ε, or candle-nn's config.
 ///
 /// # Errors
 /// If the builder lacks them or has another shape, or the config is not sound; `remove_mean: false` is refused.

@@ -9,7 +9,7 @@ use cellnorm::{GroupParameters, Semantics};
 use super::{Options, forward_masked};
 use crate::numbers::wrong;
 
-/// Group normalization of [N, C, …]: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a γ and a β for each channel.
+/// Group normalization of \[N, C, …\]: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a γ and a β for each channel.
 ///
 /// What `forward` takes and refuses is as for [`LayerNorm`](crate::LayerNorm); x has at least two axes.
 ///
@@ -83,7 +83,7 @@ impl Module for GroupNorm {
     }
 }
 
-/// A layer from `weight` and `bias`, [C], which start as 1 and 0.
+/// A layer from `weight` and `bias`, \[C\], which start as 1 and 0.
 ///
 /// # Errors
 /// If the builder lacks them or has another shape, or the groups do not divide the channels.

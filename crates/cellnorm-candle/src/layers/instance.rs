@@ -29,7 +29,7 @@ impl From<f64> for InstanceNormConfig {
     }
 }
 
-/// Instance normalization of [N, C, …]: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a γ and a β for each channel.
+/// Instance normalization of \[N, C, …\]: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a γ and a β for each channel.
 ///
 /// What `forward` takes and refuses is as for [`LayerNorm`](crate::LayerNorm); x has at least two axes.
 ///
@@ -94,7 +94,7 @@ impl Module for InstanceNorm {
     }
 }
 
-/// A layer from `weight` and `bias`, [C], which start as 1 and 0. `config` is ε, or more.
+/// A layer from `weight` and `bias`, \[C\], which start as 1 and 0. `config` is ε, or more.
 ///
 /// # Errors
 /// If the builder lacks them or has another shape.

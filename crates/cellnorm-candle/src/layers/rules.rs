@@ -155,7 +155,7 @@ pub fn rule_norm<R: Rule + 'static>(config: TableNormConfig<R>, vb: VarBuilder) 
     Ok(RuleNorm { parameters, averages: averages.transpose()?, layer })
 }
 
-/// Batch-instance normalization of [N, C, …]; ρ starts at 1, which is batch normalization.
+/// Batch-instance normalization of \[N, C, …\]; ρ starts at 1, which is batch normalization.
 ///
 /// # Errors
 /// As [`rule_norm`].
@@ -174,7 +174,7 @@ pub fn batch_instance_norm(num_channels: usize, vb: VarBuilder) -> Result<BatchI
     rule_norm(BatchInstanceNormConfig::new(num_channels), vb)
 }
 
-/// Switchable normalization of [N, C, …]; all weights start equal.
+/// Switchable normalization of \[N, C, …\]; all weights start equal.
 ///
 /// # Errors
 /// As [`rule_norm`].
@@ -182,7 +182,7 @@ pub fn switchable_norm(num_channels: usize, vb: VarBuilder) -> Result<Switchable
     rule_norm(SwitchableNormConfig::new(num_channels), vb)
 }
 
-/// Filter response normalization of [N, C, …], with ε = 1e-6; through [`rule_norm`] and
+/// Filter response normalization of \[N, C, …\], with ε = 1e-6; through [`rule_norm`] and
 /// [`FilterResponseNormConfig`] with a learned ε, too.
 ///
 /// # Errors
