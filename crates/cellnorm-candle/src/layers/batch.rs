@@ -124,8 +124,12 @@ impl BatchNorm {
             one_value: OneValue::default(),
             channel_axis: 1,
         };
-        layer.config(num_features).init().map_err(wrong)?;
-        Ok(layer)
+        layer.sound()
+    }
+
+    fn sound(self) -> Result<Self> {
+        self.config(self.channels()).init().map_err(wrong)?;
+        Ok(self)
     }
 
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last.
@@ -139,9 +143,7 @@ impl BatchNorm {
     /// # Errors
     /// If it is not in \[0, 1\].
     pub fn with_momentum(self, momentum: Momentum) -> Result<Self> {
-        let layer = Self { momentum, ..self };
-        layer.config(layer.channels()).init().map_err(wrong)?;
-        Ok(layer)
+        Self { momentum, ..self }.sound()
     }
 
     /// As a framework has it: ε, the channel axis, the running statistics, and what one value a channel does.

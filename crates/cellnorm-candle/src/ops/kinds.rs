@@ -101,8 +101,11 @@ impl<K: Kind + Send + Sync + 'static> Layer for Norm<K> {
                 run(Buffers::Over(&mut dx))
             }
         };
-        if let Some(set) = gradients.beta.iter().position(|of| !of.is_finite()) {
-            return Err(Error::NotFinite { name: "dy", set, sets: gradients.beta.len() });
+        // with a finite dy, what is left is x
+        for (name, table) in [("dy", &gradients.beta), ("x", &gradients.gamma)] {
+            if let Some(set) = table.iter().position(|of| !of.is_finite()) {
+                return Err(Error::NotFinite { name, set, sets: table.len() });
+            }
         }
         let of = |of: &Option<ArrayD<f64>>, values| {
             of.as_ref().map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many as channels"))

@@ -58,6 +58,16 @@ fn shapes_and_types() {
 }
 
 #[test]
+fn a_gradient_that_is_nan_is_refused() {
+    for case in cases(DType::F32) {
+        let (x, dy) = (var(&case.shape, 1, DType::F32), Tensor::full(f32::NAN, &*case.shape, CPU).unwrap());
+        let loss = ((case.layer)(&x).unwrap() * dy).and_then(|l| l.sum_all()).unwrap();
+        let message = loss.backward().unwrap_err().to_string();
+        assert!(message.contains("dy holds NaN"), "{}: {message}", case.name);
+    }
+}
+
+#[test]
 fn nan_is_not_passed_on() {
     for case in cases(DType::F32) {
         let mut numbers = numbers(case.shape.iter().product(), 1);
