@@ -18,7 +18,7 @@ use plotters::style::RGBColor;
 
 const STEPS: usize = 300;
 const BATCH: usize = 12;
-const LEARNING_RATE: f64 = 2e-3;
+const LEARNING_RATE: f64 = 6e-3;
 
 const NORMS: [(&str, RGBColor, MakeNorm); 2] = [
     ("candle-nn", RGBColor(0xb3, 0x4a, 0x2e), |width, vb| Ok(Box::new(candle_nn::layer_norm(width, 1e-5, vb)?))),
