@@ -1,4 +1,4 @@
-//! The helper names what no gradient reaches, and nothing else.
+//! `unreached` names what no gradient reaches, and nothing else.
 
 use candle_core::DType;
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap, linear};
