@@ -138,9 +138,12 @@ impl BatchNorm {
         Ok((y, saved))
     }
 
-    /// Moves the running statistics of each channel toward those of a batch, where it has any values. Without any at all, it
-    /// is no step.
-    pub(crate) fn follow(&mut self, batch: &Statistics, values: &[f64]) {
+    /// Moves the running statistics of each channel toward those of a batch, where it has any values; without any at all, it
+    /// is no step. [`forward`](Self::forward) does so itself: this is for callers that normalize elsewhere, as on a device.
+    ///
+    /// # Panics
+    /// If there is not one mean, variance and number of values for each channel.
+    pub fn follow(&mut self, batch: &Statistics, values: &[f64]) {
         if values.iter().all(|values| *values == 0.0) {
             return;
         }

@@ -3,7 +3,7 @@
 use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension};
 
 use super::pass::{Forward, Kept, Pass};
-use super::{Correction, Mask, Remembered, Rule, Running};
+use super::{Correction, Mask, Remembered, Rule, Running, Tracked};
 use crate::element::Element;
 use crate::error::Error;
 use crate::norms::{Mode, Momentum, Phase, RunningVariance, StatisticsFrom, phases};
@@ -192,18 +192,28 @@ impl<R: Rule> TableNorm<R> {
         let pass = self.pass(batch, mask)?;
         let Forward { y, kept, tracked } = pass.forward(CowArray::from(x))?;
         let running = pass.running;
-        // a batch without values is no step
-        let tracked = tracked.filter(|tracked| tracked.values.iter().any(|values| *values > 0.0));
-        if let (true, Some(averages), Some(tracked)) = (self.mode.update, &mut self.running, tracked) {
-            self.steps += 1;
-            let (rule, one_value, epsilon) = (self.running_variance, self.one_value, self.epsilon);
-            let factor = |values| rule.moves(values, one_value).then(|| rule.factor(values, epsilon));
-            averages.follow(&tracked, self.momentum.weight(self.steps), factor);
-            if let Some(Correction { averages, momentum }) = &mut self.correction {
-                averages.follow(&tracked, momentum.weight(self.steps), factor);
-            }
+        if let (true, Some(tracked)) = (self.mode.update, tracked) {
+            self.follow(&tracked);
         }
         Ok((y, TableSaved { kept, mask: mask.cloned(), batch, running }))
+    }
+
+    /// Moves the running averages, where the rule keeps any, toward the statistics of a batch; one without values is no step.
+    /// [`forward`](Self::forward) does so itself: this is for callers that normalize elsewhere, as on a device.
+    ///
+    /// # Panics
+    /// If there is not one mean, variance and number of values for each average.
+    pub fn follow(&mut self, tracked: &Tracked<Vec<f64>>) {
+        let Some(averages) = self.running.as_mut().filter(|_| tracked.values.iter().any(|values| *values > 0.0)) else {
+            return;
+        };
+        self.steps += 1;
+        let (rule, one_value, epsilon) = (self.running_variance, self.one_value, self.epsilon);
+        let factor = |values| rule.moves(values, one_value).then(|| rule.factor(values, epsilon));
+        averages.follow(tracked, self.momentum.weight(self.steps), factor);
+        if let Some(Correction { averages, momentum }) = &mut self.correction {
+            averages.follow(tracked, momentum.weight(self.steps), factor);
+        }
     }
 
     /// The rule and the fields may have been changed since the layer was made.

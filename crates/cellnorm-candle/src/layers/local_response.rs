@@ -1,0 +1,110 @@
+//! Local response normalization: y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j² over the `size` channels j around c.
+
+use candle_core::{Result, Tensor};
+use candle_nn::Module;
+use cellnorm::norms::Lines;
+use cellnorm::tables::{Along, Mask};
+use cellnorm::{Element, Error, LocalResponseNormConfig};
+use ndarray::{ArrayD, ArrayViewD};
+
+use crate::composed::window_sums;
+use crate::numbers::wrong;
+use crate::ops::{Layer, Slots, apply, computing};
+
+/// Local response normalization, without parameters, the same in training and in inference; see
+/// [`cellnorm::LocalResponseNorm`].
+///
+/// x has at least two axes; NaN, infinity and numbers too large to square are refused. On the CPU computed in f64; on other
+/// devices in f32 unless x is f64, where squares overflow from about 10¹⁹ on and y is 0.
+///
+/// Source: A. Krizhevsky, I. Sutskever, G. E. Hinton, *ImageNet Classification with Deep Convolutional Neural Networks*, 2012;
+/// defaults as `torch.nn.LocalResponseNorm` of PyTorch 2.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_nn::Module;
+/// use cellnorm_candle::LocalResponseNorm;
+/// // one position of three channels: the windows hold 1 + 4, 1 + 4 + 9 and 4 + 9
+/// let layer = LocalResponseNorm { alpha: 3.0, beta: 1.0, ..LocalResponseNorm::new(3) };
+/// let y = layer.forward(&Tensor::new(&[[1f32, 2., 3.]], &Device::Cpu)?)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1.0 / 6.0, 2.0 / 15.0, 3.0 / 14.0]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LocalResponseNorm {
+    /// How many neighbouring channels a window holds.
+    pub size: usize,
+    /// α, the weight of the mean square of a window. Default: 1e-4.
+    pub alpha: f64,
+    /// The exponent β. Default: 0.75.
+    pub beta: f64,
+    /// The constant k that the mean square is added to. Default: 1.
+    pub bias: f64,
+    /// Where windows of even size lie. Default: longer toward the first channel, as PyTorch.
+    pub window: cellnorm::Window,
+    /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last.
+    pub channel_axis: isize,
+}
+
+impl LocalResponseNorm {
+    /// Windows of `size` channels.
+    pub fn new(size: usize) -> Self {
+        let window = cellnorm::Window::default();
+        Self { size, alpha: 1e-4, beta: 0.75, bias: 1.0, window, channel_axis: 1 }
+    }
+
+    /// The layer on arrays, which knows what is sound and where windows lie.
+    fn on_arrays(self) -> std::result::Result<cellnorm::LocalResponseNorm, Error> {
+        let config = LocalResponseNormConfig::new(self.size).alpha(self.alpha).beta(self.beta).bias(self.bias);
+        config.window(self.window).channel_axis(self.channel_axis).init()
+    }
+}
+
+impl Module for LocalResponseNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        apply(*self, x, &[], None, |_| Ok(()))
+    }
+}
+
+/// It has no slots.
+impl Layer for LocalResponseNorm {
+    const NAME: &'static str = cellnorm::LocalResponseNorm::NAME;
+    type Saved = ();
+
+    fn set(&mut self, _slot: usize, _values: ArrayD<f64>) {}
+
+    fn forward<T: Element>(
+        &mut self,
+        x: ArrayViewD<'_, T>,
+        _mask: Option<&Mask>,
+    ) -> std::result::Result<(ArrayD<T>, ()), Error> {
+        Ok((self.on_arrays()?.forward(x)?, ()))
+    }
+
+    fn backward<T: Element>(
+        &self,
+        _saved: &(),
+        x: ArrayViewD<'_, T>,
+        dy: ArrayViewD<'_, T>,
+    ) -> std::result::Result<(ArrayD<T>, Slots), Error> {
+        Ok((self.on_arrays()?.backward(x, dy)?, vec![]))
+    }
+
+    fn composed(&mut self, x: &Tensor, _parameters: &[Option<Tensor>], _mask: Option<&Mask>) -> Result<Tensor> {
+        let sharing = self.on_arrays().and_then(|layer| layer.sharing(x.dims())).map_err(wrong)?;
+        if x.elem_count() == 0 {
+            return Err(wrong(Error::Empty { shape: x.dims().to_vec() }));
+        }
+        let window = |(axis, along): (usize, &Along)| match *along {
+            Along::Window { before, after } => Some((axis, before, after)),
+            _ => None,
+        };
+        let Some((axis, before, after)) = sharing.along.iter().enumerate().find_map(window) else {
+            candle_core::bail!("{}: no axis holds windows", Self::NAME)
+        };
+        let wide = x.to_dtype(computing(x.dtype()))?;
+        let sums = window_sums(&wide.sqr()?, axis, before, after)?;
+        let d = sums.affine(self.alpha / self.size as f64, self.bias)?;
+        (wide * d.powf(-self.beta)?)?.to_dtype(x.dtype())
+    }
+}

@@ -1,0 +1,125 @@
+//! Running averages: variables that move as the library's own do, and what modes do with them.
+
+use candle_core::{DType, Tensor, Var};
+use candle_nn::{ModuleT, VarBuilder, VarMap};
+use cellnorm_candle::cellnorm::{
+    BatchNormConfig, Frozen, Mode, Momentum, Normalization, OneValue, Semantics, SwitchableNormConfig,
+};
+use cellnorm_candle::{BatchNorm, batch_norm, switchable_norm};
+use ndarray::{ArrayD, IxDyn};
+
+use super::common::*;
+
+fn array(x: &Tensor) -> ArrayD<f64> {
+    ArrayD::from_shape_vec(x.dims(), values(x)).unwrap()
+}
+
+fn f64s() -> (VarMap, VarBuilder<'static>) {
+    let map = VarMap::new();
+    let vb = VarBuilder::from_varmap(&map, DType::F64, CPU);
+    (map, vb)
+}
+
+#[test]
+fn the_variables_of_the_map_move() {
+    let (map, vb) = f64s();
+    let layer = batch_norm(3, 1e-5, vb.pp("norm")).unwrap();
+    let mut arrays = BatchNormConfig::new(3).init().unwrap();
+    for seed in 0..3 {
+        let x = tensor(&[4, 3, 5], seed, DType::F64);
+        layer.forward_t(&x, true).unwrap();
+        arrays.forward(array(&x).view()).unwrap();
+    }
+    let data = map.data().lock().unwrap();
+    assert_eq!(values(&data["norm.running_mean"]), arrays.running_mean.to_vec());
+    assert_eq!(values(&data["norm.running_var"]), arrays.running_var.to_vec());
+    assert_eq!(layer.num_batches_tracked(), 3);
+}
+
+#[test]
+fn rules_have_averages_too() {
+    let layer = switchable_norm(3, f64s().1).unwrap();
+    let mut arrays = SwitchableNormConfig::new(3).init().unwrap();
+    let x = tensor(&[4, 3, 5], 1, DType::F64);
+    layer.forward_t(&x, true).unwrap();
+    arrays.forward(array(&x).view()).unwrap();
+    let running = arrays.running.clone().unwrap();
+    assert_eq!(values(layer.running_mean().unwrap()), running.mean.into_raw_vec_and_offset().0);
+    assert_eq!(values(layer.running_var().unwrap()), running.variance.into_raw_vec_and_offset().0);
+    let expected = arrays.infer(array(&x).view()).unwrap();
+    assert_eq!(values(&layer.forward_t(&x, false).unwrap()), expected.into_raw_vec_and_offset().0);
+}
+
+#[test]
+fn momentum_and_semantics() {
+    let batches: Vec<Tensor> = (0..3).map(|seed| tensor(&[4, 2], seed, DType::F64)).collect();
+    let layer = batch_norm(2, 1e-5, f64s().1).unwrap().with_momentum(Momentum::Cumulative).unwrap();
+    batches.iter().for_each(|x| drop(layer.forward_train(x).unwrap()));
+    let mean =
+        (batches.iter().skip(1).fold(batches[0].clone(), |sum, x| (sum + x).unwrap()).mean(0).unwrap() / 3.0).unwrap();
+    assert!(difference(layer.running_mean(), &mean) < 1e-15);
+    assert_eq!(layer.momentum(), 0.25);
+
+    let keras = Semantics::preset("keras-3", Normalization::Batch).unwrap();
+    let layer = batch_norm(2, 1e-5, f64s().1).unwrap().with_semantics(&keras).unwrap();
+    let mut arrays = BatchNormConfig::new(2).semantics(&keras).init().unwrap();
+    let y = layer.forward_train(&batches[0]).unwrap();
+    let (expected, _) = arrays.forward(array(&batches[0]).view()).unwrap();
+    assert_eq!(values(&y), expected.into_raw_vec_and_offset().0);
+    assert_eq!(values(layer.running_var()), arrays.running_var.to_vec());
+    // where one value has variance 0 there, it has here
+    assert_eq!(keras.one_value, OneValue::Beta);
+    assert_eq!(values(&layer.forward_train(&tensor(&[1, 2], 1, DType::F64)).unwrap()), [0.0; 2]);
+    let layer = Semantics::preset("pytorch-2", Normalization::Layer).unwrap();
+    assert!(batch_norm(2, 1e-5, f64s().1).unwrap().with_semantics(&layer).is_err());
+}
+
+#[test]
+fn modes() {
+    let x = var(&[6, 3], 1, DType::F64);
+    let dy = tensor(&[6, 3], 2, DType::F64);
+    let (weight, bias) = (var(&[3], 3, DType::F64), var(&[3], 4, DType::F64));
+    let new = || {
+        let (mean, variance) = (tensor(&[3], 5, DType::F64), tensor(&[3], 6, DType::F64).abs().unwrap());
+        BatchNorm::new(3, mean, variance, weight.as_tensor().clone(), bias.as_tensor().clone(), 1e-5).unwrap()
+    };
+    let modes = [Frozen::Inference, Frozen::BatchStatistics, Frozen::ParametersOnly].map(Mode::frozen);
+    for mode in modes.into_iter().chain([Mode::training(), Mode::inference()]) {
+        let layer = new();
+        let start = (values(layer.running_mean()), values(layer.running_var()));
+        let mut arrays = BatchNormConfig::new(3).init().unwrap();
+        let of = |t: &Tensor| ArrayD::from_shape_vec(IxDyn(t.dims()), values(t)).unwrap();
+        (arrays.gamma, arrays.beta) = (Some(of(&weight)), Some(of(&bias)));
+        (arrays.running_mean, arrays.running_var) = (start.0.clone().into(), start.1.clone().into());
+        arrays.mode = mode;
+        let (expected, saved) = arrays.forward(array(&x).view()).unwrap();
+        let y = layer.forward_mode(&x, mode).unwrap();
+        assert_eq!(values(&y), expected.into_raw_vec_and_offset().0, "{mode:?}");
+        assert_eq!(values(layer.running_mean()), arrays.running_mean.to_vec(), "{mode:?}");
+        assert_eq!(values(layer.running_mean()) != start.0, mode.update, "{mode:?}");
+        let (gradients, expected) = (backward(&y, &dy), arrays.backward(&saved, array(&x).view(), array(&dy)).unwrap());
+        assert_eq!(values(gradients.get(&x).unwrap()), expected.dx.into_raw_vec_and_offset().0, "{mode:?}");
+        let of_weight = gradients.get(&weight).map(values);
+        assert_eq!(of_weight, expected.dgamma.map(|g| g.into_raw_vec_and_offset().0), "{mode:?}");
+        assert_eq!(of_weight.is_some(), mode.train_parameters);
+    }
+}
+
+#[test]
+fn averages_that_were_loaded_are_used() {
+    let of = |values: [f32; 2]| Tensor::new(&values, CPU).unwrap();
+    let tensors = [
+        ("running_mean", of([3.0, 2.0])),
+        ("running_var", of([4.0, 25.0])),
+        ("weight", of([1.0; 2])),
+        ("bias", of([0.0; 2])),
+    ];
+    let vb = VarBuilder::from_tensors(tensors.map(|(name, t)| (name.to_owned(), t)).into(), DType::F32, CPU);
+    let layer = batch_norm(2, 1e-12, vb).unwrap();
+    let y = layer.forward_t(&Tensor::new(&[[5f32, 7.0]], CPU).unwrap(), false).unwrap();
+    assert_eq!(values(&y), [1.0, 1.0]);
+    // a step leaves those of the checkpoint alone, and moves the layer's
+    let before = Var::from_tensor(layer.running_mean()).unwrap();
+    layer.forward_train(&tensor(&[4, 2], 1, DType::F32)).unwrap();
+    assert_eq!(values(&before), values(layer.running_mean()));
+}
