@@ -1,6 +1,6 @@
 //! Masks from tensors.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{Result, Tensor};
 use cellnorm::tables::Mask;
 use ndarray::ArrayD;
 
@@ -22,7 +22,7 @@ use crate::numbers::wrong;
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn mask(valid: &Tensor) -> Result<Mask> {
-    let values: Vec<f32> = valid.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    let array = ArrayD::from_shape_vec(valid.dims(), values.into_iter().map(|value| value != 0.0).collect());
+    let values: Vec<u8> = valid.ne(0.0)?.flatten_all()?.to_vec1()?;
+    let array = ArrayD::from_shape_vec(valid.dims(), values.into_iter().map(|value| value != 0).collect());
     Ok(Mask::new(array.map_err(wrong)?.view()))
 }

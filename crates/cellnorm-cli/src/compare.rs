@@ -30,6 +30,7 @@ pub fn run(args: &CompareArgs, ranks: &Ranks) -> Result<(), Error> {
             learn::<ImageNetwork>(args, normalized(args, Dataset::load(args.data.as_deref())?)?, start, ranks)
         }
         Task::Sequence if args.data.is_some() => Err(Error::DataOfSequences),
+        Task::Sequence if args.sync => Err(Error::SyncOfSequences),
         Task::Sequence => learn::<SequenceNetwork>(args, normalized(args, Dataset::embedded()?)?, start, ranks),
     }
 }
@@ -130,9 +131,10 @@ fn train_all<N: Network>(
     let of_norm = |norm, batch_size| seeds.clone().map(move |seed| Case { norm, batch_size, seed });
     let of_size = |&batch_size: &usize| config.norms.iter().flat_map(move |&norm| of_norm(norm, batch_size));
     let cases: Vec<Case> = config.batch_sizes.iter().flat_map(of_size).collect();
-    // the first rank knows how many are done
+    // the first rank knows how many are done; all must be about to do the same
+    let request = format!("{}, {} and {} {}", config.command, data.train.len(), data.test.len(), N::Samples::NOUN);
     let done = kept.as_ref().map_or(0, |kept| kept.runs().len());
-    let done = exchange(ranks.over(), "what is done", Ok::<_, Error>(vec![done as f64]))?[0][0] as usize;
+    let done = exchange(ranks.over(), &request, Ok::<_, Error>(vec![done as f64]))?[0][0] as usize;
     let left = cases.get(done..).unwrap_or_default();
     let steps = |case: &Case| config.epochs * data.train.len().div_ceil(case.batch_size);
     let progress = Progress::new(quiet || !ranks.is_first(), left.iter().map(steps).sum());

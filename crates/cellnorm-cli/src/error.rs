@@ -325,6 +325,13 @@ pub enum Error {
         ranks: usize,
     },
 
+    /// Synchronized statistics for each time step.
+    #[error(
+        "--sync is for images: the networks of sequences have statistics for each time step, which ranks do not share"
+    )]
+    #[diagnostic(help("leave --sync out"))]
+    SyncOfSequences,
+
     /// A command that ranks cannot share.
     #[error("several processes were started, and this command runs on one")]
     #[diagnostic(help("compare and stats share their work under mpirun; start the others without it"))]
@@ -404,6 +411,7 @@ impl Error {
             | Self::NoStatistics { .. }
             | Self::Mpi { .. }
             | Self::OneRank
+            | Self::SyncOfSequences
             | Self::BatchOfRanks { .. }
             | Self::Resume { .. }
             | Self::ShardOfRank

@@ -21,10 +21,16 @@ impl Ranks {
     /// Joins the others where a launcher has started this program.
     #[cfg(feature = "mpi")]
     pub fn start() -> Result<Self, Error> {
-        let world = cellnorm_mpi::launched().map(|_| World::start()).transpose();
-        world
-            .map(|world| Self(world.map(Arc::new)))
-            .map_err(|unavailable| Error::Mpi { problem: unavailable.to_string() })
+        let Some(launched) = cellnorm_mpi::launched() else { return Ok(Self(None)) };
+        let world = World::start().map_err(|unavailable| Error::Mpi { problem: unavailable.to_string() })?;
+        if world.size() != launched {
+            let problem = format!(
+                "{launched} processes were started, and MPI joins {}: this program was built for another MPI than started it",
+                world.size()
+            );
+            return Err(Error::Mpi { problem });
+        }
+        Ok(Self(Some(Arc::new(world))))
     }
 
     /// Without MPI, each process would do all of the work.
@@ -57,7 +63,7 @@ impl Ranks {
         }
     }
 
-    /// The threads of each rank, where several are on one machine.
+    /// The threads of each rank, where Open MPI says that several are on one machine.
     pub fn threads(&self) -> Option<usize> {
         let here: usize = std::env::var("OMPI_COMM_WORLD_LOCAL_SIZE").ok()?.parse().ok()?;
         let processors = std::thread::available_parallelism().ok()?.get();

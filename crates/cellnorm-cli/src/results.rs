@@ -3,7 +3,7 @@
 //! Times are kept in objects named `timing`, apart from everything that depends on the flags and
 //! the seed alone.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::data::DataNorm;
 use crate::norm::Norm;
@@ -55,6 +55,16 @@ pub struct Config {
     /// How large the network is.
     #[serde(flatten)]
     pub sizes: Sizes,
+}
+
+/// JSON has null for NaN, which a training that diverged leaves.
+fn number<'d, D: Deserializer<'d>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+fn numbers<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<f32>, D::Error> {
+    let values: Vec<Option<f32>> = Vec::deserialize(from)?;
+    Ok(values.into_iter().map(|value| value.unwrap_or(f32::NAN)).collect())
 }
 
 fn is_one(ranks: &usize) -> bool {
@@ -184,12 +194,16 @@ pub struct Epoch {
     /// Number, counted from 1.
     pub epoch: usize,
     /// Mean cross-entropy in training.
+    #[serde(deserialize_with = "number")]
     pub train_loss: f64,
     /// Share of training samples classified right.
+    #[serde(deserialize_with = "number")]
     pub train_accuracy: f64,
     /// Mean cross-entropy in the test.
+    #[serde(deserialize_with = "number")]
     pub test_loss: f64,
     /// Share of test samples classified right.
+    #[serde(deserialize_with = "number")]
     pub test_accuracy: f64,
 }
 
@@ -199,6 +213,7 @@ pub struct Trace {
     /// Steps between two values; each value is the mean of as many steps.
     pub every: usize,
     /// The values.
+    #[serde(deserialize_with = "numbers")]
     pub values: Vec<f32>,
 }
 
@@ -213,12 +228,16 @@ pub struct Statistics {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ChannelStatistics {
     /// Mean of the batch.
+    #[serde(deserialize_with = "numbers")]
     pub batch_mean: Vec<f32>,
     /// Running mean after the step.
+    #[serde(deserialize_with = "numbers")]
     pub running_mean: Vec<f32>,
     /// Variance of the batch.
+    #[serde(deserialize_with = "numbers")]
     pub batch_variance: Vec<f32>,
     /// Running variance after the step.
+    #[serde(deserialize_with = "numbers")]
     pub running_variance: Vec<f32>,
 }
 

@@ -42,6 +42,10 @@ pub fn train<N: Network>(
         network = convert_sync_batch_norm(network, ranks.shared());
     }
     let (network_parameters, norm_parameters) = network.count_parameters();
+    if !ranks.is_alone() {
+        // the weights are drawn; samples of different ranks must not lose the same units
+        device.seed(seed ^ (ranks.over().rank() as u64 + 1).rotate_right(16));
+    }
     let mut trainer = Trainer {
         network,
         optimizer: AdamConfig::new()

@@ -130,6 +130,21 @@ fn ranks_train_one_network() {
         without_timing(results(&again.out()))["runs"],
         "the same numbers each time"
     );
+
+    // the first batch, of the same weights: synchronized, its statistics are those that one process sees
+    let statistics = |count: usize, sync: bool| {
+        let place = Workplace::new();
+        let mut command = mpirun(count);
+        command.args(["compare", "--norms", "batch", "--epochs", "1", "--batch-sizes", "4", "--data"]);
+        command.arg(place.data()).arg("--out").arg(place.out()).args(sync.then_some("--sync"));
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{}", said(&done));
+        let channel = &results(&place.out())["runs"][0]["statistics"]["channels"][0];
+        ["batch_mean", "batch_variance", "running_variance"].map(|of| channel[of][0].as_f64().unwrap())
+    };
+    let apart = |a: [f64; 3], b: [f64; 3]| (0..3).map(|i| (a[i] / b[i] - 1.0).abs()).sum::<f64>();
+    let alone = statistics(1, false);
+    assert!(apart(statistics(2, true), alone) < 1e-5 && apart(statistics(2, false), alone) > 1e-3);
     let done = mpirun(3).args(["compare", "--batch-sizes", "2"]).output().unwrap();
     assert!(said(&done).contains("batches of 2 cannot be shared by 3 ranks"), "{}", said(&done));
 }

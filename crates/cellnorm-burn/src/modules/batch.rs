@@ -1,12 +1,9 @@
 //! Batch normalization for Burn.
 
-use std::sync::Arc;
-
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
-use cellnorm::ranks::Communicator;
 use cellnorm::tables::Tracked;
 use cellnorm::{Activation, Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
 
@@ -184,42 +181,14 @@ impl BatchNorm {
     /// As [`BatchNorm::forward`].
     pub fn forward_activated<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
         let mode = self.mode_on(&x.device());
-        if let Some(over) = self.link.ranks().filter(|_| mode != Mode::inference()) {
-            return self.over_ranks(x, mode, activation, over);
-        }
         if mode.statistics == StatisticsFrom::Batch && !self.uses_running(&x.dims()) {
             return self.with_batch_statistics(x, mode, activation).0;
         }
         if mode.update {
-            let mode = Mode { update: false, ..mode };
-            let (_, mean, variance) = self.with_batch_statistics(x.clone().detach(), mode, Activation::Identity);
-            self.follow(mean, variance, &x.dims());
+            self.with_batch_statistics(x.clone().detach(), mode, Activation::Identity);
         }
         let (parameters, running) = (self.parameters(mode), self.running(&x.device()));
         normalize_fixed_activated(&self.kind(), x, parameters, running, self.epsilon, activation)
-    }
-
-    /// With the statistics of all ranks.
-    fn over_ranks<const D: usize>(
-        &self,
-        x: Tensor<D>,
-        mode: Mode,
-        activation: Activation,
-        over: &Arc<dyn Communicator>,
-    ) -> Tensor<D> {
-        let (kind, terms) = (self.kind(), (self.epsilon, self.one_value));
-        let (gamma, beta) = self.parameters(mode);
-        let batch = mode.statistics == StatisticsFrom::Batch;
-        let given = if batch { x.clone() } else { x.clone().detach() };
-        let (y, tracked) = ranks::normalize(&kind, given, [gamma.clone(), beta.clone()], terms, over);
-        if mode.update {
-            self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
-        }
-        if batch {
-            return composed::activated(y, activation);
-        }
-        let running = self.running(&x.device());
-        normalize_fixed_activated(&kind, x, (gamma, beta), running, self.epsilon, activation)
     }
 
     /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x holds
@@ -230,7 +199,7 @@ impl BatchNorm {
     pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
         let mode = self.mode_on(&x.device());
         assert!(
-            self.link.ranks().is_none() || mode == Mode::inference(),
+            self.link.ranks().is_none() || mode.statistics == StatisticsFrom::Running && !mode.update,
             "a batch normalization over ranks takes no mask in Burn; on arrays forward_over does"
         );
         let parameters = self.parameters(mode);
@@ -242,7 +211,8 @@ impl BatchNorm {
         y
     }
 
-    /// Normalizes with the batch's statistics, moves the running ones, and returns (y, mean, biased variance of the batch).
+    /// Normalizes with the batch's statistics, moves the running ones, and returns (y, mean, biased variance of the batch), which is that of
+    /// all ranks where the layer is linked to others.
     ///
     /// # Panics
     /// As [`BatchNorm::forward`].
@@ -256,6 +226,16 @@ impl BatchNorm {
         mode: Mode,
         activation: Activation,
     ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
+        if let Some(over) = self.link.ranks() {
+            let settings = format!("{:?}, {:?} running variance, {mode:?}", self.momentum, self.running_variance);
+            let (terms, (gamma, beta)) = ((self.epsilon, self.one_value, settings), self.parameters(mode));
+            let (y, tracked) = ranks::normalize(&self.kind(), x, [gamma, beta], terms, over);
+            let (mean, variance) = (tracked.mean.0.clone(), tracked.variance.0.clone());
+            if mode.update {
+                self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
+            }
+            return (composed::activated(y, activation), mean, variance);
+        }
         let shape = x.dims();
         if let Err(error) = self.kind().roles(&shape, true) {
             panic!("{error}");
@@ -307,7 +287,7 @@ impl BatchNorm {
     }
 
     fn uses_running(&self, shape: &[usize]) -> bool {
-        self.one_value == OneValue::UseRunning && self.values(shape) == 1.0
+        self.link.ranks().is_none() && self.one_value == OneValue::UseRunning && self.values(shape) == 1.0
     }
 
     fn num_features(&self) -> usize {

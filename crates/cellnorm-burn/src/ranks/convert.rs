@@ -14,6 +14,9 @@ use super::link::Link;
 /// Parts may be of any size, and one value a channel is only too few if there is no other on any rank. In inference nothing is exchanged. The
 /// gradients of γ and β are a rank's share, as those of all parameters: [`sum_gradients`](super::sum_gradients).
 ///
+/// Make each rank's network on its own thread: clones share the leaves of Burn's graph, whose lock one rank would hold while it waits for
+/// another. With `OneValue::UseRunning`, a single value over all ranks gives β.
+///
 /// Layers of other kinds, Burn's own batch normalization among them, stay alone. Forward passes under a mask panic. It runs on the CPU backend Flex.
 ///
 /// ```

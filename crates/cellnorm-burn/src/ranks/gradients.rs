@@ -28,10 +28,10 @@ pub fn sum_gradients<M: Module>(
     gradients: GradientsParams,
     over: &dyn Communicator,
 ) -> Result<GradientsParams, Error> {
-    let mut taken = Taken { gradients, numbers: vec![] };
+    let mut taken = Taken { gradients, numbers: vec![], shapes: vec![] };
     module.visit(&mut taken);
-    let Taken { gradients, mut numbers } = taken;
-    exchange::<Error>(over, &format!("the sum of {} numbers of gradients", numbers.len()), Ok(vec![]))?;
+    let Taken { gradients, mut numbers, shapes } = taken;
+    exchange::<Error>(over, &format!("the sum of the gradients of parameters {shapes:?}"), Ok(vec![]))?;
     over.sum(&mut numbers)?;
     let mut given = Given { gradients, numbers: &numbers };
     module.visit(&mut given);
@@ -42,10 +42,12 @@ pub fn sum_gradients<M: Module>(
 struct Taken {
     gradients: GradientsParams,
     numbers: Vec<f64>,
+    shapes: Vec<Vec<usize>>,
 }
 
 impl ModuleVisitor for Taken {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.shapes.push(param.val().dims().to_vec());
         match self.gradients.get::<D>(param.id) {
             Some(gradient) => {
                 self.numbers.push(1.0);

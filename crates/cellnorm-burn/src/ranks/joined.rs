@@ -1,7 +1,7 @@
 //! Batch normalization with the statistics of all ranks, as one operation: the passes over this rank's part, and what is exchanged between
 //! them in the place of a rule's table.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -17,13 +17,13 @@ use crate::tables::{Table, numbers};
 /// y, and the statistics of the joined batch.
 ///
 /// # Panics
-/// If the shape of x does not suit, a rank fails or does something else, there is one value a channel on all ranks and the policy does not
-/// give β, or x is not on the CPU backend Flex.
+/// If the shape of x does not suit, a rank fails or does something else, there is one value a channel on all ranks and the policy is an
+/// error, or x is not on the CPU backend Flex.
 pub(crate) fn normalize<const D: usize>(
     kind: &Batch,
     x: Tensor<D>,
     [gamma, beta]: [Option<Tensor<1>>; 2],
-    (epsilon, one_value): (f64, OneValue),
+    (epsilon, one_value, settings): (f64, OneValue, String),
     over: &Arc<dyn Communicator>,
 ) -> (Tensor<D>, Tracked<Table>) {
     let shape = x.dims();
@@ -42,13 +42,13 @@ pub(crate) fn normalize<const D: usize>(
         shape: shape.to_vec(),
         of_cell: OnceLock::new(),
         request: format!(
-            "batch normalization of {} channels of {:?}, epsilon {epsilon}, {one_value:?}",
+            "batch normalization of {} channels of {:?}, epsilon {epsilon}, {one_value:?}, {settings}",
             kind.channels,
             x.dtype()
         ),
         epsilon,
         one_value,
-        over: over.clone(),
+        over: Arc::downgrade(over),
         statistics: OnceLock::new(),
     };
     if formula.fits.is_err() {
@@ -89,14 +89,18 @@ struct OverRanks {
     request: String,
     epsilon: f64,
     one_value: OneValue,
-    over: Arc<dyn Communicator>,
+    /// Not held: what is left on Burn's tape would hold it, too, and the others would wait for a rank that is gone.
+    over: Weak<dyn Communicator>,
     /// Those of the forward pass.
     statistics: OnceLock<Statistics>,
 }
 
 impl OverRanks {
-    fn joined(&self) -> Joined<'_> {
-        Joined { over: &*self.over, request: self.request.clone(), epsilon: self.epsilon }
+    /// Runs an exchange.
+    fn with<R>(&self, exchange: impl FnOnce(Joined<'_>) -> Result<R, Error>) -> R {
+        let over = self.over.upgrade().expect("the layer and its ranks are kept until the backward pass");
+        let joined = Joined { over: &*over, request: self.request.clone(), epsilon: self.epsilon };
+        exchange(joined).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn channel_of(&self) -> &[u32] {
@@ -104,9 +108,9 @@ impl OverRanks {
     }
 
     fn statistics_of(&self, own: Vec<Moments>) -> (Statistics, Vec<f64>) {
-        let joined = self.joined().statistics(self.fits.clone().map(|()| own));
-        let (statistics, values) = joined.unwrap_or_else(|error| panic!("{error}"));
-        if values.iter().all(|values| *values == 1.0) && self.one_value != OneValue::Beta {
+        let (statistics, values) = self.with(|joined| joined.statistics(self.fits.clone().map(|()| own)));
+        let refused = matches!(self.one_value, OneValue::Error | OneValue::AlwaysError);
+        if refused && values.iter().all(|values| *values == 1.0) {
             panic!("{}", Error::OneValue { layer: Batch::NAME, shape: self.shape.clone() });
         }
         (statistics, values)
@@ -154,8 +158,7 @@ impl AnyFormula for OverRanks {
             (*n, *s1, *s2) = (*n + moments[cell].count, *s1 + dy, *s2 + dy_x + apart(cell, *channel) * dy);
         }
         let gamma = table(parameters, "gamma");
-        let of_channel = self.joined().gradients(Ok(own.clone()), statistics, gamma);
-        let of_channel = of_channel.unwrap_or_else(|error| panic!("{error}"));
+        let of_channel = self.with(|joined| joined.gradients(Ok(own.clone()), statistics, gamma));
         let gradient = |(cell, channel): (usize, &u32)| {
             let Gradient { a, b, k } = of_channel[*channel as usize];
             Gradient { a, b, k: k + b * apart(cell, *channel) }

@@ -83,8 +83,13 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), Error> {
     let mut keep = |now: &Statistics| partial.as_ref().map_or(Ok(()), |path| now.write(path));
     let bar = if ranks.is_first() { bar() } else { ProgressBar::hidden() };
     let mut progress = |now: &Progress| show(&bar, now);
-    let run =
-        Run { threads: threads(args.threads), shard, strict: args.strict, progress: &mut progress, keep: &mut keep };
+    let run = Run {
+        threads: args.threads.is_none().then(|| ranks.threads()).flatten().unwrap_or_else(|| threads(args.threads)),
+        shard,
+        strict: args.strict,
+        progress: &mut progress,
+        keep: &mut keep,
+    };
     let statistics = plan.run(start, run)?;
     bar.finish_and_clear();
     Ok((plan, statistics))

@@ -47,6 +47,8 @@ pub trait Real:
     /// Centers from here on are subtracted in f64, since the difference of two numbers of this type may not fit it; infinity
     /// where f64 holds no more.
     const FAR: f64;
+    /// Scales below are subnormal and have fewer digits; 0 where f64 holds no more.
+    const LEAST: f64;
     /// The nearest value to `value`.
     fn from_f64(value: f64) -> Self;
     /// The value as `f64`, exactly.
@@ -56,7 +58,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($($t:ty, $exp:ident, $far:expr);*) => {$(
+    ($($t:ty, $exp:ident, $far:expr, $least:expr);*) => {$(
         impl Element for $t {
             type Acc = $t;
             #[inline(always)]
@@ -70,6 +72,7 @@ macro_rules! real {
         }
         impl Real for $t {
             const FAR: f64 = $far;
+            const LEAST: f64 = $least;
             #[inline(always)]
             fn from_f64(value: f64) -> $t {
                 value as $t
@@ -86,4 +89,4 @@ macro_rules! real {
     )*};
 }
 // of f32, half of the last place of the largest number
-real!(f32, exp_f32, (1_u128 << 103) as f64; f64, exp_f64, f64::INFINITY);
+real!(f32, exp_f32, (1_u128 << 103) as f64, f32::MIN_POSITIVE as f64; f64, exp_f64, f64::INFINITY, 0.0);

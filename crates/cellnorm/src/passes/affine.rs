@@ -61,7 +61,7 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
 
     #[inline(always)]
     fn run(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: usize) {
-        if far::is_far::<T::Acc>(affine.center) {
+        if far::is_out::<T::Acc>(affine) {
             return self.far(range, std::slice::from_ref(affine));
         }
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
@@ -74,7 +74,7 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
 
     #[inline(always)]
     fn rows(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine]) {
-        if affines.iter().any(|affine| far::is_far::<T::Acc>(affine.center)) {
+        if affines.iter().any(far::is_out::<T::Acc>) {
             return self.far(range, affines);
         }
         let columns = Columns::new(affines.len(), range.len() / affines.len());

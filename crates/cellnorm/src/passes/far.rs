@@ -1,10 +1,17 @@
 //! Centers so far from 0 that x − center can leave the computing type: the passes go on in f64, one lane at a time.
 //!
 //! The difference of two f32 overflows only where one of them is at least 2¹⁰³, half of the largest number's last place. Such a
-//! mean is rare, but of bf16 and f32 rows near the largest number it is what the mean is.
+//! mean is rare, but of bf16 and f32 rows near the largest number it is what the mean is. Their scale can be too small for all digits, too.
 
+use super::affine::Affine;
 use super::lanes::Lanes;
 use crate::element::Real;
+
+/// Whether the map cannot be computed in `A` to all its digits.
+#[inline(always)]
+pub(super) fn is_out<A: Real>(affine: &Affine) -> bool {
+    is_far::<A>(affine.center) || affine.scale != 0.0 && affine.scale.abs() < A::LEAST
+}
 
 /// Whether x − `center` can be more than `A` holds.
 #[inline(always)]

@@ -65,7 +65,7 @@ impl<'a, T: Element> Part<'a, T> {
 
 impl BatchNorm {
     /// As [`forward`](BatchNorm::forward), with the statistics of the batch that the ranks hold together; the running ones move
-    /// toward these, too, and are the same bits on every rank. Under a mask only valid values count, as in
+    /// toward these, too, and are the same bits on every rank. Under a mask, which all ranks have or none, only valid values count, as in
     /// [`forward_masked`](BatchNorm::forward_masked). Any rank may have any number of samples, also none: shape \[0, …\].
     ///
     /// Every rank must call it, also one whose x is empty. Where running statistics are used and stay as they are, nothing is
@@ -100,21 +100,18 @@ impl BatchNorm {
         let Mode { statistics, update, .. } = self.mode;
         let running = statistics == StatisticsFrom::Running;
         if running && !update {
-            return match mask {
-                Some(mask) => self.forward_masked(x, mask),
-                None => self.forward_fixed(x),
-            };
+            return self.fixed_part(x, mask);
         }
         let part = self.check_over(x.shape()).and_then(|channel| Part::new(x.view().into_dyn().into(), channel, mask));
         let own = part.as_ref().map_err(Clone::clone).map(|part| part.moments(self.running_mean.len()));
-        let (batch, values) = self.joined::<T>(over).statistics(own)?;
+        let (batch, values) = self.joined::<T>(over, mask).statistics(own)?;
         let part = part?;
         let one = mask.is_none() && values.iter().all(|values| *values == 1.0);
         if one && matches!(self.one_value, OneValue::Error | OneValue::AlwaysError) {
             return Err(Error::OneValue { layer: Batch::NAME, shape: x.shape().to_vec() });
         }
         if one && self.one_value == OneValue::UseRunning {
-            return self.forward_fixed(x);
+            return self.fixed_part(x, mask);
         }
         let used = if running { self.running() } else { batch.clone() };
         let affines = self.affines(part.channels(), &used);
@@ -142,7 +139,7 @@ impl BatchNorm {
         over: &dyn Communicator,
     ) -> Result<Gradients<T, D>, Error> {
         let dy = dy.into();
-        if saved.fixed && (mask.is_none() || saved.masked.is_some()) {
+        if saved.fixed && (mask.is_none() || saved.masked.is_some()) && !x.is_empty() {
             return self.backward(saved, x, dy);
         }
         let Statistics { mean, variance } = &saved.statistics;
@@ -170,7 +167,7 @@ impl BatchNorm {
             let a = |channel: usize| gamma.as_ref().map_or(1.0, |gamma| gamma[channel]) * r(channel);
             (0..mean.len()).map(|channel| Gradient { a: a(channel), b: 0.0, k: 0.0 }).collect()
         } else {
-            self.joined::<T>(over).gradients(own.clone(), &saved.statistics, gamma.as_deref())?
+            self.joined::<T>(over, mask).gradients(own.clone(), &saved.statistics, gamma.as_deref())?
         };
         let (part, own) = (part?, own?);
         let gradients: Vec<Gradient> = part.channels().iter().map(|channel| of_channel[*channel as usize]).collect();
@@ -190,6 +187,23 @@ impl BatchNorm {
         let dgamma = own.iter().enumerate().map(|(channel, [_, _, s2])| r(channel) * s2).collect();
         let dbeta = own.iter().map(|[_, s1, _]| *s1).collect();
         Ok(Gradients { dx: typed(dx), dgamma: parameter(&self.gamma, dgamma), dbeta: parameter(&self.beta, dbeta) })
+    }
+
+    /// This rank's part with the running statistics, for which it needs no other.
+    fn fixed_part<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+        mask: Option<&Mask>,
+    ) -> Result<(Array<T, D>, Saved), Error> {
+        if x.is_empty() {
+            self.check_over(x.shape())?;
+            let saved = Saved { statistics: self.running(), fixed: true, masked: None };
+            return Ok((typed(like(&x.into_dyn(), vec![])), saved));
+        }
+        match mask {
+            Some(mask) => self.forward_masked(x, mask),
+            None => self.forward_fixed(x),
+        }
     }
 
     /// The channel axis of a tensor of this shape, which may be empty but for its channels.
@@ -213,14 +227,14 @@ impl BatchNorm {
     }
 
     /// What all ranks must do alike.
-    fn joined<'a, T>(&self, over: &'a dyn Communicator) -> Joined<'a> {
+    fn joined<'a, T>(&self, over: &'a dyn Communicator, mask: Option<&Mask>) -> Joined<'a> {
         let Self { epsilon, momentum, running_variance, one_value, mode, .. } = self;
         let element = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
         let request = format!(
             "batch normalization of {} channels of {element}, epsilon {epsilon}, {momentum:?}, {running_variance:?} running \
              variance, {one_value:?}, {mode:?}",
             self.running_mean.len()
-        );
+        ) + if mask.is_some() { ", masked" } else { "" };
         Joined { over, request, epsilon: *epsilon }
     }
 }

@@ -201,3 +201,22 @@ fn the_largest_numbers_give_what_smaller_ones_do() {
         }
     }
 }
+
+/// Their scale, γ / deviation, is so small that an f32 has few digits of it.
+#[test]
+fn the_largest_numbers_come_through_a_small_gamma() {
+    for (name, plan, about) in plans() {
+        let case = Case::new(&plan, 8);
+        let largest: Vec<f32> = (0..case.x.len()).map(|i| if i % 2 == 1 { -3.3e38 } else { 3.3e38 }).collect();
+        let smaller: Vec<f32> = largest.iter().map(|x| x / 2_f32.powi(60)).collect();
+        let gamma = vec![1e-6; case.gamma.len()];
+        let of = Parameters { gamma: Some(&gamma), beta: None, activation: Activation::Identity };
+        let [y, expected] = [largest, smaller].map(|x| {
+            let mut y = Vec::new();
+            plan.forward(Buffers::Into(&x, &mut y), about, EPSILON, of);
+            y.into_iter().map(f64::from).collect::<Vec<f64>>()
+        });
+        let error = worst(&y, &expected) / expected.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
+        assert!(error < 1e-6, "{name}: {error:e}");
+    }
+}

@@ -80,8 +80,8 @@ fn step<T: Element>(
 /// The largest difference in units of the last place of an f32 near the largest value.
 fn units<T: Element>(ours: &[T], expected: &[T]) -> f64 {
     let most = expected.iter().map(|v| wide(v).abs()).fold(0.0, f64::max);
-    let unit = most * f64::from(f32::EPSILON);
-    ours.iter().zip(expected).map(|(a, b)| (wide(a) - wide(b)).abs() / unit).fold(0.0, f64::max)
+    assert_eq!(ours.len(), expected.len());
+    distance(ours.iter().map(wide), expected.iter().map(wide)) / (most * f64::from(f32::EPSILON))
 }
 
 fn ranks_are_one_process<T: Element>(shape: &[usize], channel_axis: isize, masked: bool) {
@@ -213,6 +213,33 @@ fn running_statistics_follow_all_ranks_while_they_normalize() {
     let outcomes = step(&[3, 5], &layer, &x, &y, None);
     assert!(distance(outcomes.iter().flat_map(|of| of.y.iter().copied()), y) < 1e-15);
     assert!(distance(outcomes[1].tables[2].iter().copied(), alone.running_mean) < 1e-15);
+}
+
+/// No samples on a rank whose layer uses running statistics: none to normalize, and no error.
+#[test]
+fn an_empty_part_has_nothing_to_normalize() {
+    for (update, over_ranks) in [(false, false), (true, true)] {
+        let x = Numbers::new(1).tensor(&[8, 2], 5.0);
+        let mut layer = layer(2, 1);
+        layer.mode = Mode { statistics: StatisticsFrom::Running, update, ..Mode::training() };
+        let mut alone = layer.clone();
+        let (y, saved) = alone.forward(x.view()).unwrap();
+        let dx = alone.backward(&saved, x.view(), x.view()).unwrap().dx;
+        let outcomes = step(&[8, 0], &layer, &x, &x, None);
+        assert_eq!((outcomes[1].y.shape(), outcomes[1].dx.shape()), (&[0, 2][..], &[0, 2][..]));
+        assert!(distance(outcomes[0].y.iter().copied(), y) < 1e-15);
+        assert!(distance(outcomes[0].dx.iter().copied(), dx) < 1e-15);
+        assert_eq!(outcomes[0].tables[2] != layer.running_mean.to_vec(), over_ranks);
+    }
+}
+
+#[test]
+fn a_mask_is_on_all_ranks_or_on_none() {
+    let results = on_ranks(2, |over| {
+        let mask = (over.rank() == 1).then(|| Mask::lengths(&[1, 1], 2));
+        layer(2, 1).forward_over(Array3::<f32>::ones((2, 2, 4)).view(), mask.as_ref(), &over).map(drop)
+    });
+    assert!(results.iter().all(|result| matches!(result, Err(Error::RanksDiffer { .. }))), "{results:?}");
 }
 
 #[test]

@@ -77,20 +77,21 @@ impl<T: Element> Backward<'_, '_, T> {
     #[inline(never)]
     fn far_row<F: Behind>(&self, behind: F, row: usize, near: &mut Near<T::Acc>) {
         let range = row * self.width..(row + 1) * self.width;
-        let Affine { center, scale, offset } = self.affines[row];
+        let affine = self.affines[row];
+        let Affine { center, scale, offset } = affine;
         let scaled = |x: &T| T::Acc::from_f64((x.widen().to_f64() - center) * scale);
         let s: Vec<T::Acc> = self.x[range.clone()].iter().map(scaled).collect();
         // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
         let dy: Vec<T::Acc> = unsafe { self.shared.source().read(range.clone()) }.iter().map(|dy| dy.widen()).collect();
-        let affine = Affine { center: 0.0, scale: 1.0, offset };
-        let through = Through { behind, affine: affine.rounded(), gamma: self.gamma, beta: self.beta };
+        let of_s = Affine { center: 0.0, scale: 1.0, offset };
+        let through = Through { behind, affine: of_s.rounded(), gamma: self.gamma, beta: self.beta };
         let Sums { dy: s1, dy_x: s2 } = near.add(&s, &dy, &through);
         let sums = Sums { dy: s1, dy_x: if scale == 0.0 { 0.0 } else { s2 / scale } };
         let Gradient { a, b, k } = (self.table)(row, sums);
         let x = &self.x[range.clone()];
         // SAFETY: as above.
         unsafe { self.shared.span(range.clone()) }.map_with(x, |at, dy, x| {
-            let normalized = far::map([x], |_, [x]| (x - center) * scale + offset);
+            let normalized = far::map([x], |_, [x]| affine.of(x));
             let g = through.g(at, normalized, dy) * Lanes::load(self.gamma, at);
             let dx = far::map([g, x], |_, [g, x]| a * g + b * (x - center) + k);
             match self.plus {
@@ -126,7 +127,7 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
             // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
             let dy = unsafe { shared.source().read(range.clone()) };
             let affine = &affines[row];
-            if far::is_far::<T::Acc>(affine.center) {
+            if far::is_out::<T::Acc>(affine) {
                 self.backward.far_row(self.behind, row, &mut near);
                 near.flush(&mut totals);
                 continue;

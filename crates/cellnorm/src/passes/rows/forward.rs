@@ -101,7 +101,7 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
             results.push(result);
             // SAFETY: as above.
             let span = unsafe { shared.span(range) }.fetching(width);
-            if far::is_far::<T::Acc>(affine.center) {
+            if far::is_out::<T::Acc>(&affine) {
                 far_row(span, affine, gamma, beta, behind);
                 continue;
             }
