@@ -28,7 +28,7 @@ use super::link::Link;
 ///     let device = Device::flex().autodiff();
 ///     let layer = convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
 ///     layer.forward(Tensor::<1>::from_floats(values, &device).reshape([2, 1]));
-///     layer.running_mean.value().into_scalar::<f32>()
+///     layer.running_mean.value_sync().into_scalar::<f32>()
 /// };
 /// let means = thread::scope(|scope| {
 ///     let ranks: Vec<_> = Threads::split(2).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
