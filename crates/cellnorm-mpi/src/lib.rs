@@ -1,6 +1,6 @@
 //! Cellnorm's [ranks](cellnorm::ranks) as processes of MPI: on one machine, over several hosts, under Slurm.
 //!
-//! With the feature `mpi` there is [`Mpi`], a [`Communicator`](cellnorm::ranks::Communicator); without it, this crate is empty and needs no MPI. The engine is
+//! With the feature `mpi` there is `Mpi`, a [`Communicator`](cellnorm::ranks::Communicator); without it, this crate is empty and needs no MPI. The engine is
 //! whichever MPI the machine has, through the crate `mpi`; on Debian
 //! `apt-get install libopenmpi-dev openmpi-bin libclang-dev`. `docs/ranks.md` in the repository says how to run it.
 //!
