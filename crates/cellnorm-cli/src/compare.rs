@@ -13,7 +13,7 @@ use crate::kept::Kept;
 use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::output::{self, Folder};
 use crate::progress::{Case, Progress};
-use crate::ranks::Ranks;
+use crate::ranks::{Ranks, RanksError};
 use crate::results::{Config, DatasetInfo, Results, Run, TotalTiming};
 use crate::task::Task;
 use crate::train::train;
@@ -30,7 +30,7 @@ pub fn run(args: &CompareArgs, ranks: &Ranks) -> Result<(), Error> {
             learn::<ImageNetwork>(args, normalized(args, Dataset::load(args.data.as_deref())?)?, start, ranks)
         }
         Task::Sequence if args.data.is_some() => Err(Error::DataOfSequences),
-        Task::Sequence if args.sync => Err(Error::SyncOfSequences),
+        Task::Sequence if args.sync => Err(RanksError::SyncOfSequences.into()),
         Task::Sequence => learn::<SequenceNetwork>(args, normalized(args, Dataset::embedded()?)?, start, ranks),
     }
 }
@@ -67,7 +67,7 @@ fn learn<N: Network>(
             return Err(Error::BatchSize { size, samples: data.train.len(), noun: N::Samples::NOUN });
         }
         if size < config.ranks {
-            return Err(Error::BatchOfRanks { size, ranks: config.ranks });
+            return Err(RanksError::BatchOfRanks { size, ranks: config.ranks }.into());
         }
     }
     if let Some(threads) = args.threads.or(ranks.threads()) {

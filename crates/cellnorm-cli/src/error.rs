@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::data::idx::IdxError;
 use crate::fold::Problem;
 use crate::norm::Norm;
+use crate::ranks::RanksError;
 use crate::task::Task;
 
 /// Everything that ends a command early.
@@ -297,14 +298,6 @@ pub enum Error {
         help: &'static str,
     },
 
-    /// Several processes were started, and MPI does not join them.
-    #[error("{problem}")]
-    #[diagnostic(help("docs/ranks.md says how to start several processes"))]
-    Mpi {
-        /// Why.
-        problem: String,
-    },
-
     /// Trainings of another comparison.
     #[error("{path} {problem}")]
     #[diagnostic(help("start with the same flags, version and ranks, or without --resume, which begins anew"))]
@@ -315,47 +308,10 @@ pub enum Error {
         problem: String,
     },
 
-    /// A batch that is too small for all ranks to have a part of it.
-    #[error("batches of {size} cannot be shared by {ranks} ranks: each needs at least one sample")]
-    #[diagnostic(help("--batch-sizes is the size for all ranks together"))]
-    BatchOfRanks {
-        /// The batch size.
-        size: usize,
-        /// The number of ranks.
-        ranks: usize,
-    },
-
-    /// Synchronized statistics for each time step.
-    #[error(
-        "--sync is for images: the networks of sequences have statistics for each time step, which ranks do not share"
-    )]
-    #[diagnostic(help("leave --sync out"))]
-    SyncOfSequences,
-
-    /// A command that ranks cannot share.
-    #[error("several processes were started, and this command runs on one")]
-    #[diagnostic(help("compare and stats share their work under mpirun; start the others without it"))]
-    OneRank,
-
-    /// Statistics of one rank that cannot be joined with those of the others.
-    #[error("the statistics of rank {rank} cannot be joined with those of the others: {problem}")]
-    #[diagnostic(help("all ranks must read the same files, by the same names"))]
-    OfRank {
-        /// Its number.
-        rank: usize,
-        /// Why.
-        problem: String,
-    },
-
-    /// A shard of a shard.
-    #[error("--shard is for processes that are started one by one; under mpirun each rank has a shard of its own")]
-    #[diagnostic(help("leave --shard out"))]
-    ShardOfRank,
-
-    /// A list that only one rank can read.
-    #[error("- reads the paths from standard input, which only one of several processes has")]
-    #[diagnostic(help("name the paths, or a folder, as arguments"))]
-    InputOfRanks,
+    /// Ranks cannot do what was asked of them.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Ranks(#[from] RanksError),
 
     /// The tensor library refused an operation.
     #[error("cannot read a tensor")]
@@ -384,7 +340,7 @@ impl Error {
     /// 2 when the user can put it right before the work begins, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Checkpoint(Problem::TooFar { .. }) => 1,
+            Self::Checkpoint(Problem::TooFar { .. }) | Self::Ranks(RanksError::OfRank { .. }) => 1,
             Self::Missing { .. }
             | Self::Read { .. }
             | Self::Idx { .. }
@@ -405,23 +361,17 @@ impl Error {
             | Self::Inputs { .. }
             | Self::Extension { .. }
             | Self::Checkpoint(_)
+            | Self::Ranks(_)
             | Self::DataSet(_)
             | Self::NoData { .. }
             | Self::MergeOf { .. }
             | Self::NoStatistics { .. }
-            | Self::Mpi { .. }
-            | Self::OneRank
-            | Self::SyncOfSequences
-            | Self::BatchOfRanks { .. }
             | Self::Resume { .. }
-            | Self::ShardOfRank
-            | Self::InputOfRanks
             | Self::Drawing { .. } => 2,
             Self::Write { .. }
             | Self::Drift { .. }
             | Self::Print { .. }
             | Self::Standard(_)
-            | Self::OfRank { .. }
             | Self::Check { .. }
             | Self::Tensor(_)
             | Self::Json(_)

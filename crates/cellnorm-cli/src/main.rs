@@ -35,8 +35,7 @@ mod task;
 mod train;
 
 use args::{Cli, Command};
-use error::Error;
-use ranks::Ranks;
+use ranks::{Ranks, RanksError};
 
 fn main() -> ExitCode {
     // Paths and commands stay whole, so that they can be copied. The hook is set once.
@@ -53,7 +52,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Compare(args) => compare::run(&args, &ranks),
         Command::Stats(args) => stats::run(&args, &ranks),
-        _ if !ranks.is_alone() => Err(Error::OneRank),
+        _ if !ranks.is_alone() => Err(RanksError::OneRank.into()),
         Command::Explain(args) => explain::run(&args),
         Command::Fold(args) => fold::run(&args),
         Command::Inspect(args) => inspect::run(&args),

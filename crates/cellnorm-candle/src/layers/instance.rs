@@ -2,11 +2,9 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
-use cellnorm::Semantics;
 use cellnorm::norms::Instance;
-use cellnorm::tables::Mask;
 
-use super::{Options, forward_masked};
+use super::{Options, with_channels};
 
 /// Makes an [`InstanceNorm`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,26 +64,7 @@ impl InstanceNorm {
         Self { weight, bias, kind: Instance { channels, channel_axis: 1 }, options: Options::new(eps) }
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last.
-    pub fn with_channel_axis(mut self, axis: isize) -> Self {
-        self.kind.channel_axis = axis;
-        self
-    }
-
-    /// As a framework has it: ε, the channel axis, and what one value a statistic does.
-    ///
-    /// # Errors
-    /// If the semantics are those of another layer, or cannot be had here.
-    pub fn with_semantics(mut self, semantics: &Semantics) -> Result<Self> {
-        self.options = Options::of_semantics(&mut self.kind, semantics)?;
-        Ok(self)
-    }
-
-    forward_masked!();
-
-    fn run(&self, x: &Tensor, mask: Option<&Mask>) -> Result<Tensor> {
-        self.options.normalize(self.kind.clone(), x, [self.weight.as_ref(), self.bias.as_ref()], mask)
-    }
+    with_channels!();
 }
 
 impl Module for InstanceNorm {

@@ -86,3 +86,30 @@ macro_rules! forward_masked {
     };
 }
 use forward_masked;
+
+/// What layers with the channels on an axis of their own have besides their constructors.
+macro_rules! with_channels {
+    () => {
+        /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last.
+        pub fn with_channel_axis(mut self, axis: isize) -> Self {
+            self.kind.channel_axis = axis;
+            self
+        }
+
+        /// As a framework has it: ε, the channel axis, and what one value a statistic does.
+        ///
+        /// # Errors
+        /// If the semantics are those of another layer, or cannot be had here.
+        pub fn with_semantics(mut self, semantics: &cellnorm::Semantics) -> Result<Self> {
+            self.options = Options::of_semantics(&mut self.kind, semantics)?;
+            Ok(self)
+        }
+
+        $crate::layers::forward_masked!();
+
+        fn run(&self, x: &Tensor, mask: Option<&cellnorm::tables::Mask>) -> Result<Tensor> {
+            self.options.normalize(self.kind.clone(), x, [self.weight.as_ref(), self.bias.as_ref()], mask)
+        }
+    };
+}
+use with_channels;

@@ -11,7 +11,7 @@ use cellnorm_data::state::Statistics;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::error::Error;
-use crate::ranks::Ranks;
+use crate::ranks::{Ranks, RanksError};
 use crate::{normalize, output};
 
 mod args;
@@ -27,7 +27,7 @@ pub use args::{Reading, StatsArgs, paths, threads};
 /// Runs the command; of several ranks, each reads a shard, and the first tells.
 pub fn run(args: &StatsArgs, ranks: &Ranks) -> Result<(), Error> {
     match &args.command {
-        Some(_) if !ranks.is_alone() => return Err(Error::OneRank),
+        Some(_) if !ranks.is_alone() => return Err(RanksError::OneRank.into()),
         Some(StatsCommand::Merge { files, output }) => return merge(files, output),
         Some(StatsCommand::Check { file, paths, most, threads: asked, json }) => {
             return check::run(file, paths, *most, threads(*asked), *json);
@@ -53,10 +53,10 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), Error> {
     let over = ranks.over();
     let of_rank = (!ranks.is_alone()).then(|| (over.rank() as u64 + 1, over.size() as u64));
     if of_rank.is_some() && args.shard.is_some() {
-        return Err(Error::ShardOfRank);
+        return Err(RanksError::ShardOfRank.into());
     }
     if of_rank.is_some() && args.paths.iter().any(|path| path.as_os_str() == "-") {
-        return Err(Error::InputOfRanks);
+        return Err(RanksError::InputOfRanks.into());
     }
     let listing = files::list(&paths(&args.paths)?)?;
     [&args.output, &args.html].into_iter().flatten().try_for_each(|path| listing.spare(path))?;
@@ -102,7 +102,7 @@ fn of_all(ranks: &Ranks, own: Result<Statistics, Error>) -> Result<Statistics, E
     }
     let texts = own.map(|own| own.to_text().into_bytes());
     let texts = exchange_bytes(ranks.over(), concat!("statistics of version ", env!("CARGO_PKG_VERSION")), texts)?;
-    let damaged = |rank: usize, problem: String| Error::OfRank { rank, problem };
+    let damaged = |rank: usize, problem: String| Error::from(RanksError::OfRank { rank, problem });
     let mut all: Option<Statistics> = None;
     for (rank, text) in texts.iter().enumerate() {
         let one = Statistics::parse(text).map_err(|problem| damaged(rank, problem))?;

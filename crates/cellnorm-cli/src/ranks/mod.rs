@@ -9,6 +9,10 @@ use cellnorm::ranks::{Alone, Communicator};
 
 use crate::error::Error;
 
+mod error;
+
+pub use error::RanksError;
+
 #[cfg(not(feature = "mpi"))]
 type World = Alone;
 #[cfg(feature = "mpi")]
@@ -22,13 +26,13 @@ impl Ranks {
     #[cfg(feature = "mpi")]
     pub fn start() -> Result<Self, Error> {
         let Some(launched) = cellnorm_mpi::launched() else { return Ok(Self(None)) };
-        let world = World::start().map_err(|unavailable| Error::Mpi { problem: unavailable.to_string() })?;
+        let world = World::start().map_err(|unavailable| RanksError::Mpi { problem: unavailable.to_string() })?;
         if world.size() != launched {
             let problem = format!(
                 "{launched} processes were started, and MPI joins {}: this program was built for another MPI than started it",
                 world.size()
             );
-            return Err(Error::Mpi { problem });
+            return Err(RanksError::Mpi { problem }.into());
         }
         Ok(Self(Some(Arc::new(world))))
     }
@@ -41,7 +45,7 @@ impl Ranks {
                 let problem = format!(
                     "{ranks} processes were started, and this program was built without MPI; install it with --features mpi"
                 );
-                Err(Error::Mpi { problem })
+                Err(RanksError::Mpi { problem }.into())
             }
             _ => Ok(Self(None)),
         }
