@@ -1,15 +1,18 @@
 //! The rules of [`cellnorm::tables`] on Burn tensors: the same formula, differentiated by its tape or by Burn.
 //!
-//! On Flex a rule is [one operation](crate::ops::RuleOps), which computes on tables as arrays do. Under a mask, and on devices
-//! without the fused operations, it is composed: moments of Burn's own operations, tables of Burn tensors, and
+//! On Flex a rule is [one operation](crate::ops::RuleOps), which computes on tables as arrays do. On devices without the fused
+//! operations it is composed: moments of Burn's own operations, tables of Burn tensors, and
 //! [`cell_affine`](crate::functions::cell_affine).
 
 use std::ops::{Add, Div, Mul, Sub};
 
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, IndexingUpdateOp, Int, Tensor, TensorData};
-use cellnorm::tables::{self, Coefficients, Figure, Formula, Given, Labels, Rule, Statistics, Terms, Tracked};
+use cellnorm::tables::{
+    self, Coefficients, Figure, Formula, Given, Labels, Mask, Region, Rule, Statistics, Terms, Tracked,
+};
 use cellnorm::{Cells, Error, OneValue, check_epsilon};
+use ndarray::{ArrayD, IxDyn};
 
 use crate::composed;
 use crate::ops::{RuleOps, RuleSpec, is_fused};
@@ -122,10 +125,11 @@ impl<R: Rule + 'static, const D: usize> Applied<'_, R, D> {
         if shape.contains(&0) {
             return Err(Error::Empty { shape: shape.to_vec() });
         }
-        let (cells, coordinates) = tables::cells_of(&shape, &numbered);
-        if self.mask.is_none() && is_fused(device.as_dispatch()) {
-            return self.fused(x, cells, coordinates);
+        if is_fused(device.as_dispatch()) {
+            let (region, coordinates) = region(&shape, &numbered, self.mask.clone())?;
+            return self.fused(x, region, coordinates);
         }
+        let (cells, coordinates) = tables::cells_of(&shape, &numbered);
         let mask = self.mask.map(|mask| mask.expand(shape));
         let x = match &mask {
             // what is masked may hold anything
@@ -139,8 +143,7 @@ impl<R: Rule + 'static, const D: usize> Applied<'_, R, D> {
                 (mean, variance, vec![cells.positions as f64; cells.count()])
             }
         };
-        let dtype = if is_fused(device.as_dispatch()) { DType::F64 } else { mean.dtype() };
-        let (mean, variance) = (mean.cast(dtype), variance.cast(dtype));
+        let dtype = mean.dtype();
         let center = mean.clone().detach();
         let sets = tables::sets_of(&self.rule.sharings(&shape)?, &coordinates, cells.count());
         let figure = Figure {
@@ -178,30 +181,60 @@ impl<R: Rule + 'static, const D: usize> Applied<'_, R, D> {
     fn fused(
         self,
         x: Tensor<D>,
-        cells: Cells,
+        region: Region,
         coordinates: Vec<Option<Labels>>,
     ) -> Result<(Tensor<D>, Option<Tracked<Table>>), Error> {
-        let terms = Terms { epsilon: self.epsilon, one_value: Some(self.one_value), batch: self.batch };
-        let counts = vec![cells.positions as f64; cells.count()];
+        let one_value = self.mask.is_none().then_some(self.one_value);
+        let terms = Terms { epsilon: self.epsilon, one_value, batch: self.batch };
+        let counts = region.counts();
         let running =
             self.running.map(|(mean, variance)| Statistics { mean: numbers(mean), variance: numbers(variance) });
         let formula = Formula::new(self.rule.clone(), terms, &x.dims(), coordinates, counts, |_| running)?;
         let slots = self.parameters.iter().map(|(name, of)| (*name, of.as_ref().map(|of| of.dims()[0]))).collect();
-        let mut parameters: Vec<Tensor<1>> = self.parameters.into_iter().filter_map(|(_, of)| of).collect();
-        let parameters = match parameters.len() {
-            0 => Tensor::zeros([1], (&x.device(), x.dtype())),
-            1 => parameters.remove(0),
-            _ => Tensor::cat(parameters, 0),
-        };
-        let spec = RuleSpec::new(formula, cells, slots);
-        let (y, _, tracked) = <Dispatch as RuleOps>::rule(x.into_dispatch(), parameters.into_dispatch(), spec);
-        let tracked = Tensor::<1>::from_dispatch(tracked);
-        let sets = tracked.dims()[0] / 3;
-        let part = |i: usize| tracked.clone().narrow(0, i * sets, sets);
-        let tracked =
-            (sets > 0).then(|| Tracked { mean: Table(part(0)), variance: Table(part(1)), values: numbers(part(2)) });
-        Ok((Tensor::from_dispatch(y), tracked))
+        let parameters = self.parameters.into_iter().filter_map(|(_, of)| of).collect();
+        let (y, tracked) = run(x, parameters, RuleSpec::new(formula, region, slots));
+        Ok((y, tracked))
     }
+}
+
+/// A rule as one operation: y, and the statistics that running averages move toward.
+pub(crate) fn run<const D: usize>(
+    x: Tensor<D>,
+    mut parameters: Vec<Tensor<1>>,
+    spec: RuleSpec,
+) -> (Tensor<D>, Option<Tracked<Table>>) {
+    let parameters = match parameters.len() {
+        // a tensor that nobody looks at
+        0 => Tensor::zeros([1], (&x.device(), x.dtype())),
+        1 => parameters.remove(0),
+        _ => Tensor::cat(parameters, 0),
+    };
+    let (y, _, tracked) = <Dispatch as RuleOps>::rule(x.into_dispatch(), parameters.into_dispatch(), spec);
+    let tracked = Tensor::<1>::from_dispatch(tracked);
+    let sets = tracked.dims()[0] / 3;
+    let part = |i: usize| tracked.clone().narrow(0, i * sets, sets);
+    let tracked =
+        (sets > 0).then(|| Tracked { mean: Table(part(0)), variance: Table(part(1)), values: numbers(part(2)) });
+    (Tensor::from_dispatch(y), tracked)
+}
+
+/// The cells of a row-major tensor, those values alone where the mask is true, and the cells' coordinates.
+///
+/// # Errors
+/// If the mask does not fit.
+pub(crate) fn region<const D: usize>(
+    shape: &[usize; D],
+    numbered: &[bool],
+    mask: Option<Tensor<D, Bool>>,
+) -> Result<(Region, Vec<Option<Labels>>), Error> {
+    let Some(mask) = mask else {
+        let (cells, coordinates) = tables::cells_of(shape, numbered);
+        return Ok((Region::All(cells), coordinates));
+    };
+    let of_mask = mask.dims();
+    let valid = ArrayD::from_shape_vec(IxDyn(&of_mask), mask.into_data().iter::<bool>().collect());
+    let mask = Mask::Values(valid.expect("as many as the mask has"));
+    Ok(Region::picked(numbered, &mask.over(shape)?))
 }
 
 /// The numbers of a table, f64.

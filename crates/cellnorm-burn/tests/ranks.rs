@@ -6,9 +6,10 @@ use std::thread;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use cellnorm_burn::cellnorm::StatisticsFrom;
 use cellnorm_burn::ranks::{Alone, Communicator, Threads, convert_sync_batch_norm, sum_gradients};
-use cellnorm_burn::{BatchNorm, BatchNormConfig};
+use cellnorm_burn::{BatchNorm, BatchNormConfig, recalibrate};
 
 /// A network with normalizations in a part of it.
 #[derive(Module, Debug)]
@@ -92,14 +93,9 @@ fn replicas_learn_what_one_network_learns() {
     let batches: Vec<Vec<f32>> = (0..4).map(|i| batch(28 * i)).collect();
     let alone = train(&batches, 0..7, None);
     for ends in [vec![0, 4, 7], vec![0, 1, 6, 7]] {
-        let replicas: Vec<Vec<Vec<f32>>> = thread::scope(|scope| {
-            let (batches, ends) = (&batches, &ends);
-            let rank = |over: Threads| {
-                let part = ends[over.rank()]..ends[over.rank() + 1];
-                scope.spawn(move || train(batches, part, Some(Arc::new(over))))
-            };
-            let threads: Vec<_> = Threads::split(ends.len() - 1).into_iter().map(rank).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        let replicas = on_ranks(ends.len() - 1, |over| {
+            let part = ends[over.rank()]..ends[over.rank() + 1];
+            train(&batches, part, Some(Arc::new(over)))
         });
         for replica in &replicas {
             assert_eq!(replica, &replicas[0], "the same bits on every rank");
@@ -111,14 +107,16 @@ fn replicas_learn_what_one_network_learns() {
 }
 
 /// y and dx of one layer on parts of a batch, an empty one among them.
-#[test]
-fn a_layer_over_ranks_is_the_layer_on_the_joined_batch() {
+fn a_layer_over_ranks_is_the_layer_on_the_joined_batch(masked: bool) {
     let plain = Device::flex();
-    let numbered = |of: fn(f32) -> f32| {
+    let numbered = |of: &dyn Fn(f32) -> f32| {
         let values: Vec<f32> = (0..90).map(|i| of(i as f32)).collect();
         Tensor::<1>::from_floats(values.as_slice(), &plain).reshape([6, 3, 5])
     };
-    let (x, dy) = (numbered(|i| 50.0 + 3.0 * (7.0 * i).sin()), numbered(|i| (5.0 * i).cos()));
+    // what is masked may hold anything
+    let valid = |i: f32| !masked || (11.0 * i).sin() > -0.4 && !(15.0..30.0).contains(&i);
+    let x = numbered(&|i| if valid(i) { 50.0 + 3.0 * (7.0 * i).sin() } else { f32::NAN });
+    let (dy, mask) = (numbered(&|i| (5.0 * i).cos()), numbered(&|i| f32::from(valid(i))));
     let step = |rows: std::ops::Range<usize>, over: Option<Arc<dyn Communicator>>| {
         let device = Device::flex().autodiff();
         let mut layer = BatchNormConfig::new(3).init(&device);
@@ -127,21 +125,22 @@ fn a_layer_over_ranks_is_the_layer_on_the_joined_batch() {
         }
         let part = |of: &Tensor<3>| Tensor::<3>::from_data(of.clone().slice(rows.clone()).into_data(), &device);
         let x = part(&x).require_grad();
-        let y = layer.forward(x.clone());
+        let y = if masked {
+            layer.forward_masked(x.clone(), part(&mask).greater_elem(0.5))
+        } else {
+            layer.forward(x.clone())
+        };
         let gradients = (y.clone() * part(&dy)).sum().backward();
-        [numbers(y), numbers(x.grad(&gradients).unwrap()), numbers(layer.running_var.value_sync())]
+        let of_parameter =
+            |of: &Option<Param<Tensor<1>>>| numbers(of.as_ref().unwrap().val().grad(&gradients).unwrap());
+        let shares = [of_parameter(&layer.gamma), of_parameter(&layer.beta)].concat();
+        let running = [&layer.running_mean, &layer.running_var].map(|of| numbers(of.value_sync())).concat();
+        [numbers(y), numbers(x.grad(&gradients).unwrap()), running, shares]
     };
     let plain = step(0..6, None);
     let alone = step(0..6, Some(Arc::new(Alone)));
     let (step, ends) = (&step, [0, 2, 2, 6]);
-    let parts: Vec<_> = thread::scope(|scope| {
-        let rank = |over: Threads| {
-            let rows = ends[over.rank()]..ends[over.rank() + 1];
-            scope.spawn(move || step(rows, Some(Arc::new(over))))
-        };
-        let threads: Vec<_> = Threads::split(3).into_iter().map(rank).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
+    let parts = on_ranks(3, |over| step(ends[over.rank()]..ends[over.rank() + 1], Some(Arc::new(over))));
     let worst = |ours: Vec<f32>, expected: &[f32]| {
         assert_eq!(ours.len(), expected.len());
         let most = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
@@ -151,15 +150,143 @@ fn a_layer_over_ranks_is_the_layer_on_the_joined_batch() {
             .fold(0.0, |worst, d| if d <= worst { worst } else { d })
     };
     let joined = |of: usize| parts.iter().flat_map(|part| part[of].clone()).collect();
+    let summed: Vec<f32> = (0..6).map(|i| parts.iter().map(|part| part[3][i]).sum()).collect();
     // the plain layer adds up in f32 what lies side by side: several samples, which is another rounding
-    for ([y, dx, variance], bar) in [(&alone, 0.5 * f32::EPSILON), (&plain, 2.0 * f32::EPSILON)] {
-        assert!(worst(joined(0), y) <= bar);
-        assert!(worst(joined(1), dx) <= bar);
-        for [_, _, ours] in &parts {
+    for ([y, dx, running, shares], bar) in [(&alone, 0.5 * f32::EPSILON), (&plain, 2.0 * f32::EPSILON)] {
+        assert!(worst(joined(0), y) <= bar, "masked {masked}");
+        assert!(worst(joined(1), dx) <= bar, "masked {masked}");
+        assert!(worst(summed.clone(), shares) <= 2.0 * f32::EPSILON, "masked {masked}");
+        for [_, _, ours, _] in &parts {
             assert_eq!(ours, &parts[0][2]);
-            assert!(worst(ours.clone(), variance) <= bar);
+            assert!(worst(ours.clone(), running) <= bar);
         }
     }
+}
+
+#[test]
+fn over_ranks_a_layer_is_the_one_of_the_joined_batch() {
+    a_layer_over_ranks_is_the_layer_on_the_joined_batch(false);
+    a_layer_over_ranks_is_the_layer_on_the_joined_batch(true);
+}
+
+/// Running statistics that normalize and still move: toward those of all ranks' valid values.
+#[test]
+fn running_statistics_move_under_a_mask_of_all_ranks() {
+    let found = on_ranks(2, |over| {
+        let device = Device::flex().autodiff();
+        let values = [[1.0, 3.0, 100.0], [8.0, 100.0, 100.0]][over.rank()];
+        let valid = [[true, true, false], [true, false, false]][over.rank()];
+        let x = Tensor::<1>::from_floats(values, &device).reshape([3, 1]);
+        let mask = Tensor::<1, Bool>::from_data(valid, &device).reshape([3, 1]);
+        let mut layer = convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
+        layer.mode.statistics = StatisticsFrom::Running;
+        let y = layer.forward_masked(x, mask);
+        (numbers(y), numbers(layer.running_mean.value_sync()))
+    });
+    assert!((found[0].0[1] - 3.0).abs() < 1e-4 && (found[1].0[0] - 8.0).abs() < 1e-4);
+    assert_eq!([&found[0].1, &found[1].1], [&[0.4], &[0.4]]); // a tenth of the mean of 1, 3, 8
+}
+
+/// As on arrays: with those from before the step.
+#[test]
+fn running_statistics_normalize_before_they_move() {
+    let device = Device::flex().autodiff();
+    let mut layer = BatchNormConfig::new(1).init(&device);
+    layer.mode.statistics = StatisticsFrom::Running;
+    let y = layer.forward(Tensor::<1>::from_floats([1.0, 3.0], &device).reshape([2, 1]));
+    assert!((numbers(y)[1] - 3.0).abs() < 1e-4);
+    assert_eq!(numbers(layer.running_mean.value_sync()), [0.2]);
+}
+
+/// A parameter that is in two places, larger than one piece; of half precision; and one that only one rank has a gradient of.
+#[derive(Module, Debug)]
+struct Tied {
+    first: Param<Tensor<1>>,
+    same: Param<Tensor<1>>,
+    half: Param<Tensor<1>>,
+    double: Param<Tensor<1>>,
+    of_one: Param<Tensor<1>>,
+    of_none: Param<Tensor<1>>,
+}
+
+#[test]
+fn gradients_of_any_parameter_are_summed_once() {
+    const LEN: usize = 70_001;
+    let found = on_ranks(3, |over| {
+        let device = Device::flex().autodiff();
+        let of = |len: usize, dtype: DType| {
+            let ones = Tensor::<1>::ones([len], (&device, dtype));
+            Param::from_tensor(ones.require_grad())
+        };
+        let first = of(LEN, DType::F32);
+        let module = Tied {
+            same: first.clone(),
+            first,
+            half: of(3, DType::BF16),
+            double: of(LEN, DType::F64),
+            of_one: of(2, DType::F32),
+            of_none: of(2, DType::F32),
+        };
+        let rank = over.rank() as f64 + 1.0;
+        let places = Tensor::<1, Int>::arange(0..LEN as i64, &device).float();
+        let mut loss = (module.first.val() * places.clone() * rank).sum();
+        loss = loss + (module.half.val() * (0.25 * rank)).sum().cast(DType::F32);
+        loss = loss + (module.double.val() * places.cast(DType::F64) * rank).sum().cast(DType::F32);
+        if over.rank() == 1 {
+            loss = loss + module.of_one.val().sum();
+        }
+        let gradients = GradientsParams::from_grads(loss.backward(), &module);
+        let sums = sum_gradients(&module, gradients, &over).unwrap();
+        assert!(sums.get::<1>(module.of_none.id).is_none());
+        let of = |param: &Param<Tensor<1>>| sums.get::<1>(param.id).unwrap().into_data();
+        [&module.first, &module.half, &module.double, &module.of_one].map(of)
+    });
+    for [first, half, double, of_one] in found {
+        // the ranks weigh 1 + 2 + 3
+        assert!(first.iter::<f64>().eq((0..LEN).map(|i| 6.0 * i as f64)));
+        assert_eq!((half.dtype(), half.iter::<f64>().collect::<Vec<_>>()), (DType::BF16, vec![1.5; 3]));
+        assert!(double.dtype() == DType::F64 && double.iter::<f64>().eq((0..LEN).map(|i| 6.0 * i as f64)));
+        assert_eq!(of_one.iter::<f64>().collect::<Vec<_>>(), [1.0; 2]);
+    }
+}
+
+/// Linked layers report what all ranks have seen, so that each finds the statistics of all batches.
+#[test]
+fn recalibration_is_over_all_ranks() {
+    let rows = |batch: usize, from: usize, to: usize, device: &Device| {
+        let values: Vec<f32> = (4 * from..4 * to).map(|i| batch as f32 + (3.0 * i as f32).sin()).collect();
+        Tensor::<1>::from_floats(values.as_slice(), device).reshape([to - from, 4])
+    };
+    let running = |network: &Network| {
+        let of = |block: &Block| [&block.norm.running_mean, &block.norm.running_var].map(|of| numbers(of.value_sync()));
+        network.blocks.iter().flat_map(of).flatten().collect::<Vec<f32>>()
+    };
+    let device = Device::flex().autodiff();
+    let alone = Network::new(&device);
+    let batches: Vec<Tensor<2>> = (0..3).map(|batch| rows(batch, 0, 8, &device)).collect();
+    recalibrate(&alone, batches, Network::forward).unwrap();
+    let ends = [0, 3, 8];
+    let found = on_ranks(2, |over| {
+        let device = Device::flex().autodiff();
+        let rank = over.rank();
+        let network = convert_sync_batch_norm(Network::new(&device), Arc::new(over));
+        let batches: Vec<Tensor<2>> = (0..3).map(|batch| rows(batch, ends[rank], ends[rank + 1], &device)).collect();
+        recalibrate(&network, batches, Network::forward).unwrap();
+        running(&network)
+    });
+    assert_eq!(found[0], found[1]);
+    for (ours, expected) in found[0].iter().zip(running(&alone)) {
+        assert!((ours - expected).abs() < 1e-6 * expected.abs().max(1.0), "{ours} and {expected}");
+    }
+}
+
+/// Runs a rank on a thread of its own for each communicator.
+fn on_ranks<R: Send>(size: usize, rank: impl Fn(Threads) -> R + Sync) -> Vec<R> {
+    let rank = &rank;
+    thread::scope(|scope| {
+        let threads: Vec<_> = Threads::split(size).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
 }
 
 #[test]
@@ -185,18 +312,12 @@ fn a_rank_that_is_gone_ends_the_others() {
 #[test]
 fn statistics_that_are_asked_for_are_those_of_all_ranks() {
     let values = [[1.0, 3.0], [5.0, 7.0]];
-    let found: Vec<[Vec<f32>; 2]> = thread::scope(|scope| {
-        let rank = |over: Threads| {
-            scope.spawn(move || {
-                let device = Device::flex().autodiff();
-                let x = Tensor::<1>::from_floats(values[over.rank()], &device).reshape([2, 1]);
-                let layer = convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
-                let (_, mean, variance) = layer.forward_with_statistics(x);
-                [mean, variance].map(|of| of.into_data().iter::<f32>().collect())
-            })
-        };
-        let threads: Vec<_> = Threads::split(2).into_iter().map(rank).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    let found = on_ranks(2, |over| {
+        let device = Device::flex().autodiff();
+        let x = Tensor::<1>::from_floats(values[over.rank()], &device).reshape([2, 1]);
+        let layer = convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
+        let (_, mean, variance) = layer.forward_with_statistics(x);
+        [mean, variance].map(|of| of.into_data().iter::<f32>().collect::<Vec<f32>>())
     });
     assert_eq!(found, [[vec![4.0], vec![5.0]], [vec![4.0], vec![5.0]]]);
 }

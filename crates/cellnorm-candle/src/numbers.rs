@@ -67,12 +67,13 @@ fn widened<T: Number>(elements: &[T], layout: &Layout) -> Result<Vec<f64>> {
 }
 
 /// Whether all are finite, asked several at a time.
-pub(crate) fn finite(values: &[f64]) -> bool {
+pub(crate) fn finite<T: Real>(values: &[T]) -> bool {
     let (lanes, rest) = values.as_chunks::<8>();
     // 0, or NaN where a value is not finite
-    let zeros = |sum: [f64; 8], values: &[f64; 8]| std::array::from_fn(|i| sum[i] + 0.0 * values[i]);
-    let sum = lanes.iter().fold([0.0; 8], zeros);
-    sum.iter().all(|zero| *zero == 0.0) && rest.iter().all(|value| value.is_finite())
+    let zero = T::from_f64(0.0);
+    let zeros = |sum: [T; 8], values: &[T; 8]| std::array::from_fn(|i| sum[i] + zero * values[i]);
+    let sum = lanes.iter().fold([zero; 8], zeros);
+    sum.iter().chain(rest).all(|value| *value * zero == zero)
 }
 
 /// The numbers of a tensor on any device, flat, in f64.

@@ -340,7 +340,7 @@ impl Error {
     /// 2 when the user can put it right before the work begins, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Checkpoint(Problem::TooFar { .. }) | Self::Ranks(RanksError::OfRank { .. }) => 1,
+            Self::Checkpoint(Problem::TooFar { .. }) | Self::DataSet(cellnorm_data::Error::OfRank { .. }) => 1,
             Self::Missing { .. }
             | Self::Read { .. }
             | Self::Idx { .. }

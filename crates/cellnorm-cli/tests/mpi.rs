@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{Workplace, entries, results, without_timing};
 
@@ -158,28 +158,43 @@ fn of_mpirun(timeout: &Child) -> Vec<String> {
     children(&timeout.id().to_string()).iter().flat_map(|mpirun| children(mpirun)).collect()
 }
 
+/// When to kill which rank: while it starts, in the first training, in the second; or `CELLNORM_KILLS` times somewhere in a run.
+fn moments(run: Duration) -> Vec<(Duration, usize)> {
+    let Ok(times) = std::env::var("CELLNORM_KILLS") else {
+        return [0.15, 0.45, 0.8].map(|part| (run.mul_f64(part), 1)).to_vec();
+    };
+    let mut random = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as f64 / f64::from(1_u32 << 31)
+    };
+    (0..times.parse().unwrap()).map(|_| (run.mul_f64(next()), (2.0 * next()) as usize)).collect()
+}
+
 #[test]
 fn a_killed_rank_ends_all_and_nothing_is_lost() {
     let undisturbed = Workplace::new();
+    let start = Instant::now();
     let done = compare(&undisturbed, "5", &[]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
     let expected = without_timing(results(&undisturbed.out()))["runs"].clone();
-    // while it starts, in the first training, in the second
-    for wait in [200, 600, 1000] {
+    for (wait, rank) in moments(start.elapsed()) {
         let place = Workplace::new();
         let child = compare(&place, "5", &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        sleep(Duration::from_millis(wait));
+        sleep(wait);
         let ranks = of_mpirun(&child);
-        let killed =
-            ranks.get(1).is_some_and(|rank| Command::new("kill").args(["-9", rank]).status().unwrap().success());
+        let kill =
+            |process: &String| Command::new("sh").args(["-c", "kill -9 $0", process]).status().unwrap().success();
+        let killed = ranks.get(rank).is_some_and(kill);
         let done = child.wait_with_output().unwrap();
         assert!(done.status.code() != Some(124), "they hang");
         assert_eq!(done.status.success(), !killed, "{}", said(&done));
         assert!(!killed || said(&done).contains("signal 9"), "{}", said(&done));
         let left = entries(&place.out());
+        eprintln!("rank {rank} killed after {wait:?} ({killed}), which left {left:?}");
         assert!(left.iter().all(|name| !name.starts_with('.')), "half-written: {left:?}");
         let resumed = compare(&place, "5", &["--resume"]).output().unwrap();
         assert!(resumed.status.success(), "{}", said(&resumed));
-        assert_eq!(without_timing(results(&place.out()))["runs"], expected, "killed after {wait} ms");
+        assert_eq!(without_timing(results(&place.out()))["runs"], expected, "rank {rank} killed after {wait:?}");
     }
 }

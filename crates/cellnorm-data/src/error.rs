@@ -45,6 +45,17 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// Statistics of one rank that do not belong to those of the others.
+    #[error(
+        "the statistics of rank {rank} cannot be joined with those of the others: {problem}; all ranks must read the same files, by the \
+         same names"
+    )]
+    OfRank {
+        /// Its number.
+        rank: usize,
+        /// Why not.
+        problem: String,
+    },
     /// What the settings ask for cannot be done.
     #[error("{problem}")]
     Settings {

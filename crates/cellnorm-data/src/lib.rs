@@ -1,7 +1,8 @@
 //! Statistics of data sets where they lie, and normalizing data with them.
 //!
 //! [`files::list`] finds the files of a data set, [`scan::Plan`] reads them on all threads, [`state::Statistics`] is what comes out:
-//! it can be written, gone on with after an interruption, and merged with those of other machines. The numbers depend on the data
+//! it can be written, gone on with after an interruption, merged with those of other machines, and taken over
+//! [ranks](state::Statistics::over). The numbers depend on the data
 //! alone: integers are counted, and floats are merged in the order of the data whatever the order of reading
 //! ([`cellnorm::data`]).
 //!
@@ -27,6 +28,7 @@ pub mod files;
 mod first;
 pub mod layout;
 pub mod preview;
+mod ranks;
 pub mod scan;
 pub mod settings;
 pub mod source;

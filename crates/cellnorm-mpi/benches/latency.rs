@@ -6,10 +6,14 @@
 use std::process::Command;
 use std::time::Instant;
 
-use cellnorm::ranks::{Communicator, exchange};
-use cellnorm::{BatchNormConfig, Error};
+use cellnorm::ranks::{Alone, Communicator, exchange, merge};
+use cellnorm::{BatchNormConfig, Error, Moments};
 use cellnorm_mpi::{Mpi, launched};
+use model::{Machine, table};
 use ndarray::Array4;
+
+#[path = "../examples/cost/model.rs"]
+mod model;
 
 const TIMES: usize = 301;
 
@@ -27,26 +31,24 @@ fn main() {
             println!("{line}");
         }
     };
+    // as any program that has freed a large tensor, it keeps its memory from then on
+    drop(std::hint::black_box(vec![1_u8; 16 << 20]));
+    let machine = machine(&over);
     say(format!("{} ranks, microseconds", over.size()));
-    say(format!("{:>9}  {:>10} {:>10}", "channels", "forward", "backward"));
+    say(format!("{:>9} {:>10} {:>10} {:>10}", "channels", "forward", "backward", "predicted"));
     for channels in [16, 64, 84, 256, 512, 2048, 8192] {
-        let [forward, backward] = [3, 3].map(|numbers| {
-            median(&over, || drop(exchange::<Error>(&over, "numbers", Ok(vec![1.0; numbers * channels]))))
-        });
-        say(format!("{channels:>9}  {forward:>10.1} {backward:>10.1}"));
+        let forward = median(&over, || drop(merge::<Error>(&over, "moments", Ok(vec![Moments::default(); channels]))));
+        let backward = median(&over, || drop(exchange::<Error>(&over, "sums", Ok(vec![1.0; 3 * channels]))));
+        let predicted = machine.exchange(over.size(), channels);
+        say(format!("{channels:>9} {forward:>10.1} {backward:>10.1} {predicted:>10.1}"));
     }
-    // of two messages that differ in length, bandwidth is what the difference tells
-    let gather = |numbers: usize| {
-        let table = vec![1.0; numbers];
-        median(&over, || drop(over.all_gather(&table)))
-    };
-    let (short, long) = (gather(256), gather(65_536));
-    let received = (65_536.0 - 256.0) * 8.0 * (over.size() as f64 - 1.0);
-    let rounds = f64::from(over.size().next_power_of_two().ilog2());
-    let gigabytes = received / (long - short) / 1e3;
-    let latency = (short - 2048.0 * (over.size() as f64 - 1.0) / (gigabytes * 1e3)) / rounds;
+    let Machine { latency, bandwidth, handled } = machine;
     say(format!(
-        "latency {latency:.2} µs, bandwidth {gigabytes:.2} GB/s: --example cost -- FILE {latency:.2}:{gigabytes:.2}"
+        "latency {latency:.2} µs, bandwidth {:.2} GB/s, tables handled at {:.2} GB/s: --example cost -- FILE {latency:.2}:{:.2}:{:.2}",
+        bandwidth / 1e3,
+        handled / 1e3,
+        bandwidth / 1e3,
+        handled / 1e3
     ));
     say(format!("\n{:>18}  {:>10} {:>10} {:>7}", "x on each rank", "alone", "over ranks", "share"));
     for shape in [[16, 64, 28, 28], [16, 2048, 7, 7]] {
@@ -66,6 +68,21 @@ fn main() {
         let shape = shape.map(|len| len.to_string()).join("×");
         say(format!("{shape:>18}  {alone:>10.0} {joined:>10.0} {share:>5.0} %"));
     }
+}
+
+/// Latency by one number from each rank, bandwidth by how much longer many take, and how fast a rank alone copies and merges a table.
+fn machine(over: &Mpi) -> Machine {
+    let gather = |numbers: usize| {
+        let table = vec![1.0; numbers];
+        median(over, || drop(over.all_gather(&table)))
+    };
+    let (others, many) = (over.size() as f64 - 1.0, 8192);
+    let [short, long] = [gather(1), gather(many)];
+    let bandwidth = others * 8.0 * (many - 1) as f64 / (long - short);
+    let latency = short / f64::from(over.size().next_power_of_two().ilog2());
+    let channels = 2048;
+    let alone = median(over, || drop(merge::<Error>(&Alone, "moments", Ok(vec![Moments::default(); channels]))));
+    Machine { latency, bandwidth, handled: table(channels) / alone }
 }
 
 /// The median time of the slowest rank.

@@ -6,18 +6,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cellnorm::Error;
 use cellnorm::ranks::Communicator;
 use mpi::Threading;
-use mpi::collective::SystemOperation;
 use mpi::environment::Universe;
-use mpi::traits::{Communicator as _, CommunicatorCollectives, Root};
+use mpi::traits::{Communicator as _, CommunicatorCollectives};
 
 /// All processes that the launcher has started, one rank each.
 ///
 /// Calls may come from any thread, one at a time. MPI ends when this is dropped, which must happen on the thread that started it, and
 /// on all ranks; a rank that panics ends all of them.
 pub struct Mpi {
-    universe: Mutex<Universe>,
+    state: Mutex<State>,
     rank: usize,
     size: usize,
+}
+
+struct State {
+    universe: Universe,
+    /// What a sum is computed in, used again by the next.
+    whole: Vec<f64>,
+    parts: Vec<f64>,
 }
 
 /// MPI could not be started.
@@ -53,16 +59,17 @@ impl Mpi {
         }
         let world = universe.world();
         let [rank, size] = [world.rank(), world.size()].map(|number| number as usize);
-        Ok(Self { universe: Mutex::new(universe), rank, size })
+        let state = State { universe, whole: vec![], parts: vec![] };
+        Ok(Self { state: Mutex::new(state), rank, size })
     }
 
     /// Ends all ranks at once, with this exit code. Say why before.
     pub fn abort(&self, code: i32) -> ! {
-        self.universe().world().abort(code)
+        self.state().universe.world().abort(code)
     }
 
-    fn universe(&self) -> MutexGuard<'_, Universe> {
-        self.universe.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,26 +92,32 @@ impl Communicator for Mpi {
     fn all_gather(&self, own: &[f64]) -> Result<Vec<f64>, Error> {
         let mut all = vec![0.0; own.len() * self.size];
         if !own.is_empty() {
-            self.universe().world().all_gather_into(own, &mut all);
+            self.state().universe.world().all_gather_into(own, &mut all);
         }
         Ok(all)
     }
 
-    /// By a tree, whose order depends on the number of ranks; then the first rank's result goes to all.
+    /// Each rank adds up its share of the table in the order of ranks, so the bits are those of the trait's own sum, and depend on no
+    /// choice of MPI's; it moves two tables and not one from each rank.
     fn sum(&self, table: &mut [f64]) -> Result<(), Error> {
         if table.is_empty() {
             return Ok(());
         }
-        let universe = self.universe();
+        let mut state = self.state();
+        let State { universe, whole, parts } = &mut *state;
         let world = universe.world();
-        let first = world.process_at_rank(0);
-        if self.rank == 0 {
-            let own = table.to_vec();
-            first.reduce_into_root(&own, table, SystemOperation::sum());
-        } else {
-            first.reduce_into(&*table, SystemOperation::sum());
+        let share = table.len().div_ceil(self.size);
+        whole.clear();
+        whole.extend_from_slice(table);
+        whole.resize(share * self.size, 0.0);
+        parts.resize(whole.len(), 0.0);
+        world.all_to_all_into(&whole[..], &mut parts[..]);
+        let (sum, others) = parts.split_at_mut(share);
+        for part in others.chunks(share) {
+            sum.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
         }
-        first.broadcast_into(table);
+        world.all_gather_into(sum, &mut whole[..]);
+        table.copy_from_slice(&whole[..table.len()]);
         Ok(())
     }
 }

@@ -123,6 +123,14 @@ fn batch(over: &Mpi) {
     assert!(tables.iter().zip(joined).all(|(a, b)| units(*a, *b) <= 1.0));
     let all = exchange::<Error>(over, "the tables", Ok(tables.clone())).expect("all ranks");
     assert!(all.iter().all(|of| *of == tables), "other bits on another rank");
+    // a sum is that in the order of ranks, to the bit
+    for len in [1, 3, 1000] {
+        let own = |rank: usize| (0..len).map(move |i| ((1 + rank * len + i) as f64).sin() * 10_f64.powi(rank as i32));
+        let mut sum: Vec<f64> = own(over.rank()).collect();
+        over.sum(&mut sum).expect("a sum");
+        let in_order = |i: usize| (1..over.size()).fold(own(0).nth(i), |sum, rank| Some(sum? + own(rank).nth(i)?));
+        assert!((0..len).all(|i| in_order(i).map(f64::to_bits) == Some(sum[i].to_bits())), "{len} numbers");
+    }
     // as long as several messages
     let long = exchange::<Error>(over, "many numbers", Ok(vec![over.rank() as f64; 100_000])).expect("all ranks");
     assert!(long.iter().enumerate().all(|(rank, of)| of.iter().all(|value| *value == rank as f64)));

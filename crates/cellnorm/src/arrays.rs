@@ -42,7 +42,10 @@ impl Roles {
     }
 
     /// Whether γ and β vary along an axis.
-    pub(crate) fn carries(&self, axis: usize) -> bool {
+    ///
+    /// # Panics
+    /// If there is no such axis.
+    pub fn carries(&self, axis: usize) -> bool {
         self.of_axis[axis].1
     }
 

@@ -71,6 +71,30 @@ impl Statistics {
 }
 
 impl About {
+    /// Normalizes each row of `width` values with statistics of its own, γ and β being in the type that is computed in: what
+    /// [`Plan::forward`] does where a row's values each have a parameter, without a plan. For single rows, which take less time
+    /// than the making of one.
+    ///
+    /// # Panics
+    /// If the buffers are not a whole number of rows of `width` > 0, or a parameter is not as long as a row.
+    ///
+    /// ```
+    /// use cellnorm::{About, Parameters, passes::Buffers};
+    /// let (x, mut y) = ([2.0_f32, 4.0, 4.0, 6.0], Vec::new());
+    /// let parameters = Parameters { gamma: Some(&[2.0; 4][..]), ..Parameters::default() };
+    /// let statistics = About::Mean.rows(Buffers::Into(&x, &mut y), 4, 1e-5, parameters);
+    /// assert_eq!((statistics.mean[0], statistics.variance[0], y[1]), (4.0, 2.0, 0.0));
+    /// ```
+    pub fn rows<T: Element>(
+        self,
+        x_y: Buffers<'_, T>,
+        width: usize,
+        epsilon: f64,
+        parameters: Parameters<'_, T::Acc>,
+    ) -> Statistics {
+        Statistics::of(rows::forward_narrow(x_y, width, parameters, |_, moments| self.row(moments, epsilon)))
+    }
+
     /// The mean and the variance of values with these moments.
     fn statistics(self, moments: Moments) -> (f64, f64) {
         match self {

@@ -184,10 +184,11 @@ impl BatchNorm {
         if mode.statistics == StatisticsFrom::Batch && !self.uses_running(&x.dims()) {
             return self.with_batch_statistics(x, mode, activation).0;
         }
+        // as they are before they move
+        let (parameters, running) = (self.parameters(mode), self.running(&x.device()));
         if mode.update {
             self.with_batch_statistics(x.clone().detach(), mode, Activation::Identity);
         }
-        let (parameters, running) = (self.parameters(mode), self.running(&x.device()));
         normalize_fixed_activated(&self.kind(), x, parameters, running, self.epsilon, activation)
     }
 
@@ -195,15 +196,19 @@ impl BatchNorm {
     /// there. Each axis of the mask is as long as that of x, or 1.
     ///
     /// # Panics
-    /// As [`BatchNorm::forward`], if the mask does not fit x, or if the layer shares its statistics with other ranks.
+    /// As [`BatchNorm::forward`], or if the mask does not fit x.
     pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
-        let mode = self.mode_on(&x.device());
-        assert!(
-            self.link.ranks().is_none() || mode.statistics == StatisticsFrom::Running && !mode.update,
-            "a batch normalization over ranks takes no mask in Burn; on arrays forward_over does"
-        );
+        let mut mode = self.mode_on(&x.device());
+        if self.link.ranks().is_some() && mode.statistics == StatisticsFrom::Batch {
+            return self.over_ranks(x, Some(mask), mode).0;
+        }
         let parameters = self.parameters(mode);
+        // as they are before they move
         let running = (mode.statistics == StatisticsFrom::Running).then(|| self.running(&x.device()));
+        if self.link.ranks().is_some() && mode.update {
+            self.over_ranks(x.clone().detach(), Some(mask.clone()), mode);
+            mode.update = false;
+        }
         let (y, tracked) = masked(&self.kind(), x, mask, parameters, running, self.epsilon);
         if mode.update {
             self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
@@ -226,14 +231,8 @@ impl BatchNorm {
         mode: Mode,
         activation: Activation,
     ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
-        if let Some(over) = self.link.ranks() {
-            let settings = format!("{:?}, {:?} running variance, {mode:?}", self.momentum, self.running_variance);
-            let (terms, (gamma, beta)) = ((self.epsilon, self.one_value, settings), self.parameters(mode));
-            let (y, tracked) = ranks::normalize(&self.kind(), x, [gamma, beta], terms, over);
-            let (mean, variance) = (tracked.mean.0.clone(), tracked.variance.0.clone());
-            if mode.update {
-                self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
-            }
+        if self.link.ranks().is_some() {
+            let (y, mean, variance) = self.over_ranks(x, None, mode);
             return (composed::activated(y, activation), mean, variance);
         }
         let shape = x.dims();
@@ -248,6 +247,24 @@ impl BatchNorm {
             normalize_activated(&self.kind(), x, gamma, beta, self.epsilon, activation);
         if mode.update {
             self.follow(mean.clone(), variance.clone(), &shape);
+        }
+        (y, mean, variance)
+    }
+
+    /// With the statistics of all ranks, which the running ones move toward.
+    fn over_ranks<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        mask: Option<Tensor<D, Bool>>,
+        mode: Mode,
+    ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
+        let over = self.link.ranks().expect("a layer that is linked");
+        let settings = format!("{:?}, {:?} running variance, {mode:?}", self.momentum, self.running_variance);
+        let (terms, (gamma, beta)) = ((self.epsilon, self.one_value, settings), self.parameters(mode));
+        let (y, tracked) = ranks::normalize(&self.kind(), x, mask, [gamma, beta], terms, over);
+        let (mean, variance) = (tracked.mean.0.clone(), tracked.variance.0.clone());
+        if mode.update {
+            self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
         }
         (y, mean, variance)
     }

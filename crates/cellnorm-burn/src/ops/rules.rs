@@ -13,9 +13,9 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend, backend_extension};
+use cellnorm::Moments;
 use cellnorm::passes::{Gradient, Sums};
-use cellnorm::tables::{Answer, Formula, Parameters, Rule};
-use cellnorm::{Cells, Moments};
+use cellnorm::tables::{Answer, Formula, Parameters, Region, Rule};
 
 use super::autodiff::FIRST_ORDER;
 
@@ -49,7 +49,7 @@ impl<R: Rule> AnyFormula for Formula<R> {
 #[derive(Clone, Debug)]
 pub struct RuleSpec {
     /// The cells of the row-major tensor.
-    pub(super) cells: Cells,
+    pub(super) region: Arc<Region>,
     formula: Arc<dyn AnyFormula>,
     /// The names of the parameters and how many elements each has; None for one that the layer does not have.
     slots: Vec<(&'static str, Option<usize>)>,
@@ -58,14 +58,14 @@ pub struct RuleSpec {
 impl RuleSpec {
     pub(crate) fn new<R: Rule + 'static>(
         formula: Formula<R>,
-        cells: Cells,
+        region: Region,
         slots: Vec<(&'static str, Option<usize>)>,
     ) -> Self {
-        Self::of(Arc::new(formula), cells, slots)
+        Self::of(Arc::new(formula), region, slots)
     }
 
-    pub(crate) fn of(formula: Arc<dyn AnyFormula>, cells: Cells, slots: Vec<(&'static str, Option<usize>)>) -> Self {
-        Self { cells, formula, slots }
+    pub(crate) fn of(formula: Arc<dyn AnyFormula>, region: Region, slots: Vec<(&'static str, Option<usize>)>) -> Self {
+        Self { region: Arc::new(region), formula, slots }
     }
 
     pub(super) fn forward(&self, moments: &[Moments], parameters: &[f64]) -> Answer {

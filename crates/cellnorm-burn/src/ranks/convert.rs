@@ -15,9 +15,12 @@ use super::link::Link;
 /// gradients of γ and β are a rank's share, as those of all parameters: [`sum_gradients`](super::sum_gradients).
 ///
 /// Make each rank's network on its own thread: clones share the leaves of Burn's graph, whose lock one rank would hold while it waits for
-/// another. With `OneValue::UseRunning`, a single value over all ranks gives β.
+/// another. With `OneValue::UseRunning`, a single value over all ranks gives β. NaN or infinity in x, on any rank, ends all of them with a panic.
 ///
-/// Layers of other kinds, Burn's own batch normalization among them, stay alone. Forward passes under a mask panic. It runs on the CPU backend Flex.
+/// Layers of other kinds, Burn's own batch normalization among them, stay alone. It runs on the CPU backend Flex.
+///
+/// [`recalibrate`](crate::recalibrate) of such a module is over all ranks, too: each runs equally many batches of its own, and finds the
+/// statistics of all of them.
 ///
 /// ```
 /// use std::{sync::Arc, thread};

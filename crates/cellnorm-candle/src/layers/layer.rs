@@ -2,11 +2,12 @@
 
 use candle_core::{Result, Shape, Tensor};
 use candle_nn::{Init, LayerNormConfig, Module, VarBuilder};
-use cellnorm::Semantics;
 use cellnorm::norms::{Features, Layer, Rms};
 use cellnorm::tables::Mask;
+use cellnorm::{About, Semantics};
 
 use super::{Options, forward_masked};
+use crate::ops::inferred;
 
 /// Layer normalization over the last axes, those of the weight: γ (x − mean_n) / √(variance_n + ε) + β.
 ///
@@ -115,6 +116,12 @@ impl LayerNorm {
     forward_masked!();
 
     fn run(&self, x: &Tensor, mask: Option<&Mask>) -> Result<Tensor> {
+        let about = if self.remove_mean { About::Mean } else { About::Zero };
+        if mask.is_none()
+            && let Some(y) = inferred(about, &self.features, x, &self.weight, self.bias.as_ref(), self.options.epsilon)
+        {
+            return Ok(y);
+        }
         let (features, parameters) = (self.features.clone(), [Some(&self.weight), self.bias.as_ref()]);
         match self.remove_mean {
             true => self.options.normalize(Layer(features), x, parameters, mask),

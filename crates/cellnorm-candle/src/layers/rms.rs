@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 use candle_nn::{LayerNormConfig, Module, VarBuilder};
+use cellnorm::Semantics;
 use cellnorm::tables::Mask;
 
 use super::{LayerNorm, layer_norm};
@@ -27,6 +28,24 @@ impl RmsNorm {
     /// γ and ε.
     pub fn new(weight: Tensor, eps: f64) -> Self {
         Self(LayerNorm::rms_norm(weight, eps))
+    }
+
+    /// As a framework has it: ε, the channel axis of features with a parameter for each channel, and what one value a statistic does.
+    ///
+    /// # Errors
+    /// If the semantics are those of another layer, or cannot be had here.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use cellnorm_candle::RmsNorm;
+    /// use cellnorm_candle::cellnorm::{Normalization, Semantics};
+    /// let pytorch = Semantics::preset("pytorch-2", Normalization::Rms).unwrap();
+    /// let layer = RmsNorm::new(Tensor::ones(4, DType::F32, &Device::Cpu)?, 1e-5).with_semantics(&pytorch)?;
+    /// assert_eq!(layer.eps(), f64::from(f32::EPSILON));
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
+        self.0.with_semantics(semantics).map(Self)
     }
 
     /// The layer, about zero, that this one is.

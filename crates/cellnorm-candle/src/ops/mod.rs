@@ -1,13 +1,16 @@
 //! A layer of the library as one operation on tensors.
 //!
 //! On the CPU the operation is [fused]: the library's passes forward and backward, one node in Candle's graph. On other devices
-//! the same layer is [composed](crate::composed) of Candle's own operations, which Candle differentiates.
+//! the same layer is [composed](crate::composed) of Candle's own operations, which Candle differentiates. Rows that no gradient is
+//! wanted of need [no operation](rows).
 
 mod fused;
 mod impls;
 mod kinds;
+mod rows;
 
 pub(crate) use impls::BatchLayer;
+pub(crate) use rows::inferred;
 
 use candle_core::{DType, Tensor};
 use cellnorm::tables::Mask;

@@ -2,13 +2,12 @@
 
 use candle_core::{DType, Result, Tensor, Var, WithDType};
 use candle_nn::{Module, ModuleT};
+use cellnorm_candle::cellnorm::tables::{Rule, TableNormConfig};
 use cellnorm_candle::cellnorm::{
-    BatchNormConfig, Element, GroupNormConfig, InstanceNormConfig, LayerNormConfig, LocalResponseNormConfig,
-    RmsNormConfig, SwitchableNormConfig,
+    BatchInstanceNormConfig, BatchNormConfig, Element, FilterResponseNormConfig, GroupNormConfig, InstanceNormConfig,
+    LayerNormConfig, LocalResponseNormConfig, RmsNormConfig, SwitchableNormConfig,
 };
-use cellnorm_candle::{
-    BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RmsNorm, SwitchableNorm, rule_norm,
-};
+use cellnorm_candle::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RmsNorm, RuleNorm, rule_norm};
 use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice};
 
@@ -146,17 +145,18 @@ fn of_channels<T: Element + WithDType>() {
     check::<T>("batch", &|x| layer.forward_train(x), &both, arrays);
 }
 
-fn of_rules<T: Element + WithDType>() {
+fn of_rule<T: Element + WithDType, R: Rule + 'static>(name: &str, config: fn() -> TableNormConfig<R>) {
     let map = candle_nn::VarMap::new();
     let vb = candle_nn::VarBuilder::from_varmap(&map, DType::F32, CPU);
-    let layer: SwitchableNorm = rule_norm(SwitchableNormConfig::new(4), vb).unwrap();
-    let names = ["gamma", "beta", "mean_weight", "variance_weight"];
+    let layer: RuleNorm<R> = rule_norm(config(), vb).unwrap();
+    let arrays = config().init().unwrap();
+    let names: Vec<&str> = arrays.names().collect();
     let vars: Vec<Var> = names.iter().map(|name| Var::from_tensor(layer.parameter(name).unwrap()).unwrap()).collect();
     for (seed, var) in vars.iter().enumerate() {
         var.set(&tensor(var.dims(), 5 + seed as u64, DType::F32)).unwrap();
     }
-    check::<T>("switchable", &|x| layer.forward_t(x, true), &vars, &|x, dy| {
-        let mut layer = SwitchableNormConfig::new(4).init().unwrap();
+    check::<T>(name, &|x| layer.forward_t(x, true), &vars, &|x, dy| {
+        let mut layer = arrays.clone();
         for (name, var) in names.iter().zip(&vars) {
             *layer.parameter_mut(name).unwrap() = wide(var).unwrap();
         }
@@ -165,6 +165,12 @@ fn of_rules<T: Element + WithDType>() {
         let of_parameters = names.iter().map(|name| narrow(gradients.parameter(name).cloned())).collect();
         (elements(&y), elements(&gradients.dx), of_parameters)
     });
+}
+
+fn of_rules<T: Element + WithDType>() {
+    of_rule::<T, _>("switchable", || SwitchableNormConfig::new(4));
+    of_rule::<T, _>("batch-instance", || BatchInstanceNormConfig::new(4));
+    of_rule::<T, _>("filter response", || FilterResponseNormConfig::new(4));
     let layer = LocalResponseNorm::new(3);
     check::<T>("local response", &|x| layer.forward(x), &[], &|x, dy| {
         let layer = LocalResponseNormConfig::new(3).init().unwrap();
@@ -175,6 +181,41 @@ fn of_rules<T: Element + WithDType>() {
 #[test]
 fn layer_and_rms_norm() {
     of_all_types(|dtype| typed!(dtype, of_samples));
+}
+
+/// Rows that no gradient is wanted of take another way.
+fn inferred<T: Element + WithDType>() {
+    for parameters in [DType::F32, T::DTYPE] {
+        let [g, b] = [3, 4].map(|seed| var(&[5], seed, parameters));
+        let trained = |of: &Var| of.as_tensor().clone();
+        let layers = |g: Tensor, b: Tensor| {
+            (LayerNorm::new(g.clone(), b, 1e-5), LayerNorm::new_no_bias(g.clone(), 1e-5), RmsNorm::new(g, 1e-5))
+        };
+        let (trains, infers) =
+            (layers(trained(&g), trained(&b)), layers(g.as_tensor().detach(), b.as_tensor().detach()));
+        for layout in layouts::<T>() {
+            let x = (layout.candle)(&tensor(&layout.base, 1, T::DTYPE)).unwrap();
+            for [one, other] in [
+                [trains.0.forward(&x), infers.0.forward(&x)],
+                [trains.1.forward(&x), infers.1.forward(&x)],
+                [trains.2.forward(&x), infers.2.forward(&x)],
+            ] {
+                let [one, other] = [one.unwrap(), other.unwrap()];
+                assert!(one.track_op() && !other.track_op());
+                assert_eq!(flat::<T>(&one), flat::<T>(&other), "{:?}, {}", T::DTYPE, layout.name);
+            }
+        }
+        // wider than a vector
+        let [g, x] = [var(&[37], 5, parameters), var(&[2, 37], 6, T::DTYPE)];
+        let x = x.as_tensor().detach();
+        let [one, other] = [trained(&g), g.as_tensor().detach()].map(|g| LayerNorm::new_no_bias(g, 1e-5).forward(&x));
+        assert_eq!(flat::<T>(&one.unwrap()), flat::<T>(&other.unwrap()), "rows of {:?}", T::DTYPE);
+    }
+}
+
+#[test]
+fn inference_gives_the_bits_of_training() {
+    of_all_types(|dtype| typed!(dtype, inferred));
 }
 
 #[test]

@@ -36,16 +36,6 @@ pub enum RanksError {
     #[diagnostic(help("compare and stats share their work under mpirun; start the others without it"))]
     OneRank,
 
-    /// Statistics of one rank that cannot be joined with those of the others.
-    #[error("the statistics of rank {rank} cannot be joined with those of the others: {problem}")]
-    #[diagnostic(help("all ranks must read the same files, by the same names"))]
-    OfRank {
-        /// Its number.
-        rank: usize,
-        /// Why.
-        problem: String,
-    },
-
     /// A shard of a shard.
     #[error("--shard is for processes that are started one by one; under mpirun each rank has a shard of its own")]
     #[diagnostic(help("leave --shard out"))]

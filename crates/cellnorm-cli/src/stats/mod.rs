@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cellnorm::ranks::{exchange, exchange_bytes};
+use cellnorm::ranks::exchange;
 use cellnorm_data::files::{self, File, Listing};
 use cellnorm_data::scan::{Plan, Progress, Run};
 use cellnorm_data::settings::Settings;
@@ -35,9 +35,9 @@ pub fn run(args: &StatsArgs, ranks: &Ranks) -> Result<(), Error> {
         None => {}
     }
     let (plan, statistics) = match read(args, ranks) {
-        Ok((plan, own)) => (plan, of_all(ranks, Ok(own))?),
+        Ok((plan, own)) => (plan, Statistics::over(Ok::<_, Error>(own), ranks.over())?),
         // the others hear of it
-        Err(error) => return of_all(ranks, Err(error)).map(drop),
+        Err(error) => return Statistics::over(Err(error), ranks.over()).map(drop),
     };
     let saved = if ranks.is_first() { save(args, &plan, &statistics) } else { Ok(()) };
     exchange(ranks.over(), "the file of statistics", saved.map(|()| vec![]))?;
@@ -93,25 +93,6 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), Error> {
     let statistics = plan.run(start, run)?;
     bar.finish_and_clear();
     Ok((plan, statistics))
-}
-
-/// The statistics of all ranks together.
-fn of_all(ranks: &Ranks, own: Result<Statistics, Error>) -> Result<Statistics, Error> {
-    if ranks.is_alone() {
-        return own;
-    }
-    let texts = own.map(|own| own.to_text().into_bytes());
-    let texts = exchange_bytes(ranks.over(), concat!("statistics of version ", env!("CARGO_PKG_VERSION")), texts)?;
-    let damaged = |rank: usize, problem: String| Error::from(RanksError::OfRank { rank, problem });
-    let mut all: Option<Statistics> = None;
-    for (rank, text) in texts.iter().enumerate() {
-        let one = Statistics::parse(text).map_err(|problem| damaged(rank, problem))?;
-        match &mut all {
-            None => all = Some(one),
-            Some(all) => all.merge(one).map_err(|error| damaged(rank, error.to_string()))?,
-        }
-    }
-    all.ok_or_else(|| damaged(0, "it is empty".into()))
 }
 
 /// Writes what was asked for.

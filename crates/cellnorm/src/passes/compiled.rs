@@ -50,16 +50,20 @@ pub trait Compiled: Sized {
     fn rows_forward(
         x_y: Buffers<'_, Self>,
         width: usize,
-        parameters: Parameters<'_>,
+        parameters: Parameters<'_, <Self as Element>::Acc>,
         table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
-    ) -> Vec<[f64; 2]>;
+    ) -> Vec<[f64; 2]>
+    where
+        Self: Element;
     fn rows_forward_add(
         x_residual: [&[Self]; 2],
         h_y: [&mut [Self]; 2],
         width: usize,
-        parameters: Parameters<'_>,
+        parameters: Parameters<'_, <Self as Element>::Acc>,
         table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
-    ) -> Vec<[f64; 2]>;
+    ) -> Vec<[f64; 2]>
+    where
+        Self: Element;
     fn rows_backward(
         x: &[Self],
         dy_dx: Buffers<'_, Self>,
@@ -174,7 +178,7 @@ macro_rules! compiled {
             fn rows_forward(
                 x_y: Buffers<'_, Self>,
                 width: usize,
-                parameters: Parameters<'_>,
+                parameters: Parameters<'_, <Self as Element>::Acc>,
                 table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
             ) -> Vec<[f64; 2]> {
                 rows::forward::of_rows(x_y, width, parameters, table)
@@ -184,7 +188,7 @@ macro_rules! compiled {
                 x_residual: [&[Self]; 2],
                 h_y: [&mut [Self]; 2],
                 width: usize,
-                parameters: Parameters<'_>,
+                parameters: Parameters<'_, <Self as Element>::Acc>,
                 table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
             ) -> Vec<[f64; 2]> {
                 rows::forward::of_sums(x_residual, h_y, width, parameters, table)

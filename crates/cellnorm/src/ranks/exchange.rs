@@ -59,14 +59,11 @@ pub fn exchange<E: From<Error> + Display>(
     if !messages.all(|message| message[..HEADER] == first[..HEADER] && message[1] == 0.0) {
         return Err(explain(over, request, own, &gathered)?);
     }
-    let mut tables: Vec<Vec<f64>> =
-        gathered.chunks(FIRST).map(|message| message[HEADER..][..near.len()].to_vec()).collect();
-    if !far.is_empty() {
-        for (table, rest) in tables.iter_mut().zip(over.all_gather(far)?.chunks(far.len())) {
-            table.extend_from_slice(rest);
-        }
-    }
-    Ok(tables)
+    let rest = if far.is_empty() { vec![] } else { over.all_gather(far)? };
+    let of_rank = |(rank, message): (usize, &[f64])| {
+        [&message[HEADER..][..near.len()], &rest[rank * far.len()..][..far.len()]].concat()
+    };
+    Ok(gathered.chunks(FIRST).enumerate().map(of_rank).collect())
 }
 
 /// Moments of the same sets on all ranks, merged in the order of ranks.

@@ -1,65 +1,41 @@
 //! Batch normalization of a batch whose samples are spread over ranks, on arrays: passes over this rank's part, and one exchange a
 //! direction between them.
 
-use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension, IxDyn};
+use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, CowArray, Dimension};
 
-use super::{Communicator, Joined};
+use super::Communicator;
+use super::joined::{CellSums, Joined, Slopes};
 use crate::arrays::{Arranged, Grid, like, typed};
 use crate::element::Element;
 use crate::error::Error;
 use crate::moments::Moments;
 use crate::norms::{Batch, BatchNorm, Gradients, Kind, Mode, Saved, StatisticsFrom};
-use crate::passes::{Affine, Gradient, Sums};
+use crate::passes::Gradient;
 use crate::semantics::OneValue;
 use crate::standardize::Statistics;
 use crate::tables::{Labels, Mask};
 
-/// The part of a batch that this rank holds.
-struct Part<'a, T> {
-    /// None where there are no samples.
-    x: Option<Arranged<'a, T, Grid>>,
-    channel: usize,
-}
+/// The part of a batch that this rank holds, and the channel of each of its cells; None where it has no samples.
+struct Part<'a, T>(Option<(Arranged<'a, T, Grid>, Labels)>);
 
 impl<'a, T: Element> Part<'a, T> {
-    fn new(x: CowArray<'a, T, IxDyn>, channel: usize, mask: Option<&Mask>) -> Result<Self, Error> {
+    fn new(x: ArrayViewD<'a, T>, channel: usize, mask: Option<&Mask>) -> Result<Self, Error> {
+        if x.is_empty() {
+            return Ok(Self(None));
+        }
         // a sample's sums do not depend on which others lie beside it
         let numbered: Vec<bool> = (0..x.ndim()).map(|axis| axis == 0 || axis == channel).collect();
-        let x = if x.is_empty() { None } else { Some(Arranged::in_cells(x, &numbered, mask)?) };
-        Ok(Self { x, channel })
+        let mut x = Arranged::in_cells(x.into(), &numbered, mask)?;
+        let of_cell = x.plan.1[channel].take().expect("channels number the cells");
+        Ok(Self(Some((x, of_cell))))
     }
 
-    /// The channel of each cell.
-    fn channels(&self) -> &[u32] {
-        let labels = self.x.as_ref().and_then(|x| x.plan.1[self.channel].as_ref());
-        labels.map(Labels::of).unwrap_or_default()
+    fn of_cell(&self) -> &[u32] {
+        self.0.as_ref().map(|(_, of_cell)| of_cell.of()).unwrap_or_default()
     }
 
-    /// The moments of each channel.
-    fn moments(&self, channels: usize) -> Vec<Moments> {
-        let mut of_channel = vec![Moments::default(); channels];
-        if let Some(x) = &self.x {
-            for (moments, channel) in x.plan.0.moments(x.slice()).into_iter().zip(self.channels()) {
-                let all = &mut of_channel[*channel as usize];
-                *all = all.merge(moments);
-            }
-        }
-        of_channel
-    }
-
-    /// (the number of values, Σ dy, Σ dy · (x − mean)) of each channel.
-    fn sums(&self, dy: &[T], mean: &[f64]) -> Vec<[f64; 3]> {
-        let mut of_channel = vec![[0.0; 3]; mean.len()];
-        if let Some(x) = &self.x {
-            let region = &x.plan.0;
-            let centers: Vec<f64> = self.channels().iter().map(|channel| mean[*channel as usize]).collect();
-            let sums = region.sums(x.slice(), dy, &centers);
-            for ((Sums { dy, dy_x }, count), channel) in sums.into_iter().zip(region.counts()).zip(self.channels()) {
-                let all = &mut of_channel[*channel as usize];
-                *all = [all[0] + count, all[1] + dy, all[2] + dy_x];
-            }
-        }
-        of_channel
+    fn moments(&self) -> Vec<Moments> {
+        self.0.as_ref().map(|(x, _)| x.plan.0.moments(x.slice())).unwrap_or_default()
     }
 }
 
@@ -102,10 +78,11 @@ impl BatchNorm {
         if running && !update {
             return self.fixed_part(x, mask);
         }
-        let part = self.check_over(x.shape()).and_then(|channel| Part::new(x.view().into_dyn().into(), channel, mask));
-        let own = part.as_ref().map_err(Clone::clone).map(|part| part.moments(self.running_mean.len()));
-        let (batch, values) = self.joined::<T>(over, mask).statistics(own)?;
-        let part = part?;
+        let part = self.channel_of(x.shape()).and_then(|channel| Part::new(x.view().into_dyn(), channel, mask));
+        let of_cell = part.as_ref().map(Part::of_cell).unwrap_or_default();
+        let joined = self.joined::<T>(over, mask, of_cell);
+        let own = part.as_ref().map(Part::moments).map_err(Clone::clone);
+        let (batch, values) = joined.statistics(own.as_deref().map_err(Clone::clone))?;
         let one = mask.is_none() && values.iter().all(|values| *values == 1.0);
         if one && matches!(self.one_value, OneValue::Error | OneValue::AlwaysError) {
             return Err(Error::OneValue { layer: Batch::NAME, shape: x.shape().to_vec() });
@@ -113,20 +90,28 @@ impl BatchNorm {
         if one && self.one_value == OneValue::UseRunning {
             return self.fixed_part(x, mask);
         }
-        let used = if running { self.running() } else { batch.clone() };
-        let affines = self.affines(part.channels(), &used);
-        let y = match part.x {
-            Some(arranged) => typed(arranged.map_owned(|(region, _), buffers| region.affine(buffers, &affines))),
-            None => typed(like(&x.view().into_dyn(), vec![])),
+        let (y, saved) = if running {
+            let mut fixed = self.clone();
+            fixed.mode.update = false;
+            fixed.fixed_part(x, mask)?
+        } else {
+            let [gamma, beta] = [&self.gamma, &self.beta].map(flat);
+            let affines = joined.affines(&batch, gamma.as_deref(), beta.as_deref());
+            let y = match &part?.0 {
+                Some((x, _)) => x.map(|buffers| x.plan.0.affine(buffers, &affines)).0,
+                None => like(&x.view().into_dyn(), vec![]),
+            };
+            (typed(y), Saved { statistics: batch.clone(), fixed: false, masked: None })
         };
         if update {
             self.follow(&batch, &values);
         }
-        Ok((y, Saved { statistics: used, fixed: running, masked: None }))
+        Ok((y, saved))
     }
 
-    /// The gradients of this rank's part, given what [`forward_over`](Self::forward_over) saved, and its mask. dγ and dβ are this rank's
-    /// share, like the gradients of all other parameters: [`sum`](Communicator::sum) them over the ranks.
+    /// The gradients of this rank's part, given what [`forward_over`](Self::forward_over) saved, and its mask; dx is written over dy
+    /// where that is handed over. dγ and dβ are this rank's share, like the gradients of all other parameters:
+    /// [`sum`](Communicator::sum) them over the ranks.
     ///
     /// # Errors
     /// As [`backward`](BatchNorm::backward); or if another rank fails, is gone or does something else.
@@ -139,54 +124,59 @@ impl BatchNorm {
         over: &dyn Communicator,
     ) -> Result<Gradients<T, D>, Error> {
         let dy = dy.into();
-        if saved.fixed && (mask.is_none() || saved.masked.is_some()) && !x.is_empty() {
-            return self.backward(saved, x, dy);
+        let fits = self.fits(saved, x.shape(), dy.shape());
+        match (saved.fixed, x.is_empty()) {
+            (true, false) if mask.is_some() != saved.masked.is_some() => {
+                let what = "has a mask in one pass and none in the other; hand the same to both";
+                return Err(Error::Unsupported { layer: Batch::NAME, what });
+            }
+            (true, false) => return self.backward(saved, x, dy),
+            (true, true) => return fits.map(|_| self.gradients(dy.into_owned(), Slopes::none(self.kind.channels))),
+            (false, _) => {}
+        }
+        let part = fits.and_then(|channel| Part::new(x.view().into_dyn(), channel, mask));
+        let of_cell = part.as_ref().map(Part::of_cell).unwrap_or_default();
+        let (joined, gamma) = (self.joined::<T>(over, mask, of_cell), flat(&self.gamma));
+        let slopes = |own: Result<CellSums<'_>, Error>| joined.slopes(own, &saved.statistics, gamma.as_deref());
+        let (dx, slopes) = match part.as_ref().map(|part| &part.0) {
+            Err(error) => return Err(slopes(Err(error.clone())).err().unwrap_or_else(|| error.clone())),
+            Ok(None) => (dy.into_owned().into_dyn(), slopes(Ok(CellSums::default()))),
+            Ok(Some((x, _))) => x.map_gradient(dy.into_dyn(), |values, buffers| {
+                let region = &x.plan.0;
+                let centers: Vec<f64> =
+                    of_cell.iter().map(|channel| saved.statistics.mean[*channel as usize]).collect();
+                let (sums, counts) = (region.sums(values, buffers.source(), &centers), region.counts());
+                let slopes = slopes(Ok(CellSums { counts: &counts, centers: &centers, sums: &sums }));
+                let none = vec![Gradient::default(); centers.len()];
+                region.gradient(values, buffers, &centers, slopes.as_ref().map_or(&none, |slopes| &slopes.of_cell));
+                slopes
+            })?,
+        };
+        Ok(self.gradients(typed(dx), slopes?))
+    }
+
+    /// The channel axis, if what is given to a backward pass belongs together.
+    fn fits(&self, saved: &Saved, x: &[usize], dy: &[usize]) -> Result<usize, Error> {
+        let channel = self.channel_of(x)?;
+        if dy != x {
+            return Err(Error::Shape { name: "dy", given: dy.to_vec(), expected: x.to_vec() });
         }
         let Statistics { mean, variance } = &saved.statistics;
-        let part = self.check_over(x.shape()).and_then(|channel| {
-            if dy.shape() != x.shape() {
-                let (given, expected) = (dy.shape().to_vec(), x.shape().to_vec());
-                return Err(Error::Shape { name: "dy", given, expected });
+        for (name, table) in [("the saved mean", mean), ("the saved variance", variance)] {
+            if table.len() != self.kind.channels {
+                return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![self.kind.channels] });
             }
-            Part::new(x.view().into_dyn().into(), channel, mask)
-        });
-        // dy as x lies
-        let dy = match part.as_ref().ok().and_then(|part| part.x.as_ref()) {
-            Some(arranged) => {
-                let mut copy = like(&arranged.x.view(), vec![T::default(); dy.len()]);
-                copy.assign(&dy.into_dyn());
-                copy
-            }
-            None => ArrayD::from_shape_vec(IxDyn(x.shape()), vec![]).unwrap_or_default(),
-        };
-        let slice = dy.as_slice_memory_order().unwrap_or_default();
-        let own = part.as_ref().map_err(Clone::clone).map(|part| part.sums(slice, mean));
-        let gamma = self.gamma.as_ref().map(|gamma| gamma.iter().copied().collect::<Vec<f64>>());
-        let r = |channel: usize| 1.0 / (variance[channel] + self.epsilon).sqrt();
-        let of_channel = if saved.fixed {
-            let a = |channel: usize| gamma.as_ref().map_or(1.0, |gamma| gamma[channel]) * r(channel);
-            (0..mean.len()).map(|channel| Gradient { a: a(channel), b: 0.0, k: 0.0 }).collect()
-        } else {
-            self.joined::<T>(over, mask).gradients(own.clone(), &saved.statistics, gamma.as_deref())?
-        };
-        let (part, own) = (part?, own?);
-        let gradients: Vec<Gradient> = part.channels().iter().map(|channel| of_channel[*channel as usize]).collect();
-        let centers: Vec<f64> = part.channels().iter().map(|channel| mean[*channel as usize]).collect();
-        let dx = match &part.x {
-            Some(arranged) => {
-                arranged
-                    .map_gradient(dy.into(), |x, buffers| arranged.plan.0.gradient(x, buffers, &centers, &gradients))?
-                    .0
-            }
-            None => dy,
-        };
+        }
+        Ok(channel)
+    }
+
+    /// dx, and this rank's share of the gradients of the parameters that are trained.
+    fn gradients<T, D: Dimension>(&self, dx: Array<T, D>, Slopes { dgamma, dbeta, .. }: Slopes) -> Gradients<T, D> {
         let parameter = |of: &Option<ArrayD<f64>>, values: Vec<f64>| {
             let of = of.as_ref().filter(|_| self.mode.train_parameters);
             of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
         };
-        let dgamma = own.iter().enumerate().map(|(channel, [_, _, s2])| r(channel) * s2).collect();
-        let dbeta = own.iter().map(|[_, s1, _]| *s1).collect();
-        Ok(Gradients { dx: typed(dx), dgamma: parameter(&self.gamma, dgamma), dbeta: parameter(&self.beta, dbeta) })
+        Gradients { dx, dgamma: parameter(&self.gamma, dgamma), dbeta: parameter(&self.beta, dbeta) }
     }
 
     /// This rank's part with the running statistics, for which it needs no other.
@@ -196,7 +186,7 @@ impl BatchNorm {
         mask: Option<&Mask>,
     ) -> Result<(Array<T, D>, Saved), Error> {
         if x.is_empty() {
-            self.check_over(x.shape())?;
+            self.channel_of(x.shape())?;
             let saved = Saved { statistics: self.running(), fixed: true, masked: None };
             return Ok((typed(like(&x.into_dyn(), vec![])), saved));
         }
@@ -207,7 +197,7 @@ impl BatchNorm {
     }
 
     /// The channel axis of a tensor of this shape, which may be empty but for its channels.
-    fn check_over(&self, shape: &[usize]) -> Result<usize, Error> {
+    fn channel_of(&self, shape: &[usize]) -> Result<usize, Error> {
         self.check_running()?;
         self.momentum.check()?;
         self.run(&[self.running_mean.len()]).check()?;
@@ -215,26 +205,18 @@ impl BatchNorm {
         Ok((0..shape.len()).find(|axis| roles.carries(*axis)).expect("the channel axis carries the parameters"))
     }
 
-    fn affines(&self, channels: &[u32], of: &Statistics) -> Vec<Affine> {
-        let affine = |channel: &u32| {
-            let channel = *channel as usize;
-            let [gamma, beta] = [(&self.gamma, 1.0), (&self.beta, 0.0)]
-                .map(|(parameter, absent)| parameter.as_ref().map_or(absent, |parameter| parameter[channel]));
-            let scale = gamma / (of.variance[channel] + self.epsilon).sqrt();
-            Affine { center: of.mean[channel], scale, offset: beta }
-        };
-        channels.iter().map(affine).collect()
-    }
-
     /// What all ranks must do alike.
-    fn joined<'a, T>(&self, over: &'a dyn Communicator, mask: Option<&Mask>) -> Joined<'a> {
-        let Self { epsilon, momentum, running_variance, one_value, mode, .. } = self;
+    fn joined<'a, T>(&self, over: &'a dyn Communicator, mask: Option<&Mask>, of_cell: &'a [u32]) -> Joined<'a> {
+        let Self { epsilon, momentum, running_variance, one_value, mode, kind: Batch { channels, .. }, .. } = self;
         let element = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
         let request = format!(
-            "batch normalization of {} channels of {element}, epsilon {epsilon}, {momentum:?}, {running_variance:?} running \
-             variance, {one_value:?}, {mode:?}",
-            self.running_mean.len()
+            "batch normalization of {channels} channels of {element}, epsilon {epsilon}, {momentum:?}, {running_variance:?} running \
+             variance, {one_value:?}, {mode:?}"
         ) + if mask.is_some() { ", masked" } else { "" };
-        Joined { over, request, epsilon: *epsilon }
+        Joined { over, request, epsilon: *epsilon, channels: *channels, of_cell }
     }
+}
+
+fn flat(of: &Option<ArrayD<f64>>) -> Option<Vec<f64>> {
+    of.as_ref().map(|of| of.iter().copied().collect())
 }

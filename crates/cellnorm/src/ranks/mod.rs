@@ -16,7 +16,7 @@ mod threads;
 use std::fmt::Debug;
 
 pub use exchange::{exchange, exchange_bytes, merge};
-pub use joined::Joined;
+pub use joined::{CellSums, Joined, Slopes};
 pub use threads::Threads;
 
 use crate::error::Error;

@@ -31,12 +31,12 @@ pub use formula::{Answer, Formula, Parameters, Terms};
 pub use labels::Labels;
 pub use layer::{TableGradients, TableNorm, TableSaved};
 pub use mask::Mask;
+pub use region::Region;
 pub use rule::{Coefficients, Given, Rule, Slot, Tracked};
 pub use running::{Correction, Running};
 pub use tape::{Tape, Var};
 
 pub(crate) use pass::{Forward, Kept, Pass};
-pub(crate) use region::Region;
 pub(crate) use rule::STANDARDIZE;
 pub(crate) use running::Remembered;
 pub use standard::Standard;

@@ -11,13 +11,31 @@ use crate::moments::Moments;
 use crate::passes::{self, Affine, Buffers, Gradient, Sums};
 use crate::plan::{self, Axis};
 
-/// The cells of a tensor.
+/// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor libraries. The
+/// [passes](crate::passes) over it, which panic where a slice is not as long as the tensor, or a table not as the cells.
+///
+/// ```
+/// use cellnorm::tables::{Mask, Region};
+/// // two sequences [N, T, C] of two channels; the second has one valid step
+/// let valid = Mask::lengths(&[2, 1], 1).over(&[2, 2, 2])?;
+/// let (region, coordinates) = Region::picked(&[false, false, true], &valid);
+/// assert_eq!(region.counts(), [3.0, 3.0]);
+/// assert_eq!(coordinates[2].as_ref().unwrap().of(), [0, 1]);
+/// let moments = region.moments(&[1.0, 10.0, 2.0, 20.0, 6.0, 60.0, f64::NAN, f64::NAN]);
+/// assert_eq!((moments[0].mean, moments[1].mean), (3.0, 30.0));
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Region {
+pub enum Region {
     /// All values, as they lie.
     All(Cells),
     /// Cell i holds the elements `elements[first[i]..first[i + 1]]`. They are gathered, so that the same passes serve.
-    Picked { first: Vec<usize>, elements: Vec<usize> },
+    Picked {
+        /// Where each cell begins in `elements`, and where the last ends.
+        first: Vec<usize>,
+        /// The places of the valid elements, cell by cell.
+        elements: Vec<usize>,
+    },
 }
 
 impl Region {
@@ -27,7 +45,10 @@ impl Region {
     }
 
     /// The valid values of a row-major tensor, in cells numbered row-major by some of its axes, and the cells' coordinates.
-    pub(crate) fn picked(numbered: &[bool], valid: &ArrayD<bool>) -> (Self, Vec<Option<Labels>>) {
+    ///
+    /// # Panics
+    /// If it is not said of each axis whether it numbers the cells.
+    pub fn picked(numbered: &[bool], valid: &ArrayD<bool>) -> (Self, Vec<Option<Labels>>) {
         let (shape, mut stride, mut strides) = (valid.shape(), 1, vec![0; numbered.len()]);
         for axis in (0..shape.len()).rev().filter(|axis| numbered[*axis]) {
             strides[axis] = stride;
@@ -54,7 +75,7 @@ impl Region {
     }
 
     /// The number of values of each cell.
-    pub(crate) fn counts(&self) -> Vec<f64> {
+    pub fn counts(&self) -> Vec<f64> {
         match self {
             Self::All(cells) => vec![cells.positions as f64; cells.count()],
             Self::Picked { first, .. } => first.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect(),
@@ -62,7 +83,7 @@ impl Region {
     }
 
     /// The moments of each cell.
-    pub(crate) fn moments<T: Element>(&self, x: &[T]) -> Vec<Moments> {
+    pub fn moments<T: Element>(&self, x: &[T]) -> Vec<Moments> {
         match self {
             Self::All(cells) => passes::moments(x, cells),
             Self::Picked { first, elements } => {
@@ -73,7 +94,7 @@ impl Region {
     }
 
     /// y = (x − center) · scale + offset; 0 outside of the cells.
-    pub(crate) fn affine<T: Element>(&self, x_y: Buffers<'_, T>, affines: &[Affine]) {
+    pub fn affine<T: Element>(&self, x_y: Buffers<'_, T>, affines: &[Affine]) {
         match self {
             Self::All(cells) => passes::affine(x_y, cells, affines),
             Self::Picked { first, elements } => picked(x_y, elements, |values| {
@@ -85,7 +106,7 @@ impl Region {
     }
 
     /// Σ dy and Σ dy · (x − center) of each cell.
-    pub(crate) fn sums<T: Element>(&self, x: &[T], dy: &[T], centers: &[f64]) -> Vec<Sums> {
+    pub fn sums<T: Element>(&self, x: &[T], dy: &[T], centers: &[f64]) -> Vec<Sums> {
         match self {
             Self::All(cells) => passes::sums(x, dy, cells, centers),
             Self::Picked { first, elements } => {
@@ -98,7 +119,7 @@ impl Region {
     }
 
     /// dx = a · dy + b · (x − center) + k; 0 outside of the cells.
-    pub(crate) fn gradient<T: Element>(&self, x: &[T], dy_dx: Buffers<'_, T>, centers: &[f64], gradients: &[Gradient]) {
+    pub fn gradient<T: Element>(&self, x: &[T], dy_dx: Buffers<'_, T>, centers: &[f64], gradients: &[Gradient]) {
         match self {
             Self::All(cells) => passes::gradient(x, dy_dx, cells, centers, gradients),
             Self::Picked { first, elements } => {
@@ -125,7 +146,7 @@ fn runs(first: &[usize]) -> impl Iterator<Item = Run> {
     let len = |cell: usize| first[cell + 1] - first[cell];
     let mut start = 0;
     std::iter::from_fn(move || {
-        if start + 1 == first.len() {
+        if start + 1 >= first.len() {
             return None;
         }
         let end = (start..first.len() - 1).find(|cell| len(*cell) != len(start)).unwrap_or(first.len() - 1);

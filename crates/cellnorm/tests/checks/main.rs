@@ -29,6 +29,7 @@ mod neighbours;
 mod pairs;
 mod parameters;
 mod ranks;
+mod ranks_refusals;
 mod relations;
 mod rules;
 mod semantics;

@@ -6,12 +6,10 @@ use std::thread;
 use cellnorm::ranks::{Communicator, Threads, exchange, merge};
 use cellnorm::tables::Mask;
 use cellnorm::{BatchNorm, BatchNormConfig, Element, Error, Mode, Moments, StatisticsFrom};
-use ndarray::{Array3, ArrayD, Axis, Slice};
+use ndarray::{ArrayD, Axis, Slice};
 
 use crate::common::{Numbers, distance};
 use crate::elements::{element, wide};
-
-type Rank<'a> = &'a (dyn Fn(&Threads) -> Result<(), Error> + Sync);
 
 /// How a batch of 8 samples is split.
 const SPLITS: [&[usize]; 8] = [&[8], &[4, 4], &[5, 3], &[8, 0], &[3, 3, 2], &[0, 1, 7], &[2, 2, 2, 2], &[1, 0, 6, 1]];
@@ -26,7 +24,7 @@ struct Outcome<T> {
 }
 
 /// Runs a rank on a thread of its own for each communicator, and returns what they return.
-fn on_ranks<R: Send>(size: usize, rank: impl Fn(Threads) -> R + Sync) -> Vec<R> {
+pub fn on_ranks<R: Send>(size: usize, rank: impl Fn(Threads) -> R + Sync) -> Vec<R> {
     let rank = &rank;
     thread::scope(|scope| {
         let threads: Vec<_> = Threads::split(size).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
@@ -44,7 +42,7 @@ fn parts<T: Clone>(x: &ArrayD<T>, split: &[usize]) -> Vec<ArrayD<T>> {
     split.iter().map(part).collect()
 }
 
-fn layer(channels: usize, channel_axis: isize) -> BatchNorm {
+pub fn layer(channels: usize, channel_axis: isize) -> BatchNorm {
     let mut numbers = Numbers::new(3);
     let mut layer = BatchNormConfig::new(channels).channel_axis(channel_axis).init().unwrap();
     layer.gamma = Some(numbers.tensor(&[channels], 1.0));
@@ -68,6 +66,13 @@ fn step<T: Element>(
         });
         let (y, saved) = layer.forward_over(x.view(), mask.as_ref(), &over).unwrap();
         let gradients = layer.backward_over(&saved, x.view(), dy.view(), mask.as_ref(), &over).unwrap();
+        // over dy where it is handed over, also where it lies in another order
+        let mut reversed = ArrayD::from_elem(dy.t().raw_dim(), T::default()).reversed_axes();
+        reversed.assign(dy);
+        for dy in [dy.clone(), reversed] {
+            let again = layer.backward_over(&saved, x.view(), dy, mask.as_ref(), &over).unwrap();
+            assert_eq!(again, gradients);
+        }
         let [mut dgamma, mut dbeta] =
             [gradients.dgamma, gradients.dbeta].map(|of| of.unwrap().into_iter().collect::<Vec<f64>>());
         over.sum(&mut dgamma).unwrap();
@@ -205,14 +210,25 @@ fn running_statistics_need_no_ranks() {
 
 #[test]
 fn running_statistics_follow_all_ranks_while_they_normalize() {
-    let x = Numbers::new(1).tensor(&[8, 2], 5.0);
-    let mut layer = layer(2, 1);
-    layer.mode = Mode { statistics: StatisticsFrom::Running, ..Mode::training() };
-    let mut alone = layer.clone();
-    let (y, _) = alone.forward(x.view()).unwrap();
-    let outcomes = step(&[3, 5], &layer, &x, &y, None);
-    assert!(distance(outcomes.iter().flat_map(|of| of.y.iter().copied()), y) < 1e-15);
-    assert!(distance(outcomes[1].tables[2].iter().copied(), alone.running_mean) < 1e-15);
+    let mut numbers = Numbers::new(1);
+    let x = numbers.tensor(&[8, 2], 5.0);
+    let mask = Mask::Values(numbers.tensor(&[8, 2], 0.5).mapv(|value| value > 0.0));
+    for mask in [None, Some(&mask)] {
+        let mut layer = layer(2, 1);
+        layer.mode = Mode { statistics: StatisticsFrom::Running, ..Mode::training() };
+        let mut alone = layer.clone();
+        let (y, saved) = match mask {
+            Some(mask) => alone.forward_masked(x.view(), mask).unwrap(),
+            None => alone.forward(x.view()).unwrap(),
+        };
+        let dx = alone.backward(&saved, x.view(), x.view()).unwrap().dx;
+        let outcomes = step(&[3, 5], &layer, &x, &x, mask);
+        // under a mask, each part is mapped about its own mean
+        assert!(distance(outcomes.iter().flat_map(|of| of.y.iter().copied()), y) < 1e-14);
+        assert!(distance(outcomes.iter().flat_map(|of| of.dx.iter().copied()), dx) < 1e-14);
+        assert!(distance(outcomes[1].tables[2].iter().copied(), alone.running_mean) < 1e-15);
+        assert!(distance(outcomes[1].tables[3].iter().copied(), alone.running_var) < 1e-14);
+    }
 }
 
 /// No samples on a rank whose layer uses running statistics: none to normalize, and no error.
@@ -231,81 +247,6 @@ fn an_empty_part_has_nothing_to_normalize() {
         assert!(distance(outcomes[0].dx.iter().copied(), dx) < 1e-15);
         assert_eq!(outcomes[0].tables[2] != layer.running_mean.to_vec(), over_ranks);
     }
-}
-
-#[test]
-fn a_mask_is_on_all_ranks_or_on_none() {
-    let results = on_ranks(2, |over| {
-        let mask = (over.rank() == 1).then(|| Mask::lengths(&[1, 1], 2));
-        layer(2, 1).forward_over(Array3::<f32>::ones((2, 2, 4)).view(), mask.as_ref(), &over).map(drop)
-    });
-    assert!(results.iter().all(|result| matches!(result, Err(Error::RanksDiffer { .. }))), "{results:?}");
-}
-
-#[test]
-fn one_value_on_a_rank_is_fine_and_one_in_all_is_not() {
-    let run = |sizes: [usize; 2]| {
-        on_ranks(2, |over| {
-            let x = Array3::from_shape_fn((sizes[over.rank()], 2, 1), |(n, c, _)| (n + c + over.rank()) as f32);
-            layer(2, 1).forward_over(x.view(), None, &over).map(drop)
-        })
-    };
-    assert_eq!(run([1, 1]), [Ok(()), Ok(())]);
-    assert!(run([1, 0]).iter().all(|result| matches!(result, Err(Error::OneValue { .. }))));
-}
-
-#[test]
-fn all_ranks_hear_of_an_error() {
-    let message = |result: &Result<(), Error>| result.as_ref().unwrap_err().to_string();
-    let run = |rank: &(dyn Fn(Threads) -> Result<(), Error> + Sync)| on_ranks(3, rank);
-
-    // one has another number of channels in its data
-    let results = run(&|over| {
-        let channels = if over.rank() == 2 { 3 } else { 2 };
-        layer(2, 1).forward_over(Array3::<f32>::zeros((2, channels, 4)).view(), None, &over).map(drop)
-    });
-    assert!(matches!(results[2], Err(Error::Channels { .. })), "{results:?}");
-    assert_eq!(results[0], results[1]);
-    assert!(
-        message(&results[0]).starts_with("rank 2 failed: axis 1 of the shape [2, 3, 4] has length 3"),
-        "{results:?}"
-    );
-
-    // one has NaN: the statistics of all are lost
-    let results = run(&|over| {
-        let value = if over.rank() == 1 { f32::NAN } else { 1.0 };
-        layer(2, 1).forward_over(Array3::from_elem((2, 2, 4), value).view(), None, &over).map(drop)
-    });
-    assert!(results.iter().all(|result| matches!(result, Err(Error::NotFinite { name: "x", .. }))), "{results:?}");
-
-    // another layer, another type, other semantics
-    let layers: [Rank; 3] = [
-        &|over| layer(90, 1).forward_over(Array3::<f32>::ones((2, 90, 4)).view(), None, over).map(drop),
-        &|over| layer(2, 1).forward_over(Array3::<f64>::ones((2, 2, 4)).view(), None, over).map(drop),
-        &|over| {
-            let mut layer = layer(2, 1);
-            layer.epsilon = 1e-3;
-            layer.forward_over(Array3::<f32>::ones((2, 2, 4)).view(), None, over).map(drop)
-        },
-    ];
-    for (other, words) in layers.into_iter().zip(["of 90 channels of f32", "of 2 channels of f64", "epsilon 0.001"]) {
-        let results = run(&|over| match over.rank() {
-            1 => other(&over),
-            _ => layer(2, 1).forward_over(Array3::<f32>::ones((2, 2, 4)).view(), None, &over).map(drop),
-        });
-        let text = message(&results[0]);
-        assert!(results.iter().all(|result| message(result) == text), "{results:?}");
-        assert!(text.contains("rank 1 at the forward pass of batch normalization") && text.contains(words), "{text}");
-    }
-
-    // one is gone
-    let results = run(&|over| {
-        if over.rank() == 1 {
-            return Ok(());
-        }
-        layer(2, 1).forward_over(Array3::<f32>::ones((2, 2, 4)).view(), None, &over).map(drop)
-    });
-    assert_eq!(results, [Err(Error::RankGone { rank: 1 }), Ok(()), Err(Error::RankGone { rank: 1 })]);
 }
 
 #[test]

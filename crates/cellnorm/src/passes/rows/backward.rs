@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::near::{Near, ROWS};
-use super::{ParameterGradients, Through, count, parameter};
+use super::{Narrowed, ParameterGradients, Through, count, whole};
 use crate::element::{Element, Real};
 use crate::passes::activation::{Behind, Nothing};
 use crate::passes::buffers::Shared;
@@ -36,8 +36,9 @@ pub(in crate::passes) fn of_rows<T: Element>(
     assert_eq!(affines.len(), rows, "one map for each row");
     assert!(plus.is_none_or(|plus| plus.len() == x.len()), "x and what is added to dx differ in length");
     let step = rows_per_task(rows, width);
-    let gamma = &parameter(width, parameters.gamma, 1.0);
-    let beta = &parameter(width, parameters.beta, 0.0);
+    let narrowed = Narrowed::of(parameters);
+    let Parameters { gamma, beta, .. } = narrowed.parameters();
+    let (gamma, beta) = (&*whole(width, gamma, 1.0), &*whole(width, beta, 0.0));
     let backward = &Backward { x, shared: &shared, plus, width, parameters, gamma, beta, affines, table };
     let parts = threads::map(rows.div_ceil(step), step * width, |tasks| {
         let of_task = |task: usize| {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{count, parameter};
+use super::{count, whole};
 use crate::element::Element;
 use crate::moments::Moments;
 use crate::passes::activation::{Behind, Nothing};
@@ -19,7 +19,7 @@ pub(crate) type Table<'a> = dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync 
 pub(in crate::passes) fn of_rows<T: Element>(
     x_y: Buffers<'_, T>,
     width: usize,
-    parameters: Parameters<'_>,
+    parameters: Parameters<'_, T::Acc>,
     table: &Table<'_>,
 ) -> Vec<[f64; 2]> {
     let shared = Shared::new(x_y);
@@ -34,7 +34,7 @@ pub(in crate::passes) fn of_sums<T: Element>(
     [x, residual]: [&[T]; 2],
     [h, y]: [&mut [T]; 2],
     width: usize,
-    parameters: Parameters<'_>,
+    parameters: Parameters<'_, T::Acc>,
     table: &Table<'_>,
 ) -> Vec<[f64; 2]> {
     assert_eq!(residual.len(), x.len(), "x and the residual differ in length");
@@ -51,12 +51,12 @@ fn run<T: Element>(
     shared: &Shared<'_, T>,
     added: Option<Added<'_, '_, T>>,
     width: usize,
-    parameters: Parameters<'_>,
+    parameters: Parameters<'_, T::Acc>,
     table: &Table<'_>,
 ) -> Vec<[f64; 2]> {
     let rows = count(shared.len(), width);
     let Parameters { gamma, beta, activation } = parameters;
-    let (gamma, beta) = (&parameter(width, gamma, 1.0), &parameter(width, beta, 0.0));
+    let (gamma, beta) = (&*whole(width, gamma, 1.0), &*whole(width, beta, 0.0));
     let mut results = threads::map(rows, width, |rows| match activation {
         Activation::Identity => dispatch(Forward { shared, added, width, gamma, beta, behind: Nothing, table, rows }),
         behind => dispatch(Forward { shared, added, width, gamma, beta, behind, table, rows }),

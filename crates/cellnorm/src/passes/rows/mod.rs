@@ -17,8 +17,10 @@ pub(super) mod forward;
 mod near;
 mod through;
 
+use std::borrow::Cow;
+
 use super::lanes::LANES;
-use super::{Affine, Buffers, Gradient, Parameters, Sums};
+use super::{Activation, Affine, Buffers, Gradient, Parameters, Sums};
 use crate::element::{Element, Real};
 use crate::moments::Moments;
 use through::Through;
@@ -57,6 +59,19 @@ pub fn forward<T: Element>(
     parameters: Parameters<'_>,
     table: impl Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync,
 ) -> Vec<[f64; 2]> {
+    forward_narrow(x_y, width, Narrowed::of(parameters).parameters(), table)
+}
+
+/// As [`forward`], of γ and β in the type that is computed in.
+///
+/// # Panics
+/// As [`forward`].
+pub fn forward_narrow<T: Element>(
+    x_y: Buffers<'_, T>,
+    width: usize,
+    parameters: Parameters<'_, T::Acc>,
+    table: impl Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync,
+) -> Vec<[f64; 2]> {
     T::rows_forward(x_y, width, parameters, &table)
 }
 
@@ -71,7 +86,7 @@ pub fn forward_add<T: Element>(
     parameters: Parameters<'_>,
     table: impl Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync,
 ) -> Vec<[f64; 2]> {
-    T::rows_forward_add(x_residual, h_y, width, parameters, &table)
+    T::rows_forward_add(x_residual, h_y, width, Narrowed::of(parameters).parameters(), &table)
 }
 
 /// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters' gradients over all rows, zero
@@ -92,16 +107,35 @@ pub fn backward<T: Element>(
     T::rows_backward(x, dy_dx, plus, width, parameters, affines, &table)
 }
 
-/// A parameter in the computing type, with room for a vector where a row is shorter than one; an absent one is `absent`.
-fn parameter<A: Real>(width: usize, values: Option<&[f64]>, absent: f64) -> Vec<A> {
-    let mut row = vec![A::from_f64(absent); width.max(LANES)];
-    if let Some(values) = values {
-        assert_eq!(values.len(), width, "a parameter is not as long as a row");
-        for (row, value) in row.iter_mut().zip(values) {
-            *row = A::from_f64(*value);
-        }
+/// γ and β in the computing type.
+struct Narrowed<A> {
+    gamma: Option<Vec<A>>,
+    beta: Option<Vec<A>>,
+    activation: Activation,
+}
+
+impl<A: Real> Narrowed<A> {
+    fn of(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
+        let narrow = |of: Option<&[f64]>| of.map(|of| of.iter().map(|value| A::from_f64(*value)).collect());
+        Self { gamma: narrow(gamma), beta: narrow(beta), activation }
     }
-    row
+
+    fn parameters(&self) -> Parameters<'_, A> {
+        Parameters { gamma: self.gamma.as_deref(), beta: self.beta.as_deref(), activation: self.activation }
+    }
+}
+
+/// A parameter that is there, with room for a vector where a row is shorter than one; an absent one is `absent`.
+fn whole<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Cow<'_, [A]> {
+    let absent = || vec![A::from_f64(absent); width.max(LANES)];
+    let Some(values) = values else { return Cow::Owned(absent()) };
+    assert_eq!(values.len(), width, "a parameter is not as long as a row");
+    if width >= LANES {
+        return Cow::Borrowed(values);
+    }
+    let mut row = absent();
+    row[..width].copy_from_slice(values);
+    Cow::Owned(row)
 }
 
 fn count(len: usize, width: usize) -> usize {
