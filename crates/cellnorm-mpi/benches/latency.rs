@@ -16,6 +16,7 @@ use ndarray::Array4;
 mod model;
 
 const TIMES: usize = 301;
+const VALUES: Moments = Moments { count: 16.0, mean: 1.0, m2: 3.0 };
 
 fn main() {
     if launched().is_none() {
@@ -33,11 +34,14 @@ fn main() {
     };
     // as any program that has freed a large tensor, it keeps its memory from then on
     drop(std::hint::black_box(vec![1_u8; 16 << 20]));
+    // the launcher is busy for a moment, on the same cores
+    let start = Instant::now();
+    while over.all_gather(&[start.elapsed().as_secs_f64()]).expect("all ranks").into_iter().fold(0.0, f64::max) < 1.0 {}
     let machine = machine(&over);
     say(format!("{} ranks, microseconds", over.size()));
     say(format!("{:>9} {:>10} {:>10} {:>10}", "channels", "forward", "backward", "predicted"));
     for channels in [16, 64, 84, 256, 512, 2048, 8192] {
-        let forward = median(&over, || drop(merge::<Error>(&over, "moments", Ok(vec![Moments::default(); channels]))));
+        let forward = median(&over, || drop(merge::<Error>(&over, "moments", Ok(vec![VALUES; channels]))));
         let backward = median(&over, || drop(exchange::<Error>(&over, "sums", Ok(vec![1.0; 3 * channels]))));
         let predicted = machine.exchange(over.size(), channels);
         say(format!("{channels:>9} {forward:>10.1} {backward:>10.1} {predicted:>10.1}"));
@@ -81,7 +85,7 @@ fn machine(over: &Mpi) -> Machine {
     let bandwidth = others * 8.0 * (many - 1) as f64 / (long - short);
     let latency = short / f64::from(over.size().next_power_of_two().ilog2());
     let channels = 2048;
-    let alone = median(over, || drop(merge::<Error>(&Alone, "moments", Ok(vec![Moments::default(); channels]))));
+    let alone = median(over, || drop(merge::<Error>(&Alone, "moments", Ok(vec![VALUES; channels]))));
     Machine { latency, bandwidth, handled: table(channels) / alone }
 }
 

@@ -83,7 +83,7 @@ pub fn merge<E: From<Error> + Display>(
     request: &str,
     own: Result<Vec<Moments>, E>,
 ) -> Result<Vec<Moments>, E> {
-    let table = own.map(|own| own.iter().flat_map(|m| [m.count, m.mean, m.m2]).collect());
+    let table = own.map(|own| own.iter().map(|m| [m.count, m.mean, m.m2]).collect::<Vec<_>>().concat());
     let tables = exchange(over, request, table)?;
     let of_rank = |table: &Vec<f64>, set: usize| {
         let [count, mean, m2] = [0, 1, 2].map(|part| table[3 * set + part]);
