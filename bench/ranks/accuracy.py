@@ -17,15 +17,16 @@ import subprocess
 COLUMNS = ["batch", "synchronized batch", "group", "layer"]
 
 
-def accuracies(cellnorm, ranks, batch, seeds, epochs, sync, folder):
+def accuracies(options, ranks, sync):
     """Test accuracies of each normalization, one for each seed."""
     norms = "batch" if sync else "batch,group,layer"
-    out = folder / f"{ranks}-ranks{'-sync' if sync else ''}"
+    out = options.folder / f"{ranks}-ranks{'-sync' if sync else ''}"
     if not (out / "results.json").exists():
         launch = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
-        words = ["compare", "--norms", norms, "--batch-sizes", str(batch), "--seeds", str(seeds), "--epochs", str(epochs)]
-        words += ["--threads", "1", "--out", str(out), "--quiet", "--resume"] + ["--sync"] * sync
-        subprocess.run([*launch, "-n", str(ranks), cellnorm, *words], check=True)
+        words = ["compare", "--norms", norms, "--batch-sizes", str(options.batch), "--seeds", str(options.seeds)]
+        words += ["--epochs", str(options.epochs), "--threads", "1", "--out", str(out), "--quiet", "--resume"]
+        words += ["--sync"] * sync + (["--data", options.data] if options.data else [])
+        subprocess.run([*launch, "-n", str(ranks), options.cellnorm, *words], check=True)
     found = {}
     for run in json.loads((out / "results.json").read_text())["runs"]:
         name = "synchronized batch" if sync else run["normalization"]
@@ -40,6 +41,7 @@ def main():
     parser.add_argument("--batch", type=int, default=32, help="samples of all ranks in a step")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--data", help="folder of MNIST or Fashion-MNIST; without it, the images that come with the program")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("cellnorm-ranks"), help="for the comparisons' results")
     parser.add_argument("--csv", type=pathlib.Path, help="the table as CSV, one line for each seed")
     options = parser.parse_args()
@@ -49,7 +51,7 @@ def main():
     for ranks in map(int, options.ranks.split(",")):
         found = {}
         for sync in (False, True):
-            found |= accuracies(options.cellnorm, ranks, options.batch, options.seeds, options.epochs, sync, options.folder)
+            found |= accuracies(options, ranks, sync)
         cells = []
         for column in COLUMNS:
             values = [100 * value for value in found[column]]

@@ -6,7 +6,7 @@ use std::thread;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cellnorm_burn::cellnorm::StatisticsFrom;
 use cellnorm_burn::ranks::{Alone, Communicator, Threads, convert_sync_batch_norm, sum_gradients};
 use cellnorm_burn::{BatchNorm, BatchNormConfig, recalibrate};
@@ -169,22 +169,24 @@ fn over_ranks_a_layer_is_the_one_of_the_joined_batch() {
     a_layer_over_ranks_is_the_layer_on_the_joined_batch(true);
 }
 
-/// Running statistics that normalize and still move: toward those of all ranks' valid values.
+/// Running statistics that normalize and still move: toward those of all ranks' valid values, of which one has no samples.
 #[test]
-fn running_statistics_move_under_a_mask_of_all_ranks() {
-    let found = on_ranks(2, |over| {
-        let device = Device::flex().autodiff();
-        let values = [[1.0, 3.0, 100.0], [8.0, 100.0, 100.0]][over.rank()];
-        let valid = [[true, true, false], [true, false, false]][over.rank()];
-        let x = Tensor::<1>::from_floats(values, &device).reshape([3, 1]);
-        let mask = Tensor::<1, Bool>::from_data(valid, &device).reshape([3, 1]);
-        let mut layer = convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
-        layer.mode.statistics = StatisticsFrom::Running;
-        let y = layer.forward_masked(x, mask);
-        (numbers(y), numbers(layer.running_mean.value_sync()))
-    });
-    assert!((found[0].0[1] - 3.0).abs() < 1e-4 && (found[1].0[0] - 8.0).abs() < 1e-4);
-    assert_eq!([&found[0].1, &found[1].1], [&[0.4], &[0.4]]); // a tenth of the mean of 1, 3, 8
+fn running_statistics_move_toward_those_of_all_ranks() {
+    for masked in [true, false] {
+        let found = on_ranks(3, |over| {
+            let device = Device::flex().autodiff();
+            let values: &[f32] = [&[1.0, 3.0, 100.0][..], &[8.0, 100.0, 100.0], &[]][over.rank()];
+            let samples = if masked { values.len() } else { values.len().min(2 - over.rank()) };
+            let x = Tensor::<2>::from_data(TensorData::new(values[..samples].to_vec(), [samples, 1]), &device);
+            let mut layer = convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
+            layer.mode.statistics = StatisticsFrom::Running;
+            let y = if masked { layer.forward_masked(x.clone(), x.lower_elem(50.0)) } else { layer.forward(x) };
+            (numbers(y), numbers(layer.running_mean.value_sync()))
+        });
+        assert!((found[0].0[1] - 3.0).abs() < 1e-4 && (found[1].0[0] - 8.0).abs() < 1e-4);
+        assert!(found[2].0.is_empty());
+        assert!(found.iter().all(|(_, mean)| *mean == [0.4]), "{found:?}"); // a tenth of the mean of 1, 3, 8
+    }
 }
 
 /// As on arrays: with those from before the step.

@@ -189,6 +189,9 @@ impl BatchNorm {
         if mode.update {
             self.with_batch_statistics(x.clone().detach(), mode, Activation::Identity);
         }
+        if self.is_empty_part(&x) {
+            return x;
+        }
         normalize_fixed_activated(&self.kind(), x, parameters, running, self.epsilon, activation)
     }
 
@@ -208,6 +211,9 @@ impl BatchNorm {
         if self.link.ranks().is_some() && mode.update {
             self.over_ranks(x.clone().detach(), Some(mask.clone()), mode);
             mode.update = false;
+        }
+        if self.is_empty_part(&x) {
+            return x;
         }
         let (y, tracked) = masked(&self.kind(), x, mask, parameters, running, self.epsilon);
         if mode.update {
@@ -267,6 +273,11 @@ impl BatchNorm {
             self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
         }
         (y, mean, variance)
+    }
+
+    /// Whether x is the part of a batch of a rank that has no samples: then there is nothing to normalize.
+    fn is_empty_part<const D: usize>(&self, x: &Tensor<D>) -> bool {
+        self.link.ranks().is_some() && x.dims().contains(&0)
     }
 
     /// The mode on a device: inference unless it is a training device and the layer is not frozen.

@@ -37,14 +37,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         .x_label_area_size(36)
         .y_label_area_size(64)
         .build_cartesian_2d((2_u32..1024_u32).log_scale().base(2.0), (1.0_f64..1e6).log_scale())?;
-    chart.configure_mesh().x_desc("ranks").y_desc("microseconds").x_labels(10).light_line_style(WHITE).draw()?;
-    println!("{:>28} {}", "µs", ranks.iter().map(|ranks| format!("{ranks:>9}")).collect::<String>());
+    chart
+        .configure_mesh()
+        .x_desc("ranks")
+        .y_desc("microseconds")
+        .x_labels(10)
+        .y_label_formatter(&|y| format!("{y:.0}"))
+        .light_line_style(WHITE)
+        .draw()?;
+    println!("{:>34} {}", "µs", ranks.iter().map(|ranks| format!("{ranks:>9}")).collect::<String>());
     let lines = machines.iter().flat_map(|machine| CHANNELS.map(|channels| (*machine, channels)));
     for ((machine, channels), colour) in lines.zip(COLOURS) {
         let name = format!("{channels} channels, {} µs, {} GB/s", machine.latency, machine.bandwidth / 1e3);
         let both = |ranks: &u32| 2.0 * machine.exchange(*ranks as usize, channels);
         let points: Vec<(u32, f64)> = ranks.iter().map(|ranks| (*ranks, both(ranks))).collect();
-        println!("{name:>28} {}", points.iter().map(|(_, time)| format!("{time:>9.0}")).collect::<String>());
+        println!("{name:>34} {}", points.iter().map(|(_, time)| format!("{time:>9.0}")).collect::<String>());
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?
             .label(name)
