@@ -30,7 +30,9 @@ fn ranks(count: usize, words: &[&str]) -> Output {
 
 fn mpirun(count: usize) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["60", "mpirun", "--oversubscribe", "--allow-run-as-root", "--bind-to", "none"]);
+    command.args(["120", "mpirun", "--oversubscribe", "--allow-run-as-root", "--bind-to", "none"]);
+    // several tests run at once, and a rank that waits would take a core from the others
+    command.args(["--mca", "mpi_yield_when_idle", "1"]);
     command.args(["-n", &count.to_string()]).arg(cellnorm());
     command
 }

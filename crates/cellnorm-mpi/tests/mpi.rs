@@ -53,7 +53,8 @@ struct Ended {
 fn mpirun(case: &str, ranks: usize) -> Ended {
     let program = std::env::current_exe().expect("the path of this program");
     let mut child = Command::new("mpirun")
-        .args(["--oversubscribe", "--allow-run-as-root", "--bind-to", "none", "-n", &ranks.to_string()])
+        .args(["--oversubscribe", "--allow-run-as-root", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"])
+        .args(["-n", &ranks.to_string()])
         .arg(program)
         .env(CASE, case)
         .env("RUST_BACKTRACE", "0")
