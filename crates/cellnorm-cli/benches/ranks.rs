@@ -4,7 +4,6 @@
 //! `cargo bench -p cellnorm-cli --features mpi --bench ranks`. Steps with and without shared statistics take turns; times are medians of the
 //! slowest rank, and an exchange is measured by itself.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,7 +16,11 @@ use cellnorm::Error;
 use cellnorm::ranks::{Communicator, exchange};
 use cellnorm_burn::ranks::{convert_sync_batch_norm, sum_gradients};
 use cellnorm_burn::{BatchNorm, BatchNormConfig};
-use cellnorm_mpi::{Mpi, launched};
+use cellnorm_mpi::Mpi;
+use two_ranks::median;
+
+#[path = "../../cellnorm-mpi/benches/two_ranks/mod.rs"]
+mod two_ranks;
 
 const TIMES: usize = 41;
 
@@ -28,14 +31,7 @@ struct Block {
 }
 
 fn main() {
-    if launched().is_none() {
-        let program = std::env::current_exe().expect("the path of this program");
-        let ranks = ["--oversubscribe", "--allow-run-as-root", "--bind-to", "core", "-n", "2"];
-        let status = Command::new("mpirun").args(ranks).arg(program).env("RAYON_NUM_THREADS", "1").status();
-        assert!(status.expect("mpirun, from the package openmpi-bin").success());
-        return;
-    }
-    let mpi = Arc::new(Mpi::start().expect("MPI"));
+    let Some(mpi) = two_ranks::start().map(Arc::new) else { return };
     if mpi.rank() == 0 {
         println!("{} ranks, 1 thread each", mpi.size());
         println!(
@@ -89,10 +85,4 @@ fn step(mpi: &Arc<Mpi>, shape: [usize; 4], conv: Conv2dConfig) {
             sums * 1e3
         );
     }
-}
-
-/// The median of the slowest rank.
-fn median(over: &Mpi, mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    over.all_gather(&[times[times.len() / 2]]).expect("all ranks").into_iter().fold(0.0, f64::max)
 }

@@ -3,30 +3,23 @@
 //! `cargo bench -p cellnorm-mpi --features mpi` measures 2 ranks on this machine; `mpirun … target/release/deps/latency-*` whichever
 //! ranks one has. Times are medians, in microseconds, of the slowest rank.
 
-use std::process::Command;
 use std::time::Instant;
 
 use cellnorm::ranks::{Alone, Communicator, exchange, merge};
 use cellnorm::{BatchNormConfig, Error, Moments};
-use cellnorm_mpi::{Mpi, launched};
+use cellnorm_mpi::Mpi;
 use model::{Machine, table};
 use ndarray::Array4;
 
 #[path = "../examples/cost/model.rs"]
 mod model;
+mod two_ranks;
 
 const TIMES: usize = 301;
 const VALUES: Moments = Moments { count: 16.0, mean: 1.0, m2: 3.0 };
 
 fn main() {
-    if launched().is_none() {
-        let program = std::env::current_exe().expect("the path of this program");
-        let ranks = ["--oversubscribe", "--allow-run-as-root", "--bind-to", "core", "-n", "2"];
-        let status = Command::new("mpirun").args(ranks).arg(program).env("RAYON_NUM_THREADS", "1").status();
-        assert!(status.expect("mpirun, from the package openmpi-bin").success());
-        return;
-    }
-    let over = Mpi::start().expect("MPI");
+    let Some(over) = two_ranks::start() else { return };
     let say = |line: String| {
         if over.rank() == 0 {
             println!("{line}");
@@ -89,15 +82,12 @@ fn machine(over: &Mpi) -> Machine {
     Machine { latency, bandwidth, handled: table(channels) / alone }
 }
 
-/// The median time of the slowest rank.
+/// The median time of some work.
 fn median(over: &Mpi, mut work: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..TIMES)
-        .map(|_| {
-            let start = Instant::now();
-            work();
-            start.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    over.all_gather(&[times[TIMES / 2]]).expect("all ranks").into_iter().fold(0.0, f64::max)
+    let time = |_| {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64() * 1e6
+    };
+    two_ranks::median(over, (0..TIMES).map(time).collect())
 }
