@@ -48,7 +48,7 @@ def main():
 def _chart(title, subtitle, found, which, show, logarithmic):
     """Bars of the classes, forward over training, with a line at 1."""
     classes = [(family, [(step, found["f32", family, step][which]) for step in ["forward", "training"]
-                         if ("f32", family, step) in found]) for family in report.GOALS]
+                         if ("f32", family, step) in found]) for family in report.SHARES]
     classes = [(family, [(s, v) for s, v in bars if v]) for family, bars in classes]
     classes = [(family, bars) for family, bars in classes if bars]
     values = [value for _, bars in classes for _, value in bars]

@@ -20,6 +20,7 @@ def main():
     peers = options.peers
     if options.show:
         rows, about = records.read(options.show)
+        rows = [row for row in rows if row["peer"] in peers]
         return _print(rows, about, options.json)
     pattern = re.compile(options.cases)
     keys = [case.key for case in all_cases() if pattern.search(case.key)]
@@ -50,10 +51,12 @@ def _options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pythons = lambda text: dict(pair.split("=", 1) for pair in text.split(",") if pair)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--peers", type=peers_named, default=launch.PEERS, help="of " + ",".join(launch.PEERS) + ",rust")
+    peers = f"of {','.join(launch.PEERS)},rust; with --show, those to compare with"
+    parser.add_argument("--peers", type=peers_named, default=launch.PEERS, help=peers)
     parser.add_argument("--cases", default="", help="a regular expression for norm-layout-shape-type-pass")
-    parser.add_argument("--budget", type=float, default=0.5, help="seconds for a case and a peer")
-    parser.add_argument("--python", type=pythons, default={}, help="torch=PATH,jax=PATH,tf=PATH,ort=PATH; default: this one")
+    parser.add_argument("--budget", type=float, default=0.9, help="seconds for a case and a peer")
+    places = ",".join(f"{name}=PATH" for name in dict.fromkeys(launch.PYTHON.values()))
+    parser.add_argument("--python", type=pythons, default={}, help=f"{places}; default: this one")
     parser.add_argument("--csv", type=Path, help="where to write the results")
     parser.add_argument("--show", type=Path, help="print the tables of such a file instead of measuring")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -70,7 +73,7 @@ def peers_named(text):
 
 def _progress(result):
     what = result.get("skipped") or f"{result['peer_ms']:.4g} ms, ours {result['ours_ms']:.4g}, {result['ratio']:.2f}×"
-    print(f"  {result['peer']:<8} {result['key']:<44} {what}", file=sys.stderr)
+    print(f"  {result['peer']:<10} {result['key']:<44} {what}", file=sys.stderr)
 
 
 def _print(rows, about, as_json):

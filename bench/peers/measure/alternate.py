@@ -3,12 +3,12 @@
 import time
 from statistics import median
 
-BLOCKS = 9
+BLOCKS, LEAST_BLOCKS = 9, 5
 BLOCK_SECONDS = 0.02
 #: a peer that takes this many times as long is known well enough from few runs
 FAR = 5
-#: untimed runs before each block: processors that rested fall asleep, and wake slowly in a virtual machine
-WARM = 0.01
+#: untimed runs before each block: processors and threads that rested wake slowly in a virtual machine
+WARM = 0.04
 #: how long, at most, the pools of threads may spin after their work
 SPIN = 0.2
 
@@ -22,7 +22,9 @@ def alternate(ours, peer, stream, budget):
     far = single[1] > FAR * single[0]
     if far:
         block, blocks = 0.0, 3
-    need = lambda: blocks * sum(max(t, block) + WARM for t in single)
+    need = lambda: blocks * sum(max(t, block) + (WARM if t < WARM else 0) for t in single)
+    while need() > budget and blocks > LEAST_BLOCKS:
+        blocks -= 1
     while need() > budget and block > 0.002:
         block /= 1.5
     while need() > budget and blocks > 3:
@@ -32,9 +34,8 @@ def alternate(ours, peer, stream, budget):
     times, cpu, wall = [[], [], []], [0.0] * 3, [0.0] * 3
     for turn in range(blocks):
         for i in [0, 1, 2] if turn % 2 == 0 else [2, 1, 0]:
-            _settle()
-            if single[i] < WARM:
-                runners[i](max(1, round(WARM / single[i])))
+            settle()
+            _warm(runners[i], single[i])
             cpu_start, start = time.process_time(), time.perf_counter()
             times[i].append(runners[i](counts[i]) / counts[i])
             wall[i] += time.perf_counter() - start
@@ -53,7 +54,7 @@ def alternate(ours, peer, stream, budget):
     }
 
 
-def _settle():
+def settle():
     """Waits until no thread of the process is busy: PyTorch's spin for milliseconds, ONNX Runtime's for 30, and whoever comes next
     would share a processor with them."""
     start = time.perf_counter()
@@ -62,6 +63,24 @@ def _settle():
         time.sleep(0.002)
         if time.process_time() - cpu < 0.1 * (time.perf_counter() - wall):
             return
+
+
+def faster(calls):
+    """The one of the functions that takes less time."""
+    best = []
+    for call in calls:
+        run = timed(call)
+        settle()
+        single = _estimate(run)
+        _warm(run, single)
+        count = max(1, round(BLOCK_SECONDS / single))
+        best.append(min(run(count) for _ in range(3)) / count)
+    return calls[best.index(min(best))]
+
+
+def _warm(run, single):
+    if single < WARM:
+        run(max(1, round(WARM / single)))
 
 
 def _estimate(run):

@@ -8,7 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "target"
-PYTHON = {"torch": "torch", "compile": "torch", "jax": "jax", "tf": "tf", "xla": "tf", "ort": "ort"}
+#: whose environment each is in, by the names that --python takes
+PYTHON = {
+    "torch": "torch", "compile": "torch", "jax": "jax", "tf": "tf", "xla": "tf", "ort": "ort",
+    "onednn": "onednn", "onednn-omp": "onednn", "ggml": "ggml", "openvino": "openvino",
+}
+OPENMP = ["torch", "compile", "onednn-omp", "ggml"]
 RUST = ["burn", "candle"]
 PEERS = [*PYTHON, *RUST]
 
@@ -24,8 +29,10 @@ def environment(peer, threads, warm=True):
     """The best settings known for each; without a binding, OpenMP's threads at times share a processor."""
     variables = dict(os.environ, **(WARM if warm else {}), TF_CPP_MIN_LOG_LEVEL="3", JAX_PLATFORMS="cpu")
     variables |= {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
-    if peer in ["torch", "compile"]:
-        variables |= {"OMP_PROC_BIND": "true", "TORCHINDUCTOR_CACHE_DIR": str(TARGET / "inductor")}
+    if peer in OPENMP:
+        variables["OMP_PROC_BIND"] = "true"
+    if peer == "compile":
+        variables["TORCHINDUCTOR_CACHE_DIR"] = str(TARGET / "inductor")
     return variables
 
 

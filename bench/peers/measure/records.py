@@ -63,9 +63,21 @@ def machine(threads):
         lines = []
     first = lambda name: next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "unknown")
     flags = set(first("flags").split())
-    vectors = next((name for flag, name in [("avx512f", "AVX-512"), ("avx2", "AVX2")] if flag in flags), "no AVX2")
-    cpu = f"{first('model name')}, family {first('cpu family')} model {first('model')}, {vectors}"
-    return {"cpu": cpu, "cache": first("cache size"), "threads": threads, "date": date.today().isoformat()}
+    kinds = [("avx512_bf16", "AVX-512 with bf16"), ("avx512f", "AVX-512"), ("avx2", "AVX2")]
+    vectors = next((name for flag, name in kinds if flag in flags), "no AVX2")
+    cpu = f"{first('model name')}, family {first('cpu family')} model {first('model')}"
+    return {"cpu": cpu, "caches": _caches(), "vectors": vectors, "threads": threads, "date": date.today().isoformat()}
+
+
+def _caches():
+    """Size of each level, and how many cores share it."""
+    found = []
+    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size, shared = ((cache / name).read_text().strip() for name in ["level", "type", "size", "shared_cpu_map"])
+        if kind != "Instruction":
+            cores = int(shared.replace(",", ""), 16).bit_count()
+            found.append(f"L{level}{'d' if kind == 'Data' else ''} {size} {'a core' if cores == 1 else f'for {cores} cores'}")
+    return ", ".join(found) or "unknown"
 
 
 def dump(rows, about):

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import traceback
+from importlib import import_module
 
 from . import arrays as arrays_, ours
 from .alternate import alternate, timed
@@ -17,23 +18,25 @@ from .reference import errors, infer, normalize
 LIMITS = {"f32": 1e-3, "bf16": 5e-2, "f16": 5e-3}
 
 
+#: by name: its module, and the class in it
+PEERS = {
+    "torch": ("torch", "Torch"),
+    "compile": ("torch", "Compile"),
+    "jax": ("jax", "Jax"),
+    "tf": ("tf", "TensorFlow"),
+    "xla": ("tf", "Xla"),
+    "ort": ("ort", "OnnxRuntime"),
+    "onednn": ("onednn", "OneDnn"),
+    "onednn-omp": ("onednn", "OneDnnOmp"),
+    "ggml": ("ggml", "Ggml"),
+    "openvino": ("openvino", "OpenVino"),
+}
+
+
 def framework(name, threads):
     """Imports it only here: importing one may set how threads behave in the whole process."""
-    if name in ["torch", "compile"]:
-        from .peer_torch import Compile, Torch
-
-        return (Compile if name == "compile" else Torch)(threads)
-    if name == "jax":
-        from .peer_jax import Jax
-
-        return Jax(threads)
-    if name in ["tf", "xla"]:
-        from .peer_tf import TensorFlow, Xla
-
-        return (Xla if name == "xla" else TensorFlow)(threads)
-    from .peer_ort import OnnxRuntime
-
-    return OnnxRuntime(threads)
+    module, of = PEERS[name]
+    return getattr(import_module(f"{__package__}.peer_{module}"), of)(threads)
 
 
 class References:
