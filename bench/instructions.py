@@ -35,9 +35,9 @@ def count(executable, case):
     """Instructions of one call."""
     command = ["valgrind", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=instructions::measured*",
                "--callgrind-out-file=/dev/null", executable, case]
-    environment = {**os.environ, "CELLNORM_ISA": "avx2", "RAYON_NUM_THREADS": "1"}
+    environment = {**os.environ, "CELLNORM_MACHINE": "instruction_set=avx2", "RAYON_NUM_THREADS": "1"}
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stderr
-    if "CELLNORM_ISA is avx2" in said:
+    if "CELLNORM_MACHINE: instruction_set is avx2" in said:
         sys.exit("this machine has no AVX2, and the counts of other instruction sets do not compare")
     collected = re.search(r"Collected : (\d+)", said)
     if not collected or collected[1] == "0":

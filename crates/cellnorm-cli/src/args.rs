@@ -17,11 +17,25 @@ use crate::task::Task;
 
 /// The normalizations of neural networks, side by side.
 #[derive(Parser)]
-#[command(name = "cellnorm", version, arg_required_else_help = true)]
+#[command(name = "cellnorm", arg_required_else_help = true, subcommand_negates_reqs = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+
+    /// Print the version; with -v, also the machine as the library sees it: its caches, the thresholds that follow from them, and
+    /// how fast it copies. The environment variable CELLNORM_MACHINE overrides what was read, such as
+    /// CELLNORM_MACHINE=l3=260M,instruction_set=avx2.
+    #[arg(short = 'V', long, required = true)]
+    pub version: bool,
+
+    /// Say more.
+    #[arg(short, long, requires = "version")]
+    pub verbose: bool,
+
+    /// Print what --version -v says as JSON.
+    #[arg(long, requires = "verbose")]
+    pub json: bool,
 }
 
 /// The commands of `cellnorm`.

@@ -17,6 +17,7 @@ mod explain;
 mod fold;
 mod inspect;
 mod kept;
+mod machine;
 mod network;
 mod norm;
 mod normalize;
@@ -40,7 +41,16 @@ use ranks::{Ranks, RanksError};
 fn main() -> ExitCode {
     // Paths and commands stay whole, so that they can be copied. The hook is set once.
     let _ = miette::set_hook(Box::new(|_| Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())));
-    let command = Cli::parse().command;
+    let cli = Cli::parse();
+    let Some(command) = cli.command else {
+        return match machine::run(cli.verbose, cli.json) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{:?}", miette::Report::new(error));
+                ExitCode::FAILURE
+            }
+        };
+    };
     let ranks = match Ranks::start() {
         Ok(ranks) => ranks,
         Err(error) => {

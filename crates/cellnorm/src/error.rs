@@ -326,6 +326,12 @@ fn divisors(channels: usize) -> String {
     if possible.is_empty() { "none without a channel".into() } else { possible.join(", ") }
 }
 
+impl Error {
+    pub(crate) fn no_instruction_set(given: &str) -> Self {
+        Self::InstructionSet { given: given.into(), possible: crate::passes::instruction_sets() }
+    }
+}
+
 /// Whether ε can be used: finite, and large enough that 1/ε fits an f32.
 ///
 /// # Errors

@@ -49,6 +49,7 @@ pub mod explain;
 pub mod fold;
 mod functions;
 pub mod inspect;
+pub mod machine;
 mod moments;
 pub mod norms;
 pub mod parameters;

@@ -64,8 +64,8 @@ impl Parameters<'_> {
 }
 
 impl Statistics {
-    fn of(pairs: Vec<[f64; 2]>) -> Self {
-        let (mean, variance) = pairs.into_iter().map(|[mean, variance]| (mean, variance)).unzip();
+    fn of(pairs: Vec<(f64, f64)>) -> Self {
+        let (mean, variance) = pairs.into_iter().unzip();
         Self { mean, variance }
     }
 }
@@ -104,9 +104,9 @@ impl About {
     }
 
     /// What a row with these moments is mapped with before γ and β, and its statistics.
-    fn row(self, moments: Moments, epsilon: f64) -> (Affine, [f64; 2]) {
+    fn row(self, moments: Moments, epsilon: f64) -> (Affine, (f64, f64)) {
         let (mean, variance) = self.statistics(moments);
-        (Affine { center: mean, scale: rstd(variance, epsilon), offset: 0.0 }, [mean, variance])
+        (Affine { center: mean, scale: rstd(variance, epsilon), offset: 0.0 }, (mean, variance))
     }
 }
 
@@ -149,7 +149,7 @@ impl Plan {
                             offset: parameters.beta(channel),
                         };
                     }
-                    [mean, variance]
+                    (mean, variance)
                 })
             }
             Form::Rows { width } => rows::forward(x_y, *width, parameters, |_, moments| about.row(moments, epsilon)),

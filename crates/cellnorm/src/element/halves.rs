@@ -34,6 +34,15 @@ fn mask(condition: bool) -> u32 {
     u32::from(condition).wrapping_neg()
 }
 
+/// The bits of the nearest bf16, in the upper half of a word.
+#[inline(always)]
+pub(crate) fn nearest_bf16(value: f32) -> u32 {
+    let bits = value.to_bits();
+    // half a unit of the last place kept, less a little where that place is even: ties go to even
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    if value.is_nan() { bits | QUIET } else { rounded }
+}
+
 impl Element for bf16 {
     type Acc = f32;
 
@@ -44,10 +53,7 @@ impl Element for bf16 {
 
     #[inline(always)]
     fn narrow(value: f32) -> Self {
-        let bits = value.to_bits();
-        // half a unit of the last place kept, less a little where that place is even: ties go to even
-        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-        let bits = if value.is_nan() { bits | QUIET } else { rounded };
+        let bits = nearest_bf16(value);
         // a signed shift, since SSE2 packs signed numbers alone
         Self::from_bits((bits as i32 >> 16) as u16)
     }

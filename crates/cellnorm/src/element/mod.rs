@@ -10,7 +10,9 @@ use std::ops::{Add, Div, Mul, Sub};
 mod exp;
 mod halves;
 
-use crate::passes::Compiled;
+use crate::passes::{Compiled, Pairs};
+
+pub(crate) use halves::nearest_bf16;
 
 /// A number that tensors are made of: `f32`, `f64`, [`half::f16`] or [`half::bf16`].
 ///
@@ -30,7 +32,7 @@ use crate::passes::Compiled;
 /// ```
 ///
 /// The trait is sealed: it cannot be implemented for other types.
-pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + Compiled {
+pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + Compiled + Pairs {
     /// The type that passes compute in: at least `f32`.
     type Acc: Real;
     /// The value in the wider type, exactly; NaN keeps its digits, and the first operation makes it quiet.

@@ -14,6 +14,7 @@
 
 use super::dispatch::{Kernel, dispatch};
 use super::lanes::Lanes;
+use super::stores::Stores;
 use crate::element::Real;
 
 /// What is applied to γ x̂ + β.
@@ -92,7 +93,7 @@ impl<A: Real> Kernel for Of<A> {
     type Output = Lanes<A>;
 
     #[inline(always)]
-    fn run(self) -> Lanes<A> {
+    fn run<S: Stores>(self) -> Lanes<A> {
         let Self(activation, z) = self;
         let zero = A::default();
         match activation {
@@ -127,7 +128,7 @@ impl<A: Real> Kernel for SlopeOf<A> {
     type Output = Lanes<A>;
 
     #[inline(always)]
-    fn run(self) -> Lanes<A> {
+    fn run<S: Stores>(self) -> Lanes<A> {
         let Self(activation, z) = self;
         let (zero, one) = (A::default(), A::from_f64(1.0));
         match activation {

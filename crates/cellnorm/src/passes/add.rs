@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use super::buffers::Shared;
+use super::coefficients::Constant;
 use super::dispatch::{Kernel, dispatch};
+use super::stores::Stores;
 use super::threads;
 use crate::element::Element;
 
@@ -24,12 +26,13 @@ impl<T: Element> Kernel for Add<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Stores>(self) {
         // SAFETY: each range belongs to one task.
-        unsafe { self.x_y.span(self.range.clone()) }.map_with(
+        unsafe { self.x_y.span(self.range.clone()) }.map_with::<S, _>(
             &self.other[self.range],
+            Constant,
             #[inline(always)]
-            |_, x, other| x + other,
+            |_, (), x, other| x + other,
         );
         self.x_y.written();
     }

@@ -7,10 +7,13 @@ use std::ops::Range;
 
 use super::activation::Behind;
 use super::buffers::Shared;
+use super::coefficients::Constant;
 use super::columns::Columns;
 use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
+use super::span::Ahead;
+use super::stores::{Stores, Stores128};
 use crate::element::{Element, Real};
 
 /// What the affine pass does to a cell: y = (x − center) · scale + offset.
@@ -51,8 +54,9 @@ impl<T: Element, F: Behind> AffinePass<'_, '_, T, F> {
     #[inline(never)]
     fn far(&self, range: Range<usize>, affines: &[Affine]) {
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.x_y.span(range) }
-            .map(|at, x| self.behind.of(far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x))));
+        unsafe { self.x_y.span(range) }.map::<Stores128, _>((), |at, (), x| {
+            self.behind.of(far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x)))
+        });
     }
 }
 
@@ -60,40 +64,45 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
     type Coefficients = Affine;
 
     #[inline(always)]
-    fn run(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: usize) {
+    fn run<S: Stores>(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: Ahead) {
         if far::is_out::<T::Acc>(affine) {
             return self.far(range, std::slice::from_ref(affine));
         }
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.x_y.span(range) }.fetching(ahead).map(
+        unsafe { self.x_y.span(range) }.fetching(ahead).map::<S, _>(
+            Constant,
             #[inline(always)]
-            |_, x| self.behind.of((x - center) * scale + offset),
+            |_, (), x| self.behind.of((x - center) * scale + offset),
         );
     }
 
     #[inline(always)]
-    fn rows(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine]) {
+    fn rows<S: Stores>(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine], ahead: Ahead) {
         if affines.iter().any(far::is_out::<T::Acc>) {
             return self.far(range, affines);
         }
         let columns = Columns::new(affines.len(), range.len() / affines.len());
-        let [center, scale, offset] = columns.spread(
+        let rows = columns.spread(
             #[inline(always)]
             |cell| affines[cell].rounded::<T::Acc>(),
         );
+        let [center, scale, offset] = [&rows[0][..], &rows[1], &rows[2]];
+        let pairs = columns.pairs::<T, 3>(&rows);
         // SAFETY: as above.
         let mut span = unsafe { self.x_y.span(range) };
         for part in columns.spans(span.len()) {
-            let mut column = columns.column();
-            span.part(part).map(
+            span.part(part).fetching(ahead).map::<S, _>(
+                columns.repeated_pairs([center, scale, offset], [&pairs[0], &pairs[1], &pairs[2]]),
                 #[inline(always)]
-                |at, x| {
-                    let j = column.of(at);
-                    self.behind.of((x - Lanes::load(&center, j)) * Lanes::load(&scale, j) + Lanes::load(&offset, j))
-                },
+                |_, [center, scale, offset], x| self.behind.of((x - center) * scale + offset),
             );
         }
+    }
+
+    #[inline(always)]
+    fn ahead(&self, elements: usize, distance: usize) -> Ahead {
+        Ahead::of::<T>(elements, distance)
     }
 
     #[inline(always)]

@@ -6,8 +6,10 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::span::{self, Span};
+use super::span::Span;
+use super::stores;
 use crate::element::Element;
+use crate::machine::Machine;
 
 /// The source and the destination of an elementwise pass.
 #[derive(Debug)]
@@ -31,10 +33,10 @@ impl<T> Buffers<'_, T> {
     }
 }
 
-/// Outputs of at least this many bytes are streamed past the caches. Measured: where source and destination together no longer
-/// fit the last-level cache, an ordinary store reads the line first and costs a third more; a smaller output is better found in
-/// the cache by who reads it next.
-const STREAM_BYTES: usize = 10 << 20;
+/// Whether a destination is streamed past the caches.
+fn streams<T>(destination: &[T]) -> bool {
+    size_of_val(destination) >= Machine::current().stream_bytes()
+}
 
 /// Asks for huge pages behind a large fresh vector: touching 50 MB in pages of 4 KB costs five times as much as filling it.
 ///
@@ -42,11 +44,11 @@ const STREAM_BYTES: usize = 10 << 20;
 fn in_huge_pages<T>(vector: &mut Vec<T>) {
     #[cfg(target_os = "linux")]
     {
-        const HUGE: usize = 2 << 20;
         const PAGE: usize = 4096;
+        let huge = Machine::current().huge_page;
         let (start, bytes) = (vector.as_mut_ptr() as usize, vector.capacity() * size_of::<T>());
         let first = start.next_multiple_of(PAGE);
-        if bytes >= 4 * HUGE {
+        if huge > 0 && bytes >= 4 * huge {
             // SAFETY: the pages from `first` lie within the vector's own allocation, and the advice changes no content.
             unsafe { libc::madvise(first as *mut _, start + bytes - first, libc::MADV_HUGEPAGE) };
         }
@@ -74,9 +76,10 @@ impl<'a, T: Element> Shared<'a, T> {
     /// # Panics
     /// If source and destination differ in length.
     pub(super) fn new(buffers: Buffers<'a, T>) -> Self {
-        let stream = size_of_val(buffers.source()) >= STREAM_BYTES;
         match buffers {
             Buffers::Into(source, vector) => {
+                // the system clears fresh memory into the cache when it is first written: it is not streamed
+                let stream = vector.capacity() >= source.len() && streams(source);
                 vector.clear();
                 vector.reserve(source.len());
                 in_huge_pages(vector);
@@ -85,6 +88,7 @@ impl<'a, T: Element> Shared<'a, T> {
             }
             Buffers::Apart(source, target) => {
                 assert_eq!(source.len(), target.len(), "source and destination differ in length");
+                let stream = streams(target);
                 Self { source: source.as_ptr(), target: target.as_mut_ptr(), len: source.len(), fresh: None, stream }
             }
             Buffers::Over(both) => {
@@ -106,7 +110,7 @@ impl<'a, T: Element> Shared<'a, T> {
     /// If they differ in length.
     pub(super) fn then(&self, y: &'a mut [T]) -> Self {
         assert_eq!(y.len(), self.len, "y is not as long as what it is made of");
-        let stream = size_of_val(&*y) >= STREAM_BYTES;
+        let stream = streams(y);
         Self { source: self.target.cast_const(), target: y.as_mut_ptr(), len: self.len, fresh: None, stream }
     }
 
@@ -146,7 +150,7 @@ impl<'a, T: Element> Shared<'a, T> {
     #[inline(always)]
     pub(super) fn written(&self) {
         if self.stream {
-            span::order_streamed_stores();
+            stores::order_streamed_stores();
         }
     }
 }

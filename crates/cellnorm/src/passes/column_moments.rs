@@ -5,7 +5,7 @@
 //! time.
 
 use super::CHUNK;
-use super::columns::ROWS_AT_ONCE;
+use super::columns::{ROWS_AT_ONCE, fetch_row};
 use super::lanes::{LANES, Lanes, end_tile};
 use super::moments::part;
 use crate::element::{Element, Real};
@@ -112,6 +112,7 @@ impl<A: Real> ColumnMoments<A> {
             (shift[k], d[k], d2[k]) = (Lanes::load(&self.shift, j), Lanes::load(&self.d, j), Lanes::load(&self.d2, j));
         }
         for row in rows.chunks_exact(width) {
+            fetch_row::<T, K>(row, j);
             for k in 0..K {
                 let delta = Lanes::load(row, j + k * LANES) - shift[k];
                 d[k] = d[k] + delta;

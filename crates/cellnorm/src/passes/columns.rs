@@ -6,12 +6,27 @@
 use std::ops::Range;
 
 use super::CHUNK;
+use super::coefficients::{Repeated, paired};
 use super::lanes::LANES;
-use crate::element::Real;
+use super::stores::{LINE, fetch};
+use crate::element::{Element, Real};
 
 /// How many neighbouring rows a reduction takes in one go: its sums stay in registers for as many, and as many streams of memory
 /// are what a processor fetches ahead.
 pub(super) const ROWS_AT_ONCE: usize = 8;
+
+/// How far ahead of a row its columns are fetched: rows are read some columns at a time, which no processor foresees.
+const FETCH_BYTES: usize = 8 << 10;
+
+/// Fetches K vectors of columns from column j, for a row that comes later.
+#[inline(always)]
+pub(super) fn fetch_row<T, const K: usize>(row: &[T], j: usize) {
+    let mut at = 0;
+    while at < K * LANES {
+        fetch(row.as_ptr().wrapping_add(j + at + FETCH_BYTES / size_of::<T>()), true);
+        at += (LINE / size_of::<T>()).max(LANES);
+    }
+}
 
 /// The widest wide row.
 const WIDEST: usize = 2048;
@@ -70,33 +85,30 @@ impl Columns {
         (0..len).step_by(step).map(move |start| start..(start + step).min(len))
     }
 
-    /// Finds the column of an element of a span.
-    pub(super) fn column(&self) -> Column {
-        Column { width: self.width(), at: 0, column: 0 }
-    }
-}
-
-/// The column of the element that comes next.
-pub(super) struct Column {
-    width: usize,
-    at: usize,
-    column: usize,
-}
-
-impl Column {
-    /// The column of element `at`; cheap where `at` is 16 more than last time.
+    /// Coefficients from [`spread`](Self::spread), [`paired`].
     #[inline(always)]
-    pub(super) fn of(&mut self, at: usize) -> usize {
-        if at != self.at {
-            self.column = at % self.width;
+    pub(super) fn pairs<T: Element, const K: usize>(&self, rows: &[Vec<T::Acc>; K]) -> [Vec<T::Acc>; K] {
+        let mut pairs = [const { Vec::new() }; K];
+        for (pairs, row) in pairs.iter_mut().zip(rows) {
+            *pairs = paired::<T>(&row[..self.width()]);
         }
-        let column = self.column;
-        self.at = at + LANES;
-        self.column += LANES;
-        if self.column >= self.width {
-            self.column %= self.width;
-        }
-        column
+        pairs
+    }
+
+    /// Coefficients from [`spread`](Self::spread), as a span takes them.
+    #[inline(always)]
+    pub(super) fn repeated<'a, A: Real, const K: usize>(&self, rows: [&'a [A]; K]) -> Repeated<'a, A, K, false> {
+        Repeated::new(rows, [&[]; K], self.width())
+    }
+
+    /// The same with their [`pairs`](Self::pairs).
+    #[inline(always)]
+    pub(super) fn repeated_pairs<'a, A: Real, const K: usize>(
+        &self,
+        rows: [&'a [A]; K],
+        pairs: [&'a [A]; K],
+    ) -> Repeated<'a, A, K, true> {
+        Repeated::new(rows, pairs, self.width())
     }
 }
 

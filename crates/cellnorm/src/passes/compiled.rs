@@ -18,7 +18,7 @@ use crate::element::Element;
 use crate::moments::Moments;
 
 /// From the moments of a set to what its cells are mapped with, and its statistics.
-pub type ForwardTable<'a> = dyn Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync + 'a;
+pub type ForwardTable<'a> = dyn Fn(usize, &[Moments], &mut [Affine]) -> (f64, f64) + Sync + 'a;
 
 /// From the sums of a set's cells to the coefficients of their dx.
 pub type BackwardTable<'a> = dyn Fn(usize, &[Sums], &mut [Gradient]) + Sync + 'a;
@@ -37,7 +37,7 @@ pub trait Compiled: Sized {
         sets: &Sets,
         activation: Activation,
         table: &ForwardTable<'_>,
-    ) -> Vec<[f64; 2]>;
+    ) -> Vec<(f64, f64)>;
     fn backward(
         x: &[Self],
         dy_dx: Buffers<'_, Self>,
@@ -51,8 +51,8 @@ pub trait Compiled: Sized {
         x_y: Buffers<'_, Self>,
         width: usize,
         parameters: Parameters<'_, <Self as Element>::Acc>,
-        table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
-    ) -> Vec<[f64; 2]>
+        table: &(dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync),
+    ) -> Vec<(f64, f64)>
     where
         Self: Element;
     fn rows_forward_add(
@@ -60,8 +60,8 @@ pub trait Compiled: Sized {
         h_y: [&mut [Self]; 2],
         width: usize,
         parameters: Parameters<'_, <Self as Element>::Acc>,
-        table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
-    ) -> Vec<[f64; 2]>
+        table: &(dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync),
+    ) -> Vec<(f64, f64)>
     where
         Self: Element;
     fn rows_backward(
@@ -135,7 +135,7 @@ macro_rules! compiled {
                 sets: &Sets,
                 activation: Activation,
                 table: &ForwardTable<'_>,
-            ) -> Vec<[f64; 2]> {
+            ) -> Vec<(f64, f64)> {
                 let shared = Shared::new(x_y);
                 check(shared.len(), cells);
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
@@ -179,8 +179,8 @@ macro_rules! compiled {
                 x_y: Buffers<'_, Self>,
                 width: usize,
                 parameters: Parameters<'_, <Self as Element>::Acc>,
-                table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
-            ) -> Vec<[f64; 2]> {
+                table: &(dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync),
+            ) -> Vec<(f64, f64)> {
                 rows::forward::of_rows(x_y, width, parameters, table)
             }
 
@@ -189,8 +189,8 @@ macro_rules! compiled {
                 h_y: [&mut [Self]; 2],
                 width: usize,
                 parameters: Parameters<'_, <Self as Element>::Acc>,
-                table: &(dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync),
-            ) -> Vec<[f64; 2]> {
+                table: &(dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync),
+            ) -> Vec<(f64, f64)> {
                 rows::forward::of_sums(x_residual, h_y, width, parameters, table)
             }
 
@@ -217,7 +217,7 @@ fn map<T: Element, F: Behind>(
     sets: &Sets,
     behind: F,
     table: &ForwardTable<'_>,
-) -> Vec<[f64; 2]> {
+) -> Vec<(f64, f64)> {
     sweep::sweep(&MomentsPass(x_y.source()), &AffinePass { x_y, behind }, cells, sets, table).of_sets
 }
 

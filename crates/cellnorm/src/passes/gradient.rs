@@ -4,10 +4,13 @@ use std::ops::Range;
 
 use super::activation::Behind;
 use super::buffers::Shared;
+use super::coefficients::Constant;
 use super::columns::Columns;
 use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
+use super::span::Ahead;
+use super::stores::{Stores, Stores128};
 use super::through::Through;
 use crate::element::{Element, Real};
 
@@ -62,7 +65,7 @@ impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
     fn far(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.dy_dx.span(range) }.map_with(x, |at, dy, x| {
+        unsafe { self.dy_dx.span(range) }.map_with::<Stores128, _>(x, (), |at, (), dy, x| {
             let cell = |lane: usize| (at + lane) % gradients.len();
             let g = self.through.far(|lane| first_cell + cell(lane), x, dy);
             far::map([g, x], |lane, [g, x]| {
@@ -77,7 +80,7 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
     type Coefficients = Gradient;
 
     #[inline(always)]
-    fn run(&self, range: Range<usize>, cell: usize, gradient: &Gradient, ahead: usize) {
+    fn run<S: Stores>(&self, range: Range<usize>, cell: usize, gradient: &Gradient, ahead: Ahead) {
         if far::is_far::<T::Acc>(self.centers[cell]) {
             return self.far(range, cell, std::slice::from_ref(gradient));
         }
@@ -85,15 +88,16 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
         let through = self.through.cell(cell);
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.dy_dx.span(range) }.fetching(ahead).map_with(
+        unsafe { self.dy_dx.span(range) }.fetching(ahead).map_with::<S, _>(
             x,
+            Constant,
             #[inline(always)]
-            |_, dy, x| a * through.g(x, dy) + b * ((x - center) * p) + k,
+            |_, (), dy, x| a * through.g(x, dy) + b * ((x - center) * p) + k,
         );
     }
 
     #[inline(always)]
-    fn rows(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
+    fn rows<S: Stores>(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient], ahead: Ahead) {
         let centers = &self.centers[first_cell..first_cell + gradients.len()];
         if centers.iter().any(|center| far::is_far::<T::Acc>(*center)) {
             return self.far(range, first_cell, gradients);
@@ -108,17 +112,22 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
         // SAFETY: as above.
         let mut span = unsafe { self.dy_dx.span(range) };
         for part in columns.spans(span.len()) {
-            let mut column = columns.column();
-            span.part(part.clone()).map_with(
+            let width = columns.width();
+            span.part(part.clone()).fetching(ahead).map_with::<S, _>(
                 &x[part],
+                columns.repeated([&a, &b, &p, &k, &center]),
                 #[inline(always)]
-                |at, dy, x| {
-                    let j = column.of(at);
-                    let centered = (x - Lanes::load(&center, j)) * Lanes::load(&p, j);
-                    Lanes::load(&a, j) * through.g(j, x, dy) + Lanes::load(&b, j) * centered + Lanes::load(&k, j)
+                |at, [a, b, p, k, center], dy, x| {
+                    let g = if F::NOTHING { dy } else { through.g(at % width, x, dy) };
+                    a * g + b * ((x - center) * p) + k
                 },
             );
         }
+    }
+
+    #[inline(always)]
+    fn ahead(&self, elements: usize, distance: usize) -> Ahead {
+        Ahead::of::<T>(elements, distance)
     }
 
     #[inline(always)]

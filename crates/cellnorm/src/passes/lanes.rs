@@ -60,6 +60,46 @@ impl<A: Real> Lanes<A> {
         Self::widen(*tile)
     }
 
+    /// The lanes from `x[at..at + 16]`, without a look at its length.
+    ///
+    /// # Safety
+    /// `x` must have `at` + 16 elements.
+    #[inline(always)]
+    pub(super) unsafe fn load_unchecked<T: Element<Acc = A>>(x: &[T], at: usize) -> Self {
+        debug_assert!(at + LANES <= x.len());
+        // SAFETY: by the caller.
+        Self::widen(unsafe { x.as_ptr().add(at).cast::<[T; LANES]>().read_unaligned() })
+    }
+
+    /// Adds to `y[at..at + 16]`, without a look at its length.
+    ///
+    /// # Safety
+    /// `y` must have `at` + 16 elements.
+    #[inline(always)]
+    pub(super) unsafe fn add_unchecked(y: &mut [A], at: usize, other: Self) {
+        debug_assert!(at + LANES <= y.len());
+        // SAFETY: by the caller.
+        unsafe {
+            let y = y.as_mut_ptr().add(at).cast::<[A; LANES]>();
+            y.write_unaligned((Self(y.read_unaligned()) + other).0);
+        }
+        end_tile();
+    }
+
+    /// 32 elements, where [`Pairs`](super::Pairs) puts them.
+    #[inline(always)]
+    pub(super) fn load_pair<T: Element<Acc = A>>(x: &[T; 2 * LANES]) -> [Self; 2] {
+        let [a, b] = T::widen_pair(*x);
+        [Self(a), Self(b)]
+    }
+
+    /// Two vectors of which one belongs to each of [`load_pair`](Self::load_pair)'s, in the order of the elements.
+    #[inline(always)]
+    pub(super) fn in_order<T: Element<Acc = A>>([a, b]: [Self; 2]) -> [Self; 2] {
+        let [a, b] = T::in_order([a.0, b.0]);
+        [Self(a), Self(b)]
+    }
+
     /// As [`load`](Self::load), also where x is shorter than a vector; the lanes past its end are 0.
     #[inline(always)]
     pub(super) fn load_few<T: Element<Acc = A>>(x: &[T], at: usize) -> Self {

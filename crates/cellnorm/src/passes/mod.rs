@@ -22,6 +22,7 @@ mod activation;
 mod add;
 mod affine;
 mod buffers;
+mod coefficients;
 mod column_moments;
 mod columns;
 mod compiled;
@@ -31,10 +32,12 @@ mod far;
 mod gradient;
 mod lanes;
 mod moments;
+mod pairs;
 mod parameters;
 pub mod rows;
 mod segments;
 mod span;
+mod stores;
 mod sums;
 mod sweep;
 mod threads;
@@ -46,6 +49,7 @@ pub use buffers::Buffers;
 pub(crate) use compiled::Compiled;
 pub use dispatch::{instruction_set, instruction_sets, on_instruction_set, vectorized};
 pub use gradient::Gradient;
+pub use pairs::Pairs;
 pub use parameters::Parameters;
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;
@@ -128,17 +132,17 @@ pub fn gradient<T: Element>(x: &[T], dy_dx: Buffers<'_, T>, cells: &Cells, cente
 ///     let all = Moments::merge_all(moments);
 ///     let rstd = 1.0 / (all.variance() + 1e-5).sqrt();
 ///     affines.fill(Affine { center: all.mean, scale: rstd, offset: 0.0 });
-///     [all.mean, all.variance()]
+///     (all.mean, all.variance())
 /// });
-/// assert_eq!(statistics, [[2.5, 1.25], [5.0, 0.0]]);
+/// assert_eq!(statistics, [(2.5, 1.25), (5.0, 0.0)]);
 /// assert_eq!(y[4..], [0.0; 4]);
 /// ```
 pub fn forward<T: Element>(
     x_y: Buffers<'_, T>,
     cells: &Cells,
     sets: &Sets,
-    table: impl Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync,
-) -> Vec<[f64; 2]> {
+    table: impl Fn(usize, &[Moments], &mut [Affine]) -> (f64, f64) + Sync,
+) -> Vec<(f64, f64)> {
     forward_activated(x_y, cells, sets, Activation::Identity, table)
 }
 
@@ -151,8 +155,8 @@ pub fn forward_activated<T: Element>(
     cells: &Cells,
     sets: &Sets,
     activation: Activation,
-    table: impl Fn(usize, &[Moments], &mut [Affine]) -> [f64; 2] + Sync,
-) -> Vec<[f64; 2]> {
+    table: impl Fn(usize, &[Moments], &mut [Affine]) -> (f64, f64) + Sync,
+) -> Vec<(f64, f64)> {
     T::forward(x_y, cells, sets, activation, &table)
 }
 

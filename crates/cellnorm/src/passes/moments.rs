@@ -7,8 +7,8 @@
 
 use super::buffers::Source;
 use super::columns::Columns;
-use super::lanes::{LANES, Lanes};
-use super::segments::Reduce;
+use super::lanes::{LANES, Lanes, end_tile};
+use super::segments::{Reduce, TOGETHER};
 use super::{BLOCK, column_moments};
 use crate::element::{Element, Real};
 use crate::moments::Moments;
@@ -38,6 +38,16 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
     }
 
     #[inline(always)]
+    fn runs(&self, ranges: [Range<usize>; TOGETHER], _cells: [usize; TOGETHER]) -> [Moments; TOGETHER] {
+        let mut runs = [&[][..]; TOGETHER];
+        for (run, range) in runs.iter_mut().zip(ranges) {
+            // SAFETY: as above.
+            *run = unsafe { self.0.read(range) };
+        }
+        of_runs(runs)
+    }
+
+    #[inline(always)]
     fn rows(&self, range: Range<usize>, _first_cell: usize, inner: usize) -> Vec<Moments> {
         // SAFETY: as above.
         let x = unsafe { self.0.read(range) };
@@ -60,12 +70,64 @@ pub(super) fn of_run<T: Element>(x: &[T]) -> Moments {
     all
 }
 
+/// The moments of runs of the same length, at most a block.
+///
+/// One step after another for all of them: a run is short, so its next step would wait for the one before.
+#[inline(always)]
+pub(super) fn of_runs<T: Element>(runs: [&[T]; TOGETHER]) -> [Moments; TOGETHER] {
+    let mut shifts = [T::Acc::default(); TOGETHER];
+    for (shift, x) in shifts.iter_mut().zip(runs) {
+        *shift = shift_of(x);
+        end_tile();
+    }
+    let zero = T::Acc::default();
+    let nothing = ShiftedSums { d: Lanes::splat(zero), d2: Lanes::splat(zero), left: zero, left2: zero };
+    let mut sums = [nothing; TOGETHER];
+    for ((sums, x), shift) in sums.iter_mut().zip(runs).zip(shifts) {
+        *sums = shifted_sums(x, shift);
+        end_tile();
+    }
+    let count = runs[0].len() as f64;
+    let (mut d, mut d2) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+    for ((d, d2), sums) in d.iter_mut().zip(&mut d2).zip(&sums) {
+        (*d, *d2) = sums.sum();
+        end_tile();
+    }
+    let mut moments = [Moments { count, mean: 0.0, m2: 0.0 }; TOGETHER];
+    let mut finite = true;
+    for k in 0..TOGETHER {
+        moments[k].mean = shifts[k].to_f64() + d[k] / count;
+        moments[k].m2 = (d2[k] - d[k] * d[k] / count).max(0.0);
+        finite &= d2[k].is_finite();
+    }
+    if finite {
+        return moments;
+    }
+    for ((moments, x), d2) in moments.iter_mut().zip(runs).zip(d2) {
+        if !d2.is_finite() {
+            *moments = one_by_one(x);
+        }
+    }
+    moments
+}
+
 #[inline(always)]
 fn block<T: Element>(x: &[T]) -> Moments {
+    let shift = shift_of(x);
+    of_sums(x, shift, &shifted_sums(x, shift))
+}
+
+/// The mean of the first values.
+#[inline(always)]
+fn shift_of<T: Element>(x: &[T]) -> T::Acc {
     let first = x[0].widen();
     let part = &x[..part(x.len())];
-    let shift = first + T::Acc::from_f64(shifted_sum(part, first) / part.len() as f64);
-    let (d, d2) = shifted_sums(x, shift);
+    first + T::Acc::from_f64(shifted_sum(part, first) / part.len() as f64)
+}
+
+#[inline(always)]
+fn of_sums<T: Element>(x: &[T], shift: T::Acc, sums: &ShiftedSums<T::Acc>) -> Moments {
+    let (d, d2) = sums.sum();
     let count = x.len() as f64;
     if d2.is_finite() {
         return Moments { count, mean: shift.to_f64() + d / count, m2: (d2 - d * d / count).max(0.0) };
@@ -83,14 +145,27 @@ fn one_by_one<T: Element>(x: &[T]) -> Moments {
 /// Σ (x − shift).
 #[inline(always)]
 fn shifted_sum<T: Element>(x: &[T], shift: T::Acc) -> f64 {
+    if x.len() < LANES {
+        let mut left = T::Acc::default();
+        for x in x {
+            left = left + (x.widen() - shift);
+        }
+        // a sum of lanes that are 0, which takes the sign off a 0
+        return 0.0 + left.to_f64();
+    }
     let by = Lanes::splat(shift);
     let mut d = [Lanes::splat(T::Acc::default()); 4];
     let (tiles, rest) = x.as_chunks::<{ 4 * LANES }>();
     for tile in tiles {
-        for (quarter, d) in d.iter_mut().enumerate() {
-            *d = *d + (Lanes::load(tile, quarter * LANES) - by);
+        let (pairs, _) = tile.as_chunks::<{ 2 * LANES }>();
+        for half in 0..2 {
+            let [a, b] = Lanes::load_pair(&pairs[half]);
+            d[2 * half] = d[2 * half] + (a - by);
+            d[2 * half + 1] = d[2 * half + 1] + (b - by);
         }
     }
+    [d[0], d[1]] = Lanes::in_order::<T>([d[0], d[1]]);
+    [d[2], d[3]] = Lanes::in_order::<T>([d[2], d[3]]);
     let mut at = 0;
     while at + LANES <= rest.len() {
         d[0] = d[0] + (Lanes::load(rest, at) - by);
@@ -103,20 +178,37 @@ fn shifted_sum<T: Element>(x: &[T], shift: T::Acc) -> f64 {
     ((d[0] + d[1]) + (d[2] + d[3])).sum() + left.to_f64()
 }
 
-/// Σ (x − shift) and Σ (x − shift)².
+/// Σ (x − shift) and Σ (x − shift)²: of the lanes, and of what is left after whole vectors.
+#[derive(Clone, Copy)]
+struct ShiftedSums<A> {
+    d: Lanes<A>,
+    d2: Lanes<A>,
+    left: A,
+    left2: A,
+}
+
+impl<A: Real> ShiftedSums<A> {
+    #[inline(always)]
+    fn sum(&self) -> (f64, f64) {
+        (self.d.sum() + self.left.to_f64(), self.d2.sum() + self.left2.to_f64())
+    }
+}
+
 #[inline(always)]
-fn shifted_sums<T: Element>(x: &[T], shift: T::Acc) -> (f64, f64) {
+fn shifted_sums<T: Element>(x: &[T], shift: T::Acc) -> ShiftedSums<T::Acc> {
     let zero = Lanes::splat(T::Acc::default());
     let by = Lanes::splat(shift);
     let (mut d, mut d2) = ([zero; 2], [zero; 2]);
     let (tiles, rest) = x.as_chunks::<{ 2 * LANES }>();
     for tile in tiles {
+        let x = Lanes::load_pair(tile);
         for half in 0..2 {
-            let delta = Lanes::load(tile, half * LANES) - by;
+            let delta = x[half] - by;
             d[half] = d[half] + delta;
             d2[half] = d2[half] + delta * delta;
         }
     }
+    (d, d2) = (Lanes::in_order::<T>(d), Lanes::in_order::<T>(d2));
     let mut at = 0;
     if rest.len() >= LANES {
         let delta = Lanes::load(rest, 0) - by;
@@ -130,5 +222,5 @@ fn shifted_sums<T: Element>(x: &[T], shift: T::Acc) -> (f64, f64) {
         left = left + delta;
         left2 = left2 + delta * delta;
     }
-    ((d[0] + d[1]).sum() + left.to_f64(), (d2[0] + d2[1]).sum() + left2.to_f64())
+    ShiftedSums { d: d[0] + d[1], d2: d2[0] + d2[1], left, left2 }
 }

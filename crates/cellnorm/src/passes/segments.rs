@@ -7,11 +7,18 @@ use std::ops::Range;
 
 use super::columns::rows_per_chunk;
 use super::dispatch::{Kernel, dispatch};
+use super::span::Ahead;
+use super::stores::Stores;
 use super::{BLOCK, threads};
 use crate::cells::Cells;
 
 /// The values that are joined to one partial result before they meet others: the grain of work inside a cell.
 const SEGMENT: usize = 16 * BLOCK;
+
+/// How many short cells are reduced together, and how many values a cell has that is short: the sums of a longer one take so many
+/// steps that nothing waits for them.
+pub(super) const TOGETHER: usize = 8;
+const SHORT: usize = 512;
 
 /// A pass that reduces cells. Its functions become part of kernels and must be `#[inline(always)]`.
 pub(super) trait Reduce: Sync {
@@ -21,6 +28,8 @@ pub(super) trait Reduce: Sync {
     fn join(a: Self::Partial, b: Self::Partial) -> Self::Partial;
     /// Reduces elements `range` of the tensor, a part of one cell.
     fn run(&self, range: Range<usize>, cell: usize) -> Self::Partial;
+    /// Reduces several cells that are runs of memory of the same length, at most [`SHORT`].
+    fn runs(&self, ranges: [Range<usize>; TOGETHER], cells: [usize; TOGETHER]) -> [Self::Partial; TOGETHER];
     /// Reduces rows of `inner` interleaved cells, the first of which is `first_cell`.
     fn rows(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Self::Partial>;
 }
@@ -29,10 +38,18 @@ pub(super) trait Reduce: Sync {
 /// `#[inline(always)]`.
 pub(super) trait Apply: Sync {
     type Coefficients: Copy + Default + Send + Sync;
-    /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed next, where that is not 0.
-    fn run(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients, ahead: usize);
-    /// Maps rows of interleaved cells, the first of which is `first_cell`.
-    fn rows(&self, range: Range<usize>, first_cell: usize, coefficients: &[Self::Coefficients]);
+    /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed next.
+    fn run<S: Stores>(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients, ahead: Ahead);
+    /// Maps rows of interleaved cells, the first of which is `first_cell`. What lies `ahead` of them is needed next.
+    fn rows<S: Stores>(
+        &self,
+        range: Range<usize>,
+        first_cell: usize,
+        coefficients: &[Self::Coefficients],
+        ahead: Ahead,
+    );
+    /// What is fetched while `elements` are mapped, where the next ones lie so far after them.
+    fn ahead(&self, elements: usize, distance: usize) -> Ahead;
     /// Ends what one thread mapped.
     fn written(&self);
 }
@@ -70,10 +87,22 @@ impl<R: Reduce> Kernel for Segments<'_, R> {
     type Output = Vec<R::Partial>;
 
     #[inline(always)]
-    fn run(self) -> Vec<R::Partial> {
+    fn run<S: Stores>(self) -> Vec<R::Partial> {
         let Self { reduce, cells, items } = self;
         let per_block = segments(cells);
         let mut parts = Vec::with_capacity(items.len() * cells.inner);
+        if cells.inner == 1 && per_block == 1 {
+            runs(
+                reduce,
+                cells,
+                items.len(),
+                #[inline(always)]
+                |i| items.start + i,
+                #[inline(always)]
+                |_, part| parts.push(part),
+            );
+            return parts;
+        }
         for item in items {
             let (o, i) = (item / per_block, item % per_block);
             if cells.inner == 1 {
@@ -107,17 +136,23 @@ impl<A: Apply> Kernel for MapSegments<'_, A> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<S: Stores>(self) {
         let Self { apply, cells, coefficients, items } = self;
         let per_block = segments(cells);
+        if cells.inner == 1 && per_block == 1 {
+            for o in items {
+                apply.run::<S>(cells.range(o), o, &coefficients[o], Ahead::NOTHING);
+            }
+            return apply.written();
+        }
         for item in items {
             let o = item / per_block;
             let part = segment(cells, o, item % per_block);
             if cells.inner == 1 {
-                apply.run(part, o, &coefficients[o], 0);
+                apply.run::<S>(part, o, &coefficients[o], Ahead::NOTHING);
             } else {
                 let first_cell = o * cells.inner;
-                apply.rows(part, first_cell, &coefficients[first_cell..first_cell + cells.inner]);
+                apply.rows::<S>(part, first_cell, &coefficients[first_cell..first_cell + cells.inner], Ahead::NOTHING);
             }
         }
         apply.written();
@@ -132,6 +167,37 @@ pub(super) fn run<R: Reduce>(reduce: &R, cells: &Cells, cell: usize) -> R::Parti
         all = R::join(all, reduce.run(segment(cells, cell, i), cell));
     }
     all
+}
+
+/// The partial results of `count` cells that are runs of memory: `put(i, result of cell(i))`, in order.
+#[inline(always)]
+pub(super) fn runs<R: Reduce>(
+    reduce: &R,
+    cells: &Cells,
+    count: usize,
+    cell: impl Fn(usize) -> usize,
+    mut put: impl FnMut(usize, R::Partial),
+) {
+    let mut next = 0;
+    if cells.positions <= SHORT && cells.positions > 0 {
+        while next + TOGETHER <= count {
+            let mut of = [0; TOGETHER];
+            let mut ranges = [const { 0..0 }; TOGETHER];
+            for k in 0..TOGETHER {
+                of[k] = cell(next + k);
+                ranges[k] = cells.range(of[k]);
+            }
+            let partials = reduce.runs(ranges, of);
+            for k in 0..TOGETHER {
+                put(next + k, partials[k]);
+            }
+            next += TOGETHER;
+        }
+    }
+    while next < count {
+        put(next, run(reduce, cells, cell(next)));
+        next += 1;
+    }
 }
 
 /// Joins the partial results of a further row of cells to those of the rows before.

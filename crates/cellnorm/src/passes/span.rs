@@ -1,17 +1,17 @@
-//! A range of a source and of a destination that one thread maps, 16 elements at a time.
+//! A range of a source and of a destination that one thread maps, a tile of 16 elements at a time.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::coefficients::Coefficients;
 use super::lanes::{LANES, Lanes, end_tile};
+use super::pairs::PAIR;
+use super::stores::{LINE, Stores, fetch};
 use crate::element::Element;
+use crate::machine::Machine;
 
-/// Shorter spans are written through the caches: their ends would leave half-written lines behind.
-const STREAM_LEAST: usize = 2048;
-/// What is fetched ahead must not push out what is at hand.
-const FETCH_MOST: usize = 128 << 10;
-/// What the address of a streamed store must be a multiple of.
-const STREAM_ALIGN: usize = 16;
+/// Spans of fewer lines are written through the caches: the lines at their ends are not filled whole.
+const LEAST_LINES: usize = 32;
 
 /// A range of a source and of a destination, held by one thread. The destination may be the source.
 pub(super) struct Span<'a, T> {
@@ -19,8 +19,10 @@ pub(super) struct Span<'a, T> {
     target: *mut T,
     len: usize,
     stream: bool,
-    /// How far ahead of what is mapped the memory is fetched; 0 for not at all.
+    /// How far ahead of the tile at hand the memory is fetched; 0 for not at all.
     ahead: usize,
+    /// Whether it is fetched to the first cache.
+    near: bool,
     lifetime: PhantomData<&'a mut [T]>,
 }
 
@@ -30,7 +32,7 @@ impl<'a, T: Element> Span<'a, T> {
     /// the destination; with `stream`, the two must not overlap.
     #[inline(always)]
     pub(super) unsafe fn new(source: *const T, target: *mut T, len: usize, stream: bool) -> Self {
-        Self { source, target, len, stream, ahead: 0, lifetime: PhantomData }
+        Self { source, target, len, stream, ahead: 0, near: true, lifetime: PhantomData }
     }
 
     #[inline(always)]
@@ -46,192 +48,205 @@ impl<'a, T: Element> Span<'a, T> {
         unsafe { Span::new(self.source.add(range.start), self.target.add(range.start), range.len(), self.stream) }
     }
 
-    /// The same span; while it is mapped, what lies `ahead` of it in the sources comes to the cache, unless that is too much.
-    ///
-    /// A set is read, then mapped; while it is mapped, memory would otherwise wait.
+    /// The same span; while it is mapped, the memory `ahead` elements after it comes to the cache.
     #[inline(always)]
-    pub(super) fn fetching(self, ahead: usize) -> Self {
-        Self { ahead: if ahead * size_of::<T>() <= FETCH_MOST { ahead } else { 0 }, ..self }
+    pub(super) fn fetching(self, Ahead { elements, near }: Ahead) -> Self {
+        Self { ahead: elements, near, ..self }
     }
 
-    /// destination\[i\] = f(i, source\[i\]), 16 elements at a time; `f` gets the index of the first.
+    /// destination\[i\] = f(i, coefficients\[i\], source\[i\]), 16 elements at a time; `f` gets the index of the first.
+    ///
+    /// # Panics
+    /// If the coefficients do not reach as far as the span.
     #[inline(always)]
-    pub(super) fn map(self, mut f: impl FnMut(usize, Lanes<T::Acc>) -> Lanes<T::Acc>) {
-        self.walk(
-            None,
+    pub(super) fn map<S: Stores, C: Coefficients<T::Acc>>(
+        self,
+        coefficients: C,
+        mut f: impl FnMut(usize, C::Lanes, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    ) {
+        self.walk::<S, C, false>(
+            self.source,
+            coefficients,
             #[inline(always)]
-            |at, source, _| f(at, source),
+            |at, coefficients, source, _| f(at, coefficients, source),
         );
     }
 
-    /// destination\[i\] = f(i, source\[i\], x\[i\]).
+    /// destination\[i\] = f(i, coefficients\[i\], source\[i\], x\[i\]).
     ///
     /// # Panics
-    /// If x is not as long as the span.
+    /// If x is not as long as the span, or the coefficients do not reach as far.
     #[inline(always)]
-    pub(super) fn map_with(self, x: &[T], f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>) {
+    pub(super) fn map_with<S: Stores, C: Coefficients<T::Acc>>(
+        self,
+        x: &[T],
+        coefficients: C,
+        f: impl FnMut(usize, C::Lanes, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    ) {
         assert_eq!(x.len(), self.len);
-        self.walk(Some(x), f);
+        self.walk::<S, C, true>(x.as_ptr(), coefficients, f);
     }
 
-    /// Two loops, and one place in each that calls `f`: whatever `f` computes is compiled there alone.
+    /// Maps tile after tile.
     ///
-    /// What is left behind the last whole tile is covered by a tile that ends with the span and overlaps the one before: `f` is
-    /// a function of its elements alone, so the overlap is written twice with the same values. Where the destination is the
-    /// source, that last tile must be computed before anything is written, so it comes first. Less than a tile is mapped in a
-    /// buffer of its own.
+    /// The last tile ends with the span, and overlaps the one before it where they are not whole tiles; so does the first one
+    /// where streamed stores begin after it, at a whole line. `f` is a function of its elements alone, so the same values are
+    /// written twice there. The last tile is computed first and written last, since the destination may be the source. Less
+    /// than a tile is mapped in buffers.
     #[inline(always)]
-    fn walk(self, x: Option<&[T]>, mut f: impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>) {
-        let (mut few, mut few_x) = ([T::default(); LANES], [T::default(); LANES]);
-        let mut ends = Ends {
-            source: self.source,
-            second: x.map_or(self.source, <[T]>::as_ptr),
-            target: self.target,
-            ahead: self.ahead,
-        };
-        let mut len = self.len;
+    fn walk<S: Stores, C: Coefficients<T::Acc>, const TWO: bool>(
+        &self,
+        second: *const T,
+        mut coefficients: C,
+        mut f: impl FnMut(usize, C::Lanes, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    ) {
+        assert!(coefficients.reach(self.len.max(LANES)), "coefficients end before the span");
+        let mut few = [[T::default(); LANES]; 3];
+        let (mut source, mut second, mut target, mut len) = (self.source, second, self.target, self.len);
         if len < LANES {
+            let [few_source, few_second, few_target] = &mut few;
             // SAFETY: the sources are valid for len elements, and the buffers have room for a tile.
             unsafe {
-                few.as_mut_ptr().copy_from_nonoverlapping(ends.source, len);
-                few_x.as_mut_ptr().copy_from_nonoverlapping(ends.second, len);
+                few_source.as_mut_ptr().copy_from_nonoverlapping(source, len);
+                few_second.as_mut_ptr().copy_from_nonoverlapping(second, len);
             }
-            ends = Ends { source: few.as_ptr(), second: few_x.as_ptr(), target: few.as_mut_ptr(), ahead: 0 };
-            len = LANES;
+            (source, second, target, len) = (few_source.as_ptr(), few_second.as_ptr(), few_target.as_mut_ptr(), LANES);
+        }
+        // tiles up to `head` are written plainly, those from there to `body_end` streamed or not
+        let (mut head, mut body_end) = (0, len / LANES * LANES);
+        let mut past = false;
+        if self.stream && size_of::<T>() * self.len >= LEAST_LINES * LINE {
+            let to_line = target.align_offset(LINE);
+            // an address that no whole element brings to a line is none that a slice has
+            if to_line < LINE {
+                (head, body_end, past) = (to_line, to_line + (len - to_line) / LANES * LANES, true);
+            }
         }
         let last = len - LANES;
-        if self.stream && size_of::<T>() * self.len >= STREAM_LEAST {
-            // where streamed stores may begin
-            let head = self.target.align_offset(STREAM_ALIGN).min(LANES);
-            let mut at = 0;
-            loop {
-                // SAFETY: at + 16 ≤ len, and both sources are valid for len elements.
-                let tile = unsafe { ends.map(at, &mut f) };
-                if at >= head && (at - head).is_multiple_of(LANES) {
-                    // SAFETY: as above for the target; `at` is `head` plus whole tiles, each a multiple of 16 bytes.
-                    unsafe { ends.stream(at, tile) };
-                } else {
-                    // SAFETY: as above for the target.
-                    unsafe { ends.write(at, tile) };
-                }
-                if at == last {
-                    return;
-                }
-                at = if at < head { head } else { at + LANES }.min(last);
-            }
-        }
-        let ragged = !len.is_multiple_of(LANES);
         let mut end = [T::default(); LANES];
-        let (mut at, mut first) = (if ragged { last } else { 0 }, ragged);
-        while at <= last {
-            // SAFETY: at + 16 ≤ len, and both sources are valid for len elements.
-            let tile = unsafe { ends.map(at, &mut f) };
-            if first {
-                (end, at, first) = (tile, 0, false);
-                continue;
-            }
-            // SAFETY: as above for the target.
-            unsafe { ends.write(at, tile) };
-            at += LANES;
+        if body_end < len {
+            // SAFETY: both sources are valid for len elements, and the coefficients reach as far.
+            end = unsafe { tile([source, second], last, &mut coefficients, &mut f) };
         }
-        if ragged {
-            // SAFETY: as above for the target.
-            unsafe { ends.write(last, end) };
+        let (mut at, mut stop) = (0, body_end);
+        if head > 0 {
+            (stop, past) = (head, false);
+        }
+        loop {
+            if T::AT_ONCE && C::PAIRS && coefficients.pairs(at) {
+                while at + PAIR <= stop {
+                    fetch(source.wrapping_add(at + self.ahead), self.near);
+                    if TWO {
+                        fetch(second.wrapping_add(at + self.ahead), self.near);
+                    }
+                    // SAFETY: as below, for 32 elements.
+                    unsafe {
+                        let pair = pair([source, second], at, &mut coefficients, &mut f);
+                        if past {
+                            S::stream(pair, target.add(at));
+                        } else {
+                            target.add(at).cast::<[T; PAIR]>().write_unaligned(pair);
+                            end_tile();
+                        }
+                    }
+                    at += PAIR;
+                }
+            }
+            while at < stop {
+                fetch(source.wrapping_add(at + self.ahead), self.near);
+                if TWO {
+                    fetch(second.wrapping_add(at + self.ahead), self.near);
+                }
+                // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid. A streamed
+                // tile begins at a line, or, where a tile is less than one, at a multiple of its size.
+                unsafe {
+                    let tile = tile([source, second], at, &mut coefficients, &mut f);
+                    if past {
+                        S::stream(tile, target.add(at));
+                    } else {
+                        target.add(at).cast::<[T; LANES]>().write_unaligned(tile);
+                        end_tile();
+                    }
+                }
+                at += LANES;
+            }
+            if stop == body_end {
+                break;
+            }
+            (at, stop, past) = (head, body_end, true);
+        }
+        if body_end < len {
+            // SAFETY: the target is valid for len elements.
+            unsafe { target.add(last).cast::<[T; LANES]>().write_unaligned(end) };
+            end_tile();
         }
         if self.len < LANES {
-            // SAFETY: the target is valid for len elements.
-            unsafe { self.target.copy_from_nonoverlapping(few.as_ptr(), self.len) };
+            // SAFETY: the target is valid for self.len elements.
+            unsafe { self.target.copy_from_nonoverlapping(few[2].as_ptr(), self.len) };
         }
     }
 }
 
-/// Where tiles come from and go to.
-struct Ends<T> {
-    source: *const T,
-    second: *const T,
-    target: *mut T,
-    ahead: usize,
-}
-
-impl<T: Element> Ends<T> {
-    /// f(at, source, second) of the tile at `at`.
-    ///
-    /// # Safety
-    /// Both sources must be valid for `at` + 16 elements.
-    #[inline(always)]
-    unsafe fn map(
-        &self,
-        at: usize,
-        f: &mut impl FnMut(usize, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
-    ) -> [T; LANES] {
-        if self.ahead > 0 {
-            fetch(self.source.wrapping_add(at + self.ahead));
-            if self.second != self.source {
-                fetch(self.second.wrapping_add(at + self.ahead));
-            }
-        }
-        // SAFETY: by the caller.
-        let [a, b] =
-            unsafe { [self.source, self.second].map(|from| from.add(at).cast::<[T; LANES]>().read_unaligned()) };
-        f(at, Lanes::widen(a), Lanes::widen(b)).narrow()
-    }
-
-    /// Stores a tile.
-    ///
-    /// # Safety
-    /// The target must be valid for `at` + 16 elements.
-    #[inline(always)]
-    unsafe fn write(&self, at: usize, tile: [T; LANES]) {
-        // SAFETY: by the caller.
-        unsafe { self.target.add(at).cast::<[T; LANES]>().write_unaligned(tile) };
-        end_tile();
-    }
-
-    /// Stores a tile past the caches: its lines are not read first, and do not push others out.
-    ///
-    /// # Safety
-    /// As `write`, the address must be a multiple of 16, and other threads may read there only after
-    /// [`order_streamed_stores`].
-    #[inline(always)]
-    unsafe fn stream(&self, at: usize, tile: [T; LANES]) {
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        for part in 0..size_of_val(&tile) / STREAM_ALIGN {
-            use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128};
-            // SAFETY: the part lies within the tile and, by the caller, within the destination, which is aligned; SSE2 is part
-            // of x86-64.
-            unsafe {
-                let value = _mm_loadu_si128(tile.as_ptr().cast::<u8>().add(part * STREAM_ALIGN).cast());
-                _mm_stream_si128(self.target.add(at).cast::<u8>().add(part * STREAM_ALIGN).cast(), value);
-            }
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        // SAFETY: by the caller.
-        unsafe {
-            self.write(at, tile);
-        }
-        end_tile();
-    }
-}
-
-/// Asks for a line of memory, which may be anywhere.
+/// f(at, coefficients, source, second) of the tile at `at`.
+///
+/// # Safety
+/// Both sources must be valid for `at` + 16 elements, and the coefficients reach as far.
 #[inline(always)]
-fn fetch<T>(at: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: SSE is part of x86-64, and a prefetch of an address that is not mapped does nothing.
+unsafe fn tile<T: Element, C: Coefficients<T::Acc>>(
+    sources: [*const T; 2],
+    at: usize,
+    coefficients: &mut C,
+    f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+) -> [T; LANES] {
+    // SAFETY: by the caller.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        let [a, b] = sources.map(|from| from.add(at).cast::<[T; LANES]>().read_unaligned());
+        f(at, coefficients.load(at), Lanes::widen(a), Lanes::widen(b)).narrow()
     }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = at;
 }
 
-/// Makes streamed stores visible to other threads before anything this thread stores later.
+/// f(at, coefficients, source, second) of the 32 elements from `at`, half of them at a time.
+///
+/// # Safety
+/// Both sources must be valid for `at` + 32 elements; there must be coefficients of pairs, and reach as far.
 #[inline(always)]
-pub(super) fn order_streamed_stores() {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: SSE is part of x86-64.
+unsafe fn pair<T: Element, C: Coefficients<T::Acc>>(
+    sources: [*const T; 2],
+    at: usize,
+    coefficients: &mut C,
+    f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+) -> [T; PAIR] {
+    // SAFETY: by the caller.
     unsafe {
-        std::arch::x86_64::_mm_sfence();
+        // not `map`, which becomes a call
+        let a = Lanes::load_pair(&sources[0].add(at).cast::<[T; PAIR]>().read_unaligned());
+        let b = Lanes::load_pair(&sources[1].add(at).cast::<[T; PAIR]>().read_unaligned());
+        let mut y = [a[0].0, a[1].0];
+        for half in 0..2 {
+            y[half] = f(at, coefficients.load_half(at, half), a[half], b[half]).0;
+        }
+        T::narrow_pair(y)
+    }
+}
+
+/// How far ahead of a span memory is fetched, in elements, and whether to the first cache.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    elements: usize,
+    near: bool,
+}
+
+impl Ahead {
+    /// Nothing is fetched.
+    pub(super) const NOTHING: Self = Self { elements: 0, near: true };
+
+    /// While `elements` of `T` are mapped, as many that lie `distance` after them; nothing where that would push out what is at
+    /// hand.
+    pub(super) fn of<T>(elements: usize, distance: usize) -> Self {
+        let (machine, bytes) = (Machine::current(), elements * size_of::<T>());
+        if bytes > machine.fetch_bytes() {
+            return Self::NOTHING;
+        }
+        Self { elements: distance, near: bytes <= machine.near_bytes() }
     }
 }

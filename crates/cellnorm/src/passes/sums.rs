@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use super::activation::Behind;
 use super::buffers::Source;
-use super::columns::{Columns, ROWS_AT_ONCE};
+use super::columns::{Columns, ROWS_AT_ONCE, fetch_row};
 use super::lanes::{LANES, Lanes, end_tile};
-use super::segments::Reduce;
+use super::segments::{Reduce, TOGETHER};
 use super::through::{Through, ThroughCell, ThroughColumns};
 use super::{BLOCK, CHUNK};
 use crate::element::{Element, Real};
@@ -87,6 +87,30 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
     }
 
     #[inline(always)]
+    fn runs(&self, ranges: [Range<usize>; TOGETHER], cells: [usize; TOGETHER]) -> [Sums; TOGETHER] {
+        let zero = Lanes::splat(T::Acc::default());
+        let left = T::Acc::default();
+        let mut sums = [LaneSums { dy: zero, dy_x: zero, left, left_x: left }; TOGETHER];
+        for ((sums, range), cell) in sums.iter_mut().zip(&ranges).zip(cells) {
+            // SAFETY: as above.
+            let (x, dy) = (&self.x[range.clone()], unsafe { self.dy.read(range.clone()) });
+            *sums = lane_sums(x, dy, T::Acc::from_f64(self.centers[cell]), &self.through.cell(cell));
+            end_tile();
+        }
+        let mut all = [Sums::default(); TOGETHER];
+        for (((all, sums), range), cell) in all.iter_mut().zip(&sums).zip(&ranges).zip(cells) {
+            // a single run starts from sums of 0, which takes the sign off a 0
+            *all = Sums::default().plus(sums.sum()).about::<T::Acc>(self.centers[cell]);
+            if !all.is_finite() {
+                // SAFETY: as above.
+                *all = self.in_f64(&self.x[range.clone()], unsafe { self.dy.read(range.clone()) }, cell, 1)[0];
+            }
+            end_tile();
+        }
+        all
+    }
+
+    #[inline(always)]
     fn rows(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Sums> {
         let centers = &self.centers[first_cell..first_cell + inner];
         // SAFETY: as above.
@@ -122,25 +146,47 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
 fn of_run<T: Element, F: Behind>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc, F>) -> Sums {
     let mut sums = Sums::default();
     for (x, dy) in x.chunks(BLOCK).zip(dy.chunks(BLOCK)) {
-        sums = sums.plus(block(x, dy, center, through));
+        sums = sums.plus(lane_sums(x, dy, center, through).sum());
     }
     sums
 }
 
+/// The sums over a block: of the lanes, and of what is left after whole vectors.
+#[derive(Clone, Copy)]
+struct LaneSums<A> {
+    dy: Lanes<A>,
+    dy_x: Lanes<A>,
+    left: A,
+    left_x: A,
+}
+
+impl<A: Real> LaneSums<A> {
+    #[inline(always)]
+    fn sum(&self) -> Sums {
+        Sums { dy: self.dy.sum() + self.left.to_f64(), dy_x: self.dy_x.sum() + self.left_x.to_f64() }
+    }
+}
+
 #[inline(always)]
-fn block<T: Element, F: Behind>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc, F>) -> Sums {
+fn lane_sums<T: Element, F: Behind>(
+    x: &[T],
+    dy: &[T],
+    center: T::Acc,
+    through: &ThroughCell<T::Acc, F>,
+) -> LaneSums<T::Acc> {
     let zero = T::Acc::default();
     let by = Lanes::splat(center);
     let (mut s1, mut s2) = ([Lanes::splat(zero); 2], [Lanes::splat(zero); 2]);
     let ((tiles_x, rest_x), (tiles_dy, rest)) = (x.as_chunks::<{ 2 * LANES }>(), dy.as_chunks::<{ 2 * LANES }>());
     for (x, dy) in tiles_x.iter().zip(tiles_dy) {
+        let (x, dy) = (Lanes::load_pair(x), Lanes::load_pair(dy));
         for half in 0..2 {
-            let x = Lanes::load(x, half * LANES);
-            let g = through.g(x, Lanes::load(dy, half * LANES));
+            let g = through.g(x[half], dy[half]);
             s1[half] = s1[half] + g;
-            s2[half] = s2[half] + g * (x - by);
+            s2[half] = s2[half] + g * (x[half] - by);
         }
     }
+    (s1, s2) = (Lanes::in_order::<T>(s1), Lanes::in_order::<T>(s2));
     let mut at = 0;
     if rest.len() >= LANES {
         let x = Lanes::load(rest_x, 0);
@@ -156,7 +202,7 @@ fn block<T: Element, F: Behind>(x: &[T], dy: &[T], center: T::Acc, through: &Thr
         left1 = left1 + g;
         left2 = left2 + g * (x - center);
     }
-    Sums { dy: (s1[0] + s1[1]).sum() + left1.to_f64(), dy_x: (s2[0] + s2[1]).sum() + left2.to_f64() }
+    LaneSums { dy: s1[0] + s1[1], dy_x: s2[0] + s2[1], left: left1, left_x: left2 }
 }
 
 /// The sums of each column of a chunk of rows.
@@ -200,6 +246,8 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
                 (Lanes::load(&self.center, j), Lanes::load(&self.dy, j), Lanes::load(&self.dy_x, j));
         }
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
+            fetch_row::<T, K>(x, j);
+            fetch_row::<T, K>(dy, j);
             for k in 0..K {
                 let x = Lanes::load(x, j + k * LANES);
                 let g = self.through.g(j + k * LANES, x, Lanes::load(dy, j + k * LANES));

@@ -8,36 +8,35 @@
 use std::ops::Range;
 
 use super::dispatch::{Kernel, dispatch};
-use super::segments::{Apply, Reduce, apply_all, join_rows, reduce_all, run, segment, segments};
+use super::segments::{Apply, Reduce, apply_all, join_rows, reduce_all, runs, segment, segments};
+use super::span::Ahead;
+use super::stores::Stores;
 use super::threads;
 use crate::cells::{Cells, Sets};
+use crate::machine::Machine;
 
 /// From this many values, the cells of a set are mapped in descending order.
 const BACKWARDS_FROM: usize = 2048;
 
-/// Small sets are taken together, about this many values, as many as a thread takes at a time: the results of one need not wait
-/// for those of another, and cells of neighbouring channels, which are neighbours in memory, are read in one go.
-const TOGETHER: usize = 16 << 10;
-
 /// From the partial results of a set to the coefficients of its cells. Not generic: a kernel is not compiled again for each table.
-type Table<'a, P, C, S> = dyn Fn(usize, &[P], &mut [C]) -> S + Sync + 'a;
+type Table<'a, P, C, Out> = dyn Fn(usize, &[P], &mut [C]) -> Out + Sync + 'a;
 
 /// What a sweep leaves behind.
-pub(super) struct Swept<S, P> {
+pub(super) struct Swept<Out, P> {
     /// What the tables returned, by set.
-    pub(super) of_sets: Vec<S>,
+    pub(super) of_sets: Vec<Out>,
     /// The partial result of each cell, where the reduction is asked for them.
     pub(super) of_cells: Vec<P>,
 }
 
 /// Reduces, asks `table(set, partial results of the set, coefficients of its cells)` for each set, and applies.
-pub(super) fn sweep<R: Reduce, A: Apply, S: Send + Default>(
+pub(super) fn sweep<R: Reduce, A: Apply, Out: Send + Default>(
     reduce: &R,
     apply: &A,
     cells: &Cells,
     sets: &Sets,
-    table: &Table<'_, R::Partial, A::Coefficients, S>,
-) -> Swept<S, R::Partial> {
+    table: &Table<'_, R::Partial, A::Coefficients, Out>,
+) -> Swept<Out, R::Partial> {
     // sets whose cells lie side by side are cells of their own
     let whole = if R::OF_CELLS { None } else { sets.as_cells(cells) };
     if cells.inner == 1 && threads::enough(sets.count()) {
@@ -45,13 +44,13 @@ pub(super) fn sweep<R: Reduce, A: Apply, S: Send + Default>(
         let parts = threads::map(sets.count(), weight, |range| {
             dispatch(OfSets { reduce, apply, cells, sets, whole, table, range })
         });
-        return join_sets::<R, S>(sets, parts);
+        return join_sets::<R, Out>(sets, parts);
     }
     if cells.inner > 1 && sets.within_blocks(cells) && threads::enough(cells.outer) {
         let parts = threads::map(cells.outer, cells.block(), |range| {
             dispatch(OfBlocks { reduce, apply, cells, sets, table, range })
         });
-        let mut swept = Swept { of_sets: (0..sets.count()).map(|_| S::default()).collect(), of_cells: vec![] };
+        let mut swept = Swept { of_sets: (0..sets.count()).map(|_| Out::default()).collect(), of_cells: vec![] };
         for (of_sets, of_cells) in parts {
             for (set, result) in of_sets {
                 swept.of_sets[set] = result;
@@ -62,7 +61,7 @@ pub(super) fn sweep<R: Reduce, A: Apply, S: Send + Default>(
     }
     let partials = reduce_all(reduce, whole.as_ref().unwrap_or(cells));
     let mut coefficients = vec![A::Coefficients::default(); cells.count()];
-    let mut of_sets: Vec<S> = (0..sets.count()).map(|_| S::default()).collect();
+    let mut of_sets: Vec<Out> = (0..sets.count()).map(|_| Out::default()).collect();
     if whole.is_some() {
         for (set, partial) in partials.iter().enumerate() {
             let members = sets.members(set);
@@ -79,31 +78,38 @@ pub(super) fn sweep<R: Reduce, A: Apply, S: Send + Default>(
 }
 
 /// Sets of cells that are runs of memory, a batch after another.
-struct OfSets<'a, R: Reduce, A: Apply, S> {
+struct OfSets<'a, R: Reduce, A: Apply, Out> {
     reduce: &'a R,
     apply: &'a A,
     cells: &'a Cells,
     sets: &'a Sets,
     whole: Option<Cells>,
-    table: &'a Table<'a, R::Partial, A::Coefficients, S>,
+    table: &'a Table<'a, R::Partial, A::Coefficients, Out>,
     range: Range<usize>,
 }
 
-impl<R: Reduce, A: Apply, S> Kernel for OfSets<'_, R, A, S> {
+impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
     /// What the tables returned, and the partial results of all cells, set after set.
-    type Output = (Vec<S>, Vec<R::Partial>);
+    type Output = (Vec<Out>, Vec<R::Partial>);
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
+    fn run<S: Stores>(self) -> Self::Output {
         let Self { reduce, apply, cells, sets, whole, table, range } = self;
         let mut results = Vec::with_capacity(range.len());
-        let (mut partials, mut coefficients) = (Vec::new(), Vec::new());
+        let (mut partials, mut coefficients, mut order) = (Vec::new(), Vec::new(), Vec::new());
         // what was read last is nearest, but memory is fetched ahead in ascending order
         let backwards = cells.positions >= BACKWARDS_FROM;
         let size = sets.same_size();
-        let together = size.map_or(1, |size| TOGETHER.div_ceil((size * cells.positions).max(1)));
         let neighbours = sets.side_by_side().is_some();
-        let ahead = sets.side_by_side().map_or(0, |size| together * size * cells.positions);
+        let machine = Machine::current();
+        // the results of one set need not wait for those of another
+        let batch = if neighbours { machine.batch() } else { machine.batch_apart() };
+        let together = size.map_or(1, |size| batch.div_ceil((size * cells.positions).max(1)));
+        // neighbours: the next batch; else the same cells of the channels after these
+        let ahead = size.map_or(Ahead::NOTHING, |size| {
+            let elements = together * size * cells.positions;
+            apply.ahead(elements, if neighbours { elements } else { together * cells.positions })
+        });
         let mut next = range.start;
         while next < range.end {
             let batch = next..(next + together).min(range.end);
@@ -115,57 +121,59 @@ impl<R: Reduce, A: Apply, S> Kernel for OfSets<'_, R, A, S> {
             let first = partials.len();
             let parts = if whole.is_some() { 1 } else { size };
             partials.resize(first + parts * batch.len(), R::Partial::default());
-            in_memory_order(
-                neighbours,
-                batch.len(),
-                parts,
-                #[inline(always)]
-                |i, at| {
-                    let set = batch.start + i;
-                    partials[first + i * parts + at] = match &whole {
-                        Some(whole) => run(reduce, whole, set),
-                        None => run(reduce, cells, sets.members(set)[at] as usize),
-                    };
-                },
-            );
+            in_memory_order(&mut order, sets, &batch, size, neighbours);
+            match &whole {
+                Some(whole) => runs(
+                    reduce,
+                    whole,
+                    batch.len(),
+                    #[inline(always)]
+                    |i| batch.start + i,
+                    #[inline(always)]
+                    |i, partial| partials[first + i] = partial,
+                ),
+                None => runs(
+                    reduce,
+                    cells,
+                    order.len(),
+                    #[inline(always)]
+                    |i| order[i].0,
+                    #[inline(always)]
+                    |i, partial| partials[first + order[i].1] = partial,
+                ),
+            }
             coefficients.clear();
             coefficients.resize(size * batch.len(), A::Coefficients::default());
             for (i, set) in batch.clone().enumerate() {
                 let partials = &partials[first + i * parts..first + (i + 1) * parts];
                 results.push(table(set, partials, &mut coefficients[i * size..(i + 1) * size]));
             }
-            in_memory_order(
-                neighbours,
-                batch.len(),
-                size,
-                #[inline(always)]
-                |i, at| {
-                    let at = if backwards { size - 1 - at } else { at };
-                    let cell = sets.members(batch.start + i)[at] as usize;
-                    apply.run(cells.range(cell), cell, &coefficients[i * size + at], ahead);
-                },
-            );
+            for i in 0..order.len() {
+                let (cell, slot) = order[if backwards { order.len() - 1 - i } else { i }];
+                apply.run::<S>(cells.range(cell), cell, &coefficients[slot], ahead);
+            }
         }
         apply.written();
         (results, partials)
     }
 }
 
-/// Calls `visit(set, member)` for every member of some sets: set after set where each is neighbours, else the first members of all
-/// sets, then the second. `visit` must be `#[inline(always)]`.
+/// The cells of some sets, and the place of each among them set after set: in this order where each set is neighbours, else the
+/// first members of all sets, then the second.
 #[inline(always)]
-fn in_memory_order(neighbours: bool, sets: usize, members: usize, mut visit: impl FnMut(usize, usize)) {
-    let (rows, columns) = if neighbours { (sets, members) } else { (members, sets) };
+fn in_memory_order(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>, size: usize, neighbours: bool) {
+    order.clear();
+    let (rows, columns) = if neighbours { (batch.len(), size) } else { (size, batch.len()) };
     for row in 0..rows {
         for column in 0..columns {
             let (set, member) = if neighbours { (row, column) } else { (column, row) };
-            visit(set, member);
+            order.push((sets.members(batch.start + set)[member] as usize, set * size + member));
         }
     }
 }
 
 /// Brings the partial results of sets into the order of cells.
-fn join_sets<R: Reduce, S>(sets: &Sets, parts: Vec<(Vec<S>, Vec<R::Partial>)>) -> Swept<S, R::Partial> {
+fn join_sets<R: Reduce, Out>(sets: &Sets, parts: Vec<(Vec<Out>, Vec<R::Partial>)>) -> Swept<Out, R::Partial> {
     let mut swept = Swept { of_sets: Vec::with_capacity(sets.count()), of_cells: vec![] };
     if R::OF_CELLS {
         swept.of_cells.resize(sets.of_cells().len(), R::Partial::default());
@@ -184,24 +192,25 @@ fn join_sets<R: Reduce, S>(sets: &Sets, parts: Vec<(Vec<S>, Vec<R::Partial>)>) -
 }
 
 /// Blocks of interleaved cells, one after another; no set reaches beyond its block.
-struct OfBlocks<'a, R: Reduce, A: Apply, S> {
+struct OfBlocks<'a, R: Reduce, A: Apply, Out> {
     reduce: &'a R,
     apply: &'a A,
     cells: &'a Cells,
     sets: &'a Sets,
-    table: &'a Table<'a, R::Partial, A::Coefficients, S>,
+    table: &'a Table<'a, R::Partial, A::Coefficients, Out>,
     range: Range<usize>,
 }
 
-impl<R: Reduce, A: Apply, S> Kernel for OfBlocks<'_, R, A, S> {
+impl<R: Reduce, A: Apply, Out> Kernel for OfBlocks<'_, R, A, Out> {
     /// What the tables returned, and the partial results of all cells.
-    type Output = (Vec<(usize, S)>, Vec<R::Partial>);
+    type Output = (Vec<(usize, Out)>, Vec<R::Partial>);
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
+    fn run<S: Stores>(self) -> Self::Output {
         let Self { reduce, apply, cells, sets, table, range } = self;
         let (mut results, mut all) = (Vec::new(), Vec::new());
         let mut coefficients = vec![A::Coefficients::default(); cells.inner];
+        let ahead = apply.ahead(segment(cells, 0, 0).len(), cells.block());
         for o in range {
             coefficients.fill(A::Coefficients::default());
             let first_cell = o * cells.inner;
@@ -211,7 +220,9 @@ impl<R: Reduce, A: Apply, S> Kernel for OfBlocks<'_, R, A, S> {
             }
             results.extend(tables(cells, sets, o..o + 1, &partials, &mut coefficients, table));
             for i in (0..segments(cells)).rev() {
-                apply.rows(segment(cells, o, i), first_cell, &coefficients);
+                // the last one's memory is no longer needed when the next block begins
+                let ahead = if i == 0 { ahead } else { Ahead::NOTHING };
+                apply.rows::<S>(segment(cells, o, i), first_cell, &coefficients, ahead);
             }
             if R::OF_CELLS {
                 all.extend(partials);
@@ -224,14 +235,14 @@ impl<R: Reduce, A: Apply, S> Kernel for OfBlocks<'_, R, A, S> {
 
 /// Runs the table of each set that has its first cell in outer blocks `blocks`; partials and coefficients are those of the
 /// blocks' cells.
-fn tables<P: Copy, C: Copy + Default, S>(
+fn tables<P: Copy, C: Copy + Default, Out>(
     cells: &Cells,
     sets: &Sets,
     blocks: Range<usize>,
     partials: &[P],
     coefficients: &mut [C],
-    table: &Table<'_, P, C, S>,
-) -> Vec<(usize, S)> {
+    table: &Table<'_, P, C, Out>,
+) -> Vec<(usize, Out)> {
     let range = blocks.start * cells.inner..blocks.end * cells.inner;
     if let Some(size) = sets.side_by_side() {
         let first = range.start / size;

@@ -9,18 +9,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::crew;
+use crate::machine::Machine;
 
-/// Below this many elements, waking other threads costs more than it saves. (Miri takes a second for a hundred, and shall see
-/// threads.)
-const SERIAL_BELOW: usize = if cfg!(miri) { 1 << 4 } else { 1 << 16 };
+/// How many elements the calling thread does alone. (Miri takes a second for a hundred, and shall see threads.)
+fn alone_below() -> usize {
+    if cfg!(miri) { 1 << 4 } else { Machine::current().alone_below() }
+}
 
-/// The least number of elements worth taking at a time.
-const GRAIN: usize = if cfg!(miri) { 1 << 3 } else { 1 << 14 };
+/// How many of `items` of `weight` elements a thread takes at a time: an equal share of as many tasks for each thread.
+fn step(items: usize, weight: usize) -> usize {
+    let (elements, threads) = (items * weight, rayon::current_num_threads());
+    let task = if cfg!(miri) { 1 << 3 } else { Machine::current().task(elements, threads) };
+    let tasks = elements.div_ceil(task).max(1).next_multiple_of(threads);
+    items.div_ceil(tasks).max(1)
+}
 
 /// Maps items `0..items`, each of about `weight` elements, a range of them at a time and in parallel where that pays; results are
 /// in the order of the items.
 pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
-    let step = GRAIN.div_ceil(weight.max(1));
+    let step = step(items, weight);
     let others = others(items, step, items * weight);
     if others == 0 {
         return vec![f(0..items)];
@@ -41,8 +48,9 @@ pub(crate) fn fill_lines<T: Send, E: Send>(
     len: usize,
     fill: impl Fn(usize, &mut [T]) -> Result<(), E> + Sync,
 ) -> Result<(), (usize, E)> {
-    let step = GRAIN.div_ceil(len.max(1));
-    let others = others(target.len().div_ceil(len.max(1)), step, target.len());
+    let lines = target.len().div_ceil(len.max(1));
+    let step = step(lines, len);
+    let others = others(lines, step, target.len());
     let parts = Mutex::new(target.chunks_mut(step * len.max(1)).enumerate());
     let first = Mutex::new(None);
     crew::together(others, &|| {
@@ -63,7 +71,7 @@ pub(crate) fn fill_lines<T: Send, E: Send>(
 
 /// How many threads beside this one some items are worth, taken `step` at a time.
 fn others(items: usize, step: usize, elements: usize) -> usize {
-    if elements < SERIAL_BELOW {
+    if elements < alone_below() {
         return 0;
     }
     (rayon::current_num_threads() - 1).min(items.div_ceil(step).saturating_sub(1))

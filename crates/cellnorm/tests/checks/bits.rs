@@ -1,5 +1,6 @@
 //! The same bits on any number of threads, any instruction set, in any batch, and in whichever order the passes run.
 
+use cellnorm::machine::Machine;
 use cellnorm::passes::{self, Affine, Buffers, Gradient};
 use cellnorm::{Cells, Element, Moments, Sets};
 use ndarray::{ArrayD, Axis};
@@ -14,10 +15,20 @@ fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
-/// On every instruction set of this machine, with its name.
-fn on_every_set(mut work: impl FnMut(&str)) {
+/// Machines whose thresholds lie far apart: this one; one of small caches, which streams nearly all outputs, fetches nothing
+/// ahead and calls threads early; and a large one, which does the opposite.
+const CACHES: [&str; 3] =
+    ["", "cores=1,l1=4K,l2=16K,l3=64K,l3_cores=1,huge_page=0", "cores=64,l1=64K,l2=4M,l3=1G,l3_cores=1"];
+
+/// On every instruction set of this machine, each with other caches, with the name of it all.
+fn on_every_machine(mut work: impl FnMut(&str)) {
     for set in passes::instruction_sets() {
-        passes::on_instruction_set(set, || work(set)).unwrap();
+        for caches in CACHES {
+            let name = format!("instruction_set={set},{caches}");
+            let (machine, notes) = Machine::this().with(&name);
+            assert_eq!(notes, [""; 0]);
+            machine.run(|| work(&name)).unwrap();
+        }
     }
 }
 
@@ -44,14 +55,14 @@ fn same_everywhere<T: Element>(spec: &Spec, seed: u64) {
     let parameters = Parameters::random(spec, &mut numbers, 3.0);
     let [x, dy] = [3.0, 0.0].map(|mean| numbers.tensor(&spec.shape, mean).mapv(element::<T>));
     let mut first = None;
-    on_every_set(|set| {
+    on_every_machine(|machine| {
         for threads in THREADS {
             let mut layer = AnyLayer::new(spec, &parameters).unwrap();
             let these = all_bits(&with_threads(threads, || layer.run(x.view(), dy.view()).unwrap()));
             let first = first.get_or_insert_with(|| these.clone());
             for ((name, first), (_, these)) in first.iter().zip(&these) {
                 let element = std::any::type_name::<T>();
-                assert!(first == these, "{name} of {element} differs on {set}, {threads} threads: {spec:?}");
+                assert!(first == these, "{name} of {element} differs on {machine}, {threads} threads: {spec:?}");
             }
         }
     });
@@ -168,7 +179,7 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
         for (i, affine) in affines.iter_mut().enumerate() {
             *affine = Affine { center: all.mean, scale: 1.0 / all.variance().sqrt(), offset: (set + i) as f64 };
         }
-        [all.mean, all.variance()]
+        (all.mean, all.variance())
     };
     let slopes = |_set: usize, sums: &[passes::Sums], gradients: &mut [Gradient]| {
         let (dy, dy_x) = sums.iter().fold((0.0, 0.0), |(dy, dy_x), s| (dy + s.dy, dy_x + s.dy_x));

@@ -1,4 +1,4 @@
-//! The environment variable `CELLNORM_ISA`: this test runs itself once with each value. That all sets give the same bits is
+//! The environment variable `CELLNORM_MACHINE`: this test runs itself once with each value. That all sets give the same bits is
 //! `bits`' to show, within one process.
 
 use std::process::Command;
@@ -17,7 +17,7 @@ fn child() {
 fn run_child(asked: &str) -> (String, String) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["instruction_sets::child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
-        .env("CELLNORM_ISA", asked)
+        .env("CELLNORM_MACHINE", asked)
         .output()
         .unwrap();
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
@@ -35,13 +35,19 @@ fn the_environment_holds_the_choice_down() {
     let widest = *possible.last().unwrap();
     assert_eq!(run_child("").0, widest);
     for asked in ["portable", "avx2", "avx512"] {
-        let (set, err) = run_child(asked);
+        let (set, err) = run_child(&format!("instruction_set={asked}"));
         assert_eq!(set, if possible.contains(&asked) { asked } else { widest });
         // a set that the machine lacks is replaced, and the user told, once
-        let note = format!("CELLNORM_ISA is {asked}, but this machine has {widest} at most; using {widest}");
+        let note = format!(
+            "CELLNORM_MACHINE: instruction_set is {asked}, but this machine has {widest} at most; using {widest}"
+        );
         assert_eq!(err.matches(&note).count(), usize::from(set != asked), "{err}");
     }
-    let (set, err) = run_child("sse9");
+    let (set, err) = run_child("instruction_set=sse9");
     assert_eq!(set, widest);
-    assert_eq!(err.matches("CELLNORM_ISA is sse9; it must be one of portable, avx2, avx512").count(), 1, "{err}");
+    assert_eq!(
+        err.matches("CELLNORM_MACHINE: instruction_set is \"sse9\"; it must be one of portable, avx2, avx512").count(),
+        1,
+        "{err}"
+    );
 }

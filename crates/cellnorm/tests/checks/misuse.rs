@@ -242,7 +242,7 @@ fn cells_that_a_table_leaves_out() {
         if set % 4 < 2 {
             affines.fill(Affine { center: 0.0, scale: 2.0, offset: 0.0 });
         }
-        [0.0; 2]
+        (0.0, 0.0)
     });
     for (i, y) in y.iter().enumerate() {
         let set = (i / 12 * 4 + i % 4) / 2;

@@ -7,9 +7,12 @@ use super::{Narrowed, ParameterGradients, Through, count, whole};
 use crate::element::{Element, Real};
 use crate::passes::activation::{Behind, Nothing};
 use crate::passes::buffers::Shared;
+use crate::passes::coefficients::Along;
 use crate::passes::dispatch::{Kernel, dispatch};
 use crate::passes::far;
 use crate::passes::lanes::Lanes;
+use crate::passes::span::Ahead;
+use crate::passes::stores::{Stores, Stores128};
 use crate::passes::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
 
 /// How many rows one task takes: by the shape alone, since the parameters' gradients are added up task by task.
@@ -91,15 +94,19 @@ impl<T: Element> Backward<'_, '_, T> {
         let Gradient { a, b, k } = (self.table)(row, sums);
         let x = &self.x[range.clone()];
         // SAFETY: as above.
-        unsafe { self.shared.span(range.clone()) }.map_with(x, |at, dy, x| {
-            let normalized = far::map([x], |_, [x]| affine.of(x));
-            let g = through.g(at, normalized, dy) * Lanes::load(self.gamma, at);
-            let dx = far::map([g, x], |_, [g, x]| a * g + b * (x - center) + k);
-            match self.plus {
-                Some(plus) => dx + Lanes::load_few(&plus[range.clone()], at),
-                None => dx,
-            }
-        });
+        unsafe { self.shared.span(range.clone()) }.map_with::<Stores128, _>(
+            x,
+            Along::<_, 1, false> { rows: [self.gamma], pairs: [&[]] },
+            |at, [gamma], dy, x| {
+                let normalized = far::map([x], |_, [x]| affine.of(x));
+                let g = through.g(at, normalized, dy) * gamma;
+                let dx = far::map([g, x], |_, [g, x]| a * g + b * (x - center) + k);
+                match self.plus {
+                    Some(plus) => dx + Lanes::load_few(&plus[range.clone()], at),
+                    None => dx,
+                }
+            },
+        );
     }
 }
 
@@ -113,11 +120,12 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
     type Output = ParameterGradients;
 
     #[inline(always)]
-    fn run(self) -> ParameterGradients {
+    fn run<S: Stores>(self) -> ParameterGradients {
         let Backward { x, shared, plus, width, parameters, gamma, beta, affines, table } = *self.backward;
         let mut totals = ParameterGradients::zeros(width);
         let mut near = Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
         let end = self.rows.end;
+        let ahead = Ahead::of::<T>(width, width);
         for (i, row) in self.rows.enumerate() {
             let range = row * width..(row + 1) * width;
             let x = &x[range.clone()];
@@ -138,19 +146,31 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
             let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
             let [_, scale, offset] = through.affine.map(Lanes::splat);
             // SAFETY: as above.
-            unsafe { shared.span(range) }.fetching(width).map_with(
-                x,
-                #[inline(always)]
-                |at, dy, x| {
-                    let centered = x - center;
-                    let g = through.g(at, centered * scale + offset, dy);
-                    let dx = a * (g * Lanes::load(gamma, at)) + b * (centered * p) + k;
-                    match plus {
-                        Some(plus) => dx + Lanes::load_few(plus, at),
-                        None => dx,
-                    }
-                },
-            );
+            let span = unsafe { shared.span(range) }.fetching(ahead);
+            let along = Along::<_, 1, false> { rows: [gamma], pairs: [&[]] };
+            // two loops: a branch within one would keep its two halves from being one vector
+            match plus {
+                None => span.map_with::<S, _>(
+                    x,
+                    along,
+                    #[inline(always)]
+                    |at, [gamma], dy, x| {
+                        let centered = x - center;
+                        let g = through.g(at, centered * scale + offset, dy);
+                        a * (g * gamma) + b * (centered * p) + k
+                    },
+                ),
+                Some(plus) => span.map_with::<S, _>(
+                    x,
+                    along,
+                    #[inline(always)]
+                    |at, [gamma], dy, x| {
+                        let centered = x - center;
+                        let g = through.g(at, centered * scale + offset, dy);
+                        a * (g * gamma) + b * (centered * p) + k + Lanes::load_few(plus, at)
+                    },
+                ),
+            }
             if i % ROWS == ROWS - 1 || row + 1 == end {
                 near.flush(&mut totals);
             }

@@ -7,21 +7,23 @@ use crate::element::Element;
 use crate::moments::Moments;
 use crate::passes::activation::{Behind, Nothing};
 use crate::passes::buffers::Shared;
+use crate::passes::coefficients::{Along, Constant, paired};
 use crate::passes::dispatch::{Kernel, dispatch};
 use crate::passes::far;
 use crate::passes::lanes::Lanes;
-use crate::passes::span::Span;
+use crate::passes::span::{Ahead, Span};
+use crate::passes::stores::{Stores, Stores128};
 use crate::passes::{Activation, Affine, Buffers, Parameters, moments, threads};
 
 /// From a row's moments to what it is mapped with, and its statistics.
-pub(crate) type Table<'a> = dyn Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync + 'a;
+pub(crate) type Table<'a> = dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync + 'a;
 
 pub(in crate::passes) fn of_rows<T: Element>(
     x_y: Buffers<'_, T>,
     width: usize,
     parameters: Parameters<'_, T::Acc>,
     table: &Table<'_>,
-) -> Vec<[f64; 2]> {
+) -> Vec<(f64, f64)> {
     let shared = Shared::new(x_y);
     let results = run(&shared, None, width, parameters, table);
     // SAFETY: the tasks covered all rows, which are the whole buffer.
@@ -36,7 +38,7 @@ pub(in crate::passes) fn of_sums<T: Element>(
     width: usize,
     parameters: Parameters<'_, T::Acc>,
     table: &Table<'_>,
-) -> Vec<[f64; 2]> {
+) -> Vec<(f64, f64)> {
     assert_eq!(residual.len(), x.len(), "x and the residual differ in length");
     // h is read again at once: it is not streamed
     let x_h = Shared::new(Buffers::Apart(x, h)).cached();
@@ -53,13 +55,17 @@ fn run<T: Element>(
     width: usize,
     parameters: Parameters<'_, T::Acc>,
     table: &Table<'_>,
-) -> Vec<[f64; 2]> {
+) -> Vec<(f64, f64)> {
     let rows = count(shared.len(), width);
     let Parameters { gamma, beta, activation } = parameters;
     let (gamma, beta) = (&*whole(width, gamma, 1.0), &*whole(width, beta, 0.0));
+    let pairs = [gamma, beta].map(paired::<T>);
+    let pairs = [&pairs[0][..], &pairs[1][..]];
     let mut results = threads::map(rows, width, |rows| match activation {
-        Activation::Identity => dispatch(Forward { shared, added, width, gamma, beta, behind: Nothing, table, rows }),
-        behind => dispatch(Forward { shared, added, width, gamma, beta, behind, table, rows }),
+        Activation::Identity => {
+            dispatch(Forward { shared, added, width, gamma, beta, pairs, behind: Nothing, table, rows })
+        }
+        behind => dispatch(Forward { shared, added, width, gamma, beta, pairs, behind, table, rows }),
     });
     if results.len() == 1 {
         return results.pop().unwrap_or_default();
@@ -73,26 +79,30 @@ struct Forward<'a, 'b, 'c, T: Element, F> {
     width: usize,
     gamma: &'a [T::Acc],
     beta: &'a [T::Acc],
+    /// γ and β [`paired`].
+    pairs: [&'a [T::Acc]; 2],
     behind: F,
     table: &'a Table<'a>,
     rows: Range<usize>,
 }
 
 impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
-    type Output = Vec<[f64; 2]>;
+    type Output = Vec<(f64, f64)>;
 
     #[inline(always)]
-    fn run(self) -> Vec<[f64; 2]> {
-        let Self { shared, added, width, gamma, beta, behind, table, rows } = self;
+    fn run<S: Stores>(self) -> Vec<(f64, f64)> {
+        let Self { shared, added, width, gamma, beta, pairs, behind, table, rows } = self;
         let mut results = Vec::with_capacity(rows.len());
+        let ahead = Ahead::of::<T>(width, width);
         for row in rows {
             let range = row * width..(row + 1) * width;
             if let Some((x_h, residual)) = added {
                 // SAFETY: a row belongs to one task.
-                unsafe { x_h.span(range.clone()) }.fetching(width).map_with(
+                unsafe { x_h.span(range.clone()) }.fetching(ahead).map_with::<S, _>(
                     &residual[range.clone()],
+                    Constant,
                     #[inline(always)]
-                    |_, x, residual| x + residual,
+                    |_, (), x, residual| x + residual,
                 );
             }
             // SAFETY: as above, and the slice is gone when the span is made.
@@ -100,18 +110,16 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
             let (affine, result) = table(row, moments);
             results.push(result);
             // SAFETY: as above.
-            let span = unsafe { shared.span(range) }.fetching(width);
+            let span = unsafe { shared.span(range) }.fetching(ahead);
             if far::is_out::<T::Acc>(&affine) {
                 far_row(span, affine, gamma, beta, behind);
                 continue;
             }
             let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
-            span.map(
+            span.map::<S, _>(
+                Along::<_, 2, true> { rows: [gamma, beta], pairs },
                 #[inline(always)]
-                |at, x| {
-                    let normalized = (x - center) * scale + offset;
-                    behind.of(normalized * Lanes::load(gamma, at) + Lanes::load(beta, at))
-                },
+                |_, [gamma, beta], x| behind.of(((x - center) * scale + offset) * gamma + beta),
             );
         }
         shared.written();
@@ -123,8 +131,7 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
 #[cold]
 #[inline(never)]
 fn far_row<T: Element, F: Behind>(span: Span<'_, T>, affine: Affine, gamma: &[T::Acc], beta: &[T::Acc], behind: F) {
-    span.map(|at, x| {
-        let normalized = far::map([x], |_, [x]| affine.of(x));
-        behind.of(normalized * Lanes::load(gamma, at) + Lanes::load(beta, at))
+    span.map::<Stores128, _>(Along::<_, 2, false> { rows: [gamma, beta], pairs: [&[]; 2] }, |_, [gamma, beta], x| {
+        behind.of(far::map([x], |_, [x]| affine.of(x)) * gamma + beta)
     });
 }

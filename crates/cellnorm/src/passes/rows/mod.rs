@@ -20,7 +20,7 @@ mod through;
 use std::borrow::Cow;
 
 use super::lanes::LANES;
-use super::{Activation, Affine, Buffers, Gradient, Parameters, Sums};
+use super::{Activation, Affine, Buffers, Gradient, Parameters, Sums, vectorized};
 use crate::element::{Element, Real};
 use crate::moments::Moments;
 use through::Through;
@@ -57,8 +57,8 @@ pub fn forward<T: Element>(
     x_y: Buffers<'_, T>,
     width: usize,
     parameters: Parameters<'_>,
-    table: impl Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync,
-) -> Vec<[f64; 2]> {
+    table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
+) -> Vec<(f64, f64)> {
     forward_narrow(x_y, width, Narrowed::of(parameters).parameters(), table)
 }
 
@@ -70,8 +70,8 @@ pub fn forward_narrow<T: Element>(
     x_y: Buffers<'_, T>,
     width: usize,
     parameters: Parameters<'_, T::Acc>,
-    table: impl Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync,
-) -> Vec<[f64; 2]> {
+    table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
+) -> Vec<(f64, f64)> {
     T::rows_forward(x_y, width, parameters, &table)
 }
 
@@ -84,8 +84,8 @@ pub fn forward_add<T: Element>(
     h_y: [&mut [T]; 2],
     width: usize,
     parameters: Parameters<'_>,
-    table: impl Fn(usize, Moments) -> (Affine, [f64; 2]) + Sync,
-) -> Vec<[f64; 2]> {
+    table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
+) -> Vec<(f64, f64)> {
     T::rows_forward_add(x_residual, h_y, width, Narrowed::of(parameters).parameters(), &table)
 }
 
@@ -116,7 +116,20 @@ struct Narrowed<A> {
 
 impl<A: Real> Narrowed<A> {
     fn of(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
-        let narrow = |of: Option<&[f64]>| of.map(|of| of.iter().map(|value| A::from_f64(*value)).collect());
+        let narrow = |of: Option<&[f64]>| {
+            let of = of?;
+            let mut narrow = vec![A::default(); of.len()];
+            let (to, from) = (&mut narrow[..], of);
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to = A::from_f64(*from);
+                    }
+                },
+            );
+            Some(narrow)
+        };
         Self { gamma: narrow(gamma), beta: narrow(beta), activation }
     }
 

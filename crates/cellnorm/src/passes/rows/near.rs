@@ -38,24 +38,32 @@ impl<A: Real> Near<A> {
         let (with_gamma, with_beta) = (!self.gamma.is_empty(), !self.beta.is_empty());
         let mut sums = Sums::default();
         let whole = x.len() / LANES * LANES;
+        let reach = |row: &[A]| row.is_empty() || row.len() >= whole;
+        assert!(dy.len() == x.len() && gamma.len() >= whole && reach(&self.gamma) && reach(&self.beta));
         let mut start = 0;
         while start < whole {
             let end = (start + BLOCK).min(whole);
             let (mut s1, mut s2) = (zero, zero);
             let mut at = start;
             while at < end {
-                let centered = Lanes::load(x, at) - center;
-                let scaled = centered * scale;
+                // SAFETY: at + 16 ≤ whole, which x, dy and γ reach, and the sums of γ and β where they are there.
+                let [x, dy, gamma] = unsafe {
+                    [Lanes::load_unchecked(x, at), Lanes::load_unchecked(dy, at), Lanes::load_unchecked(gamma, at)]
+                };
+                let scaled = (x - center) * scale;
                 let normalized = scaled + offset;
-                let g = through.g(at, normalized, Lanes::load(dy, at));
-                let weighted = g * Lanes::load(gamma, at);
+                let g = through.g(at, normalized, dy);
+                let weighted = g * gamma;
                 s1 = s1 + weighted;
                 s2 = s2 + weighted * scaled;
-                if with_gamma {
-                    (Lanes::load(&self.gamma, at) + g * normalized).store(&mut self.gamma, at);
-                }
-                if with_beta {
-                    (Lanes::load(&self.beta, at) + g).store(&mut self.beta, at);
+                // SAFETY: as above.
+                unsafe {
+                    if with_gamma {
+                        Lanes::add_unchecked(&mut self.gamma, at, g * normalized);
+                    }
+                    if with_beta {
+                        Lanes::add_unchecked(&mut self.beta, at, g);
+                    }
                 }
                 at += LANES;
             }

@@ -1,0 +1,81 @@
+//! How fast this machine copies: what the passes are compared with.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use super::Machine;
+use crate::cells::Cells;
+use crate::error::Error;
+use crate::passes::{self, Affine, Buffers};
+
+/// The rates of a copy of one array to another, on all threads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CopyRate {
+    /// The bytes of each array.
+    pub bytes: usize,
+    /// Bytes read and written a second through the caches.
+    pub plain: f64,
+    /// Bytes read and written a second where the destination is written past the caches.
+    pub streamed: f64,
+}
+
+/// How many times a copy is timed, and how long all of them take together, at least, in seconds.
+const TIMES: usize = 5;
+const SECONDS: f64 = 0.02;
+
+impl Machine {
+    /// Measures copies of arrays that lie in the second caches, in the last one, and in neither. Takes less than a second.
+    ///
+    /// # Errors
+    /// If the machine in use is not this one, and has an instruction set that this one lacks.
+    pub fn copy_rates(&self) -> Result<Vec<CopyRate>, Error> {
+        let sizes = [self.l2 * self.cores / 4, self.l3 / 4, (2 * self.l3).min(256 << 20)];
+        let mut rates = vec![];
+        for bytes in sizes {
+            let x = vec![1.0_f32; (bytes / size_of::<f32>()).max(1)];
+            let mut y = x.clone();
+            // never and always streamed
+            let plain = Self { l3: usize::MAX, cores: usize::MAX, ..*self };
+            let streamed = Self { l3: 0, ..*self };
+            let (plain, streamed) = (plain.run(|| rate(&x, &mut y))?, streamed.run(|| rate(&x, &mut y))?);
+            rates.push(CopyRate { bytes, plain, streamed });
+        }
+        Ok(rates)
+    }
+}
+
+/// Bytes a second of a copy, which is the affine pass of one cell.
+fn rate(x: &[f32], y: &mut [f32]) -> f64 {
+    let cells = Cells::channels_first(1, 1, x.len());
+    let identity = [Affine { center: 0.0, scale: 1.0, offset: 0.0 }];
+    let mut copy = || {
+        let start = Instant::now();
+        passes::affine(Buffers::Apart(x, black_box(&mut *y)), &cells, &identity);
+        start.elapsed().as_secs_f64()
+    };
+    copy();
+    let (mut best, mut all, mut times) = (f64::INFINITY, 0.0, 0);
+    while times < TIMES || all < SECONDS {
+        let seconds = copy();
+        best = best.min(seconds);
+        (all, times) = (all + seconds, times + 1);
+    }
+    2.0 * size_of_val(x) as f64 / best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "copies megabytes")]
+    fn rates_are_those_of_a_machine() {
+        let small = Machine::this().with("l2=64K,l3=256K").0;
+        let rates = small.copy_rates().unwrap();
+        assert_eq!(rates.len(), 3);
+        for rate in rates {
+            // from 10 MB to 10 TB a second
+            assert!((1e7..1e13).contains(&rate.plain) && (1e7..1e13).contains(&rate.streamed), "{rate:?}");
+        }
+    }
+}

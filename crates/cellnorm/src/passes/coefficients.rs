@@ -1,0 +1,188 @@
+//! Coefficients that vary along a span: a vector of each for a tile.
+
+use super::lanes::{LANES, Lanes};
+use super::pairs::PAIR;
+use crate::element::{Element, Real};
+
+/// Where a span's coefficients come from.
+pub(super) trait Coefficients<A> {
+    /// A vector of each coefficient.
+    type Lanes;
+    /// Whether the map may take two vectors at once, where [`Pairs`](super::Pairs) puts their elements.
+    const PAIRS: bool = false;
+    /// Whether there are coefficients for so many elements.
+    fn reach(&self, len: usize) -> bool;
+    /// Those of the 16 elements from `at`.
+    ///
+    /// # Safety
+    /// They must reach `at` + 16 elements.
+    unsafe fn load(&mut self, at: usize) -> Self::Lanes;
+    /// Whether it may from `at` on.
+    #[inline(always)]
+    fn pairs(&self, _at: usize) -> bool {
+        false
+    }
+    /// Those of half of the 32 elements from `at`.
+    ///
+    /// # Safety
+    /// There must be `pairs` at `at`, and they must reach `at` + 32 elements.
+    #[inline(always)]
+    unsafe fn load_half(&mut self, at: usize, _half: usize) -> Self::Lanes {
+        // SAFETY: by the caller.
+        unsafe { self.load(at) }
+    }
+}
+
+/// None: the elements of a cell share theirs.
+impl<A> Coefficients<A> for () {
+    type Lanes = ();
+    #[inline(always)]
+    fn reach(&self, _len: usize) -> bool {
+        true
+    }
+    #[inline(always)]
+    unsafe fn load(&mut self, _at: usize) {}
+}
+
+/// None, for a map that does not look at where an element is.
+pub(super) struct Constant;
+
+impl<A> Coefficients<A> for Constant {
+    type Lanes = ();
+    const PAIRS: bool = true;
+    #[inline(always)]
+    fn reach(&self, _len: usize) -> bool {
+        true
+    }
+    #[inline(always)]
+    unsafe fn load(&mut self, _at: usize) {}
+    #[inline(always)]
+    fn pairs(&self, _at: usize) -> bool {
+        true
+    }
+}
+
+/// Coefficients of whole pairs of vectors, where `T` puts the elements of a pair; none where there are others, too, or `T` has
+/// no use for pairs.
+pub(super) fn paired<T: Element>(coefficients: &[T::Acc]) -> Vec<T::Acc> {
+    let (pairs, rest) = coefficients.as_chunks::<PAIR>();
+    if !T::AT_ONCE || !rest.is_empty() {
+        return vec![];
+    }
+    let mut all = Vec::with_capacity(coefficients.len());
+    for pair in pairs {
+        let (halves, _) = pair.as_chunks::<LANES>();
+        all.extend(T::apart([halves[0], halves[1]]).as_flattened());
+    }
+    all
+}
+
+/// One of each for every element.
+pub(super) struct Along<'a, A, const K: usize, const PAIRS: bool> {
+    pub(super) rows: [&'a [A]; K],
+    /// The same [`paired`]; empty where there is no use for it.
+    pub(super) pairs: [&'a [A]; K],
+}
+
+impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Along<'_, A, K, PAIRS> {
+    type Lanes = [Lanes<A>; K];
+    const PAIRS: bool = PAIRS;
+    #[inline(always)]
+    fn reach(&self, len: usize) -> bool {
+        let mut reach = true;
+        for (row, pairs) in self.rows.iter().zip(self.pairs) {
+            reach &= row.len() >= len && (pairs.is_empty() || pairs.len() == row.len());
+        }
+        reach
+    }
+    #[inline(always)]
+    unsafe fn load(&mut self, at: usize) -> [Lanes<A>; K] {
+        let mut lanes = [Lanes::splat(A::default()); K];
+        for (lanes, row) in lanes.iter_mut().zip(self.rows) {
+            // SAFETY: by the caller.
+            *lanes = unsafe { Lanes::load_unchecked(row, at) };
+        }
+        lanes
+    }
+    #[inline(always)]
+    fn pairs(&self, at: usize) -> bool {
+        at.is_multiple_of(PAIR) && self.pairs.iter().all(|pairs| !pairs.is_empty())
+    }
+    #[inline(always)]
+    unsafe fn load_half(&mut self, at: usize, half: usize) -> [Lanes<A>; K] {
+        let mut lanes = [Lanes::splat(A::default()); K];
+        for (lanes, pairs) in lanes.iter_mut().zip(self.pairs) {
+            // SAFETY: by the caller, and pairs are as long as rows.
+            *lanes = unsafe { Lanes::load_unchecked(pairs, at + half * LANES) };
+        }
+        lanes
+    }
+}
+
+/// One of each for every column of a row that repeats.
+pub(super) struct Repeated<'a, A, const K: usize, const PAIRS: bool> {
+    rows: [&'a [A]; K],
+    /// The same [`paired`]; empty where there is no use for it.
+    pairs: [&'a [A]; K],
+    width: usize,
+    /// How far the columns of neighbouring tiles lie apart.
+    step: usize,
+    /// The element that comes next, and its column.
+    at: usize,
+    column: usize,
+}
+
+impl<'a, A, const K: usize, const PAIRS: bool> Repeated<'a, A, K, PAIRS> {
+    /// # Panics
+    /// If a row does not go on for a vector after `width` columns, or there are none; if pairs are not `width` columns.
+    #[inline(always)]
+    pub(super) fn new(rows: [&'a [A]; K], pairs: [&'a [A]; K], width: usize) -> Self {
+        for (row, pairs) in rows.iter().zip(pairs) {
+            assert!(width > 0 && row.len() >= width + LANES && (pairs.is_empty() || pairs.len() == width));
+        }
+        Self { rows, pairs, width, step: LANES % width, at: 0, column: 0 }
+    }
+}
+
+impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Repeated<'_, A, K, PAIRS> {
+    type Lanes = [Lanes<A>; K];
+    const PAIRS: bool = PAIRS;
+    #[inline(always)]
+    fn reach(&self, _len: usize) -> bool {
+        true
+    }
+    #[inline(always)]
+    unsafe fn load(&mut self, at: usize) -> [Lanes<A>; K] {
+        let column = if at == self.at { self.column } else { at % self.width };
+        let mut lanes = [Lanes::splat(A::default()); K];
+        for (lanes, row) in lanes.iter_mut().zip(self.rows) {
+            // SAFETY: the column is below the width, and `new` has seen that the row goes on for a vector.
+            *lanes = unsafe { Lanes::load_unchecked(row, column) };
+        }
+        self.at = at + LANES;
+        let next = column + self.step;
+        self.column = if next < self.width { next } else { next - self.width };
+        lanes
+    }
+    #[inline(always)]
+    fn pairs(&self, at: usize) -> bool {
+        // pairs are whole ones, so all columns that are a multiple of 32 are the first of one
+        at.is_multiple_of(PAIR) && self.pairs.iter().all(|pairs| !pairs.is_empty())
+    }
+    #[inline(always)]
+    unsafe fn load_half(&mut self, at: usize, half: usize) -> [Lanes<A>; K] {
+        let column = if at == self.at { self.column } else { at % self.width };
+        let mut lanes = [Lanes::splat(A::default()); K];
+        for (lanes, pairs) in lanes.iter_mut().zip(self.pairs) {
+            // SAFETY: `at` and the width are multiples of 32, so the column is, too, and 32 more are at most the width, which
+            // is the length of the pairs (`new`).
+            *lanes = unsafe { Lanes::load_unchecked(pairs, column + half * LANES) };
+        }
+        let next = column + PAIR;
+        (self.at, self.column) = match half {
+            0 => (at, column),
+            _ => (at + PAIR, if next < self.width { next } else { 0 }),
+        };
+        lanes
+    }
+}
