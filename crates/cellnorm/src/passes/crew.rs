@@ -5,11 +5,13 @@
 //! the caller waits for those that have begun, and no others.
 
 use std::any::Any;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{self, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use std::{hint, mem, thread};
+
+use super::sync::{AtomicUsize, Mutex, current_num_threads, hint, spawn, thread};
 
 /// The bit of a crew's state that says that nobody may join any more; the others count who is at work.
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -21,8 +23,8 @@ const YIELDS: usize = 1 << 11;
 /// How many calls for help may wait for each thread. While all threads are busy with other work, nobody comes.
 const CALLS: usize = 4;
 
-/// The calls for help that nobody has heard yet.
-static UNHEARD: AtomicUsize = AtomicUsize::new(0);
+/// The calls for help that nobody has heard yet: std's count, since it orders nothing.
+static UNHEARD: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
 
 /// Runs `work` on this thread and on up to `others` more, and returns when all that began have finished. `work` must share out what
 /// there is to do, and return when nothing is left.
@@ -39,7 +41,7 @@ pub(super) fn together(others: usize, work: &(dyn Fn() + Sync)) {
         unsafe { mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
     let crew = Arc::new(Crew { state: AtomicUsize::new(0), work: erased, panic: Mutex::new(None) });
     let guard = Guard(&crew);
-    let most = CALLS * rayon::current_num_threads();
+    let most = CALLS * current_num_threads();
     for _ in 0..others {
         // relaxed: a call too many does no harm
         if UNHEARD.load(Ordering::Relaxed) >= most {
@@ -47,7 +49,7 @@ pub(super) fn together(others: usize, work: &(dyn Fn() + Sync)) {
         }
         UNHEARD.fetch_add(1, Ordering::Relaxed);
         let crew = Arc::clone(&crew);
-        rayon::spawn(move || crew.join());
+        spawn(move || crew.join());
     }
     work();
     drop(guard);

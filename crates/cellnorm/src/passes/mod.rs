@@ -40,6 +40,7 @@ mod span;
 mod stores;
 mod sums;
 mod sweep;
+mod sync;
 mod threads;
 mod through;
 
@@ -49,7 +50,7 @@ pub use buffers::Buffers;
 pub(crate) use compiled::Compiled;
 pub use dispatch::{instruction_set, instruction_sets, on_instruction_set, vectorized};
 pub use gradient::Gradient;
-pub use pairs::Pairs;
+pub(crate) use pairs::Pairs;
 pub use parameters::Parameters;
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;
