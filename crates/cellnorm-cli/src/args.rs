@@ -18,13 +18,15 @@ use crate::task::Task;
 /// The normalizations of neural networks, side by side.
 #[derive(Parser)]
 #[command(name = "cellnorm", arg_required_else_help = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Print the version; with -v, also the machine as the library sees it: its caches, the thresholds that follow from them, and
-    /// how fast it copies. The environment variable CELLNORM_MACHINE overrides what was read, such as
+    /// Print the version; with -v, also the machine as the library sees it: its caches, the
+    /// thresholds that follow from them, and how fast it copies. The environment variable
+    /// CELLNORM_MACHINE overrides what was read, such as
     /// CELLNORM_MACHINE=l3=260M,instruction_set=avx2.
     #[arg(short = 'V', long, required = true)]
     pub version: bool,
@@ -280,7 +282,7 @@ mod tests {
     fn parse(flags: &[&str]) -> Result<CompareArgs, clap::Error> {
         let words = ["cellnorm", "compare"].iter().chain(flags);
         match Cli::try_parse_from(words)?.command {
-            Command::Compare(args) => Ok(args),
+            Some(Command::Compare(args)) => Ok(args),
             _ => unreachable!("the words begin with compare"),
         }
     }
@@ -359,7 +361,7 @@ mod tests {
         assert!(commands.len() >= 10, "{commands:?}");
         for command in commands {
             let cli = Cli::try_parse_from(command.split(' ')).unwrap_or_else(|error| panic!("{command}: {error}"));
-            if let Command::Compare(args) = cli.command {
+            if let Some(Command::Compare(args)) = cli.command {
                 let known = args.task.norms();
                 let (norms, _) = args.without_repeats();
                 assert!(norms.iter().all(|norm| known.contains(norm)), "{command}: not for this task");

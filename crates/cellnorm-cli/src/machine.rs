@@ -1,6 +1,6 @@
 //! `cellnorm --version -v`: the machine as the library sees it.
 
-use cellnorm::machine::{CopyRate, Machine, Size};
+use cellnorm::machine::{CopyRate, Machine, Size, Threshold};
 use comfy_table::ContentArrangement;
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub fn run(verbose: bool, as_json: bool) -> Result<(), Error> {
     }
     let mut thresholds = table::plain();
     thresholds.set_header(["threshold", "bytes", ""]);
-    for (name, bytes, meaning) in machine.thresholds() {
+    for Threshold { name, bytes, meaning, .. } in machine.thresholds() {
         thresholds.add_row([name, &Size(bytes).to_string(), meaning]);
     }
     let mut copies = table::plain();
@@ -46,11 +46,14 @@ pub fn run(verbose: bool, as_json: bool) -> Result<(), Error> {
 }
 
 fn as_value(machine: &Machine, rates: &[CopyRate]) -> Value {
-    let numbers = machine.numbers().map(|(name, number)| (name.to_owned(), json!(number)));
-    let mut fields: serde_json::Map<String, Value> = numbers.into_iter().collect();
+    let numbers = machine.numbers().into_iter().map(|(name, number)| (name.to_owned(), json!(number)));
+    let mut fields: serde_json::Map<String, Value> = numbers.collect();
     fields.insert("instruction_set".into(), json!(machine.instruction_set.name()));
-    let thresholds =
-        machine.thresholds().map(|(name, bytes, meaning)| json!({"name": name, "bytes": bytes, "meaning": meaning}));
+    let thresholds: Vec<Value> = machine
+        .thresholds()
+        .iter()
+        .map(|Threshold { name, bytes, meaning, .. }| json!({"name": name, "bytes": bytes, "meaning": meaning}))
+        .collect();
     let rates: Vec<Value> = rates
         .iter()
         .map(|CopyRate { bytes, plain, streamed }| {

@@ -1,17 +1,20 @@
-//! The machine that the passes run on: caches, cores, huge pages and vectors, and the thresholds that follow from them.
+//! The machine that the passes run on: caches, cores, huge pages and vectors, and the thresholds
+//! that follow from them.
 //!
-//! It is read once, when the first pass runs. Every threshold of the passes that depends on the machine is a method of
-//! [`Machine`], a formula over its sizes; none of them changes a bit of the results.
+//! It is read once, when the first pass runs. Every threshold of the passes that depends on the
+//! machine is a method of [`Machine`], a formula over its sizes; none of them changes a bit of the
+//! results.
 //!
-//! The environment variable `CELLNORM_MACHINE` overrides any field, so that one machine can take the paths of another:
+//! The environment variable `CELLNORM_MACHINE` overrides any field, so that one machine can take
+//! the paths of another:
 //!
 //! ```sh
 //! CELLNORM_MACHINE=l2=2M,l3=260M,instruction_set=avx2 cellnorm --version -v
 //! ```
 //!
-//! Fields are those of [`Machine`]; sizes are in bytes, or in `K`, `M` or `G` of 1024. A field that is not understood, or an
-//! instruction set that the machine lacks, is said on stderr, once, and ignored. Within a program, [`Machine::run`] takes
-//! another machine for some work.
+//! Fields are those of [`Machine`]; sizes are in bytes, or in `K`, `M` or `G` of 1024. A field or a
+//! value that cannot be used leaves the machine as it was, and a line on stderr says so, once.
+//! Within a program, [`Machine::run`] takes another machine for some work.
 
 use std::cell::Cell;
 use std::fmt;
@@ -77,70 +80,92 @@ pub struct Machine {
     pub l2: usize,
     /// The bytes of the last cache. A virtual machine may own a part of it alone.
     pub l3: usize,
-    /// The cores that share the last cache, those of other virtual machines included where the processor tells.
+    /// The cores that share the last cache, those of other virtual machines included where the
+    /// processor tells.
     pub l3_cores: usize,
     /// The bytes of a huge page; 0 where the system grants none.
     pub huge_page: usize,
 }
 
-/// An element counts as this many bytes where a threshold is in elements: the passes compute in f32.
+/// An element counts as this many bytes where a threshold is in elements: the passes compute in
+/// f32.
 const ELEMENT: usize = size_of::<f32>();
 
 /// The thresholds.
 impl Machine {
-    /// An output of so many bytes is streamed past the caches: a quarter of the last caches, since a training step touches
-    /// four such tensors; but at most eight times what the second caches hold, since other programs and other virtual machines
-    /// own the rest of a last cache that is far larger.
+    /// An output of so many bytes is streamed past the caches: a quarter of the last caches, since
+    /// a training step touches four such tensors; but at most eight times what the second caches
+    /// hold, since other programs and other virtual machines own the rest of a last cache that is
+    /// far larger.
     pub fn stream_bytes(&self) -> usize {
-        let last = self.l3.saturating_mul((self.cores / self.l3_cores).max(1));
+        let last = self.l3.saturating_mul((self.cores / self.l3_cores.max(1)).max(1));
         (last / 4).min(self.l2.saturating_mul(8).saturating_mul(self.cores))
     }
 
-    /// Fewer elements are done by the calling thread alone: source and destination lie in half of its second cache, and are
-    /// done before another thread wakes.
+    /// Fewer elements are done by the calling thread alone: source and destination lie in half of
+    /// its second cache, and are done before another thread wakes.
     pub fn alone_below(&self) -> usize {
         self.l2 / (4 * ELEMENT)
     }
 
-    /// How many elements a thread takes at a time: an eighth of its share, but at least twice the first cache, or sharing
-    /// out costs more than the work, and at most the second cache, beyond which longer tasks gain nothing.
+    /// How many elements a thread takes at a time: an eighth of its share, but at least twice the
+    /// first cache, or sharing out costs more than the work, and at most the second cache, beyond
+    /// which longer tasks gain nothing.
     pub fn task(&self, elements: usize, threads: usize) -> usize {
         let (least, most) = (self.l1.saturating_mul(2) / ELEMENT, self.l2 / ELEMENT);
-        (elements / (8 * threads)).clamp(least.max(1), most.max(least).max(1))
+        (elements / threads.max(1).saturating_mul(8)).clamp(least.max(1), most.max(least).max(1))
     }
 
-    /// Sets smaller than so many elements are taken together until they are as many: half of the first cache, so that the
-    /// second pass finds what the first has read.
+    /// Sets smaller than so many elements are taken together until they are as many: half of the
+    /// first cache, so that the second pass finds what the first has read.
     pub fn batch(&self) -> usize {
         self.l1 / (2 * ELEMENT)
     }
 
-    /// Sets whose cells lie apart are taken together until they are so many elements: an eighth of the second cache. More
-    /// neighbouring cells are read in one go then.
+    /// Sets whose cells lie apart are taken together until they are so many elements: an eighth of
+    /// the second cache. More neighbouring cells are read in one go then.
     pub fn batch_apart(&self) -> usize {
         self.l2 / (8 * ELEMENT)
     }
 
-    /// Memory that is needed next is fetched to the first cache if it is at most so many bytes, a quarter of that cache.
+    /// Memory that is needed next is fetched to the first cache if it is at most so many bytes, a
+    /// quarter of that cache.
     pub fn near_bytes(&self) -> usize {
         self.l1 / 4
     }
 
-    /// Memory that is needed next is fetched to the second cache if it is at most so many bytes, half of that cache.
+    /// Memory that is needed next is fetched to the second cache if it is at most so many bytes,
+    /// half of that cache.
     pub fn fetch_bytes(&self) -> usize {
         self.l2 / 2
     }
 }
 
-/// A threshold of the passes: its name, its value in bytes, and what it decides.
-pub type Threshold = (&'static str, usize, &'static str);
+/// A threshold of the passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Threshold {
+    /// What it is called.
+    pub name: &'static str,
+    /// Its value.
+    pub bytes: usize,
+    /// What it decides.
+    pub meaning: &'static str,
+}
 
 impl Machine {
     /// The thresholds that the passes take from this machine.
-    pub fn thresholds(&self) -> [Threshold; 8] {
+    ///
+    /// ```
+    /// use cellnorm::machine::Machine;
+    /// let large = Machine::current().with("l2=2M,l3=260M,cores=2,l3_cores=2").0;
+    /// let stream = large.thresholds()[0];
+    /// assert_eq!((stream.name, stream.bytes), ("stream", 32 << 20));
+    /// ```
+    pub fn thresholds(&self) -> Vec<Threshold> {
         let large = self.task(usize::MAX / 2, 1) * ELEMENT;
-        [
-            ("stream", self.stream_bytes(), "outputs of at least so much are written past the caches"),
+        let thresholds = [
+            ("stream", self.stream_bytes(), "outputs of at least so much are written past the caches, on x86-64"),
             ("alone", self.alone_below() * ELEMENT, "tensors of less are done by the calling thread alone"),
             ("task, least", self.task(0, 1) * ELEMENT, "a thread takes at least so much of a tensor at a time"),
             ("task, most", large, "and at most so much"),
@@ -148,11 +173,13 @@ impl Machine {
             ("batch apart", self.batch_apart() * ELEMENT, "and sets whose parts lie apart"),
             ("fetch near", self.near_bytes(), "what comes next is fetched to the first cache up to so much"),
             ("fetch", self.fetch_bytes(), "and to the second cache up to so much"),
-        ]
+        ];
+        thresholds.map(|(name, bytes, meaning)| Threshold { name, bytes, meaning }).to_vec()
     }
 }
 
-/// The machine in use, never with an instruction set above what this one has; null before the first pass.
+/// The machine in use, never with an instruction set above what this one has; null before the first
+/// pass.
 static CURRENT: AtomicPtr<Machine> = AtomicPtr::new(null_mut());
 
 impl Machine {
@@ -191,7 +218,15 @@ impl Machine {
         decided
     }
 
-    /// The same machine with the fields that `text` names, and what to tell the user of those that it names wrongly.
+    /// The same machine with the fields that `text` names, and what to tell the user of those that
+    /// it names wrongly.
+    ///
+    /// ```
+    /// use cellnorm::machine::Machine;
+    /// let (machine, notes) = Machine::current().with("l2=2M,l4=1G");
+    /// assert_eq!(machine.l2, 2 << 20);
+    /// assert!(notes[0].starts_with("there is no field \"l4\""));
+    /// ```
     pub fn with(&self, text: &str) -> (Self, Vec<String>) {
         let (mut machine, mut notes) = (*self, vec![]);
         for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
@@ -205,12 +240,11 @@ impl Machine {
     fn set(&mut self, part: &str) -> Result<(), String> {
         let (field, value) = part.split_once('=').unwrap_or((part, ""));
         if field == "instruction_set" {
-            let (set, note) = choose(value, InstructionSet::widest());
-            self.instruction_set = set;
-            return note.map_or(Ok(()), Err);
+            self.instruction_set = choose(value, InstructionSet::widest())?;
+            return Ok(());
         }
         let Some((_, number)) = self.numbers_mut().into_iter().find(|(name, _)| *name == field) else {
-            let possible = self.numbers().map(|(name, _)| name).join(", ");
+            let possible = self.numbers_mut().map(|(name, _)| name).join(", ");
             return Err(format!("there is no field {field:?}; it must be one of instruction_set, {possible}; ignored"));
         };
         match size(value) {
@@ -221,9 +255,9 @@ impl Machine {
     }
 
     /// The fields that are numbers, by name.
-    pub fn numbers(&self) -> [(&'static str, usize); 6] {
+    pub fn numbers(&self) -> Vec<(&'static str, usize)> {
         let mut machine = *self;
-        machine.numbers_mut().map(|(name, number)| (name, *number))
+        machine.numbers_mut().map(|(name, number)| (name, *number)).to_vec()
     }
 
     fn numbers_mut(&mut self) -> [(&'static str, &mut usize); 6] {
@@ -231,15 +265,17 @@ impl Machine {
         [("cores", cores), ("l1", l1), ("l2", l2), ("l3", l3), ("l3_cores", l3_cores), ("huge_page", huge_page)]
     }
 
-    /// Runs `work` with all passes, on whichever thread, as on this machine, and then goes back to the one before.
+    /// Runs `work` with all passes, on whichever thread, as on this machine, and then goes back to
+    /// the one before.
     ///
-    /// For tests and benchmarks that compare machines within one program: the machine is the whole program's, so that the
-    /// threads which a pass calls in have it too. Such calls wait for one another, and a call inside another's `work` is fine
-    /// on the same thread; on another thread which that `work` waits for, it would wait forever. Each call keeps the bytes of
-    /// one `Machine` for as long as the program runs.
+    /// For tests and benchmarks that compare machines within one program: the machine is the whole
+    /// program's, so that the threads which a pass calls in have it too. Such calls wait for one
+    /// another, and a call inside another's `work` is fine on the same thread; on another thread
+    /// which that `work` waits for, it would wait forever. Each call keeps the bytes of one
+    /// `Machine` for as long as the program runs.
     ///
     /// # Errors
-    /// If this machine does not have the instruction set; `work` is not run then.
+    /// If the processor lacks `self.instruction_set`; `work` is not run then.
     ///
     /// ```
     /// use cellnorm::machine::Machine;
@@ -255,7 +291,8 @@ impl Machine {
         if self.instruction_set > InstructionSet::widest() {
             return Err(Error::no_instruction_set(self.instruction_set.name()));
         }
-        /// Puts back, even when `work` panics, what was chosen and held before; the lock goes after it.
+        /// Puts back, even when `work` panics, what was chosen and held before; the lock goes after
+        /// it.
         struct Restore(&'static Machine, bool);
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -301,28 +338,30 @@ fn size(text: &str) -> Option<usize> {
     digits.parse::<usize>().ok()?.checked_mul(unit)
 }
 
-/// What `asked` names, but never more than `widest`; and what to tell the user where that is something else.
-fn choose(asked: &str, widest: InstructionSet) -> (InstructionSet, Option<String>) {
-    let using = widest.name();
+/// The instruction set that `asked` names, or what to tell the user where the processor lacks it.
+fn choose(asked: &str, widest: InstructionSet) -> Result<InstructionSet, String> {
     match InstructionSet::ALL.into_iter().find(|set| set.name() == asked) {
-        Some(set) if set <= widest => (set, None),
+        Some(set) if set <= widest => Ok(set),
         Some(_) => {
-            (widest, Some(format!("instruction_set is {asked}, but this machine has {using} at most; using {using}")))
+            let most = widest.name();
+            Err(format!("instruction_set is {asked}, but this processor has {most} at most; ignored"))
         }
         None => {
             let possible = InstructionSet::ALL.map(InstructionSet::name).join(", ");
-            (widest, Some(format!("instruction_set is {asked:?}; it must be one of {possible}; using {using}")))
+            Err(format!("instruction_set is {asked:?}; it must be one of {possible}; ignored"))
         }
     }
 }
 
-/// The bytes of a huge page where the system grants one to memory that asks.
+/// The bytes of a huge page where the system grants one to memory that asks; the usual size where
+/// it does not say.
 fn huge_page() -> usize {
+    const USUAL: usize = 2 << 20;
     let setting = |name: &str| std::fs::read_to_string(format!("/sys/kernel/mm/transparent_hugepage/{name}"));
-    match (setting("enabled"), setting("hpage_pmd_size")) {
-        (Ok(enabled), Ok(size)) if !enabled.contains("[never]") => size.trim().parse().unwrap_or(0),
-        _ => 0,
+    if !cfg!(target_os = "linux") || setting("enabled").is_ok_and(|enabled| enabled.contains("[never]")) {
+        return 0;
     }
+    setting("hpage_pmd_size").ok().and_then(|size| size.trim().parse().ok()).unwrap_or(USUAL)
 }
 
 #[cfg(test)]
@@ -331,18 +370,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_machine_has_is_chosen() {
+    fn only_what_the_processor_has_is_chosen() {
         for widest in InstructionSet::ALL {
             for set in InstructionSet::ALL {
-                let (chosen, note) = choose(set.name(), widest);
-                assert_eq!((chosen, note.is_none()), (set.min(widest), set <= widest));
+                let chosen = choose(set.name(), widest);
+                assert_eq!(chosen.is_ok(), set <= widest);
+                assert!(chosen.is_err() || chosen == Ok(set));
             }
         }
-        let note = |asked, widest| choose(asked, widest).1.unwrap();
-        assert_eq!(note("avx512", Avx2), "instruction_set is avx512, but this machine has avx2 at most; using avx2");
         assert_eq!(
-            note("AVX", Avx512),
-            "instruction_set is \"AVX\"; it must be one of portable, avx2, avx512; using avx512"
+            choose("avx512", Avx2).unwrap_err(),
+            "instruction_set is avx512, but this processor has avx2 at most; ignored"
+        );
+        assert_eq!(
+            choose("AVX", Avx512).unwrap_err(),
+            "instruction_set is \"AVX\"; it must be one of portable, avx2, avx512; ignored"
         );
     }
 
@@ -354,9 +396,9 @@ mod tests {
         let expected = Machine { l1: 48 << 10, l2: 2 << 20, l3: 260 << 20, cores: 3, huge_page: 0, ..this };
         assert_eq!(machine, expected);
         assert_eq!(this.with(&machine.to_string()), (machine, vec![]));
-        let (same, notes) = this.with("l2=2MB,l4=1M,l1=0,cores");
+        let (same, notes) = this.with("l2=2MB,l4=1M,l1=0,cores,instruction_set=sse9");
         assert_eq!(same, this);
-        assert_eq!(notes.len(), 4);
+        assert_eq!(notes.len(), 5);
         assert_eq!(notes[0], "l2 is \"2MB\"; it must be a size such as 48K, 2M or 33554432; ignored");
         assert!(
             notes[1].starts_with("there is no field \"l4\"; it must be one of instruction_set, cores, l1"),
@@ -367,19 +409,21 @@ mod tests {
 
     #[test]
     fn a_machine_is_held_and_given_back() {
-        let before = *Machine::current();
-        let mut other = before;
-        other.instruction_set = InstructionSet::Portable;
-        other.l2 += 4096;
-        let seen = other.run(|| {
-            let elsewhere = std::thread::spawn(|| *Machine::current()).join().unwrap();
-            let inner = before.run(|| *Machine::current()).unwrap();
-            (*Machine::current(), elsewhere, inner)
+        let before = *Machine::this();
+        let other = Machine { instruction_set: InstructionSet::Portable, l2: before.l2 + 4096, ..before };
+        // within one call, since other tests take other machines
+        let seen = before.run(|| {
+            let seen = other.run(|| {
+                let elsewhere = std::thread::spawn(|| *Machine::current()).join().unwrap();
+                let inner = before.run(|| *Machine::current()).unwrap();
+                (*Machine::current(), elsewhere, inner)
+            });
+            let panics = std::panic::catch_unwind(|| other.run(|| panic!("of the work")));
+            assert!(panics.is_err());
+            assert_eq!(*Machine::current(), before);
+            seen
         });
-        assert_eq!(seen.unwrap(), (other, other, before));
-        let panics = std::panic::catch_unwind(|| other.run(|| panic!("of the work")));
-        assert!(panics.is_err());
-        assert_eq!(*Machine::current(), before);
+        assert_eq!(seen.unwrap().unwrap(), (other, other, before));
         // and the lock is free for another thread
         let elsewhere = std::thread::spawn(move || other.run(|| *Machine::current())).join().unwrap();
         assert_eq!(elsewhere.unwrap(), other);
@@ -392,6 +436,9 @@ mod tests {
         assert_eq!(machine.task(0, 2), 16 << 10);
         assert_eq!(machine.task(1 << 20, 2), 64 << 10);
         assert_eq!(machine.task(1 << 30, 2), 256 << 10);
+        // numbers that no machine has give thresholds all the same
+        let odd = Machine { cores: 0, l1: 0, l2: 0, l3: usize::MAX, l3_cores: 0, ..machine };
+        assert_eq!((odd.task(1 << 20, 0), odd.stream_bytes()), (1, 0));
         // a machine whose second cache is no larger than the first has tasks all the same
         (machine.l1, machine.l2) = (64 << 10, 64 << 10);
         assert_eq!(machine.task(1 << 30, 2), 32 << 10);

@@ -5,6 +5,7 @@ mod compare;
 mod explain;
 mod fold;
 mod inspect;
+mod machine;
 mod refusals;
 mod sequence;
 mod stats;

@@ -30,7 +30,7 @@ impl<T: Element> Kernel for Add<'_, '_, T> {
         // SAFETY: each range belongs to one task.
         unsafe { self.x_y.span(self.range.clone()) }.map_with::<S, _>(
             &self.other[self.range],
-            Constant,
+            Constant::<true>,
             #[inline(always)]
             |_, (), x, other| x + other,
         );

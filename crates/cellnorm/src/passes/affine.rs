@@ -54,7 +54,7 @@ impl<T: Element, F: Behind> AffinePass<'_, '_, T, F> {
     #[inline(never)]
     fn far(&self, range: Range<usize>, affines: &[Affine]) {
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.x_y.span(range) }.map::<Stores128, _>((), |at, (), x| {
+        unsafe { self.x_y.span(range) }.map::<Stores128, _>(Constant::<false>, |at, (), x| {
             self.behind.of(far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x)))
         });
     }
@@ -71,7 +71,7 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.x_y.span(range) }.fetching(ahead).map::<S, _>(
-            Constant,
+            Constant::<true>,
             #[inline(always)]
             |_, (), x| self.behind.of((x - center) * scale + offset),
         );

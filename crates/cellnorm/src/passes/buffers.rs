@@ -48,9 +48,10 @@ fn in_huge_pages<T>(vector: &mut Vec<T>) {
         let huge = Machine::current().huge_page;
         let (start, bytes) = (vector.as_mut_ptr() as usize, vector.capacity() * size_of::<T>());
         let first = start.next_multiple_of(PAGE);
-        if huge > 0 && bytes >= 4 * huge {
+        let Some(length) = (start + bytes).checked_sub(first) else { return };
+        if huge > 0 && bytes >= huge.saturating_mul(4) {
             // SAFETY: the pages from `first` lie within the vector's own allocation, and the advice changes no content.
-            unsafe { libc::madvise(first as *mut _, start + bytes - first, libc::MADV_HUGEPAGE) };
+            unsafe { libc::madvise(first as *mut _, length, libc::MADV_HUGEPAGE) };
         }
     }
     #[cfg(not(target_os = "linux"))]
@@ -78,7 +79,8 @@ impl<'a, T: Element> Shared<'a, T> {
     pub(super) fn new(buffers: Buffers<'a, T>) -> Self {
         match buffers {
             Buffers::Into(source, vector) => {
-                // the system clears fresh memory into the cache when it is first written: it is not streamed
+                // the system clears fresh memory into the cache when it is first written: it is not
+                // streamed
                 let stream = vector.capacity() >= source.len() && streams(source);
                 vector.clear();
                 vector.reserve(source.len());

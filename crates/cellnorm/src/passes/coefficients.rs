@@ -8,7 +8,8 @@ use crate::element::{Element, Real};
 pub(super) trait Coefficients<A> {
     /// A vector of each coefficient.
     type Lanes;
-    /// Whether the map may take two vectors at once, where [`Pairs`](super::Pairs) puts their elements.
+    /// Whether the map may take two vectors at once, where [`Pairs`](super::Pairs) puts their
+    /// elements.
     const PAIRS: bool = false;
     /// Whether there are coefficients for so many elements.
     fn reach(&self, len: usize) -> bool;
@@ -17,7 +18,7 @@ pub(super) trait Coefficients<A> {
     /// # Safety
     /// They must reach `at` + 16 elements.
     unsafe fn load(&mut self, at: usize) -> Self::Lanes;
-    /// Whether it may from `at` on.
+    /// Whether pairs may be taken from element `at` on.
     #[inline(always)]
     fn pairs(&self, _at: usize) -> bool {
         false
@@ -33,23 +34,12 @@ pub(super) trait Coefficients<A> {
     }
 }
 
-/// None: the elements of a cell share theirs.
-impl<A> Coefficients<A> for () {
-    type Lanes = ();
-    #[inline(always)]
-    fn reach(&self, _len: usize) -> bool {
-        true
-    }
-    #[inline(always)]
-    unsafe fn load(&mut self, _at: usize) {}
-}
+/// None. With `PAIRS`, the map does not look at the place of an element.
+pub(super) struct Constant<const PAIRS: bool>;
 
-/// None, for a map that does not look at where an element is.
-pub(super) struct Constant;
-
-impl<A> Coefficients<A> for Constant {
+impl<A, const PAIRS: bool> Coefficients<A> for Constant<PAIRS> {
     type Lanes = ();
-    const PAIRS: bool = true;
+    const PAIRS: bool = PAIRS;
     #[inline(always)]
     fn reach(&self, _len: usize) -> bool {
         true
@@ -62,8 +52,8 @@ impl<A> Coefficients<A> for Constant {
     }
 }
 
-/// Coefficients of whole pairs of vectors, where `T` puts the elements of a pair; none where there are others, too, or `T` has
-/// no use for pairs.
+/// Coefficients in the places where `T` puts the elements of a pair of vectors. Empty where they
+/// are not whole pairs, or where `T` does not take two vectors at once.
 pub(super) fn paired<T: Element>(coefficients: &[T::Acc]) -> Vec<T::Acc> {
     let (pairs, rest) = coefficients.as_chunks::<PAIR>();
     if !T::AT_ONCE || !rest.is_empty() {
@@ -134,7 +124,8 @@ pub(super) struct Repeated<'a, A, const K: usize, const PAIRS: bool> {
 
 impl<'a, A, const K: usize, const PAIRS: bool> Repeated<'a, A, K, PAIRS> {
     /// # Panics
-    /// If a row does not go on for a vector after `width` columns, or there are none; if pairs are not `width` columns.
+    /// If a row does not go on for a vector after `width` columns, or there are none; if pairs are
+    /// not `width` columns.
     #[inline(always)]
     pub(super) fn new(rows: [&'a [A]; K], pairs: [&'a [A]; K], width: usize) -> Self {
         for (row, pairs) in rows.iter().zip(pairs) {
@@ -156,7 +147,8 @@ impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Repeated<'_
         let column = if at == self.at { self.column } else { at % self.width };
         let mut lanes = [Lanes::splat(A::default()); K];
         for (lanes, row) in lanes.iter_mut().zip(self.rows) {
-            // SAFETY: the column is below the width, and `new` has seen that the row goes on for a vector.
+            // SAFETY: the column is below the width, and `new` has seen that the row goes on for a
+            // vector.
             *lanes = unsafe { Lanes::load_unchecked(row, column) };
         }
         self.at = at + LANES;
@@ -174,8 +166,8 @@ impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Repeated<'_
         let column = if at == self.at { self.column } else { at % self.width };
         let mut lanes = [Lanes::splat(A::default()); K];
         for (lanes, pairs) in lanes.iter_mut().zip(self.pairs) {
-            // SAFETY: `at` and the width are multiples of 32, so the column is, too, and 32 more are at most the width, which
-            // is the length of the pairs (`new`).
+            // SAFETY: `at` and the width are multiples of 32, so the column is, too, and 32 more
+            // are at most the width, which is the length of the pairs (`new`).
             *lanes = unsafe { Lanes::load_unchecked(pairs, column + half * LANES) };
         }
         let next = column + PAIR;

@@ -5,7 +5,7 @@
 //! time.
 
 use super::CHUNK;
-use super::columns::{ROWS_AT_ONCE, fetch_row};
+use super::columns::{ROWS_AT_ONCE, fetch_distance, fetch_row};
 use super::lanes::{LANES, Lanes, end_tile};
 use super::moments::part;
 use crate::element::{Element, Real};
@@ -37,13 +37,16 @@ struct ColumnMoments<A> {
     /// Σ (x − shift) and Σ (x − shift)² of the chunk at hand.
     d: Vec<A>,
     d2: Vec<A>,
+    /// See [`fetch_distance`].
+    distance: usize,
 }
 
 impl<A: Real> ColumnMoments<A> {
     fn new(width: usize) -> Self {
         let zeros = || vec![A::default(); width];
         let (shift, d, d2) = (zeros(), zeros(), zeros());
-        Self { count: 0.0, mean: vec![0.0; width], m2: vec![0.0; width], shift, d, d2 }
+        let distance = fetch_distance();
+        Self { count: 0.0, mean: vec![0.0; width], m2: vec![0.0; width], shift, d, d2, distance }
     }
 
     #[inline(always)]
@@ -112,7 +115,7 @@ impl<A: Real> ColumnMoments<A> {
             (shift[k], d[k], d2[k]) = (Lanes::load(&self.shift, j), Lanes::load(&self.d, j), Lanes::load(&self.d2, j));
         }
         for row in rows.chunks_exact(width) {
-            fetch_row::<T, K>(row, j);
+            fetch_row::<T, K>(row, j, self.distance);
             for k in 0..K {
                 let delta = Lanes::load(row, j + k * LANES) - shift[k];
                 d[k] = d[k] + delta;

@@ -10,21 +10,25 @@ use super::coefficients::{Repeated, paired};
 use super::lanes::LANES;
 use super::stores::{LINE, fetch};
 use crate::element::{Element, Real};
+use crate::machine::Machine;
 
 /// How many neighbouring rows a reduction takes in one go: its sums stay in registers for as many, and as many streams of memory
 /// are what a processor fetches ahead.
 pub(super) const ROWS_AT_ONCE: usize = 8;
 
-/// How far ahead of a row its columns are fetched: rows are read some columns at a time, which no processor foresees.
-const FETCH_BYTES: usize = 8 << 10;
+/// How many bytes ahead of a row its columns are fetched: rows are read some columns at a time,
+/// which no processor foresees.
+pub(super) fn fetch_distance() -> usize {
+    Machine::current().near_bytes()
+}
 
-/// Fetches K vectors of columns from column j, for a row that comes later.
+/// Fetches K vectors of columns from column j, for a row that comes `distance` bytes later.
 #[inline(always)]
-pub(super) fn fetch_row<T, const K: usize>(row: &[T], j: usize) {
+pub(super) fn fetch_row<T, const K: usize>(row: &[T], j: usize, distance: usize) {
     let mut at = 0;
     while at < K * LANES {
-        fetch(row.as_ptr().wrapping_add(j + at + FETCH_BYTES / size_of::<T>()), true);
-        at += (LINE / size_of::<T>()).max(LANES);
+        fetch(row.as_ptr().wrapping_add(j + at).wrapping_byte_add(distance), true);
+        at += LINE / size_of::<T>();
     }
 }
 

@@ -1,8 +1,9 @@
 //! Runs a kernel compiled for the widest vectors of this machine.
 //!
-//! A kernel is a struct of its inputs with an inlined `run`. Each entry function below compiles that same `run` under its own
-//! target features; the machine in use says which of them is called. The features never include fused multiply-add, and a
-//! reduction's lanes do not depend on them, so the choice changes the speed and never the bits.
+//! A kernel is a struct of its inputs with an inlined `run`. Each entry function below compiles
+//! that same `run` under its own target features; the machine in use says which of them is called.
+//! The features never include fused multiply-add, and a reduction's lanes do not depend on them, so
+//! the choice changes the speed and never the bits.
 
 use super::stores::{Stores, Stores128};
 #[cfg(target_arch = "x86_64")]
@@ -13,8 +14,8 @@ use crate::machine::{InstructionSet, Machine};
 /// Work that is compiled once for each instruction set.
 pub(super) trait Kernel {
     type Output;
-    /// Must be `#[inline(always)]`, so that it is inlined into the entry function of each instruction set. `S` is what that set
-    /// stores with.
+    /// Must be `#[inline(always)]`, so that it is inlined into the entry function of each
+    /// instruction set. `S` is what that set stores with.
     fn run<S: Stores>(self) -> Self::Output;
 }
 
@@ -22,7 +23,8 @@ pub(super) trait Kernel {
 #[inline]
 pub(super) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match Machine::current().instruction_set {
-        // SAFETY: a machine in use has no instruction set above what was found here, with all features of `avx512`.
+        // SAFETY: a machine in use has no instruction set above what was found here, with all
+        // features of `avx512`.
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512 => unsafe { avx512(kernel) },
         // SAFETY: as above, for `avx2`.
@@ -48,8 +50,9 @@ fn avx2<K: Kernel>(kernel: K) -> K::Output {
 
 /// The instruction set that the passes run on: `portable`, `avx2` or `avx512`.
 ///
-/// It is the widest that the machine has, unless the environment variable `CELLNORM_MACHINE` names another (see
-/// [`machine`](crate::machine)), or [`on_instruction_set`] is at work. The choice never changes a bit of the results.
+/// It is the widest that the machine has, unless the environment variable `CELLNORM_MACHINE` names
+/// another (see [`machine`](crate::machine)), or [`on_instruction_set`] is at work. The choice
+/// never changes a bit of the results.
 pub fn instruction_set() -> &'static str {
     Machine::current().instruction_set.name()
 }
@@ -64,7 +67,8 @@ fn available() -> impl Iterator<Item = InstructionSet> {
     InstructionSet::ALL.into_iter().filter(move |set| *set <= widest)
 }
 
-/// Runs `work` with all passes on the instruction set named: [`Machine::run`] on the machine in use, but for that set.
+/// Runs `work` with all passes on the instruction set named: [`Machine::run`] on the machine in
+/// use, but for that set.
 ///
 /// # Errors
 /// If this machine does not have the set, or there is none of this name; `work` is not run then.

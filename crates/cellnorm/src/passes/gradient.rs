@@ -65,7 +65,7 @@ impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
     fn far(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.dy_dx.span(range) }.map_with::<Stores128, _>(x, (), |at, (), dy, x| {
+        unsafe { self.dy_dx.span(range) }.map_with::<Stores128, _>(x, Constant::<false>, |at, (), dy, x| {
             let cell = |lane: usize| (at + lane) % gradients.len();
             let g = self.through.far(|lane| first_cell + cell(lane), x, dy);
             far::map([g, x], |lane, [g, x]| {
@@ -90,7 +90,7 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.dy_dx.span(range) }.fetching(ahead).map_with::<S, _>(
             x,
-            Constant,
+            Constant::<true>,
             #[inline(always)]
             |_, (), dy, x| a * through.g(x, dy) + b * ((x - center) * p) + k,
         );

@@ -93,7 +93,8 @@ impl<A: Real> Lanes<A> {
         [Self(a), Self(b)]
     }
 
-    /// Two vectors of which one belongs to each of [`load_pair`](Self::load_pair)'s, in the order of the elements.
+    /// Two vectors of which one belongs to each of [`load_pair`](Self::load_pair)'s, in the order
+    /// of the elements.
     #[inline(always)]
     pub(super) fn in_order<T: Element<Acc = A>>([a, b]: [Self; 2]) -> [Self; 2] {
         let [a, b] = T::in_order([a.0, b.0]);

@@ -72,7 +72,8 @@ pub(super) fn of_run<T: Element>(x: &[T]) -> Moments {
 
 /// The moments of runs of the same length, at most a block.
 ///
-/// One step after another for all of them: a run is short, so its next step would wait for the one before.
+/// One step after another for all of them: a run is short, so its next step would wait for the one
+/// before.
 #[inline(always)]
 pub(super) fn of_runs<T: Element>(runs: [&[T]; TOGETHER]) -> [Moments; TOGETHER] {
     let mut shifts = [T::Acc::default(); TOGETHER];
@@ -96,8 +97,7 @@ pub(super) fn of_runs<T: Element>(runs: [&[T]; TOGETHER]) -> [Moments; TOGETHER]
     let mut moments = [Moments { count, mean: 0.0, m2: 0.0 }; TOGETHER];
     let mut finite = true;
     for k in 0..TOGETHER {
-        moments[k].mean = shifts[k].to_f64() + d[k] / count;
-        moments[k].m2 = (d2[k] - d[k] * d[k] / count).max(0.0);
+        (moments[k].mean, moments[k].m2) = about_mean(count, shifts[k].to_f64(), d[k], d2[k]);
         finite &= d2[k].is_finite();
     }
     if finite {
@@ -130,9 +130,16 @@ fn of_sums<T: Element>(x: &[T], shift: T::Acc, sums: &ShiftedSums<T::Acc>) -> Mo
     let (d, d2) = sums.sum();
     let count = x.len() as f64;
     if d2.is_finite() {
-        return Moments { count, mean: shift.to_f64() + d / count, m2: (d2 - d * d / count).max(0.0) };
+        let (mean, m2) = about_mean(count, shift.to_f64(), d, d2);
+        return Moments { count, mean, m2 };
     }
     one_by_one(x)
+}
+
+/// The mean and M2 from Σ (x − shift) and Σ (x − shift)².
+#[inline(always)]
+fn about_mean(count: f64, shift: f64, d: f64, d2: f64) -> (f64, f64) {
+    (shift + d / count, (d2 - d * d / count).max(0.0))
 }
 
 /// In f64, for values whose squares are too large for the computing type.

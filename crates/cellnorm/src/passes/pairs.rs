@@ -1,11 +1,13 @@
 //! 32 elements at once, as two vectors of 16.
 //!
-//! Two bf16 are a word of 32 bits: a shift makes an f32 of the one and a mask of the other, and no number changes its place
-//! within a register, which costs more than everything else about a bf16. So the two vectors hold the even elements and the odd
-//! ones. Elements of other types stay in order.
+//! Two bf16 are a word of 32 bits: a shift makes an f32 of the one and a mask of the other, and no
+//! number changes its place within a register, which costs more than everything else about a bf16.
+//! So the two vectors hold the even elements and the odd ones. Elements of other types stay in
+//! order.
 //!
-//! A map does not care which element is where, nor does a sum that has an accumulator for each of 32 elements: at its end,
-//! [`in_order`](Pairs::in_order) brings the accumulators to their places, and its bits are those of two vectors in order.
+//! A map does not care which element is where, nor does a sum that has an accumulator for each of
+//! 32 elements: at its end, [`in_order`](Pairs::in_order) brings the accumulators to their places,
+//! and its bits are those of two vectors in order.
 
 use half::{bf16, f16};
 

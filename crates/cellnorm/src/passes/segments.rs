@@ -15,9 +15,11 @@ use crate::cells::Cells;
 /// The values that are joined to one partial result before they meet others: the grain of work inside a cell.
 const SEGMENT: usize = 16 * BLOCK;
 
-/// How many short cells are reduced together, and how many values a cell has that is short: the sums of a longer one take so many
-/// steps that nothing waits for them.
+/// How many short cells are reduced together.
 pub(super) const TOGETHER: usize = 8;
+
+/// The most values of a short cell. The sums of a longer one take many steps, so that the next cell
+/// need not wait for its result.
 const SHORT: usize = 512;
 
 /// A pass that reduces cells. Its functions become part of kernels and must be `#[inline(always)]`.
@@ -38,9 +40,11 @@ pub(super) trait Reduce: Sync {
 /// `#[inline(always)]`.
 pub(super) trait Apply: Sync {
     type Coefficients: Copy + Default + Send + Sync;
-    /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed next.
+    /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed
+    /// next.
     fn run<S: Stores>(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients, ahead: Ahead);
-    /// Maps rows of interleaved cells, the first of which is `first_cell`. What lies `ahead` of them is needed next.
+    /// Maps rows of interleaved cells, the first of which is `first_cell`. What lies `ahead` of
+    /// them is needed next.
     fn rows<S: Stores>(
         &self,
         range: Range<usize>,
@@ -169,7 +173,8 @@ pub(super) fn run<R: Reduce>(reduce: &R, cells: &Cells, cell: usize) -> R::Parti
     all
 }
 
-/// The partial results of `count` cells that are runs of memory: `put(i, result of cell(i))`, in order.
+/// The partial results of `count` cells that are runs of memory: `put(i, result of cell(i))`, in
+/// order.
 #[inline(always)]
 pub(super) fn runs<R: Reduce>(
     reduce: &R,
@@ -187,9 +192,8 @@ pub(super) fn runs<R: Reduce>(
                 of[k] = cell(next + k);
                 ranges[k] = cells.range(of[k]);
             }
-            let partials = reduce.runs(ranges, of);
-            for k in 0..TOGETHER {
-                put(next + k, partials[k]);
+            for (k, partial) in reduce.runs(ranges, of).into_iter().enumerate() {
+                put(next + k, partial);
             }
             next += TOGETHER;
         }

@@ -10,7 +10,8 @@ use super::stores::{LINE, Stores, fetch};
 use crate::element::Element;
 use crate::machine::Machine;
 
-/// Spans of fewer lines are written through the caches: the lines at their ends are not filled whole.
+/// Spans of fewer lines are written through the caches: the lines at their ends are not filled
+/// whole.
 const LEAST_LINES: usize = 32;
 
 /// A range of a source and of a destination, held by one thread. The destination may be the source.
@@ -19,7 +20,7 @@ pub(super) struct Span<'a, T> {
     target: *mut T,
     len: usize,
     stream: bool,
-    /// How far ahead of the tile at hand the memory is fetched; 0 for not at all.
+    /// How far ahead of the tile at hand the memory is fetched; 0 fetches the tile itself.
     ahead: usize,
     /// Whether it is fetched to the first cache.
     near: bool,
@@ -54,7 +55,8 @@ impl<'a, T: Element> Span<'a, T> {
         Self { ahead: elements, near, ..self }
     }
 
-    /// destination\[i\] = f(i, coefficients\[i\], source\[i\]), 16 elements at a time; `f` gets the index of the first.
+    /// destination\[i\] = f(i, coefficients\[i\], source\[i\]), 16 elements at a time; `f` gets the
+    /// index of the first.
     ///
     /// # Panics
     /// If the coefficients do not reach as far as the span.
@@ -89,10 +91,11 @@ impl<'a, T: Element> Span<'a, T> {
 
     /// Maps tile after tile.
     ///
-    /// The last tile ends with the span, and overlaps the one before it where they are not whole tiles; so does the first one
-    /// where streamed stores begin after it, at a whole line. `f` is a function of its elements alone, so the same values are
-    /// written twice there. The last tile is computed first and written last, since the destination may be the source. Less
-    /// than a tile is mapped in buffers.
+    /// The last tile ends with the span, and overlaps the one before it where they are not whole
+    /// tiles; so does the first one where streamed stores begin after it, at a whole line. `f` is a
+    /// function of its elements alone, so the same values are written twice there. The last tile is
+    /// computed first and written last, since the destination may be the source. Less than a tile
+    /// is mapped in buffers.
     #[inline(always)]
     fn walk<S: Stores, C: Coefficients<T::Acc>, const TWO: bool>(
         &self,
@@ -157,8 +160,9 @@ impl<'a, T: Element> Span<'a, T> {
                 if TWO {
                     fetch(second.wrapping_add(at + self.ahead), self.near);
                 }
-                // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid. A streamed
-                // tile begins at a line, or, where a tile is less than one, at a multiple of its size.
+                // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid.
+                // A streamed tile begins at a line, or, where a tile is less than one, at a
+                // multiple of its size.
                 unsafe {
                     let tile = tile([source, second], at, &mut coefficients, &mut f);
                     if past {
@@ -208,7 +212,8 @@ unsafe fn tile<T: Element, C: Coefficients<T::Acc>>(
 /// f(at, coefficients, source, second) of the 32 elements from `at`, half of them at a time.
 ///
 /// # Safety
-/// Both sources must be valid for `at` + 32 elements; there must be coefficients of pairs, and reach as far.
+/// Both sources must be valid for `at` + 32 elements; there must be coefficients of pairs, and
+/// reach as far.
 #[inline(always)]
 unsafe fn pair<T: Element, C: Coefficients<T::Acc>>(
     sources: [*const T; 2],
@@ -240,8 +245,8 @@ impl Ahead {
     /// Nothing is fetched.
     pub(super) const NOTHING: Self = Self { elements: 0, near: true };
 
-    /// While `elements` of `T` are mapped, as many that lie `distance` after them; nothing where that would push out what is at
-    /// hand.
+    /// While `elements` of `T` are mapped, as many that lie `distance` after them; nothing where
+    /// that would push out what is at hand.
     pub(super) fn of<T>(elements: usize, distance: usize) -> Self {
         let (machine, bytes) = (Machine::current(), elements * size_of::<T>());
         if bytes > machine.fetch_bytes() {

@@ -1,7 +1,9 @@
-//! Stores past the caches, and fetches ahead of what is computed: the instructions that a compiler does not choose by itself.
+//! Stores past the caches, and fetches ahead of what is computed: the instructions that a compiler
+//! does not choose by itself.
 //!
-//! A tile is stored by the widest store of the instruction set. Cut into narrower parts, the arithmetic before it would be cut
-//! alike; and a store wider than the set would be a call to code that is never inlined.
+//! A tile is stored by the widest store of the instruction set. Where it is stored in narrower
+//! parts, the compiler cuts the arithmetic before the store into the same parts. A store wider than
+//! the set is a call to code that is never inlined.
 
 use crate::element::Element;
 use crate::passes::lanes::end_tile;
@@ -14,8 +16,9 @@ pub(super) trait Stores {
     /// Stores a tile: its lines are not read first, and do not push others out.
     ///
     /// # Safety
-    /// The target must be valid for a tile and a multiple of the tile's size or of [`LINE`], whichever is less; the machine has
-    /// the instruction set; and other threads may read there only after [`order_streamed_stores`].
+    /// The target must be valid for a tile and a multiple of the tile's size or of [`LINE`],
+    /// whichever is less; the machine has the instruction set; and other threads may read there
+    /// only after [`order_streamed_stores`].
     unsafe fn stream<T: Element, const N: usize>(tile: [T; N], target: *mut T);
 }
 
@@ -28,8 +31,8 @@ impl Stores for Stores128 {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         for part in 0..size_of_val(&tile) / 16 {
             use std::arch::x86_64::{_mm_loadu_si128, _mm_stream_si128};
-            // SAFETY: the part lies within the tile and, by the caller, within the destination, which is aligned; SSE2 is part
-            // of x86-64.
+            // SAFETY: the part lies within the tile and, by the caller, within the destination,
+            // which is aligned; SSE2 is part of x86-64.
             unsafe {
                 let value = _mm_loadu_si128(tile.as_ptr().cast::<u8>().add(part * 16).cast());
                 _mm_stream_si128(target.cast::<u8>().add(part * 16).cast(), value);
@@ -98,7 +101,8 @@ pub(super) fn order_streamed_stores() {
     }
 }
 
-/// Asks for a line of memory, which may be anywhere: to the first cache where it is `near`, else to the second.
+/// Asks for a line of memory, which may be anywhere: to the first cache where it is `near`, else to
+/// the second.
 #[inline(always)]
 pub(super) fn fetch<T>(at: *const T, near: bool) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::activation::Behind;
 use super::buffers::Source;
-use super::columns::{Columns, ROWS_AT_ONCE, fetch_row};
+use super::columns::{Columns, ROWS_AT_ONCE, fetch_distance, fetch_row};
 use super::lanes::{LANES, Lanes, end_tile};
 use super::segments::{Reduce, TOGETHER};
 use super::through::{Through, ThroughCell, ThroughColumns};
@@ -122,7 +122,7 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
         );
         let mut of_cell = vec![Sums::default(); inner];
         let through = self.through.columns(&columns, first_cell);
-        let mut of_column = ColumnSums { center, through, dy: vec![], dy_x: vec![] };
+        let mut of_column = ColumnSums { center, through, dy: vec![], dy_x: vec![], distance: fetch_distance() };
         for (part, width) in columns.parts(x.len()) {
             let chunk = CHUNK * width;
             for (x, dy) in x[part.clone()].chunks(chunk).zip(dy[part].chunks(chunk)) {
@@ -211,6 +211,8 @@ struct ColumnSums<A, F> {
     through: ThroughColumns<A, F>,
     dy: Vec<A>,
     dy_x: Vec<A>,
+    /// See [`fetch_distance`].
+    distance: usize,
 }
 
 impl<A: Real, F: Behind> ColumnSums<A, F> {
@@ -246,8 +248,8 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
                 (Lanes::load(&self.center, j), Lanes::load(&self.dy, j), Lanes::load(&self.dy_x, j));
         }
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
-            fetch_row::<T, K>(x, j);
-            fetch_row::<T, K>(dy, j);
+            fetch_row::<T, K>(x, j, self.distance);
+            fetch_row::<T, K>(dy, j, self.distance);
             for k in 0..K {
                 let x = Lanes::load(x, j + k * LANES);
                 let g = self.through.g(j + k * LANES, x, Lanes::load(dy, j + k * LANES));

@@ -103,8 +103,8 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
         let neighbours = sets.side_by_side().is_some();
         let machine = Machine::current();
         // the results of one set need not wait for those of another
-        let batch = if neighbours { machine.batch() } else { machine.batch_apart() };
-        let together = size.map_or(1, |size| batch.div_ceil((size * cells.positions).max(1)));
+        let elements_at_once = if neighbours { machine.batch() } else { machine.batch_apart() };
+        let together = size.map_or(1, |size| elements_at_once.div_ceil((size * cells.positions).max(1)));
         // neighbours: the next batch; else the same cells of the channels after these
         let ahead = size.map_or(Ahead::NOTHING, |size| {
             let elements = together * size * cells.positions;
@@ -158,8 +158,9 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
     }
 }
 
-/// The cells of some sets, and the place of each among them set after set: in this order where each set is neighbours, else the
-/// first members of all sets, then the second.
+/// The cells of some sets in the order of memory, each with its place set after set: where the
+/// cells of a set are neighbours, set after set; else the first members of all sets, then the
+/// second ones.
 #[inline(always)]
 fn in_memory_order(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>, size: usize, neighbours: bool) {
     order.clear();

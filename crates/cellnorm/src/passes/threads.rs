@@ -11,12 +11,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::crew;
 use crate::machine::Machine;
 
-/// How many elements the calling thread does alone. (Miri takes a second for a hundred, and shall see threads.)
+/// How many elements the calling thread does alone. (Miri takes a second for a hundred, and shall
+/// see threads.)
 fn alone_below() -> usize {
     if cfg!(miri) { 1 << 4 } else { Machine::current().alone_below() }
 }
 
-/// How many of `items` of `weight` elements a thread takes at a time: an equal share of as many tasks for each thread.
+/// How many of `items` of `weight` elements a thread takes at a time: an equal share of as many
+/// tasks for each thread.
 fn step(items: usize, weight: usize) -> usize {
     let (elements, threads) = (items * weight, rayon::current_num_threads());
     let task = if cfg!(miri) { 1 << 3 } else { Machine::current().task(elements, threads) };

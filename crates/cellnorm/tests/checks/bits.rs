@@ -15,8 +15,9 @@ fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
 
-/// Machines whose thresholds lie far apart: this one; one of small caches, which streams nearly all outputs, fetches nothing
-/// ahead and calls threads early; and a large one, which does the opposite.
+/// Machines whose thresholds lie far apart: this one; one of small caches, which streams nearly all
+/// outputs, fetches nothing ahead and calls threads early; and a large one, which does the
+/// opposite.
 const CACHES: [&str; 3] =
     ["", "cores=1,l1=4K,l2=16K,l3=64K,l3_cores=1,huge_page=0", "cores=64,l1=64K,l2=4M,l3=1G,l3_cores=1"];
 

@@ -1,5 +1,5 @@
-//! The environment variable `CELLNORM_MACHINE`: this test runs itself once with each value. That all sets give the same bits is
-//! `bits`' to show, within one process.
+//! The environment variable `CELLNORM_MACHINE`: this test runs itself once with each value. That
+//! all sets give the same bits is `bits`' to show, within one process.
 
 use std::process::Command;
 
@@ -38,9 +38,8 @@ fn the_environment_holds_the_choice_down() {
         let (set, err) = run_child(&format!("instruction_set={asked}"));
         assert_eq!(set, if possible.contains(&asked) { asked } else { widest });
         // a set that the machine lacks is replaced, and the user told, once
-        let note = format!(
-            "CELLNORM_MACHINE: instruction_set is {asked}, but this machine has {widest} at most; using {widest}"
-        );
+        let note =
+            format!("CELLNORM_MACHINE: instruction_set is {asked}, but this processor has {widest} at most; ignored");
         assert_eq!(err.matches(&note).count(), usize::from(set != asked), "{err}");
     }
     let (set, err) = run_child("instruction_set=sse9");

@@ -100,7 +100,7 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
                 // SAFETY: a row belongs to one task.
                 unsafe { x_h.span(range.clone()) }.fetching(ahead).map_with::<S, _>(
                     &residual[range.clone()],
-                    Constant,
+                    Constant::<true>,
                     #[inline(always)]
                     |_, (), x, residual| x + residual,
                 );

@@ -46,7 +46,8 @@ impl<A: Real> Near<A> {
             let (mut s1, mut s2) = (zero, zero);
             let mut at = start;
             while at < end {
-                // SAFETY: at + 16 ≤ whole, which x, dy and γ reach, and the sums of γ and β where they are there.
+                // SAFETY: at + 16 ≤ whole, which x, dy and γ reach, and the sums of γ and β where
+                // they are there.
                 let [x, dy, gamma] = unsafe {
                     [Lanes::load_unchecked(x, at), Lanes::load_unchecked(dy, at), Lanes::load_unchecked(gamma, at)]
                 };
