@@ -14,12 +14,16 @@ fn run(machine: &str, flags: &[&str]) -> Output {
     command.env("CELLNORM_MACHINE", machine).env("COLUMNS", "80").args(flags).output().unwrap()
 }
 
+fn text(output: &[u8]) -> String {
+    String::from_utf8(output.to_vec()).unwrap()
+}
+
 #[test]
 fn the_version_alone() {
     for flag in ["--version", "-V"] {
         let output = run("", &[flag]);
         assert!(output.status.success());
-        assert_eq!(plain(&output.stdout), format!("cellnorm {}\n", env!("CARGO_PKG_VERSION")));
+        assert_eq!(text(&output.stdout), format!("cellnorm {}\n", env!("CARGO_PKG_VERSION")));
     }
 }
 
@@ -37,7 +41,7 @@ fn the_machine_is_what_the_variable_says() {
     assert_eq!(said["copies"].as_array().unwrap().len(), 3);
     assert!(said["copies"][2]["streamed_bytes_per_second"].as_f64().unwrap() > 0.0);
 
-    let text = plain(&run(SMALL, &["-Vv"]).stdout);
+    let text = text(&run(SMALL, &["-Vv"]).stdout);
     assert!(text.contains(SMALL) && text.contains("written past the caches"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80 || line.starts_with("CELLNORM_MACHINE=")), "{text}");
 }
