@@ -1,4 +1,5 @@
-//! The library's own `passes/crew.rs`, with loom's threads and atomics in place of those that `passes/sync.rs` names.
+//! The library's own `passes/crew.rs`, with loom's threads and atomics in place of those that
+//! `passes/sync.rs` names.
 
 #[path = "../../crates/cellnorm/src/passes/crew.rs"]
 mod crew;

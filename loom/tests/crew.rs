@@ -12,8 +12,8 @@ use loom::thread::{self, ThreadId};
 
 const ITEMS: usize = 3;
 
-/// What the threads share. Loom panics if two of them reach a cell, one to write, and nothing orders
-/// one before the other.
+/// The memory that the threads share. Loom panics if two of them reach a cell, one to write, and
+/// nothing orders one before the other.
 struct Work {
     caller: ThreadId,
     /// how many took part beside the caller; std's count, which orders nothing
@@ -88,7 +88,7 @@ fn who_failed(outcome: Result<(), Box<dyn Any + Send>>) -> Option<Meant> {
     outcome.err().map(|panic| *panic.downcast().expect("no other panic"))
 }
 
-/// What a test saw in all interleavings.
+/// The events that a test saw in all interleavings.
 #[derive(Default)]
 struct Seen {
     /// how often nobody joined, one joined, and so on

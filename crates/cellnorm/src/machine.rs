@@ -145,11 +145,11 @@ impl Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Threshold {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
     /// Its value.
     pub bytes: usize,
-    /// What it decides.
+    /// The decision that it makes.
     pub meaning: &'static str,
 }
 

@@ -52,7 +52,7 @@ pub(super) trait Apply: Sync {
         coefficients: &[Self::Coefficients],
         ahead: Ahead,
     );
-    /// What is fetched while `elements` are mapped, where the next ones lie so far after them.
+    /// The memory to fetch while `elements` are mapped, where the next ones lie `distance` after them.
     fn ahead(&self, elements: usize, distance: usize) -> Ahead;
     /// Ends what one thread mapped.
     fn written(&self);
