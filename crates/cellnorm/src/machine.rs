@@ -34,33 +34,40 @@ pub use rates::CopyRate;
 pub enum InstructionSet {
     /// What every machine of the target has: SSE2 on x86-64, NEON on AArch64.
     Portable,
-    /// AVX2 of x86-64.
+    /// AVX2 and F16C of x86-64.
     Avx2,
     /// AVX-512 F, VL, DQ and BW of x86-64.
     Avx512,
+    /// The same with AVX-512 BF16.
+    Avx512Bf16,
 }
 
 impl InstructionSet {
-    pub(crate) const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub(crate) const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx512` or `avx512bf16`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
         }
     }
 
     /// The widest that this machine has.
     pub(crate) fn widest() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
             let wide = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw");
-            return if wide { Self::Avx512 } else { Self::Avx2 };
+            return match (wide, is_x86_feature_detected!("avx512bf16")) {
+                (true, true) => Self::Avx512Bf16,
+                (true, false) => Self::Avx512,
+                _ => Self::Avx2,
+            };
         }
         Self::Portable
     }
@@ -384,7 +391,7 @@ mod tests {
         );
         assert_eq!(
             choose("AVX", Avx512).unwrap_err(),
-            "instruction_set is \"AVX\"; it must be one of portable, avx2, avx512; ignored"
+            "instruction_set is \"AVX\"; it must be one of portable, avx2, avx512, avx512bf16; ignored"
         );
     }
 

@@ -1,9 +1,9 @@
 //! f16 (IEEE binary16) and bf16 (the upper half of an f32), computed with in f32.
 //!
-//! The conversions are a few additions, shifts and selects without a branch, so that 16 lanes at a time become vector
-//! instructions on any instruction set, and the bits are the same on all of them; the instructions that some machines have for
-//! this (F16C, AVX-512 BF16) are not used. They give what the crate `half` gives, bit by bit, but that a signalling NaN is not
-//! made quiet before the first addition does it.
+//! The conversions are a few additions, shifts and selects without a branch, so that a compiler
+//! makes vector instructions of them on any processor. The passes convert by the instructions that
+//! a set has for it (F16C, AVX-512 BF16), with the same bits. They give what the crate `half`
+//! gives, bit by bit, except that a signalling NaN becomes quiet in the first addition only.
 //!
 //! | | bits | exponent | largest | least normal | least |
 //! |---|---|---|---|---|---|

@@ -2,7 +2,7 @@
 //!
 //! A pass loads elements, widens them to [`Element::Acc`], computes, and narrows on store. A further element type is one
 //! implementation of [`Element`], here: the trait is sealed, since passes rely on widening that is exact and on conversions that
-//! melt into each instruction set's kernels. The 16-bit types are in `halves`.
+//! are inlined into each instruction set's kernels. The 16-bit types are in `halves`.
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Sub};
@@ -10,7 +10,7 @@ use std::ops::{Add, Div, Mul, Sub};
 mod exp;
 mod halves;
 
-use crate::passes::{Compiled, Pairs};
+use crate::passes::{Compiled, Lane, Pairs};
 
 pub(crate) use halves::nearest_bf16;
 
@@ -44,7 +44,13 @@ pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + 
 
 /// A number that passes compute in: `f32` or `f64`.
 pub trait Real:
-    Element<Acc = Self> + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + PartialOrd
+    Element<Acc = Self>
+    + Lane
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + PartialOrd
 {
     /// Centers from here on are subtracted in f64, since the difference of two numbers of this type may not fit it; infinity
     /// where f64 holds no more.

@@ -13,8 +13,8 @@
 //! polynomials: their coefficients are those of ln(erfc(w) e^(w²) / t), computed with 40 digits.
 
 use super::dispatch::{Kernel, dispatch};
-use super::lanes::Lanes;
-use super::stores::Stores;
+use super::lanes::{LANES, Lanes};
+use super::vectors::Vectors;
 use crate::element::Real;
 
 /// What is applied to γ x̂ + β.
@@ -49,22 +49,22 @@ use Activation::{Gelu, Identity, LeakyRelu, Relu, Silu};
 pub(super) trait Behind: Copy + Sync {
     const NOTHING: bool;
     /// act(z).
-    fn of<A: Real>(self, z: Lanes<A>) -> Lanes<A>;
+    fn of<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S>;
     /// act′(z).
-    fn slope<A: Real>(self, z: Lanes<A>) -> Lanes<A>;
+    fn slope<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S>;
 }
 
 impl Behind for Activation {
     const NOTHING: bool = false;
 
     #[inline(always)]
-    fn of<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
-        dispatch(Of(self, z))
+    fn of<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S> {
+        Lanes::from_array(dispatch(Of(self, z.to_array())))
     }
 
     #[inline(always)]
-    fn slope<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
-        dispatch(SlopeOf(self, z))
+    fn slope<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S> {
+        Lanes::from_array(dispatch(SlopeOf(self, z.to_array())))
     }
 }
 
@@ -76,44 +76,48 @@ impl Behind for Nothing {
     const NOTHING: bool = true;
 
     #[inline(always)]
-    fn of<A: Real>(self, z: Lanes<A>) -> Lanes<A> {
+    fn of<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S> {
         z
     }
 
     #[inline(always)]
-    fn slope<A: Real>(self, _: Lanes<A>) -> Lanes<A> {
+    fn slope<A: Real, S: Vectors>(self, _: Lanes<A, S>) -> Lanes<A, S> {
         Lanes::splat(A::from_f64(1.0))
     }
 }
 
 /// act(z) as a kernel of its own for each instruction set: within every loop that may call it, it would be compiled many times.
-struct Of<A>(Activation, Lanes<A>);
+struct Of<A>(Activation, [A; LANES]);
 
 impl<A: Real> Kernel for Of<A> {
-    type Output = Lanes<A>;
+    type Output = [A; LANES];
 
     #[inline(always)]
-    fn run<S: Stores>(self) -> Lanes<A> {
+    fn run<S: Vectors>(self) -> [A; LANES] {
         let Self(activation, z) = self;
         let zero = A::default();
         match activation {
             Identity => z,
-            Relu => z.map(
+            Relu => each(
+                z,
                 #[inline(always)]
                 |z| if z < zero { zero } else { z },
             ),
             LeakyRelu(slope) => {
                 let slope = A::from_f64(slope);
-                z.map(
+                each(
+                    z,
                     #[inline(always)]
                     |z| if z > zero { z } else { slope * z },
                 )
             }
-            Silu => z.map(
+            Silu => each(
+                z,
                 #[inline(always)]
                 |z| z * sigma(z),
             ),
-            Gelu => z.map(
+            Gelu => each(
+                z,
                 #[inline(always)]
                 |z| z * normal(z),
             ),
@@ -122,38 +126,51 @@ impl<A: Real> Kernel for Of<A> {
 }
 
 /// act′(z), likewise.
-struct SlopeOf<A>(Activation, Lanes<A>);
+struct SlopeOf<A>(Activation, [A; LANES]);
 
 impl<A: Real> Kernel for SlopeOf<A> {
-    type Output = Lanes<A>;
+    type Output = [A; LANES];
 
     #[inline(always)]
-    fn run<S: Stores>(self) -> Lanes<A> {
+    fn run<S: Vectors>(self) -> [A; LANES] {
         let Self(activation, z) = self;
         let (zero, one) = (A::default(), A::from_f64(1.0));
         match activation {
-            Identity => Lanes::splat(one),
-            Relu => z.map(
+            Identity => [one; LANES],
+            Relu => each(
+                z,
                 #[inline(always)]
                 |z| if z > zero { one } else { zero },
             ),
             LeakyRelu(slope) => {
                 let slope = A::from_f64(slope);
-                z.map(
+                each(
+                    z,
                     #[inline(always)]
                     |z| if z > zero { one } else { slope },
                 )
             }
-            Silu => z.map(
+            Silu => each(
+                z,
                 #[inline(always)]
                 |z| sigma(z) * (one + z * (one - sigma(z))),
             ),
-            Gelu => z.map(
+            Gelu => each(
+                z,
                 #[inline(always)]
                 |z| normal(z) + z * density(z),
             ),
         }
     }
+}
+
+/// f of each number; `f` must be `#[inline(always)]`.
+#[inline(always)]
+fn each<A: Real>(mut z: [A; LANES], f: impl Fn(A) -> A) -> [A; LANES] {
+    for z in &mut z {
+        *z = f(*z);
+    }
+    z
 }
 
 /// σ(z).
@@ -228,6 +245,7 @@ fn normal<A: Real>(z: A) -> A {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::passes::vectors::Portable;
 
     /// erf by its Taylor series, and erfc by its continued fraction where that is better.
     fn normal_naive(z: f64) -> f64 {
@@ -248,6 +266,9 @@ mod tests {
 
     #[test]
     fn the_normal_distribution_and_slopes() {
+        fn of<A: Real>(activation: Activation, z: A) -> [A; LANES] {
+            activation.of(Lanes::<A, Portable>::splat(z)).to_array()
+        }
         let all = [Relu, LeakyRelu(0.2), Silu, Gelu];
         for i in -4000..=4000 {
             let z = f64::from(i) * 2e-3 + 1e-4;
@@ -256,18 +277,18 @@ mod tests {
             let near = f64::from(normal(z as f32));
             assert!((near - normal_naive(f64::from(z as f32))).abs() < 2e-7, "Φ({z}): {near}");
             for activation in all {
-                let of = |z: f64| activation.of(Lanes::splat(z)).0[7];
+                let act = |z: f64| of(activation, z)[7];
                 let h = 1e-5;
-                let slope = (of(z + h) - of(z - h)) / (2.0 * h);
-                let ours = activation.slope(Lanes::splat(z)).0[3];
+                let slope = (act(z + h) - act(z - h)) / (2.0 * h);
+                let ours = activation.slope(Lanes::<f64, Portable>::splat(z)).to_array()[3];
                 assert!((slope - ours).abs() < 1e-9, "{activation:?}′({z}): {ours} {slope}");
-                let narrow = f64::from(activation.of(Lanes::splat(z as f32)).0[0]);
-                assert!((narrow - of(z)).abs() < 2e-6, "{activation:?}({z}): {narrow}");
+                let narrow = f64::from(of(activation, z as f32)[0]);
+                assert!((narrow - act(z)).abs() < 2e-6, "{activation:?}({z}): {narrow}");
             }
         }
         for activation in all {
-            assert!(activation.of(Lanes::splat(f32::NAN)).0[0].is_nan(), "{activation:?} hides NaN");
-            assert_eq!(activation.of(Lanes::splat(1e30_f32)).0[0], 1e30, "{activation:?}");
+            assert!(of(activation, f32::NAN)[0].is_nan(), "{activation:?} hides NaN");
+            assert_eq!(of(activation, 1e30_f32)[0], 1e30, "{activation:?}");
         }
     }
 }

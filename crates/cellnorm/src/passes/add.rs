@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::buffers::Shared;
 use super::coefficients::Constant;
 use super::dispatch::{Kernel, dispatch};
-use super::stores::Stores;
 use super::threads;
+use super::vectors::Vectors;
 use crate::element::Element;
 
 /// # Panics
@@ -24,9 +24,10 @@ struct Add<'a, 'b, T> {
 
 impl<T: Element> Kernel for Add<'_, '_, T> {
     type Output = ();
+    const BF16: bool = T::BF16;
 
     #[inline(always)]
-    fn run<S: Stores>(self) {
+    fn run<S: Vectors>(self) {
         // SAFETY: each range belongs to one task.
         unsafe { self.x_y.span(self.range.clone()) }.map_with::<S, _>(
             &self.other[self.range],

@@ -13,7 +13,7 @@ use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
 use super::span::Ahead;
-use super::stores::{Stores, Stores128};
+use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
 /// What the affine pass does to a cell: y = (x − center) · scale + offset.
@@ -54,7 +54,7 @@ impl<T: Element, F: Behind> AffinePass<'_, '_, T, F> {
     #[inline(never)]
     fn far(&self, range: Range<usize>, affines: &[Affine]) {
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.x_y.span(range) }.map::<Stores128, _>(Constant::<false>, |at, (), x| {
+        unsafe { self.x_y.span(range) }.map::<Portable, _>(Constant::<false>, |at, (), x| {
             self.behind.of(far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x)))
         });
     }
@@ -62,9 +62,10 @@ impl<T: Element, F: Behind> AffinePass<'_, '_, T, F> {
 
 impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
     type Coefficients = Affine;
+    const BF16: bool = T::BF16;
 
     #[inline(always)]
-    fn run<S: Stores>(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: Ahead) {
+    fn run<S: Vectors>(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: Ahead) {
         if far::is_out::<T::Acc>(affine) {
             return self.far(range, std::slice::from_ref(affine));
         }
@@ -78,7 +79,7 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
     }
 
     #[inline(always)]
-    fn rows<S: Stores>(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine], ahead: Ahead) {
+    fn rows<S: Vectors>(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine], ahead: Ahead) {
         if affines.iter().any(far::is_out::<T::Acc>) {
             return self.far(range, affines);
         }
@@ -93,7 +94,7 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
         let mut span = unsafe { self.x_y.span(range) };
         for part in columns.spans(span.len()) {
             span.part(part).fetching(ahead).map::<S, _>(
-                columns.repeated_pairs([center, scale, offset], [&pairs[0], &pairs[1], &pairs[2]]),
+                columns.repeated([center, scale, offset], [&pairs[0], &pairs[1], &pairs[2]]),
                 #[inline(always)]
                 |_, [center, scale, offset], x| self.behind.of((x - center) * scale + offset),
             );

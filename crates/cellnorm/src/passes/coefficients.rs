@@ -2,10 +2,11 @@
 
 use super::lanes::{LANES, Lanes};
 use super::pairs::PAIR;
+use super::vectors::Vectors;
 use crate::element::{Element, Real};
 
 /// Where a span's coefficients come from.
-pub(super) trait Coefficients<A> {
+pub(super) trait Coefficients<A, S> {
     /// A vector of each coefficient.
     type Lanes;
     /// Whether the map may take two vectors at once, where [`Pairs`](super::Pairs) puts their
@@ -37,7 +38,7 @@ pub(super) trait Coefficients<A> {
 /// None. With `PAIRS`, the map does not look at the place of an element.
 pub(super) struct Constant<const PAIRS: bool>;
 
-impl<A, const PAIRS: bool> Coefficients<A> for Constant<PAIRS> {
+impl<A, S, const PAIRS: bool> Coefficients<A, S> for Constant<PAIRS> {
     type Lanes = ();
     const PAIRS: bool = PAIRS;
     #[inline(always)]
@@ -74,8 +75,8 @@ pub(super) struct Along<'a, A, const K: usize, const PAIRS: bool> {
     pub(super) pairs: [&'a [A]; K],
 }
 
-impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Along<'_, A, K, PAIRS> {
-    type Lanes = [Lanes<A>; K];
+impl<A: Real, S: Vectors, const K: usize, const PAIRS: bool> Coefficients<A, S> for Along<'_, A, K, PAIRS> {
+    type Lanes = [Lanes<A, S>; K];
     const PAIRS: bool = PAIRS;
     #[inline(always)]
     fn reach(&self, len: usize) -> bool {
@@ -86,8 +87,8 @@ impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Along<'_, A
         reach
     }
     #[inline(always)]
-    unsafe fn load(&mut self, at: usize) -> [Lanes<A>; K] {
-        let mut lanes = [Lanes::splat(A::default()); K];
+    unsafe fn load(&mut self, at: usize) -> [Lanes<A, S>; K] {
+        let mut lanes = [Lanes::zero(); K];
         for (lanes, row) in lanes.iter_mut().zip(self.rows) {
             // SAFETY: by the caller.
             *lanes = unsafe { Lanes::load_unchecked(row, at) };
@@ -99,8 +100,8 @@ impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Along<'_, A
         at.is_multiple_of(PAIR) && self.pairs.iter().all(|pairs| !pairs.is_empty())
     }
     #[inline(always)]
-    unsafe fn load_half(&mut self, at: usize, half: usize) -> [Lanes<A>; K] {
-        let mut lanes = [Lanes::splat(A::default()); K];
+    unsafe fn load_half(&mut self, at: usize, half: usize) -> [Lanes<A, S>; K] {
+        let mut lanes = [Lanes::zero(); K];
         for (lanes, pairs) in lanes.iter_mut().zip(self.pairs) {
             // SAFETY: by the caller, and pairs are as long as rows.
             *lanes = unsafe { Lanes::load_unchecked(pairs, at + half * LANES) };
@@ -110,7 +111,7 @@ impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Along<'_, A
 }
 
 /// One of each for every column of a row that repeats.
-pub(super) struct Repeated<'a, A, const K: usize, const PAIRS: bool> {
+pub(super) struct Repeated<'a, A, const K: usize> {
     rows: [&'a [A]; K],
     /// The same [`paired`]; empty where there is no use for it.
     pairs: [&'a [A]; K],
@@ -122,7 +123,7 @@ pub(super) struct Repeated<'a, A, const K: usize, const PAIRS: bool> {
     column: usize,
 }
 
-impl<'a, A, const K: usize, const PAIRS: bool> Repeated<'a, A, K, PAIRS> {
+impl<'a, A, const K: usize> Repeated<'a, A, K> {
     /// # Panics
     /// If a row does not go on for a vector after `width` columns, or there are none; if pairs are
     /// not `width` columns.
@@ -135,17 +136,17 @@ impl<'a, A, const K: usize, const PAIRS: bool> Repeated<'a, A, K, PAIRS> {
     }
 }
 
-impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Repeated<'_, A, K, PAIRS> {
-    type Lanes = [Lanes<A>; K];
-    const PAIRS: bool = PAIRS;
+impl<A: Real, S: Vectors, const K: usize> Coefficients<A, S> for Repeated<'_, A, K> {
+    type Lanes = [Lanes<A, S>; K];
+    const PAIRS: bool = true;
     #[inline(always)]
     fn reach(&self, _len: usize) -> bool {
         true
     }
     #[inline(always)]
-    unsafe fn load(&mut self, at: usize) -> [Lanes<A>; K] {
+    unsafe fn load(&mut self, at: usize) -> [Lanes<A, S>; K] {
         let column = if at == self.at { self.column } else { at % self.width };
-        let mut lanes = [Lanes::splat(A::default()); K];
+        let mut lanes = [Lanes::zero(); K];
         for (lanes, row) in lanes.iter_mut().zip(self.rows) {
             // SAFETY: the column is below the width, and `new` has seen that the row goes on for a
             // vector.
@@ -162,9 +163,9 @@ impl<A: Real, const K: usize, const PAIRS: bool> Coefficients<A> for Repeated<'_
         at.is_multiple_of(PAIR) && self.pairs.iter().all(|pairs| !pairs.is_empty())
     }
     #[inline(always)]
-    unsafe fn load_half(&mut self, at: usize, half: usize) -> [Lanes<A>; K] {
+    unsafe fn load_half(&mut self, at: usize, half: usize) -> [Lanes<A, S>; K] {
         let column = if at == self.at { self.column } else { at % self.width };
-        let mut lanes = [Lanes::splat(A::default()); K];
+        let mut lanes = [Lanes::zero(); K];
         for (lanes, pairs) in lanes.iter_mut().zip(self.pairs) {
             // SAFETY: `at` and the width are multiples of 32, so the column is, too, and 32 more
             // are at most the width, which is the length of the pairs (`new`).

@@ -8,18 +8,19 @@ use super::CHUNK;
 use super::columns::{ROWS_AT_ONCE, fetch_distance, fetch_row};
 use super::lanes::{LANES, Lanes, end_tile};
 use super::moments::part;
+use super::vectors::Vectors;
 use crate::element::{Element, Real};
 use crate::moments::Moments;
 
 /// Merges the moments of each column of x into those of its cell, which is the column modulo the number of cells.
 #[inline(always)]
-pub(super) fn of_rows<T: Element>(x: &[T], width: usize, of_cell: &mut [Moments]) {
+pub(super) fn of_rows<S: Vectors, T: Element>(x: &[T], width: usize, of_cell: &mut [Moments]) {
     if x.is_empty() {
         return;
     }
     let mut of_column = ColumnMoments::<T::Acc>::new(width);
     for chunk in x.chunks(CHUNK * width) {
-        of_column.add_chunk(chunk);
+        of_column.add_chunk::<S, _>(chunk);
     }
     let inner = of_cell.len();
     for (mean, m2) in of_column.mean.chunks(inner).zip(of_column.m2.chunks(inner)) {
@@ -50,19 +51,19 @@ impl<A: Real> ColumnMoments<A> {
     }
 
     #[inline(always)]
-    fn add_chunk<T: Element<Acc = A>>(&mut self, x: &[T]) {
+    fn add_chunk<S: Vectors, T: Element<Acc = A>>(&mut self, x: &[T]) {
         let width = self.mean.len();
         let rows = x.len() / width;
         let part = part(rows);
         for (shift, x) in self.shift.iter_mut().zip(&x[..width]) {
             *shift = x.widen();
         }
-        self.add_rows(&x[..part * width]);
+        self.add_rows::<S, _>(&x[..part * width]);
         let share = A::from_f64(1.0 / part as f64);
         for (shift, d) in self.shift.iter_mut().zip(&self.d) {
             *shift = *shift + *d * share;
         }
-        self.add_rows(x);
+        self.add_rows::<S, _>(x);
         let mut finite = true;
         for d2 in &self.d2 {
             finite &= d2.to_f64().is_finite();
@@ -86,18 +87,18 @@ impl<A: Real> ColumnMoments<A> {
 
     /// Sums (x − shift) and its square over the rows, in `d` and `d2`.
     #[inline(always)]
-    fn add_rows<T: Element<Acc = A>>(&mut self, x: &[T]) {
+    fn add_rows<S: Vectors, T: Element<Acc = A>>(&mut self, x: &[T]) {
         let width = self.mean.len();
         self.d.fill(A::default());
         self.d2.fill(A::default());
         for rows in x.chunks(ROWS_AT_ONCE * width) {
             let mut j = 0;
             while j + 2 * LANES <= width {
-                self.add_columns::<T, 2>(rows, j);
+                self.add_columns::<S, T, 2>(rows, j);
                 j += 2 * LANES;
             }
             if j + LANES <= width {
-                self.add_columns::<T, 1>(rows, j);
+                self.add_columns::<S, T, 1>(rows, j);
                 j += LANES;
             }
             self.add_columns_one_by_one(rows, j);
@@ -106,9 +107,9 @@ impl<A: Real> ColumnMoments<A> {
 
     /// K vectors of columns from column j; their sums stay in registers.
     #[inline(always)]
-    fn add_columns<T: Element<Acc = A>, const K: usize>(&mut self, rows: &[T], j: usize) {
+    fn add_columns<S: Vectors, T: Element<Acc = A>, const K: usize>(&mut self, rows: &[T], j: usize) {
         let width = self.mean.len();
-        let zero = Lanes::splat(A::default());
+        let zero = Lanes::<A, S>::zero();
         let (mut shift, mut d, mut d2) = ([zero; K], [zero; K], [zero; K]);
         for k in 0..K {
             let j = j + k * LANES;

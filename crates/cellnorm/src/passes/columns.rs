@@ -99,19 +99,14 @@ impl Columns {
         pairs
     }
 
-    /// Coefficients from [`spread`](Self::spread), as a span takes them.
+    /// Coefficients from [`spread`](Self::spread) and their [`pairs`](Self::pairs), as a span takes
+    /// them.
     #[inline(always)]
-    pub(super) fn repeated<'a, A: Real, const K: usize>(&self, rows: [&'a [A]; K]) -> Repeated<'a, A, K, false> {
-        Repeated::new(rows, [&[]; K], self.width())
-    }
-
-    /// The same with their [`pairs`](Self::pairs).
-    #[inline(always)]
-    pub(super) fn repeated_pairs<'a, A: Real, const K: usize>(
+    pub(super) fn repeated<'a, A: Real, const K: usize>(
         &self,
         rows: [&'a [A]; K],
         pairs: [&'a [A]; K],
-    ) -> Repeated<'a, A, K, true> {
+    ) -> Repeated<'a, A, K> {
         Repeated::new(rows, pairs, self.width())
     }
 }

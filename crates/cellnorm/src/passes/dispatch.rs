@@ -5,18 +5,20 @@
 //! The features never include fused multiply-add, and a reduction's lanes do not depend on them, so
 //! the choice changes the speed and never the bits.
 
-use super::stores::{Stores, Stores128};
 #[cfg(target_arch = "x86_64")]
-use super::stores::{Stores256, Stores512};
+use super::vectors::{Avx2, Avx512, Avx512Bf16};
+use super::vectors::{Portable, Vectors};
 use crate::error::Error;
 use crate::machine::{InstructionSet, Machine};
 
 /// Work that is compiled once for each instruction set.
 pub(super) trait Kernel {
     type Output;
+    /// Whether it gains from instructions for bf16.
+    const BF16: bool = false;
     /// Must be `#[inline(always)]`, so that it is inlined into the entry function of each
-    /// instruction set. `S` is what that set stores with.
-    fn run<S: Stores>(self) -> Self::Output;
+    /// instruction set. `S` has its vectors.
+    fn run<S: Vectors>(self) -> Self::Output;
 }
 
 /// Runs the kernel on the instruction set of the machine in use.
@@ -24,31 +26,42 @@ pub(super) trait Kernel {
 pub(super) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     match Machine::current().instruction_set {
         // SAFETY: a machine in use has no instruction set above what was found here, with all
-        // features of `avx512`.
+        // features of `avx512_bf16`.
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => unsafe { avx512(kernel) },
+        InstructionSet::Avx512Bf16 if K::BF16 => unsafe { avx512_bf16(kernel) },
+        // SAFETY: as above, for `avx512`.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => unsafe { avx512(kernel) },
         // SAFETY: as above, for `avx2`.
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx2 => unsafe { avx2(kernel) },
-        _ => kernel.run::<Stores128>(),
+        _ => kernel.run::<Portable>(),
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx512bf16")]
+#[inline(never)]
+fn avx512_bf16<K: Kernel>(kernel: K) -> K::Output {
+    // not compiled for other kernels
+    if K::BF16 { kernel.run::<Avx512Bf16>() } else { unreachable!("a kernel without bf16") }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
 #[inline(never)]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Stores512>()
+    kernel.run::<Avx512>()
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,f16c")]
 #[inline(never)]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Stores256>()
+    kernel.run::<Avx2>()
 }
 
-/// The instruction set that the passes run on: `portable`, `avx2` or `avx512`.
+/// The instruction set that the passes run on: `portable`, `avx2`, `avx512` or `avx512bf16`.
 ///
 /// It is the widest that the machine has, unless the environment variable `CELLNORM_MACHINE` names
 /// another (see [`machine`](crate::machine)), or [`on_instruction_set`] is at work. The choice
@@ -100,7 +113,7 @@ pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     impl<R, F: FnOnce() -> R> Kernel for Work<F> {
         type Output = R;
         #[inline(always)]
-        fn run<S: Stores>(self) -> R {
+        fn run<S: Vectors>(self) -> R {
             (self.0)()
         }
     }

@@ -5,6 +5,7 @@
 
 use super::affine::Affine;
 use super::lanes::Lanes;
+use super::vectors::Vectors;
 use crate::element::Real;
 
 /// Whether the map cannot be computed in `A` to all its digits.
@@ -20,7 +21,11 @@ pub(super) fn is_far<A: Real>(center: f64) -> bool {
 }
 
 /// f of the numbers in each lane, in f64; `f` gets the lane, too.
-pub(super) fn map<A: Real, const K: usize>(lanes: [Lanes<A>; K], f: impl Fn(usize, [f64; K]) -> f64) -> Lanes<A> {
-    let of_lane = |lane: usize| f(lane, lanes.map(|lanes| lanes.0[lane].to_f64()));
-    Lanes(std::array::from_fn(|lane| A::from_f64(of_lane(lane))))
+pub(super) fn map<A: Real, S: Vectors, const K: usize>(
+    lanes: [Lanes<A, S>; K],
+    f: impl Fn(usize, [f64; K]) -> f64,
+) -> Lanes<A, S> {
+    let lanes = lanes.map(Lanes::to_array);
+    let of_lane = |lane: usize| f(lane, lanes.map(|lanes| lanes[lane].to_f64()));
+    Lanes::from_array(std::array::from_fn(|lane| A::from_f64(of_lane(lane))))
 }

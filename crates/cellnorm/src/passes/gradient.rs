@@ -10,8 +10,8 @@ use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
 use super::span::Ahead;
-use super::stores::{Stores, Stores128};
 use super::through::Through;
+use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
 /// What the gradient pass does to a cell: dx = a · dy + b · (x − center) + k.
@@ -65,7 +65,7 @@ impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
     fn far(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.dy_dx.span(range) }.map_with::<Stores128, _>(x, Constant::<false>, |at, (), dy, x| {
+        unsafe { self.dy_dx.span(range) }.map_with::<Portable, _>(x, Constant::<false>, |at, (), dy, x| {
             let cell = |lane: usize| (at + lane) % gradients.len();
             let g = self.through.far(|lane| first_cell + cell(lane), x, dy);
             far::map([g, x], |lane, [g, x]| {
@@ -78,9 +78,10 @@ impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
 
 impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
     type Coefficients = Gradient;
+    const BF16: bool = T::BF16;
 
     #[inline(always)]
-    fn run<S: Stores>(&self, range: Range<usize>, cell: usize, gradient: &Gradient, ahead: Ahead) {
+    fn run<S: Vectors>(&self, range: Range<usize>, cell: usize, gradient: &Gradient, ahead: Ahead) {
         if far::is_far::<T::Acc>(self.centers[cell]) {
             return self.far(range, cell, std::slice::from_ref(gradient));
         }
@@ -97,15 +98,21 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
     }
 
     #[inline(always)]
-    fn rows<S: Stores>(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient], ahead: Ahead) {
+    fn rows<S: Vectors>(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient], ahead: Ahead) {
         let centers = &self.centers[first_cell..first_cell + gradients.len()];
         if centers.iter().any(|center| far::is_far::<T::Acc>(*center)) {
             return self.far(range, first_cell, gradients);
         }
         let columns = Columns::new(gradients.len(), range.len() / gradients.len());
-        let [a, b, p, k, center] = columns.spread(
+        let rows = columns.spread(
             #[inline(always)]
             |cell| gradients[cell].rounded::<T::Acc>(centers[cell]),
+        );
+        // behind an activation, the place of an element counts
+        let pairs = if F::NOTHING { columns.pairs::<T, 5>(&rows) } else { [const { Vec::new() }; 5] };
+        let [rows, pairs] = [&rows, &pairs].map(
+            #[inline(always)]
+            |of| [&of[0][..], &of[1], &of[2], &of[3], &of[4]],
         );
         let through = self.through.columns(&columns, first_cell);
         let x = &self.x[range.clone()];
@@ -115,7 +122,7 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
             let width = columns.width();
             span.part(part.clone()).fetching(ahead).map_with::<S, _>(
                 &x[part],
-                columns.repeated([&a, &b, &p, &k, &center]),
+                columns.repeated(rows, pairs),
                 #[inline(always)]
                 |at, [a, b, p, k, center], dy, x| {
                     let g = if F::NOTHING { dy } else { through.g(at % width, x, dy) };

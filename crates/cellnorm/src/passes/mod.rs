@@ -43,6 +43,7 @@ mod sweep;
 mod sync;
 mod threads;
 mod through;
+mod vectors;
 
 pub use activation::Activation;
 pub use affine::Affine;
@@ -54,6 +55,7 @@ pub(crate) use pairs::Pairs;
 pub use parameters::Parameters;
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;
+pub(crate) use vectors::Lane;
 
 /// How many neighbouring values are added in the computing type before they are merged in f64.
 const BLOCK: usize = 4096;

@@ -9,6 +9,7 @@ use super::buffers::Source;
 use super::columns::Columns;
 use super::lanes::{LANES, Lanes, end_tile};
 use super::segments::{Reduce, TOGETHER};
+use super::vectors::Vectors;
 use super::{BLOCK, column_moments};
 use crate::element::{Element, Real};
 use crate::moments::Moments;
@@ -32,28 +33,28 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
     }
 
     #[inline(always)]
-    fn run(&self, range: Range<usize>, _cell: usize) -> Moments {
+    fn run<S: Vectors>(&self, range: Range<usize>, _cell: usize) -> Moments {
         // SAFETY: a pass reduces a set before it writes the set.
-        of_run(unsafe { self.0.read(range) })
+        of_run::<S, _>(unsafe { self.0.read(range) })
     }
 
     #[inline(always)]
-    fn runs(&self, ranges: [Range<usize>; TOGETHER], _cells: [usize; TOGETHER]) -> [Moments; TOGETHER] {
+    fn runs<S: Vectors>(&self, ranges: [Range<usize>; TOGETHER], _cells: [usize; TOGETHER]) -> [Moments; TOGETHER] {
         let mut runs = [&[][..]; TOGETHER];
         for (run, range) in runs.iter_mut().zip(ranges) {
             // SAFETY: as above.
             *run = unsafe { self.0.read(range) };
         }
-        of_runs(runs)
+        of_runs::<S, _>(runs)
     }
 
     #[inline(always)]
-    fn rows(&self, range: Range<usize>, _first_cell: usize, inner: usize) -> Vec<Moments> {
+    fn rows<S: Vectors>(&self, range: Range<usize>, _first_cell: usize, inner: usize) -> Vec<Moments> {
         // SAFETY: as above.
         let x = unsafe { self.0.read(range) };
         let mut of_cell = vec![Moments::default(); inner];
         for (part, width) in Columns::new(inner, x.len() / inner).parts(x.len()) {
-            column_moments::of_rows(&x[part], width, &mut of_cell);
+            column_moments::of_rows::<S, _>(&x[part], width, &mut of_cell);
         }
         of_cell
     }
@@ -61,11 +62,11 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
 
 /// The moments of a run of memory.
 #[inline(always)]
-pub(super) fn of_run<T: Element>(x: &[T]) -> Moments {
+pub(super) fn of_run<S: Vectors, T: Element>(x: &[T]) -> Moments {
     // a loop, not a fold: a closure would be compiled without the kernel's instruction set
     let mut all = Moments::default();
     for x in x.chunks(BLOCK) {
-        all = all.merge(block(x));
+        all = all.merge(block::<S, _>(x));
     }
     all
 }
@@ -75,14 +76,14 @@ pub(super) fn of_run<T: Element>(x: &[T]) -> Moments {
 /// One step after another for all of them: a run is short, so its next step would wait for the one
 /// before.
 #[inline(always)]
-pub(super) fn of_runs<T: Element>(runs: [&[T]; TOGETHER]) -> [Moments; TOGETHER] {
+pub(super) fn of_runs<S: Vectors, T: Element>(runs: [&[T]; TOGETHER]) -> [Moments; TOGETHER] {
     let mut shifts = [T::Acc::default(); TOGETHER];
     for (shift, x) in shifts.iter_mut().zip(runs) {
-        *shift = shift_of(x);
+        *shift = shift_of::<S, _>(x);
         end_tile();
     }
     let zero = T::Acc::default();
-    let nothing = ShiftedSums { d: Lanes::splat(zero), d2: Lanes::splat(zero), left: zero, left2: zero };
+    let nothing = ShiftedSums::<_, S> { d: Lanes::zero(), d2: Lanes::zero(), left: zero, left2: zero };
     let mut sums = [nothing; TOGETHER];
     for ((sums, x), shift) in sums.iter_mut().zip(runs).zip(shifts) {
         *sums = shifted_sums(x, shift);
@@ -112,21 +113,21 @@ pub(super) fn of_runs<T: Element>(runs: [&[T]; TOGETHER]) -> [Moments; TOGETHER]
 }
 
 #[inline(always)]
-fn block<T: Element>(x: &[T]) -> Moments {
-    let shift = shift_of(x);
-    of_sums(x, shift, &shifted_sums(x, shift))
+fn block<S: Vectors, T: Element>(x: &[T]) -> Moments {
+    let shift = shift_of::<S, _>(x);
+    of_sums(x, shift, &shifted_sums::<S, _>(x, shift))
 }
 
 /// The mean of the first values.
 #[inline(always)]
-fn shift_of<T: Element>(x: &[T]) -> T::Acc {
+fn shift_of<S: Vectors, T: Element>(x: &[T]) -> T::Acc {
     let first = x[0].widen();
     let part = &x[..part(x.len())];
-    first + T::Acc::from_f64(shifted_sum(part, first) / part.len() as f64)
+    first + T::Acc::from_f64(shifted_sum::<S, _>(part, first) / part.len() as f64)
 }
 
 #[inline(always)]
-fn of_sums<T: Element>(x: &[T], shift: T::Acc, sums: &ShiftedSums<T::Acc>) -> Moments {
+fn of_sums<S: Vectors, T: Element>(x: &[T], shift: T::Acc, sums: &ShiftedSums<T::Acc, S>) -> Moments {
     let (d, d2) = sums.sum();
     let count = x.len() as f64;
     if d2.is_finite() {
@@ -151,7 +152,7 @@ fn one_by_one<T: Element>(x: &[T]) -> Moments {
 
 /// Σ (x − shift).
 #[inline(always)]
-fn shifted_sum<T: Element>(x: &[T], shift: T::Acc) -> f64 {
+fn shifted_sum<S: Vectors, T: Element>(x: &[T], shift: T::Acc) -> f64 {
     if x.len() < LANES {
         let mut left = T::Acc::default();
         for x in x {
@@ -160,8 +161,8 @@ fn shifted_sum<T: Element>(x: &[T], shift: T::Acc) -> f64 {
         // a sum of lanes that are 0, which takes the sign off a 0
         return 0.0 + left.to_f64();
     }
-    let by = Lanes::splat(shift);
-    let mut d = [Lanes::splat(T::Acc::default()); 4];
+    let by = Lanes::<T::Acc, S>::splat(shift);
+    let mut d = [Lanes::zero(); 4];
     let (tiles, rest) = x.as_chunks::<{ 4 * LANES }>();
     for tile in tiles {
         let (pairs, _) = tile.as_chunks::<{ 2 * LANES }>();
@@ -187,14 +188,14 @@ fn shifted_sum<T: Element>(x: &[T], shift: T::Acc) -> f64 {
 
 /// Σ (x − shift) and Σ (x − shift)²: of the lanes, and of what is left after whole vectors.
 #[derive(Clone, Copy)]
-struct ShiftedSums<A> {
-    d: Lanes<A>,
-    d2: Lanes<A>,
+struct ShiftedSums<A: Real, S: Vectors> {
+    d: Lanes<A, S>,
+    d2: Lanes<A, S>,
     left: A,
     left2: A,
 }
 
-impl<A: Real> ShiftedSums<A> {
+impl<A: Real, S: Vectors> ShiftedSums<A, S> {
     #[inline(always)]
     fn sum(&self) -> (f64, f64) {
         (self.d.sum() + self.left.to_f64(), self.d2.sum() + self.left2.to_f64())
@@ -202,8 +203,8 @@ impl<A: Real> ShiftedSums<A> {
 }
 
 #[inline(always)]
-fn shifted_sums<T: Element>(x: &[T], shift: T::Acc) -> ShiftedSums<T::Acc> {
-    let zero = Lanes::splat(T::Acc::default());
+fn shifted_sums<S: Vectors, T: Element>(x: &[T], shift: T::Acc) -> ShiftedSums<T::Acc, S> {
+    let zero = Lanes::zero();
     let by = Lanes::splat(shift);
     let (mut d, mut d2) = ([zero; 2], [zero; 2]);
     let (tiles, rest) = x.as_chunks::<{ 2 * LANES }>();

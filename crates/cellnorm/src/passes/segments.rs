@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::columns::rows_per_chunk;
 use super::dispatch::{Kernel, dispatch};
 use super::span::Ahead;
-use super::stores::Stores;
+use super::vectors::Vectors;
 use super::{BLOCK, threads};
 use crate::cells::Cells;
 
@@ -29,23 +29,26 @@ pub(super) trait Reduce: Sync {
     const OF_CELLS: bool;
     fn join(a: Self::Partial, b: Self::Partial) -> Self::Partial;
     /// Reduces elements `range` of the tensor, a part of one cell.
-    fn run(&self, range: Range<usize>, cell: usize) -> Self::Partial;
+    fn run<S: Vectors>(&self, range: Range<usize>, cell: usize) -> Self::Partial;
     /// Reduces several cells that are runs of memory of the same length, at most [`SHORT`].
-    fn runs(&self, ranges: [Range<usize>; TOGETHER], cells: [usize; TOGETHER]) -> [Self::Partial; TOGETHER];
+    fn runs<S: Vectors>(&self, ranges: [Range<usize>; TOGETHER], cells: [usize; TOGETHER])
+    -> [Self::Partial; TOGETHER];
     /// Reduces rows of `inner` interleaved cells, the first of which is `first_cell`.
-    fn rows(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Self::Partial>;
+    fn rows<S: Vectors>(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Self::Partial>;
 }
 
 /// A pass that maps elements with the coefficients of their cell. Its functions become part of kernels and must be
 /// `#[inline(always)]`.
 pub(super) trait Apply: Sync {
     type Coefficients: Copy + Default + Send + Sync;
+    /// Whether it writes bf16.
+    const BF16: bool;
     /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed
     /// next.
-    fn run<S: Stores>(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients, ahead: Ahead);
+    fn run<S: Vectors>(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients, ahead: Ahead);
     /// Maps rows of interleaved cells, the first of which is `first_cell`. What lies `ahead` of
     /// them is needed next.
-    fn rows<S: Stores>(
+    fn rows<S: Vectors>(
         &self,
         range: Range<usize>,
         first_cell: usize,
@@ -91,12 +94,12 @@ impl<R: Reduce> Kernel for Segments<'_, R> {
     type Output = Vec<R::Partial>;
 
     #[inline(always)]
-    fn run<S: Stores>(self) -> Vec<R::Partial> {
+    fn run<S: Vectors>(self) -> Vec<R::Partial> {
         let Self { reduce, cells, items } = self;
         let per_block = segments(cells);
         let mut parts = Vec::with_capacity(items.len() * cells.inner);
         if cells.inner == 1 && per_block == 1 {
-            runs(
+            runs::<S, _>(
                 reduce,
                 cells,
                 items.len(),
@@ -110,9 +113,9 @@ impl<R: Reduce> Kernel for Segments<'_, R> {
         for item in items {
             let (o, i) = (item / per_block, item % per_block);
             if cells.inner == 1 {
-                parts.push(reduce.run(segment(cells, o, i), o));
+                parts.push(reduce.run::<S>(segment(cells, o, i), o));
             } else {
-                parts.extend(reduce.rows(segment(cells, o, i), o * cells.inner, cells.inner));
+                parts.extend(reduce.rows::<S>(segment(cells, o, i), o * cells.inner, cells.inner));
             }
         }
         parts
@@ -138,9 +141,10 @@ struct MapSegments<'a, A: Apply> {
 
 impl<A: Apply> Kernel for MapSegments<'_, A> {
     type Output = ();
+    const BF16: bool = A::BF16;
 
     #[inline(always)]
-    fn run<S: Stores>(self) {
+    fn run<S: Vectors>(self) {
         let Self { apply, cells, coefficients, items } = self;
         let per_block = segments(cells);
         if cells.inner == 1 && per_block == 1 {
@@ -165,10 +169,10 @@ impl<A: Apply> Kernel for MapSegments<'_, A> {
 
 /// The partial result of one cell that is a run of memory.
 #[inline(always)]
-pub(super) fn run<R: Reduce>(reduce: &R, cells: &Cells, cell: usize) -> R::Partial {
-    let mut all = reduce.run(segment(cells, cell, 0), cell);
+pub(super) fn run<S: Vectors, R: Reduce>(reduce: &R, cells: &Cells, cell: usize) -> R::Partial {
+    let mut all = reduce.run::<S>(segment(cells, cell, 0), cell);
     for i in 1..segments(cells) {
-        all = R::join(all, reduce.run(segment(cells, cell, i), cell));
+        all = R::join(all, reduce.run::<S>(segment(cells, cell, i), cell));
     }
     all
 }
@@ -176,7 +180,7 @@ pub(super) fn run<R: Reduce>(reduce: &R, cells: &Cells, cell: usize) -> R::Parti
 /// The partial results of `count` cells that are runs of memory: `put(i, result of cell(i))`, in
 /// order.
 #[inline(always)]
-pub(super) fn runs<R: Reduce>(
+pub(super) fn runs<S: Vectors, R: Reduce>(
     reduce: &R,
     cells: &Cells,
     count: usize,
@@ -192,14 +196,14 @@ pub(super) fn runs<R: Reduce>(
                 of[k] = cell(next + k);
                 ranges[k] = cells.range(of[k]);
             }
-            for (k, partial) in reduce.runs(ranges, of).into_iter().enumerate() {
+            for (k, partial) in reduce.runs::<S>(ranges, of).into_iter().enumerate() {
                 put(next + k, partial);
             }
             next += TOGETHER;
         }
     }
     while next < count {
-        put(next, run(reduce, cells, cell(next)));
+        put(next, run::<S, _>(reduce, cells, cell(next)));
         next += 1;
     }
 }

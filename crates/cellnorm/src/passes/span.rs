@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::coefficients::Coefficients;
 use super::lanes::{LANES, Lanes, end_tile};
 use super::pairs::PAIR;
-use super::stores::{LINE, Stores, fetch};
+use super::stores::{LINE, fetch};
+use super::vectors::Vectors;
 use crate::element::Element;
 use crate::machine::Machine;
 
@@ -61,10 +62,10 @@ impl<'a, T: Element> Span<'a, T> {
     /// # Panics
     /// If the coefficients do not reach as far as the span.
     #[inline(always)]
-    pub(super) fn map<S: Stores, C: Coefficients<T::Acc>>(
+    pub(super) fn map<S: Vectors, C: Coefficients<T::Acc, S>>(
         self,
         coefficients: C,
-        mut f: impl FnMut(usize, C::Lanes, Lanes<T::Acc>) -> Lanes<T::Acc>,
+        mut f: impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
     ) {
         self.walk::<S, C, false>(
             self.source,
@@ -79,11 +80,11 @@ impl<'a, T: Element> Span<'a, T> {
     /// # Panics
     /// If x is not as long as the span, or the coefficients do not reach as far.
     #[inline(always)]
-    pub(super) fn map_with<S: Stores, C: Coefficients<T::Acc>>(
+    pub(super) fn map_with<S: Vectors, C: Coefficients<T::Acc, S>>(
         self,
         x: &[T],
         coefficients: C,
-        f: impl FnMut(usize, C::Lanes, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+        f: impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
     ) {
         assert_eq!(x.len(), self.len);
         self.walk::<S, C, true>(x.as_ptr(), coefficients, f);
@@ -94,31 +95,23 @@ impl<'a, T: Element> Span<'a, T> {
     /// The last tile ends with the span, and overlaps the one before it where they are not whole
     /// tiles; so does the first one where streamed stores begin after it, at a whole line. `f` is a
     /// function of its elements alone, so the same values are written twice there. The last tile is
-    /// computed first and written last, since the destination may be the source. Less than a tile
-    /// is mapped in buffers.
+    /// computed first and written last, since the destination may be the source.
     #[inline(always)]
-    fn walk<S: Stores, C: Coefficients<T::Acc>, const TWO: bool>(
+    fn walk<S: Vectors, C: Coefficients<T::Acc, S>, const TWO: bool>(
         &self,
         second: *const T,
         mut coefficients: C,
-        mut f: impl FnMut(usize, C::Lanes, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+        mut f: impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
     ) {
         assert!(coefficients.reach(self.len.max(LANES)), "coefficients end before the span");
-        let mut few = [[T::default(); LANES]; 3];
-        let (mut source, mut second, mut target, mut len) = (self.source, second, self.target, self.len);
-        if len < LANES {
-            let [few_source, few_second, few_target] = &mut few;
-            // SAFETY: the sources are valid for len elements, and the buffers have room for a tile.
-            unsafe {
-                few_source.as_mut_ptr().copy_from_nonoverlapping(source, len);
-                few_second.as_mut_ptr().copy_from_nonoverlapping(second, len);
-            }
-            (source, second, target, len) = (few_source.as_ptr(), few_second.as_ptr(), few_target.as_mut_ptr(), LANES);
+        if self.len < LANES {
+            return self.few(second, &mut coefficients, &mut f);
         }
+        let Self { source, target, len, .. } = *self;
         // tiles up to `head` are written plainly, those from there to `body_end` streamed or not
         let (mut head, mut body_end) = (0, len / LANES * LANES);
         let mut past = false;
-        if self.stream && size_of::<T>() * self.len >= LEAST_LINES * LINE {
+        if self.stream && size_of::<T>() * len >= LEAST_LINES * LINE {
             let to_line = target.align_offset(LINE);
             // an address that no whole element brings to a line is none that a slice has
             if to_line < LINE {
@@ -184,9 +177,24 @@ impl<'a, T: Element> Span<'a, T> {
             unsafe { target.add(last).cast::<[T; LANES]>().write_unaligned(end) };
             end_tile();
         }
-        if self.len < LANES {
-            // SAFETY: the target is valid for self.len elements.
-            unsafe { self.target.copy_from_nonoverlapping(few[2].as_ptr(), self.len) };
+    }
+
+    /// Maps less than a tile, in buffers.
+    #[inline(always)]
+    fn few<S: Vectors, C: Coefficients<T::Acc, S>>(
+        &self,
+        second: *const T,
+        coefficients: &mut C,
+        f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
+    ) {
+        let mut sources = [[T::default(); LANES]; 2];
+        // SAFETY: sources and target are valid for len elements, the buffers have room for them,
+        // and the coefficients reach as far as a tile.
+        unsafe {
+            sources[0].as_mut_ptr().copy_from_nonoverlapping(self.source, self.len);
+            sources[1].as_mut_ptr().copy_from_nonoverlapping(second, self.len);
+            let y = tile([sources[0].as_ptr(), sources[1].as_ptr()], 0, coefficients, f);
+            self.target.copy_from_nonoverlapping(y.as_ptr(), self.len);
         }
     }
 }
@@ -196,16 +204,17 @@ impl<'a, T: Element> Span<'a, T> {
 /// # Safety
 /// Both sources must be valid for `at` + 16 elements, and the coefficients reach as far.
 #[inline(always)]
-unsafe fn tile<T: Element, C: Coefficients<T::Acc>>(
+unsafe fn tile<S: Vectors, T: Element, C: Coefficients<T::Acc, S>>(
     sources: [*const T; 2],
     at: usize,
     coefficients: &mut C,
-    f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
 ) -> [T; LANES] {
     // SAFETY: by the caller.
     unsafe {
-        let [a, b] = sources.map(|from| from.add(at).cast::<[T; LANES]>().read_unaligned());
-        f(at, coefficients.load(at), Lanes::widen(a), Lanes::widen(b)).narrow()
+        let a = Lanes(T::load_vector::<S>(sources[0].add(at)));
+        let b = Lanes(T::load_vector::<S>(sources[1].add(at)));
+        f(at, coefficients.load(at), a, b).narrow()
     }
 }
 
@@ -215,22 +224,19 @@ unsafe fn tile<T: Element, C: Coefficients<T::Acc>>(
 /// Both sources must be valid for `at` + 32 elements; there must be coefficients of pairs, and
 /// reach as far.
 #[inline(always)]
-unsafe fn pair<T: Element, C: Coefficients<T::Acc>>(
+unsafe fn pair<S: Vectors, T: Element, C: Coefficients<T::Acc, S>>(
     sources: [*const T; 2],
     at: usize,
     coefficients: &mut C,
-    f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc>, Lanes<T::Acc>) -> Lanes<T::Acc>,
+    f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
 ) -> [T; PAIR] {
     // SAFETY: by the caller.
     unsafe {
-        // not `map`, which becomes a call
-        let a = Lanes::load_pair(&sources[0].add(at).cast::<[T; PAIR]>().read_unaligned());
-        let b = Lanes::load_pair(&sources[1].add(at).cast::<[T; PAIR]>().read_unaligned());
-        let mut y = [a[0].0, a[1].0];
-        for half in 0..2 {
-            y[half] = f(at, coefficients.load_half(at, half), a[half], b[half]).0;
-        }
-        T::narrow_pair(y)
+        let [a, c] = T::load_pair::<S>(sources[0].add(at));
+        let [b, d] = T::load_pair::<S>(sources[1].add(at));
+        let first = f(at, coefficients.load_half(at, 0), Lanes(a), Lanes(b));
+        let second = f(at, coefficients.load_half(at, 1), Lanes(c), Lanes(d));
+        T::narrow_pair::<S>([first.0, second.0])
     }
 }
 

@@ -11,6 +11,7 @@ use super::columns::{Columns, ROWS_AT_ONCE, fetch_distance, fetch_row};
 use super::lanes::{LANES, Lanes, end_tile};
 use super::segments::{Reduce, TOGETHER};
 use super::through::{Through, ThroughCell, ThroughColumns};
+use super::vectors::{Portable, Vectors};
 use super::{BLOCK, CHUNK};
 use crate::element::{Element, Real};
 
@@ -59,7 +60,7 @@ impl<T: Element, F: Behind> SumsPass<'_, T, F> {
         for (i, (x, dy)) in x.iter().zip(dy).enumerate() {
             let cell = first_cell + i % inner;
             let (x, dy) = (x.widen(), dy.widen());
-            let g = self.through.far(|_| cell, Lanes::splat(x), Lanes::splat(dy)).0[0].to_f64();
+            let g = self.through.far(|_| cell, Lanes::<_, Portable>::splat(x), Lanes::splat(dy)).to_array()[0].to_f64();
             let sums = &mut of_cell[i % inner];
             *sums = sums.plus(Sums { dy: g, dy_x: g * (x.to_f64() - self.centers[cell]) });
         }
@@ -77,18 +78,18 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
     }
 
     #[inline(always)]
-    fn run(&self, range: Range<usize>, cell: usize) -> Sums {
+    fn run<S: Vectors>(&self, range: Range<usize>, cell: usize) -> Sums {
         let center = self.centers[cell];
         // SAFETY: a pass reduces a set before it writes the set.
         let dy = unsafe { self.dy.read(range.clone()) };
         let x = &self.x[range];
-        let sums = of_run(x, dy, T::Acc::from_f64(center), &self.through.cell(cell)).about::<T::Acc>(center);
+        let sums = of_run::<S, _, _>(x, dy, T::Acc::from_f64(center), &self.through.cell(cell)).about::<T::Acc>(center);
         if sums.is_finite() { sums } else { self.in_f64(x, dy, cell, 1)[0] }
     }
 
     #[inline(always)]
-    fn runs(&self, ranges: [Range<usize>; TOGETHER], cells: [usize; TOGETHER]) -> [Sums; TOGETHER] {
-        let zero = Lanes::splat(T::Acc::default());
+    fn runs<S: Vectors>(&self, ranges: [Range<usize>; TOGETHER], cells: [usize; TOGETHER]) -> [Sums; TOGETHER] {
+        let zero = Lanes::<T::Acc, S>::zero();
         let left = T::Acc::default();
         let mut sums = [LaneSums { dy: zero, dy_x: zero, left, left_x: left }; TOGETHER];
         for ((sums, range), cell) in sums.iter_mut().zip(&ranges).zip(cells) {
@@ -111,7 +112,7 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
     }
 
     #[inline(always)]
-    fn rows(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Sums> {
+    fn rows<S: Vectors>(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Sums> {
         let centers = &self.centers[first_cell..first_cell + inner];
         // SAFETY: as above.
         let (x, dy) = (&self.x[range.clone()], unsafe { self.dy.read(range) });
@@ -126,7 +127,7 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
         for (part, width) in columns.parts(x.len()) {
             let chunk = CHUNK * width;
             for (x, dy) in x[part.clone()].chunks(chunk).zip(dy[part].chunks(chunk)) {
-                of_column.sum(x, dy, width);
+                of_column.sum::<S, _>(x, dy, width);
                 for (dy, dy_x) in of_column.dy.chunks(inner).zip(of_column.dy_x.chunks(inner)) {
                     for ((of_cell, dy), dy_x) in of_cell.iter_mut().zip(dy).zip(dy_x) {
                         *of_cell = of_cell.plus(Sums { dy: dy.to_f64(), dy_x: dy_x.to_f64() });
@@ -143,7 +144,12 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
 
 /// The sums over a run of memory, about a center of the computing type.
 #[inline(always)]
-fn of_run<T: Element, F: Behind>(x: &[T], dy: &[T], center: T::Acc, through: &ThroughCell<T::Acc, F>) -> Sums {
+fn of_run<S: Vectors, T: Element, F: Behind>(
+    x: &[T],
+    dy: &[T],
+    center: T::Acc,
+    through: &ThroughCell<T::Acc, S, F>,
+) -> Sums {
     let mut sums = Sums::default();
     for (x, dy) in x.chunks(BLOCK).zip(dy.chunks(BLOCK)) {
         sums = sums.plus(lane_sums(x, dy, center, through).sum());
@@ -153,14 +159,14 @@ fn of_run<T: Element, F: Behind>(x: &[T], dy: &[T], center: T::Acc, through: &Th
 
 /// The sums over a block: of the lanes, and of what is left after whole vectors.
 #[derive(Clone, Copy)]
-struct LaneSums<A> {
-    dy: Lanes<A>,
-    dy_x: Lanes<A>,
+struct LaneSums<A: Real, S: Vectors> {
+    dy: Lanes<A, S>,
+    dy_x: Lanes<A, S>,
     left: A,
     left_x: A,
 }
 
-impl<A: Real> LaneSums<A> {
+impl<A: Real, S: Vectors> LaneSums<A, S> {
     #[inline(always)]
     fn sum(&self) -> Sums {
         Sums { dy: self.dy.sum() + self.left.to_f64(), dy_x: self.dy_x.sum() + self.left_x.to_f64() }
@@ -168,15 +174,15 @@ impl<A: Real> LaneSums<A> {
 }
 
 #[inline(always)]
-fn lane_sums<T: Element, F: Behind>(
+fn lane_sums<S: Vectors, T: Element, F: Behind>(
     x: &[T],
     dy: &[T],
     center: T::Acc,
-    through: &ThroughCell<T::Acc, F>,
-) -> LaneSums<T::Acc> {
+    through: &ThroughCell<T::Acc, S, F>,
+) -> LaneSums<T::Acc, S> {
     let zero = T::Acc::default();
     let by = Lanes::splat(center);
-    let (mut s1, mut s2) = ([Lanes::splat(zero); 2], [Lanes::splat(zero); 2]);
+    let (mut s1, mut s2) = ([Lanes::zero(); 2], [Lanes::zero(); 2]);
     let ((tiles_x, rest_x), (tiles_dy, rest)) = (x.as_chunks::<{ 2 * LANES }>(), dy.as_chunks::<{ 2 * LANES }>());
     for (x, dy) in tiles_x.iter().zip(tiles_dy) {
         let (x, dy) = (Lanes::load_pair(x), Lanes::load_pair(dy));
@@ -217,7 +223,7 @@ struct ColumnSums<A, F> {
 
 impl<A: Real, F: Behind> ColumnSums<A, F> {
     #[inline(always)]
-    fn sum<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize) {
+    fn sum<S: Vectors, T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize) {
         for sums in [&mut self.dy, &mut self.dy_x] {
             sums.clear();
             sums.resize(width, A::default());
@@ -226,11 +232,11 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
         for (x, dy) in x.chunks(step).zip(dy.chunks(step)) {
             let mut j = 0;
             while j + 2 * LANES <= width {
-                self.add_columns::<T, 2>(x, dy, width, j);
+                self.add_columns::<S, T, 2>(x, dy, width, j);
                 j += 2 * LANES;
             }
             if j + LANES <= width {
-                self.add_columns::<T, 1>(x, dy, width, j);
+                self.add_columns::<S, T, 1>(x, dy, width, j);
                 j += LANES;
             }
             self.add_columns_one_by_one(x, dy, width, j);
@@ -239,8 +245,14 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
 
     /// K vectors of columns from column j; their sums stay in registers.
     #[inline(always)]
-    fn add_columns<T: Element<Acc = A>, const K: usize>(&mut self, x: &[T], dy: &[T], width: usize, j: usize) {
-        let zero = Lanes::splat(A::default());
+    fn add_columns<S: Vectors, T: Element<Acc = A>, const K: usize>(
+        &mut self,
+        x: &[T],
+        dy: &[T],
+        width: usize,
+        j: usize,
+    ) {
+        let zero = Lanes::<A, S>::zero();
         let (mut center, mut s1, mut s2) = ([zero; K], [zero; K], [zero; K]);
         for k in 0..K {
             let j = j + k * LANES;

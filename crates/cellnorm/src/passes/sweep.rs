@@ -10,8 +10,8 @@ use std::ops::Range;
 use super::dispatch::{Kernel, dispatch};
 use super::segments::{Apply, Reduce, apply_all, join_rows, reduce_all, runs, segment, segments};
 use super::span::Ahead;
-use super::stores::Stores;
 use super::threads;
+use super::vectors::Vectors;
 use crate::cells::{Cells, Sets};
 use crate::machine::Machine;
 
@@ -91,9 +91,10 @@ struct OfSets<'a, R: Reduce, A: Apply, Out> {
 impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
     /// What the tables returned, and the partial results of all cells, set after set.
     type Output = (Vec<Out>, Vec<R::Partial>);
+    const BF16: bool = A::BF16;
 
     #[inline(always)]
-    fn run<S: Stores>(self) -> Self::Output {
+    fn run<S: Vectors>(self) -> Self::Output {
         let Self { reduce, apply, cells, sets, whole, table, range } = self;
         let mut results = Vec::with_capacity(range.len());
         let (mut partials, mut coefficients, mut order) = (Vec::new(), Vec::new(), Vec::new());
@@ -121,9 +122,13 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
             let first = partials.len();
             let parts = if whole.is_some() { 1 } else { size };
             partials.resize(first + parts * batch.len(), R::Partial::default());
-            in_memory_order(&mut order, sets, &batch, size, neighbours);
+            let count = size * batch.len();
+            let first_cell = sets.members(batch.start).first().map_or(0, |cell| *cell as usize);
+            if !neighbours {
+                in_memory_order(&mut order, sets, &batch, size);
+            }
             match &whole {
-                Some(whole) => runs(
+                Some(whole) => runs::<S, _>(
                     reduce,
                     whole,
                     batch.len(),
@@ -132,24 +137,24 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
                     #[inline(always)]
                     |i, partial| partials[first + i] = partial,
                 ),
-                None => runs(
+                None => runs::<S, _>(
                     reduce,
                     cells,
-                    order.len(),
+                    count,
                     #[inline(always)]
-                    |i| order[i].0,
+                    |i| place(&order, first_cell, i).0,
                     #[inline(always)]
-                    |i, partial| partials[first + order[i].1] = partial,
+                    |i, partial| partials[first + place(&order, first_cell, i).1] = partial,
                 ),
             }
             coefficients.clear();
-            coefficients.resize(size * batch.len(), A::Coefficients::default());
+            coefficients.resize(count, A::Coefficients::default());
             for (i, set) in batch.clone().enumerate() {
                 let partials = &partials[first + i * parts..first + (i + 1) * parts];
                 results.push(table(set, partials, &mut coefficients[i * size..(i + 1) * size]));
             }
-            for i in 0..order.len() {
-                let (cell, slot) = order[if backwards { order.len() - 1 - i } else { i }];
+            for i in 0..count {
+                let (cell, slot) = place(&order, first_cell, if backwards { count - 1 - i } else { i });
                 apply.run::<S>(cells.range(cell), cell, &coefficients[slot], ahead);
             }
         }
@@ -158,19 +163,22 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
     }
 }
 
-/// The cells of some sets in the order of memory, each with its place set after set: where the
-/// cells of a set are neighbours, set after set; else the first members of all sets, then the
-/// second ones.
+/// The cells of sets that are not neighbours, the first members of all sets before the second ones.
 #[inline(always)]
-fn in_memory_order(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>, size: usize, neighbours: bool) {
+fn in_memory_order(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>, size: usize) {
     order.clear();
-    let (rows, columns) = if neighbours { (batch.len(), size) } else { (size, batch.len()) };
-    for row in 0..rows {
-        for column in 0..columns {
-            let (set, member) = if neighbours { (row, column) } else { (column, row) };
-            order.push((sets.members(batch.start + set)[member] as usize, set * size + member));
+    for member in 0..size {
+        for (i, set) in batch.clone().enumerate() {
+            order.push((sets.members(set)[member] as usize, i * size + member));
         }
     }
+}
+
+/// The cell that is number `i` in the order of memory, and its place set after set. Neighbours need
+/// no order.
+#[inline(always)]
+fn place(order: &[(usize, usize)], first_cell: usize, i: usize) -> (usize, usize) {
+    if order.is_empty() { (first_cell + i, i) } else { order[i] }
 }
 
 /// Brings the partial results of sets into the order of cells.
@@ -205,9 +213,10 @@ struct OfBlocks<'a, R: Reduce, A: Apply, Out> {
 impl<R: Reduce, A: Apply, Out> Kernel for OfBlocks<'_, R, A, Out> {
     /// What the tables returned, and the partial results of all cells.
     type Output = (Vec<(usize, Out)>, Vec<R::Partial>);
+    const BF16: bool = A::BF16;
 
     #[inline(always)]
-    fn run<S: Stores>(self) -> Self::Output {
+    fn run<S: Vectors>(self) -> Self::Output {
         let Self { reduce, apply, cells, sets, table, range } = self;
         let (mut results, mut all) = (Vec::new(), Vec::new());
         let mut coefficients = vec![A::Coefficients::default(); cells.inner];
@@ -215,9 +224,9 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfBlocks<'_, R, A, Out> {
         for o in range {
             coefficients.fill(A::Coefficients::default());
             let first_cell = o * cells.inner;
-            let mut partials = reduce.rows(segment(cells, o, 0), first_cell, cells.inner);
+            let mut partials = reduce.rows::<S>(segment(cells, o, 0), first_cell, cells.inner);
             for i in 1..segments(cells) {
-                join_rows::<R>(&mut partials, &reduce.rows(segment(cells, o, i), first_cell, cells.inner));
+                join_rows::<R>(&mut partials, &reduce.rows::<S>(segment(cells, o, i), first_cell, cells.inner));
             }
             results.extend(tables(cells, sets, o..o + 1, &partials, &mut coefficients, table));
             for i in (0..segments(cells)).rev() {

@@ -8,6 +8,7 @@ use super::affine::Affine;
 use super::columns::Columns;
 use super::far;
 use super::lanes::Lanes;
+use super::vectors::{Portable, Vectors};
 use crate::element::Real;
 
 /// The way of a gradient through the activation of each cell.
@@ -25,7 +26,12 @@ impl Through<'static, Nothing> {
 
 impl<F: Behind> Through<'_, F> {
     /// g of elements whose centers are far, given the cell of each lane.
-    pub(super) fn far<A: Real>(&self, cell: impl Fn(usize) -> usize, x: Lanes<A>, dy: Lanes<A>) -> Lanes<A> {
+    pub(super) fn far<A: Real, S: Vectors>(
+        &self,
+        cell: impl Fn(usize) -> usize,
+        x: Lanes<A, S>,
+        dy: Lanes<A, S>,
+    ) -> Lanes<A, S> {
         if F::NOTHING {
             return dy;
         }
@@ -34,7 +40,7 @@ impl<F: Behind> Through<'_, F> {
 
     /// That of one cell.
     #[inline(always)]
-    pub(super) fn cell<A: Real>(&self, cell: usize) -> ThroughCell<A, F> {
+    pub(super) fn cell<A: Real, S: Vectors>(&self, cell: usize) -> ThroughCell<A, S, F> {
         let affine = if F::NOTHING { Affine::default() } else { self.affines[cell] };
         ThroughCell { behind: self.behind, affine: affine.rounded().map(Lanes::splat) }
     }
@@ -56,14 +62,14 @@ impl<F: Behind> Through<'_, F> {
 
 /// The way through one cell's activation.
 #[derive(Clone, Copy)]
-pub(super) struct ThroughCell<A, F> {
+pub(super) struct ThroughCell<A: Real, S: Vectors, F> {
     behind: F,
-    affine: [Lanes<A>; 3],
+    affine: [Lanes<A, S>; 3],
 }
 
-impl<A: Real, F: Behind> ThroughCell<A, F> {
+impl<A: Real, S: Vectors, F: Behind> ThroughCell<A, S, F> {
     #[inline(always)]
-    pub(super) fn g(&self, x: Lanes<A>, dy: Lanes<A>) -> Lanes<A> {
+    pub(super) fn g(&self, x: Lanes<A, S>, dy: Lanes<A, S>) -> Lanes<A, S> {
         if F::NOTHING {
             return dy;
         }
@@ -74,7 +80,7 @@ impl<A: Real, F: Behind> ThroughCell<A, F> {
     /// Of one element.
     #[inline(always)]
     pub(super) fn g_of_one(&self, x: A, dy: A) -> A {
-        self.g(Lanes::splat(x), Lanes::splat(dy)).0[0]
+        self.g(Lanes::splat(x), Lanes::splat(dy)).to_array()[0]
     }
 }
 
@@ -87,7 +93,7 @@ pub(super) struct ThroughColumns<A, F> {
 impl<A: Real, F: Behind> ThroughColumns<A, F> {
     /// Of the columns from column j.
     #[inline(always)]
-    pub(super) fn g(&self, j: usize, x: Lanes<A>, dy: Lanes<A>) -> Lanes<A> {
+    pub(super) fn g<S: Vectors>(&self, j: usize, x: Lanes<A, S>, dy: Lanes<A, S>) -> Lanes<A, S> {
         if F::NOTHING {
             return dy;
         }
@@ -103,6 +109,6 @@ impl<A: Real, F: Behind> ThroughColumns<A, F> {
         }
         let [center, scale, offset] = &self.affine;
         let z = (x - center[j]) * scale[j] + offset[j];
-        dy * self.behind.slope(Lanes::splat(z)).0[0]
+        dy * self.behind.slope(Lanes::<A, Portable>::splat(z)).to_array()[0]
     }
 }

@@ -34,7 +34,7 @@ fn the_environment_holds_the_choice_down() {
     let possible = passes::instruction_sets();
     let widest = *possible.last().unwrap();
     assert_eq!(run_child("").0, widest);
-    for asked in ["portable", "avx2", "avx512"] {
+    for asked in ["portable", "avx2", "avx512", "avx512bf16"] {
         let (set, err) = run_child(&format!("instruction_set={asked}"));
         assert_eq!(set, if possible.contains(&asked) { asked } else { widest });
         // a set that the machine lacks is replaced, and the user told, once
@@ -45,7 +45,10 @@ fn the_environment_holds_the_choice_down() {
     let (set, err) = run_child("instruction_set=sse9");
     assert_eq!(set, widest);
     assert_eq!(
-        err.matches("CELLNORM_MACHINE: instruction_set is \"sse9\"; it must be one of portable, avx2, avx512").count(),
+        err.matches(
+            "CELLNORM_MACHINE: instruction_set is \"sse9\"; it must be one of portable, avx2, avx512, avx512bf16"
+        )
+        .count(),
         1,
         "{err}"
     );

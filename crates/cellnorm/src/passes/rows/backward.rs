@@ -7,12 +7,12 @@ use super::{Narrowed, ParameterGradients, Through, count, whole};
 use crate::element::{Element, Real};
 use crate::passes::activation::{Behind, Nothing};
 use crate::passes::buffers::Shared;
-use crate::passes::coefficients::Along;
+use crate::passes::coefficients::{Along, paired};
 use crate::passes::dispatch::{Kernel, dispatch};
 use crate::passes::far;
 use crate::passes::lanes::Lanes;
 use crate::passes::span::Ahead;
-use crate::passes::stores::{Stores, Stores128};
+use crate::passes::vectors::{Portable, Vectors};
 use crate::passes::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
 
 /// How many rows one task takes: by the shape alone, since the parameters' gradients are added up task by task.
@@ -89,12 +89,12 @@ impl<T: Element> Backward<'_, '_, T> {
         let dy: Vec<T::Acc> = unsafe { self.shared.source().read(range.clone()) }.iter().map(|dy| dy.widen()).collect();
         let of_s = Affine { center: 0.0, scale: 1.0, offset };
         let through = Through { behind, affine: of_s.rounded(), gamma: self.gamma, beta: self.beta };
-        let Sums { dy: s1, dy_x: s2 } = near.add(&s, &dy, &through);
+        let Sums { dy: s1, dy_x: s2 } = near.add::<Portable, _, _>(&s, &dy, &through);
         let sums = Sums { dy: s1, dy_x: if scale == 0.0 { 0.0 } else { s2 / scale } };
         let Gradient { a, b, k } = (self.table)(row, sums);
         let x = &self.x[range.clone()];
         // SAFETY: as above.
-        unsafe { self.shared.span(range.clone()) }.map_with::<Stores128, _>(
+        unsafe { self.shared.span(range.clone()) }.map_with::<Portable, _>(
             x,
             Along::<_, 1, false> { rows: [self.gamma], pairs: [&[]] },
             |at, [gamma], dy, x| {
@@ -118,14 +118,18 @@ struct BackwardRows<'a, 'b, 'c, T: Element, F> {
 
 impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
     type Output = ParameterGradients;
+    const BF16: bool = T::BF16;
 
     #[inline(always)]
-    fn run<S: Stores>(self) -> ParameterGradients {
+    fn run<S: Vectors>(self) -> ParameterGradients {
         let Backward { x, shared, plus, width, parameters, gamma, beta, affines, table } = *self.backward;
         let mut totals = ParameterGradients::zeros(width);
         let mut near = Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
         let end = self.rows.end;
         let ahead = Ahead::of::<T>(width, width);
+        // where the place of an element counts, they are taken in order
+        let pairs = if F::NOTHING && plus.is_none() { paired::<T>(gamma) } else { vec![] };
+        let pairs = &pairs[..];
         for (i, row) in self.rows.enumerate() {
             let range = row * width..(row + 1) * width;
             let x = &x[range.clone()];
@@ -142,12 +146,12 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
                 continue;
             }
             let through = Through { behind: self.behind, affine: affine.rounded(), gamma, beta };
-            let sums = near.add(x, dy, &through).about::<T::Acc>(affine.center);
+            let sums = near.add::<S, _, _>(x, dy, &through).about::<T::Acc>(affine.center);
             let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
             let [_, scale, offset] = through.affine.map(Lanes::splat);
             // SAFETY: as above.
             let span = unsafe { shared.span(range) }.fetching(ahead);
-            let along = Along::<_, 1, false> { rows: [gamma], pairs: [&[]] };
+            let along = Along::<_, 1, true> { rows: [gamma], pairs: [pairs] };
             // two loops: a branch within one would keep its two halves from being one vector
             match plus {
                 None => span.map_with::<S, _>(

@@ -12,7 +12,7 @@ use crate::passes::dispatch::{Kernel, dispatch};
 use crate::passes::far;
 use crate::passes::lanes::Lanes;
 use crate::passes::span::{Ahead, Span};
-use crate::passes::stores::{Stores, Stores128};
+use crate::passes::vectors::{Portable, Vectors};
 use crate::passes::{Activation, Affine, Buffers, Parameters, moments, threads};
 
 /// From a row's moments to what it is mapped with, and its statistics.
@@ -88,9 +88,10 @@ struct Forward<'a, 'b, 'c, T: Element, F> {
 
 impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
     type Output = Vec<(f64, f64)>;
+    const BF16: bool = T::BF16;
 
     #[inline(always)]
-    fn run<S: Stores>(self) -> Vec<(f64, f64)> {
+    fn run<S: Vectors>(self) -> Vec<(f64, f64)> {
         let Self { shared, added, width, gamma, beta, pairs, behind, table, rows } = self;
         let mut results = Vec::with_capacity(rows.len());
         let ahead = Ahead::of::<T>(width, width);
@@ -106,7 +107,7 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
                 );
             }
             // SAFETY: as above, and the slice is gone when the span is made.
-            let moments = moments::of_run(unsafe { shared.source().read(range.clone()) });
+            let moments = moments::of_run::<S, _>(unsafe { shared.source().read(range.clone()) });
             let (affine, result) = table(row, moments);
             results.push(result);
             // SAFETY: as above.
@@ -131,7 +132,7 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
 #[cold]
 #[inline(never)]
 fn far_row<T: Element, F: Behind>(span: Span<'_, T>, affine: Affine, gamma: &[T::Acc], beta: &[T::Acc], behind: F) {
-    span.map::<Stores128, _>(Along::<_, 2, false> { rows: [gamma, beta], pairs: [&[]; 2] }, |_, [gamma, beta], x| {
+    span.map::<Portable, _>(Along::<_, 2, false> { rows: [gamma, beta], pairs: [&[]; 2] }, |_, [gamma, beta], x| {
         behind.of(far::map([x], |_, [x]| affine.of(x)) * gamma + beta)
     });
 }

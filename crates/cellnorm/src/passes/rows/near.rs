@@ -7,6 +7,7 @@ use super::{ParameterGradients, Through};
 use crate::element::{Element, Real};
 use crate::passes::activation::Behind;
 use crate::passes::lanes::{LANES, Lanes};
+use crate::passes::vectors::Vectors;
 use crate::passes::{BLOCK, Sums};
 
 /// How many rows the parameters' gradients are added over in the computing type before they go to f64.
@@ -26,13 +27,13 @@ impl<A: Real> Near<A> {
 
     /// Adds a row, and returns its Σ γ g and Σ γ g · (x − center).
     #[inline(always)]
-    pub(super) fn add<T: Element<Acc = A>, F: Behind>(
+    pub(super) fn add<S: Vectors, T: Element<Acc = A>, F: Behind>(
         &mut self,
         x: &[T],
         dy: &[T],
         through: &Through<'_, A, F>,
     ) -> Sums {
-        let zero = Lanes::splat(A::default());
+        let zero = Lanes::<A, S>::zero();
         let Through { affine, gamma, .. } = *through;
         let [center, scale, offset] = affine.map(Lanes::splat);
         let (with_gamma, with_beta) = (!self.gamma.is_empty(), !self.beta.is_empty());
@@ -48,8 +49,8 @@ impl<A: Real> Near<A> {
             while at < end {
                 // SAFETY: at + 16 ≤ whole, which x, dy and γ reach, and the sums of γ and β where
                 // they are there.
-                let [x, dy, gamma] = unsafe {
-                    [Lanes::load_unchecked(x, at), Lanes::load_unchecked(dy, at), Lanes::load_unchecked(gamma, at)]
+                let (x, dy, gamma) = unsafe {
+                    (Lanes::load_unchecked(x, at), Lanes::load_unchecked(dy, at), Lanes::load_unchecked(gamma, at))
                 };
                 let scaled = (x - center) * scale;
                 let normalized = scaled + offset;

@@ -3,6 +3,7 @@
 use crate::element::Real;
 use crate::passes::activation::Behind;
 use crate::passes::lanes::Lanes;
+use crate::passes::vectors::{Portable, Vectors};
 
 /// What leads from x to z in one row.
 pub(super) struct Through<'a, A, F> {
@@ -16,7 +17,7 @@ pub(super) struct Through<'a, A, F> {
 impl<A: Real, F: Behind> Through<'_, A, F> {
     /// g of the elements from `at`, given x̂.
     #[inline(always)]
-    pub(super) fn g(&self, at: usize, normalized: Lanes<A>, dy: Lanes<A>) -> Lanes<A> {
+    pub(super) fn g<S: Vectors>(&self, at: usize, normalized: Lanes<A, S>, dy: Lanes<A, S>) -> Lanes<A, S> {
         if F::NOTHING {
             return dy;
         }
@@ -29,6 +30,7 @@ impl<A: Real, F: Behind> Through<'_, A, F> {
         if F::NOTHING {
             return dy;
         }
-        dy * self.behind.slope(Lanes::splat(normalized * self.gamma[at] + self.beta[at])).0[0]
+        let z = normalized * self.gamma[at] + self.beta[at];
+        dy * self.behind.slope(Lanes::<A, Portable>::splat(z)).to_array()[0]
     }
 }
