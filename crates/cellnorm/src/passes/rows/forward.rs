@@ -58,14 +58,15 @@ fn run<T: Element>(
 ) -> Vec<(f64, f64)> {
     let rows = count(shared.len(), width);
     let Parameters { gamma, beta, activation } = parameters;
+    let without_beta = beta.is_none();
     let (gamma, beta) = (&*whole(width, gamma, 1.0), &*whole(width, beta, 0.0));
     let pairs = [gamma, beta].map(paired::<T>);
     let pairs = [&pairs[0][..], &pairs[1][..]];
     let mut results = threads::map(rows, width, |rows| match activation {
         Activation::Identity => {
-            dispatch(Forward { shared, added, width, gamma, beta, pairs, behind: Nothing, table, rows })
+            dispatch(Forward { shared, added, width, gamma, beta, without_beta, pairs, behind: Nothing, table, rows })
         }
-        behind => dispatch(Forward { shared, added, width, gamma, beta, pairs, behind, table, rows }),
+        behind => dispatch(Forward { shared, added, width, gamma, beta, without_beta, pairs, behind, table, rows }),
     });
     if results.len() == 1 {
         return results.pop().unwrap_or_default();
@@ -79,6 +80,8 @@ struct Forward<'a, 'b, 'c, T: Element, F> {
     width: usize,
     gamma: &'a [T::Acc],
     beta: &'a [T::Acc],
+    /// Whether β is 0 since there is none.
+    without_beta: bool,
     /// γ and β [`paired`].
     pairs: [&'a [T::Acc]; 2],
     behind: F,
@@ -92,7 +95,7 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
 
     #[inline(always)]
     fn run<S: Vectors>(self) -> Vec<(f64, f64)> {
-        let Self { shared, added, width, gamma, beta, pairs, behind, table, rows } = self;
+        let Self { shared, added, width, gamma, beta, without_beta, pairs, behind, table, rows } = self;
         let mut results = Vec::with_capacity(rows.len());
         let ahead = Ahead::of::<T>(width, width);
         for row in rows {
@@ -117,6 +120,15 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
                 continue;
             }
             let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
+            if without_beta && affine.center == 0.0 && affine.offset == 0.0 {
+                // RMS normalization; the same bits as below, where adding 0 takes the sign off a 0
+                span.map::<S, _>(
+                    Along::<_, 1, true> { rows: [gamma], pairs: [pairs[0]] },
+                    #[inline(always)]
+                    |_, [gamma], x| behind.of(x * scale * gamma + Lanes::zero()),
+                );
+                continue;
+            }
             span.map::<S, _>(
                 Along::<_, 2, true> { rows: [gamma, beta], pairs },
                 #[inline(always)]
