@@ -5,8 +5,8 @@
 //! time.
 
 use super::CHUNK;
-use super::columns::{ROWS_AT_ONCE, fetch_distance, fetch_row};
-use super::lanes::{LANES, Lanes, end_tile};
+use super::columns::{apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order};
+use super::lanes::{LANES, end_tile};
 use super::moments::part;
 use super::vectors::Vectors;
 use crate::element::{Element, Real};
@@ -91,8 +91,12 @@ impl<A: Real> ColumnMoments<A> {
         let width = self.mean.len();
         self.d.fill(A::default());
         self.d2.fill(A::default());
-        for rows in x.chunks(ROWS_AT_ONCE * width) {
+        for rows in x.chunks(rows_at_once::<S>(width, x.len() / width) * width) {
             let mut j = 0;
+            while S::COLUMNS >= 4 && j + 4 * LANES <= width {
+                self.add_columns::<S, T, 4>(rows, j);
+                j += 4 * LANES;
+            }
             while j + 2 * LANES <= width {
                 self.add_columns::<S, T, 2>(rows, j);
                 j += 2 * LANES;
@@ -109,25 +113,20 @@ impl<A: Real> ColumnMoments<A> {
     #[inline(always)]
     fn add_columns<S: Vectors, T: Element<Acc = A>, const K: usize>(&mut self, rows: &[T], j: usize) {
         let width = self.mean.len();
-        let zero = Lanes::<A, S>::zero();
-        let (mut shift, mut d, mut d2) = ([zero; K], [zero; K], [zero; K]);
-        for k in 0..K {
-            let j = j + k * LANES;
-            (shift[k], d[k], d2[k]) = (Lanes::load(&self.shift, j), Lanes::load(&self.d, j), Lanes::load(&self.d2, j));
-        }
+        let shift = apart::<S, T, K>(&self.shift, j);
+        let (mut d, mut d2) = (apart::<S, T, K>(&self.d, j), apart::<S, T, K>(&self.d2, j));
         for row in rows.chunks_exact(width) {
             fetch_row::<T, K>(row, j, self.distance);
+            let x = load_columns::<S, T, K>(row, j);
             for k in 0..K {
-                let delta = Lanes::load(row, j + k * LANES) - shift[k];
+                let delta = x[k] - shift[k];
                 d[k] = d[k] + delta;
                 d2[k] = d2[k] + delta * delta;
             }
             end_tile();
         }
-        for k in 0..K {
-            d[k].store(&mut self.d, j + k * LANES);
-            d2[k].store(&mut self.d2, j + k * LANES);
-        }
+        store_in_order::<S, T, K>(d, &mut self.d, j);
+        store_in_order::<S, T, K>(d2, &mut self.d2, j);
     }
 
     /// The columns from column `from`, fewer than a vector.

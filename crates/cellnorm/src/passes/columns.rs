@@ -7,14 +7,22 @@ use std::ops::Range;
 
 use super::CHUNK;
 use super::coefficients::{Repeated, paired};
-use super::lanes::LANES;
+use super::lanes::{LANES, Lanes};
+use super::pairs::PAIR;
 use super::stores::{LINE, fetch};
+use super::vectors::Vectors;
 use crate::element::{Element, Real};
 use crate::machine::Machine;
 
 /// How many neighbouring rows a reduction takes in one go: its sums stay in registers for as many, and as many streams of memory
 /// are what a processor fetches ahead.
-pub(super) const ROWS_AT_ONCE: usize = 8;
+const ROWS_AT_ONCE: usize = 8;
+
+/// How many rows of `width` a reduction takes in one go; all of them where one vector after another
+/// is taken in the order of memory.
+pub(super) fn rows_at_once<S: Vectors>(width: usize, rows: usize) -> usize {
+    if width <= S::COLUMNS * LANES { rows } else { ROWS_AT_ONCE }
+}
 
 /// How many bytes ahead of a row its columns are fetched: rows are read some columns at a time,
 /// which no processor foresees.
@@ -29,6 +37,57 @@ pub(super) fn fetch_row<T, const K: usize>(row: &[T], j: usize, distance: usize)
     while at < K * LANES {
         fetch(row.as_ptr().wrapping_add(j + at).wrapping_byte_add(distance), true);
         at += LINE / size_of::<T>();
+    }
+}
+
+/// K vectors of the columns from column j: in pairs where K is even, so that a sum of each column
+/// takes them for numbers of [`apart`].
+#[inline(always)]
+pub(super) fn load_columns<S: Vectors, T: Element, const K: usize>(row: &[T], j: usize) -> [Lanes<T::Acc, S>; K] {
+    let row = &row[j..j + K * LANES];
+    let mut x = [Lanes::zero(); K];
+    if K.is_multiple_of(2) {
+        let (pairs, _) = row.as_chunks::<PAIR>();
+        for (x, pair) in x.chunks_exact_mut(2).zip(pairs) {
+            [x[0], x[1]] = Lanes::load_pair(pair);
+        }
+    } else {
+        for (k, x) in x.iter_mut().enumerate() {
+            *x = Lanes::load(row, k * LANES);
+        }
+    }
+    x
+}
+
+/// Numbers of K vectors of columns, where [`load_columns`] puts the columns.
+#[inline(always)]
+pub(super) fn apart<S: Vectors, T: Element, const K: usize>(of: &[T::Acc], j: usize) -> [Lanes<T::Acc, S>; K] {
+    let mut lanes = [Lanes::zero(); K];
+    for (k, lanes) in lanes.iter_mut().enumerate() {
+        *lanes = Lanes::load(of, j + k * LANES);
+    }
+    if K.is_multiple_of(2) {
+        for pair in lanes.chunks_exact_mut(2) {
+            [pair[0], pair[1]] = Lanes::apart::<T>([pair[0], pair[1]]);
+        }
+    }
+    lanes
+}
+
+/// Stores numbers from where [`apart`] puts them.
+#[inline(always)]
+pub(super) fn store_in_order<S: Vectors, T: Element, const K: usize>(
+    mut lanes: [Lanes<T::Acc, S>; K],
+    of: &mut [T::Acc],
+    j: usize,
+) {
+    if K.is_multiple_of(2) {
+        for pair in lanes.chunks_exact_mut(2) {
+            [pair[0], pair[1]] = Lanes::in_order::<T>([pair[0], pair[1]]);
+        }
+    }
+    for (k, lanes) in lanes.into_iter().enumerate() {
+        lanes.store(of, j + k * LANES);
     }
 }
 

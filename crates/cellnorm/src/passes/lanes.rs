@@ -105,6 +105,13 @@ impl<A: Real, S: Vectors> Lanes<A, S> {
         [Self::from_array(a), Self::from_array(b)]
     }
 
+    /// The inverse of [`in_order`](Self::in_order).
+    #[inline(always)]
+    pub(super) fn apart<T: Element<Acc = A>>([a, b]: [Self; 2]) -> [Self; 2] {
+        let [a, b] = T::apart([a.to_array(), b.to_array()]);
+        [Self::from_array(a), Self::from_array(b)]
+    }
+
     /// As [`load`](Self::load), also where x is shorter than a vector; the lanes past its end are 0.
     #[inline(always)]
     pub(super) fn load_few<T: Element<Acc = A>>(x: &[T], at: usize) -> Self {

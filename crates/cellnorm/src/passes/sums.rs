@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::activation::Behind;
 use super::buffers::Source;
-use super::columns::{Columns, ROWS_AT_ONCE, fetch_distance, fetch_row};
+use super::columns::{Columns, apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order};
 use super::lanes::{LANES, Lanes, end_tile};
 use super::segments::{Reduce, TOGETHER};
 use super::through::{Through, ThroughCell, ThroughColumns};
@@ -228,9 +228,13 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
             sums.clear();
             sums.resize(width, A::default());
         }
-        let step = ROWS_AT_ONCE * width;
+        let step = rows_at_once::<S>(width, x.len() / width) * width;
         for (x, dy) in x.chunks(step).zip(dy.chunks(step)) {
             let mut j = 0;
+            while S::COLUMNS >= 4 && j + 4 * LANES <= width {
+                self.add_columns::<S, T, 4>(x, dy, width, j);
+                j += 4 * LANES;
+            }
             while j + 2 * LANES <= width {
                 self.add_columns::<S, T, 2>(x, dy, width, j);
                 j += 2 * LANES;
@@ -252,28 +256,21 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
         width: usize,
         j: usize,
     ) {
-        let zero = Lanes::<A, S>::zero();
-        let (mut center, mut s1, mut s2) = ([zero; K], [zero; K], [zero; K]);
-        for k in 0..K {
-            let j = j + k * LANES;
-            (center[k], s1[k], s2[k]) =
-                (Lanes::load(&self.center, j), Lanes::load(&self.dy, j), Lanes::load(&self.dy_x, j));
-        }
+        let center = apart::<S, T, K>(&self.center, j);
+        let (mut s1, mut s2) = (apart::<S, T, K>(&self.dy, j), apart::<S, T, K>(&self.dy_x, j));
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
             fetch_row::<T, K>(x, j, self.distance);
             fetch_row::<T, K>(dy, j, self.distance);
+            let (x, dy) = (load_columns::<S, T, K>(x, j), load_columns::<S, T, K>(dy, j));
+            let g = self.through.g_of_columns::<S, T, K>(j, x, dy);
             for k in 0..K {
-                let x = Lanes::load(x, j + k * LANES);
-                let g = self.through.g(j + k * LANES, x, Lanes::load(dy, j + k * LANES));
-                s1[k] = s1[k] + g;
-                s2[k] = s2[k] + g * (x - center[k]);
+                s1[k] = s1[k] + g[k];
+                s2[k] = s2[k] + g[k] * (x[k] - center[k]);
             }
             end_tile();
         }
-        for k in 0..K {
-            s1[k].store(&mut self.dy, j + k * LANES);
-            s2[k].store(&mut self.dy_x, j + k * LANES);
-        }
+        store_in_order::<S, T, K>(s1, &mut self.dy, j);
+        store_in_order::<S, T, K>(s2, &mut self.dy_x, j);
     }
 
     /// The columns from column j, fewer than a vector.

@@ -5,11 +5,11 @@
 
 use super::activation::{Behind, Nothing};
 use super::affine::Affine;
-use super::columns::Columns;
+use super::columns::{Columns, apart};
 use super::far;
 use super::lanes::Lanes;
 use super::vectors::{Portable, Vectors};
-use crate::element::Real;
+use crate::element::{Element, Real};
 
 /// The way of a gradient through the activation of each cell.
 #[derive(Clone, Copy)]
@@ -99,6 +99,27 @@ impl<A: Real, F: Behind> ThroughColumns<A, F> {
         }
         let [center, scale, offset] = &self.affine;
         dy * self.behind.slope((x - Lanes::load(center, j)) * Lanes::load(scale, j) + Lanes::load(offset, j))
+    }
+
+    /// Of K vectors of columns from column j, as
+    /// [`load_columns`](super::columns::load_columns) has them.
+    #[inline(always)]
+    pub(super) fn g_of_columns<S: Vectors, T: Element<Acc = A>, const K: usize>(
+        &self,
+        j: usize,
+        x: [Lanes<A, S>; K],
+        mut dy: [Lanes<A, S>; K],
+    ) -> [Lanes<A, S>; K] {
+        if F::NOTHING {
+            return dy;
+        }
+        let [center, scale, offset] = &self.affine;
+        let (center, scale) = (apart::<S, T, K>(center, j), apart::<S, T, K>(scale, j));
+        let offset = apart::<S, T, K>(offset, j);
+        for k in 0..K {
+            dy[k] = dy[k] * self.behind.slope((x[k] - center[k]) * scale[k] + offset[k]);
+        }
+        dy
     }
 
     /// Of one element in column j.
