@@ -93,9 +93,11 @@ impl<A: Real> ColumnMoments<A> {
         self.d2.fill(A::default());
         for rows in x.chunks(rows_at_once::<S>(width, x.len() / width) * width) {
             let mut j = 0;
-            while S::COLUMNS >= 4 && j + 4 * LANES <= width {
-                self.add_columns::<S, T, 4>(rows, j);
-                j += 4 * LANES;
+            if S::FOUR_COLUMNS {
+                while j + 4 * LANES <= width {
+                    self.add_columns::<S, T, 4>(rows, j);
+                    j += 4 * LANES;
+                }
             }
             while j + 2 * LANES <= width {
                 self.add_columns::<S, T, 2>(rows, j);

@@ -21,7 +21,8 @@ const ROWS_AT_ONCE: usize = 8;
 /// How many rows of `width` a reduction takes in one go; all of them where one vector after another
 /// is taken in the order of memory.
 pub(super) fn rows_at_once<S: Vectors>(width: usize, rows: usize) -> usize {
-    if width <= S::COLUMNS * LANES { rows } else { ROWS_AT_ONCE }
+    let columns = if S::FOUR_COLUMNS { 4 } else { 2 };
+    if width <= columns * LANES { rows } else { ROWS_AT_ONCE }
 }
 
 /// How many bytes ahead of a row its columns are fetched: rows are read some columns at a time,

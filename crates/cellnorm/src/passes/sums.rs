@@ -231,9 +231,11 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
         let step = rows_at_once::<S>(width, x.len() / width) * width;
         for (x, dy) in x.chunks(step).zip(dy.chunks(step)) {
             let mut j = 0;
-            while S::COLUMNS >= 4 && j + 4 * LANES <= width {
-                self.add_columns::<S, T, 4>(x, dy, width, j);
-                j += 4 * LANES;
+            if S::FOUR_COLUMNS {
+                while j + 4 * LANES <= width {
+                    self.add_columns::<S, T, 4>(x, dy, width, j);
+                    j += 4 * LANES;
+                }
             }
             while j + 2 * LANES <= width {
                 self.add_columns::<S, T, 2>(x, dy, width, j);

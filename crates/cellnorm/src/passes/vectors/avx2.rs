@@ -20,7 +20,7 @@ registers!(F64: 0 1 2 3 of f64 in __m256d,
 impl Vectors for Avx2 {
     type F32 = F32;
     type F64 = F64;
-    const COLUMNS: usize = 2;
+    const FOUR_COLUMNS: bool = false;
 
     #[inline(always)]
     unsafe fn stream<T: Copy, const N: usize>(tile: [T; N], target: *mut T) {

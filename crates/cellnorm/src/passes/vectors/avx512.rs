@@ -21,7 +21,7 @@ registers!(F64: 0 1 of f64 in __m512d,
 impl Vectors for Avx512 {
     type F32 = F32;
     type F64 = F64;
-    const COLUMNS: usize = 4;
+    const FOUR_COLUMNS: bool = true;
 
     #[inline(always)]
     unsafe fn stream<T: Copy, const N: usize>(tile: [T; N], target: *mut T) {

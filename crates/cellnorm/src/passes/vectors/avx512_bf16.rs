@@ -19,7 +19,7 @@ pub struct Avx512Bf16;
 impl Vectors for Avx512Bf16 {
     type F32 = avx512::F32;
     type F64 = avx512::F64;
-    const COLUMNS: usize = Avx512::COLUMNS;
+    const FOUR_COLUMNS: bool = true;
 
     #[inline(always)]
     unsafe fn stream<T: Copy, const N: usize>(tile: [T; N], target: *mut T) {

@@ -34,9 +34,9 @@ use super::pairs::PAIR;
 pub trait Vectors: Copy + Send + Sync + 'static {
     type F32: Vector<f32>;
     type F64: Vector<f64>;
-    /// How many vectors of columns a reduction takes at once: three numbers of each stay in
-    /// registers.
-    const COLUMNS: usize;
+    /// Whether a reduction takes four vectors of columns at once, not two: three numbers of each
+    /// stay in registers.
+    const FOUR_COLUMNS: bool;
 
     /// Stores a tile: its lines are not read first, and do not push others out.
     ///

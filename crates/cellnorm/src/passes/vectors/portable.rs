@@ -19,7 +19,7 @@ pub struct Portable;
 impl Vectors for Portable {
     type F32 = Array<f32>;
     type F64 = Array<f64>;
-    const COLUMNS: usize = 2;
+    const FOUR_COLUMNS: bool = false;
 
     #[inline(always)]
     unsafe fn stream<T: Copy, const N: usize>(tile: [T; N], target: *mut T) {
