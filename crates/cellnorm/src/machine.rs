@@ -31,6 +31,7 @@ pub use rates::CopyRate;
 
 /// The instruction sets that the passes are compiled for, each with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum InstructionSet {
     /// What every machine of the target has: SSE2 on x86-64, NEON on AArch64.
     Portable,

@@ -18,11 +18,11 @@ use crate::machine::Machine;
 /// are what a processor fetches ahead.
 const ROWS_AT_ONCE: usize = 8;
 
-/// How many rows of `width` a reduction takes in one go; all of them where one vector after another
-/// is taken in the order of memory.
+/// How many rows of `width` a reduction takes in one go: all of them where a row is no wider than
+/// the vectors that it takes at once, so that it reads in the order of memory.
 pub(super) fn rows_at_once<S: Vectors>(width: usize, rows: usize) -> usize {
-    let columns = if S::FOUR_COLUMNS { 4 } else { 2 };
-    if width <= columns * LANES { rows } else { ROWS_AT_ONCE }
+    let in_order = width <= LANES || width == 2 * LANES || S::FOUR_COLUMNS && width == 4 * LANES;
+    if in_order { rows } else { ROWS_AT_ONCE }
 }
 
 /// How many bytes ahead of a row its columns are fetched: rows are read some columns at a time,
@@ -41,8 +41,8 @@ pub(super) fn fetch_row<T, const K: usize>(row: &[T], j: usize, distance: usize)
     }
 }
 
-/// K vectors of the columns from column j: in pairs where K is even, so that a sum of each column
-/// takes them for numbers of [`apart`].
+/// K vectors of the columns from column j: in pairs where K is even, in the places where [`apart`]
+/// puts the numbers of each column.
 #[inline(always)]
 pub(super) fn load_columns<S: Vectors, T: Element, const K: usize>(row: &[T], j: usize) -> [Lanes<T::Acc, S>; K] {
     let row = &row[j..j + K * LANES];

@@ -1,7 +1,8 @@
 //! The passes, compiled in this crate for each type of elements.
 //!
-//! Generic functions are compiled wherever they are used, and a pass is a lot of code: several instruction sets, two layouts,
-//! whole vectors and their rests. So the generic functions of the other files end here.
+//! Generic functions are compiled wherever they are used, and a pass is a lot of code: several
+//! instruction sets, two layouts, whole vectors and their rests. So the generic functions of the
+//! other files end here.
 
 use super::activation::{Activation, Behind, Nothing};
 use super::affine::{Affine, AffinePass};

@@ -259,12 +259,13 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
         j: usize,
     ) {
         let center = apart::<S, T, K>(&self.center, j);
+        let affine = self.through.affine_of_columns::<S, T, K>(j);
         let (mut s1, mut s2) = (apart::<S, T, K>(&self.dy, j), apart::<S, T, K>(&self.dy_x, j));
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
             fetch_row::<T, K>(x, j, self.distance);
             fetch_row::<T, K>(dy, j, self.distance);
             let (x, dy) = (load_columns::<S, T, K>(x, j), load_columns::<S, T, K>(dy, j));
-            let g = self.through.g_of_columns::<S, T, K>(j, x, dy);
+            let g = self.through.g_of_columns(&affine, x, dy);
             for k in 0..K {
                 s1[k] = s1[k] + g[k];
                 s2[k] = s2[k] + g[k] * (x[k] - center[k]);

@@ -125,7 +125,7 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
             let count = size * batch.len();
             let first_cell = sets.members(batch.start).first().map_or(0, |cell| *cell as usize);
             if !neighbours {
-                in_memory_order(&mut order, sets, &batch, size);
+                by_member(&mut order, sets, &batch, size);
             }
             match &whole {
                 Some(whole) => runs::<S, _>(
@@ -165,7 +165,7 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
 
 /// The cells of sets that are not neighbours, the first members of all sets before the second ones.
 #[inline(always)]
-fn in_memory_order(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>, size: usize) {
+fn by_member(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>, size: usize) {
     order.clear();
     for member in 0..size {
         for (i, set) in batch.clone().enumerate() {
@@ -174,8 +174,8 @@ fn in_memory_order(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<u
     }
 }
 
-/// The cell that is number `i` in the order of memory, and its place set after set. Neighbours need
-/// no order.
+/// The cell that comes at number `i`, and its place set after set. Neighbours, which lie in this
+/// order, need no list.
 #[inline(always)]
 fn place(order: &[(usize, usize)], first_cell: usize, i: usize) -> (usize, usize) {
     if order.is_empty() { (first_cell + i, i) } else { order[i] }

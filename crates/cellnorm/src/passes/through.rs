@@ -101,21 +101,33 @@ impl<A: Real, F: Behind> ThroughColumns<A, F> {
         dy * self.behind.slope((x - Lanes::load(center, j)) * Lanes::load(scale, j) + Lanes::load(offset, j))
     }
 
-    /// Of K vectors of columns from column j, as
-    /// [`load_columns`](super::columns::load_columns) has them.
+    /// Center, scale and offset of K vectors of columns from column j, for
+    /// [`g_of_columns`](Self::g_of_columns).
     #[inline(always)]
-    pub(super) fn g_of_columns<S: Vectors, T: Element<Acc = A>, const K: usize>(
+    pub(super) fn affine_of_columns<S: Vectors, T: Element<Acc = A>, const K: usize>(
         &self,
         j: usize,
+    ) -> [[Lanes<A, S>; K]; 3] {
+        let mut affine = [[Lanes::zero(); K]; 3];
+        if !F::NOTHING {
+            for (lanes, of_column) in affine.iter_mut().zip(&self.affine) {
+                *lanes = apart::<S, T, K>(of_column, j);
+            }
+        }
+        affine
+    }
+
+    /// Of K vectors of columns, as [`load_columns`](super::columns::load_columns) has them.
+    #[inline(always)]
+    pub(super) fn g_of_columns<S: Vectors, const K: usize>(
+        &self,
+        [center, scale, offset]: &[[Lanes<A, S>; K]; 3],
         x: [Lanes<A, S>; K],
         mut dy: [Lanes<A, S>; K],
     ) -> [Lanes<A, S>; K] {
         if F::NOTHING {
             return dy;
         }
-        let [center, scale, offset] = &self.affine;
-        let (center, scale) = (apart::<S, T, K>(center, j), apart::<S, T, K>(scale, j));
-        let offset = apart::<S, T, K>(offset, j);
         for k in 0..K {
             dy[k] = dy[k] * self.behind.slope((x[k] - center[k]) * scale[k] + offset[k]);
         }

@@ -119,9 +119,11 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
                 far_row(span, affine, gamma, beta, behind);
                 continue;
             }
-            let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
-            if without_beta && affine.center == 0.0 && affine.offset == 0.0 {
-                // RMS normalization; the same bits as below, where adding 0 takes the sign off a 0
+            let rounded = affine.rounded::<T::Acc>();
+            let [center, scale, offset] = rounded.map(Lanes::splat);
+            if without_beta && rounded[0] == T::Acc::default() && rounded[2] == T::Acc::default() {
+                // This is RMS normalization. The bits are those below: adding 0 takes the sign off
+                // a 0. An infinite scale makes the offset NaN.
                 span.map::<S, _>(
                     Along::<_, 1, true> { rows: [gamma], pairs: [pairs[0]] },
                     #[inline(always)]
@@ -147,4 +149,29 @@ fn far_row<T: Element, F: Behind>(span: Span<'_, T>, affine: Affine, gamma: &[T:
     span.map::<Portable, _>(Along::<_, 2, false> { rows: [gamma, beta], pairs: [&[]; 2] }, |_, [gamma, beta], x| {
         behind.of(far::map([x], |_, [x]| affine.of(x)) * gamma + beta)
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::rows::forward;
+
+    #[test]
+    fn no_beta_is_a_beta_of_zeros() {
+        let x: Vec<f32> = (0..70).map(|i| if i % 7 == 0 { -0.0 } else { (i as f32 - 30.0) * 1e-3 }).collect();
+        let gamma: Vec<f64> = (0..35).map(|i| f64::from(i) - 20.0).collect();
+        for scale in [3.0, -0.5, f64::INFINITY] {
+            for center in [0.0, -0.0, 0.25] {
+                let y_of = |beta: Option<&[f64]>| {
+                    let mut y = Vec::new();
+                    let parameters = Parameters { gamma: Some(&gamma), beta, activation: Activation::Identity };
+                    forward(Buffers::Into(&x, &mut y), 35, parameters, |_, _| {
+                        (Affine { center, scale, offset: 0.0 }, (0.0, 0.0))
+                    });
+                    y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                assert_eq!(y_of(None), y_of(Some(&[0.0; 35])), "{scale} {center}");
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Vector, Vectors, registers};
+use super::{UPPER, Vector, Vectors, registers};
 use crate::passes::lanes::{LANES, end_tile};
 use crate::passes::pairs::PAIR;
 
@@ -69,7 +69,7 @@ impl Vectors for Avx2 {
         unsafe {
             let [a, b] = [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(16).cast())];
             let even = [_mm256_slli_epi32::<16>(a), _mm256_slli_epi32::<16>(b)];
-            let upper = _mm256_set1_epi32(UPPER);
+            let upper = _mm256_set1_epi32(UPPER as i32);
             let odd = [_mm256_and_si256(a, upper), _mm256_and_si256(b, upper)];
             [f32_of(even), f32_of(odd)]
         }
@@ -80,7 +80,7 @@ impl Vectors for Avx2 {
         // SAFETY: as above; both are 32 bytes, and any bits are a number.
         unsafe {
             let [a, b] = [_mm256_srli_epi32::<16>(nearest(a)), _mm256_srli_epi32::<16>(nearest(b))];
-            // packs each half of the registers by itself: quarters 0 2 1 3
+            // the instruction packs each half of the registers by itself, so quarters come as 0 2 1 3
             let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b));
             std::mem::transmute::<__m256i, [bf16; LANES]>(packed)
         }
@@ -127,9 +127,7 @@ pub(super) unsafe fn sum_of_four(of: __m256d) -> f64 {
 }
 
 /// To the nearest, of two the even one.
-const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
-/// The upper half of a word.
-const UPPER: i32 = 0xffff_0000_u32 as i32;
+pub(super) const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
 /// The odd ones of eight.
 const ODD: i32 = 0b1010_1010;
 

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Avx2, Vector, Vectors, avx2, registers};
+use super::{Avx2, UPPER, Vector, Vectors, avx2, registers};
 use crate::passes::lanes::{LANES, end_tile};
 use crate::passes::pairs::PAIR;
 use crate::passes::stores::LINE;
@@ -49,7 +49,7 @@ impl Vectors for Avx512 {
     #[inline(always)]
     fn narrow_f16(F32([value]): F32) -> [f16; LANES] {
         // SAFETY: as above; both are 32 bytes, and any bits are a number.
-        unsafe { std::mem::transmute::<__m256i, [f16; LANES]>(_mm512_cvtps_ph::<NEAREST>(value)) }
+        unsafe { std::mem::transmute::<__m256i, [f16; LANES]>(_mm512_cvtps_ph::<{ avx2::NEAREST }>(value)) }
     }
 
     #[inline(always)]
@@ -67,7 +67,7 @@ impl Vectors for Avx512 {
         unsafe {
             let words = _mm512_loadu_si512(from.cast());
             let even = _mm512_slli_epi32::<16>(words);
-            let odd = _mm512_and_si512(words, _mm512_set1_epi32(UPPER));
+            let odd = _mm512_and_si512(words, _mm512_set1_epi32(UPPER as i32));
             [F32([_mm512_castsi512_ps(even)]), F32([_mm512_castsi512_ps(odd)])]
         }
     }
@@ -94,8 +94,11 @@ impl Vectors for Avx512 {
             if _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(even, odd) != 0 {
                 [low, high] = [quiet(even, low), quiet(odd, high)];
             }
-            let words =
-                _mm512_ternarylogic_epi32::<SELECT>(_mm512_set1_epi32(UPPER), high, _mm512_srli_epi32::<16>(low));
+            let words = _mm512_ternarylogic_epi32::<SELECT>(
+                _mm512_set1_epi32(UPPER as i32),
+                high,
+                _mm512_srli_epi32::<16>(low),
+            );
             std::mem::transmute::<__m512i, [bf16; PAIR]>(words)
         }
     }
@@ -121,10 +124,6 @@ unsafe fn sum_f64([a, b]: [__m512d; 2]) -> f64 {
     }
 }
 
-/// To the nearest, of two the even one.
-const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT;
-/// The upper half of a word.
-const UPPER: i32 = 0xffff_0000_u32 as i32;
 /// The bits of b where a has ones, else those of c.
 const SELECT: i32 = 0b1100_1010;
 

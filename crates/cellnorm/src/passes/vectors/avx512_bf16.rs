@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use half::bf16;
+use half::{bf16, f16};
 
 use super::{Avx512, Vectors, avx512};
 use crate::passes::lanes::LANES;
@@ -28,13 +28,13 @@ impl Vectors for Avx512Bf16 {
     }
 
     #[inline(always)]
-    unsafe fn load_f16(from: *const half::f16) -> Self::F32 {
+    unsafe fn load_f16(from: *const f16) -> Self::F32 {
         // SAFETY: by the caller.
         unsafe { Avx512::load_f16(from) }
     }
 
     #[inline(always)]
-    fn narrow_f16(of: Self::F32) -> [half::f16; LANES] {
+    fn narrow_f16(of: Self::F32) -> [f16; LANES] {
         Avx512::narrow_f16(of)
     }
 
@@ -78,10 +78,10 @@ impl Vectors for Avx512Bf16 {
     }
 }
 
-/// The class of numbers that have fewer digits.
+/// The class of subnormal numbers, of either sign.
 const SUBNORMAL: i32 = 0x20;
 
-/// One of the first 16, then one of the last 16.
+/// The order that takes one of the first 16, then one of the last 16.
 const ALTERNATING: [u16; PAIR] = {
     let mut order = [0; PAIR];
     let mut i = 0;

@@ -5,8 +5,8 @@
 //! compiler, at times into shuffles that take longer than the arithmetic. The portable set computes
 //! on arrays, on processors without another.
 //!
-//! The functions of a set may be called where the processor has it: in what
-//! [`dispatch`](super::dispatch) runs, which alone names the sets.
+//! The functions of a set may be called only where the processor has it. So only
+//! [`dispatch`](super::dispatch) names a set other than [`Portable`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -29,20 +29,23 @@ use half::{bf16, f16};
 use super::lanes::LANES;
 use super::pairs::PAIR;
 
+/// The upper half of a word.
+const UPPER: u32 = 0xffff_0000;
+
 /// An instruction set: its vectors, and how it stores past the caches.
 #[allow(missing_docs, reason = "not to be named from outside")]
 pub trait Vectors: Copy + Send + Sync + 'static {
     type F32: Vector<f32>;
     type F64: Vector<f64>;
-    /// Whether a reduction takes four vectors of columns at once, not two: three numbers of each
-    /// stay in registers.
+    /// Whether a reduction takes four vectors of columns at once, not two. This needs registers for
+    /// three numbers of each column.
     const FOUR_COLUMNS: bool;
 
     /// Stores a tile: its lines are not read first, and do not push others out.
     ///
     /// # Safety
-    /// The target must be valid for a tile and a multiple of the tile's size or of a line,
-    /// whichever is less; and other threads may read there only after
+    /// The target must be valid for a tile, and its address a multiple of the tile's size or of a
+    /// line, whichever is less; other threads may read there only after
     /// [`order_streamed_stores`](super::stores::order_streamed_stores).
     unsafe fn stream<T: Copy, const N: usize>(tile: [T; N], target: *mut T);
 
@@ -105,7 +108,7 @@ macro_rules! registers {
         #[derive(Clone, Copy)]
         pub struct $name(pub(super) [$register; [$($part),*].len()]);
 
-        // SAFETY, of all: vectors of this set are made where the processor has it alone.
+        // SAFETY, of all: vectors of this set are made only where the processor has it.
         impl Vector<$number> for $name {
             #[inline(always)]
             fn splat(value: $number) -> Self {

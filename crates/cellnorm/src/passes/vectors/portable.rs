@@ -1,16 +1,14 @@
-//! Any processor: arrays, and on x86-64 the stores of SSE2, which every one of these has.
+//! The set of any processor, which computes on arrays. On x86-64 a tile is stored past the caches by
+//! SSE2.
 
 use std::hint::black_box;
 
 use half::{bf16, f16};
 
-use super::{Vector, Vectors};
+use super::{UPPER, Vector, Vectors};
 use crate::element::{Element, Real, nearest_bf16};
 use crate::passes::lanes::{LANES, end_tile};
 use crate::passes::pairs::PAIR;
-
-/// The upper half of a word.
-const UPPER: u32 = 0xffff_0000;
 
 /// What every processor has.
 #[derive(Clone, Copy)]
