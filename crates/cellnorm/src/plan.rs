@@ -192,9 +192,12 @@ fn rows(memory: &[Ordered]) -> Option<usize> {
 /// The label of each cell: Σ index · stride over the numbering axes, the innermost fastest.
 fn labels(numbering: &[&Ordered], stride: impl Fn(&Ordered) -> usize) -> Vec<u32> {
     numbering.iter().fold(vec![0], |labels, a| {
-        let step = stride(a);
-        let offsets: Vec<u32> =
-            (0..a.axis.len).map(|i| (if a.axis.stride < 0 { a.axis.len - 1 - i } else { i } * step) as u32).collect();
-        labels.iter().flat_map(|label| offsets.iter().map(move |offset| label + offset)).collect()
+        let (step, len) = (stride(a), a.axis.len);
+        let offset = |i: usize| (if a.axis.stride < 0 { len - 1 - i } else { i } * step) as u32;
+        let mut all = Vec::with_capacity(labels.len() * len);
+        for label in labels {
+            all.extend((0..len).map(|i| label + offset(i)));
+        }
+        all
     })
 }

@@ -2,7 +2,7 @@
 
 use super::length::{Length, Lengths};
 use super::lp::Floor;
-use super::strips::{Few, Row, SIDE};
+use super::strips::{Row, SIDE};
 
 /// 1 / D as a product, for the same reason as a length is one, and ∂D/∂n.
 #[derive(Clone, Copy)]
@@ -74,12 +74,12 @@ impl Divisors {
     #[inline(always)]
     pub(super) fn new(lengths: &Lengths, floor: Floor) -> Self {
         if let Floor::AddSquare(_) = floor {
-            return Self::each(|lane| Divisor::new(lengths.of(lane), floor));
+            return Self::each(|line| Divisor::new(lengths.of(line), floor));
         }
         let least = least(floor);
         Self::each(
             #[inline(always)]
-            |lane| Divisor::at_least(least, lengths.of(lane)),
+            |line| Divisor::at_least(least, lengths.of(line)),
         )
     }
 
@@ -88,33 +88,22 @@ impl Divisors {
     pub(super) fn of(lengths: &Lengths) -> Self {
         Self::each(
             #[inline(always)]
-            |lane| Divisor::of(lengths.of(lane)),
+            |line| Divisor::of(lengths.of(line)),
         )
     }
 
     #[inline(always)]
     fn each(divisor: impl Fn(usize) -> Divisor) -> Self {
-        let (mut first, mut second, mut slope) = ([0.0; SIDE], [0.0; SIDE], [0.0; SIDE]);
-        for lane in 0..SIDE {
-            let one = divisor(lane);
-            (first[lane], second[lane], slope[lane]) = (one.first, one.second, one.slope);
+        let mut all = Self { first: Row::ZEROS, second: Row::ZEROS, slope: Row::ZEROS };
+        for line in 0..SIDE {
+            let one = divisor(line);
+            (all.first.0[line], all.second.0[line], all.slope.0[line]) = (one.first, one.second, one.slope);
         }
-        Self { first, second, slope }
+        all
     }
 
     #[inline(always)]
-    pub(super) fn divide_few(&self, lane: usize, values: Few) -> Few {
-        let mut few = values;
-        for (i, value) in few.iter_mut().enumerate() {
-            *value = *value * self.first[lane + i] * self.second[lane + i];
-        }
-        few
-    }
-
-    #[inline(always)]
-    pub(super) fn divide(&self, values: &mut [f64]) {
-        for ((value, first), second) in values.iter_mut().zip(&self.first).zip(&self.second) {
-            *value = *value * first * second;
-        }
+    pub(super) fn divide(&self, values: Row) -> Row {
+        values.zip(self.first, |value, first| value * first).zip(self.second, |value, second| value * second)
     }
 }

@@ -9,12 +9,9 @@
 
 use super::divisor::{Divisor, Divisors};
 use super::lines::reduce;
-use super::strips::{FEW, Few, Row, SIDE, Strip};
+use super::strips::{Fault, Row, SIDE, Strip};
 use crate::element::Element;
 use crate::passes;
-
-/// The number of a line, and the name of what is not finite there.
-pub(super) type Fault = (usize, &'static str);
 
 /// n as a product.
 #[derive(Clone, Copy)]
@@ -59,7 +56,7 @@ pub(super) fn length<T: Element>(x: &[T], p: f64) -> Length {
     Length { scale, relative }
 }
 
-/// The lengths of the lines of a strip; of those beyond its width, 0.
+/// The lengths of the lines of a strip.
 pub(super) struct Lengths {
     pub(super) scale: Row,
     relative: Row,
@@ -72,38 +69,36 @@ impl Lengths {
         if !scaled::<T>(p) {
             let scale = match p {
                 1.0 => terms.joined(add, f64::abs),
-                _ => each(terms.joined(add, square), f64::sqrt),
+                _ => terms.joined(add, square).map(f64::sqrt),
             };
-            return Self { scale, relative: [1.0; SIDE] };
+            return Self { scale, relative: ONES };
         }
         let scale = terms.joined(larger, f64::abs);
-        let units = &Divisors::of(&Self { scale, relative: [1.0; SIDE] });
+        let units = &Divisors::of(&Self { scale, relative: ONES });
         let relative = match p {
-            f64::INFINITY => [1.0; SIDE],
+            f64::INFINITY => ONES,
             1.0 => terms.joined_divided(units, f64::abs),
-            2.0 => each(terms.joined_divided(units, square), f64::sqrt),
-            p => each(terms.joined_divided(units, |x| x.abs().powf(p)), |sum| sum.powf(1.0 / p)),
+            2.0 => terms.joined_divided(units, square).map(f64::sqrt),
+            p => terms.joined_divided(units, |x| x.abs().powf(p)).map(|sum| sum.powf(1.0 / p)),
         };
         Self { scale, relative }
     }
 
     #[inline(always)]
-    pub(super) fn of(&self, lane: usize) -> Length {
-        Length { scale: self.scale[lane], relative: self.relative[lane] }
+    pub(super) fn of(&self, line: usize) -> Length {
+        Length { scale: self.scale.0[line], relative: self.relative.0[line] }
     }
 
-    /// The first line of a strip of this width whose x was not finite.
+    /// # Errors
+    /// The first line whose x was not finite.
     #[inline(always)]
-    pub(super) fn checked(&self, width: usize) -> Result<(), Fault> {
+    pub(super) fn checked(&self) -> Result<(), Fault> {
         // 0 times a number is 0 where it is finite
-        let zero = |sum: f64, lane: usize| sum + 0.0 * self.scale[lane] + 0.0 * self.relative[lane];
-        if (0..width).fold(0.0, zero) == 0.0 {
-            return Ok(());
-        }
-        let fault = |lane: usize| Some((lane, self.of(lane).checked().err()?));
-        (0..width).find_map(fault).map_or(Ok(()), Err)
+        self.scale.zip(self.relative, |scale, relative| 0.0 * scale + 0.0 * relative).finite("x")
     }
 }
+
+const ONES: Row = Row([1.0; SIDE]);
 
 /// The values of a strip, of which terms are joined.
 struct Terms<'a, T> {
@@ -115,10 +110,10 @@ impl<T: Element> Terms<'_, T> {
     #[inline(always)]
     fn joined(&self, join: impl Fn(f64, f64) -> f64, term: impl Fn(f64) -> f64) -> Row {
         joined(
-            self.strip,
+            self.strip.len,
             join,
             #[inline(always)]
-            |i, lane| each(self.strip.few(self.x, i, lane), &term),
+            |i| self.strip.load(self.x, i).map(&term),
         )
     }
 
@@ -126,10 +121,10 @@ impl<T: Element> Terms<'_, T> {
     #[inline(always)]
     fn joined_divided(&self, units: &Divisors, term: impl Fn(f64) -> f64) -> Row {
         joined(
-            self.strip,
+            self.strip.len,
             add,
             #[inline(always)]
-            |i, lane| each(units.divide_few(lane, self.strip.few(self.x, i, lane)), &term),
+            |i| units.divide(self.strip.load(self.x, i)).map(&term),
         )
     }
 }
@@ -139,44 +134,23 @@ fn square(x: f64) -> f64 {
     x * x
 }
 
+/// Joins the `len` terms of each line of a strip, those of one index a row, as [`reduce`] joins the terms of a line: first those that
+/// remain behind whole eights, then what each of 8 lanes has joined.
 #[inline(always)]
-fn each<const N: usize>(mut values: [f64; N], of: impl Fn(f64) -> f64) -> [f64; N] {
-    for value in &mut values {
-        *value = of(*value);
+pub(super) fn joined(len: usize, join: impl Fn(f64, f64) -> f64, terms: impl Fn(usize) -> Row) -> Row {
+    let whole = len / 8 * 8;
+    let mut all = Row::ZEROS;
+    for i in whole..len {
+        all = all.zip(terms(i), &join);
     }
-    values
-}
-
-/// Joins the terms of each line of a strip, those of index i of a few lines from a lane, as [`reduce`] joins the terms of a line:
-/// in 8 lanes, and those that remain in one of their own. A few lines at a time, so that the lanes stay in registers.
-#[inline(always)]
-pub(super) fn joined(strip: Strip, join: impl Fn(f64, f64) -> f64, terms: impl Fn(usize, usize) -> Few) -> Row {
-    let mut row = [0.0; SIDE];
-    let tiles = strip.len / 8;
-    for (lane, row) in (0..strip.width).step_by(FEW).zip(row.as_chunks_mut::<FEW>().0) {
-        let mut lanes = [Few::default(); 8];
-        for tile in 0..tiles {
-            for (all, i) in lanes.iter_mut().zip(8 * tile..) {
-                onto(all, terms(i, lane), &join);
-            }
+    for first in 0..whole.min(8) {
+        let mut lane = Row::ZEROS;
+        for i in (first..whole).step_by(8) {
+            lane = lane.zip(terms(i), &join);
         }
-        for i in 8 * tiles..strip.len {
-            onto(row, terms(i, lane), &join);
-        }
-        if tiles > 0 {
-            for few in lanes {
-                onto(row, few, &join);
-            }
-        }
+        all = all.zip(lane, &join);
     }
-    row
-}
-
-#[inline(always)]
-fn onto(all: &mut Few, few: Few, join: &impl Fn(f64, f64) -> f64) {
-    for (all, term) in all.iter_mut().zip(few) {
-        *all = join(*all, term);
-    }
+    all
 }
 
 /// Calls `map(line of x, line of out)`, which must be `#[inline(always)]`, for every line of `len` elements, and returns the first

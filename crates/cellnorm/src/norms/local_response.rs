@@ -11,7 +11,7 @@
 use ndarray::{Array, ArrayView, Dimension};
 
 use super::lines::{Lines, map_lines};
-use super::strips::{Strip, for_strips, not_finite};
+use super::strips::{Fault, Row, Strip, for_strips};
 use super::windows::{Power, Windows};
 use crate::arrays::axis_index;
 use crate::cells::Cells;
@@ -154,17 +154,20 @@ impl Lines for LocalResponseNorm {
             y,
             lines,
             #[inline(always)]
-            |x, y, strip, scratch: &mut Scratch| {
-                let finite = self.denominators(x, strip, scratch);
-                let Scratch { values, d: powers, inverse, .. } = scratch;
-                power.run(powers, inverse);
-                for (value, power) in values.iter_mut().zip(powers) {
-                    *value *= *power;
-                }
-                for (i, row) in values.chunks_exact(strip.width).enumerate() {
-                    strip.store(y, i, row);
-                }
-                finite
+            |x, y, strip, windows: &mut Windows| {
+                let mut finite = Row::ZEROS;
+                self.denominators(
+                    x,
+                    strip,
+                    windows,
+                    #[inline(always)]
+                    |i, d| {
+                        finite = still(finite, d);
+                        let (power, _) = power.of_row(d);
+                        strip.store(y, i, strip.load(x, i).zip(power, |x, power| x * power));
+                    },
+                );
+                finite.finite("x")
             },
         )
     }
@@ -178,26 +181,37 @@ impl Lines for LocalResponseNorm {
             dy_dx,
             lines,
             #[inline(always)]
-            |x, dy_dx, strip, scratch: &mut Scratch| {
-                let finite = self.denominators(x, strip, scratch);
-                let Scratch { values, terms, d: direct, inverse, windows } = scratch;
-                power.run(direct, inverse);
-                // dy for a moment
-                strip.load_all(dy_dx, terms);
-                for (((direct, inverse), term), x) in direct.iter_mut().zip(&*inverse).zip(&mut *terms).zip(&*values) {
-                    *direct *= *term;
-                    *term = *direct * (x * inverse);
-                }
+            |x, dy_dx, strip, Scratch { direct, terms, windows }: &mut Scratch| {
+                direct.resize(strip.len, Row::ZEROS);
+                terms.resize(strip.len, Row::ZEROS);
+                let (mut finite_x, mut finite_dy) = (Row::ZEROS, Row::ZEROS);
+                self.denominators(
+                    x,
+                    strip,
+                    windows,
+                    #[inline(always)]
+                    |i, d| {
+                        finite_x = still(finite_x, d);
+                        let (power, inverse) = power.of_row(d);
+                        direct[i] = power.zip(strip.load(dy_dx, i), |power, dy| power * dy);
+                        let share = strip.load(x, i).zip(inverse, |x, inverse| x * inverse);
+                        terms[i] = direct[i].zip(share, |direct, share| direct * share);
+                    },
+                );
                 // j is in the window of c where c is in the mirrored window of j
-                let sums = inverse;
-                windows.sum(terms.iter().copied(), strip.width, (after, before), sums);
-                for ((direct, x), sum) in direct.iter_mut().zip(&*values).zip(&*sums) {
-                    *direct -= factor * x * sum;
-                }
-                for (i, row) in direct.chunks_exact(strip.width).enumerate() {
-                    strip.store(dy_dx, i, row);
-                }
-                finite.and(first_fault(sums, strip.width, "dy"))
+                windows.sum(
+                    strip.len,
+                    (after, before),
+                    #[inline(always)]
+                    |i| terms[i],
+                    #[inline(always)]
+                    |i, sum| {
+                        finite_dy = still(finite_dy, sum);
+                        let through = strip.load(x, i).zip(sum, |x, sum| factor * x * sum);
+                        strip.store(dy_dx, i, direct[i].zip(through, |direct, through| direct - through));
+                    },
+                );
+                finite_x.finite("x").and(finite_dy.finite("dy"))
             },
         )
     }
@@ -244,52 +258,31 @@ impl LocalResponseNorm {
         }
     }
 
-    /// x and d of each channel of a strip, into the scratch; the first line where d is not finite.
+    /// Calls `give(channel, d)`, which must be `#[inline(always)]`, for each channel of a strip.
     #[inline(always)]
-    fn denominators<T: Element>(&self, x: &[T], strip: Strip, scratch: &mut Scratch) -> Result<(), Fault> {
-        let Scratch { values, d, windows, .. } = scratch;
-        strip.load_all(x, values);
-        windows.sum(
-            values.iter().map(
-                #[inline(always)]
-                |x| x * x,
-            ),
-            strip.width,
-            self.reach(),
-            d,
-        );
+    fn denominators<T: Element>(&self, x: &[T], strip: Strip, windows: &mut Windows, mut give: impl FnMut(usize, Row)) {
         let (bias, factor) = (self.0.bias, self.0.alpha / self.0.size as f64);
-        for d in &mut *d {
-            *d = bias + factor * *d;
-        }
-        first_fault(d, strip.width, "x")
+        windows.sum(
+            strip.len,
+            self.reach(),
+            #[inline(always)]
+            |i| strip.load(x, i).map(|x| x * x),
+            #[inline(always)]
+            |i, sum| give(i, sum.map(|sum| bias + factor * sum)),
+        );
     }
 }
 
-/// The number of a line in its strip, and the name of what is not finite there.
-type Fault = (usize, &'static str);
-
-/// What a strip is computed in, used again for the next; all but the last are its rows.
+/// What the backward pass of a strip is computed in, used again for the next.
 #[derive(Default)]
 struct Scratch {
-    values: Vec<f64>,
-    terms: Vec<f64>,
-    d: Vec<f64>,
-    inverse: Vec<f64>,
+    direct: Vec<Row>,
+    terms: Vec<Row>,
     windows: Windows,
 }
 
-/// The first line of some rows that holds NaN or infinity.
-fn first_fault(rows: &[f64], width: usize, name: &'static str) -> Result<(), Fault> {
-    // a sum of zeros is 0 as long as all are finite
-    let mut total = [0.0; 8];
-    let (tiles, rest) = rows.as_chunks::<8>();
-    for tile in tiles {
-        (0..8).for_each(|lane| total[lane] += 0.0 * tile[lane]);
-    }
-    if total.iter().all(|total| *total == 0.0) && not_finite(rest).is_none() {
-        return Ok(());
-    }
-    let of_row = |row| not_finite(row).map(|line| (line, name));
-    rows.chunks_exact(width).filter_map(of_row).min().map_or(Ok(()), Err)
+/// 0 as long as all values of a line are finite.
+#[inline(always)]
+fn still(finite: Row, values: Row) -> Row {
+    finite.zip(values, |finite, value| finite + (value - value))
 }

@@ -12,10 +12,10 @@
 use ndarray::{Array, ArrayView, Dimension};
 
 use super::divisor::{Divisor, Divisors};
-use super::length::{Fault, Lengths, add, for_lines, joined, length};
+use super::length::{Lengths, add, for_lines, joined, length};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
 use super::slope::{Slope, Slopes};
-use super::strips::{SIDE, for_strips, not_finite};
+use super::strips::{Fault, for_strips};
 use crate::arrays::axis_set;
 use crate::cells::Cells;
 use crate::element::Element;
@@ -157,13 +157,10 @@ impl Lines for LpNorm {
             |x, y, strip, (): &mut ()| {
                 let lengths = Lengths::new(x, strip, p);
                 let divisors = Divisors::new(&lengths, floor);
-                let row = &mut [0.0; SIDE][..strip.width];
                 for i in 0..strip.len {
-                    strip.load(x, i, row);
-                    divisors.divide(row);
-                    strip.store(y, i, row);
+                    strip.store(y, i, divisors.divide(strip.load(x, i)));
                 }
-                lengths.checked(strip.width)
+                lengths.checked()
             },
         )
     }
@@ -198,37 +195,20 @@ impl Lines for LpNorm {
                 let lengths = Lengths::new(x, strip, p);
                 let divisors = Divisors::new(&lengths, floor);
                 let through_lengths = joined(
-                    strip,
+                    strip.len,
                     add,
                     #[inline(always)]
-                    |i, lane| {
-                        let (mut few, dy) =
-                            (divisors.divide_few(lane, strip.few(x, i, lane)), strip.few(dy_dx, i, lane));
-                        for (y, dy) in few.iter_mut().zip(dy) {
-                            *y *= dy;
-                        }
-                        few
-                    },
+                    |i| divisors.divide(strip.load(x, i)).zip(strip.load(dy_dx, i), |y, dy| y * dy),
                 );
                 let units = Divisors::of(&lengths);
-                let slopes = Slopes::new(p, &lengths, strip.width, |lane| strip.line(x, lane));
-                let (row, slope) = (&mut [0.0; SIDE][..strip.width], &mut [0.0; SIDE][..strip.width]);
-                let mut factors = through_lengths;
-                for (factor, slope) in factors.iter_mut().zip(&divisors.slope) {
-                    *factor *= slope;
-                }
+                let slopes = Slopes::new(p, &lengths, |line| strip.line(x, line));
+                let factors = through_lengths.zip(divisors.slope, |through_length, slope| through_length * slope);
                 for i in 0..strip.len {
-                    strip.load(x, i, slope);
-                    strip.load(dy_dx, i, row);
-                    slopes.at(&units, slope);
-                    for ((dy, slope), factor) in row.iter_mut().zip(&*slope).zip(&factors) {
-                        *dy -= factor * slope;
-                    }
-                    divisors.divide(row);
-                    strip.store(dy_dx, i, row);
+                    let through = factors.zip(slopes.at(&units, strip.load(x, i)), |factor, slope| factor * slope);
+                    let dx = strip.load(dy_dx, i).zip(through, |dy, through| dy - through);
+                    strip.store(dy_dx, i, divisors.divide(dx));
                 }
-                let dy = not_finite(&through_lengths[..strip.width]).map_or(Ok(()), |lane| Err((lane, "dy")));
-                lengths.checked(strip.width).and(dy)
+                lengths.checked().and(through_lengths.finite("dy"))
             },
         )
     }

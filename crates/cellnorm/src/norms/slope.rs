@@ -2,6 +2,7 @@
 
 use super::divisor::{Divisor, Divisors};
 use super::length::{Length, Lengths};
+use super::strips::{Row, SIDE};
 
 /// ∂n/∂x_i.
 #[derive(Clone, Copy)]
@@ -41,26 +42,22 @@ pub(super) struct Slopes(Vec<Slope>);
 
 impl Slopes {
     #[inline(always)]
-    pub(super) fn new<I: Iterator<Item = f64>>(
-        p: f64,
-        lengths: &Lengths,
-        width: usize,
-        line: impl Fn(usize) -> I,
-    ) -> Self {
+    pub(super) fn new<I: Iterator<Item = f64>>(p: f64, lengths: &Lengths, line: impl Fn(usize) -> I) -> Self {
         if p == 2.0 {
             return Self(vec![]);
         }
-        Self((0..width).map(|lane| Slope::new(p, lengths.of(lane), || line(lane))).collect())
+        Self((0..SIDE).map(|number| Slope::new(p, lengths.of(number), || line(number))).collect())
     }
 
-    /// ∂n/∂x in place of x; `units` divide by n.
+    /// ∂n/∂x of the values of one index; `units` divide by n.
     #[inline(always)]
-    pub(super) fn at(&self, units: &Divisors, values: &mut [f64]) {
+    pub(super) fn at(&self, units: &Divisors, mut x: Row) -> Row {
         if self.0.is_empty() {
-            return units.divide(values);
+            return units.divide(x);
         }
-        for (value, line) in values.iter_mut().zip(&self.0) {
-            *value = line.at(*value);
+        for (x, line) in x.0.iter_mut().zip(&self.0) {
+            *x = line.at(*x);
         }
+        x
     }
 }

@@ -1,8 +1,8 @@
 //! Lines side by side, so that one instruction serves several of them.
 //!
 //! The lines of a tensor are its cells, as [`Cells`] lie in memory: a line is a run where `inner` is 1, and interleaved with
-//! `inner` others where it is not. A [`Strip`] is up to [`SIDE`] lines next to each other, and index i of all of them is a row.
-//! What is computed of rows is a loop over slices, which the compiler turns into vector instructions.
+//! `inner` others where it is not. A [`Strip`] is [`SIDE`] lines next to each other, and index i of all of them is a [`Row`], a run of
+//! memory. Lines that lie otherwise, or are fewer, are copied to a strip and back.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,26 +11,59 @@ use crate::cells::Cells;
 use crate::element::Element;
 use crate::passes;
 
-/// The most lines of a strip: loops are long then, and a strip of a hundred rows is still in the nearest cache.
+/// The number of lines of a strip: four registers of AVX-512, so that none waits long for the one before, and a strip of a hundred
+/// rows is still in the nearest cache.
 pub(super) const SIDE: usize = 32;
 
-/// A number for each line of a strip.
-pub(super) type Row = [f64; SIDE];
+/// Lines that are runs of memory are taken together up to about so many elements.
+const BLOCK: usize = 1 << 12;
 
-/// As many as a register of AVX2 holds, a divisor of [`SIDE`].
-pub(super) const FEW: usize = 4;
+/// A number for each line of a strip. It begins a line of the cache, so that no register is loaded from two of them.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Row(pub(super) [f64; SIDE]);
 
-/// Numbers of neighbouring lines.
-pub(super) type Few = [f64; FEW];
+impl Row {
+    pub(super) const ZEROS: Self = Self([0.0; SIDE]);
 
-/// Neighbouring lines of a block of memory: index i of line j is the element `first + i · along + j · across`.
+    /// `of` each number. Here and in `zip` a loop, not the `map` of arrays, which becomes a call.
+    #[inline(always)]
+    pub(super) fn map(mut self, of: impl Fn(f64) -> f64) -> Self {
+        for value in &mut self.0 {
+            *value = of(*value);
+        }
+        self
+    }
+
+    /// `of` the numbers of each line in two rows.
+    #[inline(always)]
+    pub(super) fn zip(mut self, other: Self, of: impl Fn(f64, f64) -> f64) -> Self {
+        for (value, other) in self.0.iter_mut().zip(&other.0) {
+            *value = of(*value, *other);
+        }
+        self
+    }
+
+    /// # Errors
+    /// The first line whose number is NaN or infinite, with this name.
+    #[inline(always)]
+    pub(super) fn finite(&self, name: &'static str) -> Result<(), Fault> {
+        // a vector at a time
+        if self.0.iter().fold(true, |all, value| all & value.is_finite()) {
+            return Ok(());
+        }
+        self.0.iter().position(|value| !value.is_finite()).map_or(Ok(()), |line| Err((line, name)))
+    }
+}
+
+/// The number of a line, and the name of what is not finite there.
+pub(super) type Fault = (usize, &'static str);
+
+/// Neighbouring lines in a block of memory: index i of all of them is the run at `first + i · along`.
 #[derive(Clone, Copy)]
 pub(super) struct Strip {
     first: usize,
     along: usize,
-    across: usize,
-    /// The number of lines.
-    pub(super) width: usize,
     /// The number of values of a line.
     pub(super) len: usize,
 }
@@ -38,65 +71,28 @@ pub(super) struct Strip {
 impl Strip {
     /// Index `i` of each line.
     #[inline(always)]
-    pub(super) fn load<T: Element>(&self, block: &[T], i: usize, row: &mut [f64]) {
-        let start = self.first + i * self.along;
-        if self.across == 1 {
-            for (row, value) in row.iter_mut().zip(&block[start..][..self.width]) {
-                *row = wide(value);
-            }
-            return;
-        }
-        for (row, value) in row.iter_mut().zip(block[start..].iter().step_by(self.across)) {
+    pub(super) fn load<T: Element>(&self, block: &[T], i: usize) -> Row {
+        let run = &block[self.first + i * self.along..][..SIDE];
+        let mut row = Row::ZEROS;
+        for (row, value) in row.0.iter_mut().zip(run) {
             *row = wide(value);
         }
-    }
-
-    /// Index `i` of a few lines from `lane`; 0 for those beyond the width.
-    #[inline(always)]
-    pub(super) fn few<T: Element>(&self, block: &[T], i: usize, lane: usize) -> Few {
-        let start = self.first + i * self.along + lane * self.across;
-        let mut few = Few::default();
-        let here = few.len().min(self.width - lane);
-        if self.across == 1 && here == few.len() {
-            for (few, value) in few.iter_mut().zip(&block[start..][..here]) {
-                *few = wide(value);
-            }
-            return few;
-        }
-        for (few, value) in few[..here].iter_mut().zip(block[start..].iter().step_by(self.across)) {
-            *few = wide(value);
-        }
-        few
-    }
-
-    /// The values of one line.
-    pub(super) fn line<T: Element>(&self, block: &[T], lane: usize) -> impl Iterator<Item = f64> {
-        let first = self.first + lane * self.across;
-        (0..self.len).map(move |i| wide(&block[first + i * self.along]))
-    }
-
-    /// All rows, one after another.
-    #[inline(always)]
-    pub(super) fn load_all<T: Element>(&self, block: &[T], rows: &mut Vec<f64>) {
-        rows.resize(self.len * self.width, 0.0);
-        for (i, row) in rows.chunks_exact_mut(self.width).enumerate() {
-            self.load(block, i, row);
-        }
+        row
     }
 
     /// Writes index `i` of each line.
     #[inline(always)]
-    pub(super) fn store<T: Element>(&self, block: &mut [T], i: usize, row: &[f64]) {
-        let start = self.first + i * self.along;
-        if self.across == 1 {
-            for (value, row) in block[start..][..self.width].iter_mut().zip(row) {
-                *value = narrow(*row);
-            }
-            return;
-        }
-        for (value, row) in block[start..].iter_mut().step_by(self.across).zip(row) {
+    pub(super) fn store<T: Element>(&self, block: &mut [T], i: usize, row: Row) {
+        let run = &mut block[self.first + i * self.along..][..SIDE];
+        for (value, row) in run.iter_mut().zip(&row.0) {
             *value = narrow(*row);
         }
+    }
+
+    /// The values of one line.
+    pub(super) fn line<T: Element>(&self, block: &[T], line: usize) -> impl Iterator<Item = f64> {
+        let first = self.first + line;
+        (0..self.len).map(move |i| wide(&block[first + i * self.along]))
     }
 }
 
@@ -110,41 +106,55 @@ pub(super) fn for_strips<T: Element, S: Default>(
     x: &[T],
     out: &mut [T],
     lines: &Cells,
-    map: impl Fn(&[T], &mut [T], Strip, &mut S) -> Result<(), (usize, &'static str)> + Sync,
-) -> Result<(), (usize, &'static str)> {
+    map: impl Fn(&[T], &mut [T], Strip, &mut S) -> Result<(), Fault> + Sync,
+) -> Result<(), Fault> {
     assert!(x.len() == lines.len() && out.len() == lines.len(), "buffers as long as the lines");
     let (len, inner) = (lines.positions, lines.inner);
-    // runs of memory are taken several at once; interleaved lines are those of one outer block
-    let (block, of_block) = if inner == 1 { (len * SIDE, SIDE) } else { (len * inner, inner) };
+    // interleaved lines are those of one outer block; index i of line j in it is element i · along + j · across
+    let (of_block, along, across) =
+        if inner == 1 { (BLOCK.div_ceil(len * SIDE) * SIDE, 1, len) } else { (inner, inner, 1) };
     let first = Mutex::new(None);
     let fill = |number: usize, out: &mut [T]| -> Result<(), ()> {
-        let x = &x[number * block..][..out.len()];
-        let mut scratch = S::default();
+        let x = &x[number * of_block * len..][..out.len()];
+        let (mut scratch, mut copy_of_x, mut copy_of_out) = (S::default(), vec![], vec![]);
         let here = out.len() / len;
         for start in (0..here).step_by(SIDE) {
             let width = SIDE.min(here - start);
-            let strip = match inner {
-                1 => Strip { first: start * len, along: 1, across: len, width, len },
-                _ => Strip { first: start, along: inner, across: 1, width, len },
+            let as_it_lies = across == 1 && width == SIDE;
+            if !as_it_lies {
+                for (copy, block) in [(&mut copy_of_x, x), (&mut copy_of_out, &*out)] {
+                    // zeros stand for lines that are not there
+                    copy.clear();
+                    copy.resize(len * SIDE, T::default());
+                    for j in 0..width {
+                        let line = block[(start + j) * across..].iter().step_by(along);
+                        copy.chunks_exact_mut(SIDE).zip(line).for_each(|(row, value)| row[j] = *value);
+                    }
+                }
+            }
+            let (x, of_strip, strip) = match as_it_lies {
+                true => (x, &mut *out, Strip { first: start, along, len }),
+                false => (&*copy_of_x, &mut *copy_of_out, Strip { first: 0, along: SIDE, len }),
             };
             let mapped = passes::vectorized(
                 #[inline(always)]
-                || map(x, out, strip, &mut scratch),
+                || map(x, of_strip, strip, &mut scratch),
             );
-            if let Err((lane, name)) = mapped {
-                let line = number * of_block + start + lane;
+            if !as_it_lies {
+                for j in 0..width {
+                    let line = out[(start + j) * across..].iter_mut().step_by(along);
+                    copy_of_out.chunks_exact(SIDE).zip(line).for_each(|(row, value)| *value = row[j]);
+                }
+            }
+            if let Err((line, name)) = mapped {
+                let line = number * of_block + start + line;
                 let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                *first = Some(first.take().map_or((line, name), |before: (usize, _)| before.min((line, name))));
+                *first = Some(first.take().map_or((line, name), |before: Fault| before.min((line, name))));
             }
         }
         Ok(())
     };
     // no block fails: failures are gathered above
-    let _ = passes::fill_lines(out, block, fill);
+    let _ = passes::fill_lines(out, of_block * len, fill);
     first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-/// The first of some values that is NaN or infinite.
-pub(super) fn not_finite(values: &[f64]) -> Option<usize> {
-    values.iter().position(|value| !value.is_finite())
 }

@@ -1,14 +1,19 @@
 //! What local response normalization computes of its lines: sums over windows, and a power of them.
 
+use super::strips::{Row, SIDE};
+
 /// Adds up windows of rows; its memory is used again.
 #[derive(Default)]
 pub(super) struct Windows {
-    from_start: Vec<f64>,
+    to_end: Vec<Row>,
 }
 
+/// What a sum begins with: added to it, −0 stays −0.
+const NOTHING: Row = Row([-0.0; SIDE]);
+
 impl Windows {
-    /// The sum over each row of values, `before` rows before it and `after` after it, where there are so many, in `sums`. A row has
-    /// `width` values, and there are `rows`.
+    /// Calls `give(row, sum)` with the sum over each of `rows` rows of `values(row)`, `before` rows before it and `after` after it,
+    /// where there are so many. Both closures must be `#[inline(always)]`.
     ///
     /// A sum that slides by adding the next value and subtracting the last keeps the rounding errors of what has left the window.
     /// Here rows are cut into blocks as long as a window, so each window is the end of one block and the beginning of the next
@@ -16,53 +21,44 @@ impl Windows {
     #[inline(always)]
     pub(super) fn sum(
         &mut self,
-        values: impl ExactSizeIterator<Item = f64>,
-        width: usize,
+        rows: usize,
         (before, after): (usize, usize),
-        sums: &mut Vec<f64>,
+        values: impl Fn(usize) -> Row,
+        mut give: impl FnMut(usize, Row),
     ) {
-        let rows = values.len() / width;
         let (before, after) = (before.min(rows - 1), after.min(rows - 1));
         let size = before + after + 1;
-        let (to_end, from_start) = (sums, &mut self.from_start);
-        to_end.resize((rows + before + after) * width, 0.0);
-        from_start.resize(to_end.len(), 0.0);
-        to_end[..before * width].fill(0.0);
-        to_end[(before + rows) * width..].fill(0.0);
-        // a loop, and not a copy: those of a few KB are slow on some processors
-        for (to_end, value) in to_end[before * width..].iter_mut().zip(values) {
-            *to_end = value;
-        }
-        for (given, block) in to_end.chunks(size * width).zip(from_start.chunks_mut(size * width)) {
-            block[..width].copy_from_slice(&given[..width]);
-            for start in (width..block.len()).step_by(width) {
-                let (done, next) = block.split_at_mut(start);
-                let (before, given) = (&done[start - width..], &given[start..][..width]);
-                for ((sum, before), value) in next[..width].iter_mut().zip(before).zip(given) {
-                    *sum = before + value;
+        self.to_end.resize(size, NOTHING);
+        for block in (0..rows).step_by(size) {
+            let (mut to_end, mut from_start) = (NOTHING, NOTHING);
+            for (i, end) in self.to_end.iter_mut().enumerate().rev() {
+                to_end = plus(to_end, among(&values, rows, block + i, before));
+                *end = to_end;
+            }
+            for (i, to_end) in self.to_end.iter().enumerate().take(rows - block) {
+                if i > 0 {
+                    from_start = plus(from_start, among(&values, rows, block + size + i - 1, before));
                 }
+                give(block + i, plus(*to_end, from_start));
             }
         }
-        for block in to_end.chunks_mut(size * width) {
-            for start in (width..block.len()).step_by(width).rev() {
-                let (next, done) = block.split_at_mut(start);
-                add(&mut next[start - width..], &done[..width]);
-            }
-        }
-        for (row, sums) in to_end[..rows * width].chunks_exact_mut(width).enumerate() {
-            if !row.is_multiple_of(size) {
-                add(sums, &from_start[(row + size - 1) * width..]);
-            }
-        }
-        to_end.truncate(rows * width);
     }
 }
 
+/// Row `i` of the rows with zeros around them, of which `before` are before the first.
 #[inline(always)]
-fn add(all: &mut [f64], more: &[f64]) {
-    for (all, more) in all.iter_mut().zip(more) {
-        *all += more;
-    }
+fn among(values: &impl Fn(usize) -> Row, rows: usize, i: usize, before: usize) -> Row {
+    if (before..before + rows).contains(&i) { values(i - before) } else { Row::ZEROS }
+}
+
+#[inline(always)]
+fn plus(a: Row, b: Row) -> Row {
+    a.zip(b, |a, b| a + b)
+}
+
+#[inline(always)]
+fn times(a: Row, b: Row) -> Row {
+    a.zip(b, |a, b| a * b)
 }
 
 /// A power d^(−β) of positive numbers.
@@ -83,31 +79,27 @@ impl Power {
         }
     }
 
-    /// d^(−β) in place of d, and 1/d.
+    /// d^(−β) and 1/d.
     #[inline(always)]
-    pub(super) fn run(self, d: &mut [f64], inverse: &mut Vec<f64>) {
-        inverse.resize(d.len(), 0.0);
+    pub(super) fn of_row(self, d: Row) -> (Row, Row) {
         match self {
             Self::Quarters(count) => {
-                for (d, root) in d.iter_mut().zip(&mut *inverse) {
-                    *root = quarter_root(*d);
-                    *d = *root;
-                }
-                for _ in 1..count {
-                    for (power, root) in d.iter_mut().zip(&*inverse) {
-                        *power *= root;
-                    }
-                }
-                for root in inverse {
-                    let square = *root * *root;
-                    *root = square * square;
-                }
+                let root = d.map(quarter_root);
+                let square = times(root, root);
+                let inverse = times(square, square);
+                let power = match count {
+                    1 => root,
+                    2 => square,
+                    3 => times(square, root),
+                    4 => inverse,
+                    5 => times(inverse, root),
+                    6 => times(inverse, square),
+                    7 => times(times(inverse, square), root),
+                    _ => times(inverse, inverse),
+                };
+                (power, inverse)
             }
-            Self::Any(beta) => {
-                for (d, inverse) in d.iter_mut().zip(inverse) {
-                    (*d, *inverse) = (d.powf(-beta), 1.0 / *d);
-                }
-            }
+            Self::Any(beta) => (d.map(|d| d.powf(-beta)), d.map(|d| 1.0 / d)),
         }
     }
 }
@@ -136,12 +128,15 @@ mod tests {
     #[test]
     fn roots_are_right_at_every_size() {
         for exponent in -119..1000 {
-            let given: Vec<f64> = (0..16).map(|i| (1.0 + f64::from(i) / 16.0) * 2.0_f64.powi(exponent)).collect();
-            let (mut power, mut inverse) = (given.clone(), vec![]);
-            Power::Quarters(3).run(&mut power, &mut inverse);
-            for (d, (power, inverse)) in given.into_iter().zip(power.into_iter().zip(inverse)) {
-                let errors = [power / d.powf(-0.75) - 1.0, inverse * d - 1.0];
-                assert!(errors.iter().all(|e| e.abs() < 4e-15), "{errors:?} at {d:e}");
+            let mut d = Row::ZEROS;
+            d.0.iter_mut().zip(0..).for_each(|(d, i)| *d = (1.0 + f64::from(i) / 32.0) * 2.0_f64.powi(exponent));
+            for count in 1..=8 {
+                let (power, inverse) = Power::Quarters(count).of_row(d);
+                for (d, (power, inverse)) in d.0.into_iter().zip(power.0.into_iter().zip(inverse.0)) {
+                    let exact = d.powf(f64::from(count) / -4.0);
+                    let errors = [if exact > 1e-300 { power / exact - 1.0 } else { power - exact }, inverse * d - 1.0];
+                    assert!(errors.iter().all(|e| e.abs() < 4e-15), "{errors:?} at {d:e}, {count} quarters");
+                }
             }
         }
     }
@@ -156,9 +151,13 @@ mod tests {
 
     #[test]
     fn windows_at_the_ends() {
-        let values = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0, 5.0, 50.0];
+        let rows = [[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0], [5.0, 50.0]].map(|values: [f64; 2]| {
+            let mut row = Row::ZEROS;
+            row.0[..2].copy_from_slice(&values);
+            row
+        });
         let mut sums = vec![];
-        Windows::default().sum(values.iter().copied(), 2, (2, 1), &mut sums);
-        assert_eq!(sums, [3.0, 30.0, 6.0, 60.0, 10.0, 100.0, 14.0, 140.0, 12.0, 120.0]);
+        Windows::default().sum(5, (2, 1), |i| rows[i], |i, sum| sums.push((i, sum.0[0], sum.0[1])));
+        assert_eq!(sums, [(0, 3.0, 30.0), (1, 6.0, 60.0), (2, 10.0, 100.0), (3, 14.0, 140.0), (4, 12.0, 120.0)]);
     }
 }

@@ -107,7 +107,7 @@ impl<R: Rule> Formula<R> {
     /// The affine map of each cell, from the moments of all.
     pub fn forward(&self, moments: &[Moments], parameters: &Parameters) -> Answer {
         let tape = Tape::default();
-        let taped = self.on(&tape, moments, parameters);
+        let taped = self.on(&tape, moments, parameters, true);
         let (scale, offset) = (taped.coefficients.scale.values(), taped.coefficients.offset.values());
         let affine = |(m, (scale, offset)): (&Moments, (f64, f64))| Affine { center: m.mean, scale, offset };
         let affines = moments.iter().zip(scale.into_iter().zip(offset)).map(affine).collect();
@@ -127,7 +127,7 @@ impl<R: Rule> Formula<R> {
         sums: &[Sums],
     ) -> (Vec<Gradient>, Vec<Option<Vec<f64>>>) {
         let tape = Tape::default();
-        let taped = self.on(&tape, moments, parameters);
+        let taped = self.on(&tape, moments, parameters, false);
         let (s1, s2) = sums.iter().map(|s| (s.dy, s.dy_x)).unzip();
         let of = tape.backward(&[(taped.coefficients.offset, s1), (taped.coefficients.scale, s2)]);
         let (dmean, dvariance) = (of.of(taped.mean), of.of(taped.variance));
@@ -141,7 +141,8 @@ impl<R: Rule> Formula<R> {
         (gradients, taped.parameters.iter().map(of_slot).collect())
     }
 
-    fn on<'t>(&self, tape: &'t Tape, moments: &[Moments], parameters: &Parameters) -> Taped<'t> {
+    /// The formula on a tape, with what running averages move toward where that is wanted.
+    fn on<'t>(&self, tape: &'t Tape, moments: &[Moments], parameters: &Parameters, track: bool) -> Taped<'t> {
         let table = |part: fn(&Moments) -> f64| tape.table(moments.iter().map(part).collect());
         let (mean, variance) = (table(|m| m.mean), table(Moments::variance));
         let Self { shape, coordinates, sets, counts, .. } = self;
@@ -152,7 +153,7 @@ impl<R: Rule> Formula<R> {
         let running = self.running.as_ref().map(of);
         let given = Given { epsilon: self.epsilon, batch: self.batch, running, parameters: &named };
         let coefficients = self.rule.table(&figure, &given);
-        let tracked = self.rule.tracked(&figure, &given).filter(|_| !self.stays);
+        let tracked = if track && !self.stays { self.rule.tracked(&figure, &given) } else { None };
         let parameters = named.into_iter().map(|(_, var)| var).collect();
         Taped { mean, variance, parameters, coefficients, tracked }
     }

@@ -44,11 +44,16 @@ impl Labels {
 
     /// Whether each member is a set of its own, in their order: then what belongs to sets belongs to members.
     pub fn are_members(&self) -> bool {
-        self.count == self.of.len() && self.of.iter().enumerate().all(|(member, label)| *label as usize == member)
+        // all of them, so that the compiler compares a vector at a time
+        let same = |same, (label, member): (&u32, u32)| same & (*label == member);
+        self.count == self.of.len() && self.of.iter().zip(0..).fold(true, same)
     }
 
     /// The pairs of two labels, the other's running fastest.
     pub fn and(&self, other: &Self) -> Self {
+        if self.count == 1 {
+            return other.clone();
+        }
         let pair = |(a, b): (&u32, &u32)| a * other.count as u32 + b;
         Self { of: self.of.iter().zip(other.of()).map(pair).collect(), count: self.count * other.count }
     }

@@ -1,6 +1,7 @@
 //! Tables of f64 that remember how they came about, and the gradients of what they led to.
 //!
-//! Reverse-mode differentiation (S. Linnainmaa, 1970), on tables instead of numbers.
+//! Reverse-mode differentiation (S. Linnainmaa, 1970), on tables instead of numbers. The tape holds values and what made them;
+//! derivatives are computed from these on the way back, and only where a gradient comes by.
 
 use std::cell::{Ref, RefCell};
 use std::ops::{Add, Div, Mul, Sub};
@@ -36,25 +37,35 @@ struct Node {
     from: From,
 }
 
-/// The inputs of a node, with the derivative of its values by theirs.
+/// Which nodes a node was computed from, and how.
 #[derive(Debug)]
 enum From {
     Nothing,
-    One(usize, Slope),
-    Two([usize; 2], [Slope; 2]),
+    One(usize, Map),
+    Two([usize; 2], Join),
     Take(usize, Labels),
     Sum(usize, Labels),
 }
 
-/// The derivative of a table by another of as many elements, element by element.
-#[derive(Debug)]
-enum Slope {
-    /// The same number for each.
-    Number(f64),
-    /// The values of this table.
-    Of(usize),
-    /// One for each.
-    Each(Vec<f64>),
+/// A function of each element.
+#[derive(Clone, Copy, Debug)]
+enum Map {
+    Plus(f64),
+    Times(f64),
+    Sqrt,
+    Recip,
+    Exp,
+    Abs,
+    Clamp(f64, f64),
+}
+
+/// A function of each pair of elements.
+#[derive(Clone, Copy, Debug)]
+enum Join {
+    Add,
+    Sub,
+    Mul,
+    Div,
 }
 
 /// The gradients of every table of a tape.
@@ -83,30 +94,25 @@ impl Tape {
     /// The gradients of all tables, from those of some results.
     pub fn backward(&self, results: &[(Var<'_>, Vec<f64>)]) -> TapeGradients {
         let nodes = self.nodes.borrow();
-        let mut gradients: Vec<Vec<f64>> = nodes.iter().map(|node| vec![0.0; node.values.len()]).collect();
+        // empty as long as no gradient has come
+        let mut gradients: Vec<Vec<f64>> = vec![vec![]; nodes.len()];
         for (result, gradient) in results {
             accumulate(&mut gradients[result.id], gradient.iter().copied());
         }
         for (id, node) in nodes.iter().enumerate().rev() {
             let (before, here) = gradients.split_at_mut(id);
-            let gradient = &here[0];
-            // an infinite derivative times a zero gradient is not a gradient
-            let share = |gradient: f64, slope: f64| if gradient == 0.0 { 0.0 } else { gradient * slope };
-            let each = |slopes: &[f64], input: &mut Vec<f64>| {
-                accumulate(input, gradient.iter().zip(slopes).map(|(gradient, slope)| share(*gradient, *slope)));
-            };
-            let chain = |slope: &Slope, input: &mut Vec<f64>| match slope {
-                Slope::Number(slope) => accumulate(input, gradient.iter().map(|gradient| share(*gradient, *slope))),
-                Slope::Of(table) => each(&nodes[*table].values, input),
-                Slope::Each(slopes) => each(slopes, input),
-            };
+            let gradient = &mut here[0];
+            if gradient.is_empty() {
+                gradient.resize(node.values.len(), 0.0);
+                continue;
+            }
             match &node.from {
                 From::Nothing => {}
-                From::One(input, slope) => chain(slope, &mut before[*input]),
-                From::Two(inputs, slopes) => {
-                    for (input, slope) in inputs.iter().zip(slopes) {
-                        chain(slope, &mut before[*input]);
-                    }
+                From::One(input, map) => map.chain(&nodes[*input].values, gradient, &mut before[*input]),
+                From::Two(inputs, join) => {
+                    let [a, b] = inputs.map(|input| nodes[input].values.as_slice());
+                    join.chain_first([a, b], gradient, &mut before[inputs[0]]);
+                    join.chain_second([a, b], gradient, &mut before[inputs[1]]);
                 }
                 From::Take(input, labels) => accumulate(&mut before[*input], labels.sums(gradient).into_iter()),
                 From::Sum(input, labels) => {
@@ -118,9 +124,57 @@ impl Tape {
     }
 }
 
-fn accumulate(all: &mut [f64], part: impl Iterator<Item = f64>) {
+fn accumulate(all: &mut Vec<f64>, part: impl Iterator<Item = f64>) {
+    if all.is_empty() {
+        // no −0
+        return all.extend(part.map(|part| 0.0 + part));
+    }
     for (all, part) in all.iter_mut().zip(part) {
         *all += part;
+    }
+}
+
+/// The gradient of an input, from that of the result and the slope at each element.
+fn chain(gradient: &[f64], slopes: impl Iterator<Item = f64>, of_input: &mut Vec<f64>) {
+    // an infinite slope times a zero gradient is not a gradient
+    let share = |(gradient, slope): (&f64, f64)| if *gradient == 0.0 { 0.0 } else { gradient * slope };
+    accumulate(of_input, gradient.iter().zip(slopes).map(share));
+}
+
+impl Map {
+    fn chain(self, input: &[f64], gradient: &[f64], of_input: &mut Vec<f64>) {
+        let input = input.iter();
+        match self {
+            Self::Plus(_) => chain(gradient, input.map(|_| 1.0), of_input),
+            Self::Times(number) => chain(gradient, input.map(|_| number), of_input),
+            Self::Sqrt => chain(gradient, input.map(|v| if *v > 0.0 { 0.5 / v.sqrt() } else { 0.0 }), of_input),
+            Self::Recip => chain(gradient, input.map(|v| -1.0 / v / v), of_input),
+            Self::Exp => chain(gradient, input.map(|v| v.exp()), of_input),
+            Self::Abs => chain(gradient, input.map(|v| if *v < 0.0 { -1.0 } else { 1.0 }), of_input),
+            Self::Clamp(low, high) => {
+                let within = |v: &f64| if (low..=high).contains(v) { 1.0 } else { 0.0 };
+                chain(gradient, input.map(within), of_input);
+            }
+        }
+    }
+}
+
+impl Join {
+    fn chain_first(self, [_, b]: [&[f64]; 2], gradient: &[f64], of_a: &mut Vec<f64>) {
+        match self {
+            Self::Add | Self::Sub => chain(gradient, b.iter().map(|_| 1.0), of_a),
+            Self::Mul => chain(gradient, b.iter().copied(), of_a),
+            Self::Div => chain(gradient, b.iter().map(|b| 1.0 / b), of_a),
+        }
+    }
+
+    fn chain_second(self, [a, b]: [&[f64]; 2], gradient: &[f64], of_b: &mut Vec<f64>) {
+        match self {
+            Self::Add => chain(gradient, a.iter().map(|_| 1.0), of_b),
+            Self::Sub => chain(gradient, a.iter().map(|_| -1.0), of_b),
+            Self::Mul => chain(gradient, a.iter().copied(), of_b),
+            Self::Div => chain(gradient, a.iter().zip(b).map(|(a, b)| -a / b / b), of_b),
+        }
     }
 }
 
@@ -135,57 +189,46 @@ impl<'t> Var<'t> {
     }
 
     /// `f` of each element.
-    fn map(self, f: impl Fn(f64) -> f64, slope: Slope) -> Self {
+    fn map(self, map: Map, f: impl Fn(f64) -> f64) -> Self {
         let values = self.borrow().iter().map(|v| f(*v)).collect();
-        self.tape.node(values, From::One(self.id, slope))
-    }
-
-    /// `f` of each element, with a slope of its own.
-    fn map_each(self, f: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64) -> Self {
-        let slopes = self.borrow().iter().map(|v| slope(*v)).collect();
-        self.map(f, Slope::Each(slopes))
+        self.tape.node(values, From::One(self.id, map))
     }
 
     /// `f` of each pair of elements.
-    fn zip(self, other: Self, f: impl Fn(f64, f64) -> f64, slopes: [Slope; 2]) -> Self {
-        let values = self.pairs(other, f);
-        self.tape.node(values, From::Two([self.id, other.id], slopes))
-    }
-
-    fn pairs(&self, other: Self, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    fn join(self, other: Self, join: Join, f: impl Fn(f64, f64) -> f64) -> Self {
         let (a, b) = (self.borrow(), other.borrow());
         assert_eq!(a.len(), b.len(), "two tables of different lengths");
-        a.iter().zip(b.iter()).map(|(a, b)| f(*a, *b)).collect()
+        let values = a.iter().zip(b.iter()).map(|(a, b)| f(*a, *b)).collect();
+        drop((a, b));
+        self.tape.node(values, From::Two([self.id, other.id], join))
     }
 }
 
 impl Add for Var<'_> {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b, [Slope::Number(1.0), Slope::Number(1.0)])
+        self.join(other, Join::Add, |a, b| a + b)
     }
 }
 
 impl Sub for Var<'_> {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| a - b, [Slope::Number(1.0), Slope::Number(-1.0)])
+        self.join(other, Join::Sub, |a, b| a - b)
     }
 }
 
 impl Mul for Var<'_> {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b, [Slope::Of(other.id), Slope::Of(self.id)])
+        self.join(other, Join::Mul, |a, b| a * b)
     }
 }
 
 impl Div for Var<'_> {
     type Output = Self;
     fn div(self, other: Self) -> Self {
-        let by_a = other.borrow().iter().map(|b| 1.0 / b).collect();
-        let by_b = self.pairs(other, |a, b| -a / b / b);
-        self.zip(other, |a, b| a / b, [Slope::Each(by_a), Slope::Each(by_b)])
+        self.join(other, Join::Div, |a, b| a / b)
     }
 }
 
@@ -195,30 +238,37 @@ impl Table for Var<'_> {
     }
 
     fn plus(self, number: f64) -> Self {
-        self.map(|v| v + number, Slope::Number(1.0))
+        self.map(Map::Plus(number), |v| v + number)
     }
 
     fn times(self, number: f64) -> Self {
-        self.map(|v| v * number, Slope::Number(number))
+        self.map(Map::Times(number), |v| v * number)
     }
 
     fn sqrt(self) -> Self {
-        self.map_each(f64::sqrt, |v| if v > 0.0 { 0.5 / v.sqrt() } else { 0.0 })
+        self.map(Map::Sqrt, f64::sqrt)
+    }
+
+    fn recip(self) -> Self {
+        self.map(Map::Recip, |v| 1.0 / v)
     }
 
     fn exp(self) -> Self {
-        self.map_each(f64::exp, f64::exp)
+        self.map(Map::Exp, f64::exp)
     }
 
     fn abs(self) -> Self {
-        self.map_each(f64::abs, |v| if v < 0.0 { -1.0 } else { 1.0 })
+        self.map(Map::Abs, f64::abs)
     }
 
     fn clamp(self, low: f64, high: f64) -> Self {
-        self.map_each(|v| v.clamp(low, high), |v| if (low..=high).contains(&v) { 1.0 } else { 0.0 })
+        self.map(Map::Clamp(low, high), |v| v.clamp(low, high))
     }
 
     fn take(&self, labels: &Labels) -> Self {
+        if labels.are_members() {
+            return *self;
+        }
         let of_sets = self.borrow();
         let values = labels.of().iter().map(|label| of_sets[*label as usize]).collect();
         drop(of_sets);
