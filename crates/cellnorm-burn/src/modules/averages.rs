@@ -2,6 +2,8 @@
 //!
 //! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative, 1 over the number of batches so far.
 
+use std::ops::{Add, Mul, Neg};
+
 use burn::module::RunningState;
 use burn::tensor::{Device, Tensor, TensorData};
 use cellnorm::OneValue;
@@ -9,7 +11,8 @@ use cellnorm::norms::{Momentum, RunningVariance};
 use cellnorm::tables::Tracked;
 
 use super::recording::record;
-use crate::tables::Table;
+use crate::ops::is_fused;
+use crate::tables::{Table, numbers};
 
 /// A running average, flat; None where the layer keeps none.
 pub(super) type Average = Option<RunningState<Tensor<1>>>;
@@ -83,11 +86,7 @@ impl Pace {
         // no gradient flows here, and each operation on a training device has a price
         let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
         let (device, dtype) = (mean.device(), mean.dtype());
-        let table = |of: &dyn Fn(f64) -> f64| {
-            let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
-            Tensor::<1>::from_data(TensorData::new(values, [mean.dims()[0]]), (&device, dtype))
-        };
-        let weight = match (self.momentum, averages.batches) {
+        let counted = match (self.momentum, averages.batches) {
             (Momentum::Cumulative, None) => panic!(
                 "cumulative momentum counts the batches, and this layer has no num_batches_tracked; \
                  name it in the config, so that the layer is made with one"
@@ -95,22 +94,54 @@ impl Pace {
             (Momentum::Cumulative, Some(batches)) => {
                 let counted = batches.value_sync() + 1.0;
                 batches.update(counted.clone());
-                counted.without_autodiff().to_device(&device).cast(dtype).recip()
+                Some(counted.without_autodiff())
             }
-            (momentum, _) => Tensor::full([1], momentum.weight(1), (&device, dtype)),
+            _ => None,
         };
-        let factors = table(&|n| self.variance.factor(n, epsilon));
-        let moves = [table(&|n| f64::from(n > 0.0)), table(&|n| f64::from(self.variance.moves(n, one_value)))];
-        let pairs = [(averages.mean, mean.clone()), (averages.variance, variance * factors)];
+        let factor = |n: f64| self.variance.factor(n, epsilon);
+        let moves = [&|n: f64| n > 0.0, &|n: f64| self.variance.moves(n, one_value)] as [&dyn Fn(f64) -> bool; 2];
+        if is_fused(device.as_dispatch()) {
+            // a loop over the numbers, where an operation costs more than all of them
+            let weight = counted.map_or(self.momentum.weight(1), |counted| numbers(counted)[0].recip());
+            let variance = numbers(variance).into_iter().zip(&values).map(|(of, n)| of * factor(*n)).collect();
+            let pairs = [(averages.mean, numbers(mean)), (averages.variance, variance)];
+            for ((average, batch), moves) in pairs.into_iter().zip(moves) {
+                let kept = averages.value(average).without_autodiff();
+                let (device, dtype) = (kept.device(), kept.dtype());
+                let share = values.iter().map(|n| f64::from(moves(*n)) * weight);
+                let all = numbers(kept).into_iter().zip(batch).zip(share);
+                let moved: Vec<f64> = all.map(|((running, batch), share)| moved(running, batch, share)).collect();
+                let shape = [moved.len()];
+                averages.update(average, Tensor::from_data(TensorData::new(moved, shape), (&device, dtype)));
+            }
+            return;
+        }
+        let table = |of: &dyn Fn(f64) -> f64| {
+            let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
+            Tensor::<1>::from_data(TensorData::new(values, [mean.dims()[0]]), (&device, dtype))
+        };
+        let weight = match counted {
+            Some(counted) => counted.to_device(&device).cast(dtype).recip(),
+            None => Tensor::full([1], self.momentum.weight(1), (&device, dtype)),
+        };
+        let pairs = [(averages.mean, mean.clone()), (averages.variance, variance * table(&factor))];
         for ((average, batch), moves) in pairs.into_iter().zip(moves) {
             let kept = averages.value(average).without_autodiff();
             let running = kept.clone().to_device(&device).cast(dtype);
-            // as a difference, a full step would round a small batch away
-            let share = moves * weight.clone();
-            let moved = running * (share.clone().neg() + 1.0) + batch * share;
+            let share = table(&|n| f64::from(moves(n))) * weight.clone();
+            let moved = moved(running, batch, share);
             averages.update(average, moved.cast(kept.dtype()).to_device(&kept.device()));
         }
     }
+}
+
+/// Where a running average stands after a step; as a difference, a full step would round a small
+/// batch away.
+fn moved<V>(running: V, batch: V, share: V) -> V
+where
+    V: Clone + Neg<Output = V> + Mul<Output = V> + Add<Output = V> + Add<f64, Output = V>,
+{
+    running * (-share.clone() + 1.0) + batch * share
 }
 
 /// # Panics

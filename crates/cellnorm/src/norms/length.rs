@@ -134,8 +134,9 @@ fn square(x: f64) -> f64 {
     x * x
 }
 
-/// Joins the `len` terms of each line of a strip, those of one index a row, as [`reduce`] joins the terms of a line: first those that
-/// remain behind whole eights, then what each of 8 lanes has joined.
+/// Joins the `len` terms of each line of a strip, those of one index a row, as [`reduce`] joins the
+/// terms of a line: first those that remain behind whole eights, then what each of 8 lanes has
+/// joined.
 #[inline(always)]
 pub(super) fn joined(len: usize, join: impl Fn(f64, f64) -> f64, terms: impl Fn(usize) -> Row) -> Row {
     let whole = len / 8 * 8;

@@ -1,24 +1,27 @@
 //! Lines side by side, so that one instruction serves several of them.
 //!
-//! The lines of a tensor are its cells, as [`Cells`] lie in memory: a line is a run where `inner` is 1, and interleaved with
-//! `inner` others where it is not. A [`Strip`] is [`SIDE`] lines next to each other, and index i of all of them is a [`Row`], a run of
-//! memory. Lines that lie otherwise, or are fewer, are copied to a strip and back.
+//! The lines of a tensor are its cells, as [`Cells`] lie in memory: a line is a run where `inner`
+//! is 1, and interleaved with `inner` others where it is not. A [`Strip`] is [`SIDE`] lines next to
+//! each other, and index i of all of them is a [`Row`], a run of memory. Lines that lie otherwise,
+//! or are fewer, are copied to a strip and back.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::lines::{narrow, wide};
 use crate::cells::Cells;
 use crate::element::Element;
-use crate::passes;
+use crate::machine::Machine;
+use crate::passes::{self, LINE, fetch};
 
-/// The number of lines of a strip: four registers of AVX-512, so that none waits long for the one before, and a strip of a hundred
-/// rows is still in the nearest cache.
+/// The number of lines of a strip: four registers of AVX-512, so that none waits long for the one
+/// before, and a strip of a hundred rows is still in the nearest cache.
 pub(super) const SIDE: usize = 32;
 
 /// Lines that are runs of memory are taken together up to about so many elements.
 const BLOCK: usize = 1 << 12;
 
-/// A number for each line of a strip. It begins a line of the cache, so that no register is loaded from two of them.
+/// A number for each line of a strip. It begins a line of the cache, so that no register is loaded
+/// from two of them.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct Row(pub(super) [f64; SIDE]);
@@ -59,7 +62,8 @@ impl Row {
 /// The number of a line, and the name of what is not finite there.
 pub(super) type Fault = (usize, &'static str);
 
-/// Neighbouring lines in a block of memory: index i of all of them is the run at `first + i · along`.
+/// Neighbouring lines in a block of memory: index i of all of them is the run at `first + i ·
+/// along`.
 #[derive(Clone, Copy)]
 pub(super) struct Strip {
     first: usize,
@@ -89,6 +93,22 @@ impl Strip {
         }
     }
 
+    /// Asks for the strip behind this one: its runs are short and lie apart, which no processor
+    /// foresees.
+    fn fetch_next<T>(&self, block: &[T]) {
+        let (machine, run) = (Machine::current(), SIDE * size_of::<T>());
+        let near = self.len * run <= machine.near_bytes();
+        if !near && self.len * run > machine.fetch_bytes() {
+            return;
+        }
+        for i in 0..self.len {
+            let next = block.as_ptr().wrapping_add(self.first + i * self.along + SIDE);
+            for byte in (0..run).step_by(LINE) {
+                fetch(next.wrapping_byte_add(byte), near);
+            }
+        }
+    }
+
     /// The values of one line.
     pub(super) fn line<T: Element>(&self, block: &[T], line: usize) -> impl Iterator<Item = f64> {
         let first = self.first + line;
@@ -110,7 +130,8 @@ pub(super) fn for_strips<T: Element, S: Default>(
 ) -> Result<(), Fault> {
     assert!(x.len() == lines.len() && out.len() == lines.len(), "buffers as long as the lines");
     let (len, inner) = (lines.positions, lines.inner);
-    // interleaved lines are those of one outer block; index i of line j in it is element i · along + j · across
+    // interleaved lines are those of one outer block; index i of line j in it is element i · along
+    // + j · across
     let (of_block, along, across) =
         if inner == 1 { (BLOCK.div_ceil(len * SIDE) * SIDE, 1, len) } else { (inner, inner, 1) };
     let first = Mutex::new(None);
@@ -136,6 +157,10 @@ pub(super) fn for_strips<T: Element, S: Default>(
                 true => (x, &mut *out, Strip { first: start, along, len }),
                 false => (&*copy_of_x, &mut *copy_of_out, Strip { first: 0, along: SIDE, len }),
             };
+            if as_it_lies {
+                strip.fetch_next(x);
+                strip.fetch_next(of_strip);
+            }
             let mapped = passes::vectorized(
                 #[inline(always)]
                 || map(x, of_strip, strip, &mut scratch),

@@ -55,16 +55,12 @@ impl TableNormConfig<Switchable> {
     }
 }
 
-/// Σ share_k · values_k over the three statistics, for each cell; the shares are the softmax of the weights.
-fn blend<V: Table>(weights: &V, values: [V; 3], sets: [&Labels; 3]) -> V {
+/// Each of three weights' share, for each cell.
+fn softmax<V: Table>(weights: &V, cells: usize) -> [V; 3] {
     let all = Labels::new(vec![0; 3], 1);
     let powers = weights.clone().exp();
     let shares = powers.clone() / powers.sum(&all).take(&all);
-    let [instance, layer, batch] = values;
-    // a product for each set, and not for each of its cells
-    let part =
-        |k: usize, values: V| (shares.take(&Labels::new(vec![k as u32; sets[k].count()], 3)) * values).take(sets[k]);
-    part(0, instance) + part(1, layer) + part(2, batch)
+    [0, 1, 2].map(|k| shares.take(&Labels::new(vec![k; cells], 3)))
 }
 
 impl HasChannels for Switchable {
@@ -103,12 +99,15 @@ impl Rule for Switchable {
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let sets = [0, 1, 2].map(|k| &figure.sets[k]);
-        let [cell, sample, channel] = sets;
-        let weights = |name| given.parameter(name).expect("a slot that is always there");
-        let of = [figure.merge(cell), figure.merge(sample), given.statistics(figure, channel)];
-        let mean = blend(weights("mean_weight"), of.each_ref().map(|of| of.mean.clone()), sets);
-        let variance = blend(weights("variance_weight"), of.map(|of| of.variance), sets);
+        let [cell, sample, channel] = [0, 1, 2].map(|k| &figure.sets[k]);
+        let weights = |name| softmax(given.parameter(name).expect("a slot that is always there"), figure.counts.len());
+        let [mean_i, mean_l, mean_b] = weights("mean_weight");
+        let [variance_i, variance_l, variance_b] = weights("variance_weight");
+        let instance = figure.merge(cell).take(cell);
+        let layer = figure.merge(sample).take(sample);
+        let batch = given.statistics(figure, channel).take(channel);
+        let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
+        let variance = variance_i * instance.variance + variance_l * layer.variance + variance_b * batch.variance;
         given.standardize(figure, Statistics { mean, variance }, channel)
     }
 

@@ -12,8 +12,9 @@ pub(super) struct Windows {
 const NOTHING: Row = Row([-0.0; SIDE]);
 
 impl Windows {
-    /// Calls `give(row, sum)` with the sum over each of `rows` rows of `values(row)`, `before` rows before it and `after` after it,
-    /// where there are so many. Both closures must be `#[inline(always)]`.
+    /// Calls `give(row, sum)` with the sum over each of `rows` rows of `values(row)`, `before` rows
+    /// before it and `after` after it, where there are so many. Both closures must be
+    /// `#[inline(always)]`.
     ///
     /// A sum that slides by adding the next value and subtracting the last keeps the rounding errors of what has left the window.
     /// Here rows are cut into blocks as long as a window, so each window is the end of one block and the beginning of the next
@@ -87,16 +88,10 @@ impl Power {
                 let root = d.map(quarter_root);
                 let square = times(root, root);
                 let inverse = times(square, square);
-                let power = match count {
-                    1 => root,
-                    2 => square,
-                    3 => times(square, root),
-                    4 => inverse,
-                    5 => times(inverse, root),
-                    6 => times(inverse, square),
-                    7 => times(times(inverse, square), root),
-                    _ => times(inverse, inverse),
-                };
+                let mut power = root;
+                for _ in 1..count {
+                    power = times(power, root);
+                }
                 (power, inverse)
             }
             Self::Any(beta) => (d.map(|d| d.powf(-beta)), d.map(|d| 1.0 / d)),

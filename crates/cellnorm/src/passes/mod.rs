@@ -53,6 +53,7 @@ pub use dispatch::{instruction_set, instruction_sets, on_instruction_set, vector
 pub use gradient::Gradient;
 pub(crate) use pairs::Pairs;
 pub use parameters::Parameters;
+pub(crate) use stores::{LINE, fetch};
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;
 pub(crate) use vectors::Lane;

@@ -1,7 +1,7 @@
 //! Lines of memory: fetches ahead of what is computed, and the order of stores past the caches.
 
 /// The bytes of a line of memory, which streamed stores must fill whole.
-pub(super) const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 /// Makes streamed stores visible to other threads before anything this thread stores later.
 #[inline(always)]
@@ -16,7 +16,7 @@ pub(super) fn order_streamed_stores() {
 /// Asks for a line of memory, which may be anywhere: to the first cache where it is `near`, else to
 /// the second.
 #[inline(always)]
-pub(super) fn fetch<T>(at: *const T, near: bool) {
+pub(crate) fn fetch<T>(at: *const T, near: bool) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: SSE is part of x86-64, and a prefetch of an address that is not mapped does nothing.
     unsafe {

@@ -1,7 +1,8 @@
 //! Tables of f64 that remember how they came about, and the gradients of what they led to.
 //!
-//! Reverse-mode differentiation (S. Linnainmaa, 1970), on tables instead of numbers. The tape holds values and what made them;
-//! derivatives are computed from these on the way back, and only where a gradient comes by.
+//! Reverse-mode differentiation (S. Linnainmaa, 1970), on tables instead of numbers. The tape holds
+//! values and what made them; derivatives are computed from these on the way back, and only where a
+//! gradient comes by.
 
 use std::cell::{Ref, RefCell};
 use std::ops::{Add, Div, Mul, Sub};
@@ -50,7 +51,7 @@ enum From {
 /// A function of each element.
 #[derive(Clone, Copy, Debug)]
 enum Map {
-    Plus(f64),
+    Plus,
     Times(f64),
     Sqrt,
     Recip,
@@ -145,7 +146,7 @@ impl Map {
     fn chain(self, input: &[f64], gradient: &[f64], of_input: &mut Vec<f64>) {
         let input = input.iter();
         match self {
-            Self::Plus(_) => chain(gradient, input.map(|_| 1.0), of_input),
+            Self::Plus => chain(gradient, input.map(|_| 1.0), of_input),
             Self::Times(number) => chain(gradient, input.map(|_| number), of_input),
             Self::Sqrt => chain(gradient, input.map(|v| if *v > 0.0 { 0.5 / v.sqrt() } else { 0.0 }), of_input),
             Self::Recip => chain(gradient, input.map(|v| -1.0 / v / v), of_input),
@@ -238,7 +239,7 @@ impl Table for Var<'_> {
     }
 
     fn plus(self, number: f64) -> Self {
-        self.map(Map::Plus(number), |v| v + number)
+        self.map(Map::Plus, |v| v + number)
     }
 
     fn times(self, number: f64) -> Self {
@@ -266,9 +267,6 @@ impl Table for Var<'_> {
     }
 
     fn take(&self, labels: &Labels) -> Self {
-        if labels.are_members() {
-            return *self;
-        }
         let of_sets = self.borrow();
         let values = labels.of().iter().map(|label| of_sets[*label as usize]).collect();
         drop(of_sets);

@@ -2,7 +2,7 @@
 
 use cellnorm::machine::Machine;
 use cellnorm::passes::{self, Affine, Buffers, Gradient};
-use cellnorm::{Cells, Element, Moments, Sets};
+use cellnorm::{Cells, Element, LocalResponseNormConfig, LpNormConfig, Moments, Sets};
 use ndarray::{ArrayD, Axis};
 use proptest::prelude::*;
 
@@ -120,6 +120,41 @@ fn any_threads_and_any_instruction_set_at_chosen_sizes() {
                 number += 1;
                 with_element!(1 + number % 3, T => same_everywhere::<T>(&spec, 5));
             }
+        }
+    }
+}
+
+/// y and dx of the normalizations of lines, along one axis.
+fn same_lines_everywhere<T: Element>(shape: &[usize], axis: isize) {
+    let mut numbers = Numbers::new(5);
+    let [x, dy] = [1.0, 0.0].map(|mean| numbers.tensor(shape, mean).mapv(element::<T>));
+    let lp = [1.0, 2.0, 3.0, f64::INFINITY].map(|p| LpNormConfig::new(&[axis]).p(p).init().unwrap());
+    let local = |beta| LocalResponseNormConfig::new(4).alpha(0.5).beta(beta).channel_axis(axis).init().unwrap();
+    let local = [0.75, 0.7].map(local);
+    let mut first = None;
+    on_every_machine(|machine| {
+        for threads in THREADS {
+            let these: Vec<Vec<u64>> = with_threads(threads, || {
+                let of_lp = lp.iter().flat_map(|of| [of.forward(x.view()), of.backward(x.view(), dy.view())]);
+                let of_local = local.iter().flat_map(|of| [of.forward(x.view()), of.backward(x.view(), dy.view())]);
+                of_lp.chain(of_local).map(|all| bits(&all.unwrap())).collect()
+            });
+            let first = first.get_or_insert_with(|| these.clone());
+            let element = std::any::type_name::<T>();
+            assert!(*first == these, "{element} differ on {machine}, {threads} threads: {shape:?}, axis {axis}");
+        }
+    });
+}
+
+/// Whole strips and narrower ones, interleaved lines and runs of memory, alone and shared by
+/// threads.
+#[test]
+fn lines_on_any_threads_and_any_instruction_set() {
+    for shape in [&[7_usize, 10, 33, 31][..], &[2, 9, 20], &[3, 5, 4097], &[4001, 17]] {
+        for axis in [1, -1] {
+            same_lines_everywhere::<f32>(shape, axis);
+            same_lines_everywhere::<f64>(shape, axis);
+            same_lines_everywhere::<half::bf16>(shape, axis);
         }
     }
 }
