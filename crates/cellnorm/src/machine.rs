@@ -101,13 +101,14 @@ const ELEMENT: usize = size_of::<f32>();
 
 /// The thresholds.
 impl Machine {
-    /// An output of so many bytes is streamed past the caches: a quarter of the last caches, since
-    /// a training step touches four such tensors; but at most eight times what the second caches
-    /// hold, since other programs and other virtual machines own the rest of a last cache that is
-    /// far larger.
-    pub fn stream_bytes(&self) -> usize {
+    /// An output of so many bytes is streamed past the caches by a pass that touches `tensors` of
+    /// this size: together they fill half of the last caches; but at most sixteen times what the
+    /// second caches hold, since other programs and other virtual machines own the rest of a last
+    /// cache that is far larger.
+    pub fn stream_bytes(&self, tensors: usize) -> usize {
         let last = self.l3.saturating_mul((self.cores / self.l3_cores.max(1)).max(1));
-        (last / 4).min(self.l2.saturating_mul(8).saturating_mul(self.cores))
+        let second = self.l2.saturating_mul(16).saturating_mul(self.cores);
+        (last / 2).min(second) / tensors.max(1)
     }
 
     /// Fewer elements are done by the calling thread alone: source and destination lie in half of
@@ -173,7 +174,8 @@ impl Machine {
     pub fn thresholds(&self) -> Vec<Threshold> {
         let large = self.task(usize::MAX / 2, 1) * ELEMENT;
         let thresholds = [
-            ("stream", self.stream_bytes(), "outputs of at least so much are written past the caches, on x86-64"),
+            ("stream", self.stream_bytes(2), "outputs of at least so much are written past the caches, on x86-64"),
+            ("stream, backward", self.stream_bytes(3), "and gradients of x"),
             ("alone", self.alone_below() * ELEMENT, "tensors of less are done by the calling thread alone"),
             ("task, least", self.task(0, 1) * ELEMENT, "a thread takes at least so much of a tensor at a time"),
             ("task, most", large, "and at most so much"),
@@ -446,7 +448,7 @@ mod tests {
         assert_eq!(machine.task(1 << 30, 2), 256 << 10);
         // numbers that no machine has give thresholds all the same
         let odd = Machine { cores: 0, l1: 0, l2: 0, l3: usize::MAX, l3_cores: 0, ..machine };
-        assert_eq!((odd.task(1 << 20, 0), odd.stream_bytes()), (1, 0));
+        assert_eq!((odd.task(1 << 20, 0), odd.stream_bytes(2)), (1, 0));
         // a machine whose second cache is no larger than the first has tasks all the same
         (machine.l1, machine.l2) = (64 << 10, 64 << 10);
         assert_eq!(machine.task(1 << 30, 2), 32 << 10);

@@ -88,13 +88,16 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
             #[inline(always)]
             |cell| affines[cell].rounded::<T::Acc>(),
         );
-        let [center, scale, offset] = [&rows[0][..], &rows[1], &rows[2]];
         let pairs = columns.pairs::<T, 3>(&rows);
+        let [rows, pairs] = [&rows, &pairs].map(
+            #[inline(always)]
+            |of| of.each_ref().map(|row| &**row),
+        );
         // SAFETY: as above.
         let mut span = unsafe { self.x_y.span(range) };
         for part in columns.spans(span.len()) {
             span.part(part).fetching(ahead).map::<S, _>(
-                columns.repeated([center, scale, offset], [&pairs[0], &pairs[1], &pairs[2]]),
+                columns.repeated(rows, pairs),
                 #[inline(always)]
                 |_, [center, scale, offset], x| self.behind.of((x - center) * scale + offset),
             );

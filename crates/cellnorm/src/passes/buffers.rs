@@ -33,9 +33,9 @@ impl<T> Buffers<'_, T> {
     }
 }
 
-/// Whether a destination is streamed past the caches.
-fn streams<T>(destination: &[T]) -> bool {
-    size_of_val(destination) >= Machine::current().stream_bytes()
+/// Whether a pass over `tensors` tensors of the destination's length streams it past the caches.
+fn streams<T>(destination: &[T], tensors: usize) -> bool {
+    size_of_val(destination) >= Machine::current().stream_bytes(tensors)
 }
 
 /// Asks for huge pages behind a large fresh vector: touching 50 MB in pages of 4 KB costs five times as much as filling it.
@@ -74,14 +74,18 @@ unsafe impl<T: Send> Send for Shared<'_, T> {}
 unsafe impl<T: Send + Sync> Sync for Shared<'_, T> {}
 
 impl<'a, T: Element> Shared<'a, T> {
+    /// The buffers of a pass, which touches source, destination and `others` more tensors of their
+    /// length.
+    ///
     /// # Panics
     /// If source and destination differ in length.
-    pub(super) fn new(buffers: Buffers<'a, T>) -> Self {
+    pub(super) fn new(buffers: Buffers<'a, T>, others: usize) -> Self {
+        let tensors = 2 + others;
         match buffers {
             Buffers::Into(source, vector) => {
                 // the system clears fresh memory into the cache when it is first written: it is not
                 // streamed
-                let stream = vector.capacity() >= source.len() && streams(source);
+                let stream = vector.capacity() >= source.len() && streams(source, tensors);
                 vector.clear();
                 vector.reserve(source.len());
                 in_huge_pages(vector);
@@ -90,7 +94,7 @@ impl<'a, T: Element> Shared<'a, T> {
             }
             Buffers::Apart(source, target) => {
                 assert_eq!(source.len(), target.len(), "source and destination differ in length");
-                let stream = streams(target);
+                let stream = streams(target, tensors);
                 Self { source: source.as_ptr(), target: target.as_mut_ptr(), len: source.len(), fresh: None, stream }
             }
             Buffers::Over(both) => {
@@ -106,13 +110,14 @@ impl<'a, T: Element> Shared<'a, T> {
         Self { stream: false, ..self }
     }
 
-    /// From the destination of these buffers, range by range once that is written, to `y`.
+    /// From the destination of these buffers, a sum of two tensors, range by range once that is
+    /// written, to `y`.
     ///
     /// # Panics
     /// If they differ in length.
     pub(super) fn then(&self, y: &'a mut [T]) -> Self {
         assert_eq!(y.len(), self.len, "y is not as long as what it is made of");
-        let stream = streams(y);
+        let stream = streams(y, 4);
         Self { source: self.target.cast_const(), target: y.as_mut_ptr(), len: self.len, fresh: None, stream }
     }
 

@@ -1,5 +1,6 @@
 //! Coefficients that vary along a span: a vector of each for a tile.
 
+use super::aligned::Aligned;
 use super::lanes::{LANES, Lanes};
 use super::pairs::PAIR;
 use super::vectors::Vectors;
@@ -55,15 +56,15 @@ impl<A, S, const PAIRS: bool> Coefficients<A, S> for Constant<PAIRS> {
 
 /// Coefficients in the places where `T` puts the elements of a pair of vectors. Empty where they
 /// are not whole pairs, or where `T` does not take two vectors at once.
-pub(super) fn paired<T: Element>(coefficients: &[T::Acc]) -> Vec<T::Acc> {
+pub(super) fn paired<T: Element>(coefficients: &[T::Acc]) -> Aligned<T::Acc> {
     let (pairs, rest) = coefficients.as_chunks::<PAIR>();
     if !T::AT_ONCE || !rest.is_empty() {
-        return vec![];
+        return Aligned::NONE;
     }
-    let mut all = Vec::with_capacity(coefficients.len());
-    for pair in pairs {
+    let mut all = Aligned::new(coefficients.len(), T::Acc::default());
+    for (all, pair) in all.chunks_exact_mut(PAIR).zip(pairs) {
         let (halves, _) = pair.as_chunks::<LANES>();
-        all.extend(T::apart([halves[0], halves[1]]).as_flattened());
+        all.copy_from_slice(T::apart([halves[0], halves[1]]).as_flattened());
     }
     all
 }

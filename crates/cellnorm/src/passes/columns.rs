@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::CHUNK;
+use super::aligned::Aligned;
 use super::coefficients::{Repeated, paired};
 use super::lanes::{LANES, Lanes};
 use super::pairs::PAIR;
@@ -123,20 +124,17 @@ impl Columns {
     /// Wide rows of coefficients from the coefficients of each cell, continued for a vector beyond their end, so that one may be
     /// read at any column.
     #[inline(always)]
-    pub(super) fn spread<A: Real, const K: usize>(&self, of_cell: impl Fn(usize) -> [A; K]) -> [Vec<A>; K] {
-        let len = self.width() + LANES;
-        let mut rows = [const { Vec::new() }; K];
-        for row in &mut rows {
-            row.reserve_exact(len);
-        }
-        for cell in 0..self.inner {
+    pub(super) fn spread<A: Real, const K: usize>(&self, of_cell: impl Fn(usize) -> [A; K]) -> [Aligned<A>; K] {
+        let (inner, len) = (self.inner, self.width() + LANES);
+        let mut rows = std::array::from_fn(|_| Aligned::new(len, A::default()));
+        for cell in 0..inner {
             for (row, value) in rows.iter_mut().zip(of_cell(cell)) {
-                row.push(value);
+                row[cell] = value;
             }
         }
         for row in &mut rows {
-            while row.len() < len {
-                row.extend_from_within(..self.inner.min(len - row.len()));
+            for start in (inner..len).step_by(inner) {
+                row.copy_within(..inner.min(len - start), start);
             }
         }
         rows
@@ -151,12 +149,8 @@ impl Columns {
 
     /// Coefficients from [`spread`](Self::spread), [`paired`].
     #[inline(always)]
-    pub(super) fn pairs<T: Element, const K: usize>(&self, rows: &[Vec<T::Acc>; K]) -> [Vec<T::Acc>; K] {
-        let mut pairs = [const { Vec::new() }; K];
-        for (pairs, row) in pairs.iter_mut().zip(rows) {
-            *pairs = paired::<T>(&row[..self.width()]);
-        }
-        pairs
+    pub(super) fn pairs<T: Element, const K: usize>(&self, rows: &[Aligned<T::Acc>; K]) -> [Aligned<T::Acc>; K] {
+        std::array::from_fn(|k| paired::<T>(&rows[k][..self.width()]))
     }
 
     /// Coefficients from [`spread`](Self::spread) and their [`pairs`](Self::pairs), as a span takes

@@ -85,7 +85,7 @@ macro_rules! compiled {
             }
 
             fn affine(x_y: Buffers<'_, Self>, cells: &Cells, affines: &[Affine], activation: Activation) {
-                let shared = Shared::new(x_y);
+                let shared = Shared::new(x_y, 0);
                 check(shared.len(), cells);
                 assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
                 match activation {
@@ -99,7 +99,7 @@ macro_rules! compiled {
             }
 
             fn add(x_y: Buffers<'_, Self>, other: &[Self]) {
-                let shared = Shared::new(x_y);
+                let shared = Shared::new(x_y, 1);
                 add::run(&shared, other);
                 // SAFETY: the pass covered the buffers.
                 unsafe { shared.finish() }
@@ -119,7 +119,7 @@ macro_rules! compiled {
                 centers: &[f64],
                 gradients: &[Gradient],
             ) {
-                let shared = Shared::new(dy_dx);
+                let shared = Shared::new(dy_dx, 1);
                 check(x.len(), cells);
                 check(shared.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
@@ -137,7 +137,7 @@ macro_rules! compiled {
                 activation: Activation,
                 table: &ForwardTable<'_>,
             ) -> Vec<(f64, f64)> {
-                let shared = Shared::new(x_y);
+                let shared = Shared::new(x_y, 0);
                 check(shared.len(), cells);
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
                 let of_sets = match activation {
@@ -158,7 +158,7 @@ macro_rules! compiled {
                 after: Option<(Activation, &[Affine])>,
                 table: &BackwardTable<'_>,
             ) -> Vec<Sums> {
-                let shared = Shared::new(dy_dx);
+                let shared = Shared::new(dy_dx, 1);
                 check(x.len(), cells);
                 check(shared.len(), cells);
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");

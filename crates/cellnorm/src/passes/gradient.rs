@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::activation::Behind;
+use super::aligned::Aligned;
 use super::buffers::Shared;
 use super::coefficients::Constant;
 use super::columns::Columns;
@@ -109,10 +110,10 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
             |cell| gradients[cell].rounded::<T::Acc>(centers[cell]),
         );
         // behind an activation, the place of an element counts
-        let pairs = if F::NOTHING { columns.pairs::<T, 5>(&rows) } else { [const { Vec::new() }; 5] };
+        let pairs = if F::NOTHING { columns.pairs::<T, 5>(&rows) } else { [const { Aligned::NONE }; 5] };
         let [rows, pairs] = [&rows, &pairs].map(
             #[inline(always)]
-            |of| [&of[0][..], &of[1], &of[2], &of[3], &of[4]],
+            |of| of.each_ref().map(|row| &**row),
         );
         let through = self.through.columns(&columns, first_cell);
         let x = &self.x[range.clone()];
@@ -134,7 +135,7 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
 
     #[inline(always)]
     fn ahead(&self, elements: usize, distance: usize) -> Ahead {
-        Ahead::of::<T>(elements, distance)
+        Ahead::of::<[T; 2]>(elements, distance)
     }
 
     #[inline(always)]

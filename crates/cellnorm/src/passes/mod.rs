@@ -21,6 +21,7 @@ use crate::moments::Moments;
 mod activation;
 mod add;
 mod affine;
+mod aligned;
 mod buffers;
 mod coefficients;
 mod column_moments;

@@ -251,8 +251,8 @@ impl Ahead {
     /// Nothing is fetched.
     pub(super) const NOTHING: Self = Self { elements: 0, near: true };
 
-    /// While `elements` of `T` are mapped, as many that lie `distance` after them; nothing where
-    /// that would push out what is at hand.
+    /// While `elements` are mapped, as many that lie `distance` after them; nothing where that would
+    /// push out what is at hand. `T` is what a pass reads for each element.
     pub(super) fn of<T>(elements: usize, distance: usize) -> Self {
         let (machine, bytes) = (Machine::current(), elements * size_of::<T>());
         if bytes > machine.fetch_bytes() {

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::activation::Behind;
+use super::aligned::Aligned;
 use super::buffers::Source;
 use super::columns::{Columns, apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order};
 use super::lanes::{LANES, Lanes, end_tile};
@@ -213,7 +214,7 @@ fn lane_sums<S: Vectors, T: Element, F: Behind>(
 
 /// The sums of each column of a chunk of rows.
 struct ColumnSums<A, F> {
-    center: Vec<A>,
+    center: Aligned<A>,
     through: ThroughColumns<A, F>,
     dy: Vec<A>,
     dy_x: Vec<A>,

@@ -5,6 +5,7 @@
 
 use super::activation::{Behind, Nothing};
 use super::affine::Affine;
+use super::aligned::Aligned;
 use super::columns::{Columns, apart};
 use super::far;
 use super::lanes::Lanes;
@@ -49,7 +50,7 @@ impl<F: Behind> Through<'_, F> {
     #[inline(always)]
     pub(super) fn columns<A: Real>(&self, columns: &Columns, first_cell: usize) -> ThroughColumns<A, F> {
         let affine = if F::NOTHING {
-            [const { Vec::new() }; 3]
+            [const { Aligned::NONE }; 3]
         } else {
             columns.spread(
                 #[inline(always)]
@@ -87,7 +88,7 @@ impl<A: Real, S: Vectors, F: Behind> ThroughCell<A, S, F> {
 /// The way through the activations of columns.
 pub(super) struct ThroughColumns<A, F> {
     behind: F,
-    affine: [Vec<A>; 3],
+    affine: [Aligned<A>; 3],
 }
 
 impl<A: Real, F: Behind> ThroughColumns<A, F> {

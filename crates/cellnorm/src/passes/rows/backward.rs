@@ -6,6 +6,7 @@ use super::near::{Near, ROWS};
 use super::{Narrowed, ParameterGradients, Through, count, whole};
 use crate::element::{Element, Real};
 use crate::passes::activation::{Behind, Nothing};
+use crate::passes::aligned::Aligned;
 use crate::passes::buffers::Shared;
 use crate::passes::coefficients::{Along, paired};
 use crate::passes::dispatch::{Kernel, dispatch};
@@ -33,7 +34,7 @@ pub(in crate::passes) fn of_rows<T: Element>(
     affines: &[Affine],
     table: &Table<'_>,
 ) -> ParameterGradients {
-    let shared = Shared::new(dy_dx);
+    let shared = Shared::new(dy_dx, 1 + usize::from(plus.is_some()));
     let rows = count(shared.len(), width);
     assert_eq!(x.len(), shared.len(), "x and dy differ in length");
     assert_eq!(affines.len(), rows, "one map for each row");
@@ -126,9 +127,9 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
         let mut totals = ParameterGradients::zeros(width);
         let mut near = Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
         let end = self.rows.end;
-        let ahead = Ahead::of::<T>(width, width);
+        let ahead = Ahead::of::<[T; 2]>(width, width);
         // where the place of an element counts, they are taken in order
-        let pairs = if F::NOTHING && plus.is_none() { paired::<T>(gamma) } else { vec![] };
+        let pairs = if F::NOTHING && plus.is_none() { paired::<T>(gamma) } else { Aligned::NONE };
         let pairs = &pairs[..];
         for (i, row) in self.rows.enumerate() {
             let range = row * width..(row + 1) * width;

@@ -24,7 +24,7 @@ pub(in crate::passes) fn of_rows<T: Element>(
     parameters: Parameters<'_, T::Acc>,
     table: &Table<'_>,
 ) -> Vec<(f64, f64)> {
-    let shared = Shared::new(x_y);
+    let shared = Shared::new(x_y, 0);
     let results = run(&shared, None, width, parameters, table);
     // SAFETY: the tasks covered all rows, which are the whole buffer.
     unsafe { shared.finish() };
@@ -41,7 +41,7 @@ pub(in crate::passes) fn of_sums<T: Element>(
 ) -> Vec<(f64, f64)> {
     assert_eq!(residual.len(), x.len(), "x and the residual differ in length");
     // h is read again at once: it is not streamed
-    let x_h = Shared::new(Buffers::Apart(x, h)).cached();
+    let x_h = Shared::new(Buffers::Apart(x, h), 2).cached();
     let h_y = x_h.then(y);
     run(&h_y, Some((&x_h, residual)), width, parameters, table)
 }

@@ -17,9 +17,11 @@ pub(super) mod forward;
 mod near;
 mod through;
 
-use std::borrow::Cow;
+use std::ops::Deref;
 
+use super::aligned::Aligned;
 use super::lanes::LANES;
+use super::stores::LINE;
 use super::{Activation, Affine, Buffers, Gradient, Parameters, Sums, vectorized};
 use crate::element::{Element, Real};
 use crate::moments::Moments;
@@ -109,8 +111,8 @@ pub fn backward<T: Element>(
 
 /// γ and β in the computing type.
 struct Narrowed<A> {
-    gamma: Option<Vec<A>>,
-    beta: Option<Vec<A>>,
+    gamma: Option<Aligned<A>>,
+    beta: Option<Aligned<A>>,
     activation: Activation,
 }
 
@@ -118,8 +120,8 @@ impl<A: Real> Narrowed<A> {
     fn of(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
         let narrow = |of: Option<&[f64]>| {
             let of = of?;
-            let mut narrow = vec![A::default(); of.len()];
-            let (to, from) = (&mut narrow[..], of);
+            let mut narrow = Aligned::new(of.len(), A::default());
+            let (to, from) = (&mut *narrow, of);
             vectorized(
                 #[inline(always)]
                 || {
@@ -138,17 +140,35 @@ impl<A: Real> Narrowed<A> {
     }
 }
 
-/// A parameter that is there, with room for a vector where a row is shorter than one; an absent one is `absent`.
-fn whole<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Cow<'_, [A]> {
-    let absent = || vec![A::from_f64(absent); width.max(LANES)];
-    let Some(values) = values else { return Cow::Owned(absent()) };
+/// A parameter that begins at a line of memory, with room for a vector where a row is shorter than
+/// one; an absent one is `absent`.
+fn whole<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Row<'_, A> {
+    let own = || Aligned::new(width.max(LANES), A::from_f64(absent));
+    let Some(values) = values else { return Row::Own(own()) };
     assert_eq!(values.len(), width, "a parameter is not as long as a row");
-    if width >= LANES {
-        return Cow::Borrowed(values);
+    if width >= LANES && values.as_ptr().align_offset(LINE) == 0 {
+        return Row::Given(values);
     }
-    let mut row = absent();
+    let mut row = own();
     row[..width].copy_from_slice(values);
-    Cow::Owned(row)
+    Row::Own(row)
+}
+
+/// A parameter as it was given, or a copy.
+enum Row<'a, A> {
+    Given(&'a [A]),
+    Own(Aligned<A>),
+}
+
+impl<A: Copy> Deref for Row<'_, A> {
+    type Target = [A];
+
+    fn deref(&self) -> &[A] {
+        match self {
+            Self::Given(values) => values,
+            Self::Own(values) => values,
+        }
+    }
 }
 
 fn count(len: usize, width: usize) -> usize {

@@ -6,6 +6,7 @@
 use super::{ParameterGradients, Through};
 use crate::element::{Element, Real};
 use crate::passes::activation::Behind;
+use crate::passes::aligned::Aligned;
 use crate::passes::lanes::{LANES, Lanes};
 use crate::passes::vectors::Vectors;
 use crate::passes::{BLOCK, Sums};
@@ -15,13 +16,13 @@ pub(super) const ROWS: usize = 64;
 
 /// Σ dy · x̂ and Σ dy over a few rows; empty where not asked for.
 pub(super) struct Near<A> {
-    gamma: Vec<A>,
-    beta: Vec<A>,
+    gamma: Aligned<A>,
+    beta: Aligned<A>,
 }
 
 impl<A: Real> Near<A> {
     pub(super) fn new(width: usize, gamma: bool, beta: bool) -> Self {
-        let zeros = |wanted: bool| if wanted { vec![A::default(); width.max(LANES)] } else { vec![] };
+        let zeros = |wanted: bool| Aligned::new(if wanted { width.max(LANES) } else { 0 }, A::default());
         Self { gamma: zeros(gamma), beta: zeros(beta) }
     }
 
@@ -35,12 +36,13 @@ impl<A: Real> Near<A> {
     ) -> Sums {
         let zero = Lanes::<A, S>::zero();
         let Through { affine, gamma, .. } = *through;
+        let [sums_gamma, sums_beta] = [&mut *self.gamma, &mut *self.beta];
         let [center, scale, offset] = affine.map(Lanes::splat);
-        let (with_gamma, with_beta) = (!self.gamma.is_empty(), !self.beta.is_empty());
+        let (with_gamma, with_beta) = (!sums_gamma.is_empty(), !sums_beta.is_empty());
         let mut sums = Sums::default();
         let whole = x.len() / LANES * LANES;
         let reach = |row: &[A]| row.is_empty() || row.len() >= whole;
-        assert!(dy.len() == x.len() && gamma.len() >= whole && reach(&self.gamma) && reach(&self.beta));
+        assert!(dy.len() == x.len() && gamma.len() >= whole && reach(sums_gamma) && reach(sums_beta));
         let mut start = 0;
         while start < whole {
             let end = (start + BLOCK).min(whole);
@@ -61,10 +63,10 @@ impl<A: Real> Near<A> {
                 // SAFETY: as above.
                 unsafe {
                     if with_gamma {
-                        Lanes::add_unchecked(&mut self.gamma, at, g * normalized);
+                        Lanes::add_unchecked(sums_gamma, at, g * normalized);
                     }
                     if with_beta {
-                        Lanes::add_unchecked(&mut self.beta, at, g);
+                        Lanes::add_unchecked(sums_beta, at, g);
                     }
                 }
                 at += LANES;
@@ -80,10 +82,10 @@ impl<A: Real> Near<A> {
             let weighted = g * gamma[at];
             sums = sums.plus(Sums { dy: weighted.to_f64(), dy_x: (weighted * scaled).to_f64() });
             if with_gamma {
-                self.gamma[at] = self.gamma[at] + g * normalized;
+                sums_gamma[at] = sums_gamma[at] + g * normalized;
             }
             if with_beta {
-                self.beta[at] = self.beta[at] + g;
+                sums_beta[at] = sums_beta[at] + g;
             }
         }
         let scale = affine[1].to_f64();
@@ -92,7 +94,7 @@ impl<A: Real> Near<A> {
 
     pub(super) fn flush(&mut self, totals: &mut ParameterGradients) {
         for (total, near) in [(&mut totals.gamma, &mut self.gamma), (&mut totals.beta, &mut self.beta)] {
-            for (total, near) in total.iter_mut().zip(near) {
+            for (total, near) in total.iter_mut().zip(&mut **near) {
                 *total += near.to_f64();
                 *near = A::default();
             }
