@@ -33,11 +33,12 @@ fn the_machine_is_what_the_variable_says() {
     assert!(output.status.success(), "{}", plain(&output.stderr));
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&said["machine"]["l2"], &said["machine"]["cores"]), (&(64 << 10).into(), &2.into()));
-    // a quarter of the last cache, which is less than eight times the second ones
+    // a quarter of the last cache, which is less than eight times the second ones; dx a sixth
     assert_eq!(
         (&said["thresholds"][0]["name"], &said["thresholds"][0]["bytes"]),
         (&"stream".into(), &(64 << 10).into())
     );
+    assert_eq!(said["thresholds"][1]["bytes"], Value::from((256 << 10) / 6));
     assert_eq!(said["copies"].as_array().unwrap().len(), 3);
     assert!(said["copies"][2]["streamed_bytes_per_second"].as_f64().unwrap() > 0.0);
 
