@@ -175,7 +175,7 @@ impl Machine {
         let large = self.task(usize::MAX / 2, 1) * ELEMENT;
         let thresholds = [
             ("stream", self.stream_bytes(2), "outputs of at least so much are written past the caches, on x86-64"),
-            ("stream dx", self.stream_bytes(3), "and gradients of x of so much"),
+            ("stream dx", self.stream_bytes(3), "gradients of x of so much, too"),
             ("alone", self.alone_below() * ELEMENT, "tensors of less are done by the calling thread alone"),
             ("task, least", self.task(0, 1) * ELEMENT, "a thread takes at least so much of a tensor at a time"),
             ("task, most", large, "and at most so much"),

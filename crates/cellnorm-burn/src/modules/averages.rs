@@ -109,9 +109,10 @@ impl Pace {
                 let kept = averages.value(average).without_autodiff();
                 let (device, dtype) = (kept.device(), kept.dtype());
                 let share = values.iter().map(|n| f64::from(moves(*n)) * weight);
-                let all = numbers(kept).into_iter().zip(batch).zip(share);
+                let kept = numbers(kept);
+                let shape = [kept.len()];
+                let all = kept.into_iter().zip(batch).zip(share);
                 let moved: Vec<f64> = all.map(|((running, batch), share)| moved(running, batch, share)).collect();
-                let shape = [moved.len()];
                 averages.update(average, Tensor::from_data(TensorData::new(moved, shape), (&device, dtype)));
             }
             return;

@@ -283,6 +283,7 @@ struct Scratch {
 
 /// 0 as long as all values of a line are finite.
 #[inline(always)]
+#[expect(clippy::eq_op, reason = "0 for a finite value, else NaN")]
 fn still(finite: Row, values: Row) -> Row {
     finite.zip(values, |finite, value| finite + (value - value))
 }

@@ -129,6 +129,9 @@ pub(super) fn for_strips<T: Element, S: Default>(
     map: impl Fn(&[T], &mut [T], Strip, &mut S) -> Result<(), Fault> + Sync,
 ) -> Result<(), Fault> {
     assert!(x.len() == lines.len() && out.len() == lines.len(), "buffers as long as the lines");
+    if out.is_empty() {
+        return Ok(());
+    }
     let (len, inner) = (lines.positions, lines.inner);
     // interleaved lines are those of one outer block; index i of line j in it is element i · along
     // + j · across

@@ -51,7 +51,7 @@ impl Labels {
 
     /// The pairs of two labels, the other's running fastest.
     pub fn and(&self, other: &Self) -> Self {
-        if self.count == 1 {
+        if self.count == 1 && self.of.len() == other.of.len() {
             return other.clone();
         }
         let pair = |(a, b): (&u32, &u32)| a * other.count as u32 + b;

@@ -93,11 +93,15 @@ impl Tape {
     }
 
     /// The gradients of all tables, from those of some results.
+    ///
+    /// # Panics
+    /// If a gradient is not as long as its table.
     pub fn backward(&self, results: &[(Var<'_>, Vec<f64>)]) -> TapeGradients {
         let nodes = self.nodes.borrow();
         // empty as long as no gradient has come
         let mut gradients: Vec<Vec<f64>> = vec![vec![]; nodes.len()];
         for (result, gradient) in results {
+            assert_eq!(gradient.len(), nodes[result.id].values.len(), "a gradient as long as its table");
             accumulate(&mut gradients[result.id], gradient.iter().copied());
         }
         for (id, node) in nodes.iter().enumerate().rev() {

@@ -1,6 +1,7 @@
 //! Local response normalization against a naive twin, the frameworks' numbers, and finite differences.
 
-use cellnorm::{Error, LocalResponseNorm, LocalResponseNormConfig, Window};
+use cellnorm::norms::Lines;
+use cellnorm::{Cells, Error, LocalResponseNorm, LocalResponseNormConfig, Window};
 use ndarray::{Array1, ArrayD, Axis, IxDyn, array, s};
 use proptest::prelude::*;
 
@@ -233,4 +234,13 @@ fn errors() {
     let far = LocalResponseNormConfig::new(5).channel_axis(2).init().unwrap();
     let axis = "axis 2 does not exist in a tensor of 2 axes; possible: -2 to 1";
     assert_eq!(far.forward(x.view()).unwrap_err().to_string(), axis);
+}
+
+#[test]
+fn lines_without_values_are_left_alone() {
+    let layer = LocalResponseNormConfig::new(5).init().unwrap();
+    for cells in [Cells::channels_first(4, 1, 0), Cells::channels_last(4, 2, 0), Cells::channels_first(0, 1, 3)] {
+        assert_eq!(layer.forward_lines::<f32>(&[], &mut [], &cells), Ok(()));
+        assert_eq!(layer.backward_lines::<f32>(&[], &mut [], &cells), Ok(()));
+    }
 }
