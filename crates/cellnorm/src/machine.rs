@@ -148,6 +148,12 @@ impl Machine {
     pub fn fetch_bytes(&self) -> usize {
         self.l2 / 2
     }
+
+    /// Whether so many bytes that are needed next are fetched to the first cache, or to the second;
+    /// None where they are not fetched.
+    pub(crate) fn fetches_near(&self, bytes: usize) -> Option<bool> {
+        (bytes <= self.fetch_bytes().max(self.near_bytes())).then(|| bytes <= self.near_bytes())
+    }
 }
 
 /// A threshold of the passes.

@@ -273,7 +273,7 @@ impl LocalResponseNorm {
     }
 }
 
-/// What the backward pass of a strip is computed in, used again for the next.
+/// The buffers of backward, which one strip hands on to the next.
 #[derive(Default)]
 struct Scratch {
     direct: Vec<Row>,

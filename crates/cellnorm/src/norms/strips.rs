@@ -96,11 +96,8 @@ impl Strip {
     /// Asks for the strip behind this one: its runs are short and lie apart, which no processor
     /// foresees.
     fn fetch_next<T>(&self, block: &[T]) {
-        let (machine, run) = (Machine::current(), SIDE * size_of::<T>());
-        let near = self.len * run <= machine.near_bytes();
-        if !near && self.len * run > machine.fetch_bytes() {
-            return;
-        }
+        let run = SIDE * size_of::<T>();
+        let Some(near) = Machine::current().fetches_near(self.len * run) else { return };
         for i in 0..self.len {
             let next = block.as_ptr().wrapping_add(self.first + i * self.along + SIDE);
             for byte in (0..run).step_by(LINE) {

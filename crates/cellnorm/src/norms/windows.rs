@@ -8,7 +8,7 @@ pub(super) struct Windows {
     to_end: Vec<Row>,
 }
 
-/// What a sum begins with: added to it, −0 stays −0.
+/// The first summand of every sum: −0, since −0 + −0 is −0 where 0 + −0 is 0.
 const NOTHING: Row = Row([-0.0; SIDE]);
 
 impl Windows {
@@ -129,7 +129,10 @@ mod tests {
                 let (power, inverse) = Power::Quarters(count).of_row(d);
                 for (d, (power, inverse)) in d.0.into_iter().zip(power.0.into_iter().zip(inverse.0)) {
                     let exact = d.powf(f64::from(count) / -4.0);
-                    let errors = [if exact > 1e-300 { power / exact - 1.0 } else { power - exact }, inverse * d - 1.0];
+                    let errors = [
+                        if exact > 1e-300 { power / exact - 1.0 } else { f64::from(power > 1e-299) },
+                        inverse * d - 1.0,
+                    ];
                     assert!(errors.iter().all(|e| e.abs() < 4e-15), "{errors:?} at {d:e}, {count} quarters");
                 }
             }

@@ -251,13 +251,12 @@ impl Ahead {
     /// Nothing is fetched.
     pub(super) const NOTHING: Self = Self { elements: 0, near: true };
 
-    /// While `elements` are mapped, as many that lie `distance` after them; nothing where that would
-    /// push out what is at hand. `T` is what a pass reads for each element.
+    /// While `elements` are mapped, as many that lie `distance` after them; nothing where that
+    /// would push out what is at hand. `T` is what a pass reads for each element.
     pub(super) fn of<T>(elements: usize, distance: usize) -> Self {
-        let (machine, bytes) = (Machine::current(), elements * size_of::<T>());
-        if bytes > machine.fetch_bytes() {
-            return Self::NOTHING;
+        match Machine::current().fetches_near(elements * size_of::<T>()) {
+            Some(near) => Self { elements: distance, near },
+            None => Self::NOTHING,
         }
-        Self { elements: distance, near: bytes <= machine.near_bytes() }
     }
 }
