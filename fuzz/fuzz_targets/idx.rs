@@ -1,4 +1,5 @@
-//! Any bytes as an IDX file; what is asked of them is in `any_bytes`, which the tests of `cellnorm-data` run on damaged files:
+//! Any bytes as an IDX file; what is asked of them is in `any_bytes`, which the tests of
+//! `cellnorm-data` run on damaged files:
 //!
 //! ```sh
 //! cargo +nightly fuzz run idx -- -max_total_time=600

@@ -1,5 +1,5 @@
-//! Any layer on any shape, strides, axes, element type and class of values against the naive twin; what the bytes mean is in
-//! `any_input`, which the tests of `cellnorm` run on random bytes:
+//! Any layer on any shape, strides, axes, element type and class of values against the naive twin;
+//! what the bytes mean is in `any_input`, which the tests of `cellnorm` run on random bytes:
 //!
 //! ```sh
 //! cargo install cargo-fuzz

@@ -1,4 +1,5 @@
-//! Any bytes as an ONNX model; what is asked of them is in `any_bytes`, which the tests of `cellnorm-onnx` run on damaged models:
+//! Any bytes as an ONNX model; what is asked of them is in `any_bytes`, which the tests of
+//! `cellnorm-onnx` run on damaged models:
 //!
 //! ```sh
 //! cargo +nightly fuzz run onnx fuzz/corpus/onnx crates/cellnorm-onnx/tests/fixtures/patterns -- -max_total_time=600

@@ -1,4 +1,5 @@
-//! Any bytes as a file of statistics; what is asked of them is in `any_bytes`, which the tests of `cellnorm-data` run on damaged files:
+//! Any bytes as a file of statistics; what is asked of them is in `any_bytes`, which the tests of
+//! `cellnorm-data` run on damaged files:
 //!
 //! ```sh
 //! cargo +nightly fuzz run statistics -- -max_total_time=600

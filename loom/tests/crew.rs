@@ -103,7 +103,8 @@ fn every_interleaving(most: usize, part: fn(&Work), check: fn(&Work, Option<Mean
     for others in 1..=most {
         let seen: &Seen = Box::leak(Box::default());
         loom::model(move || {
-            // leaked: a thread that works too late shall find that it is over, rather than freed memory
+            // leaked: a thread that works too late shall find that it is over, rather than freed
+            // memory
             let work: &Work = Box::leak(Box::new(Work::new()));
             let part: &(dyn Fn() + Sync) = Box::leak(Box::new(move || {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| part(work))) {

@@ -1,4 +1,5 @@
-//! The C interface. Runs are repeated and timed on this side, so that a short row is timed as called from Rust.
+//! The C interface. Runs are repeated and timed on this side, so that a short row is timed as
+//! called from Rust.
 
 use std::ffi::c_void;
 use std::hint::black_box;
@@ -32,7 +33,8 @@ pub struct Arrays {
 
 /// The number of threads from now on; to be called first, once. Non-zero if it was too late.
 ///
-/// The threads start here, with this thread's affinity: a framework that pins the calling thread later does not pin them.
+/// The threads start here, with this thread's affinity: a framework that pins the calling thread
+/// later does not pin them.
 #[unsafe(no_mangle)]
 pub extern "C" fn cellnorm_threads(threads: usize) -> i32 {
     let started = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
@@ -43,11 +45,12 @@ pub extern "C" fn cellnorm_threads(threads: usize) -> i32 {
     i32::from(started.is_err())
 }
 
-/// A case, or null where the library has none such. Norms: 0 batch, 1 group, 2 instance, 3 layer, 4 RMS. Layouts: 0 channels
-/// first or rows, 1 channels last. Types: 0 f32, 1 f64, 2 bf16, 3 f16.
+/// A case, or null where the library has none such. Norms: 0 batch, 1 group, 2 instance, 3 layer, 4
+/// RMS. Layouts: 0 channels first or rows, 1 channels last. Types: 0 f32, 1 f64, 2 bf16, 3 f16.
 ///
 /// # Safety
-/// `shape` has `rank` numbers; γ and β are null or have a number a channel; mean and variance (of inference) likewise.
+/// `shape` has `rank` numbers; γ and β are null or have a number a channel; mean and variance (of
+/// inference) likewise.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cellnorm_case(
     norm: u32,
@@ -86,11 +89,12 @@ pub unsafe extern "C" fn cellnorm_free(handle: *mut Handle) {
     drop(unsafe { Box::from_raw(handle) });
 }
 
-/// Runs a pass `times` times and returns the seconds of all together. Passes: 0 forward, 1 forward and backward, 2 inference.
+/// Runs a pass `times` times and returns the seconds of all together. Passes: 0 forward, 1 forward
+/// and backward, 2 inference.
 ///
 /// # Safety
-/// `handle` is from [`cellnorm_case`]; the arrays that the pass uses are of its type and length, and those written are apart
-/// from all others.
+/// `handle` is from [`cellnorm_case`]; the arrays that the pass uses are of its type and length,
+/// and those written are apart from all others.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cellnorm_run(handle: *const Handle, pass: u32, arrays: *const Arrays, times: usize) -> f64 {
     // SAFETY: the caller's promise.
@@ -105,7 +109,8 @@ pub unsafe extern "C" fn cellnorm_run(handle: *const Handle, pass: u32, arrays: 
     unsafe { typed(handle, pass, arrays, times) }
 }
 
-/// Copies `len` floats `times` times, with stores past the cache or plain ones, and returns the seconds of all together.
+/// Copies `len` floats `times` times, with stores past the cache or plain ones, and returns the
+/// seconds of all together.
 ///
 /// # Safety
 /// The arrays have `len` floats each, and `to` is apart from `from`.

@@ -1,4 +1,5 @@
-//! One normalization of one tensor: the plan, built once, and the three passes over it that are timed.
+//! One normalization of one tensor: the plan, built once, and the three passes over it that are
+//! timed.
 
 use cellnorm::passes::Buffers;
 use cellnorm::passes::rows::ParameterGradients;
@@ -14,7 +15,8 @@ pub enum Norm {
     Rms,
 }
 
-/// How the memory of a tensor of logical shape [N, C, ...] is arranged. Layer and RMS take rows, which have no choice.
+/// How the memory of a tensor of logical shape [N, C, ...] is arranged. Layer and RMS take rows,
+/// which have no choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     First,

@@ -1,9 +1,11 @@
-//! What memory allows: a copy, and a sum of two arrays, that move the bytes a forward and a backward pass must move, with
-//! stores past the cache (which spare reading the destination first) or plain ones.
+//! What memory allows: a copy, and a sum of two arrays, that move the bytes a forward and a
+//! backward pass must move, with stores past the cache (which spare reading the destination first)
+//! or plain ones.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many floats a thread takes at a time: long enough for the prefetchers, short enough to share out evenly.
+/// How many floats a thread takes at a time: long enough for the prefetchers, short enough to share
+/// out evenly.
 const CHUNK: usize = 1 << 17;
 
 /// Whether stores go past the cache.
@@ -41,7 +43,8 @@ fn run(sources: &[&[f32]], to: &mut [f32], stores: Stores) {
                 break;
             }
             let size = CHUNK.min(len - start);
-            // SAFETY: the chunks lie in the destination and apart from each other, and `to` is borrowed until all are done.
+            // SAFETY: the chunks lie in the destination and apart from each other, and `to` is
+            // borrowed until all are done.
             let to = unsafe { std::slice::from_raw_parts_mut(target.0.add(start), size) };
             let part = |source: usize| &sources[source][start..start + size];
             match sources.len() {
@@ -63,7 +66,8 @@ fn run(sources: &[&[f32]], to: &mut [f32], stores: Stores) {
 fn copy_chunk(from: &[f32], to: &mut [f32], streams: bool) {
     #[cfg(target_arch = "x86_64")]
     if streams && is_x86_feature_detected!("avx512f") {
-        // SAFETY: the instructions are there, and the chunk starts at a multiple of 64 bytes (see `run` and CHUNK).
+        // SAFETY: the instructions are there, and the chunk starts at a multiple of 64 bytes (see
+        // `run` and CHUNK).
         return unsafe { x86::copy_512(from, to) };
     } else if streams && is_x86_feature_detected!("avx2") {
         // SAFETY: as above.
@@ -96,7 +100,8 @@ mod x86 {
     macro_rules! stream {
         ($name:ident, $feature:literal, $lanes:literal, $load:ident, $store:ident, ($($source:ident),+), $vector:expr, $plain:expr) => {
             /// # Safety
-            /// The feature is there, the slices are equally long, and `to` starts at a multiple of the vector's size.
+            /// The feature is there, the slices are equally long, and `to` starts at a multiple of
+            /// the vector's size.
             #[target_feature(enable = $feature)]
             pub unsafe fn $name($($source: &[f32],)+ to: &mut [f32]) {
                 let whole = to.len() / $lanes * $lanes;

@@ -1,9 +1,11 @@
-//! A training step of each layer, forward and backward, against Burn's own layer on the same device.
+//! A training step of each layer, forward and backward, against Burn's own layer on the same
+//! device.
 //!
-//! Run it with `cargo bench --workspace --bench against_burn`. Blocks of steps alternate in one run, because the machine's speed
-//! drifts; the ratio is the median of the blocks' ratios. What is timed is the layer's share of the step, fresh buffers
-//! included. Bytes are the least a step must move (x read and y written forward; x and dy read, dx written backward), and the
-//! copy beside them moves as many bytes through the same number of threads.
+//! Run it with `cargo bench --workspace --bench against_burn`. Blocks of steps alternate in one
+//! run, because the machine's speed drifts; the ratio is the median of the blocks' ratios. What is
+//! timed is the layer's share of the step, fresh buffers included. Bytes are the least a step must
+//! move (x read and y written forward; x and dy read, dx written backward), and the copy beside
+//! them moves as many bytes through the same number of threads.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -15,13 +17,15 @@ use cellnorm_burn::stopwatch::{Lap, Stopwatch};
 use rayon::prelude::*;
 
 const PAIRS: usize = 9;
-/// Steps of one library before it is the other's turn: a training loop does not change libraries at every step.
+/// Steps of one library before it is the other's turn: a training loop does not change libraries at
+/// every step.
 const STEPS: usize = 5;
 
 fn main() {
     let device = Device::flex().autodiff();
     println!(
-        "forward + backward, f32, {} threads, medians of {PAIRS} alternating blocks of {STEPS} steps",
+        "forward + backward, f32, {} threads, medians of {PAIRS} alternating blocks of {STEPS} \
+         steps",
         rayon::current_num_threads()
     );
     println!(
@@ -30,8 +34,10 @@ fn main() {
     );
     for shape in [[64, 16, 112, 112], [32, 64, 56, 56]] {
         let channels = shape[1];
-        let (own, peer) =
-            (ours::BatchNormConfig::new(channels).init(&device), nn::BatchNormConfig::new(channels).init(&device));
+        let (own, peer) = (
+            ours::BatchNormConfig::new(channels).init(&device),
+            nn::BatchNormConfig::new(channels).init(&device),
+        );
         compare("batch", shape, |x| own.forward(x), |x| peer.forward(x), &device);
         let (own, peer) = (
             ours::GroupNormConfig::new(4, channels).init(&device),
@@ -45,9 +51,13 @@ fn main() {
         compare("instance", shape, |x| own.forward(x), |x| peer.forward(x), &device);
     }
     let shape = [8, 512, 768];
-    let (own, peer) = (ours::LayerNormConfig::new(768).init(&device), nn::LayerNormConfig::new(768).init(&device));
+    let (own, peer) = (
+        ours::LayerNormConfig::new(768).init(&device),
+        nn::LayerNormConfig::new(768).init(&device),
+    );
     compare("layer", shape, |x| own.forward(x), |x| peer.forward(x), &device);
-    let (own, peer) = (ours::RmsNormConfig::new(768).init(&device), nn::RmsNormConfig::new(768).init(&device));
+    let (own, peer) =
+        (ours::RmsNormConfig::new(768).init(&device), nn::RmsNormConfig::new(768).init(&device));
     compare("rms", shape, |x| own.forward(x), |x| peer.forward(x), &device);
 }
 
@@ -71,7 +81,8 @@ fn compare<const D: usize>(
         ratios.push(peer_time / own_time);
         copies.push(copier.seconds());
     }
-    let (theirs, ours, ratio, copy) = (median(theirs), median(ours), median(ratios), median(copies));
+    let (theirs, ours, ratio, copy) =
+        (median(theirs), median(ours), median(ratios), median(copies));
     let shape = shape.map(|len| len.to_string()).join("×");
     println!(
         "{name:<10} {shape:<14} {:>9.2} {:>9.2} {ratio:>6.1}x {:>7.1} {:>13.0}%",
@@ -91,12 +102,15 @@ fn assert_same<const D: usize>(
     let (a, b) = (own(x.clone()), peer(x.clone()));
     let error = (a.clone() - b.clone()).abs().max().into_scalar::<f32>();
     assert!(error < 1e-3, "outputs differ by {error}");
-    let gradient = |y: Tensor<D>| x.grad(&(y.clone() * y.sin()).sum().backward()).expect("x requires a gradient");
+    let gradient = |y: Tensor<D>| {
+        x.grad(&(y.clone() * y.sin()).sum().backward()).expect("x requires a gradient")
+    };
     let error = (gradient(a) - gradient(b)).abs().max().into_scalar::<f32>();
     assert!(error < 1e-3, "gradients differ by {error}");
 }
 
-/// Seconds that the layer takes in a training step, the mean of a block: the forward call, and its part of the backward pass.
+/// Seconds that the layer takes in a training step, the mean of a block: the forward call, and its
+/// part of the backward pass.
 fn lap<const D: usize>(x: &Tensor<D>, layer: impl Fn(Tensor<D>) -> Tensor<D>) -> f64 {
     let step = |_| {
         let (y, (), stopwatch) = Stopwatch::run(x.clone(), |x| (layer(x), ()));
@@ -126,7 +140,10 @@ impl Copier {
     fn seconds(&mut self) -> f64 {
         let start = Instant::now();
         let part = self.from.len().div_ceil(rayon::current_num_threads());
-        self.to.par_chunks_mut(part).zip(self.from.par_chunks(part)).for_each(|(to, from)| to.copy_from_slice(from));
+        self.to
+            .par_chunks_mut(part)
+            .zip(self.from.par_chunks(part))
+            .for_each(|(to, from)| to.copy_from_slice(from));
         black_box(&self.to);
         start.elapsed().as_secs_f64()
     }

@@ -1,8 +1,10 @@
-//! A training loop of 20 steps of one layer from a cold start, with and without buffers that come back, against Burn's own layer.
+//! A training loop of 20 steps of one layer from a cold start, with and without buffers that come
+//! back, against Burn's own layer.
 //!
-//! Run it with `cargo bench --workspace --bench loop20`, or `… -- --json` for numbers to compute with. Every line of the table is
-//! a program of its own, so that its first step is the first of all: threads are not awake, and no memory is there yet. A step is
-//! the forward call, `y.backward()` (dy is 1), and taking dx.
+//! Run it with `cargo bench --workspace --bench loop20`, or `… -- --json` for numbers to compute
+//! with. Every line of the table is a program of its own, so that its first step is the first of
+//! all: threads are not awake, and no memory is there yet. A step is the forward call,
+//! `y.backward()` (dy is 1), and taking dx.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -30,13 +32,23 @@ fn main() {
         println!("{}", json!(times));
         return;
     }
-    let lines = LAYERS.iter().flat_map(|layer| VARIANTS.iter().map(move |variant| line(layer, variant)));
+    let lines =
+        LAYERS.iter().flat_map(|layer| VARIANTS.iter().map(move |variant| line(layer, variant)));
     if std::env::args().any(|argument| argument == "--json") {
-        println!("{}", json!({ "threads": rayon::current_num_threads(), "lines": lines.collect::<Vec<_>>() }));
+        println!(
+            "{}",
+            json!({ "threads": rayon::current_num_threads(), "lines": lines.collect::<Vec<_>>() })
+        );
         return;
     }
-    println!("{STEPS} training steps from a cold start, f32, {} threads, milliseconds", rayon::current_num_threads());
-    println!("{:<8} {:<14} {:<14} {:>9} {:>9} {:>9}", "layer", "shape", "variant", "first", "median", "total");
+    println!(
+        "{STEPS} training steps from a cold start, f32, {} threads, milliseconds",
+        rayon::current_num_threads()
+    );
+    println!(
+        "{:<8} {:<14} {:<14} {:>9} {:>9} {:>9}",
+        "layer", "shape", "variant", "first", "median", "total"
+    );
     for line in lines {
         let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
         let number = |key: &str| line[key].as_f64().unwrap_or_default();
@@ -55,7 +67,8 @@ fn main() {
 /// Runs a line as a program of its own.
 fn line(layer: &str, variant: &str) -> Value {
     let program = std::env::current_exe().expect("the path of this program");
-    let output = Command::new(program).env(LINE, format!("{layer}:{variant}")).output().expect("it runs");
+    let output =
+        Command::new(program).env(LINE, format!("{layer}:{variant}")).output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let steps: Vec<f64> = serde_json::from_slice(&output.stdout).expect("times of the steps");
     let shape: &[usize] = if layer == "layer" { &WORDS } else { &IMAGES };
@@ -108,7 +121,11 @@ fn run(layer: &str, variant: &str) -> Vec<f64> {
     }
 }
 
-fn steps<const D: usize>(shape: [usize; D], layer: impl Fn(Tensor<D>) -> Tensor<D>, device: &Device) -> Vec<f64> {
+fn steps<const D: usize>(
+    shape: [usize; D],
+    layer: impl Fn(Tensor<D>) -> Tensor<D>,
+    device: &Device,
+) -> Vec<f64> {
     let x = Tensor::<D>::random(shape, Distribution::Normal(0.5, 2.0), device).require_grad();
     let step = |_| {
         let start = Instant::now();

@@ -1,8 +1,9 @@
 //! The most memory that a training step of each layer holds at once, against Burn's own layer.
 //!
-//! Run it with `cargo bench --workspace --bench peak_memory`. x, its weights in the loss and the parameters are there before and
-//! do not count; y, all that the layer saves, dy and dx do, and so do outputs that wait to be used again. A tensor is one copy of
-//! x. Bytes are counted where they are allocated, so every run shows the same numbers, but for what threads add.
+//! Run it with `cargo bench --workspace --bench peak_memory`. x, its weights in the loss and the
+//! parameters are there before and do not count; y, all that the layer saves, dy and dx do, and so
+//! do outputs that wait to be used again. A tensor is one copy of x. Bytes are counted where they
+//! are allocated, so every run shows the same numbers, but for what threads add.
 
 mod counting;
 
@@ -17,7 +18,10 @@ fn main() {
     let device = Device::flex().autodiff();
     let shape = SHAPE.map(|len| len.to_string()).join("×");
     println!("peak memory of a training step, f32, {shape}: MiB, and as copies of x");
-    println!("{:<10} {:>9} {:>8} {:>9} {:>8} {:>7}", "layer", "Burn MiB", "tensors", "ours MiB", "tensors", "ratio");
+    println!(
+        "{:<10} {:>9} {:>8} {:>9} {:>8} {:>7}",
+        "layer", "Burn MiB", "tensors", "ours MiB", "tensors", "ratio"
+    );
     let own = ours::BatchNormConfig::new(64).init(&device);
     let peer = nn::BatchNormConfig::new(64).init(&device);
     compare("batch", |x| own.forward(x), |x| peer.forward(x), &device);
@@ -32,7 +36,12 @@ fn main() {
     compare("local-resp", |x| own.forward(x), |x| peer.forward(x), &device);
 }
 
-fn compare(name: &str, own: impl Fn(Tensor<4>) -> Tensor<4>, peer: impl Fn(Tensor<4>) -> Tensor<4>, device: &Device) {
+fn compare(
+    name: &str,
+    own: impl Fn(Tensor<4>) -> Tensor<4>,
+    peer: impl Fn(Tensor<4>) -> Tensor<4>,
+    device: &Device,
+) {
     let x = Tensor::<4>::random(SHAPE, Distribution::Normal(0.5, 2.0), device).require_grad();
     let weights = Tensor::<4>::random(SHAPE, Distribution::Default, device);
     let step = |layer: &dyn Fn(Tensor<4>) -> Tensor<4>| {
@@ -42,7 +51,8 @@ fn compare(name: &str, own: impl Fn(Tensor<4>) -> Tensor<4>, peer: impl Fn(Tenso
     };
     let (theirs, ours) = (peak_bytes(|| step(&peer)), peak_bytes(|| step(&own)));
     let of_x = (4 * SHAPE.iter().product::<usize>()) as f64;
-    let (mib, tensors) = (|bytes: usize| bytes as f64 / 1048576.0, |bytes: usize| bytes as f64 / of_x);
+    let (mib, tensors) =
+        (|bytes: usize| bytes as f64 / 1048576.0, |bytes: usize| bytes as f64 / of_x);
     println!(
         "{name:<10} {:>9.1} {:>8.1} {:>9.1} {:>8.1} {:>6.1}x",
         mib(theirs),

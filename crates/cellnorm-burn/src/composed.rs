@@ -47,7 +47,11 @@ pub(crate) fn normalize<const D: usize>(
     if let Some(beta) = beta {
         y = y + beta.reshape(along);
     }
-    (activated(y, spec.activation), mean.reshape([sets]).detach(), variance.reshape([sets]).detach())
+    (
+        activated(y, spec.activation),
+        mean.reshape([sets]).detach(),
+        variance.reshape([sets]).detach(),
+    )
 }
 
 /// The activation, in Burn's own operations.
@@ -63,7 +67,11 @@ pub(crate) fn activated<const D: usize>(z: Tensor<D>, of: Activation) -> Tensor<
 }
 
 /// As the fused operation, on \[outer, positions, inner\].
-pub(crate) fn cell_moments<const D: usize>(x: Tensor<D>, cells: Cells, table: [usize; 2]) -> (Tensor<2>, Tensor<2>) {
+pub(crate) fn cell_moments<const D: usize>(
+    x: Tensor<D>,
+    cells: Cells,
+    table: [usize; 2],
+) -> (Tensor<2>, Tensor<2>) {
     let x: Tensor<3> = x.reshape([cells.outer, cells.positions, cells.inner]);
     let mean = x.clone().mean_dim(1);
     let variance = (x - mean.clone()).square().mean_dim(1);
@@ -71,14 +79,20 @@ pub(crate) fn cell_moments<const D: usize>(x: Tensor<D>, cells: Cells, table: [u
 }
 
 /// As the fused operation, on \[outer, positions, inner\].
-pub(crate) fn cell_affine<const D: usize>(x: Tensor<D>, coefficients: [Tensor<2>; 3], cells: Cells) -> Tensor<D> {
+pub(crate) fn cell_affine<const D: usize>(
+    x: Tensor<D>,
+    coefficients: [Tensor<2>; 3],
+    cells: Cells,
+) -> Tensor<D> {
     let shape = x.dims();
-    let [center, scale, offset] = coefficients.map(|table| table.reshape([cells.outer, 1, cells.inner]));
+    let [center, scale, offset] =
+        coefficients.map(|table| table.reshape([cells.outer, 1, cells.inner]));
     let x: Tensor<3> = x.reshape([cells.outer, cells.positions, cells.inner]);
     ((x - center) * scale + offset).reshape(shape)
 }
 
-/// The mean, the biased variance and the number of the valid values of each cell; x is 0 at the others.
+/// The mean, the biased variance and the number of the valid values of each cell; x is 0 at the
+/// others.
 pub(crate) fn masked_moments<const D: usize>(
     x: Tensor<D>,
     mask: Tensor<D, Bool>,
@@ -93,5 +107,9 @@ pub(crate) fn masked_moments<const D: usize>(
     let variance = apart.square().sum_dim(1) / least_one;
     let count = cells.count();
     let counts: Vec<i64> = counts.into_data().iter::<i64>().collect();
-    (mean.reshape([count]), variance.reshape([count]), counts.into_iter().map(|count| count as f64).collect())
+    (
+        mean.reshape([count]),
+        variance.reshape([count]),
+        counts.into_iter().map(|count| count as f64).collect(),
+    )
 }

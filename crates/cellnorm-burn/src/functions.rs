@@ -1,4 +1,5 @@
-//! Differentiable functions on Burn tensors: fused where the device has the operations, composed of Burn's own elsewhere.
+//! Differentiable functions on Burn tensors: fused where the device has the operations, composed of
+//! Burn's own elsewhere.
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -22,7 +23,8 @@ pub struct Normalized<const D: usize> {
 
 /// Normalizes x with its own statistics: γ (x − mean) / √(variance + ε) + β, one autodiff node.
 ///
-/// γ and β are as long as [`Kind::parameter_shape`]'s product. On Flex the statistics are f64; elsewhere of x's type.
+/// γ and β are as long as [`Kind::parameter_shape`]'s product. On Flex the statistics are f64;
+/// elsewhere of x's type.
 ///
 /// # Panics
 /// If the shape of x does not suit the kind; the message says what would.
@@ -44,15 +46,17 @@ pub fn normalize<K: Kind, const D: usize>(
     normalize_activated(kind, x, gamma, beta, epsilon, Activation::Identity)
 }
 
-/// As [`normalize`], with an activation behind it, in the same passes forward and backward: one autodiff node, and neither
-/// γ x̂ + β nor its gradient is ever in memory.
+/// As [`normalize`], with an activation behind it, in the same passes forward and backward: one
+/// autodiff node, and neither γ x̂ + β nor its gradient is ever in memory.
 ///
 /// # Panics
 /// As [`normalize`].
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
-/// use cellnorm_burn::{functions::normalize_activated, norms::Instance, cellnorm::Activation};
+/// use cellnorm_burn::{
+///     cellnorm::Activation, functions::normalize_activated, norms::Instance,
+/// };
 /// let x = Tensor::<4>::random([2, 3, 5, 5], Distribution::Default, &Device::flex());
 /// let kind = Instance { channels: 3, channel_axis: 1 };
 /// let y = normalize_activated(&kind, x, None, None, 1e-5, Activation::Relu).y;
@@ -72,8 +76,12 @@ pub fn normalize_activated<K: Kind, const D: usize>(
         return Normalized { y, mean, variance };
     }
     let (gamma, beta) = (or_absent(gamma, &x), or_absent(beta, &x));
-    let (y, mean, variance) =
-        <Dispatch as NormOps>::normalize(x.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch(), spec);
+    let (y, mean, variance) = <Dispatch as NormOps>::normalize(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        spec,
+    );
     let (mean, variance) = (Tensor::from_dispatch(mean), Tensor::from_dispatch(variance));
     Normalized { y: Tensor::from_dispatch(y), mean, variance }
 }
@@ -91,23 +99,35 @@ pub fn normalize_fixed<K: Kind, const D: usize>(
     variance: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
-    normalize_fixed_activated(kind, x, (gamma, beta), (mean, variance), epsilon, Activation::Identity)
+    normalize_fixed_activated(
+        kind,
+        x,
+        (gamma, beta),
+        (mean, variance),
+        epsilon,
+        Activation::Identity,
+    )
 }
 
-/// As [`normalize_fixed`], with an activation behind it, act(γ (x − mean) / √(variance + ε) + β), in the same pass. The pairs are
-/// γ and β, each as long as [`Kind::parameter_shape`]'s product, and mean and variance, each with a number for each set.
+/// As [`normalize_fixed`], with an activation behind it, act(γ (x − mean) / √(variance + ε) + β),
+/// in the same pass. The pairs are γ and β, each as long as [`Kind::parameter_shape`]'s product,
+/// and mean and variance, each with a number for each set.
 ///
 /// # Panics
 /// As [`normalize`].
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use cellnorm_burn::{functions::normalize_fixed_activated, norms::Batch, cellnorm::Activation};
+/// use cellnorm_burn::{
+///     cellnorm::Activation, functions::normalize_fixed_activated, norms::Batch,
+/// };
 /// let device = Device::flex();
 /// let x = Tensor::<2>::from_floats([[1.0, -3.0], [5.0, 7.0]], &device);
-/// let running = (Tensor::from_floats([3.0, 2.0], &device), Tensor::from_floats([4.0, 25.0], &device));
+/// let running =
+///     (Tensor::from_floats([3.0, 2.0], &device), Tensor::from_floats([4.0, 25.0], &device));
 /// let kind = Batch { channels: 2, channel_axis: 1 };
-/// let y = normalize_fixed_activated(&kind, x, (None, None), running, 1e-12, Activation::Relu);
+/// let y =
+///     normalize_fixed_activated(&kind, x, (None, None), running, 1e-12, Activation::Relu);
 /// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [0.0, 0.0, 1.0, 1.0]);
 /// ```
 pub fn normalize_fixed_activated<K: Kind, const D: usize>(
@@ -136,8 +156,9 @@ pub fn normalize_fixed_activated<K: Kind, const D: usize>(
 
 /// The mean and the biased variance of each cell of x, \[N, C\] each; both differentiable.
 ///
-/// x is \[N, C, …\], or with `channels_last` \[N, …, C\]. With [`cell_affine`] this is all that a normalization needs: merge and
-/// blend the tables with Burn's own operations, and the large tensor is still touched by the fused passes alone.
+/// x is \[N, C, …\], or with `channels_last` \[N, …, C\]. With [`cell_affine`] this is all that a
+/// normalization needs: merge and blend the tables with Burn's own operations, and the large tensor
+/// is still touched by the fused passes alone.
 ///
 /// # Panics
 /// If x has fewer than 2 axes.
@@ -184,12 +205,14 @@ pub(crate) fn moments_of_cells<const D: usize>(
     if !is_fused(x.device().as_dispatch()) {
         return composed::cell_moments(x, cells, shape);
     }
-    let moments = Tensor::<2>::from_dispatch(<Dispatch as NormOps>::cell_moments(x.into_dispatch(), cells));
+    let moments =
+        Tensor::<2>::from_dispatch(<Dispatch as NormOps>::cell_moments(x.into_dispatch(), cells));
     let table = |i: usize| moments.clone().narrow(0, i, 1).reshape(shape);
     (table(0), table(1))
 }
 
-/// (x − center) · scale + offset with the coefficients of each cell; differentiable in all four. Example: [`cell_moments`].
+/// (x − center) · scale + offset with the coefficients of each cell; differentiable in all four.
+/// Example: [`cell_moments`].
 ///
 /// Tables are \[N, C\] or broadcast to it (\[1, C\], \[N, 1\]); x as in [`cell_moments`].
 ///
@@ -207,7 +230,11 @@ pub fn cell_affine<const D: usize>(
 }
 
 /// As [`cell_affine`], for any cells, with a value for each in every table.
-pub(crate) fn affine_of_cells<const D: usize>(x: Tensor<D>, tables: [Tensor<2>; 3], cells: Cells) -> Tensor<D> {
+pub(crate) fn affine_of_cells<const D: usize>(
+    x: Tensor<D>,
+    tables: [Tensor<2>; 3],
+    cells: Cells,
+) -> Tensor<D> {
     let [center, scale, offset] = tables;
     if !is_fused(x.device().as_dispatch()) {
         return composed::cell_affine(x, [center, scale, offset], cells);
@@ -233,8 +260,11 @@ fn cells_of<const D: usize>(x: &Tensor<D>, channels_last: bool) -> (usize, usize
     let (n, elements) = (shape[0], shape.iter().product::<usize>());
     let c = shape[if channels_last { D - 1 } else { 1 }];
     let positions = elements / (n * c).max(1);
-    let cells =
-        if channels_last { Cells::channels_last(n, positions, c) } else { Cells::channels_first(n, c, positions) };
+    let cells = if channels_last {
+        Cells::channels_last(n, positions, c)
+    } else {
+        Cells::channels_first(n, c, positions)
+    };
     (n, c, cells)
 }
 
@@ -251,7 +281,8 @@ fn spec<K: Kind, const D: usize>(
     }
 }
 
-/// An operation takes a tensor for every parameter; one that the spec says is absent is not looked at.
+/// An operation takes a tensor for every parameter; one that the spec says is absent is not looked
+/// at.
 fn or_absent<const D: usize>(parameter: Option<Tensor<1>>, x: &Tensor<D>) -> Tensor<1> {
     parameter.unwrap_or_else(|| Tensor::zeros([1], (&x.device(), x.dtype())))
 }

@@ -1,8 +1,9 @@
-//! The parameters of normalizations within a network: which they are, what they keep to, what they add to the loss.
+//! The parameters of normalizations within a network: which they are, what they keep to, what they
+//! add to the loss.
 //!
-//! Burn's optimizers take a group of parameters each, and its learning rates too. All that is missing is the group: γ and β
-//! should not decay, because decay pulls γ toward 0 and with it the output of the layer, while a weight in front of a
-//! normalization loses nothing by being small.
+//! Burn's optimizers take a group of parameters each, and its learning rates too. All that is
+//! missing is the group: γ and β should not decay, because decay pulls γ toward 0 and with it the
+//! output of the layer, while a weight in front of a normalization loses nothing by being small.
 //!
 //! ```
 //! use burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
@@ -19,13 +20,19 @@
 //!     norm: LayerNorm,
 //! }
 //! let device = Device::flex().autodiff();
-//! let network =
-//!     Network { linear: LinearConfig::new(4, 3).init(&device), norm: LayerNormConfig::new(3).init(&device) };
+//! let network = Network {
+//!     linear: LinearConfig::new(4, 3).init(&device),
+//!     norm: LayerNormConfig::new(3).init(&device),
+//! };
 //!
 //! // weight decay for the linear layer alone
 //! let norms = ParamGroup::from_ids(norm_parameters(&network));
 //! let decay = AdamWConfig::new().with_weight_decay(0.1);
-//! let mut optimizer = decay.init().with_group(norms, AdamWConfig::new().with_weight_decay(0.0).build(), None);
+//! let mut optimizer = decay.init().with_group(
+//!     norms,
+//!     AdamWConfig::new().with_weight_decay(0.0).build(),
+//!     None,
+//! );
 //! // a learning rate of 0.01, but 0 for β: it is frozen
 //! let frozen = ParamGroup::from_ids(betas(&network));
 //! let mut rates = ModuleLrScheduler::new(0.01).with_group(frozen, 0.0);
@@ -45,16 +52,23 @@ use cellnorm::Error;
 
 use crate::modules::rules::NAMES;
 
-/// The modules whose own parameters belong to a normalization, by the name of their type: ours, Burn's of the same names, and
-/// the gains of normalized weights.
-const LAYERS: [&str; 7] =
-    ["BatchNorm", "LayerNorm", "InstanceNorm", "GroupNorm", "RmsNorm", "WeightNorm", "WeightStandardization"];
+/// The modules whose own parameters belong to a normalization, by the name of their type: ours,
+/// Burn's of the same names, and the gains of normalized weights.
+const LAYERS: [&str; 7] = [
+    "BatchNorm",
+    "LayerNorm",
+    "InstanceNorm",
+    "GroupNorm",
+    "RmsNorm",
+    "WeightNorm",
+    "WeightStandardization",
+];
 
-/// γ, β and the gains of every normalization in the module: Cellnorm's layers, Burn's own, and [`weights`](crate::weights).
-/// Running statistics are not parameters.
+/// γ, β and the gains of every normalization in the module: Cellnorm's layers, Burn's own, and
+/// [`weights`](crate::weights). Running statistics are not parameters.
 ///
-/// Burn tells a visitor the name of a type but not its crate, so another module that is called as one of them,
-/// such as `BatchNorm`, counts too.
+/// Burn tells a visitor the name of a type but not its crate, so another module that is called as
+/// one of them, such as `BatchNorm`, counts too.
 pub fn norm_parameters<M: Module>(module: &M) -> Vec<ParamId> {
     collect(module, |name| !name.starts_with("running") && name != "num_batches_tracked")
 }
@@ -152,7 +166,8 @@ impl ModuleMapper for Constrainer<'_> {
     }
 }
 
-/// What the sizes of the parameters named add to the loss, `[1]`; 0 where none is in the module. Gradients flow through it.
+/// What the sizes of the parameters named add to the loss, `[1]`; 0 where none is in the module.
+/// Gradients flow through it.
 ///
 /// ```
 /// use burn::tensor::Device;
@@ -170,7 +185,9 @@ pub fn penalty<M: Module>(module: &M, ids: &[ParamId], regularizer: Regularizer)
     let factors = regularizer.factors().unwrap_or_else(|error| panic!("{error}"));
     let mut sum = Penalty { ids, factors, sum: None };
     module.visit(&mut sum);
-    sum.sum.unwrap_or_else(|| Tensor::zeros([1], &module.devices().into_iter().next().unwrap_or_default()))
+    sum.sum.unwrap_or_else(|| {
+        Tensor::zeros([1], &module.devices().into_iter().next().unwrap_or_default())
+    })
 }
 
 struct Penalty<'a> {

@@ -1,9 +1,10 @@
 //! How long one layer takes within a training step, forward and backward.
 //!
-//! Forward is timed around the call. Backward runs inside the tensor library, so the layer is put between two marks: operations
-//! that return their input unchanged and whose backward notes the time. Gradients flow from the last operation to the first and
-//! the CPU backend computes each one before the next, so the time from the mark behind the layer to the mark before it is that
-//! of the layer's backward.
+//! Forward is timed around the call. Backward runs inside the tensor library, so the layer is put
+//! between two marks: operations that return their input unchanged and whose backward notes the
+//! time. Gradients flow from the last operation to the first and the CPU backend computes each one
+//! before the next, so the time from the mark behind the layer to the mark before it is that of the
+//! layer's backward.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -119,7 +120,9 @@ mod tests {
     const PAUSE: Duration = Duration::from_millis(100);
 
     fn x() -> Tensor<4> {
-        Tensor::<1>::from_floats([1.0, -2.0, 3.0], &Device::flex().autodiff()).reshape([1, 3, 1, 1]).require_grad()
+        Tensor::<1>::from_floats([1.0, -2.0, 3.0], &Device::flex().autodiff())
+            .reshape([1, 3, 1, 1])
+            .require_grad()
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! The rules of [`cellnorm::tables`] on Burn tensors: the same formula, differentiated by its tape or by Burn.
+//! The rules of [`cellnorm::tables`] on Burn tensors: the same formula, differentiated by its tape
+//! or by Burn.
 //!
-//! On Flex a rule is [one operation](crate::ops::RuleOps), which computes on tables as arrays do. On devices without the fused
-//! operations it is composed: moments of Burn's own operations, tables of Burn tensors, and
-//! [`cell_affine`](crate::functions::cell_affine).
+//! On Flex a rule is [one operation](crate::ops::RuleOps), which computes on tables as arrays do.
+//! On devices without the fused operations it is composed: moments of Burn's own operations, tables
+//! of Burn tensors, and [`cell_affine`](crate::functions::cell_affine).
 
 use std::ops::{Add, Div, Mul, Sub};
 
 use burn::backend::Dispatch;
 use burn::tensor::{Bool, DType, IndexingUpdateOp, Int, Tensor, TensorData};
 use cellnorm::tables::{
-    self, Coefficients, Figure, Formula, Given, Labels, Mask, Region, Rule, Statistics, Terms, Tracked,
+    self, Coefficients, Figure, Formula, Given, Labels, Mask, Region, Rule, Statistics, Terms,
+    Tracked,
 };
 use cellnorm::{Cells, Error, OneValue, check_epsilon};
 use ndarray::{ArrayD, IxDyn};
@@ -163,7 +165,8 @@ impl<R: Rule + 'static, const D: usize> Applied<'_, R, D> {
             .map(|(name, value)| (name, value.map(|value| Table::of_parameter(value, dtype))))
             .collect();
         let running = self.running.map(|(mean, variance)| {
-            let [mean, variance] = [mean, variance].map(|of| Table(of.to_device(&device).detach().cast(dtype)));
+            let [mean, variance] =
+                [mean, variance].map(|of| Table(of.to_device(&device).detach().cast(dtype)));
             Statistics { mean, variance }
         });
         let given = Given { epsilon: self.epsilon, batch, running, parameters: &parameters };
@@ -187,10 +190,17 @@ impl<R: Rule + 'static, const D: usize> Applied<'_, R, D> {
         let one_value = self.mask.is_none().then_some(self.one_value);
         let terms = Terms { epsilon: self.epsilon, one_value, batch: self.batch };
         let counts = region.counts();
-        let running =
-            self.running.map(|(mean, variance)| Statistics { mean: numbers(mean), variance: numbers(variance) });
-        let formula = Formula::new(self.rule.clone(), terms, &x.dims(), coordinates, counts, |_| running)?;
-        let slots = self.parameters.iter().map(|(name, of)| (*name, of.as_ref().map(|of| of.dims()[0]))).collect();
+        let running = self.running.map(|(mean, variance)| Statistics {
+            mean: numbers(mean),
+            variance: numbers(variance),
+        });
+        let formula =
+            Formula::new(self.rule.clone(), terms, &x.dims(), coordinates, counts, |_| running)?;
+        let slots = self
+            .parameters
+            .iter()
+            .map(|(name, of)| (*name, of.as_ref().map(|of| of.dims()[0])))
+            .collect();
         let parameters = self.parameters.into_iter().filter_map(|(_, of)| of).collect();
         let (y, tracked) = run(x, parameters, RuleSpec::new(formula, region, slots));
         Ok((y, tracked))
@@ -209,16 +219,21 @@ pub(crate) fn run<const D: usize>(
         1 => parameters.remove(0),
         _ => Tensor::cat(parameters, 0),
     };
-    let (y, _, tracked) = <Dispatch as RuleOps>::rule(x.into_dispatch(), parameters.into_dispatch(), spec);
+    let (y, _, tracked) =
+        <Dispatch as RuleOps>::rule(x.into_dispatch(), parameters.into_dispatch(), spec);
     let tracked = Tensor::<1>::from_dispatch(tracked);
     let sets = tracked.dims()[0] / 3;
     let part = |i: usize| tracked.clone().narrow(0, i * sets, sets);
-    let tracked =
-        (sets > 0).then(|| Tracked { mean: Table(part(0)), variance: Table(part(1)), values: numbers(part(2)) });
+    let tracked = (sets > 0).then(|| Tracked {
+        mean: Table(part(0)),
+        variance: Table(part(1)),
+        values: numbers(part(2)),
+    });
     (Tensor::from_dispatch(y), tracked)
 }
 
-/// The cells of a row-major tensor, those values alone where the mask is true, and the cells' coordinates.
+/// The cells of a row-major tensor, those values alone where the mask is true, and the cells'
+/// coordinates.
 ///
 /// # Errors
 /// If the mask does not fit.

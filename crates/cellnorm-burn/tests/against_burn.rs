@@ -1,4 +1,5 @@
-//! Our layers against Burn's own, where both have the same meaning: output, gradients and running statistics.
+//! Our layers against Burn's own, where both have the same meaning: output, gradients and running
+//! statistics.
 
 use burn::module::Param;
 use burn::nn;
@@ -23,20 +24,30 @@ fn run<const D: usize>(
     let x = x.clone().require_grad();
     let y = layer(x.clone());
     let gradients = (y.clone() * w.clone()).sum().backward();
-    let of = |parameter: Option<&Param<Tensor<1>>>| parameter.map(|p| p.val().grad(&gradients).expect("it trains"));
-    Outcome { y, dx: x.grad(&gradients).expect("x requires it"), dgamma: of(gamma), dbeta: of(beta) }
+    let of = |parameter: Option<&Param<Tensor<1>>>| {
+        parameter.map(|p| p.val().grad(&gradients).expect("it trains"))
+    };
+    Outcome {
+        y,
+        dx: x.grad(&gradients).expect("x requires it"),
+        dgamma: of(gamma),
+        dbeta: of(beta),
+    }
 }
 
 fn assert_near<const D: usize>(ours: &Tensor<D>, theirs: &Tensor<D>, what: &str) {
     let scale = theirs.clone().abs().max().into_scalar::<f32>().max(1.0);
-    let error = (ours.clone().inner() - theirs.clone().inner()).abs().max().into_scalar::<f32>() / scale;
+    let error =
+        (ours.clone().inner() - theirs.clone().inner()).abs().max().into_scalar::<f32>() / scale;
     assert!(error < 2e-5, "{what} differs by {error}");
 }
 
 fn assert_same<const D: usize>(ours: Outcome<D>, theirs: Outcome<D>) {
     assert_near(&ours.y.detach(), &theirs.y.detach(), "y");
     assert_near(&Tensor::from_inner(ours.dx), &Tensor::from_inner(theirs.dx), "dx");
-    for (ours, theirs, what) in [(ours.dgamma, theirs.dgamma, "dgamma"), (ours.dbeta, theirs.dbeta, "dbeta")] {
+    for (ours, theirs, what) in
+        [(ours.dgamma, theirs.dgamma, "dgamma"), (ours.dbeta, theirs.dbeta, "dbeta")]
+    {
         assert_eq!(ours.is_some(), theirs.is_some(), "{what}");
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             assert_near(&Tensor::from_inner(ours), &Tensor::from_inner(theirs), what);
@@ -75,8 +86,11 @@ fn batch<const D: usize>(shape: [usize; D]) {
         .init(&device);
     let theirs = nn::BatchNormConfig::new(shape[1]).init(&device);
     let keep = |p: Param<Tensor<1>>| p;
-    let (ours, theirs) = compare!(ours, theirs, random(shape, &device), shape[1], theirs_optional: keep);
-    for (ours, theirs) in [(&ours.running_mean, &theirs.running_mean), (&ours.running_var, &theirs.running_var)] {
+    let (ours, theirs) =
+        compare!(ours, theirs, random(shape, &device), shape[1], theirs_optional: keep);
+    for (ours, theirs) in
+        [(&ours.running_mean, &theirs.running_mean), (&ours.running_var, &theirs.running_var)]
+    {
         assert_near(&ours.value_sync(), &theirs.value_sync(), "a running statistic");
     }
 }

@@ -1,7 +1,8 @@
-//! A network that another framework trained for three steps goes on here for three, and ends where the framework's does:
-//! parameters and running statistics.
+//! A network that another framework trained for three steps goes on here for three, and ends where
+//! the framework's does: parameters and running statistics.
 //!
-//! The states and batches come from `crates/cellnorm/tests/fixtures/continue/`, whose `training.py` describes the file.
+//! The states and batches come from `crates/cellnorm/tests/fixtures/continue/`, whose `training.py`
+//! describes the file.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,8 @@ fn numbers(of: &Value) -> Vec<f32> {
 }
 
 fn shape<const D: usize>(of: &Value) -> [usize; D] {
-    let lengths: Vec<usize> = of.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+    let lengths: Vec<usize> =
+        of.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
     lengths.try_into().expect("as many axes as the tensor")
 }
 
@@ -48,7 +50,8 @@ impl<'a> State<'a> {
         let name = layer[role].as_str().unwrap();
         let parameter = Param::from_tensor(self.tensor::<D>(name));
         let value = parameter.val();
-        let gradient = move |of: &Gradients| value.grad(of).unwrap().into_data().try_to_vec().unwrap();
+        let gradient =
+            move |of: &Gradients| value.grad(of).unwrap().into_data().try_to_vec().unwrap();
         self.steps.push((name, Box::new(gradient)));
         parameter
     }
@@ -58,18 +61,21 @@ impl<'a> State<'a> {
     }
 
     fn linear<const D: usize>(&mut self, layer: &'a Value, x: Tensor<D>) -> Tensor<D> {
-        let (weight, bias) = (self.trained::<2>(layer, "weight").val(), self.trained::<1>(layer, "bias").val());
+        let (weight, bias) =
+            (self.trained::<2>(layer, "weight").val(), self.trained::<1>(layer, "bias").val());
         let weight = if self.channels_last() { weight } else { weight.transpose() };
         x.matmul(weight.unsqueeze()) + bias.unsqueeze()
     }
 
     fn convolution(&mut self, layer: &'a Value, x: Tensor<4>) -> Tensor<4> {
-        let (weight, bias) = (self.trained::<4>(layer, "weight").val(), self.trained::<1>(layer, "bias").val());
+        let (weight, bias) =
+            (self.trained::<4>(layer, "weight").val(), self.trained::<1>(layer, "bias").val());
         let options = ConvOptions::new([1, 1], [0, 0], [1, 1], 1);
         if !self.channels_last() {
             return conv2d(x, weight, Some(bias), options);
         }
-        conv2d(x.permute([0, 3, 1, 2]), weight.permute([3, 2, 0, 1]), Some(bias), options).permute([0, 2, 3, 1])
+        conv2d(x.permute([0, 3, 1, 2]), weight.permute([3, 2, 0, 1]), Some(bias), options)
+            .permute([0, 2, 3, 1])
     }
 
     fn batch(&mut self, layer: &'a Value, x: Tensor<4>) -> Tensor<4> {
@@ -78,7 +84,8 @@ impl<'a> State<'a> {
         let variance = layer["running_var"].as_str().unwrap();
         let channels = self.tensors[mean].1.len();
         let mut norm = BatchNormConfig::new(channels).with_semantics(&semantics).init(&self.device);
-        (norm.gamma, norm.beta) = (Some(self.trained(layer, "weight")), Some(self.trained(layer, "bias")));
+        (norm.gamma, norm.beta) =
+            (Some(self.trained(layer, "weight")), Some(self.trained(layer, "bias")));
         norm.running_mean = RunningState::new(self.tensor(mean));
         norm.running_var = RunningState::new(self.tensor(variance));
         let y = norm.forward(x);
@@ -91,8 +98,10 @@ impl<'a> State<'a> {
 
     fn layer(&mut self, layer: &'a Value, x: Tensor<3>) -> Tensor<3> {
         let semantics = (self.semantics)(Normalization::Layer);
-        let mut norm = LayerNormConfig::new(x.dims()[2]).with_semantics(&semantics).init(&self.device);
-        (norm.gamma, norm.beta) = (Some(self.trained(layer, "weight")), Some(self.trained(layer, "bias")));
+        let mut norm =
+            LayerNormConfig::new(x.dims()[2]).with_semantics(&semantics).init(&self.device);
+        (norm.gamma, norm.beta) =
+            (Some(self.trained(layer, "weight")), Some(self.trained(layer, "bias")));
         norm.forward(x)
     }
 
@@ -113,7 +122,9 @@ impl<'a> State<'a> {
         let loss = (y - target).square().mean();
         let gradients = loss.backward();
         for (name, gradient) in std::mem::take(&mut self.steps) {
-            for (value, slope) in self.tensors.get_mut(name).unwrap().1.iter_mut().zip(gradient(&gradients)) {
+            for (value, slope) in
+                self.tensors.get_mut(name).unwrap().1.iter_mut().zip(gradient(&gradients))
+            {
                 *value -= rate * slope;
             }
         }
@@ -125,18 +136,27 @@ fn continues(file: &str, preset: &'static str) {
     let file: Value = serde_json::from_str(file).unwrap();
     for model in file["models"].as_array().unwrap() {
         let state = |at: usize| model["states"][at]["tensors"].as_object().unwrap();
-        let tensors = state(1).iter().map(|(name, of)| (name.as_str(), (&of["shape"], numbers(&of["values"]))));
+        let tensors = state(1)
+            .iter()
+            .map(|(name, of)| (name.as_str(), (&of["shape"], numbers(&of["values"]))));
         let semantics = Box::new(move |of| Semantics::preset(preset, of).unwrap());
         let device = Device::flex().autodiff();
-        let mut ours = State { tensors: tensors.collect(), semantics, device: device.clone(), steps: vec![] };
+        let mut ours =
+            State { tensors: tensors.collect(), semantics, device: device.clone(), steps: vec![] };
         let rate = model["learning_rate"].as_f64().unwrap() as f32;
         let layers = model["layers"].as_array().unwrap();
         for batch in &model["batches"].as_array().unwrap()[3..] {
-            let data = |of: &str, lengths: Vec<usize>| TensorData::new(numbers(&batch[of]), lengths);
+            let data =
+                |of: &str, lengths: Vec<usize>| TensorData::new(numbers(&batch[of]), lengths);
             let loss = if model["name"] == "convolution" {
-                let x = Tensor::<4>::from_data(data("x", shape::<4>(&model["x_shape"]).to_vec()), &device);
-                let target =
-                    Tensor::<2>::from_data(data("target", shape::<2>(&model["target_shape"]).to_vec()), &device);
+                let x = Tensor::<4>::from_data(
+                    data("x", shape::<4>(&model["x_shape"]).to_vec()),
+                    &device,
+                );
+                let target = Tensor::<2>::from_data(
+                    data("target", shape::<2>(&model["target_shape"]).to_vec()),
+                    &device,
+                );
                 let y = ours.convolutional(layers, x);
                 ours.descend(y, target, rate)
             } else {
@@ -148,10 +168,15 @@ fn continues(file: &str, preset: &'static str) {
                 ours.descend(y, target, rate)
             };
             let theirs = batch["loss"].as_f64().unwrap();
-            assert!((f64::from(loss) - theirs).abs() < BAR * theirs.max(1.0), "loss {loss}, {preset}: {theirs}");
+            assert!(
+                (f64::from(loss) - theirs).abs() < BAR * theirs.max(1.0),
+                "loss {loss}, {preset}: {theirs}"
+            );
         }
         let mut worst = 0.0_f64;
-        for (name, theirs) in state(2).iter().filter(|(_, of)| !of["shape"].as_array().unwrap().is_empty()) {
+        for (name, theirs) in
+            state(2).iter().filter(|(_, of)| !of["shape"].as_array().unwrap().is_empty())
+        {
             let theirs = numbers(&theirs["values"]);
             let scale = theirs.iter().fold(1.0, |scale: f32, v| scale.max(v.abs()));
             for (ours, theirs) in ours.tensors[name.as_str()].1.iter().zip(&theirs) {

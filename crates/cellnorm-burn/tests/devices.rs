@@ -1,4 +1,5 @@
-//! On a device without the fused operations the layers run on Burn's own, and give the same numbers within rounding.
+//! On a device without the fused operations the layers run on Burn's own, and give the same numbers
+//! within rounding.
 
 use burn::backend::DispatchDevice;
 use burn::module::Module;
@@ -6,7 +7,9 @@ use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
 use cellnorm_burn::cellnorm::{Activation, BatchInstanceNormConfig, SwitchableNormConfig};
 use cellnorm_burn::functions::{cell_affine, cell_moments};
 use cellnorm_burn::{BatchInstanceNorm, SwitchableNorm};
-use cellnorm_burn::{BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig};
+use cellnorm_burn::{
+    BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig,
+};
 use cellnorm_burn::{LocalResponseNormConfig, LpNormConfig};
 
 #[expect(deprecated, reason = "the only other backend that builds without a GPU")]
@@ -30,7 +33,11 @@ fn outcome<const D: usize>(
     [y.into_data().try_to_vec().expect("f32"), dx.into_data().try_to_vec().expect("f32")]
 }
 
-fn assert_same<const D: usize>(name: &str, shape: [usize; D], layer: impl Fn(&Device, Tensor<D>) -> Tensor<D>) {
+fn assert_same<const D: usize>(
+    name: &str,
+    shape: [usize; D],
+    layer: impl Fn(&Device, Tensor<D>) -> Tensor<D>,
+) {
     let x = Tensor::<D>::random(shape, Distribution::Normal(1.0, 2.0), &Device::flex()).into_data();
     let fused = outcome(Device::flex(), &x, &layer);
     let composed = outcome(ndarray(), &x, &layer);
@@ -48,11 +55,15 @@ fn training_is_the_same_on_both() {
     assert_same("group", [3, 6, 7], |device, x| GroupNormConfig::new(2, 6).init(device).forward(x));
     let last = GroupNormConfig::new(2, 6).with_channel_axis(-1);
     assert_same("group, channels-last", [3, 4, 5, 6], |device, x| last.init(device).forward(x));
-    assert_same("instance", [3, 6, 7], |device, x| InstanceNormConfig::new(6).init(device).forward(x));
+    assert_same("instance", [3, 6, 7], |device, x| {
+        InstanceNormConfig::new(6).init(device).forward(x)
+    });
     assert_same("layer", [3, 4, 17], |device, x| LayerNormConfig::new(17).init(device).forward(x));
     let middle = LayerNormConfig::over(&[1, 2], &[4, 5]);
     assert_same("layer over the middle", [3, 4, 5, 6], |device, x| middle.init(device).forward(x));
-    assert_same("layer per channel", [3, 4, 5], |device, x| LayerNormConfig::per_channel(4).init(device).forward(x));
+    assert_same("layer per channel", [3, 4, 5], |device, x| {
+        LayerNormConfig::per_channel(4).init(device).forward(x)
+    });
     assert_same("rms", [3, 4, 17], |device, x| RmsNormConfig::new(17).init(device).forward(x));
     let bare = GroupNormConfig::new(3, 6).with_scale(false).with_center(false);
     assert_same("without parameters", [3, 6, 7], |device, x| bare.init(device).forward(x));
@@ -60,18 +71,30 @@ fn training_is_the_same_on_both() {
 
 #[test]
 fn activations_are_the_same_on_both() {
-    for activation in [Activation::Relu, Activation::LeakyRelu(0.2), Activation::Silu, Activation::Gelu] {
+    for activation in
+        [Activation::Relu, Activation::LeakyRelu(0.2), Activation::Silu, Activation::Gelu]
+    {
         let name = format!("{activation:?}");
         let batch = BatchNormConfig::new(5);
-        assert_same(&name, [4, 5, 6, 3], |device, x| batch.init(device).forward_activated(x, activation));
+        assert_same(&name, [4, 5, 6, 3], |device, x| {
+            batch.init(device).forward_activated(x, activation)
+        });
         let group = GroupNormConfig::new(2, 6).with_channel_axis(-1);
-        assert_same(&name, [3, 4, 5, 6], |device, x| group.init(device).forward_activated(x, activation));
+        assert_same(&name, [3, 4, 5, 6], |device, x| {
+            group.init(device).forward_activated(x, activation)
+        });
         let layer = LayerNormConfig::new(17);
-        assert_same(&name, [3, 4, 17], |device, x| layer.init(device).forward_activated(x, activation));
+        assert_same(&name, [3, 4, 17], |device, x| {
+            layer.init(device).forward_activated(x, activation)
+        });
         let rms = RmsNormConfig::new(9);
-        assert_same(&name, [3, 4, 9], |device, x| rms.init(device).forward_activated(x, activation));
+        assert_same(&name, [3, 4, 9], |device, x| {
+            rms.init(device).forward_activated(x, activation)
+        });
         let instance = InstanceNormConfig::new(6);
-        assert_same(&name, [3, 6, 7], |device, x| instance.init(device).forward_activated(x, activation));
+        assert_same(&name, [3, 6, 7], |device, x| {
+            instance.init(device).forward_activated(x, activation)
+        });
     }
 }
 
@@ -89,7 +112,8 @@ fn half_precision_is_rounded_once() {
 
 #[test]
 fn rules_are_the_same_on_both() {
-    let switchable = |device: &Device, x| SwitchableNorm::new(SwitchableNormConfig::new(5), device).forward(x);
+    let switchable =
+        |device: &Device, x| SwitchableNorm::new(SwitchableNormConfig::new(5), device).forward(x);
     assert_same::<4>("switchable", [4, 5, 6, 3], switchable);
     let last = |device: &Device, x: Tensor<4>| {
         let config = BatchInstanceNormConfig::new(6).channel_axis(-1);
@@ -103,12 +127,19 @@ fn lines_are_the_same_on_both() {
     let lp = |axes: &[isize]| LpNormConfig::new(axes.to_vec()).init();
     assert_same::<4>("lp", [3, 11, 9, 10], |_, x| lp(&[1]).forward(x));
     assert_same::<4>("lp of the last axis", [3, 4, 5, 19], |_, x| lp(&[-1]).forward(x));
-    assert_same::<4>("lp of axes that are not neighbours", [3, 4, 5, 6], |_, x| lp(&[1, 3]).forward(x));
+    assert_same::<4>("lp of axes that are not neighbours", [3, 4, 5, 6], |_, x| {
+        lp(&[1, 3]).forward(x)
+    });
     assert_same::<4>("lp, transposed", [3, 4, 5, 6], |_, x| lp(&[1]).forward(x.swap_dims(1, 3)));
-    let response = |axis| LocalResponseNormConfig::new(3).with_alpha(0.5).with_channel_axis(axis).init();
+    let response =
+        |axis| LocalResponseNormConfig::new(3).with_alpha(0.5).with_channel_axis(axis).init();
     assert_same::<4>("local response", [3, 11, 9, 10], |_, x| response(1).forward(x));
-    assert_same::<4>("local response, channels-last", [3, 5, 6, 11], |_, x| response(-1).forward(x));
-    assert_same::<4>("local response, transposed", [3, 4, 5, 6], |_, x| response(1).forward(x.swap_dims(1, 3)));
+    assert_same::<4>("local response, channels-last", [3, 5, 6, 11], |_, x| {
+        response(-1).forward(x)
+    });
+    assert_same::<4>("local response, transposed", [3, 4, 5, 6], |_, x| {
+        response(1).forward(x.swap_dims(1, 3))
+    });
 }
 
 #[test]

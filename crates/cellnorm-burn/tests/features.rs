@@ -1,5 +1,5 @@
-//! The lines of `docs/seed-features.md` that are Burn's, each under its row's number; the errata tests of `cellnorm` ask for
-//! them, and have those on arrays.
+//! The lines of `docs/seed-features.md` that are Burn's, each under its row's number; the errata
+//! tests of `cellnorm` ask for them, and have those on arrays.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;
@@ -35,7 +35,9 @@ fn a_network_of_a_convolution_and_two_dense_layers() {
 fn weights_beside_a_normalization() {
     let device = Device::flex();
     // 004-01
-    let xavier = LinearConfig::new(6760, 128).with_initializer(Initializer::XavierUniform { gain: 1.0 }).init(&device);
+    let xavier = LinearConfig::new(6760, 128)
+        .with_initializer(Initializer::XavierUniform { gain: 1.0 })
+        .init(&device);
     assert_eq!(xavier.weight.dims(), [6760, 128]);
     // 003-24
     let conv = Conv2dConfig::new([1, 10], [3, 3]).with_bias(false).init(&device);

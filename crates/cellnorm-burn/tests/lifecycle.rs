@@ -1,4 +1,5 @@
-//! What a Burn user does with a layer besides calling it: train, validate, freeze, save, load, checkpoint gradients.
+//! What a Burn user does with a layer besides calling it: train, validate, freeze, save, load,
+//! checkpoint gradients.
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor, Tolerance};
@@ -56,7 +57,12 @@ fn a_frozen_layer_keeps_its_statistics_but_passes_gradients() {
     assert_eq!(before, running(&frozen));
     let gradients = y.sum().backward();
     // dx = γ / √(running variance + ε) for a loss Σ y
-    let dx = input.grad(&gradients).expect("gradients pass").into_data().try_to_vec::<f32>().expect("f32");
+    let dx = input
+        .grad(&gradients)
+        .expect("gradients pass")
+        .into_data()
+        .try_to_vec::<f32>()
+        .expect("f32");
     assert!((dx[0] - 1.0 / (before[3] + 1e-5).sqrt()).abs() < 1e-6);
     let gamma = frozen.gamma.as_ref().expect("scale is on").val();
     assert!(gamma.grad(&gradients).is_none(), "its parameters do not train");
@@ -80,14 +86,18 @@ fn records_bring_everything_back() {
 fn gradient_checkpointing_gives_the_same_gradients() {
     fn dx(device: Device) -> Vec<f32> {
         let values: Vec<f32> = (0..240).map(|i| ((i * 37) % 101) as f32 * 0.1).collect();
-        let x = Tensor::<1>::from_floats(values.as_slice(), &device).reshape([4, 3, 4, 5]).require_grad();
+        let x = Tensor::<1>::from_floats(values.as_slice(), &device)
+            .reshape([4, 3, 4, 5])
+            .require_grad();
         let x = x.detach().require_grad();
         let batch = BatchNormConfig::new(3).init(&device);
         let group = GroupNormConfig::new(1, 3).init(&device);
         let layer = LayerNormConfig::new(5).init(&device);
         let rms = RmsNormConfig::new(5).init(&device);
         // memory-bound operations between the layers are recomputed
-        let y = rms.forward(layer.forward(group.forward(batch.forward(x.clone() * 2.0).sin()).exp()) + 1.0);
+        let y = rms.forward(
+            layer.forward(group.forward(batch.forward(x.clone() * 2.0).sin()).exp()) + 1.0,
+        );
         let gradients = y.sin().sum().backward();
         x.grad(&gradients).expect("x requires it").into_data().try_to_vec().expect("f32")
     }

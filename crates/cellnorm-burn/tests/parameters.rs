@@ -4,9 +4,13 @@ use burn::module::{Module, Param, ParamGroup};
 use burn::nn::{Initializer, Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig, decay::WeightDecayConfig};
 use burn::tensor::{Device, Tensor};
-use cellnorm_burn::parameters::{Constraint, Regularizer, betas, constrain, gammas, norm_parameters, penalty};
+use cellnorm_burn::parameters::{
+    Constraint, Regularizer, betas, constrain, gammas, norm_parameters, penalty,
+};
 use cellnorm_burn::weights::{WeightNorm, WeightNormConfig};
-use cellnorm_burn::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, RmsNorm, RmsNormConfig};
+use cellnorm_burn::{
+    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, RmsNorm, RmsNormConfig,
+};
 
 #[derive(Module, Debug)]
 struct Network {
@@ -38,10 +42,18 @@ fn values<const D: usize>(param: &Param<Tensor<D>>) -> Vec<f32> {
 fn norm_parameters_are_found() {
     let network = network(&Device::flex());
     let id = |param: &Option<Param<Tensor<1>>>| param.as_ref().expect("present").id;
-    let gamma =
-        [id(&network.batch.gamma), id(&network.groups[0].gamma), id(&network.rms.gamma), network.theirs.gamma.id];
-    let beta =
-        [id(&network.batch.beta), id(&network.groups[0].beta), id(&network.groups[1].beta), id(&network.theirs.beta)];
+    let gamma = [
+        id(&network.batch.gamma),
+        id(&network.groups[0].gamma),
+        id(&network.rms.gamma),
+        network.theirs.gamma.id,
+    ];
+    let beta = [
+        id(&network.batch.beta),
+        id(&network.groups[0].beta),
+        id(&network.groups[1].beta),
+        id(&network.theirs.beta),
+    ];
     assert_eq!(gammas(&network), gamma);
     assert_eq!(betas(&network), beta);
     let all = norm_parameters(&network);
@@ -61,7 +73,9 @@ fn weight_decay_leaves_them_out() {
     let norms = ParamGroup::from_ids(norm_parameters(&before));
     let mut optimizer = decay.init().with_group(norms, SgdConfig::new().build(), None);
     // a loss whose gradients are all 0, so that only decay moves anything
-    let rms = before.rms.forward(before.batch.forward(before.linear.forward(Tensor::<2>::ones([3, 2], &device))));
+    let rms = before
+        .rms
+        .forward(before.batch.forward(before.linear.forward(Tensor::<2>::ones([3, 2], &device))));
     let gradients = GradientsParams::from_grads((rms * 0.0).sum().backward(), &before);
     let after = optimizer.step(0.1, before.clone(), gradients);
     for (before, after) in values(&before.linear.weight).iter().zip(values(&after.linear.weight)) {
@@ -75,8 +89,10 @@ fn weight_decay_leaves_them_out() {
 fn constrained_parameters_go_on_training() {
     let device = Device::flex().autodiff();
     let start = Initializer::Constant { value: -2.0 };
-    let layer =
-        BatchNormConfig::new(3).with_gamma_initializer(start.clone()).with_beta_initializer(start).init(&device);
+    let layer = BatchNormConfig::new(3)
+        .with_gamma_initializer(start.clone())
+        .with_beta_initializer(start)
+        .init(&device);
     let ids = gammas(&layer);
     let gamma = |layer: &BatchNorm| values(layer.gamma.as_ref().expect("present"));
     let apply = |constraint| constrain(layer.clone(), &ids, constraint);
@@ -88,7 +104,8 @@ fn constrained_parameters_go_on_training() {
         // as in Keras: −2 · 2 / (1e-7 + √12)
         let short = apply(Constraint::MaxNorm { max: 2.0, axis });
         assert!(gamma(&short).iter().all(|value| (value + 1.1547005).abs() < 1e-6));
-        let y = short.forward(Tensor::<2>::from_floats([[1.0, 2.0, 3.0], [3.0, 2.5, 9.0]], &device));
+        let y =
+            short.forward(Tensor::<2>::from_floats([[1.0, 2.0, 3.0], [3.0, 2.5, 9.0]], &device));
         let gradients = y.exp().sum().backward();
         assert!(short.gamma.expect("present").val().grad(&gradients).is_some());
     }

@@ -1,4 +1,5 @@
-//! A training step with this batch normalization holds less memory at once than one with Burn's: allocated bytes, counted.
+//! A training step with this batch normalization holds less memory at once than one with Burn's:
+//! allocated bytes, counted.
 //!
 //! The only test of its program, so that no other allocates beside it.
 
@@ -24,7 +25,8 @@ fn a_step_holds_less_than_burns() {
     let peer = nn::BatchNormConfig::new(16).init(&device);
     // what is made once, such as threads, is there before
     step(&|x| peer.forward(own.forward(x)));
-    let (theirs, ours) = (peak_bytes(|| step(&|x| peer.forward(x))), peak_bytes(|| step(&|x| own.forward(x))));
+    let (theirs, ours) =
+        (peak_bytes(|| step(&|x| peer.forward(x))), peak_bytes(|| step(&|x| own.forward(x))));
     assert!(ours < theirs, "{ours} bytes, Burn's {theirs}");
     // y, y times its weight, dy and dx, of which some share their memory
     let of_x = 4 * SHAPE.iter().product::<usize>();

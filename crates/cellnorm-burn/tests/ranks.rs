@@ -26,13 +26,18 @@ struct Block {
 
 impl Network {
     fn new(device: &Device) -> Self {
-        let block =
-            || Block { norm: BatchNormConfig::new(6).init(device), linear: LinearConfig::new(6, 6).init(device) };
-        Self { first: LinearConfig::new(4, 6).init(device), blocks: vec![block(), block()] }.map(&mut Numbered(0))
+        let block = || Block {
+            norm: BatchNormConfig::new(6).init(device),
+            linear: LinearConfig::new(6, 6).init(device),
+        };
+        Self { first: LinearConfig::new(4, 6).init(device), blocks: vec![block(), block()] }
+            .map(&mut Numbered(0))
     }
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.blocks.iter().fold(self.first.forward(x), |x, block| block.linear.forward(block.norm.forward(x).tanh()))
+        self.blocks.iter().fold(self.first.forward(x), |x, block| {
+            block.linear.forward(block.norm.forward(x).tanh())
+        })
     }
 }
 
@@ -43,7 +48,8 @@ impl ModuleMapper for Numbered {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         param.map(|old| {
             let count = old.shape().num_elements();
-            let values: Vec<f32> = (self.0..self.0 + count).map(|i| 0.5 + 0.4 * (7.0 * i as f32).sin()).collect();
+            let values: Vec<f32> =
+                (self.0..self.0 + count).map(|i| 0.5 + 0.4 * (7.0 * i as f32).sin()).collect();
             self.0 += count;
             let new = Tensor::from_data(TensorData::new(values, old.shape()), &old.device());
             if old.is_require_grad() { new.require_grad() } else { new }
@@ -61,7 +67,11 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 /// Trains a few steps on a part of each batch, and returns all parameters and running statistics.
-fn train(batches: &[Vec<f32>], part: std::ops::Range<usize>, over: Option<Arc<dyn Communicator>>) -> Vec<Vec<f32>> {
+fn train(
+    batches: &[Vec<f32>],
+    part: std::ops::Range<usize>,
+    over: Option<Arc<dyn Communicator>>,
+) -> Vec<Vec<f32>> {
     let device = Device::flex().autodiff();
     let mut network = Network::new(&device);
     if let Some(over) = &over {
@@ -70,8 +80,10 @@ fn train(batches: &[Vec<f32>], part: std::ops::Range<usize>, over: Option<Arc<dy
     let mut optimizer = SgdConfig::new().init();
     for batch in batches {
         let samples = batch.len() / 4;
-        let x = Tensor::<1>::from_floats(&batch[4 * part.start..4 * part.end], &device).reshape([part.len(), 4]);
-        let gradients = GradientsParams::from_grads(loss(&network, x, samples).backward(), &network);
+        let x = Tensor::<1>::from_floats(&batch[4 * part.start..4 * part.end], &device)
+            .reshape([part.len(), 4]);
+        let gradients =
+            GradientsParams::from_grads(loss(&network, x, samples).backward(), &network);
         let gradients = match &over {
             Some(over) => sum_gradients(&network, gradients, &**over).unwrap(),
             None => gradients,
@@ -89,7 +101,8 @@ fn train(batches: &[Vec<f32>], part: std::ops::Range<usize>, over: Option<Arc<dy
 
 #[test]
 fn replicas_learn_what_one_network_learns() {
-    let batch = |start: usize| (start..start + 28).map(|i| 1.0 + 2.0 * (3.0 * i as f32).sin()).collect();
+    let batch =
+        |start: usize| (start..start + 28).map(|i| 1.0 + 2.0 * (3.0 * i as f32).sin()).collect();
     let batches: Vec<Vec<f32>> = (0..4).map(|i| batch(28 * i)).collect();
     let alone = train(&batches, 0..7, None);
     for ends in [vec![0, 4, 7], vec![0, 1, 6, 7]] {
@@ -123,7 +136,9 @@ fn a_layer_over_ranks_is_the_layer_on_the_joined_batch(masked: bool) {
         if let Some(over) = over {
             layer = convert_sync_batch_norm(layer, over);
         }
-        let part = |of: &Tensor<3>| Tensor::<3>::from_data(of.clone().slice(rows.clone()).into_data(), &device);
+        let part = |of: &Tensor<3>| {
+            Tensor::<3>::from_data(of.clone().slice(rows.clone()).into_data(), &device)
+        };
         let x = part(&x).require_grad();
         let y = if masked {
             layer.forward_masked(x.clone(), part(&mask).greater_elem(0.5))
@@ -131,16 +146,19 @@ fn a_layer_over_ranks_is_the_layer_on_the_joined_batch(masked: bool) {
             layer.forward(x.clone())
         };
         let gradients = (y.clone() * part(&dy)).sum().backward();
-        let of_parameter =
-            |of: &Option<Param<Tensor<1>>>| numbers(of.as_ref().unwrap().val().grad(&gradients).unwrap());
+        let of_parameter = |of: &Option<Param<Tensor<1>>>| {
+            numbers(of.as_ref().unwrap().val().grad(&gradients).unwrap())
+        };
         let shares = [of_parameter(&layer.gamma), of_parameter(&layer.beta)].concat();
-        let running = [&layer.running_mean, &layer.running_var].map(|of| numbers(of.value_sync())).concat();
+        let running =
+            [&layer.running_mean, &layer.running_var].map(|of| numbers(of.value_sync())).concat();
         [numbers(y), numbers(x.grad(&gradients).unwrap()), running, shares]
     };
     let plain = step(0..6, None);
     let alone = step(0..6, Some(Arc::new(Alone)));
     let (step, ends) = (&step, [0, 2, 2, 6]);
-    let parts = on_ranks(3, |over| step(ends[over.rank()]..ends[over.rank() + 1], Some(Arc::new(over))));
+    let parts =
+        on_ranks(3, |over| step(ends[over.rank()]..ends[over.rank() + 1], Some(Arc::new(over))));
     let worst = |ours: Vec<f32>, expected: &[f32]| {
         assert_eq!(ours.len(), expected.len());
         let most = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
@@ -151,8 +169,11 @@ fn a_layer_over_ranks_is_the_layer_on_the_joined_batch(masked: bool) {
     };
     let joined = |of: usize| parts.iter().flat_map(|part| part[of].clone()).collect();
     let summed: Vec<f32> = (0..6).map(|i| parts.iter().map(|part| part[3][i]).sum()).collect();
-    // the plain layer adds up in f32 what lies side by side: several samples, which is another rounding
-    for ([y, dx, running, shares], bar) in [(&alone, 0.5 * f32::EPSILON), (&plain, 2.0 * f32::EPSILON)] {
+    // the plain layer adds up in f32 what lies side by side: several samples, which is another
+    // rounding
+    for ([y, dx, running, shares], bar) in
+        [(&alone, 0.5 * f32::EPSILON), (&plain, 2.0 * f32::EPSILON)]
+    {
         assert!(worst(joined(0), y) <= bar, "masked {masked}");
         assert!(worst(joined(1), dx) <= bar, "masked {masked}");
         assert!(worst(summed.clone(), shares) <= 2.0 * f32::EPSILON, "masked {masked}");
@@ -169,7 +190,8 @@ fn over_ranks_a_layer_is_the_one_of_the_joined_batch() {
     a_layer_over_ranks_is_the_layer_on_the_joined_batch(true);
 }
 
-/// Running statistics that normalize and still move: toward those of all ranks' valid values, of which one has no samples.
+/// Running statistics that normalize and still move: toward those of all ranks' valid values, of
+/// which one has no samples.
 #[test]
 fn running_statistics_move_toward_those_of_all_ranks() {
     for masked in [true, false] {
@@ -177,10 +199,18 @@ fn running_statistics_move_toward_those_of_all_ranks() {
             let device = Device::flex().autodiff();
             let values: &[f32] = [&[1.0, 3.0, 100.0][..], &[8.0, 100.0, 100.0], &[]][over.rank()];
             let samples = if masked { values.len() } else { values.len().min(2 - over.rank()) };
-            let x = Tensor::<2>::from_data(TensorData::new(values[..samples].to_vec(), [samples, 1]), &device);
-            let mut layer = convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
+            let x = Tensor::<2>::from_data(
+                TensorData::new(values[..samples].to_vec(), [samples, 1]),
+                &device,
+            );
+            let mut layer =
+                convert_sync_batch_norm(BatchNormConfig::new(1).init(&device), Arc::new(over));
             layer.mode.statistics = StatisticsFrom::Running;
-            let y = if masked { layer.forward_masked(x.clone(), x.lower_elem(50.0)) } else { layer.forward(x) };
+            let y = if masked {
+                layer.forward_masked(x.clone(), x.lower_elem(50.0))
+            } else {
+                layer.forward(x)
+            };
             (numbers(y), numbers(layer.running_mean.value_sync()))
         });
         assert!((found[0].0[1] - 3.0).abs() < 1e-4 && (found[1].0[0] - 8.0).abs() < 1e-4);
@@ -200,7 +230,8 @@ fn running_statistics_normalize_before_they_move() {
     assert_eq!(numbers(layer.running_mean.value_sync()), [0.2]);
 }
 
-/// A parameter that is in two places, larger than one piece; of half precision; and one that only one rank has a gradient of.
+/// A parameter that is in two places, larger than one piece; of half precision; and one that only
+/// one rank has a gradient of.
 #[derive(Module, Debug)]
 struct Tied {
     first: Param<Tensor<1>>,
@@ -246,8 +277,14 @@ fn gradients_of_any_parameter_are_summed_once() {
     for [first, half, double, of_one] in found {
         // the ranks weigh 1 + 2 + 3
         assert!(first.iter::<f64>().eq((0..LEN).map(|i| 6.0 * i as f64)));
-        assert_eq!((half.dtype(), half.iter::<f64>().collect::<Vec<_>>()), (DType::BF16, vec![1.5; 3]));
-        assert!(double.dtype() == DType::F64 && double.iter::<f64>().eq((0..LEN).map(|i| 6.0 * i as f64)));
+        assert_eq!(
+            (half.dtype(), half.iter::<f64>().collect::<Vec<_>>()),
+            (DType::BF16, vec![1.5; 3])
+        );
+        assert!(
+            double.dtype() == DType::F64
+                && double.iter::<f64>().eq((0..LEN).map(|i| 6.0 * i as f64))
+        );
         assert_eq!(of_one.iter::<f64>().collect::<Vec<_>>(), [1.0; 2]);
     }
 }
@@ -256,11 +293,14 @@ fn gradients_of_any_parameter_are_summed_once() {
 #[test]
 fn recalibration_is_over_all_ranks() {
     let rows = |batch: usize, from: usize, to: usize, device: &Device| {
-        let values: Vec<f32> = (4 * from..4 * to).map(|i| batch as f32 + (3.0 * i as f32).sin()).collect();
+        let values: Vec<f32> =
+            (4 * from..4 * to).map(|i| batch as f32 + (3.0 * i as f32).sin()).collect();
         Tensor::<1>::from_floats(values.as_slice(), device).reshape([to - from, 4])
     };
     let running = |network: &Network| {
-        let of = |block: &Block| [&block.norm.running_mean, &block.norm.running_var].map(|of| numbers(of.value_sync()));
+        let of = |block: &Block| {
+            [&block.norm.running_mean, &block.norm.running_var].map(|of| numbers(of.value_sync()))
+        };
         network.blocks.iter().flat_map(of).flatten().collect::<Vec<f32>>()
     };
     let device = Device::flex().autodiff();
@@ -272,7 +312,8 @@ fn recalibration_is_over_all_ranks() {
         let device = Device::flex().autodiff();
         let rank = over.rank();
         let network = convert_sync_batch_norm(Network::new(&device), Arc::new(over));
-        let batches: Vec<Tensor<2>> = (0..3).map(|batch| rows(batch, ends[rank], ends[rank + 1], &device)).collect();
+        let batches: Vec<Tensor<2>> =
+            (0..3).map(|batch| rows(batch, ends[rank], ends[rank + 1], &device)).collect();
         recalibrate(&network, batches, Network::forward).unwrap();
         running(&network)
     });
@@ -286,7 +327,8 @@ fn recalibration_is_over_all_ranks() {
 fn on_ranks<R: Send>(size: usize, rank: impl Fn(Threads) -> R + Sync) -> Vec<R> {
     let rank = &rank;
     thread::scope(|scope| {
-        let threads: Vec<_> = Threads::split(size).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
+        let threads: Vec<_> =
+            Threads::split(size).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }

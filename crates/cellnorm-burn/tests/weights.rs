@@ -20,7 +20,11 @@ struct Kernel {
 }
 
 fn floats(json: &Value) -> Vec<f32> {
-    json.as_array().expect("an array").iter().map(|number| number.as_f64().expect("a number") as f32).collect()
+    json.as_array()
+        .expect("an array")
+        .iter()
+        .map(|number| number.as_f64().expect("a number") as f32)
+        .collect()
 }
 
 fn tensor(json: &Value, device: &Device) -> Tensor<3> {
@@ -59,7 +63,8 @@ fn per(case: &Value) -> Per {
 }
 
 fn cases(kind: &str) -> Vec<Value> {
-    let file: Value = serde_json::from_str(include_str!("fixtures/weights.json")).expect("valid JSON");
+    let file: Value =
+        serde_json::from_str(include_str!("fixtures/weights.json")).expect("valid JSON");
     assert_eq!(file["version"], "2.15.0");
     let cases = file["cases"].as_array().expect("cases").iter().filter(|case| case["kind"] == kind);
     cases.cloned().collect()
@@ -74,7 +79,11 @@ fn compare(kernel: &Kernel, case: &Value) -> burn::tensor::Gradients {
     let y = kernel.weight.val();
     let gradients = (y.clone() * tensor(&case["dy"], &y.device())).sum().backward();
     close(&values(y), &floats(&case["y"]), "y");
-    close(&values(kernel.weight.base().grad(&gradients).expect("trains")), &floats(&case["dweight"]), "dweight");
+    close(
+        &values(kernel.weight.base().grad(&gradients).expect("trains")),
+        &floats(&case["dweight"]),
+        "dweight",
+    );
     gradients
 }
 
@@ -84,8 +93,13 @@ fn weight_norm_agrees_with_pytorch() {
     assert_eq!(cases.len(), 3, "dim 0, 1 and None");
     for case in cases {
         let device = Device::flex().autodiff();
-        let kernel = kernel(&case, &device).apply_reparameterization(WeightNormConfig::new().with_per(per(&case)));
-        close(&values(kernel.weight.val()), &floats(&case["weight"]), "attached, the weight is as before");
+        let kernel = kernel(&case, &device)
+            .apply_reparameterization(WeightNormConfig::new().with_per(per(&case)));
+        close(
+            &values(kernel.weight.val()),
+            &floats(&case["weight"]),
+            "attached, the weight is as before",
+        );
         let id = kernel.weight.reparameterization::<WeightNorm>().expect("attached").g.id;
         let kernel = kernel.map(&mut Set(vec![(id, floats(&case["g"]))]));
         let gradients = compare(&kernel, &case);
@@ -97,10 +111,17 @@ fn weight_norm_agrees_with_pytorch() {
 #[test]
 fn standardization_agrees_with_pytorch() {
     for case in cases("standardization") {
-        let config = WeightStandardizationConfig::new().with_per(per(&case)).with_epsilon(1e-3).with_gain(true);
+        let config = WeightStandardizationConfig::new()
+            .with_per(per(&case))
+            .with_epsilon(1e-3)
+            .with_gain(true);
         let kernel = kernel(&case, &Device::flex().autodiff()).apply_reparameterization(config);
-        let state = |kernel: &Kernel| kernel.weight.reparameterization::<WeightStandardization>().unwrap().gain.clone();
-        let kernel = kernel.clone().map(&mut Set(vec![(state(&kernel).expect("a gain").id, floats(&case["g"]))]));
+        let state = |kernel: &Kernel| {
+            kernel.weight.reparameterization::<WeightStandardization>().unwrap().gain.clone()
+        };
+        let kernel = kernel
+            .clone()
+            .map(&mut Set(vec![(state(&kernel).expect("a gain").id, floats(&case["g"]))]));
         let gradients = compare(&kernel, &case);
         let gain = state(&kernel).expect("a gain").val();
         close(&values(gain.grad(&gradients).expect("trains")), &floats(&case["dg"]), "dg");
@@ -118,7 +139,8 @@ fn spectral_norm_agrees_with_pytorch() {
     assert_eq!(cases.len(), 2, "dim 0 and 1");
     for case in cases {
         let device = Device::flex().autodiff();
-        let kernel = kernel(&case, &device).apply_reparameterization(SpectralNormConfig::new().with_per(per(&case)));
+        let kernel = kernel(&case, &device)
+            .apply_reparameterization(SpectralNormConfig::new().with_per(per(&case)));
         let state = kernel.weight.reparameterization::<SpectralNorm>().expect("attached");
         for (vector, name) in [(&state.running_u, "u"), (&state.running_v, "v")] {
             vector.update(Tensor::from_data(&floats(&case[name])[..], &device));
@@ -132,7 +154,11 @@ fn spectral_norm_agrees_with_pytorch() {
         let before = vectors(&valid);
         assert_eq!(values(valid.weight.val()), values(valid.weight.val()));
         assert_eq!(before, vectors(&valid), "inference moves nothing");
-        close(&values(valid.weight.val()), &floats(&case["y"]), "inference uses what training found");
+        close(
+            &values(valid.weight.val()),
+            &floats(&case["y"]),
+            "inference uses what training found",
+        );
     }
 }
 
@@ -146,7 +172,10 @@ fn the_largest_singular_value_becomes_one() {
     let linear = linear.apply_reparameterization(SpectralNormConfig::new());
     // Burn's linear layer has its outputs on axis 1, so W has 3 rows
     let state = linear.weight.reparameterization::<SpectralNorm>().expect("attached");
-    assert_eq!((state.running_u.value_sync().dims(), state.running_v.value_sync().dims()), ([3], [2]));
+    assert_eq!(
+        (state.running_u.value_sync().dims(), state.running_v.value_sync().dims()),
+        ([3], [2])
+    );
     let plain = linear.valid().materialize();
     assert!(plain.weight.reparameterization::<SpectralNorm>().is_none());
     for (ours, exact) in values(plain.weight.val()).iter().zip([0.0, 1.0, 0.0, 0.125, 0.0, 0.0]) {
@@ -198,7 +227,8 @@ fn a_network_trains_saves_and_loads() {
 fn only_weights_of_the_group_are_normalized() {
     let device = Device::flex();
     let pair = vec![network(&device), network(&device)];
-    let config = WeightStandardizationConfig::new().with_group(ParamGroup::from_predicate("1.weight"));
+    let config =
+        WeightStandardizationConfig::new().with_group(ParamGroup::from_predicate("1.weight"));
     let pair = pair.apply_reparameterization(config);
     assert!(pair[0].weight.reparameterization::<WeightStandardization>().is_none());
     assert!(pair[1].weight.reparameterization::<WeightStandardization>().is_some());
@@ -209,11 +239,14 @@ fn only_weights_of_the_group_are_normalized() {
 #[test]
 #[should_panic(expected = "axis 3 does not exist in a tensor of 2 axes")]
 fn an_axis_that_does_not_exist() {
-    network(&Device::flex()).apply_reparameterization(WeightNormConfig::new().with_per(Per::Axis(3)));
+    network(&Device::flex())
+        .apply_reparameterization(WeightNormConfig::new().with_per(Per::Axis(3)));
 }
 
 #[test]
-#[should_panic(expected = "weight standardization over the shape [1, 3] has one value for each statistic")]
+#[should_panic(
+    expected = "weight standardization over the shape [1, 3] has one value for each statistic"
+)]
 fn one_weight_an_output() {
     let linear = LinearConfig::new(1, 3).init(&Device::flex());
     linear.apply_reparameterization(WeightStandardizationConfig::new());

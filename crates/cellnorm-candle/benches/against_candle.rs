@@ -1,13 +1,14 @@
 //! Our layers beside candle-nn's, forward, and forward and backward, f32.
 //!
-//! Run it with `cargo bench -p cellnorm-candle`, or of some lines with words of theirs, as `-- forward 1×768`. Blocks alternate in one run, because the machine's speed drifts; the ratio is the
-//! median of the blocks' ratios. Forward, candle-nn's layer and RMS normalization are its fused operations. These have no
-//! gradient, so forward and backward is its formulation by tensor operations, `ops::layer_norm_slow` and `ops::rms_norm_slow`. A
-//! backward pass starts from ones.
+//! Run it with `cargo bench -p cellnorm-candle`, or of some lines with words of theirs, as `--
+//! forward 1×768`. Blocks alternate in one run, because the machine's speed drifts; the ratio is
+//! the median of the blocks' ratios. Forward, candle-nn's layer and RMS normalization are its fused
+//! operations. These have no gradient, so forward and backward is its formulation by tensor
+//! operations, `ops::layer_norm_slow` and `ops::rms_norm_slow`. A backward pass starts from ones.
 //!
-//! `store` is the same step with an operation that costs nothing in our place: what Candle takes to make the gradient of y, and to
-//! add that of x to zeros, which an extension cannot avoid. `share` is its share of our step, `rest` the ratio of what is left
-//! of both.
+//! `store` is the same step with an operation that costs nothing in our place: what Candle takes to
+//! make the gradient of y, and to add that of x to zeros, which an extension cannot avoid. `share`
+//! is its share of our step, `rest` the ratio of what is left of both.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -24,10 +25,16 @@ type Forward<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
 
 fn main() -> Result<()> {
     println!("f32, medians of {BLOCKS} alternating blocks\n");
-    println!("{:<8} {:<14} {:>10} {:>10} {:>7}", "forward", "shape", "candle µs", "ours µs", "ratio");
+    println!(
+        "{:<8} {:<14} {:>10} {:>10} {:>7}",
+        "forward", "shape", "candle µs", "ours µs", "ratio"
+    );
     for shape in [&[1, 768][..], &[8, 512, 768], &[1, 2048, 4096], &[64, 128, 1024]] {
         let last = Norms::new(shape[shape.len() - 1], false)?;
-        let (x, theirs) = (random(shape)?, candle_nn::LayerNorm::new(last.gamma.clone(), last.beta.clone(), EPSILON));
+        let (x, theirs) = (
+            random(shape)?,
+            candle_nn::LayerNorm::new(last.gamma.clone(), last.beta.clone(), EPSILON),
+        );
         forward("layer", &x, &|x| theirs.forward(x), &|x| last.layer.forward(x))?;
         let theirs = candle_nn::RmsNorm::new(last.gamma.clone(), EPSILON);
         forward("rms", &x, &|x| theirs.forward(x), &|x| last.rms.forward(x))?;
@@ -35,7 +42,9 @@ fn main() -> Result<()> {
     let (x, of) = (random(&[64, 16, 112, 112])?, Channels::new(16, false)?);
     forward("batch", &x, &|x| of.their_batch.forward_train(x), &|x| of.batch.forward_train(x))?;
     let of = Channels::new(16, false)?;
-    forward("infer", &x, &|x| of.their_batch.forward_t(x, false), &|x| of.batch.forward_t(x, false))?;
+    forward("infer", &x, &|x| of.their_batch.forward_t(x, false), &|x| {
+        of.batch.forward_t(x, false)
+    })?;
     forward("group", &x, &|x| of.their_group.forward(x), &|x| of.group.forward(x))?;
 
     println!(
@@ -45,7 +54,9 @@ fn main() -> Result<()> {
     for shape in [&[1, 768][..], &[8, 512, 768], &[1, 2048, 4096], &[64, 128, 1024]] {
         let last = Norms::new(shape[shape.len() - 1], true)?;
         let (x, eps) = (Var::from_tensor(&random(shape)?)?, EPSILON as f32);
-        both("layer", &x, &|x| ops::layer_norm_slow(x, &last.gamma, &last.beta, eps), &|x| last.layer.forward(x))?;
+        both("layer", &x, &|x| ops::layer_norm_slow(x, &last.gamma, &last.beta, eps), &|x| {
+            last.layer.forward(x)
+        })?;
         both("rms", &x, &|x| ops::rms_norm_slow(x, &last.gamma, eps), &|x| last.rms.forward(x))?;
     }
     let (x, of) = (Var::from_tensor(&random(&[64, 16, 112, 112])?)?, Channels::new(16, true)?);
@@ -104,7 +115,14 @@ impl Channels {
                 b.clone(),
                 EPSILON,
             )?,
-            their_batch: candle_nn::BatchNorm::new(channels, mean, variance, g.clone(), b.clone(), EPSILON)?,
+            their_batch: candle_nn::BatchNorm::new(
+                channels,
+                mean,
+                variance,
+                g.clone(),
+                b.clone(),
+                EPSILON,
+            )?,
             group: cellnorm_candle::GroupNorm::new(g, b, channels, 4, EPSILON)?,
             their_group: candle_nn::GroupNorm::new(gamma, beta, channels, 4, EPSILON)?,
         })
@@ -125,7 +143,12 @@ fn forward(name: &str, x: &Tensor, theirs: Forward, ours: Forward) -> Result<()>
     let run = |of: Forward| drop(black_box(of(x).expect("ran before")));
     let [theirs, ours] = alternate([&|| run(theirs), &|| run(ours)]);
     let ratio = 1.0 / ours.of_first;
-    println!("{name:<8} {:<14} {:>10.1} {:>10.1} {ratio:>6.2}x", shape(x), theirs.seconds * 1e6, ours.seconds * 1e6);
+    println!(
+        "{name:<8} {:<14} {:>10.1} {:>10.1} {ratio:>6.2}x",
+        shape(x),
+        theirs.seconds * 1e6,
+        ours.seconds * 1e6
+    );
     Ok(())
 }
 
@@ -133,11 +156,14 @@ fn both(name: &str, x: &Var, theirs: Forward, ours: Forward) -> Result<()> {
     if !wanted(&format!("both {name} {}", shape(x))) {
         return Ok(());
     }
-    let dx = |of: Forward| -> Result<Tensor> { Ok(of(x)?.sin()?.backward()?.remove(x).expect("x is a variable")) };
+    let dx = |of: Forward| -> Result<Tensor> {
+        Ok(of(x)?.sin()?.backward()?.remove(x).expect("x is a variable"))
+    };
     let difference = (dx(theirs)? - dx(ours)?)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
     assert!(difference < 1e-3, "{name}: gradients differ by {difference}");
     let run = |of: Forward| drop(black_box(of(x).and_then(|y| y.backward()).expect("ran before")));
-    let [theirs, ours, store] = alternate([&|| run(theirs), &|| run(ours), &|| run(&|x| x.apply_op1(Free))]);
+    let [theirs, ours, store] =
+        alternate([&|| run(theirs), &|| run(ours), &|| run(&|x| x.apply_op1(Free))]);
     println!(
         "{name:<8} {:<14} {:>10.1} {:>10.1} {:>6.2}x {:>9.1} {:>5.0}% {:>6.2}x",
         shape(x),

@@ -1,7 +1,8 @@
 //! Which variables a loss does not train.
 //!
-//! Candle's `backward` says nothing where an operation has no gradient, as candle-nn 0.11's fused layer normalization, RMS
-//! normalization, softmax and rotary embedding have none: the result is a leaf, and all that came before stays as it was.
+//! Candle's `backward` says nothing where an operation has no gradient, as candle-nn 0.11's fused
+//! layer normalization, RMS normalization, softmax and rotary embedding have none: the result is a
+//! leaf, and all that came before stays as it was.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
@@ -10,8 +11,8 @@ use candle_nn::VarMap;
 /// What a variable of running averages is called, which no gradient is meant to reach.
 const AVERAGES: [&str; 2] = ["running_mean", "running_var"];
 
-/// The names, sorted, of all variables that no gradient of the loss reaches; running averages, which none is meant to reach, are left
-/// out.
+/// The names, sorted, of all variables that no gradient of the loss reaches; running averages,
+/// which none is meant to reach, are left out.
 ///
 /// # Errors
 /// If the backward pass fails.
@@ -26,7 +27,10 @@ const AVERAGES: [&str; 2] = ["running_mean", "running_var"];
 ///
 /// let theirs = candle_nn::layer_norm(4, 1e-5, vb.pp("norm"))?;
 /// let loss = theirs.forward(&first.forward(&x)?)?.sqr()?.sum_all()?;
-/// assert_eq!(unreached(&loss, &variables)?, ["first.bias", "first.weight", "norm.bias", "norm.weight"]);
+/// assert_eq!(
+///     unreached(&loss, &variables)?,
+///     ["first.bias", "first.weight", "norm.bias", "norm.weight"]
+/// );
 ///
 /// let ours = cellnorm_candle::layer_norm(4, 1e-5, vb.pp("norm"))?;
 /// let loss = ours.forward(&first.forward(&x)?)?.sqr()?.sum_all()?;

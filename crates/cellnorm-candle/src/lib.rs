@@ -1,8 +1,9 @@
 //! Normalization layers for Candle that train, on Cellnorm's fused passes.
 //!
-//! In candle-nn 0.11 the fused layer and RMS normalization have no gradient, and say nothing: a transformer that is made with them
-//! trains only what comes after the last of them. [`LayerNorm`], [`RmsNorm`], [`BatchNorm`] and [`GroupNorm`] take their place with
-//! the same constructors, names in a `VarBuilder`, and traits, so that one line changes:
+//! In candle-nn 0.11 the fused layer and RMS normalization have no gradient, and say nothing: a
+//! transformer that is made with them trains only what comes after the last of them. [`LayerNorm`],
+//! [`RmsNorm`], [`BatchNorm`] and [`GroupNorm`] take their place with the same constructors, names
+//! in a `VarBuilder`, and traits, so that one line changes:
 //!
 //! ```
 //! use candle_nn::{Module, ModuleT};
@@ -33,23 +34,27 @@
 //! | [`FilterResponseNorm`] | each channel of each sample, about zero | for each channel |
 //! | [`LocalResponseNorm`] | neighbouring channels | none |
 //!
-//! [`rule_norm`] makes a layer of any other rule of the library, or of your own. [`weights`] normalizes the weights of convolutions
-//! and linear layers, [`fold`] makes batch normalizations part of them, and [`debug`] finds what a loss does not train.
+//! [`rule_norm`] makes a layer of any other rule of the library, or of your own. [`weights`]
+//! normalizes the weights of convolutions and linear layers, [`fold`] makes batch normalizations
+//! part of them, and [`debug`] finds what a loss does not train.
 //!
 //! # On the CPU
 //!
-//! A layer is one operation, forward and backward, that reads x where it lies, whatever its strides. It keeps its statistics for
-//! the backward pass, which gives the gradients of γ and β where they are wanted. f32, f64, f16 and bf16 are taken, and parameters
-//! of any of these types beside data of another; y and dx have the type of x and are rounded once. The numbers are those of the
-//! library's layers on arrays, bit for bit.
+//! A layer is one operation, forward and backward, that reads x where it lies, whatever its
+//! strides. It keeps its statistics for the backward pass, which gives the gradients of γ and β
+//! where they are wanted. f32, f64, f16 and bf16 are taken, and parameters of any of these types
+//! beside data of another; y and dx have the type of x and are rounded once. The numbers are those
+//! of the library's layers on arrays, bit for bit.
 //!
-//! NaN and infinity in x are an error that says where they first show, instead of outputs that are NaN; padding that holds them
-//! belongs under a [mask](mask()). Batch normalization in inference, which sums nothing, passes them on. dy has to be finite, too.
+//! NaN and infinity in x are an error that says where they first show, instead of outputs that are
+//! NaN; padding that holds them belongs under a [mask](mask()). Batch normalization in inference,
+//! which sums nothing, passes them on. dy has to be finite, too.
 //!
 //! # On other devices
 //!
-//! On CUDA and Metal the same layers are composed of Candle's own operations, with their gradients. NaN passes on there, since
-//! looking for it would wait for the device. These compositions are tested on the CPU beside the fused operations.
+//! On CUDA and Metal the same layers are composed of Candle's own operations, with their gradients.
+//! NaN passes on there, since looking for it would wait for the device. These compositions are
+//! tested on the CPU beside the fused operations.
 //!
 //! Gradients of gradients are not available on the CPU: Candle detaches a gradient from the graph.
 #![deny(missing_docs)]

@@ -6,8 +6,8 @@ use ndarray::ArrayD;
 
 use crate::numbers::wrong;
 
-/// The mask that is valid where a tensor of any type is not 0: with as many axes as x, each as long as that of x or 1. For
-/// sequences of their own length, `Mask::lengths` needs no tensor.
+/// The mask that is valid where a tensor of any type is not 0: with as many axes as x, each as long
+/// as that of x or 1. For sequences of their own length, `Mask::lengths` needs no tensor.
 ///
 /// # Errors
 /// If the tensor cannot be read.
@@ -23,6 +23,7 @@ use crate::numbers::wrong;
 /// ```
 pub fn mask(valid: &Tensor) -> Result<Mask> {
     let values: Vec<u8> = valid.ne(0.0)?.flatten_all()?.to_vec1()?;
-    let array = ArrayD::from_shape_vec(valid.dims(), values.into_iter().map(|value| value != 0).collect());
+    let array =
+        ArrayD::from_shape_vec(valid.dims(), values.into_iter().map(|value| value != 0).collect());
     Ok(Mask::new(array.map_err(wrong)?.view()))
 }

@@ -1,8 +1,11 @@
-//! Candle's memory as the library takes it: arrays over slices, small tables in f64; and errors as Candle has them.
+//! Candle's memory as the library takes it: arrays over slices, small tables in f64; and errors as
+//! Candle has them.
 
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
-use candle_core::{CpuStorage, DType, Device, Error, Layout, Result, Shape, Storage, Tensor, WithDType};
+use candle_core::{
+    CpuStorage, DType, Device, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
+};
 use cellnorm::{Element, Real};
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
 
@@ -32,7 +35,9 @@ pub(crate) fn wrong(error: impl std::fmt::Display) -> Error {
 
 pub(crate) fn unsupported(storage: &CpuStorage, name: &str) -> Error {
     let dtype = storage.dtype();
-    wrong(format!("{name} takes tensors of f32, f64, f16 or bf16, not of {dtype:?}; convert with to_dtype"))
+    wrong(format!(
+        "{name} takes tensors of f32, f64, f16 or bf16, not of {dtype:?}; convert with to_dtype"
+    ))
 }
 
 /// The elements, all of them, where they are of this type.
@@ -49,7 +54,8 @@ pub(crate) fn view<'a, T>(elements: &'a [T], layout: &Layout) -> Result<ArrayVie
 
 /// The elements in row-major order, without a copy where they lie so.
 pub(crate) fn row_major<T: Clone>(array: ArrayD<T>) -> Vec<T> {
-    let array = if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() };
+    let array =
+        if array.is_standard_layout() { array } else { array.as_standard_layout().into_owned() };
     array.into_raw_vec_and_offset().0
 }
 
@@ -87,7 +93,12 @@ pub(crate) fn of_tensor(tensor: &Tensor, name: &str) -> Result<Vec<f64>> {
 }
 
 /// A tensor of these numbers, rounded once.
-pub(crate) fn tensor(values: Vec<f64>, shape: &Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+pub(crate) fn tensor(
+    values: Vec<f64>,
+    shape: &Shape,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     if dtype == DType::F64 {
         return Tensor::from_vec(values, shape.clone(), device);
     }

@@ -1,8 +1,9 @@
-//! What synchronized batch normalization takes of a training step over 2 ranks: a convolution, the normalization, ReLU; backward,
-//! the sum of the gradients, and a step of SGD.
+//! What synchronized batch normalization takes of a training step over 2 ranks: a convolution, the
+//! normalization, ReLU; backward, the sum of the gradients, and a step of SGD.
 //!
-//! `cargo bench -p cellnorm-cli --features mpi --bench ranks`. Steps with and without shared statistics take turns; times are medians of the
-//! slowest rank, and an exchange is measured by itself.
+//! `cargo bench -p cellnorm-cli --features mpi --bench ranks`. Steps with and without shared
+//! statistics take turns; times are medians of the slowest rank, and an exchange is measured by
+//! itself.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,7 +37,13 @@ fn main() {
         println!("{} ranks, 1 thread each", mpi.size());
         println!(
             "{:>8} {:>16} {:>11} {:>12} {:>16} {:>7} {:>13}",
-            "channels", "x on each rank", "step ms", "with sync ms", "2 exchanges µs", "share", "gradients ms"
+            "channels",
+            "x on each rank",
+            "step ms",
+            "with sync ms",
+            "2 exchanges µs",
+            "share",
+            "gradients ms"
         );
     }
     step(&mpi, [16, 64, 28, 28], Conv2dConfig::new([64, 64], [3, 3]));
@@ -47,7 +54,8 @@ fn step(mpi: &Arc<Mpi>, shape: [usize; 4], conv: Conv2dConfig) {
     let channels = conv.channels[1];
     let device = Device::flex().autodiff();
     device.seed(1);
-    let block = || Block { conv: conv.init(&device), norm: BatchNormConfig::new(channels).init(&device) };
+    let block =
+        || Block { conv: conv.init(&device), norm: BatchNormConfig::new(channels).init(&device) };
     let mut blocks = [block(), convert_sync_batch_norm(block(), mpi.clone())];
     let x = Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device);
     let mut optimizer = SgdConfig::new().init();

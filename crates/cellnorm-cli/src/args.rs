@@ -75,21 +75,26 @@ pub enum Command {
 
     /// Fold the batch normalizations of a trained ONNX model into its layers, and prove it.
     ///
-    /// A normalization with fixed statistics is a scale and a shift of each channel, and becomes part of the convolution or dense
-    /// layer before it or behind it, wherever that is exact; so do products and sums with constants, and what layer and RMS
-    /// normalizations end with. What stays is named with a reason. Weights are computed in 64 bits and rounded once.
+    /// A normalization with fixed statistics is a scale and a shift of each channel, and becomes
+    /// part of the convolution or dense layer before it or behind it, wherever that is exact; so do
+    /// products and sums with constants, and what layer and RMS normalizations end with. What stays
+    /// is named with a reason. Weights are computed in 64 bits and rounded once.
     ///
-    /// Every fold is then proven on its own with what was written, and the whole model is run before and after. The result is
-    /// written beside its place and moved into it when it has passed.
+    /// Every fold is then proven on its own with what was written, and the whole model is run
+    /// before and after. The result is written beside its place and moved into it when it has
+    /// passed.
     Fold(FoldArgs),
 
-    /// Look at every normalization of a trained model: what it does, whether its numbers are sound, whether it folds.
+    /// Look at every normalization of a trained model: what it does, whether its numbers are sound,
+    /// whether it folds.
     ///
-    /// Takes an ONNX model, or a checkpoint (.safetensors, .npz, .pth, .pt), in which names and shapes tell what a normalization is.
-    /// Warns of channels that are dead or explode, and of variances that are negative or not finite.
+    /// Takes an ONNX model, or a checkpoint (.safetensors, .npz, .pth, .pt), in which names and
+    /// shapes tell what a normalization is. Warns of channels that are dead or explode, and of
+    /// variances that are negative or not finite.
     Inspect(InspectArgs),
 
-    /// Normalize data with the statistics of a data set: (x − mean) / deviation, written as .npy of 32-bit floats.
+    /// Normalize data with the statistics of a data set: (x − mean) / deviation, written as .npy of
+    /// 32-bit floats.
     ///
     /// Integers are divided by 255 or 65,535 first. With --invert, the way back.
     Normalize(NormalizeArgs),
@@ -100,9 +105,10 @@ pub enum Command {
 
     /// Measure the mean and the standard deviation of a data set.
     ///
-    /// Takes folders of images (PNG, JPEG, WebP, TIFF), IDX, .npy, .npz, Parquet, CSV, TSV and safetensors. Integers of 8 and 16 bits
-    /// are counted, so the results are exact, and the same on any number of threads and machines; of floats the moments are merged in
-    /// 64 bits in an order that the data alone decide. NaN and infinite values are counted and left out.
+    /// Takes folders of images (PNG, JPEG, WebP, TIFF), IDX, .npy, .npz, Parquet, CSV, TSV and
+    /// safetensors. Integers of 8 and 16 bits are counted, so the results are exact, and the same
+    /// on any number of threads and machines; of floats the moments are merged in 64 bits in an
+    /// order that the data alone decide. NaN and infinite values are counted and left out.
     Stats(StatsArgs),
 }
 
@@ -140,7 +146,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "DIR", default_value = "cellnorm-report")]
     pub out: PathBuf,
 
-    /// Go on with a comparison that was interrupted: with the first training that results.partial.json in that folder does not have.
+    /// Go on with a comparison that was interrupted: with the first training that
+    /// results.partial.json in that folder does not have.
     #[arg(long)]
     pub resume: bool,
 
@@ -148,12 +155,13 @@ pub struct CompareArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Leave the data as they are (pixels between 0 and 1), to see the difference; otherwise each channel of the training data gets
-    /// the mean 0 and the standard deviation 1.
+    /// Leave the data as they are (pixels between 0 and 1), to see the difference; otherwise each
+    /// channel of the training data gets the mean 0 and the standard deviation 1.
     #[arg(long, conflicts_with = "stats")]
     pub no_data_norm: bool,
 
-    /// Normalize the data with these statistics, which `cellnorm stats` has written, instead of those of the training data.
+    /// Normalize the data with these statistics, which `cellnorm stats` has written, instead of
+    /// those of the training data.
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
 
@@ -165,17 +173,20 @@ pub struct CompareArgs {
     #[arg(long)]
     pub quiet: bool,
 
-    /// Threads to compute with; all of the machine's when not given, shared by the ranks that mpirun has started on it.
+    /// Threads to compute with; all of the machine's when not given, shared by the ranks that
+    /// mpirun has started on it.
     #[arg(long, value_name = "N", value_parser = up_to::<1024>)]
     pub threads: Option<usize>,
 
-    /// Under mpirun, take batch normalization's statistics of the batches of all ranks together, not of each rank's part.
+    /// Under mpirun, take batch normalization's statistics of the batches of all ranks together,
+    /// not of each rank's part.
     #[arg(long)]
     pub sync: bool,
 }
 
 impl CompareArgs {
-    /// The normalizations and batch sizes asked for: the first of each that is named more than once.
+    /// The normalizations and batch sizes asked for: the first of each that is named more than
+    /// once.
     pub fn without_repeats(&self) -> (Vec<Norm>, Vec<usize>) {
         let of_choice = |choice: &Choice| match choice {
             Choice::All => self.task.norms().to_vec(),
@@ -269,10 +280,15 @@ pub enum Choice {
 
 /// The choice of a name, for clap.
 fn choice() -> impl TypedValueParser<Value = Choice> {
-    let named = Norm::ALL.iter().map(|norm| PossibleValue::new(norm.name()).help(norm.description()));
+    let named =
+        Norm::ALL.iter().map(|norm| PossibleValue::new(norm.name()).help(norm.description()));
     let all = PossibleValue::new("all").help("all of these that suit the task");
-    PossibleValuesParser::new(named.chain([all]))
-        .map(|name| Norm::ALL.iter().find(|norm| norm.name() == name).map_or(Choice::All, |norm| Choice::One(*norm)))
+    PossibleValuesParser::new(named.chain([all])).map(|name| {
+        Norm::ALL
+            .iter()
+            .find(|norm| norm.name() == name)
+            .map_or(Choice::All, |norm| Choice::One(*norm))
+    })
 }
 
 #[cfg(test)]
@@ -301,15 +317,19 @@ mod tests {
     fn sequences_have_norms_and_epochs_of_their_own() {
         assert_eq!(
             parse(&["--task", "sequence", "--seeds", "3"]).unwrap().command_line(),
-            "cellnorm compare --task sequence --norms none,layer,step,batch,rms --epochs 30 --batch-sizes 32 --seed 1 \
-             --seeds 3"
+            "cellnorm compare --task sequence --norms none,layer,step,batch,rms --epochs 30 \
+             --batch-sizes 32 --seed 1 --seeds 3"
         );
     }
 
     #[test]
     fn all_is_every_norm_that_the_network_can_have() {
         let norms = |flags: &[&str]| parse(flags).unwrap().without_repeats().0;
-        assert_eq!(norms(&["--norms", "all"]).len(), Norm::ALL.len() - 1, "step is for sequences alone");
+        assert_eq!(
+            norms(&["--norms", "all"]).len(),
+            Norm::ALL.len() - 1,
+            "step is for sequences alone"
+        );
         assert_eq!(norms(&["--norms", "rms,all"])[..2], [Norm::Rms, Norm::None]);
         let of_sequences = norms(&["--task", "sequence", "--norms", "all"]);
         assert_eq!(of_sequences, norms(&["--task", "sequence"]));
@@ -330,14 +350,20 @@ mod tests {
         assert!(parse(&["--threads", "100000000"]).is_err());
         let line = parse(&["--data", "a b; $(x)'s"]).unwrap().command_line();
         assert!(line.ends_with(r#" --data 'a b; $(x)'\''s'"#), "{line}");
-        assert!(parse(&["--data", "/data/mnist"]).unwrap().command_line().ends_with(" --data /data/mnist"));
+        assert!(
+            parse(&["--data", "/data/mnist"])
+                .unwrap()
+                .command_line()
+                .ends_with(" --data /data/mnist")
+        );
     }
 
     #[test]
     fn zero_and_words_are_no_counts() {
         for flag in ["--epochs", "--batch-sizes", "--threads"] {
             for value in ["0", "-1", "many", "1.5"] {
-                let message = parse(&[&format!("{flag}={value}")]).err().expect("refused").to_string();
+                let message =
+                    parse(&[&format!("{flag}={value}")]).err().expect("refused").to_string();
                 assert!(message.contains(flag) && message.contains("at least 1"));
             }
         }
@@ -356,15 +382,21 @@ mod tests {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/seed-features.md");
         let page = std::fs::read_to_string(page).expect("the page");
         let lines = page.lines().filter_map(|row| row.strip_prefix("| 0")?.split(" | ").nth(3));
-        let commands: Vec<&str> =
-            lines.map(|line| line.trim_matches('`')).filter(|line| line.starts_with("cellnorm ")).collect();
+        let commands: Vec<&str> = lines
+            .map(|line| line.trim_matches('`'))
+            .filter(|line| line.starts_with("cellnorm "))
+            .collect();
         assert!(commands.len() >= 10, "{commands:?}");
         for command in commands {
-            let cli = Cli::try_parse_from(command.split(' ')).unwrap_or_else(|error| panic!("{command}: {error}"));
+            let cli = Cli::try_parse_from(command.split(' '))
+                .unwrap_or_else(|error| panic!("{command}: {error}"));
             if let Some(Command::Compare(args)) = cli.command {
                 let known = args.task.norms();
                 let (norms, _) = args.without_repeats();
-                assert!(norms.iter().all(|norm| known.contains(norm)), "{command}: not for this task");
+                assert!(
+                    norms.iter().all(|norm| known.contains(norm)),
+                    "{command}: not for this task"
+                );
             }
         }
     }

@@ -2,11 +2,12 @@
 
 use crate::results::{Epoch, Origin, Run, RunTiming, Trace};
 
-/// The means of all numbers of `runs`, which have one batch size and normalization. Statistics are left out: the way of
-/// one training is not that of a mean.
+/// The means of all numbers of `runs`, which have one batch size and normalization. Statistics are
+/// left out: the way of one training is not that of a mean.
 pub fn average(runs: &[Run]) -> Run {
     let first = &runs[0];
-    let mean = |value: &dyn Fn(&Run) -> f64| runs.iter().map(value).sum::<f64>() / runs.len() as f64;
+    let mean =
+        |value: &dyn Fn(&Run) -> f64| runs.iter().map(value).sum::<f64>() / runs.len() as f64;
     let accuracies = || runs.iter().map(|run| run.last().test_accuracy);
     Run {
         normalization: first.normalization,
@@ -35,7 +36,9 @@ pub fn average(runs: &[Run]) -> Run {
         statistics: None,
         timing: RunTiming {
             training_seconds: mean(&|run| run.timing.training_seconds),
-            epoch_seconds: (0..first.epochs.len()).map(|i| mean(&|run| run.timing.epoch_seconds[i])).collect(),
+            epoch_seconds: (0..first.epochs.len())
+                .map(|i| mean(&|run| run.timing.epoch_seconds[i]))
+                .collect(),
             step_ms: mean(&|run| run.timing.step_ms),
             normalization_forward_ms: mean(&|run| run.timing.normalization_forward_ms),
             normalization_backward_ms: mean(&|run| run.timing.normalization_backward_ms),
@@ -84,7 +87,8 @@ mod tests {
         assert_eq!(all.training_loss.values, [2.0, 2.0]);
         assert_eq!((all.training_loss.every, all.timing.training_seconds), (3, 0.5));
         assert_eq!(all.timing.normalization_share, 0.5);
-        let seeds = Origin::Average { seeds: 3, lowest_test_accuracy: 0.25, highest_test_accuracy: 0.75 };
+        let seeds =
+            Origin::Average { seeds: 3, lowest_test_accuracy: 0.25, highest_test_accuracy: 0.75 };
         assert_eq!(all.origin, seeds);
     }
 }

@@ -26,12 +26,17 @@ const REPORT: &str = "report.html";
 pub fn run(args: &CompareArgs, ranks: &Ranks) -> Result<(), Error> {
     let start = Instant::now();
     match args.task {
-        Task::Image => {
-            learn::<ImageNetwork>(args, normalized(args, Dataset::load(args.data.as_deref())?)?, start, ranks)
-        }
+        Task::Image => learn::<ImageNetwork>(
+            args,
+            normalized(args, Dataset::load(args.data.as_deref())?)?,
+            start,
+            ranks,
+        ),
         Task::Sequence if args.data.is_some() => Err(Error::DataOfSequences),
         Task::Sequence if args.sync => Err(RanksError::SyncOfSequences.into()),
-        Task::Sequence => learn::<SequenceNetwork>(args, normalized(args, Dataset::embedded()?)?, start, ranks),
+        Task::Sequence => {
+            learn::<SequenceNetwork>(args, normalized(args, Dataset::embedded()?)?, start, ranks)
+        }
     }
 }
 
@@ -45,7 +50,8 @@ fn normalized<S: Samples>(args: &CompareArgs, data: Dataset<S>) -> Result<Datase
     normalize::warn(&statistics);
     let (mean, deviation) = normalize::pairs(&statistics, path)?;
     if mean.len() != S::CHANNELS {
-        let problem = format!("has {} channels, and the {} have {}", mean.len(), S::NOUN, S::CHANNELS);
+        let problem =
+            format!("has {} channels, and the {} have {}", mean.len(), S::NOUN, S::CHANNELS);
         return Err(Error::Statistics { path: path.clone(), problem });
     }
     Ok(data.normalized(Some(DataNorm { mean, deviation })))
@@ -64,7 +70,11 @@ fn learn<N: Network>(
     }
     for &size in &config.batch_sizes {
         if size > data.train.len() {
-            return Err(Error::BatchSize { size, samples: data.train.len(), noun: N::Samples::NOUN });
+            return Err(Error::BatchSize {
+                size,
+                samples: data.train.len(),
+                noun: N::Samples::NOUN,
+            });
         }
         if size < config.ranks {
             return Err(RanksError::BatchOfRanks { size, ranks: config.ranks }.into());
@@ -76,7 +86,8 @@ fn learn<N: Network>(
             .build_global()
             .map_err(|source| Error::Threads { threads, source })?;
     }
-    let folder = ranks.is_first().then(|| Folder::prepare(&args.out, &[RESULTS, REPORT])).transpose()?;
+    let folder =
+        ranks.is_first().then(|| Folder::prepare(&args.out, &[RESULTS, REPORT])).transpose()?;
     let kept = folder.as_ref().map(|_| Kept::new(&args.out, &config, args.resume)).transpose()?;
 
     let kept = train_all::<N>(&config, &data, args.quiet, kept, ranks)?;
@@ -119,7 +130,8 @@ fn config<N: Network>(args: &CompareArgs, ranks: &Ranks) -> Config {
     }
 }
 
-/// Trains every normalization with every batch size and seed, but for what is kept from before. The first rank gets what came out.
+/// Trains every normalization with every batch size and seed, but for what is kept from before. The
+/// first rank gets what came out.
 fn train_all<N: Network>(
     config: &Config,
     data: &Dataset<N::Samples>,
@@ -129,10 +141,17 @@ fn train_all<N: Network>(
 ) -> Result<Option<Kept>, Error> {
     let seeds = (0..config.seeds).map(|i| config.seed.wrapping_add(i));
     let of_norm = |norm, batch_size| seeds.clone().map(move |seed| Case { norm, batch_size, seed });
-    let of_size = |&batch_size: &usize| config.norms.iter().flat_map(move |&norm| of_norm(norm, batch_size));
+    let of_size =
+        |&batch_size: &usize| config.norms.iter().flat_map(move |&norm| of_norm(norm, batch_size));
     let cases: Vec<Case> = config.batch_sizes.iter().flat_map(of_size).collect();
     // the first rank knows how many are done; all must be about to do the same
-    let request = format!("{}, {} and {} {}", config.command, data.train.len(), data.test.len(), N::Samples::NOUN);
+    let request = format!(
+        "{}, {} and {} {}",
+        config.command,
+        data.train.len(),
+        data.test.len(),
+        N::Samples::NOUN
+    );
     let done = kept.as_ref().map_or(0, |kept| kept.runs().len());
     let done = exchange(ranks.over(), &request, Ok::<_, Error>(vec![done as f64]))?[0][0] as usize;
     let left = cases.get(done..).unwrap_or_default();
@@ -150,7 +169,12 @@ fn train_all<N: Network>(
 }
 
 /// What came out, with the averages over seeds.
-fn results<N: Network>(config: Config, data: &Dataset<N::Samples>, runs: Vec<Run>, start: Instant) -> Results {
+fn results<N: Network>(
+    config: Config,
+    data: &Dataset<N::Samples>,
+    runs: Vec<Run>,
+    start: Instant,
+) -> Results {
     let of_case = runs.chunks(config.seeds as usize);
     let averages = if config.seeds > 1 { of_case.map(average).collect() } else { vec![] };
     Results {
@@ -166,7 +190,10 @@ fn results<N: Network>(config: Config, data: &Dataset<N::Samples>, runs: Vec<Run
         },
         runs,
         averages,
-        timing: TotalTiming { threads: rayon::current_num_threads(), total_seconds: start.elapsed().as_secs_f64() },
+        timing: TotalTiming {
+            threads: rayon::current_num_threads(),
+            total_seconds: start.elapsed().as_secs_f64(),
+        },
     }
 }
 

@@ -18,9 +18,9 @@ pub enum Error {
     /// The data folder has no file of the kind wanted.
     #[error("{} holds no {name}", folder.display())]
     #[diagnostic(help(
-        "--data wants a folder with four files, each with or without .gz:\n\
-         train-images-idx3-ubyte, train-labels-idx1-ubyte,\n\
-         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
+        "--data wants a folder with four files, each with or without \
+         .gz:\ntrain-images-idx3-ubyte, train-labels-idx1-ubyte,\nt10k-images-idx3-ubyte, \
+         t10k-labels-idx1-ubyte"
     ))]
     Missing {
         /// The folder looked into.
@@ -102,7 +102,9 @@ pub enum Error {
 
     /// Something about a data set or its statistics.
     #[error(transparent)]
-    #[diagnostic(help("files that cannot be read are named at the end; --strict ends at the first"))]
+    #[diagnostic(help(
+        "files that cannot be read are named at the end; --strict ends at the first"
+    ))]
     DataSet(#[from] cellnorm_data::Error),
 
     /// No file of a data set could be read.
@@ -136,7 +138,8 @@ pub enum Error {
     /// Data that are too far from those that statistics are of.
     #[error("a channel is {farthest:.4} deviations away, and {most} are allowed")]
     #[diagnostic(help(
-        "the table says which; normalize with the training data's statistics, and look at where the data come from"
+        "the table says which; normalize with the training data's statistics, and look at where \
+         the data come from"
     ))]
     Drift {
         /// How far.
@@ -243,8 +246,8 @@ pub enum Error {
     /// ONNX Runtime cannot be had.
     #[error("ONNX Runtime cannot run the models: {problem}")]
     #[diagnostic(help(
-        "set ORT_DYLIB_PATH to its library: libonnxruntime.so of a release, or libonnxruntime.so.VERSION in the folder \
-         onnxruntime/capi of the Python package"
+        "set ORT_DYLIB_PATH to its library: libonnxruntime.so of a release, or \
+         libonnxruntime.so.VERSION in the folder onnxruntime/capi of the Python package"
     ))]
     NoRuntime {
         /// What went wrong.
@@ -254,7 +257,8 @@ pub enum Error {
     /// Statistics that say no mean and deviation.
     #[error("{} {problem}", path.display())]
     #[diagnostic(help(
-        "it must be JSON with the lists \"mean\" and \"std\": one number for each channel, or one for all"
+        "it must be JSON with the lists \"mean\" and \"std\": one number for each channel, or one \
+         for all"
     ))]
     Statistics {
         /// The file.
@@ -266,7 +270,8 @@ pub enum Error {
     /// Inputs that the model does not take.
     #[error("{} {problem}", path.display())]
     #[diagnostic(help(
-        "it must hold an array for each input of the model, by its name, with the model's axes; the first may be longer"
+        "it must hold an array for each input of the model, by its name, with the model's axes; \
+         the first may be longer"
     ))]
     Inputs {
         /// The file.
@@ -300,7 +305,9 @@ pub enum Error {
 
     /// Trainings of another comparison.
     #[error("{path} {problem}")]
-    #[diagnostic(help("start with the same flags, version and ranks, or without --resume, which begins anew"))]
+    #[diagnostic(help(
+        "start with the same flags, version and ranks, or without --resume, which begins anew"
+    ))]
     Resume {
         /// Where they are.
         path: PathBuf,
@@ -328,7 +335,9 @@ pub enum Error {
 
 /// The first of what could not be read.
 fn first(failures: &[cellnorm_data::files::Failure]) -> String {
-    failures.first().map_or_else(String::new, |failure| format!("{}: {}", failure.name, failure.problem))
+    failures
+        .first()
+        .map_or_else(String::new, |failure| format!("{}: {}", failure.name, failure.problem))
 }
 
 /// What the system said, where it said something.
@@ -340,7 +349,8 @@ impl Error {
     /// 2 when the user can put it right before the work begins, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Checkpoint(Problem::TooFar { .. }) | Self::DataSet(cellnorm_data::Error::OfRank { .. }) => 1,
+            Self::Checkpoint(Problem::TooFar { .. })
+            | Self::DataSet(cellnorm_data::Error::OfRank { .. }) => 1,
             Self::Missing { .. }
             | Self::Read { .. }
             | Self::Idx { .. }

@@ -1,5 +1,6 @@
-//! The trainings of a comparison that are done, kept beside its results while it goes on: one that was interrupted goes on with the first
-//! that is missing. Each is a function of the flags and the seed, so nothing but times tells the results from those of one go.
+//! The trainings of a comparison that are done, kept beside its results while it goes on: one that
+//! was interrupted goes on with the first that is missing. Each is a function of the flags and the
+//! seed, so nothing but times tells the results from those of one go.
 
 use std::fs;
 use std::io;
@@ -41,8 +42,10 @@ impl Kept {
             _ => return Ok(Self { path, content }),
         };
         let refused = |problem: String| Error::Resume { path: path.clone(), problem };
-        let there: Content = serde_json::from_slice(&text).map_err(|error| refused(format!("is damaged: {error}")))?;
-        let of = |of: &Content| format!("`{}`, version {}, ranks: {}", of.command, of.version, of.ranks);
+        let there: Content = serde_json::from_slice(&text)
+            .map_err(|error| refused(format!("is damaged: {error}")))?;
+        let of =
+            |of: &Content| format!("`{}`, version {}, ranks: {}", of.command, of.version, of.ranks);
         if of(&there) != of(&content) {
             return Err(refused(format!("is of {}; this is {}", of(&there), of(&content))));
         }
@@ -59,7 +62,8 @@ impl Kept {
     pub fn add(&mut self, run: Run) -> Result<(), Error> {
         self.content.runs.push(run);
         let text = serde_json::to_string(&self.content)?;
-        output::replace(&self.path, &text).map_err(|source| Error::Write { path: self.path.clone(), source })
+        output::replace(&self.path, &text)
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
     /// Takes all of them.

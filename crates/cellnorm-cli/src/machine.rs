@@ -46,7 +46,8 @@ pub fn run(verbose: bool, as_json: bool) -> Result<(), Error> {
 }
 
 fn as_value(machine: &Machine, rates: &[CopyRate]) -> Value {
-    let numbers = machine.numbers().into_iter().map(|(name, number)| (name.to_owned(), json!(number)));
+    let numbers =
+        machine.numbers().into_iter().map(|(name, number)| (name.to_owned(), json!(number)));
     let mut fields: serde_json::Map<String, Value> = numbers.collect();
     fields.insert("instruction_set".into(), json!(machine.instruction_set.name()));
     let thresholds: Vec<Value> = machine

@@ -40,7 +40,9 @@ use ranks::{Ranks, RanksError};
 
 fn main() -> ExitCode {
     // Paths and commands stay whole, so that they can be copied. The hook is set once.
-    let _ = miette::set_hook(Box::new(|_| Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())));
+    let _ = miette::set_hook(Box::new(|_| {
+        Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
+    }));
     let cli = Cli::parse();
     let Some(command) = cli.command else {
         return match machine::run(cli.verbose, cli.json) {

@@ -22,7 +22,8 @@ pub struct NormalizeArgs {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 
-    /// File of statistics, or a name: imagenet, imagenet-pooled, mnist, fashion-mnist, cifar10, half.
+    /// File of statistics, or a name: imagenet, imagenet-pooled, mnist, fashion-mnist, cifar10,
+    /// half.
     #[arg(long, value_name = "FILE|NAME")]
     pub stats: String,
 
@@ -51,9 +52,11 @@ pub fn run(args: &NormalizeArgs) -> Result<(), Error> {
                 return Err(Error::NoStatistics { given: args.stats.clone(), names });
             }
             if output::same_place(path, &args.output) {
-                return Err(
-                    cellnorm_data::Error::file(path, "the result would take its place; name another one").into()
-                );
+                return Err(cellnorm_data::Error::file(
+                    path,
+                    "the result would take its place; name another one",
+                )
+                .into());
             }
             let statistics = Statistics::read(path)?;
             warn(&statistics);
@@ -68,7 +71,9 @@ pub fn run(args: &NormalizeArgs) -> Result<(), Error> {
         return Err(cellnorm_data::Error::file(&failure.name, failure.problem.clone()).into());
     }
     if listing.files.is_empty() {
-        return Err(cellnorm_data::Error::Nothing { what: "there is no file to normalize".into() }.into());
+        return Err(
+            cellnorm_data::Error::Nothing { what: "there is no file to normalize".into() }.into()
+        );
     }
     let bar = ProgressBar::new(listing.files.len() as u64);
     let mut progress = |count: usize| bar.set_position(count as u64);
@@ -88,14 +93,21 @@ fn agreed(asked: Settings, made: &Settings) -> Result<Settings, Error> {
     let plain = Settings::default();
     let contradictions = [
         ("--per or --keep", asked.per != plain.per && asked.per != made.per),
-        ("--color", asked.colour != plain.colour && made.colour != plain.colour && asked.colour != made.colour),
+        (
+            "--color",
+            asked.colour != plain.colour
+                && made.colour != plain.colour
+                && asked.colour != made.colour,
+        ),
         ("--alpha", asked.alpha != plain.alpha && asked.alpha != made.alpha),
         ("--resize", asked.resize.is_some() && asked.resize != made.resize),
         ("--crop", asked.crop.is_some() && asked.crop != made.crop),
         ("--ignore", asked.ignore.is_some() && asked.ignore != made.ignore),
     ];
     if let Some((flag, _)) = contradictions.iter().find(|(_, contradicts)| *contradicts) {
-        let problem = format!("the statistics were made with another {flag}; leave it out, or make others with it");
+        let problem = format!(
+            "the statistics were made with another {flag}; leave it out, or make others with it"
+        );
         return Err(cellnorm_data::Error::Settings { problem }.into());
     }
     Ok(Settings {
@@ -110,7 +122,8 @@ fn agreed(asked: Settings, made: &Settings) -> Result<Settings, Error> {
 
 /// Mean and deviation of each channel, divided by the numbers' full scale.
 pub fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>), Error> {
-    let unusable = |problem: &str| Error::Statistics { path: path.to_owned(), problem: problem.into() };
+    let unusable =
+        |problem: &str| Error::Statistics { path: path.to_owned(), problem: problem.into() };
     statistics.pairs().map_err(unusable)
 }
 
@@ -118,10 +131,13 @@ pub fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>
 pub fn warn(statistics: &Statistics) {
     if let Some(split @ ("test" | "validation")) = statistics.about.split.as_deref() {
         eprintln!(
-            "warning: these statistics are of the {split} split; a model that sees data normalized with them is judged by what it has seen"
+            "warning: these statistics are of the {split} split; a model that sees data \
+             normalized with them is judged by what it has seen"
         );
     }
     if !statistics.is_complete() {
-        eprintln!("warning: these statistics are of a part of the data; merge the other shards first");
+        eprintln!(
+            "warning: these statistics are of a part of the data; merge the other shards first"
+        );
     }
 }

@@ -55,6 +55,9 @@ mod tests {
     #[test]
     fn bytes_have_three_figures() {
         let numbers = [0, 999, 1000, 12_544, 999_600, 3_211_264, usize::MAX].map(bytes);
-        assert_eq!(numbers, ["0 B", "999 B", "1.00 KB", "12.5 KB", "1.00 MB", "3.21 MB", "18.4 EB"]);
+        assert_eq!(
+            numbers,
+            ["0 B", "999 B", "1.00 KB", "12.5 KB", "1.00 MB", "3.21 MB", "18.4 EB"]
+        );
     }
 }

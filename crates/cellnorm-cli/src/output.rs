@@ -1,4 +1,5 @@
-//! Saving the results all or not at all: written beside their place, then renamed into it. Printing.
+//! Saving the results all or not at all: written beside their place, then renamed into it.
+//! Printing.
 
 use std::env;
 use std::fs;
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// Prints to standard output. Names come from files of strangers: what would steer a terminal is shown as a sign.
+/// Prints to standard output. Names come from files of strangers: what would steer a terminal is
+/// shown as a sign.
 pub fn print(text: &str) -> io::Result<()> {
     let steers = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
     match io::stdout().write_all(text.replace(steers, "\u{fffd}").as_bytes()) {
@@ -20,12 +22,16 @@ pub fn print(text: &str) -> io::Result<()> {
 /// The columns to write in: those asked for, those of the terminal, or 100.
 pub fn width() -> usize {
     let asked = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    asked.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0.into())).unwrap_or(100).max(40)
+    asked
+        .or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0.into()))
+        .unwrap_or(100)
+        .max(40)
 }
 
 /// Writes a file beside its place, then renames it: what a link leads to stays.
 pub fn replace(path: &Path, content: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let draft = Draft::beside(folder, &path.file_name().unwrap_or_default().to_string_lossy());
     fs::write(&draft.path, content)?;
     fs::rename(&draft.path, path)
@@ -66,7 +72,10 @@ impl Folder {
             fs::create_dir_all(path)?;
             for name in names {
                 if path.join(name).is_dir() {
-                    return Err(io::Error::new(io::ErrorKind::IsADirectory, format!("{name} in it is a folder")));
+                    return Err(io::Error::new(
+                        io::ErrorKind::IsADirectory,
+                        format!("{name} in it is a folder"),
+                    ));
                 }
                 fs::write(&Draft::beside(path, name).path, "")?;
             }
@@ -86,7 +95,8 @@ impl Folder {
             written.map_err(|source| self.failed(name, source))?;
         }
         for (draft, name) in &drafts {
-            fs::rename(&draft.path, self.path.join(name)).map_err(|source| self.failed(name, source))?;
+            fs::rename(&draft.path, self.path.join(name))
+                .map_err(|source| self.failed(name, source))?;
         }
         Ok(())
     }

@@ -60,8 +60,8 @@ impl Progress {
     pub fn epoch(&self, Case { norm, batch_size, seed }: Case, epoch: &Epoch) {
         if let Self::Lines = self {
             eprintln!(
-                "{:8}  batch size {batch_size}  seed {seed}  epoch {}  train loss {:.4}  accuracy {:.2} %  \
-                 test loss {:.4}  accuracy {:.2} %",
+                "{:8}  batch size {batch_size}  seed {seed}  epoch {}  train loss {:.4}  accuracy \
+                 {:.2} %  test loss {:.4}  accuracy {:.2} %",
                 norm.name(),
                 epoch.epoch,
                 epoch.train_loss,

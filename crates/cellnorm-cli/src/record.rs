@@ -129,7 +129,10 @@ mod tests {
         Step {
             loss: number as f64,
             time: Duration::from_millis(number),
-            lap: Some(Lap { forward: Duration::from_millis(2 * number), backward: Duration::from_millis(3 * number) }),
+            lap: Some(Lap {
+                forward: Duration::from_millis(2 * number),
+                backward: Duration::from_millis(3 * number),
+            }),
             moments: None,
         }
     }

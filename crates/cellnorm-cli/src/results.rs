@@ -224,7 +224,8 @@ pub struct Statistics {
     pub channels: Vec<ChannelStatistics>,
 }
 
-/// Statistics of one channel, one value a step. Those of the batch are biased, the running variance is not.
+/// Statistics of one channel, one value a step. Those of the batch are biased, the running variance
+/// is not.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ChannelStatistics {
     /// Mean of the batch.

@@ -26,8 +26,11 @@ impl Score {
         let logits = logits.try_into_vec_as::<f32>()?;
         let labels = labels.try_into_vec_as::<i64>()?;
         let loss = loss.try_into_vec_as::<f32>()?[0];
-        let right =
-            logits.chunks(classes).zip(labels).filter(|(scores, label)| largest(scores) as i64 == *label).count();
+        let right = logits
+            .chunks(classes)
+            .zip(labels)
+            .filter(|(scores, label)| largest(scores) as i64 == *label)
+            .count();
         Ok(Self { samples, right, loss: f64::from(loss) * samples as f64 })
     }
 

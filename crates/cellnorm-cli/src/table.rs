@@ -14,11 +14,13 @@ pub struct Column {
 
 /// The columns of the terminal's and the report's table. The batch size has one if it varies.
 pub fn columns(results: &Results) -> Vec<Column> {
-    let mut columns = vec![Column { heading: "normalization", cell: |run| run.normalization.name().to_owned() }];
+    let mut columns =
+        vec![Column { heading: "normalization", cell: |run| run.normalization.name().to_owned() }];
     if results.config.batch_sizes.len() > 1 {
         columns.push(Column { heading: "batch size", cell: |run| run.batch_size.to_string() });
     }
-    columns.push(Column { heading: "test accuracy", cell: |run| percent(run.last().test_accuracy) });
+    columns
+        .push(Column { heading: "test accuracy", cell: |run| percent(run.last().test_accuracy) });
     if results.config.seeds > 1 {
         columns.push(Column { heading: "lowest", cell: |run| percent(extremes(run).0) });
         columns.push(Column { heading: "highest", cell: |run| percent(extremes(run).1) });
@@ -27,9 +29,18 @@ pub fn columns(results: &Results) -> Vec<Column> {
         Column { heading: "test loss", cell: |run| format!("{:.4}", run.last().test_loss) },
         Column { heading: "training", cell: |run| format!("{:.2} s", run.timing.training_seconds) },
         Column { heading: "step", cell: |run| format!("{:.2} ms", run.timing.step_ms) },
-        Column { heading: "forward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_forward_ms) },
-        Column { heading: "backward/step", cell: |run| format!("{:.3} ms", run.timing.normalization_backward_ms) },
-        Column { heading: "share of step", cell: |run| format!("{:.1} %", 100.0 * run.timing.normalization_share) },
+        Column {
+            heading: "forward/step",
+            cell: |run| format!("{:.3} ms", run.timing.normalization_forward_ms),
+        },
+        Column {
+            heading: "backward/step",
+            cell: |run| format!("{:.3} ms", run.timing.normalization_backward_ms),
+        },
+        Column {
+            heading: "share of step",
+            cell: |run| format!("{:.1} %", 100.0 * run.timing.normalization_share),
+        },
         Column { heading: "parameters", cell: |run| run.parameters.network.to_string() },
         Column { heading: "of these norm", cell: |run| run.parameters.normalization.to_string() },
     ]);
@@ -53,17 +64,22 @@ fn extremes(run: &Run) -> (f64, f64) {
 /// What the columns mean and where the data comes from, for under the table.
 pub fn notes(results: &Results) -> String {
     let mut notes = String::from(
-        "step: median time of a training step; forward/step, backward/step and share of step: what of it is spent in the \
-         normalization; parameters: trainable, in the whole network and in the normalization.",
+        "step: median time of a training step; forward/step, backward/step and share of step: \
+         what of it is spent in the normalization; parameters: trainable, in the whole network \
+         and in the normalization.",
     );
     if results.config.seeds > 1 {
-        notes +=
-            &format!(" All but the lowest and the highest test accuracy are means of {} seeds.", results.config.seeds);
+        notes += &format!(
+            " All but the lowest and the highest test accuracy are means of {} seeds.",
+            results.config.seeds
+        );
     }
     if results.config.ranks > 1 {
-        let statistics = if results.config.sync { "of all ranks together" } else { "of each rank's part" };
+        let statistics =
+            if results.config.sync { "of all ranks together" } else { "of each rank's part" };
         notes += &format!(
-            " Each batch is shared by {} ranks; batch normalization has the statistics {statistics}; times are the first rank's.",
+            " Each batch is shared by {} ranks; batch normalization has the statistics \
+             {statistics}; times are the first rank's.",
             results.config.ranks
         );
     }

@@ -33,10 +33,13 @@ impl Task {
         }
     }
 
-    /// Those that are compared when none are asked for: as many as a reader can tell apart in one chart.
+    /// Those that are compared when none are asked for: as many as a reader can tell apart in one
+    /// chart.
     pub fn usual(self) -> &'static [Norm] {
         match self {
-            Self::Image => &[Norm::None, Norm::Batch, Norm::Layer, Norm::Instance, Norm::Group, Norm::Rms],
+            Self::Image => {
+                &[Norm::None, Norm::Batch, Norm::Layer, Norm::Instance, Norm::Group, Norm::Rms]
+            }
             Self::Sequence => SequenceNetwork::NORMS,
         }
     }

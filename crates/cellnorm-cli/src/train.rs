@@ -20,8 +20,8 @@ use crate::record::{Record, Step};
 use crate::results::{Config, Epoch, Origin, Parameters, Run};
 use crate::score::{Score, test};
 
-/// Trains the network of one case, testing it after each epoch. Of several ranks, each learns from its part of every batch, and the
-/// first tests.
+/// Trains the network of one case, testing it after each epoch. Of several ranks, each learns from
+/// its part of every batch, and the first tests.
 ///
 /// All random numbers come from the seed: the weights and then the dropout from that of the
 /// device, the order of the samples from one of its own. The normalization takes none of them, so
@@ -72,7 +72,8 @@ pub fn train<N: Network>(
             progress.step();
         }
         epoch_seconds.push(start.elapsed().as_secs_f64());
-        let test = if ranks.is_first() { test(&trainer.network, &data.test)? } else { Score::default() };
+        let test =
+            if ranks.is_first() { test(&trainer.network, &data.test)? } else { Score::default() };
         let epoch = Epoch {
             epoch,
             train_loss: train.mean_loss(),
@@ -104,7 +105,8 @@ struct Trainer<N> {
 }
 
 impl<N: Network> Trainer<N> {
-    /// Learns from one batch, or from this rank's share of it, and tells how well it was classified before.
+    /// Learns from one batch, or from this rank's share of it, and tells how well it was classified
+    /// before.
     fn step(
         &mut self,
         batch: Batch<<N::Samples as Samples>::Input>,
@@ -116,8 +118,11 @@ impl<N: Network> Trainer<N> {
         let loss = self.loss.forward(forward.logits.clone(), batch.labels.clone());
         let own = if ranks.is_alone() { loss.clone() } else { loss.clone() * share };
         let gradients = GradientsParams::from_grads(own.backward(), &self.network);
-        let gradients =
-            if ranks.is_alone() { gradients } else { sum_gradients(&self.network, gradients, ranks.over())? };
+        let gradients = if ranks.is_alone() {
+            gradients
+        } else {
+            sum_gradients(&self.network, gradients, ranks.over())?
+        };
         // The optimizer consumes the network; the clone shares its tensors.
         let network = self.network.clone();
         self.network = self.optimizer.step(N::ADAM.learning_rate, network, gradients);

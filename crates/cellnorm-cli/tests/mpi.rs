@@ -1,5 +1,5 @@
-//! `cellnorm stats` and `cellnorm compare` on several ranks: the file of one process, byte for byte; one network; and an end of all where
-//! one ends.
+//! `cellnorm stats` and `cellnorm compare` on several ranks: the file of one process, byte for
+//! byte; one network; and an end of all where one ends.
 //!
 //! `cargo test -p cellnorm-cli --features mpi --test mpi`
 
@@ -52,7 +52,9 @@ fn rows(path: &Path) {
     let padded = format!("{header:<117}\n");
     bytes.extend((padded.len() as u16).to_le_bytes());
     bytes.extend(padded.bytes());
-    bytes.extend((0..35_000).flat_map(|i: u32| (1e6_f32 + (i * 7919 % 1000) as f32 * 0.37).to_le_bytes()));
+    bytes.extend(
+        (0..35_000).flat_map(|i: u32| (1e6_f32 + (i * 7919 % 1000) as f32 * 0.37).to_le_bytes()),
+    );
     fs::write(path, bytes).unwrap();
 }
 
@@ -64,24 +66,35 @@ fn ranks_write_the_file_of_one_process() {
     for set in [fixture("grey"), floats] {
         let alone = folder.path().join("alone.json");
         assert!(
-            Command::new(cellnorm()).args(["stats", text(&set), "-o", text(&alone)]).output().unwrap().status.success()
+            Command::new(cellnorm())
+                .args(["stats", text(&set), "-o", text(&alone)])
+                .output()
+                .unwrap()
+                .status
+                .success()
         );
         for count in 1..=4 {
             let out = folder.path().join("ranks.json");
             let done = ranks(count, &["stats", text(&set), "-o", text(&out)]);
             assert!(done.status.success(), "{}", said(&done));
-            assert_eq!(fs::read(&out).unwrap(), fs::read(&alone).unwrap(), "{count} ranks, {set:?}");
+            assert_eq!(
+                fs::read(&out).unwrap(),
+                fs::read(&alone).unwrap(),
+                "{count} ranks, {set:?}"
+            );
             fs::remove_file(out).unwrap();
         }
     }
-    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "nothing but the data and the file of one process is left: {left:?}");
 }
 
 #[test]
 fn one_rank_tells() {
     let done = ranks(3, &["stats", text(&fixture("grey")), "--json"]);
-    let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", said(&done)));
+    let told: serde_json::Value =
+        serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", said(&done)));
     assert_eq!(told["complete"], true);
 }
 
@@ -94,7 +107,10 @@ fn a_fault_of_all_is_said_once_and_ends_all() {
     assert_eq!(said(&done).matches("not/there").count(), 1, "{}", said(&done));
     assert!(!out.exists());
     for (words, answer) in [
-        (&["stats", text(&fixture("grey")), "--shard", "1/2", "-o", text(&out)][..], "leave --shard out"),
+        (
+            &["stats", text(&fixture("grey")), "--shard", "1/2", "-o", text(&out)][..],
+            "leave --shard out",
+        ),
         (&["explain", "--shape", "2,3,4,4", "--norm", "batch"], "this command runs on one"),
         (&["stats", "-"], "standard input"),
     ] {
@@ -107,7 +123,17 @@ fn a_fault_of_all_is_said_once_and_ends_all() {
 /// `cellnorm compare` on two ranks.
 fn compare(place: &Workplace, epochs: &str, words: &[&str]) -> Command {
     let mut command = mpirun(2);
-    command.args(["compare", "--norms", "batch,layer", "--epochs", epochs, "--batch-sizes", "4", "--sync", "--data"]);
+    command.args([
+        "compare",
+        "--norms",
+        "batch,layer",
+        "--epochs",
+        epochs,
+        "--batch-sizes",
+        "4",
+        "--sync",
+        "--data",
+    ]);
     command.arg(place.data()).arg("--out").arg(place.out()).args(words);
     command
 }
@@ -117,7 +143,12 @@ fn ranks_train_one_network() {
     let place = Workplace::new();
     let done = compare(&place, "20", &[]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
-    assert_eq!(said(&done).matches("Each batch is shared by 2 ranks").count(), 1, "{}", said(&done));
+    assert_eq!(
+        said(&done).matches("Each batch is shared by 2 ranks").count(),
+        1,
+        "{}",
+        said(&done)
+    );
     let found = results(&place.out());
     assert_eq!((&found["config"]["ranks"], &found["config"]["sync"]), (&2.into(), &true.into()));
     for run in found["runs"].as_array().unwrap() {
@@ -133,16 +164,27 @@ fn ranks_train_one_network() {
         "the same numbers each time"
     );
 
-    // the first batch, of the same weights: synchronized, its statistics are those that one process sees
+    // the first batch, of the same weights: synchronized, its statistics are those that one process
+    // sees
     let statistics = |count: usize, sync: bool| {
         let place = Workplace::new();
         let mut command = mpirun(count);
-        command.args(["compare", "--norms", "batch", "--epochs", "1", "--batch-sizes", "4", "--data"]);
+        command.args([
+            "compare",
+            "--norms",
+            "batch",
+            "--epochs",
+            "1",
+            "--batch-sizes",
+            "4",
+            "--data",
+        ]);
         command.arg(place.data()).arg("--out").arg(place.out()).args(sync.then_some("--sync"));
         let done = command.output().unwrap();
         assert!(done.status.success(), "{}", said(&done));
         let channel = &results(&place.out())["runs"][0]["statistics"]["channels"][0];
-        ["batch_mean", "batch_variance", "running_variance"].map(|of| channel[of][0].as_f64().unwrap())
+        ["batch_mean", "batch_variance", "running_variance"]
+            .map(|of| channel[of][0].as_f64().unwrap())
     };
     let apart = |a: [f64; 3], b: [f64; 3]| (0..3).map(|i| (a[i] / b[i] - 1.0).abs()).sum::<f64>();
     let alone = statistics(1, false);
@@ -154,20 +196,23 @@ fn ranks_train_one_network() {
 /// The processes that mpirun has started.
 fn of_mpirun(timeout: &Child) -> Vec<String> {
     let children = |parent: &str| -> Vec<String> {
-        let listed = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        let listed = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
+            .unwrap_or_default();
         listed.split_whitespace().map(str::to_owned).collect()
     };
     children(&timeout.id().to_string()).iter().flat_map(|mpirun| children(mpirun)).collect()
 }
 
-/// When to kill which rank: while it starts, in the first training, in the second; or `CELLNORM_KILLS` times somewhere in a run.
+/// When to kill which rank: while it starts, in the first training, in the second; or
+/// `CELLNORM_KILLS` times somewhere in a run.
 fn moments(run: Duration) -> Vec<(Duration, usize)> {
     let Ok(times) = std::env::var("CELLNORM_KILLS") else {
         return [0.15, 0.45, 0.8].map(|part| (run.mul_f64(part), 1)).to_vec();
     };
     let mut random = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let mut next = || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as f64 / f64::from(1_u32 << 31)
     };
     (0..times.parse().unwrap()).map(|_| (run.mul_f64(next()), (2.0 * next()) as usize)).collect()
@@ -182,11 +227,13 @@ fn a_killed_rank_ends_all_and_nothing_is_lost() {
     let expected = without_timing(results(&undisturbed.out()))["runs"].clone();
     for (wait, rank) in moments(start.elapsed()) {
         let place = Workplace::new();
-        let child = compare(&place, "5", &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let child =
+            compare(&place, "5", &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         sleep(wait);
         let ranks = of_mpirun(&child);
-        let kill =
-            |process: &String| Command::new("sh").args(["-c", "kill -9 $0", process]).status().unwrap().success();
+        let kill = |process: &String| {
+            Command::new("sh").args(["-c", "kill -9 $0", process]).status().unwrap().success()
+        };
         let killed = ranks.get(rank).is_some_and(kill);
         let done = child.wait_with_output().unwrap();
         assert!(done.status.code() != Some(124), "they hang");
@@ -197,6 +244,10 @@ fn a_killed_rank_ends_all_and_nothing_is_lost() {
         assert!(left.iter().all(|name| !name.starts_with('.')), "half-written: {left:?}");
         let resumed = compare(&place, "5", &["--resume"]).output().unwrap();
         assert!(resumed.status.success(), "{}", said(&resumed));
-        assert_eq!(without_timing(results(&place.out()))["runs"], expected, "rank {rank} killed after {wait:?}");
+        assert_eq!(
+            without_timing(results(&place.out()))["runs"],
+            expected,
+            "rank {rank} killed after {wait:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Decodes the images of folders and does nothing with them: what reading a data set costs at least.
+//! Decodes the images of folders and does nothing with them: what reading a data set costs at
+//! least.
 //!
 //! `cargo run --release -p cellnorm-data --example decode -- DIR`
 
@@ -15,12 +16,14 @@ fn main() -> Result<(), cellnorm_data::Error> {
     let (next, values) = (AtomicUsize::new(0), AtomicU64::new(0));
     let work = || {
         while let Some(file) = listing.files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let decoded = open(file, &Settings::default()).map_err(|error| error.to_string()).and_then(|source| {
-                source.read(&(0..1), &mut |_, block| {
-                    values.fetch_add(block.numbers.len() as u64, Ordering::Relaxed);
-                    Ok(())
-                })
-            });
+            let decoded = open(file, &Settings::default())
+                .map_err(|error| error.to_string())
+                .and_then(|source| {
+                    source.read(&(0..1), &mut |_, block| {
+                        values.fetch_add(block.numbers.len() as u64, Ordering::Relaxed);
+                        Ok(())
+                    })
+                });
             if let Err(problem) = decoded {
                 eprintln!("{}: {problem}", file.name);
             }

@@ -5,8 +5,9 @@
 //! cargo run --release -p cellnorm-data --example mnist -- mnist.onnx train.json t10k-images-idx3-ubyte t10k-labels-idx1-ubyte
 //! ```
 //!
-//! The model of Burn's own ONNX example was trained on pixels with mean 0 and deviation 1. Given pixels between 0 and 1 it still runs,
-//! and tells far fewer digits: nothing but the score says that the normalization is missing.
+//! The model of Burn's own ONNX example was trained on pixels with mean 0 and deviation 1. Given
+//! pixels between 0 and 1 it still runs, and tells far fewer digits: nothing but the score says
+//! that the normalization is missing.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -24,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("four files are needed: the model, its statistics, images and labels".into());
     };
     let statistics = Statistics::read(statistics)?;
-    let channel = statistics.summaries().first().copied().flatten().ok_or("statistics without a channel")?;
+    let channel =
+        statistics.summaries().first().copied().flatten().ok_or("statistics without a channel")?;
     let full = statistics.full_scale();
     let (mean, deviation) = (channel.mean / full, channel.deviation / full);
     let mut answers: Vec<u8> = Vec::new();
@@ -34,7 +36,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
     let source = cellnorm_onnx::Source::open(model)?;
-    let input = random_feeds(&source.model()?, 1)?.into_iter().flatten().next().ok_or("a model without inputs")?.0;
+    let input = random_feeds(&source.model()?, 1)?
+        .into_iter()
+        .flatten()
+        .next()
+        .ok_or("a model without inputs")?
+        .0;
     let mut session = Rten.load(model, &[])?;
     for (what, mean, deviation) in [("as they are", 0.0, 1.0), ("normalized", mean, deviation)] {
         let normalization = Normalization::new(&[mean], &[deviation])?;
@@ -50,7 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 };
                 let x = normalization.apply(&block, &Settings::default())?;
                 let numbers = x.into_iter().map(f64::from).collect();
-                let feed = vec![(input.clone(), Array { shape: vec![1, 1, 28, 28], element: 1, numbers })];
+                let feed =
+                    vec![(input.clone(), Array { shape: vec![1, 1, 28, 28], element: 1, numbers })];
                 let outputs = session.run(&feed)?;
                 let scores = &outputs.first().ok_or("a model without outputs")?.1.numbers;
                 let best = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
@@ -59,13 +67,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             Ok(())
         })?;
-        println!("pixels {what:<12} (mean {mean:.4}, std {deviation:.4}): {right} of {place} right");
+        println!(
+            "pixels {what:<12} (mean {mean:.4}, std {deviation:.4}): {right} of {place} right"
+        );
     }
     Ok(())
 }
 
 /// Calls `with` with the numbers of each block of a file.
-fn each(path: &PathBuf, with: &mut dyn FnMut(&Numbers) -> Result<(), String>) -> Result<(), Box<dyn Error>> {
+fn each(
+    path: &PathBuf,
+    with: &mut dyn FnMut(&Numbers) -> Result<(), String>,
+) -> Result<(), Box<dyn Error>> {
     for file in list(std::slice::from_ref(path))?.files {
         let source = open(&file, &Settings::default())?;
         for part in source.parts() {

@@ -9,7 +9,8 @@ use crate::source::{Block, Numbers};
 /// The channels of some parts, merged as far as they are neighbours.
 pub type Channels = Forest<Vec<Channel>>;
 
-/// Adds the channels of a block under the place of its first sample, if it has the layout of the first file.
+/// Adds the channels of a block under the place of its first sample, if it has the layout of the
+/// first file.
 pub fn add(
     channels: &mut Channels,
     place: u64,
@@ -44,16 +45,18 @@ pub fn add(
 }
 
 /// Why moments are not finite.
-pub const TOO_FAR: &str =
-    "its values lie so far apart that the squares of the distances are beyond 64 bits; scale them first";
+pub const TOO_FAR: &str = "its values lie so far apart that the squares of the distances are \
+                           beyond 64 bits; scale them first";
 
 /// Which values count.
 fn valid(block: &Block, settings: &Settings) -> Option<Vec<bool>> {
     let Some(ignored) = settings.ignore else { return block.valid.clone() };
     // what stands for a missing value was rounded like the values
-    let ignored = if let Numbers::F32(_) = block.numbers { f64::from(ignored as f32) } else { ignored };
+    let ignored =
+        if let Numbers::F32(_) = block.numbers { f64::from(ignored as f32) } else { ignored };
     let values = block.numbers.to_f64();
     let seen = |place: usize| block.valid.as_ref().is_none_or(|valid| valid[place]);
-    let valid: Vec<bool> = values.iter().enumerate().map(|(place, value)| *value != ignored && seen(place)).collect();
+    let valid: Vec<bool> =
+        values.iter().enumerate().map(|(place, value)| *value != ignored && seen(place)).collect();
     (!valid.iter().all(|valid| *valid)).then_some(valid)
 }

@@ -1,8 +1,9 @@
 //! How far another data set is from the one that statistics are of.
 //!
-//! shift = (mean′ − mean) / deviation and scale = deviation′ / deviation say how much it matters: a network sees data with mean
-//! `shift` and deviation `scale` instead of 0 and 1. Welch's t = (m′ − m) / √(v′/n′ + v/n), with m, v and n of the means of single
-//! samples, says whether it could be chance: the pixels of one image are no independent draws, images are. Of integers the largest
+//! shift = (mean′ − mean) / deviation and scale = deviation′ / deviation say how much it matters: a
+//! network sees data with mean `shift` and deviation `scale` instead of 0 and 1. Welch's t = (m′ −
+//! m) / √(v′/n′ + v/n), with m, v and n of the means of single samples, says whether it could be
+//! chance: the pixels of one image are no independent draws, images are. Of integers the largest
 //! distance of the distribution functions is told, too (Kolmogorov, Smirnov).
 
 use cellnorm::data::{Channel, Summary, Values};
@@ -21,7 +22,8 @@ pub struct Drift {
     pub shift: f64,
     /// The new deviation in old ones.
     pub scale: f64,
-    /// Welch's t of the samples' means; `None` where a sample has one value or there are fewer than two.
+    /// Welch's t of the samples' means; `None` where a sample has one value or there are fewer than
+    /// two.
     pub t: Option<f64>,
     /// The largest distance of the two distribution functions; `None` for floats.
     pub distance: Option<f64>,
@@ -32,7 +34,8 @@ pub struct Drift {
 /// # Errors
 /// If the numbers of channels or the scales differ, or a channel has no values.
 pub fn drift(old: &Statistics, new: &Statistics) -> Result<Vec<Drift>, Error> {
-    let (olds, news) = (old.channels.total().unwrap_or_default(), new.channels.total().unwrap_or_default());
+    let (olds, news) =
+        (old.channels.total().unwrap_or_default(), new.channels.total().unwrap_or_default());
     if olds.len() != news.len() || old.full_scale() != new.full_scale() {
         let told = |count: usize, scale: f64| format!("{count} channels of numbers up to {scale}");
         let problem = format!(
@@ -75,7 +78,9 @@ fn of(a: &Channel, b: &Channel, old: Summary, new: Summary) -> Drift {
         _ => None,
     };
     // without a deviation any difference is infinitely many of them
-    let share = |part: f64, whole: f64, equal: f64| if part == whole * equal { equal } else { part / whole };
+    let share = |part: f64, whole: f64, equal: f64| {
+        if part == whole * equal { equal } else { part / whole }
+    };
     let difference = new.mean - old.mean;
     let shift = if difference == 0.0 { 0.0 } else { difference / old.deviation };
     Drift { old, new, shift, scale: share(new.deviation, old.deviation, 1.0), t, distance }

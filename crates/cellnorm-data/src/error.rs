@@ -47,8 +47,8 @@ pub enum Error {
     },
     /// Statistics of one rank that do not belong to those of the others.
     #[error(
-        "the statistics of rank {rank} cannot be joined with those of the others: {problem}; all ranks must read the same files, by the \
-         same names"
+        "the statistics of rank {rank} cannot be joined with those of the others: {problem}; all \
+         ranks must read the same files, by the same names"
     )]
     OfRank {
         /// Its number.

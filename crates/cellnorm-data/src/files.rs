@@ -89,7 +89,8 @@ pub fn list(roots: &[PathBuf]) -> Result<Listing, Error> {
     let mut listing = Listing::default();
     check_twice(roots)?;
     for root in roots {
-        let about = fs::metadata(root).map_err(|source| Error::Read { path: root.clone(), source })?;
+        let about =
+            fs::metadata(root).map_err(|source| Error::Read { path: root.clone(), source })?;
         if about.is_dir() {
             listing.walk(root);
             continue;
@@ -97,11 +98,12 @@ pub fn list(roots: &[PathBuf]) -> Result<Listing, Error> {
         let kind = Kind::of(root).ok_or_else(|| {
             Error::file(
                 root,
-                "its name ends in none of png, jpg, jpeg, webp, tif, tiff, npy, npz, parquet, csv, tsv, safetensors, and is \
-                 none of an IDX file such as train-images-idx3-ubyte",
+                "its name ends in none of png, jpg, jpeg, webp, tif, tiff, npy, npz, parquet, \
+                 csv, tsv, safetensors, and is none of an IDX file such as train-images-idx3-ubyte",
             )
         })?;
-        let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name =
+            root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         listing.files.push(File { path: root.clone(), name, kind, bytes: about.len() });
     }
     Ok(listing)
@@ -112,21 +114,22 @@ fn check_twice(roots: &[PathBuf]) -> Result<(), Error> {
     if roots.len() < 2 {
         return Ok(());
     }
-    let places =
-        roots.iter().map(|root| fs::canonicalize(root).map_err(|source| Error::Read { path: root.clone(), source }));
+    let places = roots.iter().map(|root| {
+        fs::canonicalize(root).map_err(|source| Error::Read { path: root.clone(), source })
+    });
     let places = places.collect::<Result<Vec<_>, _>>()?;
     let mut seen = HashSet::new();
     let twice = places.iter().zip(roots).find(|(place, _)| !seen.insert(*place));
     let within = || {
-        places
-            .iter()
-            .zip(roots)
-            .find(|(place, _)| place.ancestors().skip(1).any(|above| seen.contains(&above.to_owned())))
+        places.iter().zip(roots).find(|(place, _)| {
+            place.ancestors().skip(1).any(|above| seen.contains(&above.to_owned()))
+        })
     };
     match twice.or_else(within) {
-        Some((_, root)) => {
-            Err(Error::file(root, "its files would count twice: it is named, and so is it or a folder around it"))
-        }
+        Some((_, root)) => Err(Error::file(
+            root,
+            "its files would count twice: it is named, and so is it or a folder around it",
+        )),
         None => Ok(()),
     }
 }
@@ -134,15 +137,25 @@ fn check_twice(roots: &[PathBuf]) -> Result<(), Error> {
 impl Listing {
     fn walk(&mut self, root: &Path) {
         for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
-            let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+            let name = |path: &Path| {
+                path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned()
+            };
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
                     let problem = match error.loop_ancestor() {
-                        Some(ancestor) => format!("leads back to its own folder {}", ancestor.display()),
-                        None => error.io_error().map(ToString::to_string).unwrap_or_else(|| error.to_string()),
+                        Some(ancestor) => {
+                            format!("leads back to its own folder {}", ancestor.display())
+                        }
+                        None => error
+                            .io_error()
+                            .map(ToString::to_string)
+                            .unwrap_or_else(|| error.to_string()),
                     };
-                    self.failures.push(Failure { name: error.path().map(name).unwrap_or_default(), problem });
+                    self.failures.push(Failure {
+                        name: error.path().map(name).unwrap_or_default(),
+                        problem,
+                    });
                     continue;
                 }
             };
@@ -159,7 +172,8 @@ impl Listing {
         }
     }
 
-    /// An error if a path leads to one of the files, in whose place something else would be written.
+    /// An error if a path leads to one of the files, in whose place something else would be
+    /// written.
     ///
     /// # Errors
     /// If it does.
@@ -168,12 +182,15 @@ impl Listing {
         // few files have this name, and only these are looked up
         let mut alike = self.files.iter().filter(|file| file.path.file_name() == place.file_name());
         match alike.find(|file| fs::canonicalize(&file.path).is_ok_and(|file| file == place)) {
-            Some(_) => Err(Error::file(path, "it is one of the files that are read; name another one")),
+            Some(_) => {
+                Err(Error::file(path, "it is one of the files that are read; name another one"))
+            }
             None => Ok(()),
         }
     }
 
-    /// What the files are called and how large they are, in 64 hexadecimal digits: equal for equal data sets wherever they lie.
+    /// What the files are called and how large they are, in 64 hexadecimal digits: equal for equal
+    /// data sets wherever they lie.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
         for file in &self.files {

@@ -16,7 +16,8 @@ pub fn first<'f, T>(
         let source = open(file, settings).ok()?;
         let part = source.parts().first()?.clone();
         let mut found = None;
-        // refusing a block ends the reading; what else goes wrong is told when it is the file's turn
+        // refusing a block ends the reading; what else goes wrong is told when it is the file's
+        // turn
         let mut give = |_, block: &Block| {
             found = of(block);
             Err("enough".into())
@@ -29,7 +30,8 @@ pub fn first<'f, T>(
 /// Grey or colour, as the first image that can be read has it.
 pub fn first_colour(listing: &Listing, settings: &Settings) -> Colour {
     let as_it_is = Settings { alpha: Alpha::Ignore, resize: None, crop: None, ..settings.clone() };
-    let files = listing.files.iter().filter(|file| matches!(file.kind, Kind::Image | Kind::Parquet));
+    let files =
+        listing.files.iter().filter(|file| matches!(file.kind, Kind::Image | Kind::Parquet));
     let colour = first(files, &as_it_is, |block| match (block.channel_axis, block.shape.last()) {
         (Some(2), Some(1)) => Some(Colour::Grey),
         (Some(2), Some(_)) => Some(Colour::Rgb),

@@ -1,4 +1,5 @@
-//! What all samples of a data set have in common: their axes, those that are kept, and the type of their numbers.
+//! What all samples of a data set have in common: their axes, those that are kept, and the type of
+//! their numbers.
 
 use std::fmt;
 
@@ -15,7 +16,8 @@ pub struct Layout {
     pub rank: usize,
     /// The lengths of the axes that are kept: one channel for each place along them.
     pub kept: Vec<usize>,
-    /// The largest value that the numbers' type can have: 255 and 65,535 for integers, 1 for floats.
+    /// The largest value that the numbers' type can have: 255 and 65,535 for integers, 1 for
+    /// floats.
     pub full_scale: f64,
     /// Whether each value is counted.
     pub counted: bool,
@@ -28,10 +30,13 @@ impl Layout {
     /// Of the samples of a block.
     ///
     /// # Errors
-    /// If the settings ask for an axis that they do not have, or leave open which one holds the channels.
+    /// If the settings ask for an axis that they do not have, or leave open which one holds the
+    /// channels.
     pub fn of(block: &Block, settings: &Settings) -> Result<Self, String> {
-        let kept: Vec<usize> = kept(block, settings)?.iter().map(|axis| block.shape[*axis]).collect();
-        let channels = kept.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
+        let kept: Vec<usize> =
+            kept(block, settings)?.iter().map(|axis| block.shape[*axis]).collect();
+        let channels =
+            kept.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
         let counted = |values: usize| channels.is_some_and(|channels| channels <= COUNTS / values);
         let counted = match block.numbers {
             Numbers::U8(_) => counted(1 << 8),
@@ -73,7 +78,9 @@ pub fn kept(block: &Block, settings: &Settings) -> Result<Vec<usize>, String> {
     let rank = block.shape.len();
     let below = |axis: usize| match axis {
         0 => Err("axis 0 is that of the samples, which are always taken together".to_owned()),
-        axis if axis > rank => Err(format!("axis {axis} does not exist in samples of shape {:?}", block.shape)),
+        axis if axis > rank => {
+            Err(format!("axis {axis} does not exist in samples of shape {:?}", block.shape))
+        }
         axis => Ok(axis - 1),
     };
     match (&settings.per, settings.channel_axis, block.channel_axis) {
@@ -89,7 +96,8 @@ pub fn kept(block: &Block, settings: &Settings) -> Result<Vec<usize>, String> {
             [first, .., last] if first <= 4 && last > 4 => Ok(vec![0]),
             [first, .., last] if last <= 4 && first > 4 => Ok(vec![rank - 1]),
             _ => Err(format!(
-                "samples of shape {:?} may have their channels on axis 1 or {rank}; say which with --channel-axis",
+                "samples of shape {:?} may have their channels on axis 1 or {rank}; say which \
+                 with --channel-axis",
                 block.shape
             )),
         },

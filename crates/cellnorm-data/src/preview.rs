@@ -19,14 +19,21 @@ pub struct Picture {
     pub after: Vec<u8>,
 }
 
-/// Pictures of at most `count` samples, spread over the files; empty if the samples are no pictures.
-pub fn pictures(listing: &Listing, settings: &Settings, normalization: &Normalization, count: usize) -> Vec<Picture> {
+/// Pictures of at most `count` samples, spread over the files; empty if the samples are no
+/// pictures.
+pub fn pictures(
+    listing: &Listing,
+    settings: &Settings,
+    normalization: &Normalization,
+    count: usize,
+) -> Vec<Picture> {
     let mut all = Vec::new();
     let step = listing.files.len().div_ceil(count.max(1)).max(1);
     for file in listing.files.iter().step_by(step) {
         let Ok(source) = open(file, settings) else { continue };
         let Some(part) = source.parts().first().cloned() else { continue };
-        let wanted = if listing.files.len() == 1 { count } else { count.div_ceil(listing.files.len()) };
+        let wanted =
+            if listing.files.len() == 1 { count } else { count.div_ceil(listing.files.len()) };
         let mut from_here = 0;
         // refusing a block ends the reading; whatever went wrong has been told already
         let _ = source.read(&part, &mut |_, block| {
@@ -43,7 +50,12 @@ pub fn pictures(listing: &Listing, settings: &Settings, normalization: &Normaliz
     all
 }
 
-fn picture(name: &str, sample: &Block, settings: &Settings, normalization: &Normalization) -> Option<Picture> {
+fn picture(
+    name: &str,
+    sample: &Block,
+    settings: &Settings,
+    normalization: &Normalization,
+) -> Option<Picture> {
     let full = sample.numbers.full_scale();
     let values: Vec<f64> = sample.numbers.to_f64().iter().map(|value| value / full).collect();
     let after = normalization.apply(sample, settings).ok()?;
@@ -62,9 +74,11 @@ fn png(values: &[f64], shape: &[usize]) -> Option<Vec<u8>> {
     };
     let byte = |value: f64| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
     let pixels = height * width;
-    let place =
-        |pixel: usize, channel: usize| if first { channel * pixels + pixel } else { pixel * channels + channel };
-    let bytes = (0..pixels).flat_map(|pixel| (0..channels).map(move |channel| place(pixel, channel)));
+    let place = |pixel: usize, channel: usize| {
+        if first { channel * pixels + pixel } else { pixel * channels + channel }
+    };
+    let bytes =
+        (0..pixels).flat_map(|pixel| (0..channels).map(move |channel| place(pixel, channel)));
     let bytes: Vec<u8> = bytes.map(|place| byte(values[place])).collect();
     let mut file = Cursor::new(Vec::new());
     let colour = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };

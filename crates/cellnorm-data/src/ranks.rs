@@ -10,25 +10,46 @@ use crate::state::Statistics;
 const REQUEST: &str = concat!("statistics of data of version ", env!("CARGO_PKG_VERSION"));
 
 impl Statistics {
-    /// The statistics of all ranks together, the same on each: those of one process that had read everything, to the bit. A rank
-    /// that could not read its part gives its error, and all get one.
+    /// The statistics of all ranks together, the same on each: those of one process that had read
+    /// everything, to the bit. A rank that could not read its part gives its error, and all get
+    /// one.
     ///
     /// # Errors
     /// As [`exchange_bytes`], or if the parts do not belong together.
     ///
     /// ```
     /// use cellnorm::ranks::{Communicator, Threads};
-    /// use cellnorm_data::{Error, apply::Normalization, files, scan::{Plan, Run}, settings::Settings, state::Statistics};
+    /// use cellnorm_data::{
+    ///     Error,
+    ///     apply::Normalization,
+    ///     files,
+    ///     scan::{Plan, Run},
+    ///     settings::Settings,
+    ///     state::Statistics,
+    /// };
     /// let rank = |over: Threads| {
-    ///     let plan = Plan::new(files::list(&["tests/fixtures/features.csv".into()])?, Settings::default(), None)?;
+    ///     let plan = Plan::new(
+    ///         files::list(&["tests/fixtures/features.csv".into()])?,
+    ///         Settings::default(),
+    ///         None,
+    ///     )?;
     ///     let shard = Some(plan.shard(over.rank() as u64 + 1, over.size() as u64));
-    ///     let run = Run { threads: 1, shard, strict: true, progress: &mut |_| {}, keep: &mut |_| Ok(()) };
+    ///     let run = Run {
+    ///         threads: 1,
+    ///         shard,
+    ///         strict: true,
+    ///         progress: &mut |_| {},
+    ///         keep: &mut |_| Ok(()),
+    ///     };
     ///     let statistics = Statistics::over(plan.run(plan.start(), run), &over)?;
     ///     assert!(statistics.is_complete());
     ///     Normalization::of(&statistics) // the same on every rank
     /// };
     /// std::thread::scope(|scope| {
-    ///     let ranks: Vec<_> = Threads::split(2).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
+    ///     let ranks: Vec<_> = Threads::split(2)
+    ///         .into_iter()
+    ///         .map(|over| scope.spawn(move || rank(over)))
+    ///         .collect();
     ///     ranks.into_iter().try_for_each(|rank| rank.join().unwrap().map(drop))
     /// })?;
     /// # Ok::<(), Error>(())

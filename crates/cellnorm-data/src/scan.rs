@@ -29,7 +29,8 @@ pub struct Plan {
     opened: Vec<Opened>,
     failures: Vec<Failure>,
     split: Option<String>,
-    /// What the samples of the first file that can be read have in common; those of all others must have it, too.
+    /// What the samples of the first file that can be read have in common; those of all others must
+    /// have it, too.
     layout: Option<Layout>,
 }
 
@@ -92,19 +93,25 @@ impl Plan {
     ///
     /// # Errors
     /// If there is no file to read.
-    pub fn new(listing: Listing, mut settings: Settings, split: Option<String>) -> Result<Self, Error> {
+    pub fn new(
+        listing: Listing,
+        mut settings: Settings,
+        split: Option<String>,
+    ) -> Result<Self, Error> {
         if listing.files.is_empty() {
             let others = match listing.others {
                 0 => String::new(),
                 others => format!(" among the {others} files there"),
             };
-            let what = format!("no image, IDX, npy, npz, Parquet, CSV or safetensors file found{others}");
+            let what =
+                format!("no image, IDX, npy, npz, Parquet, CSV or safetensors file found{others}");
             return Err(Error::Nothing { what });
         }
         if settings.colour == Colour::First {
             settings.colour = first_colour(&listing, &settings);
         }
-        let layout = first(listing.files.iter(), &settings, |block| Layout::of(block, &settings).ok());
+        let layout =
+            first(listing.files.iter(), &settings, |block| Layout::of(block, &settings).ok());
         let mut plan = Self {
             layout,
             failures: listing.failures.clone(),
@@ -123,11 +130,14 @@ impl Plan {
             let ready = ready.and_then(|source| {
                 let ranges = source.parts();
                 let places = ranges.last().ok_or("it has no samples")?.end;
-                // blocks start at multiples of their length within the file, and so they must within the data set
+                // blocks start at multiples of their length within the file, and so they must
+                // within the data set
                 let step = places.checked_next_power_of_two().map(|step| step.min(1 << 16));
                 let start = step.and_then(|step| offset.checked_next_multiple_of(step));
-                let end = start.and_then(|start| start.checked_add(places)).filter(|end| *end < 1 << 62);
-                let (start, end) = start.zip(end).ok_or("it announces more samples than can be counted")?;
+                let end =
+                    start.and_then(|start| start.checked_add(places)).filter(|end| *end < 1 << 62);
+                let (start, end) =
+                    start.zip(end).ok_or("it announces more samples than can be counted")?;
                 Ok((source, ranges, start, end))
             });
             let (source, ranges, start, end) = match ready {
@@ -140,7 +150,12 @@ impl Plan {
             };
             let (samples, parts) = (source.samples(), ranges.len());
             offset = end;
-            plan.parts.extend(ranges.into_iter().map(|range| Part { file: place, range, offset: start, only: None }));
+            plan.parts.extend(ranges.into_iter().map(|range| Part {
+                file: place,
+                range,
+                offset: start,
+                only: None,
+            }));
             let source = (plan.listing.files.len() <= HELD).then_some(source);
             plan.opened.push(Opened { source, samples, parts });
         }
@@ -150,7 +165,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Draws samples at random, each with the same chance, and keeps the parts that have one of them.
+    /// Draws samples at random, each with the same chance, and keeps the parts that have one of
+    /// them.
     fn draw(&mut self, count: u64, seed: u64) -> Result<(), Error> {
         let mut starts = Vec::new();
         let mut all = 0_u64;
@@ -160,7 +176,8 @@ impl Plan {
                 (0, _) => 0,
                 (_, Some(samples)) => samples,
                 (_, None) => {
-                    let problem = "it does not say how many samples it has, so none can be drawn; leave out --sample";
+                    let problem = "it does not say how many samples it has, so none can be drawn; \
+                                   leave out --sample";
                     return Err(Error::file(&file.path, problem));
                 }
             };
@@ -189,14 +206,21 @@ impl Plan {
 
     /// The parts of a shard: of `shards` the one with this number, counted from 1.
     pub fn shard(&self, number: u64, shards: u64) -> Range<u64> {
-        let bound = |number: u64| (u128::from(self.parts()) * u128::from(number) / u128::from(shards.max(1))) as u64;
+        let bound = |number: u64| {
+            (u128::from(self.parts()) * u128::from(number) / u128::from(shards.max(1))) as u64
+        };
         bound(number.saturating_sub(1))..bound(number)
     }
 
     /// Statistics of nothing yet.
     pub fn start(&self) -> Statistics {
-        let about = About { files: self.listing.files.len(), digest: self.listing.digest(), split: self.split.clone() };
-        let mut statistics = Statistics::new(about, self.settings.clone(), self.parts(), self.layout.clone());
+        let about = About {
+            files: self.listing.files.len(),
+            digest: self.listing.digest(),
+            split: self.split.clone(),
+        };
+        let mut statistics =
+            Statistics::new(about, self.settings.clone(), self.parts(), self.layout.clone());
         statistics.failures.clone_from(&self.failures);
         statistics
     }
@@ -204,30 +228,38 @@ impl Plan {
     /// Reads what is not done yet.
     ///
     /// # Errors
-    /// If nothing could be read, what is there cannot be kept, or a file cannot be read and that is to end everything.
+    /// If nothing could be read, what is there cannot be kept, or a file cannot be read and that is
+    /// to end everything.
     pub fn run(&self, mut statistics: Statistics, run: Run<'_>) -> Result<Statistics, Error> {
         let Run { threads, shard, strict, progress, keep } = run;
         if let (true, Some(failure)) = (strict, self.failures.first()) {
             return Err(Error::file(&failure.name, failure.problem.clone()));
         }
         let range = shard.unwrap_or(0..self.parts());
-        let waiting: Vec<u64> = range.clone().filter(|part| !self.is_read(*part, &statistics)).collect();
+        let waiting: Vec<u64> =
+            range.clone().filter(|part| !self.is_read(*part, &statistics)).collect();
         // what could not be read before is tried again
         let in_vain = waiting.iter().filter(|part| statistics.is_done(**part));
         let again: HashSet<&str> = in_vain.map(|part| self.name(*part)).collect();
-        statistics.failures.retain(|failure| self.failures.contains(failure) || !again.contains(failure.name.as_str()));
+        statistics.failures.retain(|failure| {
+            self.failures.contains(failure) || !again.contains(failure.name.as_str())
+        });
         let already = (range.end - range.start) - waiting.len() as u64;
         let next = AtomicU64::new(0);
-        let (done, bytes, stop) = (AtomicU64::new(already), AtomicU64::new(0), AtomicBool::new(false));
+        let (done, bytes, stop) =
+            (AtomicU64::new(already), AtomicU64::new(0), AtomicBool::new(false));
         let all = Mutex::new(statistics);
         let lock = || all.lock().unwrap_or_else(PoisonError::into_inner);
         let (caller, working) = (thread::current(), AtomicUsize::new(threads.max(1)));
         let work = || {
             while !stop.load(Ordering::Relaxed) {
-                let Some(part) = waiting.get(next.fetch_add(1, Ordering::Relaxed) as usize) else { break };
+                let Some(part) = waiting.get(next.fetch_add(1, Ordering::Relaxed) as usize) else {
+                    break;
+                };
                 let read = self.read(*part);
                 let mut all = lock();
-                let joined = read.and_then(|found| all.channels.merge(found).map_err(|error| error.to_string()));
+                let joined = read
+                    .and_then(|found| all.channels.merge(found).map_err(|error| error.to_string()));
                 let failed = match joined {
                     Ok(()) => false,
                     Err(problem) => {
@@ -292,15 +324,19 @@ impl Plan {
         let part = &self.parts[part as usize];
         let file = &self.listing.files[part.file];
         let all = self.opened[part.file].samples.unwrap_or(1).max(1);
-        (u128::from(file.bytes) * u128::from((part.range.end - part.range.start).min(all)) / u128::from(all)) as u64
+        (u128::from(file.bytes) * u128::from((part.range.end - part.range.start).min(all))
+            / u128::from(all)) as u64
     }
 
     fn failure(&self, part: u64, problem: String) -> Failure {
         let name = self.name(part).to_owned();
         let part = &self.parts[part as usize];
         let whole = self.opened[part.file].parts == 1;
-        let problem =
-            if whole { problem } else { format!("samples {} to {}: {problem}", part.range.start, part.range.end - 1) };
+        let problem = if whole {
+            problem
+        } else {
+            format!("samples {} to {}: {problem}", part.range.start, part.range.end - 1)
+        };
         Failure { name, problem }
     }
 
@@ -309,11 +345,21 @@ impl Plan {
         let part = &self.parts[part as usize];
         let mut channels = Channels::default();
         let mut give = |place: u64, block: &Block| match &part.only {
-            None => add(&mut channels, part.offset + place, block, &self.settings, self.layout.as_ref()),
+            None => {
+                add(&mut channels, part.offset + place, block, &self.settings, self.layout.as_ref())
+            }
             Some(only) => {
-                let drawn = only.iter().filter_map(|sample| Some((sample, block.sample(sample.checked_sub(place)?)?)));
+                let drawn = only
+                    .iter()
+                    .filter_map(|sample| Some((sample, block.sample(sample.checked_sub(place)?)?)));
                 drawn.into_iter().try_for_each(|(sample, one)| {
-                    add(&mut channels, part.offset + sample, &one, &self.settings, self.layout.as_ref())
+                    add(
+                        &mut channels,
+                        part.offset + sample,
+                        &one,
+                        &self.settings,
+                        self.layout.as_ref(),
+                    )
                 })
             }
         };

@@ -1,4 +1,5 @@
-//! What is asked of a data set. Statistics of other settings are other numbers, and are never merged with these.
+//! What is asked of a data set. Statistics of other settings are other numbers, and are never
+//! merged with these.
 
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,8 @@ pub enum Alpha {
 pub struct Settings {
     /// Which values share a mean and a deviation.
     pub per: Per,
-    /// The axis of the channels of arrays, 0 being that of the samples; found by the shape when `None`.
+    /// The axis of the channels of arrays, 0 being that of the samples; found by the shape when
+    /// `None`.
     pub channel_axis: Option<usize>,
     /// Grey or colour.
     pub colour: Colour,
@@ -61,7 +63,8 @@ pub struct Settings {
     pub crop: Option<u32>,
     /// A value that stands for a missing one and is left out.
     pub ignore: Option<f64>,
-    /// The array of an .npz or .safetensors file, or the column of a table; the only one, or all columns of numbers, when empty.
+    /// The array of an .npz or .safetensors file, or the column of a table; the only one, or all
+    /// columns of numbers, when empty.
     pub key: Vec<String>,
     /// The shape of a sample that is stored as a list.
     pub shape: Option<Vec<usize>>,

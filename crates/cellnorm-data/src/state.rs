@@ -1,7 +1,8 @@
-//! A file of statistics: what was asked, of which files, how far it got, and every part that cannot be merged further yet.
+//! A file of statistics: what was asked, of which files, how far it got, and every part that cannot
+//! be merged further yet.
 //!
-//! It is JSON. `mean` and `std` come first, for programs that want nothing else. A digest of the rest shows whether somebody changed
-//! it.
+//! It is JSON. `mean` and `std` come first, for programs that want nothing else. A digest of the
+//! rest shows whether somebody changed it.
 
 use std::fs;
 use std::io::Write;
@@ -26,7 +27,8 @@ const VERSION: u32 = 1;
 pub struct About {
     /// How many files the data set has.
     pub files: usize,
-    /// What they are called and how large they are, as [`Listing::digest`](crate::files::Listing::digest) has it.
+    /// What they are called and how large they are, as
+    /// [`Listing::digest`](crate::files::Listing::digest) has it.
     pub digest: String,
     /// The split, such as "train" or "test", if it is known.
     pub split: Option<String>,
@@ -58,7 +60,8 @@ impl Statistics {
         Self { about, settings, parts, done: Vec::new(), failures: Vec::new(), layout, channels }
     }
 
-    /// The largest value that the numbers' type can have: 255 and 65,535 for integers, 1 for floats.
+    /// The largest value that the numbers' type can have: 255 and 65,535 for integers, 1 for
+    /// floats.
     pub fn full_scale(&self) -> f64 {
         self.layout.as_ref().map_or(1.0, |layout| layout.full_scale)
     }
@@ -87,12 +90,15 @@ impl Statistics {
     /// Mean and deviation of each channel, divided by the numbers' full scale.
     ///
     /// # Errors
-    /// If there is no channel, one has no values, or all values of one are equal; the text goes on from the file's name.
+    /// If there is no channel, one has no values, or all values of one are equal; the text goes on
+    /// from the file's name.
     pub fn pairs(&self) -> Result<(Vec<f64>, Vec<f64>), &'static str> {
         let whole: Option<Vec<Summary>> = self.summaries().into_iter().collect();
         let whole = whole.filter(|all| !all.is_empty()).ok_or("has a channel without values")?;
         if whole.iter().any(Summary::is_constant) {
-            return Err("has a channel whose values are all equal: there is no deviation to divide by");
+            return Err(
+                "has a channel whose values are all equal: there is no deviation to divide by",
+            );
         }
         let full = self.full_scale();
         Ok(whole.iter().map(|one| (one.mean / full, one.deviation / full)).unzip())
@@ -103,8 +109,9 @@ impl Statistics {
     /// # Errors
     /// If they are of other data, were made with other settings, or have a part in common.
     pub fn merge(&mut self, other: Self) -> Result<(), Error> {
-        let differs =
-            |what: &str, a: String, b: String| Err(Error::Merge { problem: format!("{what} differ: {a} and {b}") });
+        let differs = |what: &str, a: String, b: String| {
+            Err(Error::Merge { problem: format!("{what} differ: {a} and {b}") })
+        };
         if self.about != other.about || self.parts != other.parts {
             let told = |all: &Self| {
                 let About { files, digest, split } = &all.about;
@@ -139,7 +146,8 @@ impl Statistics {
     /// # Errors
     /// If it cannot be read, is damaged, was changed, or is of another version.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let text =
+            fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|problem| Error::file(path, problem))
     }
 
@@ -148,13 +156,16 @@ impl Statistics {
     /// # Errors
     /// If it is damaged, was changed, or is of another version.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let version: Versioned =
-            serde_json::from_slice(text).map_err(|error| format!("is no file of statistics: {error}"))?;
+        let version: Versioned = serde_json::from_slice(text)
+            .map_err(|error| format!("is no file of statistics: {error}"))?;
         if version.cellnorm_statistics != VERSION {
-            return Err(format!("is of version {}; this program reads version {VERSION}", version.cellnorm_statistics));
+            return Err(format!(
+                "is of version {}; this program reads version {VERSION}",
+                version.cellnorm_statistics
+            ));
         }
-        let stored: Stored =
-            serde_json::from_slice(text).map_err(|error| format!("is a damaged file of statistics: {error}"))?;
+        let stored: Stored = serde_json::from_slice(text)
+            .map_err(|error| format!("is a damaged file of statistics: {error}"))?;
         // a fuzzer would get no further
         if !cfg!(fuzzing) && stored.sha256 != stored.digest() {
             return Err("was changed: its content has another digest than it says".into());
@@ -166,7 +177,10 @@ impl Statistics {
     pub fn to_text(&self) -> String {
         let summaries = self.summaries();
         let each = |of: fn(&Summary) -> f64| {
-            summaries.iter().map(|summary| summary.map(|summary| of(&summary) / self.full_scale())).collect()
+            summaries
+                .iter()
+                .map(|summary| summary.map(|summary| of(&summary) / self.full_scale()))
+                .collect()
         };
         let mut stored = Stored {
             mean: each(|summary| summary.mean),
@@ -253,14 +267,17 @@ struct Cell {
 enum Counted {
     /// How many values there may be, and each that occurs with its count.
     Integers(usize, Vec<(u16, u64)>),
-    /// Count, mean, M2 and what the mean leaves over, the ends if there are any, NaN and infinite ones.
+    /// Count, mean, M2 and what the mean leaves over, the ends if there are any, NaN and infinite
+    /// ones.
     Floats([f64; 4], Option<[f64; 2]>, [u64; 2]),
 }
 
 impl Stored {
     /// Of all that is not the digest itself.
     fn digest(&self) -> String {
-        hex(&Sha256::digest(serde_json::to_vec(&(&self.mean, &self.std, &self.body)).unwrap_or_default()))
+        hex(&Sha256::digest(
+            serde_json::to_vec(&(&self.mean, &self.std, &self.body)).unwrap_or_default(),
+        ))
     }
 }
 
@@ -270,19 +287,32 @@ impl Body {
             let Samples { means, variances, deviations } = channel.samples;
             let values = match &channel.values {
                 Values::Integers(histogram) => {
-                    let counts = histogram.counts().iter().zip(0..=u16::MAX).filter(|(count, _)| **count > 0);
-                    Counted::Integers(histogram.counts().len(), counts.map(|(count, value)| (value, *count)).collect())
+                    let counts = histogram
+                        .counts()
+                        .iter()
+                        .zip(0..=u16::MAX)
+                        .filter(|(count, _)| **count > 0);
+                    Counted::Integers(
+                        histogram.counts().len(),
+                        counts.map(|(count, value)| (value, *count)).collect(),
+                    )
                 }
                 Values::Floats(floats) => {
                     let Moments { count, mean, m2 } = floats.moments;
                     let ends = (count > 0.0).then_some([floats.min, floats.max]);
-                    Counted::Floats([count, mean, m2, floats.low], ends, [floats.nan, floats.infinite])
+                    Counted::Floats(
+                        [count, mean, m2, floats.low],
+                        ends,
+                        [floats.nan, floats.infinite],
+                    )
                 }
             };
             Cell { values, samples: [means.count, means.mean, means.m2, variances, deviations] }
         };
         let nodes = all.channels.nodes();
-        let nodes = nodes.map(|(start, level, channels)| (start, level, channels.iter().map(cell).collect())).collect();
+        let nodes = nodes
+            .map(|(start, level, channels)| (start, level, channels.iter().map(cell).collect()))
+            .collect();
         Self {
             about: all.about.clone(),
             settings: all.settings.clone(),
@@ -296,7 +326,9 @@ impl Body {
 
     fn statistics(self) -> Result<Statistics, String> {
         let scales = [1.0, 255.0, 65_535.0];
-        if let Some(layout) = self.layout.as_ref().filter(|layout| !scales.contains(&layout.full_scale)) {
+        if let Some(layout) =
+            self.layout.as_ref().filter(|layout| !scales.contains(&layout.full_scale))
+        {
             return Err(format!("has the full scale {}", layout.full_scale));
         }
         let mut channels = Forest::default();
@@ -304,17 +336,22 @@ impl Body {
         for (start, level, cells) in self.nodes {
             let parts = cells.into_iter().map(Cell::channel).collect::<Option<Vec<_>>>();
             let parts = parts.ok_or("has numbers that no data set leads to")?;
-            let layout = self.layout.as_ref().filter(|layout| layout.channels() == Some(parts.len()));
+            let layout =
+                self.layout.as_ref().filter(|layout| layout.channels() == Some(parts.len()));
             let is_counted = |part: &Channel| matches!(part.values, Values::Integers(_));
-            if !layout.is_some_and(|layout| parts.iter().all(|part| is_counted(part) == layout.counted)) {
+            if !layout
+                .is_some_and(|layout| parts.iter().all(|part| is_counted(part) == layout.counted))
+            {
                 return Err("has other channels than its layout says".into());
             }
             counts.resize(parts.len(), 0_u64);
             for (sum, part) in counts.iter_mut().zip(&parts) {
                 if let Values::Integers(histogram) = &part.values {
                     // more values than this are in no data set, and could not be added
-                    *sum =
-                        sum.checked_add(histogram.count()).filter(|sum| *sum < 1 << 62).ok_or("has too many values")?;
+                    *sum = sum
+                        .checked_add(histogram.count())
+                        .filter(|sum| *sum < 1 << 62)
+                        .ok_or("has too many values")?;
                 }
             }
             channels.insert(start, level, parts).map_err(|error| error.to_string())?;
@@ -359,11 +396,22 @@ impl Cell {
                 if !is_count || ends.is_none() != (count == 0.0) || (count > 0.0 && min > max) {
                     return None;
                 }
-                Values::Floats(Floats { moments: Moments { count, mean, m2 }, low, min, max, nan, infinite })
+                Values::Floats(Floats {
+                    moments: Moments { count, mean, m2 },
+                    low,
+                    min,
+                    max,
+                    nan,
+                    infinite,
+                })
             }
         };
         let [count, mean, m2, variances, deviations] = self.samples;
-        let is_fine = count >= 0.0 && count.fract() == 0.0 && m2 >= 0.0 && variances >= 0.0 && deviations >= 0.0;
+        let is_fine = count >= 0.0
+            && count.fract() == 0.0
+            && m2 >= 0.0
+            && variances >= 0.0
+            && deviations >= 0.0;
         let samples = Samples { means: Moments { count, mean, m2 }, variances, deviations };
         is_fine.then_some(Channel { values, samples })
     }

@@ -1,7 +1,8 @@
 //! How long an exchange takes, and what share of a layer's forward and backward pass it is.
 //!
-//! `cargo bench -p cellnorm-mpi --features mpi` measures 2 ranks on this machine; `mpirun … target/release/deps/latency-*` whichever
-//! ranks one has. Times are medians, in microseconds, of the slowest rank.
+//! `cargo bench -p cellnorm-mpi --features mpi` measures 2 ranks on this machine; `mpirun …
+//! target/release/deps/latency-*` whichever ranks one has. Times are medians, in microseconds, of
+//! the slowest rank.
 
 use std::time::Instant;
 
@@ -29,19 +30,28 @@ fn main() {
     drop(std::hint::black_box(vec![1_u8; 16 << 20]));
     // the launcher is busy for a moment, on the same cores
     let start = Instant::now();
-    while over.all_gather(&[start.elapsed().as_secs_f64()]).expect("all ranks").into_iter().fold(0.0, f64::max) < 1.0 {}
+    while over
+        .all_gather(&[start.elapsed().as_secs_f64()])
+        .expect("all ranks")
+        .into_iter()
+        .fold(0.0, f64::max)
+        < 1.0
+    {}
     let machine = machine(&over);
     say(format!("{} ranks, microseconds", over.size()));
     say(format!("{:>9} {:>10} {:>10} {:>10}", "channels", "forward", "backward", "predicted"));
     for channels in [16, 64, 84, 256, 512, 2048, 8192] {
-        let forward = median(&over, || drop(merge::<Error>(&over, "moments", Ok(vec![VALUES; channels]))));
-        let backward = median(&over, || drop(exchange::<Error>(&over, "sums", Ok(vec![1.0; 3 * channels]))));
+        let forward =
+            median(&over, || drop(merge::<Error>(&over, "moments", Ok(vec![VALUES; channels]))));
+        let backward =
+            median(&over, || drop(exchange::<Error>(&over, "sums", Ok(vec![1.0; 3 * channels]))));
         let predicted = machine.exchange(over.size(), channels);
         say(format!("{channels:>9} {forward:>10.1} {backward:>10.1} {predicted:>10.1}"));
     }
     let Machine { latency, bandwidth, handled } = machine;
     say(format!(
-        "latency {latency:.2} µs, bandwidth {:.2} GB/s, tables handled at {:.2} GB/s: --example cost -- FILE {latency:.2}:{:.2}:{:.2}",
+        "latency {latency:.2} µs, bandwidth {:.2} GB/s, tables handled at {:.2} GB/s: --example \
+         cost -- FILE {latency:.2}:{:.2}:{:.2}",
         bandwidth / 1e3,
         handled / 1e3,
         bandwidth / 1e3,
@@ -49,7 +59,9 @@ fn main() {
     ));
     say(format!("\n{:>18}  {:>10} {:>10} {:>7}", "x on each rank", "alone", "over ranks", "share"));
     for shape in [[16, 64, 28, 28], [16, 2048, 7, 7]] {
-        let x = Array4::<f32>::from_shape_fn(shape, |(n, c, h, w)| ((n * 7 + c * 3 + h * 5 + w) % 17) as f32);
+        let x = Array4::<f32>::from_shape_fn(shape, |(n, c, h, w)| {
+            ((n * 7 + c * 3 + h * 5 + w) % 17) as f32
+        });
         let layer = BatchNormConfig::new(shape[1]).init().expect("a layer");
         let alone = median(&over, || {
             let mut layer = layer.clone();
@@ -67,7 +79,8 @@ fn main() {
     }
 }
 
-/// Latency by one number from each rank, bandwidth by how much longer many take, and how fast a rank alone copies and merges a table.
+/// Latency by one number from each rank, bandwidth by how much longer many take, and how fast a
+/// rank alone copies and merges a table.
 fn machine(over: &Mpi) -> Machine {
     let gather = |numbers: usize| {
         let table = vec![1.0; numbers];
@@ -78,7 +91,8 @@ fn machine(over: &Mpi) -> Machine {
     let bandwidth = others * 8.0 * (many - 1) as f64 / (long - short);
     let latency = short / f64::from(over.size().next_power_of_two().ilog2());
     let channels = 2048;
-    let alone = median(over, || drop(merge::<Error>(&Alone, "moments", Ok(vec![VALUES; channels]))));
+    let alone =
+        median(over, || drop(merge::<Error>(&Alone, "moments", Ok(vec![VALUES; channels]))));
     Machine { latency, bandwidth, handled: table(channels) / alone }
 }
 

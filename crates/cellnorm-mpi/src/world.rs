@@ -11,8 +11,8 @@ use mpi::traits::{Communicator as _, CommunicatorCollectives};
 
 /// All processes that the launcher has started, one rank each.
 ///
-/// Calls may come from any thread, one at a time. MPI ends when this is dropped, which must happen on the thread that started it, and
-/// on all ranks; a rank that panics ends all of them.
+/// Calls may come from any thread, one at a time. MPI ends when this is dropped, which must happen
+/// on the thread that started it, and on all ranks; a rank that panics ends all of them.
 pub struct Mpi {
     state: Mutex<State>,
     rank: usize,
@@ -38,8 +38,12 @@ pub enum Unavailable {
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::StartedBefore => "MPI was started before in this process; start it once and hand it around",
-            Self::OneThread => "this MPI was built for one thread alone; it needs MPI_THREAD_SERIALIZED",
+            Self::StartedBefore => {
+                "MPI was started before in this process; start it once and hand it around"
+            }
+            Self::OneThread => {
+                "this MPI was built for one thread alone; it needs MPI_THREAD_SERIALIZED"
+            }
         })
     }
 }
@@ -52,8 +56,8 @@ impl Mpi {
     /// # Errors
     /// If it was started before, or cannot be called from more than one thread.
     pub fn start() -> Result<Self, Unavailable> {
-        let (universe, threading) =
-            mpi::initialize_with_threading(Threading::Serialized).ok_or(Unavailable::StartedBefore)?;
+        let (universe, threading) = mpi::initialize_with_threading(Threading::Serialized)
+            .ok_or(Unavailable::StartedBefore)?;
         if threading < Threading::Serialized {
             return Err(Unavailable::OneThread);
         }
@@ -79,7 +83,8 @@ impl Debug for Mpi {
     }
 }
 
-// What MPI itself finds wrong, such as a lost connection, ends all ranks with a message of its own: that is MPI's default.
+// What MPI itself finds wrong, such as a lost connection, ends all ranks with a message of its own:
+// that is MPI's default.
 impl Communicator for Mpi {
     fn rank(&self) -> usize {
         self.rank
@@ -97,8 +102,9 @@ impl Communicator for Mpi {
         Ok(all)
     }
 
-    /// Each rank adds up its share of the table in the order of ranks, so the bits are those of the trait's own sum, and depend on no
-    /// choice of MPI's; it moves two tables and not one from each rank.
+    /// Each rank adds up its share of the table in the order of ranks, so the bits are those of the
+    /// trait's own sum, and depend on no choice of MPI's; it moves two tables and not one from each
+    /// rank.
     fn sum(&self, table: &mut [f64]) -> Result<(), Error> {
         if table.is_empty() {
             return Ok(());

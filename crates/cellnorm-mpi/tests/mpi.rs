@@ -1,4 +1,5 @@
-//! Real ranks: this program starts itself under `mpirun`, with each number of ranks and with ranks that fail.
+//! Real ranks: this program starts itself under `mpirun`, with each number of ranks and with ranks
+//! that fail.
 //!
 //! `cargo test -p cellnorm-mpi --features mpi --test mpi`
 
@@ -36,7 +37,10 @@ fn start() {
         assert!(good, "{ranks} ranks: {said}");
     }
     let Ended { good, said, .. } = mpirun("differ", 3);
-    assert!(!good && said.contains("rank 2 at the forward pass of batch normalization of 3 channels"), "{said}");
+    assert!(
+        !good && said.contains("rank 2 at the forward pass of batch normalization of 3 channels"),
+        "{said}"
+    );
     let Ended { good, said, .. } = mpirun("panic", 3);
     assert!(!good && said.contains("rank 1 gives up"), "{said}");
     let Ended { good, said, .. } = mpirun("killed", 3);
@@ -53,7 +57,15 @@ struct Ended {
 fn mpirun(case: &str, ranks: usize) -> Ended {
     let program = std::env::current_exe().expect("the path of this program");
     let mut child = Command::new("mpirun")
-        .args(["--oversubscribe", "--allow-run-as-root", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"])
+        .args([
+            "--oversubscribe",
+            "--allow-run-as-root",
+            "--bind-to",
+            "none",
+            "--mca",
+            "mpi_yield_when_idle",
+            "1",
+        ])
         .args(["-n", &ranks.to_string()])
         .arg(program)
         .env(CASE, case)
@@ -80,7 +92,9 @@ fn mpirun(case: &str, ranks: usize) -> Ended {
 
 /// The whole batch, the same on every rank: 7 samples of 2 channels.
 fn numbers(of: usize) -> Array3<f32> {
-    Array3::from_shape_fn((7, 2, 5), |(n, c, i)| 100.0 + ((n * 31 + c * 17 + i * 7 + of) % 13) as f32)
+    Array3::from_shape_fn((7, 2, 5), |(n, c, i)| {
+        100.0 + ((n * 31 + c * 17 + i * 7 + of) % 13) as f32
+    })
 }
 
 fn layer() -> BatchNorm {
@@ -89,7 +103,8 @@ fn layer() -> BatchNorm {
     layer
 }
 
-/// Uneven parts, with no sample at all on rank 1 where there are more than two: as one process on the joined batch.
+/// Uneven parts, with no sample at all on rank 1 where there are more than two: as one process on
+/// the joined batch.
 fn batch(over: &Mpi) {
     let (x, dy) = (numbers(0), numbers(3));
     let ends = match over.size() {
@@ -101,12 +116,15 @@ fn batch(over: &Mpi) {
     let own = s![ends[over.rank()]..ends[over.rank() + 1], .., ..];
     let (mut ours, mut alone) = (layer(), layer());
     let (y, saved) = ours.forward_over(x.slice(own), None, over).expect("a forward pass");
-    let gradients = ours.backward_over(&saved, x.slice(own), dy.slice(own), None, over).expect("a backward pass");
+    let gradients = ours
+        .backward_over(&saved, x.slice(own), dy.slice(own), None, over)
+        .expect("a backward pass");
     let (expected_y, expected) = alone.forward(x.view()).expect("a forward pass");
     let expected = alone.backward(&expected, x.view(), dy.view()).expect("a backward pass");
 
-    let units =
-        |ours: f64, expected: f64| (ours - expected).abs() / (f64::from(f32::EPSILON) * expected.abs().max(1.0));
+    let units = |ours: f64, expected: f64| {
+        (ours - expected).abs() / (f64::from(f32::EPSILON) * expected.abs().max(1.0))
+    };
     for (ours, expected) in [(&y, &expected_y), (&gradients.dx, &expected.dx)] {
         let worst = ours
             .iter()
@@ -115,25 +133,36 @@ fn batch(over: &Mpi) {
             .fold(0.0, |worst, units| if units <= worst { worst } else { units });
         assert!(worst <= 1.0, "rank {}: {worst} units", over.rank());
     }
-    let mut tables =
-        [gradients.dgamma, gradients.dbeta].map(|of| of.expect("trained").into_raw_vec_and_offset().0).concat();
+    let mut tables = [gradients.dgamma, gradients.dbeta]
+        .map(|of| of.expect("trained").into_raw_vec_and_offset().0)
+        .concat();
     over.sum(&mut tables).expect("a sum");
     tables.extend(ours.running_mean.iter().chain(&ours.running_var));
-    let joined = [expected.dgamma, expected.dbeta].map(|of| of.expect("trained").into_raw_vec_and_offset().0).concat();
+    let joined = [expected.dgamma, expected.dbeta]
+        .map(|of| of.expect("trained").into_raw_vec_and_offset().0)
+        .concat();
     let joined = joined.iter().chain(&alone.running_mean).chain(&alone.running_var);
     assert!(tables.iter().zip(joined).all(|(a, b)| units(*a, *b) <= 1.0));
     let all = exchange::<Error>(over, "the tables", Ok(tables.clone())).expect("all ranks");
     assert!(all.iter().all(|of| *of == tables), "other bits on another rank");
     // a sum is that in the order of ranks, to the bit
     for len in [1, 3, 1000] {
-        let own = |rank: usize| (0..len).map(move |i| ((1 + rank * len + i) as f64).sin() * 10_f64.powi(rank as i32));
+        let own = |rank: usize| {
+            (0..len).map(move |i| ((1 + rank * len + i) as f64).sin() * 10_f64.powi(rank as i32))
+        };
         let mut sum: Vec<f64> = own(over.rank()).collect();
         over.sum(&mut sum).expect("a sum");
-        let in_order = |i: usize| (1..over.size()).fold(own(0).nth(i), |sum, rank| Some(sum? + own(rank).nth(i)?));
-        assert!((0..len).all(|i| in_order(i).map(f64::to_bits) == Some(sum[i].to_bits())), "{len} numbers");
+        let in_order = |i: usize| {
+            (1..over.size()).fold(own(0).nth(i), |sum, rank| Some(sum? + own(rank).nth(i)?))
+        };
+        assert!(
+            (0..len).all(|i| in_order(i).map(f64::to_bits) == Some(sum[i].to_bits())),
+            "{len} numbers"
+        );
     }
     // as long as several messages
-    let long = exchange::<Error>(over, "many numbers", Ok(vec![over.rank() as f64; 100_000])).expect("all ranks");
+    let long = exchange::<Error>(over, "many numbers", Ok(vec![over.rank() as f64; 100_000]))
+        .expect("all ranks");
     assert!(long.iter().enumerate().all(|(rank, of)| of.iter().all(|value| *value == rank as f64)));
 }
 
@@ -141,8 +170,10 @@ fn batch(over: &Mpi) {
 fn differ(over: &Mpi) {
     let channels = if over.rank() + 1 == over.size() { 3 } else { 2 };
     let x = Array3::<f32>::ones((2, channels, 4));
-    let error =
-        BatchNormConfig::new(channels).init().and_then(|mut layer| layer.forward_over(x.view(), None, over)).err();
+    let error = BatchNormConfig::new(channels)
+        .init()
+        .and_then(|mut layer| layer.forward_over(x.view(), None, over))
+        .err();
     let Some(error @ Error::RanksDiffer { .. }) = error else { panic!("{error:?}") };
     if over.rank() == 0 {
         eprintln!("{error}");
@@ -157,7 +188,8 @@ fn panic_on_one(over: &Mpi) {
 
 fn killed(over: &Mpi) {
     if over.rank() == 1 {
-        let _ = Command::new("sh").args(["-c", &format!("kill -9 {}", std::process::id())]).status();
+        let _ =
+            Command::new("sh").args(["-c", &format!("kill -9 {}", std::process::id())]).status();
         sleep(PATIENCE);
     }
     let _ = layer().forward_over(numbers(0).view(), None, over);

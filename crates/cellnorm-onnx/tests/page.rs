@@ -8,7 +8,8 @@ use cellnorm_onnx::fold::Reason;
 fn the_page_names_every_reason() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/folding.md");
     let page = std::fs::read_to_string(page).unwrap();
-    let section = page.split("## ").find(|section| section.starts_with("Why a node stays")).unwrap();
+    let section =
+        page.split("## ").find(|section| section.starts_with("Why a node stays")).unwrap();
     let named: BTreeSet<&str> =
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();

@@ -1,10 +1,12 @@
-//! The passes against the memory: each normalization, forward and backward, as a share of what a copy of the same size reaches.
+//! The passes against the memory: each normalization, forward and backward, as a share of what a
+//! copy of the same size reaches.
 //!
 //! `cargo bench -p cellnorm --bench bandwidth [-- [--threads N] [--rounds N] [FILTER]]`
 //!
-//! Bytes are the least that must move: x read and y written forward, x and dy read and dx written backward. The yardsticks move
-//! just these, with stores that stream past the caches, in the same buffers and in the same run: a copy forward, a sum of two
-//! buffers backward. Blocks of each alternate, because the speed of a shared machine drifts; shares are medians of the blocks'.
+//! Bytes are the least that must move: x read and y written forward, x and dy read and dx written
+//! backward. The yardsticks move just these, with stores that stream past the caches, in the same
+//! buffers and in the same run: a copy forward, a sum of two buffers backward. Blocks of each
+//! alternate, because the speed of a shared machine drifts; shares are medians of the blocks'.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -29,7 +31,10 @@ struct Case {
 fn main() {
     let options = Options::parse();
     if let Some(threads) = options.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().expect("no pool is there yet");
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .expect("no pool is there yet");
     }
     println!(
         "{} threads, {}, f32, medians of {} blocks",
@@ -51,7 +56,9 @@ fn main() {
 fn run(case: &Case, rounds: usize) {
     let len: usize = case.shape.iter().product();
     let values = |seed: u32| -> Vec<f32> {
-        (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / 8e6 - 1.0).collect()
+        (0..len as u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 8) as f32 / 8e6 - 1.0)
+            .collect()
     };
     let (x, dy) = (values(1), values(77));
     let (mut y, mut dx) = (Vec::with_capacity(len), Vec::with_capacity(len));
@@ -59,9 +66,14 @@ fn run(case: &Case, rounds: usize) {
     let gamma: Vec<f64> = (0..channels).map(|i| 1.0 + i as f64 * 1e-3).collect();
     let beta = vec![0.5; channels];
     let with_beta = case.about == About::Mean;
-    let parameters = Parameters { gamma: Some(&gamma), beta: with_beta.then_some(&beta), ..Parameters::default() };
+    let parameters = Parameters {
+        gamma: Some(&gamma),
+        beta: with_beta.then_some(&beta),
+        ..Parameters::default()
+    };
     let mut statistics = Statistics::default();
-    let fixed = Statistics { mean: vec![0.1; case.plan.sets()], variance: vec![0.4; case.plan.sets()] };
+    let fixed =
+        Statistics { mean: vec![0.1; case.plan.sets()], variance: vec![0.4; case.plan.sets()] };
     let inference = case.norm == "inference";
     let mut forward = || {
         if inference {
@@ -76,22 +88,40 @@ fn run(case: &Case, rounds: usize) {
     let mut line = report(len * 8, &f, &c);
     if !inference {
         let mut backward = || {
-            let gradients =
-                case.plan.backward(&x, Buffers::Into(&dy, &mut dx), &statistics, case.about, 1e-5, parameters, false);
+            let gradients = case.plan.backward(
+                &x,
+                Buffers::Into(&dy, &mut dx),
+                &statistics,
+                case.about,
+                1e-5,
+                parameters,
+                false,
+            );
             black_box(gradients);
         };
         let mut add = || yardstick::add(&x, &dy, &mut target);
         let [b, a] = alternate(rounds, [&mut backward, &mut add]);
         line += &report(len * 12, &b, &a);
     }
-    println!("{:<9} {:<15} {:<6} {:>7.1} {line}", case.norm, joined(&case.shape), case.layout, len as f64 * 4.0 / 1e6);
+    println!(
+        "{:<9} {:<15} {:<6} {:>7.1} {line}",
+        case.norm,
+        joined(&case.shape),
+        case.layout,
+        len as f64 * 4.0 / 1e6
+    );
 }
 
 /// Time, share of the yardstick's speed, and bytes over time of one pass.
 fn report(bytes: usize, ours: &[f64], yardstick: &[f64]) -> String {
     let shares = ours.iter().zip(yardstick).map(|(ours, yardstick)| yardstick / ours).collect();
     let seconds = median(ours.to_vec());
-    format!("{:>11.2} {:>6.0} % {:>7.1}   ", seconds * 1e6, 100.0 * median(shares), bytes as f64 / seconds / 1e9)
+    format!(
+        "{:>11.2} {:>6.0} % {:>7.1}   ",
+        seconds * 1e6,
+        100.0 * median(shares),
+        bytes as f64 / seconds / 1e9
+    )
 }
 
 /// Seconds a call of each, in alternating blocks.
@@ -135,8 +165,10 @@ fn cases() -> Vec<Case> {
         }
     }
     for (norm, about) in [("layer", About::Mean), ("rms", About::Zero)] {
-        for shape in [&[8, 512, 768][..], &[1, 2048, 4096], &[64, 128, 1024], &[16, 256], &[1, 768]] {
-            let axes = Axis::row_major(shape, |axis| (axis + 1 == shape.len(), axis + 1 == shape.len()));
+        for shape in [&[8, 512, 768][..], &[1, 2048, 4096], &[64, 128, 1024], &[16, 256], &[1, 768]]
+        {
+            let axes =
+                Axis::row_major(shape, |axis| (axis + 1 == shape.len(), axis + 1 == shape.len()));
             let plan = Plan::new(&axes).expect("rows");
             cases.push(Case { norm, shape: shape.to_vec(), layout: "rows", plan, about });
         }
@@ -174,7 +206,8 @@ impl Options {
         let mut options = Self { threads: None, rounds: 9, filter: None };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
-            let mut number = || args.next().and_then(|n| n.parse().ok()).expect("a number after the option");
+            let mut number =
+                || args.next().and_then(|n| n.parse().ok()).expect("a number after the option");
             match arg.as_str() {
                 "--threads" => options.threads = Some(number()),
                 "--rounds" => options.rounds = number(),

@@ -1,14 +1,16 @@
-//! Small layers, one call at a time, for counting instructions: `python3 bench/instructions.py` runs this under callgrind.
+//! Small layers, one call at a time, for counting instructions: `python3 bench/instructions.py`
+//! runs this under callgrind.
 //!
-//! At these sizes the overhead of a call counts, which a clock cannot tell from noise. Without arguments the names of the cases are
-//! printed; with a name, that case is run: once to warm up, and then ten times within `measured`, which is what callgrind collects.
+//! At these sizes the overhead of a call counts, which a clock cannot tell from noise. Without
+//! arguments the names of the cases are printed; with a name, that case is run: once to warm up,
+//! and then ten times within `measured`, which is what callgrind collects.
 
 use std::hint::black_box;
 
 use cellnorm::norms::{Kind, Norm, NormConfig};
 use cellnorm::{
-    BatchNorm, BatchNormConfig, Error, Gradients, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig,
-    Saved,
+    BatchNorm, BatchNormConfig, Error, Gradients, GroupNormConfig, InstanceNormConfig,
+    LayerNormConfig, RmsNormConfig, Saved,
 };
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
@@ -34,7 +36,12 @@ fn tensor(shape: &[usize], step: usize) -> ArrayD<f32> {
 }
 
 type Forward<L> = fn(&mut L, ArrayViewD<'_, f32>) -> Result<(ArrayD<f32>, Saved), Error>;
-type Backward<L> = fn(&L, &Saved, ArrayViewD<'_, f32>, ArrayViewD<'_, f32>) -> Result<Gradients<f32, IxDyn>, Error>;
+type Backward<L> = fn(
+    &L,
+    &Saved,
+    ArrayViewD<'_, f32>,
+    ArrayViewD<'_, f32>,
+) -> Result<Gradients<f32, IxDyn>, Error>;
 
 /// The forward and the backward pass of a layer, as two cases.
 fn add<L: Clone + 'static>(
@@ -51,11 +58,20 @@ fn add<L: Clone + 'static>(
     let (mut again, x_again) = (layer.clone(), x.clone());
     let call = move || drop(black_box(forward(&mut again, x_again.view()).expect("as before")));
     cases.push((format!("{name} {shape:?} forward"), Box::new(call)));
-    let call = move || drop(black_box(backward(&layer, &saved, x.view(), dy.view()).expect("dy is of the shape of x")));
+    let call = move || {
+        drop(black_box(
+            backward(&layer, &saved, x.view(), dy.view()).expect("dy is of the shape of x"),
+        ))
+    };
     cases.push((format!("{name} {shape:?} backward"), Box::new(call)));
 }
 
-fn add_norm<K: Kind + 'static>(cases: &mut Vec<Case>, name: &str, shape: &[usize], config: NormConfig<K>) {
+fn add_norm<K: Kind + 'static>(
+    cases: &mut Vec<Case>,
+    name: &str,
+    shape: &[usize],
+    config: NormConfig<K>,
+) {
     let backward: Backward<Norm<K>> = |layer, saved, x, dy| layer.backward(saved, x, dy);
     add(cases, name, shape, config.init(), |layer, x| layer.forward(x), backward);
 }

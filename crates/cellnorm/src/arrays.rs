@@ -1,8 +1,8 @@
 //! ndarray arrays at the border, slices beneath.
 //!
-//! An array whose memory has no gaps is used as it lies: transposed, channels-last or with reversed axes, and results come back
-//! in its memory order. Others are copied once: slices with steps, broadcasts, and arrays whose γ and β would vary inside sets
-//! that are not rows of memory.
+//! An array whose memory has no gaps is used as it lies: transposed, channels-last or with reversed
+//! axes, and results come back in its memory order. Others are copied once: slices with steps,
+//! broadcasts, and arrays whose γ and β would vary inside sets that are not rows of memory.
 
 use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
@@ -16,7 +16,8 @@ use crate::tables::{Labels, Mask, Region};
 /// The cells of a tensor and their index along each axis that numbers them.
 pub(crate) type Grid = (Region, Vec<Option<Labels>>);
 
-/// The role of each axis of a tensor: whether its values share statistics, and whether γ and β vary along it.
+/// The role of each axis of a tensor: whether its values share statistics, and whether γ and β vary
+/// along it.
 #[derive(Clone, Debug)]
 pub struct Roles {
     of_axis: Vec<(bool, bool)>,
@@ -30,7 +31,8 @@ impl Roles {
         Self { of_axis: of_axis.into_iter().collect(), groups: None, parameter_per_group: false }
     }
 
-    /// The same, but `axis` is split into `groups` groups of neighbours that each share statistics inside.
+    /// The same, but `axis` is split into `groups` groups of neighbours that each share statistics
+    /// inside.
     pub fn grouped(mut self, axis: usize, groups: usize) -> Self {
         self.groups = Some((axis, groups));
         self
@@ -69,7 +71,8 @@ impl Roles {
         self.parameter_per_group
     }
 
-    /// The same, but γ and β vary from group to group of a split axis that carries them, and not inside a group.
+    /// The same, but γ and β vary from group to group of a split axis that carries them, and not
+    /// inside a group.
     pub fn parameter_per_group(mut self) -> Self {
         self.parameter_per_group = true;
         self
@@ -79,7 +82,8 @@ impl Roles {
     pub fn axes(&self, shape: &[usize], strides: &[isize]) -> Vec<Axis> {
         let mut axes = Vec::with_capacity(shape.len() + 1);
         for (i, (shared, parameter)) in self.of_axis.iter().enumerate() {
-            let axis = Axis { len: shape[i], stride: strides[i], shared: *shared, parameter: *parameter };
+            let axis =
+                Axis { len: shape[i], stride: strides[i], shared: *shared, parameter: *parameter };
             match self.groups {
                 Some((split, groups)) if split == i => {
                     let [outer, inner] = axis.grouped(groups);
@@ -92,7 +96,8 @@ impl Roles {
         axes
     }
 
-    /// The axes with the shared ones last, a split one first among them: in this order every tensor is sets × values.
+    /// The axes with the shared ones last, a split one first among them: in this order every tensor
+    /// is sets × values.
     pub fn shared_last(&self) -> Vec<usize> {
         let split = self.groups.map(|(axis, _)| axis);
         let mut order: Vec<usize> = (0..self.of_axis.len()).collect();
@@ -112,14 +117,19 @@ impl Roles {
 
     /// The number of sets of a tensor of this shape.
     pub fn sets(&self, shape: &[usize]) -> usize {
-        let alone = self.of_axis.iter().zip(shape).filter(|((shared, _), _)| !shared).map(|(_, len)| len);
+        let alone =
+            self.of_axis.iter().zip(shape).filter(|((shared, _), _)| !shared).map(|(_, len)| len);
         alone.product::<usize>() * self.groups.map_or(1, |(_, groups)| groups)
     }
 
-    /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry no parameter. Those of a
-    /// group are to be repeated for its channels before.
+    /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry
+    /// no parameter. Those of a group are to be repeated for its channels before.
     pub fn parameters_along(&self, shape: &[usize]) -> Vec<usize> {
-        self.of_axis.iter().zip(shape).map(|((_, parameter), len)| if *parameter { *len } else { 1 }).collect()
+        self.of_axis
+            .iter()
+            .zip(shape)
+            .map(|((_, parameter), len)| if *parameter { *len } else { 1 })
+            .collect()
     }
 
     fn plan<T>(&self, x: &ArrayViewD<'_, T>) -> Option<Plan> {
@@ -146,16 +156,27 @@ impl<'a, T: Element> Arranged<'a, T> {
             return Ok(Self { x, plan });
         }
         let order = roles.shared_last();
-        let copy =
-            x.view().permuted_axes(order.clone()).as_standard_layout().into_owned().permuted_axes(inverse(&order));
-        let plan = roles.plan(&copy.view()).expect("with the shared axes innermost every tensor has a plan");
+        let copy = x
+            .view()
+            .permuted_axes(order.clone())
+            .as_standard_layout()
+            .into_owned()
+            .permuted_axes(inverse(&order));
+        let plan = roles
+            .plan(&copy.view())
+            .expect("with the shared axes innermost every tensor has a plan");
         Ok(Self { x: copy.into(), plan })
     }
 }
 
 impl<'a, T: Element> Arranged<'a, T, Grid> {
-    /// Takes x as it lies where that can be, else a row-major copy; its cells are numbered by some of its axes.
-    pub(crate) fn in_cells(x: CowArray<'a, T, IxDyn>, numbered: &[bool], mask: Option<&Mask>) -> Result<Self, Error> {
+    /// Takes x as it lies where that can be, else a row-major copy; its cells are numbered by some
+    /// of its axes.
+    pub(crate) fn in_cells(
+        x: CowArray<'a, T, IxDyn>,
+        numbered: &[bool],
+        mask: Option<&Mask>,
+    ) -> Result<Self, Error> {
         if x.is_empty() {
             return Err(Error::Empty { shape: x.shape().to_vec() });
         }
@@ -193,7 +214,10 @@ impl<T: Element, P> Arranged<'_, T, P> {
             return self.map(|buffers| pass(&self.plan, buffers)).0;
         }
         let mut x = self.x.into_owned();
-        pass(&self.plan, Buffers::Over(x.as_slice_memory_order_mut().expect("arranged without gaps")));
+        pass(
+            &self.plan,
+            Buffers::Over(x.as_slice_memory_order_mut().expect("arranged without gaps")),
+        );
         x
     }
 
@@ -207,7 +231,8 @@ impl<T: Element, P> Arranged<'_, T, P> {
             let (given, expected) = (dy.shape().to_vec(), self.x.shape().to_vec());
             return Err(Error::Shape { name: "dy", given, expected });
         }
-        let same = (0..dy.ndim()).all(|i| dy.len_of(Nd(i)) == 1 || dy.strides()[i] == self.x.strides()[i]);
+        let same =
+            (0..dy.ndim()).all(|i| dy.len_of(Nd(i)) == 1 || dy.strides()[i] == self.x.strides()[i]);
         if same && dy.is_view() {
             let mut dx = Vec::new();
             let source = dy.as_slice_memory_order().expect("laid out as x, which has no gaps");
@@ -221,7 +246,10 @@ impl<T: Element, P> Arranged<'_, T, P> {
             copy.assign(&dy);
             copy
         };
-        let result = pass(self.slice(), Buffers::Over(dx.as_slice_memory_order_mut().expect("laid out as x")));
+        let result = pass(
+            self.slice(),
+            Buffers::Over(dx.as_slice_memory_order_mut().expect("laid out as x")),
+        );
         Ok((dx, result))
     }
 }
@@ -229,7 +257,9 @@ impl<T: Element, P> Arranged<'_, T, P> {
 /// An array of the shape and memory order of `x` over `data`.
 pub(crate) fn like<T: Element>(x: &ArrayViewD<'_, T>, data: Vec<T>) -> ArrayD<T> {
     let mut order: Vec<usize> = (0..x.ndim()).collect();
-    order.sort_by_key(|axis| (x.len_of(Nd(*axis)) > 1).then(|| std::cmp::Reverse(x.strides()[*axis].unsigned_abs())));
+    order.sort_by_key(|axis| {
+        (x.len_of(Nd(*axis)) > 1).then(|| std::cmp::Reverse(x.strides()[*axis].unsigned_abs()))
+    });
     let shape: Vec<usize> = order.iter().map(|axis| x.len_of(Nd(*axis))).collect();
     let mut array = ArrayD::from_shape_vec(IxDyn(&shape), data).expect("as many elements as x");
     for (i, axis) in order.iter().enumerate() {
@@ -265,7 +295,8 @@ pub(crate) fn axis_index(axis: isize, rank: usize) -> Result<usize, Error> {
 
 /// That an array of f64 of this shape can be counted in bytes.
 pub(crate) fn check_size(shape: &[usize]) -> Result<(), Error> {
-    let bytes = shape.iter().try_fold(size_of::<f64>(), |product, len| product.checked_mul((*len).max(1)));
+    let bytes =
+        shape.iter().try_fold(size_of::<f64>(), |product, len| product.checked_mul((*len).max(1)));
     match bytes.map(isize::try_from) {
         Some(Ok(_)) => Ok(()),
         _ => Err(Error::TooLarge { shape: shape.to_vec() }),

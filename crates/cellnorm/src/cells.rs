@@ -1,15 +1,18 @@
 //! A tensor seen as cells.
 //!
-//! Draw an activation tensor as N samples × C channels × S positions. A **cell** is one (sample, channel) pair: its S values.
-//! Every normalization only says *which cells share statistics*, so everything here is counting: how the cells lie in memory
-//! ([`Cells`]), and which of them belong together ([`Sets`]).
+//! Draw an activation tensor as N samples × C channels × S positions. A **cell** is one (sample,
+//! channel) pair: its S values. Every normalization only says *which cells share statistics*, so
+//! everything here is counting: how the cells lie in memory ([`Cells`]), and which of them belong
+//! together ([`Sets`]).
 
 use std::ops::Range;
 
-/// How the cells of a tensor lie in memory: as the array \[outer, positions, inner\] in row-major order.
+/// How the cells of a tensor lie in memory: as the array \[outer, positions, inner\] in row-major
+/// order.
 ///
-/// Cell `o · inner + i` holds the elements \[o, ·, i\]. Channels-first has `inner = 1`: each cell is one run of memory.
-/// Channels-last has `inner = C`: the cells of a sample are interleaved, and one row of `inner` elements touches each once.
+/// Cell `o · inner + i` holds the elements \[o, ·, i\]. Channels-first has `inner = 1`: each cell
+/// is one run of memory. Channels-last has `inner = C`: the cells of a sample are interleaved, and
+/// one row of `inner` elements touches each once.
 ///
 /// ```
 /// use cellnorm::Cells;
@@ -94,7 +97,11 @@ impl Sets {
     /// # Panics
     /// If there are more cells than a label can tell apart, 2³² − 1.
     pub fn new(set_of: &[u32]) -> Self {
-        assert!(u32::try_from(set_of.len()).is_ok(), "{} cells are more than labels can tell apart", set_of.len());
+        assert!(
+            u32::try_from(set_of.len()).is_ok(),
+            "{} cells are more than labels can tell apart",
+            set_of.len()
+        );
         let count = set_of.iter().max().map_or(0, |last| *last as usize + 1);
         let mut first = vec![0; count + 1];
         for set in set_of {
@@ -110,8 +117,10 @@ impl Sets {
             next[*set as usize] += 1;
         }
         let size = set_of.len() / count.max(1);
-        let same_size = first.windows(2).all(|ends| (ends[1] - ends[0]) as usize == size).then_some(size);
-        let side_by_side = size > 0 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set));
+        let same_size =
+            first.windows(2).all(|ends| (ends[1] - ends[0]) as usize == size).then_some(size);
+        let side_by_side =
+            size > 0 && set_of.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|s| *s == set));
         Self { set_of: set_of.to_vec(), first, members, same_size, side_by_side }
     }
 

@@ -9,7 +9,10 @@ use crate::semantics::Normalization;
 /// ```
 /// use cellnorm::GroupNormConfig;
 /// let error = GroupNormConfig::new(4, 10).init().unwrap_err();
-/// assert_eq!(error.to_string(), "10 channels cannot be split into 4 groups; possible: 1, 2, 5, 10");
+/// assert_eq!(
+///     error.to_string(),
+///     "10 channels cannot be split into 4 groups; possible: 1, 2, 5, 10"
+/// );
 /// ```
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
@@ -42,7 +45,8 @@ pub enum Error {
     },
     /// A part of a data set at no place that parts have.
     #[error(
-        "a part of a data set cannot cover 2^{level} places from {start} on; it must start at a multiple of its length"
+        "a part of a data set cannot cover 2^{level} places from {start} on; it must start at a \
+         multiple of its length"
     )]
     Place {
         /// The first place.
@@ -57,7 +61,9 @@ pub enum Error {
         place: u64,
     },
     /// The samples' axis named as the channels'.
-    #[error("axis 0 holds the samples; {layer} needs the channels on another axis, such as 1 or -1")]
+    #[error(
+        "axis 0 holds the samples; {layer} needs the channels on another axis, such as 1 or -1"
+    )]
     SampleAxis {
         /// The layer.
         layer: &'static str,
@@ -81,7 +87,10 @@ pub enum Error {
         reason: &'static str,
     },
     /// More elements than can be counted.
-    #[error("a tensor of shape {shape:?} has too many elements to count its bytes; give a smaller shape")]
+    #[error(
+        "a tensor of shape {shape:?} has too many elements to count its bytes; give a smaller \
+         shape"
+    )]
     TooLarge {
         /// The tensor's shape.
         shape: Vec<usize>,
@@ -100,7 +109,9 @@ pub enum Error {
         channels: usize,
     },
     /// The trailing axes are not those that the layer normalizes.
-    #[error("the last axes of the shape {shape:?} are not {normalized:?}, which the layer normalizes")]
+    #[error(
+        "the last axes of the shape {shape:?} are not {normalized:?}, which the layer normalizes"
+    )]
     Normalized {
         /// The tensor's shape.
         shape: Vec<usize>,
@@ -119,7 +130,10 @@ pub enum Error {
         lengths: Vec<usize>,
     },
     /// The axes that the layer normalizes have other lengths in the tensor.
-    #[error("the axes {axes:?} of the shape {shape:?} have the lengths {given:?}; the layer was made for {expected:?}")]
+    #[error(
+        "the axes {axes:?} of the shape {shape:?} have the lengths {given:?}; the layer was made \
+         for {expected:?}"
+    )]
     Over {
         /// The tensor's shape.
         shape: Vec<usize>,
@@ -131,15 +145,19 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// A statistic over no values.
-    #[error("a statistic over no values: the shape {shape:?} has an axis of length 0; every axis needs at least 1")]
+    #[error(
+        "a statistic over no values: the shape {shape:?} has an axis of length 0; every axis \
+         needs at least 1"
+    )]
     Empty {
         /// The tensor's shape.
         shape: Vec<usize>,
     },
     /// Only one value for each mean and variance in training: the variance is 0 and every output β.
     #[error(
-        "{layer} over the shape {shape:?} has one value for each statistic: the variance would be 0 and each output beta, \
-         whatever the input; give at least 2 values a statistic (a larger batch or more positions), or use inference"
+        "{layer} over the shape {shape:?} has one value for each statistic: the variance would be \
+         0 and each output beta, whatever the input; give at least 2 values a statistic (a larger \
+         batch or more positions), or use inference"
     )]
     OneValue {
         /// The layer.
@@ -281,8 +299,8 @@ pub enum Error {
     },
     /// Ranks do not do the same.
     #[error(
-        "the ranks do not do the same: rank 0 is at {first}, rank {rank} at {other}; \
-         run the same program with the same settings on every rank"
+        "the ranks do not do the same: rank 0 is at {first}, rank {rank} at {other}; run the same \
+         program with the same settings on every rank"
     )]
     RanksDiffer {
         /// The first that does something else than rank 0.
@@ -294,7 +312,8 @@ pub enum Error {
     },
     /// NaN or infinity in the input.
     #[error(
-        "{name} holds NaN, infinity or numbers too large to sum, first seen in statistic {set} of {sets}; look at what made it"
+        "{name} holds NaN, infinity or numbers too large to sum, first seen in statistic {set} of \
+         {sets}; look at what made it"
     )]
     NotFinite {
         /// The tensor.
@@ -319,10 +338,13 @@ fn axes(rank: usize) -> String {
 }
 
 fn divisors(channels: usize) -> String {
-    let small: Vec<usize> =
-        (1..=channels.isqrt().min(1 << 16)).filter(|groups| channels.is_multiple_of(*groups)).collect();
-    let large = small.iter().rev().map(|groups| channels / groups).filter(|groups| !small.contains(groups));
-    let possible: Vec<String> = small.iter().copied().chain(large).map(|groups| groups.to_string()).collect();
+    let small: Vec<usize> = (1..=channels.isqrt().min(1 << 16))
+        .filter(|groups| channels.is_multiple_of(*groups))
+        .collect();
+    let large =
+        small.iter().rev().map(|groups| channels / groups).filter(|groups| !small.contains(groups));
+    let possible: Vec<String> =
+        small.iter().copied().chain(large).map(|groups| groups.to_string()).collect();
     if possible.is_empty() { "none without a channel".into() } else { possible.join(", ") }
 }
 
@@ -340,5 +362,9 @@ pub fn check_epsilon(epsilon: f64) -> Result<(), Error> {
     if (1e-36..f64::INFINITY).contains(&epsilon) {
         return Ok(());
     }
-    Err(Error::Number { name: "epsilon", given: epsilon, expected: "finite and at least 1e-36, such as 1e-5" })
+    Err(Error::Number {
+        name: "epsilon",
+        given: epsilon,
+        expected: "finite and at least 1e-36, such as 1e-5",
+    })
 }

@@ -1,4 +1,5 @@
-//! Functions on arrays: the moments over any axes, normalization with given statistics, and a tensor's statistics at a glance.
+//! Functions on arrays: the moments over any axes, normalization with given statistics, and a
+//! tensor's statistics at a glance.
 
 use std::fmt;
 
@@ -13,8 +14,8 @@ use crate::plan::Form;
 
 /// The mean and the biased variance over `axes`, in f64: TensorFlow's `tf.nn.moments`.
 ///
-/// Negative axes count from the last; no axes means each value alone. With `keepdims` the axes stay with length 1, ready to
-/// broadcast against x; without, they are gone.
+/// Negative axes count from the last; no axes means each value alone. With `keepdims` the axes stay
+/// with length 1, ready to broadcast against x; without, they are gone.
 ///
 /// # Errors
 /// If an axis does not exist or is named twice, x is empty, or x holds NaN or infinity.
@@ -32,31 +33,36 @@ pub fn moments<T: Element, D: Dimension>(
     keepdims: bool,
 ) -> Result<(ArrayD<f64>, ArrayD<f64>), Error> {
     let shared = axis_set(axes, x.ndim())?;
-    let axis = |axis: usize| if shared[axis] { keepdims.then_some(1) } else { Some(x.len_of(Nd(axis))) };
+    let axis =
+        |axis: usize| if shared[axis] { keepdims.then_some(1) } else { Some(x.len_of(Nd(axis))) };
     let shape: Vec<usize> = (0..x.ndim()).filter_map(axis).collect();
     let roles = Roles::new(shared.iter().map(|shared| (*shared, false)));
     let x = Arranged::new(CowArray::from(x.into_dyn()), &roles)?;
-    let Form::Cells { cells, sets, .. } = &x.plan.form else { unreachable!("without parameters there are no rows") };
+    let Form::Cells { cells, sets, .. } = &x.plan.form else {
+        unreachable!("without parameters there are no rows")
+    };
     let of_cells = passes::moments(x.slice(), cells);
-    let of_set = |set| Moments::merge_all(sets.members(set).iter().map(|cell| &of_cells[*cell as usize]));
+    let of_set =
+        |set| Moments::merge_all(sets.members(set).iter().map(|cell| &of_cells[*cell as usize]));
     let of_sets: Vec<Moments> = (0..sets.count()).map(of_set).collect();
     if let Some(set) = of_sets.iter().position(|m| !(m.m2.is_finite() && m.mean.is_finite())) {
         return Err(Error::NotFinite { name: "x", set, sets: of_sets.len() });
     }
     let table = |part: fn(&Moments) -> f64| {
-        ArrayD::from_shape_vec(IxDyn(&shape), of_sets.iter().map(part).collect()).expect("a value for each set")
+        ArrayD::from_shape_vec(IxDyn(&shape), of_sets.iter().map(part).collect())
+            .expect("a value for each set")
     };
     Ok((table(|m| m.mean), table(Moments::variance)))
 }
 
 /// scale · (x − mean) / √(variance + epsilon) + offset: TensorFlow's `tf.nn.batch_normalization`.
 ///
-/// The statistics and the optional offset (β) and scale (γ) broadcast against x by the usual rules: aligned at the last axis,
-/// lengths equal or 1. x is overwritten where the array is handed over.
+/// The statistics and the optional offset (β) and scale (γ) broadcast against x by the usual rules:
+/// aligned at the last axis, lengths equal or 1. x is overwritten where the array is handed over.
 ///
 /// # Errors
-/// If one of them does not broadcast to x, holds NaN or infinity, or a variance is negative; if x is empty, or ε is not finite
-/// and at least 1e-36.
+/// If one of them does not broadcast to x, holds NaN or infinity, or a variance is negative; if x
+/// is empty, or ε is not finite and at least 1e-36.
 ///
 /// ```
 /// use cellnorm::{batch_normalization, moments};
@@ -88,19 +94,25 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
             return Err(Error::Number { name, given: *given, expected: "finite" });
         }
     }
-    // an axis along which any of them varies tells cells apart; along the others, coefficients are constant
+    // an axis along which any of them varies tells cells apart; along the others, coefficients are
+    // constant
     let varies = |axis: usize| {
         let from_last = x.ndim() - axis;
-        let long = |t: &ArrayViewD<'_, f64>| t.ndim() >= from_last && t.len_of(Nd(t.ndim() - from_last)) > 1;
+        let long = |t: &ArrayViewD<'_, f64>| {
+            t.ndim() >= from_last && t.len_of(Nd(t.ndim() - from_last)) > 1
+        };
         tables.iter().flatten().any(long)
     };
     let of_axis: Vec<(bool, bool)> = (0..x.ndim()).map(|axis| (!varies(axis), false)).collect();
-    let shape: Vec<usize> = (0..x.ndim()).map(|axis| if of_axis[axis].0 { 1 } else { x.len_of(Nd(axis)) }).collect();
+    let shape: Vec<usize> =
+        (0..x.ndim()).map(|axis| if of_axis[axis].0 { 1 } else { x.len_of(Nd(axis)) }).collect();
     let table = |name, table: &Option<ArrayViewD<'_, f64>>, absent| match table {
         None => Ok(ArrayD::from_elem(IxDyn(&shape), absent)),
         Some(table) => match table.broadcast(IxDyn(&shape)) {
             Some(full) => Ok(full.to_owned()),
-            None => Err(Error::Broadcast { name, given: table.shape().to_vec(), x: x.shape().to_vec() }),
+            None => {
+                Err(Error::Broadcast { name, given: table.shape().to_vec(), x: x.shape().to_vec() })
+            }
         },
     };
     let [mean, variance, offset, scale] = &tables;
@@ -119,8 +131,11 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
         .collect();
     let x = Arranged::new(x, &Roles::new(of_axis))?;
     let y = x.map_owned(|plan, buffers| {
-        let Form::Cells { cells, sets, .. } = &plan.form else { unreachable!("without parameters there are no rows") };
-        let affines: Vec<Affine> = sets.of_cells().iter().map(|set| of_sets[*set as usize]).collect();
+        let Form::Cells { cells, sets, .. } = &plan.form else {
+            unreachable!("without parameters there are no rows")
+        };
+        let affines: Vec<Affine> =
+            sets.of_cells().iter().map(|set| of_sets[*set as usize]).collect();
         passes::affine(buffers, cells, &affines);
     });
     Ok(typed(y))
@@ -161,7 +176,10 @@ impl fmt::Display for Stats {
 ///
 /// ```
 /// let stats = cellnorm::get_stats(ndarray::array![1.0_f32, 2.0, 3.0, 4.0].view())?;
-/// assert_eq!((stats.mean, stats.std, stats.min, stats.max), (2.5, 1.25_f64.sqrt(), 1.0, 4.0));
+/// assert_eq!(
+///     (stats.mean, stats.std, stats.min, stats.max),
+///     (2.5, 1.25_f64.sqrt(), 1.0, 4.0)
+/// );
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub fn get_stats<T: Element, D: Dimension>(x: ArrayView<'_, T, D>) -> Result<Stats, Error> {

@@ -1,6 +1,8 @@
-//! What a normalization's numbers say of its health: channels that are dead, that explode, and numbers that cannot be.
+//! What a normalization's numbers say of its health: channels that are dead, that explode, and
+//! numbers that cannot be.
 
-/// A channel is dead where |γ| is at most this share of the largest |γ|, or the deviation of the largest deviation.
+/// A channel is dead where |γ| is at most this share of the largest |γ|, or the deviation of the
+/// largest deviation.
 pub const DEAD: f64 = 1e-4;
 
 /// A channel explodes where it multiplies what it is given by more than this: |γ|/√(variance + ε).
@@ -43,7 +45,8 @@ pub struct Health {
     pub mean: Option<Range>,
     /// The range of the variance.
     pub variance: Option<Range>,
-    /// The largest |γ|/√(variance + ε), where a channel has one that is finite; of γ alone where no statistics are fixed.
+    /// The largest |γ|/√(variance + ε), where a channel has one that is finite; of γ alone where no
+    /// statistics are fixed.
     pub gain: Option<f64>,
     /// Channels whose γ is next to 0: what they end in is β, whatever they are given.
     pub dead_gamma: Vec<usize>,
@@ -76,10 +79,14 @@ impl Health {
         let Numbers { gamma, beta, mean, variance, epsilon } = numbers;
         let all = [gamma, beta, mean, variance];
         let channels = all.into_iter().flatten().map(Vec::len).max().unwrap_or(0);
-        let places = |is: &dyn Fn(usize) -> bool| (0..channels).filter(|channel| is(*channel)).collect();
-        let at = |values: &Option<Vec<f64>>, channel: usize| values.as_ref().and_then(|of| of.get(channel)).copied();
+        let places =
+            |is: &dyn Fn(usize) -> bool| (0..channels).filter(|channel| is(*channel)).collect();
+        let at = |values: &Option<Vec<f64>>, channel: usize| {
+            values.as_ref().and_then(|of| of.get(channel)).copied()
+        };
         let largest = |values: &Option<Vec<f64>>| {
-            let finite = values.iter().flatten().map(|value| value.abs()).filter(|value| value.is_finite());
+            let finite =
+                values.iter().flatten().map(|value| value.abs()).filter(|value| value.is_finite());
             finite.fold(0.0, f64::max)
         };
         let (largest_gamma, largest_variance) = (largest(gamma), largest(variance));
@@ -87,7 +94,9 @@ impl Health {
             let scale = at(gamma, channel).or(variance.as_ref().map(|_| 1.0))?.abs();
             match variance {
                 None => Some(scale),
-                Some(_) => at(variance, channel).map(|variance| scale / (variance + epsilon).sqrt()),
+                Some(_) => {
+                    at(variance, channel).map(|variance| scale / (variance + epsilon).sqrt())
+                }
             }
         };
         Self {
@@ -97,21 +106,28 @@ impl Health {
             mean: range(mean),
             variance: range(variance),
             gain: (0..channels).filter_map(gain).filter(|gain| gain.is_finite()).reduce(f64::max),
-            dead_gamma: places(&|channel| at(gamma, channel).is_some_and(|gamma| gamma.abs() <= DEAD * largest_gamma)),
+            dead_gamma: places(&|channel| {
+                at(gamma, channel).is_some_and(|gamma| gamma.abs() <= DEAD * largest_gamma)
+            }),
             dead_variance: places(&|channel| {
-                at(variance, channel).is_some_and(|of| of >= 0.0 && of <= DEAD * DEAD * largest_variance)
+                at(variance, channel)
+                    .is_some_and(|of| of >= 0.0 && of <= DEAD * DEAD * largest_variance)
             }),
             exploding: places(&|channel| gain(channel).is_some_and(|gain| gain > EXPLODING)),
-            negative_variance: places(&|channel| at(variance, channel).is_some_and(|variance| variance < 0.0)),
+            negative_variance: places(&|channel| {
+                at(variance, channel).is_some_and(|variance| variance < 0.0)
+            }),
             not_finite: places(&|channel| {
-                all.into_iter().any(|values| at(values, channel).is_some_and(|value| !value.is_finite()))
+                all.into_iter()
+                    .any(|values| at(values, channel).is_some_and(|value| !value.is_finite()))
             }),
         }
     }
 
     /// Channels that are dead for either reason.
     pub fn dead(&self) -> usize {
-        let by_variance = self.dead_variance.iter().filter(|channel| !self.dead_gamma.contains(channel));
+        let by_variance =
+            self.dead_variance.iter().filter(|channel| !self.dead_gamma.contains(channel));
         self.dead_gamma.len() + by_variance.count()
     }
 }
@@ -120,6 +136,8 @@ fn range(values: &Option<Vec<f64>>) -> Option<Range> {
     let finite = values.iter().flatten().filter(|value| value.is_finite());
     finite.fold(None, |range, value| match range {
         None => Some(Range { least: *value, largest: *value }),
-        Some(Range { least, largest }) => Some(Range { least: least.min(*value), largest: largest.max(*value) }),
+        Some(Range { least, largest }) => {
+            Some(Range { least: least.min(*value), largest: largest.max(*value) })
+        }
     })
 }

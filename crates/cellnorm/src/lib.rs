@@ -1,7 +1,8 @@
 //! Normalization for neural networks as four passes over memory and small tables.
 //!
-//! Draw an activation tensor as N samples × C channels × S positions. A *cell* is one (sample, channel) pair: its S values.
-//! Every normalization only says which cells share a mean and a variance:
+//! Draw an activation tensor as N samples × C channels × S positions. A *cell* is one (sample,
+//! channel) pair: its S values. Every normalization only says which cells share a mean and a
+//! variance:
 //!
 //! | normalization | cells that share | statistics |
 //! |---|---|---|
@@ -11,19 +12,22 @@
 //! | [`GroupNorm`] | the cells of one sample and one group of channels | \[N, G\] |
 //! | [`RmsNorm`] | as layer, about zero | \[N\] |
 //!
-//! So the large tensor is touched by four [`passes`] and no others, and a normalization is arithmetic on small tables. Results
-//! are the same bits on any number of threads and any instruction set, and stay exact where the mean is far from zero.
-//! Two normalizations have no such statistics and map lines of values to lines: [`LpNorm`] and [`LocalResponseNorm`].
+//! So the large tensor is touched by four [`passes`] and no others, and a normalization is
+//! arithmetic on small tables. Results are the same bits on any number of threads and any
+//! instruction set, and stay exact where the mean is far from zero. Two normalizations have no such
+//! statistics and map lines of values to lines: [`LpNorm`] and [`LocalResponseNorm`].
 //!
 //! The library is public at four heights:
 //!
 //! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
-//! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see [`norms`]); how their parameters
-//!   start and what they keep to is in [`parameters`], the normalization of weights in [`weights`];
+//! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see
+//!   [`norms`]); how their parameters start and what they keep to is in [`parameters`], the
+//!   normalization of weights in [`weights`];
 //! * [`data`]: the statistics of a data set;
 //! * [`fold`]: normalizations with fixed statistics as part of the linear layer beside them;
 //! * [`ranks`]: a batch that several processes or threads hold together;
-//! * [`explain`]: which values share a statistic for a shape, and what that costs, without computing anything;
+//! * [`explain`]: which values share a statistic for a shape, and what that costs, without
+//!   computing anything;
 //! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
 //!
 //! ```
@@ -68,17 +72,19 @@ pub use error::{Error, check_epsilon};
 pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
 pub use norms::{
-    AdaptiveNorm, AxesBatchNorm, AxesBatchNormConfig, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm,
-    BatchNormConfig, BatchRenorm, BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, Floor,
-    GhostBatchNorm, GhostBatchNormConfig, Gradients, GraphNorm, GraphNormConfig, GroupNorm, GroupNormConfig,
-    InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm,
-    LpNormConfig, MeanVarianceNorm, MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig, RunningVariance,
-    Saved, StatisticsFrom, StepBatchNorm, StepBatchNormConfig, SwitchableNorm, SwitchableNormConfig, Tlu, TluConfig,
-    TluGradients, TrackedInstanceNorm, Window,
+    AdaptiveNorm, AxesBatchNorm, AxesBatchNormConfig, BatchInstanceNorm, BatchInstanceNormConfig,
+    BatchNorm, BatchNormConfig, BatchRenorm, BatchRenormConfig, FilterResponseNorm,
+    FilterResponseNormConfig, Floor, GhostBatchNorm, GhostBatchNormConfig, Gradients, GraphNorm,
+    GraphNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
+    LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig,
+    MeanVarianceNorm, MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig,
+    RunningVariance, Saved, StatisticsFrom, StepBatchNorm, StepBatchNormConfig, SwitchableNorm,
+    SwitchableNormConfig, Tlu, TluConfig, TluGradients, TrackedInstanceNorm, Window,
 };
 pub use passes::{Activation, Parameters};
 pub use plan::{Axis, Plan};
 pub use semantics::{
-    Difference, EpsilonAt, Frozen, GroupParameters, Normalization, OneValue, ParameterNames, Sample, Semantics,
+    Difference, EpsilonAt, Frozen, GroupParameters, Normalization, OneValue, ParameterNames,
+    Sample, Semantics,
 };
 pub use standardize::{About, Statistics};

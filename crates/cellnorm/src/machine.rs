@@ -180,14 +180,30 @@ impl Machine {
     pub fn thresholds(&self) -> Vec<Threshold> {
         let large = self.task(usize::MAX / 2, 1) * ELEMENT;
         let thresholds = [
-            ("stream", self.stream_bytes(2), "outputs of at least so much are written past the caches, on x86-64"),
+            (
+                "stream",
+                self.stream_bytes(2),
+                "outputs of at least so much are written past the caches, on x86-64",
+            ),
             ("stream dx", self.stream_bytes(3), "gradients of x of so much, too"),
-            ("alone", self.alone_below() * ELEMENT, "tensors of less are done by the calling thread alone"),
-            ("task, least", self.task(0, 1) * ELEMENT, "a thread takes at least so much of a tensor at a time"),
+            (
+                "alone",
+                self.alone_below() * ELEMENT,
+                "tensors of less are done by the calling thread alone",
+            ),
+            (
+                "task, least",
+                self.task(0, 1) * ELEMENT,
+                "a thread takes at least so much of a tensor at a time",
+            ),
             ("task, most", large, "and at most so much"),
             ("batch", self.batch() * ELEMENT, "neighbouring sets of less are taken together"),
             ("batch apart", self.batch_apart() * ELEMENT, "and sets whose parts lie apart"),
-            ("fetch near", self.near_bytes(), "what comes next is fetched to the first cache up to so much"),
+            (
+                "fetch near",
+                self.near_bytes(),
+                "what comes next is fetched to the first cache up to so much",
+            ),
             ("fetch", self.fetch_bytes(), "and to the second cache up to so much"),
         ];
         thresholds.map(|(name, bytes, meaning)| Threshold { name, bytes, meaning }).to_vec()
@@ -259,13 +275,21 @@ impl Machine {
             self.instruction_set = choose(value, InstructionSet::widest())?;
             return Ok(());
         }
-        let Some((_, number)) = self.numbers_mut().into_iter().find(|(name, _)| *name == field) else {
+        let Some((_, number)) = self.numbers_mut().into_iter().find(|(name, _)| *name == field)
+        else {
             let possible = self.numbers_mut().map(|(name, _)| name).join(", ");
-            return Err(format!("there is no field {field:?}; it must be one of instruction_set, {possible}; ignored"));
+            return Err(format!(
+                "there is no field {field:?}; it must be one of instruction_set, {possible}; \
+                 ignored"
+            ));
         };
         match size(value) {
             Some(size) if size > 0 || field == "huge_page" => *number = size,
-            _ => return Err(format!("{field} is {value:?}; it must be a size such as 48K, 2M or 33554432; ignored")),
+            _ => {
+                return Err(format!(
+                    "{field} is {value:?}; it must be a size such as 48K, 2M or 33554432; ignored"
+                ));
+            }
         }
         Ok(())
     }
@@ -278,7 +302,14 @@ impl Machine {
 
     fn numbers_mut(&mut self) -> [(&'static str, &mut usize); 6] {
         let Self { cores, l1, l2, l3, l3_cores, huge_page, instruction_set: _ } = self;
-        [("cores", cores), ("l1", l1), ("l2", l2), ("l3", l3), ("l3_cores", l3_cores), ("huge_page", huge_page)]
+        [
+            ("cores", cores),
+            ("l1", l1),
+            ("l2", l2),
+            ("l3", l3),
+            ("l3_cores", l3_cores),
+            ("huge_page", huge_page),
+        ]
     }
 
     /// Runs `work` with all passes, on whichever thread, as on this machine, and then goes back to
@@ -360,7 +391,9 @@ fn choose(asked: &str, widest: InstructionSet) -> Result<InstructionSet, String>
         Some(set) if set <= widest => Ok(set),
         Some(_) => {
             let most = widest.name();
-            Err(format!("instruction_set is {asked}, but this processor has {most} at most; ignored"))
+            Err(format!(
+                "instruction_set is {asked}, but this processor has {most} at most; ignored"
+            ))
         }
         None => {
             let possible = InstructionSet::ALL.map(InstructionSet::name).join(", ");
@@ -373,8 +406,11 @@ fn choose(asked: &str, widest: InstructionSet) -> Result<InstructionSet, String>
 /// it does not say.
 fn huge_page() -> usize {
     const USUAL: usize = 2 << 20;
-    let setting = |name: &str| std::fs::read_to_string(format!("/sys/kernel/mm/transparent_hugepage/{name}"));
-    if !cfg!(target_os = "linux") || setting("enabled").is_ok_and(|enabled| enabled.contains("[never]")) {
+    let setting =
+        |name: &str| std::fs::read_to_string(format!("/sys/kernel/mm/transparent_hugepage/{name}"));
+    if !cfg!(target_os = "linux")
+        || setting("enabled").is_ok_and(|enabled| enabled.contains("[never]"))
+    {
         return 0;
     }
     setting("hpage_pmd_size").ok().and_then(|size| size.trim().parse().ok()).unwrap_or(USUAL)
@@ -400,7 +436,8 @@ mod tests {
         );
         assert_eq!(
             choose("AVX", Avx512).unwrap_err(),
-            "instruction_set is \"AVX\"; it must be one of portable, avx2, avx512, avx512bf16; ignored"
+            "instruction_set is \"AVX\"; it must be one of portable, avx2, avx512, avx512bf16; \
+             ignored"
         );
     }
 
@@ -409,15 +446,21 @@ mod tests {
         let this = *Machine::this();
         let (machine, notes) = this.with("l2=2M, l3=260M cores=3,huge_page=0,l1=49152");
         assert_eq!(notes, [""; 0]);
-        let expected = Machine { l1: 48 << 10, l2: 2 << 20, l3: 260 << 20, cores: 3, huge_page: 0, ..this };
+        let expected =
+            Machine { l1: 48 << 10, l2: 2 << 20, l3: 260 << 20, cores: 3, huge_page: 0, ..this };
         assert_eq!(machine, expected);
         assert_eq!(this.with(&machine.to_string()), (machine, vec![]));
         let (same, notes) = this.with("l2=2MB,l4=1M,l1=0,cores,instruction_set=sse9");
         assert_eq!(same, this);
         assert_eq!(notes.len(), 5);
-        assert_eq!(notes[0], "l2 is \"2MB\"; it must be a size such as 48K, 2M or 33554432; ignored");
+        assert_eq!(
+            notes[0],
+            "l2 is \"2MB\"; it must be a size such as 48K, 2M or 33554432; ignored"
+        );
         assert!(
-            notes[1].starts_with("there is no field \"l4\"; it must be one of instruction_set, cores, l1"),
+            notes[1].starts_with(
+                "there is no field \"l4\"; it must be one of instruction_set, cores, l1"
+            ),
             "{}",
             notes[1]
         );
@@ -426,7 +469,8 @@ mod tests {
     #[test]
     fn a_machine_is_held_and_given_back() {
         let before = *Machine::this();
-        let other = Machine { instruction_set: InstructionSet::Portable, l2: before.l2 + 4096, ..before };
+        let other =
+            Machine { instruction_set: InstructionSet::Portable, l2: before.l2 + 4096, ..before };
         // within one call, since other tests take other machines
         let seen = before.run(|| {
             let seen = other.run(|| {
@@ -441,7 +485,8 @@ mod tests {
         });
         assert_eq!(seen.unwrap().unwrap(), (other, other, before));
         // and the lock is free for another thread
-        let elsewhere = std::thread::spawn(move || other.run(|| *Machine::current())).join().unwrap();
+        let elsewhere =
+            std::thread::spawn(move || other.run(|| *Machine::current())).join().unwrap();
         assert_eq!(elsewhere.unwrap(), other);
     }
 

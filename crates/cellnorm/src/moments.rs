@@ -4,8 +4,9 @@
 //!
 //! mean = mean_a + δ n_b / n,   M2 = M2_a + M2_b + δ² n_a n_b / n
 //!
-//! (T. F. Chan, G. H. Golub, R. J. LeVeque: *Updating formulae and a pairwise algorithm for computing sample variances*,
-//! 1979.) Unlike E\[x²\] − E\[x\]², nothing cancels when the mean is large, and equal values have variance exactly 0.
+//! (T. F. Chan, G. H. Golub, R. J. LeVeque: *Updating formulae and a pairwise algorithm for
+//! computing sample variances*, 1979.) Unlike E\[x²\] − E\[x\]², nothing cancels when the mean is
+//! large, and equal values have variance exactly 0.
 
 /// Count, mean and sum of squared deviations of some values, in f64.
 ///
@@ -47,13 +48,17 @@ impl Moments {
         let count = self.count + other.count;
         let delta = other.mean - self.mean;
         let share = other.count / count;
-        Self { count, mean: self.mean + delta * share, m2: self.m2 + other.m2 + delta * delta * self.count * share }
+        Self {
+            count,
+            mean: self.mean + delta * share,
+            m2: self.m2 + other.m2 + delta * delta * self.count * share,
+        }
     }
 
     /// The moments of several collections together, in the order given.
     ///
-    /// Collections of n values each, k of them, with δ = mean − mean₁ and its average δ̄, need no division for each: mean = mean₁ + δ̄
-    /// and M2 = Σ M2ᵢ + n Σ (δᵢ − δ̄)².
+    /// Collections of n values each, k of them, with δ = mean − mean₁ and its average δ̄, need no
+    /// division for each: mean = mean₁ + δ̄ and M2 = Σ M2ᵢ + n Σ (δᵢ − δ̄)².
     #[inline]
     pub fn merge_all<'a>(parts: impl IntoIterator<Item = &'a Self, IntoIter: Clone>) -> Self {
         let mut parts = parts.into_iter();

@@ -1,10 +1,11 @@
 //! From a shape and the role of each axis to cells or rows.
 //!
-//! Each axis is *shared* or not (its values have a common mean and variance, or each its own) and *carries a parameter* or not.
-//! Axes that are shared and carry no parameter are positions inside a cell; all others number the cells. Neighbouring axes in
-//! memory collapse, so whatever the axes and their order, the tensor becomes \[outer, positions, inner\], and labels say which
-//! set and which channel each cell belongs to. Where the axes that carry a parameter are just those that are shared, the tensor is
-//! rows.
+//! Each axis is *shared* or not (its values have a common mean and variance, or each its own)
+//! and *carries a parameter* or not. Axes that are shared and carry no parameter are positions
+//! inside a cell; all others number the cells. Neighbouring axes in memory collapse, so whatever
+//! the axes and their order, the tensor becomes \[outer, positions, inner\], and labels say which
+//! set and which channel each cell belongs to. Where the axes that carry a parameter are just those
+//! that are shared, the tensor is rows.
 
 use crate::cells::{Cells, Sets};
 use crate::tables::Labels;
@@ -64,27 +65,32 @@ pub struct Plan {
 /// The two shapes of a tensor.
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
-    /// Parameters are constant inside a cell: `channel_of[cell]` is the index of the cell's γ and β.
+    /// Parameters are constant inside a cell: `channel_of[cell]` is the index of the cell's γ and
+    /// β.
     Cells { cells: Cells, sets: Sets, channel_of: Vec<u32> },
     /// Each row is a set, and γ and β are as long as a row.
     Rows { width: usize },
 }
 
 impl Plan {
-    /// The plan for a tensor with these axes, in logical order. None where the memory is not a gapless arrangement of the axes,
-    /// or where parameters vary inside sets that are not rows: the caller then copies.
+    /// The plan for a tensor with these axes, in logical order. None where the memory is not a
+    /// gapless arrangement of the axes, or where parameters vary inside sets that are not rows: the
+    /// caller then copies.
     ///
-    /// Statistics are numbered over the axes that are not shared, parameters over those that carry them, both row-major in
-    /// logical order.
+    /// Statistics are numbered over the axes that are not shared, parameters over those that carry
+    /// them, both row-major in logical order.
     pub fn new(axes: &[Axis]) -> Option<Plan> {
-        let product = |keep: &dyn Fn(&Axis) -> bool| axes.iter().filter(|a| keep(a)).map(|a| a.len).product::<usize>();
+        let product = |keep: &dyn Fn(&Axis) -> bool| {
+            axes.iter().filter(|a| keep(a)).map(|a| a.len).product::<usize>()
+        };
         let (sets, channels) = (product(&|a| !a.shared), product(&|a| a.parameter));
         let values_per_set = product(&|a| a.shared) as f64;
         let memory = in_memory_order(axes)?;
         let inside = |a: &Ordered| a.axis.shared && a.axis.parameter;
         let positions = |a: &Ordered| a.axis.shared && !a.axis.parameter;
         let apart = |a: &Ordered| !a.axis.shared && a.axis.parameter;
-        let form = if memory.iter().any(inside) && !memory.iter().any(|a| positions(a) || apart(a)) {
+        let form = if memory.iter().any(inside) && !memory.iter().any(|a| positions(a) || apart(a))
+        {
             let width = rows(&memory)?;
             Form::Rows { width }
         } else {
@@ -112,8 +118,8 @@ impl Plan {
     }
 }
 
-/// The cells of a tensor whose positions are its shared axes, and the index of each cell along each other axis, in logical order.
-/// None where the memory is not a gapless arrangement of the axes.
+/// The cells of a tensor whose positions are its shared axes, and the index of each cell along each
+/// other axis, in logical order. None where the memory is not a gapless arrangement of the axes.
 pub(crate) fn grid(axes: &[Axis]) -> Option<(Cells, Vec<Option<Labels>>)> {
     let memory = in_memory_order(axes)?;
     let (cells, numbering) = split(&memory, |a| a.axis.shared);
@@ -129,7 +135,11 @@ fn split(memory: &[Ordered], positions: impl Fn(&Ordered) -> bool) -> (Cells, Ve
     let end = memory.iter().rposition(&positions).map_or(0, |last| last + 1);
     let start = memory[..end].iter().rposition(|a| !positions(a)).map_or(0, |last| last + 1);
     let len = |axes: &[Ordered]| axes.iter().map(|a| a.axis.len).product();
-    let cells = Cells { outer: len(&memory[..start]), positions: len(&memory[start..end]), inner: len(&memory[end..]) };
+    let cells = Cells {
+        outer: len(&memory[..start]),
+        positions: len(&memory[start..end]),
+        inner: len(&memory[end..]),
+    };
     (cells, memory[..start].iter().chain(&memory[end..]).collect())
 }
 
@@ -143,7 +153,8 @@ struct Ordered {
     channel_stride: usize,
 }
 
-/// The axes longer than 1 from the outermost in memory to the innermost; None where memory has gaps or overlaps.
+/// The axes longer than 1 from the outermost in memory to the innermost; None where memory has gaps
+/// or overlaps.
 fn in_memory_order(axes: &[Axis]) -> Option<Vec<Ordered>> {
     let (mut set_stride, mut channel_stride) = (1, 1);
     let mut ordered = Vec::new();

@@ -1,7 +1,9 @@
-//! Which values share one statistic, as one word for each axis: the figure of the Group Normalization paper.
+//! Which values share one statistic, as one word for each axis: the figure of the Group
+//! Normalization paper.
 //!
-//! The set of the value at index i is the product of one range of indices for each axis, so a few words describe it whatever
-//! the size of the tensor. A [`Rule`](crate::tables::Rule) says so what it computes, and [`explain`](crate::explain) draws it.
+//! The set of the value at index i is the product of one range of indices for each axis, so a few
+//! words describe it whatever the size of the tensor. A [`Rule`](crate::tables::Rule) says so what
+//! it computes, and [`explain`](crate::explain) draws it.
 
 use std::ops::Range;
 
@@ -15,7 +17,8 @@ pub enum Along {
     Apart,
     /// All indices share.
     Shared,
-    /// Neighbouring indices share in blocks of this many, at least 1; the last block holds the rest.
+    /// Neighbouring indices share in blocks of this many, at least 1; the last block holds the
+    /// rest.
     Blocks(usize),
     /// Each index has its own, but all from this one on share.
     Tail(usize),
@@ -29,7 +32,8 @@ pub enum Along {
 }
 
 impl Along {
-    /// The indices that the index `i` of an axis of this length shares a statistic with, itself included.
+    /// The indices that the index `i` of an axis of this length shares a statistic with, itself
+    /// included.
     pub fn range(self, len: usize, i: usize) -> Range<usize> {
         match self {
             Self::Apart => i..i + 1,
@@ -64,9 +68,10 @@ impl Along {
             Self::Apart | Self::Shared => (range(0), range(0)),
             Self::Blocks(_) => (range(len - 1), range(0)),
             Self::Tail(_) => (range(0), range(len - 1)),
-            Self::Window { before, after } => {
-                (range(0).min(range(len - 1)), range(before).max(range((len - 1).saturating_sub(after))))
-            }
+            Self::Window { before, after } => (
+                range(0).min(range(len - 1)),
+                range(before).max(range((len - 1).saturating_sub(after))),
+            ),
         }
     }
 }
@@ -108,7 +113,12 @@ pub struct Sharing {
 
 impl Sharing {
     /// A statistic that is taken for each index of the axes that are apart, over all others.
-    pub fn over(name: &'static str, measure: Measure, shape: &[usize], apart: impl Fn(usize) -> bool) -> Self {
+    pub fn over(
+        name: &'static str,
+        measure: Measure,
+        shape: &[usize],
+        apart: impl Fn(usize) -> bool,
+    ) -> Self {
         let along = |axis| if apart(axis) { Along::Apart } else { Along::Shared };
         Self { name, measure, shape: shape.to_vec(), along: (0..shape.len()).map(along).collect() }
     }
@@ -138,23 +148,28 @@ impl Sharing {
         self.along.iter().zip(&self.shape).map(|(along, len)| along.sets(*len)).product()
     }
 
-    /// How many values the smallest and the largest set have: they differ where an axis ends inside a block or a window, and where
-    /// a tail is shared.
+    /// How many values the smallest and the largest set have: they differ where an axis ends inside
+    /// a block or a window, and where a tail is shared.
     ///
     /// # Panics
     /// If an axis has length 0.
     pub fn values(&self) -> (usize, usize) {
         let of_axis = |(along, len): (&Along, &usize)| along.lengths(*len);
-        self.along.iter().zip(&self.shape).map(of_axis).fold((1, 1), |(a, b), (least, most)| (a * least, b * most))
+        self.along
+            .iter()
+            .zip(&self.shape)
+            .map(of_axis)
+            .fold((1, 1), |(a, b), (least, most)| (a * least, b * most))
     }
 
     /// How far chance moves the statistic; None where nothing is estimated.
     pub fn noise(&self) -> Option<Noise> {
         let n = self.values().0 as f64;
         match self.measure {
-            Measure::MeanVariance => {
-                Some(Noise { mean: Some(1.0 / n.sqrt()), variance: (n > 1.0).then(|| (2.0 / (n - 1.0)).sqrt()) })
-            }
+            Measure::MeanVariance => Some(Noise {
+                mean: Some(1.0 / n.sqrt()),
+                variance: (n > 1.0).then(|| (2.0 / (n - 1.0)).sqrt()),
+            }),
             Measure::MeanSquare => Some(Noise { mean: None, variance: Some((2.0 / n).sqrt()) }),
             Measure::Norm | Measure::SumOfSquares => None,
         }
@@ -166,6 +181,7 @@ impl Sharing {
 pub struct Noise {
     /// Of the mean, in units of σ: 1/√n. None where no mean is taken.
     pub mean: Option<f64>,
-    /// Of the variance, relative to it: √(2/(n − 1)), of a mean square √(2/n). None for the variance of one value.
+    /// Of the variance, relative to it: √(2/(n − 1)), of a mean square √(2/n). None for the
+    /// variance of one value.
     pub variance: Option<f64>,
 }

@@ -1,6 +1,7 @@
 //! The table arithmetic of every normalization whose cells share one mean and one variance.
 //!
-//! For a set of w values with r = 1/√(variance + ε), about its mean or about zero (then mean = 0 and variance = mean square):
+//! For a set of w values with r = 1/√(variance + ε), about its mean or about zero (then mean = 0
+//! and variance = mean square):
 //!
 //! y = (x − mean) · γ r + β
 //!
@@ -10,9 +11,10 @@
 //!
 //! dx = γ r · dy + (2/w) ∂L/∂variance · (x − mean) + (1/w) ∂L/∂mean,   dγ = Σ r S2,   dβ = Σ S1
 //!
-//! (S. Ioffe, C. Szegedy: *Batch Normalization*, 2015; J. L. Ba, J. R. Kiros, G. E. Hinton: *Layer Normalization*, 2016;
-//! Y. Wu, K. He: *Group Normalization*, 2018; B. Zhang, R. Sennrich: *Root Mean Square Layer Normalization*, 2019.)
-//! Fixed statistics have no gradient: then only γ r · dy is left of dx.
+//! (S. Ioffe, C. Szegedy: *Batch Normalization*, 2015; J. L. Ba, J. R. Kiros, G. E. Hinton: *Layer
+//! Normalization*, 2016; Y. Wu, K. He: *Group Normalization*, 2018; B. Zhang, R. Sennrich: *Root
+//! Mean Square Layer Normalization*, 2019.) Fixed statistics have no gradient: then only γ r · dy
+//! is left of dx.
 
 use crate::cells::Sets;
 use crate::element::Element;
@@ -52,8 +54,15 @@ impl Parameters<'_> {
     }
 
     /// What each cell is mapped with.
-    fn affines(&self, sets: &Sets, channel_of: &[u32], statistics: &Statistics, epsilon: f64) -> Vec<Affine> {
-        let rstd: Vec<f64> = statistics.variance.iter().map(|variance| rstd(*variance, epsilon)).collect();
+    fn affines(
+        &self,
+        sets: &Sets,
+        channel_of: &[u32],
+        statistics: &Statistics,
+        epsilon: f64,
+    ) -> Vec<Affine> {
+        let rstd: Vec<f64> =
+            statistics.variance.iter().map(|variance| rstd(*variance, epsilon)).collect();
         let affine = |(set, channel): (&u32, &u32)| Affine {
             center: statistics.mean[*set as usize],
             scale: self.gamma(*channel) * rstd[*set as usize],
@@ -71,12 +80,13 @@ impl Statistics {
 }
 
 impl About {
-    /// Normalizes each row of `width` values with statistics of its own, γ and β being in the type that is computed in: what
-    /// [`Plan::forward`] does where a row's values each have a parameter, without a plan. For single rows, which take less time
-    /// than the making of one.
+    /// Normalizes each row of `width` values with statistics of its own, γ and β being in the type
+    /// that is computed in: what [`Plan::forward`] does where a row's values each have a parameter,
+    /// without a plan. For single rows, which take less time than the making of one.
     ///
     /// # Panics
-    /// If the buffers are not a whole number of rows of `width` > 0, or a parameter is not as long as a row.
+    /// If the buffers are not a whole number of rows of `width` > 0, or a parameter is not as long
+    /// as a row.
     ///
     /// ```
     /// use cellnorm::{About, Parameters, passes::Buffers};
@@ -92,7 +102,9 @@ impl About {
         epsilon: f64,
         parameters: Parameters<'_, T::Acc>,
     ) -> Statistics {
-        Statistics::of(rows::forward_narrow(x_y, width, parameters, |_, moments| self.row(moments, epsilon)))
+        Statistics::of(rows::forward_narrow(x_y, width, parameters, |_, moments| {
+            self.row(moments, epsilon)
+        }))
     }
 
     /// The mean and the variance of values with these moments.
@@ -118,13 +130,15 @@ impl Plan {
     /// Normalizes with the statistics of x itself and returns them.
     ///
     /// # Panics
-    /// If the buffers are not as long as the plan's tensor, or a parameter is not as long as its channels.
+    /// If the buffers are not as long as the plan's tensor, or a parameter is not as long as its
+    /// channels.
     ///
     /// ```
     /// use cellnorm::{About, Axis, Parameters, Plan, passes::Buffers};
     /// let plan = Plan::new(&Axis::row_major(&[1, 4], |axis| (axis == 1, false))).unwrap();
     /// let (x, mut y) = ([2.0_f32, 4.0, 4.0, 6.0], Vec::new());
-    /// let statistics = plan.forward(Buffers::Into(&x, &mut y), About::Mean, 1e-5, Parameters::default());
+    /// let statistics =
+    ///     plan.forward(Buffers::Into(&x, &mut y), About::Mean, 1e-5, Parameters::default());
     /// assert_eq!((statistics.mean[0], statistics.variance[0]), (4.0, 2.0));
     /// assert_eq!((y[1], (y[3] * 1e4).round()), (0.0, 14142.0));
     /// ```
@@ -137,8 +151,12 @@ impl Plan {
     ) -> Statistics {
         self.check(parameters);
         let of_sets = match &self.form {
-            Form::Cells { cells, sets, channel_of } => {
-                passes::forward_activated(x_y, cells, sets, parameters.activation, |set, moments, affines| {
+            Form::Cells { cells, sets, channel_of } => passes::forward_activated(
+                x_y,
+                cells,
+                sets,
+                parameters.activation,
+                |set, moments, affines| {
                     let (mean, variance) = about.statistics(Moments::merge_all(moments));
                     let r = rstd(variance, epsilon);
                     for (cell, affine) in sets.members(set).iter().zip(affines) {
@@ -150,24 +168,30 @@ impl Plan {
                         };
                     }
                     (mean, variance)
-                })
+                },
+            ),
+            Form::Rows { width } => {
+                rows::forward(x_y, *width, parameters, |_, moments| about.row(moments, epsilon))
             }
-            Form::Rows { width } => rows::forward(x_y, *width, parameters, |_, moments| about.row(moments, epsilon)),
         };
         Statistics::of(of_sets)
     }
 
     fn check(&self, parameters: Parameters<'_>) {
         for parameter in [parameters.gamma, parameters.beta].into_iter().flatten() {
-            assert_eq!(parameter.len(), self.channels(), "a parameter is not as long as the channels");
+            assert_eq!(
+                parameter.len(),
+                self.channels(),
+                "a parameter is not as long as the channels"
+            );
         }
     }
 
     /// Normalizes with given statistics, as in inference.
     ///
     /// # Panics
-    /// As [`Plan::forward`], or if there is not one mean and one variance for each set, or if the plan is of rows (whose
-    /// statistics are always those of x).
+    /// As [`Plan::forward`], or if there is not one mean and one variance for each set, or if the
+    /// plan is of rows (whose statistics are always those of x).
     pub fn forward_fixed<T: Element>(
         &self,
         x_y: Buffers<'_, T>,
@@ -183,8 +207,8 @@ impl Plan {
         passes::affine_activated(x_y, cells, &affines, parameters.activation);
     }
 
-    /// Adds a residual and normalizes the sum: h = x + residual, y = act(γ ĥ + β); both are kept. Over rows, h is written and
-    /// normalized in one trip.
+    /// Adds a residual and normalizes the sum: h = x + residual, y = act(γ ĥ + β); both are kept.
+    /// Over rows, h is written and normalized in one trip.
     ///
     /// ```
     /// use cellnorm::{About, Axis, Parameters, Plan};
@@ -198,7 +222,10 @@ impl Plan {
     ///
     /// # Panics
     /// As [`Plan::forward`].
-    #[expect(clippy::too_many_arguments, reason = "two inputs, two outputs and the numbers of the formula")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "two inputs, two outputs and the numbers of the formula"
+    )]
     pub fn forward_add<T: Element>(
         &self,
         x: &[T],
@@ -219,8 +246,8 @@ impl Plan {
         self.forward(Buffers::Apart(h, y), about, epsilon, parameters)
     }
 
-    /// The gradient of h = x + residual, which is that of x and that of the residual: what comes through the normalization and
-    /// `dh`, what reaches h from elsewhere. And those of γ and β.
+    /// The gradient of h = x + residual, which is that of x and that of the residual: what comes
+    /// through the normalization and `dh`, what reaches h from elsewhere. And those of γ and β.
     ///
     /// # Panics
     /// As [`Plan::backward`], or if `dh` is not as long as the plan's tensor.
@@ -238,14 +265,25 @@ impl Plan {
     ) -> ParameterGradients {
         let apart = Buffers::Apart(dy, &mut *dx);
         if let Form::Rows { .. } = self.form {
-            return self.differentiate(h, apart, Some(dh), statistics, about, epsilon, parameters, false);
+            return self.differentiate(
+                h,
+                apart,
+                Some(dh),
+                statistics,
+                about,
+                epsilon,
+                parameters,
+                false,
+            );
         }
-        let gradients = self.differentiate(h, apart, None, statistics, about, epsilon, parameters, false);
+        let gradients =
+            self.differentiate(h, apart, None, statistics, about, epsilon, parameters, false);
         passes::add(Buffers::Over(dx), dh);
         gradients
     }
 
-    /// The gradients of x (into the buffers) and of γ and β. `fixed` says that the statistics did not come from x.
+    /// The gradients of x (into the buffers) and of γ and β. `fixed` says that the statistics did
+    /// not come from x.
     ///
     /// # Panics
     /// As [`Plan::forward`], or if the statistics are not those of this plan.
@@ -276,9 +314,11 @@ impl Plan {
         fixed: bool,
     ) -> ParameterGradients {
         self.check(parameters);
-        let rstd: Vec<f64> = statistics.variance.iter().map(|variance| rstd(*variance, epsilon)).collect();
+        let rstd: Vec<f64> =
+            statistics.variance.iter().map(|variance| rstd(*variance, epsilon)).collect();
         let r = |set: usize| rstd[set];
-        // One value is its own mean, whatever it is: dx is 0, and no difference of two large numbers.
+        // One value is its own mean, whatever it is: dx is 0, and no difference of two large
+        // numbers.
         let alone = !fixed && about == About::Mean && self.values_per_set() == 1.0;
         let a = |set: usize| if alone { 0.0 } else { r(set) };
         let share = 1.0 / self.values_per_set();
@@ -295,30 +335,52 @@ impl Plan {
         let (cells, sets, channel_of) = match &self.form {
             Form::Cells { cells, sets, channel_of } => (cells, sets, channel_of),
             Form::Rows { width } => {
-                let affine = |set: usize| Affine { center: statistics.mean[set], scale: r(set), offset: 0.0 };
+                let affine = |set: usize| Affine {
+                    center: statistics.mean[set],
+                    scale: r(set),
+                    offset: 0.0,
+                };
                 let affines: Vec<Affine> = (0..self.sets()).map(affine).collect();
-                return rows::backward(x, dy_dx, plus, *width, parameters, &affines, |row, sums| {
-                    let (b, k) = shares(row, sums.dy, sums.dy_x);
-                    Gradient { a: a(row), b, k }
-                });
+                return rows::backward(
+                    x,
+                    dy_dx,
+                    plus,
+                    *width,
+                    parameters,
+                    &affines,
+                    |row, sums| {
+                        let (b, k) = shares(row, sums.dy, sums.dy_x);
+                        Gradient { a: a(row), b, k }
+                    },
+                );
             }
         };
         let gamma_of = |cell: u32| parameters.gamma(channel_of[cell as usize]);
         let slopes = |set: usize, sums: &[Sums], gradients: &mut [Gradient]| {
             let members = sets.members(set);
-            let weighted =
-                |part: fn(&Sums) -> f64| members.iter().zip(sums).map(|(cell, s)| gamma_of(*cell) * part(s)).sum();
+            let weighted = |part: fn(&Sums) -> f64| {
+                members.iter().zip(sums).map(|(cell, s)| gamma_of(*cell) * part(s)).sum()
+            };
             let (b, k) = shares(set, weighted(|s| s.dy), weighted(|s| s.dy_x));
             for (cell, gradient) in members.iter().zip(gradients) {
                 *gradient = Gradient { a: gamma_of(*cell) * a(set), b, k };
             }
         };
         let of_cells = if parameters.activation == Activation::Identity {
-            let centers: Vec<f64> = sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
+            let centers: Vec<f64> =
+                sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
             passes::backward(x, dy_dx, cells, sets, &centers, slopes)
         } else {
             let affines = parameters.affines(sets, channel_of, statistics, epsilon);
-            passes::backward_activated(x, dy_dx, cells, sets, &affines, parameters.activation, slopes)
+            passes::backward_activated(
+                x,
+                dy_dx,
+                cells,
+                sets,
+                &affines,
+                parameters.activation,
+                slopes,
+            )
         };
         let zero = vec![0.0; self.channels()];
         let mut gradients = ParameterGradients { gamma: zero.clone(), beta: zero };

@@ -37,8 +37,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The most bytes held at once in three runs of `step`, beside those that were held before. Outputs that wait to be used again
-/// count, too, but none is left from before.
+/// The most bytes held at once in three runs of `step`, beside those that were held before. Outputs
+/// that wait to be used again count, too, but none is left from before.
 pub fn peak_bytes(step: impl Fn()) -> usize {
     keep_buffers(0);
     keep_buffers(256 << 20);

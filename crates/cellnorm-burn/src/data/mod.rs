@@ -1,8 +1,10 @@
-//! Normalization of the data that a network gets: y = (x − mean)/deviation for each channel, with constants of the data set.
+//! Normalization of the data that a network gets: y = (x − mean)/deviation for each channel, with
+//! constants of the data set.
 //!
-//! [`Normalize`] is a module, so that a saved network keeps the numbers that it was trained with, and `invert` goes back. [`Pixels`]
-//! does the same to bytes, v → (v/255 − mean)/deviation, in one pass that also moves the channels to where the network wants them;
-//! with the feature `dataset` it is a `Mapper` of Burn's data sets.
+//! [`Normalize`] is a module, so that a saved network keeps the numbers that it was trained with,
+//! and `invert` goes back. [`Pixels`] does the same to bytes, v → (v/255 − mean)/deviation, in one
+//! pass that also moves the channels to where the network wants them; with the feature `dataset` it
+//! is a `Mapper` of Burn's data sets.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -37,5 +39,9 @@ fn index(axis: isize, rank: usize) -> Result<usize, Error> {
 /// The axis counted from the first, if it is as long as there are channels.
 fn index_of_channels(axis: isize, shape: &[usize], channels: usize) -> Result<usize, Error> {
     let axis = index(axis, shape.len())?;
-    if shape[axis] == channels { Ok(axis) } else { Err(Error::Channels { axis, shape: shape.to_vec(), channels }) }
+    if shape[axis] == channels {
+        Ok(axis)
+    } else {
+        Err(Error::Channels { axis, shape: shape.to_vec(), channels })
+    }
 }

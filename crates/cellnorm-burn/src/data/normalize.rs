@@ -17,7 +17,8 @@ pub struct NormalizeConfig {
     pub mean: Vec<f64>,
     /// The standard deviation of each channel, in units of full scale.
     pub deviation: Vec<f64>,
-    /// The axis of the channels; negative counts from the last. Default: 1. −3 serves an image \[C, H, W\] and a batch of them alike
+    /// The axis of the channels; negative counts from the last. Default: 1. −3 serves an image \[C,
+    /// H, W\] and a batch of them alike
     #[config(default = 1)]
     pub channel_axis: isize,
     /// The integer that stands for 1. Default: 255
@@ -54,10 +55,12 @@ impl NormalizeConfig {
     /// The module, with f32 numbers.
     ///
     /// # Errors
-    /// If there is no channel, not one deviation for each mean, a deviation or full scale is not above 0 and finite, or a mean is
-    /// not finite, all of them as f32.
+    /// If there is no channel, not one deviation for each mean, a deviation or full scale is not
+    /// above 0 and finite, or a mean is not finite, all of them as f32.
     pub fn init(&self, device: &Device) -> Result<Normalize, Error> {
-        let single = |numbers: &[f64]| numbers.iter().map(|number| f64::from(*number as f32)).collect::<Vec<f64>>();
+        let single = |numbers: &[f64]| {
+            numbers.iter().map(|number| f64::from(*number as f32)).collect::<Vec<f64>>()
+        };
         let (mean, deviation) = (single(&self.mean), single(&self.deviation));
         check(&mean, &deviation, self.full_scale)?;
         let constant = |numbers: Vec<f64>| {
@@ -72,7 +75,8 @@ impl NormalizeConfig {
         })
     }
 
-    /// The same normalization for bytes whose channels lie on the axis `from`, such as −1; they come out on `channel_axis`.
+    /// The same normalization for bytes whose channels lie on the axis `from`, such as −1; they
+    /// come out on `channel_axis`.
     ///
     /// # Errors
     /// As [`init`](Self::init), in f64.
@@ -83,7 +87,8 @@ impl NormalizeConfig {
 }
 
 impl Normalize {
-    /// (x − mean)/deviation, of the type of x; computed in f32 where x has fewer digits. Gradients flow to x.
+    /// (x − mean)/deviation, of the type of x; computed in f32 where x has fewer digits. Gradients
+    /// flow to x.
     ///
     /// # Panics
     /// If x has no such channel axis or another number of channels.
@@ -101,10 +106,12 @@ impl Normalize {
         at_least_single(y, |y| y.clone() * like(deviation, &y) + like(mean, &y))
     }
 
-    /// The same normalization for bytes whose channels lie on the axis `from`, such as −1; they come out on `channel_axis`.
+    /// The same normalization for bytes whose channels lie on the axis `from`, such as −1; they
+    /// come out on `channel_axis`.
     ///
     /// # Errors
-    /// If the numbers of the module, as from a record, are none that [`NormalizeConfig::init`] takes.
+    /// If the numbers of the module, as from a record, are none that [`NormalizeConfig::init`]
+    /// takes.
     pub fn pixels(&self, from: isize) -> Result<Pixels, Error> {
         let (mean, deviation) = (read(self.mean.value_sync())?, read(self.deviation.value_sync())?);
         check(&mean, &deviation, self.full_scale)?;
@@ -118,14 +125,16 @@ impl Normalize {
     fn against<const D: usize>(&self, x: &Tensor<D>) -> [Tensor<D>; 2] {
         let tables = [&self.mean, &self.deviation].map(RunningState::value_sync);
         let channels = tables[0].dims()[0];
-        let axis = index_of_channels(self.channel_axis, &x.dims(), channels).unwrap_or_else(|error| panic!("{error}"));
+        let axis = index_of_channels(self.channel_axis, &x.dims(), channels)
+            .unwrap_or_else(|error| panic!("{error}"));
         let mut shape = [1; D];
         shape[axis] = channels;
         tables.map(|table| table.reshape(shape))
     }
 }
 
-/// The table where x is and of its type: a batch may be on another device than the network, or outside training.
+/// The table where x is and of its type: a batch may be on another device than the network, or
+/// outside training.
 fn like<const D: usize>(table: Tensor<D>, x: &Tensor<D>) -> Tensor<D> {
     let (table, device) = (table.without_autodiff(), x.device());
     let table = if device.is_autodiff() { Tensor::from_inner(table) } else { table };
@@ -134,7 +143,11 @@ fn like<const D: usize>(table: Tensor<D>, x: &Tensor<D>) -> Tensor<D> {
 
 fn check(mean: &[f64], deviation: &[f64], full_scale: f64) -> Result<(), Error> {
     if mean.is_empty() {
-        return Err(Error::Parameter { name: "mean", given: vec![0], expected: vec![deviation.len().max(1)] });
+        return Err(Error::Parameter {
+            name: "mean",
+            given: vec![0],
+            expected: vec![deviation.len().max(1)],
+        });
     }
     if !(full_scale > 0.0 && full_scale.is_finite()) {
         return Err(Error::Number {

@@ -1,14 +1,17 @@
-//! y = (v/full_scale − mean)/deviation for bytes v: 256 floats a channel say it all, so one pass over memory looks them up.
+//! y = (v/full_scale − mean)/deviation for bytes v: 256 floats a channel say it all, so one pass
+//! over memory looks them up.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use cellnorm::Error;
 
 use super::{index, index_of_channels};
 
-/// Normalization of bytes: y = (v/full_scale − mean)/deviation for each channel, in f32, with the channels moved to another axis.
+/// Normalization of bytes: y = (v/full_scale − mean)/deviation for each channel, in f32, with the
+/// channels moved to another axis.
 ///
-/// It is made by [`Normalize::pixels`](super::Normalize::pixels) or [`NormalizeConfig::pixels`](super::NormalizeConfig::pixels).
-/// Each value is computed in f64 and rounded once.
+/// It is made by [`Normalize::pixels`](super::Normalize::pixels) or
+/// [`NormalizeConfig::pixels`](super::NormalizeConfig::pixels). Each value is computed in f64 and
+/// rounded once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pixels {
     tables: Vec<[f32; 256]>,
@@ -18,17 +21,25 @@ pub struct Pixels {
 
 impl Pixels {
     /// The numbers are sound: as many deviations as means, all above 0.
-    pub(super) fn new(mean: &[f64], deviation: &[f64], full_scale: f64, from: isize, to: isize) -> Self {
+    pub(super) fn new(
+        mean: &[f64],
+        deviation: &[f64],
+        full_scale: f64,
+        from: isize,
+        to: isize,
+    ) -> Self {
         let table = |(mean, deviation): (&f64, &f64)| {
             std::array::from_fn(|v| ((v as f64 / full_scale - mean) / deviation) as f32)
         };
         Self { tables: mean.iter().zip(deviation).map(table).collect(), from, to }
     }
 
-    /// The bytes of a tensor of this shape, normalized: f32 data with the channels on their new axis and the other axes in order.
+    /// The bytes of a tensor of this shape, normalized: f32 data with the channels on their new
+    /// axis and the other axes in order.
     ///
     /// # Errors
-    /// If the shape does not have the axes or has another number of channels, or there is not one byte for each of its places.
+    /// If the shape does not have the axes or has another number of channels, or there is not one
+    /// byte for each of its places.
     ///
     /// ```
     /// use cellnorm_burn::data::NormalizeConfig;
@@ -44,18 +55,24 @@ impl Pixels {
         let places = shape.iter().try_fold(1usize, |places, len| places.checked_mul(*len));
         let places = places.ok_or_else(|| Error::TooLarge { shape: shape.to_vec() })?;
         if pixels.len() != places {
-            let problem = format!("has {} bytes; the shape {shape:?} needs {places}, one for each value", pixels.len());
+            let problem = format!(
+                "has {} bytes; the shape {shape:?} needs {places}, one for each value",
+                pixels.len()
+            );
             return Err(Error::Tensor { name: "the pixel data".into(), problem });
         }
         let mut moved = shape.to_vec();
         moved.remove(from);
         // the channels jump over the axes between their old place and the new one
         let (low, high) = (from.min(to), from.max(to));
-        let [between, after] = [&moved[low..high], &moved[high..]].map(|axes| axes.iter().product::<usize>());
+        let [between, after] =
+            [&moved[low..high], &moved[high..]].map(|axes| axes.iter().product::<usize>());
         moved.insert(to, channels);
         let mut values = vec![0.0; places];
         if places > 0 {
-            let strides = |axis| if axis == low { [between * after, after] } else { [after, channels * after] };
+            let strides = |axis| {
+                if axis == low { [between * after, after] } else { [after, channels * after] }
+            };
             let block = channels * between * after;
             for (source, target) in pixels.chunks_exact(block).zip(values.chunks_exact_mut(block)) {
                 self.look_up((source, strides(from)), (target, strides(to)), [between, after]);
@@ -77,7 +94,8 @@ impl Pixels {
         Ok(Tensor::from_data(self.data(pixels, &shape)?, device))
     }
 
-    /// The lengths are those of the axes between and after; strides are those of the channels and of the axes between.
+    /// The lengths are those of the axes between and after; strides are those of the channels and
+    /// of the axes between.
     fn look_up(
         &self,
         (source, read): (&[u8], [usize; 2]),
@@ -86,8 +104,10 @@ impl Pixels {
     ) {
         for (channel, table) in self.tables.iter().enumerate() {
             for place in 0..between {
-                let start = |[of_channel, of_place]: [usize; 2]| channel * of_channel + place * of_place;
-                let (source, target) = (&source[start(read)..][..after], &mut target[start(write)..][..after]);
+                let start =
+                    |[of_channel, of_place]: [usize; 2]| channel * of_channel + place * of_place;
+                let (source, target) =
+                    (&source[start(read)..][..after], &mut target[start(write)..][..after]);
                 for (y, v) in target.iter_mut().zip(source) {
                     *y = table[usize::from(*v)];
                 }

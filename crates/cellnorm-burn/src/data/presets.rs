@@ -12,9 +12,10 @@ impl NormalizeConfig {
 
     /// ImageNet, red, green, blue: mean 0.485, 0.456, 0.406, deviation 0.229, 0.224, 0.225.
     ///
-    /// The numbers that torchvision's models are trained with. The deviations are means of the deviations within single images of a
-    /// subset; those of all pixels together are about 19 % larger ([`imagenet_pooled`](Self::imagenet_pooled)). A network that was
-    /// trained with the former needs them.
+    /// The numbers that torchvision's models are trained with. The deviations are means of the
+    /// deviations within single images of a subset; those of all pixels together are about 19 %
+    /// larger ([`imagenet_pooled`](Self::imagenet_pooled)). A network that was trained with the
+    /// former needs them.
     pub fn imagenet() -> Self {
         Self::known(&IMAGENET)
     }

@@ -8,7 +8,8 @@ use cellnorm::fold::{Affine, Kernel};
 use super::numbers::fold;
 use super::{FixedNorm, Fold};
 
-/// A layer's name and kernel, the axes that hold its channels, and why a shift ahead of it is no bias, if it is not.
+/// A layer's name and kernel, the axes that hold its channels, and why a shift ahead of it is no
+/// bias, if it is not.
 macro_rules! folds {
     ($layer:ident, $kernel:expr, $on_axis:expr, $obstacle:expr) => {
         impl Fold for $layer {
@@ -50,8 +51,9 @@ macro_rules! convolutions {
     )*};
 }
 
-const PADS: &str = "pads with zeros, which are not shifted, so a shift ahead of it reaches the outputs at the border in part and is no \
-    bias; keep the normalization, or build the network with it behind the convolution or without padding";
+const PADS: &str = "pads with zeros, which are not shifted, so a shift ahead of it reaches the \
+                    outputs at the border in part and is no bias; keep the normalization, or \
+                    build the network with it behind the convolution or without padding";
 
 convolutions! {
     Conv1d: 3, PaddingConfig1d::Explicit(0, 0);
@@ -69,8 +71,8 @@ macro_rules! transposed {
             |layer: &$layer, _| {
                 let [stride, dilation] = [layer.stride, layer.dilation].map($list);
                 let [padding, padding_out] = [layer.padding, layer.padding_out].map($list);
-                // an output p has tap k from x at p + padding − dilation·k, if x has that place; the padding cuts off those
-                // outputs where it has not for some k
+                // an output p has tap k from x at p + padding − dilation·k, if x has that place;
+                // the padding cuts off those outputs where it has not for some k
                 let whole = layer.weight.dims()[2..].iter().enumerate().all(|(axis, taps)| {
                     stride[axis] == 1 && padding[axis] >= dilation[axis] * taps.saturating_sub(1) + padding_out[axis]
                 });
@@ -80,9 +82,10 @@ macro_rules! transposed {
     )*};
 }
 
-const PARTIAL: &str = "has outputs, at the border or between strides, that see a part of the kernel, so a shift ahead of it is no \
-    bias; keep the normalization, or build the network with it behind, or with stride 1 and a padding of at least \
-    dilation * (kernel - 1) + padding_out";
+const PARTIAL: &str = "has outputs, at the border or between strides, that see a part of the \
+                       kernel, so a shift ahead of it is no bias; keep the normalization, or \
+                       build the network with it behind, or with stride 1 and a padding of at \
+                       least dilation * (kernel - 1) + padding_out";
 
 transposed! {
     ConvTranspose1d: 3, |size| [size];
@@ -94,7 +97,8 @@ folds!(
     Linear,
     // in both of Burn's layouts: the other one is transposed in records alone
     |layer: &Linear| Kernel::dense_inputs_first(layer.weight.dims()),
-    // x may have any number of axes, so a positive axis is taken at its word: the features are on the last
+    // x may have any number of axes, so a positive axis is taken at its word: the features are on
+    // the last
     |axis| axis == -1 || axis > 0,
     |_, _| None::<&'static str>
 );
@@ -107,14 +111,19 @@ fn fitting(
     channels: usize,
 ) -> Result<Affine, Error> {
     if !on_axis(norm.channel_axis()) {
-        let what = "has its channels on another axis than the normalization: those of a convolution are on axis 1, those of a \
-                    linear layer on the last; set channel_axis";
+        let what = "has its channels on another axis than the normalization: those of a \
+                    convolution are on axis 1, those of a linear layer on the last; set \
+                    channel_axis";
         return Err(Error::Unsupported { layer, what });
     }
     let map = norm.affine()?;
     if map.channels() != channels {
         let (given, expected) = (vec![map.channels()], vec![channels]);
-        return Err(Error::Parameter { name: "the normalization at this side of the layer", given, expected });
+        return Err(Error::Parameter {
+            name: "the normalization at this side of the layer",
+            given,
+            expected,
+        });
     }
     Ok(map)
 }

@@ -48,8 +48,8 @@ fn unless(moving: bool) -> Result<(), Error> {
     }
     Err(Error::Unsupported {
         layer: "batch normalization",
-        what: "takes its statistics from the batch or moves them: it is on a training device and not frozen, so it is no fixed \
-               map; fold what valid() or freeze() gives",
+        what: "takes its statistics from the batch or moves them: it is on a training device and \
+               not frozen, so it is no fixed map; fold what valid() or freeze() gives",
     })
 }
 
@@ -58,7 +58,8 @@ fn of_batch_norm(
     running: [&RunningState<Tensor<1>>; 2],
     epsilon: f64,
 ) -> Result<Affine, Error> {
-    let [gamma, beta] = parameters.map(|parameter| parameter.map(|parameter| read(parameter.val())).transpose());
+    let [gamma, beta] =
+        parameters.map(|parameter| parameter.map(|parameter| read(parameter.val())).transpose());
     // with what the last steps of training brought
     let [mean, variance] = running.map(|statistic| read(statistic.value_sync()));
     Affine::of_batch_norm(gamma?.as_deref(), beta?.as_deref(), &mean?, &variance?, epsilon)

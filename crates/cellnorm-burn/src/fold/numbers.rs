@@ -41,18 +41,26 @@ fn zeros<const D: usize>(weight: &Param<Tensor<D>>, outputs: usize) -> Param<Ten
 }
 
 /// The parameter with these numbers.
-fn with<const D: usize>(param: Param<Tensor<D>>, numbers: &[f64]) -> Result<Param<Tensor<D>>, Error> {
+fn with<const D: usize>(
+    param: Param<Tensor<D>>,
+    numbers: &[f64],
+) -> Result<Param<Tensor<D>>, Error> {
     let value = param.val();
     let (dtype, device) = (value.dtype(), value.device());
     let largest = dtype.finfo().map_or(f64::MAX, |info| info.max);
     if let Some(given) = numbers.iter().copied().find(|number| number.abs() > largest) {
-        return Err(Error::Number { name: "a folded number", given, expected: "finite in the layer's own type" });
+        return Err(Error::Number {
+            name: "a folded number",
+            given,
+            expected: "finite in the layer's own type",
+        });
     }
     let data = match dtype {
         // Burn goes through f32 to the small types, which would be a second rounding
-        DType::F16 | DType::BF16 => {
-            TensorData::new(numbers.iter().copied().map(to_odd).collect::<Vec<f32>>(), value.shape())
-        }
+        DType::F16 | DType::BF16 => TensorData::new(
+            numbers.iter().copied().map(to_odd).collect::<Vec<f32>>(),
+            value.shape(),
+        ),
         _ => TensorData::new(numbers.to_vec(), value.shape()),
     };
     let new = Tensor::from_data(data, (&device, dtype));
@@ -60,10 +68,12 @@ fn with<const D: usize>(param: Param<Tensor<D>>, numbers: &[f64]) -> Result<Para
     Ok(param.map(|old| new.set_require_grad(old.is_require_grad())))
 }
 
-/// The f32 next to the number whose last bit is 1, unless it is an f32 itself. A smaller type then rounds it as it would round the
-/// number: none of its own numbers or of the middles between them has that bit.
+/// The f32 next to the number whose last bit is 1, unless it is an f32 itself. A smaller type then
+/// rounds it as it would round the number: none of its own numbers or of the middles between them
+/// has that bit.
 ///
-/// S. Boldo, G. Melquiond, *Emulation of FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd*, 2008.
+/// S. Boldo, G. Melquiond, *Emulation of FMA and Correctly Rounded Sums: Proved Algorithms Using
+/// Rounding to Odd*, 2008.
 fn to_odd(number: f64) -> f32 {
     let near = number as f32;
     let exact = f64::from(near);

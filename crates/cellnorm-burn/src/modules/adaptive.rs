@@ -1,6 +1,7 @@
 //! Adaptive normalization for Burn: γ and β come with each x.
 //!
-//! y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}, with the statistics of instance, layer, group or batch normalization.
+//! y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}, with the statistics of instance, layer,
+//! group or batch normalization.
 
 use burn::config::Config;
 use burn::module::{Flag, Module, Param};
@@ -36,11 +37,12 @@ pub struct AdaptiveNormConfig {
     pub one_value: OneValue,
 }
 
-/// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call and differentiated: AdaIN, FiLM,
-/// conditional batch normalization ([`cellnorm::AdaptiveNorm`]).
+/// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call and
+/// differentiated: AdaIN, FiLM, conditional batch normalization ([`cellnorm::AdaptiveNorm`]).
 ///
-/// On a training device (`device.autodiff()`) and unless frozen, the statistics of [`Sharing::Batch`] are those of x and the
-/// running averages move toward them; else these are used.
+/// On a training device (`device.autodiff()`) and unless frozen, the statistics of
+/// [`Sharing::Batch`] are those of x and the running averages move toward them; else these are
+/// used.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -48,7 +50,8 @@ pub struct AdaptiveNormConfig {
 /// let device = Device::flex().autodiff();
 /// let layer = AdaptiveNormConfig::new(3, Sharing::Groups(3)).init(&device); // AdaIN
 /// let x = Tensor::<4>::random([2, 3, 5, 5], Distribution::Default, &device);
-/// let (gamma, beta) = (Tensor::<2>::ones([2, 3], &device).require_grad(), Tensor::zeros([2, 3], &device));
+/// let (gamma, beta) =
+///     (Tensor::<2>::ones([2, 3], &device).require_grad(), Tensor::zeros([2, 3], &device));
 /// let gradients = layer.forward(x, gamma.clone(), beta).exp().sum().backward();
 /// assert_eq!(gamma.grad(&gradients).unwrap().dims(), [2, 3]);
 /// ```
@@ -90,9 +93,18 @@ impl AdaptiveNormConfig {
     /// The layer, with running mean 0 and running variance 1 where it keeps any.
     ///
     /// # Panics
-    /// If groups do not divide the channels, ε is not finite and at least 1e-36, or momentum is not in \[0, 1\].
+    /// If groups do not divide the channels, ε is not finite and at least 1e-36, or momentum is not
+    /// in \[0, 1\].
     pub fn init(&self, device: &Device) -> AdaptiveNorm {
-        let Self { channels, sharing, epsilon, channel_axis, momentum, running_variance, one_value } = *self;
+        let Self {
+            channels,
+            sharing,
+            epsilon,
+            channel_axis,
+            momentum,
+            running_variance,
+            one_value,
+        } = *self;
         let config = TableNormConfig::of(Adaptive { channels, channel_axis, sharing, samples: 0 });
         let config = config.epsilon(epsilon).momentum(momentum).running_variance(running_variance);
         let layer: TableNorm<_> = config.init().unwrap_or_else(|error| panic!("{error}"));
@@ -113,17 +125,23 @@ impl AdaptiveNormConfig {
 }
 
 impl AdaptiveNorm {
-    /// Normalizes x, and scales and shifts each channel of each sample by `gamma` and `beta`, \[N, C\] each.
+    /// Normalizes x, and scales and shifts each channel of each sample by `gamma` and `beta`, \[N,
+    /// C\] each.
     ///
     /// # Panics
-    /// If x has no such channel axis or another number of channels, `gamma` or `beta` is not \[N, C\], or a statistic has one value
-    /// in training and the policy refuses it.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>, gamma: Tensor<2>, beta: Tensor<2>) -> Tensor<D> {
+    /// If x has no such channel axis or another number of channels, `gamma` or `beta` is not \[N,
+    /// C\], or a statistic has one value in training and the policy refuses it.
+    pub fn forward<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        gamma: Tensor<2>,
+        beta: Tensor<2>,
+    ) -> Tensor<D> {
         self.run(x, gamma, beta, None)
     }
 
-    /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x
-    /// holds there. Each axis of the mask is as long as that of x, or 1.
+    /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0
+    /// at the others, whatever x holds there. Each axis of the mask is as long as that of x, or 1.
     ///
     /// # Panics
     /// As [`forward`](Self::forward), or if the mask does not fit x.
@@ -156,7 +174,8 @@ impl AdaptiveNorm {
         };
         let parameters = [("gamma", gamma), ("beta", beta)].map(flat).into();
         let rule = &Adaptive { channels, channel_axis, sharing, samples: expected[0] };
-        let averages = Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked);
+        let averages =
+            Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked);
         let training = self.training.is_enabled();
         Parts { rule, epsilon, one_value, parameters, averages, training, pace }.forward(x, mask)
     }

@@ -1,6 +1,7 @@
 //! Running averages as Burn holds them.
 //!
-//! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative, 1 over the number of batches so far.
+//! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative, 1
+//! over the number of batches so far.
 
 use std::ops::{Add, Mul, Neg};
 
@@ -24,13 +25,18 @@ pub(super) struct Averages<'a> {
     pub(super) variance: &'a RunningState<Tensor<1>>,
     /// How often they have moved; there is one where momentum is cumulative.
     pub(super) batches: Option<&'a RunningState<Tensor<1>>>,
-    /// Where those that a forward pass looks at and moves begin, and how many they are; None for all.
+    /// Where those that a forward pass looks at and moves begin, and how many they are; None for
+    /// all.
     pub(super) part: Option<(usize, usize)>,
 }
 
 impl<'a> Averages<'a> {
     /// Those of a layer, where it keeps any.
-    pub(super) fn of(mean: &'a Average, variance: &'a Average, batches: &'a Average) -> Option<Self> {
+    pub(super) fn of(
+        mean: &'a Average,
+        variance: &'a Average,
+        batches: &'a Average,
+    ) -> Option<Self> {
         let pair = mean.as_ref().zip(variance.as_ref());
         pair.map(|(mean, variance)| Self { mean, variance, batches: batches.as_ref(), part: None })
     }
@@ -56,9 +62,11 @@ impl<'a> Averages<'a> {
     }
 }
 
-/// The number of batches so far, where momentum needs it: other layers' records stay those of Burn's own.
+/// The number of batches so far, where momentum needs it: other layers' records stay those of
+/// Burn's own.
 pub(super) fn batches(momentum: Momentum, so_far: u64, device: &Device) -> Average {
-    (momentum == Momentum::Cumulative).then(|| RunningState::new(Tensor::full([1], so_far as f64, device)))
+    (momentum == Momentum::Cumulative)
+        .then(|| RunningState::new(Tensor::full([1], so_far as f64, device)))
 }
 
 /// How running averages move.
@@ -69,12 +77,18 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// running += weight · (batch − running), where the batch has any values; the variance where there is one to move toward
-    /// ([`RunningVariance::moves`]).
+    /// running += weight · (batch − running), where the batch has any values; the variance where
+    /// there is one to move toward ([`RunningVariance::moves`]).
     ///
     /// # Panics
     /// If momentum is cumulative and the layer has no count.
-    pub(super) fn follow(self, averages: Averages<'_>, tracked: Tracked<Table>, epsilon: f64, one_value: OneValue) {
+    pub(super) fn follow(
+        self,
+        averages: Averages<'_>,
+        tracked: Tracked<Table>,
+        epsilon: f64,
+        one_value: OneValue,
+    ) {
         if record(averages, &tracked, self, epsilon, one_value) {
             return;
         }
@@ -88,8 +102,8 @@ impl Pace {
         let (device, dtype) = (mean.device(), mean.dtype());
         let counted = match (self.momentum, averages.batches) {
             (Momentum::Cumulative, None) => panic!(
-                "cumulative momentum counts the batches, and this layer has no num_batches_tracked; \
-                 name it in the config, so that the layer is made with one"
+                "cumulative momentum counts the batches, and this layer has no \
+                 num_batches_tracked; name it in the config, so that the layer is made with one"
             ),
             (Momentum::Cumulative, Some(batches)) => {
                 let counted = batches.value_sync() + 1.0;
@@ -99,11 +113,14 @@ impl Pace {
             _ => None,
         };
         let factor = |n: f64| self.variance.factor(n, epsilon);
-        let moves = [&|n: f64| n > 0.0, &|n: f64| self.variance.moves(n, one_value)] as [&dyn Fn(f64) -> bool; 2];
+        let moves = [&|n: f64| n > 0.0, &|n: f64| self.variance.moves(n, one_value)]
+            as [&dyn Fn(f64) -> bool; 2];
         if is_fused(device.as_dispatch()) {
             // a loop over the numbers, where an operation costs more than all of them
-            let weight = counted.map_or(self.momentum.weight(1), |counted| numbers(counted)[0].recip());
-            let variance = numbers(variance).into_iter().zip(&values).map(|(of, n)| of * factor(*n)).collect();
+            let weight =
+                counted.map_or(self.momentum.weight(1), |counted| numbers(counted)[0].recip());
+            let variance =
+                numbers(variance).into_iter().zip(&values).map(|(of, n)| of * factor(*n)).collect();
             let pairs = [(averages.mean, numbers(mean)), (averages.variance, variance)];
             for ((average, batch), moves) in pairs.into_iter().zip(moves) {
                 let kept = averages.value(average).without_autodiff();
@@ -112,8 +129,12 @@ impl Pace {
                 let kept = numbers(kept);
                 let shape = [kept.len()];
                 let all = kept.into_iter().zip(batch).zip(share);
-                let moved: Vec<f64> = all.map(|((running, batch), share)| moved(running, batch, share)).collect();
-                averages.update(average, Tensor::from_data(TensorData::new(moved, shape), (&device, dtype)));
+                let moved: Vec<f64> =
+                    all.map(|((running, batch), share)| moved(running, batch, share)).collect();
+                averages.update(
+                    average,
+                    Tensor::from_data(TensorData::new(moved, shape), (&device, dtype)),
+                );
             }
             return;
         }

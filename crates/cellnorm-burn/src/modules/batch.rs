@@ -5,7 +5,9 @@ use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param,
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::tables::Tracked;
-use cellnorm::{Activation, Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom};
+use cellnorm::{
+    Activation, Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom,
+};
 
 use super::averages::{self, Average, Averages, Pace};
 use super::{check_epsilon, masked, parameters, value};
@@ -23,8 +25,8 @@ pub struct BatchNormConfig {
     /// ε, added to the variance inside the root. Default: 1e-5
     #[config(default = 1e-5)]
     pub epsilon: f64,
-    /// The pace of the running statistics. Default: `Step(0.1)`, running = 0.9 · running + 0.1 · batch. `Cumulative` counts the
-    /// batches in `num_batches_tracked`
+    /// The pace of the running statistics. Default: `Step(0.1)`, running = 0.9 · running + 0.1 ·
+    /// batch. `Cumulative` counts the batches in `num_batches_tracked`
     #[config(default = "Momentum::Step(0.1)")]
     pub momentum: Momentum,
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
@@ -50,13 +52,16 @@ pub struct BatchNormConfig {
     pub one_value: OneValue,
 }
 
-/// Batch normalization: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each channel.
+/// Batch normalization: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each
+/// channel.
 ///
-/// On a training device (`device.autodiff()`) and unless frozen, the statistics are those of the batch and the running ones
-/// move toward them; else the running statistics are used. NaN in x passes on, into the running statistics too. Fields and
-/// records are those of Burn's own layer, with a count of batches beside them where momentum is cumulative.
+/// On a training device (`device.autodiff()`) and unless frozen, the statistics are those of the
+/// batch and the running ones move toward them; else the running statistics are used. NaN in x
+/// passes on, into the running statistics too. Fields and records are those of Burn's own layer,
+/// with a count of batches beside them where momentum is cumulative.
 ///
-/// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; defaults as `torch.nn.BatchNorm*d` of PyTorch 2.
+/// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; defaults as `torch.nn.BatchNorm*d` of
+/// PyTorch 2.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -80,9 +85,10 @@ pub struct BatchNorm {
     pub running_mean: RunningState<Tensor<1>>,
     /// The variance for inference, `[num_features]`.
     pub running_var: RunningState<Tensor<1>>,
-    /// How many batches the running statistics have followed. None unless momentum is cumulative, so that other records stay
-    /// those of Burn's own layer. PyTorch's checkpoints hold an integer of this name, which Burn's reader refuses here: load
-    /// them without it (`with_predicate`, `allow_partial`), and set the field.
+    /// How many batches the running statistics have followed. None unless momentum is cumulative,
+    /// so that other records stay those of Burn's own layer. PyTorch's checkpoints hold an integer
+    /// of this name, which Burn's reader refuses here: load them without it (`with_predicate`,
+    /// `allow_partial`), and set the field.
     pub num_batches_tracked: Average,
     /// ε inside the root.
     pub epsilon: f64,
@@ -97,12 +103,12 @@ pub struct BatchNorm {
     /// What one value a channel does in training.
     #[module(skip)]
     pub one_value: OneValue,
-    /// What the layer does in training, whatever its parents do: whose statistics normalize, whether the running ones move, and
-    /// whether γ and β have gradients.
+    /// What the layer does in training, whatever its parents do: whose statistics normalize,
+    /// whether the running ones move, and whether γ and β have gradients.
     #[module(skip)]
     pub mode: Mode,
-    /// The ranks that the statistics of training are shared with; [`convert_sync_batch_norm`](crate::ranks::convert_sync_batch_norm)
-    /// sets it. Default: none.
+    /// The ranks that the statistics of training are shared with;
+    /// [`convert_sync_batch_norm`](crate::ranks::convert_sync_batch_norm) sets it. Default: none.
     pub link: Link,
 }
 
@@ -122,10 +128,14 @@ impl ModuleDisplay for BatchNorm {
 }
 
 impl BatchNormConfig {
-    /// As a framework has it: ε, γ and β, the channel axis, the running statistics, and what one value does.
+    /// As a framework has it: ε, γ and β, the channel axis, the running statistics, and what one
+    /// value does.
     ///
     /// ```
-    /// use cellnorm_burn::{BatchNormConfig, cellnorm::{Normalization, Semantics}};
+    /// use cellnorm_burn::{
+    ///     BatchNormConfig,
+    ///     cellnorm::{Normalization, Semantics},
+    /// };
     /// let keras = Semantics::preset("keras-3", Normalization::Batch)?;
     /// assert_eq!(BatchNormConfig::new(8).with_semantics(&keras).channel_axis, -1);
     /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
@@ -138,15 +148,20 @@ impl BatchNormConfig {
         self
     }
 
-    /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running variance 1.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running
+    /// variance 1.
     ///
     /// # Panics
     /// If there are no channels, ε is not positive and finite, or momentum is not in \[0, 1\].
     pub fn init(&self, device: &Device) -> BatchNorm {
         check_epsilon(self.epsilon);
-        assert!(self.num_features > 0, "num_features is 0; batch normalization needs at least 1 channel");
+        assert!(
+            self.num_features > 0,
+            "num_features is 0; batch normalization needs at least 1 channel"
+        );
         averages::check(self.momentum);
-        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let (wanted, initializers) =
+            ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
         let [gamma, beta] = parameters(self.num_features, wanted, initializers, device);
         BatchNorm {
             gamma,
@@ -170,7 +185,8 @@ impl BatchNorm {
     /// Normalizes x of any rank ≥ 2 whose channel axis has `num_features` channels.
     ///
     /// # Panics
-    /// If x has no such channel axis or another number of channels, or one value per channel in training and the policy forbids it.
+    /// If x has no such channel axis or another number of channels, or one value per channel in
+    /// training and the policy forbids it.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         self.forward_activated(x, Activation::Identity)
     }
@@ -179,7 +195,11 @@ impl BatchNorm {
     ///
     /// # Panics
     /// As [`BatchNorm::forward`].
-    pub fn forward_activated<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    pub fn forward_activated<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        activation: Activation,
+    ) -> Tensor<D> {
         let mode = self.mode_on(&x.device());
         if mode.statistics == StatisticsFrom::Batch && !self.uses_running(&x.dims()) {
             return self.with_batch_statistics(x, mode, activation).0;
@@ -195,8 +215,8 @@ impl BatchNorm {
         normalize_fixed_activated(&self.kind(), x, parameters, running, self.epsilon, activation)
     }
 
-    /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x holds
-    /// there. Each axis of the mask is as long as that of x, or 1.
+    /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0
+    /// at the others, whatever x holds there. Each axis of the mask is as long as that of x, or 1.
     ///
     /// # Panics
     /// As [`BatchNorm::forward`], or if the mask does not fit x.
@@ -207,7 +227,8 @@ impl BatchNorm {
         }
         let parameters = self.parameters(mode);
         // as they are before they move
-        let running = (mode.statistics == StatisticsFrom::Running).then(|| self.running(&x.device()));
+        let running =
+            (mode.statistics == StatisticsFrom::Running).then(|| self.running(&x.device()));
         if self.link.ranks().is_some() && mode.update {
             self.over_ranks(x.clone().detach(), Some(mask.clone()), mode);
             mode.update = false;
@@ -222,12 +243,15 @@ impl BatchNorm {
         y
     }
 
-    /// Normalizes with the batch's statistics, moves the running ones, and returns (y, mean, biased variance of the batch), which is that of
-    /// all ranks where the layer is linked to others.
+    /// Normalizes with the batch's statistics, moves the running ones, and returns (y, mean, biased
+    /// variance of the batch), which is that of all ranks where the layer is linked to others.
     ///
     /// # Panics
     /// As [`BatchNorm::forward`].
-    pub fn forward_with_statistics<const D: usize>(&self, x: Tensor<D>) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
+    pub fn forward_with_statistics<const D: usize>(
+        &self,
+        x: Tensor<D>,
+    ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
         self.with_batch_statistics(x, Mode::training(), Activation::Identity)
     }
 
@@ -245,7 +269,9 @@ impl BatchNorm {
         if let Err(error) = self.kind().roles(&shape, true) {
             panic!("{error}");
         }
-        if self.values(&shape) == 1.0 && matches!(self.one_value, OneValue::Error | OneValue::AlwaysError) {
+        if self.values(&shape) == 1.0
+            && matches!(self.one_value, OneValue::Error | OneValue::AlwaysError)
+        {
             panic!("{}", Error::OneValue { layer: Batch::NAME, shape: shape.to_vec() });
         }
         let (gamma, beta) = self.parameters(mode);
@@ -265,8 +291,10 @@ impl BatchNorm {
         mode: Mode,
     ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
         let over = self.link.ranks().expect("a layer that is linked");
-        let settings = format!("{:?}, {:?} running variance, {mode:?}", self.momentum, self.running_variance);
-        let (terms, (gamma, beta)) = ((self.epsilon, self.one_value, settings), self.parameters(mode));
+        let settings =
+            format!("{:?}, {:?} running variance, {mode:?}", self.momentum, self.running_variance);
+        let (terms, (gamma, beta)) =
+            ((self.epsilon, self.one_value, settings), self.parameters(mode));
         let (y, tracked) = ranks::normalize(&self.kind(), x, mask, [gamma, beta], terms, over);
         let (mean, variance) = (tracked.mean.0.clone(), tracked.variance.0.clone());
         if mode.update {
@@ -275,18 +303,25 @@ impl BatchNorm {
         (y, mean, variance)
     }
 
-    /// Whether x is the part of a batch of a rank that has no samples: then there is nothing to normalize.
+    /// Whether x is the part of a batch of a rank that has no samples: then there is nothing to
+    /// normalize.
     fn is_empty_part<const D: usize>(&self, x: &Tensor<D>) -> bool {
         self.link.ranks().is_some() && x.dims().contains(&0)
     }
 
     /// The mode on a device: inference unless it is a training device and the layer is not frozen.
     pub(crate) fn mode_on(&self, device: &Device) -> Mode {
-        if device.is_autodiff() && self.training.is_enabled() { self.mode } else { Mode::inference() }
+        if device.is_autodiff() && self.training.is_enabled() {
+            self.mode
+        } else {
+            Mode::inference()
+        }
     }
 
     fn parameters(&self, mode: Mode) -> (Option<Tensor<1>>, Option<Tensor<1>>) {
-        let of = |parameter| value(parameter).map(|value| if mode.train_parameters { value } else { value.detach() });
+        let of = |parameter| {
+            value(parameter).map(|value| if mode.train_parameters { value } else { value.detach() })
+        };
         (of(&self.gamma), of(&self.beta))
     }
 
@@ -302,7 +337,8 @@ impl BatchNorm {
     }
 
     fn averages(&self) -> Averages<'_> {
-        let (mean, variance, batches) = (&self.running_mean, &self.running_var, self.num_batches_tracked.as_ref());
+        let (mean, variance, batches) =
+            (&self.running_mean, &self.running_var, self.num_batches_tracked.as_ref());
         Averages { mean, variance, batches, part: None }
     }
 
@@ -315,7 +351,9 @@ impl BatchNorm {
     }
 
     fn uses_running(&self, shape: &[usize]) -> bool {
-        self.link.ranks().is_none() && self.one_value == OneValue::UseRunning && self.values(shape) == 1.0
+        self.link.ranks().is_none()
+            && self.one_value == OneValue::UseRunning
+            && self.values(shape) == 1.0
     }
 
     fn num_features(&self) -> usize {

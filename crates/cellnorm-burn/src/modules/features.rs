@@ -8,7 +8,8 @@ use cellnorm::norms;
 pub enum Features {
     /// The last axis, `d_model` long; a parameter for each element.
     Last,
-    /// These axes, with these lengths in the tensor's order; a parameter for each element, row-major.
+    /// These axes, with these lengths in the tensor's order; a parameter for each element,
+    /// row-major.
     Axes {
         /// The axes; negative counts from the last.
         axes: Vec<isize>,
@@ -31,7 +32,9 @@ impl Features {
         match self {
             Self::Last => norms::Features::Last(vec![d_model]),
             Self::Axes { axes, lengths } => norms::Features::Axes(axes.clone(), lengths.clone()),
-            Self::PerChannel { channel_axis } => norms::Features::PerChannel { channels: d_model, axis: *channel_axis },
+            Self::PerChannel { channel_axis } => {
+                norms::Features::PerChannel { channels: d_model, axis: *channel_axis }
+            }
         }
     }
 }

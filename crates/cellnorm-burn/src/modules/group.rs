@@ -41,10 +41,11 @@ pub struct GroupNormConfig {
     pub beta_initializer: Initializer,
 }
 
-/// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a variance for each group of neighbouring
-/// channels of each sample.
+/// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a variance
+/// for each group of neighbouring channels of each sample.
 ///
-/// Source: Y. Wu, K. He, *Group Normalization*, 2018; defaults as `torch.nn.GroupNorm` of PyTorch 2.
+/// Source: Y. Wu, K. He, *Group Normalization*, 2018; defaults as `torch.nn.GroupNorm` of
+/// PyTorch 2.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -102,7 +103,8 @@ impl GroupNormConfig {
             GroupParameters::PerChannel => self.num_channels,
             GroupParameters::PerGroup => self.num_groups,
         };
-        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let (wanted, initializers) =
+            ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
         let [gamma, beta] = parameters(len, wanted, initializers, device);
         let layer = GroupNorm {
             gamma,
@@ -132,7 +134,8 @@ impl GroupNorm {
     further_forwards!();
 
     fn kind(&self) -> Group {
-        let (groups, channels, channel_axis) = (self.num_groups, self.num_channels, self.channel_axis);
+        let (groups, channels, channel_axis) =
+            (self.num_groups, self.num_channels, self.channel_axis);
         Group { groups, channels, channel_axis, parameters: self.parameters }
     }
 }

@@ -34,17 +34,22 @@ pub struct InstanceNormConfig {
     pub beta_initializer: Initializer,
 }
 
-/// Instance normalization: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a mean and a variance for each channel of each
-/// sample.
+/// Instance normalization: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a mean and a
+/// variance for each channel of each sample.
 ///
-/// Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization*, 2016; ε as `torch.nn.InstanceNorm*d` of PyTorch 2,
-/// with γ and β as Burn's own layer and TensorFlow Addons have them (PyTorch: `affine=True`).
+/// Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization*, 2016; ε as
+/// `torch.nn.InstanceNorm*d` of PyTorch 2, with γ and β as Burn's own layer and TensorFlow Addons
+/// have them (PyTorch: `affine=True`).
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
 /// use cellnorm_burn::InstanceNormConfig;
 /// let device = Device::flex();
-/// let y = InstanceNormConfig::new(3).init(&device).forward(Tensor::<3>::random([2, 3, 9], Distribution::Default, &device));
+/// let y = InstanceNormConfig::new(3).init(&device).forward(Tensor::<3>::random(
+///     [2, 3, 9],
+///     Distribution::Default,
+///     &device,
+/// ));
 /// assert!(y.slice([1..2, 2..3]).mean().into_scalar::<f32>().abs() < 1e-5);
 /// ```
 #[derive(Module, Debug)]
@@ -85,9 +90,11 @@ impl InstanceNormConfig {
     /// If ε is not positive and finite.
     pub fn init(&self, device: &Device) -> InstanceNorm {
         check_epsilon(self.epsilon);
-        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let (wanted, initializers) =
+            ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
         let [gamma, beta] = parameters(self.num_channels, wanted, initializers, device);
-        let (num_channels, epsilon, channel_axis) = (self.num_channels, self.epsilon, self.channel_axis);
+        let (num_channels, epsilon, channel_axis) =
+            (self.num_channels, self.epsilon, self.channel_axis);
         InstanceNorm { gamma, beta, num_channels, epsilon, channel_axis }
     }
 }

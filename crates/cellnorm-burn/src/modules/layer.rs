@@ -12,7 +12,8 @@ use crate::norms::Layer;
 /// Makes a [`LayerNorm`].
 #[derive(Config, Debug)]
 pub struct LayerNormConfig {
-    /// The number of values of γ and of β: the length of the last axis, unless other features are chosen.
+    /// The number of values of γ and of β: the length of the last axis, unless other features are
+    /// chosen.
     pub d_model: usize,
     /// ε, added to the variance inside the root. Default: 1e-5
     #[config(default = 1e-5)]
@@ -34,9 +35,11 @@ pub struct LayerNormConfig {
     pub beta_initializer: Initializer,
 }
 
-/// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any axes, or all features of a sample.
+/// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any axes, or
+/// all features of a sample.
 ///
-/// Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016; defaults as `torch.nn.LayerNorm` of PyTorch 2.
+/// Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016; defaults as
+/// `torch.nn.LayerNorm` of PyTorch 2.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -46,7 +49,10 @@ pub struct LayerNormConfig {
 /// let last = LayerNormConfig::new(6).init(&device).forward(x.clone());
 /// let image = LayerNormConfig::over(&[2, 3], &[6, 6]).init(&device).forward(x.clone());
 /// let all = LayerNormConfig::per_channel(8).init(&device).forward(x);
-/// assert_eq!((last.dims(), image.dims(), all.dims()), ([2, 8, 6, 6], [2, 8, 6, 6], [2, 8, 6, 6]));
+/// assert_eq!(
+///     (last.dims(), image.dims(), all.dims()),
+///     ([2, 8, 6, 6], [2, 8, 6, 6], [2, 8, 6, 6])
+/// );
 /// ```
 #[derive(Module, Debug)]
 #[module(custom_display)]
@@ -83,7 +89,8 @@ impl LayerNormConfig {
         Self::new(d_model).with_features(features)
     }
 
-    /// Over all axes but the samples', with a parameter for each of the `channels` channels on axis 1.
+    /// Over all axes but the samples', with a parameter for each of the `channels` channels on
+    /// axis 1.
     pub fn per_channel(channels: usize) -> Self {
         Self::new(channels).with_features(Features::PerChannel { channel_axis: 1 })
     }
@@ -94,7 +101,8 @@ impl LayerNormConfig {
     /// If ε is not positive and finite.
     pub fn init(&self, device: &Device) -> LayerNorm {
         check_epsilon(self.epsilon);
-        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let (wanted, initializers) =
+            ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
         let [gamma, beta] = parameters(self.d_model, wanted, initializers, device);
         let (d_model, epsilon, features) = (self.d_model, self.epsilon, self.features.clone());
         LayerNorm { gamma, beta, d_model, epsilon, features }

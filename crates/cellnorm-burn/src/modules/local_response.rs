@@ -1,8 +1,9 @@
 //! Local response normalization for Burn.
 //!
-//! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the same sample and position; see
-//! [`cellnorm::LocalResponseNorm`]. On Flex its passes serve; on other devices this is composed of Burn's own operations, and the
-//! squares are added up `size` times, shifted by one channel more each time.
+//! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the
+//! same sample and position; see [`cellnorm::LocalResponseNorm`]. On Flex its passes serve; on
+//! other devices this is composed of Burn's own operations, and the squares are added up `size`
+//! times, shifted by one channel more each time.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -14,7 +15,8 @@ use super::{at_least_single, sharing_of};
 use crate::functions::lines;
 use crate::ops::{LineSpec, is_fused};
 
-/// Makes a [`LocalResponseNorm`]. What frameworks mean, as numbers for this config, is at [`cellnorm::LocalResponseNormConfig`].
+/// Makes a [`LocalResponseNorm`]. What frameworks mean, as numbers for this config, is at
+/// [`cellnorm::LocalResponseNormConfig`].
 #[derive(Config, Debug)]
 pub struct LocalResponseNormConfig {
     /// How many neighbouring channels a window holds.
@@ -36,9 +38,11 @@ pub struct LocalResponseNormConfig {
     pub channel_axis: isize,
 }
 
-/// Local response normalization of tensors of any rank ≥ 2, without parameters, the same in training and in inference.
+/// Local response normalization of tensors of any rank ≥ 2, without parameters, the same in
+/// training and in inference.
 ///
-/// On Flex computed in f64. On other devices computed in f32 unless x is f64: from about 10¹⁹ on, squares overflow and y is 0.
+/// On Flex computed in f64. On other devices computed in f32 unless x is f64: from about 10¹⁹ on,
+/// squares overflow and y is 0.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -46,7 +50,8 @@ pub struct LocalResponseNormConfig {
 /// // one position of three channels: the windows hold 1 + 4, 1 + 4 + 9 and 4 + 9
 /// let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &Device::flex());
 /// let y = LocalResponseNormConfig::new(3).with_alpha(3.0).with_beta(1.0).init().forward(x);
-/// let expected = Tensor::<2>::from_floats([[1.0 / 6.0, 2.0 / 15.0, 3.0 / 14.0]], &Device::flex());
+/// let expected =
+///     Tensor::<2>::from_floats([[1.0 / 6.0, 2.0 / 15.0, 3.0 / 14.0]], &Device::flex());
 /// y.into_data().assert_approx_eq::<f32>(&expected.into_data(), Default::default());
 /// ```
 #[derive(Module, Debug)]
@@ -70,7 +75,8 @@ impl LocalResponseNormConfig {
     /// The layer.
     ///
     /// # Panics
-    /// If the size is 0, α or β is negative or not finite, the bias k is not finite and at least 1e-36, or k^(−β) overflows.
+    /// If the size is 0, α or β is negative or not finite, the bias k is not finite and at least
+    /// 1e-36, or k^(−β) overflows.
     pub fn init(&self) -> LocalResponseNorm {
         let Self { size, alpha, beta, bias, window, channel_axis } = *self;
         let layer = LocalResponseNorm { size, alpha, beta, bias, window, channel_axis };
@@ -94,7 +100,8 @@ impl LocalResponseNorm {
             Along::Window { before, after } => Some((axis, before, after)),
             _ => None,
         };
-        let (axis, before, after) = sharing.along.iter().enumerate().find_map(window).expect("a window of channels");
+        let (axis, before, after) =
+            sharing.along.iter().enumerate().find_map(window).expect("a window of channels");
         at_least_single(x, |x| {
             let sums = window_sums(x.clone() * x.clone(), axis, before, after);
             let d = sums.mul_scalar(self.alpha / self.size as f64).add_scalar(self.bias);
@@ -104,14 +111,21 @@ impl LocalResponseNorm {
 
     /// The layer on arrays, which knows what is sound and where windows lie.
     fn on_arrays(&self) -> cellnorm::LocalResponseNorm {
-        let config = cellnorm::LocalResponseNormConfig::new(self.size).alpha(self.alpha).beta(self.beta);
+        let config =
+            cellnorm::LocalResponseNormConfig::new(self.size).alpha(self.alpha).beta(self.beta);
         let config = config.bias(self.bias).window(self.window).channel_axis(self.channel_axis);
         config.init().unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
-/// The sum over each value along an axis, `before` values before it and `after` after it, where there are so many.
-fn window_sums<const D: usize>(values: Tensor<D>, axis: usize, before: usize, after: usize) -> Tensor<D> {
+/// The sum over each value along an axis, `before` values before it and `after` after it, where
+/// there are so many.
+fn window_sums<const D: usize>(
+    values: Tensor<D>,
+    axis: usize,
+    before: usize,
+    after: usize,
+) -> Tensor<D> {
     let len = values.dims()[axis];
     let zeros = |count: usize| {
         let mut shape = values.dims();
@@ -119,7 +133,8 @@ fn window_sums<const D: usize>(values: Tensor<D>, axis: usize, before: usize, af
         (count > 0).then(|| Tensor::zeros(shape, (&values.device(), values.dtype())))
     };
     let (before, after) = (before.min(len - 1), after.min(len - 1));
-    let padded = [zeros(before), Some(values.clone()), zeros(after)].into_iter().flatten().collect();
+    let padded =
+        [zeros(before), Some(values.clone()), zeros(after)].into_iter().flatten().collect();
     let padded = Tensor::cat(padded, axis);
     let shifted = |by: usize| padded.clone().narrow(axis, by, len);
     (1..=before + after).fold(shifted(0), |sum, by| sum + shifted(by))

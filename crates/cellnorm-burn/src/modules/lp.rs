@@ -1,9 +1,10 @@
 //! Lp normalization for Burn: the vectors along some axes are divided by their length.
 //!
-//! y = x / D with D = ‖x‖_p = (Σ |x_i|^p)^(1/p), or max |x_i| for p = ∞, kept from 0 by a [`Floor`]; see [`cellnorm::LpNorm`],
-//! whose passes serve on Flex. On other devices it is composed of Burn's own operations. There D is scale · relative, where the scale is a constant of each vector and relative the
-//! norm of x / scale: powers of that neither overflow nor vanish, and since D does not depend on the scale, no gradient has to
-//! flow through it.
+//! y = x / D with D = ‖x‖_p = (Σ |x_i|^p)^(1/p), or max |x_i| for p = ∞, kept from 0 by a
+//! [`Floor`]; see [`cellnorm::LpNorm`], whose passes serve on Flex. On other devices it is composed
+//! of Burn's own operations. There D is scale · relative, where the scale is a constant of each
+//! vector and relative the norm of x / scale: powers of that neither overflow nor vanish, and since
+//! D does not depend on the scale, no gradient has to flow through it.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -14,7 +15,8 @@ use super::{at_least_single, sharing_of};
 use crate::functions::lines;
 use crate::ops::{LineSpec, is_fused};
 
-/// A vector without a larger value counts as zeros: what is divided by less leaves the range of f32.
+/// A vector without a larger value counts as zeros: what is divided by less leaves the range of
+/// f32.
 const LEAST: f64 = 1e-36;
 
 /// Makes an [`LpNorm`].
@@ -30,9 +32,11 @@ pub struct LpNormConfig {
     pub floor: Floor,
 }
 
-/// Lp normalization over any axes of tensors of any rank, without parameters, the same in training and in inference.
+/// Lp normalization over any axes of tensors of any rank, without parameters, the same in training
+/// and in inference.
 ///
-/// Without a floor, a vector whose largest magnitude is below 1e-36 counts as zeros: y and dx are 0.
+/// Without a floor, a vector whose largest magnitude is below 1e-36 counts as zeros: y and dx
+/// are 0.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -116,7 +120,12 @@ impl LpNorm {
     }
 
     /// The norm of each vector whose largest magnitude is 1, and 1 where there is nothing.
-    fn relative<const D: usize>(&self, x: Tensor<D>, nothing: &Tensor<D, Bool>, along: &[usize]) -> Tensor<D> {
+    fn relative<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        nothing: &Tensor<D, Bool>,
+        along: &[usize],
+    ) -> Tensor<D> {
         // a root has no gradient at 0, nor has a power at the sum of no powers
         let sum = |powers: Tensor<D>| powers.sum_dims(along).mask_fill(nothing.clone(), 1.0);
         let magnitudes = x.clone().abs();
@@ -125,7 +134,8 @@ impl LpNorm {
             2.0 => sum(x.clone() * x).sqrt(),
             f64::INFINITY => {
                 // the largest values share the gradient
-                let shares = magnitudes.clone().detach().greater_equal_elem(1.0).float().cast(x.dtype());
+                let shares =
+                    magnitudes.clone().detach().greater_equal_elem(1.0).float().cast(x.dtype());
                 let count = sum(shares.clone());
                 sum(magnitudes * shares) / count
             }

@@ -42,7 +42,12 @@ use crate::tables::{Applied, Table};
 type Parameter = Option<Param<Tensor<1>>>;
 
 /// γ and β for `len` channels, where they are wanted.
-fn parameters(len: usize, wanted: [bool; 2], initializers: [&Initializer; 2], device: &Device) -> [Parameter; 2] {
+fn parameters(
+    len: usize,
+    wanted: [bool; 2],
+    initializers: [&Initializer; 2],
+    device: &Device,
+) -> [Parameter; 2] {
     std::array::from_fn(|i| wanted[i].then(|| initializers[i].init([len], device)))
 }
 
@@ -58,7 +63,8 @@ pub(crate) fn check_epsilon(epsilon: f64) {
     }
 }
 
-/// Normalizes the values alone where the mask is true, with their own statistics or the running ones; and their own statistics.
+/// Normalizes the values alone where the mask is true, with their own statistics or the running
+/// ones; and their own statistics.
 ///
 /// # Panics
 /// If the shape of x does not suit the kind, or the mask does not fit it.
@@ -73,8 +79,15 @@ fn masked<K: Kind, const D: usize>(
     let rule = Standard::new(kind, &x.dims(), gamma.is_some() || beta.is_some());
     let rule = &rule.unwrap_or_else(|error| panic!("{error}"));
     let (parameters, batch) = (vec![("gamma", gamma), ("beta", beta)], running.is_none());
-    let applied =
-        Applied { rule, epsilon, one_value: OneValue::default(), parameters, running, batch, mask: Some(mask) };
+    let applied = Applied {
+        rule,
+        epsilon,
+        one_value: OneValue::default(),
+        parameters,
+        running,
+        batch,
+        mask: Some(mask),
+    };
     let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
     (y, tracked.expect("the rule always tracks its sets"))
 }
@@ -84,12 +97,20 @@ fn masked<K: Kind, const D: usize>(
 /// # Panics
 /// If the shape does not suit the normalization, or the tensor is empty.
 fn sharing_of<L: Lines>(layer: &L, shape: &[usize]) -> Sharing {
-    let sharing = if shape.contains(&0) { Err(Error::Empty { shape: shape.to_vec() }) } else { layer.sharing(shape) };
+    let sharing = if shape.contains(&0) {
+        Err(Error::Empty { shape: shape.to_vec() })
+    } else {
+        layer.sharing(shape)
+    };
     sharing.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A function of x, computed in f32 where x has fewer digits: half precision has no room for powers.
-pub(crate) fn at_least_single<const D: usize>(x: Tensor<D>, of: impl FnOnce(Tensor<D>) -> Tensor<D>) -> Tensor<D> {
+/// A function of x, computed in f32 where x has fewer digits: half precision has no room for
+/// powers.
+pub(crate) fn at_least_single<const D: usize>(
+    x: Tensor<D>,
+    of: impl FnOnce(Tensor<D>) -> Tensor<D>,
+) -> Tensor<D> {
     let dtype = x.dtype();
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     of(x.cast(wide)).cast(dtype)
@@ -111,22 +132,48 @@ use semantics;
 /// `forward_activated` and `forward_masked` of the layers of single samples.
 macro_rules! further_forwards {
     () => {
-        /// As [`forward`](Self::forward), with an activation behind it in the same pass over memory.
+        /// As [`forward`](Self::forward), with an activation behind it in the same pass over
+        /// memory.
         ///
         /// # Panics
         /// As [`forward`](Self::forward).
-        pub fn forward_activated<const D: usize>(&self, x: Tensor<D>, activation: cellnorm::Activation) -> Tensor<D> {
+        pub fn forward_activated<const D: usize>(
+            &self,
+            x: Tensor<D>,
+            activation: cellnorm::Activation,
+        ) -> Tensor<D> {
             let (gamma, beta) = (value(&self.gamma), value(&self.beta));
-            crate::functions::normalize_activated(&self.kind(), x, gamma, beta, self.epsilon, activation).y
+            crate::functions::normalize_activated(
+                &self.kind(),
+                x,
+                gamma,
+                beta,
+                self.epsilon,
+                activation,
+            )
+            .y
         }
 
-        /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others, whatever x
-        /// holds there. Each axis of the mask is as long as that of x, or 1.
+        /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx
+        /// are 0 at the others, whatever x holds there. Each axis of the mask is as long as that of
+        /// x, or 1.
         ///
         /// # Panics
         /// As [`forward`](Self::forward), or if the mask does not fit x.
-        pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, burn::tensor::Bool>) -> Tensor<D> {
-            super::masked(&self.kind(), x, mask, (value(&self.gamma), value(&self.beta)), None, self.epsilon).0
+        pub fn forward_masked<const D: usize>(
+            &self,
+            x: Tensor<D>,
+            mask: Tensor<D, burn::tensor::Bool>,
+        ) -> Tensor<D> {
+            super::masked(
+                &self.kind(),
+                x,
+                mask,
+                (value(&self.gamma), value(&self.beta)),
+                None,
+                self.epsilon,
+            )
+            .0
         }
     };
 }

@@ -28,7 +28,11 @@ impl<R: Rule + 'static> Parts<'_, R> {
     ///
     /// # Panics
     /// If the shape of x does not suit the rule, or the policy refuses its number of values.
-    pub(super) fn forward<const D: usize>(self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
+    pub(super) fn forward<const D: usize>(
+        self,
+        x: Tensor<D>,
+        mask: Option<Tensor<D, Bool>>,
+    ) -> Tensor<D> {
         let Self { rule, epsilon, one_value, parameters, averages, training, pace } = self;
         let batch = x.device().is_autodiff() && training;
         let running = averages.map(Averages::values);
@@ -40,8 +44,8 @@ impl<R: Rule + 'static> Parts<'_, R> {
         y
     }
 
-    /// As [`forward`](Self::forward), where the rule's sets are those of this kind: one autodiff node instead of arithmetic on
-    /// tables.
+    /// As [`forward`](Self::forward), where the rule's sets are those of this kind: one autodiff
+    /// node instead of arithmetic on tables.
     ///
     /// # Panics
     /// As [`forward`](Self::forward).
@@ -50,12 +54,15 @@ impl<R: Rule + 'static> Parts<'_, R> {
         let (shape, device) = (x.dims(), x.device());
         let sets = kind.roles(&shape, true).unwrap_or_else(|error| panic!("{error}")).sets(&shape);
         let values = x.shape().num_elements() as f64 / sets as f64;
-        let mut parameter =
-            |name| parameters.iter_mut().find(|(of, _)| *of == name).and_then(|(_, value)| value.take());
+        let mut parameter = |name| {
+            parameters.iter_mut().find(|(of, _)| *of == name).and_then(|(_, value)| value.take())
+        };
         let (gamma, beta) = (parameter("gamma"), parameter("beta"));
         let averages = averages.expect("a kind with running averages");
         let batch = device.is_autodiff() && training;
-        let policy = || one_value.uses_running(R::NAME, &shape, batch).unwrap_or_else(|error| panic!("{error}"));
+        let policy = || {
+            one_value.uses_running(R::NAME, &shape, batch).unwrap_or_else(|error| panic!("{error}"))
+        };
         let stays = values <= 1.0 && policy();
         if !batch || stays {
             let (mean, variance) = averages.values();
@@ -63,7 +70,8 @@ impl<R: Rule + 'static> Parts<'_, R> {
             return normalize_fixed(kind, x, gamma, beta, mean, variance, epsilon);
         }
         let Normalized { y, mean, variance } = normalize(kind, x, gamma, beta, epsilon);
-        let tracked = Tracked { mean: Table(mean), variance: Table(variance), values: vec![values; sets] };
+        let tracked =
+            Tracked { mean: Table(mean), variance: Table(variance), values: vec![values; sets] };
         pace.follow(averages, tracked, epsilon, one_value);
         y
     }
@@ -76,7 +84,8 @@ pub(super) fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, [len]), device)
 }
 
-/// The running mean and variance of a layer on arrays, and the count of their batches where they need it.
+/// The running mean and variance of a layer on arrays, and the count of their batches where they
+/// need it.
 ///
 /// # Panics
 /// If it has averages of another pace beside them.
@@ -84,8 +93,8 @@ pub(super) fn averages_of<R: Rule>(layer: &TableNorm<R>, device: &Device) -> [Av
     let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
     assert!(
         layer.correction.is_none(),
-        "{} has a momentum of its own for its correction, for which a layer of Burn has no averages; leave \
-         correction_momentum out, or train on arrays",
+        "{} has a momentum of its own for its correction, for which a layer of Burn has no \
+         averages; leave correction_momentum out, or train on arrays",
         R::NAME
     );
     let Some(running) = &layer.running else {

@@ -1,4 +1,5 @@
-//! Count, mean and Σ (x − mean)² of what layers see, merged over batches, instead of running averages that move.
+//! Count, mean and Σ (x − mean)² of what layers see, merged over batches, instead of running
+//! averages that move.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,14 +30,21 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    pub(crate) fn new(sets: usize, rule: RunningVariance, epsilon: f64, one_value: OneValue) -> Self {
+    pub(crate) fn new(
+        sets: usize,
+        rule: RunningVariance,
+        epsilon: f64,
+        one_value: OneValue,
+    ) -> Self {
         Self { moments: vec![Moments::default(); sets], rule, epsilon, one_value }
     }
 
-    /// The statistics of all batches together, with those that the layer has for sets that say nothing.
+    /// The statistics of all batches together, with those that the layer has for sets that say
+    /// nothing.
     pub(crate) fn statistics(&self, mean: &[f64], variance: &[f64]) -> [Vec<f64>; 2] {
         let with_running = || self.moments.iter().zip(mean.iter().zip(variance));
-        let means = with_running().map(|(moments, (mean, _))| if moments.count > 0.0 { moments.mean } else { *mean });
+        let means = with_running()
+            .map(|(moments, (mean, _))| if moments.count > 0.0 { moments.mean } else { *mean });
         let variances = with_running().map(|(moments, (_, variance))| {
             if self.rule.moves(moments.count, self.one_value) {
                 moments.variance() * self.rule.factor(moments.count, self.epsilon)
@@ -48,7 +56,8 @@ impl Recorded {
     }
 }
 
-/// While it is there, layers that train on this thread report what they see, and their running averages stay.
+/// While it is there, layers that train on this thread report what they see, and their running
+/// averages stay.
 pub(crate) struct Recording;
 
 impl Recording {
@@ -84,7 +93,8 @@ pub(super) fn record(
         let sets = averages.mean.value().dims()[0];
         let new = || Recorded::new(sets, pace.variance, epsilon, one_value);
         let moments = &mut records.entry(id).or_insert_with(new).moments;
-        let [means, variances] = [&tracked.mean, &tracked.variance].map(|table| numbers(table.0.clone()));
+        let [means, variances] =
+            [&tracked.mean, &tracked.variance].map(|table| numbers(table.0.clone()));
         let start = averages.part.map_or(0, |(start, _)| start);
         let batch = means.into_iter().zip(variances).zip(&tracked.values);
         for (moments, ((mean, variance), count)) in moments[start..].iter_mut().zip(batch) {

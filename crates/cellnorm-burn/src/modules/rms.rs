@@ -12,7 +12,8 @@ use crate::norms::Rms;
 /// Makes a [`RmsNorm`].
 #[derive(Config, Debug)]
 pub struct RmsNormConfig {
-    /// The number of values of γ, and of β: the length of the last axis, unless other features are chosen.
+    /// The number of values of γ, and of β: the length of the last axis, unless other features are
+    /// chosen.
     pub d_model: usize,
     /// ε, added to the variance inside the root. Default: 1e-5
     #[config(default = 1e-5)]
@@ -34,10 +35,12 @@ pub struct RmsNormConfig {
     pub beta_initializer: Initializer,
 }
 
-/// RMS normalization: γ x / √(mean(x²) + ε) + β, over the last axis, any axes, or all features of a sample.
+/// RMS normalization: γ x / √(mean(x²) + ε) + β, over the last axis, any axes, or all features of a
+/// sample.
 ///
-/// Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019. ε is 1e-5 as in Burn's own layer;
-/// `torch.nn.RMSNorm` of PyTorch 2 uses 1.19e-7 where none is given, Keras 3 1e-6.
+/// Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019. ε is 1e-5 as in
+/// Burn's own layer; `torch.nn.RMSNorm` of PyTorch 2 uses 1.19e-7 where none is given, Keras 3
+/// 1e-6.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -82,7 +85,8 @@ impl RmsNormConfig {
         Self::new(d_model).with_features(features)
     }
 
-    /// Over all axes but the samples', with a parameter for each of the `channels` channels on axis 1.
+    /// Over all axes but the samples', with a parameter for each of the `channels` channels on
+    /// axis 1.
     pub fn per_channel(channels: usize) -> Self {
         Self::new(channels).with_features(Features::PerChannel { channel_axis: 1 })
     }
@@ -93,7 +97,8 @@ impl RmsNormConfig {
     /// If ε is not positive and finite.
     pub fn init(&self, device: &Device) -> RmsNorm {
         check_epsilon(self.epsilon);
-        let (wanted, initializers) = ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
+        let (wanted, initializers) =
+            ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
         let [gamma, beta] = parameters(self.d_model, wanted, initializers, device);
         let (d_model, epsilon, features) = (self.d_model, self.epsilon, self.features.clone());
         RmsNorm { gamma, beta, d_model, epsilon, features }

@@ -23,8 +23,9 @@ macro_rules! layers {
     $(
         $(#[$doc])*
         ///
-        /// Parameters and running averages are flat, row-major. On a training device (`device.autodiff()`) and unless frozen, the
-        /// statistics are those of x, and the running averages, where there are any, move toward them; else these are used.
+        /// Parameters and running averages are flat, row-major. On a training device
+        /// (`device.autodiff()`) and unless frozen, the statistics are those of x, and the running
+        /// averages, where there are any, move toward them; else these are used.
         #[derive(Module, Debug)]
         pub struct $name {
             $(
@@ -37,7 +38,8 @@ macro_rules! layers {
             pub running_mean: Average,
             /// The running variance, or what the normalization keeps in its place.
             pub running_var: Average,
-            /// How many batches the running averages have followed; None unless momentum is cumulative.
+            /// How many batches the running averages have followed; None unless momentum is
+            /// cumulative.
             pub num_batches_tracked: Average,
             /// ε.
             pub epsilon: f64,
@@ -55,7 +57,8 @@ macro_rules! layers {
             /// The layer that the config describes.
             ///
             /// # Panics
-            /// If the config is not sound (the message says what would be), or has a momentum for a correction.
+            /// If the config is not sound (the message says what would be), or has a momentum for a
+            /// correction.
             pub fn new(config: TableNormConfig<$rule>, device: &Device) -> Self {
                 let layer = config.init().unwrap_or_else(|error| panic!("{error}"));
                 Self::from_arrays(&layer, device)
@@ -84,14 +87,15 @@ macro_rules! layers {
             /// Normalizes x.
             ///
             /// # Panics
-            /// If the shape of x does not suit the layer, or a statistic has one value and the policy refuses it; the message says
-            /// what would suit.
+            /// If the shape of x does not suit the layer, or a statistic has one value and the
+            /// policy refuses it; the message says what would suit.
             pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
                 self.parts(&self.rule).forward(x, None)
             }
 
-            /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0 at the others,
-            /// whatever x holds there. Each axis of the mask is as long as that of x, or 1.
+            /// As [`forward`](Self::forward), over the values alone where the mask is true; y and
+            /// dx are 0 at the others, whatever x holds there. Each axis of the mask is as long as
+            /// that of x, or 1.
             ///
             /// # Panics
             /// As [`forward`](Self::forward), or if the mask does not fit x.
@@ -116,8 +120,8 @@ macro_rules! layers {
 }
 
 layers! {
-    /// Batch-instance normalization: a gate for each channel blends the batch's and the instance's result
-    /// ([`cellnorm::BatchInstanceNorm`]).
+    /// Batch-instance normalization: a gate for each channel blends the batch's and the instance's
+    /// result ([`cellnorm::BatchInstanceNorm`]).
     ///
     /// ```
     /// use burn::tensor::{Device, Distribution, Tensor};
@@ -129,21 +133,28 @@ layers! {
     /// assert_eq!(layer.rho.unwrap().grad(&gradients).unwrap().dims(), [3]);
     /// ```
     BatchInstanceNorm, norms::BatchInstance { gamma, beta, rho };
-    /// Switchable normalization: learned weights blend instance, layer and batch statistics ([`cellnorm::SwitchableNorm`]).
+    /// Switchable normalization: learned weights blend instance, layer and batch statistics
+    /// ([`cellnorm::SwitchableNorm`]).
     SwitchableNorm, norms::Switchable { gamma, beta, mean_weight, variance_weight };
-    /// Batch normalization over several axes: each index along them has statistics of its own ([`cellnorm::AxesBatchNorm`]).
+    /// Batch normalization over several axes: each index along them has statistics of its own
+    /// ([`cellnorm::AxesBatchNorm`]).
     AxesBatchNorm, norms::BatchAxes { gamma, beta };
-    /// Batch renormalization: batch statistics, corrected toward the running ones ([`cellnorm::BatchRenorm`]).
+    /// Batch renormalization: batch statistics, corrected toward the running ones
+    /// ([`cellnorm::BatchRenorm`]).
     BatchRenorm, norms::Renorm { gamma, beta };
     /// Ghost batch normalization: a large batch in small parts ([`cellnorm::GhostBatchNorm`]).
     GhostBatchNorm, norms::Ghost { gamma, beta };
-    /// Batch normalization of sequences with statistics for each time step ([`cellnorm::StepBatchNorm`]); inside a recurrence,
-    /// [one step at a time](StepBatchNorm::at_step).
+    /// Batch normalization of sequences with statistics for each time step
+    /// ([`cellnorm::StepBatchNorm`]); inside a recurrence, [one step at a
+    /// time](StepBatchNorm::at_step).
     StepBatchNorm, norms::Step { gamma, beta };
-    /// Graph normalization: instance statistics, and a learned share of the mean ([`cellnorm::GraphNorm`]).
+    /// Graph normalization: instance statistics, and a learned share of the mean
+    /// ([`cellnorm::GraphNorm`]).
     GraphNorm, norms::Graph { gamma, beta, mean_scale };
-    /// Filter response normalization: each channel by its root mean square ([`cellnorm::FilterResponseNorm`]).
+    /// Filter response normalization: each channel by its root mean square
+    /// ([`cellnorm::FilterResponseNorm`]).
     FilterResponseNorm, norms::FilterResponse { gamma, beta, learned_epsilon };
-    /// Mean-variance normalization over any axes, without parameters ([`cellnorm::MeanVarianceNorm`]).
+    /// Mean-variance normalization over any axes, without parameters
+    /// ([`cellnorm::MeanVarianceNorm`]).
     MeanVarianceNorm, norms::MeanVariance { };
 }

@@ -1,6 +1,7 @@
 //! Batch normalization of one time step at a time, as a recurrent cell knows them.
 //!
-//! y_t = γ (x_t − mean_{t,c}) / √(variance_{t,c} + ε) + β: the layer of whole sequences, told which step x begins with.
+//! y_t = γ (x_t − mean_{t,c}) / √(variance_{t,c} + ε) + β: the layer of whole sequences, told which
+//! step x begins with.
 
 use burn::tensor::{Bool, Tensor};
 use cellnorm::norms::{Batch, Step};
@@ -9,7 +10,8 @@ use cellnorm::tables::Rule;
 use super::StepBatchNorm;
 use super::averages::Averages;
 
-/// A [`StepBatchNorm`] at a time step. It holds nothing of its own: γ, β and running averages are the layer's.
+/// A [`StepBatchNorm`] at a time step. It holds nothing of its own: γ, β and running averages are
+/// the layer's.
 #[derive(Clone, Copy, Debug)]
 pub struct AtStep<'a> {
     layer: &'a StepBatchNorm,
@@ -17,9 +19,11 @@ pub struct AtStep<'a> {
 }
 
 impl StepBatchNorm {
-    /// The layer for an x that begins with the time step `first`, counted from 0. Give it one step, or any number of them.
+    /// The layer for an x that begins with the time step `first`, counted from 0. Give it one step,
+    /// or any number of them.
     ///
-    /// In training, [`OneValue::UseRunning`](cellnorm::OneValue::UseRunning) lets the last step of a single sequence through.
+    /// In training, [`OneValue::UseRunning`](cellnorm::OneValue::UseRunning) lets the last step of
+    /// a single sequence through.
     ///
     /// ```
     /// use burn::tensor::{Device, Distribution, Tensor};
@@ -55,15 +59,16 @@ impl AtStep<'_> {
         self.run(x, Some(mask))
     }
 
-    /// The layer of the steps of x alone: a cell would otherwise look through the averages of all steps at each of them. One step
-    /// is plain batch normalization.
+    /// The layer of the steps of x alone: a cell would otherwise look through the averages of all
+    /// steps at each of them. One step is plain batch normalization.
     ///
     /// # Panics
     /// If momentum is cumulative: each call would count as a batch.
     fn run<const D: usize>(&self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
         assert!(
             self.layer.num_batches_tracked.is_none(),
-            "cumulative momentum counts batches, and a step at a time is no batch; use Step or Keep, or give whole sequences"
+            "cumulative momentum counts batches, and a step at a time is no batch; use Step or \
+             Keep, or give whole sequences"
         );
         let Step { channels, steps, step_axis, .. } = self.layer.rule;
         let axis = if step_axis < 0 { step_axis + D as isize } else { step_axis };

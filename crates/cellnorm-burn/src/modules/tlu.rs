@@ -1,12 +1,13 @@
 //! The thresholded linear unit for Burn: a ReLU whose threshold is learned.
 //!
-//! y = max(x, τ), or in its affine form y = max(x, α x + τ), with τ and α for each channel or each index along several axes. Where
-//! both are equal, x has the gradient.
+//! y = max(x, τ), or in its affine form y = max(x, α x + τ), with τ and α for each channel or each
+//! index along several axes. Where both are equal, x has the gradient.
 //!
-//! It follows filter response normalization, which leaves the mean where it is, so that a ReLU's 0 is no good place to cut.
+//! It follows filter response normalization, which leaves the mean where it is, so that a ReLU's 0
+//! is no good place to cut.
 //!
-//! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; the affine form is that of `TLU` in TensorFlow
-//! Addons, which has τ and α for each element of a sample.
+//! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; the affine form is
+//! that of `TLU` in TensorFlow Addons, which has τ and α for each element of a sample.
 
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -40,11 +41,16 @@ pub struct TluConfig {
 /// use burn::tensor::{Device, Tensor};
 /// use cellnorm_burn::TluConfig;
 /// let device = Device::flex().autodiff();
-/// let unit = TluConfig::per_channel(2).with_tau_initializer(burn::nn::Initializer::Constant { value: -0.5 }).init(&device);
+/// let unit = TluConfig::per_channel(2)
+///     .with_tau_initializer(burn::nn::Initializer::Constant { value: -0.5 })
+///     .init(&device);
 /// let y = unit.forward(Tensor::<2>::from_floats([[-1.0, 2.0], [-0.25, -3.0]], &device));
 /// assert_eq!(y.clone().into_data().try_to_vec::<f32>().unwrap(), [-0.5, 2.0, -0.25, -0.5]);
 /// let gradients = y.sum().backward();
-/// assert_eq!(unit.tau.val().grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap(), [1.0, 1.0]);
+/// assert_eq!(
+///     unit.tau.val().grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap(),
+///     [1.0, 1.0]
+/// );
 /// ```
 #[derive(Module, Debug)]
 pub struct Tlu {
@@ -91,7 +97,8 @@ impl Tlu {
         // γ of a layer normalization over these axes lies as τ does
         let kind = Layer(Features::Axes(self.axes.clone(), self.lengths.clone()));
         let roles = kind.roles(&shape, true).unwrap_or_else(|error| panic!("{error}"));
-        let along: [usize; D] = roles.parameters_along(&shape).try_into().expect("a length for each axis");
+        let along: [usize; D] =
+            roles.parameters_along(&shape).try_into().expect("a length for each axis");
         let tau = self.tau.val().reshape(along);
         let other = match value(&self.alpha) {
             Some(alpha) => x.clone() * alpha.reshape(along) + tau,

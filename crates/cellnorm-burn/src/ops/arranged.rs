@@ -28,7 +28,8 @@ macro_rules! numbers {
 }
 numbers!(f32, f64, f16, bf16);
 
-/// Runs `$body` with `$t` as the type of `$x`'s elements, or as f32 where the passes do not take it (see [`wide`]).
+/// Runs `$body` with `$t` as the type of `$x`'s elements, or as f32 where the passes do not take it
+/// (see [`wide`]).
 macro_rules! with_elements {
     ($x:expr, $t:ident => $body:expr) => {
         $crate::ops::arranged::with_elements!(@ $x, $t => $body;
@@ -127,9 +128,14 @@ impl Arranged {
         &self.tensor.storage::<T>()[start..start + self.tensor.layout().num_elements()]
     }
 
-    /// Runs a pass over these elements where nobody else holds them, else into a fresh buffer; the result lies as this.
-    pub(super) fn map<T: Number, R>(mut self, pass: impl FnOnce(Buffers<'_, T>) -> R) -> (FlexTensor, R) {
-        let (start, len) = (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
+    /// Runs a pass over these elements where nobody else holds them, else into a fresh buffer; the
+    /// result lies as this.
+    pub(super) fn map<T: Number, R>(
+        mut self,
+        pass: impl FnOnce(Buffers<'_, T>) -> R,
+    ) -> (FlexTensor, R) {
+        let (start, len) =
+            (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
         if let Some(elements) = self.tensor.try_storage_mut::<T>() {
             let result = pass(Buffers::Over(&mut elements[start..start + len]));
             return (self.restore(), result);
@@ -149,7 +155,8 @@ impl Arranged {
 
     /// Runs a pass over these elements, or over a copy of them where somebody else holds them, too.
     pub(super) fn over<T: Number>(mut self, pass: impl FnOnce(&mut [T])) -> FlexTensor {
-        let (start, len) = (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
+        let (start, len) =
+            (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
         if let Some(elements) = self.tensor.try_storage_mut::<T>() {
             pass(&mut elements[start..start + len]);
             return self.restore();
@@ -163,7 +170,8 @@ impl Arranged {
     /// A tensor of these elements that lies as this.
     fn holding<T: Number>(&self, elements: Vec<T>) -> FlexTensor {
         let layout = Layout::contiguous(self.tensor.shape());
-        let tensor = FlexTensor::new(pool::bytes(elements), layout, <T as burn::tensor::Element>::dtype());
+        let tensor =
+            FlexTensor::new(pool::bytes(elements), layout, <T as burn::tensor::Element>::dtype());
         Self { tensor, order: self.order.clone() }.restore()
     }
 

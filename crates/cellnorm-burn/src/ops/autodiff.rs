@@ -1,4 +1,5 @@
-//! One autodiff node for each layer: the forward pass saves x, γ and the statistics; the backward pass is fused too.
+//! One autodiff node for each layer: the forward pass saves x, γ and the statistics; the backward
+//! pass is fused too.
 
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::NodeId;
@@ -21,7 +22,12 @@ impl<B: Backend + NormOps> Backward<B, 3> for Normalize {
     /// x, γ and β by reference to the graph, mean, variance.
     type State = ([NodeId; 3], FloatTensor<B>, FloatTensor<B>, Spec);
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
         let [node_x, node_gamma, node_beta] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
         let (inputs, mean, variance, spec) = ops.state;
@@ -43,7 +49,12 @@ struct CellMoments;
 impl<B: Backend + NormOps> Backward<B, 1> for CellMoments {
     type State = (NodeId, FloatTensor<B>, Cells);
 
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
         let [node_x] = ops.parents;
         let dmoments = grads.consume::<B>(&ops.node);
         let (x, moments, cells) = ops.state;
@@ -61,7 +72,12 @@ struct CellAffine;
 impl<B: Backend + NormOps> Backward<B, 4> for CellAffine {
     type State = ([NodeId; 3], Cells);
 
-    fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 4>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
         let dy = grads.consume::<B>(&ops.node);
         let (inputs, cells) = ops.state;
         let [x, center, scale] = inputs.map(|node| checkpointer.retrieve_node_output(node));
@@ -82,20 +98,28 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [x.node(), gamma.node(), beta.node()];
-        let (y, mean, variance) = match (Normalize { fixed: false }).prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let saved = [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
-                let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
-                let (y, mean, variance) = B::normalize(x, gamma, beta, spec.clone());
-                (prep.finish((saved, mean.clone(), variance.clone(), spec), y), mean, variance)
-            }
-            OpsKind::UnTracked(prep) => {
-                let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
-                let (y, mean, variance) = B::normalize(x, gamma, beta, spec);
-                (prep.finish(y), mean, variance)
-            }
-        };
-        (y, <Self as AutodiffBackend>::from_inner(mean), <Self as AutodiffBackend>::from_inner(variance))
+        let (y, mean, variance) =
+            match (Normalize { fixed: false }).prepare::<C>(nodes).compute_bound().stateful() {
+                OpsKind::Tracked(mut prep) => {
+                    let saved =
+                        [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
+                    let (x, gamma, beta) =
+                        (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                    let (y, mean, variance) = B::normalize(x, gamma, beta, spec.clone());
+                    (prep.finish((saved, mean.clone(), variance.clone(), spec), y), mean, variance)
+                }
+                OpsKind::UnTracked(prep) => {
+                    let (x, gamma, beta) =
+                        (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                    let (y, mean, variance) = B::normalize(x, gamma, beta, spec);
+                    (prep.finish(y), mean, variance)
+                }
+            };
+        (
+            y,
+            <Self as AutodiffBackend>::from_inner(mean),
+            <Self as AutodiffBackend>::from_inner(variance),
+        )
     }
 
     fn normalize_fixed(
@@ -111,12 +135,21 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         match (Normalize { fixed: true }).prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let saved = [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
-                let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
-                let y = B::normalize_fixed(x, gamma, beta, mean.clone(), variance.clone(), spec.clone());
+                let (x, gamma, beta) =
+                    (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                let y = B::normalize_fixed(
+                    x,
+                    gamma,
+                    beta,
+                    mean.clone(),
+                    variance.clone(),
+                    spec.clone(),
+                );
                 prep.finish((saved, mean, variance, spec), y)
             }
             OpsKind::UnTracked(prep) => {
-                let (x, gamma, beta) = (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
+                let (x, gamma, beta) =
+                    (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
                 prep.finish(B::normalize_fixed(x, gamma, beta, mean, variance, spec))
             }
         }
@@ -164,12 +197,15 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
         let nodes = [x.node(), center.node(), scale.node(), offset.node()];
         match CellAffine.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let saved = [prep.checkpoint(&x), prep.checkpoint(&center), prep.checkpoint(&scale)];
-                let [x, center, scale, offset] = [x, center, scale, offset].map(|t| t.into_primitive());
+                let saved =
+                    [prep.checkpoint(&x), prep.checkpoint(&center), prep.checkpoint(&scale)];
+                let [x, center, scale, offset] =
+                    [x, center, scale, offset].map(|t| t.into_primitive());
                 prep.finish((saved, cells), B::cell_affine(x, center, scale, offset, cells))
             }
             OpsKind::UnTracked(prep) => {
-                let [x, center, scale, offset] = [x, center, scale, offset].map(|t| t.into_primitive());
+                let [x, center, scale, offset] =
+                    [x, center, scale, offset].map(|t| t.into_primitive());
                 prep.finish(B::cell_affine(x, center, scale, offset, cells))
             }
         }
@@ -186,4 +222,5 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
     }
 }
 
-pub(super) const FIRST_ORDER: &str = "Burn differentiates once: the gradient of a gradient is not available";
+pub(super) const FIRST_ORDER: &str =
+    "Burn differentiates once: the gradient of a gradient is not available";

@@ -1,7 +1,7 @@
 //! The operations on Burn's CPU backend: thin glue between its tensors and the passes.
 //!
-//! Tensors without gaps in memory are used as they lie, transposed ones too; y and dx take the layout and the type of x, f16 and
-//! bf16 included, which the passes widen and narrow on their way.
+//! Tensors without gaps in memory are used as they lie, transposed ones too; y and dx take the
+//! layout and the type of x, f16 and bf16 included, which the passes widen and narrow on their way.
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
@@ -13,7 +13,11 @@ use super::arranged::{Arranged, from_table, narrow, table, wide, with_elements};
 use super::{NormOps, Spec};
 
 /// γ and β as the passes take them.
-fn parameters(gamma: FlexTensor, beta: FlexTensor, spec: &Spec) -> (Option<Vec<f64>>, Option<Vec<f64>>) {
+fn parameters(
+    gamma: FlexTensor,
+    beta: FlexTensor,
+    spec: &Spec,
+) -> (Option<Vec<f64>>, Option<Vec<f64>>) {
     (spec.scale.then(|| table(gamma)), spec.center.then(|| table(beta)))
 }
 
@@ -27,7 +31,11 @@ impl NormOps for Flex {
         let dtype = x.dtype();
         let (gamma, beta) = parameters(gamma, beta, &spec);
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), activation: spec.activation };
+        let parameters = Parameters {
+            gamma: gamma.as_deref(),
+            beta: beta.as_deref(),
+            activation: spec.activation,
+        };
         let (y, statistics) = with_elements!(x.tensor, T => {
             x.map::<T, _>(|buffers| plan.forward(buffers, spec.about, spec.epsilon, parameters))
         });
@@ -47,7 +55,11 @@ impl NormOps for Flex {
         let dtype = x.dtype();
         let (gamma, beta) = parameters(gamma, beta, &spec);
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), activation: spec.activation };
+        let parameters = Parameters {
+            gamma: gamma.as_deref(),
+            beta: beta.as_deref(),
+            activation: spec.activation,
+        };
         let statistics = Statistics { mean: table(mean), variance: table(variance) };
         let (y, ()) = with_elements!(x.tensor, T => {
             x.map::<T, _>(|buffers| plan.forward_fixed(buffers, &statistics, spec.epsilon, parameters))
@@ -67,7 +79,11 @@ impl NormOps for Flex {
         let (dtype, parameter_dtype, parameter_shape) = (x.dtype(), gamma.dtype(), gamma.shape());
         let (gamma, beta) = parameters(gamma, beta, &spec);
         let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), activation: spec.activation };
+        let parameters = Parameters {
+            gamma: gamma.as_deref(),
+            beta: beta.as_deref(),
+            activation: spec.activation,
+        };
         let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
         let statistics = Statistics { mean: table(mean), variance: table(variance) };
         let (dx, gradients) = with_elements!(x.tensor, T => {
@@ -76,30 +92,49 @@ impl NormOps for Flex {
                 plan.backward(elements, buffers, &statistics, spec.about, spec.epsilon, parameters, spec.fixed)
             })
         });
-        let shape = if spec.scale || spec.center { vec![plan.channels()] } else { parameter_shape.to_vec() };
+        let shape = if spec.scale || spec.center {
+            vec![plan.channels()]
+        } else {
+            parameter_shape.to_vec()
+        };
         let of_parameter = |values: Vec<f64>, used: bool| {
             let values = if used { values } else { vec![0.0; shape.iter().product()] };
             from_table(values, &shape, parameter_dtype)
         };
-        (narrow(dx, dtype), of_parameter(gradients.gamma, spec.scale), of_parameter(gradients.beta, spec.center))
+        (
+            narrow(dx, dtype),
+            of_parameter(gradients.gamma, spec.scale),
+            of_parameter(gradients.beta, spec.center),
+        )
     }
 
     fn cell_moments(x: FlexTensor, cells: Cells) -> FlexTensor {
         let x = Arranged::row_major(wide(x));
         let moments = with_elements!(x.tensor, T => passes::moments(x.elements::<T>(), &cells));
-        let (mean, variance) = (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.variance()));
+        let (mean, variance) =
+            (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.variance()));
         from_table(mean.chain(variance).collect(), &[2, cells.count()], DType::F64)
     }
 
-    fn cell_moments_backward(x: FlexTensor, moments: FlexTensor, dmoments: FlexTensor, cells: Cells) -> FlexTensor {
+    fn cell_moments_backward(
+        x: FlexTensor,
+        moments: FlexTensor,
+        dmoments: FlexTensor,
+        cells: Cells,
+    ) -> FlexTensor {
         let (dtype, n) = (x.dtype(), cells.positions as f64);
         let x = Arranged::row_major(wide(x));
         let (moments, dmoments) = (table(moments), table(dmoments));
         let (dmean, dvariance) = dmoments.split_at(cells.count());
-        let share = |(dmean, dvariance): (&f64, &f64)| Gradient { a: 0.0, b: 2.0 * dvariance / n, k: dmean / n };
+        let share = |(dmean, dvariance): (&f64, &f64)| Gradient {
+            a: 0.0,
+            b: 2.0 * dvariance / n,
+            k: dmean / n,
+        };
         let gradients: Vec<Gradient> = dmean.iter().zip(dvariance).map(share).collect();
         let centers = &moments[..cells.count()];
-        let zeros = Flex::float_zeros(x.tensor.shape(), &Default::default(), x.tensor.dtype().into());
+        let zeros =
+            Flex::float_zeros(x.tensor.shape(), &Default::default(), x.tensor.dtype().into());
         let (dx, ()) = with_elements!(x.tensor, T => Arranged::row_major(zeros).map::<T, _>(|buffers| {
             passes::gradient(x.elements::<T>(), buffers, &cells, centers, &gradients)
         }));
@@ -167,9 +202,19 @@ mod tests {
     }
 
     fn backward(dy: FlexTensor) -> FlexTensor {
-        let spec = Spec::new(&Batch { channels: 3, channel_axis: 1 }, &[2, 3, 4], 1e-5, true, true).expect("it fits");
+        let spec = Spec::new(&Batch { channels: 3, channel_axis: 1 }, &[2, 3, 4], 1e-5, true, true)
+            .expect("it fits");
         let table = |value: f64| from_table(vec![value; 3], &[3], DType::F64);
-        Flex::normalize_backward(tensor([2, 3, 4]), table(1.0), table(0.0), table(6.0), table(14.0), dy, spec).0
+        Flex::normalize_backward(
+            tensor([2, 3, 4]),
+            table(1.0),
+            table(0.0),
+            table(6.0),
+            table(14.0),
+            dy,
+            spec,
+        )
+        .0
     }
 
     #[test]
@@ -191,7 +236,8 @@ mod tests {
         let transposed = x.layout().permute(&[0, 2, 1]);
         let x = x.with_layout(transposed);
         let at = start(&x);
-        let (arranged, _) = Arranged::with_plan(x, &Roles::new([(true, false), (false, true), (true, false)]));
+        let (arranged, _) =
+            Arranged::with_plan(x, &Roles::new([(true, false), (false, true), (true, false)]));
         assert_eq!(start(&arranged.tensor), at, "nothing was copied");
         assert_eq!(arranged.restore().layout().strides(), [12, 1, 3]);
     }

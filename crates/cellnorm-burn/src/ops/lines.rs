@@ -43,10 +43,14 @@ impl From<LocalResponseNorm> for Layer {
 impl LineSpec {
     /// This layer for tensors that share along these axes.
     pub(crate) fn new(layer: impl Into<Layer>, along: &[Along]) -> Self {
-        Self { layer: layer.into(), along: along.iter().map(|along| *along != Along::Apart).collect() }
+        Self {
+            layer: layer.into(),
+            along: along.iter().map(|along| *along != Along::Apart).collect(),
+        }
     }
 
-    /// y of all lines. What is not finite in x is not finite in y, and that is all: a tensor library goes on.
+    /// y of all lines. What is not finite in x is not finite in y, and that is all: a tensor
+    /// library goes on.
     pub(super) fn forward<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) {
         let _ = match &self.layer {
             Layer::Lp(layer) => layer.forward_lines(x, y, lines),
@@ -70,7 +74,11 @@ pub trait LineOps: Backend {
     fn lines(x: FloatTensor<Self>, spec: LineSpec) -> FloatTensor<Self>;
 
     /// dx of [`lines`](Self::lines).
-    fn lines_backward(x: FloatTensor<Self>, dy: FloatTensor<Self>, spec: LineSpec) -> FloatTensor<Self>;
+    fn lines_backward(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        spec: LineSpec,
+    ) -> FloatTensor<Self>;
 }
 
 /// The node of [`LineOps::lines`].
@@ -81,7 +89,12 @@ impl<B: Backend + LineOps> Backward<B, 1> for OfLines {
     /// x by reference to the graph.
     type State = (NodeId, LineSpec);
 
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
         let [node_x] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
         let (x, spec) = ops.state;
@@ -104,7 +117,11 @@ impl<B: Backend + LineOps, C: CheckpointStrategy> LineOps for Autodiff<B, C> {
         }
     }
 
-    fn lines_backward(_x: FloatTensor<Self>, _dy: FloatTensor<Self>, _spec: LineSpec) -> FloatTensor<Self> {
+    fn lines_backward(
+        _x: FloatTensor<Self>,
+        _dy: FloatTensor<Self>,
+        _spec: LineSpec,
+    ) -> FloatTensor<Self> {
         panic!("{FIRST_ORDER}")
     }
 }

@@ -8,7 +8,8 @@ use cellnorm::norms::{Roles, lines_of};
 use super::arranged::{Arranged, narrow, wide, with_elements};
 use super::{LineOps, LineSpec};
 
-/// x with its lines: as it lies where these are next to each other in memory, else with the axes that they lie along innermost.
+/// x with its lines: as it lies where these are next to each other in memory, else with the axes
+/// that they lie along innermost.
 fn arrange(x: FlexTensor, along: &[bool]) -> (Arranged, Cells) {
     let arranged = Arranged::as_it_lies(x);
     let in_memory: Vec<bool> = arranged.order.iter().map(|axis| along[*axis]).collect();

@@ -1,7 +1,8 @@
-//! The fused operations behind the layers: backend extensions with an implementation for Flex and one autodiff node each.
+//! The fused operations behind the layers: backend extensions with an implementation for Flex and
+//! one autodiff node each.
 //!
-//! Burn dispatches them by the device of their tensors. On a device without an implementation, [`crate::functions`] composes
-//! the same operations of Burn's own.
+//! Burn dispatches them by the device of their tensors. On a device without an implementation,
+//! [`crate::functions`] composes the same operations of Burn's own.
 
 #[cfg(feature = "flex")]
 mod arranged;
@@ -32,7 +33,8 @@ use cellnorm::Cells;
 /// The operations that a backend implements for the layers to run fused.
 #[backend_extension(Flex: cfg(feature = "flex"), Autodiff)]
 pub trait NormOps: Backend {
-    /// (y, mean, variance) with the statistics of x; statistics are f64, one for each set, detached from the graph.
+    /// (y, mean, variance) with the statistics of x; statistics are f64, one for each set, detached
+    /// from the graph.
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -50,7 +52,8 @@ pub trait NormOps: Backend {
         spec: Spec,
     ) -> FloatTensor<Self>;
 
-    /// (dx, dγ, dβ); β is looked at where there is an activation; the spec says whether the statistics came from x.
+    /// (dx, dγ, dβ); β is looked at where there is an activation; the spec says whether the
+    /// statistics came from x.
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -97,7 +100,10 @@ pub(crate) fn is_fused(device: &DispatchDevice) -> bool {
         DispatchDevice::Autodiff(inner) => is_fused(inner),
         #[cfg(feature = "flex")]
         DispatchDevice::Flex(_) => true,
-        #[allow(unreachable_patterns, reason = "which devices there are depends on Burn's features")]
+        #[allow(
+            unreachable_patterns,
+            reason = "which devices there are depends on Burn's features"
+        )]
         _ => false,
     }
 }

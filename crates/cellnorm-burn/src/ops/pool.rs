@@ -1,8 +1,9 @@
 //! Buffers that come back.
 //!
-//! A training step frees the outputs that the next step asks for again. Given back to the system, they would be fresh pages each
-//! time, and touching those costs more than normalizing. So the outputs of the fused operations return here when their tensor
-//! is gone, and wait, [`keep_buffers`] bytes of each element type at most.
+//! A training step frees the outputs that the next step asks for again. Given back to the system,
+//! they would be fresh pages each time, and touching those costs more than normalizing. So the
+//! outputs of the fused operations return here when their tensor is gone, and wait,
+//! [`keep_buffers`] bytes of each element type at most.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,10 +19,11 @@ const LEAST_BYTES: usize = 1 << 16;
 /// The most memory that waits to be used again.
 static MOST_BYTES: AtomicUsize = AtomicUsize::new(256 << 20);
 
-/// Sets how many bytes of freed outputs of each element type wait to be used again: 256 MiB unless set, none with 0.
+/// Sets how many bytes of freed outputs of each element type wait to be used again: 256 MiB unless
+/// set, none with 0.
 ///
-/// More than this waits only until the next buffer returns. The setting is the whole program's; results do not depend on it,
-/// only how often the system has to hand out fresh pages.
+/// More than this waits only until the next buffer returns. The setting is the whole program's;
+/// results do not depend on it, only how often the system has to hand out fresh pages.
 ///
 /// ```
 /// cellnorm_burn::keep_buffers(0); // little memory matters more than speed
@@ -40,14 +42,16 @@ impl<T: Number> Pool<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// An empty vector with room for `len` elements and not more than twice that; a new one where none waits.
+    /// An empty vector with room for `len` elements and not more than twice that; a new one where
+    /// none waits.
     pub(super) fn take(&self, len: usize) -> Vec<T> {
         let mut buffer = self.waiting(len).unwrap_or_default();
         buffer.clear();
         buffer
     }
 
-    /// As [`take`](Self::take), but with `len` elements, whichever they were: what has waited need not be zeroed.
+    /// As [`take`](Self::take), but with `len` elements, whichever they were: what has waited need
+    /// not be zeroed.
     pub(super) fn take_filled(&self, len: usize) -> Vec<T> {
         match self.waiting(len) {
             Some(mut buffer) => {
@@ -114,9 +118,13 @@ impl<T: Number> AllocationController for Pooled<T> {
         AllocationProperty::Other
     }
 
-    unsafe fn memory_mut(&mut self, _policy: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+    unsafe fn memory_mut(
+        &mut self,
+        _policy: AccessPolicy,
+    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.0);
-        // SAFETY: the same bytes; the caller writes initialized data only (see the trait), and numbers have no invalid bytes.
+        // SAFETY: the same bytes; the caller writes initialized data only (see the trait), and
+        // numbers have no invalid bytes.
         Ok(unsafe { &mut *(std::ptr::from_mut(bytes) as *mut [MaybeUninit<u8>]) })
     }
 

@@ -1,7 +1,9 @@
-//! A whole rule as one operation: forward moments, table, affine map; backward sums, table, gradient map.
+//! A whole rule as one operation: forward moments, table, affine map; backward sums, table,
+//! gradient map.
 //!
-//! The table is computed in f64 on the library's own tape ([`cellnorm::tables::Formula`]), so that small tensors of tables, and
-//! an autodiff node for each operation between them, are not needed. The parameters come as one flat tensor, one after another.
+//! The table is computed in f64 on the library's own tape ([`cellnorm::tables::Formula`]), so that
+//! small tensors of tables, and an autodiff node for each operation between them, are not needed.
+//! The parameters come as one flat tensor, one after another.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -51,7 +53,8 @@ pub struct RuleSpec {
     /// The cells of the row-major tensor.
     pub(super) region: Arc<Region>,
     formula: Arc<dyn AnyFormula>,
-    /// The names of the parameters and how many elements each has; None for one that the layer does not have.
+    /// The names of the parameters and how many elements each has; None for one that the layer does
+    /// not have.
     slots: Vec<(&'static str, Option<usize>)>,
 }
 
@@ -64,7 +67,11 @@ impl RuleSpec {
         Self::of(Arc::new(formula), region, slots)
     }
 
-    pub(crate) fn of(formula: Arc<dyn AnyFormula>, region: Region, slots: Vec<(&'static str, Option<usize>)>) -> Self {
+    pub(crate) fn of(
+        formula: Arc<dyn AnyFormula>,
+        region: Region,
+        slots: Vec<(&'static str, Option<usize>)>,
+    ) -> Self {
         Self { region: Arc::new(region), formula, slots }
     }
 
@@ -73,7 +80,12 @@ impl RuleSpec {
     }
 
     /// The gradient map of each cell, and the gradients of the parameters, one after another.
-    pub(super) fn backward(&self, moments: &[Moments], parameters: &[f64], sums: &[Sums]) -> (Vec<Gradient>, Vec<f64>) {
+    pub(super) fn backward(
+        &self,
+        moments: &[Moments],
+        parameters: &[f64],
+        sums: &[Sums],
+    ) -> (Vec<Gradient>, Vec<f64>) {
         let (gradients, of_slots) = self.formula.backward(moments, &self.named(parameters), sums);
         (gradients, of_slots.into_iter().flatten().flatten().collect())
     }
@@ -81,7 +93,8 @@ impl RuleSpec {
     fn named(&self, parameters: &[f64]) -> Parameters {
         let mut rest = parameters;
         let slot = |(name, len): &(&'static str, Option<usize>)| {
-            let values = len.map(|len| rest.split_off(..len).expect("as many as the slots have").to_vec());
+            let values =
+                len.map(|len| rest.split_off(..len).expect("as many as the slots have").to_vec());
             (*name, values)
         };
         self.slots.iter().map(slot).collect()
@@ -91,8 +104,9 @@ impl RuleSpec {
 /// The operations that a backend implements for rules to run fused.
 #[backend_extension(Flex: cfg(feature = "flex"), Autodiff)]
 pub trait RuleOps: Backend {
-    /// (y, \[mean, M2\] of each cell, \[mean, variance, number of values\] that running averages move toward); all but y are f64
-    /// and detached from the graph, the last of them empty where there are no running averages to move.
+    /// (y, \[mean, M2\] of each cell, \[mean, variance, number of values\] that running averages
+    /// move toward); all but y are f64 and detached from the graph, the last of them empty where
+    /// there are no running averages to move.
     fn rule(
         x: FloatTensor<Self>,
         parameters: FloatTensor<Self>,
@@ -117,7 +131,12 @@ impl<B: Backend + RuleOps> Backward<B, 2> for ByRule {
     /// x and the parameters by reference to the graph, the cells' moments.
     type State = (NodeId, NodeId, FloatTensor<B>, RuleSpec);
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        checkpointer: &mut Checkpointer,
+    ) {
         let [node_x, node_parameters] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
         let (x, parameters, moments, spec) = ops.state;
@@ -138,19 +157,25 @@ impl<B: Backend + RuleOps, C: CheckpointStrategy> RuleOps for Autodiff<B, C> {
         parameters: FloatTensor<Self>,
         spec: RuleSpec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (y, moments, tracked) = match ByRule.prepare::<C>([x.node(), parameters.node()]).compute_bound().stateful()
-        {
-            OpsKind::Tracked(mut prep) => {
-                let saved = (prep.checkpoint(&x), prep.checkpoint(&parameters));
-                let (y, moments, tracked) = B::rule(x.into_primitive(), parameters.into_primitive(), spec.clone());
-                (prep.finish((saved.0, saved.1, moments.clone(), spec), y), moments, tracked)
-            }
-            OpsKind::UnTracked(prep) => {
-                let (y, moments, tracked) = B::rule(x.into_primitive(), parameters.into_primitive(), spec);
-                (prep.finish(y), moments, tracked)
-            }
-        };
-        (y, <Self as AutodiffBackend>::from_inner(moments), <Self as AutodiffBackend>::from_inner(tracked))
+        let (y, moments, tracked) =
+            match ByRule.prepare::<C>([x.node(), parameters.node()]).compute_bound().stateful() {
+                OpsKind::Tracked(mut prep) => {
+                    let saved = (prep.checkpoint(&x), prep.checkpoint(&parameters));
+                    let (y, moments, tracked) =
+                        B::rule(x.into_primitive(), parameters.into_primitive(), spec.clone());
+                    (prep.finish((saved.0, saved.1, moments.clone(), spec), y), moments, tracked)
+                }
+                OpsKind::UnTracked(prep) => {
+                    let (y, moments, tracked) =
+                        B::rule(x.into_primitive(), parameters.into_primitive(), spec);
+                    (prep.finish(y), moments, tracked)
+                }
+            };
+        (
+            y,
+            <Self as AutodiffBackend>::from_inner(moments),
+            <Self as AutodiffBackend>::from_inner(tracked),
+        )
     }
 
     fn rule_backward(

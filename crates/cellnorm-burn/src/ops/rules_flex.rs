@@ -8,7 +8,11 @@ use super::arranged::{Arranged, from_table, narrow, table, wide, with_elements};
 use super::{RuleOps, RuleSpec};
 
 impl RuleOps for Flex {
-    fn rule(x: FlexTensor, parameters: FlexTensor, spec: RuleSpec) -> (FlexTensor, FlexTensor, FlexTensor) {
+    fn rule(
+        x: FlexTensor,
+        parameters: FlexTensor,
+        spec: RuleSpec,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let (dtype, region) = (x.dtype(), &spec.region);
         let x = Arranged::row_major(wide(x));
         let moments = with_elements!(x.tensor, T => region.moments(x.elements::<T>()));
@@ -18,7 +22,8 @@ impl RuleOps for Flex {
         });
         let (mean, m2) = (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.m2));
         let moments = from_table(mean.chain(m2).collect(), &[2, moments.len()], DType::F64);
-        let tracked = answer.tracked.map_or(vec![], |of| [of.mean, of.variance, of.values].concat());
+        let tracked =
+            answer.tracked.map_or(vec![], |of| [of.mean, of.variance, of.values].concat());
         let shape = [tracked.len()];
         (narrow(y, dtype), moments, from_table(tracked, &shape, DType::F64))
     }
@@ -30,10 +35,15 @@ impl RuleOps for Flex {
         dy: FlexTensor,
         spec: RuleSpec,
     ) -> (FlexTensor, FlexTensor) {
-        let (dtype, parameter_dtype, parameter_shape) = (x.dtype(), parameters.dtype(), parameters.shape().to_vec());
+        let (dtype, parameter_dtype, parameter_shape) =
+            (x.dtype(), parameters.dtype(), parameters.shape().to_vec());
         let (region, moments, counts) = (&spec.region, table(moments), spec.region.counts());
         let (centers, m2) = moments.split_at(counts.len());
-        let moment = |((count, mean), m2): ((&f64, &f64), &f64)| Moments { count: *count, mean: *mean, m2: *m2 };
+        let moment = |((count, mean), m2): ((&f64, &f64), &f64)| Moments {
+            count: *count,
+            mean: *mean,
+            m2: *m2,
+        };
         let moments: Vec<Moments> = counts.iter().zip(centers).zip(m2).map(moment).collect();
         let x = Arranged::row_major(wide(x));
         let dy = Arranged::row_major(narrow(dy, x.tensor.dtype()));

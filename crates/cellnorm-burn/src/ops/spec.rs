@@ -23,14 +23,29 @@ impl Spec {
     /// The normalization of this kind for tensors of this shape.
     ///
     /// # Errors
-    /// If the shape does not suit the kind, an axis is empty, or ε is not finite and at least 1e-36.
-    pub fn new<K: Kind>(kind: &K, shape: &[usize], epsilon: f64, scale: bool, center: bool) -> Result<Self, Error> {
+    /// If the shape does not suit the kind, an axis is empty, or ε is not finite and at least
+    /// 1e-36.
+    pub fn new<K: Kind>(
+        kind: &K,
+        shape: &[usize],
+        epsilon: f64,
+        scale: bool,
+        center: bool,
+    ) -> Result<Self, Error> {
         check_epsilon(epsilon)?;
         let roles = kind.roles(shape, scale || center)?;
         if shape.contains(&0) {
             return Err(Error::Empty { shape: shape.to_vec() });
         }
-        Ok(Self { roles, about: K::ABOUT, epsilon, scale, center, activation: Activation::Identity, fixed: false })
+        Ok(Self {
+            roles,
+            about: K::ABOUT,
+            epsilon,
+            scale,
+            center,
+            activation: Activation::Identity,
+            fixed: false,
+        })
     }
 
     /// The same with an activation behind it.

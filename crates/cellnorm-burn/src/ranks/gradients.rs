@@ -8,21 +8,31 @@ use burn::tensor::{DType, Tensor, TensorData};
 use cellnorm::Error;
 use cellnorm::ranks::{Communicator, exchange};
 
-/// The sums over ranks of the gradients of a module's parameters, the same bits on every rank. A parameter that only some ranks have a
-/// gradient of counts as 0 on the others.
+/// The sums over ranks of the gradients of a module's parameters, the same bits on every rank. A
+/// parameter that only some ranks have a gradient of counts as 0 on the others.
 ///
 /// # Errors
 /// If a rank has another module, or is gone.
 ///
 /// ```
-/// use burn::{optim::GradientsParams, tensor::{Device, Tensor}};
-/// use cellnorm_burn::{LayerNormConfig, ranks::{Alone, sum_gradients}};
+/// use burn::{
+///     optim::GradientsParams,
+///     tensor::{Device, Tensor},
+/// };
+/// use cellnorm_burn::{
+///     LayerNormConfig,
+///     ranks::{Alone, sum_gradients},
+/// };
 /// let device = Device::flex().autodiff();
 /// let layer = LayerNormConfig::new(3).init(&device);
 /// let loss = layer.forward(Tensor::<2>::ones([2, 3], &device)).sum();
-/// let gradients = sum_gradients(&layer, GradientsParams::from_grads(loss.backward(), &layer), &Alone)?;
+/// let gradients =
+///     sum_gradients(&layer, GradientsParams::from_grads(loss.backward(), &layer), &Alone)?;
 /// let beta = layer.beta.as_ref().unwrap().id;
-/// assert_eq!(gradients.get::<1>(beta).unwrap().into_data().to_vec::<f32>().unwrap(), [2.0; 3]);
+/// assert_eq!(
+///     gradients.get::<1>(beta).unwrap().into_data().to_vec::<f32>().unwrap(),
+///     [2.0; 3]
+/// );
 /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
 /// ```
 pub fn sum_gradients<M: Module>(
@@ -35,8 +45,17 @@ pub fn sum_gradients<M: Module>(
     let There { flags, shapes, .. } = there;
     let request = format!("the sum of the gradients of parameters {shapes:?}");
     let all = exchange::<Error>(over, &request, Ok(flags))?;
-    let somewhere = (0..shapes.len()).map(|parameter| all.iter().any(|flags| flags[parameter] > 0.0)).collect();
-    let mut sums = Sums { gradients, somewhere, over, failed: None, piece: vec![], parameter: 0, done: HashSet::new() };
+    let somewhere =
+        (0..shapes.len()).map(|parameter| all.iter().any(|flags| flags[parameter] > 0.0)).collect();
+    let mut sums = Sums {
+        gradients,
+        somewhere,
+        over,
+        failed: None,
+        piece: vec![],
+        parameter: 0,
+        done: HashSet::new(),
+    };
     module.visit(&mut sums);
     match sums.failed {
         Some(error) => Err(error),
@@ -58,7 +77,8 @@ impl ModuleVisitor for There<'_> {
     }
 }
 
-/// Numbers that are summed at once: few enough for their memory to be used again by the next, which the system does not have to clear.
+/// Numbers that are summed at once: few enough for their memory to be used again by the next, which
+/// the system does not have to clear.
 const PIECE: usize = 1 << 15;
 
 /// Puts sums in the place of gradients.
@@ -77,14 +97,21 @@ struct Sums<'a> {
 
 impl Sums<'_> {
     /// The sums of what these are on all ranks; `len` zeros where this one has none.
-    fn of(&mut self, own: Option<&TensorData>, len: usize, mut sum: impl FnMut(&[f64])) -> Result<(), Error> {
+    fn of(
+        &mut self,
+        own: Option<&TensorData>,
+        len: usize,
+        mut sum: impl FnMut(&[f64]),
+    ) -> Result<(), Error> {
         let single = own.and_then(|own| own.as_slice::<f32>().ok());
         let mut wide = own.filter(|_| single.is_none()).map(|own| own.iter::<f64>());
         for start in (0..len).step_by(PIECE) {
             let end = (start + PIECE).min(len);
             self.piece.clear();
             match (single, &mut wide) {
-                (Some(own), _) => self.piece.extend(own[start..end].iter().map(|value| f64::from(*value))),
+                (Some(own), _) => {
+                    self.piece.extend(own[start..end].iter().map(|value| f64::from(*value)))
+                }
                 (None, Some(own)) => self.piece.extend(own.take(end - start)),
                 (None, None) => self.piece.resize(end - start, 0.0),
             }
@@ -102,7 +129,8 @@ impl ModuleVisitor for Sums<'_> {
         if !somewhere || self.failed.is_some() || !self.done.insert(param.id) {
             return;
         }
-        let (value, own) = (param.val(), self.gradients.remove::<D>(param.id).map(Tensor::into_data));
+        let (value, own) =
+            (param.val(), self.gradients.remove::<D>(param.id).map(Tensor::into_data));
         let (shape, dtype) = (value.shape(), value.dtype());
         let len = shape.num_elements();
         let in_f32 = if dtype == DType::F32 { len } else { 0 };
@@ -115,7 +143,11 @@ impl ModuleVisitor for Sums<'_> {
             self.failed = Some(error);
             return;
         }
-        let data = if dtype == DType::F32 { TensorData::new(single, shape) } else { TensorData::new(wide, shape) };
+        let data = if dtype == DType::F32 {
+            TensorData::new(single, shape)
+        } else {
+            TensorData::new(wide, shape)
+        };
         let sum = Tensor::<D>::from_data(data, (&value.device().inner(), dtype));
         self.gradients.register(param.id, sum);
     }

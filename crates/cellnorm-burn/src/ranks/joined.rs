@@ -1,5 +1,5 @@
-//! Batch normalization with the statistics of all ranks, as one operation: the passes over this rank's part, and what is exchanged between
-//! them in the place of a rule's table.
+//! Batch normalization with the statistics of all ranks, as one operation: the passes over this
+//! rank's part, and what is exchanged between them in the place of a rule's table.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -13,11 +13,12 @@ use cellnorm::{Cells, Error, Moments, OneValue, Statistics};
 use crate::ops::{AnyFormula, RuleSpec, is_fused};
 use crate::tables::{Table, region, run};
 
-/// y, and the statistics of the joined batch; of the values alone where the mask is true, if there is one.
+/// y, and the statistics of the joined batch; of the values alone where the mask is true, if there
+/// is one.
 ///
 /// # Panics
-/// If the shape of x does not suit, a rank fails or does something else, there is one value a channel on all ranks and the policy is an
-/// error, or x is not on the CPU backend Flex.
+/// If the shape of x does not suit, a rank fails or does something else, there is one value a
+/// channel on all ranks and the policy is an error, or x is not on the CPU backend Flex.
 pub(crate) fn normalize<const D: usize>(
     kind: &Batch,
     x: Tensor<D>,
@@ -29,10 +30,12 @@ pub(crate) fn normalize<const D: usize>(
     let shape = x.dims();
     assert!(
         is_fused(x.device().as_dispatch()),
-        "ranks share statistics on the CPU backend Flex alone; put the module and its input on Device::flex()"
+        "ranks share statistics on the CPU backend Flex alone; put the module and its input on \
+         Device::flex()"
     );
     let request = format!(
-        "batch normalization of {} channels of {:?}, epsilon {epsilon}, {one_value:?}, {settings}{}",
+        "batch normalization of {} channels of {:?}, epsilon {epsilon}, {one_value:?}, \
+         {settings}{}",
         kind.channels,
         x.dtype(),
         if mask.is_some() { ", masked" } else { "" }
@@ -43,13 +46,23 @@ pub(crate) fn normalize<const D: usize>(
     let (region, of_cell) = part.unwrap_or_else(|_| no_part(kind.channels));
     let (channels, over) = (kind.channels, Arc::downgrade(over));
     let statistics = OnceLock::new();
-    let formula =
-        OverRanks { fits, channels, shape: shape.to_vec(), of_cell, request, epsilon, one_value, over, statistics };
+    let formula = OverRanks {
+        fits,
+        channels,
+        shape: shape.to_vec(),
+        of_cell,
+        request,
+        epsilon,
+        one_value,
+        over,
+        statistics,
+    };
     if formula.fits.is_err() {
         // the others hear of it
         formula.statistics_of(&[]);
     }
-    let slots = [("gamma", &gamma), ("beta", &beta)].map(|(name, of)| (name, of.as_ref().map(|of| of.dims()[0])));
+    let slots = [("gamma", &gamma), ("beta", &beta)]
+        .map(|(name, of)| (name, of.as_ref().map(|of| of.dims()[0])));
     let parameters = [gamma, beta].into_iter().flatten().collect();
     let (y, tracked) = run(x, parameters, RuleSpec::of(Arc::new(formula), region, slots.to_vec()));
     (y, tracked.expect("the statistics of all ranks"))
@@ -65,7 +78,8 @@ fn part<const D: usize>(
     if shape.contains(&0) {
         return Ok(no_part(kind.channels));
     }
-    let channel = (0..D).find(|axis| roles.carries(*axis)).expect("the channel axis carries the parameters");
+    let channel =
+        (0..D).find(|axis| roles.carries(*axis)).expect("the channel axis carries the parameters");
     // a sample's sums do not depend on which others lie beside it
     let numbered: Vec<bool> = (0..D).map(|axis| axis == 0 || axis == channel).collect();
     let (region, mut coordinates) = region(shape, &numbered, mask)?;
@@ -89,7 +103,8 @@ struct OverRanks {
     epsilon: f64,
     /// What one value does; None under a mask.
     one_value: Option<OneValue>,
-    /// Not held: what is left on Burn's tape would hold it, too, and the others would wait for a rank that is gone.
+    /// Not held: what is left on Burn's tape would hold it, too, and the others would wait for a
+    /// rank that is gone.
     over: Weak<dyn Communicator>,
     /// Those of the forward pass.
     statistics: OnceLock<Statistics>,
@@ -98,14 +113,22 @@ struct OverRanks {
 impl OverRanks {
     /// Runs an exchange.
     fn with<R>(&self, exchange: impl FnOnce(Joined<'_>) -> Result<R, Error>) -> R {
-        let over = self.over.upgrade().expect("the layer and its ranks are kept until the backward pass");
+        let over =
+            self.over.upgrade().expect("the layer and its ranks are kept until the backward pass");
         let (request, of_cell) = (self.request.clone(), self.of_cell.of());
-        exchange(Joined { over: &*over, request, epsilon: self.epsilon, channels: self.channels, of_cell })
-            .unwrap_or_else(|error| panic!("{error}"))
+        exchange(Joined {
+            over: &*over,
+            request,
+            epsilon: self.epsilon,
+            channels: self.channels,
+            of_cell,
+        })
+        .unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn statistics_of(&self, own: &[Moments]) -> (Statistics, Vec<f64>) {
-        let (statistics, values) = self.with(|joined| joined.statistics(self.fits.clone().map(|()| own)));
+        let (statistics, values) =
+            self.with(|joined| joined.statistics(self.fits.clone().map(|()| own)));
         let refused = matches!(self.one_value, Some(OneValue::Error | OneValue::AlwaysError));
         if refused && values.iter().all(|values| *values == 1.0) {
             panic!("{}", Error::OneValue { layer: Batch::NAME, shape: self.shape.clone() });
@@ -134,9 +157,11 @@ impl AnyFormula for OverRanks {
         sums: &[Sums],
     ) -> (Vec<Gradient>, Vec<Option<Vec<f64>>>) {
         let statistics = self.statistics.get().expect("the forward pass came first");
-        let (counts, centers): (Vec<f64>, Vec<f64>) = moments.iter().map(|m| (m.count, m.mean)).unzip();
+        let (counts, centers): (Vec<f64>, Vec<f64>) =
+            moments.iter().map(|m| (m.count, m.mean)).unzip();
         let own = CellSums { counts: &counts, centers: &centers, sums };
-        let slopes = self.with(|joined| joined.slopes(Ok(own), statistics, table(parameters, "gamma")));
+        let slopes =
+            self.with(|joined| joined.slopes(Ok(own), statistics, table(parameters, "gamma")));
         let wanted = |name: &str, values: Vec<f64>| table(parameters, name).map(|_| values);
         (slopes.of_cell, vec![wanted("gamma", slopes.dgamma), wanted("beta", slopes.dbeta)])
     }

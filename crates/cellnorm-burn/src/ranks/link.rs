@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use burn::module::{Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor};
+use burn::module::{
+    Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+};
 use burn::tensor::Device;
 use cellnorm::ranks::Communicator;
 
@@ -11,10 +13,11 @@ thread_local! {
     static CONVERTING: RefCell<Option<Arc<dyn Communicator>>> = const { RefCell::new(None) };
 }
 
-/// The other ranks that a layer shares statistics with; none unless it was converted. It is no part of records.
+/// The other ranks that a layer shares statistics with; none unless it was converted. It is no part
+/// of records.
 ///
-/// Burn shows mappers a module's tensors and nothing else, so a link looks for itself whether a conversion is on its way through the
-/// module that it is in.
+/// Burn shows mappers a module's tensors and nothing else, so a link looks for itself whether a
+/// conversion is on its way through the module that it is in.
 #[derive(Clone, Debug, Default)]
 pub struct Link(Option<Arc<dyn Communicator>>);
 
@@ -83,7 +86,8 @@ impl Module for Link {
 
 impl ModuleDisplayDefault for Link {
     fn content(&self, content: Content) -> Option<Content> {
-        let ranks = self.0.as_ref().map_or("alone".into(), |ranks| format!("{} ranks", ranks.size()));
+        let ranks =
+            self.0.as_ref().map_or("alone".into(), |ranks| format!("{} ranks", ranks.size()));
         content.add_formatted(&ranks).optional()
     }
 }

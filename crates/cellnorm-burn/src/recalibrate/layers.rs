@@ -1,4 +1,5 @@
-//! The batch normalizations in a module, and its running statistics, as Burn lets visitors see them.
+//! The batch normalizations in a module, and its running statistics, as Burn lets visitors see
+//! them.
 
 use std::collections::HashMap;
 
@@ -58,7 +59,8 @@ impl Search {
     fn field(&mut self) -> Option<(String, &mut Found)> {
         let (field, of_layer) = self.fields.last()?;
         let (field, true) = (field.clone(), *of_layer) else { return None };
-        let outer: Vec<&str> = self.fields[..self.fields.len() - 1].iter().map(|(name, _)| name.as_str()).collect();
+        let outer: Vec<&str> =
+            self.fields[..self.fields.len() - 1].iter().map(|(name, _)| name.as_str()).collect();
         let path = outer.join(".");
         // the fields of a layer follow each other
         if self.found.last().is_none_or(|found| found.path != path) {
@@ -70,7 +72,8 @@ impl Search {
 
 impl ModuleVisitor for Search {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        let of_layer = container_type.strip_prefix("Struct:").is_some_and(|layer| LAYERS.contains(&layer));
+        let of_layer =
+            container_type.strip_prefix("Struct:").is_some_and(|layer| LAYERS.contains(&layer));
         self.fields.push((name.into(), of_layer));
         if let Some((field, found)) = self.field() {
             found.ours |= field == "num_batches_tracked";
@@ -156,7 +159,8 @@ impl ModuleMapper for Writer<'_> {
     }
 }
 
-/// Leaves the module with these running statistics, however it is left: a pass may return early or panic.
+/// Leaves the module with these running statistics, however it is left: a pass may return early or
+/// panic.
 pub(super) struct Leave<'a, M: Module> {
     pub(super) module: &'a M,
     pub(super) numbers: Numbers,

@@ -1,4 +1,5 @@
-//! Normalizations of weights instead of activations, for any layer of a network, through Burn's reparameterizations.
+//! Normalizations of weights instead of activations, for any layer of a network, through Burn's
+//! reparameterizations.
 //!
 //! | | effective weight | trained |
 //! |---|---|---|
@@ -6,9 +7,10 @@
 //! | [`SpectralNormConfig`] | w / σ(w) | w |
 //! | [`WeightStandardizationConfig`] | (w − mean) / √(variance + ε), with a gain if wanted | w, gain |
 //!
-//! Each config is a `Reparameterizer`: `module.apply_reparameterization(config)` attaches it to every float parameter of at
-//! least two axes in its group, and the layers need not know. `module.valid().materialize()` makes plain weights of it again.
-//! Attach one to a parameter: Burn holds no more, and the first one stays.
+//! Each config is a `Reparameterizer`: `module.apply_reparameterization(config)` attaches it to
+//! every float parameter of at least two axes in its group, and the layers need not know.
+//! `module.valid().materialize()` makes plain weights of it again. Attach one to a parameter: Burn
+//! holds no more, and the first one stays.
 //!
 //! ```
 //! use burn::module::{Module, ParamGroup};
@@ -19,7 +21,11 @@
 //! let before = linear.weight.val();
 //! let linear = linear.apply_reparameterization(WeightNormConfig::new());
 //! assert_eq!(linear.weight.reparameterization::<WeightNorm>().unwrap().g.dims(), [3]);
-//! linear.weight.val().into_data().assert_approx_eq::<f32>(&before.into_data(), Default::default());
+//! linear
+//!     .weight
+//!     .val()
+//!     .into_data()
+//!     .assert_approx_eq::<f32>(&before.into_data(), Default::default());
 //! assert_eq!(linear.num_params(), 12 + 3 + 3);
 //! assert_eq!(linear.materialize().num_params(), 12 + 3);
 //! ```
@@ -39,8 +45,9 @@ use cellnorm::Error;
 /// Which part of a weight is normalized as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Per {
-    /// What leads to one output, as in PyTorch for linear and convolution layers: an index of axis 1 of a matrix, because
-    /// Burn's `Linear` holds `[inputs, outputs]`, and of axis 0 of any other weight.
+    /// What leads to one output, as in PyTorch for linear and convolution layers: an index of axis
+    /// 1 of a matrix, because Burn's `Linear` holds `[inputs, outputs]`, and of axis 0 of any other
+    /// weight.
     #[default]
     Output,
     /// An index of this axis. PyTorch's spectral normalization takes 1 for transposed convolutions.

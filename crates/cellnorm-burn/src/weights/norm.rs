@@ -1,7 +1,8 @@
 //! Weight normalization for Burn: w = g v / ‖v‖, so that length and direction are trained apart.
 //!
-//! Source: T. Salimans, D. P. Kingma, *Weight Normalization: A Simple Reparameterization to Accelerate Training of Deep Neural
-//! Networks*, 2016. As `torch.nn.utils.parametrizations.weight_norm` of PyTorch 2.
+//! Source: T. Salimans, D. P. Kingma, *Weight Normalization: A Simple Reparameterization to
+//! Accelerate Training of Deep Neural Networks*, 2016. As
+//! `torch.nn.utils.parametrizations.weight_norm` of PyTorch 2.
 
 use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterizer};
 use burn::tensor::Tensor;
@@ -51,8 +52,8 @@ impl Reparameterizer for WeightNormConfig {
 /// The state of a weight-normalized parameter, whose stored base is v.
 ///
 /// PyTorch names v `weight_v` or `parametrizations.weight.original1`, and g `weight_g` or
-/// `parametrizations.weight.original0`. Its g has as many axes as v, all but one of length 1; here g has one axis, so a
-/// checkpoint's g has to be reshaped.
+/// `parametrizations.weight.original0`. Its g has as many axes as v, all but one of length 1; here
+/// g has one axis, so a checkpoint's g has to be reshaped.
 #[derive(Module, Debug)]
 pub struct WeightNorm {
     /// The length of each part, `[parts]`.

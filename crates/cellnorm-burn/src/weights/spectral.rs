@@ -1,11 +1,16 @@
-//! Spectral normalization for Burn: w = W / σ, with σ = uᵀ W v the largest singular value, found by power iteration.
+//! Spectral normalization for Burn: w = W / σ, with σ = uᵀ W v the largest singular value, found by
+//! power iteration.
 //!
-//! The formulas, and the treatment of a weight of zeros, are those of [`cellnorm::weights::SpectralNorm`].
+//! The formulas, and the treatment of a weight of zeros, are those of
+//! [`cellnorm::weights::SpectralNorm`].
 //!
-//! Source: T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida, *Spectral Normalization for Generative Adversarial Networks*, 2018.
-//! Defaults as `torch.nn.utils.parametrizations.spectral_norm` of PyTorch 2.
+//! Source: T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida, *Spectral Normalization for Generative
+//! Adversarial Networks*, 2018. Defaults as `torch.nn.utils.parametrizations.spectral_norm` of
+//! PyTorch 2.
 
-use burn::module::{Flag, Module, Param, ParamGroup, Reparameterization, Reparameterizer, RunningState};
+use burn::module::{
+    Flag, Module, Param, ParamGroup, Reparameterization, Reparameterizer, RunningState,
+};
 use burn::tensor::{Distribution, Tensor};
 
 use super::{Per, common_options, wanted};
@@ -72,7 +77,8 @@ impl Reparameterizer for SpectralNormConfig {
         }
         let matrix = self.per.matrix(param.base().detach());
         let unit = |len: usize| {
-            let vector = Tensor::<1>::random([len], Distribution::Normal(0.0, 1.0), &matrix.device());
+            let vector =
+                Tensor::<1>::random([len], Distribution::Normal(0.0, 1.0), &matrix.device());
             let norm = vector.clone().square().sum().sqrt();
             (vector / norm).cast(matrix.dtype()).detach()
         };
@@ -92,7 +98,8 @@ impl Reparameterizer for SpectralNormConfig {
 
 /// The state of a spectrally normalized parameter, whose stored base is W.
 ///
-/// On a training device (`device.autodiff()`) and unless frozen, every use of the weight moves u and v; else they stay.
+/// On a training device (`device.autodiff()`) and unless frozen, every use of the weight moves u
+/// and v; else they stay.
 #[derive(Module, Debug)]
 pub struct SpectralNorm {
     /// The left singular vector as far as it is known, `[rows]`; PyTorch's `_u`.
@@ -114,9 +121,12 @@ impl SpectralNorm {
     /// Moves u and v, and returns them as a row and a column.
     fn iterate(&self, matrix: Tensor<2>, iterations: usize) -> (Tensor<2>, Tensor<2>) {
         let [rows, columns] = matrix.dims();
-        let vector = |state: &RunningState<Tensor<1>>| state.value_sync().to_device(&matrix.device());
-        let (mut u, mut v) =
-            (vector(&self.running_u).reshape([1, rows]), vector(&self.running_v).reshape([columns, 1]));
+        let vector =
+            |state: &RunningState<Tensor<1>>| state.value_sync().to_device(&matrix.device());
+        let (mut u, mut v) = (
+            vector(&self.running_u).reshape([1, rows]),
+            vector(&self.running_v).reshape([columns, 1]),
+        );
         for _ in 0..iterations {
             u = self.unit(matrix.clone().matmul(v.clone()).transpose(), u);
             v = self.unit(u.clone().matmul(matrix.clone()).transpose(), v);
@@ -141,7 +151,8 @@ impl Reparameterization for SpectralNorm {
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         let training = base.device().is_autodiff() && self.training.is_enabled();
         let matrix = self.per.matrix(base.clone());
-        let (u, v) = self.iterate(matrix.clone().detach(), if training { self.iterations } else { 0 });
+        let (u, v) =
+            self.iterate(matrix.clone().detach(), if training { self.iterations } else { 0 });
         let sigma = u.matmul(matrix).matmul(v);
         let zero = sigma.clone().abs().lower_equal_elem(self.epsilon);
         base / sigma.mask_fill(zero, 1.0).reshape([1; D])

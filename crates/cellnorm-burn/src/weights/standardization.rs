@@ -1,8 +1,9 @@
-//! Weight standardization for Burn: ŵ = gain · (w − mean) / √(variance + ε) over the weights that lead to one output.
+//! Weight standardization for Burn: ŵ = gain · (w − mean) / √(variance + ε) over the weights that
+//! lead to one output.
 //!
-//! Source: S. Qiao, H. Wang, C. Liu, W. Shen, A. Yuille, *Micro-Batch Training with Batch-Channel Normalization and Weight
-//! Standardization*, 2019. The variance is the biased one, and ε the 1e-10 of *Big Transfer* (A. Kolesnikov et al., 2020):
-//! small beside the variance of any usual weight.
+//! Source: S. Qiao, H. Wang, C. Liu, W. Shen, A. Yuille, *Micro-Batch Training with Batch-Channel
+//! Normalization and Weight Standardization*, 2019. The variance is the biased one, and ε the 1e-10
+//! of *Big Transfer* (A. Kolesnikov et al., 2020): small beside the variance of any usual weight.
 
 use burn::module::{Module, Param, ParamGroup, Reparameterization, Reparameterizer};
 use burn::tensor::Tensor;
@@ -54,7 +55,8 @@ impl Reparameterizer for WeightStandardizationConfig {
     type Reparam = WeightStandardization;
 
     /// # Panics
-    /// If the weight does not have the axis asked for, or one value for each part: it would always be 0.
+    /// If the weight does not have the axis asked for, or one value for each part: it would always
+    /// be 0.
     fn reparameterize<const D: usize>(
         &mut self,
         path: &str,
@@ -66,7 +68,10 @@ impl Reparameterizer for WeightStandardizationConfig {
         let weight = param.base();
         let parts = self.per.parts(&weight);
         if weight.shape().num_elements() == parts {
-            panic!("{}", Error::OneValue { layer: "weight standardization", shape: weight.dims().to_vec() });
+            panic!(
+                "{}",
+                Error::OneValue { layer: "weight standardization", shape: weight.dims().to_vec() }
+            );
         }
         let ones = || Tensor::<1>::ones([parts], &weight.device()).cast(weight.dtype()).detach();
         let gain = self.gain.then(|| Param::from_tensor(ones()));

@@ -56,7 +56,8 @@ fn inversion_gives_the_data_again() -> Result<(), Error> {
 fn bytes_are_what_floats_are() -> Result<(), Error> {
     let device = Device::flex();
     let config = NormalizeConfig::cifar10();
-    // the shape of the bytes, where their channels are, and how their axes lie in a tensor with the channels where they should be
+    // the shape of the bytes, where their channels are, and how their axes lie in a tensor with the
+    // channels where they should be
     let cases = [
         ([2, 5, 7, 3], -1, 1, [0, 3, 1, 2]),
         ([2, 3, 5, 7], 1, 1, [0, 1, 2, 3]),
@@ -68,10 +69,12 @@ fn bytes_are_what_floats_are() -> Result<(), Error> {
         let layer = config.clone().with_channel_axis(to).init(&device)?;
         let bytes = bytes(shape.iter().product());
         let floats: Vec<f32> = bytes.iter().map(|v| f32::from(*v) / 255.0).collect();
-        let floats = Tensor::<1>::from_floats(floats.as_slice(), &device).reshape(shape).permute(axes);
+        let floats =
+            Tensor::<1>::from_floats(floats.as_slice(), &device).reshape(shape).permute(axes);
         let y: Tensor<4> = layer.pixels(from)?.tensor(&bytes, shape, &device)?;
         assert_eq!(y.dims(), floats.dims());
-        y.into_data().assert_approx_eq::<f32>(&layer.forward(floats).into_data(), Tolerance::absolute(1e-6));
+        y.into_data()
+            .assert_approx_eq::<f32>(&layer.forward(floats).into_data(), Tolerance::absolute(1e-6));
     }
     Ok(())
 }
@@ -83,8 +86,11 @@ fn bytes_are_rounded_once() -> Result<(), Error> {
     for (v, y) in data.try_to_vec::<f32>().unwrap().into_iter().enumerate() {
         assert_eq!(y, ((v as f64 / 255.0 - 0.130_660_476_3) / 0.308_107_803_9) as f32);
     }
-    let other =
-        NormalizeConfig::half(1).with_channel_axis(0).with_full_scale(15.0).pixels(0)?.data(&[0, 15], &[1, 2])?;
+    let other = NormalizeConfig::half(1)
+        .with_channel_axis(0)
+        .with_full_scale(15.0)
+        .pixels(0)?
+        .data(&[0, 15], &[1, 2])?;
     assert_eq!(other.try_to_vec::<f32>().unwrap(), [-1.0, 1.0]);
     Ok(())
 }
@@ -116,7 +122,9 @@ fn constants_do_not_train_and_gradients_pass() -> Result<(), Error> {
         let x = Tensor::<2>::from_floats([[1.0], [5.0]], &training).require_grad();
         let gradients = layer.forward(x.clone()).sum().backward();
         assert_eq!(list(x.grad(&gradients).unwrap()), [0.25, 0.25]);
-        assert!(!layer.mean.value().is_require_grad() && !layer.deviation.value().is_require_grad());
+        assert!(
+            !layer.mean.value().is_require_grad() && !layer.deviation.value().is_require_grad()
+        );
         assert!(!layer.forward(x.without_autodiff()).is_autodiff());
     }
     Ok(())
@@ -131,7 +139,9 @@ fn other_types_stay_what_they_are() -> Result<(), Error> {
     for (dtype, near) in [(DType::F16, 3e-3), (DType::BF16, 3e-2), (DType::F64, 1e-6)] {
         let y = layer.forward(x.clone().cast(dtype));
         assert_eq!(y.dtype(), dtype);
-        y.cast(DType::F32).into_data().assert_approx_eq::<f32>(&expected.to_data(), Tolerance::absolute(near));
+        y.cast(DType::F32)
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.to_data(), Tolerance::absolute(near));
     }
     Ok(())
 }
@@ -139,7 +149,8 @@ fn other_types_stay_what_they_are() -> Result<(), Error> {
 #[test]
 fn errors_say_what_would_be_right() -> Result<(), Error> {
     let device = Device::flex();
-    let config = |mean: &[f64], deviation: &[f64]| NormalizeConfig::new(mean.to_vec(), deviation.to_vec());
+    let config =
+        |mean: &[f64], deviation: &[f64]| NormalizeConfig::new(mean.to_vec(), deviation.to_vec());
     let refused = [
         (config(&[0.0, 0.0], &[1.0]), "deviation has the shape [1]; it must be [2]"),
         (config(&[], &[]), "mean has the shape [0]; it must be [1]"),
@@ -147,7 +158,10 @@ fn errors_say_what_would_be_right() -> Result<(), Error> {
         (config(&[0.0], &[-1.0]), "deviation is -1; it must be above 0 and finite"),
         (config(&[0.0], &[f64::INFINITY]), "deviation is inf; it must be above 0 and finite"),
         (config(&[f64::NAN], &[1.0]), "shift is NaN; it must be finite in every channel"),
-        (config(&[0.0], &[1.0]).with_full_scale(0.0), "full_scale is 0; it must be above 0 and finite, such as 255"),
+        (
+            config(&[0.0], &[1.0]).with_full_scale(0.0),
+            "full_scale is 0; it must be above 0 and finite, such as 255",
+        ),
     ];
     for (config, message) in refused {
         assert_eq!(config.init(&device).unwrap_err().to_string(), message);
@@ -156,8 +170,14 @@ fn errors_say_what_would_be_right() -> Result<(), Error> {
     assert!(config(&[0.0], &[1e-60]).init(&device).is_err(), "no f32 has it");
     let pixels = NormalizeConfig::imagenet().pixels(-1)?;
     let messages: [(&[usize], &str); 4] = [
-        (&[1, 2, 3], "the pixel data has 12 bytes; the shape [1, 2, 3] needs 6, one for each value"),
-        (&[1, 3, 4], "axis 2 of the shape [1, 3, 4] has length 4, but the layer was made for 3 channels"),
+        (
+            &[1, 2, 3],
+            "the pixel data has 12 bytes; the shape [1, 2, 3] needs 6, one for each value",
+        ),
+        (
+            &[1, 3, 4],
+            "axis 2 of the shape [1, 3, 4] has length 4, but the layer was made for 3 channels",
+        ),
         (&[], "axis -1 does not exist in a tensor of 0 axes"),
         (&[usize::MAX, 2, 3], "too many elements"),
     ];

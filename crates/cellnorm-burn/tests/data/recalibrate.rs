@@ -20,7 +20,8 @@ pub const MOMENTUM: f64 = 0.03;
 
 impl Network {
     pub fn new(device: &Device) -> Self {
-        let random = || Param::from_tensor(Tensor::random([4], Distribution::Uniform(0.5, 2.0), device));
+        let random =
+            || Param::from_tensor(Tensor::random([4], Distribution::Uniform(0.5, 2.0), device));
         let mut norm = BatchNormConfig::new(4).with_momentum(Momentum::Step(MOMENTUM)).init(device);
         (norm.gamma, norm.beta) = (Some(random()), Some(random()));
         let network = Self {
@@ -43,7 +44,8 @@ impl Network {
 
 /// Of different sizes, and with means that differ.
 pub fn batches(device: &Device) -> Vec<Tensor<2>> {
-    let batch = |(samples, mean)| Tensor::random([samples, 3], Distribution::Normal(mean, 1.5), device);
+    let batch =
+        |(samples, mean)| Tensor::random([samples, 3], Distribution::Normal(mean, 1.5), device);
     [(50, 0.0), (70, 2.0), (20, -3.0)].map(batch).to_vec()
 }
 
@@ -54,7 +56,12 @@ pub fn list<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 pub fn running(network: &Network) -> [Vec<f64>; 4] {
     let Network { norm, theirs, .. } = network;
     let of = |state: &RunningState<Tensor<1>>| list(state.value_sync());
-    [of(&norm.running_mean), of(&norm.running_var), of(&theirs.running_mean), of(&theirs.running_var)]
+    [
+        of(&norm.running_mean),
+        of(&norm.running_var),
+        of(&theirs.running_mean),
+        of(&theirs.running_var),
+    ]
 }
 
 type Matrix = Vec<Vec<f64>>;
@@ -65,9 +72,11 @@ fn rows<const D: usize>(tensor: Tensor<D>, columns: usize) -> Matrix {
 
 fn linear(layer: &Linear, x: &Matrix) -> Matrix {
     let [_, outputs] = layer.weight.dims();
-    let (weight, bias) = (rows(layer.weight.val(), outputs), list(layer.bias.as_ref().unwrap().val()));
-    let output =
-        |row: &Vec<f64>, o: usize| row.iter().zip(&weight).map(|(x, weight)| x * weight[o]).sum::<f64>() + bias[o];
+    let (weight, bias) =
+        (rows(layer.weight.val(), outputs), list(layer.bias.as_ref().unwrap().val()));
+    let output = |row: &Vec<f64>, o: usize| {
+        row.iter().zip(&weight).map(|(x, weight)| x * weight[o]).sum::<f64>() + bias[o]
+    };
     x.iter().map(|row| (0..outputs).map(|o| output(row, o)).collect()).collect()
 }
 
@@ -89,9 +98,11 @@ fn expected(network: &Network, batches: &[Tensor<2>]) -> [Vec<f64>; 4] {
     for batch in batches {
         let x = linear(&network.first, &rows(batch.clone(), 3));
         let of_batch = moments(&x);
-        let normalize =
-            |(c, x): (usize, &f64)| ((x - of_batch[c].0) / (of_batch[c].1 + 1e-5).sqrt() * gamma[c] + beta[c]).max(0.0);
-        let y: Matrix = x.iter().map(|row| row.iter().enumerate().map(normalize).collect()).collect();
+        let normalize = |(c, x): (usize, &f64)| {
+            ((x - of_batch[c].0) / (of_batch[c].1 + 1e-5).sqrt() * gamma[c] + beta[c]).max(0.0)
+        };
+        let y: Matrix =
+            x.iter().map(|row| row.iter().enumerate().map(normalize).collect()).collect();
         second.extend(linear(&network.second, &y));
         first.extend(x);
     }
@@ -137,9 +148,16 @@ pub fn parameters<M: Module>(module: &M) -> Vec<Vec<f64>> {
 /// How far statistics are off, as the report says it.
 fn distances(old: &[Vec<f64>], new: &[Vec<f64>]) -> (f64, f64) {
     let means = old[0].iter().zip(&new[0]).zip(&new[1]);
-    let distance = means.map(|((old, new), variance)| (old - new).abs() / variance.sqrt()).fold(0.0, f64::max);
+    let distance =
+        means.map(|((old, new), variance)| (old - new).abs() / variance.sqrt()).fold(0.0, f64::max);
     let ratios = old[1].iter().zip(&new[1]).map(|(old, new)| old / new);
-    (distance, ratios.fold(1.0, |far, ratio| if ratio.ln().abs() > f64::ln(far).abs() { ratio } else { far }))
+    (
+        distance,
+        ratios.fold(
+            1.0,
+            |far, ratio| if ratio.ln().abs() > f64::ln(far).abs() { ratio } else { far },
+        ),
+    )
 }
 
 #[test]
@@ -157,8 +175,13 @@ fn statistics_are_those_of_all_batches() -> Result<(), Error> {
     assert_eq!(paths, ["norm", "theirs"]);
     for (layer, Recalibrated { mean_distance, variance_ratio, .. }) in report.iter().enumerate() {
         let (distance, ratio) = distances(&before[2 * layer..][..2], &expected[2 * layer..][..2]);
-        println!("mean off by {mean_distance:.3} deviations, variance by a factor of {variance_ratio:.3}");
-        assert!((mean_distance - distance).abs() < 1e-5 && (variance_ratio / ratio - 1.0).abs() < 1e-5);
+        println!(
+            "mean off by {mean_distance:.3} deviations, variance by a factor of \
+             {variance_ratio:.3}"
+        );
+        assert!(
+            (mean_distance - distance).abs() < 1e-5 && (variance_ratio / ratio - 1.0).abs() < 1e-5
+        );
     }
 
     let again = recalibrate(&network, batches, Network::forward)?;
@@ -190,7 +213,9 @@ fn how_the_data_are_cut_makes_no_difference_to_the_first_layer() -> Result<(), E
     let device = Device::flex().autodiff();
     let layer = BatchNormConfig::new(3).with_momentum(Momentum::Cumulative).init(&device);
     let batches = batches(&device);
-    let of = |layer: &BatchNorm| [list(layer.running_mean.value_sync()), list(layer.running_var.value_sync())];
+    let of = |layer: &BatchNorm| {
+        [list(layer.running_mean.value_sync()), list(layer.running_var.value_sync())]
+    };
     recalibrate(&layer, batches.clone(), BatchNorm::forward)?;
     let cut = of(&layer);
     let whole = Tensor::cat(batches, 0) + 1000.0;
@@ -199,7 +224,11 @@ fn how_the_data_are_cut_makes_no_difference_to_the_first_layer() -> Result<(), E
     assert_near(&[mean.iter().map(|mean| mean - 1000.0).collect(), variance.clone()], &cut, 1e-4);
     recalibrate(&layer, whole.split(33, 0), BatchNorm::forward)?;
     assert_near(&of(&layer), &[mean, variance], 1e-6);
-    assert_eq!(list(layer.num_batches_tracked.as_ref().unwrap().value_sync()), [0.0], "no batch of training");
+    assert_eq!(
+        list(layer.num_batches_tracked.as_ref().unwrap().value_sync()),
+        [0.0],
+        "no batch of training"
+    );
     Ok(())
 }
 

@@ -22,7 +22,11 @@ fn errors_leave_everything() {
     refuse(&network, vec![], "recalibrate was given no batch");
     let mut not_finite = batches(&device);
     not_finite.push(Tensor::full([3, 3], f32::NAN, &device));
-    refuse(&network, not_finite, "\"norm\" would have statistics that are not finite, first in channel 0");
+    refuse(
+        &network,
+        not_finite,
+        "\"norm\" would have statistics that are not finite, first in channel 0",
+    );
     refuse(&network.clone().freeze(), batches(&device), "not frozen");
     let plain = batches(&device).into_iter().map(Tensor::without_autodiff).collect();
     refuse(&network.valid(), plain, "on a training device");
@@ -31,7 +35,9 @@ fn errors_leave_everything() {
         assert!(x.dims()[0] != 20, "the last one");
         network.forward(x)
     };
-    assert!(catch_unwind(AssertUnwindSafe(|| recalibrate(&network, batches(&device), late))).is_err());
+    assert!(
+        catch_unwind(AssertUnwindSafe(|| recalibrate(&network, batches(&device), late))).is_err()
+    );
     assert_eq!(running(&network), before);
     network.forward(batches(&device).remove(0));
     assert_ne!(running(&network)[0], before[0], "nobody records any more");
@@ -57,7 +63,8 @@ fn other_layers_stay() -> Result<(), Error> {
     };
     let before = means(&mixed);
     let x = Tensor::<2>::random([30, 2], Distribution::Normal(4.0, 1.0), &device);
-    let forward = |mixed: &Mixed, x| mixed.renorm.forward(mixed.norms[2].forward(mixed.norms[0].forward(x)));
+    let forward =
+        |mixed: &Mixed, x| mixed.renorm.forward(mixed.norms[2].forward(mixed.norms[0].forward(x)));
     let report = recalibrate(&mixed, x.split(11, 0), forward)?;
     assert_eq!(report.iter().map(|layer| layer.path.as_str()).collect::<Vec<_>>(), ["norms.2"]);
     let after = means(&mixed);

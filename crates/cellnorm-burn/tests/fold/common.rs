@@ -30,13 +30,17 @@ pub fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
 /// γ, β, mean and variance; with an offset 0 of each channel where it should not be shifted.
 fn tables(channels: usize, shifted: bool, device: &Device) -> [Tensor<1>; 4] {
     let uniform = |low, high| Tensor::random([channels], Distribution::Uniform(low, high), device);
-    let offset = |low, high| if shifted { uniform(low, high) } else { Tensor::zeros([channels], device) };
+    let offset =
+        |low, high| if shifted { uniform(low, high) } else { Tensor::zeros([channels], device) };
     [uniform(-1.5, 1.5), offset(-1.0, 1.0), offset(-2.0, 2.0), uniform(0.1, 4.0)]
 }
 
 pub fn ours(channels: usize, channel_axis: isize, shifted: bool, device: &Device) -> BatchNorm {
     let [gamma, beta, mean, variance] = tables(channels, shifted, device);
-    let mut norm = BatchNormConfig::new(channels).with_epsilon(1e-3).with_channel_axis(channel_axis).init(device);
+    let mut norm = BatchNormConfig::new(channels)
+        .with_epsilon(1e-3)
+        .with_channel_axis(channel_axis)
+        .init(device);
     (norm.gamma, norm.beta) = (Some(Param::from_tensor(gamma)), Some(Param::from_tensor(beta)));
     (norm.running_mean, norm.running_var) = (RunningState::new(mean), RunningState::new(variance));
     norm

@@ -34,7 +34,8 @@ struct Folded {
 
 impl Network {
     fn new(device: &Device) -> Self {
-        let first = Conv2dConfig::new([3, 8], [3, 3]).with_padding(PaddingConfig2d::Same).with_bias(false);
+        let first =
+            Conv2dConfig::new([3, 8], [3, 3]).with_padding(PaddingConfig2d::Same).with_bias(false);
         let up = ConvTranspose2dConfig::new([8, 4], [2, 2]).with_stride([2, 2]).with_groups(2);
         Self {
             first: first.init(device),

@@ -18,7 +18,8 @@ fn ids_and_training_stay() {
     let device = Device::flex().autodiff();
     let norm = ours(3, 1, true, &device).freeze();
     let conv = Conv2dConfig::new([2, 3], [2, 2]).init(&device);
-    let ids = |conv: &burn::nn::conv::Conv2d| (conv.weight.id, conv.bias.as_ref().expect("a bias").id);
+    let ids =
+        |conv: &burn::nn::conv::Conv2d| (conv.weight.id, conv.bias.as_ref().expect("a bias").id);
     let folded = conv.clone().fold_behind(&norm).expect("frozen");
     assert_eq!(ids(&folded), ids(&conv));
     let gradients = folded.forward(random([1, 2, 4, 4], &device)).square().sum().backward();
@@ -57,21 +58,27 @@ fn types_stay_and_are_rounded_to_once() {
         let folded = linear.clone().fold_behind(&map).expect("finite");
         let bias = folded.bias.expect("a bias").val();
         assert_eq!((folded.weight.val().dtype(), bias.dtype()), (dtype, dtype));
-        let numbers = |tensor: Tensor<2>| tensor.into_data().convert::<f64>().try_to_vec::<f64>().expect("f64");
+        let numbers = |tensor: Tensor<2>| {
+            tensor.into_data().convert::<f64>().try_to_vec::<f64>().expect("f64")
+        };
         let (old, new) = (numbers(linear.weight.val()), numbers(folded.weight.val()));
         let half = dtype.finfo().expect("a float").epsilon / 2.0;
         for (i, (old, new)) in old.into_iter().zip(new).enumerate() {
             let exact = old * map.scale()[i % 3];
             // the smallest numbers of f16 lie 6e-8 apart
             let smallest = if dtype == DType::F16 { 3e-8 } else { 0.0 };
-            assert!((new - exact).abs() <= exact.abs() * half + smallest, "{dtype:?}: {new} is not {exact}");
+            assert!(
+                (new - exact).abs() <= exact.abs() * half + smallest,
+                "{dtype:?}: {new} is not {exact}"
+            );
         }
     }
     // the middle of two halves and a little: through f32 it would be rounded down
     let mut linear = LinearConfig::new(1, 1).init(&device);
     let one = TensorData::new(vec![f16::from_f32(1.0)], [1, 1]);
     linear.weight = linear.weight.map(|_| Tensor::from_data(one, (&device, DType::F16)));
-    let middle = Affine::new(vec![1.0 + 2f64.powi(-11) + 2f64.powi(-40)], vec![0.0]).expect("finite");
+    let middle =
+        Affine::new(vec![1.0 + 2f64.powi(-11) + 2f64.powi(-40)], vec![0.0]).expect("finite");
     let folded = linear.fold_behind(&middle).expect("finite");
     assert_eq!(values(folded.weight.val()), [1.0 + 2f32.powi(-10)]);
 }
@@ -82,7 +89,8 @@ fn records_keep_their_layout() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for layout in [LinearLayout::Row, LinearLayout::Col] {
         let config = LinearConfig::new(2, 3).with_layout(layout);
-        let folded = config.init(&device).fold_behind(&ours(3, 1, true, &device)).expect("inference");
+        let folded =
+            config.init(&device).fold_behind(&ours(3, 1, true, &device)).expect("inference");
         let path = folder.path().join("linear");
         folded.clone().save_file(&path).expect("saved");
         let loaded = config.init(&device).load_file(&path);
@@ -94,7 +102,8 @@ fn records_keep_their_layout() {
 fn normalized_weights_become_plain() {
     let device = Device::flex();
     let norm = ours(3, 1, true, &device);
-    let linear = LinearConfig::new(4, 3).init(&device).apply_reparameterization(WeightNormConfig::new());
+    let linear =
+        LinearConfig::new(4, 3).init(&device).apply_reparameterization(WeightNormConfig::new());
     let x = random([6, 4], &device);
     let expected = norm.forward(linear.forward(x.clone()));
     let folded = linear.fold_behind(&norm).expect("inference");

@@ -18,9 +18,13 @@ fn words<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
 #[test]
 fn a_shift_that_the_border_sees() {
     let device = Device::flex();
-    let padded = Conv2dConfig::new([3, 4], [3, 3]).with_padding(PaddingConfig2d::Same).init(&device);
+    let padded =
+        Conv2dConfig::new([3, 4], [3, 3]).with_padding(PaddingConfig2d::Same).init(&device);
     let said = words(padded.fold_ahead(&ours(3, 1, true, &device)));
-    assert!(said.starts_with("Conv2d pads with zeros") && said.contains("behind the convolution"), "{said}");
+    assert!(
+        said.starts_with("Conv2d pads with zeros") && said.contains("behind the convolution"),
+        "{said}"
+    );
     let transposed = ConvTranspose1dConfig::new([3, 4], 2).init(&device);
     let said = words(transposed.fold_ahead(&theirs(3, true, &device)));
     assert!(said.starts_with("ConvTranspose1d has outputs") && said.contains("stride 1"), "{said}");
@@ -31,8 +35,13 @@ fn statistics_that_move() {
     let device = Device::flex().autodiff();
     let linear = LinearConfig::new(4, 3).init(&device);
     let (mut ours, theirs) = (ours(3, 1, true, &device), theirs(3, true, &device));
-    for said in [words(linear.clone().fold_behind(&ours)), words(linear.clone().fold_behind(&theirs))] {
-        assert!(said.contains("batch") && said.contains("valid()") && said.contains("freeze()"), "{said}");
+    for said in
+        [words(linear.clone().fold_behind(&ours)), words(linear.clone().fold_behind(&theirs))]
+    {
+        assert!(
+            said.contains("batch") && said.contains("valid()") && said.contains("freeze()"),
+            "{said}"
+        );
     }
     assert!(linear.clone().fold_behind(&ours.clone().freeze()).is_ok());
     assert!(linear.clone().fold_behind(&theirs.freeze()).is_ok());
@@ -51,13 +60,23 @@ fn channels_elsewhere() {
     let conv = Conv2dConfig::new([3, 4], [1, 1]).init(&device);
     assert!(conv.clone().fold_behind(&ours(4, -3, true, &device)).is_ok());
     let said = words(conv.clone().fold_behind(&ours(4, -1, true, &device)));
-    assert!(said.starts_with("Conv2d has its channels on another axis") && said.contains("channel_axis"), "{said}");
+    assert!(
+        said.starts_with("Conv2d has its channels on another axis")
+            && said.contains("channel_axis"),
+        "{said}"
+    );
     let linear = LinearConfig::new(3, 4).init(&device);
-    assert!(linear.clone().fold_behind(&ours(4, 2, true, &device)).is_ok(), "the last of three axes");
+    assert!(
+        linear.clone().fold_behind(&ours(4, 2, true, &device)).is_ok(),
+        "the last of three axes"
+    );
     assert!(linear.clone().fold_behind(&ours(4, -2, true, &device)).is_err());
     // outputs and inputs confused
     let said = words(linear.fold_ahead(&ours(4, 1, true, &device)));
-    assert_eq!(said, "the normalization at this side of the layer has the shape [4]; it must be [3]");
+    assert_eq!(
+        said,
+        "the normalization at this side of the layer has the shape [4]; it must be [3]"
+    );
     assert!(conv.fold_behind(&theirs(3, true, &device)).is_err());
 }
 
@@ -72,11 +91,15 @@ fn numbers_that_cannot_be() {
         assert!(said.starts_with("variance is"), "{said}");
     }
     let large = Affine::new(vec![1e30; 2], vec![0.0; 2]).expect("finite");
-    let said = words(linear.clone().fold_behind(&large).and_then(|folded| folded.fold_behind(&large)));
+    let said =
+        words(linear.clone().fold_behind(&large).and_then(|folded| folded.fold_behind(&large)));
     assert!(said.contains("finite in the layer's own type"), "{said}");
     let mut half = linear;
     half.weight = half.weight.map(|weight| weight.cast(DType::F16));
-    assert!(words(half.fold_behind(&Affine::new(vec![1e9; 2], vec![0.0; 2]).expect("finite"))).contains("own type"));
+    assert!(
+        words(half.fold_behind(&Affine::new(vec![1e9; 2], vec![0.0; 2]).expect("finite")))
+            .contains("own type")
+    );
     BatchNormConfig::new(2).init(&device).affine().expect("and an untouched one is sound");
 }
 

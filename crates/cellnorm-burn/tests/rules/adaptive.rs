@@ -9,11 +9,20 @@ use ndarray::ArrayD;
 use crate::common::{bools, close, devices, list, tensor, values};
 
 /// A layer against the rule's on arrays, whose γ and β are parameters.
-fn agrees(shape: [usize; 4], channel_axis: isize, sharing: Sharing, mask: Option<&Mask>, device: &Device) {
-    let what = format!("{sharing:?}, channels on {channel_axis}, masked {}, {device:?}", mask.is_some());
+fn agrees(
+    shape: [usize; 4],
+    channel_axis: isize,
+    sharing: Sharing,
+    mask: Option<&Mask>,
+    device: &Device,
+) {
+    let what =
+        format!("{sharing:?}, channels on {channel_axis}, masked {}, {device:?}", mask.is_some());
     let (samples, channels) = (shape[0], shape[if channel_axis < 0 { 3 } else { 1 }]);
-    let mut arrays = TableNormConfig::of(Adaptive { channels, channel_axis, sharing, samples }).init().unwrap();
-    let layer = AdaptiveNormConfig::new(channels, sharing).with_channel_axis(channel_axis).init(device);
+    let mut arrays =
+        TableNormConfig::of(Adaptive { channels, channel_axis, sharing, samples }).init().unwrap();
+    let layer =
+        AdaptiveNormConfig::new(channels, sharing).with_channel_axis(channel_axis).init(device);
     let parameter = |seed| values(&[samples, channels], seed);
     let (x, dy, gamma, beta) = (values(&shape, 1), values(&shape, 2), parameter(3), parameter(4));
     *arrays.parameter_mut("gamma").unwrap() = gamma.clone();
@@ -23,7 +32,12 @@ fn agrees(shape: [usize; 4], channel_axis: isize, sharing: Sharing, mask: Option
     let (gamma, beta) = (input(&gamma), input(&beta));
     let input = tensor::<4>(&x, device).require_grad();
     let y = match mask {
-        Some(mask) => layer.forward_masked(input.clone(), gamma.clone(), beta.clone(), bools(mask, shape, device)),
+        Some(mask) => layer.forward_masked(
+            input.clone(),
+            gamma.clone(),
+            beta.clone(),
+            bools(mask, shape, device),
+        ),
         None => layer.forward(input.clone(), gamma.clone(), beta.clone()),
     };
     let gradients = (y.clone() * tensor(&dy, device)).sum().backward();
@@ -35,7 +49,11 @@ fn agrees(shape: [usize; 4], channel_axis: isize, sharing: Sharing, mask: Option
     close(list(y), &expected, &format!("y of {what}"));
     close(list(input.grad(&gradients).unwrap()), &of_arrays.dx, &format!("dx of {what}"));
     for (name, of) in [("gamma", gamma), ("beta", beta)] {
-        close(list(of.grad(&gradients).unwrap()), of_arrays.parameter(name).unwrap(), &format!("{name} of {what}"));
+        close(
+            list(of.grad(&gradients).unwrap()),
+            of_arrays.parameter(name).unwrap(),
+            &format!("{name} of {what}"),
+        );
     }
     assert_eq!(layer.running_mean.is_some(), arrays.running.is_some(), "{what}");
     if let Some(running) = &arrays.running {
@@ -48,7 +66,8 @@ fn agrees(shape: [usize; 4], channel_axis: isize, sharing: Sharing, mask: Option
 fn it_agrees_with_arrays() {
     let mask = Mask::lengths(&[2, 1, 2, 2], 2);
     for device in devices() {
-        for sharing in [Sharing::Batch, Sharing::Groups(1), Sharing::Groups(2), Sharing::Groups(4)] {
+        for sharing in [Sharing::Batch, Sharing::Groups(1), Sharing::Groups(2), Sharing::Groups(4)]
+        {
             for mask in [None, Some(&mask)] {
                 agrees([4, 4, 2, 3], 1, sharing, mask, &device);
                 agrees([4, 3, 2, 4], -1, sharing, mask, &device);
@@ -62,7 +81,11 @@ fn inference_takes_the_running_averages() {
     let device = Device::flex();
     let layer = AdaptiveNormConfig::new(3, Sharing::Batch).with_epsilon(1.0).init(&device);
     let x = values(&[1, 3, 2], 5);
-    let y = layer.forward(tensor::<3>(&x, &device), Tensor::ones([1, 3], &device), Tensor::zeros([1, 3], &device));
+    let y = layer.forward(
+        tensor::<3>(&x, &device),
+        Tensor::ones([1, 3], &device),
+        Tensor::zeros([1, 3], &device),
+    );
     close(list(y), &x.mapv(|x| x / 2.0_f64.sqrt()), "running mean 0, running variance 1");
 }
 

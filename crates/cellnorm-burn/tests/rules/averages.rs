@@ -1,4 +1,5 @@
-//! What running averages do over several batches: one value a statistic, single time steps, cumulative momentum.
+//! What running averages do over several batches: one value a statistic, single time steps,
+//! cumulative momentum.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,17 +16,20 @@ use crate::common::{bools, close, devices, list, randomize, tensor, values};
 macro_rules! same_averages {
     ($layer:expr, $running:expr, $what:expr) => {{
         let running: &Running = $running.as_ref().unwrap();
-        let [mean, variance] =
-            [&$layer.running_mean, &$layer.running_var].map(|of| list(of.as_ref().unwrap().value_sync()));
+        let [mean, variance] = [&$layer.running_mean, &$layer.running_var]
+            .map(|of| list(of.as_ref().unwrap().value_sync()));
         close(mean, &running.mean, $what);
         close(variance, &running.variance, $what);
     }};
 }
 
-/// After a batch of many values, one of a single value a statistic: under every policy as on arrays.
+/// After a batch of many values, one of a single value a statistic: under every policy as on
+/// arrays.
 macro_rules! follows_the_policy {
     ($layer:ident, $config:expr, $many:expr, $one:expr) => {
-        for (policy, device) in POLICIES.into_iter().flat_map(|policy| devices().map(|device| (policy, device))) {
+        for (policy, device) in
+            POLICIES.into_iter().flat_map(|policy| devices().map(|device| (policy, device)))
+        {
             let what = &format!("{} {policy:?} {device:?}", stringify!($layer));
             // the gradient of one value is 0, as a difference of numbers that ε keeps small
             let mut arrays = $config.one_value(policy).epsilon(0.1).init().unwrap();
@@ -44,8 +48,12 @@ macro_rules! follows_the_policy {
                     let dx = arrays.backward(&saved, one.view(), dy).unwrap().dx;
                     close(list(input.grad(&gradients).unwrap()), &dx, what);
                 }
-                (Err(error), Err(panic)) => assert_eq!(panic.downcast_ref(), Some(&error.to_string()), "{what}"),
-                (arrays, burn) => panic!("{what}: {} on arrays, {} in Burn", arrays.is_ok(), burn.is_ok()),
+                (Err(error), Err(panic)) => {
+                    assert_eq!(panic.downcast_ref(), Some(&error.to_string()), "{what}")
+                }
+                (arrays, burn) => {
+                    panic!("{what}: {} on arrays, {} in Burn", arrays.is_ok(), burn.is_ok())
+                }
             }
             same_averages!(layer, arrays.running, what);
 
@@ -57,12 +65,18 @@ macro_rules! follows_the_policy {
     };
 }
 
-const POLICIES: [OneValue; 4] = [OneValue::Error, OneValue::AlwaysError, OneValue::Beta, OneValue::UseRunning];
+const POLICIES: [OneValue; 4] =
+    [OneValue::Error, OneValue::AlwaysError, OneValue::Beta, OneValue::UseRunning];
 
 #[test]
 fn one_value_does_what_the_policy_says() {
     follows_the_policy!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), [4, 3, 2], [1, 3, 1]);
-    follows_the_policy!(GhostBatchNorm, cellnorm::GhostBatchNormConfig::new(3, 2), [4, 3, 2], [1, 3, 1]);
+    follows_the_policy!(
+        GhostBatchNorm,
+        cellnorm::GhostBatchNormConfig::new(3, 2),
+        [4, 3, 2],
+        [1, 3, 1]
+    );
     follows_the_policy!(StepBatchNorm, StepBatchNormConfig::new(3, 2), [4, 2, 3], [1, 2, 3]);
 }
 
@@ -71,13 +85,16 @@ fn a_recurrence_normalizes_one_step_at_a_time() {
     let (x, dy) = (values(&[4, 3, 5], 1), values(&[4, 3, 5], 2));
     let mask = Mask::lengths(&[1, 0, 1, 1], 1);
     for device in devices() {
-        let mut arrays = StepBatchNormConfig::new(5, 3).one_value(OneValue::UseRunning).init().unwrap();
+        let mut arrays =
+            StepBatchNormConfig::new(5, 3).one_value(OneValue::UseRunning).init().unwrap();
         randomize(&mut arrays);
         let layer = ours::StepBatchNorm::from_arrays(&arrays, &device);
         // the last two share the last averages
         for (t, samples) in [(0, 4), (1, 4), (2, 3), (2, 1), (7, 2)] {
             let what = &format!("step {t} of {samples} samples, {device:?}");
-            let of_step = |of: &ArrayD<f64>| of.slice(s![..samples, t % 3..t % 3 + 1, ..]).to_owned().into_dyn();
+            let of_step = |of: &ArrayD<f64>| {
+                of.slice(s![..samples, t % 3..t % 3 + 1, ..]).to_owned().into_dyn()
+            };
             let (x, dy) = (of_step(&x), of_step(&dy));
             let input = tensor::<3>(&x, &device).require_grad();
             arrays.rule_mut().first = t;
@@ -109,24 +126,34 @@ fn a_recurrence_normalizes_one_step_at_a_time() {
     }
 }
 
-/// Sets that a mask leaves one value, or none, move the averages as on arrays; a batch without values is no step.
+/// Sets that a mask leaves one value, or none, move the averages as on arrays; a batch without
+/// values is no step.
 #[test]
 fn sets_of_few_valid_values() {
-    let policies = [(OneValue::Error, RunningVariance::Unbiased), (OneValue::Beta, RunningVariance::Unbiased)];
+    let policies =
+        [(OneValue::Error, RunningVariance::Unbiased), (OneValue::Beta, RunningVariance::Unbiased)];
     let policies = policies.into_iter().chain([(OneValue::Error, RunningVariance::Biased)]);
     for (device, (policy, variance)) in
         devices().into_iter().flat_map(|device| policies.clone().map(move |p| (device.clone(), p)))
     {
         for momentum in [Momentum::Step(0.3), Momentum::Cumulative] {
             let what = &format!("{device:?} {policy:?} {variance:?} {momentum:?}");
-            let config = StepBatchNormConfig::new(3, 4).momentum(momentum).running_variance(variance).one_value(policy);
+            let config = StepBatchNormConfig::new(3, 4)
+                .momentum(momentum)
+                .running_variance(variance)
+                .one_value(policy);
             let mut arrays = config.init().unwrap();
             let layer = ours::StepBatchNorm::from_arrays(&arrays, &device);
-            let plain = ours::BatchNormConfig::new(3).with_momentum(momentum).with_running_variance(variance);
+            let plain = ours::BatchNormConfig::new(3)
+                .with_momentum(momentum)
+                .with_running_variance(variance);
             let plain = plain.with_one_value(policy).with_channel_axis(-1).init(&device);
-            let plain_arrays = cellnorm::BatchNormConfig::new(3).momentum(momentum).running_variance(variance);
+            let plain_arrays =
+                cellnorm::BatchNormConfig::new(3).momentum(momentum).running_variance(variance);
             let mut plain_arrays = plain_arrays.one_value(policy).channel_axis(-1).init().unwrap();
-            for (seed, lengths) in [[0, 0, 0], [4, 2, 1], [1, 0, 0], [3, 3, 0]].into_iter().enumerate() {
+            for (seed, lengths) in
+                [[0, 0, 0], [4, 2, 1], [1, 0, 0], [3, 3, 0]].into_iter().enumerate()
+            {
                 let (x, mask) = (values(&[3, 4, 3], seed), Mask::lengths(&lengths, 1));
                 let bools = || bools(&mask, [3, 4, 3], &device);
                 arrays.forward_masked(x.view(), &mask).unwrap();
@@ -134,8 +161,16 @@ fn sets_of_few_valid_values() {
                 same_averages!(layer, arrays.running, what);
                 plain_arrays.forward_masked(x.view(), &mask).unwrap();
                 plain.forward_masked(tensor::<3>(&x, &device), bools());
-                close(list(plain.running_mean.value_sync()), &plain_arrays.running_mean.clone().into_dyn(), what);
-                close(list(plain.running_var.value_sync()), &plain_arrays.running_var.clone().into_dyn(), what);
+                close(
+                    list(plain.running_mean.value_sync()),
+                    &plain_arrays.running_mean.clone().into_dyn(),
+                    what,
+                );
+                close(
+                    list(plain.running_var.value_sync()),
+                    &plain_arrays.running_var.clone().into_dyn(),
+                    what,
+                );
             }
         }
     }
@@ -146,7 +181,9 @@ fn sets_of_few_valid_values() {
 fn steps_are_no_batches_to_count() {
     let device = Device::flex().autodiff();
     let config = StepBatchNormConfig::new(3, 4).momentum(Momentum::Cumulative);
-    ours::StepBatchNorm::new(config, &device).at_step(1).forward(Tensor::<3>::ones([4, 1, 3], &device));
+    ours::StepBatchNorm::new(config, &device)
+        .at_step(1)
+        .forward(Tensor::<3>::ones([4, 1, 3], &device));
 }
 
 #[test]
@@ -167,7 +204,8 @@ fn cumulative_momentum_goes_on_after_a_record() {
         let config = cellnorm::BatchRenormConfig::new(3).momentum(Momentum::Cumulative);
         let plain = ours::BatchNormConfig::new(3).with_momentum(Momentum::Cumulative);
         let mut arrays = config.clone().init().unwrap();
-        let mut plain_arrays = cellnorm::BatchNormConfig::new(3).momentum(Momentum::Cumulative).init().unwrap();
+        let mut plain_arrays =
+            cellnorm::BatchNormConfig::new(3).momentum(Momentum::Cumulative).init().unwrap();
         let mut layer = ours::BatchRenorm::new(config.clone(), &device);
         let mut plain_layer = plain.init(&device);
         for k in 0..6 {
@@ -191,8 +229,16 @@ fn cumulative_momentum_goes_on_after_a_record() {
                 plain_arrays.forward(batch(k).view()).unwrap();
             }
             same_averages!(layer, arrays.running, what);
-            close(list(plain_layer.running_mean.value_sync()), &plain_arrays.running_mean.clone().into_dyn(), what);
-            close(list(plain_layer.running_var.value_sync()), &plain_arrays.running_var.clone().into_dyn(), what);
+            close(
+                list(plain_layer.running_mean.value_sync()),
+                &plain_arrays.running_mean.clone().into_dyn(),
+                what,
+            );
+            close(
+                list(plain_layer.running_var.value_sync()),
+                &plain_arrays.running_var.clone().into_dyn(),
+                what,
+            );
         }
         for count in [&layer.num_batches_tracked, &plain_layer.num_batches_tracked] {
             assert_eq!(list(count.as_ref().unwrap().value_sync()), [6.0]);

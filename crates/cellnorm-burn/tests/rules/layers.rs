@@ -1,5 +1,5 @@
-//! Every layer that is a rule, and every layer under a mask, gives in Burn what it gives on arrays: y, gradients, running
-//! averages.
+//! Every layer that is a rule, and every layer under a mask, gives in Burn what it gives on arrays:
+//! y, gradients, running averages.
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor};
@@ -41,7 +41,11 @@ macro_rules! agrees {
                 let mask = Mask::lengths(&LENGTHS, $axis);
                 let bools = bools(&mask, $shape, &device);
                 let input = tensor::<{ $shape.len() }>(&x, &device).require_grad();
-                let y = if masked { layer.forward_masked(input.clone(), bools) } else { layer.forward(input.clone()) };
+                let y = if masked {
+                    layer.forward_masked(input.clone(), bools)
+                } else {
+                    layer.forward(input.clone())
+                };
                 let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
                 let (expected, saved) = if masked {
                     arrays.forward_masked(x.view(), &mask).unwrap()
@@ -50,16 +54,24 @@ macro_rules! agrees {
                 };
                 let of_arrays = arrays.backward(&saved, x.view(), dy).unwrap();
                 close(list(y), &expected, &format!("y of {what}"));
-                close(list(input.grad(&gradients).unwrap()), &of_arrays.dx, &format!("dx of {what}"));
+                close(
+                    list(input.grad(&gradients).unwrap()),
+                    &of_arrays.dx,
+                    &format!("dx of {what}"),
+                );
                 let mut named = Named(&gradients, vec![], String::new());
                 layer.visit(&mut named);
                 for (name, gradient) in &named.1 {
-                    close(gradient.clone(), of_arrays.parameter(name).unwrap(), &format!("{name} of {what}"));
+                    close(
+                        gradient.clone(),
+                        of_arrays.parameter(name).unwrap(),
+                        &format!("{name} of {what}"),
+                    );
                 }
                 assert_eq!(named.1.len(), arrays.names().count(), "parameters of {what}");
                 if let Some(running) = &arrays.running {
-                    let [mean, variance] =
-                        [&layer.running_mean, &layer.running_var].map(|of| list(of.as_ref().unwrap().value_sync()));
+                    let [mean, variance] = [&layer.running_mean, &layer.running_var]
+                        .map(|of| list(of.as_ref().unwrap().value_sync()));
                     close(mean, &running.mean, &format!("running mean of {what}"));
                     close(variance, &running.variance, &format!("running variance of {what}"));
                 }
@@ -72,12 +84,22 @@ macro_rules! agrees {
 fn rules_agree_with_arrays() {
     agrees!(BatchInstanceNorm, cellnorm::BatchInstanceNormConfig::new(3), SHAPE, 3);
     agrees!(GraphNorm, cellnorm::GraphNormConfig::new(3), SHAPE, 3);
-    agrees!(BatchInstanceNorm, cellnorm::BatchInstanceNormConfig::new(3).channel_axis(-1), SHAPE, 1);
+    agrees!(
+        BatchInstanceNorm,
+        cellnorm::BatchInstanceNormConfig::new(3).channel_axis(-1),
+        SHAPE,
+        1
+    );
     agrees!(SwitchableNorm, cellnorm::SwitchableNormConfig::new(3), SHAPE, 3);
     agrees!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), SHAPE, 3);
     agrees!(GhostBatchNorm, cellnorm::GhostBatchNormConfig::new(3, 2), SHAPE, 3);
     agrees!(StepBatchNorm, cellnorm::StepBatchNormConfig::new(5, 3), [4, 4, 5], 1);
-    agrees!(FilterResponseNorm, cellnorm::FilterResponseNormConfig::new(3).learned_epsilon(true), SHAPE, 3);
+    agrees!(
+        FilterResponseNorm,
+        cellnorm::FilterResponseNormConfig::new(3).learned_epsilon(true),
+        SHAPE,
+        3
+    );
     agrees!(MeanVarianceNorm, cellnorm::MeanVarianceNormConfig::new(&[0, 2, 3]), SHAPE, 3);
 }
 
@@ -85,11 +107,14 @@ fn rules_agree_with_arrays() {
 fn layers_under_a_mask_agree_with_arrays() {
     let shape = [4, 6, 3];
     let (mut x, dy) = (values(&shape, 8), values(&shape, 9));
-    // two values a statistic at least: the gradient of one is 0, as a difference of two large numbers
+    // two values a statistic at least: the gradient of one is 0, as a difference of two large
+    // numbers
     let mask = Mask::lengths(&[3, 2, 2, 3], 2);
     let valid = mask.over(&shape).unwrap();
     // what is masked may hold anything
-    ndarray::Zip::from(&mut x).and(&valid).for_each(|x, valid| *x = if *valid { *x } else { f64::NAN });
+    ndarray::Zip::from(&mut x)
+        .and(&valid)
+        .for_each(|x, valid| *x = if *valid { *x } else { f64::NAN });
     for device in devices() {
         let bools = bools(&mask, shape, &device);
         macro_rules! agrees {
@@ -109,8 +134,16 @@ fn layers_under_a_mask_agree_with_arrays() {
         }
         let batch = ours::BatchNormConfig::new(6).init(&device);
         let arrays = agrees!("batch", batch, cellnorm::BatchNormConfig::new(6).init().unwrap());
-        close(list(batch.running_mean.value_sync()), &arrays.running_mean.into_dyn(), "running mean");
-        close(list(batch.running_var.value_sync()), &arrays.running_var.into_dyn(), "running variance");
+        close(
+            list(batch.running_mean.value_sync()),
+            &arrays.running_mean.into_dyn(),
+            "running mean",
+        );
+        close(
+            list(batch.running_var.value_sync()),
+            &arrays.running_var.into_dyn(),
+            "running variance",
+        );
         let instance = ours::InstanceNormConfig::new(6).init(&device);
         #[allow(unused_mut, reason = "the same lines serve a layer that changes")]
         {
@@ -133,7 +166,11 @@ fn a_frozen_batch_norm_stays_so_in_training() {
     let x = tensor::<3>(&values(&[4, 3, 5], 1), &device).require_grad();
     let y = layer.forward(x.clone());
     assert_eq!(list(layer.running_mean.value_sync()), [0.0; 3]);
-    close(list(y.clone()), &values(&[4, 3, 5], 1).mapv(|v| v / (1.0 + 1e-5_f64).sqrt()), "running statistics");
+    close(
+        list(y.clone()),
+        &values(&[4, 3, 5], 1).mapv(|v| v / (1.0 + 1e-5_f64).sqrt()),
+        "running statistics",
+    );
     let gradients = y.square().sum().backward();
     assert!(layer.gamma.as_ref().unwrap().val().grad(&gradients).is_none());
     assert!(x.grad(&gradients).is_some());
@@ -143,15 +180,21 @@ fn a_frozen_batch_norm_stays_so_in_training() {
 fn semantics_set_every_layer() {
     let device = Device::flex().autodiff();
     let of = |name, of| Semantics::preset(name, of).unwrap();
-    let group =
-        ours::GroupNormConfig::new(2, 6).with_semantics(&of("mxnet-1.9-gluon", Normalization::Group)).init(&device);
+    let group = ours::GroupNormConfig::new(2, 6)
+        .with_semantics(&of("mxnet-1.9-gluon", Normalization::Group))
+        .init(&device);
     assert_eq!(group.gamma.as_ref().unwrap().val().dims(), [2], "a factor for each group");
     let y = group.forward(tensor::<3>(&values(&[2, 6, 4], 1), &device));
     assert_eq!(y.dims(), [2, 6, 4]);
-    let keras = ours::BatchNormConfig::new(3).with_semantics(&of("keras-3", Normalization::Batch)).init(&device);
+    let keras = ours::BatchNormConfig::new(3)
+        .with_semantics(&of("keras-3", Normalization::Batch))
+        .init(&device);
     assert_eq!((keras.epsilon, keras.momentum), (1e-3, norms::Momentum::Keep(0.99)));
     // a value a channel is β in Keras, and an error in PyTorch
-    assert_eq!(keras.forward(Tensor::<2>::ones([1, 3], &device)).into_data().try_to_vec::<f32>().unwrap(), [0.0; 3]);
+    assert_eq!(
+        keras.forward(Tensor::<2>::ones([1, 3], &device)).into_data().try_to_vec::<f32>().unwrap(),
+        [0.0; 3]
+    );
 }
 
 #[test]

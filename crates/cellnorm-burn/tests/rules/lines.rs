@@ -34,13 +34,24 @@ fn local_response_agrees_with_arrays() {
     let x = with_zeros(&[2, 5, 3, 4], 1);
     for device in devices() {
         for size in [1, 2, 3, 4, 5, 6, 30] {
-            for (window, axis) in [(Window::Left, 1), (Window::Right, 1), (Window::Left, -1), (Window::Right, -1)] {
-                let layer = LocalResponseNormConfig::new(size).with_alpha(0.7).with_bias(0.5).with_window(window);
+            for (window, axis) in
+                [(Window::Left, 1), (Window::Right, 1), (Window::Left, -1), (Window::Right, -1)]
+            {
+                let layer = LocalResponseNormConfig::new(size)
+                    .with_alpha(0.7)
+                    .with_bias(0.5)
+                    .with_window(window);
                 let layer = layer.with_channel_axis(axis).init();
-                let arrays = cellnorm::LocalResponseNormConfig::new(size).alpha(0.7).bias(0.5).window(window);
+                let arrays = cellnorm::LocalResponseNormConfig::new(size)
+                    .alpha(0.7)
+                    .bias(0.5)
+                    .window(window);
                 let arrays = arrays.channel_axis(axis).init().unwrap();
                 let expected = |x: &ArrayD<f64>, dy: &ArrayD<f64>| {
-                    [arrays.forward(x.view()).unwrap(), arrays.backward(x.view(), dy.view()).unwrap()]
+                    [
+                        arrays.forward(x.view()).unwrap(),
+                        arrays.backward(x.view(), dy.view()).unwrap(),
+                    ]
                 };
                 let what = format!("{size} channels, {window:?}, axis {axis}, {device:?}");
                 agrees::<4>(&x, &device, |x| layer.forward(x), expected, &what);
@@ -57,7 +68,13 @@ fn lp_agrees(x: &ArrayD<f64>, axes: &[isize], p: f64, floor: Floor, device: &Dev
     let expected = |x: &ArrayD<f64>, dy: &ArrayD<f64>| {
         [arrays.forward(x.view()).unwrap(), arrays.backward(x.view(), dy.view()).unwrap()]
     };
-    agrees::<3>(x, device, |x| layer.forward(x), expected, &format!("p = {p}, {floor:?} on {axes:?}, {device:?}"));
+    agrees::<3>(
+        x,
+        device,
+        |x| layer.forward(x),
+        expected,
+        &format!("p = {p}, {floor:?} on {axes:?}, {device:?}"),
+    );
 }
 
 #[test]
@@ -71,7 +88,9 @@ fn lp_agrees_with_arrays() {
     for device in devices() {
         for p in POWERS {
             for axes in [&[-1][..], &[1], &[1, 2], &[0, 1, 2]] {
-                for floor in [Floor::Max(0.4), Floor::MaxSquare(0.16), Floor::AddSquare(0.3), Floor::None] {
+                for floor in
+                    [Floor::Max(0.4), Floor::MaxSquare(0.16), Floor::AddSquare(0.3), Floor::None]
+                {
                     lp_agrees(&some_small, axes, p, floor, &device);
                 }
                 for floor in [Floor::Max(1e-12), Floor::MaxSquare(1e-24), Floor::AddSquare(1e-10)] {
@@ -88,7 +107,8 @@ fn lp_neither_overflows_nor_vanishes() {
     for device in devices() {
         for p in POWERS {
             let layer = LpNormConfig::new(vec![1, 2]).with_p(p).with_floor(Floor::None).init();
-            let expected = cellnorm::LpNormConfig::new(&[1, 2]).p(p).floor(Floor::None).init().unwrap();
+            let expected =
+                cellnorm::LpNormConfig::new(&[1, 2]).p(p).floor(Floor::None).init().unwrap();
             let expected = expected.forward(x.view()).unwrap();
             for scale in [1e37, 1e-35] {
                 let input = (tensor::<3>(&x, &device) * scale).detach().require_grad();

@@ -21,9 +21,16 @@ pub fn draw(path: &str, curves: &[Curve]) -> Result<(), Box<dyn Error>> {
         .x_label_area_size(40)
         .y_label_area_size(50)
         .build_cartesian_2d(0..steps, 0f32..highest.ceil())?;
-    chart.configure_mesh().disable_x_mesh().light_line_style(TRANSPARENT).x_desc("step").y_desc("loss, nats").draw()?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("step")
+        .y_desc("loss, nats")
+        .draw()?;
     for (name, color, losses) in curves {
-        let mean = |(i, part): (usize, &[f32])| (i * SMOOTH, part.iter().sum::<f32>() / part.len() as f32);
+        let mean =
+            |(i, part): (usize, &[f32])| (i * SMOOTH, part.iter().sum::<f32>() / part.len() as f32);
         let points: Vec<(usize, f32)> = losses.chunks(SMOOTH).enumerate().map(mean).collect();
         let end = *points.last().ok_or("no steps")?;
         chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;

@@ -1,8 +1,10 @@
-//! A small transformer learns to write like a public-domain text, with candle-nn's normalization and with ours.
+//! A small transformer learns to write like a public-domain text, with candle-nn's normalization
+//! and with ours.
 //!
 //! `cargo run --release -p cellnorm-candle --example char_transformer [CHART.svg [TEXT]]`
 //!
-//! Both start from the same weights and see the same batches. It shows which variables got a gradient, and draws the loss curves.
+//! Both start from the same weights and see the same batches. It shows which variables got a
+//! gradient, and draws the loss curves.
 
 mod chart;
 mod model;
@@ -21,7 +23,9 @@ const BATCH: usize = 12;
 const LEARNING_RATE: f64 = 6e-3;
 
 const NORMS: [(&str, RGBColor, MakeNorm); 2] = [
-    ("candle-nn", RGBColor(0xb3, 0x4a, 0x2e), |width, vb| Ok(Box::new(candle_nn::layer_norm(width, 1e-5, vb)?))),
+    ("candle-nn", RGBColor(0xb3, 0x4a, 0x2e), |width, vb| {
+        Ok(Box::new(candle_nn::layer_norm(width, 1e-5, vb)?))
+    }),
     ("cellnorm-candle", RGBColor(0x1f, 0x5f, 0xa8), |width, vb| {
         Ok(Box::new(cellnorm_candle::layer_norm(width, 1e-5, vb)?))
     }),
@@ -36,7 +40,11 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     };
     let (symbols, alphabet) = numbered(&text);
     let sizes = Sizes { symbols: alphabet, length: 64, width: 64, heads: 4, blocks: 2 };
-    println!("{} characters, {alphabet} different; {STEPS} steps of {BATCH} × {}", symbols.len(), sizes.length);
+    println!(
+        "{} characters, {alphabet} different; {STEPS} steps of {BATCH} × {}",
+        symbols.len(),
+        sizes.length
+    );
 
     let variables = VarMap::new();
     let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
@@ -62,12 +70,19 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
         runs.push((name, color, losses, missing));
     }
 
-    println!("\n{:<24}{}", "gradient of", runs.iter().map(|run| format!("{:<18}", run.0)).collect::<String>());
+    println!(
+        "\n{:<24}{}",
+        "gradient of",
+        runs.iter().map(|run| format!("{:<18}", run.0)).collect::<String>()
+    );
     for (name, _) in &start {
-        let got = runs.iter().map(|run| format!("{:<18}", if run.3.contains(name) { "none" } else { "yes" }));
+        let got = runs
+            .iter()
+            .map(|run| format!("{:<18}", if run.3.contains(name) { "none" } else { "yes" }));
         println!("{name:<24}{}", got.collect::<String>());
     }
-    let curves: Vec<_> = runs.iter().map(|(name, color, losses, _)| (*name, *color, &losses[..])).collect();
+    let curves: Vec<_> =
+        runs.iter().map(|(name, color, losses, _)| (*name, *color, &losses[..])).collect();
     chart::draw(&chart, &curves)?;
     println!("\nloss curves: {chart}");
     Ok(())
@@ -85,7 +100,10 @@ fn numbered(text: &str) -> (Vec<u32>, usize) {
 /// The names and values of all variables, sorted.
 fn values(variables: &VarMap) -> Result<Vec<(String, Tensor)>> {
     let data = variables.data().lock().expect("no thread panicked");
-    let mut all = data.iter().map(|(name, var)| Ok((name.clone(), var.copy()?))).collect::<Result<Vec<_>>>()?;
+    let mut all = data
+        .iter()
+        .map(|(name, var)| Ok((name.clone(), var.copy()?)))
+        .collect::<Result<Vec<_>>>()?;
     all.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(all)
 }
@@ -101,8 +119,14 @@ fn batch(symbols: &[u32], step: usize, length: usize) -> Result<Tensor> {
 }
 
 /// The loss at each step.
-fn train(model: &Transformer, variables: &VarMap, symbols: &[u32], length: usize) -> Result<Vec<f32>> {
-    let mut optimizer = AdamW::new(variables.all_vars(), ParamsAdamW { lr: LEARNING_RATE, ..Default::default() })?;
+fn train(
+    model: &Transformer,
+    variables: &VarMap,
+    symbols: &[u32],
+    length: usize,
+) -> Result<Vec<f32>> {
+    let mut optimizer =
+        AdamW::new(variables.all_vars(), ParamsAdamW { lr: LEARNING_RATE, ..Default::default() })?;
     let step = |step| {
         let loss = model.loss(&batch(symbols, step, length)?)?;
         optimizer.backward_step(&loss)?;

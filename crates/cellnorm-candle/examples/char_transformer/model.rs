@@ -37,10 +37,12 @@ impl Transformer {
         })
     }
 
-    /// The mean surprise over the next symbols, in nats: of `length` + 1 symbols in each row, each but the first is to be foreseen.
+    /// The mean surprise over the next symbols, in nats: of `length` + 1 symbols in each row, each
+    /// but the first is to be foreseen.
     pub fn loss(&self, symbols: &Tensor) -> Result<Tensor> {
         let length = symbols.dim(1)? - 1;
-        let mut x = self.symbols.forward(&symbols.narrow(1, 0, length)?)?.broadcast_add(&self.places)?;
+        let mut x =
+            self.symbols.forward(&symbols.narrow(1, 0, length)?)?.broadcast_add(&self.places)?;
         for block in &self.blocks {
             x = block.forward(&x)?;
         }
@@ -64,7 +66,9 @@ impl Block {
     fn new(sizes: Sizes, norm: MakeNorm, vb: VarBuilder) -> Result<Self> {
         let Sizes { length, width, heads, .. } = sizes;
         // far below every score, where a place would look at a later one
-        let hidden = (0..length * length).map(|i| if i % length > i / length { -1e9 } else { 0f32 }).collect();
+        let hidden = (0..length * length)
+            .map(|i| if i % length > i / length { -1e9 } else { 0f32 })
+            .collect();
         Ok(Self {
             heads,
             norms: [norm(width, vb.pp("norm1"))?, norm(width, vb.pp("norm2"))?],
@@ -79,12 +83,17 @@ impl Block {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, length, width) = x.dims3()?;
         let size = width / self.heads;
-        let qkv = self.qkv.forward(&self.norms[0].forward(x)?)?.reshape((batch, length, 3, self.heads, size))?;
+        let qkv = self
+            .qkv
+            .forward(&self.norms[0].forward(x)?)?
+            .reshape((batch, length, 3, self.heads, size))?;
         let part = |i: usize| qkv.narrow(2, i, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
-        let scores = (part(0)?.matmul(&part(1)?.t()?)? / (size as f64).sqrt())?.broadcast_add(&self.future)?;
+        let scores = (part(0)?.matmul(&part(1)?.t()?)? / (size as f64).sqrt())?
+            .broadcast_add(&self.future)?;
         // not softmax_last_dim, which has no gradient either
         let context = ops::softmax(&scores, D::Minus1)?.matmul(&part(2)?)?;
-        let x = (x + self.out.forward(&context.transpose(1, 2)?.reshape((batch, length, width))?)?)?;
+        let x =
+            (x + self.out.forward(&context.transpose(1, 2)?.reshape((batch, length, width))?)?)?;
         let inner = self.up.forward(&self.norms[1].forward(&x)?)?.gelu()?;
         x + self.down.forward(&inner)?
     }

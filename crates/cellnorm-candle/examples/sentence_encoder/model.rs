@@ -29,16 +29,21 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    pub fn load(folder: &Path, device: &Device) -> std::result::Result<Self, Box<dyn Error + Send + Sync>> {
-        let config: Config = serde_json::from_str(&std::fs::read_to_string(folder.join("config.json"))?)?;
+    pub fn load(
+        folder: &Path,
+        device: &Device,
+    ) -> std::result::Result<Self, Box<dyn Error + Send + Sync>> {
+        let config: Config =
+            serde_json::from_str(&std::fs::read_to_string(folder.join("config.json"))?)?;
         let tensors = candle_core::safetensors::load(folder.join("model.safetensors"), device)?;
         Ok(Self::new(&config, VarBuilder::from_tensors(tensors, DType::F32, device))?)
     }
 
     fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
         let (width, of) = (config.hidden_size, vb.pp("embeddings"));
-        let table =
-            |count, name| Ok::<_, candle_core::Error>(embedding(count, width, of.pp(name))?.embeddings().clone());
+        let table = |count, name| {
+            Ok::<_, candle_core::Error>(embedding(count, width, of.pp(name))?.embeddings().clone())
+        };
         let block = |i| Block::new(config, vb.pp(format!("encoder.layer.{i}")));
         Ok(Self {
             words: embedding(config.vocab_size, width, of.pp("word_embeddings"))?,
@@ -52,8 +57,10 @@ impl Encoder {
     /// The mean of the tokens' states, of length 1.
     pub fn embed(&self, tokens: &[u32]) -> Result<Tensor> {
         let x = self.words.forward(&Tensor::new(tokens, self.places.device())?)?;
-        let x = (x + self.places.narrow(0, 0, tokens.len())?)?.broadcast_add(&self.kinds.get(0)?)?;
-        let x = self.blocks.iter().try_fold(self.norm.forward(&x)?, |x, block| block.forward(&x))?;
+        let x =
+            (x + self.places.narrow(0, 0, tokens.len())?)?.broadcast_add(&self.kinds.get(0)?)?;
+        let x =
+            self.blocks.iter().try_fold(self.norm.forward(&x)?, |x, block| block.forward(&x))?;
         let mean = x.mean(0)?;
         mean.broadcast_div(&mean.sqr()?.sum_all()?.sqrt()?)
     }
@@ -74,7 +81,8 @@ struct Block {
 
 impl Block {
     fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
-        let (width, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        let (width, inner, epsilon) =
+            (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
         let of = vb.pp("attention.self");
         Ok(Self {
             heads: config.num_attention_heads,
@@ -93,7 +101,9 @@ impl Block {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (tokens, width) = x.dims2()?;
         let size = width / self.heads;
-        let split = |of: &Linear| of.forward(x)?.reshape((tokens, self.heads, size))?.transpose(0, 1)?.contiguous();
+        let split = |of: &Linear| {
+            of.forward(x)?.reshape((tokens, self.heads, size))?.transpose(0, 1)?.contiguous()
+        };
         let scores = (split(&self.query)?.matmul(&split(&self.key)?.t()?)? / (size as f64).sqrt())?;
         let context = ops::softmax(&scores, D::Minus1)?.matmul(&split(&self.value)?)?;
         let attended = self.out.forward(&context.transpose(0, 1)?.reshape((tokens, width))?)?;

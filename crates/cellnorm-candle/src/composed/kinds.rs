@@ -7,7 +7,8 @@ use cellnorm::{About, Error};
 use crate::numbers::wrong;
 use crate::ops::computing;
 
-/// γ (x − mean) / √(variance + ε) + β. `refused` names the layer where one value a statistic is an error.
+/// γ (x − mean) / √(variance + ε) + β. `refused` names the layer where one value a statistic is an
+/// error.
 pub(crate) fn standardize(
     x: &Tensor,
     parameters: &[Option<Tensor>],

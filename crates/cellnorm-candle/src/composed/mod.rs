@@ -1,7 +1,7 @@
 //! The same normalizations of Candle's own operations, for devices other than the CPU.
 //!
-//! Candle differentiates them itself. They compute in f32 where x has fewer digits, and hold a few tensors as large as x until
-//! the backward pass, where the fused operation holds none.
+//! Candle differentiates them itself. They compute in f32 where x has fewer digits, and hold a few
+//! tensors as large as x until the backward pass, where the fused operation holds none.
 
 mod kinds;
 mod rules;

@@ -1,4 +1,5 @@
-//! A rule on tensors: the moments of cells, the rule's formula on tables of Candle's tensors, and an affine map of each cell.
+//! A rule on tensors: the moments of cells, the rule's formula on tables of Candle's tensors, and
+//! an affine map of each cell.
 
 use candle_core::{Result, Tensor};
 use cellnorm::tables::{self, Coefficients, Figure, Given, Mask, Rule, Tracked, cells_of, sets_of};
@@ -31,7 +32,8 @@ pub(crate) struct Applied<'a, R> {
 impl<R: Rule> Applied<'_, R> {
     /// y, and the batch's statistics that running averages move toward.
     pub(crate) fn run(self, x: &Tensor) -> Result<(Tensor, Option<Tracked<Vec<f64>>>)> {
-        let Self { rule, terms: Terms { epsilon, one_value, batch, mask }, parameters, running } = self;
+        let Self { rule, terms: Terms { epsilon, one_value, batch, mask }, parameters, running } =
+            self;
         check_epsilon(epsilon).map_err(wrong)?;
         let (shape, dtype) = (x.dims(), computing(x.dtype()));
         let numbered = rule.numbered(shape).map_err(wrong)?;
@@ -55,22 +57,30 @@ impl<R: Rule> Applied<'_, R> {
             variance: Table::of(variance),
             center: Table::of(center.clone()),
         };
-        let stays = valid.is_none() && figure.uses_running(rule, one_value, batch).map_err(wrong)?;
-        let flat = |(name, of): &(&'static str, Option<Tensor>)| -> Result<(&'static str, Option<Table>)> {
-            let flat = |of: &Tensor| of.flatten_all()?.to_dtype(dtype);
-            Ok((*name, of.as_ref().map(flat).transpose()?.map(Table::of)))
-        };
+        let stays =
+            valid.is_none() && figure.uses_running(rule, one_value, batch).map_err(wrong)?;
+        let flat =
+            |(name, of): &(&'static str, Option<Tensor>)| -> Result<(&'static str, Option<Table>)> {
+                let flat = |of: &Tensor| of.flatten_all()?.to_dtype(dtype);
+                Ok((*name, of.as_ref().map(flat).transpose()?.map(Table::of)))
+            };
         let named: Vec<_> = parameters.iter().map(flat).collect::<Result<_>>()?;
         let running = running.map(|of| {
-            let [mean, variance] = [of.mean, of.variance].map(|of| tables::Table::constant(&figure.mean, of));
+            let [mean, variance] =
+                [of.mean, of.variance].map(|of| tables::Table::constant(&figure.mean, of));
             tables::Statistics { mean, variance }
         });
         let given = Given { epsilon, batch: batch && !stays, running, parameters: &named };
         let Coefficients { scale, offset } = rule.table(&figure, &given);
-        let tracked = rule.tracked(&figure, &given).filter(|_| !stays).map(|of| numbers(of, R::NAME)).transpose()?;
+        let tracked = rule
+            .tracked(&figure, &given)
+            .filter(|_| !stays)
+            .map(|of| numbers(of, R::NAME))
+            .transpose()?;
 
         let of_cells = |table: Tensor| table.reshape((cells.outer, 1, cells.inner));
-        let y = values.broadcast_sub(&of_cells(center)?)?.broadcast_mul(&of_cells(scale.tensor()?)?)?;
+        let y =
+            values.broadcast_sub(&of_cells(center)?)?.broadcast_mul(&of_cells(scale.tensor()?)?)?;
         let y = y.broadcast_add(&of_cells(offset.tensor()?)?)?;
         let y = valid.as_ref().map_or(Ok(y.clone()), |valid| valid.keep(&y))?;
         Ok((y.reshape(shape)?.to_dtype(x.dtype())?, tracked))
@@ -90,7 +100,8 @@ struct Valid {
 
 impl Valid {
     fn new(mask: &Mask, x: &Tensor, cells: &Cells) -> Result<Self> {
-        let valid: Vec<u8> = mask.over(x.dims()).map_err(wrong)?.iter().map(|valid| u8::from(*valid)).collect();
+        let valid: Vec<u8> =
+            mask.over(x.dims()).map_err(wrong)?.iter().map(|valid| u8::from(*valid)).collect();
         let mut counts = vec![0.0; cells.count()];
         for (at, valid) in valid.iter().enumerate() {
             let (row, inner) = (at / cells.inner, at % cells.inner);
@@ -106,8 +117,13 @@ impl Valid {
     }
 }
 
-/// The values that count (0 at the others, which may hold anything), and the mean, the biased variance and the number of them in each cell.
-fn moments(x: Tensor, cells: &Cells, valid: Option<&Valid>) -> Result<(Tensor, Tensor, Tensor, Vec<f64>)> {
+/// The values that count (0 at the others, which may hold anything), and the mean, the biased
+/// variance and the number of them in each cell.
+fn moments(
+    x: Tensor,
+    cells: &Cells,
+    valid: Option<&Valid>,
+) -> Result<(Tensor, Tensor, Tensor, Vec<f64>)> {
     let Some(valid) = valid else {
         let mean = x.mean_keepdim(1)?;
         let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim(1)?;
@@ -115,7 +131,11 @@ fn moments(x: Tensor, cells: &Cells, valid: Option<&Valid>) -> Result<(Tensor, T
     };
     let x = valid.keep(&x)?;
     let shares = valid.counts.iter().map(|count| 1.0 / count.max(1.0)).collect();
-    let shares = Table::numbers(shares, x.dtype(), x.device()).tensor()?.reshape((cells.outer, 1, cells.inner))?;
+    let shares = Table::numbers(shares, x.dtype(), x.device()).tensor()?.reshape((
+        cells.outer,
+        1,
+        cells.inner,
+    ))?;
     let mean = x.sum_keepdim(1)?.mul(&shares)?;
     let apart = valid.keep(&x.broadcast_sub(&mean)?)?;
     let variance = apart.sqr()?.sum_keepdim(1)?.mul(&shares)?;

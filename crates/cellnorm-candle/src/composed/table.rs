@@ -23,7 +23,11 @@ impl Table {
         let tensor = match dtype {
             DType::F64 => Tensor::from_vec(values, len, device),
             // not every device has f64
-            _ => Tensor::from_vec(values.into_iter().map(|value| value as f32).collect::<Vec<f32>>(), len, device),
+            _ => Tensor::from_vec(
+                values.into_iter().map(|value| value as f32).collect::<Vec<f32>>(),
+                len,
+                device,
+            ),
         };
         Self(tensor.map_err(Rc::new))
     }

@@ -2,8 +2,14 @@
 
 use candle_core::{Result, Tensor};
 
-/// The sum over each value along an axis, `before` values before it and `after` after it, where there are so many.
-pub(crate) fn window_sums(values: &Tensor, axis: usize, before: usize, after: usize) -> Result<Tensor> {
+/// The sum over each value along an axis, `before` values before it and `after` after it, where
+/// there are so many.
+pub(crate) fn window_sums(
+    values: &Tensor,
+    axis: usize,
+    before: usize,
+    after: usize,
+) -> Result<Tensor> {
     let len = values.dim(axis)?;
     let (before, after) = (before.min(len - 1), after.min(len - 1));
     let padded = values.pad_with_zeros(axis, before, after)?;

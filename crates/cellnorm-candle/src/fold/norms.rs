@@ -33,10 +33,17 @@ impl FixedNorm for Affine {
     }
 }
 
-fn of_batch_norm(parameters: Option<(&Tensor, &Tensor)>, running: [&Tensor; 2], epsilon: f64) -> Result<Affine> {
+fn of_batch_norm(
+    parameters: Option<(&Tensor, &Tensor)>,
+    running: [&Tensor; 2],
+    epsilon: f64,
+) -> Result<Affine> {
     let read = |tensor: &Tensor| of_tensor(tensor, NAME);
-    let (gamma, beta) =
-        parameters.map(|(gamma, beta)| Ok::<_, candle_core::Error>((read(gamma)?, read(beta)?))).transpose()?.unzip();
+    let (gamma, beta) = parameters
+        .map(|(gamma, beta)| Ok::<_, candle_core::Error>((read(gamma)?, read(beta)?)))
+        .transpose()?
+        .unzip();
     let [mean, variance] = running.map(read);
-    Affine::of_batch_norm(gamma.as_deref(), beta.as_deref(), &mean?, &variance?, epsilon).map_err(wrong)
+    Affine::of_batch_norm(gamma.as_deref(), beta.as_deref(), &mean?, &variance?, epsilon)
+        .map_err(wrong)
 }

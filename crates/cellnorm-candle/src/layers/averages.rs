@@ -1,4 +1,5 @@
-//! Running averages as Candle's variables: a layer on arrays takes them before a pass, and leaves them where they moved to.
+//! Running averages as Candle's variables: a layer on arrays takes them before a pass, and leaves
+//! them where they moved to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +20,15 @@ pub(super) struct Averages {
 impl Averages {
     /// Variables as they are; of other tensors, copies.
     pub(super) fn new(mean: &Tensor, variance: &Tensor) -> Result<Self> {
-        Ok(Self { mean: Var::from_tensor(mean)?, variance: Var::from_tensor(variance)?, steps: Arc::default() })
+        Ok(Self {
+            mean: Var::from_tensor(mean)?,
+            variance: Var::from_tensor(variance)?,
+            steps: Arc::default(),
+        })
     }
 
-    /// `running_mean` and `running_var` of a builder, f32 at least: an average in half precision stands still, because a small
-    /// step rounds to none.
+    /// `running_mean` and `running_var` of a builder, f32 at least: an average in half precision
+    /// stands still, because a small step rounds to none.
     pub(super) fn from_builder(shape: &[usize], second: f64, vb: &VarBuilder) -> Result<Self> {
         let dtype = if vb.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
         let get = |name, initial| vb.get_with_hints_dtype(shape, name, Init::Const(initial), dtype);

@@ -11,14 +11,16 @@ use super::tracks;
 use crate::numbers::wrong;
 use crate::ops::{BatchLayer, Layer, apply};
 
-/// Batch normalization of \[N, C, …\]: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each channel.
+/// Batch normalization of \[N, C, …\]: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a
+/// variance for each channel.
 ///
-/// In training they are the batch's, and the running ones move toward them: running = (1 − m) · running + m · batch, with
-/// m = 0.1 and the unbiased variance, as in PyTorch. In inference they are the running ones. [`forward_mode`](Self::forward_mode)
-/// has all between.
+/// In training they are the batch's, and the running ones move toward them: running = (1 − m) ·
+/// running + m · batch, with m = 0.1 and the unbiased variance, as in PyTorch. In inference they
+/// are the running ones. [`forward_mode`](Self::forward_mode) has all between.
 ///
-/// f32, f64, f16 and bf16 train and infer, beside parameters and statistics of any of these types, and [`batch_norm`] makes the
-/// statistics f32 at least. Training refuses one value a channel, and NaN and infinity in x. Nothing has changed then.
+/// f32, f64, f16 and bf16 train and infer, beside parameters and statistics of any of these types,
+/// and [`batch_norm`] makes the statistics f32 at least. Training refuses one value a channel, and
+/// NaN and infinity in x. Nothing has changed then.
 ///
 /// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; interface of candle-nn 0.11.
 ///
@@ -47,7 +49,8 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// The number of channels, the running statistics, γ and β, and ε. Running statistics that are variables move with the layer's.
+    /// The number of channels, the running statistics, γ and β, and ε. Running statistics that are
+    /// variables move with the layer's.
     ///
     /// # Errors
     /// If a shape is not \[C\], or ε is not finite and at least 1e-36.
@@ -59,14 +62,25 @@ impl BatchNorm {
         bias: Tensor,
         eps: f64,
     ) -> Result<Self> {
-        Self::of(num_features, Averages::new(&running_mean, &running_var)?, Some((weight, bias)), eps, 0.1)
+        Self::of(
+            num_features,
+            Averages::new(&running_mean, &running_var)?,
+            Some((weight, bias)),
+            eps,
+            0.1,
+        )
     }
 
     /// As [`new`](Self::new), without γ and β.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn new_no_bias(num_features: usize, running_mean: Tensor, running_var: Tensor, eps: f64) -> Result<Self> {
+    pub fn new_no_bias(
+        num_features: usize,
+        running_mean: Tensor,
+        running_var: Tensor,
+        eps: f64,
+    ) -> Result<Self> {
         Self::of(num_features, Averages::new(&running_mean, &running_var)?, None, eps, 0.1)
     }
 
@@ -83,10 +97,17 @@ impl BatchNorm {
         eps: f64,
         momentum: f64,
     ) -> Result<Self> {
-        Self::of(num_features, Averages::new(&running_mean, &running_var)?, Some((weight, bias)), eps, momentum)
+        Self::of(
+            num_features,
+            Averages::new(&running_mean, &running_var)?,
+            Some((weight, bias)),
+            eps,
+            momentum,
+        )
     }
 
-    /// As [`new_no_bias`](Self::new_no_bias), with the weight m of a batch in the running statistics.
+    /// As [`new_no_bias`](Self::new_no_bias), with the weight m of a batch in the running
+    /// statistics.
     ///
     /// # Errors
     /// As [`new_with_momentum`](Self::new_with_momentum).
@@ -107,8 +128,12 @@ impl BatchNorm {
         eps: f64,
         momentum: f64,
     ) -> Result<Self> {
-        let of_affine = weight_and_bias.iter().flat_map(|(weight, bias)| [("weight", weight), ("bias", bias)]);
-        let of_averages = [("running_mean", averages.mean.as_tensor()), ("running_var", averages.variance.as_tensor())];
+        let of_affine =
+            weight_and_bias.iter().flat_map(|(weight, bias)| [("weight", weight), ("bias", bias)]);
+        let of_averages = [
+            ("running_mean", averages.mean.as_tensor()),
+            ("running_var", averages.variance.as_tensor()),
+        ];
         for (name, tensor) in of_averages.into_iter().chain(of_affine) {
             if tensor.dims() != [num_features] {
                 let (given, expected) = (tensor.dims().to_vec(), vec![num_features]);
@@ -137,8 +162,9 @@ impl BatchNorm {
         Self { channel_axis, ..self }
     }
 
-    /// The pace of the running statistics. Default: `Momentum::Step(0.1)`. Of the cumulative one, the number of batches is not
-    /// among the variables of the builder: keep [`num_batches_tracked`](Self::num_batches_tracked) beside them.
+    /// The pace of the running statistics. Default: `Momentum::Step(0.1)`. Of the cumulative one,
+    /// the number of batches is not among the variables of the builder: keep
+    /// [`num_batches_tracked`](Self::num_batches_tracked) beside them.
     ///
     /// # Errors
     /// If it is not in \[0, 1\].
@@ -146,7 +172,8 @@ impl BatchNorm {
         Self { momentum, ..self }.sound()
     }
 
-    /// As a framework has it: ε, the channel axis, the running statistics, and what one value a channel does.
+    /// As a framework has it: ε, the channel axis, the running statistics, and what one value a
+    /// channel does.
     ///
     /// # Errors
     /// If the semantics are those of another layer, or cannot be had here.
@@ -163,7 +190,8 @@ impl BatchNorm {
     /// ```
     pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
         self.config(self.channels()).semantics(semantics).init().map_err(wrong)?;
-        let Semantics { epsilon: eps, channel_axis, momentum, running_variance, one_value, .. } = *semantics;
+        let Semantics { epsilon: eps, channel_axis, momentum, running_variance, one_value, .. } =
+            *semantics;
         Ok(Self { eps, channel_axis, momentum, running_variance, one_value, ..self })
     }
 
@@ -197,7 +225,8 @@ impl BatchNorm {
         self.averages.steps()
     }
 
-    /// Tells the layer how many batches its running statistics have followed: cumulative momentum goes on from there.
+    /// Tells the layer how many batches its running statistics have followed: cumulative momentum
+    /// goes on from there.
     pub fn set_num_batches_tracked(&self, batches: u64) {
         self.averages.set_steps(batches);
     }
@@ -210,13 +239,14 @@ impl BatchNorm {
     /// Training: the batch's statistics normalize and move the running ones.
     ///
     /// # Errors
-    /// If x has fewer than two axes, no such channel axis or another number of channels, is empty, has one value a channel, or
-    /// holds NaN or infinity.
+    /// If x has fewer than two axes, no such channel axis or another number of channels, is empty,
+    /// has one value a channel, or holds NaN or infinity.
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
         self.forward_mode(x, Mode::training())
     }
 
-    /// As the mode says: whose statistics normalize, whether the running ones move, and whether γ and β have gradients.
+    /// As the mode says: whose statistics normalize, whether the running ones move, and whether γ
+    /// and β have gradients.
     ///
     /// # Errors
     /// As [`forward_train`](Self::forward_train); in inference, one value is fine.
@@ -236,8 +266,8 @@ impl BatchNorm {
         self.run(x, None, mode)
     }
 
-    /// As [`forward_mode`](Self::forward_mode), over the values alone that the mask says are valid: y and dx are 0 at the others,
-    /// whatever x holds there.
+    /// As [`forward_mode`](Self::forward_mode), over the values alone that the mask says are valid:
+    /// y and dx are 0 at the others, whatever x holds there.
     ///
     /// # Errors
     /// As [`forward_mode`](Self::forward_mode), but for one value, and if the mask does not fit x.
@@ -249,17 +279,24 @@ impl BatchNorm {
         let channels = self.channels();
         let mut norm = self.config(channels).init().map_err(wrong)?;
         let parameters = match &self.weight_and_bias {
-            Some((weight, bias)) if mode.train_parameters => [Some(weight.clone()), Some(bias.clone())],
+            Some((weight, bias)) if mode.train_parameters => {
+                [Some(weight.clone()), Some(bias.clone())]
+            }
             Some((weight, bias)) => [Some(weight.detach()), Some(bias.detach())],
             None => [None, None],
         };
-        norm.mode = Mode { train_parameters: tracks(parameters.iter().map(Option::as_ref)), ..mode };
+        norm.mode =
+            Mode { train_parameters: tracks(parameters.iter().map(Option::as_ref)), ..mode };
         let [mean, variance] = self.averages.numbers(BatchLayer::NAME)?;
         (norm.running_mean, norm.running_var) = (Array1::from(mean), Array1::from(variance));
         norm.steps = self.averages.steps();
         let layer = BatchLayer { norm, channel_axis: self.channel_axis };
         apply(layer, x, &parameters, mask, |BatchLayer { norm, .. }| {
-            self.averages.moved_to(norm.running_mean.to_vec(), norm.running_var.to_vec(), norm.steps)
+            self.averages.moved_to(
+                norm.running_mean.to_vec(),
+                norm.running_var.to_vec(),
+                norm.steps,
+            )
         })
     }
 
@@ -286,21 +323,28 @@ impl ModuleT for BatchNorm {
     }
 }
 
-/// A layer from `running_mean` and `running_var`, which start as 0 and 1, and unless `affine: false`, `weight` and `bias`, which
-/// start as 1 and 0; \[C\] each. `config` is ε, or candle-nn's config.
+/// A layer from `running_mean` and `running_var`, which start as 0 and 1, and unless `affine:
+/// false`, `weight` and `bias`, which start as 1 and 0; \[C\] each. `config` is ε, or candle-nn's
+/// config.
 ///
 /// # Errors
-/// If the builder lacks them or has another shape, or the config is not sound; `remove_mean: false` is refused.
-pub fn batch_norm<C: Into<BatchNormConfig>>(num_features: usize, config: C, vb: VarBuilder) -> Result<BatchNorm> {
+/// If the builder lacks them or has another shape, or the config is not sound; `remove_mean: false`
+/// is refused.
+pub fn batch_norm<C: Into<BatchNormConfig>>(
+    num_features: usize,
+    config: C,
+    vb: VarBuilder,
+) -> Result<BatchNorm> {
     let BatchNormConfig { eps, remove_mean, affine, momentum } = config.into();
     if !remove_mean {
         candle_core::bail!(
-            "batch normalization takes values from their mean: remove_mean must be true; without, inference would still subtract \
-             the running mean, which training leaves at 0"
+            "batch normalization takes values from their mean: remove_mean must be true; without, \
+             inference would still subtract the running mean, which training leaves at 0"
         )
     }
     let averages = Averages::from_builder(&[num_features], 1.0, &vb)?;
     let get = |name, initial| vb.get_with_hints(num_features, name, Init::Const(initial));
-    let weight_and_bias = affine.then(|| Ok::<_, candle_core::Error>((get("weight", 1.0)?, get("bias", 0.0)?)));
+    let weight_and_bias =
+        affine.then(|| Ok::<_, candle_core::Error>((get("weight", 1.0)?, get("bias", 0.0)?)));
     BatchNorm::of(num_features, averages, weight_and_bias.transpose()?, eps, momentum)
 }

@@ -1,4 +1,5 @@
-//! Group normalization: y = γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β over each group of channels of each sample.
+//! Group normalization: y = γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β over each group of
+//! channels of each sample.
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
@@ -8,9 +9,11 @@ use cellnorm::norms::{Group, Kind};
 use super::{Options, with_channels};
 use crate::numbers::wrong;
 
-/// Group normalization of \[N, C, …\]: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a γ and a β for each channel.
+/// Group normalization of \[N, C, …\]: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a γ and
+/// a β for each channel.
 ///
-/// What `forward` takes and refuses is as for [`LayerNorm`](crate::LayerNorm); x has at least two axes.
+/// What `forward` takes and refuses is as for [`LayerNorm`](crate::LayerNorm); x has at least two
+/// axes.
 ///
 /// Source: Y. Wu, K. He, *Group Normalization*, 2018; interface of candle-nn 0.11.
 ///
@@ -36,7 +39,13 @@ impl GroupNorm {
     ///
     /// # Errors
     /// If the groups do not divide the channels.
-    pub fn new(weight: Tensor, bias: Tensor, num_channels: usize, num_groups: usize, eps: f64) -> Result<Self> {
+    pub fn new(
+        weight: Tensor,
+        bias: Tensor,
+        num_channels: usize,
+        num_groups: usize,
+        eps: f64,
+    ) -> Result<Self> {
         Self::of(Some(weight), Some(bias), num_channels, num_groups, eps)
     }
 
@@ -48,8 +57,15 @@ impl GroupNorm {
         Self::of(None, None, num_channels, num_groups, eps)
     }
 
-    fn of(weight: Option<Tensor>, bias: Option<Tensor>, channels: usize, groups: usize, eps: f64) -> Result<Self> {
-        let kind = Group { groups, channels, channel_axis: 1, parameters: GroupParameters::PerChannel };
+    fn of(
+        weight: Option<Tensor>,
+        bias: Option<Tensor>,
+        channels: usize,
+        groups: usize,
+        eps: f64,
+    ) -> Result<Self> {
+        let kind =
+            Group { groups, channels, channel_axis: 1, parameters: GroupParameters::PerChannel };
         kind.check().map_err(wrong)?;
         Ok(Self { weight, bias, kind, options: Options::new(eps) })
     }
@@ -67,7 +83,12 @@ impl Module for GroupNorm {
 ///
 /// # Errors
 /// If the builder lacks them or has another shape, or the groups do not divide the channels.
-pub fn group_norm(num_groups: usize, num_channels: usize, eps: f64, vb: VarBuilder) -> Result<GroupNorm> {
+pub fn group_norm(
+    num_groups: usize,
+    num_channels: usize,
+    eps: f64,
+    vb: VarBuilder,
+) -> Result<GroupNorm> {
     let weight = vb.get_with_hints(num_channels, "weight", Init::Const(1.0))?;
     let bias = vb.get_with_hints(num_channels, "bias", Init::Const(0.0))?;
     GroupNorm::new(weight, bias, num_channels, num_groups, eps)

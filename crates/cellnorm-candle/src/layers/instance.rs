@@ -1,4 +1,5 @@
-//! Instance normalization: y = γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β over each channel of each sample.
+//! Instance normalization: y = γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β over each channel of
+//! each sample.
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
@@ -27,17 +28,25 @@ impl From<f64> for InstanceNormConfig {
     }
 }
 
-/// Instance normalization of \[N, C, …\]: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a γ and a β for each channel.
+/// Instance normalization of \[N, C, …\]: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a γ
+/// and a β for each channel.
 ///
-/// What `forward` takes and refuses is as for [`LayerNorm`](crate::LayerNorm); x has at least two axes.
+/// What `forward` takes and refuses is as for [`LayerNorm`](crate::LayerNorm); x has at least two
+/// axes.
 ///
-/// Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization*, 2016; ε as `torch.nn.InstanceNorm*d` of PyTorch 2.
+/// Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization*, 2016; ε as
+/// `torch.nn.InstanceNorm*d` of PyTorch 2.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
 /// use candle_nn::Module;
 /// use cellnorm_candle::InstanceNorm;
-/// let y = InstanceNorm::new_no_affine(3, 1e-5).forward(&Tensor::randn(3f32, 2., (2, 3, 9), &Device::Cpu)?)?;
+/// let y = InstanceNorm::new_no_affine(3, 1e-5).forward(&Tensor::randn(
+///     3f32,
+///     2.,
+///     (2, 3, 9),
+///     &Device::Cpu,
+/// )?)?;
 /// assert!(y.get(1)?.get(2)?.mean_all()?.to_scalar::<f32>()?.abs() < 1e-5);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
@@ -61,7 +70,12 @@ impl InstanceNorm {
     }
 
     fn of(weight: Option<Tensor>, bias: Option<Tensor>, channels: usize, eps: f64) -> Self {
-        Self { weight, bias, kind: Instance { channels, channel_axis: 1 }, options: Options::new(eps) }
+        Self {
+            weight,
+            bias,
+            kind: Instance { channels, channel_axis: 1 },
+            options: Options::new(eps),
+        }
     }
 
     with_channels!();
@@ -92,6 +106,7 @@ pub fn instance_norm<C: Into<InstanceNormConfig>>(
 ) -> Result<InstanceNorm> {
     let InstanceNormConfig { eps, affine } = config.into();
     let get = |name, initial| vb.get_with_hints(num_channels, name, Init::Const(initial));
-    let [weight, bias] = [("weight", 1.0), ("bias", 0.0)].map(|(name, of)| affine.then(|| get(name, of)).transpose());
+    let [weight, bias] = [("weight", 1.0), ("bias", 0.0)]
+        .map(|(name, of)| affine.then(|| get(name, of)).transpose());
     Ok(InstanceNorm::of(weight?, bias?, num_channels, eps))
 }

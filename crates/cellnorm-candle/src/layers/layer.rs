@@ -1,4 +1,5 @@
-//! Layer normalization: y = γ (x − mean_n) / √(variance_n + ε) + β over the features of each sample.
+//! Layer normalization: y = γ (x − mean_n) / √(variance_n + ε) + β over the features of each
+//! sample.
 
 use candle_core::{Result, Shape, Tensor};
 use candle_nn::{Init, LayerNormConfig, Module, VarBuilder};
@@ -9,15 +10,19 @@ use cellnorm::{About, Semantics};
 use super::{Options, forward_masked};
 use crate::ops::inferred;
 
-/// Layer normalization over the last axes, those of the weight: γ (x − mean_n) / √(variance_n + ε) + β.
+/// Layer normalization over the last axes, those of the weight: γ (x − mean_n) / √(variance_n +
+/// ε) + β.
 ///
-/// The constructors are candle-nn's, and so are the names that [`layer_norm`] looks for. The weight may have more than one axis,
-/// as PyTorch's `normalized_shape`; [`with_features`](Self::with_features) takes any axes.
+/// The constructors are candle-nn's, and so are the names that [`layer_norm`] looks for. The weight
+/// may have more than one axis, as PyTorch's `normalized_shape`;
+/// [`with_features`](Self::with_features) takes any axes.
 ///
-/// `forward` takes f32, f64, f16 and bf16 of any strides, beside parameters of any of these types. It refuses NaN and infinity in
-/// x, parameters that are not of the shape of the features, and, where a gradient is wanted, one value a statistic.
+/// `forward` takes f32, f64, f16 and bf16 of any strides, beside parameters of any of these types.
+/// It refuses NaN and infinity in x, parameters that are not of the shape of the features, and,
+/// where a gradient is wanted, one value a statistic.
 ///
-/// Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016; interface of candle-nn 0.11.
+/// Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016; interface of candle-nn
+/// 0.11.
 ///
 /// ```
 /// use candle_core::{Device, Tensor, Var};
@@ -62,7 +67,8 @@ impl LayerNorm {
         Self { weight, bias, remove_mean, features, options: Options::new(eps) }
     }
 
-    /// Over other axes than the last ones: any, or all but the samples' with a parameter for each channel.
+    /// Over other axes than the last ones: any, or all but the samples' with a parameter for each
+    /// channel.
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
@@ -70,7 +76,8 @@ impl LayerNorm {
     /// use cellnorm_candle::{LayerNorm, norms::Features};
     /// let images = Tensor::randn(0f32, 1., (2, 8, 6, 6), &Device::Cpu)?;
     /// let weight = Tensor::ones(8, DType::F32, &Device::Cpu)?;
-    /// let layer = LayerNorm::new_no_bias(weight, 1e-5).with_features(Features::PerChannel { channels: 8, axis: 1 });
+    /// let layer = LayerNorm::new_no_bias(weight, 1e-5)
+    ///     .with_features(Features::PerChannel { channels: 8, axis: 1 });
     /// assert!(layer.forward(&images)?.get(0)?.mean_all()?.to_scalar::<f32>()?.abs() < 1e-5);
     /// # Ok::<(), candle_core::Error>(())
     /// ```
@@ -78,7 +85,8 @@ impl LayerNorm {
         Self { features, ..self }
     }
 
-    /// As a framework has it: ε, the channel axis of features with a parameter for each channel, and what one value a statistic does.
+    /// As a framework has it: ε, the channel axis of features with a parameter for each channel,
+    /// and what one value a statistic does.
     ///
     /// # Errors
     /// If the semantics are those of another layer, or cannot be had here.
@@ -118,11 +126,19 @@ impl LayerNorm {
     fn run(&self, x: &Tensor, mask: Option<&Mask>) -> Result<Tensor> {
         let about = if self.remove_mean { About::Mean } else { About::Zero };
         if mask.is_none()
-            && let Some(y) = inferred(about, &self.features, x, &self.weight, self.bias.as_ref(), self.options.epsilon)
+            && let Some(y) = inferred(
+                about,
+                &self.features,
+                x,
+                &self.weight,
+                self.bias.as_ref(),
+                self.options.epsilon,
+            )
         {
             return Ok(y);
         }
-        let (features, parameters) = (self.features.clone(), [Some(&self.weight), self.bias.as_ref()]);
+        let (features, parameters) =
+            (self.features.clone(), [Some(&self.weight), self.bias.as_ref()]);
         match self.remove_mean {
             true => self.options.normalize(Layer(features), x, parameters, mask),
             false => self.options.normalize(Rms(features), x, parameters, mask),
@@ -136,8 +152,8 @@ impl Module for LayerNorm {
     }
 }
 
-/// A layer from `weight` and `bias`, or `gamma` and `beta` where those are there; γ starts as 1, β as 0. `config` is ε, or
-/// candle-nn's config, where `affine: false` leaves out β alone.
+/// A layer from `weight` and `bias`, or `gamma` and `beta` where those are there; γ starts as 1, β
+/// as 0. `config` is ε, or candle-nn's config, where `affine: false` leaves out β alone.
 ///
 /// # Errors
 /// If the builder lacks them or has another shape.
@@ -151,7 +167,11 @@ impl Module for LayerNorm {
 /// assert!(variables.data().lock().unwrap().contains_key("norm.bias"));
 /// # Ok::<(), candle_core::Error>(())
 /// ```
-pub fn layer_norm<C: Into<LayerNormConfig>>(size: impl Into<Shape>, config: C, vb: VarBuilder) -> Result<LayerNorm> {
+pub fn layer_norm<C: Into<LayerNormConfig>>(
+    size: impl Into<Shape>,
+    config: C,
+    vb: VarBuilder,
+) -> Result<LayerNorm> {
     let (size, config) = (size.into(), config.into());
     let get = |names: [&'static str; 2], initial| {
         let name = names.into_iter().find(|name| vb.contains_tensor(name)).unwrap_or(names[0]);

@@ -1,4 +1,5 @@
-//! Local response normalization: y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j² over the `size` channels j around c.
+//! Local response normalization: y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j² over the
+//! `size` channels j around c.
 
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
@@ -14,11 +15,12 @@ use crate::ops::{Layer, Slots, apply, computing};
 /// Local response normalization, without parameters, the same in training and in inference; see
 /// [`cellnorm::LocalResponseNorm`].
 ///
-/// x has at least two axes; NaN, infinity and numbers too large to square are refused. On the CPU computed in f64; on other
-/// devices in f32 unless x is f64, where squares overflow from about 10¹⁹ on and y is 0.
+/// x has at least two axes; NaN, infinity and numbers too large to square are refused. On the CPU
+/// computed in f64; on other devices in f32 unless x is f64, where squares overflow from about 10¹⁹
+/// on and y is 0.
 ///
-/// Source: A. Krizhevsky, I. Sutskever, G. E. Hinton, *ImageNet Classification with Deep Convolutional Neural Networks*, 2012;
-/// defaults as `torch.nn.LocalResponseNorm` of PyTorch 2.
+/// Source: A. Krizhevsky, I. Sutskever, G. E. Hinton, *ImageNet Classification with Deep
+/// Convolutional Neural Networks*, 2012; defaults as `torch.nn.LocalResponseNorm` of PyTorch 2.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};
@@ -55,7 +57,10 @@ impl LocalResponseNorm {
 
     /// The layer on arrays, which knows what is sound and where windows lie.
     fn on_arrays(self) -> std::result::Result<cellnorm::LocalResponseNorm, Error> {
-        let config = LocalResponseNormConfig::new(self.size).alpha(self.alpha).beta(self.beta).bias(self.bias);
+        let config = LocalResponseNormConfig::new(self.size)
+            .alpha(self.alpha)
+            .beta(self.beta)
+            .bias(self.bias);
         config.window(self.window).channel_axis(self.channel_axis).init()
     }
 }
@@ -90,7 +95,12 @@ impl Layer for LocalResponseNorm {
         Ok((self.on_arrays()?.backward(x, dy)?, vec![]))
     }
 
-    fn composed(&mut self, x: &Tensor, _parameters: &[Option<Tensor>], _mask: Option<&Mask>) -> Result<Tensor> {
+    fn composed(
+        &mut self,
+        x: &Tensor,
+        _parameters: &[Option<Tensor>],
+        _mask: Option<&Mask>,
+    ) -> Result<Tensor> {
         let sharing = self.on_arrays().and_then(|layer| layer.sharing(x.dims())).map_err(wrong)?;
         if x.elem_count() == 0 {
             return Err(wrong(Error::Empty { shape: x.dims().to_vec() }));

@@ -16,8 +16,8 @@ pub use layer::{LayerNorm, layer_norm, layer_norm_no_bias};
 pub use local_response::LocalResponseNorm;
 pub use rms::{RmsNorm, rms_norm};
 pub use rules::{
-    BatchInstanceNorm, FilterResponseNorm, RuleNorm, SwitchableNorm, batch_instance_norm, filter_response_norm,
-    rule_norm, switchable_norm,
+    BatchInstanceNorm, FilterResponseNorm, RuleNorm, SwitchableNorm, batch_instance_norm,
+    filter_response_norm, rule_norm, switchable_norm,
 };
 
 use candle_core::{Result, Tensor};
@@ -62,7 +62,11 @@ impl Options {
             policy => policy,
         };
         // γ and β are set when the operation runs
-        let config = NormConfig::of(kind).epsilon(self.epsilon).one_value(one_value).scale(false).center(false);
+        let config = NormConfig::of(kind)
+            .epsilon(self.epsilon)
+            .one_value(one_value)
+            .scale(false)
+            .center(false);
         let layer = config.init().map_err(wrong)?;
         apply(layer, x, &parameters.map(Option::<&Tensor>::cloned), mask, |_| Ok(()))
     }
@@ -76,7 +80,8 @@ fn tracks<'a>(tensors: impl IntoIterator<Item = Option<&'a Tensor>>) -> bool {
 /// `forward_masked` of the layers of single samples.
 macro_rules! forward_masked {
     () => {
-        /// As `forward`, over the values alone that the mask says are valid: y and dx are 0 at the others, whatever x holds there.
+        /// As `forward`, over the values alone that the mask says are valid: y and dx are 0 at the
+        /// others, whatever x holds there.
         ///
         /// # Errors
         /// As `forward`, but for one value, and if the mask does not fit x.
@@ -90,7 +95,8 @@ use forward_masked;
 /// What layers with the channels on an axis of their own have besides their constructors.
 macro_rules! with_channels {
     () => {
-        /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last.
+        /// The axis of the channels; negative counts from the last. Default: 1; −1 for
+        /// channels-last.
         pub fn with_channel_axis(mut self, axis: isize) -> Self {
             self.kind.channel_axis = axis;
             self
@@ -108,7 +114,12 @@ macro_rules! with_channels {
         $crate::layers::forward_masked!();
 
         fn run(&self, x: &Tensor, mask: Option<&cellnorm::tables::Mask>) -> Result<Tensor> {
-            self.options.normalize(self.kind.clone(), x, [self.weight.as_ref(), self.bias.as_ref()], mask)
+            self.options.normalize(
+                self.kind.clone(),
+                x,
+                [self.weight.as_ref(), self.bias.as_ref()],
+                mask,
+            )
         }
     };
 }

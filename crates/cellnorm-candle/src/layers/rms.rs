@@ -7,10 +7,11 @@ use cellnorm::tables::Mask;
 
 use super::{LayerNorm, layer_norm};
 
-/// RMS normalization over the last axes, those of the weight: γ x / √(mean(x²) + ε). What `forward` takes and refuses is as for
-/// [`LayerNorm`], but one value is fine.
+/// RMS normalization over the last axes, those of the weight: γ x / √(mean(x²) + ε). What `forward`
+/// takes and refuses is as for [`LayerNorm`], but one value is fine.
 ///
-/// Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019; interface of candle-nn 0.11.
+/// Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019; interface of
+/// candle-nn 0.11.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -30,7 +31,8 @@ impl RmsNorm {
         Self(LayerNorm::rms_norm(weight, eps))
     }
 
-    /// As a framework has it: ε, the channel axis of features with a parameter for each channel, and what one value a statistic does.
+    /// As a framework has it: ε, the channel axis of features with a parameter for each channel,
+    /// and what one value a statistic does.
     ///
     /// # Errors
     /// If the semantics are those of another layer, or cannot be had here.
@@ -40,7 +42,8 @@ impl RmsNorm {
     /// use cellnorm_candle::RmsNorm;
     /// use cellnorm_candle::cellnorm::{Normalization, Semantics};
     /// let pytorch = Semantics::preset("pytorch-2", Normalization::Rms).unwrap();
-    /// let layer = RmsNorm::new(Tensor::ones(4, DType::F32, &Device::Cpu)?, 1e-5).with_semantics(&pytorch)?;
+    /// let layer = RmsNorm::new(Tensor::ones(4, DType::F32, &Device::Cpu)?, 1e-5)
+    ///     .with_semantics(&pytorch)?;
     /// assert_eq!(layer.eps(), f64::from(f32::EPSILON));
     /// # Ok::<(), candle_core::Error>(())
     /// ```
@@ -71,7 +74,8 @@ impl RmsNorm {
         self.forward(x)
     }
 
-    /// As `forward`, over the values alone that the mask says are valid: y and dx are 0 at the others, whatever x holds there.
+    /// As `forward`, over the values alone that the mask says are valid: y and dx are 0 at the
+    /// others, whatever x holds there.
     ///
     /// # Errors
     /// As `forward`, and if the mask does not fit x.

@@ -1,8 +1,9 @@
 //! The operation on the CPU: the library's passes over Candle's memory.
 //!
-//! Candle's operations take three tensors at most and return one. So the statistics stay in the operation, which the graph keeps
-//! until the backward pass; x stands in for a parameter that a layer does not have; and the parameters of a layer with more than
-//! two come as one tensor, one after another.
+//! Candle's operations take three tensors at most and return one. So the statistics stay in the
+//! operation, which the graph keeps until the backward pass; x stands in for a parameter that a
+//! layer does not have; and the parameters of a layer with more than two come as one tensor, one
+//! after another.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -36,8 +37,10 @@ pub(super) fn apply<L: Layer>(
     mask: Option<&Mask>,
     then: impl FnOnce(&L) -> Result<()>,
 ) -> Result<Tensor> {
-    let present = || parameters.iter().enumerate().filter_map(|(slot, of)| Some((slot, of.as_ref()?)));
-    let slots: Vec<(usize, Shape)> = present().map(|(slot, of)| (slot, of.shape().clone())).collect();
+    let present =
+        || parameters.iter().enumerate().filter_map(|(slot, of)| Some((slot, of.as_ref()?)));
+    let slots: Vec<(usize, Shape)> =
+        present().map(|(slot, of)| (slot, of.shape().clone())).collect();
     let joined;
     let mut beside = [x; BESIDE_X];
     if slots.len() <= BESIDE_X {
@@ -49,7 +52,12 @@ pub(super) fn apply<L: Layer>(
         beside[0] = &joined;
     }
     let after = Arc::new(OnceLock::new());
-    let operation = Operation { layer: Mutex::new(Some(layer)), mask: mask.cloned(), slots, after: after.clone() };
+    let operation = Operation {
+        layer: Mutex::new(Some(layer)),
+        mask: mask.cloned(),
+        slots,
+        after: after.clone(),
+    };
     let y = x.apply_op3_arc(beside[0], beside[1], Arc::new(Box::new(operation)))?;
     if let Some((layer, _)) = after.get() {
         then(layer)?;
@@ -74,9 +82,16 @@ impl<L: Layer> Operation<L> {
         Ok(T::to_cpu_storage_owned(row_major(y)))
     }
 
-    fn backward<T: Number>(&self, x: (&[T], &Layout), dy: (&[T], &Layout)) -> Result<(CpuStorage, Slots)> {
-        let Some((layer, saved)) = self.after.get() else { candle_core::bail!("{}: backward before forward", L::NAME) };
-        let (dx, slots) = layer.backward(saved, view(x.0, x.1)?, view(dy.0, dy.1)?).map_err(wrong)?;
+    fn backward<T: Number>(
+        &self,
+        x: (&[T], &Layout),
+        dy: (&[T], &Layout),
+    ) -> Result<(CpuStorage, Slots)> {
+        let Some((layer, saved)) = self.after.get() else {
+            candle_core::bail!("{}: backward before forward", L::NAME)
+        };
+        let (dx, slots) =
+            layer.backward(saved, view(x.0, x.1)?, view(dy.0, dy.1)?).map_err(wrong)?;
         Ok((T::to_cpu_storage_owned(row_major(dx)), slots))
     }
 
@@ -112,8 +127,12 @@ impl<L: Layer> CustomOp3 for Operation<L> {
         second_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let taken = self.layer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut layer) = taken else { candle_core::bail!("{}: an operation runs once", L::NAME) };
-        for (beside, (storage, layout)) in [(first, first_layout), (second, second_layout)].into_iter().enumerate() {
+        let Some(mut layer) = taken else {
+            candle_core::bail!("{}: an operation runs once", L::NAME)
+        };
+        for (beside, (storage, layout)) in
+            [(first, first_layout), (second, second_layout)].into_iter().enumerate()
+        {
             let held = self.held(beside);
             if held.is_empty() {
                 break;
@@ -121,7 +140,8 @@ impl<L: Layer> CustomOp3 for Operation<L> {
             let mut rest = numbers::table(storage, layout, L::NAME)?;
             for (slot, shape) in held {
                 let next = rest.split_off(shape.elem_count());
-                let values = ArrayD::from_shape_vec(IxDyn(shape.dims()), std::mem::replace(&mut rest, next));
+                let values =
+                    ArrayD::from_shape_vec(IxDyn(shape.dims()), std::mem::replace(&mut rest, next));
                 layer.set(*slot, values.map_err(wrong)?);
             }
         }
@@ -138,7 +158,8 @@ impl<L: Layer> CustomOp3 for Operation<L> {
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (dx, slots) = {
-            let ((x, x_layout), (dy, dy_layout)) = (x.storage_and_layout(), dy.storage_and_layout());
+            let ((x, x_layout), (dy, dy_layout)) =
+                (x.storage_and_layout(), dy.storage_and_layout());
             let (Storage::Cpu(x), Storage::Cpu(dy)) = (&*x, &*dy) else {
                 candle_core::bail!("{}: the gradient is not on the CPU, and x was", L::NAME)
             };

@@ -24,7 +24,11 @@ impl Layer for BatchLayer {
         *[&mut self.norm.gamma, &mut self.norm.beta][slot] = Some(values);
     }
 
-    fn forward<T: Element>(&mut self, x: ArrayViewD<'_, T>, mask: Option<&Mask>) -> Result<(ArrayD<T>, Saved), Error> {
+    fn forward<T: Element>(
+        &mut self,
+        x: ArrayViewD<'_, T>,
+        mask: Option<&Mask>,
+    ) -> Result<(ArrayD<T>, Saved), Error> {
         match mask {
             Some(mask) => self.norm.forward_masked(x, mask),
             None => self.norm.forward(x),
@@ -49,10 +53,12 @@ impl Layer for BatchLayer {
         mask: Option<&Mask>,
     ) -> candle_core::Result<Tensor> {
         let norm = &mut self.norm;
-        let rule = BatchAxes { axes: vec![self.channel_axis], lengths: vec![norm.running_mean.len()] };
+        let rule =
+            BatchAxes { axes: vec![self.channel_axis], lengths: vec![norm.running_mean.len()] };
         let batch = norm.mode.statistics == StatisticsFrom::Batch;
         let terms = Terms { epsilon: norm.epsilon, one_value: norm.one_value, batch, mask };
-        let running = Statistics { mean: norm.running_mean.to_vec(), variance: norm.running_var.to_vec() };
+        let running =
+            Statistics { mean: norm.running_mean.to_vec(), variance: norm.running_var.to_vec() };
         let named: Vec<_> = ["gamma", "beta"].into_iter().zip(parameters.iter().cloned()).collect();
         let applied = Applied { rule: &rule, terms, parameters: &named, running: Some(running) };
         let (y, tracked) = applied.run(x)?;
@@ -93,7 +99,12 @@ impl<R: Rule + 'static> Layer for TableNorm<R> {
         dy: ArrayViewD<'_, T>,
     ) -> Result<(ArrayD<T>, Slots), Error> {
         let gradients = TableNorm::backward(self, saved, x, dy)?;
-        let slots = self.rule().slots().iter().map(|slot| gradients.parameter(slot.name).cloned()).collect();
+        let slots = self
+            .rule()
+            .slots()
+            .iter()
+            .map(|slot| gradients.parameter(slot.name).cloned())
+            .collect();
         Ok((gradients.dx, slots))
     }
 
@@ -107,10 +118,12 @@ impl<R: Rule + 'static> Layer for TableNorm<R> {
         let terms = Terms { epsilon: self.epsilon, one_value: self.one_value, batch, mask };
         let flat = |of: &ArrayD<f64>| of.iter().copied().collect();
         let running = self.running.as_ref();
-        let running = running.map(|of| Statistics { mean: flat(&of.mean), variance: flat(&of.variance) });
+        let running =
+            running.map(|of| Statistics { mean: flat(&of.mean), variance: flat(&of.variance) });
         let names = self.rule().slots().into_iter().map(|slot| slot.name);
         let named: Vec<_> = names.zip(parameters.iter().cloned()).collect();
-        let (y, tracked) = Applied { rule: self.rule(), terms, parameters: &named, running }.run(x)?;
+        let (y, tracked) =
+            Applied { rule: self.rule(), terms, parameters: &named, running }.run(x)?;
         if let (true, Some(tracked)) = (self.mode.update, tracked) {
             self.follow(&tracked);
         }

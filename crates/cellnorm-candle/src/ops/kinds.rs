@@ -1,7 +1,7 @@
 //! The normalizations of single samples as operations.
 //!
-//! They are called on single rows, too, where arranging an array takes longer than normalizing it: what lies in row-major order,
-//! and is all right, goes to the plan as it is.
+//! They are called on single rows, too, where arranging an array takes longer than normalizing it:
+//! what lies in row-major order, and is all right, goes to the plan as it is.
 
 use candle_core::Tensor;
 use cellnorm::norms::{Kind, Norm};
@@ -23,17 +23,24 @@ pub(crate) enum Kept {
 }
 
 fn parameters<K>(norm: &Norm<K>) -> Parameters<'_> {
-    let [gamma, beta] = [&norm.gamma, &norm.beta].map(|of| of.as_ref().and_then(|of| of.as_slice()));
+    let [gamma, beta] =
+        [&norm.gamma, &norm.beta].map(|of| of.as_ref().and_then(|of| of.as_slice()));
     Parameters { gamma, beta, ..Parameters::default() }
 }
 
-/// y and what backward needs, where x is in row-major order and nothing is wrong with it or the layer.
-fn in_place<K: Kind, T: Element>(norm: &Norm<K>, x: &ArrayViewD<'_, T>) -> Result<Option<(ArrayD<T>, Kept)>, Error> {
+/// y and what backward needs, where x is in row-major order and nothing is wrong with it or the
+/// layer.
+fn in_place<K: Kind, T: Element>(
+    norm: &Norm<K>,
+    x: &ArrayViewD<'_, T>,
+) -> Result<Option<(ArrayD<T>, Kept)>, Error> {
     let Some(elements) = x.as_slice().filter(|elements| !elements.is_empty()) else {
         return Ok(None);
     };
     let roles = norm.kind().roles(x.shape(), norm.gamma.is_some() || norm.beta.is_some())?;
-    let Some(plan) = Plan::new(&roles.axes(x.shape(), x.strides())).filter(|plan| plan.values_per_set() > 1.0) else {
+    let Some(plan) =
+        Plan::new(&roles.axes(x.shape(), x.strides())).filter(|plan| plan.values_per_set() > 1.0)
+    else {
         return Ok(None);
     };
     let shape = norm.kind().parameter_shape();
@@ -42,7 +49,8 @@ fn in_place<K: Kind, T: Element>(norm: &Norm<K>, x: &ArrayViewD<'_, T>) -> Resul
         return Ok(None);
     }
     let mut y = vec![];
-    let statistics = plan.forward(Buffers::Into(elements, &mut y), K::ABOUT, norm.epsilon, parameters(norm));
+    let statistics =
+        plan.forward(Buffers::Into(elements, &mut y), K::ABOUT, norm.epsilon, parameters(norm));
     // NaN and infinity in x show in the statistics of their set
     if !finite(&statistics.mean) || !finite(&statistics.variance) {
         return Ok(None);
@@ -63,7 +71,11 @@ impl<K: Kind + Send + Sync + 'static> Layer for Norm<K> {
         *[&mut self.gamma, &mut self.beta][slot] = Some(values);
     }
 
-    fn forward<T: Element>(&mut self, x: ArrayViewD<'_, T>, mask: Option<&Mask>) -> Result<(ArrayD<T>, Kept), Error> {
+    fn forward<T: Element>(
+        &mut self,
+        x: ArrayViewD<'_, T>,
+        mask: Option<&Mask>,
+    ) -> Result<(ArrayD<T>, Kept), Error> {
         let (y, saved) = match mask {
             Some(mask) => self.forward_masked(x, mask)?,
             None => match in_place(self, &x)? {
@@ -92,7 +104,9 @@ impl<K: Kind + Send + Sync + 'static> Layer for Norm<K> {
         let zeros = vec![0.0; plan.channels()];
         let parameters = parameters(self);
         let parameters = Parameters { beta: Some(parameters.beta.unwrap_or(&zeros)), ..parameters };
-        let run = |buffers| plan.backward(elements, buffers, statistics, K::ABOUT, self.epsilon, parameters, false);
+        let run = |buffers| {
+            plan.backward(elements, buffers, statistics, K::ABOUT, self.epsilon, parameters, false)
+        };
         let mut dx = vec![];
         let gradients = match dy.as_slice() {
             Some(dy) => run(Buffers::Into(dy, &mut dx)),
@@ -108,7 +122,9 @@ impl<K: Kind + Send + Sync + 'static> Layer for Norm<K> {
             }
         }
         let of = |of: &Option<ArrayD<f64>>, values| {
-            of.as_ref().map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many as channels"))
+            of.as_ref().map(|of| {
+                ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many as channels")
+            })
         };
         Ok((shaped(dx, &x), vec![of(&self.gamma, gradients.gamma), of(&self.beta, gradients.beta)]))
     }
@@ -129,7 +145,12 @@ impl<K: Kind + Send + Sync + 'static> Layer for Norm<K> {
             return composed::standardize(x, parameters, &roles, K::ABOUT, self.epsilon, refused);
         };
         let rule = Standard::new(self.kind(), x.dims(), affine).map_err(wrong)?;
-        let terms = Terms { epsilon: self.epsilon, one_value: self.one_value, batch: true, mask: Some(mask) };
+        let terms = Terms {
+            epsilon: self.epsilon,
+            one_value: self.one_value,
+            batch: true,
+            mask: Some(mask),
+        };
         let named: Vec<_> = ["gamma", "beta"].into_iter().zip(parameters.iter().cloned()).collect();
         Ok(Applied { rule: &rule, terms, parameters: &named, running: None }.run(x)?.0)
     }

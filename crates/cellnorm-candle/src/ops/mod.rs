@@ -1,8 +1,9 @@
 //! A layer of the library as one operation on tensors.
 //!
-//! On the CPU the operation is [fused]: the library's passes forward and backward, one node in Candle's graph. On other devices
-//! the same layer is [composed](crate::composed) of Candle's own operations, which Candle differentiates. Rows that no gradient is
-//! wanted of need [no operation](rows).
+//! On the CPU the operation is [fused]: the library's passes forward and backward, one node in
+//! Candle's graph. On other devices the same layer is [composed](crate::composed) of Candle's own
+//! operations, which Candle differentiates. Rows that no gradient is wanted of need [no
+//! operation](rows).
 
 mod fused;
 mod impls;
@@ -28,7 +29,8 @@ pub(crate) trait Layer: Clone + Send + Sync + 'static {
     /// Sets the parameter of a slot.
     fn set(&mut self, slot: usize, values: ArrayD<f64>);
 
-    /// y, over the values alone that a mask says are valid; running averages move as the layer's mode says.
+    /// y, over the values alone that a mask says are valid; running averages move as the layer's
+    /// mode says.
     fn forward<T: Element>(
         &mut self,
         x: ArrayViewD<'_, T>,
@@ -55,7 +57,8 @@ pub(crate) trait Layer: Clone + Send + Sync + 'static {
 /// The gradient of each slot's parameter.
 pub(crate) type Slots = Vec<Option<ArrayD<f64>>>;
 
-/// y of a layer with these parameters, one for each slot. `then` sees the layer after the pass, with its averages moved.
+/// y of a layer with these parameters, one for each slot. `then` sees the layer after the pass,
+/// with its averages moved.
 pub(crate) fn apply<L: Layer>(
     mut layer: L,
     x: &Tensor,

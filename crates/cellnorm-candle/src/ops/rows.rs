@@ -1,4 +1,5 @@
-//! Rows in inference, as in a language model that answers token by token: an operation of the graph would take longer than the row.
+//! Rows in inference, as in a language model that answers token by token: an operation of the graph
+//! would take longer than the row.
 
 use candle_core::{Storage, Tensor};
 use cellnorm::norms::Features;
@@ -7,8 +8,9 @@ use cellnorm::{About, Parameters, Real, check_epsilon};
 
 use crate::numbers::{Number, elements, finite, of_storage};
 
-/// y of the rows that the last axes of x are, where no gradient is wanted, everything lies in row-major order and is of the one type, f32 or f64, and
-/// nothing is wrong with it; else None, and the operation sees what it is.
+/// y of the rows that the last axes of x are, where no gradient is wanted, everything lies in
+/// row-major order and is of the one type, f32 or f64, and nothing is wrong with it; else None, and
+/// the operation sees what it is.
 pub(crate) fn inferred(
     about: About,
     features: &Features,
@@ -19,11 +21,13 @@ pub(crate) fn inferred(
 ) -> Option<Tensor> {
     let Features::Last(last) = features else { return None };
     let given = || [Some(x), Some(weight), bias].into_iter().flatten();
-    if given().any(Tensor::track_op) || !x.dims().ends_with(last) || check_epsilon(epsilon).is_err() {
+    if given().any(Tensor::track_op) || !x.dims().ends_with(last) || check_epsilon(epsilon).is_err()
+    {
         return None;
     }
     given().skip(1).all(|parameter| parameter.dims() == last).then_some(())?;
-    rows::<f32>(about, x, weight, bias, epsilon).or_else(|| rows::<f64>(about, x, weight, bias, epsilon))
+    rows::<f32>(about, x, weight, bias, epsilon)
+        .or_else(|| rows::<f64>(about, x, weight, bias, epsilon))
 }
 
 fn rows<T: Number + Real>(
@@ -41,10 +45,13 @@ fn rows<T: Number + Real>(
                 }
                 let mut y = vec![];
                 let parameters = Parameters { gamma: Some(gamma), beta, ..Parameters::default() };
-                let statistics = about.rows(Buffers::Into(elements, &mut y), gamma.len(), epsilon, parameters);
+                let statistics =
+                    about.rows(Buffers::Into(elements, &mut y), gamma.len(), epsilon, parameters);
                 // NaN and infinity in x show in the statistics of their row
-                let sound = finite(&statistics.mean) && finite(&statistics.variance) && finite(gamma);
-                (sound && beta.is_none_or(finite)).then(|| of_storage(T::to_cpu_storage_owned(y), x.shape()))
+                let sound =
+                    finite(&statistics.mean) && finite(&statistics.variance) && finite(gamma);
+                (sound && beta.is_none_or(finite))
+                    .then(|| of_storage(T::to_cpu_storage_owned(y), x.shape()))
             })
         };
         match bias {

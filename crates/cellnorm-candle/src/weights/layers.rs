@@ -2,8 +2,8 @@
 
 use candle_core::{Result, Shape, Tensor};
 use candle_nn::{
-    Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose2d,
-    ConvTranspose2dConfig, Init, Linear, Module, VarBuilder,
+    Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose1d, ConvTranspose1dConfig,
+    ConvTranspose2d, ConvTranspose2dConfig, Init, Linear, Module, VarBuilder,
 };
 
 use super::WeightNorm;
@@ -24,7 +24,11 @@ pub trait Weighted: Module {
 
     /// The number of outputs of a weight of this shape.
     fn outputs(shape: &Shape, _config: Self::Config) -> Result<usize> {
-        shape.dims().get(Self::OUTPUTS).copied().ok_or_else(|| candle_core::Error::msg("the weight has too few axes"))
+        shape
+            .dims()
+            .get(Self::OUTPUTS)
+            .copied()
+            .ok_or_else(|| candle_core::Error::msg("the weight has too few axes"))
     }
 }
 
@@ -72,7 +76,8 @@ impl<L: Weighted> WeightNormed<L> {
         Self { norm, bias, config }
     }
 
-    /// Of a layer as it is: nothing changes at first, and g and v are new variables. The norms are of axis 0, as in PyTorch.
+    /// Of a layer as it is: nothing changes at first, and g and v are new variables. The norms are
+    /// of axis 0, as in PyTorch.
     ///
     /// # Errors
     /// If the weight holds NaN or infinity.
@@ -81,13 +86,19 @@ impl<L: Weighted> WeightNormed<L> {
         Ok(Self::new(WeightNorm::of_weight(weight, Some(0))?, bias.cloned(), config))
     }
 
-    /// From a builder, with the weight's shape: `(outputs, inputs)` for a linear layer, `(outputs, inputs / groups, taps…)` for a
-    /// convolution, `(inputs, outputs / groups, taps…)` for a transposed one. The norms are of axis 0, as in PyTorch. Where
-    /// nothing is there yet, the weight starts by Kaiming's rule and the bias uniform in ±1/√(weights of an output).
+    /// From a builder, with the weight's shape: `(outputs, inputs)` for a linear layer, `(outputs,
+    /// inputs / groups, taps…)` for a convolution, `(inputs, outputs / groups, taps…)` for a
+    /// transposed one. The norms are of axis 0, as in PyTorch. Where nothing is there yet, the
+    /// weight starts by Kaiming's rule and the bias uniform in ±1/√(weights of an output).
     ///
     /// # Errors
     /// If the builder has other shapes.
-    pub fn from_builder(shape: impl Into<Shape>, bias: bool, config: L::Config, vb: VarBuilder) -> Result<Self> {
+    pub fn from_builder(
+        shape: impl Into<Shape>,
+        bias: bool,
+        config: L::Config,
+        vb: VarBuilder,
+    ) -> Result<Self> {
         let shape = shape.into();
         let norm = WeightNorm::from_builder(shape.clone(), Some(0), &vb)?;
         let outputs = L::outputs(&shape, config)?;
@@ -96,7 +107,8 @@ impl<L: Weighted> WeightNormed<L> {
         Ok(Self::new(norm, bias.transpose()?, config))
     }
 
-    /// The layer with the weight as it is now; as long as it is used alone, g and v still get their gradients.
+    /// The layer with the weight as it is now; as long as it is used alone, g and v still get their
+    /// gradients.
     ///
     /// # Errors
     /// If g or v holds NaN or infinity.

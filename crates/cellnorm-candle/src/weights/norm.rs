@@ -8,10 +8,13 @@ use crate::numbers::{of_tensor, tensor, wrong};
 use crate::ops::apply;
 
 /// What PyTorch calls g and v, in its newer and in its older way.
-const NAMES: [[&str; 2]; 2] =
-    [["parametrizations.weight.original0", "parametrizations.weight.original1"], ["weight_g", "weight_v"]];
+const NAMES: [[&str; 2]; 2] = [
+    ["parametrizations.weight.original0", "parametrizations.weight.original1"],
+    ["weight_g", "weight_v"],
+];
 
-/// A weight w = g v / ‖v‖, with a norm for each index of an axis, or one of all. A norm below 1e-6 counts as that.
+/// A weight w = g v / ‖v‖, with a norm for each index of an axis, or one of all. A norm below 1e-6
+/// counts as that.
 #[derive(Clone, Debug)]
 pub struct WeightNorm {
     g: Tensor,
@@ -20,7 +23,8 @@ pub struct WeightNorm {
 }
 
 impl WeightNorm {
-    /// Of g and v, with a norm for each index of this axis of v (PyTorch's `dim`, 0 unless asked otherwise), or one of all.
+    /// Of g and v, with a norm for each index of this axis of v (PyTorch's `dim`, 0 unless asked
+    /// otherwise), or one of all.
     ///
     /// # Errors
     /// If v has no such axis, or g not one number for each of its indices.
@@ -38,7 +42,8 @@ impl WeightNorm {
         let outputs = norm.outputs()?;
         if norm.g.elem_count() != outputs {
             candle_core::bail!(
-                "g has the shape {:?}; for v of shape {:?} it must have {outputs} numbers, one for each norm",
+                "g has the shape {:?}; for v of shape {:?} it must have {outputs} numbers, one \
+                 for each norm",
                 norm.g.dims(),
                 norm.v.dims()
             )
@@ -46,7 +51,8 @@ impl WeightNorm {
         Ok(norm)
     }
 
-    /// Of a weight as it is: v is the weight and g its norms, so that nothing changes at first; both are new variables.
+    /// Of a weight as it is: v is the weight and g its norms, so that nothing changes at first;
+    /// both are new variables.
     ///
     /// # Errors
     /// If the weight has no such axis, is empty, or holds NaN or infinity.
@@ -55,16 +61,21 @@ impl WeightNorm {
         Self::new(Var::from_tensor(&g)?.into_inner(), Var::from_tensor(&v)?.into_inner(), axis)
     }
 
-    /// From a builder with either of PyTorch's names. Where there are none, v is made, by Kaiming's rule, under the older names,
-    /// and g as its norms.
+    /// From a builder with either of PyTorch's names. Where there are none, v is made, by Kaiming's
+    /// rule, under the older names, and g as its norms.
     ///
     /// # Errors
     /// If the builder has another shape, or v no such axis.
-    pub fn from_builder(shape: impl Into<Shape>, axis: Option<usize>, vb: &VarBuilder) -> Result<Self> {
+    pub fn from_builder(
+        shape: impl Into<Shape>,
+        axis: Option<usize>,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
         let shape = shape.into();
         let found = NAMES.into_iter().find(|[g, _]| vb.contains_tensor(g));
         let [name_g, name_v] = found.unwrap_or(NAMES[1]);
-        let v = vb.get_with_hints(shape.clone(), name_v, candle_nn::init::DEFAULT_KAIMING_NORMAL)?;
+        let v =
+            vb.get_with_hints(shape.clone(), name_v, candle_nn::init::DEFAULT_KAIMING_NORMAL)?;
         let g = vb.get_with_hints(of_norms(&shape, axis)?, name_g, Init::Const(1.0))?;
         if found.is_none() {
             Var::from_tensor(&g)?.set(&norms(&v, axis)?)?;
@@ -97,21 +108,29 @@ impl WeightNorm {
     }
 }
 
-/// The shape of g as PyTorch has it: that of v with all axes but one 1, or no axes for one norm of all.
+/// The shape of g as PyTorch has it: that of v with all axes but one 1, or no axes for one norm of
+/// all.
 fn of_norms(shape: &Shape, axis: Option<usize>) -> Result<Shape> {
     let Some(axis) = axis else {
         return Ok(Shape::from(()));
     };
     let outputs = candle_core::shape::Dim::to_index(&axis, shape, "weight normalization")?;
     Ok(Shape::from(
-        shape.dims().iter().enumerate().map(|(i, len)| if i == outputs { *len } else { 1 }).collect::<Vec<_>>(),
+        shape
+            .dims()
+            .iter()
+            .enumerate()
+            .map(|(i, len)| if i == outputs { *len } else { 1 })
+            .collect::<Vec<_>>(),
     ))
 }
 
 /// ‖v‖ of each part, in the shape of g.
 fn norms(v: &Tensor, axis: Option<usize>) -> Result<Tensor> {
-    let values = ndarray::ArrayD::from_shape_vec(v.dims(), of_tensor(v, "weight normalization")?).map_err(wrong)?;
-    let layer = WeightNormConfig::of_weight(values.view(), axis.map(|axis| axis as isize)).map_err(wrong)?;
+    let values = ndarray::ArrayD::from_shape_vec(v.dims(), of_tensor(v, "weight normalization")?)
+        .map_err(wrong)?;
+    let layer = WeightNormConfig::of_weight(values.view(), axis.map(|axis| axis as isize))
+        .map_err(wrong)?;
     let g = layer.parameter("g").into_iter().flatten().copied().collect();
     tensor(g, &of_norms(v.shape(), axis)?, v.dtype(), v.device())
 }

@@ -1,4 +1,5 @@
-//! Outputs beside an f64 twin, where the mean is far from 0: there candle-nn's fused layer normalization gives NaN.
+//! Outputs beside an f64 twin, where the mean is far from 0: there candle-nn's fused layer
+//! normalization gives NaN.
 
 use candle_core::{DType, Tensor};
 use candle_nn::Module;
@@ -30,11 +31,14 @@ fn error(y: &Tensor, expected: &[f64]) -> f64 {
 #[test]
 fn rows_far_from_zero() {
     let (x, expected) = far_rows(64, 768);
-    let (gamma, beta) = (Tensor::ones(768, DType::F32, CPU).unwrap(), Tensor::zeros(768, DType::F32, CPU).unwrap());
+    let (gamma, beta) =
+        (Tensor::ones(768, DType::F32, CPU).unwrap(), Tensor::zeros(768, DType::F32, CPU).unwrap());
     let theirs = candle_nn::LayerNorm::new(gamma.clone(), beta.clone(), 1e-5).forward(&x).unwrap();
     assert!(error(&theirs, &expected).is_nan(), "candle-nn has mended its layer normalization");
     let ours = error(&LayerNorm::new(gamma, beta, 1e-5).forward(&x).unwrap(), &expected);
-    println!("layer normalization of N(10⁴, 1), f32: off by {ours:.1e} at most; candle-nn gives NaN");
+    println!(
+        "layer normalization of N(10⁴, 1), f32: off by {ours:.1e} at most; candle-nn gives NaN"
+    );
     assert!(ours < 1.5e-6, "{ours}");
 }
 
@@ -42,9 +46,16 @@ fn rows_far_from_zero() {
 fn channels_far_from_zero() {
     let (rows, expected) = far_rows(6, 640);
     // [samples, channels, positions]: a group is a row, and so is a channel of the batch below
-    let groups = GroupNorm::new_no_affine(4, 2, 1e-5).unwrap().forward(&rows.reshape((3, 4, 320)).unwrap()).unwrap();
-    let (zeros, ones) = (Tensor::zeros(6, DType::F32, CPU).unwrap(), Tensor::ones(6, DType::F32, CPU).unwrap());
-    let batch = BatchNorm::new_no_bias(6, zeros, ones, 1e-5).unwrap().forward_train(&rows.t().unwrap()).unwrap();
+    let groups = GroupNorm::new_no_affine(4, 2, 1e-5)
+        .unwrap()
+        .forward(&rows.reshape((3, 4, 320)).unwrap())
+        .unwrap();
+    let (zeros, ones) =
+        (Tensor::zeros(6, DType::F32, CPU).unwrap(), Tensor::ones(6, DType::F32, CPU).unwrap());
+    let batch = BatchNorm::new_no_bias(6, zeros, ones, 1e-5)
+        .unwrap()
+        .forward_train(&rows.t().unwrap())
+        .unwrap();
     let errors = [error(&groups, &expected), error(&batch.t().unwrap(), &expected)];
     assert!(errors.into_iter().fold(0.0, nan_max) < 1.5e-6, "{errors:?}");
 }

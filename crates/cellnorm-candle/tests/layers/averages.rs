@@ -3,7 +3,8 @@
 use candle_core::{DType, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder, VarMap};
 use cellnorm_candle::cellnorm::{
-    BatchNormConfig, Frozen, Mode, Momentum, Normalization, OneValue, Semantics, SwitchableNormConfig,
+    BatchNormConfig, Frozen, Mode, Momentum, Normalization, OneValue, Semantics,
+    SwitchableNormConfig,
 };
 use cellnorm_candle::{BatchNorm, batch_norm, switchable_norm};
 use ndarray::{ArrayD, IxDyn};
@@ -55,8 +56,14 @@ fn momentum_and_semantics() {
     let batches: Vec<Tensor> = (0..3).map(|seed| tensor(&[4, 2], seed, DType::F64)).collect();
     let layer = batch_norm(2, 1e-5, f64s().1).unwrap().with_momentum(Momentum::Cumulative).unwrap();
     batches.iter().for_each(|x| drop(layer.forward_train(x).unwrap()));
-    let mean =
-        (batches.iter().skip(1).fold(batches[0].clone(), |sum, x| (sum + x).unwrap()).mean(0).unwrap() / 3.0).unwrap();
+    let mean = (batches
+        .iter()
+        .skip(1)
+        .fold(batches[0].clone(), |sum, x| (sum + x).unwrap())
+        .mean(0)
+        .unwrap()
+        / 3.0)
+        .unwrap();
     assert!(difference(layer.running_mean(), &mean) < 1e-15);
     assert_eq!(layer.momentum(), 0.25);
 
@@ -80,25 +87,41 @@ fn modes() {
     let dy = tensor(&[6, 3], 2, DType::F64);
     let (weight, bias) = (var(&[3], 3, DType::F64), var(&[3], 4, DType::F64));
     let new = || {
-        let (mean, variance) = (tensor(&[3], 5, DType::F64), tensor(&[3], 6, DType::F64).abs().unwrap());
-        BatchNorm::new(3, mean, variance, weight.as_tensor().clone(), bias.as_tensor().clone(), 1e-5).unwrap()
+        let (mean, variance) =
+            (tensor(&[3], 5, DType::F64), tensor(&[3], 6, DType::F64).abs().unwrap());
+        BatchNorm::new(
+            3,
+            mean,
+            variance,
+            weight.as_tensor().clone(),
+            bias.as_tensor().clone(),
+            1e-5,
+        )
+        .unwrap()
     };
-    let modes = [Frozen::Inference, Frozen::BatchStatistics, Frozen::ParametersOnly].map(Mode::frozen);
+    let modes =
+        [Frozen::Inference, Frozen::BatchStatistics, Frozen::ParametersOnly].map(Mode::frozen);
     for mode in modes.into_iter().chain([Mode::training(), Mode::inference()]) {
         let layer = new();
         let start = (values(layer.running_mean()), values(layer.running_var()));
         let mut arrays = BatchNormConfig::new(3).init().unwrap();
         let of = |t: &Tensor| ArrayD::from_shape_vec(IxDyn(t.dims()), values(t)).unwrap();
         (arrays.gamma, arrays.beta) = (Some(of(&weight)), Some(of(&bias)));
-        (arrays.running_mean, arrays.running_var) = (start.0.clone().into(), start.1.clone().into());
+        (arrays.running_mean, arrays.running_var) =
+            (start.0.clone().into(), start.1.clone().into());
         arrays.mode = mode;
         let (expected, saved) = arrays.forward(array(&x).view()).unwrap();
         let y = layer.forward_mode(&x, mode).unwrap();
         assert_eq!(values(&y), expected.into_raw_vec_and_offset().0, "{mode:?}");
         assert_eq!(values(layer.running_mean()), arrays.running_mean.to_vec(), "{mode:?}");
         assert_eq!(values(layer.running_mean()) != start.0, mode.update, "{mode:?}");
-        let (gradients, expected) = (backward(&y, &dy), arrays.backward(&saved, array(&x).view(), array(&dy)).unwrap());
-        assert_eq!(values(gradients.get(&x).unwrap()), expected.dx.into_raw_vec_and_offset().0, "{mode:?}");
+        let (gradients, expected) =
+            (backward(&y, &dy), arrays.backward(&saved, array(&x).view(), array(&dy)).unwrap());
+        assert_eq!(
+            values(gradients.get(&x).unwrap()),
+            expected.dx.into_raw_vec_and_offset().0,
+            "{mode:?}"
+        );
         let of_weight = gradients.get(&weight).map(values);
         assert_eq!(of_weight, expected.dgamma.map(|g| g.into_raw_vec_and_offset().0), "{mode:?}");
         assert_eq!(of_weight.is_some(), mode.train_parameters);
@@ -114,7 +137,11 @@ fn averages_that_were_loaded_are_used() {
         ("weight", of([1.0; 2])),
         ("bias", of([0.0; 2])),
     ];
-    let vb = VarBuilder::from_tensors(tensors.map(|(name, t)| (name.to_owned(), t)).into(), DType::F32, CPU);
+    let vb = VarBuilder::from_tensors(
+        tensors.map(|(name, t)| (name.to_owned(), t)).into(),
+        DType::F32,
+        CPU,
+    );
     let layer = batch_norm(2, 1e-12, vb).unwrap();
     let y = layer.forward_t(&Tensor::new(&[[5f32, 7.0]], CPU).unwrap(), false).unwrap();
     assert_eq!(values(&y), [1.0, 1.0]);

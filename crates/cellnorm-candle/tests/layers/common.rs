@@ -11,7 +11,8 @@ pub const CPU: &Device = &Device::Cpu;
 pub fn numbers(count: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut uniform = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 11) as f64 / (1_u64 << 53) as f64
     };
     (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0).collect()
@@ -94,8 +95,20 @@ pub fn cases(dtype: DType) -> Vec<Case> {
     let axes = Features::Axes(vec![0, 2], vec![3, 5]);
     vec![
         case("layer", &images, dtype, |vb| layer_norm(5, 1e-5, vb), LayerNorm::forward),
-        case("layer of two axes", &images, dtype, |vb| layer_norm((4, 5), 1e-5, vb), LayerNorm::forward),
-        case("layer without bias", &images, dtype, |vb| layer_norm_no_bias(5, 1e-5, vb), LayerNorm::forward),
+        case(
+            "layer of two axes",
+            &images,
+            dtype,
+            |vb| layer_norm((4, 5), 1e-5, vb),
+            LayerNorm::forward,
+        ),
+        case(
+            "layer without bias",
+            &images,
+            dtype,
+            |vb| layer_norm_no_bias(5, 1e-5, vb),
+            LayerNorm::forward,
+        ),
         case(
             "layer of channels",
             &images,
@@ -120,7 +133,13 @@ pub fn cases(dtype: DType) -> Vec<Case> {
             GroupNorm::forward,
         ),
         case("instance", &images, dtype, |vb| instance_norm(4, 1e-5, vb), InstanceNorm::forward),
-        case("batch", &images, dtype, |vb| batch_norm(4, 1e-5, vb), |l: &BatchNorm, x| l.forward_t(x, true)),
+        case(
+            "batch",
+            &images,
+            dtype,
+            |vb| batch_norm(4, 1e-5, vb),
+            |l: &BatchNorm, x| l.forward_t(x, true),
+        ),
         case(
             "batch in inference",
             &images,
@@ -135,7 +154,13 @@ pub fn cases(dtype: DType) -> Vec<Case> {
             |vb| batch_instance_norm(4, vb),
             |l: &BatchInstanceNorm, x| l.forward_t(x, true),
         ),
-        case("switchable", &images, dtype, |vb| switchable_norm(4, vb), |l: &SwitchableNorm, x| l.forward_t(x, true)),
+        case(
+            "switchable",
+            &images,
+            dtype,
+            |vb| switchable_norm(4, vb),
+            |l: &SwitchableNorm, x| l.forward_t(x, true),
+        ),
         case(
             "filter response",
             &images,

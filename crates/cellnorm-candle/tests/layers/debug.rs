@@ -14,7 +14,8 @@ fn running_averages_are_not_named_and_unused_variables_are() {
     linear(3, 3, vb.pp("unused")).unwrap();
     let first = linear(3, 3, vb.pp("first")).unwrap();
     let x = tensor(&[4, 3], 1, DType::F32);
-    let loss = norm.forward_t(&first.forward(&x).unwrap(), true).and_then(|y| y.sqr()?.sum_all()).unwrap();
+    let loss =
+        norm.forward_t(&first.forward(&x).unwrap(), true).and_then(|y| y.sqr()?.sum_all()).unwrap();
     assert_eq!(unreached(&loss, &map).unwrap(), ["unused.bias", "unused.weight"]);
     assert_eq!(unreached_by(&loss.backward().unwrap(), &map), ["unused.bias", "unused.weight"]);
 }

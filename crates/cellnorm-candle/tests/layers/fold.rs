@@ -10,9 +10,18 @@ use super::common::*;
 fn norms(channels: usize) -> (cellnorm_candle::BatchNorm, candle_nn::BatchNorm) {
     let of = |seed| tensor(&[channels], seed, DType::F64);
     let (mean, variance, weight, bias) = (of(1), of(2).sqr().unwrap(), of(3), of(4));
-    let ours =
-        cellnorm_candle::BatchNorm::new(channels, mean.clone(), variance.clone(), weight.clone(), bias.clone(), 1e-3);
-    (ours.unwrap(), candle_nn::BatchNorm::new(channels, mean, variance, weight, bias, 1e-3).unwrap())
+    let ours = cellnorm_candle::BatchNorm::new(
+        channels,
+        mean.clone(),
+        variance.clone(),
+        weight.clone(),
+        bias.clone(),
+        1e-3,
+    );
+    (
+        ours.unwrap(),
+        candle_nn::BatchNorm::new(channels, mean, variance, weight, bias, 1e-3).unwrap(),
+    )
 }
 
 fn check<L: Fold + Module>(layer: L, x: &[usize], inputs: usize, outputs: usize, ahead: bool) {
@@ -32,7 +41,8 @@ fn check<L: Fold + Module>(layer: L, x: &[usize], inputs: usize, outputs: usize,
         let scales = ours.affine().unwrap().without_shift();
         let mut along = vec![1; x.rank()];
         along[1] = inputs;
-        let scaled = x.broadcast_mul(&Tensor::from_slice(scales.scale(), along, CPU).unwrap()).unwrap();
+        let scaled =
+            x.broadcast_mul(&Tensor::from_slice(scales.scale(), along, CPU).unwrap()).unwrap();
         return same(layer.fold_ahead(&scales).unwrap().forward(&x), layer.forward(&scaled));
     }
     let expected = || layer.forward(&ours.forward_t(&x, false)?);
@@ -42,7 +52,10 @@ fn check<L: Fold + Module>(layer: L, x: &[usize], inputs: usize, outputs: usize,
 
 #[test]
 fn every_layer_both_ways() {
-    let (of, bias) = (|shape: &[usize]| tensor(shape, 6, DType::F64), |n: usize| Some(tensor(&[n], 7, DType::F64)));
+    let (of, bias) = (
+        |shape: &[usize]| tensor(shape, 6, DType::F64),
+        |n: usize| Some(tensor(&[n], 7, DType::F64)),
+    );
     check(Linear::new(of(&[4, 3]), bias(4)), &[5, 3], 3, 4, true);
     check(Linear::new(of(&[4, 3]), None), &[5, 3], 3, 4, true);
     let config = Conv1dConfig { groups: 2, stride: 2, dilation: 2, ..Default::default() };
@@ -54,7 +67,13 @@ fn every_layer_both_ways() {
         4,
         false,
     );
-    check(Conv2d::new(of(&[4, 3, 2, 3]), bias(4), Conv2dConfig::default()), &[2, 3, 5, 6], 3, 4, true);
+    check(
+        Conv2d::new(of(&[4, 3, 2, 3]), bias(4), Conv2dConfig::default()),
+        &[2, 3, 5, 6],
+        3,
+        4,
+        true,
+    );
     check(
         Conv2d::new(of(&[4, 1, 2, 3]), None, Conv2dConfig { groups: 2, ..Default::default() }),
         &[2, 2, 5, 6],
@@ -65,11 +84,18 @@ fn every_layer_both_ways() {
     let config = ConvTranspose1dConfig { groups: 2, padding: 1, ..Default::default() };
     check(ConvTranspose1d::new(of(&[4, 3, 2]), bias(6), config), &[2, 4, 5], 4, 6, true);
     let config = ConvTranspose1dConfig { stride: 2, ..Default::default() };
-    // one sample: of more, Candle 0.11.1 transposes the first alone rightly on its way without padding
+    // one sample: of more, Candle 0.11.1 transposes the first alone rightly on its way without
+    // padding
     check(ConvTranspose1d::new(of(&[4, 3, 2]), None, config), &[1, 4, 5], 4, 3, false);
     let config = ConvTranspose2dConfig { padding: 2, dilation: 2, ..Default::default() };
     check(ConvTranspose2d::new(of(&[4, 3, 2, 2]), bias(3), config), &[2, 4, 5, 5], 4, 3, true);
-    check(ConvTranspose2d::new(of(&[4, 3, 2, 2]), bias(3), Default::default()), &[2, 4, 5, 5], 4, 3, false);
+    check(
+        ConvTranspose2d::new(of(&[4, 3, 2, 2]), bias(3), Default::default()),
+        &[2, 4, 5, 5],
+        4,
+        3,
+        false,
+    );
 }
 
 #[test]
@@ -77,7 +103,8 @@ fn rounded_once() {
     let conv = Conv1d::new(tensor(&[4, 3, 2], 6, DType::BF16), None, Conv1dConfig::default());
     let (norm, _) = norms(4);
     let folded = conv.fold_behind(&norm).unwrap();
-    let wide = Conv1d::new(conv.weight().to_dtype(DType::F64).unwrap(), None, Conv1dConfig::default());
+    let wide =
+        Conv1d::new(conv.weight().to_dtype(DType::F64).unwrap(), None, Conv1dConfig::default());
     let exact = wide.fold_behind(&norm).unwrap().weight().to_dtype(DType::BF16).unwrap();
     assert_eq!((folded.weight().dtype(), values(folded.weight())), (DType::BF16, values(&exact)));
     assert!(!folded.weight().track_op());

@@ -1,4 +1,5 @@
-//! f16 and bf16: batch normalization trains and infers, which in candle-nn either does or the other; beside f32 and f64 parameters.
+//! f16 and bf16: batch normalization trains and infers, which in candle-nn either does or the
+//! other; beside f32 and f64 parameters.
 
 use candle_core::{DType, Tensor};
 use candle_nn::{ModuleT, VarBuilder, VarMap};
@@ -23,15 +24,23 @@ fn batch_norm_trains_and_infers() {
         let x = (tensor(&[8, 3, 5], 1, DType::F32) + 2.0).unwrap().to_dtype(dtype).unwrap();
         let wide = x.to_dtype(DType::F64).unwrap();
         for parameters in [dtype, DType::F32, DType::F64] {
-            let [half, exact] = [parameters, DType::F64]
-                .map(|of| batch_norm(3, 1e-5, VarBuilder::from_varmap(&VarMap::new(), of, CPU)).unwrap());
+            let [half, exact] = [parameters, DType::F64].map(|of| {
+                batch_norm(3, 1e-5, VarBuilder::from_varmap(&VarMap::new(), of, CPU)).unwrap()
+            });
             for train in [true, false] {
-                let (y, expected) = (half.forward_t(&x, train).unwrap(), exact.forward_t(&wide, train).unwrap());
+                let (y, expected) =
+                    (half.forward_t(&x, train).unwrap(), exact.forward_t(&wide, train).unwrap());
                 assert_eq!(y.dtype(), dtype);
                 let apart = relative(&y, &expected);
-                assert!(apart <= rounding(dtype), "{dtype:?} beside {parameters:?}, training {train}: {apart}");
+                assert!(
+                    apart <= rounding(dtype),
+                    "{dtype:?} beside {parameters:?}, training {train}: {apart}"
+                );
             }
-            assert!(half.running_mean().dtype() != dtype, "an average in half precision stands still");
+            assert!(
+                half.running_mean().dtype() != dtype,
+                "an average in half precision stands still"
+            );
             assert!(difference(half.running_var(), exact.running_var()) < 1e-6);
         }
     }
@@ -54,7 +63,8 @@ fn gradients_beside_wide_parameters() {
             let dy = tensor(&case.shape, 2, dtype);
             let gradients = backward(&y, &dy);
             let wide = candle_core::Var::from_tensor(&x.to_dtype(DType::F64).unwrap()).unwrap();
-            let expected = backward(&(case.layer)(&wide).unwrap(), &dy.to_dtype(DType::F64).unwrap());
+            let expected =
+                backward(&(case.layer)(&wide).unwrap(), &dy.to_dtype(DType::F64).unwrap());
             let (dx, exact) = (gradients.get(&x).unwrap(), expected.get(&wide).unwrap());
             let error = relative(dx, exact);
             assert!(error <= rounding(dtype), "{}, {dtype:?}: {error}", case.name);

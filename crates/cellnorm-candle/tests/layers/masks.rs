@@ -13,7 +13,8 @@ fn vb() -> VarBuilder<'static> {
 
 /// [2, 4, 3], whose second sample has 2 steps of 4; the others hold NaN.
 fn padded() -> (Tensor, Mask) {
-    let (x, nan) = (tensor(&[2, 4, 3], 1, DType::F64), Tensor::full(f64::NAN, (2, 3), CPU).unwrap());
+    let (x, nan) =
+        (tensor(&[2, 4, 3], 1, DType::F64), Tensor::full(f64::NAN, (2, 3), CPU).unwrap());
     let second = Tensor::cat(&[x.get(1).unwrap().narrow(0, 0, 2).unwrap(), nan], 0).unwrap();
     (Tensor::stack(&[x.get(0).unwrap(), second], 0).unwrap(), Mask::lengths(&[4, 2], 1))
 }
@@ -27,7 +28,10 @@ fn samples_of_their_own_length() {
     for (sample, steps) in [(0, 4), (1, 2)] {
         let alone = x.narrow(0, sample, 1).and_then(|x| x.narrow(1, 0, steps)).unwrap();
         let of_sample = y.narrow(0, sample, 1).unwrap();
-        assert!(difference(&of_sample.narrow(1, 0, steps).unwrap(), &layer.forward(&alone).unwrap()) < 1e-12);
+        assert!(
+            difference(&of_sample.narrow(1, 0, steps).unwrap(), &layer.forward(&alone).unwrap())
+                < 1e-12
+        );
         assert!(values(&of_sample.narrow(1, steps, 4 - steps).unwrap()).iter().all(|y| *y == 0.0));
     }
     let dx = backward(&y, &tensor(&[2, 4, 3], 2, DType::F64)).remove(&x).unwrap();
@@ -61,9 +65,18 @@ fn every_layer_that_has_statistics() {
     let layer = group_norm(2, 4, 1e-5, vb()).unwrap();
     same(layer.forward_masked(&x, &all).unwrap(), layer.forward(&x).unwrap());
     let layer = filter_response_norm(4, vb()).unwrap();
-    same(layer.forward_masked(&x, &all, Mode::training()).unwrap(), layer.forward_t(&x, true).unwrap());
+    same(
+        layer.forward_masked(&x, &all, Mode::training()).unwrap(),
+        layer.forward_t(&x, true).unwrap(),
+    );
     let layer = switchable_norm(4, vb()).unwrap();
-    same(layer.forward_masked(&x, &all, Mode::training()).unwrap(), layer.forward_t(&x, true).unwrap());
-    let error = layer.forward_masked(&x, &Mask::lengths(&[5, 5], 2), Mode::training()).unwrap_err().to_string();
+    same(
+        layer.forward_masked(&x, &all, Mode::training()).unwrap(),
+        layer.forward_t(&x, true).unwrap(),
+    );
+    let error = layer
+        .forward_masked(&x, &Mask::lengths(&[5, 5], 2), Mode::training())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("lengths"), "{error}");
 }

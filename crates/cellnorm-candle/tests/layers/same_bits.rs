@@ -1,13 +1,17 @@
-//! y, dx and the parameters' gradients are those of the library on the same data in the same memory layout, bit for bit.
+//! y, dx and the parameters' gradients are those of the library on the same data in the same memory
+//! layout, bit for bit.
 
 use candle_core::{DType, Result, Tensor, Var, WithDType};
 use candle_nn::{Module, ModuleT};
 use cellnorm_candle::cellnorm::tables::{Rule, TableNormConfig};
 use cellnorm_candle::cellnorm::{
-    BatchInstanceNormConfig, BatchNormConfig, Element, FilterResponseNormConfig, GroupNormConfig, InstanceNormConfig,
-    LayerNormConfig, LocalResponseNormConfig, RmsNormConfig, SwitchableNormConfig,
+    BatchInstanceNormConfig, BatchNormConfig, Element, FilterResponseNormConfig, GroupNormConfig,
+    InstanceNormConfig, LayerNormConfig, LocalResponseNormConfig, RmsNormConfig,
+    SwitchableNormConfig,
 };
-use cellnorm_candle::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RmsNorm, RuleNorm, rule_norm};
+use cellnorm_candle::{
+    BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RmsNorm, RuleNorm, rule_norm,
+};
 use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice};
 
@@ -31,7 +35,12 @@ struct Layout<T> {
 fn layouts<T>() -> [Layout<T>; 4] {
     [
         Layout { name: "contiguous", base: [3, 4, 5], candle: |x| Ok(x.clone()), array: |x| x },
-        Layout { name: "transposed", base: [5, 4, 3], candle: |x| x.transpose(0, 2), array: |x| x.reversed_axes() },
+        Layout {
+            name: "transposed",
+            base: [5, 4, 3],
+            candle: |x| x.transpose(0, 2),
+            array: |x| x.reversed_axes(),
+        },
         Layout {
             name: "sliced",
             base: [3, 6, 7],
@@ -55,7 +64,12 @@ fn flat<T: WithDType>(tensor: &Tensor) -> Vec<T> {
     tensor.flatten_all().and_then(|t| t.to_vec1()).unwrap()
 }
 
-fn check<T: Element + WithDType>(name: &str, forward: &Forward<'_>, parameters: &[Var], on_arrays: &OnArrays<'_, T>) {
+fn check<T: Element + WithDType>(
+    name: &str,
+    forward: &Forward<'_>,
+    parameters: &[Var],
+    on_arrays: &OnArrays<'_, T>,
+) {
     for layout in layouts::<T>() {
         let what = format!("{name} of {:?}, {}", T::DTYPE, layout.name);
         let base = var(&layout.base, 1, T::DTYPE);
@@ -63,9 +77,12 @@ fn check<T: Element + WithDType>(name: &str, forward: &Forward<'_>, parameters: 
         let y = forward(&(layout.candle)(&base).unwrap()).unwrap();
         let gradients = backward(&y, &dy);
         let dx = (layout.candle)(gradients.get(&base).unwrap()).unwrap();
-        let of_parameters = parameters.iter().map(|var| flat::<f32>(gradients.get(var).unwrap())).collect();
+        let of_parameters =
+            parameters.iter().map(|var| flat::<f32>(gradients.get(var).unwrap())).collect();
 
-        let array = |shape: &[usize], tensor: &Tensor| ArrayD::from_shape_vec(shape, flat::<T>(tensor)).unwrap();
+        let array = |shape: &[usize], tensor: &Tensor| {
+            ArrayD::from_shape_vec(shape, flat::<T>(tensor)).unwrap()
+        };
         let (x, dy) = (array(&layout.base, &base), array(&[3, 4, 5], &dy));
         let expected = on_arrays((layout.array)(x.view()), dy.view());
         assert_eq!((flat::<T>(&y), flat::<T>(&dx), of_parameters), expected, "{what}");
@@ -113,7 +130,8 @@ macro_rules! on_arrays {
             (layer.gamma, layer.beta) = ($gamma, $beta);
             let (y, saved) = layer.forward(x.view()).unwrap();
             let gradients = layer.backward(&saved, x, dy).unwrap();
-            let of_parameters = [gradients.dgamma, gradients.dbeta].into_iter().filter(Option::is_some).map(narrow);
+            let of_parameters =
+                [gradients.dgamma, gradients.dbeta].into_iter().filter(Option::is_some).map(narrow);
             (elements(&y), elements(&gradients.dx), of_parameters.collect())
         }
     };
@@ -140,18 +158,25 @@ fn of_channels<T: Element + WithDType>() {
     let layer = InstanceNorm::new(g.clone(), b.clone(), 4, 1e-5);
     let arrays = on_arrays!(InstanceNormConfig::new(4), wide(&gamma), wide(&beta));
     check::<T>("instance", &|x| layer.forward(x), &both, arrays);
-    let layer = BatchNorm::new(4, g.zeros_like().unwrap(), g.ones_like().unwrap(), g, b, 1e-5).unwrap();
+    let layer =
+        BatchNorm::new(4, g.zeros_like().unwrap(), g.ones_like().unwrap(), g, b, 1e-5).unwrap();
     let arrays = on_arrays!(BatchNormConfig::new(4), wide(&gamma), wide(&beta));
     check::<T>("batch", &|x| layer.forward_train(x), &both, arrays);
 }
 
-fn of_rule<T: Element + WithDType, R: Rule + 'static>(name: &str, config: fn() -> TableNormConfig<R>) {
+fn of_rule<T: Element + WithDType, R: Rule + 'static>(
+    name: &str,
+    config: fn() -> TableNormConfig<R>,
+) {
     let map = candle_nn::VarMap::new();
     let vb = candle_nn::VarBuilder::from_varmap(&map, DType::F32, CPU);
     let layer: RuleNorm<R> = rule_norm(config(), vb).unwrap();
     let arrays = config().init().unwrap();
     let names: Vec<&str> = arrays.names().collect();
-    let vars: Vec<Var> = names.iter().map(|name| Var::from_tensor(layer.parameter(name).unwrap()).unwrap()).collect();
+    let vars: Vec<Var> = names
+        .iter()
+        .map(|name| Var::from_tensor(layer.parameter(name).unwrap()).unwrap())
+        .collect();
     for (seed, var) in vars.iter().enumerate() {
         var.set(&tensor(var.dims(), 5 + seed as u64, DType::F32)).unwrap();
     }
@@ -162,7 +187,8 @@ fn of_rule<T: Element + WithDType, R: Rule + 'static>(name: &str, config: fn() -
         }
         let (y, saved) = layer.forward(x.view()).unwrap();
         let gradients = layer.backward(&saved, x, dy).unwrap();
-        let of_parameters = names.iter().map(|name| narrow(gradients.parameter(name).cloned())).collect();
+        let of_parameters =
+            names.iter().map(|name| narrow(gradients.parameter(name).cloned())).collect();
         (elements(&y), elements(&gradients.dx), of_parameters)
     });
 }
@@ -174,7 +200,11 @@ fn of_rules<T: Element + WithDType>() {
     let layer = LocalResponseNorm::new(3);
     check::<T>("local response", &|x| layer.forward(x), &[], &|x, dy| {
         let layer = LocalResponseNormConfig::new(3).init().unwrap();
-        (elements(&layer.forward(x.view()).unwrap()), elements(&layer.backward(x, dy).unwrap()), vec![])
+        (
+            elements(&layer.forward(x.view()).unwrap()),
+            elements(&layer.backward(x, dy).unwrap()),
+            vec![],
+        )
     });
 }
 
@@ -189,10 +219,16 @@ fn inferred<T: Element + WithDType>() {
         let [g, b] = [3, 4].map(|seed| var(&[5], seed, parameters));
         let trained = |of: &Var| of.as_tensor().clone();
         let layers = |g: Tensor, b: Tensor| {
-            (LayerNorm::new(g.clone(), b, 1e-5), LayerNorm::new_no_bias(g.clone(), 1e-5), RmsNorm::new(g, 1e-5))
+            (
+                LayerNorm::new(g.clone(), b, 1e-5),
+                LayerNorm::new_no_bias(g.clone(), 1e-5),
+                RmsNorm::new(g, 1e-5),
+            )
         };
-        let (trains, infers) =
-            (layers(trained(&g), trained(&b)), layers(g.as_tensor().detach(), b.as_tensor().detach()));
+        let (trains, infers) = (
+            layers(trained(&g), trained(&b)),
+            layers(g.as_tensor().detach(), b.as_tensor().detach()),
+        );
         for layout in layouts::<T>() {
             let x = (layout.candle)(&tensor(&layout.base, 1, T::DTYPE)).unwrap();
             for [one, other] in [
@@ -208,7 +244,8 @@ fn inferred<T: Element + WithDType>() {
         // wider than a vector
         let [g, x] = [var(&[37], 5, parameters), var(&[2, 37], 6, T::DTYPE)];
         let x = x.as_tensor().detach();
-        let [one, other] = [trained(&g), g.as_tensor().detach()].map(|g| LayerNorm::new_no_bias(g, 1e-5).forward(&x));
+        let [one, other] = [trained(&g), g.as_tensor().detach()]
+            .map(|g| LayerNorm::new_no_bias(g, 1e-5).forward(&x));
         assert_eq!(flat::<T>(&one.unwrap()), flat::<T>(&other.unwrap()), "rows of {:?}", T::DTYPE);
     }
 }

@@ -63,10 +63,12 @@ impl IdxError {
     /// What would be right.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Header { .. } | Self::Size { .. } => "the file is cut off or damaged: fetch it again",
+            Self::Header { .. } | Self::Size { .. } => {
+                "the file is cut off or damaged: fetch it again"
+            }
             Self::Magic { .. } => {
-                "images start with 0x00000803 and labels with 0x00000801: \
-                 check that the file has the right name"
+                "images start with 0x00000803 and labels with 0x00000801: check that the file has \
+                 the right name"
             }
             Self::Pixels { .. } => "use a dataset with the shape of MNIST: grey, 28 × 28 pixels",
             Self::Label { .. } => "labels must be between 0 and 9: use a dataset of 10 classes",
@@ -101,14 +103,17 @@ pub fn labels(bytes: &[u8]) -> Result<Vec<u8>, IdxError> {
 
 /// The sizes and the values of an IDX file of bytes with `D` dimensions.
 fn parse<const D: usize>(bytes: &[u8], expected: u32) -> Result<([u32; D], &[u8]), IdxError> {
-    let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().take(1 + D).map(|word| u32::from_be_bytes(*word)).collect();
+    let words: Vec<u32> =
+        bytes.as_chunks::<4>().0.iter().take(1 + D).map(|word| u32::from_be_bytes(*word)).collect();
     if let Some(&found) = words.first()
         && found != expected
     {
         return Err(IdxError::Magic { found, expected });
     }
     let header = 4 * (1 + D);
-    let (Some(values), Some(Ok(sizes))) = (bytes.get(header..), words.get(1..).map(<[u32; D]>::try_from)) else {
+    let (Some(values), Some(Ok(sizes))) =
+        (bytes.get(header..), words.get(1..).map(<[u32; D]>::try_from))
+    else {
         return Err(IdxError::Header { found: bytes.len(), header });
     };
     let announced = sizes.iter().fold(1u64, |product, &size| product.saturating_mul(size.into()));
@@ -146,7 +151,10 @@ mod tests {
             let error = images(&whole[..found]).unwrap_err();
             assert_eq!(error, IdxError::Header { found, header: 16 });
         }
-        assert_eq!(labels(&[0, 0, 8]).unwrap_err().to_string(), "it holds 3 bytes, fewer than the 8 of its header");
+        assert_eq!(
+            labels(&[0, 0, 8]).unwrap_err().to_string(),
+            "it holds 3 bytes, fewer than the 8 of its header"
+        );
     }
 
     #[test]

@@ -72,7 +72,10 @@ impl Dataset<Images> {
 }
 
 /// Reads the images and labels of one part of a dataset.
-fn split(part: &str, read: impl Fn(&'static str) -> Result<(PathBuf, Vec<u8>), Error>) -> Result<Images, Error> {
+fn split(
+    part: &str,
+    read: impl Fn(&'static str) -> Result<(PathBuf, Vec<u8>), Error>,
+) -> Result<Images, Error> {
     let (images_name, labels_name) = match part {
         "train" => ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
         _ => ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -82,13 +85,22 @@ fn split(part: &str, read: impl Fn(&'static str) -> Result<(PathBuf, Vec<u8>), E
     let (labels_path, bytes) = read(labels_name)?;
     let labels = decode(bytes, &labels_path, idx::labels)?;
     if pixels.len() / PIXELS != labels.len() {
-        return Err(Error::Unpaired { images: pixels.len() / PIXELS, images_path, labels: labels.len(), labels_path });
+        return Err(Error::Unpaired {
+            images: pixels.len() / PIXELS,
+            images_path,
+            labels: labels.len(),
+            labels_path,
+        });
     }
     Ok(Images { pixels, labels })
 }
 
 /// Unpacks the bytes of a file if they are gzipped, and parses them.
-fn decode<T>(bytes: Vec<u8>, path: &Path, parse: impl Fn(&[u8]) -> Result<T, idx::IdxError>) -> Result<T, Error> {
+fn decode<T>(
+    bytes: Vec<u8>,
+    path: &Path,
+    parse: impl Fn(&[u8]) -> Result<T, idx::IdxError>,
+) -> Result<T, Error> {
     let bytes = unpack(bytes).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     parse(&bytes).map_err(|problem| Error::Idx { path: path.to_owned(), problem })
 }
@@ -140,15 +152,20 @@ mod tests {
             }
             assert_eq!(counts, [per_class; 10]);
             assert_eq!(split.pixels.len(), 10 * per_class * PIXELS);
-            let (low, high) =
-                split.pixels.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+            let (low, high) = split
+                .pixels
+                .iter()
+                .fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
             assert_eq!((low, high), (0.0, 1.0));
         }
     }
 
     #[test]
     fn a_batch_holds_the_named_images_in_order() {
-        let split = Images { pixels: (0..3 * PIXELS).map(|i| (i / PIXELS) as f32).collect(), labels: vec![7, 8, 9] };
+        let split = Images {
+            pixels: (0..3 * PIXELS).map(|i| (i / PIXELS) as f32).collect(),
+            labels: vec![7, 8, 9],
+        };
         let batch = split.batch(&[2, 0], &Device::flex());
         assert_eq!(batch.labels.try_into_vec_as::<i64>().unwrap(), [9, 7]);
         let x = batch.x.try_into_vec_as::<f32>().unwrap();

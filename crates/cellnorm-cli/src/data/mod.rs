@@ -60,18 +60,22 @@ impl DataNorm {
     /// Of values whose channels lie side by side.
     pub fn of(values: &[f32], channels: usize) -> Self {
         let moments = |channel: Floats| (channel.moments.mean, channel.moments.variance().sqrt());
-        let (mean, deviation) = Floats::of_columns(values, channels).into_iter().map(moments).unzip();
+        let (mean, deviation) =
+            Floats::of_columns(values, channels).into_iter().map(moments).unzip();
         Self { mean, deviation }
     }
 }
 
 impl<S: Samples> Dataset<S> {
-    /// With mean 0 and deviation 1, or what `norm` makes of it. A channel whose values are all equal is not divided.
+    /// With mean 0 and deviation 1, or what `norm` makes of it. A channel whose values are all
+    /// equal is not divided.
     pub fn normalized(mut self, norm: Option<DataNorm>) -> Self {
         let norm = norm.unwrap_or_else(|| DataNorm::of(self.train.values(), S::CHANNELS));
         for values in [self.train.values(), self.test.values()] {
             for sample in values.chunks_exact_mut(S::CHANNELS) {
-                for ((value, mean), deviation) in sample.iter_mut().zip(&norm.mean).zip(&norm.deviation) {
+                for ((value, mean), deviation) in
+                    sample.iter_mut().zip(&norm.mean).zip(&norm.deviation)
+                {
                     let divisor = if *deviation > 0.0 { *deviation } else { 1.0 };
                     *value = ((f64::from(*value) - mean) / divisor) as f32;
                 }

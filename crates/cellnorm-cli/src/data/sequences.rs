@@ -20,14 +20,16 @@ pub const LONGEST_TRAINED: usize = 26;
 
 const NAME: &str = "JapaneseVowels";
 
-const SOURCE: &str = "M. Kudo, J. Toyama, M. Shimbo, \"Multidimensional curve classification using passing-through \
-                      regions\", 1999, UCI Machine Learning Repository, CC BY 4.0";
+const SOURCE: &str = "M. Kudo, J. Toyama, M. Shimbo, \"Multidimensional curve classification \
+                      using passing-through regions\", 1999, UCI Machine Learning Repository, CC \
+                      BY 4.0";
 
 /// Sequences with their labels.
 pub struct Sequences {
     /// Sequence after sequence, step after step, 12 values a step.
     values: Vec<f32>,
-    /// The first step of each sequence, among the steps of all; at the end, the number of all steps.
+    /// The first step of each sequence, among the steps of all; at the end, the number of all
+    /// steps.
     starts: Vec<usize>,
     /// One class a sequence.
     labels: Vec<u8>,
@@ -35,7 +37,8 @@ pub struct Sequences {
 
 /// Sequences as the network takes them: the longest first, without padding.
 pub struct Packed {
-    /// The first step of all sequences, then the second of those that have one, and so on, `[steps, 12]`.
+    /// The first step of all sequences, then the second of those that have one, and so on, `[steps,
+    /// 12]`.
     pub x: Tensor<2>,
     /// How many sequences have the first step, the second, and so on.
     pub counts: Vec<usize>,
@@ -45,19 +48,27 @@ impl Dataset<Sequences> {
     /// The sequences that come with the program.
     pub fn embedded() -> Result<Self, Error> {
         let read = |name: &str, bytes: &[u8]| {
-            parse(GzDecoder::new(bytes)).map_err(|source| Error::Read { path: Path::new(name).to_owned(), source })
+            parse(GzDecoder::new(bytes))
+                .map_err(|source| Error::Read { path: Path::new(name).to_owned(), source })
         };
         Ok(Self {
             name: NAME.to_owned(),
             source: Some(SOURCE),
             normalization: None,
-            train: read("japanese-vowels-train.gz", include_bytes!("../../data/japanese-vowels-train.gz"))?,
-            test: read("japanese-vowels-test.gz", include_bytes!("../../data/japanese-vowels-test.gz"))?,
+            train: read(
+                "japanese-vowels-train.gz",
+                include_bytes!("../../data/japanese-vowels-train.gz"),
+            )?,
+            test: read(
+                "japanese-vowels-test.gz",
+                include_bytes!("../../data/japanese-vowels-test.gz"),
+            )?,
         })
     }
 }
 
-/// Reads what `data/make_sequences.py` writes: count (u16), classes (u8), lengths (u8), values (f32), little-endian.
+/// Reads what `data/make_sequences.py` writes: count (u16), classes (u8), lengths (u8), values
+/// (f32), little-endian.
 fn parse(mut file: impl Read) -> io::Result<Sequences> {
     let mut count = [0; 2];
     file.read_exact(&mut count)?;
@@ -115,7 +126,10 @@ impl Samples for Sequences {
         let labels: Vec<i64> = indices.iter().map(|&i| self.labels[i].into()).collect();
         let steps = counts.iter().sum();
         Batch {
-            x: Packed { x: Tensor::from_data(TensorData::new(values, [steps, CHANNELS]), device), counts },
+            x: Packed {
+                x: Tensor::from_data(TensorData::new(values, [steps, CHANNELS]), device),
+                counts,
+            },
             labels: Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
         }
     }
@@ -128,9 +142,17 @@ mod tests {
     #[test]
     fn the_embedded_sequences_are_those_of_the_archive() {
         let data = Dataset::embedded().unwrap();
-        // The counts and lengths that the archive's page tells, and numbers from the beginning of both files.
+        // The counts and lengths that the archive's page tells, and numbers from the beginning of
+        // both files.
         for (split, speakers, steps, longest, first, second) in [
-            (&data.train, [30; 9], 20, LONGEST_TRAINED, [1.860936, -0.207383, 0.261557], [1.891651, -0.193249]),
+            (
+                &data.train,
+                [30; 9],
+                20,
+                LONGEST_TRAINED,
+                [1.860936, -0.207383, 0.261557],
+                [1.891651, -0.193249],
+            ),
             (
                 &data.test,
                 [31, 35, 88, 44, 29, 24, 40, 50, 29],
@@ -166,7 +188,10 @@ mod tests {
 
     /// A sequence of each length; each value is ten times the number of the sequence, and the step.
     fn few(lengths: &[usize]) -> Sequences {
-        let steps = lengths.iter().enumerate().flat_map(|(i, &length)| (0..length).map(move |t| 10 * i + t));
+        let steps = lengths
+            .iter()
+            .enumerate()
+            .flat_map(|(i, &length)| (0..length).map(move |t| 10 * i + t));
         let mut starts = vec![0];
         starts.extend((1..=lengths.len()).map(|i| lengths[..i].iter().sum::<usize>()));
         Sequences {

@@ -20,8 +20,9 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME", value_parser = entry())]
     pub norm: &'static Entry,
 
-    /// What the axes are, a letter each: n samples, c channels, t time, others positions; for weights o outputs and
-    /// i inputs. Channels come second when not given: nc, nct, nchw, ncdhw; oi, oit, oihw, oidhw.
+    /// What the axes are, a letter each: n samples, c channels, t time, others positions; for
+    /// weights o outputs and i inputs. Channels come second when not given: nc, nct, nchw, ncdhw;
+    /// oi, oit, oihw, oidhw.
     #[arg(long, value_name = "LETTERS")]
     pub layout: Option<String>,
 
@@ -29,10 +30,10 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "AXIS", allow_negative_numbers = true, conflicts_with = "layout")]
     pub axis: Option<isize>,
 
-    /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas; axes-batch: axes that do not. layer,
-    /// rms and axes-batch have a parameter for each element (`axis=[1, 2, 3]` of Keras). When not given, layer and rms
-    /// take all features of a sample, with a parameter for each channel; mean-variance 0,2,3; lp -1; axes-batch the
-    /// channels.
+    /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas; axes-batch:
+    /// axes that do not. layer, rms and axes-batch have a parameter for each element (`axis=[1, 2,
+    /// 3]` of Keras). When not given, layer and rms take all features of a sample, with a parameter
+    /// for each channel; mean-variance 0,2,3; lp -1; axes-batch the channels.
     #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
     pub axes: Option<Vec<isize>>,
 
@@ -90,7 +91,9 @@ impl ExplainArgs {
         if let Some(axis) = self.axis {
             let over_axes = self.norm.flags.contains(&"--axes");
             let help = if over_axes {
-                format!("to name axis {axis} write --axes {axis}; where the channels are says --layout")
+                format!(
+                    "to name axis {axis} write --axes {axis}; where the channels are says --layout"
+                )
             } else {
                 "say with --layout which axis holds the outputs".into()
             };

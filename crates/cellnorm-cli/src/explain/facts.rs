@@ -1,4 +1,5 @@
-//! The table under the figure: counts, noise, parameters, state and bytes, each with how it comes about.
+//! The table under the figure: counts, noise, parameters, state and bytes, each with how it comes
+//! about.
 
 use cellnorm::explain::{Along, CACHE, Explanation, Measure, Sharing, Table};
 
@@ -9,13 +10,18 @@ pub fn rows(explanation: &Explanation) -> Vec<[String; 2]> {
     let mut rows = vec![["formula".to_owned(), explanation.formula.to_owned()]];
     let several = explanation.sharings.len() > 1;
     for sharing in &explanation.sharings {
-        let row = |name: &str| if several { format!("{name} ({})", sharing.name) } else { name.to_owned() };
+        let row = |name: &str| {
+            if several { format!("{name} ({})", sharing.name) } else { name.to_owned() }
+        };
         rows.push([row("statistics"), statistics(explanation, sharing)]);
         rows.push([row("values in each"), values(explanation, sharing)]);
         rows.push([row("noise"), noise(sharing)]);
     }
     rows.push(["parameters".into(), tables(&explanation.parameters, "none")]);
-    rows.push(["kept for inference".into(), tables(&explanation.state, "nothing: the same in training and inference")]);
+    rows.push([
+        "kept for inference".into(),
+        tables(&explanation.state, "nothing: the same in training and inference"),
+    ]);
     rows.push(["forward, f32".into(), forward(explanation)]);
     rows.push(["backward, f32".into(), backward(explanation)]);
     rows
@@ -43,7 +49,8 @@ fn statistics(explanation: &Explanation, sharing: &Sharing) -> String {
             Along::Apart | Along::Window { .. } => Some(format!("{} {letter}", thousands(len))),
         }
     };
-    product(sharing.sets(), (0..sharing.shape.len()).filter_map(of_axis)) + &format!(": {} each", measure(sharing))
+    product(sharing.sets(), (0..sharing.shape.len()).filter_map(of_axis))
+        + &format!(": {} each", measure(sharing))
 }
 
 fn values(explanation: &Explanation, sharing: &Sharing) -> String {
@@ -54,7 +61,9 @@ fn values(explanation: &Explanation, sharing: &Sharing) -> String {
             Along::Apart => None,
             Along::Shared => Some(format!("{} {letter}", thousands(len))),
             Along::Blocks(size) => Some(format!("{} {letter}", thousands(size.min(len)))),
-            Along::Tail(from) => (from + 1 < len).then(|| format!("{} {letter}", thousands(len - from))),
+            Along::Tail(from) => {
+                (from + 1 < len).then(|| format!("{} {letter}", thousands(len - from)))
+            }
             Along::Window { before, after } if before.saturating_add(after) < len => {
                 Some(format!("{before} + 1 + {after} {letter}"))
             }
@@ -64,7 +73,9 @@ fn values(explanation: &Explanation, sharing: &Sharing) -> String {
     let (least, most) = sharing.values();
     let what = match least == most {
         true => String::new(),
-        false if sharing.measure == Measure::SumOfSquares => format!("; {least} at an end of the axis"),
+        false if sharing.measure == Measure::SumOfSquares => {
+            format!("; {least} at an end of the axis")
+        }
         false => format!("; {} in the smallest", thousands(least)),
     };
     product(most, (0..sharing.shape.len()).filter_map(of_axis)) + &what
@@ -89,30 +100,46 @@ fn noise(sharing: &Sharing) -> String {
     let Some(noise) = sharing.noise() else { return "none: nothing is estimated".into() };
     let variance = match noise.variance {
         None => "the variance is 0".into(),
-        Some(variance) if noise.mean.is_none() => format!("mean square ±{} = √(2/n)", percent(variance)),
+        Some(variance) if noise.mean.is_none() => {
+            format!("mean square ±{} = √(2/n)", percent(variance))
+        }
         Some(variance) => format!("variance ±{} = √(2/(n−1))", percent(variance)),
     };
     match noise.mean {
         None => format!("{variance}, for independent normal values"),
-        Some(mean) => format!("mean ±{} of σ = 1/√n, {variance}, for independent normal values", percent(mean)),
+        Some(mean) => format!(
+            "mean ±{} of σ = 1/√n, {variance}, for independent normal values",
+            percent(mean)
+        ),
     }
 }
 
 fn tables(tables: &[Table], none: &str) -> String {
-    let shape = |table: &Table| table.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    let each: Vec<String> = tables.iter().map(|table| format!("{} [{}]", table.name, shape(table))).collect();
+    let shape =
+        |table: &Table| table.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let each: Vec<String> =
+        tables.iter().map(|table| format!("{} [{}]", table.name, shape(table))).collect();
     match each.is_empty() {
         true => none.into(),
-        false => format!("{}: {} values", each.join(", "), thousands(tables.iter().map(Table::count).sum())),
+        false => format!(
+            "{}: {} values",
+            each.join(", "),
+            thousands(tables.iter().map(Table::count).sum())
+        ),
     }
 }
 
 fn forward(explanation: &Explanation) -> String {
     let traffic = &explanation.traffic;
     let (x, y) = names(explanation);
-    let second = if traffic.forward_reads > 1 { format!(" + read {x} again") } else { String::new() };
+    let second =
+        if traffic.forward_reads > 1 { format!(" + read {x} again") } else { String::new() };
     let all = bytes(traffic.forward());
-    let mut text = format!("{all} = read {x}{second} + write {y}, {} each; {}", bytes(traffic.x), cache(traffic.held));
+    let mut text = format!(
+        "{all} = read {x}{second} + write {y}, {} each; {}",
+        bytes(traffic.x),
+        cache(traffic.held)
+    );
     // mixtures need the statistics of x in inference, too
     if !explanation.state.is_empty() && explanation.sharings.len() == 1 {
         text += &format!("; in inference {}, read {x} and write {y}", bytes(2 * traffic.x));

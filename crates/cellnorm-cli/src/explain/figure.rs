@@ -1,7 +1,8 @@
-//! What is drawn of a tensor: its samples, channels and positions as the three sides of a cube, and of long sides the ends.
+//! What is drawn of a tensor: its samples, channels and positions as the three sides of a cube, and
+//! of long sides the ends.
 //!
-//! The set of one value is marked. Cells are left out only between two that are both in the set or both not, and never across
-//! the border of a block, so what is drawn is what is.
+//! The set of one value is marked. Cells are left out only between two that are both in the set or
+//! both not, and never across the border of a block, so what is drawn is what is.
 
 use std::ops::Range;
 
@@ -69,25 +70,41 @@ impl Figure {
 
 /// The value whose set is marked: the first, but in the middle where windows slide.
 pub fn marked(sharing: &Sharing) -> Vec<usize> {
-    let index = |(along, len): (&Along, &usize)| if matches!(along, Along::Window { .. }) { len / 2 } else { 0 };
+    let index = |(along, len): (&Along, &usize)| {
+        if matches!(along, Along::Window { .. }) { len / 2 } else { 0 }
+    };
     sharing.along.iter().zip(&sharing.shape).map(index).collect()
 }
 
 impl Side {
-    fn new(layout: &Layout, sharing: &Sharing, set: &[Range<usize>], axes: &[usize], budget: usize) -> Self {
-        let letters: Vec<String> = axes.iter().map(|axis| layout.letters()[*axis].to_string()).collect();
-        let lengths: Vec<String> = axes.iter().map(|axis| sharing.shape[*axis].to_string()).collect();
+    fn new(
+        layout: &Layout,
+        sharing: &Sharing,
+        set: &[Range<usize>],
+        axes: &[usize],
+        budget: usize,
+    ) -> Self {
+        let letters: Vec<String> =
+            axes.iter().map(|axis| layout.letters()[*axis].to_string()).collect();
+        let lengths: Vec<String> =
+            axes.iter().map(|axis| sharing.shape[*axis].to_string()).collect();
         let numbers: Vec<String> = axes.iter().map(usize::to_string).collect();
         let word = if axes.len() == 1 { "axis" } else { "axes" };
         Self {
-            title: format!("{} = {} ({word} {})", letters.join(" × "), lengths.join(" × "), numbers.join(", ")),
+            title: format!(
+                "{} = {} ({word} {})",
+                letters.join(" × "),
+                lengths.join(" × "),
+                numbers.join(", ")
+            ),
             letters: letters.join(",").to_lowercase(),
             items: items_of(sharing, set, axes, budget),
         }
     }
 }
 
-/// The cells along some axes. Axes that share alike are one long axis in row-major order; others are taken one inside the other.
+/// The cells along some axes. Axes that share alike are one long axis in row-major order; others
+/// are taken one inside the other.
 fn items_of(sharing: &Sharing, set: &[Range<usize>], axes: &[usize], budget: usize) -> Vec<Item> {
     let long: Vec<usize> = axes.iter().copied().filter(|axis| sharing.shape[*axis] > 1).collect();
     let alike = long.windows(2).all(|pair| sharing.along[pair[0]] == sharing.along[pair[1]]);
@@ -127,8 +144,11 @@ fn items_of(sharing: &Sharing, set: &[Range<usize>], axes: &[usize], budget: usi
         on: outer.on && inner.on,
         border: false,
     };
-    let mut pairs: Vec<Item> =
-        outer.iter().flat_map(|outer| inner.iter().map(move |inner| (outer, inner))).map(pair).collect();
+    let mut pairs: Vec<Item> = outer
+        .iter()
+        .flat_map(|outer| inner.iter().map(move |inner| (outer, inner)))
+        .map(pair)
+        .collect();
     // gaps in a row say no more than one
     pairs.dedup_by(|b, a| a.is_gap() && b.is_gap() && a.on == b.on);
     pairs
@@ -141,7 +161,8 @@ fn block(along: Along) -> Option<usize> {
     }
 }
 
-/// The cells of an axis: stretches that end where the set or a block does, each with its ends and a gap between.
+/// The cells of an axis: stretches that end where the set or a block does, each with its ends and a
+/// gap between.
 fn items(
     len: usize,
     on: Range<usize>,
@@ -160,14 +181,17 @@ fn items(
             .map(|stretch| (stretch, false))
             .collect(),
     };
-    let single = stretches.iter().filter(|(stretch, left_out)| stretch.len() == 1 || *left_out).count();
+    let single =
+        stretches.iter().filter(|(stretch, left_out)| stretch.len() == 1 || *left_out).count();
     let share = budget.saturating_sub(single) / (stretches.len() - single).max(1);
     let mut items = Vec::new();
     for (stretch, left_out) in stretches {
         let is_on = on.contains(&stretch.start);
-        // where room is short, what comes after the set begins with its gap; elsewhere a gap hides three cells or more
+        // where room is short, what comes after the set begins with its gap; elsewhere a gap hides
+        // three cells or more
         let short = budget <= 4;
-        let share = share.max(if short && block.is_none() && !is_on && stretch.start > 0 { 2 } else { 3 });
+        let share =
+            share.max(if short && block.is_none() && !is_on && stretch.start > 0 { 2 } else { 3 });
         let most = if short { share } else { share + 2 };
         let first = items.len();
         let mut add = |label: String| items.push(Item { label, on: is_on, border: false });
@@ -185,7 +209,8 @@ fn items(
     items
 }
 
-/// All blocks where they are few, else the first, the second if there is room, one gap, and the last.
+/// All blocks where they are few, else the first, the second if there is room, one gap, and the
+/// last.
 fn blocks(count: usize, budget: usize) -> Vec<(Range<usize>, bool)> {
     let first = if budget < 6 { 1 } else { 2 };
     if count <= (budget / 2).max(first + 1) {

@@ -63,7 +63,8 @@ fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
     let (least, most) = sharing.values();
     let noise = sharing.noise();
     let index = marked(sharing);
-    let set: Vec<_> = sharing.set(&index).into_iter().map(|range| [range.start, range.end]).collect();
+    let set: Vec<_> =
+        sharing.set(&index).into_iter().map(|range| [range.start, range.end]).collect();
     json!({
         "of": sharing.name,
         "measure": measure(sharing),
@@ -78,6 +79,7 @@ fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
 }
 
 fn tables(tables: &[Table]) -> Vec<Value> {
-    let of = |table: &Table| json!({ "name": table.name, "shape": table.shape, "count": table.count() });
+    let of =
+        |table: &Table| json!({ "name": table.name, "shape": table.shape, "count": table.count() });
     tables.iter().map(of).collect()
 }

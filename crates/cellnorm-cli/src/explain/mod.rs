@@ -1,4 +1,5 @@
-//! `cellnorm explain`: which values share a statistic for a shape, as a figure, a table and warnings.
+//! `cellnorm explain`: which values share a statistic for a shape, as a figure, a table and
+//! warnings.
 
 use std::io::{self, IsTerminal};
 use std::{env, fs};
@@ -35,7 +36,8 @@ pub fn run(args: &ExplainArgs) -> Result<(), Error> {
     let text = match args.json {
         true => serde_json::to_string_pretty(&json::of(&explanation))? + "\n",
         false => {
-            let color = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let color = io::stdout().is_terminal()
+                && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             page(&explanation, color, output::width())
         }
     };
@@ -78,10 +80,17 @@ fn page(explanation: &Explanation, color: bool, width: usize) -> String {
             figure = Figure::new(explanation, sharing, &budget);
         }
         let axes = [Some(&figure.samples), Some(&figure.channels), figure.positions.as_ref()];
-        let ways: &[&str] =
-            if figure.positions.is_some() { &["side by side", "across", "down"] } else { &["down", "across"] };
-        let axes: Vec<String> =
-            axes.into_iter().flatten().zip(ways).map(|(side, way)| format!("{} {way}", side.title)).collect();
+        let ways: &[&str] = if figure.positions.is_some() {
+            &["side by side", "across", "down"]
+        } else {
+            &["down", "across"]
+        };
+        let axes: Vec<String> = axes
+            .into_iter()
+            .flatten()
+            .zip(ways)
+            .map(|(side, way)| format!("{} {way}", side.title))
+            .collect();
         match axes.iter().map(|axis| axis.chars().count() + 2).sum::<usize>() > width {
             true => lines.extend(axes),
             false => lines.push(axes.join(", ")),
@@ -117,13 +126,18 @@ fn drawing(explanation: &Explanation) -> String {
     let panel = |sharing: &Sharing| svg::Panel {
         figure: Figure::new(explanation, sharing, &budget),
         ink: ink(sharing),
-        title: if explanation.sharings.len() > 1 { format!("{} statistics", sharing.name) } else { String::new() },
+        title: if explanation.sharings.len() > 1 {
+            format!("{} statistics", sharing.name)
+        } else {
+            String::new()
+        },
         caption: format!("{}; {} such sets in all", marked(sharing), thousands(sharing.sets())),
     };
     svg::draw(&heading(explanation), &explanation.sharings.iter().map(panel).collect::<Vec<_>>())
 }
 
-/// The normalization of the report whose colour a statistic has: its own, or RMS where squares are summed about zero.
+/// The normalization of the report whose colour a statistic has: its own, or RMS where squares are
+/// summed about zero.
 fn ink(sharing: &Sharing) -> &'static str {
     match (sharing.name, sharing.measure) {
         (name @ ("batch" | "layer" | "instance" | "group"), _) => name,
@@ -154,7 +168,12 @@ mod tests {
     #[test]
     fn colour_adds_nothing_but_colour() {
         let layout = Layout::channels_first(4).unwrap();
-        let group = Group { groups: 2, channels: 8, channel_axis: 1, parameters: GroupParameters::PerChannel };
+        let group = Group {
+            groups: 2,
+            channels: 8,
+            channel_axis: 1,
+            parameters: GroupParameters::PerChannel,
+        };
         let explanation = kind(&group, &[2, 8, 3, 3], layout).unwrap();
         let (plain, colored) = (page(&explanation, false, 80), page(&explanation, true, 80));
         let color = escape_of("group");
@@ -163,7 +182,9 @@ mod tests {
             9 * 4 + 1,
             "nine rows of four channels, and the legend"
         );
-        let stripped = [color, "\x1b[90m", "\x1b[0m"].iter().fold(colored, |text, escape| text.replace(escape, ""));
+        let stripped = [color, "\x1b[90m", "\x1b[0m"]
+            .iter()
+            .fold(colored, |text, escape| text.replace(escape, ""));
         assert_eq!(stripped, plain);
     }
 }

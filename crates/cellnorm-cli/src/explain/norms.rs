@@ -2,8 +2,8 @@
 
 use cellnorm::explain::{Explanation, Layout, batch, kind, lines, rule};
 use cellnorm::norms::{
-    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Graph, Group, Instance, Kind, Layer, Lines,
-    MeanVariance, Renorm, Rms, Step, Switchable,
+    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Graph, Group, Instance, Kind,
+    Layer, Lines, MeanVariance, Renorm, Rms, Step, Switchable,
 };
 use cellnorm::tables::Rule;
 use cellnorm::weights::{Standardization, WeightDirection};
@@ -40,27 +40,54 @@ pub const NORMS: &[Entry] = &[
     of("batch", "Each channel over the whole batch", &[], |a, channels, channel_axis| {
         batch(&Batch { channels, channel_axis }, &a.args.shape, a.layout.clone())
     }),
-    of("ghost-batch", "Each channel over a part of the batch", &["--virtual-batch"], |a, channels, channel_axis| {
-        a.rule(&Ghost { channels, channel_axis, size: a.args.virtual_batch.unwrap_or(32), interleaved: false })
-    }),
+    of(
+        "ghost-batch",
+        "Each channel over a part of the batch",
+        &["--virtual-batch"],
+        |a, channels, channel_axis| {
+            a.rule(&Ghost {
+                channels,
+                channel_axis,
+                size: a.args.virtual_batch.unwrap_or(32),
+                interleaved: false,
+            })
+        },
+    ),
     of("axes-batch", "Each index along several axes over the whole batch", AXES, |a, _, axis| {
         a.rule(&BatchAxes::of_shape(&a.axes_or(&[axis]), &a.args.shape)?)
     }),
-    of("step-batch", "Each channel over the whole batch, at each time step", &[], |a, channels, channel_axis| {
-        let (step_axis, steps) = a.time()?;
-        a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
+    of(
+        "step-batch",
+        "Each channel over the whole batch, at each time step",
+        &[],
+        |a, channels, channel_axis| {
+            let (step_axis, steps) = a.time()?;
+            a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
+        },
+    ),
+    of(
+        "renorm",
+        "As batch, corrected toward the running averages",
+        &[],
+        |a, channels, channel_axis| {
+            a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 })
+        },
+    ),
+    of("layer", "The features of a sample", AXES, |a, channels, axis| {
+        a.kind(&Layer(a.features(channels, axis)?))
     }),
-    of("renorm", "As batch, corrected toward the running averages", &[], |a, channels, channel_axis| {
-        a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 })
-    }),
-    of("layer", "The features of a sample", AXES, |a, channels, axis| a.kind(&Layer(a.features(channels, axis)?))),
     of("instance", "Each channel of a sample", &[], |a, channels, channel_axis| {
         a.kind(&Instance { channels, channel_axis })
     }),
-    of("group", "Each group of channels of a sample", &["--groups"], |a, channels, channel_axis| {
-        let (groups, parameters) = (a.args.groups.unwrap_or(32), GroupParameters::PerChannel);
-        a.kind(&Group { groups, channels, channel_axis, parameters })
-    }),
+    of(
+        "group",
+        "Each group of channels of a sample",
+        &["--groups"],
+        |a, channels, channel_axis| {
+            let (groups, parameters) = (a.args.groups.unwrap_or(32), GroupParameters::PerChannel);
+            a.kind(&Group { groups, channels, channel_axis, parameters })
+        },
+    ),
     of("rms", "The features of a sample, by root mean square", AXES, |a, channels, axis| {
         a.kind(&Rms(a.features(channels, axis)?))
     }),
@@ -70,21 +97,38 @@ pub const NORMS: &[Entry] = &[
     of("switchable", "A mixture of instance, layer and batch", &[], |a, channels, channel_axis| {
         a.rule(&Switchable { channels, channel_axis })
     }),
-    of("graph", "Each channel of a sample, less a share of its mean", &[], |a, channels, channel_axis| {
-        a.rule(&Graph { channels, channel_axis })
-    }),
-    of("filter-response", "Each channel of a sample, by mean square", &[], |a, channels, channel_axis| {
-        a.rule(&FilterResponse { channels, channel_axis, learned_epsilon: false })
-    }),
+    of(
+        "graph",
+        "Each channel of a sample, less a share of its mean",
+        &[],
+        |a, channels, channel_axis| a.rule(&Graph { channels, channel_axis }),
+    ),
+    of(
+        "filter-response",
+        "Each channel of a sample, by mean square",
+        &[],
+        |a, channels, channel_axis| {
+            a.rule(&FilterResponse { channels, channel_axis, learned_epsilon: false })
+        },
+    ),
     of("mean-variance", "Any axes, without parameters", AXES, |a, _, _| {
         a.rule(&MeanVariance { axes: a.axes_or(&[0, 2, 3]) })
     }),
     of("lp", "Vectors along any axes, by their length", AXES, |a, _, _| {
         a.lines(&LpNormConfig::new(&a.axes_or(&[-1])).init()?)
     }),
-    of("local-response", "A window of neighbouring channels at each position", &["--size"], |a, _, axis| {
-        a.lines(&LocalResponseNormConfig::new(a.args.size.unwrap_or(5)).channel_axis(axis).init()?)
-    }),
+    of(
+        "local-response",
+        "A window of neighbouring channels at each position",
+        &["--size"],
+        |a, _, axis| {
+            a.lines(
+                &LocalResponseNormConfig::new(a.args.size.unwrap_or(5))
+                    .channel_axis(axis)
+                    .init()?,
+            )
+        },
+    ),
     of_weights("weight", "The weights of each output, by their norm", |a, outputs, axis| {
         a.rule(&WeightDirection { axis: Some(axis as usize), outputs })
     }),
@@ -93,7 +137,12 @@ pub const NORMS: &[Entry] = &[
     }),
 ];
 
-const fn of(name: &'static str, about: &'static str, flags: &'static [&'static str], explain: Explain) -> Entry {
+const fn of(
+    name: &'static str,
+    about: &'static str,
+    flags: &'static [&'static str],
+    explain: Explain,
+) -> Entry {
     Entry { name, about, flags, of_weights: false, explain }
 }
 
@@ -126,7 +175,8 @@ impl Asked<'_> {
         self.args.axes.clone().unwrap_or_else(|| usual.to_vec())
     }
 
-    /// The axes named, with a parameter for each element; else all features of a sample with one for each channel.
+    /// The axes named, with a parameter for each element; else all features of a sample with one
+    /// for each channel.
     fn features(&self, channels: usize, axis: isize) -> Result<Features, Error> {
         match &self.args.axes {
             Some(axes) => Features::of_shape(axes, &self.args.shape),

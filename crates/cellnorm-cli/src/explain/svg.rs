@@ -1,7 +1,8 @@
-//! The figure as a drawing: a cube whose front is the first sample, or a sheet where there are no positions.
+//! The figure as a drawing: a cube whose front is the first sample, or a sheet where there are no
+//! positions.
 //!
-//! Channels go right, positions down, samples to the back; the faces that one sees are the first sample, the first position and
-//! the last channel. Colours are the report's, light and dark.
+//! Channels go right, positions down, samples to the back; the faces that one sees are the first
+//! sample, the first position and the last channel. Colours are the report's, light and dark.
 
 use std::fmt::Write;
 
@@ -37,16 +38,18 @@ pub fn draw(title: &str, panels: &[Panel]) -> String {
     let height = drawings.iter().map(|drawing| drawing.height).fold(0.0, f64::max) + head + MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
-         viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\">\n<title>{title}</title>\n<style>\n{}</style>\n\
-         <rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n\
-         <text class=\"words\" x=\"{MARGIN}\" y=\"34\" font-size=\"17\" font-weight=\"600\">{title}</text>\n",
+         viewBox=\"0 0 {width:.0} {height:.0}\" \
+         role=\"img\">\n<title>{title}</title>\n<style>\n{}</style>\n<rect class=\"paper\" \
+         width=\"100%\" height=\"100%\"/>\n<text class=\"words\" x=\"{MARGIN}\" y=\"34\" \
+         font-size=\"17\" font-weight=\"600\">{title}</text>\n",
         style(panels),
         title = escape(title),
     );
     let mut x = 0.0;
     for drawing in &drawings {
         // Writing to a String cannot fail.
-        let _ = write!(svg, "<g transform=\"translate({x:.1} {head:.1})\">\n{}</g>\n", drawing.body);
+        let _ =
+            write!(svg, "<g transform=\"translate({x:.1} {head:.1})\">\n{}</g>\n", drawing.body);
         x += drawing.width;
     }
     svg + "</svg>\n"
@@ -57,10 +60,11 @@ fn style(panels: &[Panel]) -> String {
         let color = |name: &str| palette(name, dark);
         let mut inks: Vec<&str> = panels.iter().map(|panel| panel.ink).collect();
         inks.dedup();
-        let inks: String = inks.iter().map(|ink| format!(".{ink} .on {{ fill: {} }}\n", color(ink))).collect();
+        let inks: String =
+            inks.iter().map(|ink| format!(".{ink} .on {{ fill: {} }}\n", color(ink))).collect();
         format!(
-            ".paper {{ fill: {} }}\n.words {{ fill: {} }}\n.quiet {{ fill: {} }}\n.off {{ fill: {} }}\n\
-             .cell, .skip {{ stroke: {} }}\n{inks}",
+            ".paper {{ fill: {} }}\n.words {{ fill: {} }}\n.quiet {{ fill: {} }}\n.off {{ fill: \
+             {} }}\n.cell, .skip {{ stroke: {} }}\n{inks}",
             color("paper"),
             color("words"),
             color("quiet"),
@@ -69,9 +73,10 @@ fn style(panels: &[Panel]) -> String {
         )
     };
     format!(
-        "text {{ font-family: system-ui, -apple-system, \"Segoe UI\", Roboto, \"DejaVu Sans\", sans-serif }}\n\
-         .cell, .skip {{ stroke-width: 0.8; stroke-linejoin: round }}\n.skip {{ stroke-dasharray: 2 2 }}\n\
-         .top {{ opacity: 0.82 }}\n.side {{ opacity: 0.66 }}\n{}@media (prefers-color-scheme: dark) {{\n{}}}\n",
+        "text {{ font-family: system-ui, -apple-system, \"Segoe UI\", Roboto, \"DejaVu Sans\", \
+         sans-serif }}\n.cell, .skip {{ stroke-width: 0.8; stroke-linejoin: round }}\n.skip {{ \
+         stroke-dasharray: 2 2 }}\n.top {{ opacity: 0.82 }}\n.side {{ opacity: 0.66 }}\n{}@media \
+         (prefers-color-scheme: dark) {{\n{}}}\n",
         theme(false),
         theme(true)
     )
@@ -106,13 +111,16 @@ impl Drawing {
         };
         // tall enough for the words beside it
         let tall = down_side.title.chars().count() as f64 * LETTER / end(&edges(down_side));
-        let down: Vec<_> =
-            edges(down_side).into_iter().map(|(y, to)| (y * tall.max(1.0), to * tall.max(1.0))).collect();
+        let down: Vec<_> = edges(down_side)
+            .into_iter()
+            .map(|(y, to)| (y * tall.max(1.0), to * tall.max(1.0)))
+            .collect();
         let depth = depth_side.map_or_else(Vec::new, edges);
         let (w, h) = (end(&across), end(&down));
         let (back_x, back_y) = (end(&depth) * BACK.0, end(&depth) * BACK.1);
 
-        let widest = down_side.items.iter().map(|item| item.label.len()).max().unwrap_or(0) as f64 * LETTER;
+        let widest =
+            down_side.items.iter().map(|item| item.label.len()).max().unwrap_or(0) as f64 * LETTER;
         let left = MARGIN + 22.0 + widest;
         let title = if panel.title.is_empty() { 0.0 } else { 42.0 };
         let top = MARGIN + title + back_y;
@@ -124,11 +132,17 @@ impl Drawing {
             let last_column = &figure.channels.items[figure.channels.items.len() - 1];
             for (sample, z) in samples.items.iter().zip(&depth).rev() {
                 for (column, x) in figure.channels.items.iter().zip(&across) {
-                    let corners = [at(x.0, 0.0, z.0), at(x.1, 0.0, z.0), at(x.1, 0.0, z.1), at(x.0, 0.0, z.1)];
+                    let corners = [
+                        at(x.0, 0.0, z.0),
+                        at(x.1, 0.0, z.0),
+                        at(x.1, 0.0, z.1),
+                        at(x.0, 0.0, z.1),
+                    ];
                     face(&mut body, "top", corners, &[sample, first_row, column]);
                 }
                 for (row, y) in down_side.items.iter().zip(&down) {
-                    let corners = [at(w, y.0, z.0), at(w, y.0, z.1), at(w, y.1, z.1), at(w, y.1, z.0)];
+                    let corners =
+                        [at(w, y.0, z.0), at(w, y.0, z.1), at(w, y.1, z.1), at(w, y.1, z.0)];
                     face(&mut body, "side", corners, &[sample, row, last_column]);
                 }
             }
@@ -136,7 +150,8 @@ impl Drawing {
         let first_sample = depth_side.map(|samples| &samples.items[0]);
         for (row, y) in down_side.items.iter().zip(&down) {
             for (column, x) in figure.channels.items.iter().zip(&across) {
-                let corners = [at(x.0, y.0, 0.0), at(x.1, y.0, 0.0), at(x.1, y.1, 0.0), at(x.0, y.1, 0.0)];
+                let corners =
+                    [at(x.0, y.0, 0.0), at(x.1, y.0, 0.0), at(x.1, y.1, 0.0), at(x.0, y.1, 0.0)];
                 let mut items = vec![row, column];
                 items.extend(first_sample);
                 face(&mut body, "front", corners, &items);
@@ -158,7 +173,8 @@ impl Drawing {
         let (x, y) = (left - 14.0 - widest, top + h / 2.0);
         let _ = writeln!(
             body,
-            "<text class=\"words\" font-size=\"12\" text-anchor=\"middle\" transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{}</text>",
+            "<text class=\"words\" font-size=\"12\" text-anchor=\"middle\" \
+             transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{}</text>",
             down_side.title
         );
         let mut right = left + w + back_x + 30.0;
@@ -171,7 +187,8 @@ impl Drawing {
             let text = escape(&panel.title);
             let _ = writeln!(
                 body,
-                "<text class=\"words\" x=\"{MARGIN}\" y=\"48\" font-size=\"14\" font-weight=\"600\">{text}</text>"
+                "<text class=\"words\" x=\"{MARGIN}\" y=\"48\" font-size=\"14\" \
+                 font-weight=\"600\">{text}</text>"
             );
         }
         for (i, line) in panel.caption.lines().enumerate() {
@@ -179,7 +196,11 @@ impl Drawing {
             right = right.max(MARGIN + line.chars().count() as f64 * LETTER * 0.9);
         }
         right = right.max(MARGIN + panel.title.chars().count() as f64 * LETTER * 1.2);
-        Self { body, width: right + MARGIN / 2.0, height: top + h + 58.0 + 16.0 * panel.caption.lines().count() as f64 }
+        Self {
+            body,
+            width: right + MARGIN / 2.0,
+            height: top + h + 58.0 + 16.0 * panel.caption.lines().count() as f64,
+        }
     }
 }
 
@@ -193,7 +214,11 @@ fn face(body: &mut String, face: &str, corners: [(f64, f64); 4], items: &[&Item]
     // a cell at the edge of the cube stands for its own index, never for what is left out
     let kind = if items.iter().any(|item| item.is_gap()) { "skip" } else { "cell" };
     let points: Vec<String> = corners.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-    let _ = writeln!(body, "<polygon class=\"{kind} {face} {state}\" points=\"{}\"/>", points.join(" "));
+    let _ = writeln!(
+        body,
+        "<polygon class=\"{kind} {face} {state}\" points=\"{}\"/>",
+        points.join(" ")
+    );
 }
 
 fn tick<'a>(item: &'a Item, gap: &'a str) -> &'a str {
@@ -204,7 +229,8 @@ fn small(body: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
     let text = escape(text);
     let _ = writeln!(
         body,
-        "<text class=\"quiet\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" text-anchor=\"{anchor}\">{text}</text>"
+        "<text class=\"quiet\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" \
+         text-anchor=\"{anchor}\">{text}</text>"
     );
 }
 
@@ -212,6 +238,7 @@ fn words(body: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
     let text = escape(text);
     let _ = writeln!(
         body,
-        "<text class=\"words\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"12\" text-anchor=\"{anchor}\">{text}</text>"
+        "<text class=\"words\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"12\" \
+         text-anchor=\"{anchor}\">{text}</text>"
     );
 }

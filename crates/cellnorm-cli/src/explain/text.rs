@@ -16,7 +16,8 @@ impl Pen {
     /// A piece of the drawing of `width` letters, with a sign in its middle.
     fn cell(&self, on: bool, sign: Option<char>, width: usize) -> String {
         let fill = if on { '█' } else { '░' };
-        let cell: String = (0..width).map(|i| if i == width / 2 { sign.unwrap_or(fill) } else { fill }).collect();
+        let cell: String =
+            (0..width).map(|i| if i == width / 2 { sign.unwrap_or(fill) } else { fill }).collect();
         match self.color {
             Some(color) if on => format!("{color}{cell}\x1b[0m"),
             Some(_) => format!("\x1b[90m{cell}\x1b[0m"),
@@ -32,13 +33,20 @@ impl Pen {
     /// The lines of one figure, in no more than `width` columns if the sides allow.
     pub fn draw(&self, figure: &Figure) -> Vec<String> {
         let Some(positions) = &figure.positions else {
-            return self.sheet(&figure.samples, &figure.channels, true, &format!("{} ", figure.channels.letters));
+            return self.sheet(
+                &figure.samples,
+                &figure.channels,
+                true,
+                &format!("{} ", figure.channels.letters),
+            );
         };
         let mut lines: Vec<String> = Vec::new();
         for (i, sample) in figure.samples.items.iter().enumerate() {
             let panel: Vec<String> = if sample.is_gap() {
                 // its middle row says that it goes on
-                (0..positions.items.len() + 2).map(|row| if row == 0 { "⋯" } else { " " }.to_owned()).collect()
+                (0..positions.items.len() + 2)
+                    .map(|row| if row == 0 { "⋯" } else { " " }.to_owned())
+                    .collect()
             } else {
                 let title = title(&figure.samples, sample);
                 let width = sheet_width(&figure.channels);
@@ -67,16 +75,25 @@ impl Pen {
 
     fn sheet(&self, down: &Side, across: &Side, on: bool, corner: &str) -> Vec<String> {
         let labels = row_labels(down, corner);
-        labels.into_iter().zip(self.sheet_without_labels(down, across, on)).map(|(label, row)| label + &row).collect()
+        labels
+            .into_iter()
+            .zip(self.sheet_without_labels(down, across, on))
+            .map(|(label, row)| label + &row)
+            .collect()
     }
 
     /// A line of column labels, and a line for each row.
     fn sheet_without_labels(&self, down: &Side, across: &Side, on: bool) -> Vec<String> {
-        let joint = |item: &Item, wall: &str| if item.border { wall.to_owned() } else { String::new() };
+        let joint =
+            |item: &Item, wall: &str| if item.border { wall.to_owned() } else { String::new() };
         let label = |item: &Item| {
             let width = cell_width(across, item);
             joint(item, " ")
-                + &if item.is_gap() { format!("{:^width$}", "⋯") } else { format!("{:>width$}", item.label) }
+                + &if item.is_gap() {
+                    format!("{:^width$}", "⋯")
+                } else {
+                    format!("{:>width$}", item.label)
+                }
         };
         let row = |row: &Item| {
             let cell = |column: &Item| {
@@ -86,7 +103,8 @@ impl Pen {
                     (false, true) => Some('⋯'),
                     (true, true) => Some('⋱'),
                 };
-                joint(column, "│") + &self.cell(on && row.on && column.on, sign, cell_width(across, column))
+                joint(column, "│")
+                    + &self.cell(on && row.on && column.on, sign, cell_width(across, column))
             };
             across.items.iter().map(cell).collect::<String>()
         };
@@ -109,7 +127,8 @@ pub fn width(figure: &Figure) -> usize {
         } else {
             SPACE
         };
-        joint.chars().count() + if item.is_gap() { 1 } else { sheet.max(title(&figure.samples, item).len()) }
+        joint.chars().count()
+            + if item.is_gap() { 1 } else { sheet.max(title(&figure.samples, item).len()) }
     };
     labels(positions, &figure.channels)[0].chars().count()
         + figure.samples.items.iter().enumerate().map(panel).sum::<usize>()
@@ -129,15 +148,20 @@ fn cell_width(across: &Side, item: &Item) -> usize {
     if item.is_gap() { longest.min(3) } else { longest }
 }
 
-/// What stands left of the first sample: nothing beside its title, the letters of the channels, and the rows' indices.
+/// What stands left of the first sample: nothing beside its title, the letters of the channels, and
+/// the rows' indices.
 fn labels(down: &Side, across: &Side) -> Vec<String> {
     let rows = row_labels(down, &format!("{} ", across.letters));
     std::iter::once(" ".repeat(rows[0].chars().count())).chain(rows).collect()
 }
 
 fn row_labels(down: &Side, corner: &str) -> Vec<String> {
-    let first = down.items.first().map_or(String::new(), |item| format!("{} {} ", down.letters, item.label));
-    let text = |item: &Item| if item.is_gap() { "⋮ ".to_owned() } else { format!("{} ", item.label) };
+    let first = down
+        .items
+        .first()
+        .map_or(String::new(), |item| format!("{} {} ", down.letters, item.label));
+    let text =
+        |item: &Item| if item.is_gap() { "⋮ ".to_owned() } else { format!("{} ", item.label) };
     let rows = std::iter::once(first).chain(down.items.iter().skip(1).map(text));
     let labels: Vec<String> = std::iter::once(corner.to_owned()).chain(rows).collect();
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);

@@ -12,7 +12,8 @@ use crate::error::Error;
 /// What to fold, and where to put it.
 #[derive(Args)]
 pub struct FoldArgs {
-    /// The ONNX model; or a checkpoint without a graph, .safetensors, .npz, .pth or .pt, with --pairs.
+    /// The ONNX model; or a checkpoint without a graph, .safetensors, .npz, .pth or .pt,
+    /// with --pairs.
     pub model: PathBuf,
 
     /// Where the folded model goes.
@@ -41,12 +42,13 @@ pub struct FoldArgs {
 
     /// Allowed difference of an output, as a share of its largest number.
     ///
-    /// When not given: 64 units of the weights' type (2⁻²⁴ in float32), times the square root of the number of layers that changed
-    /// plus one.
+    /// When not given: 64 units of the weights' type (2⁻²⁴ in float32), times the square root of
+    /// the number of layers that changed plus one.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub tol: Option<f64>,
 
-    /// Inputs to run the model on besides random ones: .npz or .safetensors, an array for each input by its name.
+    /// Inputs to run the model on besides random ones: .npz or .safetensors, an array for each
+    /// input by its name.
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<PathBuf>,
 
@@ -66,15 +68,23 @@ pub struct FoldArgs {
     #[arg(long)]
     pub no_copy: bool,
 
-    /// Mean of the data for each channel, separated by commas, or one for all: the model will take data as they are.
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', allow_hyphen_values = true, requires = "std")]
+    /// Mean of the data for each channel, separated by commas, or one for all: the model will take
+    /// data as they are.
+    #[arg(
+        long,
+        value_name = "NUMBERS",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        requires = "std"
+    )]
     pub mean: Vec<f64>,
 
     /// Standard deviation of the data for each channel, separated by commas, or one for all.
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "mean")]
     pub std: Vec<f64>,
 
-    /// File with the mean and the standard deviation of the data: JSON with the lists "mean" and "std".
+    /// File with the mean and the standard deviation of the data: JSON with the lists "mean" and
+    /// "std".
     #[arg(long, value_name = "FILE", conflicts_with = "mean")]
     pub stats: Option<PathBuf>,
 
@@ -82,15 +92,18 @@ pub struct FoldArgs {
     #[arg(long, value_name = "NAME")]
     pub input: Option<String>,
 
-    /// File that says which normalization of a checkpoint belongs to which layer; --dry-run without it prints one to edit.
+    /// File that says which normalization of a checkpoint belongs to which layer; --dry-run without
+    /// it prints one to edit.
     ///
-    /// JSON: {"pairs": [{"layer": "conv1", "norm": "bn1", "kind": "conv"}]}. The kind is conv, conv-transposed or linear. A pair may
-    /// have "groups" (1), "side" ("behind" or "ahead" of the layer), "epsilon", and ahead of a convolution needs "unpadded": true,
-    /// which says that no zeros are padded to what it takes.
+    /// JSON: {"pairs": [{"layer": "conv1", "norm": "bn1", "kind": "conv"}]}. The kind is conv,
+    /// conv-transposed or linear. A pair may have "groups" (1), "side" ("behind" or "ahead" of the
+    /// layer), "epsilon", and ahead of a convolution needs "unpadded": true, which says that no
+    /// zeros are padded to what it takes.
     #[arg(long, value_name = "FILE")]
     pub pairs: Option<PathBuf>,
 
-    /// ε of a checkpoint's normalizations, for pairs that name none: it is not stored, and nothing is assumed.
+    /// ε of a checkpoint's normalizations, for pairs that name none: it is not stored, and nothing
+    /// is assumed.
     #[arg(long, value_name = "NUMBER")]
     pub epsilon: Option<f64>,
 }
@@ -128,24 +141,29 @@ impl FoldArgs {
         let (mean, deviation) = match &self.stats {
             None => (self.mean.clone(), self.std.clone()),
             Some(path) => {
-                let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
-                let read: Statistics = serde_json::from_str(&text).map_err(|error| Error::Statistics {
-                    path: path.clone(),
-                    problem: format!("is not usable: {error}"),
-                })?;
+                let text = fs::read_to_string(path)
+                    .map_err(|source| Error::Read { path: path.clone(), source })?;
+                let read: Statistics =
+                    serde_json::from_str(&text).map_err(|error| Error::Statistics {
+                        path: path.clone(),
+                        problem: format!("is not usable: {error}"),
+                    })?;
                 (read.mean, read.std)
             }
         };
         if let Some(path) = &self.stats {
             let fit = |other: usize| other == 1 || mean.len() == 1 || other == mean.len();
             if mean.is_empty() || deviation.is_empty() || !fit(deviation.len()) {
-                let problem = format!("has {} means and {} deviations", mean.len(), deviation.len());
+                let problem =
+                    format!("has {} means and {} deviations", mean.len(), deviation.len());
                 return Err(Error::Statistics { path: path.clone(), problem });
             }
         }
         if let Some(number) = mean.iter().chain(&deviation).find(|number| !number.is_finite()) {
             let expected = "finite";
-            return Err(cellnorm::Error::Number { name: "mean or std", given: *number, expected }.into());
+            return Err(
+                cellnorm::Error::Number { name: "mean or std", given: *number, expected }.into()
+            );
         }
         let data = (!mean.is_empty()).then(|| Data { input: self.input.clone(), mean, deviation });
         Ok(Options { freeze_inputs: self.freeze_inputs, no_copy: self.no_copy, data })
@@ -154,10 +172,16 @@ impl FoldArgs {
     /// Where the page goes: to no file that is read or written besides.
     fn check_html(&self) -> Result<(), Error> {
         let full = |path: &PathBuf| {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            fs::canonicalize(path).ok().or_else(|| Some(fs::canonicalize(folder).ok()?.join(path.file_name()?)))
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
+            fs::canonicalize(path)
+                .ok()
+                .or_else(|| Some(fs::canonicalize(folder).ok()?.join(path.file_name()?)))
         };
-        let others = [Some(&self.model), self.output.as_ref(), self.inputs.as_ref(), self.stats.as_ref()];
+        let others =
+            [Some(&self.model), self.output.as_ref(), self.inputs.as_ref(), self.stats.as_ref()];
         let html = self.html.as_ref().and_then(full);
         match others.into_iter().flatten().find(|other| html.is_some() && full(other) == html) {
             Some(other) => Err(Error::PageOver { path: other.clone() }),

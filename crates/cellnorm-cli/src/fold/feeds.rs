@@ -15,7 +15,8 @@ const BATCH: usize = 64;
 /// The batches of a file.
 pub fn read(model: &Model<'_>, path: &Path) -> Result<Vec<Feed>, Error> {
     let tensors = cellnorm::state::read(path)?;
-    let inputs: Vec<&Value<'_>> = model.graph.values.iter().filter(|value| value.input_only()).collect();
+    let inputs: Vec<&Value<'_>> =
+        model.graph.values.iter().filter(|value| value.input_only()).collect();
     let failed = |problem: String| Error::Inputs { path: path.to_owned(), problem };
     let mut arrays = Vec::new();
     let mut batch = None;
@@ -29,7 +30,9 @@ pub fn read(model: &Model<'_>, path: &Path) -> Result<Vec<Feed>, Error> {
         })?;
         let shape = tensor.values.shape().to_vec();
         let expected = input.shape.clone().unwrap_or_else(|| vec![None; shape.len()]);
-        let fits = |(given, expected): (&usize, &Option<usize>)| expected.is_none_or(|expected| expected == *given);
+        let fits = |(given, expected): (&usize, &Option<usize>)| {
+            expected.is_none_or(|expected| expected == *given)
+        };
         if shape.len() != expected.len() || !shape.iter().zip(&expected).skip(1).all(fits) {
             return Err(failed(format!(
                 "has {:?} of shape {shape:?}; the model takes {}",
@@ -63,7 +66,14 @@ pub fn read(model: &Model<'_>, path: &Path) -> Result<Vec<Feed>, Error> {
             if let Some(first) = shape.first_mut() {
                 *first = end - start;
             }
-            (name.clone(), Array { shape, element: *element, numbers: numbers[start * sample..end * sample].to_vec() })
+            (
+                name.clone(),
+                Array {
+                    shape,
+                    element: *element,
+                    numbers: numbers[start * sample..end * sample].to_vec(),
+                },
+            )
         };
         arrays.iter().map(of).collect()
     };
@@ -77,7 +87,9 @@ fn find<'t>(tensors: &'t Tensors, name: &str, only: bool) -> Option<&'t cellnorm
 }
 
 fn words(shape: &[Option<usize>]) -> String {
-    let lengths: Vec<String> =
-        shape.iter().map(|length| length.map_or("any".into(), |length| length.to_string())).collect();
+    let lengths: Vec<String> = shape
+        .iter()
+        .map(|length| length.map_or("any".into(), |length| length.to_string()))
+        .collect();
     format!("[{}]", lengths.join(", "))
 }

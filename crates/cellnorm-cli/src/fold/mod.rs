@@ -62,9 +62,14 @@ pub fn run(args: &FoldArgs) -> Result<(), Error> {
     waiting.set_message("running before and after");
     let certificate = check(args, &source, &folded, &draft)?;
     waiting.finish_and_clear();
-    let size = fs::metadata(draft.path()).map_err(|source| Error::Read { path: draft.path(), source })?.len();
+    let size = fs::metadata(draft.path())
+        .map_err(|source| Error::Read { path: draft.path(), source })?
+        .len();
     if let (Some(path), Run::NotRun(problem)) = (&args.inputs, &certificate.run) {
-        return Err(Error::Inputs { path: path.clone(), problem: format!("could not be run: {problem}") });
+        return Err(Error::Inputs {
+            path: path.clone(),
+            problem: format!("could not be run: {problem}"),
+        });
     }
     story.certificate = Some(&certificate);
     let normalized = args.options()?.data.is_none() || folded.data.is_some();
@@ -97,7 +102,11 @@ pub fn run(args: &FoldArgs) -> Result<(), Error> {
 
 fn draw(args: &FoldArgs, story: &Story<'_>) -> Result<(), Error> {
     let Some(path) = &args.html else { return Ok(()) };
-    fs::write(path, html::page(story)).map_err(|source| Error::Drawing { flag: "--html", path: path.clone(), source })
+    fs::write(path, html::page(story)).map_err(|source| Error::Drawing {
+        flag: "--html",
+        path: path.clone(),
+        source,
+    })
 }
 
 fn tell(args: &FoldArgs, story: &Story<'_>) -> Result<(), Error> {
@@ -108,7 +117,12 @@ fn tell(args: &FoldArgs, story: &Story<'_>) -> Result<(), Error> {
     output::print(&text).map_err(Error::Standard)
 }
 
-fn check(args: &FoldArgs, source: &Source, folded: &Folded<'_>, draft: &Draft) -> Result<Certificate, Error> {
+fn check(
+    args: &FoldArgs,
+    source: &Source,
+    folded: &Folded<'_>,
+    draft: &Draft,
+) -> Result<Certificate, Error> {
     let failed = |problem| Error::Model { path: args.model.clone(), problem };
     let library = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
     let onnxruntime = match (args.runtime, &library) {
@@ -116,12 +130,14 @@ fn check(args: &FoldArgs, source: &Source, folded: &Folded<'_>, draft: &Draft) -
             return Err(Error::NoRuntime { problem: "its library is not named".into() });
         }
         (RuntimeChoice::Onnxruntime | RuntimeChoice::Auto, Some(path)) => {
-            let opened = OnnxRuntime::open(Path::new(path)).map_err(|problem| Error::NoRuntime { problem });
+            let opened =
+                OnnxRuntime::open(Path::new(path)).map_err(|problem| Error::NoRuntime { problem });
             Some(opened?)
         }
         _ => None,
     };
-    let mut runtimes: Vec<&dyn Runtime> = onnxruntime.iter().map(|runtime| runtime as &dyn Runtime).collect();
+    let mut runtimes: Vec<&dyn Runtime> =
+        onnxruntime.iter().map(|runtime| runtime as &dyn Runtime).collect();
     if matches!(args.runtime, RuntimeChoice::Auto | RuntimeChoice::Rten) {
         runtimes.push(&Rten);
     }

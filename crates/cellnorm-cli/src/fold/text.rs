@@ -20,8 +20,16 @@ pub fn report(story: &Story<'_>, width: usize) -> String {
     let report = &story.folded.report;
     let parts = [
         heading(story),
-        listed(report.folds.iter().map(fold_row), ["folded", "channels", "into", "direction", "through"], width),
-        listed(report.kept.iter().map(kept_row), ["kept", "operator", "reason", "seen at", ""], width),
+        listed(
+            report.folds.iter().map(fold_row),
+            ["folded", "channels", "into", "direction", "through"],
+            width,
+        ),
+        listed(
+            report.kept.iter().map(kept_row),
+            ["kept", "operator", "reason", "seen at", ""],
+            width,
+        ),
         advice(&report.kept),
         story.certificate.map(checked).unwrap_or_default(),
         place(story),
@@ -63,7 +71,13 @@ pub fn direction(fold: &Fold) -> &'static str {
 }
 
 fn kept_row(kept: &Kept) -> [String; 5] {
-    [kept.node.name.clone(), kept.node.op.clone(), kept.reason.code().into(), kept.at.clone(), String::new()]
+    [
+        kept.node.name.clone(),
+        kept.node.op.clone(),
+        kept.reason.code().into(),
+        kept.at.clone(),
+        String::new(),
+    ]
 }
 
 fn listed(rows: impl Iterator<Item = [String; 5]>, heads: [&str; 5], width: usize) -> String {
@@ -71,7 +85,8 @@ fn listed(rows: impl Iterator<Item = [String; 5]>, heads: [&str; 5], width: usiz
     if rows.is_empty() {
         return String::new();
     }
-    let columns: Vec<usize> = (0..5).filter(|column| rows.iter().any(|row| !row[*column].is_empty())).collect();
+    let columns: Vec<usize> =
+        (0..5).filter(|column| rows.iter().any(|row| !row[*column].is_empty())).collect();
     let mut table = table::plain();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
     table.set_header(columns.iter().map(|column| heads[*column]));
@@ -88,7 +103,8 @@ fn listed(rows: impl Iterator<Item = [String; 5]>, heads: [&str; 5], width: usiz
 
 /// What each reason means, once.
 fn advice(kept: &[Kept]) -> String {
-    let reasons: BTreeMap<&str, &str> = kept.iter().map(|kept| (kept.reason.code(), kept.advice)).collect();
+    let reasons: BTreeMap<&str, &str> =
+        kept.iter().map(|kept| (kept.reason.code(), kept.advice)).collect();
     reasons.iter().map(|(code, advice)| format!("{code}: {advice}.\n")).collect()
 }
 
@@ -96,8 +112,8 @@ fn advice(kept: &[Kept]) -> String {
 pub fn checked(certificate: &Certificate) -> String {
     let worst = certificate.proofs.iter().map(|proof| proof.share).fold(0.0, f64::max);
     let mut text = format!(
-        "proof: {} {}, each alone in float64, with the weights as they were written: differences at most {worst:.2} of what \
-         rounding explains\n",
+        "proof: {} {}, each alone in float64, with the weights as they were written: differences \
+         at most {worst:.2} of what rounding explains\n",
         thousands(certificate.proofs.len()),
         if certificate.proofs.len() == 1 { "layer" } else { "layers" }
     );
@@ -106,8 +122,8 @@ pub fn checked(certificate: &Certificate) -> String {
         Run::NotRun(problem) => writeln!(text, "whole model: not run; {problem}"),
         Run::Compared(run) => writeln!(
             text,
-            "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed {:.1e}), {:.1e} at the outputs{}{}; a \
-             run takes {:.2} ms before, {:.2} ms after",
+            "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed \
+             {:.1e}), {:.1e} at the outputs{}{}; a run takes {:.2} ms before, {:.2} ms after",
             run.runtime,
             thousands(run.runs),
             if run.runs == 1 { "input" } else { "inputs" },
@@ -116,12 +132,18 @@ pub fn checked(certificate: &Certificate) -> String {
             run.largest_difference,
             match run.same_largest {
                 (_, 0) => String::new(),
-                (same, all) =>
-                    format!(", largest number at the same place in {} of {} rows", thousands(same), thousands(all)),
+                (same, all) => format!(
+                    ", largest number at the same place in {} of {} rows",
+                    thousands(same),
+                    thousands(all)
+                ),
             },
             match run.not_finite_before {
                 0 => String::new(),
-                count => format!(", {} numbers that are infinite or NaN before the fold left out", thousands(count)),
+                count => format!(
+                    ", {} numbers that are infinite or NaN before the fold left out",
+                    thousands(count)
+                ),
             },
             run.before_ms,
             run.after_ms
@@ -132,8 +154,12 @@ pub fn checked(certificate: &Certificate) -> String {
 
 /// Why a check failed.
 pub fn failure(certificate: &Certificate) -> String {
-    let unproven: Vec<&str> =
-        certificate.proofs.iter().filter(|proof| proof.share > 1.0).map(|proof| proof.layer.name.as_str()).collect();
+    let unproven: Vec<&str> = certificate
+        .proofs
+        .iter()
+        .filter(|proof| proof.share > 1.0)
+        .map(|proof| proof.layer.name.as_str())
+        .collect();
     match (unproven.as_slice(), certificate.run.compared()) {
         ([], Some(run)) => format!(
             "an output differs by {:.1e} of its largest number, and {:.1e} is allowed",
@@ -161,12 +187,11 @@ fn place(story: &Story<'_>) -> String {
 /// What became of one node.
 pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
     let mut text = String::new();
-    for fold in report
-        .folds
-        .iter()
-        .filter(|fold| fold.node.is_called(name) || fold.targets.iter().any(|into| into.is_called(name)))
-    {
-        let into: Vec<String> = fold.targets.iter().map(|into| format!("{} ({})", into.name, into.op)).collect();
+    for fold in report.folds.iter().filter(|fold| {
+        fold.node.is_called(name) || fold.targets.iter().any(|into| into.is_called(name))
+    }) {
+        let into: Vec<String> =
+            fold.targets.iter().map(|into| format!("{} ({})", into.name, into.op)).collect();
         let through = match fold.through.as_slice() {
             [] => String::new(),
             through => format!(", through {}", through.join(", ")),
@@ -174,11 +199,12 @@ pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
         let (node, op, channels) = (&fold.node.name, &fold.node.op, fold.channels);
         let formula = match fold.direction {
             Direction::Backward => {
-                "W'[o] = a[o] W[o], b'[o] = a[o] b[o] + c[o] for each output o: the scale a and the shift c of the node's channel"
+                "W'[o] = a[o] W[o], b'[o] = a[o] b[o] + c[o] for each output o: the scale a and \
+                 the shift c of the node's channel"
             }
             Direction::Forward => {
-                "W'[o, i] = W[o, i] a[i], b'[o] = b[o] + sum of W[o, i] c[i] for each input i: the scale a and the shift c of the \
-                 node's channel"
+                "W'[o, i] = W[o, i] a[i], b'[o] = b[o] + sum of W[o, i] c[i] for each input i: the \
+                 scale a and the shift c of the node's channel"
             }
         };
         // Writing to a String cannot fail.
@@ -210,8 +236,15 @@ pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
         }
     }
     if text.is_empty() {
-        let known = report.folds.iter().map(|fold| &fold.node).chain(report.kept.iter().map(|kept| &kept.node));
-        return Err(Error::UnknownNode { name: name.into(), known: known.map(|node| node.name.clone()).collect() });
+        let known = report
+            .folds
+            .iter()
+            .map(|fold| &fold.node)
+            .chain(report.kept.iter().map(|kept| &kept.node));
+        return Err(Error::UnknownNode {
+            name: name.into(),
+            known: known.map(|node| node.name.clone()).collect(),
+        });
     }
     Ok(text)
 }

@@ -31,8 +31,12 @@ fn row(checkpoint: &Checkpoint, found: Found, given: Option<f64>) -> Result<Row,
     };
     let (kind, meaning) = match (found.has_statistics(), names.beta.is_some()) {
         (true, _) => ("batch", "fixed statistics of each channel"),
-        (false, true) => ("layer, group or instance", "statistics of each input; names do not tell over what"),
-        (false, false) => ("rms, or without β", "statistics of each input; names do not tell over what"),
+        (false, true) => {
+            ("layer, group or instance", "statistics of each input; names do not tell over what")
+        }
+        (false, false) => {
+            ("rms, or without β", "statistics of each input; names do not tell over what")
+        }
     };
     let assumed = if given.is_none() { ", ε assumed" } else { "" };
     Ok(Row {

@@ -19,7 +19,9 @@ pub fn of(path: &Path, rows: &[Row]) -> Value {
 
 fn row(row: &Row) -> Value {
     let health = &row.health;
-    let range = |range: Option<Range>| range.map(|range| json!({ "least": range.least, "largest": range.largest }));
+    let range = |range: Option<Range>| {
+        range.map(|range| json!({ "least": range.least, "largest": range.largest }))
+    };
     json!({
         "name": row.name,
         "inside": row.inside,

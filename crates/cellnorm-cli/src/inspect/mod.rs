@@ -21,7 +21,8 @@ pub struct InspectArgs {
     /// The model: .onnx; or .safetensors, .npz, .pth, .pt.
     pub model: PathBuf,
 
-    /// ε of a checkpoint's normalizations, which it does not store; the default of the framework whose names it has when not given.
+    /// ε of a checkpoint's normalizations, which it does not store; the default of the framework
+    /// whose names it has when not given.
     #[arg(long, value_name = "NUMBER")]
     pub epsilon: Option<f64>,
 

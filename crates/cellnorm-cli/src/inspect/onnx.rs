@@ -11,8 +11,10 @@ use super::{Fold, Row};
 use crate::error::Error;
 
 /// Why what has no fixed statistics stays.
-const COMPUTES: (&str, &str) =
-    ("computes", "its statistics are those of each input: it is no map of channels that a layer could take");
+const COMPUTES: (&str, &str) = (
+    "computes",
+    "its statistics are those of each input: it is no map of channels that a layer could take",
+);
 
 /// A row for each.
 pub fn rows(path: &Path) -> Result<Vec<Row>, Error> {
@@ -26,10 +28,16 @@ fn row(layer: Layer) -> Row {
     let preset = meaning.and_then(|meaning| meaning.preset);
     Row {
         kind: preset.map_or_else(|| layer.operator.clone(), str::to_owned),
-        meaning: meaning.map_or_else(|| "inside a function of the model".into(), |meaning| meaning.words.clone()),
+        meaning: meaning.map_or_else(
+            || "inside a function of the model".into(),
+            |meaning| meaning.words.clone(),
+        ),
         epsilon: meaning.and_then(|meaning| meaning.epsilon),
         epsilon_stored: true,
-        fold: Some(fold(&layer.verdict, meaning.is_some_and(|meaning| meaning.statistics != Statistics::Fixed))),
+        fold: Some(fold(
+            &layer.verdict,
+            meaning.is_some_and(|meaning| meaning.statistics != Statistics::Fixed),
+        )),
         name: layer.name,
         inside: layer.inside,
         numbers: layer.numbers,
@@ -63,6 +71,8 @@ fn fold(verdict: &Verdict, computes: bool) -> Fold {
             advice: Some(COMPUTES),
             json: json!({ "stays": { "reason": COMPUTES.0, "advice": COMPUTES.1 } }),
         },
-        Verdict::Nowhere => Fold { words: "stays".into(), advice: None, json: json!("no map of channels to fold") },
+        Verdict::Nowhere => {
+            Fold { words: "stays".into(), advice: None, json: json!("no map of channels to fold") }
+        }
     }
 }

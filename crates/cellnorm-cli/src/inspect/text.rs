@@ -15,14 +15,21 @@ pub fn report(path: &Path, rows: &[Row], width: usize) -> String {
     if rows.is_empty() {
         return format!("{}: no normalization in it\n", path.display());
     }
-    let parts = [heading(path, rows), meanings(rows), listed(rows, width), warnings::of(rows), advice(rows)];
+    let parts = [
+        heading(path, rows),
+        meanings(rows),
+        listed(rows, width),
+        warnings::of(rows),
+        advice(rows),
+    ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 fn heading(path: &Path, rows: &[Row]) -> String {
     let count = |of: fn(&Row) -> usize| thousands(rows.iter().map(of).sum());
     format!(
-        "{}: {} normalizations, {} channels; {} dead, {} exploding, {} with a variance below 0, {} not finite\n",
+        "{}: {} normalizations, {} channels; {} dead, {} exploding, {} with a variance below 0, \
+         {} not finite\n",
         path.display(),
         thousands(rows.len()),
         count(|row| row.health.channels),
@@ -37,7 +44,10 @@ fn heading(path: &Path, rows: &[Row]) -> String {
 fn meanings(rows: &[Row]) -> String {
     let mut kinds: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     rows.iter().for_each(|row| *kinds.entry((&row.kind, &row.meaning)).or_default() += 1);
-    kinds.iter().map(|((kind, meaning), count)| format!("{} × {kind}: {meaning}\n", thousands(*count))).collect()
+    kinds
+        .iter()
+        .map(|((kind, meaning), count)| format!("{} × {kind}: {meaning}\n", thousands(*count)))
+        .collect()
 }
 
 /// Columns that hold numbers.
@@ -46,7 +56,8 @@ const NUMBERS: [usize; 6] = [2, 3, 4, 5, 6, 7];
 fn listed(rows: &[Row], width: usize) -> String {
     let heads = ["normalization", "kind", "ε", "channels", "γ", "β", "mean", "variance", "folds"];
     let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
-    let columns: Vec<usize> = (0..heads.len()).filter(|at| cells.iter().any(|row| !row[*at].is_empty())).collect();
+    let columns: Vec<usize> =
+        (0..heads.len()).filter(|at| cells.iter().any(|row| !row[*at].is_empty())).collect();
     let mut table = table::plain();
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
     table.set_header(columns.iter().map(|at| heads[*at]));
@@ -79,7 +90,9 @@ fn cells(row: &Row) -> [String; 9] {
 }
 
 fn range(range: Option<Range>) -> String {
-    range.map(|Range { least, largest }| format!("{} … {}", number(least), number(largest))).unwrap_or_default()
+    range
+        .map(|Range { least, largest }| format!("{} … {}", number(least), number(largest)))
+        .unwrap_or_default()
 }
 
 /// A number with three figures.
@@ -99,12 +112,17 @@ fn number(value: f64) -> String {
 }
 
 fn trimmed(text: String) -> String {
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// What each reason to stay means, once.
 fn advice(rows: &[Row]) -> String {
-    let reasons: BTreeMap<&str, &str> = rows.iter().filter_map(|row| row.fold.as_ref()?.advice).collect();
+    let reasons: BTreeMap<&str, &str> =
+        rows.iter().filter_map(|row| row.fold.as_ref()?.advice).collect();
     reasons.iter().map(|(code, advice)| format!("{code}: {advice}.\n")).collect()
 }
 
@@ -115,6 +133,9 @@ mod tests {
     #[test]
     fn numbers_have_three_figures() {
         let numbers = [0.0, 1e-5, 1.0, -0.25, 0.0123, 31.44, -1234.5, 1.5e7, f64::INFINITY];
-        assert_eq!(numbers.map(number), ["0", "1e-5", "1", "-0.25", "0.012", "31.4", "-1234", "1.5e7", "inf"]);
+        assert_eq!(
+            numbers.map(number),
+            ["0", "1e-5", "1", "-0.25", "0.012", "31.4", "-1234", "1.5e7", "inf"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What is wrong with normalizations, once for each problem: what it means, what to do, and where it is.
+//! What is wrong with normalizations, once for each problem: what it means, what to do, and where
+//! it is.
 
 use cellnorm::inspect::Health;
 
@@ -14,28 +15,31 @@ struct Problem {
 
 const PROBLEMS: [Problem; 5] = [
     Problem {
-        words: "NaN or infinity among the numbers of these channels: whatever reads them is NaN, too. Go back to a checkpoint before \
-                training broke",
+        words: "NaN or infinity among the numbers of these channels: whatever reads them is NaN, \
+                too. Go back to a checkpoint before training broke",
         channels: |health| &health.not_finite,
     },
     Problem {
-        words: "The variance of these channels is negative, which no variance is: the root of it is NaN. Look at how the model was \
-                converted, or gather the statistics again",
+        words: "The variance of these channels is negative, which no variance is: the root of it \
+                is NaN. Look at how the model was converted, or gather the statistics again",
         channels: |health| &health.negative_variance,
     },
     Problem {
-        words: "These channels multiply what they are given by more than 1,000 (|γ|/√(variance + ε)), and rounding errors with it. \
-                Gather the statistics again on real data, or use a larger ε and train on",
+        words: "These channels multiply what they are given by more than 1,000 (|γ|/√(variance + \
+                ε)), and rounding errors with it. Gather the statistics again on real data, or \
+                use a larger ε and train on",
         channels: |health| &health.exploding,
     },
     Problem {
-        words: "The variance of these channels is next to 0 (their deviation at most 1e-4 of the layer's largest): what they are given \
-                never changed. Look whether the layer before is dead there; it can be pruned",
+        words: "The variance of these channels is next to 0 (their deviation at most 1e-4 of the \
+                layer's largest): what they are given never changed. Look whether the layer \
+                before is dead there; it can be pruned",
         channels: |health| &health.dead_variance,
     },
     Problem {
-        words: "γ of these channels is next to 0 (at most 1e-4 of the layer's largest): they make β, whatever they are given. They can be \
-                pruned; if there are many, decay γ less in training",
+        words: "γ of these channels is next to 0 (at most 1e-4 of the layer's largest): they make \
+                β, whatever they are given. They can be pruned; if there are many, decay γ less \
+                in training",
         channels: |health| &health.dead_gamma,
     },
 ];
@@ -67,10 +71,16 @@ fn sentences(problem: &Problem, rows: &[Row]) -> String {
     }
     let mut text = format!("{}:\n", problem.words);
     for (row, channels) in with.iter().take(MOST_LAYERS) {
-        let shown: Vec<String> = channels.iter().take(MOST_CHANNELS).map(usize::to_string).collect();
+        let shown: Vec<String> =
+            channels.iter().take(MOST_CHANNELS).map(usize::to_string).collect();
         let more = if channels.len() > MOST_CHANNELS { ", …" } else { "" };
-        text +=
-            &format!("  {}: {} of {} ({}{more})\n", row.name, channels.len(), row.health.channels, shown.join(", "));
+        text += &format!(
+            "  {}: {} of {} ({}{more})\n",
+            row.name,
+            channels.len(),
+            row.health.channels,
+            shown.join(", ")
+        );
     }
     if let Some(more) = with.len().checked_sub(MOST_LAYERS).filter(|more| *more > 0) {
         text += &format!("  and {more} more layers; --json names them\n");

@@ -110,7 +110,8 @@ impl Network for ImageNetwork {
 
     const NORMS: &'static [Norm] = NormLayer::NORMS;
 
-    const SIZES: Sizes = Sizes::Image { channels: CHANNELS, groups: GROUPS, hidden: HIDDEN, dropout: DROPOUT };
+    const SIZES: Sizes =
+        Sizes::Image { channels: CHANNELS, groups: GROUPS, hidden: HIDDEN, dropout: DROPOUT };
 
     const ADAM: Adam = Adam::PAPER;
 
@@ -136,9 +137,10 @@ impl Network for ImageNetwork {
 
     fn running_moments(&self) -> Option<Moments> {
         match &self.norm {
-            NormLayer::Batch(layer) => {
-                Some(Moments { mean: layer.running_mean.value_sync(), variance: layer.running_var.value_sync() })
-            }
+            NormLayer::Batch(layer) => Some(Moments {
+                mean: layer.running_mean.value_sync(),
+                variance: layer.running_var.value_sync(),
+            }),
             _ => None,
         }
     }

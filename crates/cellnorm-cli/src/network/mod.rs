@@ -105,14 +105,18 @@ mod tests {
     use super::*;
 
     /// The weights around each normalization.
-    fn weights<N: Network>(parameters: usize, weights: fn(&N) -> Vec<TensorData>) -> Vec<Vec<TensorData>> {
+    fn weights<N: Network>(
+        parameters: usize,
+        weights: fn(&N) -> Vec<TensorData>,
+    ) -> Vec<Vec<TensorData>> {
         let device = Device::flex().autodiff();
         let of_norm = |&norm| {
             device.seed(5);
             let network = N::new(norm, &device);
             let (all, of_norm) = network.count_parameters();
             assert_eq!(all - of_norm, parameters, "running statistics are not trained");
-            let learns = !matches!(norm, Norm::None | Norm::MeanVariance | Norm::Lp | Norm::LocalResponse);
+            let learns =
+                !matches!(norm, Norm::None | Norm::MeanVariance | Norm::Lp | Norm::LocalResponse);
             assert_eq!(of_norm > 0, learns);
             weights(&network)
         };

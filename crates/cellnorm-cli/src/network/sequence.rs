@@ -1,4 +1,5 @@
-//! The network for sequences: an LSTM that is normalized at each time step, and a dense layer on its last state.
+//! The network for sequences: an LSTM that is normalized at each time step, and a dense layer on
+//! its last state.
 //!
 //! With N a normalization of its own in each of its three places:
 //!
@@ -8,11 +9,13 @@
 //! h_t = σ(o) tanh(N(c_t))
 //! ```
 //!
-//! Sources: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016, and T. Cooijmans, N. Ballas, C. Laurent,
-//! Ç. Gülçehre, A. Courville, *Recurrent Batch Normalization*, 2016, who normalize the same three places.
+//! Sources: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016, and T. Cooijmans, N.
+//! Ballas, C. Laurent, Ç. Gülçehre, A. Courville, *Recurrent Batch Normalization*, 2016, who
+//! normalize the same three places.
 //!
-//! The longest sequence of a batch comes first, so the sequences that have a step t are the first rows of the state. The
-//! others are cut off after their last step: no padding is ever computed, and none is in the statistics.
+//! The longest sequence of a batch comes first, so the sequences that have a step t are the first
+//! rows of the state. The others are cut off after their last step: no padding is ever computed,
+//! and none is in the statistics.
 
 use burn::module::{Module, Param};
 use burn::nn::{Initializer, Linear, LinearConfig};
@@ -90,10 +93,14 @@ impl Network for SequenceNetwork {
             if let Some(before) = &mut state {
                 ended.extend(before.keep(n));
                 let from_h = self.recurrent.forward(before.h.clone());
-                // The first step has no state before it: the second is the first that normalizes one.
-                gates = gates + timed(&mut stopwatches, from_h, |x| self.recurrent_norm.at_step(x, t - 1));
+                // The first step has no state before it: the second is the first that normalizes
+                // one.
+                gates = gates
+                    + timed(&mut stopwatches, from_h, |x| self.recurrent_norm.at_step(x, t - 1));
             }
-            state = Some(self.step(gates, state, |c| timed(&mut stopwatches, c, |x| self.cell_norm.at_step(x, t))));
+            state = Some(self.step(gates, state, |c| {
+                timed(&mut stopwatches, c, |x| self.cell_norm.at_step(x, t))
+            }));
         }
         ended.extend(state.map(|state| state.h));
         // Those that ended last are the first rows.
@@ -113,7 +120,12 @@ impl Network for SequenceNetwork {
 
 impl SequenceNetwork {
     /// The state after a step with these sums of its gates.
-    fn step(&self, gates: Tensor<2>, before: Option<State>, norm: impl FnOnce(Tensor<2>) -> Tensor<2>) -> State {
+    fn step(
+        &self,
+        gates: Tensor<2>,
+        before: Option<State>,
+        norm: impl FnOnce(Tensor<2>) -> Tensor<2>,
+    ) -> State {
         let gate = |number: usize| gates.clone().narrow(1, number * HIDDEN, HIDDEN);
         let mut c = sigmoid(gate(0)) * gate(2).tanh();
         if let Some(before) = before {
@@ -137,7 +149,11 @@ impl State {
     }
 }
 
-fn timed(stopwatches: &mut Vec<Stopwatch>, x: Tensor<2>, norm: impl FnOnce(Tensor<2>) -> Tensor<2>) -> Tensor<2> {
+fn timed(
+    stopwatches: &mut Vec<Stopwatch>,
+    x: Tensor<2>,
+    norm: impl FnOnce(Tensor<2>) -> Tensor<2>,
+) -> Tensor<2> {
     let (y, (), stopwatch) = Stopwatch::run(x, |x| (norm(x), ()));
     stopwatches.push(stopwatch);
     y
@@ -154,7 +170,9 @@ mod tests {
     impl SequenceNetwork {
         /// The weights around the normalization.
         pub fn weights(&self) -> Vec<TensorData> {
-            [&self.input, &self.recurrent, &self.output].map(|layer| layer.weight.val().into_data()).into()
+            [&self.input, &self.recurrent, &self.output]
+                .map(|layer| layer.weight.val().into_data())
+                .into()
         }
     }
 
@@ -183,13 +201,19 @@ mod tests {
 
     /// Sequences of these lengths, the longest first, as the network takes them.
     fn packed(sequences: &[Rows], device: &Device) -> Packed {
-        let counts = (0..sequences[0].len()).map(|t| sequences.iter().filter(|rows| rows.len() > t).count());
-        let steps = (0..sequences[0].len()).flat_map(|t| sequences.iter().filter_map(move |rows| rows.get(t).cloned()));
+        let counts =
+            (0..sequences[0].len()).map(|t| sequences.iter().filter(|rows| rows.len() > t).count());
+        let steps = (0..sequences[0].len())
+            .flat_map(|t| sequences.iter().filter_map(move |rows| rows.get(t).cloned()));
         Packed { x: tensor(&steps.collect(), device), counts: counts.collect() }
     }
 
     fn sequences(lengths: &[usize]) -> Vec<Rows> {
-        lengths.iter().zip(10..).map(|(&length, salt)| waves(length, CHANNELS, f64::from(salt))).collect()
+        lengths
+            .iter()
+            .zip(10..)
+            .map(|(&length, salt)| waves(length, CHANNELS, f64::from(salt)))
+            .collect()
     }
 
     fn scores(logits: Tensor<2>) -> Vec<f32> {
@@ -213,7 +237,8 @@ mod tests {
         }
         match batch {
             false => rows.iter_mut().for_each(|row| scale(row.iter_mut().collect())),
-            true => (0..rows[0].len()).for_each(|j| scale(rows.iter_mut().map(|row| &mut row[j]).collect())),
+            true => (0..rows[0].len())
+                .for_each(|j| scale(rows.iter_mut().map(|row| &mut row[j]).collect())),
         }
         rows
     }
@@ -230,7 +255,8 @@ mod tests {
         let mut h = vec![vec![0.0; HIDDEN]; sequences.len()];
         let mut c = h.clone();
         for t in 0..sequences[0].len() {
-            let alive: Vec<usize> = (0..sequences.len()).filter(|&i| sequences[i].len() > t).collect();
+            let alive: Vec<usize> =
+                (0..sequences.len()).filter(|&i| sequences[i].len() > t).collect();
             let x = alive.iter().map(|&i| sequences[i][t].clone()).collect();
             let from_x = normalize(product(&x, &waves(CHANNELS, 4 * HIDDEN, 1.0)));
             let before = alive.iter().map(|&i| h[i].clone()).collect();
@@ -241,7 +267,8 @@ mod tests {
             };
             for (row, &i) in alive.iter().enumerate() {
                 for (j, c) in c[i].iter_mut().enumerate() {
-                    *c = sigmoid(gate(row, 1, j)) * *c + sigmoid(gate(row, 0, j)) * gate(row, 2, j).tanh();
+                    *c = sigmoid(gate(row, 1, j)) * *c
+                        + sigmoid(gate(row, 0, j)) * gate(row, 2, j).tanh();
                 }
             }
             let cells = normalize(alive.iter().map(|&i| c[i].clone()).collect());
@@ -257,14 +284,16 @@ mod tests {
     #[test]
     fn training_follows_the_formulas_with_the_statistics_of_the_sequences_that_have_a_step() {
         let device = Device::flex().autodiff();
-        // Four have each step: standardizing two is little but a sign, which enlarges what is rounded.
+        // Four have each step: standardizing two is little but a sign, which enlarges what is
+        // rounded.
         let sequences = sequences(&[5, 5, 5, 5, 3, 1]);
         for norm in [Norm::None, Norm::Layer, Norm::Batch, Norm::Step] {
             let expected = naive(&sequences, |rows| match norm {
                 Norm::None => rows,
                 _ => standardize(rows, norm != Norm::Layer),
             });
-            let expected: Vec<f32> = expected.into_iter().flatten().map(|score| score as f32).collect();
+            let expected: Vec<f32> =
+                expected.into_iter().flatten().map(|score| score as f32).collect();
             let forward = network(norm, &device).forward_timed(packed(&sequences, &device));
             assert_close(&scores(forward.logits), &expected);
         }

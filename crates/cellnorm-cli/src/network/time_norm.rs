@@ -15,7 +15,8 @@ pub enum TimeNorm {
     None(Identity),
     Layer(LayerNorm),
     Rms(RmsNorm),
-    /// Statistics of the samples that have a step; running ones of each step, or of all of them together.
+    /// Statistics of the samples that have a step; running ones of each step, or of all of them
+    /// together.
     Batch(StepBatchNorm),
 }
 
@@ -24,7 +25,9 @@ impl TimeNorm {
     pub fn new(norm: Norm, features: usize, center: bool, device: &Device) -> Self {
         match norm {
             Norm::None => Self::None(Identity::new()),
-            Norm::Layer => Self::Layer(LayerNormConfig::new(features).with_center(center).init(device)),
+            Norm::Layer => {
+                Self::Layer(LayerNormConfig::new(features).with_center(center).init(device))
+            }
             Norm::Rms => Self::Rms(RmsNormConfig::new(features).init(device)),
             Norm::Batch => Self::Batch(in_time(features, 1, center, device)),
             Norm::Step => Self::Batch(in_time(features, LONGEST_TRAINED, center, device)),
@@ -42,7 +45,8 @@ impl TimeNorm {
         }
     }
 
-    /// Normalizes all steps, one after another in the rows of x: `counts[t]` samples have the step t.
+    /// Normalizes all steps, one after another in the rows of x: `counts[t]` samples have the step
+    /// t.
     pub fn all_steps(&self, x: Tensor<2>, counts: &[usize]) -> Tensor<2> {
         // What looks at one sample alone need not know the step.
         if !matches!(self, Self::Batch(_)) {
@@ -57,10 +61,12 @@ impl TimeNorm {
     }
 }
 
-/// Batch normalization with running statistics of this many steps, which the last shares with all later ones.
+/// Batch normalization with running statistics of this many steps, which the last shares with all
+/// later ones.
 fn in_time(features: usize, steps: usize, center: bool, device: &Device) -> StepBatchNorm {
     // one sample has no variance
-    let config = StepBatchNormConfig::new(features, steps).center(center).one_value(OneValue::UseRunning);
+    let config =
+        StepBatchNormConfig::new(features, steps).center(center).one_value(OneValue::UseRunning);
     StepBatchNorm::new(config, device)
 }
 

@@ -26,18 +26,24 @@ pub enum RanksError {
 
     /// Synchronized statistics for each time step.
     #[error(
-        "--sync is for images: the networks of sequences have statistics for each time step, which ranks do not share"
+        "--sync is for images: the networks of sequences have statistics for each time step, \
+         which ranks do not share"
     )]
     #[diagnostic(help("leave --sync out"))]
     SyncOfSequences,
 
     /// A command that ranks cannot share.
     #[error("several processes were started, and this command runs on one")]
-    #[diagnostic(help("compare and stats share their work under mpirun; start the others without it"))]
+    #[diagnostic(help(
+        "compare and stats share their work under mpirun; start the others without it"
+    ))]
     OneRank,
 
     /// A shard of a shard.
-    #[error("--shard is for processes that are started one by one; under mpirun each rank has a shard of its own")]
+    #[error(
+        "--shard is for processes that are started one by one; under mpirun each rank has a shard \
+         of its own"
+    )]
     #[diagnostic(help("leave --shard out"))]
     ShardOfRank,
 

@@ -26,10 +26,12 @@ impl Ranks {
     #[cfg(feature = "mpi")]
     pub fn start() -> Result<Self, Error> {
         let Some(launched) = cellnorm_mpi::launched() else { return Ok(Self(None)) };
-        let world = World::start().map_err(|unavailable| RanksError::Mpi { problem: unavailable.to_string() })?;
+        let world = World::start()
+            .map_err(|unavailable| RanksError::Mpi { problem: unavailable.to_string() })?;
         if world.size() != launched {
             let problem = format!(
-                "{launched} processes were started, and MPI joins {}: this program was built for another MPI than started it",
+                "{launched} processes were started, and MPI joins {}: this program was built for \
+                 another MPI than started it",
                 world.size()
             );
             return Err(RanksError::Mpi { problem }.into());
@@ -43,7 +45,8 @@ impl Ranks {
         match cellnorm_mpi::launched() {
             Some(ranks) if ranks > 1 => {
                 let problem = format!(
-                    "{ranks} processes were started, and this program was built without MPI; install it with --features mpi"
+                    "{ranks} processes were started, and this program was built without MPI; \
+                     install it with --features mpi"
                 );
                 Err(RanksError::Mpi { problem }.into())
             }
@@ -98,11 +101,13 @@ impl Ranks {
         ExitCode::from(code)
     }
 
-    /// An error that several ranks have is said by the first of them, which ends the others meanwhile; one that a rank only heard of,
-    /// by that rank.
+    /// An error that several ranks have is said by the first of them, which ends the others
+    /// meanwhile; one that a rank only heard of, by that rank.
     fn take_turns(&self, error: &Error) {
-        let heard =
-            matches!(error, Error::Refused(cellnorm::Error::RankFailed { .. } | cellnorm::Error::RankGone { .. }));
+        let heard = matches!(
+            error,
+            Error::Refused(cellnorm::Error::RankFailed { .. } | cellnorm::Error::RankGone { .. })
+        );
         sleep(Duration::from_millis(200) * self.over().rank().min(10) as u32);
         if heard {
             sleep(Duration::from_secs(5));

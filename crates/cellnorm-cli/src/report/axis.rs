@@ -100,7 +100,8 @@ impl Ranged for Axis {
 
     fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
         let [value, from, to] = [*value, self.from, self.to].map(|place| self.scale.of(place));
-        // a loss of 0 is infinitely far down a logarithmic axis: it leaves the chart, and that is all
+        // a loss of 0 is infinitely far down a logarithmic axis: it leaves the chart, and that is
+        // all
         let share = ((value - from) / (to - from)).clamp(-1.0, 2.0);
         start + (share * f64::from(end - start)).round() as i32
     }
@@ -146,8 +147,14 @@ mod tests {
         let axis = Axis::of_values([66.5, 87.7]);
         assert_eq!(labels(&axis), ["70", "75", "80", "85"]);
         assert!(axis.from < 66.5 && axis.to > 87.7);
-        assert_eq!(labels(&Axis::of_values([0.31, 0.34, f64::NAN])), ["0.31", "0.32", "0.33", "0.34"]);
-        assert_eq!(labels(&Axis::of_values([-0.1, 0.1])), ["-0.10", "-0.05", "0.00", "0.05", "0.10"]);
+        assert_eq!(
+            labels(&Axis::of_values([0.31, 0.34, f64::NAN])),
+            ["0.31", "0.32", "0.33", "0.34"]
+        );
+        assert_eq!(
+            labels(&Axis::of_values([-0.1, 0.1])),
+            ["-0.10", "-0.05", "0.00", "0.05", "0.10"]
+        );
     }
 
     #[test]

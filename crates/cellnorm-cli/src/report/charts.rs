@@ -49,7 +49,13 @@ pub fn values(lines: &[Line]) -> impl Iterator<Item = f64> {
 }
 
 /// A chart of `lines`, with `x_name` under the horizontal axis.
-pub fn lines(title: &str, x_name: &str, x: &Axis, y: &Axis, lines: &[Line]) -> Result<String, Error> {
+pub fn lines(
+    title: &str,
+    x_name: &str,
+    x: &Axis,
+    y: &Axis,
+    lines: &[Line],
+) -> Result<String, Error> {
     draw(title, HEIGHT, |root| {
         let mut chart = ChartBuilder::on(root)
             .margin(6 * FINE)
@@ -74,8 +80,12 @@ pub fn lines(title: &str, x_name: &str, x: &Axis, y: &Axis, lines: &[Line]) -> R
             let points = line.points.iter().copied().filter(|point| point.1.is_finite());
             let dots = points.clone().filter(|_| line.dots);
             let width = line.width * FINE;
-            chart.draw_series(LineSeries::new(points, style.stroke_width(width))).map_err(failed)?;
-            chart.draw_series(dots.map(|point| Circle::new(point, 4 * FINE, style.filled()))).map_err(failed)?;
+            chart
+                .draw_series(LineSeries::new(points, style.stroke_width(width)))
+                .map_err(failed)?;
+            chart
+                .draw_series(dots.map(|point| Circle::new(point, 4 * FINE, style.filled())))
+                .map_err(failed)?;
         }
         Ok(())
     })
@@ -114,7 +124,9 @@ pub fn bars(title: &str, bars: &[Bars]) -> Result<String, Error> {
             .map_err(failed)?;
         for (bars, row) in bars.iter().rev().zip(0u32..) {
             let top = f64::from(row) + 0.88;
-            for (time, from, opacity) in [(bars.forward, top, 1.0), (bars.backward, top - 0.38, 0.5)] {
+            for (time, from, opacity) in
+                [(bars.forward, top, 1.0), (bars.backward, top - 0.38, 0.5)]
+            {
                 let style = Ink::Solid(bars.norm).color().mix(opacity).filled();
                 let middle = (time + 0.02 * longest, from - 0.19);
                 let label = letters().pos(Pos::new(HPos::Left, VPos::Center));
@@ -132,7 +144,11 @@ pub fn bars(title: &str, bars: &[Bars]) -> Result<String, Error> {
 
 type Root<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-fn draw(title: &str, height: u32, content: impl FnOnce(&Root) -> Result<(), Error>) -> Result<String, Error> {
+fn draw(
+    title: &str,
+    height: u32,
+    content: impl FnOnce(&Root) -> Result<(), Error>,
+) -> Result<String, Error> {
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, (WIDTH * FINE, height * FINE)).into_drawing_area();
     content(&root)?;
@@ -142,7 +158,10 @@ fn draw(title: &str, height: u32, content: impl FnOnce(&Root) -> Result<(), Erro
 }
 
 fn letters() -> TextStyle<'static> {
-    TextStyle { color: Ink::Text.color().to_backend_color(), ..TextStyle::from(("sans-serif", LETTERS * FINE)) }
+    TextStyle {
+        color: Ink::Text.color().to_backend_color(),
+        ..TextStyle::from(("sans-serif", LETTERS * FINE))
+    }
 }
 
 fn failed(error: impl Display) -> Error {

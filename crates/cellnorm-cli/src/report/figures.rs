@@ -39,9 +39,13 @@ pub struct Figure {
 pub fn chapters(results: &Results) -> Result<Vec<Chapter>, Error> {
     let sizes = &results.config.batch_sizes;
     if let [size] = sizes.as_slice() {
-        return Ok(vec![Chapter { title: None, sections: sections(&results.with_batch_size(*size))? }]);
+        return Ok(vec![Chapter {
+            title: None,
+            sections: sections(&results.with_batch_size(*size))?,
+        }]);
     }
-    let mut chapters = vec![Chapter { title: None, sections: vec![learning::by_batch_size(results)?] }];
+    let mut chapters =
+        vec![Chapter { title: None, sections: vec![learning::by_batch_size(results)?] }];
     for &size in sizes {
         chapters.push(Chapter {
             title: Some(format!("Batch size {size}")),

@@ -24,7 +24,10 @@ pub enum Ink {
 impl Ink {
     fn all() -> impl Iterator<Item = Self> {
         let norms = Norm::ALL.iter().copied();
-        [Self::Text, Self::Grid].into_iter().chain(norms.clone().map(Self::Norm)).chain(norms.map(Self::Solid))
+        [Self::Text, Self::Grid]
+            .into_iter()
+            .chain(norms.clone().map(Self::Norm))
+            .chain(norms.map(Self::Solid))
     }
 
     /// The placeholder.
@@ -57,8 +60,10 @@ pub fn inline(svg: &str, title: &str) -> String {
             );
         }
     }
-    let view_box =
-        svg.split_once("viewBox=\"").and_then(|(_, rest)| rest.split_once('"')).map_or("", |(view_box, _)| view_box);
+    let view_box = svg
+        .split_once("viewBox=\"")
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map_or("", |(view_box, _)| view_box);
     format!("<svg viewBox=\"{view_box}\" role=\"img\" aria-label=\"{title}\">{body}")
 }
 
@@ -77,12 +82,12 @@ mod tests {
 
     #[test]
     fn a_drawing_loses_its_size_and_takes_the_theme() {
-        let svg = "<svg width=\"8\" height=\"6\" viewBox=\"0 0 8 6\" xmlns=\"x\">\n\
-                   <line stroke=\"#FEDC03\"/><text fill=\"#FEDC00\">a</text></svg>\n";
+        let svg = "<svg width=\"8\" height=\"6\" viewBox=\"0 0 8 6\" xmlns=\"x\">\n<line \
+                   stroke=\"#FEDC03\"/><text fill=\"#FEDC00\">a</text></svg>\n";
         assert_eq!(
             inline(svg, "Loss"),
-            "<svg viewBox=\"0 0 8 6\" role=\"img\" aria-label=\"Loss\">\n\
-             <line class=\"line dashed batch\"/><text class=\"area text\">a</text></svg>\n"
+            "<svg viewBox=\"0 0 8 6\" role=\"img\" aria-label=\"Loss\">\n<line class=\"line \
+             dashed batch\"/><text class=\"area text\">a</text></svg>\n"
         );
     }
 }

@@ -32,8 +32,18 @@ const MEASURES: [Measure; 4] = [
         show: percent,
         more_is_better: true,
     },
-    Measure { title: "Test loss", value: |epoch| epoch.test_loss, show: loss, more_is_better: false },
-    Measure { title: "Training loss", value: |epoch| epoch.train_loss, show: loss, more_is_better: false },
+    Measure {
+        title: "Test loss",
+        value: |epoch| epoch.test_loss,
+        show: loss,
+        more_is_better: false,
+    },
+    Measure {
+        title: "Training loss",
+        value: |epoch| epoch.train_loss,
+        show: loss,
+        more_is_better: false,
+    },
 ];
 
 /// Loss and accuracy as training goes on.
@@ -62,8 +72,8 @@ pub fn section(runs: &[&Run]) -> Result<Section, Error> {
     Ok(Section {
         title: "Learning",
         intro: "Training numbers are gathered while the network learns, with any dropout; test \
-                numbers after each epoch, without it. That is why the test can look better \
-                than the training at first.",
+                numbers after each epoch, without it. That is why the test can look better than \
+                the training at first.",
         legend: runs.iter().map(|run| run.normalization).collect(),
         figures,
     })
@@ -76,7 +86,10 @@ fn epochs_axis(runs: &[&Run]) -> Axis {
     Axis::new(
         -0.1,
         epochs as f64 - 0.9,
-        (0..epochs).filter(|i| (i + 1).is_multiple_of(every)).map(|i| (i as f64, (i + 1).to_string())).collect(),
+        (0..epochs)
+            .filter(|i| (i + 1).is_multiple_of(every))
+            .map(|i| (i as f64, (i + 1).to_string()))
+            .collect(),
     )
 }
 
@@ -105,8 +118,8 @@ fn loss_by_step(runs: &[&Run]) -> Result<Figure, Error> {
         svg: charts::lines(&title, "step", &x, &y, &lines)?,
         title,
         caption: format!(
-            "Each point is the mean loss of {together} steps. The sooner a line falls, the \
-             faster that network learns."
+            "Each point is the mean loss of {together} steps. The sooner a line falls, the faster \
+             that network learns."
         ),
     })
 }
@@ -168,7 +181,9 @@ fn extremes(runs: &[&Run], measure: &Measure) -> String {
     }
     let name = |run: &Run| format!("{} ({})", run.normalization.name(), (measure.show)(value(run)));
     match sorted.as_slice() {
-        [best, .., worst] => format!("After the last epoch {} is best and {} last.", name(best), name(worst)),
+        [best, .., worst] => {
+            format!("After the last epoch {} is best and {} last.", name(best), name(worst))
+        }
         [only] => format!("After the last epoch: {}.", name(only)),
         [] => String::new(),
     }

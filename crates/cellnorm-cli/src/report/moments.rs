@@ -20,11 +20,13 @@ pub fn section(norm: Norm, statistics: &Statistics) -> Result<Section, Error> {
     let numbered = || statistics.channels.iter().zip(1..);
     let means = numbered().map(|(channel, number)| {
         let title = format!("Channel {number}: mean");
-        Pair { title, batch: &channel.batch_mean, running: &channel.running_mean }.draw(norm, Axis::of_values)
+        Pair { title, batch: &channel.batch_mean, running: &channel.running_mean }
+            .draw(norm, Axis::of_values)
     });
     let variances = numbered().map(|(channel, number)| {
         let title = format!("Channel {number}: variance");
-        Pair { title, batch: &channel.batch_variance, running: &channel.running_variance }.draw(norm, Axis::of_ratios)
+        Pair { title, batch: &channel.batch_variance, running: &channel.running_variance }
+            .draw(norm, Axis::of_ratios)
     });
     Ok(Section {
         title: "Batch and running statistics",

@@ -17,11 +17,11 @@ pub fn render(results: &Results, chapters: &[Chapter]) -> String {
         .collect();
     let style = style();
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>Normalizations compared</title>\n<style>\n{style}</style>\n</head>\n\
-         <body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
+         name=\"color-scheme\" content=\"light dark\">\n<title>Normalizations \
+         compared</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</\
+         body>\n</html>\n"
     )
 }
 
@@ -35,10 +35,16 @@ fn summary(results: &Results) -> String {
             true => format!(" with batches of {}", run.batch_size),
             false => String::new(),
         };
-        format!("<strong>{}</strong>{size}, {:.2} %", run.normalization.name(), accuracy(run) * 100.0)
+        format!(
+            "<strong>{}</strong>{size}, {:.2} %",
+            run.normalization.name(),
+            accuracy(run) * 100.0
+        )
     };
     let range = match sorted.as_slice() {
-        [best, .., worst] => format!("Highest test accuracy: {}; lowest: {}.", name(best), name(worst)),
+        [best, .., worst] => {
+            format!("Highest test accuracy: {}; lowest: {}.", name(best), name(worst))
+        }
         _ => sorted.iter().map(|run| format!("Test accuracy: {}.", name(run))).collect(),
     };
     let times = match results.config.seeds {
@@ -47,10 +53,9 @@ fn summary(results: &Results) -> String {
     };
     let samples = results.dataset.test_samples;
     format!(
-        "<header>\n<h1>Normalizations compared</h1>\n<p>One small network, trained {times}: \
-         same first weights, same batches.</p>\n<p>{range} Measured on {} {}, \
-         an accuracy is known to about ±{:.1} points, so smaller differences may be chance.</p>\n\
-         </header>\n",
+        "<header>\n<h1>Normalizations compared</h1>\n<p>One small network, trained {times}: same \
+         first weights, same batches.</p>\n<p>{range} Measured on {} {}, an accuracy is known to \
+         about ±{:.1} points, so smaller differences may be chance.</p>\n</header>\n",
         thousands(samples),
         results.dataset.samples,
         sorted.first().map_or(0.0, |run| uncertainty(accuracy(run), samples))
@@ -64,20 +69,25 @@ fn uncertainty(share: f64, samples: usize) -> f64 {
 
 fn table(results: &Results) -> String {
     let columns = columns(results);
-    let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", column.heading)).collect();
+    let head: String =
+        columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", column.heading)).collect();
     let rows: String = results
         .shown()
         .iter()
         .map(|run| {
-            let cells: String =
-                columns.iter().skip(1).map(|column| format!("<td>{}</td>", (column.cell)(run))).collect();
+            let cells: String = columns
+                .iter()
+                .skip(1)
+                .map(|column| format!("<td>{}</td>", (column.cell)(run)))
+                .collect();
             let name = run.normalization.name();
             format!("<tr><th scope=\"row\">{}{name}</th>{cells}</tr>\n", swatch(name))
         })
         .collect();
     format!(
-        "<section>\n<h2>Results</h2>\n<div class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n</table></div>\n<p class=\"note\">{}</p>\n</section>\n",
+        "<section>\n<h2>Results</h2>\n<div \
+         class=\"scroll\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</\
+         table></div>\n<p class=\"note\">{}</p>\n</section>\n",
         escape(&notes(results))
     )
 }
@@ -91,16 +101,19 @@ fn chapter(chapter: &Chapter) -> String {
 }
 
 fn section(section: &Section) -> String {
-    let legend: String =
-        section.legend.iter().map(|norm| format!("<li>{}{}</li>", swatch(norm.name()), norm.name())).collect();
+    let legend: String = section
+        .legend
+        .iter()
+        .map(|norm| format!("<li>{}{}</li>", swatch(norm.name()), norm.name()))
+        .collect();
     let legend = match legend.is_empty() {
         true => legend,
         false => format!("<ul class=\"legend\">{legend}</ul>\n"),
     };
     let figures: String = section.figures.iter().map(figure).collect();
     format!(
-        "<section>\n<h2>{}</h2>\n<p>{}</p>\n{legend}<div class=\"figures\">\n{figures}</div>\n\
-         </section>\n",
+        "<section>\n<h2>{}</h2>\n<p>{}</p>\n{legend}<div \
+         class=\"figures\">\n{figures}</div>\n</section>\n",
         section.title, section.intro
     )
 }
@@ -115,9 +128,8 @@ fn figure(figure: &Figure) -> String {
 /// A piece of line as in the charts.
 fn swatch(name: &str) -> String {
     format!(
-        "<svg class=\"swatch\" viewBox=\"0 0 144 32\" aria-hidden=\"true\">\
-         <line class=\"line dashed {name}\" x1=\"4\" y1=\"16\" x2=\"140\" y2=\"16\" \
-         stroke-width=\"12\"/></svg>"
+        "<svg class=\"swatch\" viewBox=\"0 0 144 32\" aria-hidden=\"true\"><line class=\"line \
+         dashed {name}\" x1=\"4\" y1=\"16\" x2=\"140\" y2=\"16\" stroke-width=\"12\"/></svg>"
     )
 }
 
@@ -140,7 +152,9 @@ fn conditions(results: &Results) -> String {
                 dataset.classes,
                 dataset.normalization.as_ref().map_or(String::new(), |norm| {
                     match (norm.mean.as_slice(), norm.deviation.as_slice()) {
-                        ([mean], [deviation]) => format!("; each pixel minus {mean:.4}, divided by {deviation:.4}"),
+                        ([mean], [deviation]) => {
+                            format!("; each pixel minus {mean:.4}, divided by {deviation:.4}")
+                        }
                         _ => "; each channel minus its mean, divided by its deviation".to_owned(),
                     }
                 })
@@ -161,7 +175,13 @@ fn conditions(results: &Results) -> String {
                 }
             ),
         ),
-        ("Time", format!("{:.1} s in all, with {} threads", results.timing.total_seconds, results.timing.threads)),
+        (
+            "Time",
+            format!(
+                "{:.1} s in all, with {} threads",
+                results.timing.total_seconds, results.timing.threads
+            ),
+        ),
     ];
     let mut list = String::new();
     for (term, text) in rows {
@@ -174,13 +194,14 @@ fn conditions(results: &Results) -> String {
 fn network(sizes: Sizes, classes: usize) -> String {
     match sizes {
         Sizes::Image { channels, groups, hidden, dropout } => format!(
-            "3 × 3 convolution to {channels} channels, the normalization (group: {groups} groups), dense {hidden} \
-             ReLU, dropout {dropout}, dense {classes}"
+            "3 × 3 convolution to {channels} channels, the normalization (group: {groups} \
+             groups), dense {hidden} ReLU, dropout {dropout}, dense {classes}"
         ),
         Sizes::Sequence { inputs, hidden } => format!(
-            "LSTM from {inputs} inputs to {hidden} units, the normalization of W_x x, of W_h h and of the cell at each \
-             time step, dense {classes} on the last state; batch and step take the statistics of the sequences that \
-             have the step, or the running ones where only one does"
+            "LSTM from {inputs} inputs to {hidden} units, the normalization of W_x x, of W_h h \
+             and of the cell at each time step, dense {classes} on the last state; batch and step \
+             take the statistics of the sequences that have the step, or the running ones where \
+             only one does"
         ),
     }
 }

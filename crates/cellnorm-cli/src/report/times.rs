@@ -19,9 +19,10 @@ pub fn section(runs: &[&Run]) -> Result<Option<Section>, Error> {
         .collect();
     let share = runs.iter().map(|run| run.timing.normalization_share).fold(0.0, f64::max);
     let sum = |bars: &&Bars| bars.forward + bars.backward;
-    let (Some(fast), Some(slow)) =
-        (bars.iter().min_by(|a, b| sum(a).total_cmp(&sum(b))), bars.iter().max_by(|a, b| sum(a).total_cmp(&sum(b))))
-    else {
+    let (Some(fast), Some(slow)) = (
+        bars.iter().min_by(|a, b| sum(a).total_cmp(&sum(b))),
+        bars.iter().max_by(|a, b| sum(a).total_cmp(&sum(b))),
+    ) else {
         return Ok(None);
     };
     let title = "Milliseconds a step".to_owned();
@@ -34,8 +35,9 @@ pub fn section(runs: &[&Run]) -> Result<Option<Section>, Error> {
             svg: charts::bars(&title, &bars)?,
             title,
             caption: format!(
-                "Least time: {}, {:.3} ms forward and backward together; most: {}, {:.3} ms. \
-                 At most {:.1} % of a training step goes into the normalization; the table has the share of each.",
+                "Least time: {}, {:.3} ms forward and backward together; most: {}, {:.3} ms. At \
+                 most {:.1} % of a training step goes into the normalization; the table has the \
+                 share of each.",
                 fast.norm.name(),
                 sum(&fast),
                 slow.norm.name(),

@@ -24,7 +24,8 @@ pub struct StatsArgs {
     #[command(flatten)]
     pub reading: Reading,
 
-    /// File of the statistics, for fold, normalize, merge and check; kept every second in FILE.partial, too.
+    /// File of the statistics, for fold, normalize, merge and check; kept every second in
+    /// FILE.partial, too.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -32,7 +33,8 @@ pub struct StatsArgs {
     #[arg(long, requires = "output")]
     pub resume: bool,
 
-    /// Read one of several shards, such as 2/7; merge joins their files to exactly the result of one run.
+    /// Read one of several shards, such as 2/7; merge joins their files to exactly the result of
+    /// one run.
     #[arg(long, value_name = "I/N", value_parser = shard, requires = "output")]
     pub shard: Option<(u64, u64)>,
 
@@ -60,7 +62,8 @@ pub struct StatsArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Draw a histogram of each channel, and samples before and after, to this file, to look at in a browser.
+    /// Draw a histogram of each channel, and samples before and after, to this file, to look at in
+    /// a browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
@@ -88,7 +91,8 @@ pub enum StatsCommand {
         /// The other data.
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
-        /// Exit with 1 if a mean is farther away than this many deviations, or a deviation is larger or smaller by this share.
+        /// Exit with 1 if a mean is farther away than this many deviations, or a deviation is
+        /// larger or smaller by this share.
         #[arg(long, value_name = "DEVIATIONS", value_parser = deviations)]
         most: Option<f64>,
         /// Threads that read [default: one for each processor].
@@ -107,7 +111,8 @@ pub struct Reading {
     #[arg(long, value_name = "WHAT", value_enum, default_value = "channel")]
     pub per: PerChoice,
 
-    /// Keep these axes of the data, separated by commas, 0 being that of the samples; all others are taken together.
+    /// Keep these axes of the data, separated by commas, 0 being that of the samples; all others
+    /// are taken together.
     #[arg(long, value_name = "AXES", value_delimiter = ',', conflicts_with = "per")]
     pub keep: Vec<usize>,
 
@@ -119,7 +124,8 @@ pub struct Reading {
     #[arg(long, value_name = "KIND", value_enum)]
     pub color: Option<ColourChoice>,
 
-    /// What becomes of transparency: ignore the channel, mask fully transparent pixels, or count it as a channel.
+    /// What becomes of transparency: ignore the channel, mask fully transparent pixels, or count it
+    /// as a channel.
     #[arg(long, value_name = "HOW", value_enum, default_value = "ignore")]
     pub alpha: AlphaChoice,
 
@@ -127,7 +133,8 @@ pub struct Reading {
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub resize: Option<u32>,
 
-    /// Cut a square of this side out of the middle of each image, after resizing, as torchvision's CenterCrop.
+    /// Cut a square of this side out of the middle of each image, after resizing, as torchvision's
+    /// CenterCrop.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
     pub crop: Option<u32>,
 
@@ -198,7 +205,9 @@ fn deviations(text: &str) -> Result<f64, String> {
 }
 
 fn shard(text: &str) -> Result<(u64, u64), String> {
-    let parts = text.split_once('/').and_then(|(number, shards)| Some((number.parse().ok()?, shards.parse().ok()?)));
+    let parts = text
+        .split_once('/')
+        .and_then(|(number, shards)| Some((number.parse().ok()?, shards.parse().ok()?)));
     match parts {
         Some((number, shards)) if (1..=shards).contains(&number) => Ok((number, shards)),
         _ => Err("it must be a number and how many there are, such as 1/7 to 7/7".into()),
@@ -254,7 +263,8 @@ pub fn paths(given: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
             continue;
         }
         for line in io::stdin().lock().lines() {
-            let line = line.map_err(|source| Error::Read { path: "standard input".into(), source })?;
+            let line =
+                line.map_err(|source| Error::Read { path: "standard input".into(), source })?;
             if !line.is_empty() {
                 all.push(line.into());
             }

@@ -13,18 +13,31 @@ use crate::error::Error;
 use crate::{output, table};
 
 /// Runs the command.
-pub fn run(file: &Path, others: &[PathBuf], most: Option<f64>, threads: usize, json: bool) -> Result<(), Error> {
+pub fn run(
+    file: &Path,
+    others: &[PathBuf],
+    most: Option<f64>,
+    threads: usize,
+    json: bool,
+) -> Result<(), Error> {
     let old = Statistics::read(file)?;
     let new = measure(&paths(others)?, old.settings.clone(), threads)?;
     if !old.is_complete() {
-        eprintln!("warning: {} is of a part of its data; merge the other shards first", file.display());
+        eprintln!(
+            "warning: {} is of a part of its data; merge the other shards first",
+            file.display()
+        );
     }
     if new.channels.places() == 0 {
         return Err(Error::NoData { failures: new.failures });
     }
     let drifts = drift(&old, &new)?;
     let same = old.about.digest == new.about.digest;
-    let text = if json { as_json(&drifts, same, &new) + "\n" } else { as_text(&drifts, same) + &failures(&new) };
+    let text = if json {
+        as_json(&drifts, same, &new) + "\n"
+    } else {
+        as_text(&drifts, same) + &failures(&new)
+    };
     output::print(&text).map_err(Error::Standard)?;
     let far = |drift: &Drift| drift.shift.abs().max((drift.scale - 1.0).abs());
     let farthest = drifts.iter().map(far).fold(0.0, f64::max);
@@ -36,9 +49,20 @@ pub fn run(file: &Path, others: &[PathBuf], most: Option<f64>, threads: usize, j
 
 fn as_text(drifts: &[Drift], same: bool) -> String {
     let mut table = table::plain();
-    table.set_header(["channel", "mean before", "now", "shift", "std before", "now", "scale", "t", "distance"]);
+    table.set_header([
+        "channel",
+        "mean before",
+        "now",
+        "shift",
+        "std before",
+        "now",
+        "scale",
+        "t",
+        "distance",
+    ]);
     for (channel, drift) in drifts.iter().enumerate() {
-        let optional = |value: Option<f64>| value.map(|value| format!("{value:.4}")).unwrap_or_default();
+        let optional =
+            |value: Option<f64>| value.map(|value| format!("{value:.4}")).unwrap_or_default();
         table.add_row([
             channel.to_string(),
             format!("{:.6}", drift.old.mean),
@@ -53,14 +77,16 @@ fn as_text(drifts: &[Drift], same: bool) -> String {
     }
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     let same = if same {
-        "The files have the same names and sizes as those that the statistics are of, and may be the same.\n"
+        "The files have the same names and sizes as those that the statistics are of, and may be \
+         the same.\n"
     } else {
         ""
     };
     format!(
-        "{}\nshift: difference of the means in deviations before; scale: deviation now over before. Normalized data would have mean \
-         shift and deviation scale instead of 0 and 1. t: Welch's, of the samples' means; beyond ±4 it is hardly chance. distance: the \
-         largest between the two distributions, 0 to 1.\n{same}",
+        "{}\nshift: difference of the means in deviations before; scale: deviation now over \
+         before. Normalized data would have mean shift and deviation scale instead of 0 and 1. t: \
+         Welch's, of the samples' means; beyond ±4 it is hardly chance. distance: the largest \
+         between the two distributions, 0 to 1.\n{same}",
         table::trimmed(&table)
     )
 }
@@ -74,5 +100,8 @@ fn as_json(drifts: &[Drift], same: bool, new: &Statistics) -> String {
         })
     };
     let channels: Vec<_> = drifts.iter().map(one).collect();
-    format!("{:#}", json!({ "same_names_and_sizes": same, "channels": channels, "failures": new.failures }))
+    format!(
+        "{:#}",
+        json!({ "same_names_and_sizes": same, "channels": channels, "failures": new.failures })
+    )
 }

@@ -1,4 +1,5 @@
-//! The statistics as a page: the numbers, a histogram of each channel, and samples as they are and normalized.
+//! The statistics as a page: the numbers, a histogram of each channel, and samples as they are and
+//! normalized.
 
 use std::fmt::Write;
 
@@ -30,17 +31,23 @@ pub fn page(statistics: &Statistics, listing: &Listing) -> String {
         words(statistics),
     ];
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>Statistics of a data set</title>\n<style>\n{}{STYLE}</style>\n\
-         </head>\n<body>\n<main>\n{}</main>\n</body>\n</html>\n",
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
+         name=\"color-scheme\" content=\"light dark\">\n<title>Statistics of a data \
+         set</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</\
+         html>\n",
         report::style(),
         body.concat()
     )
 }
 
 fn header(statistics: &Statistics) -> String {
-    let split = statistics.about.split.as_ref().map(|split| format!(", split {}", escape(split))).unwrap_or_default();
+    let split = statistics
+        .about
+        .split
+        .as_ref()
+        .map(|split| format!(", split {}", escape(split)))
+        .unwrap_or_default();
     format!(
         "<header>\n<h1>Statistics of a data set</h1>\n<p>{} {}{split}.</p>\n</header>\n",
         thousands(statistics.about.files),
@@ -53,20 +60,24 @@ fn table(statistics: &Statistics) -> String {
     let row = |(channel, summary): (usize, Option<cellnorm::data::Summary>)| match summary {
         None => format!("<tr><th scope=\"row\">{channel}</th><td>none</td></tr>\n"),
         Some(one) => format!(
-            "<tr><th scope=\"row\">{channel}</th><td>{}</td><td>{:.6}</td><td>{:.6}</td><td>{:.4}</td><td>{:.4}</td><td>{}</td></tr>\n",
+            "<tr><th scope=\"row\">{channel}</th><td>{}</td><td>{:.6}</td><td>{:.6}</td><td>{:.\
+             4}</td><td>{:.4}</td><td>{}</td></tr>\n",
             thousands(one.count as usize),
             one.mean / full,
             one.deviation / full,
             one.min / full,
             one.max / full,
-            one.by_sample.map(|by| format!("{:.6}", by.mean_of_deviations / full)).unwrap_or_default()
+            one.by_sample
+                .map(|by| format!("{:.6}", by.mean_of_deviations / full))
+                .unwrap_or_default()
         ),
     };
     let rows: String = statistics.summaries().into_iter().enumerate().map(row).collect();
     format!(
-        "<section>\n<h2>Mean and standard deviation</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>channel</th><th>values</th>\
-         <th>mean</th><th>std</th><th>min</th><th>max</th><th>mean of samples’ std</th></tr></thead>\n<tbody>\n{rows}</tbody>\n\
-         </table></div>\n</section>\n"
+        "<section>\n<h2>Mean and standard deviation</h2>\n<div \
+         class=\"scroll\"><table>\n<thead><tr><th>channel</th><th>values</th><th>mean</\
+         th><th>std</th><th>min</th><th>max</th><th>mean of samples’ \
+         std</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</section>\n"
     )
 }
 
@@ -85,14 +96,17 @@ fn histograms(statistics: &Statistics) -> String {
         .iter()
         .enumerate()
         .take(DRAWN)
-        .filter_map(|(place, channel)| histogram(place, colour(place), channel, statistics.full_scale()))
+        .filter_map(|(place, channel)| {
+            histogram(place, colour(place), channel, statistics.full_scale())
+        })
         .collect();
     if drawn.is_empty() {
         return String::new();
     }
     format!(
-        "<section>\n<h2>Values</h2>\n<p>How often each value occurs; the height is the root of the share, so that rare values show. The \
-         line is the mean, the band one deviation to both sides.</p>\n<div class=\"charts\">\n{drawn}</div>\n</section>\n"
+        "<section>\n<h2>Values</h2>\n<p>How often each value occurs; the height is the root of \
+         the share, so that rare values show. The line is the mean, the band one deviation to \
+         both sides.</p>\n<div class=\"charts\">\n{drawn}</div>\n</section>\n"
     )
 }
 
@@ -101,7 +115,8 @@ fn histogram(place: usize, colour: &str, channel: &Channel, full: f64) -> Option
     let summary = channel.summary()?;
     // 256 bars, whatever the number of values
     let width = histogram.counts().len().div_ceil(256);
-    let bars: Vec<u64> = histogram.counts().chunks(width).map(|counts| counts.iter().sum()).collect();
+    let bars: Vec<u64> =
+        histogram.counts().chunks(width).map(|counts| counts.iter().sum()).collect();
     let most = bars.iter().copied().max().unwrap_or(1).max(1) as f64;
     let step = WIDTH / bars.len() as f64;
     let x = |value: f64| (value / full).clamp(0.0, 1.0) * WIDTH;
@@ -109,15 +124,17 @@ fn histogram(place: usize, colour: &str, channel: &Channel, full: f64) -> Option
     for (bar, count) in bars.iter().enumerate().filter(|(_, count)| **count > 0) {
         let height = HEIGHT * (*count as f64 / most).sqrt();
         // Writing to a String cannot fail.
-        let _ = write!(path, "M{:.2} {HEIGHT}v-{height:.2}h{step:.2}v{height:.2}z", bar as f64 * step);
+        let _ =
+            write!(path, "M{:.2} {HEIGHT}v-{height:.2}h{step:.2}v{height:.2}z", bar as f64 * step);
     }
     let [from, to] = [summary.mean - summary.deviation, summary.mean + summary.deviation].map(x);
     Some(format!(
-        "<figure class=\"chart {colour}\"><svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" aria-label=\"histogram of channel {place}\">\
-         <rect class=\"band\" x=\"{from:.1}\" y=\"0\" width=\"{:.1}\" height=\"{HEIGHT}\"/><path d=\"{path}\"/>\
-         <line x1=\"{mean:.1}\" x2=\"{mean:.1}\" y1=\"0\" y2=\"{HEIGHT}\"/><text x=\"0\" y=\"{y}\">0</text>\
-         <text x=\"{WIDTH}\" y=\"{y}\" text-anchor=\"end\">{full}</text></svg>\
-         <figcaption>channel {place}: {:.4} ± {:.4}</figcaption></figure>\n",
+        "<figure class=\"chart {colour}\"><svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" \
+         aria-label=\"histogram of channel {place}\"><rect class=\"band\" x=\"{from:.1}\" y=\"0\" \
+         width=\"{:.1}\" height=\"{HEIGHT}\"/><path d=\"{path}\"/><line x1=\"{mean:.1}\" \
+         x2=\"{mean:.1}\" y1=\"0\" y2=\"{HEIGHT}\"/><text x=\"0\" y=\"{y}\">0</text><text \
+         x=\"{WIDTH}\" y=\"{y}\" text-anchor=\"end\">{full}</text></svg><figcaption>channel \
+         {place}: {:.4} ± {:.4}</figcaption></figure>\n",
         HEIGHT + 18.0,
         to - from,
         summary.mean / full,
@@ -132,7 +149,11 @@ fn samples(statistics: &Statistics, listing: &Listing) -> String {
     let pairs: Option<Vec<(f64, f64)>> = statistics
         .summaries()
         .into_iter()
-        .map(|summary| summary.map(|one| (one.mean / full, if one.is_constant() { 1.0 } else { one.deviation / full })))
+        .map(|summary| {
+            summary.map(|one| {
+                (one.mean / full, if one.is_constant() { 1.0 } else { one.deviation / full })
+            })
+        })
         .collect();
     let (mean, deviation): (Vec<f64>, Vec<f64>) = pairs.unwrap_or_default().into_iter().unzip();
     let Ok(normalization) = Normalization::new(&mean, &deviation) else { return String::new() };
@@ -140,8 +161,9 @@ fn samples(statistics: &Statistics, listing: &Listing) -> String {
     if pictures.is_empty() {
         return String::new();
     }
-    let image =
-        |bytes: &[u8], what: &str| format!("<img alt=\"{what}\" src=\"data:image/png;base64,{}\">", base64(bytes));
+    let image = |bytes: &[u8], what: &str| {
+        format!("<img alt=\"{what}\" src=\"data:image/png;base64,{}\">", base64(bytes))
+    };
     let one = |picture: &cellnorm_data::preview::Picture| {
         format!(
             "<figure title=\"{}\">{}{}</figure>\n",
@@ -152,8 +174,9 @@ fn samples(statistics: &Statistics, listing: &Listing) -> String {
     };
     let all: String = pictures.iter().map(one).collect();
     format!(
-        "<section>\n<h2>Samples</h2>\n<p>Left as they are, right normalized: black is three deviations below the mean, white three \
-         above.</p>\n<div class=\"samples\">\n{all}</div>\n</section>\n"
+        "<section>\n<h2>Samples</h2>\n<p>Left as they are, right normalized: black is three \
+         deviations below the mean, white three above.</p>\n<div \
+         class=\"samples\">\n{all}</div>\n</section>\n"
     )
 }
 
@@ -166,7 +189,11 @@ fn words(statistics: &Statistics) -> String {
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let four = |three: &[u8]| {
-        let bits = three.iter().chain(&[0, 0]).take(3).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let bits = three
+            .iter()
+            .chain(&[0, 0])
+            .take(3)
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
         let letter = |place: usize| match place <= three.len() {
             true => char::from(LETTERS[(bits >> (18 - 6 * place) & 63) as usize]),
             false => '=',
@@ -182,7 +209,8 @@ mod tests {
 
     #[test]
     fn bytes_are_letters_as_the_standard_shows() {
-        let words = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|word| base64(word.as_bytes()));
+        let words =
+            ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|word| base64(word.as_bytes()));
         assert_eq!(words, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
     }
 }

@@ -7,14 +7,16 @@ use serde_json::{Value, json};
 /// Percentiles that are told of integers.
 const PERCENTS: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
 
-/// The statistics; `mean` and `std` of numbers between 0 and 1 where the data are integers, `channels` in the units of the data.
+/// The statistics; `mean` and `std` of numbers between 0 and 1 where the data are integers,
+/// `channels` in the units of the data.
 pub fn of(statistics: &Statistics) -> Value {
     let full = statistics.full_scale();
     let summaries = statistics.summaries();
     let each = |of: fn(&cellnorm::data::Summary) -> f64| -> Vec<Option<f64>> {
         summaries.iter().map(|summary| summary.as_ref().map(|summary| of(summary) / full)).collect()
     };
-    let channels: Vec<Value> = statistics.channels.total().unwrap_or_default().iter().map(channel).collect();
+    let channels: Vec<Value> =
+        statistics.channels.total().unwrap_or_default().iter().map(channel).collect();
     json!({
         "mean": each(|summary| summary.mean),
         "std": each(|summary| summary.deviation),
@@ -53,8 +55,10 @@ fn channel(channel: &Channel) -> Value {
         })),
     });
     if let Values::Integers(histogram) = &channel.values {
-        let percentiles: serde_json::Map<String, Value> =
-            PERCENTS.iter().map(|percent| (percent.to_string(), json!(histogram.percentile(*percent)))).collect();
+        let percentiles: serde_json::Map<String, Value> = PERCENTS
+            .iter()
+            .map(|percent| (percent.to_string(), json!(histogram.percentile(*percent))))
+            .collect();
         // sums of 128 bits are no numbers of JSON everywhere
         value["sum"] = json!(histogram.sum().to_string());
         value["sum_of_squares"] = json!(histogram.sum_of_squares().to_string());

@@ -1,4 +1,5 @@
-//! `cellnorm stats`: the mean and the standard deviation of a data set, and what else one should know of it.
+//! `cellnorm stats`: the mean and the standard deviation of a data set, and what else one should
+//! know of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -84,7 +85,12 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), Error> {
     let bar = if ranks.is_first() { bar() } else { ProgressBar::hidden() };
     let mut progress = |now: &Progress| show(&bar, now);
     let run = Run {
-        threads: args.threads.is_none().then(|| ranks.threads()).flatten().unwrap_or_else(|| threads(args.threads)),
+        threads: args
+            .threads
+            .is_none()
+            .then(|| ranks.threads())
+            .flatten()
+            .unwrap_or_else(|| threads(args.threads)),
         shard,
         strict: args.strict,
         progress: &mut progress,
@@ -102,7 +108,11 @@ fn save(args: &StatsArgs, plan: &Plan, statistics: &Statistics) -> Result<(), Er
     }
     if let Some(path) = &args.html {
         let page = html::page(statistics, plan.listing());
-        output::replace(path, &page).map_err(|source| Error::Drawing { flag: "--html", path: path.clone(), source })?;
+        output::replace(path, &page).map_err(|source| Error::Drawing {
+            flag: "--html",
+            path: path.clone(),
+            source,
+        })?;
     }
     Ok(args.output.as_ref().map_or(Ok(()), |path| statistics.write(path))?)
 }
@@ -122,16 +132,20 @@ fn tell(args: &StatsArgs, statistics: &Statistics, listing: &Listing) -> Result<
 /// Joins the files of shards.
 fn merge(files: &[PathBuf], output: &Path) -> Result<(), Error> {
     if files.iter().any(|path| output::same_place(path, output)) {
-        return Err(
-            cellnorm_data::Error::file(output, "it is one of the files that are joined; name another one").into()
-        );
+        return Err(cellnorm_data::Error::file(
+            output,
+            "it is one of the files that are joined; name another one",
+        )
+        .into());
     }
     let mut all: Option<Statistics> = None;
     for path in files {
         let one = Statistics::read(path)?;
         match &mut all {
             None => all = Some(one),
-            Some(all) => all.merge(one).map_err(|source| Error::MergeOf { path: path.clone(), source })?,
+            Some(all) => {
+                all.merge(one).map_err(|source| Error::MergeOf { path: path.clone(), source })?
+            }
         }
     }
     let Some(all) = all else { return Ok(()) };
@@ -157,7 +171,8 @@ pub fn measure(paths: &[PathBuf], settings: Settings, threads: usize) -> Result<
     let plan = Plan::new(listing, settings, split)?;
     let bar = bar();
     let mut progress = |now: &Progress| show(&bar, now);
-    let run = Run { threads, shard: None, strict: false, progress: &mut progress, keep: &mut |_| Ok(()) };
+    let run =
+        Run { threads, shard: None, strict: false, progress: &mut progress, keep: &mut |_| Ok(()) };
     let statistics = plan.run(plan.start(), run)?;
     bar.finish_and_clear();
     Ok(statistics)
@@ -168,8 +183,13 @@ fn split(listing: &Listing) -> Option<String> {
     let of = |file: &File| {
         // the name within the data set, and that of the folder that was named
         let depth = Path::new(&file.name).components().count() + 1;
-        let names: Vec<_> =
-            file.path.components().rev().take(depth).map(|part| part.as_os_str().to_string_lossy()).collect();
+        let names: Vec<_> = file
+            .path
+            .components()
+            .rev()
+            .take(depth)
+            .map(|part| part.as_os_str().to_string_lossy())
+            .collect();
         let text = names.into_iter().rev().collect::<Vec<_>>().join("/").to_ascii_lowercase();
         let mut words = text.split(|letter: char| !letter.is_ascii_alphanumeric()).rev();
         words.find_map(|word| match word {
@@ -187,7 +207,8 @@ fn split(listing: &Listing) -> Option<String> {
 /// A bar on a terminal.
 fn bar() -> ProgressBar {
     let template = "reading {wide_bar} {percent:>3} %  {msg}  {eta:>4} left";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(1).with_style(style)
 }
 

@@ -14,16 +14,22 @@ pub fn lines(statistics: &Statistics, framework: Paste) -> String {
         .map(|channel| channel.to_string())
         .collect();
     if !unusable.is_empty() {
-        eprintln!("warning: no deviation to divide by in channel {}; put in what suits you", unusable.join(", "));
+        eprintln!(
+            "warning: no deviation to divide by in channel {}; put in what suits you",
+            unusable.join(", ")
+        );
     }
     if !statistics.failures.is_empty() {
-        eprintln!("warning: files could not be read: {}; without --paste they are named", statistics.failures.len());
+        eprintln!(
+            "warning: files could not be read: {}; without --paste they are named",
+            statistics.failures.len()
+        );
     }
     let full = statistics.full_scale();
     let of = |get: fn(&Summary) -> f64, power: i32| {
-        let each = summaries
-            .iter()
-            .map(|summary| summary.as_ref().map_or(f64::NAN, |summary| get(summary) / full.powi(power)));
+        let each = summaries.iter().map(|summary| {
+            summary.as_ref().map_or(f64::NAN, |summary| get(summary) / full.powi(power))
+        });
         let texts: Vec<String> = each.map(|value| format!("{value:?}")).collect();
         texts.join(", ")
     };
@@ -35,20 +41,28 @@ pub fn lines(statistics: &Statistics, framework: Paste) -> String {
         Paste::Torch => format!("transforms.Normalize(mean=[{mean}], std=[{deviation}])\n"),
         Paste::Keras => {
             format!(
-                "keras.layers.Normalization(axis=-1, mean=[{mean}], variance=[{variance}])  # of values between 0 and 1\n"
+                "keras.layers.Normalization(axis=-1, mean=[{mean}], variance=[{variance}])  # of \
+                 values between 0 and 1\n"
             )
         }
         Paste::Burn => {
-            format!("let normalize = NormalizeConfig::new(vec![{mean}], vec![{deviation}]).init(&device)?;\n")
+            format!(
+                "let normalize = NormalizeConfig::new(vec![{mean}], \
+                 vec![{deviation}]).init(&device)?;\n"
+            )
         }
         Paste::Candle => format!(
-            "let mean = Tensor::new(&[{mean}f32], &device)?.reshape((1, {count}, 1, 1))?;\n\
-             let std = Tensor::new(&[{deviation}f32], &device)?.reshape((1, {count}, 1, 1))?;\n\
-             let x = x.broadcast_sub(&mean)?.broadcast_div(&std)?;\n"
+            "let mean = Tensor::new(&[{mean}f32], &device)?.reshape((1, {count}, 1, 1))?;\nlet \
+             std = Tensor::new(&[{deviation}f32], &device)?.reshape((1, {count}, 1, 1))?;\nlet x \
+             = x.broadcast_sub(&mean)?.broadcast_div(&std)?;\n"
         ),
         Paste::Onnx => {
             let plain = |text: String| text.replace(' ', "");
-            format!("cellnorm fold model.onnx -o folded.onnx --mean {} --std {}\n", plain(mean), plain(deviation))
+            format!(
+                "cellnorm fold model.onnx -o folded.onnx --mean {} --std {}\n",
+                plain(mean),
+                plain(deviation)
+            )
         }
     }
 }

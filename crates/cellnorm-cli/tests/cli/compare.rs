@@ -83,7 +83,11 @@ fn the_report_needs_no_other_file() {
         assert!(html.contains(&format!("class=\"line dashed {name}\"")));
         assert!(html.contains(&format!("class=\"area dashed {name}\"")));
     }
-    assert!(html.contains("cellnorm compare --task image --norms none,batch --epochs 1 --batch-sizes 4"));
+    assert!(
+        html.contains(
+            "cellnorm compare --task image --norms none,batch --epochs 1 --batch-sizes 4"
+        )
+    );
 }
 
 #[test]
@@ -191,7 +195,10 @@ fn a_killed_comparison_goes_on_to_the_same_results() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(partial.exists() && !disturbed.out().join("results.json").exists(), "killed after the first training");
+    assert!(
+        partial.exists() && !disturbed.out().join("results.json").exists(),
+        "killed after the first training"
+    );
 
     // another comparison is not continued
     let other = command(&disturbed, "none", &["--resume"]).output().unwrap();
@@ -199,7 +206,8 @@ fn a_killed_comparison_goes_on_to_the_same_results() {
     assert!(plain(&other.stderr).contains("start with the same flags"), "{}", plain(&other.stderr));
     let resumed = command(&disturbed, norms, &["--resume"]).output().unwrap();
     assert!(resumed.status.success(), "{}", plain(&resumed.stderr));
-    let [found, expected] = [&disturbed, &undisturbed].map(|place| without_timing(results(&place.out())));
+    let [found, expected] =
+        [&disturbed, &undisturbed].map(|place| without_timing(results(&place.out())));
     assert_eq!(found["runs"], expected["runs"]);
     assert!(!partial.exists(), "what was kept has served its end");
 }

@@ -38,29 +38,45 @@ fn row(text: &str, name: &str) -> String {
     let mut lines = text.lines().skip_while(|line| !line.trim_start().starts_with(name));
     let first = lines.next().unwrap_or_else(|| panic!("no row {name:?} in {text}"));
     let more = lines.take_while(|line| line.starts_with("     "));
-    let words: Vec<&str> = std::iter::once(first).chain(more).flat_map(str::split_whitespace).collect();
+    let words: Vec<&str> =
+        std::iter::once(first).chain(more).flat_map(str::split_whitespace).collect();
     words.join(" ")
 }
 
 #[test]
 fn the_table_holds_the_right_numbers() {
     let group = text("explain --shape 8,32,28,28 --norm group --groups 4");
-    assert_eq!(row(&group, "statistics"), "statistics 32 = 8 N × 4 blocks of 8 C: mean and variance each");
+    assert_eq!(
+        row(&group, "statistics"),
+        "statistics 32 = 8 N × 4 blocks of 8 C: mean and variance each"
+    );
     assert_eq!(row(&group, "values in each"), "values in each 6,272 = 8 C × 28 H × 28 W");
     assert!(row(&group, "noise").contains("mean ±1.3 % of σ = 1/√n, variance ±1.8 % = √(2/(n−1))"));
     assert_eq!(row(&group, "parameters"), "parameters gamma [32], beta [32]: 64 values");
     assert!(row(&group, "kept").ends_with("nothing: the same in training and inference"));
-    assert!(row(&group, "forward").starts_with("forward, f32 1.61 MB = read x + write y, 803 KB each"));
-    assert!(row(&group, "backward").starts_with("backward, f32 2.41 MB = read x and dy + write dx"));
+    assert!(
+        row(&group, "forward").starts_with("forward, f32 1.61 MB = read x + write y, 803 KB each")
+    );
+    assert!(
+        row(&group, "backward").starts_with("backward, f32 2.41 MB = read x and dy + write dx")
+    );
     assert!(!group.contains("warning"));
 
     let batch = text("explain --shape 4,112,112,64 --norm batch --layout nhwc");
     assert_eq!(row(&batch, "statistics"), "statistics 64 C: mean and variance each");
-    assert_eq!(row(&batch, "kept"), "kept for inference running_mean [64], running_var [64]: 128 values");
-    assert!(row(&batch, "forward").contains("38.5 MB = read x + read x again + write y, 12.8 MB each"));
+    assert_eq!(
+        row(&batch, "kept"),
+        "kept for inference running_mean [64], running_var [64]: 128 values"
+    );
+    assert!(
+        row(&batch, "forward").contains("38.5 MB = read x + read x again + write y, 12.8 MB each")
+    );
 
     let window = text("explain --shape 2,9,4,4 --norm local-response --size 4");
-    assert_eq!(row(&window, "values in each"), "values in each 2 + 1 + 1 C; 2 at an end of the axis");
+    assert_eq!(
+        row(&window, "values in each"),
+        "values in each 2 + 1 + 1 C; 2 at an end of the axis"
+    );
 }
 
 #[test]
@@ -99,7 +115,12 @@ fn every_normalization_is_explained() {
             .map(|s| (s["count"].as_u64().unwrap(), s["values"].as_u64().unwrap()))
             .collect();
         assert_eq!(found, statistics, "{flags}");
-        let found: u64 = json["parameters"].as_array().unwrap().iter().map(|p| p["count"].as_u64().unwrap()).sum();
+        let found: u64 = json["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["count"].as_u64().unwrap())
+            .sum();
         assert_eq!(found, parameters, "{flags}");
         assert!(text(&format!("explain --shape {flags}")).contains("██"));
     }
@@ -127,11 +148,16 @@ fn the_figure_marks_as_many_values_as_share() {
 
 #[test]
 fn the_figure_fits_the_terminal() {
-    for flags in ["64,2048,7,7 --norm batch", "64,512,7,7 --norm group", "64,32,7 --norm ghost-batch --virtual-batch 4"]
-    {
+    for flags in [
+        "64,2048,7,7 --norm batch",
+        "64,512,7,7 --norm group",
+        "64,32,7 --norm ghost-batch --virtual-batch 4",
+    ] {
         for columns in [72, 100, 200] {
-            let output =
-                cellnorm(&format!("explain --shape {flags}")).env("COLUMNS", columns.to_string()).output().unwrap();
+            let output = cellnorm(&format!("explain --shape {flags}"))
+                .env("COLUMNS", columns.to_string())
+                .output()
+                .unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
             assert!(widest <= columns, "{flags}: {widest} in {columns}\n{text}");
@@ -166,7 +192,10 @@ fn svg(flags: &str) -> String {
     for piece in svg.split('<').skip(1) {
         let (tag, words) = piece.split_once('>').expect("each tag ends");
         assert!(tag.matches('"').count() % 2 == 0, "{tag}");
-        assert!(!words.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").contains('&'), "{words}");
+        assert!(
+            !words.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").contains('&'),
+            "{words}"
+        );
         match (tag.strip_prefix('/'), tag.ends_with('/')) {
             (Some(name), _) => assert_eq!(open.pop(), Some(name)),
             (None, true) => {}
@@ -205,11 +234,19 @@ fn the_drawing_marks_what_one_sees_of_the_set() {
 #[test]
 fn warnings_say_what_to_do() {
     let text = text("explain --shape 8,28,28,32 --norm layer --layout nhwc --axes 1");
-    assert_eq!(row(&text, "warning"), "warning axis 1 of NHWC is the image height, not the channels");
+    assert_eq!(
+        row(&text, "warning"),
+        "warning axis 1 of NHWC is the image height, not the channels"
+    );
     assert_eq!(row(&text, "what to do"), "what to do for the channels name axis 3, or -1");
     let codes = |flags: &str| -> Vec<String> {
         let json = json(&format!("explain --shape {flags}"));
-        json["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap().to_owned()).collect()
+        json["warnings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| w["code"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(codes("100,32,32 --norm layer"), ["missing-channel-axis"]);
     assert_eq!(codes("8,2 --norm layer"), ["two-values"]);
@@ -220,8 +257,14 @@ fn warnings_say_what_to_do() {
 
 #[test]
 fn what_cannot_be_explained_is_refused() {
-    refuses("explain --shape 8,10,4,4 --norm group --groups 4", &["10 channels", "possible: 1, 2, 5, 10"]);
-    refuses("explain --shape 8,10,4,4 --norm ghost-batch --virtual-batch 0", &["size of a part is 0", "at least 1"]);
+    refuses(
+        "explain --shape 8,10,4,4 --norm group --groups 4",
+        &["10 channels", "possible: 1, 2, 5, 10"],
+    );
+    refuses(
+        "explain --shape 8,10,4,4 --norm ghost-batch --virtual-batch 0",
+        &["size of a part is 0", "at least 1"],
+    );
     refuses("explain --shape 8,10 --norm layer --axes 2", &["axis 2 does not exist", "-2 to 1"]);
     refuses(
         "explain --shape 8,10 --norm batch --groups 2",
@@ -234,7 +277,10 @@ fn what_cannot_be_explained_is_refused() {
     refuses("explain --shape 8,x --norm batch", &["--shape"]);
     refuses("explain --shape 8,4 --norm bach", &["batch"]);
     refuses("explain --norm batch", &["--shape"]);
-    refuses("explain --shape 8,4 --norm batch --svg /no/such/folder/a.svg", &["cannot write", "--svg"]);
+    refuses(
+        "explain --shape 8,4 --norm batch --svg /no/such/folder/a.svg",
+        &["cannot write", "--svg"],
+    );
 }
 
 #[test]
@@ -243,18 +289,37 @@ fn semantics_are_listed_shown_and_compared() {
     for name in cellnorm::Semantics::presets() {
         assert!(list.contains(&format!(" {name} ")), "{name}");
     }
-    assert_eq!(json("semantics list").as_array().unwrap().len(), cellnorm::Semantics::presets().len());
+    assert_eq!(
+        json("semantics list").as_array().unwrap().len(),
+        cellnorm::Semantics::presets().len()
+    );
     assert!(text("semantics show keras-3").contains("epsilon           0.001"));
     let show = json("semantics show keras-3 --layer batch");
-    assert_eq!((show["epsilon"].as_f64(), show["names"]["mean"].as_str()), (Some(1e-3), Some("moving_mean")));
+    assert_eq!(
+        (show["epsilon"].as_f64(), show["names"]["mean"].as_str()),
+        (Some(1e-3), Some("moving_mean"))
+    );
     let diff = json("semantics diff pytorch-2 keras-3");
-    let fields: Vec<&str> =
-        diff["differences"].as_array().unwrap().iter().map(|d| d["field"].as_str().unwrap()).collect();
+    let fields: Vec<&str> = diff["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| d["field"].as_str().unwrap())
+        .collect();
     assert_eq!(fields[..3], ["epsilon", "channel_axis", "one_value"]);
     assert!(text("semantics diff pytorch-2 keras-3").contains("outputs move by -0.0495 %"));
-    assert_eq!(text("semantics diff keras-3 keras-3 --layer group"), "keras-3 group and keras-3 group mean the same\n");
+    assert_eq!(
+        text("semantics diff keras-3 keras-3 --layer group"),
+        "keras-3 group and keras-3 group mean the same\n"
+    );
     refuses("semantics show pytroch-2", &["closest first: pytorch-2,"]);
     refuses("semantics diff pytorch-2 kears-3", &["closest first: keras-3,"]);
-    refuses("semantics show tfa-0.23 --layer batch", &["tfa-0.23 has no batch", "it has: instance, group"]);
-    refuses("semantics show pytorch-2 --layer bach", &["it must be one of batch, layer, instance, group, rms"]);
+    refuses(
+        "semantics show tfa-0.23 --layer batch",
+        &["tfa-0.23 has no batch", "it has: instance, group"],
+    );
+    refuses(
+        "semantics show pytorch-2 --layer bach",
+        &["it must be one of batch, layer, instance, group, rms"],
+    );
 }

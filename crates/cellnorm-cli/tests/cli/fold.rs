@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 fn pattern(name: &str) -> PathBuf {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cellnorm-onnx/tests/fixtures/patterns");
+    let fixtures =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../cellnorm-onnx/tests/fixtures/patterns");
     fixtures.join(format!("{name}.onnx"))
 }
 
@@ -37,9 +38,12 @@ fn a_model_is_folded_checked_and_written() {
     let again = folder.path().join("again.onnx");
     let done = fold(&[text(&output), "-o", text(&again)]);
     assert!(words(&done).contains("0 of 0 batch normalizations folded"), "{}", words(&done));
-    let notes = |path: &Path| fs::read(path).unwrap().windows(13).filter(|bytes| bytes == b"cellnorm.fold").count();
+    let notes = |path: &Path| {
+        fs::read(path).unwrap().windows(13).filter(|bytes| bytes == b"cellnorm.fold").count()
+    };
     assert_eq!((notes(&output), notes(&again)), (1, 1));
-    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
 }
 
@@ -65,11 +69,22 @@ fn what_stays_is_named_with_a_reason() {
     let done = fold(&[text(&model), "--dry-run"]);
     let said = words(&done);
     assert_eq!(done.status.code(), Some(0));
-    assert!(said.contains("0 of 1") && said.contains("padding") && said.contains("nothing written"), "{said}");
+    assert!(
+        said.contains("0 of 1") && said.contains("padding") && said.contains("nothing written"),
+        "{said}"
+    );
     let done = fold(&[text(&model), "--explain", "bn1"]);
-    assert!(words(&done).contains("bn1 (BatchNormalization) stays: padding, seen at Conv"), "{}", words(&done));
+    assert!(
+        words(&done).contains("bn1 (BatchNormalization) stays: padding, seen at Conv"),
+        "{}",
+        words(&done)
+    );
     let done = fold(&[text(&model), "--explain", "bn1_y"]);
-    assert!(words(&done).contains("bn1 (BatchNormalization) stays"), "by what it makes: {}", words(&done));
+    assert!(
+        words(&done).contains("bn1 (BatchNormalization) stays"),
+        "by what it makes: {}",
+        words(&done)
+    );
     let done = fold(&[text(&pattern("conv2d-bn")), "--explain", "bn1"]);
     assert!(words(&done).contains("became part of conv1 (Conv), backward"), "{}", words(&done));
     let done = fold(&[text(&model), "--explain", "nothing"]);
@@ -108,7 +123,11 @@ fn bad_files_end_with_2_and_one_line_and_leave_the_output_alone() {
     }
     let done = fold(&[text(&folder.path().join("missing.onnx")), "-o", text(&output)]);
     assert_eq!(done.status.code(), Some(2));
-    assert!(words(&done).contains("cannot read") && words(&done).contains("No such file"), "{}", words(&done));
+    assert!(
+        words(&done).contains("cannot read") && words(&done).contains("No such file"),
+        "{}",
+        words(&done)
+    );
 }
 
 #[test]
@@ -129,7 +148,8 @@ fn a_side_file_is_copied_and_takes_no_other_file_s_place() {
     let folder = tempfile::tempdir().unwrap();
     let (model, output) = (folder.path().join("model.onnx"), folder.path().join("out/folded.onnx"));
     fs::copy(pattern("external-data"), &model).unwrap();
-    let (side, copy) = (folder.path().join("external-data.bin"), folder.path().join("out/external-data.bin"));
+    let (side, copy) =
+        (folder.path().join("external-data.bin"), folder.path().join("out/external-data.bin"));
     fs::copy(pattern("external-data").with_file_name("external-data.bin"), &side).unwrap();
     let done = fold(&[text(&model), "-o", text(&output)]);
     assert_eq!(done.status.code(), Some(0), "{}", words(&done));
@@ -149,8 +169,10 @@ fn side_files_go_along() {
     let output = folder.path().join("folded.onnx");
     let done = fold(&[text(&pattern("external-data")), "-o", text(&output)]);
     assert_eq!(done.status.code(), Some(0), "{}", words(&done));
-    let mut names: Vec<String> =
-        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(names, ["external-data.bin", "folded.onnx", "folded.onnx.folded0.data"]);
 }
@@ -163,13 +185,19 @@ fn a_normalization_of_the_data_becomes_part_of_the_first_layer_or_nothing_is_wri
     let data = ["--mean", "0.4,0.5,0.6", "--std", "0.2,0.25,0.3"];
     let model = pattern("bn-conv");
     let done = fold(&[&[text(&model), "-o", text(&output), "--json"], &data[..]].concat());
-    let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", words(&done)));
+    let json: serde_json::Value =
+        serde_json::from_slice(&done.stdout).unwrap_or_else(|_| panic!("{}", words(&done)));
     assert_eq!(done.status.code(), Some(0), "{}", words(&done));
     assert_eq!(json["data"]["mean"], serde_json::json!([0.4, 0.5, 0.6]));
     fs::remove_file(&output).unwrap();
-    let done = fold(&[&[text(&pattern("bn-conv-padded")), "-o", text(&output)], &data[..]].concat());
+    let done =
+        fold(&[&[text(&pattern("bn-conv-padded")), "-o", text(&output)], &data[..]].concat());
     assert_eq!(done.status.code(), Some(1), "{}", words(&done));
-    assert!(words(&done).contains("cannot become part of the model") && !output.exists(), "{}", words(&done));
+    assert!(
+        words(&done).contains("cannot become part of the model") && !output.exists(),
+        "{}",
+        words(&done)
+    );
 }
 
 #[test]
@@ -217,14 +245,17 @@ fn statistics_without_numbers_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let stats = folder.path().join("stats.json");
     let output = folder.path().join("folded.onnx");
-    for content in
-        [r#"{"mean": [], "std": []}"#, r#"{"mean": [1], "std": []}"#, r#"{"mean": [1, 2], "std": [1, 2, 3]}"#]
-    {
+    for content in [
+        r#"{"mean": [], "std": []}"#,
+        r#"{"mean": [1], "std": []}"#,
+        r#"{"mean": [1, 2], "std": [1, 2, 3]}"#,
+    ] {
         fs::write(&stats, content).unwrap();
         let done = fold(&[text(&pattern("bn-conv")), "-o", text(&output), "--stats", text(&stats)]);
         assert_eq!(done.status.code(), Some(2), "{content}: {}", words(&done));
         assert!(!output.exists(), "{content}");
     }
-    let done = fold(&[text(&pattern("bn-conv")), "-o", text(&output), "--mean", "0", "--std", "inf"]);
+    let done =
+        fold(&[text(&pattern("bn-conv")), "-o", text(&output), "--mean", "0", "--std", "inf"]);
     assert_eq!(done.status.code(), Some(2), "{}", words(&done));
 }

@@ -1,4 +1,5 @@
-//! `cellnorm inspect`, and `cellnorm fold` of checkpoints: tables, JSON, warnings, guesses, refusals.
+//! `cellnorm inspect`, and `cellnorm fold` of checkpoints: tables, JSON, warnings, guesses,
+//! refusals.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,16 +69,27 @@ fn beside(folder: &TempDir, name: &str) -> (PathBuf, String) {
 #[test]
 fn a_model_is_told_with_where_it_folds() {
     let told = text(&["inspect", &pattern("conv2d-bn")]);
-    for part in
-        ["1 normalizations, 4 channels; 0 dead", "1 × onnx-15 batch: fixed statistics of axis 1", "backward into"]
-    {
+    for part in [
+        "1 normalizations, 4 channels; 0 dead",
+        "1 × onnx-15 batch: fixed statistics of axis 1",
+        "backward into",
+    ] {
         assert!(told.contains(part), "{part:?} is not in {told}");
     }
     let kept = text(&["inspect", &pattern("training-mode")]);
-    assert!(kept.contains("stays: batch-statistics") && kept.contains("export the model in evaluation mode"), "{kept}");
-    let json: Value = serde_json::from_str(&text(&["inspect", &pattern("negative-variance"), "--json"])).unwrap();
+    assert!(
+        kept.contains("stays: batch-statistics")
+            && kept.contains("export the model in evaluation mode"),
+        "{kept}"
+    );
+    let json: Value =
+        serde_json::from_str(&text(&["inspect", &pattern("negative-variance"), "--json"])).unwrap();
     let layer = &json["normalizations"][0];
-    assert!(layer["variance"]["least"].as_f64().unwrap() < 0.0 && layer["negative_variance"][0].is_u64(), "{layer}");
+    assert!(
+        layer["variance"]["least"].as_f64().unwrap() < 0.0
+            && layer["negative_variance"][0].is_u64(),
+        "{layer}"
+    );
     assert_eq!(layer["fold"]["stays"]["reason"], "parameters");
 }
 
@@ -85,42 +97,76 @@ fn a_model_is_told_with_where_it_folds() {
 fn a_checkpoint_is_told_with_what_is_wrong() {
     let (_folder, model) = model();
     let told = text(&["inspect", &model]);
-    for part in
-        ["1 normalizations, 2 channels; 1 dead", "names as in pytorch-2", "ε assumed", "net.bn: 1 of 2 (1)", "pruned"]
-    {
+    for part in [
+        "1 normalizations, 2 channels; 1 dead",
+        "names as in pytorch-2",
+        "ε assumed",
+        "net.bn: 1 of 2 (1)",
+        "pruned",
+    ] {
         assert!(told.contains(part), "{part:?} is not in {told}");
     }
-    let json: Value = serde_json::from_str(&text(&["inspect", &model, "--epsilon", "0.25", "--json"])).unwrap();
+    let json: Value =
+        serde_json::from_str(&text(&["inspect", &model, "--epsilon", "0.25", "--json"])).unwrap();
     let layer = &json["normalizations"][0];
-    assert_eq!((layer["epsilon"].as_f64(), layer["largest_gain"].as_f64()), (Some(0.25), Some(2.0)));
-    assert_eq!((&layer["dead_gamma"][0], &layer["epsilon_stored"]), (&Value::from(1), &Value::from(false)));
+    assert_eq!(
+        (layer["epsilon"].as_f64(), layer["largest_gain"].as_f64()),
+        (Some(0.25), Some(2.0))
+    );
+    assert_eq!(
+        (&layer["dead_gamma"][0], &layer["epsilon_stored"]),
+        (&Value::from(1), &Value::from(false))
+    );
 }
 
 #[test]
 fn a_checkpoint_is_folded_by_the_pairs_that_its_guesses_print() {
     let (folder, model) = model();
     let guessed = text(&["fold", &model, "--dry-run"]);
-    assert!(guessed.contains("Names do not tell what lies between") && guessed.contains("net.conv"), "{guessed}");
+    assert!(
+        guessed.contains("Names do not tell what lies between") && guessed.contains("net.conv"),
+        "{guessed}"
+    );
     let (pairs_path, pairs) = beside(&folder, "pairs.json");
     fs::write(&pairs_path, text(&["fold", &model, "--dry-run", "--json"])).unwrap();
     let (path, output) = beside(&folder, "folded.safetensors");
 
-    refuses(&["fold", &model, "-o", &output], &["does not say which normalization belongs", "--dry-run prints one"]);
-    refuses(&["fold", &model, "-o", &output, "--pairs", &pairs], &["nothing says the epsilon of net.bn"]);
-    refuses(&["fold", &model, "-o", &output, "--pairs", &pairs, "--epsilon", "0.25", "--html", "x"], &["ONNX models"]);
-    refuses(&["fold", &model, "-o", &model, "--pairs", &pairs, "--epsilon", "0.25"], &["is the input"]);
+    refuses(
+        &["fold", &model, "-o", &output],
+        &["does not say which normalization belongs", "--dry-run prints one"],
+    );
+    refuses(
+        &["fold", &model, "-o", &output, "--pairs", &pairs],
+        &["nothing says the epsilon of net.bn"],
+    );
+    refuses(
+        &["fold", &model, "-o", &output, "--pairs", &pairs, "--epsilon", "0.25", "--html", "x"],
+        &["ONNX models"],
+    );
+    refuses(
+        &["fold", &model, "-o", &model, "--pairs", &pairs, "--epsilon", "0.25"],
+        &["is the input"],
+    );
     assert!(!path.exists());
 
     let dry = text(&["fold", &model, "--dry-run", "--pairs", &pairs, "--epsilon", "0.25"]);
-    assert!(dry.contains("1 normalizations folded into 1 layers") && dry.contains("nothing was written"), "{dry}");
+    assert!(
+        dry.contains("1 normalizations folded into 1 layers")
+            && dry.contains("nothing was written"),
+        "{dry}"
+    );
     let told = text(&["fold", &model, "-o", &output, "--pairs", &pairs, "--epsilon", "0.25"]);
     assert!(told.contains("written: "), "{told}");
     let folded = Checkpoint::read(&path).unwrap();
     assert_eq!(folded.names().collect::<Vec<_>>(), ["net.conv.bias", "net.conv.weight"]);
     assert_eq!(folded.metadata["format"], "pt");
     // 2 (y - 1) / 1 + 0.5 of the first channel
-    let values = |name: &str| folded.tensor(name).unwrap().values.iter().copied().collect::<Vec<_>>();
-    assert_eq!((values("net.conv.weight")[..2].to_vec(), values("net.conv.bias")[0]), (vec![2.0, 4.0], -1.5));
+    let values =
+        |name: &str| folded.tensor(name).unwrap().values.iter().copied().collect::<Vec<_>>();
+    assert_eq!(
+        (values("net.conv.weight")[..2].to_vec(), values("net.conv.bias")[0]),
+        (vec![2.0, 4.0], -1.5)
+    );
 }
 
 #[test]
@@ -133,17 +179,35 @@ fn bad_files_are_refused_in_one_message() {
     };
     let whole = fs::read(Path::new(&model)).unwrap();
     refuses(&["inspect", &put("cut.safetensors", &whole[..60])], &["cut.safetensors"]);
-    refuses(&["inspect", &put("cut.onnx", b"\x08\x07:\xff")], &["cut.onnx: not a usable ONNX model"]);
+    refuses(
+        &["inspect", &put("cut.onnx", b"\x08\x07:\xff")],
+        &["cut.onnx: not a usable ONNX model"],
+    );
     refuses(&["inspect", &put("no.npz", b"no zip")], &["no.npz"]);
     refuses(&["inspect", &put("no.pth", b"no pickle")], &["no.pth"]);
-    refuses(&["inspect", &put("model.h5", b"")], &["must end in .onnx, .safetensors, .npz, .pth or .pt"]);
+    refuses(
+        &["inspect", &put("model.h5", b"")],
+        &["must end in .onnx, .safetensors, .npz, .pth or .pt"],
+    );
     refuses(&["inspect", "missing.onnx"], &["missing.onnx"]);
-    refuses(&["inspect", &pattern("conv2d-bn"), "--epsilon", "1"], &["--epsilon is for checkpoints"]);
-    refuses(&["fold", &pattern("conv2d-bn"), "--dry-run", "--pairs", "x"], &["--pairs is for checkpoints"]);
+    refuses(
+        &["inspect", &pattern("conv2d-bn"), "--epsilon", "1"],
+        &["--epsilon is for checkpoints"],
+    );
+    refuses(
+        &["fold", &pattern("conv2d-bn"), "--dry-run", "--pairs", "x"],
+        &["--pairs is for checkpoints"],
+    );
     for (pairs, part) in [
         ("{\"pairs\": []}", "names no pair"),
-        ("{\"pairs\": [{\"layer\": \"a\", \"norm\": \"b\", \"kind\": \"cnov\"}]}", "unknown variant `cnov`"),
-        ("{\"pairs\": [{\"layer\": \"a\", \"norm\": \"b\", \"kind\": \"conv\"}]}", "the checkpoint has no a.weight"),
+        (
+            "{\"pairs\": [{\"layer\": \"a\", \"norm\": \"b\", \"kind\": \"cnov\"}]}",
+            "unknown variant `cnov`",
+        ),
+        (
+            "{\"pairs\": [{\"layer\": \"a\", \"norm\": \"b\", \"kind\": \"conv\"}]}",
+            "the checkpoint has no a.weight",
+        ),
     ] {
         let pairs = put("pairs.json", pairs.as_bytes());
         refuses(&["fold", &model, "--dry-run", "--pairs", &pairs, "--epsilon", "1e-5"], &[part]);

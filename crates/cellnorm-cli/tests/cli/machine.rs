@@ -32,7 +32,10 @@ fn the_machine_is_what_the_variable_says() {
     let output = run(SMALL, &["--version", "-v", "--json"]);
     assert!(output.status.success(), "{}", plain(&output.stderr));
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&said["machine"]["l2"], &said["machine"]["cores"]), (&(64 << 10).into(), &2.into()));
+    assert_eq!(
+        (&said["machine"]["l2"], &said["machine"]["cores"]),
+        (&(64 << 10).into(), &2.into())
+    );
     // a quarter of the last cache, which is less than eight times the second ones; dx a sixth
     assert_eq!(
         (&said["thresholds"][0]["name"], &said["thresholds"][0]["bytes"]),
@@ -44,14 +47,22 @@ fn the_machine_is_what_the_variable_says() {
 
     let text = text(&run(SMALL, &["-Vv"]).stdout);
     assert!(text.contains(SMALL) && text.contains("written past the caches"), "{text}");
-    assert!(text.lines().all(|line| line.chars().count() <= 80 || line.starts_with("CELLNORM_MACHINE=")), "{text}");
+    assert!(
+        text.lines()
+            .all(|line| line.chars().count() <= 80 || line.starts_with("CELLNORM_MACHINE=")),
+        "{text}"
+    );
 }
 
 #[test]
 fn what_cannot_be_used_is_said_and_ignored() {
     let output = run("l2=2MB,l3=64M", &["--version", "-v", "--json"]);
     let stderr = plain(&output.stderr);
-    assert_eq!(stderr.matches("CELLNORM_MACHINE: l2 is \"2MB\"; it must be a size such as 48K").count(), 1, "{stderr}");
+    assert_eq!(
+        stderr.matches("CELLNORM_MACHINE: l2 is \"2MB\"; it must be a size such as 48K").count(),
+        1,
+        "{stderr}"
+    );
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(said["machine"]["l3"], Value::from(64 << 20));
 }

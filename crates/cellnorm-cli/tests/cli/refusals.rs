@@ -59,7 +59,11 @@ fn a_gzipped_file_cut_off() {
     let [(name, images), ..] = Workplace::files();
     let packed = gzip(&images);
     workplace.put(name, &packed[..packed.len() / 2]);
-    refuses(&workplace, &[], &["cannot read", "train-images-idx3-ubyte", "check that the file is complete"]);
+    refuses(
+        &workplace,
+        &[],
+        &["cannot read", "train-images-idx3-ubyte", "check that the file is complete"],
+    );
 }
 
 #[test]
@@ -106,14 +110,22 @@ fn an_unknown_normalization() {
     refuses(
         &Workplace::new(),
         &["--norms", "none,instanse"],
-        &["'instanse'", "none, batch, layer, instance, group, rms", "similar value exists: 'instance'"],
+        &[
+            "'instanse'",
+            "none, batch, layer, instance, group, rms",
+            "similar value exists: 'instance'",
+        ],
     );
 }
 
 #[test]
 fn counts_of_zero() {
     let workplace = Workplace::new();
-    refuses(&workplace, &["--batch-sizes", "4,0"], &["'0' for '--batch-sizes <SIZES>'", "at least 1"]);
+    refuses(
+        &workplace,
+        &["--batch-sizes", "4,0"],
+        &["'0' for '--batch-sizes <SIZES>'", "at least 1"],
+    );
     let output = compare(&["--epochs", "0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let stderr = plain(&output.stderr);

@@ -6,10 +6,12 @@ use crate::common::{compare, entries, plain, results, without_timing};
 use assert_cmd::Command;
 use tempfile::TempDir;
 
-/// `cellnorm compare --task sequence` for one epoch of three batches, with its output in a new folder.
+/// `cellnorm compare --task sequence` for one epoch of three batches, with its output in a new
+/// folder.
 fn sequences(flags: &[&str]) -> (Command, TempDir) {
     let out = tempfile::tempdir().unwrap();
-    let mut command = compare(&["--task", "sequence", "--epochs", "1", "--batch-sizes", "90", "--out"]);
+    let mut command =
+        compare(&["--task", "sequence", "--epochs", "1", "--batch-sizes", "90", "--out"]);
     command.arg(out.path()).args(flags);
     (command, out)
 }
@@ -27,8 +29,12 @@ fn all_normalizations_learn_from_the_sequences() {
     let names: Vec<&str> = runs.iter().map(|run| run["normalization"].as_str().unwrap()).collect();
     assert_eq!(names, ["none", "layer", "step", "batch", "rms"]);
     for run in runs {
-        let losses: Vec<f64> =
-            run["training_loss"]["values"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect();
+        let losses: Vec<f64> = run["training_loss"]["values"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|loss| loss.as_f64().unwrap())
+            .collect();
         assert_eq!(losses.len(), 3);
         assert!(losses[2] < losses[0], "{losses:?}");
         assert_eq!(run["seed"], 1);
@@ -45,8 +51,12 @@ fn all_normalizations_learn_from_the_sequences() {
 
     let html = fs::read_to_string(out.path().join("report.html")).unwrap();
     for text in [plain(&output.stdout), html] {
-        for word in ["JapaneseVowels", "M. Kudo, J. Toyama, M. Shimbo", "UCI Machine Learning Repository", "CC BY 4.0"]
-        {
+        for word in [
+            "JapaneseVowels",
+            "M. Kudo, J. Toyama, M. Shimbo",
+            "UCI Machine Learning Repository",
+            "CC BY 4.0",
+        ] {
             assert!(text.contains(word), "{word}");
         }
     }
@@ -55,7 +65,8 @@ fn all_normalizations_learn_from_the_sequences() {
 #[test]
 fn one_seed_gives_one_result_on_any_number_of_threads() {
     let run = |threads| {
-        let (mut command, out) = sequences(&["--norms", "layer,step", "--quiet", "--threads", threads]);
+        let (mut command, out) =
+            sequences(&["--norms", "layer,step", "--quiet", "--threads", threads]);
         command.assert().success();
         without_timing(results(out.path()))
     };
@@ -68,7 +79,10 @@ fn several_seeds_are_shown_by_their_mean() {
     let output = command.output().unwrap();
     let results = results(out.path());
     let runs = results["runs"].as_array().unwrap();
-    assert_eq!(runs.iter().map(|run| run["seed"].as_u64().unwrap()).collect::<Vec<_>>(), [7, 8, 7, 8]);
+    assert_eq!(
+        runs.iter().map(|run| run["seed"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [7, 8, 7, 8]
+    );
     let averages = results["averages"].as_array().unwrap();
     assert_eq!(averages.len(), 2);
     let accuracy = |i: usize| runs[i]["epochs"][0]["test_accuracy"].as_f64().unwrap();
@@ -95,12 +109,21 @@ fn several_seeds_are_shown_by_their_mean() {
 fn what_does_not_suit_sequences_is_refused_before_training() {
     for (flags, messages) in [
         (&["--data", "images"][..], &["takes no --data", "choose --task image"][..]),
-        (&["--norms", "none,group"], &["group is no normalization of --task sequence", "none,layer,step,batch,rms"]),
-        (&["--batch-sizes", "271"], &["271 is larger than the training set of 270 sequences", "between 1 and 270"]),
+        (
+            &["--norms", "none,group"],
+            &["group is no normalization of --task sequence", "none,layer,step,batch,rms"],
+        ),
+        (
+            &["--batch-sizes", "271"],
+            &["271 is larger than the training set of 270 sequences", "between 1 and 270"],
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let output =
-            compare(&["--task", "sequence", "--out"]).arg(folder.path().join("out")).args(flags).output().unwrap();
+        let output = compare(&["--task", "sequence", "--out"])
+            .arg(folder.path().join("out"))
+            .args(flags)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(2));
         let stderr = plain(&output.stderr);
         for message in messages {
@@ -113,7 +136,8 @@ fn what_does_not_suit_sequences_is_refused_before_training() {
 #[test]
 fn images_have_no_time_steps() {
     let folder = tempfile::tempdir().unwrap();
-    let output = compare(&["--norms", "step", "--out"]).arg(folder.path().join("out")).output().unwrap();
+    let output =
+        compare(&["--norms", "step", "--out"]).arg(folder.path().join("out")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(plain(&output.stderr).contains("step is no normalization of --task image"));
 }

@@ -33,10 +33,14 @@ fn json(words: &[&str]) -> Value {
 fn the_embedded_sums_of_a_folder_of_images() {
     let grey = fixture("grey");
     let found = json(&["stats", text(&grey), "--json"]);
-    let expected: Value = serde_json::from_str(&fs::read_to_string(fixture("expected.json")).unwrap()).unwrap();
+    let expected: Value =
+        serde_json::from_str(&fs::read_to_string(fixture("expected.json")).unwrap()).unwrap();
     assert_eq!(found["channels"][0]["sum"].as_str().unwrap(), expected["grey"]["sum"].to_string());
     assert_eq!(found["channels"][0]["count"], 768);
-    assert_eq!((&found["complete"], &found["full_scale"]), (&Value::Bool(true), &serde_json::json!(255.0)));
+    assert_eq!(
+        (&found["complete"], &found["full_scale"]),
+        (&Value::Bool(true), &serde_json::json!(255.0))
+    );
     let done = run(&["stats", text(&grey)]);
     assert!(said(&done).contains("12 files; numbers divided by 255"), "{}", said(&done));
     assert!(said(&done).contains("std is of all values together"), "{}", said(&done));
@@ -96,7 +100,8 @@ fn killed_and_resumed_it_ends_with_the_same_file() {
     let words = ["stats", text(data.path()), "-o", text(&again), "--resume", "--threads", "1"];
     for wait in [5, 10, 20, 40] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cellnorm"));
-        let mut child = command.args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            command.args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         sleep(Duration::from_millis(wait));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -110,7 +115,8 @@ fn killed_and_resumed_it_ends_with_the_same_file() {
 #[test]
 fn the_data_of_a_file_of_statistics_are_normalized_and_come_back() {
     let folder = tempfile::tempdir().unwrap();
-    let [stats, to, back] = ["stats.json", "to.npy", "back.npy"].map(|name| folder.path().join(name));
+    let [stats, to, back] =
+        ["stats.json", "to.npy", "back.npy"].map(|name| folder.path().join(name));
     let set = fixture("features.npy");
     assert!(run(&["stats", text(&set), "-o", text(&stats)]).status.success());
     let done = run(&["normalize", text(&set), "--stats", text(&stats), "-o", text(&to)]);
@@ -120,21 +126,38 @@ fn the_data_of_a_file_of_statistics_are_normalized_and_come_back() {
         assert!(found["mean"][channel].as_f64().unwrap().abs() < 1e-6, "{found}");
         assert!((found["std"][channel].as_f64().unwrap() - 1.0).abs() < 1e-6, "{found}");
     }
-    assert!(run(&["normalize", text(&to), "--stats", text(&stats), "--invert", "-o", text(&back)]).status.success());
+    assert!(
+        run(&["normalize", text(&to), "--stats", text(&stats), "--invert", "-o", text(&back)])
+            .status
+            .success()
+    );
     let [before, after] = [&set, &back].map(|path| json(&["stats", text(path), "--json"]));
     assert!((before["mean"][0].as_f64().unwrap() - after["mean"][0].as_f64().unwrap()).abs() < 0.1);
     // by name, a folder of images into a folder
     let out = folder.path().join("out");
-    let done = run(&["normalize", text(&fixture("colour")), "--stats", "imagenet", "--color", "rgb", "-o", text(&out)]);
+    let done = run(&[
+        "normalize",
+        text(&fixture("colour")),
+        "--stats",
+        "imagenet",
+        "--color",
+        "rgb",
+        "-o",
+        text(&out),
+    ]);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     assert_eq!(fs::read_dir(&out).unwrap().count(), 5);
     // one of them back, whose channels are the only axis of three
     let image = out.join("0.npy");
-    let done = run(&["normalize", text(&image), "--stats", "imagenet", "--invert", "-o", text(&back)]);
+    let done =
+        run(&["normalize", text(&image), "--stats", "imagenet", "--invert", "-o", text(&back)]);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
-    let [before, after] = [fixture("colour/0.png"), back.clone()].map(|path| json(&["stats", text(&path), "--json"]));
+    let [before, after] =
+        [fixture("colour/0.png"), back.clone()].map(|path| json(&["stats", text(&path), "--json"]));
     assert_eq!(before["channels"].as_array().unwrap().len(), 3);
-    let mean = before["mean"].as_array().unwrap().iter().map(|mean| mean.as_f64().unwrap()).sum::<f64>() / 3.0;
+    let mean =
+        before["mean"].as_array().unwrap().iter().map(|mean| mean.as_f64().unwrap()).sum::<f64>()
+            / 3.0;
     assert!((after["mean"][0].as_f64().unwrap() - mean).abs() < 1e-6, "{before} {after}");
     let done = run(&["normalize", text(&set), "--stats", "nothing", "-o", text(&to)]);
     assert_eq!(done.status.code(), Some(2), "{}", said(&done));
@@ -174,9 +197,17 @@ fn statistics_of_test_data_are_warned_of() {
     fs::copy(fixture("grey/00.png"), set.join("0.png")).unwrap();
     let [stats, out] = ["stats.json", "out.npy"].map(|name| folder.path().join(name));
     let done = run(&["stats", text(&set), "-o", text(&stats)]);
-    assert!(said(&done).contains("split test") && said(&done).contains("will be judged by"), "{}", said(&done));
+    assert!(
+        said(&done).contains("split test") && said(&done).contains("will be judged by"),
+        "{}",
+        said(&done)
+    );
     let done = run(&["normalize", text(&set), "--stats", text(&stats), "-o", text(&out)]);
-    assert!(said(&done).contains("warning: these statistics are of the test split"), "{}", said(&done));
+    assert!(
+        said(&done).contains("warning: these statistics are of the test split"),
+        "{}",
+        said(&done)
+    );
 }
 
 #[test]
@@ -189,9 +220,21 @@ fn drift_is_measured_and_can_end_with_1() {
         (&found["channels"][0]["shift"], &found["channels"][0]["distance"]),
         (&serde_json::json!(0.0), &serde_json::json!(0.0))
     );
-    assert_eq!(run(&["stats", "check", text(&stats), text(&fixture("grey")), "--most", "0.01"]).status.code(), Some(0));
+    assert_eq!(
+        run(&["stats", "check", text(&stats), text(&fixture("grey")), "--most", "0.01"])
+            .status
+            .code(),
+        Some(0)
+    );
     fs::copy(fixture("grey/01.png"), folder.path().join("one.png")).unwrap();
-    let done = run(&["stats", "check", text(&stats), text(&folder.path().join("one.png")), "--most", "0.01"]);
+    let done = run(&[
+        "stats",
+        "check",
+        text(&stats),
+        text(&folder.path().join("one.png")),
+        "--most",
+        "0.01",
+    ]);
     assert_eq!(done.status.code(), Some(1), "{}", said(&done));
     assert!(said(&done).contains("deviations away, and 0.01 are allowed"), "{}", said(&done));
 }
@@ -206,7 +249,8 @@ fn a_page_is_drawn_and_what_is_unreadable_is_named() {
     let done = run(&["stats", text(&set), "--html", text(&page)]);
     assert_eq!(done.status.code(), Some(0), "{}", said(&done));
     assert!(
-        said(&done).contains("Not among them, as it could not be read:\n  1.png: it cannot be decoded"),
+        said(&done)
+            .contains("Not among them, as it could not be read:\n  1.png: it cannot be decoded"),
         "{}",
         said(&done)
     );
@@ -220,7 +264,11 @@ fn a_page_is_drawn_and_what_is_unreadable_is_named() {
     assert!(said(&done).contains("no file could be read; the first: 1.png"), "{}", said(&done));
     fs::remove_file(set.join("1.png")).unwrap();
     let done = run(&["stats", text(&set)]);
-    assert!(done.status.code() == Some(2) && said(&done).contains("no image, IDX"), "{}", said(&done));
+    assert!(
+        done.status.code() == Some(2) && said(&done).contains("no image, IDX"),
+        "{}",
+        said(&done)
+    );
 }
 
 /// A `.npy` file of little-endian 32-bit floats.
@@ -236,15 +284,22 @@ fn npy(path: &Path, shape: &str, values: impl Iterator<Item = f32>) {
 #[test]
 fn normalize_does_what_stats_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let [data, stats, to] = ["data.npy", "stats.json", "to.npy"].map(|name| folder.path().join(name));
+    let [data, stats, to] =
+        ["data.npy", "stats.json", "to.npy"].map(|name| folder.path().join(name));
     // the last two axes are equally long, and each place has another mean
     npy(&data, "(6, 4, 4)", (0..96).map(|place| (place % 16 * place) as f32));
-    for words in [&["--keep", "1"][..], &["--keep", "2"], &["--per", "all"], &["--channel-axis", "2"]] {
-        assert!(run(&[&["stats", text(&data), "-o", text(&stats)], words].concat()).status.success());
+    for words in
+        [&["--keep", "1"][..], &["--keep", "2"], &["--per", "all"], &["--channel-axis", "2"]]
+    {
+        assert!(
+            run(&[&["stats", text(&data), "-o", text(&stats)], words].concat()).status.success()
+        );
         let done = run(&["normalize", text(&data), "--stats", text(&stats), "-o", text(&to)]);
         assert_eq!(done.status.code(), Some(0), "{words:?}: {}", said(&done));
         let found = json(&[&["stats", text(&to), "--json"], words].concat());
-        for (mean, std) in found["mean"].as_array().unwrap().iter().zip(found["std"].as_array().unwrap()) {
+        for (mean, std) in
+            found["mean"].as_array().unwrap().iter().zip(found["std"].as_array().unwrap())
+        {
             assert!(
                 mean.as_f64().unwrap().abs() < 1e-6 && (std.as_f64().unwrap() - 1.0).abs() < 1e-6,
                 "{words:?}: {found}"
@@ -272,13 +327,17 @@ fn normalize_does_what_stats_measured() {
     );
     let empty = folder.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    refused(&["normalize", text(&empty), "--stats", "half", "-o", text(&to)], "no file to normalize");
+    refused(
+        &["normalize", text(&empty), "--stats", "half", "-o", text(&to)],
+        "no file to normalize",
+    );
 }
 
 #[test]
 fn results_take_no_other_file_s_place_and_say_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let [set, stats, page] = ["set", "stats.json", "page.html"].map(|name| folder.path().join(name));
+    let [set, stats, page] =
+        ["set", "stats.json", "page.html"].map(|name| folder.path().join(name));
     fs::create_dir(&set).unwrap();
     fs::copy(fixture("grey/00.png"), set.join("0.png")).unwrap();
     assert!(run(&["stats", text(&set), "-o", text(&stats)]).status.success());
@@ -290,7 +349,11 @@ fn results_take_no_other_file_s_place_and_say_what_is_missing() {
         said(&done)
     );
     let done = run(&["stats", text(&set), "-o", text(&page), "--html", text(&page)]);
-    assert!(done.status.code() == Some(2) && said(&done).contains("--html names"), "{}", said(&done));
+    assert!(
+        done.status.code() == Some(2) && said(&done).contains("--html names"),
+        "{}",
+        said(&done)
+    );
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink(&stats, &page).unwrap();

@@ -28,10 +28,18 @@ pub struct Array {
 
 impl Array {
     /// The array of a shape, if as many bytes are there.
-    pub fn new(bytes: Bytes, stored: Stored, big_endian: bool, shape: &[u64]) -> Result<Self, String> {
-        let too_large = || format!("its header announces the shape {shape:?}, which is more than there can be");
+    pub fn new(
+        bytes: Bytes,
+        stored: Stored,
+        big_endian: bool,
+        shape: &[u64],
+    ) -> Result<Self, String> {
+        let too_large =
+            || format!("its header announces the shape {shape:?}, which is more than there can be");
         let values = shape.iter().try_fold(1_u64, |product, length| product.checked_mul(*length));
-        let announced = values.and_then(|values| values.checked_mul(stored.size() as u64)).ok_or_else(too_large)?;
+        let announced = values
+            .and_then(|values| values.checked_mul(stored.size() as u64))
+            .ok_or_else(too_large)?;
         let found = match &bytes {
             Bytes::Memory(bytes) => bytes.len() as u64,
             Bytes::File(file, start) => {
@@ -40,15 +48,22 @@ impl Array {
         };
         if found < announced {
             return Err(format!(
-                "its header announces {announced} bytes of numbers (shape {shape:?}), and {found} follow"
+                "its header announces {announced} bytes of numbers (shape {shape:?}), and {found} \
+                 follow"
             ));
         }
-        let (samples, rest) = shape.split_first().ok_or("it holds one number, and no axis of samples")?;
-        let shape: Vec<usize> =
-            rest.iter().map(|length| usize::try_from(*length)).collect::<Result<_, _>>().map_err(|_| too_large())?;
+        let (samples, rest) =
+            shape.split_first().ok_or("it holds one number, and no axis of samples")?;
+        let shape: Vec<usize> = rest
+            .iter()
+            .map(|length| usize::try_from(*length))
+            .collect::<Result<_, _>>()
+            .map_err(|_| too_large())?;
         // what was checked above is at most the product of all axes, unless there are no samples
-        let length =
-            shape.iter().try_fold(1_usize, |product, length| product.checked_mul(*length)).ok_or_else(too_large)?;
+        let length = shape
+            .iter()
+            .try_fold(1_usize, |product, length| product.checked_mul(*length))
+            .ok_or_else(too_large)?;
         Ok(Self { bytes, stored, big_endian, samples: *samples, shape, length })
     }
 
@@ -56,7 +71,9 @@ impl Array {
     fn fill(&self, place: u64, to: &mut [u8]) -> Result<(), String> {
         match &self.bytes {
             Bytes::Memory(bytes) => to.copy_from_slice(&bytes[place as usize..][..to.len()]),
-            Bytes::File(file, first) => read_at(file, to, first + place).map_err(|error| error.to_string())?,
+            Bytes::File(file, first) => {
+                read_at(file, to, first + place).map_err(|error| error.to_string())?
+            }
         }
         Ok(())
     }
@@ -87,13 +104,23 @@ impl Source for Array {
             // a file that had to be unpacked is one part, so that it is not unpacked for each
             Bytes::Memory(_) => self.samples.max(1),
         };
-        (0..self.samples.div_ceil(step)).map(|part| part * step..(part * step + step).min(self.samples)).collect()
+        (0..self.samples.div_ceil(step))
+            .map(|part| part * step..(part * step + step).min(self.samples))
+            .collect()
     }
 
-    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(
+        &self,
+        part: &Range<u64>,
+        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
+    ) -> Result<(), String> {
         let sample = (self.length * self.stored.size()) as u64;
-        let mut block =
-            Block { shape: self.shape.clone(), channel_axis: None, numbers: self.stored.none(), valid: None };
+        let mut block = Block {
+            shape: self.shape.clone(),
+            channel_axis: None,
+            numbers: self.stored.none(),
+            valid: None,
+        };
         for (start, level) in dyadic(part.clone(), level(self.length)) {
             let fill = |to: &mut [u8]| self.fill(start * sample, to);
             self.stored.read(self.big_endian, self.length << level, &mut block.numbers, fill)?;

@@ -30,21 +30,35 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
         return Err("it is empty".into());
     }
     let is_number = |cell: &str| number(cell).is_some_and(|number| !number.is_nan());
-    let has_header = !first.iter().any(is_number) && first.iter().any(|cell| number(cell).is_none());
+    let has_header =
+        !first.iter().any(is_number) && first.iter().any(|cell| number(cell).is_none());
     let columns = match settings.key.as_slice() {
         [] => (0..first.len()).collect(),
         names => names
             .iter()
             .map(|name| {
-                let named = if has_header { first.iter().position(|cell| cell.trim() == name) } else { None };
+                let named = if has_header {
+                    first.iter().position(|cell| cell.trim() == name)
+                } else {
+                    None
+                };
                 let numbered = || name.parse::<usize>().ok().filter(|place| *place < first.len());
                 let known = first.iter().collect::<Vec<_>>().join(", ");
-                named.or_else(numbered).ok_or_else(|| format!("it has no column {name:?}; there are: {known}"))
+                named
+                    .or_else(numbered)
+                    .ok_or_else(|| format!("it has no column {name:?}; there are: {known}"))
             })
             .collect::<Result<_, _>>()?,
     };
-    let bytes = File::open(path).and_then(|file| file.metadata()).map_err(|error| error.to_string())?.len();
-    Ok(Box::new(Table { path: path.to_owned(), delimiter, has_header, columns, most_rows: bytes / 2 + 1 }))
+    let bytes =
+        File::open(path).and_then(|file| file.metadata()).map_err(|error| error.to_string())?.len();
+    Ok(Box::new(Table {
+        path: path.to_owned(),
+        delimiter,
+        has_header,
+        columns,
+        most_rows: bytes / 2 + 1,
+    }))
 }
 
 fn reader(path: &Path, delimiter: u8, has_headers: bool) -> Result<csv::Reader<File>, String> {
@@ -66,7 +80,11 @@ impl Source for Table {
         vec![Range { start: 0, end: self.most_rows }]
     }
 
-    fn read(&self, _: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(
+        &self,
+        _: &Range<u64>,
+        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
+    ) -> Result<(), String> {
         let width = self.columns.len();
         let at_once = 1_usize << level(width);
         let mut reader = reader(&self.path, self.delimiter, self.has_header)?;
@@ -78,8 +96,12 @@ impl Source for Table {
             let mut rest = std::mem::take(numbers);
             for (place, level) in super::dyadic(*start..*start + rows, level(width)) {
                 let later = rest.split_off((1 << level) * width);
-                let block =
-                    Block { shape: vec![width], channel_axis: Some(0), numbers: Numbers::F64(rest), valid: None };
+                let block = Block {
+                    shape: vec![width],
+                    channel_axis: Some(0),
+                    numbers: Numbers::F64(rest),
+                    valid: None,
+                };
                 give(place, &block)?;
                 rest = later;
             }
@@ -92,7 +114,8 @@ impl Source for Table {
                 let number = number(cell).ok_or_else(|| {
                     let line = record.position().map_or(0, csv::Position::line);
                     format!(
-                        "line {line}, column {} holds {cell:?}, which is no number; choose columns with --key",
+                        "line {line}, column {} holds {cell:?}, which is no number; choose \
+                         columns with --key",
                         column + 1
                     )
                 })?;

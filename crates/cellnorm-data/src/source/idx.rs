@@ -1,4 +1,5 @@
-//! IDX: two zeros, the type, the number of axes, their lengths, then the numbers, all with the large end first.
+//! IDX: two zeros, the type, the number of axes, their lengths, then the numbers, all with the
+//! large end first.
 
 use std::fs::File;
 use std::io::Read;
@@ -44,8 +45,14 @@ fn header(from: &mut impl Read) -> Result<(Stored, Vec<u64>, usize), String> {
         0x0c => Stored::I32,
         0x0d => Stored::F32,
         0x0e => Stored::F64,
-        other => return Err(format!("it is no IDX file: its third byte is {other:#04x}, which is no type of IDX")),
+        other => {
+            return Err(format!(
+                "it is no IDX file: its third byte is {other:#04x}, which is no type of IDX"
+            ));
+        }
     };
-    let shape = (0..axes).map(|_| Ok(u64::from(u32::from_be_bytes(word()?)))).collect::<Result<Vec<_>, String>>()?;
+    let shape = (0..axes)
+        .map(|_| Ok(u64::from(u32::from_be_bytes(word()?))))
+        .collect::<Result<Vec<_>, String>>()?;
     Ok((stored, shape, 4 + 4 * usize::from(axes)))
 }

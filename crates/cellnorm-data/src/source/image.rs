@@ -31,7 +31,11 @@ impl Source for Image {
         vec![Range { start: 0, end: 1 }]
     }
 
-    fn read(&self, _: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(
+        &self,
+        _: &Range<u64>,
+        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
+    ) -> Result<(), String> {
         let file = fs::read(&self.path).map_err(|error| error.to_string())?;
         give(0, &decode(&file, &self.settings)?)
     }
@@ -44,7 +48,9 @@ impl Source for Image {
 /// The image that some bytes are.
 pub fn decode(bytes: &[u8], settings: &Settings) -> Result<Block, String> {
     // the content says the format, not the name
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
+    let reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| error.to_string())?;
     if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_ends(bytes) {
         return Err("it cannot be decoded: the file is cut off".into());
     }
@@ -52,7 +58,8 @@ pub fn decode(bytes: &[u8], settings: &Settings) -> Result<Block, String> {
     Pixels::of(image)?.prepared(settings)
 }
 
-/// Whether a JPEG has its end, ITU-T T.81, B.1: the decoder makes grey of what is missing, and says nothing.
+/// Whether a JPEG has its end, ITU-T T.81, B.1: the decoder makes grey of what is missing, and says
+/// nothing.
 fn jpeg_ends(bytes: &[u8]) -> bool {
     const START: u8 = 0xd8;
     const END: u8 = 0xd9;
@@ -61,15 +68,19 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
         return true;
     }
     let mut rest = bytes;
-    // between markers lie segments, which say their length, and after a scan's header its data, in which 0xff is followed by 0 or by
-    // the number of a restart
-    while let Some(at) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7))
+    // between markers lie segments, which say their length, and after a scan's header its data, in
+    // which 0xff is followed by 0 or by the number of a restart
+    while let Some(at) = rest
+        .windows(2)
+        .position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff | 0xd0..=0xd7))
     {
         let (marker, behind) = (rest[at + 1], &rest[at + 2..]);
         rest = match (marker, behind) {
             (END, _) => return true,
             (START | 0x01, _) => behind,
-            (_, [high, low, ..]) => behind.get(usize::from(u16::from_be_bytes([*high, *low]))..).unwrap_or_default(),
+            (_, [high, low, ..]) => {
+                behind.get(usize::from(u16::from_be_bytes([*high, *low]))..).unwrap_or_default()
+            }
             _ => return false,
         };
     }
@@ -91,7 +102,8 @@ pub struct Pixels {
 impl Pixels {
     fn of(image: DynamicImage) -> Result<Self, String> {
         let size = [image.height() as usize, image.width() as usize];
-        let (channels, has_alpha) = (usize::from(image.color().channel_count()), image.color().has_alpha());
+        let (channels, has_alpha) =
+            (usize::from(image.color().channel_count()), image.color().has_alpha());
         let numbers = match image {
             DynamicImage::ImageLuma8(image) => Numbers::U8(image.into_raw()),
             DynamicImage::ImageLumaA8(image) => Numbers::U8(image.into_raw()),
@@ -127,7 +139,8 @@ impl Pixels {
         let (channels, numbers, valid) = match settings.alpha {
             Alpha::Channel if !has_alpha => (channels + 1, with_alpha(&numbers, channels), None),
             Alpha::Mask if has_alpha => {
-                let seen = opaque(&numbers, channels).flat_map(|seen| std::iter::repeat_n(seen, colours));
+                let seen =
+                    opaque(&numbers, channels).flat_map(|seen| std::iter::repeat_n(seen, colours));
                 (colours, chosen(&numbers, channels, colours), Some(seen.collect()))
             }
             _ => (channels, numbers, None),
@@ -148,14 +161,16 @@ impl Pixels {
         }
         let channels = wanted + usize::from(self.has_alpha);
         let numbers = match &self.numbers {
-            Numbers::U8(all) => {
-                Numbers::U8(recolour(all, self.channels, colours, |rgb| luma(rgb.map(u32::from)) as u8))
-            }
-            Numbers::U16(all) => {
-                Numbers::U16(recolour(all, self.channels, colours, |rgb| luma(rgb.map(u32::from)) as u16))
-            }
+            Numbers::U8(all) => Numbers::U8(recolour(all, self.channels, colours, |rgb| {
+                luma(rgb.map(u32::from)) as u8
+            })),
+            Numbers::U16(all) => Numbers::U16(recolour(all, self.channels, colours, |rgb| {
+                luma(rgb.map(u32::from)) as u16
+            })),
             Numbers::F32(all) => {
-                Numbers::F32(recolour(all, self.channels, colours, |[r, g, b]| 0.299 * r + 0.587 * g + 0.114 * b))
+                Numbers::F32(recolour(all, self.channels, colours, |[r, g, b]| {
+                    0.299 * r + 0.587 * g + 0.114 * b
+                }))
             }
             Numbers::F64(_) => self.numbers,
         };
@@ -169,7 +184,12 @@ fn luma([r, g, b]: [u32; 3]) -> u32 {
 }
 
 /// Pixels of the other number of colours; what follows the colours stays.
-fn recolour<T: Copy>(all: &[T], channels: usize, colours: usize, grey: impl Fn([T; 3]) -> T) -> Vec<T> {
+fn recolour<T: Copy>(
+    all: &[T],
+    channels: usize,
+    colours: usize,
+    grey: impl Fn([T; 3]) -> T,
+) -> Vec<T> {
     let pixels = all.chunks_exact(channels);
     let of = |pixel: &[T]| -> Vec<T> {
         let colour = match pixel[..colours] {

@@ -26,12 +26,16 @@ pub trait Source: Send + Sync {
     /// The places of each part: never fewer than its samples, counted from 0 within the file.
     fn parts(&self) -> Vec<Range<u64>>;
 
-    /// Reads a part; `give` gets the place of its first sample and the samples of each block. A block covers 2ˡ places from a multiple
-    /// of 2ˡ on.
+    /// Reads a part; `give` gets the place of its first sample and the samples of each block. A
+    /// block covers 2ˡ places from a multiple of 2ˡ on.
     ///
     /// # Errors
     /// If the file cannot be read or is damaged, or if `give` refuses a block.
-    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String>;
+    fn read(
+        &self,
+        part: &Range<u64>,
+        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
+    ) -> Result<(), String>;
 
     /// How many samples the file has, if it says so.
     fn samples(&self) -> Option<u64>;
@@ -59,7 +63,8 @@ pub fn open(file: &File, settings: &Settings) -> Result<Box<dyn Source>, Error> 
     opened.map_err(|problem| Error::file(&file.path, problem))
 }
 
-/// The array that the bytes of a file are: of an IDX or a `.npy` file, which may be part of a program.
+/// The array that the bytes of a file are: of an IDX or a `.npy` file, which may be part of a
+/// program.
 ///
 /// # Errors
 /// If they are damaged, or of another kind.
@@ -79,7 +84,8 @@ pub fn level(length: usize) -> u32 {
     (AT_ONCE / (length as u64).max(1)).max(1).ilog2()
 }
 
-/// The blocks that a range is made of: each 2ˡ places from a multiple of 2ˡ on, of at most 2^`level`.
+/// The blocks that a range is made of: each 2ˡ places from a multiple of 2ˡ on, of at most
+/// 2^`level`.
 pub fn dyadic(range: Range<u64>, level: u32) -> impl Iterator<Item = (u64, u32)> {
     let mut start = range.start;
     std::iter::from_fn(move || {
@@ -97,7 +103,9 @@ mod tests {
 
     #[test]
     fn blocks_start_at_multiples_of_their_length_and_leave_nothing_out() {
-        for (start, end, most) in [(0, 60_000, 6), (5, 21, 10), (7, 7, 3), (1 << 40, (1 << 40) + 3, 0)] {
+        for (start, end, most) in
+            [(0, 60_000, 6), (5, 21, 10), (7, 7, 3), (1 << 40, (1 << 40) + 3, 0)]
+        {
             let mut next = start;
             for (place, level) in dyadic(start..end, most) {
                 assert!(place == next && place % (1 << level) == 0 && level <= most);

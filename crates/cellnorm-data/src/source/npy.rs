@@ -15,7 +15,12 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, String> {
     let mut file = File::open(path).map_err(|error| error.to_string())?;
     let about = header(&mut file)?;
     let start = file.stream_position().map_err(|error| error.to_string())?;
-    Ok(Box::new(Array::new(Bytes::File(file, start), about.stored, about.big_endian, &about.shape)?))
+    Ok(Box::new(Array::new(
+        Bytes::File(file, start),
+        about.stored,
+        about.big_endian,
+        &about.shape,
+    )?))
 }
 
 /// The array that the bytes of a file are.
@@ -27,7 +32,8 @@ pub fn of_bytes(mut bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
     Ok(Box::new(Array::new(Bytes::Memory(bytes), about.stored, about.big_endian, &about.shape)?))
 }
 
-/// The bytes of a header: eight of magic and version, its length in two bytes, in four from version 2 on, and the text.
+/// The bytes of a header: eight of magic and version, its length in two bytes, in four from version
+/// 2 on, and the text.
 fn text(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 8];
     from.read_exact(&mut bytes)?;
@@ -54,7 +60,8 @@ pub struct About {
 /// The longest header that is read; NumPy itself warns above 10,000.
 const LONGEST: u64 = 1 << 20;
 
-/// The most brackets of a header: one of numbers has two, and the time to parse nested ones doubles with each.
+/// The most brackets of a header: one of numbers has two, and the time to parse nested ones doubles
+/// with each.
 const MOST_BRACKETS: usize = 8;
 
 /// Reads a header, and not more.
@@ -85,7 +92,16 @@ pub fn header(from: &mut impl Read) -> Result<About, String> {
         (TypeChar::Float, 2) => Stored::F16,
         (TypeChar::Float, 4) => Stored::F32,
         (TypeChar::Float, 8) => Stored::F64,
-        _ => return Err(format!("it has elements of type {}; numbers of at most 64 bits are needed", dtype.descr())),
+        _ => {
+            return Err(format!(
+                "it has elements of type {}; numbers of at most 64 bits are needed",
+                dtype.descr()
+            ));
+        }
     };
-    Ok(About { stored, big_endian: plain.endianness() == Endianness::Big, shape: header.shape().to_vec() })
+    Ok(About {
+        stored,
+        big_endian: plain.endianness() == Endianness::Big,
+        shape: header.shape().to_vec(),
+    })
 }

@@ -1,4 +1,5 @@
-//! Numbers as they were stored, as far as that matters: bytes and 16-bit integers are counted, all others are floats.
+//! Numbers as they were stored, as far as that matters: bytes and 16-bit integers are counted, all
+//! others are floats.
 
 use std::ops::Range;
 
@@ -23,7 +24,8 @@ impl Block {
     pub fn sample(&self, sample: u64) -> Option<Self> {
         let length: usize = self.shape.iter().product();
         let start = usize::try_from(sample).ok()?.checked_mul(length)?;
-        let range = start..start.checked_add(length).filter(|end| *end <= self.numbers.len() && length > 0)?;
+        let range = start
+            ..start.checked_add(length).filter(|end| *end <= self.numbers.len() && length > 0)?;
         let valid = self.valid.as_ref().map(|valid| valid[range.clone()].to_vec());
         Some(Self {
             shape: self.shape.clone(),
@@ -101,26 +103,51 @@ impl Stored {
         }
     }
 
-    /// Replaces numbers by `count` others, in the same memory where it suffices; `fill` reads the bytes of these.
+    /// Replaces numbers by `count` others, in the same memory where it suffices; `fill` reads the
+    /// bytes of these.
     ///
     /// # Errors
     /// Those of `fill`.
-    pub fn read(self, big_endian: bool, count: usize, numbers: &mut Numbers, fill: impl Fill) -> Result<(), String> {
+    pub fn read(
+        self,
+        big_endian: bool,
+        count: usize,
+        numbers: &mut Numbers,
+        fill: impl Fill,
+    ) -> Result<(), String> {
         let from = Bytes { count, big_endian, fill };
         match (self, numbers) {
             (Self::U8, Numbers::U8(all)) => from.kept(all),
             (Self::U16, Numbers::U16(all)) => from.kept(all),
             (Self::F32, Numbers::F32(all)) => from.kept(all),
             (Self::F64, Numbers::F64(all)) => from.kept(all),
-            (Self::Bool, Numbers::F32(all)) => from.each(all, |[byte]| f32::from(u8::from(byte != 0))),
-            (Self::F16, Numbers::F32(all)) => from.each(all, |bytes| f16::from_le_bytes(bytes).into()),
-            (Self::Bf16, Numbers::F32(all)) => from.each(all, |bytes| bf16::from_le_bytes(bytes).into()),
-            (Self::I8, Numbers::F64(all)) => from.each(all, |bytes| i8::from_le_bytes(bytes).into()),
-            (Self::I16, Numbers::F64(all)) => from.each(all, |bytes| i16::from_le_bytes(bytes).into()),
-            (Self::U32, Numbers::F64(all)) => from.each(all, |bytes| u32::from_le_bytes(bytes).into()),
-            (Self::I32, Numbers::F64(all)) => from.each(all, |bytes| i32::from_le_bytes(bytes).into()),
-            (Self::U64, Numbers::F64(all)) => from.each(all, |bytes| u64::from_le_bytes(bytes) as f64),
-            (Self::I64, Numbers::F64(all)) => from.each(all, |bytes| i64::from_le_bytes(bytes) as f64),
+            (Self::Bool, Numbers::F32(all)) => {
+                from.each(all, |[byte]| f32::from(u8::from(byte != 0)))
+            }
+            (Self::F16, Numbers::F32(all)) => {
+                from.each(all, |bytes| f16::from_le_bytes(bytes).into())
+            }
+            (Self::Bf16, Numbers::F32(all)) => {
+                from.each(all, |bytes| bf16::from_le_bytes(bytes).into())
+            }
+            (Self::I8, Numbers::F64(all)) => {
+                from.each(all, |bytes| i8::from_le_bytes(bytes).into())
+            }
+            (Self::I16, Numbers::F64(all)) => {
+                from.each(all, |bytes| i16::from_le_bytes(bytes).into())
+            }
+            (Self::U32, Numbers::F64(all)) => {
+                from.each(all, |bytes| u32::from_le_bytes(bytes).into())
+            }
+            (Self::I32, Numbers::F64(all)) => {
+                from.each(all, |bytes| i32::from_le_bytes(bytes).into())
+            }
+            (Self::U64, Numbers::F64(all)) => {
+                from.each(all, |bytes| u64::from_le_bytes(bytes) as f64)
+            }
+            (Self::I64, Numbers::F64(all)) => {
+                from.each(all, |bytes| i64::from_le_bytes(bytes) as f64)
+            }
             (_, others) => {
                 *others = self.none();
                 self.read(big_endian, count, others, from.fill)
@@ -154,7 +181,11 @@ impl<F: Fill> Bytes<F> {
     }
 
     /// As numbers of a wider type.
-    fn each<const N: usize, T>(self, all: &mut Vec<T>, of: impl Fn([u8; N]) -> T) -> Result<(), String> {
+    fn each<const N: usize, T>(
+        self,
+        all: &mut Vec<T>,
+        of: impl Fn([u8; N]) -> T,
+    ) -> Result<(), String> {
         let mut bytes = vec![0; self.count * N];
         (self.fill)(&mut bytes)?;
         if self.big_endian {
@@ -195,7 +226,8 @@ impl Numbers {
         }
     }
 
-    /// What they are divided by to lie between 0 and 1: the largest of their type for integers, 1 for floats.
+    /// What they are divided by to lie between 0 and 1: the largest of their type for integers, 1
+    /// for floats.
     pub fn full_scale(&self) -> f64 {
         match self {
             Self::U8(_) => u8::MAX.into(),

@@ -1,5 +1,5 @@
-//! Apache Parquet: columns of numbers are features, a column of lists of one length holds a sample each, and so does a column of
-//! images as bytes.
+//! Apache Parquet: columns of numbers are features, a column of lists of one length holds a sample
+//! each, and so does a column of images as bytes.
 
 use std::fs::File;
 use std::ops::Range;
@@ -92,44 +92,61 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     let about = reader.metadata();
     let columns = about.file_metadata().schema_descr().columns();
     let kind = |column: &ColumnDescriptor| {
-        let is_number =
-            !matches!(column.physical_type(), Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY | Physical::INT96)
-                && !is_time(column);
-        let is_text =
-            matches!(column.logical_type_ref(), Some(LogicalType::String | LogicalType::Json | LogicalType::Enum));
+        let is_number = !matches!(
+            column.physical_type(),
+            Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY | Physical::INT96
+        ) && !is_time(column);
+        let is_text = matches!(
+            column.logical_type_ref(),
+            Some(LogicalType::String | LogicalType::Json | LogicalType::Enum)
+        );
         match (is_number, column.max_rep_level()) {
             (true, 0) => Some(Of::Numbers),
             (true, 1) => Some(Of::Lists),
-            (false, 0) if column.physical_type() == Physical::BYTE_ARRAY && !is_text => Some(Of::Images),
+            (false, 0) if column.physical_type() == Physical::BYTE_ARRAY && !is_text => {
+                Some(Of::Images)
+            }
             _ => None,
         }
     };
     let name = |column: &ColumnDescriptor| column.path().string();
-    // a list is called by the column that it is in, and so is an image with its file's name beside it
+    // a list is called by the column that it is in, and so is an image with its file's name beside
+    // it
     let is_called = |column: &ColumnDescriptor, asked: &str| {
-        name(column) == asked || name(column).strip_prefix(asked).is_some_and(|rest| rest.starts_with('.'))
+        name(column) == asked
+            || name(column).strip_prefix(asked).is_some_and(|rest| rest.starts_with('.'))
     };
     let known: Vec<String> =
         columns.iter().filter(|column| kind(column).is_some()).map(|column| name(column)).collect();
     let known = known.join(", ");
     let chosen: Vec<usize> = match settings.key.as_slice() {
         [] => {
-            let whole =
-                |of: Of| (0..columns.len()).filter(|place| kind(&columns[*place]) == Some(of)).collect::<Vec<_>>();
-            let (images, lists, numbers) = (whole(Of::Images), whole(Of::Lists), whole(Of::Numbers));
+            let whole = |of: Of| {
+                (0..columns.len())
+                    .filter(|place| kind(&columns[*place]) == Some(of))
+                    .collect::<Vec<_>>()
+            };
+            let (images, lists, numbers) =
+                (whole(Of::Images), whole(Of::Lists), whole(Of::Numbers));
             match (images.as_slice(), lists.as_slice()) {
                 ([only], []) | ([], [only]) => vec![*only],
                 ([], []) => numbers,
-                _ => return Err(format!("it has several columns of images or lists; name one with --key: {known}")),
+                _ => {
+                    return Err(format!(
+                        "it has several columns of images or lists; name one with --key: {known}"
+                    ));
+                }
             }
         }
         names => names
             .iter()
             .map(|asked| {
-                let fits = |place: &usize| is_called(&columns[*place], asked) && kind(&columns[*place]).is_some();
-                (0..columns.len())
-                    .find(fits)
-                    .ok_or_else(|| format!("it has no column {asked:?} of numbers or images; there are: {known}"))
+                let fits = |place: &usize| {
+                    is_called(&columns[*place], asked) && kind(&columns[*place]).is_some()
+                };
+                (0..columns.len()).find(fits).ok_or_else(|| {
+                    format!("it has no column {asked:?} of numbers or images; there are: {known}")
+                })
             })
             .collect::<Result<_, _>>()?,
     };
@@ -147,12 +164,19 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
         start = rows.end;
         rows
     });
-    Ok(Box::new(Table { path: path.to_owned(), settings: settings.clone(), columns, of, groups: groups.collect() }))
+    Ok(Box::new(Table {
+        path: path.to_owned(),
+        settings: settings.clone(),
+        columns,
+        of,
+        groups: groups.collect(),
+    }))
 }
 
 fn reader(path: &Path) -> Result<SerializedFileReader<File>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
-    SerializedFileReader::new(file).map_err(|error| format!("it is no usable Parquet file: {error}"))
+    SerializedFileReader::new(file)
+        .map_err(|error| format!("it is no usable Parquet file: {error}"))
 }
 
 /// Rows that are read at once from each column.
@@ -163,10 +187,15 @@ impl Source for Table {
         self.groups.iter().filter(|rows| !rows.is_empty()).cloned().collect()
     }
 
-    fn read(&self, part: &Range<u64>, give: &mut dyn FnMut(u64, &Block) -> Result<(), String>) -> Result<(), String> {
+    fn read(
+        &self,
+        part: &Range<u64>,
+        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
+    ) -> Result<(), String> {
         let text = |error: parquet::errors::ParquetError| error.to_string();
         let reader = reader(&self.path)?;
-        let group = self.groups.iter().position(|rows| rows == part).ok_or("a part of another file")?;
+        let group =
+            self.groups.iter().position(|rows| rows == part).ok_or("a part of another file")?;
         let group = reader.get_row_group(group).map_err(text)?;
         let mut columns = self
             .columns
@@ -183,7 +212,9 @@ impl Source for Table {
                 };
                 let files = cells(column, rows, self.columns[0].full, |file| file.data().to_vec())?;
                 for (row, file) in files.iter().enumerate() {
-                    let file = file.as_deref().ok_or_else(|| format!("row {} has no image", start + row as u64))?;
+                    let file = file
+                        .as_deref()
+                        .ok_or_else(|| format!("row {} has no image", start + row as u64))?;
                     let block = image::decode(file, &self.settings)
                         .map_err(|problem| format!("row {}: {problem}", start + row as u64))?;
                     give(start + row as u64, &block)?;
@@ -221,7 +252,8 @@ impl Table {
                 return Err("its columns have different lengths".into());
             }
             let columns: Vec<Vec<f64>> = columns.iter().map(Numbers::to_f64).collect();
-            let rows = (0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect();
+            let rows =
+                (0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect();
             (vec![width], Numbers::F64(rows))
         } else {
             let all = columns.pop().ok_or("it has no columns")?;
@@ -254,10 +286,16 @@ fn cells<D: DataType, T>(
     full: i16,
     of: impl Fn(&D::T) -> T,
 ) -> Result<Vec<Option<T>>, String> {
-    let (mut definitions, mut repetitions, mut values): (_, Vec<i16>, _) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut definitions, mut repetitions, mut values): (_, Vec<i16>, _) =
+        (Vec::new(), Vec::new(), Vec::new());
     let mut read = 0;
     while read < rows {
-        let now = column.read_records(rows - read, Some(&mut definitions), Some(&mut repetitions), &mut values);
+        let now = column.read_records(
+            rows - read,
+            Some(&mut definitions),
+            Some(&mut repetitions),
+            &mut values,
+        );
         match now.map_err(|error| format!("it is damaged: {error}"))?.0 {
             0 => return Err("it ends before its rows do".into()),
             now => read += now,
@@ -268,16 +306,22 @@ fn cells<D: DataType, T>(
         return Ok(values.iter().map(|value| Some(of(value))).collect());
     }
     let mut values = values.iter();
-    Ok(definitions.iter().map(|level| if *level == full { values.next().map(&of) } else { None }).collect())
+    Ok(definitions
+        .iter()
+        .map(|level| if *level == full { values.next().map(&of) } else { None })
+        .collect())
 }
 
-/// An error unless all lists of some rows have one length; each goes on where the level of repetition is above 0.
+/// An error unless all lists of some rows have one length; each goes on where the level of
+/// repetition is above 0.
 fn check_lengths(repetitions: &[i16]) -> Result<(), String> {
-    let starts: Vec<usize> = (0..repetitions.len()).filter(|place| repetitions[*place] == 0).collect();
+    let starts: Vec<usize> =
+        (0..repetitions.len()).filter(|place| repetitions[*place] == 0).collect();
     let length = |row: usize| starts.get(row + 1).unwrap_or(&repetitions.len()) - starts[row];
     match (1..starts.len()).find(|row| length(*row) != length(0)) {
         Some(row) => Err(format!(
-            "its lists have different lengths, {} and {} numbers {row} rows behind; all must be alike",
+            "its lists have different lengths, {} and {} numbers {row} rows behind; all must be \
+             alike",
             length(0),
             length(row)
         )),
@@ -288,7 +332,8 @@ fn check_lengths(repetitions: &[i16]) -> Result<(), String> {
 /// The numbers of some rows; what is missing is NaN.
 fn numbers(column: &mut ColumnReader, rows: usize, about: Column) -> Result<Numbers, String> {
     let full = about.full;
-    let floats = |cells: Vec<Option<f64>>| cells.into_iter().map(|cell| cell.unwrap_or(f64::NAN)).collect();
+    let floats =
+        |cells: Vec<Option<f64>>| cells.into_iter().map(|cell| cell.unwrap_or(f64::NAN)).collect();
     Ok(match column {
         ColumnReader::BoolColumnReader(column) => {
             Numbers::F64(floats(cells(column, rows, full, |value| f64::from(u8::from(*value)))?))
@@ -296,8 +341,9 @@ fn numbers(column: &mut ColumnReader, rows: usize, about: Column) -> Result<Numb
         ColumnReader::Int32ColumnReader(column) => {
             let cells = cells(column, rows, full, |value| *value)?;
             let is_unsigned = about.integers == Integers::Unsigned(32);
-            let number =
-                |value: i32| if is_unsigned { f64::from(value as u32) } else { f64::from(value) / about.divisor };
+            let number = |value: i32| {
+                if is_unsigned { f64::from(value as u32) } else { f64::from(value) / about.divisor }
+            };
             match about.integers {
                 Integers::Unsigned(8) => Numbers::U8(narrow(cells)?),
                 Integers::Unsigned(16) => Numbers::U16(narrow(cells)?),
@@ -306,25 +352,29 @@ fn numbers(column: &mut ColumnReader, rows: usize, about: Column) -> Result<Numb
         }
         ColumnReader::Int64ColumnReader(column) => {
             let is_unsigned = about.integers == Integers::Unsigned(64);
-            let number = |value: &i64| if is_unsigned { *value as u64 as f64 } else { *value as f64 / about.divisor };
+            let number = |value: &i64| {
+                if is_unsigned { *value as u64 as f64 } else { *value as f64 / about.divisor }
+            };
             Numbers::F64(floats(cells(column, rows, full, number)?))
         }
         ColumnReader::FloatColumnReader(column) => {
             let cells = cells(column, rows, full, |value| *value)?;
             Numbers::F32(cells.into_iter().map(|cell| cell.unwrap_or(f32::NAN)).collect())
         }
-        ColumnReader::DoubleColumnReader(column) => Numbers::F64(floats(cells(column, rows, full, |value| *value)?)),
+        ColumnReader::DoubleColumnReader(column) => {
+            Numbers::F64(floats(cells(column, rows, full, |value| *value)?))
+        }
         _ => return Err("its column holds no numbers".into()),
     })
 }
 
 fn narrow<T: TryFrom<i32>>(cells: Vec<Option<i32>>) -> Result<Vec<T>, String> {
-    let each =
-        |cell: Option<i32>| {
-            T::try_from(cell.ok_or(
-                "an integer of 8 or 16 bits is missing, and there is none that could stand for it; store floats",
-            )?)
-            .map_err(|_| "an integer is beyond its type")
-        };
+    let each = |cell: Option<i32>| {
+        T::try_from(cell.ok_or(
+            "an integer of 8 or 16 bits is missing, and there is none that could stand for it; \
+             store floats",
+        )?)
+        .map_err(|_| "an integer is beyond its type")
+    };
     Ok(cells.into_iter().map(each).collect::<Result<_, _>>()?)
 }

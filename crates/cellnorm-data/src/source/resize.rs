@@ -1,8 +1,11 @@
-//! Resizing and cropping as torchvision does with images of Pillow: a triangle as wide as the pixels that become one.
+//! Resizing and cropping as torchvision does with images of Pillow: a triangle as wide as the
+//! pixels that become one.
 //!
-//! Along each axis a new value is Σ w(x)·value(x) / Σ w(x) with w(x) = max(0, 1 − |x + ½ − centre| / support), the columns first, then
-//! the rows, and the other way round where an image more than twice as high as wide shrinks (Pillow 13.0.0). For bytes the weights are integers of 22 bits after the point and each axis is rounded, as in Pillow's `Resample.c`: the
-//! result is the same to the last bit.
+//! Along each axis a new value is Σ w(x)·value(x) / Σ w(x) with w(x) = max(0, 1 − |x + ½ − centre|
+//! / support), the columns first, then the rows, and the other way round where an image more than
+//! twice as high as wide shrinks (Pillow 13.0.0). For bytes the weights are integers of 22 bits
+//! after the point and each axis is rounded, as in Pillow's `Resample.c`: the result is the same to
+//! the last bit.
 
 use super::image::Pixels;
 use super::numbers::Numbers;
@@ -26,21 +29,28 @@ pub fn resize(pixels: Pixels, side: u32) -> Result<Pixels, String> {
     let pixels = if pixels.has_alpha { weighted(pixels) } else { pixels };
     let numbers = match &pixels.numbers {
         Numbers::U8(all) => Numbers::U8(both_axes(all, [height, width], size, channels, bytes)),
-        Numbers::U16(all) => Numbers::U16(both_axes(all, [height, width], size, channels, |weights, values| {
-            weighed(weights, values.map(f64::from)).round() as u16
-        })),
-        Numbers::F32(all) => Numbers::F32(both_axes(all, [height, width], size, channels, |weights, values| {
-            weighed(weights, values.map(f64::from)) as f32
-        })),
+        Numbers::U16(all) => {
+            Numbers::U16(both_axes(all, [height, width], size, channels, |weights, values| {
+                weighed(weights, values.map(f64::from)).round() as u16
+            }))
+        }
+        Numbers::F32(all) => {
+            Numbers::F32(both_axes(all, [height, width], size, channels, |weights, values| {
+                weighed(weights, values.map(f64::from)) as f32
+            }))
+        }
         Numbers::F64(all) => {
-            Numbers::F64(both_axes(all, [height, width], size, channels, |weights, values| weighed(weights, values)))
+            Numbers::F64(both_axes(all, [height, width], size, channels, |weights, values| {
+                weighed(weights, values)
+            }))
         }
     };
     let pixels = Pixels { size, numbers, ..pixels };
     Ok(if pixels.has_alpha { unweighted(pixels) } else { pixels })
 }
 
-/// Bytes times their transparency / 255, rounded as Pillow's `Convert.c` does it: what cannot be seen must not shine through.
+/// Bytes times their transparency / 255, rounded as Pillow's `Convert.c` does it: what cannot be
+/// seen must not shine through.
 fn weighted(pixels: Pixels) -> Pixels {
     each_colour(pixels, |colour, alpha| {
         let product = u32::from(colour) * u32::from(alpha) + 128;
@@ -119,7 +129,11 @@ fn both_axes<T: Copy + Default>(
         true => all.to_vec(),
         false => along(all, 1, height, new_height, width * channels),
     };
-    if rows_first { columns(&rows(all, width), new_height) } else { rows(&columns(all, height), new_width) }
+    if rows_first {
+        columns(&rows(all, width), new_height)
+    } else {
+        rows(&columns(all, height), new_width)
+    }
 }
 
 fn weighed(weights: &[f64], values: impl Iterator<Item = f64>) -> f64 {
@@ -131,21 +145,31 @@ const BITS: u32 = 22;
 
 fn bytes(weights: &[f64], values: &mut dyn Iterator<Item = u8>) -> u8 {
     let whole = |weight: f64| (weight * f64::from(1_u32 << BITS) + 0.5) as i64;
-    let sum: i64 = weights.iter().zip(values).map(|(weight, value)| whole(*weight) * i64::from(value)).sum();
+    let sum: i64 =
+        weights.iter().zip(values).map(|(weight, value)| whole(*weight) * i64::from(value)).sum();
     ((sum + (1 << (BITS - 1))) >> BITS).clamp(0, 255) as u8
 }
 
-/// The square of this side in the middle; an odd pixel is split as Python rounds, a half to the even one.
+/// The square of this side in the middle; an odd pixel is split as Python rounds, a half to the
+/// even one.
 pub fn crop(pixels: Pixels, side: usize) -> Result<Pixels, String> {
     let [height, width] = pixels.size;
     if height < side || width < side {
         return Err(format!(
-            "it has {height} × {width} pixels, too few to cut out {side} × {side}; --resize comes first"
+            "it has {height} × {width} pixels, too few to cut out {side} × {side}; --resize comes \
+             first"
         ));
     }
     let half = |rest: usize| (rest as f64 / 2.0).round_ties_even() as usize;
     let (top, left) = (half(height - side), half(width - side));
-    fn of<T: Copy>(all: &[T], row: usize, top: usize, left: usize, side: usize, channels: usize) -> Vec<T> {
+    fn of<T: Copy>(
+        all: &[T],
+        row: usize,
+        top: usize,
+        left: usize,
+        side: usize,
+        channels: usize,
+    ) -> Vec<T> {
         let rows = all.chunks_exact(row).skip(top).take(side);
         rows.flat_map(|row| &row[left * channels..(left + side) * channels]).copied().collect()
     }

@@ -24,12 +24,14 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     let length = u64::from_le_bytes(length);
     let here = file.metadata().map_err(|error| error.to_string())?.len().saturating_sub(8);
     if length > LONGEST.min(here) {
-        return Err(format!("it is no usable safetensors file: its header would have {length} bytes"));
+        return Err(format!(
+            "it is no usable safetensors file: its header would have {length} bytes"
+        ));
     }
     let mut header = vec![0; length as usize];
     file.read_exact(&mut header).map_err(cut)?;
-    let about: Metadata =
-        serde_json::from_slice(&header).map_err(|error| format!("its header is unusable: {error}"))?;
+    let about: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| format!("its header is unusable: {error}"))?;
     let mut names = about.offset_keys();
     names.sort();
     let name = chosen(&names, &settings.key)?;
@@ -48,7 +50,11 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
         Dtype::BF16 => Stored::Bf16,
         Dtype::F32 => Stored::F32,
         Dtype::F64 => Stored::F64,
-        other => return Err(format!("{name:?} has elements of type {other:?}; numbers of 8 to 64 bits are needed")),
+        other => {
+            return Err(format!(
+                "{name:?} has elements of type {other:?}; numbers of 8 to 64 bits are needed"
+            ));
+        }
     };
     let shape: Vec<u64> = tensor.shape.iter().map(|length| *length as u64).collect();
     let start = 8 + length + tensor.data_offsets.0 as u64;

@@ -1,4 +1,5 @@
-//! Any bytes as files, for the test of damage and for the fuzz targets: an error or data, never a panic, and nothing endless.
+//! Any bytes as files, for the test of damage and for the fuzz targets: an error or data, never a
+//! panic, and nothing endless.
 
 use cellnorm_data::files::Kind;
 use cellnorm_data::source::of_bytes;

@@ -33,7 +33,10 @@ pub fn read(
     threads: usize,
     shard: Option<std::ops::Range<u64>>,
 ) -> Result<Statistics, Error> {
-    plan.run(start, Run { threads, shard, strict: false, progress: &mut |_| {}, keep: &mut |_| Ok(()) })
+    plan.run(
+        start,
+        Run { threads, shard, strict: false, progress: &mut |_| {}, keep: &mut |_| Ok(()) },
+    )
 }
 
 /// All of a data set on two threads.

@@ -52,7 +52,9 @@ fn a_file_that_cannot_be_read_is_named_and_the_others_count() {
         ("zz.safetensors", &[255; 16], "no usable safetensors file"),
     ] {
         let (_folder, statistics) = with(name, content);
-        let [failure] = statistics.failures.as_slice() else { panic!("{name}: {:?}", statistics.failures) };
+        let [failure] = statistics.failures.as_slice() else {
+            panic!("{name}: {:?}", statistics.failures)
+        };
         assert!(failure.name == name && failure.problem.contains(problem), "{failure:?}");
         assert_eq!(statistics.summaries(), whole.summaries(), "{name}");
     }
@@ -61,7 +63,9 @@ fn a_file_that_cannot_be_read_is_named_and_the_others_count() {
     assert!(statistics.failures.is_empty() && statistics.summaries().len() == 1);
     let (_folder, statistics) = with("zz.npy", &fs::read(fixture("features.npy")).unwrap());
     assert!(
-        statistics.failures[0].problem.contains("and the first file that can be read has 1 channel of integers"),
+        statistics.failures[0]
+            .problem
+            .contains("and the first file that can be read has 1 channel of integers"),
         "{:?}",
         statistics.failures
     );
@@ -71,7 +75,8 @@ fn a_file_that_cannot_be_read_is_named_and_the_others_count() {
 fn strict_ends_at_the_first() {
     let (folder, _) = with("zz.png", b"no picture");
     let plan = Plan::new(listing(folder.path().to_owned()), Settings::default(), None).unwrap();
-    let run = Run { threads: 2, shard: None, strict: true, progress: &mut |_| {}, keep: &mut |_| Ok(()) };
+    let run =
+        Run { threads: 2, shard: None, strict: true, progress: &mut |_| {}, keep: &mut |_| Ok(()) };
     let error = plan.run(plan.start(), run).unwrap_err().to_string();
     assert!(error.contains("zz.png"), "{error}");
 }
@@ -83,7 +88,11 @@ fn a_loop_of_folders_ends_and_is_named() {
     std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).unwrap();
     let listing = listing(folder.path().to_owned());
     assert_eq!((listing.files.len(), listing.others), (12, 1));
-    assert!(listing.failures[0].problem.contains("leads back to its own folder"), "{:?}", listing.failures);
+    assert!(
+        listing.failures[0].problem.contains("leads back to its own folder"),
+        "{:?}",
+        listing.failures
+    );
     let plan = Plan::new(listing, Settings::default(), None).unwrap();
     assert_eq!(
         read(&plan, plan.start(), 2, None).unwrap().summaries(),
@@ -94,8 +103,9 @@ fn a_loop_of_folders_ends_and_is_named() {
 #[test]
 fn nothing_to_read_is_an_error() {
     let folder = folder();
-    let nothing =
-        |path: PathBuf| Plan::new(list(&[path]).unwrap(), Settings::default(), None).err().unwrap().to_string();
+    let nothing = |path: PathBuf| {
+        Plan::new(list(&[path]).unwrap(), Settings::default(), None).err().unwrap().to_string()
+    };
     assert!(nothing(folder.path().to_owned()).starts_with("no image, IDX"));
     assert!(matches!(list(&["/does/not/exist".into()]), Err(Error::Read { .. })));
     fs::write(folder.path().join("a.txt"), "").unwrap();
@@ -112,7 +122,9 @@ fn what_is_not_said_is_asked_for() {
     };
     assert!(message("grey-packed.npz", Settings::default()).contains("name one with --key: "));
     let axes = Settings { channel_axis: Some(9), ..Settings::default() };
-    assert!(message("first.npy", axes).contains("axis 9 does not exist in samples of shape [3, 5, 7]"));
+    assert!(
+        message("first.npy", axes).contains("axis 9 does not exist in samples of shape [3, 5, 7]")
+    );
     let crop = Settings { crop: Some(9), ..Settings::default() };
     assert!(message("grey", crop).contains("too few to cut out 9 × 9"));
 }
@@ -126,13 +138,15 @@ fn cut_and_flipped_files_are_refused_or_read() {
     };
     let statistics = measure(fixture("features.npy"), Settings::default()).to_text().into_bytes();
     let counted = measure(fixture("grey"), Settings::default()).to_text().into_bytes();
-    let [idx, npy] = ["grey-images-idx3-ubyte", "big-endian.npy"].map(|name| fs::read(fixture(name)).unwrap());
+    let [idx, npy] =
+        ["grey-images-idx3-ubyte", "big-endian.npy"].map(|name| fs::read(fixture(name)).unwrap());
     for file in [&statistics, &counted, &idx, &npy] {
         for _ in 0..500 {
             let cut = &file[..random(file.len())];
             let mut flipped = file.clone();
             for _ in 0..=random(3) {
-                let place = if random(2) == 0 { random(file.len()) } else { random(file.len().min(64)) };
+                let place =
+                    if random(2) == 0 { random(file.len()) } else { random(file.len().min(64)) };
                 flipped[place] ^= 1 << random(8);
             }
             for bytes in [cut, &flipped] {

@@ -11,7 +11,11 @@ fn close(what: &str, ours: f64, theirs: f64, bound: f64) {
 }
 
 fn check(what: &str, statistics: &Statistics, name: &str, bound: f64) {
-    assert!(statistics.failures.is_empty() && statistics.is_complete(), "{what}: {:?}", statistics.failures);
+    assert!(
+        statistics.failures.is_empty() && statistics.is_complete(),
+        "{what}: {:?}",
+        statistics.failures
+    );
     let expected = expected(name);
     let summaries: Vec<Summary> = statistics.summaries().into_iter().map(Option::unwrap).collect();
     let each = |key: &str, of: &dyn Fn(&Summary) -> f64| {
@@ -29,7 +33,10 @@ fn check(what: &str, statistics: &Statistics, name: &str, bound: f64) {
     if summaries[0].by_sample.is_some() {
         each("mean_of_deviations", &|one| one.by_sample.unwrap().mean_of_deviations);
     }
-    assert!(summaries.iter().all(|one| Some(one.count) == expected["count"].as_u64()), "{what}: count");
+    assert!(
+        summaries.iter().all(|one| Some(one.count) == expected["count"].as_u64()),
+        "{what}: count"
+    );
 }
 
 fn keyed(key: &str) -> Settings {
@@ -80,7 +87,8 @@ fn images_of_16_bits_colour_and_transparency() {
     check("luma", &measure(fixture("colour"), grey), "colour-grey", 1e-14);
     let mask = Settings { alpha: Alpha::Mask, ..Settings::default() };
     check("mask", &measure(fixture("colour"), mask), "colour-mask", 1e-14);
-    let with_alpha = measure(fixture("colour"), Settings { alpha: Alpha::Channel, ..Settings::default() });
+    let with_alpha =
+        measure(fixture("colour"), Settings { alpha: Alpha::Channel, ..Settings::default() });
     assert_eq!(with_alpha.summaries().len(), 4);
 }
 
@@ -103,8 +111,16 @@ fn channels_are_found_on_either_side_and_any_axes_can_be_kept() {
     for file in ["first.npy", "last.npy"] {
         check(file, &measure(fixture(file), Settings::default()), "volumes", 1e-13);
     }
-    check("big endian", &measure(fixture("big-endian.npy"), Settings::default()), "big-endian", 1e-13);
-    let kept = measure(fixture("first.npy"), Settings { per: Per::Axes(vec![1, 3]), ..Settings::default() });
+    check(
+        "big endian",
+        &measure(fixture("big-endian.npy"), Settings::default()),
+        "big-endian",
+        1e-13,
+    );
+    let kept = measure(
+        fixture("first.npy"),
+        Settings { per: Per::Axes(vec![1, 3]), ..Settings::default() },
+    );
     let theirs = expected("volumes-1-3");
     let summaries = kept.summaries();
     assert_eq!(summaries.len(), 21);
@@ -126,7 +142,8 @@ fn what_is_no_number_is_counted_and_left_out() {
         close("mean", one.unwrap().mean, mean, 1e-14);
     }
     // a value that stands for a missing one
-    let without = measure(fixture("grey.npy"), Settings { ignore: Some(0.0), ..Settings::default() });
+    let without =
+        measure(fixture("grey.npy"), Settings { ignore: Some(0.0), ..Settings::default() });
     let one = without.summaries()[0].unwrap();
     assert!(one.min > 0.0 && one.count < 768);
 }

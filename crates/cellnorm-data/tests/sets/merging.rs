@@ -14,13 +14,19 @@ fn any_number_of_threads_and_shards_in_any_order_gives_the_same_bits() {
         let plan = Plan::new(listing(fixture(set)), Settings::default(), None).unwrap();
         let whole = read(&plan, plan.start(), 1, None).unwrap();
         for threads in [2, 3, 4] {
-            assert_eq!(read(&plan, plan.start(), threads, None).unwrap(), whole, "{set} on {threads} threads");
+            assert_eq!(
+                read(&plan, plan.start(), threads, None).unwrap(),
+                whole,
+                "{set} on {threads} threads"
+            );
         }
         for shards in [1, 2, 7] {
-            let part = |number| read(&plan, plan.start(), 2, Some(plan.shard(number, shards))).unwrap();
+            let part =
+                |number| read(&plan, plan.start(), 2, Some(plan.shard(number, shards))).unwrap();
             let parts: Vec<Statistics> = (1..=shards).map(part).collect();
             for turn in 0..shards as usize {
-                let mut order: Vec<&Statistics> = parts.iter().cycle().skip(turn).take(parts.len()).collect();
+                let mut order: Vec<&Statistics> =
+                    parts.iter().cycle().skip(turn).take(parts.len()).collect();
                 order.reverse();
                 let mut all = order[0].clone();
                 for other in &order[1..] {
@@ -54,7 +60,9 @@ fn what_could_not_be_read_is_tried_again() {
     let png = std::fs::read(fixture("grey/00.png")).unwrap();
     std::fs::write(folder.path().join("a.png"), &png).unwrap();
     std::fs::write(folder.path().join("b.png"), vec![0; png.len()]).unwrap();
-    let plan = |folder: &std::path::Path| Plan::new(listing(folder.to_owned()), Settings::default(), None).unwrap();
+    let plan = |folder: &std::path::Path| {
+        Plan::new(listing(folder.to_owned()), Settings::default(), None).unwrap()
+    };
     let before = plan(folder.path());
     let damaged = read(&before, before.start(), 1, None).unwrap();
     assert_eq!((damaged.failures.len(), damaged.is_complete()), (1, true));
@@ -78,7 +86,8 @@ fn what_does_not_belong_together_is_refused() {
     );
     let other = measure(fixture("features.npy"), Settings::default());
     assert!(message(grey.clone(), other).contains("the data sets differ"));
-    let resized = measure(fixture("grey.npy"), Settings { ignore: Some(3.0), ..Settings::default() });
+    let resized =
+        measure(fixture("grey.npy"), Settings { ignore: Some(3.0), ..Settings::default() });
     assert!(message(grey, resized).contains("the settings differ"));
 }
 
@@ -87,6 +96,9 @@ fn a_file_that_was_changed_is_refused() {
     let text = measure(fixture("grey.npy"), Settings::default()).to_text();
     let parse = |text: &str| Statistics::parse(text.as_bytes()).unwrap_err();
     assert!(parse(&text.replace("\"parts\":1", "\"parts\":2")).contains("was changed"));
-    assert!(parse(&text.replace("\"cellnorm_statistics\":1", "\"cellnorm_statistics\":9")).contains("version 9"));
+    assert!(
+        parse(&text.replace("\"cellnorm_statistics\":1", "\"cellnorm_statistics\":9"))
+            .contains("version 9")
+    );
     assert!(parse(&text[..text.len() / 2]).contains("no file of statistics"));
 }

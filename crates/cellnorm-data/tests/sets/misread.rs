@@ -15,7 +15,8 @@ use crate::common::{expected, fixture, listing, measure, numbers, read};
 fn npy(path: &Path, descr: &str, shape: &str, bytes: &[u8]) {
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
     let length = (header.len() as u16).to_le_bytes();
-    fs::write(path, [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), bytes].concat()).unwrap();
+    fs::write(path, [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), bytes].concat())
+        .unwrap();
 }
 
 fn means(statistics: &Statistics) -> Vec<f64> {
@@ -34,11 +35,17 @@ fn a_cut_jpeg_is_no_grey_picture() {
     let (path, whole) = (folder.path().join("a.jpg"), fs::read(fixture("jpeg/flat.jpg")).unwrap());
     for length in whole.len() / 3..whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
-        assert!(problem(path.clone(), Settings::default()).contains("it cannot be decoded"), "{length}");
+        assert!(
+            problem(path.clone(), Settings::default()).contains("it cannot be decoded"),
+            "{length}"
+        );
     }
     // what follows the end is no matter
     fs::write(&path, [&whole[..], b"more"].concat()).unwrap();
-    assert_eq!(means(&measure(path, Settings::default())), means(&measure(fixture("jpeg"), Settings::default())));
+    assert_eq!(
+        means(&measure(path, Settings::default())),
+        means(&measure(fixture("jpeg"), Settings::default()))
+    );
 }
 
 #[test]
@@ -81,7 +88,8 @@ fn a_first_row_of_numbers_is_no_header() {
 #[test]
 fn the_first_file_says_what_all_are_whatever_thread_is_faster() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, from) in [("a.png", "deep/0.png"), ("b.png", "grey/00.png"), ("c.png", "deep/1.png")] {
+    for (name, from) in [("a.png", "deep/0.png"), ("b.png", "grey/00.png"), ("c.png", "deep/1.png")]
+    {
         fs::copy(fixture(from), folder.path().join(name)).unwrap();
     }
     let plan = Plan::new(listing(folder.path().to_owned()), Settings::default(), None).unwrap();
@@ -90,16 +98,22 @@ fn the_first_file_says_what_all_are_whatever_thread_is_faster() {
     for threads in 2..5 {
         assert_eq!(read(&plan, plan.start(), threads, None).unwrap(), one);
     }
-    let mut shards = [2, 3, 1].map(|shard| read(&plan, plan.start(), 1, Some(plan.shard(shard, 3))).unwrap());
+    let mut shards =
+        [2, 3, 1].map(|shard| read(&plan, plan.start(), 1, Some(plan.shard(shard, 3))).unwrap());
     let [all, others @ ..] = &mut shards;
     others.iter().for_each(|other| all.merge(other.clone()).unwrap());
     assert_eq!(*all, one);
     // labels beside images
     let folder = tempfile::tempdir().unwrap();
-    fs::copy(fixture("grey-images-idx3-ubyte"), folder.path().join("train-images-idx3-ubyte")).unwrap();
-    fs::write(folder.path().join("train-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 2, 7, 9]).unwrap();
+    fs::copy(fixture("grey-images-idx3-ubyte"), folder.path().join("train-images-idx3-ubyte"))
+        .unwrap();
+    fs::write(folder.path().join("train-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 2, 7, 9])
+        .unwrap();
     let problem = problem(folder.path().to_owned(), Settings::default());
-    assert!(problem.contains("in samples of 0 axes, and the first file that can be read has 1 channel"), "{problem}");
+    assert!(
+        problem.contains("in samples of 0 axes, and the first file that can be read has 1 channel"),
+        "{problem}"
+    );
 }
 
 #[test]
@@ -108,7 +122,10 @@ fn a_missing_value_is_rounded_like_the_others() {
     let path = folder.path().join("a.npy");
     let values = [1.0_f32, -9999.9, 3.0, -9999.9];
     npy(&path, "<f4", "(4,)", &values.map(f32::to_le_bytes).concat());
-    assert_eq!(means(&measure(path, Settings { ignore: Some(-9999.9), ..Settings::default() })), [2.0]);
+    assert_eq!(
+        means(&measure(path, Settings { ignore: Some(-9999.9), ..Settings::default() })),
+        [2.0]
+    );
 }
 
 #[test]
@@ -125,19 +142,26 @@ fn samples_are_drawn_one_by_one() {
     let path = folder.path().join("a.npy");
     let values: Vec<u8> = (0..200_000_u32).map(|place| (place / 1000) as u8).collect();
     npy(&path, "|u1", "(200000,)", &values);
-    let drawn =
-        |path: PathBuf, count, seed| measure(path, Settings { sample: Some((count, seed)), ..Settings::default() });
+    let drawn = |path: PathBuf, count, seed| {
+        measure(path, Settings { sample: Some((count, seed)), ..Settings::default() })
+    };
     let mut found = Vec::new();
     for seed in 0..20 {
         let one = drawn(path.clone(), 1000, seed).summaries()[0].unwrap();
         assert_eq!(one.count, 1000);
         found.push(one.mean);
     }
-    // sorted values: 1,000 drawn alike have a mean of 99.5 ± 57.7/√1000, twenty of them within 4.5 deviations
-    assert!(found.iter().all(|mean| (mean - 99.5).abs() < 4.5 * 57.74 / 1000_f64.sqrt()), "{found:?}");
+    // sorted values: 1,000 drawn alike have a mean of 99.5 ± 57.7/√1000, twenty of them within 4.5
+    // deviations
+    assert!(
+        found.iter().all(|mean| (mean - 99.5).abs() < 4.5 * 57.74 / 1000_f64.sqrt()),
+        "{found:?}"
+    );
     assert!(found.windows(2).all(|pair| pair[0] != pair[1]));
     assert_eq!(drawn(path, 1 << 40, 1).summaries()[0].unwrap().count, 200_000);
-    for (set, values) in [("grey", 64), ("grey.npy", 64), ("grey-images.parquet", 64), ("features.parquet", 1)] {
+    for (set, values) in
+        [("grey", 64), ("grey.npy", 64), ("grey-images.parquet", 64), ("features.parquet", 1)]
+    {
         let count = drawn(fixture(set), 7, 1).summaries()[0].unwrap().count;
         assert_eq!(count, 7 * values, "{set}");
     }
@@ -181,5 +205,9 @@ fn many_channels_of_16_bits_are_not_counted_value_by_value() {
 fn the_mean_of_a_file_cannot_be_changed_unseen() {
     let text = measure(fixture("features.npy"), Settings::default()).to_text();
     let mean = &text[text.find("\"mean\":[").unwrap() + 8..][..5];
-    assert!(Statistics::parse(text.replacen(mean, "12345", 1).as_bytes()).unwrap_err().contains("was changed"));
+    assert!(
+        Statistics::parse(text.replacen(mean, "12345", 1).as_bytes())
+            .unwrap_err()
+            .contains("was changed")
+    );
 }

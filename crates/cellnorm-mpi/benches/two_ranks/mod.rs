@@ -1,18 +1,21 @@
-//! What benchmarks of ranks begin and end with: a start under `mpirun`, and the time of the slowest rank.
+//! What benchmarks of ranks begin and end with: a start under `mpirun`, and the time of the slowest
+//! rank.
 
 use std::process::Command;
 
 use cellnorm::ranks::Communicator;
 use cellnorm_mpi::{Mpi, launched};
 
-/// Joins the ranks that a launcher has started; without one, runs this program on 2 ranks and returns None.
+/// Joins the ranks that a launcher has started; without one, runs this program on 2 ranks and
+/// returns None.
 pub fn start() -> Option<Mpi> {
     if launched().is_some() {
         return Some(Mpi::start().expect("MPI"));
     }
     let program = std::env::current_exe().expect("the path of this program");
     let ranks = ["--oversubscribe", "--allow-run-as-root", "--bind-to", "core", "-n", "2"];
-    let status = Command::new("mpirun").args(ranks).arg(program).env("RAYON_NUM_THREADS", "1").status();
+    let status =
+        Command::new("mpirun").args(ranks).arg(program).env("RAYON_NUM_THREADS", "1").status();
     assert!(status.expect("mpirun, from the package openmpi-bin").success());
     None
 }

@@ -1,10 +1,11 @@
 //! What an exchange costs, on paper.
 //!
-//! A message takes latency + bytes / bandwidth. Short tables are gathered by doubling, in ⌈log₂ R⌉ rounds; either way each rank receives those of the
-//! R − 1 others, with m bytes from each. It then copies and merges all R: t(m) = ⌈log₂ R⌉ · latency + (R − 1) · m / bandwidth + R · m / handled.
+//! A message takes latency + bytes / bandwidth. Short tables are gathered by doubling, in ⌈log₂ R⌉
+//! rounds; either way each rank receives those of the R − 1 others, with m bytes from each. It then
+//! copies and merges all R: t(m) = ⌈log₂ R⌉ · latency + (R − 1) · m / bandwidth + R · m / handled.
 //!
-//! The first message of an exchange has 2 KB; a table that does not fit it follows in a second one. A channel has 3 numbers, forward and
-//! backward.
+//! The first message of an exchange has 2 KB; a table that does not fit it follows in a second one.
+//! A channel has 3 numbers, forward and backward.
 
 /// The bytes of the first message, and of its header.
 const FIRST: f64 = 2048.0;

@@ -17,8 +17,8 @@ pub struct Array {
 /// The inputs of a model by name.
 pub type Feed = Vec<(String, Array)>;
 
-/// Lengths for axes that a model leaves open: the first, and all others. Multiples of 32, since many networks halve their images
-/// five times.
+/// Lengths for axes that a model leaves open: the first, and all others. Multiples of 32, since
+/// many networks halve their images five times.
 const OPEN: [(usize, usize); 2] = [(1, 64), (2, 96)];
 
 /// The most numbers of an input.
@@ -35,17 +35,19 @@ pub fn random_feeds(model: &Model<'_>, seed: u64) -> Result<Vec<Feed>, String> {
     let mut feed = |(first, others): (usize, usize)| -> Result<Feed, String> {
         inputs()
             .map(|input| {
-                let shape = input
-                    .shape
-                    .as_ref()
-                    .ok_or_else(|| format!("the model does not say the shape of {:?}", input.name))?;
+                let shape = input.shape.as_ref().ok_or_else(|| {
+                    format!("the model does not say the shape of {:?}", input.name)
+                })?;
                 let lengths = shape.iter().enumerate();
-                let shape: Vec<usize> =
-                    lengths.map(|(axis, length)| length.unwrap_or(if axis == 0 { first } else { others })).collect();
-                let count = shape.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
-                let count = count.filter(|count| *count <= MOST);
+                let shape: Vec<usize> = lengths
+                    .map(|(axis, length)| length.unwrap_or(if axis == 0 { first } else { others }))
+                    .collect();
                 let count =
-                    count.ok_or_else(|| format!("the input {:?} of shape {shape:?} is too large", input.name))?;
+                    shape.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
+                let count = count.filter(|count| *count <= MOST);
+                let count = count.ok_or_else(|| {
+                    format!("the input {:?} of shape {shape:?} is too large", input.name)
+                })?;
                 let numbers = match (Float::of(input.element), input.element) {
                     (Some(float), _) => (0..count).map(|_| float.round(normal.next())).collect(),
                     // integers are lengths, places or words: 0 and 1 exist in most

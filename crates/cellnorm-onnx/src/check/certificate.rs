@@ -64,7 +64,12 @@ pub struct Checks<'c> {
 ///
 /// # Errors
 /// If the written model cannot be read again, or lacks a layer.
-pub fn certify(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: Checks<'_>) -> Result<Certificate, Error> {
+pub fn certify(
+    source: &Source,
+    folded: &Folded<'_>,
+    draft: &Draft,
+    checks: Checks<'_>,
+) -> Result<Certificate, Error> {
     let written = Source::open(draft.path())?;
     let proofs = prove(folded, &written.model()?)?;
     let floats = folded.layers.iter().map(|layer| layer.layer.linear.weight.values.float);
@@ -80,7 +85,12 @@ pub fn certify(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: Chec
 }
 
 /// Both models in the first runtime that can run them, on the inputs given and on random ones.
-fn run(source: &Source, folded: &Folded<'_>, draft: &Draft, checks: &Checks<'_>) -> Result<Comparison, String> {
+fn run(
+    source: &Source,
+    folded: &Folded<'_>,
+    draft: &Draft,
+    checks: &Checks<'_>,
+) -> Result<Comparison, String> {
     if checks.runtimes.is_empty() {
         return Err("nothing was asked to run them".into());
     }

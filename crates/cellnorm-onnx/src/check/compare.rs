@@ -1,4 +1,5 @@
-//! The whole model before and after: how far the results are apart, whether the largest is the same, and how long it took.
+//! The whole model before and after: how far the results are apart, whether the largest is the
+//! same, and how long it took.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,10 +21,12 @@ pub struct Comparison {
     pub runs: usize,
     /// The largest difference of an output.
     pub largest_difference: f64,
-    /// The largest difference, as a share of the largest number of the same output. Where a sigmoid, a softmax, a logarithm of one,
-    /// tanh, clipping or the place of the largest ends the model, it is that of the value before.
+    /// The largest difference, as a share of the largest number of the same output. Where a
+    /// sigmoid, a softmax, a logarithm of one, tanh, clipping or the place of the largest ends the
+    /// model, it is that of the value before.
     pub largest_relative: f64,
-    /// How many numbers of the outputs are infinite or NaN in the model before: with these nothing can be compared.
+    /// How many numbers of the outputs are infinite or NaN in the model before: with these nothing
+    /// can be compared.
     pub not_finite_before: usize,
     /// How many rows of the outputs have their largest number at the same place, of how many.
     pub same_largest: (usize, usize),
@@ -33,8 +36,8 @@ pub struct Comparison {
     pub after_ms: f64,
 }
 
-/// The difference that rounding explains: 64 units of the weights' type for a layer, as a share of the output, growing with the
-/// square root of the number of layers whose numbers changed.
+/// The difference that rounding explains: 64 units of the weights' type for a layer, as a share of
+/// the output, growing with the square root of the number of layers whose numbers changed.
 pub fn default_tolerance(float: Float, layers: usize) -> f64 {
     64.0 * float.unit() * ((layers + 1) as f64).sqrt()
 }
@@ -70,13 +73,20 @@ struct Before<'f> {
     after: &'f Feed,
 }
 
-/// Runs two models on the same inputs, then in turns on the first of these for about `timed`, at least five times each. Where a normalization of the data became part of
-/// the second, the first gets normalized inputs.
+/// Runs two models on the same inputs, then in turns on the first of these for about `timed`, at
+/// least five times each. Where a normalization of the data became part of the second, the first
+/// gets normalized inputs.
 ///
 /// # Errors
-/// If the model before cannot be loaded, or cannot be run on a given input or on any random one; in the runtime's words. What only
-/// the model after cannot do is no error but the largest difference there is.
-pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &Feeds, timed: Duration) -> Result<Comparison, String> {
+/// If the model before cannot be loaded, or cannot be run on a given input or on any random one; in
+/// the runtime's words. What only the model after cannot do is no error but the largest difference
+/// there is.
+pub fn compare(
+    runtime: &dyn Runtime,
+    pair: Pair<'_>,
+    feeds: &Feeds,
+    timed: Duration,
+) -> Result<Comparison, String> {
     let Pair { before, after, probes, data } = pair;
     let old = runtime.load(before, &probes.before_last)?;
     let mut comparison = Comparison {
@@ -89,14 +99,21 @@ pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &Feeds, timed: Dura
         before_ms: 0.0,
         after_ms: 0.0,
     };
-    let apart = Comparison { largest_relative: f64::INFINITY, largest_difference: f64::INFINITY, ..comparison.clone() };
+    let apart = Comparison {
+        largest_relative: f64::INFINITY,
+        largest_difference: f64::INFINITY,
+        ..comparison.clone()
+    };
     let Ok(new) = runtime.load(after, &probes.before_last) else { return Ok(apart) };
     let mut sessions = [old, new];
     let [old, new] = &mut sessions;
     let (mut first, mut problem) = (None, "there is nothing to run it on".to_owned());
     let given = feeds.given.iter().map(|feed| (feed, true));
     for (feed, is_given) in given.chain(feeds.random.iter().map(|feed| (feed, false))) {
-        let before = Before { feed: data.map_or_else(|| feed.clone(), |data| normalized(feed, data)), after: feed };
+        let before = Before {
+            feed: data.map_or_else(|| feed.clone(), |data| normalized(feed, data)),
+            after: feed,
+        };
         let old = match old.run(&before.feed) {
             Ok(old) => old,
             Err(error) if is_given => return Err(error),
@@ -107,7 +124,9 @@ pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &Feeds, timed: Dura
             }
         };
         let Ok(new) = new.run(before.after) else { return Ok(apart) };
-        if old.len() != new.len() || old.iter().zip(&new).any(|((_, old), (_, new))| old.shape != new.shape) {
+        if old.len() != new.len()
+            || old.iter().zip(&new).any(|((_, old), (_, new))| old.shape != new.shape)
+        {
             return Ok(apart);
         }
         for ((name, old), (_, new)) in old.iter().zip(&new) {
@@ -120,7 +139,9 @@ pub fn compare(runtime: &dyn Runtime, pair: Pair<'_>, feeds: &Feeds, timed: Dura
     let mut spent = [Vec::new(), Vec::new()];
     let start = Instant::now();
     while spent[0].len() < LEAST_TIMED || start.elapsed() < timed {
-        for ((session, feed), spent) in sessions.iter_mut().zip([&before.feed, before.after]).zip(&mut spent) {
+        for ((session, feed), spent) in
+            sessions.iter_mut().zip([&before.feed, before.after]).zip(&mut spent)
+        {
             spent.push(milliseconds(session.as_mut(), feed)?);
         }
     }
@@ -171,7 +192,8 @@ impl Comparison {
             }
         }
         if is_output {
-            self.not_finite_before += old.numbers.iter().filter(|number| !number.is_finite()).count();
+            self.not_finite_before +=
+                old.numbers.iter().filter(|number| !number.is_finite()).count();
         }
         let row = old.shape.last().copied().unwrap_or(0);
         if row > 1 && is_output {

@@ -22,7 +22,8 @@ pub use proof::{Proof, prove};
 #[cfg(feature = "run")]
 pub use rten::Rten;
 
-/// Something that runs ONNX models, with its own optimization of the graph off: otherwise it would fold the unfolded model, too.
+/// Something that runs ONNX models, with its own optimization of the graph off: otherwise it would
+/// fold the unfolded model, too.
 pub trait Runtime {
     /// Its name and version.
     fn name(&self) -> String;

@@ -20,13 +20,15 @@ pub struct OnnxRuntime {
 }
 
 impl OnnxRuntime {
-    /// The one in a library: `libonnxruntime.so`, as it lies in its release or in the Python package, in `onnxruntime/capi`.
+    /// The one in a library: `libonnxruntime.so`, as it lies in its release or in the Python
+    /// package, in `onnxruntime/capi`.
     ///
     /// # Errors
     /// If there is no such library, or it cannot be loaded.
     pub fn open(library: &Path) -> Result<Self, String> {
         let environment = ort::init_from(library).map_err(|error| error.to_string())?;
-        let environment = environment.with_telemetry(false).build().map_err(|error| error.to_string())?;
+        let environment =
+            environment.with_telemetry(false).build().map_err(|error| error.to_string())?;
         Ok(Self { environment, library: library.display().to_string() })
     }
 }
@@ -57,9 +59,9 @@ struct Loaded {
 
 impl Session for Loaded {
     fn run(&mut self, feed: &Feed) -> Result<Vec<(String, Array)>, String> {
-        let inputs = feed
-            .iter()
-            .map(|(name, array)| Ok((name.clone(), value(array).map_err(|error| error.to_string())?.into())));
+        let inputs = feed.iter().map(|(name, array)| {
+            Ok((name.clone(), value(array).map_err(|error| error.to_string())?.into()))
+        });
         let inputs = inputs.collect::<Result<Vec<(String, SessionInputValue<'_>)>, String>>()?;
         let made = self.session.run(inputs).map_err(|error| error.to_string())?;
         made.iter().map(|(name, value)| Ok((name.to_owned(), array(&value)?))).collect()
@@ -90,10 +92,13 @@ fn value(array: &Array) -> Result<DynValue, String> {
 }
 
 fn array(value: &DynValue) -> Result<Array, String> {
-    let Some(element) = value.dtype().tensor_type() else { return Err("an output is no tensor".into()) };
+    let Some(element) = value.dtype().tensor_type() else {
+        return Err("an output is no tensor".into());
+    };
     macro_rules! numbers {
         ($type:ty, $element:expr, $of:expr) => {{
-            let (shape, numbers) = value.try_extract_tensor::<$type>().map_err(|error| error.to_string())?;
+            let (shape, numbers) =
+                value.try_extract_tensor::<$type>().map_err(|error| error.to_string())?;
             let shape = shape.iter().map(|length| usize::try_from(*length).unwrap_or(0)).collect();
             Ok(Array { shape, element: $element, numbers: numbers.iter().map($of).collect() })
         }};

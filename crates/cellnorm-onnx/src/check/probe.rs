@@ -1,5 +1,5 @@
-//! Where to look besides the outputs. A network that ends in a sigmoid or a softmax answers 0 or 1 to most random inputs whatever
-//! its layers do; before that last operator the difference shows.
+//! Where to look besides the outputs. A network that ends in a sigmoid or a softmax answers 0 or 1
+//! to most random inputs whatever its layers do; before that last operator the difference shows.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::proto::wire::put_bytes;
 pub struct Probes {
     /// Values before the last operator, by name.
     pub before_last: Vec<String>,
-    /// Outputs that are judged by the value before them: a softmax of numbers near 10¹⁹ turns a difference in the last digit into
-    /// one between 0 and 1.
+    /// Outputs that are judged by the value before them: a softmax of numbers near 10¹⁹ turns a
+    /// difference in the last digit into one between 0 and 1.
     pub judged_before: BTreeSet<String>,
     /// Other outputs between −1 and 1: 1 is their scale, however small the numbers happen to be.
     pub bounded: BTreeSet<String>,
@@ -26,11 +26,16 @@ pub fn probes(before: &Model<'_>, after: &Model<'_>) -> Probes {
     for output in graph.values.iter().filter(|value| value.output) {
         let Some(node) = output.producer.map(|node| &graph.nodes[node]) else { continue };
         let bounded = matches!(node.op, "Sigmoid" | "HardSigmoid" | "Softmax" | "Tanh");
-        if !node.domain.is_empty() || !bounded && !matches!(node.op, "LogSoftmax" | "ArgMax" | "Clip" | "Erf") {
+        if !node.domain.is_empty()
+            || !bounded && !matches!(node.op, "LogSoftmax" | "ArgMax" | "Clip" | "Erf")
+        {
             continue;
         }
         let Some(value) = node.input(0).map(|value| &graph.values[value]) else { continue };
-        let same = after.graph.find(&value.name).is_some_and(|id| after.graph.values[id].producer.is_some());
+        let same = after
+            .graph
+            .find(&value.name)
+            .is_some_and(|id| after.graph.values[id].producer.is_some());
         if value.producer.is_some() && same {
             if !value.output {
                 probes.before_last.push(value.name.to_string());
@@ -43,7 +48,8 @@ pub fn probes(before: &Model<'_>, after: &Model<'_>) -> Probes {
     probes
 }
 
-/// A field that, behind a model's bytes, makes values outputs as well: protocol buffers join the two graphs.
+/// A field that, behind a model's bytes, makes values outputs as well: protocol buffers join the
+/// two graphs.
 #[cfg(feature = "run")]
 pub fn as_outputs(names: &[String]) -> Vec<u8> {
     let mut graph = Vec::new();

@@ -1,8 +1,9 @@
 //! The proof of each fold: the layer before and after, on random numbers, in f64.
 //!
-//! Before: each map by its own operator's formula around Σ W·x + b with the file's weights. After: Σ W′·x + b′ with the weights as
-//! they were written and read again. The maps are not multiplied together for this, so it checks what the folding did. The two may
-//! differ by the rounding of W′ and b′ to their type, u·(Σ |W′·x| + |b′|), u being 2⁻²⁴ in f32, and by f64's own.
+//! Before: each map by its own operator's formula around Σ W·x + b with the file's weights. After:
+//! Σ W′·x + b′ with the weights as they were written and read again. The maps are not multiplied
+//! together for this, so it checks what the folding did. The two may differ by the rounding of W′
+//! and b′ to their type, u·(Σ |W′·x| + |b′|), u being 2⁻²⁴ in f32, and by f64's own.
 
 use std::hint::black_box;
 
@@ -12,7 +13,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Malformed};
 use crate::fold::{
-    Context, Folded, FoldedLayer, Layer, Layers, Linear, NodeName, PART, Scope, Search, Shapes, Side, blocks,
+    Context, Folded, FoldedLayer, Layer, Layers, Linear, NodeName, PART, Scope, Search, Shapes,
+    Side, blocks,
 };
 use crate::proto::graph::Graph;
 use crate::proto::model::Model;
@@ -28,7 +30,8 @@ pub struct Proof {
     pub error: f64,
     /// The largest number that the layer made.
     pub scale: f64,
-    /// The largest share of its bound that a difference takes; the fold is proven if it is at most 1.
+    /// The largest share of its bound that a difference takes; the fold is proven if it is at
+    /// most 1.
     pub share: f64,
 }
 
@@ -41,11 +44,16 @@ pub fn prove(folded: &Folded<'_>, written: &Model<'_>) -> Result<Vec<Proof>, Err
     let context = Context { opset: written.opset, inputs_are_constant: folded.inputs_are_constant };
     let mut index = 0;
     visit(&written.graph, None, context, &mut index, &mut |index, search| {
-        let layers: Vec<&FoldedLayer<'_>> = folded.layers.iter().filter(|layer| layer.graph == index).collect();
+        let layers: Vec<&FoldedLayer<'_>> =
+            folded.layers.iter().filter(|layer| layer.graph == index).collect();
         let of = |layer: &&FoldedLayer<'_>| {
-            let after = search.scope.graph.find(&layer.output).and_then(|value| search.making(value));
-            let after = after.and_then(Result::ok).filter(|after| after.kernel == layer.layer.linear.kernel);
-            let lost = || Malformed(format!("the written model lacks the layer of {:?}", layer.output));
+            let after =
+                search.scope.graph.find(&layer.output).and_then(|value| search.making(value));
+            let after = after
+                .and_then(Result::ok)
+                .filter(|after| after.kernel == layer.layer.linear.kernel);
+            let lost =
+                || Malformed(format!("the written model lacks the layer of {:?}", layer.output));
             Ok(compare(layer.name.clone(), &layer.layer, &after.ok_or_else(lost)?))
         };
         proofs.extend(layers.par_iter().map(of).collect::<Result<Vec<Proof>, Error>>()?);
@@ -66,7 +74,9 @@ fn visit<'a>(
     let shapes = Shapes::infer(&scope, &graph.order()?);
     see(*index, &Search { scope, shapes: &shapes, opset: context.opset, layers: &Layers::new() })?;
     *index += 1;
-    for inner in graph.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs) {
+    for inner in
+        graph.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs)
+    {
         visit(inner, Some(&scope), context, index, see)?;
     }
     Ok(())
@@ -109,7 +119,10 @@ fn sum(weights: &[f64], x: &[f64]) -> [f64; 2] {
     // added up at the end as they are, the lanes would not be kept in vectors
     let (sums, sizes) = black_box((sums, sizes));
     let terms = || last.iter().zip(last_x).map(|(weight, x)| weight * x);
-    [sums.iter().sum::<f64>() + terms().sum::<f64>(), sizes.iter().sum::<f64>() + terms().map(f64::abs).sum::<f64>()]
+    [
+        sums.iter().sum::<f64>() + terms().sum::<f64>(),
+        sizes.iter().sum::<f64>() + terms().map(f64::abs).sum::<f64>(),
+    ]
 }
 
 fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
@@ -123,7 +136,8 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
         let maps = layer.maps.iter().rev().filter(|(side, _)| *side == Side::Ahead);
         maps.fold(x, |x, (_, map)| map.apply(input, x))
     };
-    let mapped: Vec<f64> = x.iter().enumerate().map(|(place, x)| ahead(place / taps.max(1), *x)).collect();
+    let mapped: Vec<f64> =
+        x.iter().enumerate().map(|(place, x)| ahead(place / taps.max(1), *x)).collect();
     let behind = |output: usize, y: f64| {
         let maps = layer.maps.iter().filter(|(side, _)| *side == Side::Behind);
         maps.fold(y, |y, (_, map)| map.apply(output, y))
@@ -146,7 +160,8 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
                         let runs = segment.runs.min(count - done);
                         let weights = done * taps..(done + runs) * taps;
                         let inputs = segment.input * taps..(segment.input + runs) * taps;
-                        let [before, size_before] = sum(&old[weights.clone()], &mapped[inputs.clone()]);
+                        let [before, size_before] =
+                            sum(&old[weights.clone()], &mapped[inputs.clone()]);
                         let [after, size_after] = sum(&new[weights], &x[inputs]);
                         let sums = Sums { before, after, size_before, size_after };
                         // outputs follow each other in most layouts
@@ -175,7 +190,8 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
     let (unit, bias_unit) = (after.weight.values.float.unit(), layer.bias_float().unit());
     // what rounding to the smallest numbers of the type loses, which is no share of the number
     let least = after.weight.values.float.smallest() * (1 + taps * kernel.inputs()) as f64;
-    let mut proof = Proof { layer: name, maps: layer.maps.len(), error: 0.0, scale: 0.0, share: 0.0 };
+    let mut proof =
+        Proof { layer: name, maps: layer.maps.len(), error: 0.0, scale: 0.0, share: 0.0 };
     for row in 0..old_rows.len().max(new_rows.len()) {
         let (old_row, new_row) = (&old_rows[row % old_rows.len()], &new_rows[row % new_rows.len()]);
         for (output, sum) in sums.iter().enumerate() {
@@ -188,8 +204,9 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
                 _ => (sum.before + old_row[output], sum.after + new_row[output], sum.size_after),
             };
             let slope = (behind(output, 1.0) - behind(output, 0.0)).abs();
-            let in_f64 =
-                slope * (sum.size_before + old_row[output].abs() + old.abs()) + behind(output, 0.0).abs() + size;
+            let in_f64 = slope * (sum.size_before + old_row[output].abs() + old.abs())
+                + behind(output, 0.0).abs()
+                + size;
             let old = behind(output, old);
             let bound = unit * size + bias_unit * new_row[output].abs() + least + 1e-13 * in_f64;
             let error = (old - new).abs();

@@ -49,19 +49,37 @@ impl Session for Loaded {
         });
         let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
         let made = self.model.run(inputs, &self.wanted, None).map_err(|error| error.to_string())?;
-        self.wanted.iter().zip(made).map(|(id, value)| Ok((self.name(*id), array(value)?))).collect()
+        self.wanted
+            .iter()
+            .zip(made)
+            .map(|(id, value)| Ok((self.name(*id), array(value)?)))
+            .collect()
     }
 }
 
 fn value(array: &Array) -> Result<Value, String> {
     let shape = array.shape.as_slice();
     match array.element {
-        1 => Ok(Tensor::from_data(shape, array.numbers.iter().map(|number| *number as f32).collect::<Vec<_>>()).into()),
-        6 | 7 | 9 => {
-            Ok(Tensor::from_data(shape, array.numbers.iter().map(|number| *number as i32).collect::<Vec<_>>()).into())
-        }
-        2 => Ok(Tensor::from_data(shape, array.numbers.iter().map(|number| *number as u8).collect::<Vec<_>>()).into()),
-        3 => Ok(Tensor::from_data(shape, array.numbers.iter().map(|number| *number as i8).collect::<Vec<_>>()).into()),
+        1 => Ok(Tensor::from_data(
+            shape,
+            array.numbers.iter().map(|number| *number as f32).collect::<Vec<_>>(),
+        )
+        .into()),
+        6 | 7 | 9 => Ok(Tensor::from_data(
+            shape,
+            array.numbers.iter().map(|number| *number as i32).collect::<Vec<_>>(),
+        )
+        .into()),
+        2 => Ok(Tensor::from_data(
+            shape,
+            array.numbers.iter().map(|number| *number as u8).collect::<Vec<_>>(),
+        )
+        .into()),
+        3 => Ok(Tensor::from_data(
+            shape,
+            array.numbers.iter().map(|number| *number as i8).collect::<Vec<_>>(),
+        )
+        .into()),
         other => Err(format!("rten has no tensors of ONNX's type {other}")),
     }
 }

@@ -1,4 +1,5 @@
-//! Nodes that map each channel by itself: batch normalizations with fixed statistics, and arithmetic with a constant.
+//! Nodes that map each channel by itself: batch normalizations with fixed statistics, and
+//! arithmetic with a constant.
 
 use super::constants::{Constant, Scope};
 use super::layer::Layer;
@@ -19,7 +20,8 @@ pub struct AffineNode {
     pub map: Map,
 }
 
-/// What a node does to channels; `None` if it is no such operator, an error if it is one that cannot be folded as it is.
+/// What a node does to channels; `None` if it is no such operator, an error if it is one that
+/// cannot be folded as it is.
 pub fn affine_node(search: &Search<'_, '_>, id: NodeId) -> Option<Result<AffineNode, Refusal>> {
     let Search { scope, opset, .. } = search;
     let node = &scope.graph.nodes[id];
@@ -40,20 +42,23 @@ pub fn affine_node(search: &Search<'_, '_>, id: NodeId) -> Option<Result<AffineN
         _ => return None,
     };
     let output = node.only_output()?;
-    Some(arithmetic(node, *opset, search.shapes.of(input), &constant, constant_first).map(|map| AffineNode {
-        input,
-        output,
-        map,
-    }))
+    Some(
+        arithmetic(node, *opset, search.shapes.of(input), &constant, constant_first)
+            .map(|map| AffineNode { input, output, map }),
+    )
 }
 
 /// A batch normalization and the maps that became part of it.
 fn with_others(own: AffineNode, layer: &Layer<'_>) -> Result<AffineNode, Refusal> {
     let map = own.map.and_then(layer.maps.iter().map(|(_, map)| map));
-    Ok(AffineNode { map: map.map_err(|error| Refusal::new(Reason::Range, error.to_string()))?, ..own })
+    Ok(AffineNode {
+        map: map.map_err(|error| Refusal::new(Reason::Range, error.to_string()))?,
+        ..own
+    })
 }
 
-/// What says that a batch normalization uses the statistics of each batch; `None` if it uses fixed ones.
+/// What says that a batch normalization uses the statistics of each batch; `None` if it uses fixed
+/// ones.
 pub fn batch_statistics(opset: i64, node: &Node<'_>) -> Option<&'static str> {
     if opset < 7 {
         return (node.integer("is_test", 0) == 0).then_some("is_test=0");
@@ -72,9 +77,13 @@ fn batch_norm(scope: &Scope<'_, '_>, opset: i64, node: &Node<'_>) -> Result<Affi
         return Err(Refusal::new(Reason::Unsupported, "spatial=0"));
     }
     let incomplete = || Refusal::new(Reason::Parameters, "an input or the output is missing");
-    let (input, output) = (node.input(0).ok_or_else(incomplete)?, node.only_output().ok_or_else(incomplete)?);
-    let numbers =
-        |place| scope.floats(node.input(place).ok_or_else(incomplete)?).map(|constant| constant.values.to_vec());
+    let (input, output) =
+        (node.input(0).ok_or_else(incomplete)?, node.only_output().ok_or_else(incomplete)?);
+    let numbers = |place| {
+        scope
+            .floats(node.input(place).ok_or_else(incomplete)?)
+            .map(|constant| constant.values.to_vec())
+    };
     let formula = Formula::Norm {
         gamma: numbers(1)?,
         beta: numbers(2)?,
@@ -83,7 +92,11 @@ fn batch_norm(scope: &Scope<'_, '_>, opset: i64, node: &Node<'_>) -> Result<Affi
         epsilon: node.float("epsilon", 1e-5),
     };
     let map = Map::new(formula, Some(Axis::Front(1)));
-    Ok(AffineNode { input, output, map: map.map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))? })
+    Ok(AffineNode {
+        input,
+        output,
+        map: map.map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))?,
+    })
 }
 
 fn arithmetic(
@@ -108,19 +121,26 @@ fn arithmetic(
         ("Div", false) => Formula::Over(values),
         _ => return Err(Refusal::new(Reason::NonLinear, "a constant divided by a value")),
     };
-    let map = Map::new(formula, axis).map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))?;
+    let map = Map::new(formula, axis)
+        .map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))?;
     Ok(map.widening(may_widen))
 }
 
 /// The axis along which a constant differs; `None` if it is one number.
-fn channel_axis(node: &Node<'_>, opset: i64, rank: Option<usize>, dims: &[usize]) -> Result<Option<Axis>, Refusal> {
+fn channel_axis(
+    node: &Node<'_>,
+    opset: i64,
+    rank: Option<usize>,
+    dims: &[usize],
+) -> Result<Option<Axis>, Refusal> {
     let shape = || format!("a constant of shape {dims:?}");
     // a constant of more axes than the value would add axes to it
     if dims.len() > rank.unwrap_or(1) {
         let reason = if rank.is_some() { Reason::Axis } else { Reason::ShapeUnknown };
         return Err(Refusal::new(reason, shape()));
     }
-    let mut long = dims.iter().enumerate().filter(|(_, length)| **length != 1).map(|(axis, _)| axis);
+    let mut long =
+        dims.iter().enumerate().filter(|(_, length)| **length != 1).map(|(axis, _)| axis);
     let Some(axis) = long.next() else { return Ok(None) };
     if long.next().is_some() || dims[axis] == 0 {
         return Err(Refusal::new(Reason::Axis, shape()));

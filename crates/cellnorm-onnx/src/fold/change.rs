@@ -55,7 +55,9 @@ pub fn apply<'a>(
     let rows = layer.bias_rows()?;
     if linear.bias.is_some() || rows.iter().flatten().any(|value| *value != 0.0) {
         let columns = linear.kernel.outputs();
-        let same = |dims: &Vec<usize>| dims.len() >= 2 && dims.iter().product::<usize>() == rows.len() * columns;
+        let same = |dims: &Vec<usize>| {
+            dims.len() >= 2 && dims.iter().product::<usize>() == rows.len() * columns
+        };
         let old = linear.bias.as_ref().map(|bias| bias.constant.dims.clone()).filter(same);
         let dims = old.unwrap_or_else(|| match (linear.kind, linear.weight_place, rows.len()) {
             (Kind::MatMul, 0, _) => vec![columns, 1],
@@ -86,7 +88,8 @@ pub fn reset<'a>(
     channels: usize,
     float: Float,
 ) {
-    let ones = NewTensor { dims: vec![channels], numbers: Numbers::Listed(float, vec![1.0; channels]) };
+    let ones =
+        NewTensor { dims: vec![channels], numbers: Numbers::Listed(float, vec![1.0; channels]) };
     put(graph, changes, names, node, 1, ones);
     graph.drop_input(node, 2);
 }
@@ -97,7 +100,8 @@ fn bias_place(graph: &Graph<'_>, product: NodeId, add: NodeId) -> usize {
     usize::from(graph.nodes[add].input(0) == of_product)
 }
 
-/// Lets a node read new numbers at a place: in the tensor that it reads if it is the only one, in another tensor otherwise.
+/// Lets a node read new numbers at a place: in the tensor that it reads if it is the only one, in
+/// another tensor otherwise.
 fn put<'a>(
     graph: &mut Graph<'a>,
     changes: &mut Changes<'a>,
@@ -109,7 +113,9 @@ fn put<'a>(
     let old = graph.nodes[node].input(place);
     if let Some(old) = old {
         let value = &graph.values[old];
-        if let (Some(tensor), [_], false) = (value.initializer, value.users.as_slice(), value.output) {
+        if let (Some(tensor), [_], false) =
+            (value.initializer, value.users.as_slice(), value.output)
+        {
             changes.replaced.insert(tensor, new);
             return;
         }
@@ -148,7 +154,8 @@ fn new_value<'a>(graph: &mut Graph<'a>, names: &mut Names, stem: &str) -> ValueI
     graph.value(Cow::Owned(name))
 }
 
-/// A new `Add` behind a `MatMul`, whose result it makes from now on; its second input is still to be put.
+/// A new `Add` behind a `MatMul`, whose result it makes from now on; its second input is still to
+/// be put.
 fn add_behind<'a>(graph: &mut Graph<'a>, names: &mut Names, opset: i64, product: NodeId) -> NodeId {
     let stem = format!("{}_product", label(graph, product));
     let between = new_value(graph, names, &stem);
@@ -172,14 +179,19 @@ fn add_behind<'a>(graph: &mut Graph<'a>, names: &mut Names, opset: i64, product:
     if let Some(output) = output {
         graph.values[output].producer = Some(add);
     }
-    let place = graph.parts.iter().position(|part| matches!(part, Part::Node(id) if *id == product));
+    let place =
+        graph.parts.iter().position(|part| matches!(part, Part::Node(id) if *id == product));
     graph.parts.insert(place.map_or(graph.parts.len(), |place| place + 1), Part::Node(add));
     add
 }
 
 /// Constants that something read before the folding.
 pub fn constants_in_use(graph: &Graph<'_>) -> HashSet<ValueId> {
-    let in_use = graph.values.iter().enumerate().filter(|(_, value)| !value.users.is_empty() && !value.input_only());
+    let in_use = graph
+        .values
+        .iter()
+        .enumerate()
+        .filter(|(_, value)| !value.users.is_empty() && !value.input_only());
     in_use.map(|(id, _)| id).collect()
 }
 
@@ -210,10 +222,12 @@ pub fn drop_unread(graph: &mut Graph<'_>, changes: &mut Changes<'_>, were_read: 
 fn is_of_constants(graph: &Graph<'_>, node: NodeId) -> bool {
     let node = &graph.nodes[node];
     let makes =
-        ["Constant", "ConstantOfShape", "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze"].contains(&node.op);
+        ["Constant", "ConstantOfShape", "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze"]
+            .contains(&node.op);
     makes
         && node.inputs.iter().flatten().all(|input| {
             let value = &graph.values[*input];
-            value.initializer.is_some() || value.producer.is_some_and(|producer| is_of_constants(graph, producer))
+            value.initializer.is_some()
+                || value.producer.is_some_and(|producer| is_of_constants(graph, producer))
         })
 }

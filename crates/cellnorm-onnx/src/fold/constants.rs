@@ -22,7 +22,8 @@ pub struct Scope<'s, 'a> {
     pub graph: &'s Graph<'a>,
     /// The one that it is in.
     pub outer: Option<&'s Scope<'s, 'a>>,
-    /// Whether an initializer that is also an input is constant: before version 4 of the format it had to be one.
+    /// Whether an initializer that is also an input is constant: before version 4 of the format it
+    /// had to be one.
     pub inputs_are_constant: bool,
 }
 
@@ -44,8 +45,10 @@ impl<'a> Scope<'_, 'a> {
         match of.producer {
             Some(node) => {
                 let node = &self.graph.nodes[node];
-                let list =
-                    || node.integers("value_ints").or_else(|| Some(vec![node.attribute("value_int")?.integer()?]));
+                let list = || {
+                    node.integers("value_ints")
+                        .or_else(|| Some(vec![node.attribute("value_int")?.integer()?]))
+                };
                 let tensor = || node.attribute("value")?.tensor.as_ref()?.integers();
                 node.is("Constant").then(|| tensor().or_else(list)).flatten()
             }
@@ -65,12 +68,13 @@ impl<'a> Scope<'_, 'a> {
             if !self.is_fixed(value) {
                 return Err(refused(Reason::Overridable));
             }
-            return constant(&self.graph.initializers[tensor]).ok_or_else(|| refused(Reason::NotConstant));
+            return constant(&self.graph.initializers[tensor])
+                .ok_or_else(|| refused(Reason::NotConstant));
         }
         match of.producer {
-            Some(node) if left > 0 => {
-                self.made_by(&self.graph.nodes[node], left - 1)?.ok_or_else(|| refused(Reason::NotConstant))
-            }
+            Some(node) if left > 0 => self
+                .made_by(&self.graph.nodes[node], left - 1)?
+                .ok_or_else(|| refused(Reason::NotConstant)),
             Some(_) => Err(refused(Reason::NotConstant)),
             None if of.input => Err(refused(Reason::NotConstant)),
             None => {
@@ -81,19 +85,22 @@ impl<'a> Scope<'_, 'a> {
         }
     }
 
-    /// What a node makes of constants; `Ok(None)` if it is none of the few operators, or its other inputs are not constant.
+    /// What a node makes of constants; `Ok(None)` if it is none of the few operators, or its other
+    /// inputs are not constant.
     fn made_by(&self, node: &Node<'a>, left: usize) -> Result<Option<Constant<'a>>, Refusal> {
         if !node.domain.is_empty() {
             return Ok(None);
         }
         let of = |place| node.input(place).map(|value| self.floats_after(value, left)).transpose();
-        let listed =
-            |place, name| node.integers(name).or_else(|| node.input(place).and_then(|value| self.integers(value)));
+        let listed = |place, name| {
+            node.integers(name).or_else(|| node.input(place).and_then(|value| self.integers(value)))
+        };
         Ok(match node.op {
             "Constant" => literal(node),
-            "ConstantOfShape" => {
-                node.input(0).and_then(|value| self.integers(value)).and_then(|dims| filled(node, &dims))
-            }
+            "ConstantOfShape" => node
+                .input(0)
+                .and_then(|value| self.integers(value))
+                .and_then(|dims| filled(node, &dims)),
             "Identity" => of(0)?,
             "Cast" => of(0)?.and_then(|constant| {
                 let float = Float::of(node.integer("to", 0) as i32)?;
@@ -105,11 +112,21 @@ impl<'a> Scope<'_, 'a> {
             }),
             "Squeeze" => of(0)?.map(|constant| {
                 let axes = listed(1, "axes").and_then(|axes| places(&axes, constant.dims.len()));
-                let ones =
-                    || constant.dims.iter().enumerate().filter(|(_, length)| **length == 1).map(|(axis, _)| axis);
+                let ones = || {
+                    constant
+                        .dims
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, length)| **length == 1)
+                        .map(|(axis, _)| axis)
+                };
                 let axes = axes.unwrap_or_else(|| ones().collect());
-                let left = constant.dims.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
-                Constant { dims: left.map(|(_, length)| *length).collect(), values: constant.values }
+                let left =
+                    constant.dims.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
+                Constant {
+                    dims: left.map(|(_, length)| *length).collect(),
+                    values: constant.values,
+                }
             }),
             "Unsqueeze" => of(0)?.and_then(|constant| {
                 let axes = listed(1, "axes")?;
@@ -143,13 +160,15 @@ fn literal<'a>(node: &Node<'a>) -> Option<Constant<'a>> {
     Some(Constant { dims, values: Values::of_bytes(Float::F32, bytes) })
 }
 
-/// The most numbers that a node of a few bytes may stand for, and the most of an axis: a damaged file must not fill the memory.
+/// The most numbers that a node of a few bytes may stand for, and the most of an axis: a damaged
+/// file must not fill the memory.
 const MOST_FILLED: usize = 1 << 28;
 const LONGEST_FILLED: usize = 1 << 17;
 
 /// What `ConstantOfShape` makes: one number, 0 if it names none.
 fn filled<'a>(node: &Node<'a>, dims: &[i64]) -> Option<Constant<'a>> {
-    let dims: Vec<usize> = dims.iter().map(|length| usize::try_from(*length).ok()).collect::<Option<_>>()?;
+    let dims: Vec<usize> =
+        dims.iter().map(|length| usize::try_from(*length).ok()).collect::<Option<_>>()?;
     let count = dims.iter().try_fold(1_usize, |product, length| product.checked_mul(*length))?;
     if count > MOST_FILLED || dims.iter().any(|length| *length > LONGEST_FILLED) {
         return None;
@@ -184,5 +203,6 @@ fn reshaped(dims: &[usize], to: &[i64]) -> Option<Vec<usize>> {
     if let Some(open) = to.iter().position(|length| *length == -1) {
         new[open] = all.checked_div(known)?;
     }
-    (new.iter().try_fold(1_usize, |product, length| product.checked_mul(*length))? == all).then_some(new)
+    (new.iter().try_fold(1_usize, |product, length| product.checked_mul(*length))? == all)
+        .then_some(new)
 }

@@ -1,5 +1,5 @@
-//! Maps at the ends of a graph that no node of their own makes: the normalization of the data, which comes before the first layer,
-//! and γ and β, which layer and RMS normalizations end with.
+//! Maps at the ends of a graph that no node of their own makes: the normalization of the data,
+//! which comes before the first layer, and γ and β, which layer and RMS normalizations end with.
 
 use super::map::{Axis, Formula, Map};
 use super::report::{Kept, NodeName};
@@ -13,12 +13,17 @@ use crate::proto::values::Float;
 impl Work<'_, '_, '_> {
     /// Folds the normalization of the data into what reads the input.
     pub fn fold_data(&mut self) -> Result<(), Error> {
-        let Some(Data { input, mean, deviation }) = self.folding.options.data.clone() else { return Ok(()) };
+        let Some(Data { input, mean, deviation }) = self.folding.options.data.clone() else {
+            return Ok(());
+        };
         let id = self.data_input(input.as_deref())?;
         let axis = self.data_axis(id, mean.len().max(deviation.len()));
-        let wide = |numbers: Vec<f64>, other: usize| if numbers.len() == 1 { vec![numbers[0]; other] } else { numbers };
+        let wide = |numbers: Vec<f64>, other: usize| {
+            if numbers.len() == 1 { vec![numbers[0]; other] } else { numbers }
+        };
         let (mean, deviation) = (wide(mean.clone(), deviation.len()), wide(deviation, mean.len()));
-        let map = Map::new(Formula::Data { mean: mean.clone(), deviation: deviation.clone() }, axis)?;
+        let map =
+            Map::new(Formula::Data { mean: mean.clone(), deviation: deviation.clone() }, axis)?;
         let name = self.graph.values[id].name.to_string();
         let node = NodeName { makes: name.clone(), name, op: "data normalization".into() };
         let input = node.name.clone();
@@ -38,7 +43,8 @@ impl Work<'_, '_, '_> {
     /// The input whose data are normalized.
     fn data_input(&self, name: Option<&str>) -> Result<ValueId, Error> {
         let values = &self.graph.values;
-        let inputs: Vec<ValueId> = (0..values.len()).filter(|id| values[*id].input_only()).collect();
+        let inputs: Vec<ValueId> =
+            (0..values.len()).filter(|id| values[*id].input_only()).collect();
         let names = || inputs.iter().map(|id| values[*id].name.to_string()).collect::<Vec<_>>();
         match (name, inputs.as_slice()) {
             (None, [only]) => Ok(*only),
@@ -50,7 +56,8 @@ impl Work<'_, '_, '_> {
         }
     }
 
-    /// The axis of the data's channels: 1 if it has that length or none has, otherwise the last that has it.
+    /// The axis of the data's channels: 1 if it has that length or none has, otherwise the last
+    /// that has it.
     fn data_axis(&self, input: ValueId, channels: usize) -> Option<Axis> {
         let shape = self.shapes.of(input).cloned().unwrap_or_default();
         let is = |axis: usize| shape.get(axis) == Some(&Some(channels));
@@ -86,7 +93,8 @@ impl Work<'_, '_, '_> {
             return None;
         }
         let search = self.search();
-        let gamma = search.scope.floats(node.input(1)?).ok().filter(|gamma| gamma.dims.len() == 1)?;
+        let gamma =
+            search.scope.floats(node.input(1)?).ok().filter(|gamma| gamma.dims.len() == 1)?;
         let beta = match node.input(2) {
             None => vec![0.0; gamma.values.len()],
             Some(beta) => search.scope.floats(beta).ok()?.values.to_vec(),

@@ -1,4 +1,5 @@
-//! A layer and the maps that became part of it; its new numbers are computed in f64 from the model's own and rounded once.
+//! A layer and the maps that became part of it; its new numbers are computed in f64 from the
+//! model's own and rounded once.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -30,8 +31,8 @@ pub struct Layer<'a> {
 /// The layers of a graph that maps became part of, by node.
 pub type Layers<'a> = BTreeMap<NodeId, Layer<'a>>;
 
-/// No network has a weight beyond this, 2⁶⁴: they are looked through only where one of this size would not fit. If there is one all
-/// the same, the proof of the fold fails.
+/// No network has a weight beyond this, 2⁶⁴: they are looked through only where one of this size
+/// would not fit. If there is one all the same, the proof of the fold fails.
 const LARGEST: f64 = (1_u128 << 64) as f64;
 
 /// Weights that a thread takes at once.
@@ -82,7 +83,9 @@ impl<'a> Layer<'a> {
         }
         let added = self.added();
         let row = |old: Option<&[f64]>| {
-            self.folding.bias(old, &added).map_err(|error| Refusal::new(Reason::Range, error.to_string()))
+            self.folding
+                .bias(old, &added)
+                .map_err(|error| Refusal::new(Reason::Range, error.to_string()))
         };
         match self.linear.bias_rows().as_slice() {
             [] => Ok(vec![row(None)?]),
@@ -92,7 +95,10 @@ impl<'a> Layer<'a> {
 
     /// The type of the bias.
     pub fn bias_float(&self) -> Float {
-        self.linear.bias.as_ref().map_or(self.linear.weight.values.float, |bias| bias.constant.values.float)
+        self.linear
+            .bias
+            .as_ref()
+            .map_or(self.linear.weight.values.float, |bias| bias.constant.values.float)
     }
 
     /// γ and β of a batch normalization that does what it did and then the maps behind.
@@ -105,7 +111,9 @@ impl<'a> Layer<'a> {
         let all = affine.then(self.folding.map_behind()).unwrap_or(affine);
         let root = |channel: usize| (variance[channel] + epsilon).sqrt();
         let gamma = (0..mean.len()).map(|channel| all.scale()[channel] * root(channel)).collect();
-        let beta = (0..mean.len()).map(|channel| all.shift()[channel] + all.scale()[channel] * mean[channel]).collect();
+        let beta = (0..mean.len())
+            .map(|channel| all.shift()[channel] + all.scale()[channel] * mean[channel])
+            .collect();
         (gamma, beta)
     }
 
@@ -118,7 +126,9 @@ impl<'a> Layer<'a> {
             let parts = blocks(kernel, |start, runs| {
                 let weights = self.read(start, runs);
                 let mut part = vec![0.0; kernel.outputs()];
-                for ((output, input), run) in kernel.runs(start).zip(weights.chunks_exact(kernel.taps())) {
+                for ((output, input), run) in
+                    kernel.runs(start).zip(weights.chunks_exact(kernel.taps()))
+                {
                     part[output] += self.linear.alpha * shift[input] * run.iter().sum::<f64>();
                 }
                 part
@@ -138,12 +148,14 @@ impl<'a> Layer<'a> {
             fits(gamma.iter().copied(), float, "gamma")?;
             keeps_digits(gamma.into_iter(), float, "gamma")?;
         } else {
-            let factors = || self.folding.factors(0).map(|factor| (self.linear.alpha * factor).abs());
+            let factors =
+                || self.folding.factors(0).map(|factor| (self.linear.alpha * factor).abs());
             let largest = factors().fold(0.0, f64::max);
             let may_be_large = largest > 1.0
                 && !fit(largest * LARGEST, float)
                 && !fit(largest * self.linear.weight.values.largest(), float);
-            let may_be_small = float.full_from() > 0.0 && factors().any(|factor| factor != 0.0 && factor < 1.0);
+            let may_be_small =
+                float.full_from() > 0.0 && factors().any(|factor| factor != 0.0 && factor < 1.0);
             if may_be_large || may_be_small {
                 let [of_outputs, of_inputs] = self.largest_weights();
                 fits(of_outputs.iter().copied(), float, "a weight")?;
@@ -172,7 +184,8 @@ impl<'a> Layer<'a> {
             let weights = self.read(start, runs);
             let runs = self.folding.factors(start).zip(weights.chunks_exact(kernel.taps()));
             for ((output, input), (factor, run)) in kernel.runs(start).zip(runs) {
-                let largest = run.iter().fold(0.0, |largest: f64, weight| largest.max(weight.abs()));
+                let largest =
+                    run.iter().fold(0.0, |largest: f64, weight| largest.max(weight.abs()));
                 let bits = ((self.linear.alpha * factor).abs() * largest).to_bits();
                 for place in [&of_outputs[output], &of_inputs[input]] {
                     // most are no larger, and reading is cheap
@@ -182,35 +195,48 @@ impl<'a> Layer<'a> {
                 }
             }
         });
-        [of_outputs, of_inputs].map(|all| all.into_iter().map(|bits| f64::from_bits(bits.into_inner())).collect())
+        [of_outputs, of_inputs]
+            .map(|all| all.into_iter().map(|bits| f64::from_bits(bits.into_inner())).collect())
     }
 }
 
-/// Whether a number is finite in its type; what is less than half a step above the largest number is rounded to it.
+/// Whether a number is finite in its type; what is less than half a step above the largest number
+/// is rounded to it.
 fn fit(value: f64, float: Float) -> bool {
     float.round(value).is_finite()
 }
 
 fn fits(mut values: impl Iterator<Item = f64>, float: Float, what: &str) -> Result<(), Refusal> {
     match values.find(|value| !fit(*value, float)) {
-        Some(value) => Err(Refusal::new(Reason::Range, format!("{what} would be {value:.3e} in {}", float.name()))),
-        None => Ok(()),
-    }
-}
-
-/// Whether numbers keep as many digits as their type has.
-fn keeps_digits(mut values: impl Iterator<Item = f64>, float: Float, what: &str) -> Result<(), Refusal> {
-    let least = float.full_from();
-    match values.find(|value| *value != 0.0 && value.abs() < least) {
         Some(value) => Err(Refusal::new(
             Reason::Range,
-            format!("{what} would be {value:.3e} in {}, which has fewer digits below {least:.1e}", float.name()),
+            format!("{what} would be {value:.3e} in {}", float.name()),
         )),
         None => Ok(()),
     }
 }
 
-/// What each block of whole runs of weights comes to, given its first run and how many there are; on all threads, in order.
+/// Whether numbers keep as many digits as their type has.
+fn keeps_digits(
+    mut values: impl Iterator<Item = f64>,
+    float: Float,
+    what: &str,
+) -> Result<(), Refusal> {
+    let least = float.full_from();
+    match values.find(|value| *value != 0.0 && value.abs() < least) {
+        Some(value) => Err(Refusal::new(
+            Reason::Range,
+            format!(
+                "{what} would be {value:.3e} in {}, which has fewer digits below {least:.1e}",
+                float.name()
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What each block of whole runs of weights comes to, given its first run and how many there are;
+/// on all threads, in order.
 pub fn blocks<T: Send>(kernel: &Kernel, of: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
     if kernel.elements() == 0 {
         return Vec::new();
@@ -267,7 +293,8 @@ pub struct Scaled<'a> {
     alpha: f64,
 }
 
-/// Weights that are computed before they are written: few enough that memory holds little, enough for all threads.
+/// Weights that are computed before they are written: few enough that memory holds little, enough
+/// for all threads.
 const WINDOW: usize = 1 << 16;
 
 /// Weights that are converted at once: few enough for the first cache.
@@ -283,7 +310,8 @@ impl Scaled<'_> {
             || {
                 let mut weights = vec![0.0; in_part * taps];
                 for (part, bytes) in bytes.chunks_mut(in_part * taps * float.size()).enumerate() {
-                    let (start, weights) = (start + part * in_part, &mut weights[..bytes.len() / float.size()]);
+                    let (start, weights) =
+                        (start + part * in_part, &mut weights[..bytes.len() / float.size()]);
                     self.weight.read(start * taps..start * taps + weights.len(), weights);
                     let mut left = &mut *weights;
                     for (runs, factor) in self.folding.stretches(start) {

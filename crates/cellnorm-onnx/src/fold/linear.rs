@@ -1,4 +1,5 @@
-//! Layers that a map can become part of: y\[o\] = Σ W\[o, i, k\]·x\[i, k\] + b\[o\] with constant W and b.
+//! Layers that a map can become part of: y\[o\] = Σ W\[o, i, k\]·x\[i, k\] + b\[o\] with constant W
+//! and b.
 
 use cellnorm::fold::Kernel;
 
@@ -72,7 +73,8 @@ impl Linear<'_> {
     pub fn bias_rows(&self) -> Vec<Vec<f64>> {
         let Some(Bias { constant, factor }) = &self.bias else { return Vec::new() };
         let outputs = self.kernel.outputs();
-        let values: Vec<f64> = constant.values.to_vec().into_iter().map(|value| factor * value).collect();
+        let values: Vec<f64> =
+            constant.values.to_vec().into_iter().map(|value| factor * value).collect();
         let columns = match self.kind {
             // what is added to W·x stands in a column
             Kind::MatMul => values.len(),
@@ -102,7 +104,9 @@ impl<'a> Search<'_, 'a> {
     /// The layer that a node is; `None` if it is none of the kinds.
     pub fn linear(&self, id: NodeId) -> Option<Result<Linear<'a>, Refusal>> {
         let node = &self.scope.graph.nodes[id];
-        if let Some(layer) = self.layers.get(&id).filter(|layer| layer.linear.kind != Kind::BatchNorm) {
+        if let Some(layer) =
+            self.layers.get(&id).filter(|layer| layer.linear.kind != Kind::BatchNorm)
+        {
             return Some(Ok(layer.linear.clone()));
         }
         if !node.domain.is_empty() {
@@ -135,8 +139,10 @@ impl<'a> Search<'_, 'a> {
     /// The `MatMul` whose bias this node adds.
     pub fn biased(&self, add: NodeId) -> Option<Linear<'a>> {
         let node = &self.scope.graph.nodes[add];
-        let product =
-            node.is("Add").then(|| node.inputs.iter().flatten().find_map(|value| self.product(*value))).flatten()?;
+        let product = node
+            .is("Add")
+            .then(|| node.inputs.iter().flatten().find_map(|value| self.product(*value)))
+            .flatten()?;
         let linear = self.linear(product)?.ok()?;
         (linear.add == Some(add)).then_some(linear)
     }
@@ -149,7 +155,8 @@ impl<'a> Search<'_, 'a> {
 
     fn convolution(&self, id: NodeId, node: &Node<'a>) -> Result<Linear<'a>, Refusal> {
         let weight = self.constant(node, 1)?;
-        let groups = usize::try_from(node.integer("group", 1)).map_err(|_| refused(Reason::Parameters, node))?;
+        let groups = usize::try_from(node.integer("group", 1))
+            .map_err(|_| refused(Reason::Parameters, node))?;
         let transposed = node.op == "ConvTranspose";
         let kernel = match transposed {
             true => Kernel::transposed_convolution(&weight.dims, groups),
@@ -164,12 +171,17 @@ impl<'a> Search<'_, 'a> {
         let padded = match transposed {
             true => {
                 kernel.taps() > 1
-                    || node.integers("strides").is_some_and(|strides| strides.iter().any(|stride| *stride != 1))
+                    || node
+                        .integers("strides")
+                        .is_some_and(|strides| strides.iter().any(|stride| *stride != 1))
             }
             false => pads.iter().any(|pad| *pad != 0) || auto && kernel.taps() > 1,
         };
         let padded = padded
-            || transposed && node.integers("output_padding").is_some_and(|pads| pads.iter().any(|pad| *pad != 0));
+            || transposed
+                && node
+                    .integers("output_padding")
+                    .is_some_and(|pads| pads.iter().any(|pad| *pad != 0));
         Ok(Linear {
             node: id,
             kind: Kind::Convolution,
@@ -188,7 +200,8 @@ impl<'a> Search<'_, 'a> {
 
     fn gemm(&self, id: NodeId, node: &Node<'a>) -> Result<Linear<'a>, Refusal> {
         let weight = self.constant(node, 1)?;
-        let kernel = dense(&weight, node.integer("transB", 0) != 0).ok_or_else(|| refused(Reason::Parameters, node))?;
+        let kernel = dense(&weight, node.integer("transB", 0) != 0)
+            .ok_or_else(|| refused(Reason::Parameters, node))?;
         let bias = self.bias(node, 2, node.float("beta", 1.0))?;
         check_bias(node, bias.as_ref(), kernel.outputs(), true)?;
         let input_axis = Axis::Front(usize::from(node.integer("transA", 0) == 0));
@@ -215,7 +228,8 @@ impl<'a> Search<'_, 'a> {
         };
         // x·W has the channels on the last axis, W·x on the one before
         let axis = Axis::Back(1 - weight_place);
-        let kernel = dense(&weight, weight_place == 0).ok_or_else(|| refused(Reason::Axis, node))?;
+        let kernel =
+            dense(&weight, weight_place == 0).ok_or_else(|| refused(Reason::Axis, node))?;
         // a vector as the other factor loses an axis
         if node.input(1 - weight_place).and_then(|value| self.shapes.rank(value)) == Some(1) {
             return Err(refused(Reason::Axis, node));
@@ -260,8 +274,14 @@ impl<'a> Search<'_, 'a> {
         })
     }
 
-    /// The `Add` of a constant for each output, so many axes from the last, that is all that reads a product.
-    fn added(&self, product: &Node<'a>, outputs: usize, from_last: usize) -> Option<(NodeId, Bias<'a>)> {
+    /// The `Add` of a constant for each output, so many axes from the last, that is all that reads
+    /// a product.
+    fn added(
+        &self,
+        product: &Node<'a>,
+        outputs: usize,
+        from_last: usize,
+    ) -> Option<(NodeId, Bias<'a>)> {
         let graph = self.scope.graph;
         let output = product.only_output()?;
         let value = &graph.values[output];
@@ -274,7 +294,8 @@ impl<'a> Search<'_, 'a> {
         let constant = self.scope.floats(*other).ok()?;
         let rank = self.shapes.rank(output).unwrap_or(2);
         let count = constant.values.len();
-        let along = constant.dims.iter().rev().nth(from_last).is_some_and(|length| *length == count);
+        let along =
+            constant.dims.iter().rev().nth(from_last).is_some_and(|length| *length == count);
         let fits = count == 1 || count == outputs && along;
         (fits && constant.dims.len() <= rank).then_some((user, Bias { constant, factor: 1.0 }))
     }
@@ -284,7 +305,12 @@ impl<'a> Search<'_, 'a> {
         self.scope.floats(value)
     }
 
-    fn bias(&self, node: &Node<'a>, place: usize, factor: f64) -> Result<Option<Bias<'a>>, Refusal> {
+    fn bias(
+        &self,
+        node: &Node<'a>,
+        place: usize,
+        factor: f64,
+    ) -> Result<Option<Bias<'a>>, Refusal> {
         let constant = node.input(place).map(|value| self.scope.floats(value)).transpose()?;
         Ok(constant.map(|constant| Bias { constant, factor }))
     }
@@ -300,13 +326,23 @@ fn dense(weight: &Constant<'_>, output_first: bool) -> Option<Kernel> {
     if output_first { Kernel::dense(dims) } else { Kernel::dense_inputs_first(dims) }.ok()
 }
 
-/// One number for each output; where `rows` are allowed, those of a shape that broadcasts to (rows, outputs), too.
-fn check_bias(node: &Node<'_>, bias: Option<&Bias<'_>>, outputs: usize, rows: bool) -> Result<(), Refusal> {
+/// One number for each output; where `rows` are allowed, those of a shape that broadcasts to (rows,
+/// outputs), too.
+fn check_bias(
+    node: &Node<'_>,
+    bias: Option<&Bias<'_>>,
+    outputs: usize,
+    rows: bool,
+) -> Result<(), Refusal> {
     let fits = bias.is_none_or(|bias| match bias.constant.dims[..] {
         [length] => length == outputs || rows && length == 1,
         [] => rows,
         [_, columns] => rows && (columns == outputs || columns == 1),
         _ => false,
     });
-    if fits { Ok(()) } else { Err(Refusal::new(Reason::Parameters, format!("the bias of {}", node.op))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::new(Reason::Parameters, format!("the bias of {}", node.op)))
+    }
 }

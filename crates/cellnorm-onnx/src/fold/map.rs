@@ -1,4 +1,5 @@
-//! A map of each channel on its way to a layer: which channels, on which axis, and how far it is linear.
+//! A map of each channel on its way to a layer: which channels, on which axis, and how far it is
+//! linear.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ pub enum Axis {
 }
 
 impl Axis {
-    /// Counted from the first, in a tensor of so many axes; `None` if it is not known how many, or there are too few.
+    /// Counted from the first, in a tensor of so many axes; `None` if it is not known how many, or
+    /// there are too few.
     pub fn front(self, rank: Option<usize>) -> Option<usize> {
         match (self, rank) {
             (Self::Front(axis), None) => Some(axis),
@@ -25,7 +27,8 @@ impl Axis {
     }
 }
 
-/// What a node does to each channel, in the words of its operator: an independent way to compute what [`Affine`] says.
+/// What a node does to each channel, in the words of its operator: an independent way to compute
+/// what [`Affine`] says.
 #[derive(Clone, Debug)]
 pub enum Formula {
     /// γ·(x − mean)/√(variance + ε) + β.
@@ -74,7 +77,8 @@ impl Formula {
     pub fn apply(&self, channel: usize, x: f64) -> f64 {
         match self {
             Self::Norm { gamma, beta, mean, variance, epsilon } => {
-                gamma[channel] * (x - mean[channel]) / (variance[channel] + epsilon).sqrt() + beta[channel]
+                gamma[channel] * (x - mean[channel]) / (variance[channel] + epsilon).sqrt()
+                    + beta[channel]
             }
             Self::Times(v) => x * v[channel],
             Self::Plus(v) => x + v[channel],
@@ -106,7 +110,9 @@ impl Formula {
             Self::Last { gamma, beta } => Affine::new(gamma.clone(), beta.clone()),
             Self::Chain(maps) => match maps.as_slice() {
                 [] => Affine::new(Vec::new(), Vec::new()),
-                [first, rest @ ..] => rest.iter().try_fold(first.affine(), |all, map| all.then(&map.affine())),
+                [first, rest @ ..] => {
+                    rest.iter().try_fold(first.affine(), |all, map| all.then(&map.affine()))
+                }
             },
             Self::Data { mean, deviation } => Affine::standardize(mean, deviation),
         }
@@ -123,7 +129,8 @@ pub struct Map {
     pub channels: Vec<usize>,
     /// The axis of the channels; `None` where all values are treated alike.
     pub axis: Option<Axis>,
-    /// Whether the value may be shorter than the constant, which would make it longer: only a layer right before it tells.
+    /// Whether the value may be shorter than the constant, which would make it longer: only a layer
+    /// right before it tells.
     pub may_widen: bool,
     /// Whether the shift goes another way: behind a sum it goes to one of the addends alone.
     pub without_shift: bool,
@@ -151,7 +158,10 @@ impl Map {
     ///
     /// # Errors
     /// If they have not, or a result is not finite.
-    pub fn and_then<'m>(&'m self, others: impl Iterator<Item = &'m Map>) -> Result<Self, cellnorm::Error> {
+    pub fn and_then<'m>(
+        &'m self,
+        others: impl Iterator<Item = &'m Map>,
+    ) -> Result<Self, cellnorm::Error> {
         let all: Vec<Map> = std::iter::once(self).chain(others).cloned().collect();
         if all.len() == 1 { Ok(self.clone()) } else { Self::new(Formula::Chain(all), self.axis) }
     }
@@ -164,7 +174,8 @@ impl Map {
 
     /// Whether it shifts nothing.
     pub fn is_linear(&self) -> bool {
-        self.without_shift || self.channels.iter().all(|channel| self.affine.shift()[*channel] == 0.0)
+        self.without_shift
+            || self.channels.iter().all(|channel| self.affine.shift()[*channel] == 0.0)
     }
 
     /// Whether no scale is negative.
@@ -195,6 +206,10 @@ impl Map {
     /// The result for a number at a place of the axis, by the node's own formula.
     pub fn apply(&self, place: usize, x: f64) -> f64 {
         let value = self.formula.apply(self.channels[place], x);
-        if self.without_shift { value - self.formula.apply(self.channels[place], 0.0) } else { value }
+        if self.without_shift {
+            value - self.formula.apply(self.channels[place], 0.0)
+        } else {
+            value
+        }
     }
 }

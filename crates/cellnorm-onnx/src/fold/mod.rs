@@ -1,4 +1,5 @@
-//! Folding a graph: every map of channels becomes part of a layer that makes its input or reads its result, where that is exact.
+//! Folding a graph: every map of channels becomes part of a layer that makes its input or reads its
+//! result, where that is exact.
 
 mod affine_node;
 mod change;
@@ -56,7 +57,8 @@ pub struct Data {
 pub struct Folded<'a> {
     /// The model with its graph changed.
     pub model: Model<'a>,
-    /// What changes in the constants of each graph: the model's own first, then those inside nodes, in the order of the file.
+    /// What changes in the constants of each graph: the model's own first, then those inside nodes,
+    /// in the order of the file.
     pub changes: Vec<Changes<'a>>,
     /// The layers with other numbers than before.
     pub layers: Vec<FoldedLayer<'a>>,
@@ -115,13 +117,17 @@ struct Folding<'o, 'a> {
 /// Folds what can be folded exactly.
 ///
 /// # Errors
-/// If the graph is damaged: a node waits for its own result, or the input that data are normalized for does not exist.
+/// If the graph is damaged: a node waits for its own result, or the input that data are normalized
+/// for does not exist.
 pub fn fold<'a>(mut model: Model<'a>, options: &Options) -> Result<Folded<'a>, Error> {
     let mut names = change::Names::new();
     model.graph.all_names(&mut |name| {
         names.insert(name.to_owned());
     });
-    let context = Context { opset: model.opset, inputs_are_constant: model.ir_version < 4 || options.freeze_inputs };
+    let context = Context {
+        opset: model.opset,
+        inputs_are_constant: model.ir_version < 4 || options.freeze_inputs,
+    };
     let mut folding = Folding {
         options,
         context,
@@ -137,7 +143,10 @@ pub fn fold<'a>(mut model: Model<'a>, options: &Options) -> Result<Folded<'a>, E
         let node = NodeName { name, makes, op: "BatchNormalization".into() };
         Kept::new(
             node,
-            Refusal::new(Reason::Unsupported, format!("inside the model's function {}", inside.function)),
+            Refusal::new(
+                Reason::Unsupported,
+                format!("inside the model's function {}", inside.function),
+            ),
             None,
         )
     };
@@ -174,12 +183,20 @@ fn count_graph(graph: &Graph<'_>) -> Counts {
 }
 
 fn name_of(graph: &Graph<'_>, node: NodeId) -> NodeName {
-    NodeName { name: label(graph, node), makes: first_output(graph, node), op: graph.nodes[node].op.to_owned() }
+    NodeName {
+        name: label(graph, node),
+        makes: first_output(graph, node),
+        op: graph.nodes[node].op.to_owned(),
+    }
 }
 
 impl<'a> Folding<'_, 'a> {
     /// Folds a graph and those inside its nodes. Returns whether anything changed.
-    fn fold_graph(&mut self, graph: &mut Graph<'a>, outer: Option<&Scope<'_, 'a>>) -> Result<bool, Error> {
+    fn fold_graph(
+        &mut self,
+        graph: &mut Graph<'a>,
+        outer: Option<&Scope<'_, 'a>>,
+    ) -> Result<bool, Error> {
         let index = self.changes.len();
         self.changes.push(Changes::default());
         let folds_before = self.report.folds.len();
@@ -187,7 +204,14 @@ impl<'a> Folding<'_, 'a> {
         let were_read = change::constants_in_use(graph);
         let inputs_are_constant = self.context.inputs_are_constant;
         let shapes = Shapes::infer(&Scope { graph, outer, inputs_are_constant }, &order);
-        let mut work = Work { folding: self, graph, outer, shapes: &shapes, layers: Layers::new(), reset: Vec::new() };
+        let mut work = Work {
+            folding: self,
+            graph,
+            outer,
+            shapes: &shapes,
+            layers: Layers::new(),
+            reset: Vec::new(),
+        };
         work.fold_all(&order);
         if outer.is_none() {
             work.fold_data()?;
@@ -215,7 +239,8 @@ impl<'a> Folding<'_, 'a> {
             change::reset(graph, changes, &mut self.names, node, channels, float);
         }
         for layer in layers.into_values() {
-            let applied = change::apply(graph, changes, &mut self.names, self.context.opset, &layer);
+            let applied =
+                change::apply(graph, changes, &mut self.names, self.context.opset, &layer);
             // that the numbers can be computed was seen when the map was folded
             applied.map_err(|refusal| crate::Malformed(refusal.at))?;
             let makes = layer.linear.add.unwrap_or(layer.linear.node);

@@ -1,4 +1,5 @@
-//! Operators that a map of channels passes through: f(a·x + c) = a·f(x) + c, with the channels where they were or on another axis.
+//! Operators that a map of channels passes through: f(a·x + c) = a·f(x) + c, with the channels
+//! where they were or on another axis.
 
 use super::constants::places;
 use super::linear::Search;
@@ -43,7 +44,11 @@ impl Passage {
 }
 
 /// The map behind a node as maps behind the nodes that make its inputs.
-pub fn before(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec<(ValueId, Map)>, Refusal> {
+pub fn before(
+    search: &Search<'_, '_>,
+    node: &Node<'_>,
+    map: &Map,
+) -> Result<Vec<(ValueId, Map)>, Refusal> {
     if node.only_output().is_none() {
         return Err(Refusal::new(Reason::NonLinear, node.op));
     }
@@ -60,7 +65,8 @@ pub fn before(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec
     if let Axes::Same = passage.axes {
         return Ok(vec![(input, map.clone())]);
     }
-    let axis = axis.front(rank(output)).ok_or_else(|| Refusal::new(Reason::ShapeUnknown, node.op))?;
+    let axis =
+        axis.front(rank(output)).ok_or_else(|| Refusal::new(Reason::ShapeUnknown, node.op))?;
     let lost = || Refusal::new(Reason::Axis, node.op);
     let mut channels = map.channels.clone();
     let before = match &passage.axes {
@@ -74,7 +80,8 @@ pub fn before(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec
         Axes::Insert(new) => axis - new.iter().filter(|new| **new < axis).count(),
         Axes::Drop(gone) => kept(gone, axis),
         Axes::Shape { from, to } => {
-            let (before, repeated) = laid_out(to, axis, from, &map.channels).ok_or_else(|| reshaped(node, from, to))?;
+            let (before, repeated) =
+                laid_out(to, axis, from, &map.channels).ok_or_else(|| reshaped(node, from, to))?;
             channels = repeated;
             before
         }
@@ -83,7 +90,11 @@ pub fn before(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec
 }
 
 /// The map ahead of a node, at the node's input, as the map of what it makes.
-pub fn behind(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<(ValueId, Map), Refusal> {
+pub fn behind(
+    search: &Search<'_, '_>,
+    node: &Node<'_>,
+    map: &Map,
+) -> Result<(ValueId, Map), Refusal> {
     let passage = passage(search, node)?;
     let input = admitted(node, &passage, map)?;
     let output = node.only_output().ok_or_else(|| Refusal::new(Reason::NonLinear, node.op))?;
@@ -91,7 +102,9 @@ pub fn behind(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<(Va
     if let Axes::Same = passage.axes {
         return Ok((output, map.clone()));
     }
-    let axis = axis.front(search.shapes.rank(input)).ok_or_else(|| Refusal::new(Reason::ShapeUnknown, node.op))?;
+    let axis = axis
+        .front(search.shapes.rank(input))
+        .ok_or_else(|| Refusal::new(Reason::ShapeUnknown, node.op))?;
     let lost = || Refusal::new(Reason::Axis, node.op);
     let mut channels = map.channels.clone();
     let after = match &passage.axes {
@@ -105,7 +118,8 @@ pub fn behind(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<(Va
         Axes::Drop(gone) if gone.contains(&axis) => return Err(lost()),
         Axes::Drop(gone) => axis - gone.iter().filter(|gone| **gone < axis).count(),
         Axes::Shape { from, to } => {
-            let (after, repeated) = laid_out(from, axis, to, &channels).ok_or_else(|| reshaped(node, from, to))?;
+            let (after, repeated) =
+                laid_out(from, axis, to, &channels).ok_or_else(|| reshaped(node, from, to))?;
             channels = repeated;
             after
         }
@@ -134,10 +148,14 @@ fn reshaped(node: &Node<'_>, from: &Shape, to: &Shape) -> Refusal {
     Refusal::new(if open > 0 { Reason::ShapeUnknown } else { Reason::Axis }, node.op)
 }
 
-/// The values before and behind an axis: their number as far as it is known, and how many lengths are open.
+/// The values before and behind an axis: their number as far as it is known, and how many lengths
+/// are open.
 fn around(shape: &Shape, axis: usize) -> Option<[(usize, usize); 2]> {
     let of = |lengths: &[Option<usize>]| {
-        let known = lengths.iter().flatten().try_fold(1_usize, |product, length| product.checked_mul(*length))?;
+        let known = lengths
+            .iter()
+            .flatten()
+            .try_fold(1_usize, |product, length| product.checked_mul(*length))?;
         Some((known, lengths.iter().filter(|length| length.is_none()).count()))
     };
     let sides = [of(&shape[..axis])?, of(&shape[axis + 1..])?];
@@ -148,27 +166,40 @@ fn around(shape: &Shape, axis: usize) -> Option<[(usize, usize); 2]> {
 /// The longest axis that a map is spread over: a damaged shape must not fill the memory.
 const LONGEST: usize = 1 << 22;
 
-/// The axis of a reshaped tensor that holds the channels of an axis, and the channel at each of its places: an axis that took
-/// others in repeats the channels, each by itself and all in turn.
-fn laid_out(from: &Shape, axis: usize, to: &Shape, channels: &[usize]) -> Option<(usize, Vec<usize>)> {
+/// The axis of a reshaped tensor that holds the channels of an axis, and the channel at each of its
+/// places: an axis that took others in repeats the channels, each by itself and all in turn.
+fn laid_out(
+    from: &Shape,
+    axis: usize,
+    to: &Shape,
+    channels: &[usize],
+) -> Option<(usize, Vec<usize>)> {
     if from.get(axis) != Some(&Some(channels.len())) {
         return None;
     }
     let repeats = |other: usize| {
-        let ([before, behind], [new_before, new_behind]) = (around(from, axis)?, around(to, other)?);
+        let ([before, behind], [new_before, new_behind]) =
+            (around(from, axis)?, around(to, other)?);
         let ratio = |old: (usize, usize), new: (usize, usize)| {
             (old.1 == new.1 && new.0 > 0 && old.0.is_multiple_of(new.0)).then(|| old.0 / new.0)
         };
         let (outer, inner) = (ratio(before, new_before)?, ratio(behind, new_behind)?);
-        (to[other]? == outer.checked_mul(channels.len())?.checked_mul(inner)?).then_some((other, outer, inner))
+        (to[other]? == outer.checked_mul(channels.len())?.checked_mul(inner)?)
+            .then_some((other, outer, inner))
     };
-    let (other, outer, inner) = (0..to.len()).find_map(repeats).filter(|(other, ..)| to[*other] <= Some(LONGEST))?;
-    let once: Vec<usize> = channels.iter().flat_map(|channel| std::iter::repeat_n(*channel, inner)).collect();
+    let (other, outer, inner) =
+        (0..to.len()).find_map(repeats).filter(|(other, ..)| to[*other] <= Some(LONGEST))?;
+    let once: Vec<usize> =
+        channels.iter().flat_map(|channel| std::iter::repeat_n(*channel, inner)).collect();
     Some((other, once.repeat(outer)))
 }
 
 /// A map behind a sum: the scale goes to both addends, the shift to the first.
-fn addends(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec<(ValueId, Map)>, Refusal> {
+fn addends(
+    search: &Search<'_, '_>,
+    node: &Node<'_>,
+    map: &Map,
+) -> Result<Vec<(ValueId, Map)>, Refusal> {
     let (Some(first), Some(second)) = (node.input(0), node.input(1)) else {
         return Err(Refusal::new(Reason::Parameters, node.op));
     };
@@ -180,11 +211,18 @@ fn addends(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec<(V
     Ok(vec![(first, map.clone()), (second, map.scale_only())])
 }
 
-/// A map behind a concatenation: each part has its channels, or all of them where it was another axis.
-fn parts(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec<(ValueId, Map)>, Refusal> {
+/// A map behind a concatenation: each part has its channels, or all of them where it was another
+/// axis.
+fn parts(
+    search: &Search<'_, '_>,
+    node: &Node<'_>,
+    map: &Map,
+) -> Result<Vec<(ValueId, Map)>, Refusal> {
     let inputs: Vec<ValueId> = node.inputs.iter().copied().flatten().collect();
     let unknown = || Refusal::new(Reason::ShapeUnknown, node.op);
-    let Some(axis) = map.axis else { return Ok(inputs.into_iter().map(|input| (input, map.clone())).collect()) };
+    let Some(axis) = map.axis else {
+        return Ok(inputs.into_iter().map(|input| (input, map.clone())).collect());
+    };
     let rank = inputs.iter().find_map(|input| search.shapes.rank(*input)).ok_or_else(unknown)?;
     let axis = axis.front(Some(rank)).ok_or_else(unknown)?;
     let joined = places(&[node.integer("axis", 1)], rank).ok_or_else(unknown)?[0];
@@ -192,9 +230,11 @@ fn parts(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Vec<(Val
     let mut found = Vec::new();
     for input in inputs {
         let channels = if joined == axis {
-            let length = search.shapes.of(input).and_then(|shape| *shape.get(axis)?).ok_or_else(unknown)?;
+            let length =
+                search.shapes.of(input).and_then(|shape| *shape.get(axis)?).ok_or_else(unknown)?;
             let end = start + length;
-            let part = map.channels.get(start..end).ok_or_else(|| Refusal::new(Reason::Axis, node.op))?;
+            let part =
+                map.channels.get(start..end).ok_or_else(|| Refusal::new(Reason::Axis, node.op))?;
             start = end;
             part.to_vec()
         } else {
@@ -213,8 +253,10 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
     }
     let shape = |value: Option<ValueId>| value.and_then(|value| search.shapes.of(value));
     let (from, to) = (shape(node.input(0)), shape(node.outputs.first().copied().flatten()));
-    let listed =
-        |place| node.integers("axes").or_else(|| node.input(place).and_then(|value| search.scope.integers(value)));
+    let listed = |place| {
+        node.integers("axes")
+            .or_else(|| node.input(place).and_then(|value| search.scope.integers(value)))
+    };
     let axes = |axes: Option<Vec<i64>>, rank: Option<usize>| {
         axes.and_then(|axes| match rank {
             Some(rank) => places(&axes, rank),
@@ -222,13 +264,20 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
             None => axes.iter().map(|axis| usize::try_from(*axis).ok()).collect(),
         })
     };
-    let padding =
-        |pads: bool| Passage { axes: Axes::FirstTwo, rising: false, unshifted: pads.then_some(Reason::Padding) };
+    let padding = |pads: bool| Passage {
+        axes: Axes::FirstTwo,
+        rising: false,
+        unshifted: pads.then_some(Reason::Padding),
+    };
     let passage = match node.op {
         "Identity" => Passage::any(Axes::Same),
         "Dropout" if is_inference(search, node) => Passage::any(Axes::Same),
-        "Relu" | "LeakyRelu" => Passage { axes: Axes::Same, rising: true, unshifted: Some(Reason::Shift) },
-        "MaxPool" | "GlobalMaxPool" => Passage { axes: Axes::FirstTwo, rising: true, unshifted: None },
+        "Relu" | "LeakyRelu" => {
+            Passage { axes: Axes::Same, rising: true, unshifted: Some(Reason::Shift) }
+        }
+        "MaxPool" | "GlobalMaxPool" => {
+            Passage { axes: Axes::FirstTwo, rising: true, unshifted: None }
+        }
         "GlobalAveragePool" => Passage::any(Axes::FirstTwo),
         "AveragePool" => padding(counts_padding(node)),
         "Resize" | "Upsample" if is_interpolation(search, node) => Passage::any(Axes::FirstTwo),
@@ -239,7 +288,9 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
         "Transpose" => match (node.integers("perm"), from) {
             (Some(order), _) => {
                 let order = places(&order, order.len());
-                Passage::any(Axes::Order(order.ok_or_else(|| Refusal::new(Reason::Parameters, node.op))?))
+                Passage::any(Axes::Order(
+                    order.ok_or_else(|| Refusal::new(Reason::Parameters, node.op))?,
+                ))
             }
             (None, Some(from)) => Passage::any(Axes::Order((0..from.len()).rev().collect())),
             (None, None) => return refused(Reason::ShapeUnknown),
@@ -258,7 +309,9 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
             (None, _) => return refused(Reason::ShapeUnknown),
         },
         "Flatten" | "Reshape" => match (from, to) {
-            (Some(from), Some(to)) => Passage::any(Axes::Shape { from: from.clone(), to: to.clone() }),
+            (Some(from), Some(to)) => {
+                Passage::any(Axes::Shape { from: from.clone(), to: to.clone() })
+            }
             _ => return refused(Reason::ShapeUnknown),
         },
         _ => return refused(Reason::NonLinear),
@@ -272,7 +325,8 @@ fn is_inference(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
         return node.integer("is_test", 0) != 0;
     }
     // a third input says whether it trains
-    node.input(2).is_none_or(|trains| search.scope.integers(trains).is_some_and(|trains| trains == [0]))
+    node.input(2)
+        .is_none_or(|trains| search.scope.integers(trains).is_some_and(|trains| trains == [0]))
 }
 
 /// Whether padded zeros count in an average.
@@ -298,15 +352,18 @@ fn is_interpolation(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
 fn pads_zero(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
     match node.input(2) {
         None => node.float("value", 0.0) == 0.0,
-        Some(value) => {
-            search.scope.floats(value).is_ok_and(|value| value.values.to_vec().iter().all(|value| *value == 0.0))
-        }
+        Some(value) => search
+            .scope
+            .floats(value)
+            .is_ok_and(|value| value.values.to_vec().iter().all(|value| *value == 0.0)),
     }
 }
 
 /// Whether anything is padded; of the first two axes alone, if so asked. What is not known may be.
 fn pads(search: &Search<'_, '_>, node: &Node<'_>, first_two: bool) -> bool {
-    let pads = node.integers("pads").or_else(|| node.input(1).and_then(|value| search.scope.integers(value)));
+    let pads = node
+        .integers("pads")
+        .or_else(|| node.input(1).and_then(|value| search.scope.integers(value)));
     let named = node.input(3).is_some();
     pads.is_none_or(|pads| {
         let axes = pads.len() / 2;

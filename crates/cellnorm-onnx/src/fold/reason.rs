@@ -87,33 +87,52 @@ impl Reason {
     /// What it means, and what would help.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::FanOut => "others read the value before normalization as well, so its layer must keep making it",
-            Self::GraphOutput => "the value before normalization is an output of the graph and must stay as it is",
-            Self::BatchStatistics => "it uses the statistics of each batch: export the model in evaluation mode",
-            Self::NotConstant => "its numbers are known only when the model runs",
-            Self::Overridable => "its numbers are inputs that a caller may set: --freeze-inputs makes them constants",
-            Self::Padding => {
-                "the next layer pads zeros, which were not normalized: a shift there differs at the border. Train with \
-                 the normalization behind the layer, or pad before it"
+            Self::FanOut => {
+                "others read the value before normalization as well, so its layer must keep making \
+                 it"
             }
-            Self::NonLinear => "between it and the nearest layer with weights lies an operator that is not linear",
+            Self::GraphOutput => {
+                "the value before normalization is an output of the graph and must stay as it is"
+            }
+            Self::BatchStatistics => {
+                "it uses the statistics of each batch: export the model in evaluation mode"
+            }
+            Self::NotConstant => "its numbers are known only when the model runs",
+            Self::Overridable => {
+                "its numbers are inputs that a caller may set: --freeze-inputs makes them constants"
+            }
+            Self::Padding => {
+                "the next layer pads zeros, which were not normalized: a shift there differs at \
+                 the border. Train with the normalization behind the layer, or pad before it"
+            }
+            Self::NonLinear => {
+                "between it and the nearest layer with weights lies an operator that is not linear"
+            }
             Self::Sign => {
-                "the operator between keeps its meaning under positive scales alone, and a scale here is negative"
+                "the operator between keeps its meaning under positive scales alone, and a scale \
+                 here is negative"
             }
             Self::Shift => "the operator between keeps its meaning under scales, not under shifts",
             Self::Axis => "the operator between mixes the channels with other axes",
             Self::ShapeUnknown => {
-                "the model does not say the shapes: infer them first (onnx.shape_inference), or fix the inputs'"
+                "the model does not say the shapes: infer them first (onnx.shape_inference), or \
+                 fix the inputs'"
             }
             Self::Range => {
-                "the folded numbers would not fit the type of the weights: convert the model to float32 first"
+                "the folded numbers would not fit the type of the weights: convert the model to \
+                 float32 first"
             }
             Self::Parameters => {
-                "its variance, scale or shift is negative, infinite or NaN, or of the wrong length: look at how the model was trained or exported"
+                "its variance, scale or shift is negative, infinite or NaN, or of the wrong \
+                 length: look at how the model was trained or exported"
             }
             Self::Unsupported => "this form is not handled",
-            Self::Shared => "the weights serve several layers: allow a copy by leaving out --no-copy",
-            Self::NoLinearLayer => "no convolution or dense layer with constant weights is next to it",
+            Self::Shared => {
+                "the weights serve several layers: allow a copy by leaving out --no-copy"
+            }
+            Self::NoLinearLayer => {
+                "no convolution or dense layer with constant weights is next to it"
+            }
         }
     }
 }

@@ -107,6 +107,12 @@ impl Kept {
     /// A node that stays, for what stands in one way and, if that is something else, in the other.
     pub fn new(node: NodeName, refusal: Refusal, other_way: Option<Refusal>) -> Self {
         let other_way = other_way.map(|other| Obstacle { reason: other.reason, at: other.at });
-        Self { node, reason: refusal.reason, at: refusal.at, advice: refusal.reason.advice(), other_way }
+        Self {
+            node,
+            reason: refusal.reason,
+            at: refusal.at,
+            advice: refusal.reason.advice(),
+            other_way,
+        }
     }
 }

@@ -11,22 +11,29 @@ pub struct Shapes {
 }
 
 impl Shapes {
-    /// Follows the shapes through a graph's nodes, given in an order in which each comes behind those that it reads.
+    /// Follows the shapes through a graph's nodes, given in an order in which each comes behind
+    /// those that it reads.
     pub fn infer(scope: &Scope<'_, '_>, order: &[NodeId]) -> Self {
         let graph = scope.graph;
-        let mut shapes = Self { of: graph.values.iter().map(|value| value.shape.clone()).collect() };
+        let mut shapes =
+            Self { of: graph.values.iter().map(|value| value.shape.clone()).collect() };
         for (value, shape) in graph.values.iter().zip(&mut shapes.of) {
             if let Some(tensor) = value.initializer {
-                *shape = Some(graph.initializers[tensor].dims.iter().map(|length| Some(*length)).collect());
+                *shape = Some(
+                    graph.initializers[tensor].dims.iter().map(|length| Some(*length)).collect(),
+                );
             }
         }
         for node in order.iter().map(|node| &graph.nodes[*node]) {
             let Some(output) = node.outputs.first().copied().flatten() else { continue };
             let inferred = shapes.inferred(scope, node);
             shapes.of[output] = match (shapes.of[output].take(), inferred) {
-                (Some(said), Some(inferred)) if said.len() == inferred.len() => {
-                    Some(said.into_iter().zip(inferred).map(|(said, inferred)| said.or(inferred)).collect())
-                }
+                (Some(said), Some(inferred)) if said.len() == inferred.len() => Some(
+                    said.into_iter()
+                        .zip(inferred)
+                        .map(|(said, inferred)| said.or(inferred))
+                        .collect(),
+                ),
                 (said, inferred) => said.or(inferred),
             };
         }
@@ -49,8 +56,10 @@ impl Shapes {
             return None;
         }
         let input = |place| self.of(node.input(place)?);
-        let listed =
-            |place, name| node.integers(name).or_else(|| node.input(place).and_then(|value| scope.integers(value)));
+        let listed = |place, name| {
+            node.integers(name)
+                .or_else(|| node.input(place).and_then(|value| scope.integers(value)))
+        };
         match node.op {
             "Conv" | "ConvTranspose" => {
                 let (x, weight) = (input(0)?, input(1)?);
@@ -58,7 +67,11 @@ impl Shapes {
                     "Conv" => weight.first().copied().flatten(),
                     _ => {
                         let groups = usize::try_from(node.integer("group", 1)).ok();
-                        weight.get(1).copied().flatten().and_then(|outputs| outputs.checked_mul(groups?))
+                        weight
+                            .get(1)
+                            .copied()
+                            .flatten()
+                            .and_then(|outputs| outputs.checked_mul(groups?))
                     }
                 };
                 let spatial = (2..weight.len()).map(|axis| match node.op {
@@ -79,14 +92,20 @@ impl Shapes {
                 let (x, kernel) = (input(0)?, node.integers("kernel_shape")?);
                 let mut shape = x.clone();
                 for axis in 2..x.len() {
-                    let kernel = kernel.get(axis - 2).and_then(|length| usize::try_from(*length).ok());
+                    let kernel =
+                        kernel.get(axis - 2).and_then(|length| usize::try_from(*length).ok());
                     shape[axis] = x[axis].and_then(|length| slid(node, axis - 2, length, kernel?));
                 }
                 Some(shape)
             }
             "GlobalAveragePool" | "GlobalMaxPool" => {
                 let x = input(0)?;
-                Some(x.iter().enumerate().map(|(axis, length)| if axis < 2 { *length } else { Some(1) }).collect())
+                Some(
+                    x.iter()
+                        .enumerate()
+                        .map(|(axis, length)| if axis < 2 { *length } else { Some(1) })
+                        .collect(),
+                )
             }
             "Gemm" => {
                 let side = |place, transposed: &str| {
@@ -112,13 +131,16 @@ impl Shapes {
             "Add" | "Sub" | "Mul" | "Div" | "Pow" => broadcast(input(0)?, input(1)?),
             "Flatten" => {
                 let x = input(0)?;
-                let axis = usize::try_from(node.integer("axis", 1)).ok().filter(|axis| *axis <= x.len())?;
+                let axis = usize::try_from(node.integer("axis", 1))
+                    .ok()
+                    .filter(|axis| *axis <= x.len())?;
                 Some(vec![product(&x[..axis]), product(&x[axis..])])
             }
             "Reshape" => reshape(input(0), &listed(1, "shape")?, node.integer("allowzero", 0) != 0),
             "Transpose" => {
                 let x = input(0)?;
-                let order = node.integers("perm").unwrap_or_else(|| (0..x.len() as i64).rev().collect());
+                let order =
+                    node.integers("perm").unwrap_or_else(|| (0..x.len() as i64).rev().collect());
                 places(&order, x.len())?.iter().map(|axis| x.get(*axis).copied()).collect()
             }
             "Squeeze" => {
@@ -131,7 +153,11 @@ impl Shapes {
                 let axes = places(&axes, x.len() + axes.len())?;
                 let mut rest = x.iter();
                 (0..x.len() + axes.len())
-                    .map(|axis| if axes.contains(&axis) { Some(Some(1)) } else { rest.next().copied() })
+                    .map(
+                        |axis| {
+                            if axes.contains(&axis) { Some(Some(1)) } else { rest.next().copied() }
+                        },
+                    )
                     .collect()
             }
             "ReduceMean" => {
@@ -148,8 +174,10 @@ impl Shapes {
                 let first = input(0)?;
                 let axis = *places(&[node.integer("axis", 1)], first.len())?.first()?;
                 let mut shape = first.clone();
-                let lengths = (0..node.inputs.len()).map(|place| input(place)?.get(axis).copied().flatten());
-                shape[axis] = lengths.into_iter().try_fold(0_usize, |sum, length| sum.checked_add(length?));
+                let lengths =
+                    (0..node.inputs.len()).map(|place| input(place)?.get(axis).copied().flatten());
+                shape[axis] =
+                    lengths.into_iter().try_fold(0_usize, |sum, length| sum.checked_add(length?));
                 Some(shape)
             }
             "BatchNormalization"
@@ -186,16 +214,22 @@ impl Shapes {
 
 /// The length of an axis after a window has slid over it.
 fn slid(node: &Node<'_>, axis: usize, length: usize, kernel: usize) -> Option<usize> {
-    if !matches!(node.text("auto_pad", "NOTSET"), "NOTSET" | "VALID") || node.integer("ceil_mode", 0) != 0 {
+    if !matches!(node.text("auto_pad", "NOTSET"), "NOTSET" | "VALID")
+        || node.integer("ceil_mode", 0) != 0
+    {
         return None;
     }
     let list = |name, absent| -> Option<Vec<usize>> {
-        let given = node.integers(name).map(|list| list.iter().map(|number| usize::try_from(*number).ok()).collect());
+        let given = node
+            .integers(name)
+            .map(|list| list.iter().map(|number| usize::try_from(*number).ok()).collect());
         given.unwrap_or(Some(absent))
     };
     let at = |list: Vec<usize>, place: usize| list.get(place).copied();
-    let (pads, axes) =
-        (list("pads", vec![0; 2 * (axis + 1)])?, node.integers("pads").map_or(axis + 1, |pads| pads.len() / 2));
+    let (pads, axes) = (
+        list("pads", vec![0; 2 * (axis + 1)])?,
+        node.integers("pads").map_or(axis + 1, |pads| pads.len() / 2),
+    );
     let stride = at(list("strides", vec![1; axis + 1])?, axis)?;
     let dilation = at(list("dilations", vec![1; axis + 1])?, axis)?;
     let padded = length.checked_add(pads.get(axis)?.checked_add(*pads.get(axis + axes)?)?)?;
@@ -205,7 +239,9 @@ fn slid(node: &Node<'_>, axis: usize, length: usize, kernel: usize) -> Option<us
 
 fn broadcast(a: &Shape, b: &Shape) -> Option<Shape> {
     let rank = a.len().max(b.len());
-    let at = |shape: &Shape, axis: usize| (axis + shape.len()).checked_sub(rank).map_or(Some(1), |axis| shape[axis]);
+    let at = |shape: &Shape, axis: usize| {
+        (axis + shape.len()).checked_sub(rank).map_or(Some(1), |axis| shape[axis])
+    };
     let length = |axis| match (at(a, axis), at(b, axis)) {
         (Some(1), other) | (other, Some(1)) => other,
         (known, None) | (None, known) => known,
@@ -226,7 +262,8 @@ fn reshape(x: Option<&Shape>, to: &[i64], zeros: bool) -> Option<Shape> {
     };
     let mut new: Shape = to.iter().enumerate().map(length).collect();
     if let Some(open) = to.iter().position(|length| *length == -1) {
-        let others: Vec<Option<usize>> = (0..new.len()).filter(|axis| *axis != open).map(|axis| new[axis]).collect();
+        let others: Vec<Option<usize>> =
+            (0..new.len()).filter(|axis| *axis != open).map(|axis| new[axis]).collect();
         let all = x.and_then(|x| product(x));
         new[open] = all.zip(product(&others)).and_then(|(all, others)| all.checked_div(others));
         // a length left open that is kept on the other side cancels: [n, c, h, w] to [0, -1]

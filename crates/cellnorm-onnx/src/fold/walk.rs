@@ -1,4 +1,5 @@
-//! The way of a map through the graph: up to the layers that make its input, or down to those that read its result.
+//! The way of a map through the graph: up to the layers that make its input, or down to those that
+//! read its result.
 
 use super::linear::{Linear, Search};
 use super::map::{Axis, Map};
@@ -79,10 +80,11 @@ pub fn down<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Wa
         for user in &of.users {
             // an operator that is not linear is no obstacle between, but another reader
             let alone = of.users.len() == 1;
-            let next = read_by(search, value, *user, &map).map_err(|refusal| match refusal.reason {
-                Reason::NonLinear if !alone => Refusal::new(Reason::FanOut, refusal.at),
-                _ => refusal,
-            });
+            let next =
+                read_by(search, value, *user, &map).map_err(|refusal| match refusal.reason {
+                    Reason::NonLinear if !alone => Refusal::new(Reason::FanOut, refusal.at),
+                    _ => refusal,
+                });
             match next? {
                 Next::Layer(target) => way.targets.push(*target),
                 Next::Through(output, map) => {
@@ -119,7 +121,12 @@ enum Next<'a> {
 }
 
 /// What becomes of a map of a value at one of the nodes that read it.
-fn read_by<'a>(search: &Search<'_, 'a>, value: ValueId, user: NodeId, map: &Map) -> Result<Next<'a>, Refusal> {
+fn read_by<'a>(
+    search: &Search<'_, 'a>,
+    value: ValueId,
+    user: NodeId,
+    map: &Map,
+) -> Result<Next<'a>, Refusal> {
     let node = &search.scope.graph.nodes[user];
     // read twice it is no layer's x
     let times = node.inputs.iter().filter(|input| **input == Some(value)).count();
@@ -147,13 +154,16 @@ fn read_by<'a>(search: &Search<'_, 'a>, value: ValueId, user: NodeId, map: &Map)
 /// A map with one channel for each of a layer's.
 fn at_layer(map: &Map, axis: Axis, rank: Option<usize>, channels: usize) -> Result<Map, Refusal> {
     let Some(own) = map.axis else {
-        let one = map.channels.first().ok_or_else(|| Refusal::new(Reason::Parameters, "no number"))?;
+        let one =
+            map.channels.first().ok_or_else(|| Refusal::new(Reason::Parameters, "no number"))?;
         return Ok(map.with_channels(vec![*one; channels], None));
     };
     if own != axis {
         match (own.front(rank), axis.front(rank)) {
             (Some(own), Some(axis)) if own == axis => {}
-            (Some(_), Some(_)) => return Err(Refusal::new(Reason::Axis, "the layer's channels are on another axis")),
+            (Some(_), Some(_)) => {
+                return Err(Refusal::new(Reason::Axis, "the layer's channels are on another axis"));
+            }
             _ => return Err(Refusal::new(Reason::ShapeUnknown, "the number of axes is not known")),
         }
     }

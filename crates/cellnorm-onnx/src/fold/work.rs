@@ -26,7 +26,8 @@ pub struct Work<'w, 'o, 'a> {
     pub shapes: &'w Shapes,
     /// The layers that maps became part of.
     pub layers: Layers<'a>,
-    /// Layer and RMS normalizations whose γ and β are 1 and 0 now: the node, its channels, their type.
+    /// Layer and RMS normalizations whose γ and β are 1 and 0 now: the node, its channels, their
+    /// type.
     pub reset: Vec<(NodeId, usize, Float)>,
 }
 
@@ -38,10 +39,16 @@ impl<'a> Work<'_, '_, 'a> {
             outer: self.outer,
             inputs_are_constant: self.folding.context.inputs_are_constant,
         };
-        Search { scope, shapes: self.shapes, opset: self.folding.context.opset, layers: &self.layers }
+        Search {
+            scope,
+            shapes: self.shapes,
+            opset: self.folding.context.opset,
+            layers: &self.layers,
+        }
     }
 
-    /// Folds every map: backward from the first node to the last, then forward from the last to the first, until nothing moves.
+    /// Folds every map: backward from the first node to the last, then forward from the last to the
+    /// first, until nothing moves.
     pub fn fold_all(&mut self, order: &[NodeId]) {
         loop {
             let mut moved = false;
@@ -79,7 +86,11 @@ impl<'a> Work<'_, '_, 'a> {
         if side == Side::Behind {
             // what made the input makes the result from now on, so that the result keeps its name
             let maker = self.graph.values[input].producer.ok_or(None)?;
-            let place = self.graph.nodes[maker].outputs.iter().position(|made| *made == Some(input)).unwrap_or(0);
+            let place = self.graph.nodes[maker]
+                .outputs
+                .iter()
+                .position(|made| *made == Some(input))
+                .unwrap_or(0);
             self.graph.remove(id);
             self.graph.set_output(maker, place, output);
         } else {
@@ -96,7 +107,13 @@ impl<'a> Work<'_, '_, 'a> {
     }
 
     /// Makes a map part of the layers at the end of a way: of all, or of none.
-    pub fn commit(&mut self, node: NodeName, map: &Map, way: Way<'a>, side: Side) -> Result<(), Refusal> {
+    pub fn commit(
+        &mut self,
+        node: NodeName,
+        map: &Map,
+        way: Way<'a>,
+        side: Side,
+    ) -> Result<(), Refusal> {
         let mut done = Vec::new();
         for target in &way.targets {
             let id = target.linear.node;
@@ -128,21 +145,26 @@ impl<'a> Work<'_, '_, 'a> {
         })
     }
 
-    /// Whether a reader asks why a node stays: a batch normalization, or arithmetic with a constant right behind a layer.
+    /// Whether a reader asks why a node stays: a batch normalization, or arithmetic with a constant
+    /// right behind a layer.
     fn is_worth_a_word(&self, id: NodeId) -> bool {
         let (node, search) = (&self.graph.nodes[id], self.search());
         if node.removed || node.is("BatchNormalization") {
             return !node.removed;
         }
-        let layer =
-            |value: &ValueId| matches!(search.making(*value), Some(Ok(linear)) if linear.kind != Kind::BatchNorm);
-        affine_node(&search, id).is_some() && search.biased(id).is_none() && node.inputs.iter().flatten().any(layer)
+        let layer = |value: &ValueId| matches!(search.making(*value), Some(Ok(linear)) if linear.kind != Kind::BatchNorm);
+        affine_node(&search, id).is_some()
+            && search.biased(id).is_none()
+            && node.inputs.iter().flatten().any(layer)
     }
 
     /// Notes why a node stays.
     fn keep(&mut self, id: NodeId) {
-        let mut tried = [Side::Behind, Side::Ahead].map(|side| self.fold_node(id, side).err().flatten());
-        let from_input = self.graph.nodes[id].input(0).is_some_and(|input| self.graph.values[input].producer.is_none());
+        let mut tried =
+            [Side::Behind, Side::Ahead].map(|side| self.fold_node(id, side).err().flatten());
+        let from_input = self.graph.nodes[id]
+            .input(0)
+            .is_some_and(|input| self.graph.values[input].producer.is_none());
         // with nothing before it, what is behind it tells more
         if from_input {
             tried.reverse();

@@ -1,4 +1,5 @@
-//! Every normalization of a model: what it does, whether its numbers are sound, and whether and where it folds.
+//! Every normalization of a model: what it does, whether its numbers are sound, and whether and
+//! where it folds.
 //!
 //! ```
 //! use cellnorm_onnx::Source;
@@ -58,7 +59,8 @@ pub enum Verdict {
     Nowhere,
 }
 
-/// The normalizations of a model, in the order of the file. What a caller of the model may override is taken for constant.
+/// The normalizations of a model, in the order of the file. What a caller of the model may override
+/// is taken for constant.
 ///
 /// # Errors
 /// If the model is damaged.
@@ -103,8 +105,9 @@ impl Walk {
             if let Some(operator) = Operator::of(node) {
                 self.layer(&scope, id, operator, after.removed);
             }
-            let graphs =
-                |node: &Node<'a>| node.attributes.iter().map(|attribute| attribute.graphs.len()).sum::<usize>();
+            let graphs = |node: &Node<'a>| {
+                node.attributes.iter().map(|attribute| attribute.graphs.len()).sum::<usize>()
+            };
             if graphs(node) > 0 && graphs(node) == graphs(after) {
                 self.inside.push(label(graph, id));
                 let inner = node.attributes.iter().flat_map(|attribute| &attribute.graphs);
@@ -140,8 +143,9 @@ impl Walk {
         });
     }
 
-    /// What the folding says of a node. One without a name that took over what came behind it has that one's name in the report:
-    /// then it is gone, and an entry is of no node that the file had.
+    /// What the folding says of a node. One without a name that took over what came behind it has
+    /// that one's name in the report: then it is gone, and an entry is of no node that the file
+    /// had.
     fn verdict(&mut self, name: &str, op: &str, removed: bool) -> Verdict {
         let is = |node: &fold::NodeName| node.name == name && node.op == op;
         if let Some(place) = self.report.folds.iter().position(|fold| is(&fold.node)) {
@@ -150,7 +154,8 @@ impl Walk {
         if let Some(place) = self.report.kept.iter().position(|kept| is(&kept.node)) {
             return Verdict::Stays(self.report.kept.remove(place));
         }
-        let is_new = |node: &fold::NodeName| !self.labels.contains(&(node.name.clone(), node.op.clone()));
+        let is_new =
+            |node: &fold::NodeName| !self.labels.contains(&(node.name.clone(), node.op.clone()));
         let mut folds = self.report.folds.iter();
         let renamed = folds.position(|fold| removed && fold.node.op == op && is_new(&fold.node));
         renamed.map_or(Verdict::Computes, |place| Verdict::Folds(self.report.folds.remove(place)))
@@ -161,15 +166,20 @@ impl Walk {
 fn gather(graph: &Graph<'_>, labels: &mut HashSet<(String, String)>) {
     for (id, node) in graph.nodes.iter().enumerate() {
         labels.insert((label(graph, id), node.op.to_owned()));
-        node.attributes.iter().flat_map(|attribute| &attribute.graphs).for_each(|inner| gather(inner, labels));
+        node.attributes
+            .iter()
+            .flat_map(|attribute| &attribute.graphs)
+            .for_each(|inner| gather(inner, labels));
     }
 }
 
 /// The numbers of a node, where those that it has are constant.
 fn numbers(scope: &Scope<'_, '_>, node: &Node<'_>, operator: Operator) -> Option<Numbers> {
     let of = |value: ValueId| scope.floats(value).ok().map(|constant| constant.values.to_vec());
-    let mut found = operator.places().map(|place| place.and_then(|place| node.input(place)).map(of));
-    if found.iter().any(|values| matches!(values, Some(None))) || found.iter().all(Option::is_none) {
+    let mut found =
+        operator.places().map(|place| place.and_then(|place| node.input(place)).map(of));
+    if found.iter().any(|values| matches!(values, Some(None))) || found.iter().all(Option::is_none)
+    {
         return None;
     }
     let [gamma, beta, mean, variance] = &mut found;

@@ -29,7 +29,8 @@ pub enum Operator {
 /// What a normalization does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meaning {
-    /// The semantics as [`Semantics::preset`] knows them, such as "onnx-15 batch"; `None` for operators that it does not know.
+    /// The semantics as [`Semantics::preset`] knows them, such as "onnx-15 batch"; `None` for
+    /// operators that it does not know.
     pub preset: Option<&'static str>,
     /// ε, where there is one.
     pub epsilon: Option<f64>,
@@ -97,31 +98,45 @@ impl Operator {
             Self::Group => Some(Normalization::Group),
             _ => None,
         };
-        let preset = |layer| Semantics::preset(&format!("onnx-{opset}"), layer).ok().map(|semantics| semantics.name);
+        let preset = |layer| {
+            Semantics::preset(&format!("onnx-{opset}"), layer).ok().map(|semantics| semantics.name)
+        };
         let axis = |absent| node.integer("axis", absent);
         let (statistics, words) = match self {
             Self::Batch => match batch_statistics(opset, node) {
-                Some(why) => (Statistics::Batch, format!("each batch's statistics ({why}) of axis 1")),
+                Some(why) => {
+                    (Statistics::Batch, format!("each batch's statistics ({why}) of axis 1"))
+                }
                 None if opset < 9 && node.integer("spatial", 1) == 0 => {
                     (Statistics::Fixed, "fixed statistics for each element (spatial=0)".into())
                 }
                 None => (Statistics::Fixed, "fixed statistics of axis 1".into()),
             },
-            Self::Instance => (Statistics::Input, "over the positions of each channel and sample".into()),
+            Self::Instance => {
+                (Statistics::Input, "over the positions of each channel and sample".into())
+            }
             Self::Layer => (Statistics::Input, format!("over the axes from {} on", axis(-1))),
-            Self::Rms => (Statistics::Input, format!("mean square over the axes from {} on", axis(-1))),
+            Self::Rms => {
+                (Statistics::Input, format!("mean square over the axes from {} on", axis(-1)))
+            }
             Self::Group => {
                 let groups = node.integer("num_groups", 0);
                 (Statistics::Input, format!("over {groups} groups of axis 1 and all positions"))
             }
-            Self::Lp => (Statistics::Input, format!("L{} length over axis {}", node.integer("p", 2), axis(-1))),
+            Self::Lp => (
+                Statistics::Input,
+                format!("L{} length over axis {}", node.integer("p", 2), axis(-1)),
+            ),
             Self::LocalResponse => {
                 let number = |name, absent| node.float(name, absent);
                 let (size, alpha) = (node.integer("size", 0), number("alpha", 1e-4));
                 let (beta, bias) = (number("beta", 0.75), number("bias", 1.0));
                 (
                     Statistics::Input,
-                    format!("squares of {size} neighbours on axis 1, alpha {alpha:.3e}, beta {beta}, bias {bias}"),
+                    format!(
+                        "squares of {size} neighbours on axis 1, alpha {alpha:.3e}, beta {beta}, \
+                         bias {bias}"
+                    ),
                 )
             }
             Self::MeanVariance => {
@@ -129,6 +144,11 @@ impl Operator {
                 (Statistics::Input, format!("over the axes {axes:?}, without γ and β"))
             }
         };
-        Meaning { preset: normalization.and_then(preset), epsilon: self.epsilon(node), statistics, words }
+        Meaning {
+            preset: normalization.and_then(preset),
+            epsilon: self.epsilon(node),
+            statistics,
+            words,
+        }
     }
 }

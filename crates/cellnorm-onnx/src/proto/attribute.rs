@@ -22,7 +22,11 @@ pub struct Attribute<'a> {
 
 impl<'a> Attribute<'a> {
     /// The attribute that a message is, `depth` graphs below the model's.
-    pub fn parse(message: &'a [u8], externals: &Externals<'a>, depth: usize) -> Result<Self, Malformed> {
+    pub fn parse(
+        message: &'a [u8],
+        externals: &Externals<'a>,
+        depth: usize,
+    ) -> Result<Self, Malformed> {
         let mut attribute = Self { message, ..Self::default() };
         for field in wire::fields(message) {
             let field = field?;
@@ -30,7 +34,9 @@ impl<'a> Attribute<'a> {
                 1 => attribute.name = field.text()?,
                 5 => attribute.tensor = Some(Tensor::parse(field.bytes()?, externals)?),
                 10 => attribute.tensors.push(Tensor::parse(field.bytes()?, externals)?),
-                6 | 11 => attribute.graphs.push(Graph::parse(field.bytes()?, externals, depth + 1)?),
+                6 | 11 => {
+                    attribute.graphs.push(Graph::parse(field.bytes()?, externals, depth + 1)?)
+                }
                 _ => {}
             }
         }
@@ -72,7 +78,13 @@ impl<'a> Attribute<'a> {
             match field.value {
                 Value::Fixed32(bits) => values.push(f32::from_bits(bits).into()),
                 Value::Bytes(bytes) => {
-                    values.extend(bytes.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))));
+                    values.extend(
+                        bytes
+                            .as_chunks()
+                            .0
+                            .iter()
+                            .map(|bytes| f64::from(f32::from_le_bytes(*bytes))),
+                    );
                 }
                 _ => return None,
             }

@@ -69,7 +69,11 @@ const DEEPEST: usize = 32;
 
 impl<'a> Graph<'a> {
     /// The graph that a message is, `depth` graphs below the model's.
-    pub fn parse(message: &'a [u8], externals: &Externals<'a>, depth: usize) -> Result<Self, Malformed> {
+    pub fn parse(
+        message: &'a [u8],
+        externals: &Externals<'a>,
+        depth: usize,
+    ) -> Result<Self, Malformed> {
         if depth > DEEPEST {
             return Err(Malformed(format!("graphs are nested more than {DEEPEST} deep")));
         }
@@ -142,7 +146,11 @@ impl<'a> Graph<'a> {
         Ok(Part::Node(id))
     }
 
-    fn parse_initializer(&mut self, message: &'a [u8], externals: &Externals<'a>) -> Result<Part<'a>, Malformed> {
+    fn parse_initializer(
+        &mut self,
+        message: &'a [u8],
+        externals: &Externals<'a>,
+    ) -> Result<Part<'a>, Malformed> {
         let tensor = Tensor::parse(message, externals)?;
         let value = self.value(Cow::Borrowed(tensor.name));
         let id = self.initializers.len();
@@ -183,14 +191,22 @@ impl<'a> Graph<'a> {
 
     /// The names that the graph and those inside it read but do not make.
     fn free_names(&self, see: &mut dyn FnMut(&str)) {
-        let read = self.values.iter().filter(|value| !value.made() && (!value.users.is_empty() || value.output));
+        let read = self
+            .values
+            .iter()
+            .filter(|value| !value.made() && (!value.users.is_empty() || value.output));
         read.for_each(|value| see(&value.name));
     }
 
     /// All names of values of the graph and of those inside it.
     pub fn all_names(&self, see: &mut dyn FnMut(&str)) {
         self.values.iter().for_each(|value| see(&value.name));
-        for graph in self.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs) {
+        for graph in self
+            .nodes
+            .iter()
+            .flat_map(|node| &node.attributes)
+            .flat_map(|attribute| &attribute.graphs)
+        {
             graph.all_names(see);
         }
     }
@@ -283,7 +299,10 @@ impl<'a> Graph<'a> {
             }
         }
         match waits.iter().position(|waits| *waits > 0) {
-            Some(id) => Err(Malformed(format!("node {id} ({}) waits for its own result", self.nodes[id].op))),
+            Some(id) => Err(Malformed(format!(
+                "node {id} ({}) waits for its own result",
+                self.nodes[id].op
+            ))),
             None => Ok(order),
         }
     }

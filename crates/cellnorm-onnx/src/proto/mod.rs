@@ -1,4 +1,5 @@
-//! ONNX's messages, read where they lie: what folding looks at is parsed, everything else stays bytes.
+//! ONNX's messages, read where they lie: what folding looks at is parsed, everything else stays
+//! bytes.
 //!
 //! The numbers of the fields are those of `onnx.proto` (ONNX 1.20, IR version 13).
 

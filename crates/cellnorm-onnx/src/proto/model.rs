@@ -58,8 +58,9 @@ impl<'a> Model<'a> {
         let (graph_at, graph) = graph.ok_or_else(|| Malformed("there is no graph in it".into()))?;
         // before version 3 of the format a model had no list of operator sets: the first
         let opset = opset.or((ir_version < 3).then_some(1));
-        let opset =
-            opset.ok_or_else(|| Malformed("it does not say which version of ONNX's operators it uses".into()))?;
+        let opset = opset.ok_or_else(|| {
+            Malformed("it does not say which version of ONNX's operators it uses".into())
+        })?;
         Ok(Self { fields, graph_at, graph, ir_version, opset, in_functions })
     }
 
@@ -76,7 +77,9 @@ impl<'a> Model<'a> {
 fn locations<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
     found.extend(graph.initializers.iter().filter_map(|tensor| tensor.location));
     for attribute in graph.nodes.iter().flat_map(|node| &node.attributes) {
-        found.extend(attribute.tensor.iter().chain(&attribute.tensors).filter_map(|tensor| tensor.location));
+        found.extend(
+            attribute.tensor.iter().chain(&attribute.tensors).filter_map(|tensor| tensor.location),
+        );
         attribute.graphs.iter().for_each(|inner| locations(inner, found));
     }
 }
@@ -104,8 +107,11 @@ fn with_batch_norm<'a>(message: &'a [u8]) -> Result<Vec<InFunction<'a>>, Malform
             1 => name = field.text()?,
             7 => {
                 let text = |number: u32| {
-                    let found = wire::fields(field.bytes()?).flatten().find(|field| field.number == number);
-                    Ok::<&'a str, Malformed>(found.map(|field| field.text()).transpose()?.unwrap_or_default())
+                    let found =
+                        wire::fields(field.bytes()?).flatten().find(|field| field.number == number);
+                    Ok::<&'a str, Malformed>(
+                        found.map(|field| field.text()).transpose()?.unwrap_or_default(),
+                    )
                 };
                 if text(4)? == "BatchNormalization" {
                     nodes.push((text(3)?, text(2)?));

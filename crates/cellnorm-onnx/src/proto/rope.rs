@@ -1,6 +1,8 @@
-//! Bytes to be written, from pieces: of the file as they are, made anew, or computed while they are written.
+//! Bytes to be written, from pieces: of the file as they are, made anew, or computed while they are
+//! written.
 //!
-//! A message inside a message says its length first, so every piece knows its own, and none is held twice.
+//! A message inside a message says its length first, so every piece knows its own, and none is held
+//! twice.
 
 use std::io::{self, Write};
 

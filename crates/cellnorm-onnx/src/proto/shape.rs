@@ -58,7 +58,9 @@ fn dimensions(message: &[u8]) -> Result<Shape, Malformed> {
                 _ => None,
             });
             // some exporters write 0 or -1 for a length left open
-            shape.push(length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length > 0));
+            shape.push(
+                length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length > 0),
+            );
         }
     }
     Ok(shape)

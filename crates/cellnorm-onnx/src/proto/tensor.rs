@@ -28,9 +28,11 @@ pub struct Tensor<'a> {
 }
 
 impl<'a> Tensor<'a> {
-    /// The tensor that a message is. `externals` are the side files; a tensor in one that is not there has no numbers.
+    /// The tensor that a message is. `externals` are the side files; a tensor in one that is not
+    /// there has no numbers.
     pub fn parse(message: &'a [u8], externals: &Externals<'a>) -> Result<Self, Malformed> {
-        let mut tensor = Self { name: "", dims: Vec::new(), data_type: 0, message, raw: None, location: None };
+        let mut tensor =
+            Self { name: "", dims: Vec::new(), data_type: 0, message, raw: None, location: None };
         let (mut external, mut entries) = (false, Vec::new());
         for field in wire::fields(message) {
             let field = field?;
@@ -38,7 +40,8 @@ impl<'a> Tensor<'a> {
                 1 => {
                     for length in field.integers() {
                         let length = usize::try_from(length?);
-                        let length = length.map_err(|_| Malformed("a tensor has a negative length".into()))?;
+                        let length = length
+                            .map_err(|_| Malformed("a tensor has a negative length".into()))?;
                         tensor.dims.push(length);
                     }
                 }
@@ -63,17 +66,25 @@ impl<'a> Tensor<'a> {
     }
 
     /// Finds the bytes that lie in a side file.
-    fn find_external(&mut self, entries: &[(&'a str, &'a str)], externals: &Externals<'a>) -> Result<(), Malformed> {
+    fn find_external(
+        &mut self,
+        entries: &[(&'a str, &'a str)],
+        externals: &Externals<'a>,
+    ) -> Result<(), Malformed> {
         let entry = |key| entries.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
         let number = |key| match entry(key) {
             None => Ok(None),
             Some(text) => text.parse::<usize>().map(Some).map_err(|_| {
-                Malformed(format!("the tensor {:?} lies at the {key} {text:?} of a side file", self.name))
+                Malformed(format!(
+                    "the tensor {:?} lies at the {key} {text:?} of a side file",
+                    self.name
+                ))
             }),
         };
         let location = entry("location");
-        let location = location
-            .ok_or_else(|| Malformed(format!("the tensor {:?} lies in a side file without a name", self.name)))?;
+        let location = location.ok_or_else(|| {
+            Malformed(format!("the tensor {:?} lies in a side file without a name", self.name))
+        })?;
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
         self.location = Some(location);
         self.raw = match externals.get(location) {
@@ -82,7 +93,10 @@ impl<'a> Tensor<'a> {
                 let end = length.map_or(Some(bytes.len()), |length| offset.checked_add(length));
                 let part = end.and_then(|end| bytes.get(offset..end));
                 Some(part.ok_or_else(|| {
-                    Malformed(format!("the tensor {:?} lies beyond the end of the side file {location:?}", self.name))
+                    Malformed(format!(
+                        "the tensor {:?} lies beyond the end of the side file {location:?}",
+                        self.name
+                    ))
                 })?)
             }
         };
@@ -91,7 +105,8 @@ impl<'a> Tensor<'a> {
 
     /// The number of elements, unless it is more than a machine can count in bytes.
     fn elements(&self) -> Option<usize> {
-        let elements = self.dims.iter().try_fold(1, |product: usize, length| product.checked_mul(*length))?;
+        let elements =
+            self.dims.iter().try_fold(1, |product: usize, length| product.checked_mul(*length))?;
         elements.checked_mul(16).map(|_| elements)
     }
 
@@ -103,10 +118,12 @@ impl<'a> Tensor<'a> {
             None if self.location.is_some() => return None,
             None => self.listed(float).ok()?,
         };
-        (Some(bytes.len()) == self.elements()?.checked_mul(float.size())).then(|| Values::of_bytes(float, bytes))
+        (Some(bytes.len()) == self.elements()?.checked_mul(float.size()))
+            .then(|| Values::of_bytes(float, bytes))
     }
 
-    /// The numbers of the typed fields: of f32 and f64 as they lie, of the 16-bit types one integer each.
+    /// The numbers of the typed fields: of f32 and f64 as they lie, of the 16-bit types one integer
+    /// each.
     fn listed(&self, float: Float) -> Result<Cow<'a, [u8]>, Malformed> {
         let number = match float {
             Float::F32 => 4,
@@ -139,12 +156,17 @@ impl<'a> Tensor<'a> {
     pub fn integers(&self) -> Option<Vec<i64>> {
         let elements = self.elements()?;
         let values: Vec<i64> = match (self.data_type, self.raw) {
-            (7, Some(bytes)) => bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
-            (6, Some(bytes)) => bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect(),
+            (7, Some(bytes)) => {
+                bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()
+            }
+            (6, Some(bytes)) => {
+                bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect()
+            }
             (9, Some(bytes)) => bytes.iter().map(|byte| (*byte).into()).collect(),
             (6 | 7 | 9, None) if self.location.is_none() => {
                 let number = if self.data_type == 7 { 7 } else { 5 };
-                let lists = wire::fields(self.message).flatten().filter(|field| field.number == number);
+                let lists =
+                    wire::fields(self.message).flatten().filter(|field| field.number == number);
                 lists.flat_map(|field| field.integers()).collect::<Result<_, _>>().ok()?
             }
             _ => return None,

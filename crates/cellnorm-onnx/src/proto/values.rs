@@ -60,8 +60,8 @@ impl Float {
         }
     }
 
-    /// From which number on a number has all its digits. Only weights of f16 come near: the other types end at 1e-38, where no
-    /// network computes.
+    /// From which number on a number has all its digits. Only weights of f16 come near: the other
+    /// types end at 1e-38, where no network computes.
     pub fn full_from(self) -> f64 {
         match self {
             Self::F16 => f16::MIN_POSITIVE.to_f64(),
@@ -130,9 +130,15 @@ fn load<const N: usize>(bytes: &[u8], values: &mut [f64], of: impl Fn([u8; N]) -
     }
 }
 
-fn largest<const N: usize, T: Ord + Default + Send>(bytes: &[u8], of: impl Fn([u8; N]) -> T + Sync) -> T {
+fn largest<const N: usize, T: Ord + Default + Send>(
+    bytes: &[u8],
+    of: impl Fn([u8; N]) -> T + Sync,
+) -> T {
     let parts = bytes.as_chunks::<N>().0.par_chunks(1 << 16);
-    parts.map(|part| part.iter().map(|bytes| of(*bytes)).max().unwrap_or_default()).max().unwrap_or_default()
+    parts
+        .map(|part| part.iter().map(|bytes| of(*bytes)).max().unwrap_or_default())
+        .max()
+        .unwrap_or_default()
 }
 
 /// Numbers of one type.
@@ -194,17 +200,27 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The largest distance from 0, without looking at each as a number: without their sign, finite floats are ordered as integers.
+    /// The largest distance from 0, without looking at each as a number: without their sign, finite
+    /// floats are ordered as integers.
     pub fn largest(&self) -> f64 {
         let bytes = match &self.stored {
             Stored::Fill { value, .. } => return value.abs(),
             Stored::Bytes(bytes) => bytes,
         };
         match self.float {
-            Float::F16 => f16::from_bits(largest(bytes, |bytes| u16::from_le_bytes(bytes) & 0x7fff)).to_f64(),
-            Float::Bf16 => bf16::from_bits(largest(bytes, |bytes| u16::from_le_bytes(bytes) & 0x7fff)).to_f64(),
-            Float::F32 => f32::from_bits(largest(bytes, |bytes| u32::from_le_bytes(bytes) & (u32::MAX >> 1))).into(),
-            Float::F64 => f64::from_bits(largest(bytes, |bytes| u64::from_le_bytes(bytes) & (u64::MAX >> 1))),
+            Float::F16 => {
+                f16::from_bits(largest(bytes, |bytes| u16::from_le_bytes(bytes) & 0x7fff)).to_f64()
+            }
+            Float::Bf16 => {
+                bf16::from_bits(largest(bytes, |bytes| u16::from_le_bytes(bytes) & 0x7fff)).to_f64()
+            }
+            Float::F32 => {
+                f32::from_bits(largest(bytes, |bytes| u32::from_le_bytes(bytes) & (u32::MAX >> 1)))
+                    .into()
+            }
+            Float::F64 => {
+                f64::from_bits(largest(bytes, |bytes| u64::from_le_bytes(bytes) & (u64::MAX >> 1)))
+            }
         }
     }
 

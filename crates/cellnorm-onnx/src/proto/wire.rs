@@ -1,6 +1,8 @@
-//! Protocol buffers as bytes: a message is a sequence of fields, each a tag (number · 8 + wire type) and a value.
+//! Protocol buffers as bytes: a message is a sequence of fields, each a tag (number · 8 + wire
+//! type) and a value.
 //!
-//! Fields are read where they lie and written back as they were, known or not, so nothing is lost that nobody asked to change.
+//! Fields are read where they lie and written back as they were, known or not, so nothing is lost
+//! that nobody asked to change.
 
 use std::str;
 
@@ -41,7 +43,8 @@ impl<'a> Field<'a> {
 
     /// The text of a field of type 2.
     pub fn text(&self) -> Result<&'a str, Malformed> {
-        str::from_utf8(self.bytes()?).map_err(|_| Malformed(format!("the text of field {} is not UTF-8", self.number)))
+        str::from_utf8(self.bytes()?)
+            .map_err(|_| Malformed(format!("the text of field {} is not UTF-8", self.number)))
     }
 
     /// The integer of a field of type 0.
@@ -121,15 +124,23 @@ fn field<'a>(rest: &mut &'a [u8]) -> Result<Field<'a>, Malformed> {
         1 => Value::Fixed64(u64::from_le_bytes(*array(rest)?)),
         2 => {
             let length = varint(rest)?;
-            let bytes = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
+            let bytes =
+                usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
             let (bytes, behind) = bytes.ok_or_else(|| {
-                Malformed(format!("field {number} says {length} bytes where {} are left", rest.len()))
+                Malformed(format!(
+                    "field {number} says {length} bytes where {} are left",
+                    rest.len()
+                ))
             })?;
             *rest = behind;
             Value::Bytes(bytes)
         }
         5 => Value::Fixed32(u32::from_le_bytes(*array(rest)?)),
-        kind => return Err(Malformed(format!("field {number} has the wire type {kind}; ONNX has 0, 1, 2 and 5"))),
+        kind => {
+            return Err(Malformed(format!(
+                "field {number} has the wire type {kind}; ONNX has 0, 1, 2 and 5"
+            )));
+        }
     };
     Ok(Field { number, value, raw: &whole[..whole.len() - rest.len()] })
 }
@@ -151,7 +162,9 @@ fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
 }
 
 fn array<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], Malformed> {
-    let (value, behind) = rest.split_first_chunk().ok_or_else(|| Malformed("the file ends inside a number".into()))?;
+    let (value, behind) = rest
+        .split_first_chunk()
+        .ok_or_else(|| Malformed("the file ends inside a number".into()))?;
     *rest = behind;
     Ok(value)
 }
@@ -215,7 +228,11 @@ mod tests {
         let ends: Vec<usize> = fields(&message).map(|field| field.unwrap().raw.len()).collect();
         let whole: Vec<usize> = (0..=ends.len()).map(|count| ends[..count].iter().sum()).collect();
         for cut in 0..=message.len() {
-            assert_eq!(fields(&message[..cut]).all(|field| field.is_ok()), whole.contains(&cut), "cut at {cut}");
+            assert_eq!(
+                fields(&message[..cut]).all(|field| field.is_ok()),
+                whole.contains(&cut),
+                "cut at {cut}"
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! Any bytes as a model, for the test of damage and for the fuzz target: an error in one line or a model, never a panic, and while
-//! reading never more memory than twice the file and 64 MB.
+//! Any bytes as a model, for the test of damage and for the fuzz target: an error in one line or a
+//! model, never a panic, and while reading never more memory than twice the file and 64 MB.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,9 @@ pub fn any_bytes(file: &[u8]) {
     match model {
         Err(error) => assert!(!error.to_string().is_empty() && !error.to_string().contains('\n')),
         Ok(model) => match fold(model, &Options::default()) {
-            Ok(folded) => assert!(folded.report.after.batch_norms <= folded.report.before.batch_norms),
+            Ok(folded) => {
+                assert!(folded.report.after.batch_norms <= folded.report.before.batch_norms)
+            }
             Err(error) => assert!(!error.to_string().contains('\n')),
         },
     }

@@ -1,4 +1,5 @@
-//! Damaged models: an error in words or a model, never a panic, and never more memory than twice the file and 64 MB.
+//! Damaged models: an error in words or a model, never a panic, and never more memory than twice
+//! the file and 64 MB.
 
 mod any_bytes;
 
@@ -11,9 +12,11 @@ use cellnorm_onnx::proto::tensor::Externals;
 
 fn fixtures() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/patterns");
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    let models = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "onnx"));
+    let models =
+        paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "onnx"));
     models.map(|path| std::fs::read(path).unwrap()).collect()
 }
 
@@ -47,12 +50,18 @@ fn what_is_no_model_says_so() {
     assert_eq!(message(b"\x08\x08"), "there is no graph in it");
     assert!(message(b"not a model").starts_with("field"), "{}", message(b"not a model"));
     // a graph without a list of operator sets, in version 8 of the format
-    assert_eq!(message(b"\x08\x08\x3a\x00"), "it does not say which version of ONNX's operators it uses");
+    assert_eq!(
+        message(b"\x08\x08\x3a\x00"),
+        "it does not say which version of ONNX's operators it uses"
+    );
     // a node that reads what it makes
     let node = b"\x0a\x01a\x12\x01a\x22\x04Relu";
     let graph = [&[0x0a, node.len() as u8][..], node].concat();
     let model = [&[0x08, 8, 0x42, 2, 0x10, 17, 0x3a, graph.len() as u8][..], &graph].concat();
     let model = Model::parse(&model, &Externals::new()).unwrap();
     let error = fold(model, &Options::default()).map(|_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "not a usable ONNX model: node 0 (Relu) waits for its own result");
+    assert_eq!(
+        error.to_string(),
+        "not a usable ONNX model: node 0 (Relu) waits for its own result"
+    );
 }

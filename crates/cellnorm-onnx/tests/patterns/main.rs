@@ -1,4 +1,5 @@
-//! Every pattern of `tests/fixtures/patterns.py`: what is folded and what is kept, and the results beside ONNX Runtime's.
+//! Every pattern of `tests/fixtures/patterns.py`: what is folded and what is kept, and the results
+//! beside ONNX Runtime's.
 
 mod inspected;
 mod options;
@@ -23,32 +24,42 @@ fn difference(pattern: &Pattern) -> Option<String> {
     let source = pattern.source();
     let folded = fold::fold(source.model().unwrap(), &Options::default()).unwrap();
     let left: BTreeSet<&str> = names(&folded.model.graph).into_iter().collect();
-    let counted = pattern.expected.counted.iter().filter(|name| left.contains(name.as_str())).count();
-    let kept: Vec<(String, &str)> =
-        folded.report.kept.iter().map(|kept| (kept.node.name.clone(), kept.reason.code())).collect();
+    let counted =
+        pattern.expected.counted.iter().filter(|name| left.contains(name.as_str())).count();
+    let kept: Vec<(String, &str)> = folded
+        .report
+        .kept
+        .iter()
+        .map(|kept| (kept.node.name.clone(), kept.reason.code()))
+        .collect();
     let as_expected = kept.len() == pattern.expected.kept.len()
         && kept.iter().zip(&pattern.expected.kept).all(|((name, reason), expected)| {
             let reasons = expected.also.iter().chain([&expected.reason]);
-            expected.node.as_ref().is_none_or(|node| node == name) && reasons.into_iter().any(|code| code == reason)
+            expected.node.as_ref().is_none_or(|node| node == name)
+                && reasons.into_iter().any(|code| code == reason)
         });
     let batch_norms = folded.report.after.batch_norms;
     let expected = &pattern.expected;
     // what lies inside a function has no node of its own
     let counted = if pattern.name == "local-function" { batch_norms } else { counted };
-    (batch_norms != expected.batch_norms_left || counted != expected.left || !as_expected).then(|| {
-        let (left, norms) = (expected.left, expected.batch_norms_left);
-        format!(
-            "{}: {counted} left for {left}, {batch_norms} norms for {norms}; kept {kept:?}, expected {:?}",
-            pattern.name, expected.kept
-        )
-    })
+    (batch_norms != expected.batch_norms_left || counted != expected.left || !as_expected).then(
+        || {
+            let (left, norms) = (expected.left, expected.batch_norms_left);
+            format!(
+                "{}: {counted} left for {left}, {batch_norms} norms for {norms}; kept {kept:?}, \
+                 expected {:?}",
+                pattern.name, expected.kept
+            )
+        },
+    )
 }
 
 fn names<'a>(graph: &cellnorm_onnx::proto::graph::Graph<'a>) -> Vec<&'a str> {
     let nodes = graph.nodes.iter().filter(|node| !node.removed);
     nodes
         .flat_map(|node| {
-            let inner = node.attributes.iter().flat_map(|attribute| &attribute.graphs).flat_map(names);
+            let inner =
+                node.attributes.iter().flat_map(|attribute| &attribute.graphs).flat_map(names);
             std::iter::once(node.name).chain(inner).collect::<Vec<_>>()
         })
         .collect()

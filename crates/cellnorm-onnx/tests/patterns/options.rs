@@ -1,4 +1,5 @@
-//! Options: inputs that are made constants, weights that must not be copied, data that are normalized.
+//! Options: inputs that are made constants, weights that must not be copied, data that are
+//! normalized.
 
 use cellnorm_onnx::fold::{self, Data, Options, Reason};
 use cellnorm_onnx::{Draft, Error, Source};
@@ -20,7 +21,8 @@ fn frozen_inputs_are_constants_and_no_inputs_any_more() {
         let draft = Draft::write(&source, &folded, &folder.path().join("folded.onnx")).unwrap();
         let written = Source::open(draft.path()).unwrap();
         let model = written.model().unwrap();
-        let overridable = model.graph.values.iter().filter(|value| value.input && value.initializer.is_some());
+        let overridable =
+            model.graph.values.iter().filter(|value| value.input && value.initializer.is_some());
         assert_eq!(overridable.count(), 0, "{name}");
     }
 }
@@ -37,7 +39,11 @@ fn shared_weights_are_copied_only_if_that_is_allowed() {
 #[test]
 fn an_input_for_the_data_must_exist() {
     let data = |input: Option<&str>| Options {
-        data: Some(Data { input: input.map(str::to_owned), mean: vec![0.5], deviation: vec![0.25] }),
+        data: Some(Data {
+            input: input.map(str::to_owned),
+            mean: vec![0.5],
+            deviation: vec![0.25],
+        }),
         ..Options::default()
     };
     let source = source("bn-conv");
@@ -45,7 +51,9 @@ fn an_input_for_the_data_must_exist() {
     assert_eq!(error.to_string(), "the model has no input \"y\"; it has x");
     let folded = fold::fold(source.model().unwrap(), &data(None)).unwrap();
     assert_eq!(folded.data.unwrap().input, "x");
-    let wrong =
-        Options { data: Some(Data { input: None, mean: vec![0.5], deviation: vec![0.0] }), ..Options::default() };
+    let wrong = Options {
+        data: Some(Data { input: None, mean: vec![0.5], deviation: vec![0.0] }),
+        ..Options::default()
+    };
     assert!(matches!(fold::fold(source.model().unwrap(), &wrong), Err(Error::Fold(_))));
 }

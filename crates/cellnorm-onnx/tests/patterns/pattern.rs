@@ -71,7 +71,10 @@ impl Pattern {
                 "bfloat16" => 16,
                 other => panic!("the type {other}"),
             };
-            (name.clone(), Array { shape: stored.shape.clone(), element, numbers: stored.values.clone() })
+            (
+                name.clone(),
+                Array { shape: stored.shape.clone(), element, numbers: stored.values.clone() },
+            )
         };
         self.inputs.iter().map(of).collect()
     }

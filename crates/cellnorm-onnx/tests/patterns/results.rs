@@ -1,4 +1,5 @@
-//! The folded patterns: each fold proven, and the results beside those that ONNX Runtime gave for the unfolded model.
+//! The folded patterns: each fold proven, and the results beside those that ONNX Runtime gave for
+//! the unfolded model.
 
 use std::path::Path;
 
@@ -27,7 +28,8 @@ fn each_fold_is_proven_on_what_was_written() {
     assert!(proven > 150, "{proven} layers");
 }
 
-/// The largest difference of a folded pattern from what was stored of the unfolded one, as a share of the output's scale.
+/// The largest difference of a folded pattern from what was stored of the unfolded one, as a share
+/// of the output's scale.
 fn difference(runtime: &dyn Runtime, pattern: &Pattern, folder: &Path) -> Result<f64, String> {
     let source = pattern.source();
     let folded = fold::fold(source.model().unwrap(), &Options::default()).unwrap();
@@ -103,14 +105,22 @@ fn a_weight_that_is_not_what_it_should_be_is_not_proven() {
         let model = Model::parse(&good, &Externals::new()).unwrap();
         let original = source.model().unwrap();
         let is_new = |name: &str, message: &[u8]| {
-            original.graph.initializers.iter().all(|tensor| tensor.name != name || tensor.message != message)
+            original
+                .graph
+                .initializers
+                .iter()
+                .all(|tensor| tensor.name != name || tensor.message != message)
         };
-        for tensor in model.graph.initializers.iter().filter(|tensor| is_new(tensor.name, tensor.message)) {
+        for tensor in
+            model.graph.initializers.iter().filter(|tensor| is_new(tensor.name, tensor.message))
+        {
             // new numbers stand at the end of their message: the last one gets the other sign
-            let end = tensor.message.as_ptr() as usize - good.as_ptr() as usize + tensor.message.len();
+            let end =
+                tensor.message.as_ptr() as usize - good.as_ptr() as usize + tensor.message.len();
             let mut bad = good.clone();
             bad[end - 1] ^= 0x80;
-            let proofs = check::prove(&folded, &Model::parse(&bad, &Externals::new()).unwrap()).unwrap();
+            let proofs =
+                check::prove(&folded, &Model::parse(&bad, &Externals::new()).unwrap()).unwrap();
             changed += 1;
             found += usize::from(proofs.iter().any(|proof| proof.share > 1.0));
         }

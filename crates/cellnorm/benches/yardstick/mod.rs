@@ -1,4 +1,5 @@
-//! What memory can do: a copy and a sum of two buffers, each thread a half, with stores that stream past the caches.
+//! What memory can do: a copy and a sum of two buffers, each thread a half, with stores that stream
+//! past the caches.
 
 use rayon::prelude::*;
 
@@ -45,7 +46,8 @@ fn stream_avx(target: &mut [f32], x: &[f32], dy: Option<&[f32]>) {
     let whole = head + (target.len() - head) / 8 * 8;
     let small = target.len() * 4 < 4 << 20;
     for at in (head..whole).step_by(8) {
-        // SAFETY: 8 elements from `at` lie in all buffers, and the target's are aligned to 32 bytes.
+        // SAFETY: 8 elements from `at` lie in all buffers, and the target's are aligned to 32
+        // bytes.
         unsafe {
             let mut value = _mm256_loadu_ps(x.as_ptr().add(at));
             if let Some(dy) = dy {

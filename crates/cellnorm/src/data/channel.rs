@@ -1,4 +1,5 @@
-//! What a channel of a data set has: its values together, and its samples each with the same weight.
+//! What a channel of a data set has: its values together, and its samples each with the same
+//! weight.
 
 use super::floats::Floats;
 use super::histogram::Histogram;
@@ -70,7 +71,10 @@ impl Merge for Values {
 
 impl Merge for Channel {
     fn merge(self, later: &Self) -> Self {
-        Self { values: self.values.merge(&later.values), samples: self.samples.merge(&later.samples) }
+        Self {
+            values: self.values.merge(&later.values),
+            samples: self.samples.merge(&later.samples),
+        }
     }
 }
 
@@ -108,20 +112,24 @@ pub struct BySample {
     pub deviation_of_means: f64,
     /// The deviation of all values, those of a sample sharing its weight.
     pub deviation: f64,
-    /// The mean of their deviations: no deviation of the data set, but what is often published as one. It leaves out how far the
-    /// samples' means lie apart.
+    /// The mean of their deviations: no deviation of the data set, but what is often published as
+    /// one. It leaves out how far the samples' means lie apart.
     pub mean_of_deviations: f64,
 }
 
 impl Channel {
-    /// Whether all moments are finite: not if values lie so far apart that the squares of the distances are beyond f64.
+    /// Whether all moments are finite: not if values lie so far apart that the squares of the
+    /// distances are beyond f64.
     pub fn is_finite(&self) -> bool {
         let of_values = match &self.values {
             Values::Integers(_) => [0.0; 2],
             Values::Floats(floats) => [floats.moments.mean, floats.moments.m2],
         };
         let Samples { means, variances, deviations } = self.samples;
-        of_values.into_iter().chain([means.mean, means.m2, variances, deviations]).all(f64::is_finite)
+        of_values
+            .into_iter()
+            .chain([means.mean, means.m2, variances, deviations])
+            .all(f64::is_finite)
     }
 
     /// How many values were left out because they are NaN, and how many because they are infinite.
@@ -137,7 +145,8 @@ impl Channel {
         let (moments, count, min, max, nan, infinite) = match &self.values {
             Values::Integers(histogram) => {
                 let count = histogram.count();
-                let moments = Moments { count: count as f64, mean: histogram.mean(), m2: histogram.m2() };
+                let moments =
+                    Moments { count: count as f64, mean: histogram.mean(), m2: histogram.m2() };
                 (moments, count, histogram.min()?.into(), histogram.max()?.into(), 0, 0)
             }
             Values::Floats(floats) => {

@@ -1,10 +1,12 @@
-//! Moments of floats in f64, block by block in the first cache: the mean about the first value, then Σ (x − mean)² about that mean.
+//! Moments of floats in f64, block by block in the first cache: the mean about the first value,
+//! then Σ (x − mean)² about that mean.
 //!
-//! The second reading corrects the first: with d = x − m, mean = m + Σ d / n and M2 = Σ d² − (Σ d)² / n, whatever m was rounded to.
-//! What is NaN or infinite is counted and left out.
+//! The second reading corrects the first: with d = x − m, mean = m + Σ d / n and M2 = Σ d² − (Σ d)²
+//! / n, whatever m was rounded to. What is NaN or infinite is counted and left out.
 //!
-//! A mean of 10⁶ in f64 is off by up to 10⁻¹⁰, and so would be the distance of two means, whose square enters M2 when blocks are
-//! merged. So each mean keeps what its f64 leaves over (`low`), as the sum of two f64 without an error (D. Knuth, 1969).
+//! A mean of 10⁶ in f64 is off by up to 10⁻¹⁰, and so would be the distance of two means, whose
+//! square enters M2 when blocks are merged. So each mean keeps what its f64 leaves over (`low`), as
+//! the sum of two f64 without an error (D. Knuth, 1969).
 
 use std::hint::black_box;
 
@@ -18,7 +20,10 @@ use crate::passes::vectorized;
 /// ```
 /// use cellnorm::data::Floats;
 /// let some = Floats::of(&[1.0_f32, f32::NAN, 4.0, 4.0, f32::INFINITY]);
-/// assert_eq!((some.moments.count, some.moments.mean, some.moments.variance()), (3.0, 3.0, 2.0));
+/// assert_eq!(
+///     (some.moments.count, some.moments.mean, some.moments.variance()),
+///     (3.0, 3.0, 2.0)
+/// );
 /// assert_eq!((some.min, some.max, some.nan, some.infinite), (1.0, 4.0, 1, 1));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,7 +78,13 @@ impl Floats {
                 let [sums, all_squares] = squares(values, LANES, &[mean; LANES]);
                 let least = least.into_iter().fold(f64::INFINITY, f64::min);
                 let most = most.into_iter().fold(f64::NEG_INFINITY, f64::max);
-                Some(Self::corrected(n, mean, sums.iter().sum(), all_squares.iter().sum(), [least, most]))
+                Some(Self::corrected(
+                    n,
+                    mean,
+                    sums.iter().sum(),
+                    all_squares.iter().sum(),
+                    [least, most],
+                ))
             },
         )
         .unwrap_or_else(|| Self::of_some(values))
@@ -98,7 +109,9 @@ impl Floats {
                 value => finite.push(value),
             }
         }
-        finite.into_iter().fold(all, |all, value| all.merge(&Self::corrected(1.0, value, 0.0, 0.0, [value, value])))
+        finite.into_iter().fold(all, |all, value| {
+            all.merge(&Self::corrected(1.0, value, 0.0, 0.0, [value, value]))
+        })
     }
 
     /// Of each column of rows of `width` values.
@@ -168,7 +181,8 @@ fn about<T: Element>(values: &[T], stride: usize, shift: &Row<f64>) -> [Row<f64>
         *least = if value < *least { value } else { *least };
         *most = if value > *most { value } else { *most };
     };
-    let (mut sums, mut least, mut most) = ([0.0; LANES], [f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    let (mut sums, mut least, mut most) =
+        ([0.0; LANES], [f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
     for row in values.chunks(stride) {
         let Some(row) = row.first_chunk::<LANES>() else { break };
         for lane in 0..LANES {
@@ -218,7 +232,9 @@ fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
     }
     if width < LANES {
         // the first value again and again in the columns that are missing
-        let wide = |row: &[T]| std::array::from_fn::<T, LANES, _>(|lane| row[if lane < width { lane } else { 0 }]);
+        let wide = |row: &[T]| {
+            std::array::from_fn::<T, LANES, _>(|lane| row[if lane < width { lane } else { 0 }])
+        };
         let wide: Vec<Row<T>> = values.chunks_exact(width).map(wide).collect();
         let mut all = columns(wide.as_flattened(), LANES);
         all.truncate(width);
@@ -241,7 +257,13 @@ fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
         );
         for lane in 0..LANES {
             all[first + lane] = if means[lane].is_finite() {
-                Floats::corrected(n, means[lane], rests[lane], all_squares[lane], [least[lane], most[lane]])
+                Floats::corrected(
+                    n,
+                    means[lane],
+                    rests[lane],
+                    all_squares[lane],
+                    [least[lane], most[lane]],
+                )
             } else {
                 let column: Vec<T> = group[lane..].iter().step_by(width).copied().collect();
                 Floats::of_some(&column)

@@ -1,8 +1,10 @@
-//! Parts of a data set under their places: neighbours become one as soon as both are there, in pairs as in a tournament.
+//! Parts of a data set under their places: neighbours become one as soon as both are there, in
+//! pairs as in a tournament.
 //!
-//! Floats do not add up to the same bits in another order. Here the order is that of the places and nothing else: a node covers
-//! 2ˡ places from a multiple of 2ˡ on, and two such halves make the next. So any number of threads, any order and any split into
-//! shards give the same bits, and what is there says which parts are done.
+//! Floats do not add up to the same bits in another order. Here the order is that of the places and
+//! nothing else: a node covers 2ˡ places from a multiple of 2ˡ on, and two such halves make the
+//! next. So any number of threads, any order and any split into shards give the same bits, and what
+//! is there says which parts are done.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -66,9 +68,13 @@ impl<T: Merge> Forest<T> {
     /// Adds what covers 2^`level` places from `start` on.
     ///
     /// # Errors
-    /// If `start` is no multiple of 2^`level` or the level is above 62, or a place is covered already.
+    /// If `start` is no multiple of 2^`level` or the level is above 62, or a place is covered
+    /// already.
     pub fn insert(&mut self, start: u64, level: u32, part: T) -> Result<(), Error> {
-        if level > 62 || !start.is_multiple_of(1 << level) || start.checked_add(1 << level).is_none() {
+        if level > 62
+            || !start.is_multiple_of(1 << level)
+            || start.checked_add(1 << level).is_none()
+        {
             return Err(Error::Place { start, level });
         }
         if let Some(place) = self.overlap(start..start + (1 << level)) {
@@ -95,11 +101,15 @@ impl<T: Merge> Forest<T> {
     /// # Errors
     /// If both cover a place.
     pub fn merge(&mut self, other: Self) -> Result<(), Error> {
-        let twice = other.nodes().find_map(|(start, level, _)| self.overlap(start..start + (1 << level)));
+        let twice =
+            other.nodes().find_map(|(start, level, _)| self.overlap(start..start + (1 << level)));
         if let Some(place) = twice {
             return Err(Error::PlaceTwice { place });
         }
-        other.nodes.into_iter().try_for_each(|(start, (level, part))| self.insert(start, level, part))
+        other
+            .nodes
+            .into_iter()
+            .try_for_each(|(start, (level, part))| self.insert(start, level, part))
     }
 
     /// All together, in the order of the places; `None` if there is nothing.
@@ -113,8 +123,12 @@ impl<T: Merge> Forest<T> {
     }
 }
 
-/// What some places come to, in the order in which a forest merges a power of two of them; `None` for no places.
-pub(super) fn tournament<T: Merge>(places: Range<usize>, of: &mut impl FnMut(usize) -> T) -> Option<T> {
+/// What some places come to, in the order in which a forest merges a power of two of them; `None`
+/// for no places.
+pub(super) fn tournament<T: Merge>(
+    places: Range<usize>,
+    of: &mut impl FnMut(usize) -> T,
+) -> Option<T> {
     if places.len() < 2 {
         return places.map(of).next();
     }

@@ -1,4 +1,5 @@
-//! Which channel each value of a sample belongs to: the axes that are kept number the channels, all others are reduced.
+//! Which channel each value of a sample belongs to: the axes that are kept number the channels, all
+//! others are reduced.
 
 use super::channel::{Channel, Samples, Values};
 use super::floats::Floats;
@@ -14,8 +15,10 @@ use crate::moments::Moments;
 /// ```
 /// use cellnorm::data::Grid;
 /// let photographs = Grid::new(&[2, 2, 3], &[2])?; // height, width, colour
-/// let part = photographs.integers(&[1_u8, 10, 100, 3, 10, 100, 1, 10, 100, 3, 10, 104], None)?;
-/// let means: Vec<f64> = part.iter().filter_map(|colour| Some(colour.summary()?.mean)).collect();
+/// let part =
+///     photographs.integers(&[1_u8, 10, 100, 3, 10, 100, 1, 10, 100, 3, 10, 104], None)?;
+/// let means: Vec<f64> =
+///     part.iter().filter_map(|colour| Some(colour.summary()?.mean)).collect();
 /// assert_eq!(means, [2.0, 10.0, 101.0]);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
@@ -34,10 +37,12 @@ pub struct Grid {
 const LONG: usize = 64;
 
 impl Grid {
-    /// Samples of a shape, without the axis of the samples themselves, of which these axes are kept.
+    /// Samples of a shape, without the axis of the samples themselves, of which these axes are
+    /// kept.
     ///
     /// # Errors
-    /// If an axis does not exist or is named twice, or the shape has more values than a machine can count.
+    /// If an axis does not exist or is named twice, or the shape has more values than a machine can
+    /// count.
     pub fn new(sample: &[usize], keep: &[usize]) -> Result<Self, Error> {
         for (place, axis) in keep.iter().enumerate() {
             if *axis >= sample.len() {
@@ -48,7 +53,8 @@ impl Grid {
                 return Err(Error::AxisTwice { axis: *axis, axes });
             }
         }
-        let length = sample.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
+        let length =
+            sample.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
         let length = length.filter(|length| *length <= u32::MAX as usize);
         let length = length.ok_or_else(|| Error::TooLarge { shape: sample.to_vec() })?;
         let first = keep.iter().min().copied().unwrap_or(sample.len());
@@ -58,7 +64,8 @@ impl Grid {
             let kept = keep.contains(&axis);
             let next = |label: &u32| {
                 let label = *label;
-                (0..*size as u32).map(move |place| if kept { label * *size as u32 + place } else { label })
+                (0..*size as u32)
+                    .map(move |place| if kept { label * *size as u32 + place } else { label })
             };
             labels = labels.iter().flat_map(next).collect();
         }
@@ -90,7 +97,8 @@ impl Grid {
         self.length > self.channels
     }
 
-    /// The channels of whole samples of integers, one behind the other; of these only where `valid` says so, if it is given.
+    /// The channels of whole samples of integers, one behind the other; of these only where `valid`
+    /// says so, if it is given.
     ///
     /// # Errors
     /// If the values are no whole samples, or `valid` has another length.
@@ -111,7 +119,8 @@ impl Grid {
                 }
             } else if self.run == 1 && self.has_spread() && self.labels.len() == self.channels {
                 // colours side by side are counted one by one
-                for (channel, (histogram, sums)) in histograms.iter_mut().zip(&mut sums).enumerate() {
+                for (channel, (histogram, sums)) in histograms.iter_mut().zip(&mut sums).enumerate()
+                {
                     colour.clear();
                     colour.extend(sample[channel..].iter().step_by(self.channels));
                     histogram.add(&colour);
@@ -130,11 +139,16 @@ impl Grid {
         Ok(self.together(histograms.into_iter().map(Values::Integers), samples))
     }
 
-    /// The channels of whole samples of floats, one behind the other; of these only where `valid` says so, if it is given.
+    /// The channels of whole samples of floats, one behind the other; of these only where `valid`
+    /// says so, if it is given.
     ///
     /// # Errors
     /// If the values are no whole samples, or `valid` has another length.
-    pub fn floats<T: Element>(&self, values: &[T], valid: Option<&[bool]>) -> Result<Vec<Channel>, Error> {
+    pub fn floats<T: Element>(
+        &self,
+        values: &[T],
+        valid: Option<&[bool]>,
+    ) -> Result<Vec<Channel>, Error> {
         check_valid(values, valid)?;
         if !self.has_spread() && self.channels > 0 && valid.is_none() {
             self.check_whole(values)?;
@@ -164,12 +178,20 @@ impl Grid {
 
     /// The values of a sample that are valid, with their channels.
     fn chosen<T: Copy>(&self, sample: &[T], valid: &[bool]) -> impl Iterator<Item = (usize, T)> {
-        let labels = self.labels.iter().cycle().flat_map(|label| std::iter::repeat_n(*label as usize, self.run));
-        labels.zip(sample).zip(valid).filter(|(_, valid)| **valid).map(|((channel, value), _)| (channel, *value))
+        let labels = self
+            .labels
+            .iter()
+            .cycle()
+            .flat_map(|label| std::iter::repeat_n(*label as usize, self.run));
+        labels
+            .zip(sample)
+            .zip(valid)
+            .filter(|(_, valid)| **valid)
+            .map(|((channel, value), _)| (channel, *value))
     }
 
-    /// Gives each sample with its place to `of`, which says the moments of its channels, and merges what they come to in pairs;
-    /// `None` where a channel has one value in a sample.
+    /// Gives each sample with its place to `of`, which says the moments of its channels, and merges
+    /// what they come to in pairs; `None` where a channel has one value in a sample.
     fn each<T>(
         &self,
         values: &[T],
@@ -199,19 +221,29 @@ impl Grid {
 
     fn sample<T: Element>(&self, sample: &[T]) -> Vec<Floats> {
         let mut all = vec![Floats::default(); self.channels];
-        let mut add = |label: u32, more: &Floats| all[label as usize] = all[label as usize].merge(more);
+        let mut add =
+            |label: u32, more: &Floats| all[label as usize] = all[label as usize].merge(more);
         if self.run >= LONG {
             let labels = self.labels.iter().cycle();
-            sample.chunks_exact(self.run).zip(labels).for_each(|(run, label)| add(*label, &Floats::of(run)));
+            sample
+                .chunks_exact(self.run)
+                .zip(labels)
+                .for_each(|(run, label)| add(*label, &Floats::of(run)));
             return all;
         }
-        for (column, more) in Floats::of_columns(sample, self.labels.len() * self.run).iter().enumerate() {
+        for (column, more) in
+            Floats::of_columns(sample, self.labels.len() * self.run).iter().enumerate()
+        {
             add(self.labels[column / self.run], more);
         }
         all
     }
 
-    fn together(&self, values: impl Iterator<Item = Values>, samples: Option<Vec<Samples>>) -> Vec<Channel> {
+    fn together(
+        &self,
+        values: impl Iterator<Item = Values>,
+        samples: Option<Vec<Samples>>,
+    ) -> Vec<Channel> {
         let samples = samples.unwrap_or_else(|| vec![Samples::default(); self.channels]);
         values.zip(samples).map(|(values, samples)| Channel { values, samples }).collect()
     }
@@ -219,9 +251,11 @@ impl Grid {
 
 fn check_valid<T>(values: &[T], valid: Option<&[bool]>) -> Result<(), Error> {
     match valid {
-        Some(valid) if valid.len() != values.len() => {
-            Err(Error::Parameter { name: "valid", given: vec![valid.len()], expected: vec![values.len()] })
-        }
+        Some(valid) if valid.len() != values.len() => Err(Error::Parameter {
+            name: "valid",
+            given: vec![valid.len()],
+            expected: vec![values.len()],
+        }),
         _ => Ok(()),
     }
 }
@@ -259,7 +293,8 @@ impl Sums {
         }
     }
 
-    /// Σ (v − mean)² = (n Σ v² − (Σ v)²) / n; a sample has at most 2³² values of 16 bits, so 128 bits hold the products.
+    /// Σ (v − mean)² = (n Σ v² − (Σ v)²) / n; a sample has at most 2³² values of 16 bits, so 128
+    /// bits hold the products.
     fn moments(&self) -> Moments {
         let [n, sum, squares] = [self.count, self.sum, self.squares].map(u128::from);
         let n_or_one = n.max(1);

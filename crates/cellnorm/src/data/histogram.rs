@@ -1,4 +1,5 @@
-//! n(v) = how often the integer v occurs. Σ v·n(v) and Σ v²·n(v) are exact, so counts merge in any order without a difference.
+//! n(v) = how often the integer v occurs. Σ v·n(v) and Σ v²·n(v) are exact, so counts merge in any
+//! order without a difference.
 
 use super::merge::Merge;
 
@@ -100,7 +101,11 @@ impl Histogram {
             // beyond 2⁴⁸ values of 16 bits; nothing cancels in this form either
             None => {
                 let mean = self.mean();
-                self.counts.iter().zip(0_u32..).map(|(count, v)| *count as f64 * (f64::from(v) - mean).powi(2)).sum()
+                self.counts
+                    .iter()
+                    .zip(0_u32..)
+                    .map(|(count, v)| *count as f64 * (f64::from(v) - mean).powi(2))
+                    .sum()
             }
         }
     }
@@ -120,9 +125,11 @@ impl Histogram {
         self.counts.iter().rposition(|count| *count > 0).map(|value| value as u16)
     }
 
-    /// The smallest value that at least `percent` of a hundred of the values do not exceed; `None` for no values.
+    /// The smallest value that at least `percent` of a hundred of the values do not exceed; `None`
+    /// for no values.
     pub fn percentile(&self, percent: f64) -> Option<u16> {
-        let needed = (percent.clamp(0.0, 100.0) / 100.0 * self.count() as f64).ceil().max(1.0) as u64;
+        let needed =
+            (percent.clamp(0.0, 100.0) / 100.0 * self.count() as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
         let place = self.counts.iter().position(|count| {
             seen += count;

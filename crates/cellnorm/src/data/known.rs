@@ -18,8 +18,8 @@ pub const IMAGENET: Known = Known {
     name: "imagenet",
     mean: &[0.485, 0.456, 0.406],
     deviation: &[0.229, 0.224, 0.225],
-    source: "torchvision's constants: means of the deviations of single images, of a random part of the training set that was \
-             not kept; all pixels together deviate about 19 % more",
+    source: "torchvision's constants: means of the deviations of single images, of a random part \
+             of the training set that was not kept; all pixels together deviate about 19 % more",
 };
 
 /// ImageNet, all pixels together.
@@ -27,7 +27,8 @@ pub const IMAGENET_POOLED: Known = Known {
     name: "imagenet-pooled",
     mean: &[0.4845, 0.4541, 0.4025],
     deviation: &[0.2724, 0.2637, 0.2761],
-    source: "all pixels of ImageNet's training set after Resize(256) and CenterCrop(224), torchvision pull request 1965",
+    source: "all pixels of ImageNet's training set after Resize(256) and CenterCrop(224), \
+             torchvision pull request 1965",
 };
 
 /// MNIST.
@@ -55,8 +56,12 @@ pub const CIFAR10: Known = Known {
 };
 
 /// From 0 and 1 to −1 and 1.
-pub const HALF: Known =
-    Known { name: "half", mean: &[0.5], deviation: &[0.5], source: "not of any data: it maps 0 to -1 and 1 to 1" };
+pub const HALF: Known = Known {
+    name: "half",
+    mean: &[0.5],
+    deviation: &[0.5],
+    source: "not of any data: it maps 0 to -1 and 1 to 1",
+};
 
 /// All of them.
 pub const ALL: [Known; 6] = [IMAGENET, IMAGENET_POOLED, MNIST, FASHION_MNIST, CIFAR10, HALF];

@@ -1,7 +1,9 @@
-//! The exponential function, in operations that give the same bits on every machine and run a vector at a time.
+//! The exponential function, in operations that give the same bits on every machine and run a
+//! vector at a time.
 //!
-//! eˣ = 2ⁿ · eʳ with n the nearest whole number to x / ln 2 and r = x − n ln 2, |r| ≤ ½ ln 2. eʳ is its Taylor series, whose first
-//! term left out is below the last digit. ln 2 is subtracted in two parts; the first has few digits, so that n times it is exact.
+//! eˣ = 2ⁿ · eʳ with n the nearest whole number to x / ln 2 and r = x − n ln 2, |r| ≤ ½ ln 2. eʳ is
+//! its Taylor series, whose first term left out is below the last digit. ln 2 is subtracted in two
+//! parts; the first has few digits, so that n times it is exact.
 
 /// The inverses of N, N − 1, … 1.
 const fn inverses<const N: usize>() -> [f64; N] {
@@ -16,10 +18,12 @@ const fn inverses<const N: usize>() -> [f64; N] {
 
 macro_rules! exp {
     ($name:ident, $t:ident, digits: $digits:literal, bias: $bias:literal, most: $most:literal, ln2: [$high:literal, $low:literal], terms: $terms:literal) => {
-        /// eˣ within a few units in the last place; beyond ±`most`, where 2ⁿ would leave the range, 0 and infinity. NaN stays NaN.
+        /// eˣ within a few units in the last place; beyond ±`most`, where 2ⁿ would leave the range,
+        /// 0 and infinity. NaN stays NaN.
         #[inline(always)]
         pub(super) fn $name(x: $t) -> $t {
-            // added to a number of moderate size, it leaves the nearest whole number in the last digits
+            // added to a number of moderate size, it leaves the nearest whole number in the last
+            // digits
             const MAGIC: $t = 1.5 * (1_u64 << $digits) as $t;
             let shifted = x * std::$t::consts::LOG2_E + MAGIC;
             let n = shifted - MAGIC;
@@ -28,7 +32,8 @@ macro_rules! exp {
             for inverse in const { inverses::<$terms>() } {
                 sum = sum * (r * inverse as $t) + 1.0;
             }
-            let result = sum * $t::from_bits((shifted.to_bits() << $digits).wrapping_add($bias << $digits));
+            let result =
+                sum * $t::from_bits((shifted.to_bits() << $digits).wrapping_add($bias << $digits));
             let result = if x < -$most { 0.0 } else { result };
             if x > $most { $t::INFINITY } else { result }
         }

@@ -67,7 +67,8 @@ impl Element for f16 {
         let bits = (i32::from(self.to_bits() as i16) as u32) << 13;
         let (sign, exponent) = (bits & SIGN, bits & EXPONENT);
         let near = f32::from_bits((bits & (SIGN | EXPONENT | DIGITS)) + REBIAS);
-        // m · 2⁻²⁴, a subnormal, has now become 2⁻¹⁵ + m · 2⁻²⁵: twice that less 2⁻¹⁴, and no f32 on the way is subnormal
+        // m · 2⁻²⁴, a subnormal, has now become 2⁻¹⁵ + m · 2⁻²⁵: twice that less 2⁻¹⁴, and no f32
+        // on the way is subnormal
         let twice = mask(exponent == 0) & (near - f32::from_bits(sign | LEAST)).to_bits();
         let special = mask(exponent == EXPONENT) & REBIAS;
         f32::from_bits(((near + f32::from_bits(twice)).to_bits() + special) | sign)
@@ -79,8 +80,9 @@ impl Element for f16 {
         let size = f32::from_bits(bits & !SIGN);
         // beyond the largest f16; from 65520 the rounding leads there, too
         let size = if size < 65536.0 { size } else { 65536.0 };
-        // 2¹³ times the power of two below `size`, or 2¹³ times the least normal f16: an f32 of that size has the last place that
-        // the f16 will have, so adding it rounds, and leaves the f16's digits at the end
+        // 2¹³ times the power of two below `size`, or 2¹³ times the least normal f16: an f32 of
+        // that size has the last place that the f16 will have, so adding it rounds, and leaves the
+        // f16's digits at the end
         let unit = f32::from_bits((size.to_bits() & INFINITY) + (13 << 23));
         let unit = if unit > 0.5 { unit } else { 0.5 };
         let digits = (size + unit).to_bits().wrapping_sub(unit.to_bits());

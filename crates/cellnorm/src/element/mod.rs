@@ -1,8 +1,9 @@
 //! The numbers a tensor may hold, and the numbers a pass computes with.
 //!
-//! A pass loads elements, widens them to [`Element::Acc`], computes, and narrows on store. A further element type is one
-//! implementation of [`Element`], here: the trait is sealed, since passes rely on widening that is exact and on conversions that
-//! are inlined into each instruction set's kernels. The 16-bit types are in `halves`.
+//! A pass loads elements, widens them to [`Element::Acc`], computes, and narrows on store. A
+//! further element type is one implementation of [`Element`], here: the trait is sealed, since
+//! passes rely on widening that is exact and on conversions that are inlined into each instruction
+//! set's kernels. The 16-bit types are in `halves`.
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Sub};
@@ -16,9 +17,10 @@ pub(crate) use halves::nearest_bf16;
 
 /// A number that tensors are made of: `f32`, `f64`, [`half::f16`] or [`half::bf16`].
 ///
-/// The 16-bit types are stored and nothing else: passes compute in f32, and tables, statistics, γ and β are f64 whatever the
-/// tensor holds. So y and dx are rounded once, to the nearest element, and what PyTorch calls mixed precision — bf16 data with
-/// f32 parameters — is the only way there is.
+/// The 16-bit types are stored and nothing else: passes compute in f32, and tables, statistics, γ
+/// and β are f64 whatever the tensor holds. So y and dx are rounded once, to the nearest element,
+/// and what PyTorch calls mixed precision — bf16 data with f32 parameters — is the only way there
+/// is.
 ///
 /// ```
 /// use cellnorm::LayerNormConfig;
@@ -32,13 +34,16 @@ pub(crate) use halves::nearest_bf16;
 /// ```
 ///
 /// The trait is sealed: it cannot be implemented for other types.
-pub trait Element: Copy + Default + Debug + PartialEq + Send + Sync + 'static + Compiled + Pairs {
+pub trait Element:
+    Copy + Default + Debug + PartialEq + Send + Sync + 'static + Compiled + Pairs
+{
     /// The type that passes compute in: at least `f32`.
     type Acc: Real;
-    /// The value in the wider type, exactly; NaN keeps its digits, and the first operation makes it quiet.
+    /// The value in the wider type, exactly; NaN keeps its digits, and the first operation makes it
+    /// quiet.
     fn widen(self) -> Self::Acc;
-    /// The nearest element to a computed value, of two the even one; infinity where it is beyond the largest, as IEEE 754 has it; NaN
-    /// becomes a quiet NaN.
+    /// The nearest element to a computed value, of two the even one; infinity where it is beyond
+    /// the largest, as IEEE 754 has it; NaN becomes a quiet NaN.
     fn narrow(value: Self::Acc) -> Self;
 }
 
@@ -52,8 +57,8 @@ pub trait Real:
     + Div<Output = Self>
     + PartialOrd
 {
-    /// Centers from here on are subtracted in f64, since the difference of two numbers of this type may not fit it; infinity
-    /// where f64 holds no more.
+    /// Centers from here on are subtracted in f64, since the difference of two numbers of this type
+    /// may not fit it; infinity where f64 holds no more.
     const FAR: f64;
     /// Scales below are subnormal and have fewer digits; 0 where f64 holds no more.
     const LEAST: f64;
@@ -61,7 +66,8 @@ pub trait Real:
     fn from_f64(value: f64) -> Self;
     /// The value as `f64`, exactly.
     fn to_f64(self) -> f64;
-    /// eˣ within a few units in the last place, the same bits on every machine; 0 and infinity where it is near the range's ends.
+    /// eˣ within a few units in the last place, the same bits on every machine; 0 and infinity
+    /// where it is near the range's ends.
     fn exp(self) -> Self;
 }
 

@@ -3,8 +3,8 @@
 use crate::arrays::axis_index;
 use crate::error::Error;
 
-/// The meaning of each axis: N samples, C channels, T time, others such as D, H and W positions. A weight has O outputs, I
-/// inputs and positions.
+/// The meaning of each axis: N samples, C channels, T time, others such as D, H and W positions. A
+/// weight has O outputs, I inputs and positions.
 ///
 /// ```
 /// use cellnorm::explain::Layout;
@@ -24,8 +24,8 @@ impl Layout {
     /// The axes by their letters, in any case.
     ///
     /// # Errors
-    /// If there is not one letter for each axis, one is there twice, neither N and C nor O and I are among them, or N is not
-    /// the first.
+    /// If there is not one letter for each axis, one is there twice, neither N and C nor O and I
+    /// are among them, or N is not the first.
     pub fn named(letters: &str, rank: usize) -> Result<Self, Error> {
         let refuse = |reason| Err(Error::Layout { layout: letters.to_owned(), rank, reason });
         let upper: Vec<char> = letters.chars().map(|c| c.to_ascii_uppercase()).collect();
@@ -40,7 +40,9 @@ impl Layout {
         }
         let pair = |a, b| upper.contains(&a) && upper.contains(&b);
         if pair('N', 'C') == pair('O', 'I') {
-            return refuse("it needs n (samples) and c (channels), or for a weight o (outputs) and i (inputs)");
+            return refuse(
+                "it needs n (samples) and c (channels), or for a weight o (outputs) and i (inputs)",
+            );
         }
         if upper.contains(&'N') && upper[0] != 'N' {
             return refuse("the samples, n, must be the first axis, as the layers have them");
@@ -66,7 +68,9 @@ impl Layout {
 
     fn assumed(first: &str, rank: usize) -> Result<Self, Error> {
         let positions = ["", "T", "HW", "DHW"];
-        let Some(positions) = rank.checked_sub(2).and_then(|positions_of| positions.get(positions_of)) else {
+        let Some(positions) =
+            rank.checked_sub(2).and_then(|positions_of| positions.get(positions_of))
+        else {
             return Err(Error::Layout {
                 layout: first.to_owned(),
                 rank,
@@ -98,12 +102,14 @@ impl Layout {
 
     /// The axis of the channels, or of a weight's inputs.
     pub fn channels(&self) -> usize {
-        self.find(if self.is_weight() { 'I' } else { 'C' }).expect("checked when the layout was made")
+        self.find(if self.is_weight() { 'I' } else { 'C' })
+            .expect("checked when the layout was made")
     }
 
     /// The axis of the samples, or of a weight's outputs.
     pub fn samples(&self) -> usize {
-        self.find(if self.is_weight() { 'O' } else { 'N' }).expect("checked when the layout was made")
+        self.find(if self.is_weight() { 'O' } else { 'N' })
+            .expect("checked when the layout was made")
     }
 
     /// The axis of the time steps, if there is one.
@@ -113,7 +119,9 @@ impl Layout {
 
     /// The axes of the positions, which are all others.
     pub fn positions(&self) -> Vec<usize> {
-        (0..self.letters.len()).filter(|axis| *axis != self.channels() && *axis != self.samples()).collect()
+        (0..self.letters.len())
+            .filter(|axis| *axis != self.channels() && *axis != self.samples())
+            .collect()
     }
 
     /// Whether the tensor is a weight.

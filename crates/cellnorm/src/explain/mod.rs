@@ -1,8 +1,10 @@
-//! Which values share a statistic for a shape, and what that costs: the figure of the Group Normalization paper as data.
+//! Which values share a statistic for a shape, and what that costs: the figure of the Group
+//! Normalization paper as data.
 //!
-//! Nothing is computed of a tensor's values. An [`Explanation`] says for a normalization and a shape which values share
-//! ([`Sharing`]), how well a statistic of so few values is known ([`Noise`]), which parameters and running statistics there are
-//! ([`Table`]), how many bytes are moved ([`Traffic`]), and what is likely a mistake ([`Warning`]).
+//! Nothing is computed of a tensor's values. An [`Explanation`] says for a normalization and a
+//! shape which values share ([`Sharing`]), how well a statistic of so few values is known
+//! ([`Noise`]), which parameters and running statistics there are ([`Table`]), how many bytes are
+//! moved ([`Traffic`]), and what is likely a mistake ([`Warning`]).
 //!
 //! It asks the normalization itself, by what it computes with: any [`Kind`] ([`kind`]) and any
 //! [`Rule`] ([`rule`]), yours too, and the two that divide by a size ([`lines`]).
@@ -64,16 +66,25 @@ impl Table {
 /// Explains a normalization of single samples for a tensor of this shape.
 ///
 /// # Errors
-/// If the normalization refuses the shape (axes that do not exist, groups that do not divide the channels, an axis of length
-/// 0), the layout does not suit it, or the elements are too many to count.
+/// If the normalization refuses the shape (axes that do not exist, groups that do not divide the
+/// channels, an axis of length 0), the layout does not suit it, or the elements are too many to
+/// count.
 ///
 /// ```
 /// use cellnorm::GroupParameters;
 /// use cellnorm::explain::{Layout, kind};
 /// use cellnorm::norms::Group;
-/// let group = Group { groups: 4, channels: 32, channel_axis: 1, parameters: GroupParameters::PerChannel };
+/// let group = Group {
+///     groups: 4,
+///     channels: 32,
+///     channel_axis: 1,
+///     parameters: GroupParameters::PerChannel,
+/// };
 /// let group = kind(&group, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
-/// assert_eq!((group.sharings[0].sets(), group.sharings[0].values()), (8 * 4, (8 * 28 * 28, 8 * 28 * 28)));
+/// assert_eq!(
+///     (group.sharings[0].sets(), group.sharings[0].values()),
+///     (8 * 4, (8 * 28 * 28, 8 * 28 * 28))
+/// );
 /// // the set of sample 2, channel 9: group 1 of that sample
 /// assert_eq!(group.sharings[0].set(&[2, 9, 0, 0]), [2..3, 8..16, 0..28, 0..28]);
 /// assert!(group.warnings.is_empty());
@@ -84,7 +95,8 @@ pub fn kind<K: Kind>(kind: &K, shape: &[usize], layout: Layout) -> Result<Explan
     check(shape, &layout, false)?;
     let sharing = Sharing::of_kind::<K>(shape, kind.roles(shape, true)?.along(shape));
     let names = if K::CENTER { &["gamma", "beta"][..] } else { &["gamma"] };
-    let parameters = names.iter().map(|name| Table { name, shape: kind.parameter_shape() }).collect();
+    let parameters =
+        names.iter().map(|name| Table { name, shape: kind.parameter_shape() }).collect();
     Ok(Explanation::new(K::NAME, K::FORMULA, vec![sharing], layout, parameters, vec![]))
 }
 
@@ -96,7 +108,8 @@ pub fn batch(batch: &Batch, shape: &[usize], layout: Layout) -> Result<Explanati
     Ok(Explanation { state: running(&[batch.channels]), ..kind(batch, shape, layout)? })
 }
 
-/// Explains a normalization by a rule for a tensor of this shape; for a weight, the trained weight v counts as a parameter.
+/// Explains a normalization by a rule for a tensor of this shape; for a weight, the trained weight
+/// v counts as a parameter.
 ///
 /// # Errors
 /// As [`kind`], or if the rule has no statistics.
@@ -116,7 +129,10 @@ pub fn rule<R: Rule>(rule: &R, shape: &[usize], layout: Layout) -> Result<Explan
     check(shape, &layout, R::OF_WEIGHTS)?;
     let sharings = rule.sharings(shape)?;
     if sharings.is_empty() {
-        return Err(Error::Unsupported { layer: R::NAME, what: "takes no statistics that could be explained" });
+        return Err(Error::Unsupported {
+            layer: R::NAME,
+            what: "takes no statistics that could be explained",
+        });
     }
     let direction = R::OF_WEIGHTS.then(|| Table { name: "v", shape: shape.to_vec() });
     let slots = rule.slots().into_iter().map(|slot| Table { name: slot.name, shape: slot.shape });
@@ -162,15 +178,19 @@ fn running(shape: &[usize]) -> Vec<Table> {
 }
 
 /// # Errors
-/// If there is not one letter for each axis, they are those of a weight where they should not be or the reverse, an axis has
-/// length 0, or the elements are too many to count.
+/// If there is not one letter for each axis, they are those of a weight where they should not be or
+/// the reverse, an axis has length 0, or the elements are too many to count.
 fn check(shape: &[usize], layout: &Layout, of_weights: bool) -> Result<(), Error> {
     let reason = match of_weights {
         _ if layout.letters().len() != shape.len() => {
             Some("give one letter for each axis, such as nc, nct, ntc, nchw or nhwc")
         }
-        true if !layout.is_weight() => Some("a weight needs o (outputs) and i (inputs), such as oi or oihw"),
-        false if layout.is_weight() => Some("activations need n (samples) and c (channels), such as nchw"),
+        true if !layout.is_weight() => {
+            Some("a weight needs o (outputs) and i (inputs), such as oi or oihw")
+        }
+        false if layout.is_weight() => {
+            Some("activations need n (samples) and c (channels), such as nchw")
+        }
         _ => None,
     };
     if let Some(reason) = reason {

@@ -17,7 +17,11 @@ pub struct Warning {
     pub remedy: String,
 }
 
-pub(super) fn warnings(layout: &Layout, sharings: &[Sharing], parameters: &[Table]) -> Vec<Warning> {
+pub(super) fn warnings(
+    layout: &Layout,
+    sharings: &[Sharing],
+    parameters: &[Table],
+) -> Vec<Warning> {
     let shape = &sharings[0].shape;
     let mut warnings: Vec<Warning> = missing_channels(layout, shape).into_iter().collect();
     if let ([sharing], false) = (sharings, layout.is_weight()) {
@@ -34,17 +38,24 @@ pub(super) fn warnings(layout: &Layout, sharings: &[Sharing], parameters: &[Tabl
 /// Three axes with two equal ones: images without their channel axis?
 fn missing_channels(layout: &Layout, shape: &[usize]) -> Option<Warning> {
     let [samples, height, width] = shape else { return None };
-    (layout.is_assumed() && !layout.is_weight() && height == width && *height > 1).then(|| Warning {
-        code: "missing-channel-axis",
-        what: format!("the axes are taken as {layout}: {height} channels of {width} time steps; are these images?"),
-        remedy: format!(
-            "for {samples} images of {height} × {width} add the channel axis (expand_dims): \
-             {samples},1,{height},{width} or {samples},{height},{width},1; for sequences name the layout, nct or ntc"
-        ),
+    (layout.is_assumed() && !layout.is_weight() && height == width && *height > 1).then(|| {
+        Warning {
+            code: "missing-channel-axis",
+            what: format!(
+                "the axes are taken as {layout}: {height} channels of {width} time steps; are \
+                 these images?"
+            ),
+            remedy: format!(
+                "for {samples} images of {height} × {width} add the channel axis (expand_dims): \
+                 {samples},1,{height},{width} or {samples},{height},{width},1; for sequences name \
+                 the layout, nct or ntc"
+            ),
+        }
     })
 }
 
-/// Whether a statistic is one of features, as of layer and RMS normalization: it looks at one sample.
+/// Whether a statistic is one of features, as of layer and RMS normalization: it looks at one
+/// sample.
 fn of_features(sharing: &Sharing) -> bool {
     matches!(sharing.name, "layer" | "RMS")
 }
@@ -54,12 +65,16 @@ fn not_the_channels(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let (rank, channels) = (sharing.shape.len(), layout.channels());
     (of_features(sharing) && !sharing.shares(channels)).then(|| {
         let named = (0..rank).filter(|axis| sharing.shares(*axis));
-        let meanings: Vec<String> =
-            named.map(|axis| format!("axis {axis} of {layout} is {}", meaning(layout.letters()[axis]))).collect();
+        let meanings: Vec<String> = named
+            .map(|axis| format!("axis {axis} of {layout} is {}", meaning(layout.letters()[axis])))
+            .collect();
         Warning {
             code: "not-the-channels",
             what: format!("{}, not the channels", meanings.join(", ")),
-            remedy: format!("for the channels name axis {channels}, or {}", channels as isize - rank as isize),
+            remedy: format!(
+                "for the channels name axis {channels}, or {}",
+                channels as isize - rank as isize
+            ),
         }
     })
 }
@@ -80,11 +95,15 @@ fn few_values(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let noise = sharing.noise()?;
     let (n, centered) = (sharing.values().0, sharing.measure == Measure::MeanVariance);
     let (code, what) = match (n, centered) {
-        (1, true) => {
-            ("one-value", "has exactly one value: the variance is 0 and every x̂ is 0, whatever the input".into())
-        }
+        (1, true) => (
+            "one-value",
+            "has exactly one value: the variance is 0 and every x̂ is 0, whatever the input".into(),
+        ),
         (1, false) => ("one-value", "has exactly one value: of x only its sign is left".into()),
-        (2, true) => ("two-values", "has two values: every x̂ is +1 or −1, and only which is larger is left".into()),
+        (2, true) => (
+            "two-values",
+            "has two values: every x̂ is +1 or −1, and only which is larger is left".into(),
+        ),
         (n, _) if n < FEW => {
             let percent = 100.0 * noise.variance?;
             ("few-values", format!("has only {n} values: chance moves it by ±{percent:.0} %"))
@@ -106,25 +125,38 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
     }
     match (sharing.name, sharing.along[layout.samples()]) {
         (_, Along::Blocks(part)) if part < samples => {
-            let of_sample = sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0).len());
+            let of_sample =
+                sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0).len());
             let of_sample = of_sample.product::<usize>() / part;
-            format!("take virtual batches of at least {}, which divide the batch", FEW.div_ceil(of_sample))
+            format!(
+                "take virtual batches of at least {}, which divide the batch",
+                FEW.div_ceil(of_sample)
+            )
         }
         ("batch", Along::Apart) => "average over the samples, too".into(),
         ("batch", _) => format!(
-            "take batches of at least {} samples, or a normalization of single samples: layer or group",
+            "take batches of at least {} samples, or a normalization of single samples: layer or \
+             group",
             (samples * FEW).div_ceil(sharing.values().0)
         ),
-        ("group", _) => match (1..=channels).rev().find(|g| channels % g == 0 && channels / g * positions >= FEW) {
+        ("group", _) => match (1..=channels)
+            .rev()
+            .find(|g| channels % g == 0 && channels / g * positions >= FEW)
+        {
             Some(groups) => format!("take at most {groups} groups"),
-            None => format!("a sample has {} values in all: use batch normalization", channels * positions),
+            None => format!(
+                "a sample has {} values in all: use batch normalization",
+                channels * positions
+            ),
         },
         ("mean-variance", _) => "average over more axes".into(),
         ("layer" | "RMS", _) if channels * positions >= FEW => {
             "average over more axes, such as all features of a sample".into()
         }
         ("layer" | "RMS", _) => "a sample has too few features: use batch normalization".into(),
-        _ if channels * positions >= FEW => "let channels share: group or layer normalization".into(),
+        _ if channels * positions >= FEW => {
+            "let channels share: group or layer normalization".into()
+        }
         _ => "a sample has too few values: use batch normalization".into(),
     }
 }
@@ -136,11 +168,13 @@ fn per_element(layout: &Layout, sharing: &Sharing, parameters: &[Table]) -> Opti
     (gamma.shape.len() > 1 && count > channels).then(|| Warning {
         code: "parameter-per-element",
         what: format!(
-            "a parameter for each element: {} = {count} values of γ, and only tensors of this size fit the layer",
+            "a parameter for each element: {} = {count} values of γ, and only tensors of this \
+             size fit the layer",
             gamma.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
         ),
         remedy: format!(
-            "name no axes: all features of a sample share, and γ has {channels} values, one for each channel"
+            "name no axes: all features of a sample share, and γ has {channels} values, one for \
+             each channel"
         ),
     })
 }
@@ -156,9 +190,11 @@ fn batch_of_one(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let positions = layout.positions().iter().all(|axis| sharing.shares(*axis));
     (sharing.name == "batch" && one && positions).then(|| Warning {
         code: "batch-of-one",
-        what: "with one sample in a batch, training normalizes as instance normalization does, and inference otherwise"
+        what: "with one sample in a batch, training normalizes as instance normalization does, \
+               and inference otherwise"
             .into(),
-        remedy: "take larger batches, or use instance or group normalization, the same in training and inference"
+        remedy: "take larger batches, or use instance or group normalization, the same in \
+                 training and inference"
             .into(),
     })
 }

@@ -1,4 +1,5 @@
-//! z = scale · y + shift, for each channel; for a batch normalization scale = γ / √(variance + ε), shift = β − scale · mean.
+//! z = scale · y + shift, for each channel; for a batch normalization scale = γ / √(variance + ε),
+//! shift = β − scale · mean.
 
 use crate::error::Error;
 
@@ -26,7 +27,11 @@ impl Affine {
         same_length("shift", shift.len(), scale.len())?;
         for (name, values) in [("scale", &scale), ("shift", &shift)] {
             if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                return Err(Error::Number { name, given: *value, expected: "finite in every channel" });
+                return Err(Error::Number {
+                    name,
+                    given: *value,
+                    expected: "finite in every channel",
+                });
             }
         }
         Ok(Self { scale, shift })
@@ -37,10 +42,12 @@ impl Affine {
         Self { scale: vec![1.0; channels], shift: vec![0.0; channels] }
     }
 
-    /// A batch normalization with fixed statistics: γ·(y − mean)/√(variance + ε) + β. γ is 1 and β is 0 where absent.
+    /// A batch normalization with fixed statistics: γ·(y − mean)/√(variance + ε) + β. γ is 1 and β
+    /// is 0 where absent.
     ///
     /// # Errors
-    /// If the lengths differ, a variance is negative or variance + ε is not above 0, or a number is not finite.
+    /// If the lengths differ, a variance is negative or variance + ε is not above 0, or a number is
+    /// not finite.
     pub fn of_batch_norm(
         gamma: Option<&[f64]>,
         beta: Option<&[f64]>,
@@ -53,14 +60,21 @@ impl Affine {
         for (name, values) in [("gamma", gamma), ("beta", beta)] {
             same_length(name, values.map_or(channels, <[f64]>::len), channels)?;
         }
-        if let Some(value) = variance.iter().find(|value| !(**value >= 0.0 && **value + epsilon > 0.0)) {
+        if let Some(value) =
+            variance.iter().find(|value| !(**value >= 0.0 && **value + epsilon > 0.0))
+        {
             let expected = "at least 0, and above 0 with epsilon";
             return Err(Error::Number { name: "variance", given: *value, expected });
         }
-        let of = |values: Option<&[f64]>, channel: usize, absent| values.map_or(absent, |values| values[channel]);
-        let scale: Vec<f64> =
-            (0..channels).map(|channel| of(gamma, channel, 1.0) / (variance[channel] + epsilon).sqrt()).collect();
-        let shift = (0..channels).map(|channel| of(beta, channel, 0.0) - scale[channel] * mean[channel]).collect();
+        let of = |values: Option<&[f64]>, channel: usize, absent| {
+            values.map_or(absent, |values| values[channel])
+        };
+        let scale: Vec<f64> = (0..channels)
+            .map(|channel| of(gamma, channel, 1.0) / (variance[channel] + epsilon).sqrt())
+            .collect();
+        let shift = (0..channels)
+            .map(|channel| of(beta, channel, 0.0) - scale[channel] * mean[channel])
+            .collect();
         Self::new(scale, shift)
     }
 
@@ -71,7 +85,11 @@ impl Affine {
     pub fn standardize(mean: &[f64], deviation: &[f64]) -> Result<Self, Error> {
         same_length("deviation", deviation.len(), mean.len())?;
         if let Some(value) = deviation.iter().find(|value| !(**value > 0.0 && value.is_finite())) {
-            return Err(Error::Number { name: "deviation", given: *value, expected: "above 0 and finite" });
+            return Err(Error::Number {
+                name: "deviation",
+                given: *value,
+                expected: "above 0 and finite",
+            });
         }
         let shift = mean.iter().zip(deviation).map(|(mean, deviation)| -mean / deviation).collect();
         Self::new(deviation.iter().map(|deviation| 1.0 / deviation).collect(), shift)

@@ -1,5 +1,6 @@
-//! W′\[o, i, k\] = behind.scale\[o\] · W\[o, i, k\] · ahead.scale\[i\], and
-//! b′\[o\] = behind.scale\[o\] · (b\[o\] + Σ W\[o, i, k\] · ahead.shift\[i\]) + behind.shift\[o\], sums over i and k.
+//! W′\[o, i, k\] = behind.scale\[o\] · W\[o, i, k\] · ahead.scale\[i\], and b′\[o\] =
+//! behind.scale\[o\] · (b\[o\] + Σ W\[o, i, k\] · ahead.shift\[i\]) + behind.shift\[o\], sums over
+//! i and k.
 
 use super::affine::{Affine, same_length};
 use crate::error::Error;
@@ -47,7 +48,12 @@ impl Kernel {
         Self::new("a dense layer's weight", &shape, 1, false)
     }
 
-    fn new(layer: &'static str, shape: &[usize], groups: usize, output_first: bool) -> Result<Self, Error> {
+    fn new(
+        layer: &'static str,
+        shape: &[usize],
+        groups: usize,
+        output_first: bool,
+    ) -> Result<Self, Error> {
         let [first, second, taps @ ..] = shape else {
             return Err(Error::Rank { layer, shape: shape.to_vec(), least: 2 });
         };
@@ -78,7 +84,8 @@ impl Kernel {
         self.first * self.second * self.taps
     }
 
-    /// The output and the input channel of each run of [`taps`](Self::taps) weights, in the order of memory, from one run on.
+    /// The output and the input channel of each run of [`taps`](Self::taps) weights, in the order
+    /// of memory, from one run on.
     pub fn runs(&self, start: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
         self.segments(start).flat_map(|segment| {
             let Segment { output, input, runs } = segment;
@@ -86,7 +93,8 @@ impl Kernel {
         })
     }
 
-    /// Runs of one output and of inputs that follow each other, as long as the layout has them, from one run on.
+    /// Runs of one output and of inputs that follow each other, as long as the layout has them,
+    /// from one run on.
     pub fn segments(&self, start: usize) -> impl Iterator<Item = Segment> + use<> {
         let Self { first, second, groups, output_first, .. } = *self;
         // an empty axis has no runs, and no group either
@@ -95,8 +103,11 @@ impl Kernel {
         (begin..first).flat_map(move |of_first| {
             let base = of_first / in_group * second;
             let from = std::mem::take(&mut skip);
-            let (segments, runs) =
-                if output_first { (from..second.min(from + 1), second - from) } else { (from..second, 1) };
+            let (segments, runs) = if output_first {
+                (from..second.min(from + 1), second - from)
+            } else {
+                (from..second, 1)
+            };
             segments.map(move |of_second| match output_first {
                 true => Segment { output: of_first, input: base + of_second, runs },
                 false => Segment { output: base + of_second, input: of_first, runs },
@@ -159,7 +170,8 @@ pub struct Folded {
 impl Folding {
     /// With no map yet.
     pub fn none(kernel: Kernel) -> Self {
-        let (ahead, behind) = (Affine::identity(kernel.inputs()), Affine::identity(kernel.outputs()));
+        let (ahead, behind) =
+            (Affine::identity(kernel.inputs()), Affine::identity(kernel.outputs()));
         Self { kernel, ahead, behind, alike: true }
     }
 
@@ -197,21 +209,27 @@ impl Folding {
         &self.behind
     }
 
-    /// What each run of [`taps`](Kernel::taps) weights is multiplied by, in the order of memory, from one run on.
+    /// What each run of [`taps`](Kernel::taps) weights is multiplied by, in the order of memory,
+    /// from one run on.
     pub fn factors(&self, start: usize) -> impl Iterator<Item = f64> + '_ {
-        self.kernel.runs(start).map(|(output, input)| self.behind.scale()[output] * self.ahead.scale()[input])
+        self.kernel
+            .runs(start)
+            .map(|(output, input)| self.behind.scale()[output] * self.ahead.scale()[input])
     }
 
-    /// The same for runs that follow each other with one factor: how many there are, and the factor.
+    /// The same for runs that follow each other with one factor: how many there are, and the
+    /// factor.
     pub fn stretches(&self, start: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
         self.kernel.segments(start).flat_map(move |Segment { output, input, runs }| {
             let behind = self.behind.scale()[output];
-            let (stretches, runs) = if self.alike { (input..input + 1, runs) } else { (input..input + runs, 1) };
+            let (stretches, runs) =
+                if self.alike { (input..input + 1, runs) } else { (input..input + runs, 1) };
             stretches.map(move |input| (runs, behind * self.ahead.scale()[input]))
         })
     }
 
-    /// The new bias, from the old one (0 where absent) and what the maps ahead add to each output, Σ W\[o, i, k\]·shift\[i\].
+    /// The new bias, from the old one (0 where absent) and what the maps ahead add to each output,
+    /// Σ W\[o, i, k\]·shift\[i\].
     ///
     /// # Errors
     /// If there is not one number for each output, or a result leaves f64.
@@ -219,7 +237,8 @@ impl Folding {
         let outputs = self.kernel.outputs();
         same_length("bias", old.map_or(outputs, <[f64]>::len), outputs)?;
         same_length("what the maps ahead add", added.len(), outputs)?;
-        let sum = (0..outputs).map(|output| old.map_or(0.0, |old| old[output]) + added[output]).collect();
+        let sum =
+            (0..outputs).map(|output| old.map_or(0.0, |old| old[output]) + added[output]).collect();
         Ok(Affine::new(vec![1.0; outputs], sum)?.then(&self.behind)?.shift().to_vec())
     }
 
@@ -235,10 +254,14 @@ impl Folding {
             added[output] += self.ahead.shift()[input] * run.iter().sum::<f64>();
         }
         let bias = self.bias(bias, &added)?;
-        let scaled: Vec<f64> =
-            runs().zip(self.factors(0)).flat_map(|(run, factor)| run.iter().map(move |value| value * factor)).collect();
+        let scaled: Vec<f64> = runs()
+            .zip(self.factors(0))
+            .flat_map(|(run, factor)| run.iter().map(move |value| value * factor))
+            .collect();
         match scaled.iter().find(|value| !value.is_finite()) {
-            Some(value) => Err(Error::Number { name: "a folded weight", given: *value, expected: "finite" }),
+            Some(value) => {
+                Err(Error::Number { name: "a folded weight", given: *value, expected: "finite" })
+            }
             None => Ok(Folded { weight: scaled, bias }),
         }
     }

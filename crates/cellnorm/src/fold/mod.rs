@@ -1,12 +1,15 @@
 //! Folding a normalization with fixed statistics into the linear layer before or behind it, in f64.
 //!
-//! With fixed statistics a batch normalization is an [`Affine`] map of each channel, z = a·y + c. A convolution, a transposed
-//! convolution and a dense layer are linear in each input channel i and each output channel o:
-//! y\[o\] = Σ W\[o, i, k\]·x\[i, k\] + b\[o\] over i and the taps k. So the map merges into the layer:
+//! With fixed statistics a batch normalization is an [`Affine`] map of each channel, z = a·y + c. A
+//! convolution, a transposed convolution and a dense layer are linear in each input channel i and
+//! each output channel o: y\[o\] = Σ W\[o, i, k\]·x\[i, k\] + b\[o\] over i and the taps k. So the
+//! map merges into the layer:
 //!
-//! * a map *behind* the layer: W′\[o, i, k\] = a\[o\]·W\[o, i, k\], b′\[o\] = a\[o\]·b\[o\] + c\[o\];
-//! * a map *ahead* of it: W′\[o, i, k\] = W\[o, i, k\]·a\[i\], b′\[o\] = b\[o\] + Σ W\[o, i, k\]·c\[i\]. With c ≠ 0 this is exact only
-//!   where no zeros are padded to x, since the padding had not been shifted: 0 is what the layer saw, not c.
+//! * a map *behind* the layer: W′\[o, i, k\] = a\[o\]·W\[o, i, k\], b′\[o\] = a\[o\]·b\[o\] +
+//!   c\[o\];
+//! * a map *ahead* of it: W′\[o, i, k\] = W\[o, i, k\]·a\[i\], b′\[o\] = b\[o\] + Σ W\[o, i,
+//!   k\]·c\[i\]. With c ≠ 0 this is exact only where no zeros are padded to x, since the padding
+//!   had not been shifted: 0 is what the layer saw, not c.
 //!
 //! Everything is computed in f64, so that storing the result rounds once.
 //!
@@ -21,8 +24,8 @@
 //! # Ok::<(), cellnorm::Error>(())
 //! ```
 //!
-//! Source: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-//! 2018, section 3.2 (behind a convolution).
+//! Source: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient
+//! Integer-Arithmetic-Only Inference", 2018, section 3.2 (behind a convolution).
 
 mod affine;
 mod kernel;

@@ -64,7 +64,11 @@ mod cpuid {
 
     pub(super) fn caches() -> Vec<Cache> {
         let found =
-            LEAVES.map(|(first, leaf)| if __cpuid_count(first, 0).eax >= leaf { caches_of(leaf) } else { vec![] });
+            LEAVES.map(
+                |(first, leaf)| {
+                    if __cpuid_count(first, 0).eax >= leaf { caches_of(leaf) } else { vec![] }
+                },
+            );
         found.into_iter().find(|caches| !caches.is_empty()).unwrap_or_default()
     }
 
@@ -82,8 +86,10 @@ mod cpuid {
             if kind == INSTRUCTIONS {
                 continue;
             }
-            let field = |word: u32, low: u32, bits: u32| (word >> low & ((1 << bits) - 1)) as usize + 1;
-            let (line, partitions, ways) = (field(of.ebx, 0, 12), field(of.ebx, 12, 10), field(of.ebx, 22, 10));
+            let field =
+                |word: u32, low: u32, bits: u32| (word >> low & ((1 << bits) - 1)) as usize + 1;
+            let (line, partitions, ways) =
+                (field(of.ebx, 0, 12), field(of.ebx, 12, 10), field(of.ebx, 22, 10));
             let sets = of.ecx as usize + 1;
             caches.push(Cache {
                 level: (of.eax >> 5 & 7) as usize,
@@ -103,7 +109,10 @@ mod system {
     use super::Cache;
 
     pub(super) fn caches() -> Vec<Cache> {
-        (0..16).map_while(|index| of(&format!("/sys/devices/system/cpu/cpu0/cache/index{index}"))).flatten().collect()
+        (0..16)
+            .map_while(|index| of(&format!("/sys/devices/system/cpu/cpu0/cache/index{index}")))
+            .flatten()
+            .collect()
     }
 
     /// None where there is no such cache, and none in it where it holds instructions.
@@ -145,15 +154,22 @@ mod tests {
         if said.is_empty() || hybrid {
             return;
         }
-        let sizes = |caches: &[Cache]| caches.iter().map(|cache| (cache.level, cache.bytes)).collect::<Vec<_>>();
+        let sizes = |caches: &[Cache]| {
+            caches.iter().map(|cache| (cache.level, cache.bytes)).collect::<Vec<_>>()
+        };
         assert_eq!(sizes(&own), sizes(&said));
     }
 
     #[test]
     fn a_second_cache_may_be_the_last() {
-        let machine =
-            of(&[Cache { level: 1, bytes: 64 << 10, cores: 1 }, Cache { level: 2, bytes: 12 << 20, cores: 4 }]);
-        assert_eq!((machine.l1, machine.l2, machine.l3, machine.l3_cores), (64 << 10, 3 << 20, 12 << 20, 4));
+        let machine = of(&[
+            Cache { level: 1, bytes: 64 << 10, cores: 1 },
+            Cache { level: 2, bytes: 12 << 20, cores: 4 },
+        ]);
+        assert_eq!(
+            (machine.l1, machine.l2, machine.l3, machine.l3_cores),
+            (64 << 10, 3 << 20, 12 << 20, 4)
+        );
         assert_eq!(of(&[]), SMALL);
     }
 }

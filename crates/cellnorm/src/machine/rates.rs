@@ -44,7 +44,8 @@ impl Machine {
     /// # Ok::<(), cellnorm::Error>(())
     /// ```
     pub fn copy_rates(&self) -> Result<Vec<CopyRate>, Error> {
-        let sizes = [self.l2.saturating_mul(self.cores) / 4, self.l3 / 4, self.l3.saturating_mul(2)];
+        let sizes =
+            [self.l2.saturating_mul(self.cores) / 4, self.l3 / 4, self.l3.saturating_mul(2)];
         let mut rates = vec![];
         for bytes in sizes.map(|bytes| bytes.min(MOST)) {
             let x = vec![1.0_f32; (bytes / size_of::<f32>()).max(1)];
@@ -52,7 +53,8 @@ impl Machine {
             // never and always streamed
             let plain = Self { l3: usize::MAX, cores: usize::MAX, ..*self };
             let streamed = Self { l3: 0, ..*self };
-            let (plain, streamed) = (plain.run(|| rate(&x, &mut y))?, streamed.run(|| rate(&x, &mut y))?);
+            let (plain, streamed) =
+                (plain.run(|| rate(&x, &mut y))?, streamed.run(|| rate(&x, &mut y))?);
             rates.push(CopyRate { bytes, plain, streamed });
         }
         Ok(rates)
@@ -88,7 +90,10 @@ mod tests {
     fn a_copy_of_each_size_is_timed() {
         let small = Machine::this().with("cores=2,l2=64K,l3=256K").0;
         let rates = small.copy_rates().unwrap();
-        assert_eq!(rates.iter().map(|rate| rate.bytes).collect::<Vec<_>>(), [32 << 10, 64 << 10, 512 << 10]);
+        assert_eq!(
+            rates.iter().map(|rate| rate.bytes).collect::<Vec<_>>(),
+            [32 << 10, 64 << 10, 512 << 10]
+        );
         assert!(rates.iter().all(|rate| rate.plain > 0.0 && rate.streamed > 0.0), "{rates:?}");
     }
 }

@@ -1,10 +1,12 @@
 //! Adaptive normalization: γ and β are given for each sample, computed from something else.
 //!
-//! y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}, with the statistics of instance, layer, group or batch normalization.
+//! y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}, with the statistics of instance, layer,
+//! group or batch normalization.
 //!
-//! With instance statistics, γ the standard deviations and β the means of a style image, this is AdaIN (X. Huang, S. Belongie,
-//! *Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization*, 2017); with any statistics, feature-wise linear
-//! modulation (E. Perez et al., *FiLM: Visual Reasoning with a General Conditioning Layer*, 2018) and conditional batch
+//! With instance statistics, γ the standard deviations and β the means of a style image, this is
+//! AdaIN (X. Huang, S. Belongie, *Arbitrary Style Transfer in Real-time with Adaptive Instance
+//! Normalization*, 2017); with any statistics, feature-wise linear modulation (E. Perez et
+//! al., *FiLM: Visual Reasoning with a General Conditioning Layer*, 2018) and conditional batch
 //! normalization.
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayView2, CowArray, Dimension};
@@ -15,8 +17,8 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{
-    self, Along, Coefficients, Figure, Given, Measure, Rule, Running, Slot, Table, TableGradients, TableNorm,
-    TableNormConfig, TableSaved, Tracked,
+    self, Along, Coefficients, Figure, Given, Measure, Rule, Running, Slot, Table, TableGradients,
+    TableNorm, TableNormConfig, TableSaved, Tracked,
 };
 
 /// Whose statistics an adaptive normalization takes.
@@ -25,7 +27,8 @@ use crate::tables::{
 pub enum Sharing {
     /// Each channel's over the batch, with running averages.
     Batch,
-    /// Each sample's, over this many groups of channels: 1 is layer, as many as channels is instance normalization.
+    /// Each sample's, over this many groups of channels: 1 is layer, as many as channels is
+    /// instance normalization.
     Groups(usize),
 }
 
@@ -69,13 +72,19 @@ impl Rule for Adaptive {
     fn sharings(&self, shape: &[usize]) -> Result<Vec<tables::Sharing>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         if shape[0] != self.samples {
-            let (given, expected) = (vec![self.samples, self.channels], vec![shape[0], self.channels]);
-            return Err(Error::Parameter { name: "gamma and beta of each sample", given, expected });
+            let (given, expected) =
+                (vec![self.samples, self.channels], vec![shape[0], self.channels]);
+            return Err(Error::Parameter {
+                name: "gamma and beta of each sample",
+                given,
+                expected,
+            });
         }
         Ok(vec![match self.sharing {
             Sharing::Batch => of_batch(shape, channel),
             Sharing::Groups(groups) => {
-                let mut of = tables::Sharing::over("group", Measure::MeanVariance, shape, |axis| axis == 0);
+                let mut of =
+                    tables::Sharing::over("group", Measure::MeanVariance, shape, |axis| axis == 0);
                 of.along[channel] = Along::Blocks(self.channels / groups);
                 of
             }
@@ -97,7 +106,11 @@ impl Rule for Adaptive {
         given.standardize(figure, of, &place)
     }
 
-    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(
+        &self,
+        figure: &Figure<'_, V>,
+        _given: &Given<'_, V>,
+    ) -> Option<Tracked<V>> {
         (self.sharing == Sharing::Batch).then(|| Tracked::merged(figure, &figure.sets[0]))
     }
 }
@@ -107,10 +120,17 @@ impl Rule for Adaptive {
 /// ```
 /// use cellnorm::{AdaptiveNorm, moments, norms::Sharing};
 /// use ndarray::{Array4, Ix2};
-/// let image = |k: usize| Array4::from_shape_fn((2, 3, 4, 4), |(n, c, h, w)| ((k * n + 3 * c + h * w * k) % 11) as f64);
+/// let image = |k: usize| {
+///     Array4::from_shape_fn((2, 3, 4, 4), |(n, c, h, w)| {
+///         ((k * n + 3 * c + h * w * k) % 11) as f64
+///     })
+/// };
 /// let (content, style) = (image(5), image(7));
 /// let (mean, variance) = moments(style.view(), &[2, 3], false)?;
-/// let (gamma, beta) = (variance.mapv(f64::sqrt).into_dimensionality::<Ix2>().unwrap(), mean.into_dimensionality().unwrap());
+/// let (gamma, beta) = (
+///     variance.mapv(f64::sqrt).into_dimensionality::<Ix2>().unwrap(),
+///     mean.into_dimensionality().unwrap(),
+/// );
 /// let layer = AdaptiveNorm::new(3, Sharing::Groups(3))?;
 /// let y = layer.infer(content.view(), gamma.view(), beta.view())?;
 /// let (of_y, _) = moments(y.view(), &[2, 3], false)?;
@@ -132,7 +152,8 @@ impl AdaptiveNorm {
         Ok(Self { layer: TableNormConfig::of(rule).init()? })
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
+    /// channels-last.
     pub fn channel_axis(mut self, axis: isize) -> Self {
         self.layer.rule_mut().channel_axis = axis;
         self
@@ -144,7 +165,8 @@ impl AdaptiveNorm {
         self
     }
 
-    /// The pace of the running averages of [`Sharing::Batch`], and the variance that they follow. Default: as PyTorch.
+    /// The pace of the running averages of [`Sharing::Batch`], and the variance that they follow.
+    /// Default: as PyTorch.
     pub fn running_averages(mut self, momentum: Momentum, variance: RunningVariance) -> Self {
         (self.layer.momentum, self.layer.running_variance) = (momentum, variance);
         self

@@ -12,14 +12,16 @@ pub trait HasChannels: Rule {
 }
 
 impl<R: HasChannels> TableNormConfig<R> {
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW), but −1 for sequences (NTC).
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW), but −1 for
+    /// sequences (NTC).
     pub fn channel_axis(mut self, axis: isize) -> Self {
         *self.rule.channel_axis_mut() = axis;
         self
     }
 }
 
-/// The axis of the channels, after checking that it has `channels` of them and that x has at least `least` axes.
+/// The axis of the channels, after checking that it has `channels` of them and that x has at least
+/// `least` axes.
 pub(super) fn channel_axis(
     layer: &'static str,
     shape: &[usize],
@@ -74,8 +76,13 @@ pub(super) fn lengths_of(axes: &[isize], shape: &[usize]) -> Result<Vec<usize>, 
     Ok((0..shape.len()).filter(|axis| named[*axis]).map(|axis| shape[axis]).collect())
 }
 
-/// Which axes are named, after checking that they have these lengths, which are in the order of the tensor's axes.
-pub(super) fn of_lengths(shape: &[usize], axes: &[isize], lengths: &[usize]) -> Result<Vec<bool>, Error> {
+/// Which axes are named, after checking that they have these lengths, which are in the order of the
+/// tensor's axes.
+pub(super) fn of_lengths(
+    shape: &[usize],
+    axes: &[isize],
+    lengths: &[usize],
+) -> Result<Vec<bool>, Error> {
     let given = lengths_of(axes, shape)?;
     if given != lengths {
         let (axes, expected) = (axes.to_vec(), lengths.to_vec());

@@ -1,16 +1,20 @@
-//! Batch normalization: the cells of one channel share a mean and a variance, and running statistics serve inference.
+//! Batch normalization: the cells of one channel share a mean and a variance, and running
+//! statistics serve inference.
 //!
-//! y = γ (x − mean_c) / √(variance_c + ε) + β over all axes but the channels'. In training, mean and biased variance are those
-//! of the batch, and the running statistics move toward them; in inference they are the running statistics.
+//! y = γ (x − mean_c) / √(variance_c + ε) + β over all axes but the channels'. In training, mean
+//! and biased variance are those of the batch, and the running statistics move toward them; in
+//! inference they are the running statistics.
 //!
-//! Source: S. Ioffe, C. Szegedy, *Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
-//! Shift*, 2015. Defaults as `torch.nn.BatchNorm*d` of PyTorch 2.
+//! Source: S. Ioffe, C. Szegedy, *Batch Normalization: Accelerating Deep Network Training by
+//! Reducing Internal Covariate Shift*, 2015. Defaults as `torch.nn.BatchNorm*d` of PyTorch 2.
 
 use ndarray::{Array, Array1, ArrayD, ArrayView, CowArray, Dimension};
 
 use super::axes::channel_axis;
 use super::running::{check_statistics, follow};
-use super::{Gradients, Kind, Mode, Momentum, Phase, Run, RunningVariance, Saved, StatisticsFrom, phases};
+use super::{
+    Gradients, Kind, Mode, Momentum, Phase, Run, RunningVariance, Saved, StatisticsFrom, phases,
+};
 use crate::arrays::Roles;
 use crate::element::Element;
 use crate::error::Error;
@@ -49,21 +53,30 @@ impl Kind for Batch {
 
 impl Batch {
     /// The statistics of x alone.
-    fn statistics<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Statistics, Error> {
+    fn statistics<T: Element, D: Dimension>(
+        &self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<Statistics, Error> {
         let channel = channel_axis(Self::NAME, x.shape(), self.channel_axis, self.channels, 2)?;
-        let axes: Vec<isize> = (0..x.ndim()).filter(|axis| *axis != channel).map(|axis| axis as isize).collect();
+        let axes: Vec<isize> =
+            (0..x.ndim()).filter(|axis| *axis != channel).map(|axis| axis as isize).collect();
         let (mean, variance) = moments(x, &axes, false)?;
-        Ok(Statistics { mean: mean.into_iter().collect(), variance: variance.into_iter().collect() })
+        Ok(Statistics {
+            mean: mean.into_iter().collect(),
+            variance: variance.into_iter().collect(),
+        })
     }
 }
 
-/// Batch normalization of tensors of any rank ≥ 2. Made by [`BatchNormConfig`](super::BatchNormConfig).
+/// Batch normalization of tensors of any rank ≥ 2. Made by
+/// [`BatchNormConfig`](super::BatchNormConfig).
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, Momentum, RunningVariance};
 /// use ndarray::Array4;
 /// // the worked example of MXNet Gluon's normalization tutorial
-/// let x = Array4::from_shape_fn((2, 2, 2, 2), |(n, c, h, w)| (8 * n + 4 * c + 2 * h + w) as f32);
+/// let x =
+///     Array4::from_shape_fn((2, 2, 2, 2), |(n, c, h, w)| (8 * n + 4 * c + 2 * h + w) as f32);
 /// let mut layer = BatchNormConfig::new(2)
 ///     .momentum(Momentum::Keep(0.9))
 ///     .running_variance(RunningVariance::Biased)
@@ -95,9 +108,11 @@ pub struct BatchNorm {
     pub running_variance: RunningVariance,
     /// What one value a statistic does in training.
     pub one_value: OneValue,
-    /// What `forward` and `backward` do; [`train`](Self::train) and [`freeze`](Self::freeze) set it, too.
+    /// What `forward` and `backward` do; [`train`](Self::train) and [`freeze`](Self::freeze) set
+    /// it, too.
     pub mode: Mode,
-    /// How often the running statistics have moved: PyTorch's `num_batches_tracked`. Cumulative momentum needs it.
+    /// How often the running statistics have moved: PyTorch's `num_batches_tracked`. Cumulative
+    /// momentum needs it.
     pub steps: u64,
     pub(super) phase: Phase,
     pub(crate) kind: Batch,
@@ -106,12 +121,17 @@ pub struct BatchNorm {
 impl BatchNorm {
     phases!();
 
-    /// Normalizes as [`mode`](Self::mode) says; in training, with the batch's statistics, and moves the running ones toward them.
+    /// Normalizes as [`mode`](Self::mode) says; in training, with the batch's statistics, and moves
+    /// the running ones toward them.
     ///
     /// # Errors
-    /// If x has fewer than 2 axes, no such channel axis or another number of channels, is empty, has one value per channel and the
-    /// policy forbids it, or holds NaN or infinity; or if a parameter was set to a wrong shape. Then nothing has changed.
-    pub fn forward<T: Element, D: Dimension>(&mut self, x: ArrayView<'_, T, D>) -> Result<(Array<T, D>, Saved), Error> {
+    /// If x has fewer than 2 axes, no such channel axis or another number of channels, is empty,
+    /// has one value per channel and the policy forbids it, or holds NaN or infinity; or if a
+    /// parameter was set to a wrong shape. Then nothing has changed.
+    pub fn forward<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<(Array<T, D>, Saved), Error> {
         self.check_running()?;
         self.momentum.check()?;
         let roles = self.kind.roles(x.shape(), true)?;
@@ -138,8 +158,9 @@ impl BatchNorm {
         Ok((y, saved))
     }
 
-    /// Moves the running statistics of each channel toward those of a batch, where it has any values; without any at all, it
-    /// is no step. [`forward`](Self::forward) does so itself: this is for callers that normalize elsewhere, as on a device.
+    /// Moves the running statistics of each channel toward those of a batch, where it has any
+    /// values; without any at all, it is no step. [`forward`](Self::forward) does so itself: this
+    /// is for callers that normalize elsewhere, as on a device.
     ///
     /// # Panics
     /// If there is not one mean, variance and number of values for each channel.
@@ -151,17 +172,30 @@ impl BatchNorm {
         let step = self.momentum.weight(self.steps);
         let weight = |moves: bool| if moves { step } else { 0.0 };
         let of_variance = |n| weight(self.running_variance.moves(n, self.one_value));
-        let correction = |channel: usize| self.running_variance.factor(values[channel], self.epsilon);
-        follow(&mut self.running_mean, &batch.mean, |_| 1.0, |channel| weight(values[channel] > 0.0));
-        follow(&mut self.running_var, &batch.variance, correction, |channel| of_variance(values[channel]));
+        let correction =
+            |channel: usize| self.running_variance.factor(values[channel], self.epsilon);
+        follow(
+            &mut self.running_mean,
+            &batch.mean,
+            |_| 1.0,
+            |channel| weight(values[channel] > 0.0),
+        );
+        follow(&mut self.running_var, &batch.variance, correction, |channel| {
+            of_variance(values[channel])
+        });
     }
 
-    /// Inference: normalizes with the running statistics, over x itself where the array is handed over.
+    /// Inference: normalizes with the running statistics, over x itself where the array is handed
+    /// over.
     ///
     /// # Errors
-    /// As [`BatchNorm::forward`], but one value per channel is fine, and NaN and infinity in x pass on to y, since nothing is
-    /// summed; or if a running statistic is not finite or a running variance negative.
-    pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
+    /// As [`BatchNorm::forward`], but one value per channel is fine, and NaN and infinity in x pass
+    /// on to y, since nothing is summed; or if a running statistic is not finite or a running
+    /// variance negative.
+    pub fn infer<'a, T: Element, D: Dimension>(
+        &self,
+        x: impl Into<CowArray<'a, T, D>>,
+    ) -> Result<Array<T, D>, Error> {
         let x = x.into();
         self.check_running()?;
         let roles = self.kind.roles(x.shape(), true)?;
@@ -179,10 +213,12 @@ impl BatchNorm {
         Ok((self.infer(x)?, Saved { statistics: self.running(), fixed: true, masked: None }))
     }
 
-    /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.
+    /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where
+    /// that is handed over.
     ///
     /// # Errors
-    /// If dy has another shape than x, x is not that of the forward pass, or the sums of dy are not finite.
+    /// If dy has another shape than x, x is not that of the forward pass, or the sums of dy are not
+    /// finite.
     pub fn backward<'a, T: Element, D: Dimension>(
         &self,
         saved: &Saved,

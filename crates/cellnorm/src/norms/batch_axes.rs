@@ -1,17 +1,18 @@
 //! Batch normalization over several axes: each index along them has statistics, γ and β of its own.
 //!
-//! y = γ_k (x − mean_k) / √(variance_k + ε) + β_k, where k numbers the indices along the axes that are named, and the statistics
-//! are over all others. In inference they are the running ones.
+//! y = γ_k (x − mean_k) / √(variance_k + ε) + β_k, where k numbers the indices along the axes that
+//! are named, and the statistics are over all others. In inference they are the running ones.
 //!
-//! With the channel axis alone it is batch normalization; with the axes of images or spectra beside it, each pixel or frequency
-//! of each channel is normalized by itself, over the samples.
+//! With the channel axis alone it is batch normalization; with the axes of images or spectra beside
+//! it, each pixel or frequency of each channel is normalized by itself, over the samples.
 //!
 //! Source: tf.keras 2, `BatchNormalization(axis=[1, 2])`; Keras 3 and the others take one axis.
 
 use super::axes::{check_lengths, lengths_of, of_lengths};
 use crate::error::Error;
 use crate::tables::{
-    Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked,
+    Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+    Tracked,
 };
 
 /// The values at one index along some axes share statistics.
@@ -23,14 +24,15 @@ pub struct BatchAxes {
     pub lengths: Vec<usize>,
 }
 
-/// Batch normalization over several axes of tensors of any rank; parameters gamma and beta and running averages in the shape of
-/// the axes' lengths.
+/// Batch normalization over several axes of tensors of any rank; parameters gamma and beta and
+/// running averages in the shape of the axes' lengths.
 ///
 /// ```
 /// use cellnorm::{AxesBatchNormConfig, BatchNormConfig};
 /// use ndarray::Array3;
 /// // 5 samples of 2 channels and 3 frequencies, which is 6 channels to batch normalization
-/// let x = Array3::from_shape_fn((5, 2, 3), |(n, c, f)| ((5 * n + 3 * n * c + f * f) % 7) as f64);
+/// let x =
+///     Array3::from_shape_fn((5, 2, 3), |(n, c, f)| ((5 * n + 3 * n * c + f * f) % 7) as f64);
 /// let mut layer = AxesBatchNormConfig::new(&[1, 2], &[2, 3]).init()?;
 /// let (y, _) = layer.forward(x.view())?;
 /// let flat = x.into_shape_with_order((5, 6)).unwrap();
@@ -45,8 +47,9 @@ pub type AxesBatchNorm = TableNorm<BatchAxes>;
 pub type AxesBatchNormConfig = TableNormConfig<BatchAxes>;
 
 impl TableNormConfig<BatchAxes> {
-    /// Statistics for each index along `axes`, negative ones counted from the last; `lengths` are in the order of the tensor's
-    /// axes. [`init`](Self::init) refuses another number of lengths than of axes.
+    /// Statistics for each index along `axes`, negative ones counted from the last; `lengths` are
+    /// in the order of the tensor's axes. [`init`](Self::init) refuses another number of lengths
+    /// than of axes.
     ///
     /// [`semantics`](Self::semantics) sets all but the axes.
     pub fn new(axes: &[isize], lengths: &[usize]) -> Self {
@@ -55,7 +58,8 @@ impl TableNormConfig<BatchAxes> {
 }
 
 impl BatchAxes {
-    /// Statistics for each index along these axes of tensors of this shape; negative axes count from the last.
+    /// Statistics for each index along these axes of tensors of this shape; negative axes count
+    /// from the last.
     ///
     /// # Errors
     /// If an axis does not exist or is named twice.
@@ -93,7 +97,11 @@ impl Rule for BatchAxes {
         given.standardize(figure, given.statistics(figure, sets).take(sets), sets)
     }
 
-    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(
+        &self,
+        figure: &Figure<'_, V>,
+        _given: &Given<'_, V>,
+    ) -> Option<Tracked<V>> {
         Some(Tracked::merged(figure, &figure.sets[0]))
     }
 }

@@ -3,7 +3,9 @@
 use ndarray::Array1;
 
 use super::norm::suits;
-use super::{Batch, BatchNorm, Kind, Mode, Momentum, Phase, RunningVariance, common_options, parameter};
+use super::{
+    Batch, BatchNorm, Kind, Mode, Momentum, Phase, RunningVariance, common_options, parameter,
+};
 use crate::arrays::check_size;
 use crate::error::{Error, check_epsilon};
 use crate::parameters::Initializer;
@@ -55,7 +57,8 @@ impl BatchNormConfig {
         }
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
+    /// channels-last.
     pub fn channel_axis(mut self, axis: isize) -> Self {
         self.kind.channel_axis = axis;
         self
@@ -75,25 +78,27 @@ impl BatchNormConfig {
 
     common_options!();
 
-    /// As a framework has it: sets ε, γ and β, the channel axis, momentum, the rule of the running variance, and what one value a
-    /// statistic does. Later calls override.
+    /// As a framework has it: sets ε, γ and β, the channel axis, momentum, the rule of the running
+    /// variance, and what one value a statistic does. Later calls override.
     ///
     /// [`init`](Self::init) refuses semantics that do not suit.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
         self.suits = suits(semantics, Batch::NAME, Batch::NORMALIZATION, EpsilonAt::InsideRoot);
-        (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
+        (self.epsilon, self.scale, self.center) =
+            (semantics.epsilon, semantics.scale, semantics.center);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
         self.one_value = semantics.one_value;
         self.kind.adopt(semantics);
         self
     }
 
-    /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running variance 1.
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise, running mean 0 and running
+    /// variance 1.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-36, or not below 1 where the running variance is Keras' legacy one; if momentum is not
-    /// in \[0, 1\]; or if the semantics are those of another layer or have ε outside the root, or an initializer cannot
-    /// be used.
+    /// If ε is not finite and at least 1e-36, or not below 1 where the running variance is Keras'
+    /// legacy one; if momentum is not in \[0, 1\]; or if the semantics are those of another layer
+    /// or have ε outside the root, or an initializer cannot be used.
     pub fn init(self) -> Result<BatchNorm, Error> {
         self.suits?;
         check_epsilon(self.epsilon)?;

@@ -1,16 +1,21 @@
-//! Batch-instance normalization: a gate for each channel blends the batch's and the instance's result.
+//! Batch-instance normalization: a gate for each channel blends the batch's and the instance's
+//! result.
 //!
-//! y = γ (ρ (x − mean_c) r_c + (1 − ρ) (x − mean_{n,c}) r_{n,c}) + β, with r = 1/√(variance + ε) and ρ kept in \[0, 1\].
+//! y = γ (ρ (x − mean_c) r_c + (1 − ρ) (x − mean_{n,c}) r_{n,c}) + β, with r = 1/√(variance + ε)
+//! and ρ kept in \[0, 1\].
 //!
-//! ρ = 1 is batch normalization, ρ = 0 instance normalization. The gate is trained: where style matters it goes toward 1.
+//! ρ = 1 is batch normalization, ρ = 0 instance normalization. The gate is trained: where style
+//! matters it goes toward 1.
 //!
-//! Source: H. Nam, H.-E. Kim, *Batch-Instance Normalization for Adaptively Style-Invariant Neural Networks*, 2018; ρ starts at 1
-//! as in the authors' code.
+//! Source: H. Nam, H.-E. Kim, *Batch-Instance Normalization for Adaptively Style-Invariant Neural
+//! Networks*, 2018; ρ starts at 1 as in the authors' code.
 
 use super::axes::{HasChannels, of_batch, of_instances, sample_and_channel};
 use crate::error::Error;
 use crate::semantics::Semantics;
-use crate::tables::{Coefficients, Figure, Given, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked};
+use crate::tables::{
+    Coefficients, Figure, Given, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked,
+};
 
 /// A gate ρ for each channel blends batch and instance normalization.
 #[derive(Clone, Debug)]
@@ -23,11 +28,14 @@ pub struct BatchInstance {
 
 /// Batch-instance normalization of tensors \[N, C, …\]; parameters gamma, beta and rho, \[C\] each.
 ///
-/// A gate outside \[0, 1\] counts as the nearer bound, and its gradient still flows, so that an optimizer can bring it back.
+/// A gate outside \[0, 1\] counts as the nearer bound, and its gradient still flows, so that an
+/// optimizer can bring it back.
 ///
 /// ```
 /// use cellnorm::{BatchInstanceNormConfig, BatchNormConfig, InstanceNormConfig};
-/// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| ((7 * n + 3 * c + s * s) % 11) as f64);
+/// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| {
+///     ((7 * n + 3 * c + s * s) % 11) as f64
+/// });
 /// let mut layer = BatchInstanceNormConfig::new(2).init()?;
 /// let (y, _) = layer.forward(x.view())?;
 /// let (batch, _) = BatchNormConfig::new(2).init()?.forward(x.view())?;
@@ -58,7 +66,8 @@ impl HasChannels for BatchInstance {
 
 impl Rule for BatchInstance {
     const NAME: &'static str = "batch-instance normalization";
-    const FORMULA: &'static str = "y = γ (ρ x̂_batch + (1 − ρ) x̂_instance) + β,  x̂ = (x − mean) / √(variance + ε)";
+    const FORMULA: &'static str =
+        "y = γ (ρ x̂_batch + (1 − ρ) x̂_instance) + β,  x̂ = (x − mean) / √(variance + ε)";
 
     fn slots(&self) -> Vec<Slot> {
         let mut slots = Slot::affine(&[self.channels]);
@@ -90,14 +99,19 @@ impl Rule for BatchInstance {
         let gate = bounded.take(channel);
         let of_batch = given.statistics(figure, channel).take(channel);
         let of_instance = figure.merge(instance).take(instance);
-        let [batch, own] = [(gate.clone(), of_batch), (gate.times(-1.0).plus(1.0), of_instance)].map(|(gate, of)| {
-            let scale = gate * given.rstd(of.variance);
-            (scale.clone(), scale * (figure.center.clone() - of.mean))
-        });
+        let [batch, own] = [(gate.clone(), of_batch), (gate.times(-1.0).plus(1.0), of_instance)]
+            .map(|(gate, of)| {
+                let scale = gate * given.rstd(of.variance);
+                (scale.clone(), scale * (figure.center.clone() - of.mean))
+            });
         given.affine(batch.0 + own.0, batch.1 + own.1, channel)
     }
 
-    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(
+        &self,
+        figure: &Figure<'_, V>,
+        _given: &Given<'_, V>,
+    ) -> Option<Tracked<V>> {
         Some(Tracked::merged(figure, &figure.sets[0]))
     }
 }

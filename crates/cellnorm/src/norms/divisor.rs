@@ -23,7 +23,8 @@ impl Divisor {
         Self::by(common, both, norm / both)
     }
 
-    /// D is the length, or `least` where that is larger. No branch in here and in `by`, so that several lines are done at once.
+    /// D is the length, or `least` where that is larger. No branch in here and in `by`, so that
+    /// several lines are done at once.
     #[inline(always)]
     fn at_least(least: f64, Length { scale, relative }: Length) -> Self {
         let below = scale * relative < least;
@@ -40,7 +41,8 @@ impl Divisor {
     /// D = scale · relative; where that is 0, everything divided by it is 0.
     #[inline(always)]
     pub(super) fn by(scale: f64, relative: f64, slope: f64) -> Self {
-        // 1 / scale can overflow, or have lost digits below the least normal number; the second factor makes up for both
+        // 1 / scale can overflow, or have lost digits below the least normal number; the second
+        // factor makes up for both
         let first = f64::min(1.0 / scale, 1e300);
         let second = 1.0 / (scale * first * relative);
         let unless_zero = |value: f64| if scale == 0.0 { 0.0 } else { value };
@@ -97,13 +99,16 @@ impl Divisors {
         let mut all = Self { first: Row::ZEROS, second: Row::ZEROS, slope: Row::ZEROS };
         for line in 0..SIDE {
             let one = divisor(line);
-            (all.first.0[line], all.second.0[line], all.slope.0[line]) = (one.first, one.second, one.slope);
+            (all.first.0[line], all.second.0[line], all.slope.0[line]) =
+                (one.first, one.second, one.slope);
         }
         all
     }
 
     #[inline(always)]
     pub(super) fn divide(&self, values: Row) -> Row {
-        values.zip(self.first, |value, first| value * first).zip(self.second, |value, second| value * second)
+        values
+            .zip(self.first, |value, first| value * first)
+            .zip(self.second, |value, second| value * second)
     }
 }

@@ -30,24 +30,26 @@ pub trait OverFeatures: Kind + From<Features> {
 }
 
 impl<K: OverFeatures> NormConfig<K> {
-    /// Over the last axes, which have this shape, with a parameter for each element: PyTorch's `normalized_shape`.
+    /// Over the last axes, which have this shape, with a parameter for each element: PyTorch's
+    /// `normalized_shape`.
     pub fn new(normalized_shape: &[usize]) -> Self {
         Self::of(Features::Last(normalized_shape.to_vec()).into())
     }
 
-    /// Over any axes, of these lengths, with a parameter for each element: Keras' `axis=[1, 2, 3]`. Negative axes count from
-    /// the last; `lengths` are in the order of the tensor's axes.
+    /// Over any axes, of these lengths, with a parameter for each element: Keras' `axis=[1, 2, 3]`.
+    /// Negative axes count from the last; `lengths` are in the order of the tensor's axes.
     pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
         Self::of(Features::Axes(axes.to_vec(), lengths.to_vec()).into())
     }
 
-    /// Over all axes but the samples' (axis 0), with a parameter for each of the `channels` channels on axis 1.
+    /// Over all axes but the samples' (axis 0), with a parameter for each of the `channels`
+    /// channels on axis 1.
     pub fn per_channel(channels: usize) -> Self {
         Self::of(Features::PerChannel { channels, axis: 1 }.into())
     }
 
-    /// The axis of the channels of [`per_channel`](Self::per_channel), which is all that it matters to; negative counts from
-    /// the last. Default: 1 (NCHW); −1 for channels-last.
+    /// The axis of the channels of [`per_channel`](Self::per_channel), which is all that it matters
+    /// to; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
     pub fn channel_axis(mut self, to: isize) -> Self {
         if let Features::PerChannel { axis, .. } = self.kind.features() {
             *axis = to;
@@ -57,7 +59,8 @@ impl<K: OverFeatures> NormConfig<K> {
 }
 
 impl Features {
-    /// These axes of tensors of this shape, with a parameter for each element; negative axes count from the last.
+    /// These axes of tensors of this shape, with a parameter for each element; negative axes count
+    /// from the last.
     ///
     /// # Errors
     /// If an axis does not exist or is named twice, or none is.
@@ -92,7 +95,12 @@ impl Features {
     }
 
     /// Without parameters (`affine` false), elements of a set need not be told apart.
-    pub(super) fn roles(&self, name: &'static str, shape: &[usize], affine: bool) -> Result<Roles, Error> {
+    pub(super) fn roles(
+        &self,
+        name: &'static str,
+        shape: &[usize],
+        affine: bool,
+    ) -> Result<Roles, Error> {
         let shared = match self {
             Self::PerChannel { channels, axis } => {
                 let channel = sample_and_channel(name, shape, *axis, *channels)?;
@@ -101,7 +109,10 @@ impl Features {
             }
             Self::Last(normalized) => {
                 if !shape.ends_with(normalized) {
-                    return Err(Error::Normalized { shape: shape.to_vec(), normalized: normalized.clone() });
+                    return Err(Error::Normalized {
+                        shape: shape.to_vec(),
+                        normalized: normalized.clone(),
+                    });
                 }
                 (0..shape.len()).map(|axis| axis >= shape.len() - normalized.len()).collect()
             }

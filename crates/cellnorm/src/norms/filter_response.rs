@@ -1,16 +1,19 @@
-//! Filter response normalization: each channel of each sample is divided by its root mean square, whatever its mean.
+//! Filter response normalization: each channel of each sample is divided by its root mean square,
+//! whatever its mean.
 //!
-//! y = γ x / √(ν² + |ε| + |ε_l|) + β, ν² = mean of x² over the positions, with ε_l learned where asked for. The paper
-//! follows it by max(y, τ) with a learned τ for each channel: [`Tlu`](super::Tlu).
+//! y = γ x / √(ν² + |ε| + |ε_l|) + β, ν² = mean of x² over the positions, with ε_l learned where
+//! asked for. The paper follows it by max(y, τ) with a learned τ for each channel:
+//! [`Tlu`](super::Tlu).
 //!
-//! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; ε and ε_l as `FilterResponseNormalization` of
-//! TensorFlow Addons 0.23.
+//! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; ε and ε_l as
+//! `FilterResponseNormalization` of TensorFlow Addons 0.23.
 
 use super::axes::{HasChannels, channels_of, sample_and_channel};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{
-    Coefficients, Figure, Given, Labels, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+    Coefficients, Figure, Given, Labels, Measure, Rule, Sharing, Slot, Table, TableNorm,
+    TableNormConfig,
 };
 
 /// Each channel of each sample is divided by its root mean square.
@@ -24,7 +27,8 @@ pub struct FilterResponse {
     pub learned_epsilon: bool,
 }
 
-/// Filter response normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\], and learned_epsilon, \[1\], where it is asked for.
+/// Filter response normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\], and
+/// learned_epsilon, \[1\], where it is asked for.
 ///
 /// ```
 /// use cellnorm::{FilterResponseNormConfig, RmsNormConfig};
@@ -83,7 +87,8 @@ impl Rule for FilterResponse {
         let channel = channels_of(figure, self.channel_axis);
         let mut square = figure.mean_square(&figure.sets[0]).take(&figure.sets[0]);
         if let Some(learned) = given.parameter("learned_epsilon") {
-            square = square + learned.clone().abs().take(&Labels::new(vec![0; figure.counts.len()], 1));
+            square =
+                square + learned.clone().abs().take(&Labels::new(vec![0; figure.counts.len()], 1));
         }
         let r = given.rstd(square);
         given.affine(r.clone(), r * figure.center.clone(), &channel)

@@ -1,17 +1,20 @@
 //! Ghost batch normalization: a large batch is normalized in small parts.
 //!
-//! y = γ (x − mean_{g,c}) / √(variance_{g,c} + ε) + β, where g numbers the parts of `size` samples that the batch is cut into. The
-//! running statistics move once a step, toward the mean over the parts of their means and of their variances.
+//! y = γ (x − mean_{g,c}) / √(variance_{g,c} + ε) + β, where g numbers the parts of `size` samples
+//! that the batch is cut into. The running statistics move once a step, toward the mean over the
+//! parts of their means and of their variances.
 //!
 //! One part is batch normalization. Small parts keep the noise that makes small batches generalize.
 //!
-//! Source: E. Hoffer, I. Hubara, D. Soudry, *Train longer, generalize better*, 2017; Keras 2 calls it `virtual_batch_size`.
+//! Source: E. Hoffer, I. Hubara, D. Soudry, *Train longer, generalize better*, 2017; Keras 2 calls
+//! it `virtual_batch_size`.
 
 use super::axes::{HasChannels, channels_of, of_batch, sample_and_channel, samples_of};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{
-    Along, Coefficients, Figure, Given, Labels, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked,
+    Along, Coefficients, Figure, Given, Labels, Rule, Sharing, Slot, Table, TableNorm,
+    TableNormConfig, Tracked,
 };
 
 /// The samples of one part of the batch share statistics, channel by channel.
@@ -53,7 +56,8 @@ impl TableNormConfig<Ghost> {
         Self::of(Ghost { channels, channel_axis: 1, size, interleaved: false })
     }
 
-    /// Whether a part takes every so many-th sample, as Keras 2 does, instead of neighbours. Default: false.
+    /// Whether a part takes every so many-th sample, as Keras 2 does, instead of neighbours.
+    /// Default: false.
     pub fn interleaved(mut self, interleaved: bool) -> Self {
         self.rule.interleaved = interleaved;
         self
@@ -67,7 +71,9 @@ impl Ghost {
             return figure.sets[0].clone();
         }
         let parts = figure.shape[0].div_ceil(self.size);
-        samples_of(figure).map(parts, |sample| sample % parts).and(&channels_of(figure, self.channel_axis))
+        samples_of(figure)
+            .map(parts, |sample| sample % parts)
+            .and(&channels_of(figure, self.channel_axis))
     }
 }
 
@@ -86,7 +92,11 @@ impl Rule for Ghost {
 
     fn check(&self) -> Result<(), Error> {
         if self.size == 0 {
-            return Err(Error::Number { name: "the size of a part", given: 0.0, expected: "at least 1" });
+            return Err(Error::Number {
+                name: "the size of a part",
+                given: 0.0,
+                expected: "at least 1",
+            });
         }
         Ok(())
     }
@@ -122,17 +132,30 @@ impl Rule for Ghost {
         given.standardize(figure, of, &channel)
     }
 
-    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(
+        &self,
+        figure: &Figure<'_, V>,
+        _given: &Given<'_, V>,
+    ) -> Option<Tracked<V>> {
         let sets = self.sets(figure);
         let Tracked { mean, variance, values } = Tracked::merged(figure, &sets);
-        let channel = Labels::new((0..sets.count()).map(|set| (set % self.channels) as u32).collect(), self.channels);
+        let channel = Labels::new(
+            (0..sets.count()).map(|set| (set % self.channels) as u32).collect(),
+            self.channels,
+        );
         // a part without values says nothing
         let there: Vec<f64> = values.iter().map(|values| f64::from(*values > 0.0)).collect();
         let parts = channel.sums(&there);
-        let shares = there.iter().zip(channel.of()).map(|(there, c)| there / parts[*c as usize].max(1.0));
+        let shares =
+            there.iter().zip(channel.of()).map(|(there, c)| there / parts[*c as usize].max(1.0));
         let shares = mean.constant(shares.collect());
         let mean_of = |table: V| (table * shares.clone()).sum(&channel);
-        let values = channel.sums(&values).iter().zip(&parts).map(|(values, parts)| values / parts.max(1.0)).collect();
+        let values = channel
+            .sums(&values)
+            .iter()
+            .zip(&parts)
+            .map(|(values, parts)| values / parts.max(1.0))
+            .collect();
         Some(Tracked { mean: mean_of(mean), variance: mean_of(variance), values })
     }
 }

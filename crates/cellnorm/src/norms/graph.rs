@@ -1,18 +1,22 @@
 //! Graph normalization: instance normalization that learns how much of the mean to take away.
 //!
-//! y = γ (x − α mean_{n,c}) / √(mean of (x − α mean_{n,c})² + ε) + β over the nodes of a graph, with a share α for each channel;
-//! since x − mean has mean 0, the mean of squares is variance + (1 − α)² mean².
+//! y = γ (x − α mean_{n,c}) / √(mean of (x − α mean_{n,c})² + ε) + β over the nodes of a graph,
+//! with a share α for each channel; since x − mean has mean 0, the mean of squares is variance + (1
+//! − α)² mean².
 //!
-//! α = 1 is instance normalization. A mean can hold what tells one graph from another (the degree of a regular graph), and then α
-//! goes toward 0.
+//! α = 1 is instance normalization. A mean can hold what tells one graph from another (the degree
+//! of a regular graph), and then α goes toward 0.
 //!
-//! Source: T. Cai, S. Luo, K. Xu, D. He, T.-Y. Liu, L. Wang, *GraphNorm: A Principled Approach to Accelerating Graph Neural Network
-//! Training*, 2021; names and α = 1 at first as `GraphNorm` of PyTorch Geometric 2.
+//! Source: T. Cai, S. Luo, K. Xu, D. He, T.-Y. Liu, L. Wang, *GraphNorm: A Principled Approach to
+//! Accelerating Graph Neural Network Training*, 2021; names and α = 1 at first as `GraphNorm` of
+//! PyTorch Geometric 2.
 
 use super::axes::{HasChannels, channels_of, of_instances, sample_and_channel};
 use crate::error::Error;
 use crate::semantics::Semantics;
-use crate::tables::{Coefficients, Figure, Given, Rule, Sharing, Slot, Statistics, Table, TableNorm, TableNormConfig};
+use crate::tables::{
+    Coefficients, Figure, Given, Rule, Sharing, Slot, Statistics, Table, TableNorm, TableNormConfig,
+};
 
 /// A share of the mean for each channel of each sample.
 #[derive(Clone, Debug)]
@@ -23,13 +27,16 @@ pub struct Graph {
     pub channel_axis: isize,
 }
 
-/// Graph normalization of tensors \[N, C, nodes\]; parameters gamma, beta and mean_scale (α), \[C\] each.
+/// Graph normalization of tensors \[N, C, nodes\]; parameters gamma, beta and mean_scale (α), \[C\]
+/// each.
 ///
 /// With graphs of different sizes, give [`Mask::lengths`](crate::tables::Mask::lengths).
 ///
 /// ```
 /// use cellnorm::{GraphNormConfig, InstanceNormConfig};
-/// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| ((7 * n + 3 * c + s * s) % 11) as f64);
+/// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| {
+///     ((7 * n + 3 * c + s * s) % 11) as f64
+/// });
 /// let mut layer = GraphNormConfig::new(2).init()?;
 /// let instance = InstanceNormConfig::new(2).init()?.infer(x.view())?;
 /// assert!((layer.infer(x.view())? - instance).iter().all(|d| d.abs() < 1e-12));
@@ -72,7 +79,10 @@ impl Rule for Graph {
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![of_instances(shape, sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?)])
+        Ok(vec![of_instances(
+            shape,
+            sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?,
+        )])
     }
 
     fn estimated(&self) -> Option<usize> {
@@ -81,7 +91,8 @@ impl Rule for Graph {
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let channel = channels_of(figure, self.channel_axis);
-        let alpha = given.parameter("mean_scale").expect("a slot that is always there").take(&channel);
+        let alpha =
+            given.parameter("mean_scale").expect("a slot that is always there").take(&channel);
         let Statistics { mean, variance } = figure.merge(&figure.sets[0]).take(&figure.sets[0]);
         let taken = alpha * mean.clone();
         let left = mean - taken.clone();

@@ -1,9 +1,12 @@
-//! Group normalization: the cells of one group of channels of one sample share a mean and a variance.
+//! Group normalization: the cells of one group of channels of one sample share a mean and a
+//! variance.
 //!
-//! y = γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β over the positions and the C/G neighbouring channels of group g; γ and β
-//! per channel, or per group as MXNet 1.6 to 1.9 and ONNX 18 have it. One group is layer normalization over all features, C groups is instance normalization.
+//! y = γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β over the positions and the C/G neighbouring
+//! channels of group g; γ and β per channel, or per group as MXNet 1.6 to 1.9 and ONNX 18 have it.
+//! One group is layer normalization over all features, C groups is instance normalization.
 //!
-//! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm` of PyTorch 2.
+//! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm` of
+//! PyTorch 2.
 
 use super::axes::sample_and_channel;
 use super::{Kind, Norm, NormConfig};
@@ -48,10 +51,16 @@ pub type GroupNormConfig = NormConfig<Group>;
 impl NormConfig<Group> {
     /// `channels` channels on axis 1 in `groups` groups of neighbours, with γ and β per channel.
     pub fn new(groups: usize, channels: usize) -> Self {
-        Self::of(Group { groups, channels, channel_axis: 1, parameters: GroupParameters::PerChannel })
+        Self::of(Group {
+            groups,
+            channels,
+            channel_axis: 1,
+            parameters: GroupParameters::PerChannel,
+        })
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
+    /// channels-last.
     pub fn channel_axis(mut self, axis: isize) -> Self {
         self.kind.channel_axis = axis;
         self

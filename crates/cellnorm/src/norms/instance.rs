@@ -2,8 +2,9 @@
 //!
 //! y = γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β over the positions; γ and β per channel.
 //!
-//! Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization: The Missing Ingredient for Fast Stylization*, 2016.
-//! ε as `torch.nn.InstanceNorm*d` of PyTorch 2, but with γ and β (there `affine=True`), as TensorFlow Addons has it.
+//! Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization: The Missing Ingredient
+//! for Fast Stylization*, 2016. ε as `torch.nn.InstanceNorm*d` of PyTorch 2, but with γ and β
+//! (there `affine=True`), as TensorFlow Addons has it.
 
 use super::axes::sample_and_channel;
 use super::{Kind, Norm, NormConfig};
@@ -43,7 +44,8 @@ impl NormConfig<Instance> {
         Self::of(Instance { channels, channel_axis: 1 })
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
+    /// channels-last.
     pub fn channel_axis(mut self, axis: isize) -> Self {
         self.kind.channel_axis = axis;
         self

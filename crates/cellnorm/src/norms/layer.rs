@@ -1,9 +1,12 @@
-//! Layer normalization: the features of one sample share a mean and a variance, over any set of axes.
+//! Layer normalization: the features of one sample share a mean and a variance, over any set of
+//! axes.
 //!
-//! y = γ (x − mean_n) / √(variance_n + ε) + β. γ and β have a value for each element of the normalized axes (transformers,
-//! Keras `axis=[1, 2, 3]`) or for each channel. The same in training and in inference.
+//! y = γ (x − mean_n) / √(variance_n + ε) + β. γ and β have a value for each element of the
+//! normalized axes (transformers, Keras `axis=[1, 2, 3]`) or for each channel. The same in training
+//! and in inference.
 //!
-//! Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016. Defaults as `torch.nn.LayerNorm` of PyTorch 2.
+//! Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016. Defaults as
+//! `torch.nn.LayerNorm` of PyTorch 2.
 
 use super::{Features, Kind, Norm, NormConfig, OverFeatures};
 use crate::arrays::Roles;

@@ -1,11 +1,11 @@
 //! The length of a vector, ‖x‖_p.
 //!
-//! A length is scale · relative with scale = max |x| and relative the norm of x / scale: powers of that neither overflow nor
-//! vanish. Squares of elements narrower than f64 do neither in f64, so that for p = 1 and 2 the norm is the scale, and relative
-//! 1: x is read once.
+//! A length is scale · relative with scale = max |x| and relative the norm of x / scale: powers of
+//! that neither overflow nor vanish. Squares of elements narrower than f64 do neither in f64, so
+//! that for p = 1 and 2 the norm is the scale, and relative 1: x is read once.
 //!
-//! Lines that are runs of memory are computed one at a time, interleaved ones a strip at a time; terms are joined in the same
-//! order, so that both give the same bits.
+//! Lines that are runs of memory are computed one at a time, interleaved ones a strip at a time;
+//! terms are joined in the same order, so that both give the same bits.
 
 use super::divisor::{Divisor, Divisors};
 use super::lines::reduce;
@@ -138,7 +138,11 @@ fn square(x: f64) -> f64 {
 /// terms of a line: first those that remain behind whole eights, then what each of 8 lanes has
 /// joined.
 #[inline(always)]
-pub(super) fn joined(len: usize, join: impl Fn(f64, f64) -> f64, terms: impl Fn(usize) -> Row) -> Row {
+pub(super) fn joined(
+    len: usize,
+    join: impl Fn(f64, f64) -> f64,
+    terms: impl Fn(usize) -> Row,
+) -> Row {
     let whole = len / 8 * 8;
     let mut all = Row::ZEROS;
     for i in whole..len {
@@ -154,8 +158,8 @@ pub(super) fn joined(len: usize, join: impl Fn(f64, f64) -> f64, terms: impl Fn(
     all
 }
 
-/// Calls `map(line of x, line of out)`, which must be `#[inline(always)]`, for every line of `len` elements, and returns the first
-/// that fails; all are mapped.
+/// Calls `map(line of x, line of out)`, which must be `#[inline(always)]`, for every line of `len`
+/// elements, and returns the first that fails; all are mapped.
 pub(super) fn for_lines<T: Element>(
     x: &[T],
     out: &mut [T],

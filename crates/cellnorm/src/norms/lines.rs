@@ -1,7 +1,7 @@
 //! A tensor as lines: the values along some axes, one line after another.
 //!
-//! For normalizations that are no affine map of a cell. Lines are independent, so they are shared among threads, and a line's
-//! values come out the same whoever computes them.
+//! For normalizations that are no affine map of a cell. Lines are independent, so they are shared
+//! among threads, and a line's values come out the same whoever computes them.
 
 use ndarray::{Array, ArrayD, ArrayView, Dimension};
 
@@ -25,11 +25,12 @@ pub trait Lines {
     /// If the shape does not suit the normalization.
     fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error>;
 
-    /// y of all lines of a tensor, which are the cells of `lines`: for callers with memory of their own, such as a tensor library.
+    /// y of all lines of a tensor, which are the cells of `lines`: for callers with memory of their
+    /// own, such as a tensor library.
     ///
     /// # Errors
-    /// The first line that holds NaN, infinity or too large numbers, and the name of the tensor that does, "x". All lines are
-    /// mapped nevertheless, so that NaN stays where it is.
+    /// The first line that holds NaN, infinity or too large numbers, and the name of the tensor
+    /// that does, "x". All lines are mapped nevertheless, so that NaN stays where it is.
     ///
     /// # Panics
     /// If a slice is not as long as the lines.
@@ -43,7 +44,12 @@ pub trait Lines {
     /// assert_eq!(y, [0.6, 0.0, 0.8, 1.0]);
     /// # Ok::<(), cellnorm::Error>(())
     /// ```
-    fn forward_lines<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) -> Result<(), (usize, &'static str)>;
+    fn forward_lines<T: Element>(
+        &self,
+        x: &[T],
+        y: &mut [T],
+        lines: &Cells,
+    ) -> Result<(), (usize, &'static str)>;
 
     /// dx of all lines, over dy.
     ///
@@ -52,10 +58,16 @@ pub trait Lines {
     ///
     /// # Panics
     /// As [`forward_lines`](Self::forward_lines).
-    fn backward_lines<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) -> Result<(), (usize, &'static str)>;
+    fn backward_lines<T: Element>(
+        &self,
+        x: &[T],
+        dy_dx: &mut [T],
+        lines: &Cells,
+    ) -> Result<(), (usize, &'static str)>;
 }
 
-/// The lines of a row-major tensor along the axes marked; None where these are not next to each other.
+/// The lines of a row-major tensor along the axes marked; None where these are not next to each
+/// other.
 ///
 /// ```
 /// use cellnorm::norms::lines_of;
@@ -74,8 +86,8 @@ pub fn lines_of(shape: &[usize], along: &[bool]) -> Option<Cells> {
     Some(Cells { outer: product(0..first), positions: product(within), inner: product(after) })
 }
 
-/// Runs `map(x, y, lines)` on the lines along the axes marked, or `map(x, dy, lines)` in a backward pass, which leaves dx in the
-/// place of dy; the result lies in memory as x does.
+/// Runs `map(x, y, lines)` on the lines along the axes marked, or `map(x, dy, lines)` in a backward
+/// pass, which leaves dx in the place of dy; the result lies in memory as x does.
 ///
 /// # Errors
 /// If dy differs from x in shape, x is empty, or `map` fails.
@@ -87,7 +99,11 @@ pub(super) fn map_lines<T: Element, D: Dimension>(
 ) -> Result<Array<T, D>, Error> {
     let (x, dy) = (x.into_dyn(), dy.map(ArrayView::into_dyn));
     if let Some(dy) = dy.iter().find(|dy| dy.shape() != x.shape()) {
-        return Err(Error::Shape { name: "dy", given: dy.shape().to_vec(), expected: x.shape().to_vec() });
+        return Err(Error::Shape {
+            name: "dy",
+            given: dy.shape().to_vec(),
+            expected: x.shape().to_vec(),
+        });
     }
     if x.is_empty() {
         return Err(Error::Empty { shape: x.shape().to_vec() });
@@ -132,7 +148,8 @@ pub(super) fn narrow<T: Element>(value: f64) -> T {
     T::narrow(T::Acc::from_f64(value))
 }
 
-/// Joins a term of each index of some slices, in 8 lanes that do not wait for one another; `join` of 0 and a term is the term.
+/// Joins a term of each index of some slices, in 8 lanes that do not wait for one another; `join`
+/// of 0 and a term is the term.
 #[inline(always)]
 pub(super) fn reduce<T: Element, const N: usize>(
     slices: [&[T]; N],
@@ -148,6 +165,7 @@ pub(super) fn reduce<T: Element, const N: usize>(
         }
     }
     let rest = tiles.map(|(_, rest)| rest);
-    let rest = (0..rest[0].len()).fold(0.0, |joined, i| join(joined, term(rest.map(|rest| wide(&rest[i])))));
+    let rest = (0..rest[0].len())
+        .fold(0.0, |joined, i| join(joined, term(rest.map(|rest| wide(&rest[i])))));
     lanes.into_iter().fold(rest, join)
 }

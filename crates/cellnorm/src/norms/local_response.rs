@@ -1,12 +1,16 @@
-//! Local response normalization: each value is divided by a power of the mean square of its neighbours in channel.
+//! Local response normalization: each value is divided by a power of the mean square of its
+//! neighbours in channel.
 //!
-//! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the same sample and position.
-//! Channels beyond the first and the last count as zeros; the sum is always divided by `size`. With r_c = d_c^(−β):
+//! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the
+//! same sample and position. Channels beyond the first and the last count as zeros; the sum is
+//! always divided by `size`. With r_c = d_c^(−β):
 //!
-//! dx_j = r_j dy_j − (2 α β / size) · x_j · Σ dy_c x_c r_c / d_c, over the channels c whose windows hold j
+//! dx_j = r_j dy_j − (2 α β / size) · x_j · Σ dy_c x_c r_c / d_c, over the channels c whose windows
+//! hold j
 //!
-//! Source: A. Krizhevsky, I. Sutskever, G. E. Hinton, *ImageNet Classification with Deep Convolutional Neural Networks*, 2012,
-//! section 3.3. Defaults as `torch.nn.LocalResponseNorm` of PyTorch 2.
+//! Source: A. Krizhevsky, I. Sutskever, G. E. Hinton, *ImageNet Classification with Deep
+//! Convolutional Neural Networks*, 2012, section 3.3. Defaults as `torch.nn.LocalResponseNorm` of
+//! PyTorch 2.
 
 use ndarray::{Array, ArrayView, Dimension};
 
@@ -19,7 +23,8 @@ use crate::element::Element;
 use crate::error::Error;
 use crate::sharing::{Along, Measure, Sharing};
 
-/// On which side of its channel a window of even size is longer by one; of odd size, both sides are equal.
+/// On which side of its channel a window of even size is longer by one; of odd size, both sides are
+/// equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Window {
@@ -41,15 +46,19 @@ pub enum Window {
 /// | MXNet `LRN` | `nsize`, odd | `alpha` (1e-4) | 0.75 | 2 | | 1 |
 /// | TensorFlow `tf.nn.local_response_normalization` | 2 · `depth_radius` + 1 | `alpha` · size (1 · 11) | 0.5 | 1 | | −1 |
 ///
-/// TensorFlow does not divide α by the size, so here its α is multiplied by it. The paper uses size 5, k = 2, β = 0.75 and,
-/// undivided, α = 1e-4, which is 5e-4 here.
+/// TensorFlow does not divide α by the size, so here its α is multiplied by it. The paper uses size
+/// 5, k = 2, β = 0.75 and, undivided, α = 1e-4, which is 5e-4 here.
 ///
 /// ```
 /// use cellnorm::{LocalResponseNormConfig, Window};
 /// let onnx = LocalResponseNormConfig::new(4).window(Window::Right).init()?;
 /// let (depth_radius, alpha) = (5, 1.0);
 /// let size = 2 * depth_radius + 1;
-/// let tensorflow = LocalResponseNormConfig::new(size).alpha(alpha * size as f64).beta(0.5).channel_axis(-1).init()?;
+/// let tensorflow = LocalResponseNormConfig::new(size)
+///     .alpha(alpha * size as f64)
+///     .beta(0.5)
+///     .channel_axis(-1)
+///     .init()?;
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -65,7 +74,14 @@ pub struct LocalResponseNormConfig {
 impl LocalResponseNormConfig {
     /// Windows of `size` channels on axis 1.
     pub fn new(size: usize) -> Self {
-        Self { size, alpha: 1e-4, beta: 0.75, bias: 1.0, window: Window::default(), channel_axis: 1 }
+        Self {
+            size,
+            alpha: 1e-4,
+            beta: 0.75,
+            bias: 1.0,
+            window: Window::default(),
+            channel_axis: 1,
+        }
     }
 
     /// α, the weight of the mean square of a window. Default: 1e-4.
@@ -92,7 +108,8 @@ impl LocalResponseNormConfig {
         self
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
+    /// channels-last.
     pub fn channel_axis(mut self, axis: isize) -> Self {
         self.channel_axis = axis;
         self
@@ -101,7 +118,8 @@ impl LocalResponseNormConfig {
     /// The layer.
     ///
     /// # Errors
-    /// If the size is 0, α or β is negative or not finite, the bias k is not finite and at least 1e-36, or k^(−β) overflows.
+    /// If the size is 0, α or β is negative or not finite, the bias k is not finite and at least
+    /// 1e-36, or k^(−β) overflows.
     pub fn init(self) -> Result<LocalResponseNorm, Error> {
         let number = |name, given, sound: bool, expected| match sound {
             true => Ok(()),
@@ -109,7 +127,12 @@ impl LocalResponseNormConfig {
         };
         let not_negative = |given: f64| given.is_finite() && given >= 0.0;
         number("size", self.size as f64, self.size > 0, "at least 1")?;
-        number("alpha", self.alpha, not_negative(self.alpha), "finite and not negative, such as 1e-4")?;
+        number(
+            "alpha",
+            self.alpha,
+            not_negative(self.alpha),
+            "finite and not negative, such as 1e-4",
+        )?;
         let bias = (1e-36..f64::INFINITY).contains(&self.bias);
         number("bias", self.bias, bias, "finite and at least 1e-36, such as 1")?;
         let beta = not_negative(self.beta) && self.bias.powf(-self.beta).is_finite();
@@ -142,7 +165,9 @@ impl Lines for LocalResponseNorm {
 
     fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error> {
         let (channel, (before, after)) = (self.along(shape)?, self.reach());
-        let along = channel.iter().map(|channel| if *channel { Along::Window { before, after } } else { Along::Apart });
+        let along = channel
+            .iter()
+            .map(|channel| if *channel { Along::Window { before, after } } else { Along::Apart });
         let (name, measure) = ("local-response", Measure::SumOfSquares);
         Ok(Sharing { name, measure, shape: shape.to_vec(), along: along.collect() })
     }
@@ -172,7 +197,12 @@ impl Lines for LocalResponseNorm {
         )
     }
 
-    fn backward_lines<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) -> Result<(), Fault> {
+    fn backward_lines<T: Element>(
+        &self,
+        x: &[T],
+        dy_dx: &mut [T],
+        lines: &Cells,
+    ) -> Result<(), Fault> {
         let power = Power::of(self.0.beta);
         let (before, after) = self.reach();
         let factor = 2.0 * self.0.alpha * self.0.beta / self.0.size as f64;
@@ -208,7 +238,11 @@ impl Lines for LocalResponseNorm {
                     |i, sum| {
                         finite_dy = still(finite_dy, sum);
                         let through = strip.load(x, i).zip(sum, |x, sum| factor * x * sum);
-                        strip.store(dy_dx, i, direct[i].zip(through, |direct, through| direct - through));
+                        strip.store(
+                            dy_dx,
+                            i,
+                            direct[i].zip(through, |direct, through| direct - through),
+                        );
                     },
                 );
                 finite_x.finite("x").and(finite_dy.finite("dy"))
@@ -221,9 +255,12 @@ impl LocalResponseNorm {
     /// Normalizes.
     ///
     /// # Errors
-    /// If x has fewer than 2 axes or no such channel axis, is empty, or holds NaN, infinity or numbers too large to square; a
-    /// statistic, in that message, is a position of a sample.
-    pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>, Error> {
+    /// If x has fewer than 2 axes or no such channel axis, is empty, or holds NaN, infinity or
+    /// numbers too large to square; a statistic, in that message, is a position of a sample.
+    pub fn forward<T: Element, D: Dimension>(
+        &self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<Array<T, D>, Error> {
         let along = self.along(x.shape())?;
         map_lines(x, None, &along, |x, y, lines| self.forward_lines(x, y, lines))
     }
@@ -231,7 +268,8 @@ impl LocalResponseNorm {
     /// The gradient of x, given the x of the forward pass and dy.
     ///
     /// # Errors
-    /// As [`LocalResponseNorm::forward`], or if dy has another shape than x or holds NaN, infinity or numbers too large to sum.
+    /// As [`LocalResponseNorm::forward`], or if dy has another shape than x or holds NaN, infinity
+    /// or numbers too large to sum.
     pub fn backward<T: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,
@@ -260,7 +298,13 @@ impl LocalResponseNorm {
 
     /// Calls `give(channel, d)`, which must be `#[inline(always)]`, for each channel of a strip.
     #[inline(always)]
-    fn denominators<T: Element>(&self, x: &[T], strip: Strip, windows: &mut Windows, mut give: impl FnMut(usize, Row)) {
+    fn denominators<T: Element>(
+        &self,
+        x: &[T],
+        strip: Strip,
+        windows: &mut Windows,
+        mut give: impl FnMut(usize, Row),
+    ) {
         let (bias, factor) = (self.0.bias, self.0.alpha / self.0.size as f64);
         windows.sum(
             strip.len,

@@ -1,11 +1,12 @@
 //! Lp normalization: the vectors along some axes are divided by their length.
 //!
-//! y = x / D with D = ‖x‖_p = (Σ |x_i|^p)^(1/p), or max |x_i| for p = ∞, kept from 0 by a [`Floor`]. There are no parameters.
-//! With n = ‖x‖_p:
+//! y = x / D with D = ‖x‖_p = (Σ |x_i|^p)^(1/p), or max |x_i| for p = ∞, kept from 0 by a
+//! [`Floor`]. There are no parameters. With n = ‖x‖_p:
 //!
 //! dx_i = (dy_i − (Σ dy_j y_j) · ∂D/∂n · ∂n/∂x_i) / D,   ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1)
 //!
-//! For p = ∞ the largest values share ∂n/∂x equally. ∂D/∂n is 0 where a floor under the norm holds; then dx = dy / D.
+//! For p = ∞ the largest values share ∂n/∂x equally. ∂D/∂n is 0 where a floor under the norm holds;
+//! then dx = dy / D.
 //!
 //! Defaults as `torch.nn.functional.normalize` of PyTorch 2.
 
@@ -41,7 +42,8 @@ pub enum Floor {
     MaxSquare(f64),
     /// D = √(n² + ε).
     AddSquare(f64),
-    /// D = n; a vector of zeros gives y = 0 and dx = 0. Where D is below 1e-38, dx can be too large for f32.
+    /// D = n; a vector of zeros gives y = 0 and dx = 0. Where D is below 1e-38, dx can be too large
+    /// for f32.
     None,
 }
 
@@ -68,7 +70,8 @@ impl LpNormConfig {
         Self { axes: axes.to_vec(), p: 2.0, floor: Floor::Max(1e-12) }
     }
 
-    /// Unit normalization: p = 2 with the floor of Keras 3, `MaxSquare(1e-24)`. Its default axes are `&[-1]`.
+    /// Unit normalization: p = 2 with the floor of Keras 3, `MaxSquare(1e-24)`. Its default axes
+    /// are `&[-1]`.
     #[doc(alias = "UnitNorm")]
     pub fn unit(axes: &[isize]) -> Self {
         Self::new(axes).floor(Floor::MaxSquare(1e-24))
@@ -98,7 +101,9 @@ impl LpNormConfig {
             let expected = "at least 1, or f64::INFINITY for the largest magnitude";
             return Err(Error::Number { name: "p", given: self.p, expected });
         }
-        if let Floor::Max(epsilon) | Floor::MaxSquare(epsilon) | Floor::AddSquare(epsilon) = self.floor {
+        if let Floor::Max(epsilon) | Floor::MaxSquare(epsilon) | Floor::AddSquare(epsilon) =
+            self.floor
+        {
             check_epsilon(epsilon)?;
         }
         Ok(LpNorm(self))
@@ -107,8 +112,8 @@ impl LpNormConfig {
 
 /// Lp normalization over any axes of tensors of any rank. Made by [`LpNormConfig`].
 ///
-/// It has no parameters, and is the same in training and in inference. Norms are f64, and neither overflow nor vanish for any
-/// finite x.
+/// It has no parameters, and is the same in training and in inference. Norms are f64, and neither
+/// overflow nor vanish for any finite x.
 ///
 /// ```
 /// use cellnorm::LpNormConfig;
@@ -165,7 +170,12 @@ impl Lines for LpNorm {
         )
     }
 
-    fn backward_lines<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) -> Result<(), Fault> {
+    fn backward_lines<T: Element>(
+        &self,
+        x: &[T],
+        dy_dx: &mut [T],
+        lines: &Cells,
+    ) -> Result<(), Fault> {
         let LpNormConfig { p, floor, .. } = self.0;
         if lines.inner == 1 {
             return for_lines(
@@ -182,7 +192,11 @@ impl Lines for LpNorm {
                     for (dy_dx, x) in dy_dx.iter_mut().zip(x) {
                         *dy_dx = narrow(divisor.divide(wide(dy_dx) - factor * slope.at(wide(x))));
                     }
-                    length.checked().and(if through_length.is_finite() { Ok(()) } else { Err("dy") })
+                    length.checked().and(if through_length.is_finite() {
+                        Ok(())
+                    } else {
+                        Err("dy")
+                    })
                 },
             );
         }
@@ -202,9 +216,11 @@ impl Lines for LpNorm {
                 );
                 let units = Divisors::of(&lengths);
                 let slopes = Slopes::new(p, &lengths, |line| strip.line(x, line));
-                let factors = through_lengths.zip(divisors.slope, |through_length, slope| through_length * slope);
+                let factors = through_lengths
+                    .zip(divisors.slope, |through_length, slope| through_length * slope);
                 for i in 0..strip.len {
-                    let through = factors.zip(slopes.at(&units, strip.load(x, i)), |factor, slope| factor * slope);
+                    let through = factors
+                        .zip(slopes.at(&units, strip.load(x, i)), |factor, slope| factor * slope);
                     let dx = strip.load(dy_dx, i).zip(through, |dy, through| dy - through);
                     strip.store(dy_dx, i, divisors.divide(dx));
                 }
@@ -218,9 +234,12 @@ impl LpNorm {
     /// Normalizes.
     ///
     /// # Errors
-    /// If an axis does not exist or is named twice, or x is empty or holds NaN or infinity; a statistic, in that message, is a
-    /// vector.
-    pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>, Error> {
+    /// If an axis does not exist or is named twice, or x is empty or holds NaN or infinity; a
+    /// statistic, in that message, is a vector.
+    pub fn forward<T: Element, D: Dimension>(
+        &self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<Array<T, D>, Error> {
         let along = axis_set(&self.0.axes, x.ndim())?;
         map_lines(x, None, &along, |x, y, lines| self.forward_lines(x, y, lines))
     }
@@ -228,7 +247,8 @@ impl LpNorm {
     /// The gradient of x, given the x of the forward pass and dy.
     ///
     /// # Errors
-    /// As [`LpNorm::forward`], or if dy has another shape than x or holds NaN, infinity or numbers too large to sum.
+    /// As [`LpNorm::forward`], or if dy has another shape than x or holds NaN, infinity or numbers
+    /// too large to sum.
     pub fn backward<T: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,
@@ -238,7 +258,8 @@ impl LpNorm {
         map_lines(x, Some(dy), &along, |x, dy, lines| self.backward_lines(x, dy, lines))
     }
 
-    /// x / D of one vector; None where D does not depend on x: the floor is above its length, or it is zeros.
+    /// x / D of one vector; None where D does not depend on x: the floor is above its length, or it
+    /// is zeros.
     pub(crate) fn divided(&self, x: &[f64]) -> Result<Option<Vec<f64>>, Error> {
         let length = length(x, self.0.p);
         length.checked().map_err(|name| Error::NotFinite { name, set: 0, sets: 1 })?;

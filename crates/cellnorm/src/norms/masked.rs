@@ -8,13 +8,15 @@ use crate::error::Error;
 use crate::tables::Mask;
 
 impl<K: Kind> Norm<K> {
-    /// As [`forward`](Self::forward), over the valid values alone: y is 0 at the others, and `backward`, which is the same as
-    /// without a mask, gives 0 for their dx.
+    /// As [`forward`](Self::forward), over the valid values alone: y is 0 at the others, and
+    /// `backward`, which is the same as without a mask, gives 0 for their dx.
     ///
-    /// A set of one valid value gives β, whatever [`one_value`](Self::one_value) says; a set of none has nothing to give.
+    /// A set of one valid value gives β, whatever [`one_value`](Self::one_value) says; a set of
+    /// none has nothing to give.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), but for one value, and if the mask does not fit x; values that are not valid may hold anything.
+    /// As [`forward`](Self::forward), but for one value, and if the mask does not fit x; values
+    /// that are not valid may hold anything.
     ///
     /// ```
     /// use cellnorm::{LayerNormConfig, tables::Mask};
@@ -32,21 +34,24 @@ impl<K: Kind> Norm<K> {
     ) -> Result<(Array<T, D>, Saved), Error> {
         let roles = self.roles(x.shape())?;
         let shape = self.kind.parameter_shape();
-        let (y, saved, _) = self.run(&shape).forward_masked(CowArray::from(x), &roles, mask, None)?;
+        let (y, saved, _) =
+            self.run(&shape).forward_masked(CowArray::from(x), &roles, mask, None)?;
         Ok((y, saved))
     }
 }
 
 impl BatchNorm {
-    /// As [`forward`](Self::forward), over the valid values alone: y is 0 at the others, and `backward`, which is the same as
-    /// without a mask, gives 0 for their dx.
+    /// As [`forward`](Self::forward), over the valid values alone: y is 0 at the others, and
+    /// `backward`, which is the same as without a mask, gives 0 for their dx.
     ///
-    /// A channel of one valid value gives β, whatever [`one_value`](Self::one_value) says, and moves its running variance only as
-    /// [`RunningVariance::moves`](super::RunningVariance::moves) says. The running statistics of a channel without any stay; the
-    /// unbiased variance is by the number of valid values.
+    /// A channel of one valid value gives β, whatever [`one_value`](Self::one_value) says, and
+    /// moves its running variance only as [`RunningVariance::moves`](super::RunningVariance::moves)
+    /// says. The running statistics of a channel without any stay; the unbiased variance is by the
+    /// number of valid values.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), but for one value, and if the mask does not fit x; values that are not valid may hold anything.
+    /// As [`forward`](Self::forward), but for one value, and if the mask does not fit x; values
+    /// that are not valid may hold anything.
     pub fn forward_masked<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
@@ -59,7 +64,8 @@ impl BatchNorm {
         let fixed = (statistics == StatisticsFrom::Running).then(|| self.running());
         let shape = [self.kind.channels];
         let run = self.run(&shape);
-        let (y, saved, values) = run.forward_masked(CowArray::from(x.view()), &roles, mask, fixed.as_ref())?;
+        let (y, saved, values) =
+            run.forward_masked(CowArray::from(x.view()), &roles, mask, fixed.as_ref())?;
         if update {
             let batch = match fixed {
                 None => saved.statistics.clone(),
@@ -73,7 +79,8 @@ impl BatchNorm {
     /// As [`infer`](Self::infer), with 0 at the values that are not valid.
     ///
     /// # Errors
-    /// As [`infer`](Self::infer), if the mask does not fit x, or if a valid value is NaN or infinite: here the cells are summed.
+    /// As [`infer`](Self::infer), if the mask does not fit x, or if a valid value is NaN or
+    /// infinite: here the cells are summed.
     pub fn infer_masked<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,

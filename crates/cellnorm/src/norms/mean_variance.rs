@@ -2,12 +2,15 @@
 //!
 //! y = (x − mean) / (√variance + ε).
 //!
-//! Source: the operator `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε = 1e-9.
+//! Source: the operator `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε =
+//! 1e-9.
 
 use crate::arrays::axis_set;
 use crate::error::Error;
 use crate::semantics::EpsilonAt;
-use crate::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig};
+use crate::tables::{
+    Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+};
 
 /// The values along some axes share statistics; nothing is learned.
 #[derive(Clone, Debug)]
@@ -20,7 +23,9 @@ pub struct MeanVariance {
 ///
 /// ```
 /// use cellnorm::MeanVarianceNormConfig;
-/// let y = MeanVarianceNormConfig::new(&[0]).init()?.infer(ndarray::array![[1.0_f64, 5.0], [3.0, 5.0]])?;
+/// let y = MeanVarianceNormConfig::new(&[0])
+///     .init()?
+///     .infer(ndarray::array![[1.0_f64, 5.0], [3.0, 5.0]])?;
 /// assert!((y[[0, 0]] + 1.0).abs() < 1e-8 && y[[0, 1]] == 0.0);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```

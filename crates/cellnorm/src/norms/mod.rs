@@ -1,4 +1,5 @@
-//! The normalizations, one file each: which values share statistics, and what is kept between steps.
+//! The normalizations, one file each: which values share statistics, and what is kept between
+//! steps.
 //!
 //! | normalization | values that share a mean and a variance | parameters |
 //! |---|---|---|
@@ -32,9 +33,9 @@
 //!
 //! [`Tlu`] is no normalization but the activation that [`FilterResponseNorm`] was made with.
 //!
-//! Each has a config with the defaults of PyTorch, `forward` for training, which also returns what `backward` needs, and
-//! `infer`; the two without parameters keep nothing, and `backward` needs only x. Parameters and statistics are f64 whatever the
-//! type of x.
+//! Each has a config with the defaults of PyTorch, `forward` for training, which also returns what
+//! `backward` needs, and `infer`; the two without parameters keep nothing, and `backward` needs
+//! only x. Parameters and statistics are f64 whatever the type of x.
 
 mod adaptive;
 mod axes;
@@ -135,7 +136,8 @@ macro_rules! common_options {
             self
         }
 
-        /// How γ starts. Default: [`Initializer::Ones`]. [`Initializer::warning`] tells of a γ near 0.
+        /// How γ starts. Default: [`Initializer::Ones`]. [`Initializer::warning`] tells of a γ
+        /// near 0.
         pub fn gamma_initializer(mut self, initializer: Initializer) -> Self {
             self.gamma_initializer = initializer;
             self
@@ -153,7 +155,8 @@ pub(crate) use common_options;
 /// What `backward` needs of a forward pass besides x: the statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Saved {
-    /// The statistics that x was normalized with, in row-major order of the axes that do not share them.
+    /// The statistics that x was normalized with, in row-major order of the axes that do not share
+    /// them.
     pub statistics: Statistics,
     /// Whether they were given (running statistics) rather than taken from x.
     pub fixed: bool,
@@ -173,6 +176,10 @@ pub struct Gradients<T, D: Dimension> {
 }
 
 /// γ or β of a shape as it starts, where the layer has it.
-fn parameter(present: bool, shape: &[usize], initializer: Initializer) -> Result<Option<ArrayD<f64>>, Error> {
+fn parameter(
+    present: bool,
+    shape: &[usize],
+    initializer: Initializer,
+) -> Result<Option<ArrayD<f64>>, Error> {
     present.then(|| initializer.init(shape)).transpose()
 }

@@ -1,4 +1,5 @@
-//! What batch normalization does with statistics and parameters: three separate switches, which frameworks join in one word.
+//! What batch normalization does with statistics and parameters: three separate switches, which
+//! frameworks join in one word.
 //!
 //! | here | PyTorch | Keras 3, tf.keras 2 | Keras 2.3.1 | MXNet | Flax |
 //! |---|---|---|---|---|---|
@@ -21,7 +22,8 @@ pub enum StatisticsFrom {
     Running,
 }
 
-/// What [`BatchNorm::forward`](crate::BatchNorm::forward) and `backward` do. All eight settings work.
+/// What [`BatchNorm::forward`](crate::BatchNorm::forward) and `backward` do. All eight settings
+/// work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Mode {
@@ -39,12 +41,14 @@ impl Mode {
         Self { statistics: StatisticsFrom::Batch, update: true, train_parameters: true }
     }
 
-    /// The running statistics normalize and stay. γ and β keep their gradients, as with PyTorch's `eval()`.
+    /// The running statistics normalize and stay. γ and β keep their gradients, as with PyTorch's
+    /// `eval()`.
     pub const fn inference() -> Self {
         Self { statistics: StatisticsFrom::Running, update: false, train_parameters: true }
     }
 
-    /// What a framework means by a frozen layer in training: γ and β have no gradients, and the statistics do as [`Frozen`] says.
+    /// What a framework means by a frozen layer in training: γ and β have no gradients, and the
+    /// statistics do as [`Frozen`] says.
     ///
     /// ```
     /// use cellnorm::{Frozen, Mode, StatisticsFrom};
@@ -109,14 +113,15 @@ macro_rules! phases {
             self.mode = self.phase.mode();
         }
 
-        /// Freezes the layer until [`unfreeze`](Self::unfreeze): the parameters have no gradients, and the statistics do as the
-        /// regime says whenever the layer is in training.
+        /// Freezes the layer until [`unfreeze`](Self::unfreeze): the parameters have no gradients,
+        /// and the statistics do as the regime says whenever the layer is in training.
         pub fn freeze(&mut self, regime: Frozen) {
             self.phase.frozen = Some(regime);
             self.mode = self.phase.mode();
         }
 
-        /// Ends [`freeze`](Self::freeze): the mode is that of the last [`train`](Self::train), training if there was none.
+        /// Ends [`freeze`](Self::freeze): the mode is that of the last [`train`](Self::train),
+        /// training if there was none.
         pub fn unfreeze(&mut self) {
             self.phase.frozen = None;
             self.mode = self.phase.mode();

@@ -35,7 +35,11 @@ use crate::tables::STANDARDIZE;
 ///     }
 /// }
 ///
-/// let y = NormConfig::of(Rows).scale(false).center(false).init()?.infer(ndarray::array![[1.0_f32, 3.0], [5.0, 9.0]])?;
+/// let y = NormConfig::of(Rows)
+///     .scale(false)
+///     .center(false)
+///     .init()?
+///     .infer(ndarray::array![[1.0_f32, 3.0], [5.0, 9.0]])?;
 /// assert!((y[[0, 1]] - 1.0).abs() < 1e-4 && (y[[1, 1]] - 1.0).abs() < 1e-4);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
@@ -64,8 +68,8 @@ pub trait Kind: Clone + std::fmt::Debug {
     /// Takes from a framework's semantics what the kind itself holds, such as the channel axis.
     fn adopt(&mut self, _semantics: &Semantics) {}
 
-    /// The role of each axis of a tensor of this shape. `affine` says whether the layer has γ or β at all: without, no axis
-    /// needs to carry a parameter.
+    /// The role of each axis of a tensor of this shape. `affine` says whether the layer has γ or β
+    /// at all: without, no axis needs to carry a parameter.
     ///
     /// # Errors
     /// If the shape does not suit the normalization.
@@ -74,8 +78,9 @@ pub trait Kind: Clone + std::fmt::Debug {
 
 /// Makes a [`Norm`].
 ///
-/// The constructors are at [`LayerNormConfig`](super::LayerNormConfig), [`InstanceNormConfig`](super::InstanceNormConfig),
-/// [`GroupNormConfig`](super::GroupNormConfig) and [`RmsNormConfig`](super::RmsNormConfig).
+/// The constructors are at [`LayerNormConfig`](super::LayerNormConfig),
+/// [`InstanceNormConfig`](super::InstanceNormConfig), [`GroupNormConfig`](super::GroupNormConfig)
+/// and [`RmsNormConfig`](super::RmsNormConfig).
 #[derive(Clone, Debug)]
 pub struct NormConfig<K> {
     pub(super) kind: K,
@@ -99,12 +104,14 @@ impl<K: Kind> NormConfig<K> {
 
     common_options!();
 
-    /// As a framework has it: sets ε, γ and β, the channel axis, and what one value a statistic does. Later calls override.
+    /// As a framework has it: sets ε, γ and β, the channel axis, and what one value a statistic
+    /// does. Later calls override.
     ///
     /// [`init`](Self::init) refuses semantics that do not suit.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
         self.suits = suits(semantics, K::NAME, K::NORMALIZATION, EpsilonAt::InsideRoot);
-        (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
+        (self.epsilon, self.scale, self.center) =
+            (semantics.epsilon, semantics.scale, semantics.center);
         self.one_value = semantics.one_value;
         self.kind.adopt(semantics);
         self
@@ -113,9 +120,10 @@ impl<K: Kind> NormConfig<K> {
     /// The layer, with γ = 1 and β = 0 unless they start otherwise.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-36, groups do not divide the channels, no axis is named, axes and lengths differ in
-    /// number, the semantics are those of another layer or have ε outside the root, or one value a statistic is to use running
-    /// statistics, or an initializer cannot be used.
+    /// If ε is not finite and at least 1e-36, groups do not divide the channels, no axis is named,
+    /// axes and lengths differ in number, the semantics are those of another layer or have ε
+    /// outside the root, or one value a statistic is to use running statistics, or an initializer
+    /// cannot be used.
     pub fn init(self) -> Result<Norm<K>, Error> {
         self.suits?;
         check_epsilon(self.epsilon)?;
@@ -134,7 +142,8 @@ impl<K: Kind> NormConfig<K> {
 pub(crate) const NOTHING_RUNS: &str =
     "has no running statistics to use for one value; choose Error, AlwaysError or Beta";
 
-/// Whether a layer that is described by some semantics, and adds ε in some place, can do what these say.
+/// Whether a layer that is described by some semantics, and adds ε in some place, can do what these
+/// say.
 pub(crate) fn suits(
     semantics: &Semantics,
     layer: &'static str,
@@ -156,9 +165,11 @@ pub(crate) fn suits(
     Err(Error::Unsupported { layer, what })
 }
 
-/// A normalization of single samples: the same in training and in inference, and independent of the batch.
+/// A normalization of single samples: the same in training and in inference, and independent of the
+/// batch.
 ///
-/// Use it as [`LayerNorm`](super::LayerNorm), [`InstanceNorm`](super::InstanceNorm), [`GroupNorm`](super::GroupNorm) or [`RmsNorm`](super::RmsNorm).
+/// Use it as [`LayerNorm`](super::LayerNorm), [`InstanceNorm`](super::InstanceNorm),
+/// [`GroupNorm`](super::GroupNorm) or [`RmsNorm`](super::RmsNorm).
 #[derive(Clone, Debug)]
 pub struct Norm<K> {
     /// The factor γ; None without scale.
@@ -176,9 +187,12 @@ impl<K: Kind> Norm<K> {
     /// Normalizes, and returns what the backward pass needs.
     ///
     /// # Errors
-    /// If x does not have the layer's axes, is empty, has one value per statistic and the policy forbids it, or holds NaN or infinity; or if a parameter
-    /// was set to a wrong shape.
-    pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<(Array<T, D>, Saved), Error> {
+    /// If x does not have the layer's axes, is empty, has one value per statistic and the policy
+    /// forbids it, or holds NaN or infinity; or if a parameter was set to a wrong shape.
+    pub fn forward<T: Element, D: Dimension>(
+        &self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<(Array<T, D>, Saved), Error> {
         let roles = self.roles(x.shape())?;
         self.run(&self.kind.parameter_shape()).forward(CowArray::from(x), &roles, true)
     }
@@ -187,16 +201,21 @@ impl<K: Kind> Norm<K> {
     ///
     /// # Errors
     /// As [`Norm::forward`], but one value per statistic is fine unless it is always an error.
-    pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
+    pub fn infer<'a, T: Element, D: Dimension>(
+        &self,
+        x: impl Into<CowArray<'a, T, D>>,
+    ) -> Result<Array<T, D>, Error> {
         let x = x.into();
         let roles = self.roles(x.shape())?;
         Ok(self.run(&self.kind.parameter_shape()).forward(x, &roles, false)?.0)
     }
 
-    /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.
+    /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where
+    /// that is handed over.
     ///
     /// # Errors
-    /// If dy has another shape than x, x is not that of the forward pass, or the sums of dy are not finite.
+    /// If dy has another shape than x, x is not that of the forward pass, or the sums of dy are not
+    /// finite.
     pub fn backward<'a, T: Element, D: Dimension>(
         &self,
         saved: &Saved,

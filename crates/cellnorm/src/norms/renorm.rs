@@ -1,24 +1,28 @@
 //! Batch renormalization: batch normalization, corrected toward the running statistics.
 //!
-//! y = γ ((x − mean_c) r / σ_c + d) + β with σ_c = √(variance_c + ε), r = clip(σ_c / σ, 1/r_max, r_max) and
-//! d = clip((mean_c − mean) / σ, −d_max, d_max), where mean and σ are the running averages and r and d are constants to the
-//! gradient. In inference y = γ (x − mean) / σ + β.
+//! y = γ ((x − mean_c) r / σ_c + d) + β with σ_c = √(variance_c + ε), r = clip(σ_c / σ, 1/r_max,
+//! r_max) and d = clip((mean_c − mean) / σ, −d_max, d_max), where mean and σ are the running
+//! averages and r and d are constants to the gradient. In inference y = γ (x − mean) / σ + β.
 //!
-//! With a [`correction_momentum`](BatchRenormConfig::correction_momentum), mean and σ in r and d are averages of their own that
-//! move at that pace, and those of inference stay with the layer's momentum.
+//! With a [`correction_momentum`](BatchRenormConfig::correction_momentum), mean and σ in r and d
+//! are averages of their own that move at that pace, and those of inference stay with the layer's
+//! momentum.
 //!
-//! r_max = 1 and d_max = 0 is batch normalization; without bounds, training normalizes as inference does.
+//! r_max = 1 and d_max = 0 is batch normalization; without bounds, training normalizes as inference
+//! does.
 //!
-//! Source: S. Ioffe, *Batch Renormalization: Towards Reducing Minibatch Dependence in Batch-Normalized Models*, 2017; σ is
-//! averaged, not the variance, as there and in Keras' `renorm`. The paper raises r_max from 1 to 3 and d_max from 0 to 5 over the
-//! first steps: set them between steps with [`rule_mut`](TableNorm::rule_mut).
+//! Source: S. Ioffe, *Batch Renormalization: Towards Reducing Minibatch Dependence in
+//! Batch-Normalized Models*, 2017; σ is averaged, not the variance, as there and in Keras'
+//! `renorm`. The paper raises r_max from 1 to 3 and d_max from 0 to 5 over the first steps: set
+//! them between steps with [`rule_mut`](TableNorm::rule_mut).
 
 use super::Momentum;
 use super::axes::{HasChannels, channel_axis, of_batch};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{
-    Coefficients, Figure, Given, Rule, Sharing, Slot, Statistics, Table, TableNorm, TableNormConfig, Tracked,
+    Coefficients, Figure, Given, Rule, Sharing, Slot, Statistics, Table, TableNorm,
+    TableNormConfig, Tracked,
 };
 
 /// The batch's statistics, corrected toward the running ones.
@@ -34,12 +38,14 @@ pub struct Renorm {
     pub d_max: f64,
 }
 
-/// Batch renormalization; parameters gamma and beta, \[C\]. Its running "variance" holds the running σ.
+/// Batch renormalization; parameters gamma and beta, \[C\]. Its running "variance" holds the
+/// running σ.
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, BatchRenormConfig};
 /// let x = ndarray::Array2::from_shape_fn((6, 3), |(n, c)| ((5 * n + c * c) % 7) as f64);
-/// let (y, _) = BatchRenormConfig::new(3).epsilon(1e-5).bounds(1.0, 0.0).init()?.forward(x.view())?;
+/// let (y, _) =
+///     BatchRenormConfig::new(3).epsilon(1e-5).bounds(1.0, 0.0).init()?.forward(x.view())?;
 /// let (batch, _) = BatchNormConfig::new(3).init()?.forward(x.view())?;
 /// assert!((y - batch).iter().all(|d| d.abs() < 1e-12));
 /// // without bounds, training normalizes as inference does
@@ -65,9 +71,10 @@ impl TableNormConfig<Renorm> {
         self
     }
 
-    /// The pace of the averages that training is corrected toward, which then are not those of inference but the layer's
-    /// [`correction`](TableNorm::correction): Keras' `renorm_momentum`. Default: one pair of averages for both. Keras 3 and
-    /// tf.keras 2 have two, and 0.99 for this one whatever their `momentum` is.
+    /// The pace of the averages that training is corrected toward, which then are not those of
+    /// inference but the layer's [`correction`](TableNorm::correction): Keras' `renorm_momentum`.
+    /// Default: one pair of averages for both. Keras 3 and tf.keras 2 have two, and 0.99 for this
+    /// one whatever their `momentum` is.
     ///
     /// ```
     /// use cellnorm::{BatchRenormConfig, Momentum};
@@ -93,8 +100,8 @@ impl HasChannels for Renorm {
 
 impl Rule for Renorm {
     const NAME: &'static str = "batch renormalization";
-    const FORMULA: &'static str =
-        "y = γ ((x − mean) r / √(variance + ε) + d) + β,  r and d correct toward the running averages";
+    const FORMULA: &'static str = "y = γ ((x − mean) r / √(variance + ε) + d) + β,  r and d \
+                                   correct toward the running averages";
     const EPSILON: f64 = 1e-3;
 
     fn slots(&self) -> Vec<Slot> {
@@ -121,7 +128,10 @@ impl Rule for Renorm {
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![of_batch(shape, channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?)])
+        Ok(vec![of_batch(
+            shape,
+            channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?,
+        )])
     }
 
     fn estimated(&self) -> Option<usize> {
@@ -133,22 +143,29 @@ impl Rule for Renorm {
         let running = given.running.as_ref().expect("renormalization keeps running averages");
         if !given.batch {
             let r = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY).recip();
-            let shift = r.clone().take(channel) * (figure.center.clone() - running.mean.take(channel));
+            let shift =
+                r.clone().take(channel) * (figure.center.clone() - running.mean.take(channel));
             return given.affine(r.take(channel), shift, channel);
         }
         let Statistics { mean, variance } = figure.merge(channel);
         let deviation = variance.plus(given.epsilon).sqrt();
         let sigma = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY);
         let r = (deviation.clone() / sigma.clone()).clamp(1.0 / self.r_max, self.r_max).detach();
-        let d = ((mean.clone() - running.mean.clone()) / sigma).clamp(-self.d_max, self.d_max).detach();
+        let d =
+            ((mean.clone() - running.mean.clone()) / sigma).clamp(-self.d_max, self.d_max).detach();
         let scale = (r / deviation).take(channel);
         let shift = scale.clone() * (figure.center.clone() - mean.take(channel)) + d.take(channel);
         given.affine(scale, shift, channel)
     }
 
-    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(
+        &self,
+        figure: &Figure<'_, V>,
+        given: &Given<'_, V>,
+    ) -> Option<Tracked<V>> {
         let Tracked { mean, variance, values } = Tracked::merged(figure, &figure.sets[0]);
-        let infinite = values.iter().map(|values| if *values > 0.0 { f64::INFINITY } else { 0.0 }).collect();
+        let infinite =
+            values.iter().map(|values| if *values > 0.0 { f64::INFINITY } else { 0.0 }).collect();
         Some(Tracked { mean, variance: variance.plus(given.epsilon).sqrt(), values: infinite })
     }
 }

@@ -1,4 +1,5 @@
-//! What all layers run on: from arrays to a plan, and from the plan's tables to the caller's gradients.
+//! What all layers run on: from arrays to a plan, and from the plan's tables to the caller's
+//! gradients.
 
 use ndarray::{Array, ArrayD, ArrayView, CowArray, Dimension};
 
@@ -39,15 +40,23 @@ impl Run<'_> {
         self.check_one_value(x.plan.values_per_set(), training, &shape)?;
         let mut statistics = Statistics::default();
         let (gamma, beta) = (standard(self.gamma), standard(self.beta));
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
-        let y = x.map_owned(|plan, buffers| statistics = plan.forward(buffers, self.about, self.epsilon, parameters));
+        let parameters =
+            Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
+        let y = x.map_owned(|plan, buffers| {
+            statistics = plan.forward(buffers, self.about, self.epsilon, parameters)
+        });
         check_finite("x", &statistics.variance)?;
         check_finite("x", &statistics.mean)?;
         Ok((typed(y), Saved { statistics, fixed: false, masked: None }))
     }
 
     /// Whether statistics of this many values may be taken.
-    pub(super) fn check_one_value(&self, values: f64, training: bool, shape: &[usize]) -> Result<(), Error> {
+    pub(super) fn check_one_value(
+        &self,
+        values: f64,
+        training: bool,
+        shape: &[usize],
+    ) -> Result<(), Error> {
         let refused = match self.one_value {
             OneValue::Error => training,
             OneValue::AlwaysError => true,
@@ -69,8 +78,11 @@ impl Run<'_> {
         self.check()?;
         let x = Arranged::new(x.into_dyn(), roles)?;
         let (gamma, beta) = (standard(self.gamma), standard(self.beta));
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
-        Ok(typed(x.map_owned(|plan, buffers| plan.forward_fixed(buffers, statistics, self.epsilon, parameters))))
+        let parameters =
+            Parameters { gamma: gamma.as_deref(), beta: beta.as_deref(), ..Parameters::default() };
+        Ok(typed(x.map_owned(|plan, buffers| {
+            plan.forward_fixed(buffers, statistics, self.epsilon, parameters)
+        })))
     }
 
     pub(super) fn backward<T: Element, D: Dimension>(
@@ -83,13 +95,21 @@ impl Run<'_> {
         self.check()?;
         let shaped = |of: Option<&ArrayD<f64>>, values| {
             let of = of.filter(|_| self.train_parameters);
-            of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
+            of.map(|of| {
+                ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels")
+            })
         };
         let statistics = &saved.statistics;
         let sets = roles.sets(x.shape());
-        for (name, table) in [("the saved mean", &statistics.mean), ("the saved variance", &statistics.variance)] {
+        for (name, table) in
+            [("the saved mean", &statistics.mean), ("the saved variance", &statistics.variance)]
+        {
             if table.len() != sets {
-                return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![sets] });
+                return Err(Error::Parameter {
+                    name,
+                    given: vec![table.len()],
+                    expected: vec![sets],
+                });
             }
         }
         if let Some((mask, kept)) = &saved.masked {
@@ -98,7 +118,11 @@ impl Run<'_> {
             let (dx, gradients) = self.pass(&rule, mask, fixed).backward(kept, x, dy)?;
             let [dgamma, dbeta] = [0, 1].map(|slot: usize| gradients[slot].1.clone());
             let dgamma = dgamma.and_then(|values| shaped(self.gamma, values));
-            return Ok(Gradients { dx, dgamma, dbeta: dbeta.and_then(|values| shaped(self.beta, values)) });
+            return Ok(Gradients {
+                dx,
+                dgamma,
+                dbeta: dbeta.and_then(|values| shaped(self.beta, values)),
+            });
         }
         let x = Arranged::new(CowArray::from(x.into_dyn()), roles)?;
         if saved.fixed && !self.train_parameters {
@@ -106,18 +130,29 @@ impl Run<'_> {
         }
         // dβ is wanted even without β: it shows NaN in dy
         let (gamma, beta) = (standard(self.gamma), vec![0.0; x.plan.channels()]);
-        let parameters = Parameters { gamma: gamma.as_deref(), beta: Some(&beta), ..Parameters::default() };
+        let parameters =
+            Parameters { gamma: gamma.as_deref(), beta: Some(&beta), ..Parameters::default() };
         let (dx, gradients) = x.map_gradient(dy.into_dyn(), |slice, buffers| {
-            x.plan.backward(slice, buffers, statistics, self.about, self.epsilon, parameters, saved.fixed)
+            x.plan.backward(
+                slice,
+                buffers,
+                statistics,
+                self.about,
+                self.epsilon,
+                parameters,
+                saved.fixed,
+            )
         })?;
         check_finite("dy", &gradients.beta)?;
         // with a finite dy, what is left is x
         check_finite("x", &gradients.gamma)?;
-        let (dgamma, dbeta) = (shaped(self.gamma, gradients.gamma), shaped(self.beta, gradients.beta));
+        let (dgamma, dbeta) =
+            (shaped(self.gamma, gradients.gamma), shaped(self.beta, gradients.beta));
         Ok(Gradients { dx: typed(dx), dgamma, dbeta })
     }
 
-    /// Normalizes the valid values alone, with their own statistics or with given ones, and tells how many values each has.
+    /// Normalizes the valid values alone, with their own statistics or with given ones, and tells
+    /// how many values each has.
     #[expect(clippy::type_complexity, reason = "three results of one pass")]
     pub(super) fn forward_masked<T: Element, D: Dimension>(
         &self,
@@ -131,16 +166,26 @@ impl Run<'_> {
         let Forward { y, kept, tracked } = self.pass(&rule, mask, fixed).forward(x)?;
         let Tracked { mean, variance, values } = tracked.expect("the rule always tracks its sets");
         let statistics = fixed.cloned().unwrap_or(Statistics { mean, variance });
-        Ok((y, Saved { statistics, fixed: fixed.is_some(), masked: Some((mask.clone(), kept)) }, values))
+        Ok((
+            y,
+            Saved { statistics, fixed: fixed.is_some(), masked: Some((mask.clone(), kept)) },
+            values,
+        ))
     }
 
     fn rule(&self, roles: &Roles) -> Standard {
         Standard { roles: roles.clone(), about: self.about }
     }
 
-    fn pass<'b>(&self, rule: &'b Standard, mask: &'b Mask, fixed: Option<&Statistics>) -> Pass<'b, Standard> {
+    fn pass<'b>(
+        &self,
+        rule: &'b Standard,
+        mask: &'b Mask,
+        fixed: Option<&Statistics>,
+    ) -> Pass<'b, Standard> {
         let parameters = vec![("gamma", standard(self.gamma)), ("beta", standard(self.beta))];
-        let running = fixed.map(|of| tables::Statistics { mean: of.mean.clone(), variance: of.variance.clone() });
+        let running = fixed
+            .map(|of| tables::Statistics { mean: of.mean.clone(), variance: of.variance.clone() });
         let running = Remembered::inference(running);
         let (epsilon, one_value, batch) = (self.epsilon, self.one_value, fixed.is_none());
         Pass { rule, epsilon, one_value, parameters, running, batch, mask: Some(mask) }
@@ -153,7 +198,10 @@ impl Run<'_> {
         x: &Arranged<'_, T>,
         dy: CowArray<'_, T, D>,
     ) -> Result<Gradients<T, D>, Error> {
-        let linear = Statistics { mean: vec![0.0; statistics.mean.len()], variance: statistics.variance.clone() };
+        let linear = Statistics {
+            mean: vec![0.0; statistics.mean.len()],
+            variance: statistics.variance.clone(),
+        };
         let gamma = standard(self.gamma);
         let parameters = Parameters { gamma: gamma.as_deref(), ..Parameters::default() };
         let (dx, ()) = x.map_gradient(dy.into_dyn(), |_, buffers| {

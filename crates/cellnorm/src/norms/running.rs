@@ -13,11 +13,14 @@ use crate::semantics::OneValue;
 pub enum Momentum {
     /// running = (1 − m) · running + m · batch, as PyTorch means it (default 0.1).
     Step(f64),
-    /// running = m · running + (1 − m) · batch, as Keras (default 0.99), MXNet and ONNX (default 0.9) mean it.
+    /// running = m · running + (1 − m) · batch, as Keras (default 0.99), MXNet and ONNX (default
+    /// 0.9) mean it.
     Keep(f64),
-    /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's `momentum=None`. Batches are counted for all
-    /// channels together: one that a mask leaves empty in the first batch keeps a share of what it started with. So do the averages of a
-    /// [`StepBatchNorm`](super::StepBatchNorm) that is given one step at a time, since each call counts: give it whole sequences.
+    /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's
+    /// `momentum=None`. Batches are counted for all channels together: one that a mask leaves empty
+    /// in the first batch keeps a share of what it started with. So do the averages of a
+    /// [`StepBatchNorm`](super::StepBatchNorm) that is given one step at a time, since each call
+    /// counts: give it whole sequences.
     Cumulative,
 }
 
@@ -47,7 +50,8 @@ impl Momentum {
     }
 }
 
-/// Which variance of the batch the running variance moves toward. The batch itself is always normalized with the biased one.
+/// Which variance of the batch the running variance moves toward. The batch itself is always
+/// normalized with the biased one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum RunningVariance {
@@ -64,17 +68,21 @@ impl RunningVariance {
     /// The legacy rule divides by n − 1 − ε, which must be positive from two values on.
     pub(crate) fn check(self, epsilon: f64) -> Result<(), Error> {
         if self == Self::KerasLegacy && epsilon >= 1.0 {
-            let expected = "below 1 where the running variance is Keras' legacy one, which divides by n - 1 - epsilon";
+            let expected = "below 1 where the running variance is Keras' legacy one, which \
+                            divides by n - 1 - epsilon";
             return Err(Error::Number { name: "epsilon", given: epsilon, expected });
         }
         Ok(())
     }
 
-    /// What the biased variance of n values is multiplied by; 1 for a single value, whose variance is 0.
+    /// What the biased variance of n values is multiplied by; 1 for a single value, whose variance
+    /// is 0.
     ///
     /// ```
     /// use cellnorm::RunningVariance;
-    /// let factors = [RunningVariance::Unbiased, RunningVariance::Biased, RunningVariance::KerasLegacy].map(|r| r.factor(5.0, 0.5));
+    /// let factors =
+    ///     [RunningVariance::Unbiased, RunningVariance::Biased, RunningVariance::KerasLegacy]
+    ///         .map(|r| r.factor(5.0, 0.5));
     /// assert_eq!(factors, [5.0 / 4.0, 1.0, 5.0 / 3.5]);
     /// ```
     pub fn factor(self, n: f64, epsilon: f64) -> f64 {
@@ -89,14 +97,17 @@ impl RunningVariance {
 }
 
 impl RunningVariance {
-    /// Whether the running variance moves toward that of n values. One value has no unbiased variance to move toward, unless the
-    /// policy takes it as 0, as frameworks do that give β then.
+    /// Whether the running variance moves toward that of n values. One value has no unbiased
+    /// variance to move toward, unless the policy takes it as 0, as frameworks do that give β then.
     ///
     /// ```
     /// use cellnorm::{OneValue, RunningVariance};
     /// assert!(!RunningVariance::Unbiased.moves(1.0, OneValue::Error));
     /// assert!(RunningVariance::Unbiased.moves(2.0, OneValue::Error));
-    /// assert!(RunningVariance::Biased.moves(1.0, OneValue::Error) && !RunningVariance::Biased.moves(0.0, OneValue::Error));
+    /// assert!(
+    ///     RunningVariance::Biased.moves(1.0, OneValue::Error)
+    ///         && !RunningVariance::Biased.moves(0.0, OneValue::Error)
+    /// );
     /// ```
     pub fn moves(self, n: f64, one_value: OneValue) -> bool {
         n > 1.0 || n > 0.0 && (self == Self::Biased || one_value == OneValue::Beta)
@@ -124,13 +135,27 @@ pub(super) fn follow(
 }
 
 /// Running statistics may have been set since the layer was made.
-pub(super) fn check_statistics(mean: &Array1<f64>, variance: &Array1<f64>, channels: usize) -> Result<(), Error> {
+pub(super) fn check_statistics(
+    mean: &Array1<f64>,
+    variance: &Array1<f64>,
+    channels: usize,
+) -> Result<(), Error> {
     for (name, table) in [("running_mean", mean), ("running_var", variance)] {
         if table.len() != channels {
-            return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![channels] });
+            return Err(Error::Parameter {
+                name,
+                given: vec![table.len()],
+                expected: vec![channels],
+            });
         }
-        if let Some(given) = table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0)) {
-            return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
+        if let Some(given) =
+            table.iter().find(|v| !v.is_finite() || (name == "running_var" && **v < 0.0))
+        {
+            return Err(Error::Number {
+                name,
+                given: *given,
+                expected: "finite, and a variance not negative",
+            });
         }
     }
     Ok(())

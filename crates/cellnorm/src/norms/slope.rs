@@ -15,7 +15,11 @@ pub(super) struct Slope {
 }
 
 impl Slope {
-    pub(super) fn new<I: Iterator<Item = f64>>(p: f64, length: Length, line: impl FnOnce() -> I) -> Self {
+    pub(super) fn new<I: Iterator<Item = f64>>(
+        p: f64,
+        length: Length,
+        line: impl FnOnce() -> I,
+    ) -> Self {
         let scale = length.scale;
         let share = match p {
             f64::INFINITY => 1.0 / line().filter(|x| x.abs() == scale).count() as f64,
@@ -42,7 +46,11 @@ pub(super) struct Slopes(Vec<Slope>);
 
 impl Slopes {
     #[inline(always)]
-    pub(super) fn new<I: Iterator<Item = f64>>(p: f64, lengths: &Lengths, line: impl Fn(usize) -> I) -> Self {
+    pub(super) fn new<I: Iterator<Item = f64>>(
+        p: f64,
+        lengths: &Lengths,
+        line: impl Fn(usize) -> I,
+    ) -> Self {
         if p == 2.0 {
             return Self(vec![]);
         }

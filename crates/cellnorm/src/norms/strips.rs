@@ -113,9 +113,10 @@ impl Strip {
     }
 }
 
-/// Calls `map(block of x, the same block of out, a strip of it, scratch)`, which must be `#[inline(always)]`, for every strip of the
-/// tensor's lines, and returns the first line that fails: its number within the strip and the name of what is not finite. All
-/// lines are mapped nevertheless, so that NaN stays where it is.
+/// Calls `map(block of x, the same block of out, a strip of it, scratch)`, which must be
+/// `#[inline(always)]`, for every strip of the tensor's lines, and returns the first line that
+/// fails: its number within the strip and the name of what is not finite. All lines are mapped
+/// nevertheless, so that NaN stays where it is.
 ///
 /// # Panics
 /// If `x` or `out` is not as long as the lines.
@@ -149,7 +150,9 @@ pub(super) fn for_strips<T: Element, S: Default>(
                     copy.resize(len * SIDE, T::default());
                     for j in 0..width {
                         let line = block[(start + j) * across..].iter().step_by(along);
-                        copy.chunks_exact_mut(SIDE).zip(line).for_each(|(row, value)| row[j] = *value);
+                        copy.chunks_exact_mut(SIDE)
+                            .zip(line)
+                            .for_each(|(row, value)| row[j] = *value);
                     }
                 }
             }
@@ -168,13 +171,18 @@ pub(super) fn for_strips<T: Element, S: Default>(
             if !as_it_lies {
                 for j in 0..width {
                     let line = out[(start + j) * across..].iter_mut().step_by(along);
-                    copy_of_out.chunks_exact(SIDE).zip(line).for_each(|(row, value)| *value = row[j]);
+                    copy_of_out
+                        .chunks_exact(SIDE)
+                        .zip(line)
+                        .for_each(|(row, value)| *value = row[j]);
                 }
             }
             if let Err((line, name)) = mapped {
                 let line = number * of_block + start + line;
                 let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                *first = Some(first.take().map_or((line, name), |before: Fault| before.min((line, name))));
+                *first = Some(
+                    first.take().map_or((line, name), |before: Fault| before.min((line, name))),
+                );
             }
         }
         Ok(())

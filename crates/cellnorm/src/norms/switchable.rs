@@ -1,18 +1,20 @@
-//! Switchable normalization: two softmaxes weigh the statistics of instance, layer and batch normalization.
+//! Switchable normalization: two softmaxes weigh the statistics of instance, layer and batch
+//! normalization.
 //!
-//! mean = Σ_k a_k mean_k,  variance = Σ_k b_k variance_k,  y = γ (x − mean) / √(variance + ε) + β, where k runs over instance,
-//! layer and batch, a = softmax(mean_weight) and b = softmax(variance_weight), each of three.
+//! mean = Σ_k a_k mean_k, variance = Σ_k b_k variance_k, y = γ (x − mean) / √(variance + ε) + β,
+//! where k runs over instance, layer and batch, a = softmax(mean_weight) and b =
+//! softmax(variance_weight), each of three.
 //!
-//! Source: P. Luo, J. Ren, Z. Peng, R. Zhang, J. Li, *Differentiable Learning-to-Normalize via Switchable Normalization*, 2018;
-//! weights start equal and in the order of the authors' code, whose instance variance is unbiased while this one, like their
-//! paper's, is biased.
+//! Source: P. Luo, J. Ren, Z. Peng, R. Zhang, J. Li, *Differentiable Learning-to-Normalize via
+//! Switchable Normalization*, 2018; weights start equal and in the order of the authors' code,
+//! whose instance variance is unbiased while this one, like their paper's, is biased.
 
 use super::axes::{HasChannels, of_batch, of_instances, sample_and_channel};
 use crate::error::Error;
 use crate::semantics::Semantics;
 use crate::tables::{
-    Coefficients, Figure, Given, Labels, Measure, Rule, Sharing, Slot, Statistics, Table, TableNorm, TableNormConfig,
-    Tracked,
+    Coefficients, Figure, Given, Labels, Measure, Rule, Sharing, Slot, Statistics, Table,
+    TableNorm, TableNormConfig, Tracked,
 };
 
 /// Learned weights blend the statistics of instance, layer and batch normalization.
@@ -24,12 +26,14 @@ pub struct Switchable {
     pub channel_axis: isize,
 }
 
-/// Switchable normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\], mean_weight and variance_weight, \[3\]:
-/// instance, layer, batch.
+/// Switchable normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\], mean_weight
+/// and variance_weight, \[3\]: instance, layer, batch.
 ///
 /// ```
 /// use cellnorm::{InstanceNormConfig, SwitchableNormConfig};
-/// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| ((7 * n + 3 * c + s * s) % 11) as f32);
+/// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| {
+///     ((7 * n + 3 * c + s * s) % 11) as f32
+/// });
 /// let mut layer = SwitchableNormConfig::new(2).init()?;
 /// let (y, saved) = layer.forward(x.view())?;
 /// let gradients = layer.backward(&saved, x.view(), y.mapv(f32::sin))?;
@@ -71,8 +75,8 @@ impl HasChannels for Switchable {
 
 impl Rule for Switchable {
     const NAME: &'static str = "switchable normalization";
-    const FORMULA: &'static str =
-        "y = γ (x − Σ a_k mean_k) / √(Σ b_k variance_k + ε) + β,  a and b a softmax of three weights each";
+    const FORMULA: &'static str = "y = γ (x − Σ a_k mean_k) / √(Σ b_k variance_k + ε) + β,  a and \
+                                   b a softmax of three weights each";
 
     fn slots(&self) -> Vec<Slot> {
         let mut slots = Slot::affine(&[self.channels]);
@@ -100,18 +104,29 @@ impl Rule for Switchable {
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
         let [cell, sample, channel] = [0, 1, 2].map(|k| &figure.sets[k]);
-        let weights = |name| softmax(given.parameter(name).expect("a slot that is always there"), figure.counts.len());
+        let weights = |name| {
+            softmax(
+                given.parameter(name).expect("a slot that is always there"),
+                figure.counts.len(),
+            )
+        };
         let [mean_i, mean_l, mean_b] = weights("mean_weight");
         let [variance_i, variance_l, variance_b] = weights("variance_weight");
         let instance = figure.merge(cell).take(cell);
         let layer = figure.merge(sample).take(sample);
         let batch = given.statistics(figure, channel).take(channel);
         let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
-        let variance = variance_i * instance.variance + variance_l * layer.variance + variance_b * batch.variance;
+        let variance = variance_i * instance.variance
+            + variance_l * layer.variance
+            + variance_b * batch.variance;
         given.standardize(figure, Statistics { mean, variance }, channel)
     }
 
-    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(
+        &self,
+        figure: &Figure<'_, V>,
+        _given: &Given<'_, V>,
+    ) -> Option<Tracked<V>> {
         Some(Tracked::merged(figure, &figure.sets[2]))
     }
 }

@@ -1,13 +1,15 @@
 //! The thresholded linear unit: a ReLU whose threshold is learned.
 //!
-//! y = max(x, τ), or in its affine form y = max(x, α x + τ), with τ and α for each channel or each index along several axes.
-//! Where x is the larger, or both are equal, dx = dy; elsewhere dx = α dy, and dτ = Σ dy, dα = Σ dy x, with α = 0 in the plain
-//! form.
+//! y = max(x, τ), or in its affine form y = max(x, α x + τ), with τ and α for each channel or each
+//! index along several axes. Where x is the larger, or both are equal, dx = dy; elsewhere dx = α
+//! dy, and dτ = Σ dy, dα = Σ dy x, with α = 0 in the plain form.
 //!
-//! It follows filter response normalization, which leaves the mean where it is, so that a ReLU's 0 is no good place to cut.
+//! It follows filter response normalization, which leaves the mean where it is, so that a ReLU's 0
+//! is no good place to cut.
 //!
-//! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020, with τ for each channel; the affine form is that of
-//! `TLU` in TensorFlow Addons 0.23, which has τ and α for each element of a sample.
+//! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020, with τ for each
+//! channel; the affine form is that of `TLU` in TensorFlow Addons 0.23, which has τ and α for each
+//! element of a sample.
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn, Zip};
 
@@ -26,13 +28,14 @@ pub struct TluConfig {
 }
 
 impl TluConfig {
-    /// τ for each of `channels` channels on axis 1, as in the paper; `over(&[-1], &[channels])` has them last.
+    /// τ for each of `channels` channels on axis 1, as in the paper; `over(&[-1], &[channels])` has
+    /// them last.
     pub fn new(channels: usize) -> Self {
         Self::over(&[1], &[channels])
     }
 
-    /// τ for each index along `axes`, negative ones counted from the last; `lengths` are in the order of the tensor's axes.
-    /// TensorFlow Addons takes all axes but that of the samples.
+    /// τ for each index along `axes`, negative ones counted from the last; `lengths` are in the
+    /// order of the tensor's axes. TensorFlow Addons takes all axes but that of the samples.
     pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
         Self { axes: axes.to_vec(), lengths: lengths.to_vec(), affine: false }
     }
@@ -51,7 +54,12 @@ impl TluConfig {
         check_lengths(&self.axes, &self.lengths)?;
         check_size(&self.lengths)?;
         let zeros = ArrayD::zeros(IxDyn(&self.lengths));
-        Ok(Tlu { alpha: self.affine.then(|| zeros.clone()), tau: zeros, axes: self.axes, lengths: self.lengths })
+        Ok(Tlu {
+            alpha: self.affine.then(|| zeros.clone()),
+            tau: zeros,
+            axes: self.axes,
+            lengths: self.lengths,
+        })
     }
 }
 
@@ -60,7 +68,9 @@ impl TluConfig {
 /// ```
 /// use cellnorm::{FilterResponseNormConfig, TluConfig};
 /// use ndarray::{Array3, array};
-/// let x = Array3::from_shape_fn((2, 3, 4), |(n, c, s)| ((5 * n + 3 * c + s * s) % 7) as f32 - 3.0);
+/// let x = Array3::from_shape_fn((2, 3, 4), |(n, c, s)| {
+///     ((5 * n + 3 * c + s * s) % 7) as f32 - 3.0
+/// });
 /// let normalized = FilterResponseNormConfig::new(3).init()?.infer(x)?;
 /// let mut unit = TluConfig::new(3).init()?;
 /// unit.tau = array![-0.5, 0.0, 0.5].into_dyn();
@@ -111,8 +121,13 @@ impl Thresholds {
         Some(slope + self.tau[number]).filter(|other| *other > x)
     }
 
-    /// Σ dy and Σ dy x of each threshold, where it takes the place of x; in logical order, so that memory's does not matter.
-    fn sums<T: Element>(&self, x: ArrayViewD<'_, T>, dy: ArrayViewD<'_, T>) -> Result<(Vec<f64>, Vec<f64>), Error> {
+    /// Σ dy and Σ dy x of each threshold, where it takes the place of x; in logical order, so that
+    /// memory's does not matter.
+    fn sums<T: Element>(
+        &self,
+        x: ArrayViewD<'_, T>,
+        dy: ArrayViewD<'_, T>,
+    ) -> Result<(Vec<f64>, Vec<f64>), Error> {
         let sets = self.tau.len();
         let (mut dtau, mut dalpha) = (vec![0.0; sets], vec![0.0; sets]);
         let numbers = self.numbers.broadcast(x.shape()).expect("the lengths of x, or 1");
@@ -123,7 +138,9 @@ impl Thresholds {
                 dalpha[*number] += dy * x;
             }
         }
-        let finite = |set: &usize| dtau[*set].is_finite() && (self.alpha.is_none() || dalpha[*set].is_finite());
+        let finite = |set: &usize| {
+            dtau[*set].is_finite() && (self.alpha.is_none() || dalpha[*set].is_finite())
+        };
         match (0..sets).find(|set| !finite(set)) {
             Some(set) => Err(Error::NotFinite { name: "dy", set, sets }),
             None => Ok((dtau, dalpha)),
@@ -135,8 +152,12 @@ impl Tlu {
     /// max(x, τ), or max(x, α x + τ). NaN stays NaN.
     ///
     /// # Errors
-    /// If x does not have the unit's axes with their lengths, or τ or α was set to another shape or to NaN or infinity.
-    pub fn forward<T: Element, D: Dimension>(&self, x: ArrayView<'_, T, D>) -> Result<Array<T, D>, Error> {
+    /// If x does not have the unit's axes with their lengths, or τ or α was set to another shape or
+    /// to NaN or infinity.
+    pub fn forward<T: Element, D: Dimension>(
+        &self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<Array<T, D>, Error> {
         let thresholds = self.thresholds(x.shape())?;
         let value = |x: &T, number| thresholds.instead(wide(x), number).map_or(*x, narrow);
         let mut y = like(&x.view().into_dyn(), vec![T::default(); x.len()]);
@@ -150,8 +171,8 @@ impl Tlu {
     /// The gradients, given the x of the forward pass and dy.
     ///
     /// # Errors
-    /// As [`Tlu::forward`], or if dy has another shape than x, or a sum of dy or of dy x is not finite; a statistic, in that
-    /// message, is an index along the unit's axes.
+    /// As [`Tlu::forward`], or if dy has another shape than x, or a sum of dy or of dy x is not
+    /// finite; a statistic, in that message, is an index along the unit's axes.
     pub fn backward<T: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,
@@ -160,7 +181,11 @@ impl Tlu {
         let thresholds = self.thresholds(x.shape())?;
         let (x, dy) = (x.into_dyn(), dy.into_dyn());
         if dy.shape() != x.shape() {
-            return Err(Error::Shape { name: "dy", given: dy.shape().to_vec(), expected: x.shape().to_vec() });
+            return Err(Error::Shape {
+                name: "dy",
+                given: dy.shape().to_vec(),
+                expected: x.shape().to_vec(),
+            });
         }
         let slope = |x: &T, number| match thresholds.instead(wide(x), number) {
             Some(_) => thresholds.alpha(number),
@@ -173,8 +198,14 @@ impl Tlu {
             .and_broadcast(&thresholds.numbers)
             .for_each(|dx, x, dy, number| *dx = narrow(slope(x, *number) * wide(dy)));
         let (dtau, dalpha) = thresholds.sums(x, dy)?;
-        let shaped = |values| ArrayD::from_shape_vec(IxDyn(&self.lengths), values).expect("as many values as τ");
-        Ok(TluGradients { dx: typed(dx), dtau: shaped(dtau), dalpha: self.alpha.as_ref().map(|_| shaped(dalpha)) })
+        let shaped = |values| {
+            ArrayD::from_shape_vec(IxDyn(&self.lengths), values).expect("as many values as τ")
+        };
+        Ok(TluGradients {
+            dx: typed(dx),
+            dtau: shaped(dtau),
+            dalpha: self.alpha.as_ref().map(|_| shaped(dalpha)),
+        })
     }
 
     fn thresholds(&self, shape: &[usize]) -> Result<Thresholds, Error> {
@@ -190,7 +221,8 @@ impl Tlu {
             }
         }
         let flat = |values: &ArrayD<f64>| values.iter().copied().collect::<Vec<f64>>();
-        let along: Vec<usize> = named.iter().zip(shape).map(|(named, len)| if *named { *len } else { 1 }).collect();
+        let along: Vec<usize> =
+            named.iter().zip(shape).map(|(named, len)| if *named { *len } else { 1 }).collect();
         let numbers = ArrayD::from_shape_vec(IxDyn(&along), (0..self.tau.len()).collect());
         let (tau, alpha) = (flat(&self.tau), self.alpha.as_ref().map(flat));
         Ok(Thresholds { tau, alpha, numbers: numbers.expect("a number for each threshold") })

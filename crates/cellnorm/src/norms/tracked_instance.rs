@@ -1,10 +1,13 @@
-//! Instance normalization that keeps running statistics: each instance normalizes itself in training, all share in inference.
+//! Instance normalization that keeps running statistics: each instance normalizes itself in
+//! training, all share in inference.
 //!
-//! In training as [`InstanceNorm`]; the running statistics follow the mean over samples of the instances' means and variances.
-//! In inference γ (x − running_mean_c) / √(running_var_c + ε) + β, which is batch normalization.
+//! In training as [`InstanceNorm`]; the running statistics follow the mean over samples of the
+//! instances' means and variances. In inference γ (x − running_mean_c) / √(running_var_c + ε) + β,
+//! which is batch normalization.
 //!
-//! Source: `torch.nn.InstanceNorm*d` of PyTorch 2 with `track_running_stats=True`, whose instances' variances are unbiased. Its
-//! `momentum=None` leaves the running statistics as they are; here [`Momentum::Cumulative`] is a plain mean.
+//! Source: `torch.nn.InstanceNorm*d` of PyTorch 2 with `track_running_stats=True`, whose instances'
+//! variances are unbiased. Its `momentum=None` leaves the running statistics as they are; here
+//! [`Momentum::Cumulative`] is a plain mean.
 
 use ndarray::{Array, Array1, ArrayView, CowArray, Dimension};
 
@@ -24,7 +27,11 @@ use crate::standardize::Statistics;
 /// layer.forward(x.view())?;
 /// // the mean of 3.5, 7, 10.5 and 14
 /// assert_eq!(layer.running_mean[0], 8.75);
-/// assert!((layer.infer(x.view())?[[0, 0, 0]] + 8.75 / (layer.running_var[0] + 1e-5).sqrt()).abs() < 1e-12);
+/// assert!(
+///     (layer.infer(x.view())?[[0, 0, 0]] + 8.75 / (layer.running_var[0] + 1e-5).sqrt())
+///         .abs()
+///         < 1e-12
+/// );
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -62,37 +69,57 @@ impl TrackedInstanceNorm {
     /// Training: as [`InstanceNorm::forward`], and moves the running statistics.
     ///
     /// # Errors
-    /// As [`InstanceNorm::forward`], or if momentum is not in \[0, 1\], or a running statistic has a wrong shape or is not finite.
-    /// Then nothing has changed.
-    pub fn forward<T: Element, D: Dimension>(&mut self, x: ArrayView<'_, T, D>) -> Result<(Array<T, D>, Saved), Error> {
+    /// As [`InstanceNorm::forward`], or if momentum is not in \[0, 1\], or a running statistic has
+    /// a wrong shape or is not finite. Then nothing has changed.
+    pub fn forward<T: Element, D: Dimension>(
+        &mut self,
+        x: ArrayView<'_, T, D>,
+    ) -> Result<(Array<T, D>, Saved), Error> {
         self.check()?;
         let (y, saved) = self.norm.forward(x.view())?;
         let (samples, channels) = (x.shape()[0], self.norm.kind().channels);
         let mean_of_samples = |table: &[f64]| -> Vec<f64> {
-            let of_channel = |channel| table.iter().skip(channel).step_by(channels).sum::<f64>() / samples as f64;
+            let of_channel = |channel| {
+                table.iter().skip(channel).step_by(channels).sum::<f64>() / samples as f64
+            };
             (0..channels).map(of_channel).collect()
         };
         self.steps += 1;
         let weight = self.momentum.weight(self.steps);
         let values = (x.len() / (samples * channels)) as f64;
         let correction = self.running_variance.factor(values, self.norm.epsilon);
-        follow(&mut self.running_mean, &mean_of_samples(&saved.statistics.mean), |_| 1.0, |_| weight);
-        follow(&mut self.running_var, &mean_of_samples(&saved.statistics.variance), |_| correction, |_| weight);
+        follow(
+            &mut self.running_mean,
+            &mean_of_samples(&saved.statistics.mean),
+            |_| 1.0,
+            |_| weight,
+        );
+        follow(
+            &mut self.running_var,
+            &mean_of_samples(&saved.statistics.variance),
+            |_| correction,
+            |_| weight,
+        );
         Ok((y, saved))
     }
 
-    /// Inference: normalizes with the running statistics, over x itself where the array is handed over.
+    /// Inference: normalizes with the running statistics, over x itself where the array is handed
+    /// over.
     ///
     /// # Errors
     /// As [`BatchNorm::infer`](super::BatchNorm::infer).
-    pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
+    pub fn infer<'a, T: Element, D: Dimension>(
+        &self,
+        x: impl Into<CowArray<'a, T, D>>,
+    ) -> Result<Array<T, D>, Error> {
         let x = x.into();
         self.check()?;
         // all samples share a channel's statistics, as in batch normalization
         self.norm.roles(x.shape())?;
         let kind = self.norm.kind();
         let kind = Batch { channels: kind.channels, channel_axis: kind.channel_axis };
-        let statistics = Statistics { mean: self.running_mean.to_vec(), variance: self.running_var.to_vec() };
+        let statistics =
+            Statistics { mean: self.running_mean.to_vec(), variance: self.running_var.to_vec() };
         let roles = kind.roles(x.shape(), true)?;
         self.norm.run(&kind.parameter_shape()).forward_fixed(x, &roles, &statistics)
     }

@@ -16,9 +16,10 @@ impl Windows {
     /// before it and `after` after it, where there are so many. Both closures must be
     /// `#[inline(always)]`.
     ///
-    /// A sum that slides by adding the next value and subtracting the last keeps the rounding errors of what has left the window.
-    /// Here rows are cut into blocks as long as a window, so each window is the end of one block and the beginning of the next
-    /// (M. van Herk, 1992, does so for maxima): nothing is subtracted, and the work is the same for every size.
+    /// A sum that slides by adding the next value and subtracting the last keeps the rounding
+    /// errors of what has left the window. Here rows are cut into blocks as long as a window, so
+    /// each window is the end of one block and the beginning of the next (M. van Herk, 1992, does
+    /// so for maxima): nothing is subtracted, and the work is the same for every size.
     #[inline(always)]
     pub(super) fn sum(
         &mut self,
@@ -38,7 +39,8 @@ impl Windows {
             }
             for (i, to_end) in self.to_end.iter().enumerate().take(rows - block) {
                 if i > 0 {
-                    from_start = plus(from_start, among(&values, rows, block + size + i - 1, before));
+                    from_start =
+                        plus(from_start, among(&values, rows, block + size + i - 1, before));
                 }
                 give(block + i, plus(*to_end, from_start));
             }
@@ -99,10 +101,12 @@ impl Power {
     }
 }
 
-/// d^(−1/4) to the last digits, without a division or a root: these have few units in a processor, and wait long.
+/// d^(−1/4) to the last digits, without a division or a root: these have few units in a processor,
+/// and wait long.
 ///
-/// A quarter of the exponent, taken from the bits, is right within 4 %. With e = 1 − d y⁴, the root is y (1 − e)^(−1/4) =
-/// y (1 + e/4 + 5e²/32 + 15e³/128 + …); a step leaves an error of e⁴/10, so that two are enough.
+/// A quarter of the exponent, taken from the bits, is right within 4 %. With e = 1 − d y⁴, the root
+/// is y (1 − e)^(−1/4) = y (1 + e/4 + 5e²/32 + 15e³/128 + …); a step leaves an error of e⁴/10, so
+/// that two are enough.
 #[inline(always)]
 fn quarter_root(d: f64) -> f64 {
     /// 5/4 of the bits of 1, less what makes the least error e.
@@ -124,16 +128,26 @@ mod tests {
     fn roots_are_right_at_every_size() {
         for exponent in -119..1000 {
             let mut d = Row::ZEROS;
-            d.0.iter_mut().zip(0..).for_each(|(d, i)| *d = (1.0 + f64::from(i) / 32.0) * 2.0_f64.powi(exponent));
+            d.0.iter_mut()
+                .zip(0..)
+                .for_each(|(d, i)| *d = (1.0 + f64::from(i) / 32.0) * 2.0_f64.powi(exponent));
             for count in 1..=8 {
                 let (power, inverse) = Power::Quarters(count).of_row(d);
-                for (d, (power, inverse)) in d.0.into_iter().zip(power.0.into_iter().zip(inverse.0)) {
+                for (d, (power, inverse)) in d.0.into_iter().zip(power.0.into_iter().zip(inverse.0))
+                {
                     let exact = d.powf(f64::from(count) / -4.0);
                     let errors = [
-                        if exact > 1e-300 { power / exact - 1.0 } else { f64::from(power > 1e-299) },
+                        if exact > 1e-300 {
+                            power / exact - 1.0
+                        } else {
+                            f64::from(power > 1e-299)
+                        },
                         inverse * d - 1.0,
                     ];
-                    assert!(errors.iter().all(|e| e.abs() < 4e-15), "{errors:?} at {d:e}, {count} quarters");
+                    assert!(
+                        errors.iter().all(|e| e.abs() < 4e-15),
+                        "{errors:?} at {d:e}, {count} quarters"
+                    );
                 }
             }
         }
@@ -149,13 +163,18 @@ mod tests {
 
     #[test]
     fn windows_at_the_ends() {
-        let rows = [[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0], [5.0, 50.0]].map(|values: [f64; 2]| {
-            let mut row = Row::ZEROS;
-            row.0[..2].copy_from_slice(&values);
-            row
-        });
+        let rows = [[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0], [5.0, 50.0]].map(
+            |values: [f64; 2]| {
+                let mut row = Row::ZEROS;
+                row.0[..2].copy_from_slice(&values);
+                row
+            },
+        );
         let mut sums = vec![];
         Windows::default().sum(5, (2, 1), |i| rows[i], |i, sum| sums.push((i, sum.0[0], sum.0[1])));
-        assert_eq!(sums, [(0, 3.0, 30.0), (1, 6.0, 60.0), (2, 10.0, 100.0), (3, 14.0, 140.0), (4, 12.0, 120.0)]);
+        assert_eq!(
+            sums,
+            [(0, 3.0, 30.0), (1, 6.0, 60.0), (2, 10.0, 100.0), (3, 14.0, 140.0), (4, 12.0, 120.0)]
+        );
     }
 }

@@ -22,8 +22,9 @@ const EPSILON: f64 = 1e-7;
 pub enum Constraint {
     /// w where w ≥ 0, else 0. Keras: `NonNeg`.
     NonNegative,
-    /// w · min(‖w‖, max) / (1e-7 + ‖w‖), with a norm for every vector along `axis`. Keras: `MaxNorm`, with axis 0, which for
-    /// a γ of one axis is all of it. As in Keras, shorter vectors shrink too, by 1e-7 / ‖w‖.
+    /// w · min(‖w‖, max) / (1e-7 + ‖w‖), with a norm for every vector along `axis`. Keras:
+    /// `MaxNorm`, with axis 0, which for a γ of one axis is all of it. As in Keras, shorter vectors
+    /// shrink too, by 1e-7 / ‖w‖.
     MaxNorm {
         /// The greatest norm.
         max: f64,
@@ -47,22 +48,31 @@ impl Constraint {
     pub fn check(&self) -> Result<(), Error> {
         match *self {
             Self::NonNegative => Ok(()),
-            Self::MaxNorm { max, .. } => {
-                check("the constraint's max", max, (0.0..f64::INFINITY).contains(&max), "finite and at least 0")
+            Self::MaxNorm { max, .. } => check(
+                "the constraint's max",
+                max,
+                (0.0..f64::INFINITY).contains(&max),
+                "finite and at least 0",
+            ),
+            Self::Clip { low, high } => {
+                check("the constraint's low", low, low <= high, "no more than high")
             }
-            Self::Clip { low, high } => check("the constraint's low", low, low <= high, "no more than high"),
         }
     }
 
     /// Moves the parameter into the set.
     ///
     /// # Errors
-    /// As [`Constraint::check`]; or if the axis does not exist, or the parameter holds NaN or infinity. Then nothing has
-    /// changed.
+    /// As [`Constraint::check`]; or if the axis does not exist, or the parameter holds NaN or
+    /// infinity. Then nothing has changed.
     pub fn apply(&self, parameter: &mut ArrayD<f64>) -> Result<(), Error> {
         self.check()?;
         if let Some(given) = parameter.iter().find(|value| !value.is_finite()) {
-            return Err(Error::Number { name: "the constrained parameter", given: *given, expected: "finite" });
+            return Err(Error::Number {
+                name: "the constrained parameter",
+                given: *given,
+                expected: "finite",
+            });
         }
         match *self {
             Self::NonNegative => parameter.mapv_inplace(|value| value.max(0.0)),

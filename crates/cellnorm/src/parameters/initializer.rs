@@ -11,14 +11,16 @@ use crate::error::Error;
 
 /// Starting values of a parameter.
 ///
-/// Random ones come from xoshiro256++ seeded with `seed`, in row-major order: a seed gives the same numbers on every machine
-/// (but for the last bit of rare normal numbers far from the mean, which need a logarithm), and γ and β with the same seed
-/// have the same draws.
+/// Random ones come from xoshiro256++ seeded with `seed`, in row-major order: a seed gives the same
+/// numbers on every machine (but for the last bit of rare normal numbers far from the mean, which
+/// need a logarithm), and γ and β with the same seed have the same draws.
 ///
 /// ```
 /// use cellnorm::BatchNormConfig;
 /// use cellnorm::parameters::Initializer;
-/// let layer = BatchNormConfig::new(3).gamma_initializer(Initializer::Normal { mean: 1.0, std: 0.02, seed: 7 }).init()?;
+/// let layer = BatchNormConfig::new(3)
+///     .gamma_initializer(Initializer::Normal { mean: 1.0, std: 0.02, seed: 7 })
+///     .init()?;
 /// assert!(layer.gamma.unwrap().iter().all(|gamma| (gamma - 1.0).abs() < 0.1));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
@@ -57,7 +59,8 @@ impl Initializer {
     /// Starting values in this shape.
     ///
     /// # Errors
-    /// If a number is not finite, `low` is above `high`, `std` is negative, or the shape has more elements than can be counted.
+    /// If a number is not finite, `low` is above `high`, `std` is negative, or the shape has more
+    /// elements than can be counted.
     pub fn init(&self, shape: &[usize]) -> Result<ArrayD<f64>, Error> {
         self.check()?;
         check_size(shape)?;
@@ -81,8 +84,9 @@ impl Initializer {
         })
     }
 
-    /// What to know before a layer starts with this γ: that its root mean square is below 0.1, and by what factor the layer's
-    /// output shrinks. Legal, but the layers behind see almost nothing of x at first, and hand back as little gradient.
+    /// What to know before a layer starts with this γ: that its root mean square is below 0.1, and
+    /// by what factor the layer's output shrinks. Legal, but the layers behind see almost nothing
+    /// of x at first, and hand back as little gradient.
     ///
     /// Keras' `"random_uniform"`, U(−0.05, 0.05), is the common case:
     ///
@@ -109,21 +113,22 @@ impl Initializer {
         let size = f64::sqrt(mean * mean + variance);
         if size == 0.0 {
             return Some(
-                "gamma starts at 0: the layer's output is beta whatever x is, and no gradient reaches x until gamma has moved; \
-                 meant only at the end of a residual branch"
+                "gamma starts at 0: the layer's output is beta whatever x is, and no gradient \
+                 reaches x until gamma has moved; meant only at the end of a residual branch"
                     .into(),
             );
         }
         (size < NEAR_ZERO).then(|| {
             let times = |size: f64| format!("{:.0} times", 1.0 / size);
             let least = largest.filter(|largest| *largest > size);
-            let least =
-                least.map_or(String::new(), |largest| format!(", at least {} in every channel", times(largest)));
+            let least = least.map_or(String::new(), |largest| {
+                format!(", at least {} in every channel", times(largest))
+            });
             let sign = if mean == 0.0 { ", and half of the channels change sign" } else { "" };
             let shrinks = times(size);
             format!(
-                "gamma starts near 0: the layer's output is {shrinks} smaller than with gamma = 1{least}{sign}; \
-                 Initializer::Ones is the usual start"
+                "gamma starts near 0: the layer's output is {shrinks} smaller than with gamma = \
+                 1{least}{sign}; Initializer::Ones is the usual start"
             )
         })
     }
@@ -146,7 +151,12 @@ impl Initializer {
             }
             Self::Normal { mean, std, .. } => {
                 finite("the initializer's mean", mean)?;
-                check("the initializer's std", std, (0.0..f64::INFINITY).contains(&std), "finite and at least 0")
+                check(
+                    "the initializer's std",
+                    std,
+                    (0.0..f64::INFINITY).contains(&std),
+                    "finite and at least 0",
+                )
             }
         }
     }

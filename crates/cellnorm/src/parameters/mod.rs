@@ -1,5 +1,5 @@
-//! What happens to γ and β besides the gradient: how they start, what is added to the loss, what they must keep to, how fast
-//! they learn.
+//! What happens to γ and β besides the gradient: how they start, what is added to the loss, what
+//! they must keep to, how fast they learn.
 //!
 //! | | when | named after |
 //! |---|---|---|
@@ -8,7 +8,8 @@
 //! | [`Constraint`] | after the optimizer's step | Keras `gamma_constraint` |
 //! | [`Rules::rate`] | as a factor of the learning rate | MXNet `lr_mult` |
 //!
-//! A layer knows only its initializers. The rest are [`ParameterRules`] beside the layer, for whoever moves its parameters.
+//! A layer knows only its initializers. The rest are [`ParameterRules`] beside the layer, for
+//! whoever moves its parameters.
 
 mod constraint;
 mod initializer;

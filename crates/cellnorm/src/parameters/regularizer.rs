@@ -7,8 +7,8 @@ use crate::error::Error;
 
 /// A penalty on the size of a parameter w, without a factor ½: Keras' convention.
 ///
-/// With L2, λ Σ w² has the gradient 2 λ w: the weight decay of an optimizer that adds `decay` · w to the gradient is
-/// λ = decay / 2.
+/// With L2, λ Σ w² has the gradient 2 λ w: the weight decay of an optimizer that adds `decay` · w
+/// to the gradient is λ = decay / 2.
 ///
 /// ```
 /// use cellnorm::parameters::Regularizer;
@@ -48,7 +48,11 @@ impl Regularizer {
     ///
     /// # Errors
     /// If a factor is negative or not finite, or the two have different shapes.
-    pub fn add_gradient(&self, parameter: &ArrayD<f64>, gradient: &mut ArrayD<f64>) -> Result<(), Error> {
+    pub fn add_gradient(
+        &self,
+        parameter: &ArrayD<f64>,
+        gradient: &mut ArrayD<f64>,
+    ) -> Result<(), Error> {
         let (l1, l2) = self.factors()?;
         if gradient.shape() != parameter.shape() {
             let (given, expected) = (gradient.shape().to_vec(), parameter.shape().to_vec());
@@ -56,7 +60,9 @@ impl Regularizer {
         }
         // signum(0) is 1
         let sign = |w: f64| if w == 0.0 { 0.0 } else { w.signum() };
-        Zip::from(gradient).and(parameter).for_each(|gradient, &w| *gradient += l1 * sign(w) + 2.0 * l2 * w);
+        Zip::from(gradient)
+            .and(parameter)
+            .for_each(|gradient, &w| *gradient += l1 * sign(w) + 2.0 * l2 * w);
         Ok(())
     }
 

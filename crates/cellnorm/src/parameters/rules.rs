@@ -1,4 +1,5 @@
-//! The rules that γ and β follow in training, beside the layer, and a plain gradient step that keeps them.
+//! The rules that γ and β follow in training, beside the layer, and a plain gradient step that
+//! keeps them.
 
 use ndarray::{ArrayD, Dimension};
 
@@ -49,8 +50,8 @@ pub struct Rules {
     pub regularizer: Option<Regularizer>,
     /// What it must keep to. Default: none.
     pub constraint: Option<Constraint>,
-    /// The factor of its learning rate, MXNet's `lr_mult`. Default: 1. With 0 it is frozen: it never moves, and as in Keras it
-    /// then has neither penalty nor constraint.
+    /// The factor of its learning rate, MXNet's `lr_mult`. Default: 1. With 0 it is frozen: it
+    /// never moves, and as in Keras it then has neither penalty nor constraint.
     pub rate: f64,
 }
 
@@ -62,15 +63,24 @@ impl Default for Rules {
 
 impl Rules {
     fn penalty(&self, parameter: &ArrayD<f64>) -> Result<f64, Error> {
-        self.regularizer.filter(|_| self.rate != 0.0).map_or(Ok(0.0), |regularizer| regularizer.loss(parameter))
+        self.regularizer
+            .filter(|_| self.rate != 0.0)
+            .map_or(Ok(0.0), |regularizer| regularizer.loss(parameter))
     }
 
     fn constrain(&self, parameter: &mut ArrayD<f64>) -> Result<(), Error> {
-        self.constraint.filter(|_| self.rate != 0.0).map_or(Ok(()), |constraint| constraint.apply(parameter))
+        self.constraint
+            .filter(|_| self.rate != 0.0)
+            .map_or(Ok(()), |constraint| constraint.apply(parameter))
     }
 
     /// Where a step leads.
-    fn stepped(&self, parameter: &ArrayD<f64>, gradient: &ArrayD<f64>, rate: f64) -> Result<ArrayD<f64>, Error> {
+    fn stepped(
+        &self,
+        parameter: &ArrayD<f64>,
+        gradient: &ArrayD<f64>,
+        rate: f64,
+    ) -> Result<ArrayD<f64>, Error> {
         let sound = (0.0..f64::INFINITY).contains(&self.rate);
         check("the factor of a learning rate", self.rate, sound, "finite and at least 0")?;
         if gradient.shape() != parameter.shape() {
@@ -86,7 +96,11 @@ impl Rules {
         }
         let mut stepped = parameter - &(gradient * (rate * self.rate));
         if let Some(given) = stepped.iter().find(|value| !value.is_finite()) {
-            return Err(Error::Number { name: "a parameter after the step", given: *given, expected: "finite" });
+            return Err(Error::Number {
+                name: "a parameter after the step",
+                given: *given,
+                expected: "finite",
+            });
         }
         self.constrain(&mut stepped)?;
         Ok(stepped)
@@ -132,7 +146,11 @@ impl ParameterRules {
     /// If a regularizer has a negative factor.
     pub fn penalty(&self, layer: &impl Affine) -> Result<f64, Error> {
         let parts = self.both().into_iter().zip(layer.parameters());
-        parts.map(|(rules, parameter)| parameter.map_or(Ok(0.0), |parameter| rules.penalty(parameter))).sum()
+        parts
+            .map(|(rules, parameter)| {
+                parameter.map_or(Ok(0.0), |parameter| rules.penalty(parameter))
+            })
+            .sum()
     }
 
     /// Moves γ and β into their constraints, after a step of any optimizer.
@@ -148,11 +166,12 @@ impl ParameterRules {
         Ok(())
     }
 
-    /// One step of plain gradient descent: w − rate · [`Rules::rate`] · (∂L/∂w + ∂penalty/∂w), then the constraint.
+    /// One step of plain gradient descent: w − rate · [`Rules::rate`] · (∂L/∂w + ∂penalty/∂w), then
+    /// the constraint.
     ///
     /// # Errors
-    /// If a rate is not finite or a factor negative, a gradient has another shape than its parameter or leads
-    /// to NaN or infinity, or a rule cannot be used. Then nothing has changed.
+    /// If a rate is not finite or a factor negative, a gradient has another shape than its
+    /// parameter or leads to NaN or infinity, or a rule cannot be used. Then nothing has changed.
     pub fn step<T, D: Dimension>(
         &self,
         layer: &mut impl Affine,

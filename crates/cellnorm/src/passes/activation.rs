@@ -1,4 +1,5 @@
-//! An activation behind a normalization: y = act(z), z = γ x̂ + β, in the pass that writes y anyway.
+//! An activation behind a normalization: y = act(z), z = γ x̂ + β, in the pass that writes y
+//! anyway.
 //!
 //! | activation | act(z) | act′(z) |
 //! |---|---|---|
@@ -7,10 +8,12 @@
 //! | SiLU | z σ(z), σ(z) = 1 / (1 + e⁻ᶻ) | σ(z) (1 + z (1 − σ(z))) |
 //! | GELU | z Φ(z), Φ the normal distribution | Φ(z) + z e^(−z²/2) / √(2π) |
 //!
-//! The backward pass has x and the coefficients of the forward pass, computes z again and needs neither y nor z in memory.
+//! The backward pass has x and the coefficients of the forward pass, computes z again and needs
+//! neither y nor z in memory.
 //!
-//! Φ(z) = ½ erfc(−z / √2), and for w ≥ 0, with t = 2 / (2 + w), erfc(w) = t e^(−w² + p(4 t − 2)), where p is a sum of Chebyshev
-//! polynomials: their coefficients are those of ln(erfc(w) e^(w²) / t), computed with 40 digits.
+//! Φ(z) = ½ erfc(−z / √2), and for w ≥ 0, with t = 2 / (2 + w), erfc(w) = t e^(−w² + p(4 t − 2)),
+//! where p is a sum of Chebyshev polynomials: their coefficients are those of ln(erfc(w) e^(w²) /
+//! t), computed with 40 digits.
 
 use super::dispatch::{Kernel, dispatch};
 use super::lanes::{LANES, Lanes};
@@ -34,7 +37,8 @@ pub enum Activation {
     Identity,
     /// max(z, 0), with slope 0 at 0.
     Relu,
-    /// z for positive z and this slope times z for others. PyTorch's default slope is 0.01, Keras' 0.3.
+    /// z for positive z and this slope times z for others. PyTorch's default slope is 0.01, Keras'
+    /// 0.3.
     LeakyRelu(f64),
     /// z σ(z), also known as swish.
     Silu,
@@ -44,8 +48,8 @@ pub enum Activation {
 
 use Activation::{Gelu, Identity, LeakyRelu, Relu, Silu};
 
-/// What a pass is compiled to end with: an activation, or nothing. A loop that may call an activation has no registers left for its
-/// sums.
+/// What a pass is compiled to end with: an activation, or nothing. A loop that may call an
+/// activation has no registers left for its sums.
 pub(super) trait Behind: Copy + Sync {
     const NOTHING: bool;
     /// act(z).
@@ -86,7 +90,8 @@ impl Behind for Nothing {
     }
 }
 
-/// act(z) as a kernel of its own for each instruction set: within every loop that may call it, it would be compiled many times.
+/// act(z) as a kernel of its own for each instruction set: within every loop that may call it, it
+/// would be compiled many times.
 struct Of<A>(Activation, [A; LANES]);
 
 impl<A: Real> Kernel for Of<A> {
@@ -223,7 +228,8 @@ const CHEBYSHEV: [f64; 28] = [
 #[inline(always)]
 fn normal<A: Real>(z: A) -> A {
     const ROOT_HALF: f64 = std::f64::consts::FRAC_1_SQRT_2;
-    let (zero, one, two, half) = (A::default(), A::from_f64(1.0), A::from_f64(2.0), A::from_f64(0.5));
+    let (zero, one, two, half) =
+        (A::default(), A::from_f64(1.0), A::from_f64(2.0), A::from_f64(0.5));
     let w = z * A::from_f64(ROOT_HALF);
     let w = if w < zero { zero - w } else { w };
     let t = two / (two + w);

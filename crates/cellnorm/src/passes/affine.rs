@@ -1,7 +1,8 @@
 //! The affine pass: y = (x − center) · scale + offset, with three numbers a cell.
 //!
-//! The center is subtracted before anything is multiplied, so nothing cancels when |center| is large. A center that the
-//! computing type cannot hold is split: the near part is subtracted, the rest goes into the offset.
+//! The center is subtracted before anything is multiplied, so nothing cancels when |center| is
+//! large. A center that the computing type cannot hold is split: the near part is subtracted, the
+//! rest goes into the offset.
 
 use std::ops::Range;
 
@@ -33,7 +34,8 @@ impl Affine {
         (x - self.center) * self.scale + self.offset
     }
 
-    /// \[center, scale, offset\] of the same map in the computing type, with a center that `A` holds exactly.
+    /// \[center, scale, offset\] of the same map in the computing type, with a center that `A`
+    /// holds exactly.
     #[inline(always)]
     pub(super) fn rounded<A: Real>(self) -> [A; 3] {
         let center = A::from_f64(self.center);
@@ -79,7 +81,13 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
     }
 
     #[inline(always)]
-    fn rows<S: Vectors>(&self, range: Range<usize>, _first_cell: usize, affines: &[Affine], ahead: Ahead) {
+    fn rows<S: Vectors>(
+        &self,
+        range: Range<usize>,
+        _first_cell: usize,
+        affines: &[Affine],
+        ahead: Ahead,
+    ) {
         if affines.iter().any(far::is_out::<T::Acc>) {
             return self.far(range, affines);
         }

@@ -1,7 +1,7 @@
 //! Where an elementwise pass reads and writes: from one buffer to another, or over itself.
 //!
-//! Cells of one set may lie apart in memory and are written by several threads, so the passes share the destination through a
-//! pointer.
+//! Cells of one set may lie apart in memory and are written by several threads, so the passes share
+//! the destination through a pointer.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -14,8 +14,8 @@ use crate::machine::Machine;
 /// The source and the destination of an elementwise pass.
 #[derive(Debug)]
 pub enum Buffers<'a, T> {
-    /// Reads the slice, writes into the vector's room: it is cleared, grown where needed, and not zeroed first, since that
-    /// would be one more pass over memory.
+    /// Reads the slice, writes into the vector's room: it is cleared, grown where needed, and not
+    /// zeroed first, since that would be one more pass over memory.
     Into(&'a [T], &'a mut Vec<T>),
     /// Reads the first slice, writes every element of the second.
     Apart(&'a [T], &'a mut [T]),
@@ -38,9 +38,11 @@ fn streams<T>(destination: &[T], tensors: usize) -> bool {
     size_of_val(destination) >= Machine::current().stream_bytes(tensors)
 }
 
-/// Asks for huge pages behind a large fresh vector: touching 50 MB in pages of 4 KB costs five times as much as filling it.
+/// Asks for huge pages behind a large fresh vector: touching 50 MB in pages of 4 KB costs five
+/// times as much as filling it.
 ///
-/// Linux grants this for memory that asks, in its usual setting; elsewhere, and where it refuses, nothing changes.
+/// Linux grants this for memory that asks, in its usual setting; elsewhere, and where it refuses,
+/// nothing changes.
 fn in_huge_pages<T>(vector: &mut Vec<T>) {
     #[cfg(target_os = "linux")]
     {
@@ -50,7 +52,8 @@ fn in_huge_pages<T>(vector: &mut Vec<T>) {
         let first = start.next_multiple_of(PAGE);
         let Some(length) = (start + bytes).checked_sub(first) else { return };
         if huge > 0 && bytes >= huge.saturating_mul(4) {
-            // SAFETY: the pages from `first` lie within the vector's own allocation, and the advice changes no content.
+            // SAFETY: the pages from `first` lie within the vector's own allocation, and the advice
+            // changes no content.
             unsafe { libc::madvise(first as *mut _, length, libc::MADV_HUGEPAGE) };
         }
     }
@@ -68,7 +71,8 @@ pub(super) struct Shared<'a, T> {
     stream: bool,
 }
 
-// SAFETY: `Shared` only hands out ranges, and whoever takes one promises (see `span`) that no other thread uses it.
+// SAFETY: `Shared` only hands out ranges, and whoever takes one promises (see `span`) that no other
+// thread uses it.
 unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Shared<'_, T> {}
@@ -90,17 +94,35 @@ impl<'a, T: Element> Shared<'a, T> {
                 vector.reserve(source.len());
                 in_huge_pages(vector);
                 let target = vector.as_mut_ptr();
-                Self { source: source.as_ptr(), target, len: source.len(), fresh: Some(vector), stream }
+                Self {
+                    source: source.as_ptr(),
+                    target,
+                    len: source.len(),
+                    fresh: Some(vector),
+                    stream,
+                }
             }
             Buffers::Apart(source, target) => {
                 assert_eq!(source.len(), target.len(), "source and destination differ in length");
                 let stream = streams(target, tensors);
-                Self { source: source.as_ptr(), target: target.as_mut_ptr(), len: source.len(), fresh: None, stream }
+                Self {
+                    source: source.as_ptr(),
+                    target: target.as_mut_ptr(),
+                    len: source.len(),
+                    fresh: None,
+                    stream,
+                }
             }
             Buffers::Over(both) => {
                 let target = both.as_mut_ptr();
                 // what was just read is in the cache, where it is written cheapest
-                Self { source: target.cast_const(), target, len: both.len(), fresh: None, stream: false }
+                Self {
+                    source: target.cast_const(),
+                    target,
+                    len: both.len(),
+                    fresh: None,
+                    stream: false,
+                }
             }
         }
     }
@@ -118,7 +140,13 @@ impl<'a, T: Element> Shared<'a, T> {
     pub(super) fn then(&self, y: &'a mut [T]) -> Self {
         assert_eq!(y.len(), self.len, "y is not as long as what it is made of");
         let stream = streams(y, 4);
-        Self { source: self.target.cast_const(), target: y.as_mut_ptr(), len: self.len, fresh: None, stream }
+        Self {
+            source: self.target.cast_const(),
+            target: y.as_mut_ptr(),
+            len: self.len,
+            fresh: None,
+            stream,
+        }
     }
 
     /// Ends the pass: a fresh vector now holds the result.
@@ -148,7 +176,8 @@ impl<'a, T: Element> Shared<'a, T> {
     pub(super) unsafe fn span(&self, range: Range<usize>) -> Span<'_, T> {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: the range lies in both buffers, which were borrowed for 'a.
-        let (source, target) = unsafe { (self.source.add(range.start), self.target.add(range.start)) };
+        let (source, target) =
+            unsafe { (self.source.add(range.start), self.target.add(range.start)) };
         // SAFETY: both pointers are valid for the range's length, and the caller keeps others away.
         unsafe { Span::new(source, target, range.len(), self.stream) }
     }
@@ -183,10 +212,12 @@ impl<'a, T> Source<'a, T> {
     /// The elements in `range`.
     ///
     /// # Safety
-    /// Nobody may write the range (through a [`Span`] of the same buffers) while the slice is alive.
+    /// Nobody may write the range (through a [`Span`] of the same buffers) while the slice is
+    /// alive.
     pub(super) unsafe fn read(&self, range: Range<usize>) -> &'a [T] {
         assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: the range lies in the source, which was borrowed for 'a; the caller keeps writers away.
+        // SAFETY: the range lies in the source, which was borrowed for 'a; the caller keeps writers
+        // away.
         unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
     }
 }

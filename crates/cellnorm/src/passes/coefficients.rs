@@ -76,7 +76,9 @@ pub(super) struct Along<'a, A, const K: usize, const PAIRS: bool> {
     pub(super) pairs: [&'a [A]; K],
 }
 
-impl<A: Real, S: Vectors, const K: usize, const PAIRS: bool> Coefficients<A, S> for Along<'_, A, K, PAIRS> {
+impl<A: Real, S: Vectors, const K: usize, const PAIRS: bool> Coefficients<A, S>
+    for Along<'_, A, K, PAIRS>
+{
     type Lanes = [Lanes<A, S>; K];
     const PAIRS: bool = PAIRS;
     #[inline(always)]
@@ -131,7 +133,11 @@ impl<'a, A, const K: usize> Repeated<'a, A, K> {
     #[inline(always)]
     pub(super) fn new(rows: [&'a [A]; K], pairs: [&'a [A]; K], width: usize) -> Self {
         for (row, pairs) in rows.iter().zip(pairs) {
-            assert!(width > 0 && row.len() >= width + LANES && (pairs.is_empty() || pairs.len() == width));
+            assert!(
+                width > 0
+                    && row.len() >= width + LANES
+                    && (pairs.is_empty() || pairs.len() == width)
+            );
         }
         Self { rows, pairs, width, step: LANES % width, at: 0, column: 0 }
     }

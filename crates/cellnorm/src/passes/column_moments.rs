@@ -1,18 +1,21 @@
 //! The moments of interleaved cells: of each column of a number of rows.
 //!
-//! As for a run of memory, a chunk of rows is summed about a shift for each column, the mean of the chunk's first sixteenth, and
-//! chunks are merged in f64. The numbers of the columns lie in arrays of their own, so that everything is done a vector at a
-//! time.
+//! As for a run of memory, a chunk of rows is summed about a shift for each column, the mean of the
+//! chunk's first sixteenth, and chunks are merged in f64. The numbers of the columns lie in arrays
+//! of their own, so that everything is done a vector at a time.
 
 use super::CHUNK;
-use super::columns::{apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order};
+use super::columns::{
+    apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order,
+};
 use super::lanes::{LANES, end_tile};
 use super::moments::part;
 use super::vectors::Vectors;
 use crate::element::{Element, Real};
 use crate::moments::Moments;
 
-/// Merges the moments of each column of x into those of its cell, which is the column modulo the number of cells.
+/// Merges the moments of each column of x into those of its cell, which is the column modulo the
+/// number of cells.
 #[inline(always)]
 pub(super) fn of_rows<S: Vectors, T: Element>(x: &[T], width: usize, of_cell: &mut [Moments]) {
     if x.is_empty() {
@@ -113,7 +116,11 @@ impl<A: Real> ColumnMoments<A> {
 
     /// K vectors of columns from column j; their sums stay in registers.
     #[inline(always)]
-    fn add_columns<S: Vectors, T: Element<Acc = A>, const K: usize>(&mut self, rows: &[T], j: usize) {
+    fn add_columns<S: Vectors, T: Element<Acc = A>, const K: usize>(
+        &mut self,
+        rows: &[T],
+        j: usize,
+    ) {
         let width = self.mean.len();
         let shift = apart::<S, T, K>(&self.shift, j);
         let (mut d, mut d2) = (apart::<S, T, K>(&self.d, j), apart::<S, T, K>(&self.d2, j));

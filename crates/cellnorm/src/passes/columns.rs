@@ -1,7 +1,8 @@
 //! Channels-last tensors as rows of columns.
 //!
-//! A row holds one value of each of `inner` interleaved cells. Few channels would leave most lanes of a vector idle, so several
-//! rows are taken as one wide row whose length is a multiple of the lanes; column j of a wide row belongs to cell j mod inner.
+//! A row holds one value of each of `inner` interleaved cells. Few channels would leave most lanes
+//! of a vector idle, so several rows are taken as one wide row whose length is a multiple of the
+//! lanes; column j of a wide row belongs to cell j mod inner.
 
 use std::ops::Range;
 
@@ -15,8 +16,8 @@ use super::vectors::Vectors;
 use crate::element::{Element, Real};
 use crate::machine::Machine;
 
-/// How many neighbouring rows a reduction takes in one go: its sums stay in registers for as many, and as many streams of memory
-/// are what a processor fetches ahead.
+/// How many neighbouring rows a reduction takes in one go: its sums stay in registers for as many,
+/// and as many streams of memory are what a processor fetches ahead.
 const ROWS_AT_ONCE: usize = 8;
 
 /// How many rows of `width` a reduction takes in one go: all of them where a row is no wider than
@@ -45,7 +46,10 @@ pub(super) fn fetch_row<T, const K: usize>(row: &[T], j: usize, distance: usize)
 /// K vectors of the columns from column j: in pairs where K is even, in the places where [`apart`]
 /// puts the numbers of each column.
 #[inline(always)]
-pub(super) fn load_columns<S: Vectors, T: Element, const K: usize>(row: &[T], j: usize) -> [Lanes<T::Acc, S>; K] {
+pub(super) fn load_columns<S: Vectors, T: Element, const K: usize>(
+    row: &[T],
+    j: usize,
+) -> [Lanes<T::Acc, S>; K] {
     let row = &row[j..j + K * LANES];
     let mut x = [Lanes::zero(); K];
     if K.is_multiple_of(2) {
@@ -63,7 +67,10 @@ pub(super) fn load_columns<S: Vectors, T: Element, const K: usize>(row: &[T], j:
 
 /// Numbers of K vectors of columns, where [`load_columns`] puts the columns.
 #[inline(always)]
-pub(super) fn apart<S: Vectors, T: Element, const K: usize>(of: &[T::Acc], j: usize) -> [Lanes<T::Acc, S>; K] {
+pub(super) fn apart<S: Vectors, T: Element, const K: usize>(
+    of: &[T::Acc],
+    j: usize,
+) -> [Lanes<T::Acc, S>; K] {
     let mut lanes = [Lanes::zero(); K];
     for (k, lanes) in lanes.iter_mut().enumerate() {
         *lanes = Lanes::load(of, j + k * LANES);
@@ -115,16 +122,20 @@ impl Columns {
         self.inner * self.fold
     }
 
-    /// The parts of `len` elements, each with the length of its rows: first all wide rows, then the single rows left.
+    /// The parts of `len` elements, each with the length of its rows: first all wide rows, then the
+    /// single rows left.
     pub(super) fn parts(&self, len: usize) -> [(Range<usize>, usize); 2] {
         let wide = len / self.width() * self.width();
         [(0..wide, self.width()), (wide..len, self.inner)]
     }
 
-    /// Wide rows of coefficients from the coefficients of each cell, continued for a vector beyond their end, so that one may be
-    /// read at any column.
+    /// Wide rows of coefficients from the coefficients of each cell, continued for a vector beyond
+    /// their end, so that one may be read at any column.
     #[inline(always)]
-    pub(super) fn spread<A: Real, const K: usize>(&self, of_cell: impl Fn(usize) -> [A; K]) -> [Aligned<A>; K] {
+    pub(super) fn spread<A: Real, const K: usize>(
+        &self,
+        of_cell: impl Fn(usize) -> [A; K],
+    ) -> [Aligned<A>; K] {
         let (inner, len) = (self.inner, self.width() + LANES);
         let mut rows = std::array::from_fn(|_| Aligned::new(len, A::default()));
         for cell in 0..inner {
@@ -140,8 +151,8 @@ impl Columns {
         rows
     }
 
-    /// The parts of `len` elements that a map takes in one go: all of them where vectors keep to the same columns, else row by
-    /// row.
+    /// The parts of `len` elements that a map takes in one go: all of them where vectors keep to
+    /// the same columns, else row by row.
     pub(super) fn spans(&self, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let step = if self.width().is_multiple_of(LANES) { len.max(1) } else { self.inner };
         (0..len).step_by(step).map(move |start| start..(start + step).min(len))
@@ -149,7 +160,10 @@ impl Columns {
 
     /// Coefficients from [`spread`](Self::spread), [`paired`].
     #[inline(always)]
-    pub(super) fn pairs<T: Element, const K: usize>(&self, rows: &[Aligned<T::Acc>; K]) -> [Aligned<T::Acc>; K] {
+    pub(super) fn pairs<T: Element, const K: usize>(
+        &self,
+        rows: &[Aligned<T::Acc>; K],
+    ) -> [Aligned<T::Acc>; K] {
         std::array::from_fn(|k| paired::<T>(&rows[k][..self.width()]))
     }
 
@@ -165,7 +179,8 @@ impl Columns {
     }
 }
 
-/// How many rows make up a wide one whose length is a multiple of the lanes; 1 where that would be too long.
+/// How many rows make up a wide one whose length is a multiple of the lanes; 1 where that would be
+/// too long.
 pub(super) fn fold(inner: usize) -> usize {
     let fold = LANES / gcd(inner, LANES);
     if inner * fold <= WIDEST { fold } else { 1 }

@@ -24,14 +24,21 @@ pub type ForwardTable<'a> = dyn Fn(usize, &[Moments], &mut [Affine]) -> (f64, f6
 /// From the sums of a set's cells to the coefficients of their dx.
 pub type BackwardTable<'a> = dyn Fn(usize, &[Sums], &mut [Gradient]) + Sync + 'a;
 
-/// The passes over tensors of this type; each is described at the function of its name in [`passes`](super).
+/// The passes over tensors of this type; each is described at the function of its name in
+/// [`passes`](super).
 #[allow(missing_docs, reason = "not to be named from outside")]
 pub trait Compiled: Sized {
     fn moments(x: &[Self], cells: &Cells) -> Vec<Moments>;
     fn affine(x_y: Buffers<'_, Self>, cells: &Cells, affines: &[Affine], activation: Activation);
     fn add(x_y: Buffers<'_, Self>, other: &[Self]);
     fn sums(x: &[Self], dy: &[Self], cells: &Cells, centers: &[f64]) -> Vec<Sums>;
-    fn gradient(x: &[Self], dy_dx: Buffers<'_, Self>, cells: &Cells, centers: &[f64], gradients: &[Gradient]);
+    fn gradient(
+        x: &[Self],
+        dy_dx: Buffers<'_, Self>,
+        cells: &Cells,
+        centers: &[f64],
+        gradients: &[Gradient],
+    );
     fn forward(
         x_y: Buffers<'_, Self>,
         cells: &Cells,
@@ -144,7 +151,8 @@ macro_rules! compiled {
                     Activation::Identity => map(&shared, cells, sets, Nothing, table),
                     behind => map(&shared, cells, sets, behind, table),
                 };
-                // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their length is the buffers' (checked).
+                // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their
+                // length is the buffers' (checked).
                 unsafe { shared.finish() };
                 of_sets
             }
@@ -219,7 +227,8 @@ fn map<T: Element, F: Behind>(
     behind: F,
     table: &ForwardTable<'_>,
 ) -> Vec<(f64, f64)> {
-    sweep::sweep(&MomentsPass(x_y.source()), &AffinePass { x_y, behind }, cells, sets, table).of_sets
+    sweep::sweep(&MomentsPass(x_y.source()), &AffinePass { x_y, behind }, cells, sets, table)
+        .of_sets
 }
 
 /// The sums of the cells in a backward pass through this.
@@ -238,6 +247,7 @@ fn back<T: Element, F: Behind>(
 
 fn check(len: usize, cells: &Cells) {
     // a product that wraps around could be the right length by chance
-    let cells = cells.outer.checked_mul(cells.positions).and_then(|len| len.checked_mul(cells.inner));
+    let cells =
+        cells.outer.checked_mul(cells.positions).and_then(|len| len.checked_mul(cells.inner));
     assert_eq!(Some(len), cells, "the buffer's length is not that of the cells");
 }

@@ -1,8 +1,9 @@
 //! Work that other threads join if they come in time.
 //!
-//! A scope of rayon ends when all that was spawned in it has run. A thread that sleeps takes tens of microseconds to wake, more in
-//! a virtual machine: a small tensor is done by then, and its caller would wait for a thread that finds nothing left to do. Here
-//! the caller waits for those that have begun, and no others.
+//! A scope of rayon ends when all that was spawned in it has run. A thread that sleeps takes tens
+//! of microseconds to wake, more in a virtual machine: a small tensor is done by then, and its
+//! caller would wait for a thread that finds nothing left to do. Here the caller waits for those
+//! that have begun, and no others.
 
 use std::any::Any;
 use std::mem;
@@ -13,21 +14,24 @@ use std::time::Duration;
 
 use super::sync::{AtomicUsize, Mutex, current_num_threads, hint, spawn, thread};
 
-/// The bit of a crew's state that says that nobody may join any more; the others count who is at work.
+/// The bit of a crew's state that says that nobody may join any more; the others count who is at
+/// work.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// How often to look whether the others have finished before the processor is given to somebody else, and before it rests.
+/// How often to look whether the others have finished before the processor is given to somebody
+/// else, and before it rests.
 const SPINS: usize = 1 << 10;
 const YIELDS: usize = 1 << 11;
 
-/// How many calls for help may wait for each thread. While all threads are busy with other work, nobody comes.
+/// How many calls for help may wait for each thread. While all threads are busy with other work,
+/// nobody comes.
 const CALLS: usize = 4;
 
 /// The calls for help that nobody has heard yet: std's count, since it orders nothing.
 static UNHEARD: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
 
-/// Runs `work` on this thread and on up to `others` more, and returns when all that began have finished. `work` must share out what
-/// there is to do, and return when nothing is left.
+/// Runs `work` on this thread and on up to `others` more, and returns when all that began have
+/// finished. `work` must share out what there is to do, and return when nothing is left.
 ///
 /// # Panics
 /// If `work` does, on any thread.
@@ -35,8 +39,9 @@ pub(super) fn together(others: usize, work: &(dyn Fn() + Sync)) {
     if others == 0 {
         return work();
     }
-    // SAFETY: only the lifetime is changed. The pointer is followed in `join` alone, between `enter` and leaving, and the guard
-    // below lets this function end, or unwind, only after the crew was closed and everyone who had entered has left.
+    // SAFETY: only the lifetime is changed. The pointer is followed in `join` alone, between
+    // `enter` and leaving, and the guard below lets this function end, or unwind, only after the
+    // crew was closed and everyone who had entered has left.
     let erased: *const (dyn Fn() + Sync + 'static) =
         unsafe { mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
     let crew = Arc::new(Crew { state: AtomicUsize::new(0), work: erased, panic: Mutex::new(None) });
@@ -65,7 +70,8 @@ struct Crew {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: what `work` points to may be called from any thread (`Sync`), and everything else is made for sharing.
+// SAFETY: what `work` points to may be called from any thread (`Sync`), and everything else is made
+// for sharing.
 unsafe impl Send for Crew {}
 // SAFETY: as above.
 unsafe impl Sync for Crew {}
@@ -77,7 +83,8 @@ impl Crew {
         if !self.enter() {
             return;
         }
-        // SAFETY: the crew was not closed on entering, so the reference lives until this thread has left.
+        // SAFETY: the crew was not closed on entering, so the reference lives until this thread has
+        // left.
         let done = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.work)() }));
         if let Err(panic) = done {
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +148,8 @@ mod tests {
     #[test]
     fn who_has_begun_is_waited_for() {
         for _ in 0..200 {
-            let (here, begun, ended) = (thread::current().id(), AtomicUsize::new(0), AtomicUsize::new(0));
+            let (here, begun, ended) =
+                (thread::current().id(), AtomicUsize::new(0), AtomicUsize::new(0));
             together(1, &|| {
                 begun.fetch_add(1, Ordering::SeqCst);
                 if thread::current().id() != here {
@@ -156,7 +164,9 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller() {
         let here = thread::current().id();
-        let on_caller = catch_unwind(|| together(2, &|| assert!(thread::current().id() != here, "on the caller")));
+        let on_caller = catch_unwind(|| {
+            together(2, &|| assert!(thread::current().id() != here, "on the caller"))
+        });
         assert!(on_caller.is_err());
         let began = AtomicUsize::new(0);
         let elsewhere = catch_unwind(AssertUnwindSafe(|| {

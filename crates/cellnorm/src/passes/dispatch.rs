@@ -96,16 +96,21 @@ fn available() -> impl Iterator<Item = InstructionSet> {
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub fn on_instruction_set<R>(name: &str, work: impl FnOnce() -> R) -> Result<R, Error> {
-    let set = available().find(|set| set.name() == name).ok_or_else(|| Error::no_instruction_set(name))?;
+    let set = available()
+        .find(|set| set.name() == name)
+        .ok_or_else(|| Error::no_instruction_set(name))?;
     Machine { instruction_set: set, ..*Machine::current() }.run(work)
 }
 
-/// Runs `work` compiled for the instruction set chosen. It must be `#[inline(always)]`, and so must be what it calls; what is not
-/// keeps the vectors of the portable one.
+/// Runs `work` compiled for the instruction set chosen. It must be `#[inline(always)]`, and so must
+/// be what it calls; what is not keeps the vectors of the portable one.
 ///
 /// ```
 /// let x = [1.0_f32; 100];
-/// let sum = cellnorm::passes::vectorized(#[inline(always)] || x.iter().map(|x| f64::from(*x)).sum::<f64>());
+/// let sum = cellnorm::passes::vectorized(
+///     #[inline(always)]
+///     || x.iter().map(|x| f64::from(*x)).sum::<f64>(),
+/// );
 /// assert_eq!(sum, 100.0);
 /// ```
 #[inline]
@@ -131,6 +136,9 @@ mod tests {
         let possible = instruction_sets();
         assert_eq!(possible.first(), Some(&"portable"));
         assert_eq!(possible.last(), Some(&InstructionSet::widest().name()));
-        assert!(error.to_string().ends_with(&format!("possible: {}", possible.join(", "))), "{error}");
+        assert!(
+            error.to_string().ends_with(&format!("possible: {}", possible.join(", "))),
+            "{error}"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Centers so far from 0 that x − center can leave the computing type: the passes go on in f64, one lane at a time.
+//! Centers so far from 0 that x − center can leave the computing type: the passes go on in f64, one
+//! lane at a time.
 //!
-//! The difference of two f32 overflows only where one of them is at least 2¹⁰³, half of the largest number's last place. Such a
-//! mean is rare, but of bf16 and f32 rows near the largest number it is what the mean is. Their scale can be too small for all digits, too.
+//! The difference of two f32 overflows only where one of them is at least 2¹⁰³, half of the largest
+//! number's last place. Such a mean is rare, but of bf16 and f32 rows near the largest number it is
+//! what the mean is. Their scale can be too small for all digits, too.
 
 use super::affine::Affine;
 use super::lanes::Lanes;

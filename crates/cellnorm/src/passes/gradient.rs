@@ -27,10 +27,12 @@ pub struct Gradient {
 }
 
 impl Gradient {
-    /// \[a, b / p, p, k, center\] in the computing type: dx = a · dy + (b / p) · ((x − center) · p) + k.
+    /// \[a, b / p, p, k, center\] in the computing type: dx = a · dy + (b / p) · ((x − center) ·
+    /// p) + k.
     ///
-    /// b is about 1/σ², which an f32 cannot hold for σ below 1e-19 or above 1e19. p, a power of two near √|b|, takes half of its
-    /// magnitude and, being a power of two, changes no digit. The center is the nearest that `A` holds.
+    /// b is about 1/σ², which an f32 cannot hold for σ below 1e-19 or above 1e19. p, a power of two
+    /// near √|b|, takes half of its magnitude and, being a power of two, changes no digit. The
+    /// center is the nearest that `A` holds.
     #[inline(always)]
     pub(super) fn rounded<A: Real>(self, center: f64) -> [A; 5] {
         let near = A::from_f64(center).to_f64();
@@ -66,14 +68,18 @@ impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
     fn far(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.dy_dx.span(range) }.map_with::<Portable, _>(x, Constant::<false>, |at, (), dy, x| {
-            let cell = |lane: usize| (at + lane) % gradients.len();
-            let g = self.through.far(|lane| first_cell + cell(lane), x, dy);
-            far::map([g, x], |lane, [g, x]| {
-                let Gradient { a, b, k } = gradients[cell(lane)];
-                a * g + b * (x - self.centers[first_cell + cell(lane)]) + k
-            })
-        });
+        unsafe { self.dy_dx.span(range) }.map_with::<Portable, _>(
+            x,
+            Constant::<false>,
+            |at, (), dy, x| {
+                let cell = |lane: usize| (at + lane) % gradients.len();
+                let g = self.through.far(|lane| first_cell + cell(lane), x, dy);
+                far::map([g, x], |lane, [g, x]| {
+                    let Gradient { a, b, k } = gradients[cell(lane)];
+                    a * g + b * (x - self.centers[first_cell + cell(lane)]) + k
+                })
+            },
+        );
     }
 }
 
@@ -99,7 +105,13 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
     }
 
     #[inline(always)]
-    fn rows<S: Vectors>(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient], ahead: Ahead) {
+    fn rows<S: Vectors>(
+        &self,
+        range: Range<usize>,
+        first_cell: usize,
+        gradients: &[Gradient],
+        ahead: Ahead,
+    ) {
         let centers = &self.centers[first_cell..first_cell + gradients.len()];
         if centers.iter().any(|center| far::is_far::<T::Acc>(*center)) {
             return self.far(range, first_cell, gradients);
@@ -110,7 +122,8 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
             |cell| gradients[cell].rounded::<T::Acc>(centers[cell]),
         );
         // behind an activation, the place of an element counts
-        let pairs = if F::NOTHING { columns.pairs::<T, 5>(&rows) } else { [const { Aligned::NONE }; 5] };
+        let pairs =
+            if F::NOTHING { columns.pairs::<T, 5>(&rows) } else { [const { Aligned::NONE }; 5] };
         let [rows, pairs] = [&rows, &pairs].map(
             #[inline(always)]
             |of| of.each_ref().map(|row| &**row),

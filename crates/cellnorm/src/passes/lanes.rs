@@ -112,7 +112,8 @@ impl<A: Real, S: Vectors> Lanes<A, S> {
         [Self::from_array(a), Self::from_array(b)]
     }
 
-    /// As [`load`](Self::load), also where x is shorter than a vector; the lanes past its end are 0.
+    /// As [`load`](Self::load), also where x is shorter than a vector; the lanes past its end
+    /// are 0.
     #[inline(always)]
     pub(super) fn load_few<T: Element<Acc = A>>(x: &[T], at: usize) -> Self {
         if x.len() >= LANES {

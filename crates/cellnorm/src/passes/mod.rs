@@ -7,12 +7,13 @@
 //! | [`sums`] | x, dy | Σ dy and Σ dy · (x − center) of each cell |
 //! | [`gradient`] | x, dy | dx = a · dy + b · (x − center) + k |
 //!
-//! [`forward`] is moments, a table, affine; [`backward`] is sums, a table, gradient: they finish one set after another, so that
-//! the second pass reads from the cache. A new normalization is a closure for each table. [`rows`] holds the second shape,
-//! where the affine parameters vary inside the set.
+//! [`forward`] is moments, a table, affine; [`backward`] is sums, a table, gradient: they finish
+//! one set after another, so that the second pass reads from the cache. A new normalization is a
+//! closure for each table. [`rows`] holds the second shape, where the affine parameters vary inside
+//! the set.
 //!
-//! All of them give the same bits on any number of threads and any instruction set: reductions run over 16 lanes in blocks cut
-//! by the shape alone and are merged in index order in f64.
+//! All of them give the same bits on any number of threads and any instruction set: reductions run
+//! over 16 lanes in blocks cut by the shape alone and are merged in index order in f64.
 
 use crate::cells::{Cells, Sets};
 use crate::element::Element;
@@ -92,7 +93,12 @@ pub fn affine<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine]
 ///
 /// # Panics
 /// As [`affine`].
-pub fn affine_activated<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine], activation: Activation) {
+pub fn affine_activated<T: Element>(
+    x_y: Buffers<'_, T>,
+    cells: &Cells,
+    affines: &[Affine],
+    activation: Activation,
+) {
     T::affine(x_y, cells, affines, activation);
 }
 
@@ -115,30 +121,41 @@ pub fn sums<T: Element>(x: &[T], dy: &[T], cells: &Cells, centers: &[f64]) -> Ve
 /// dx = a · dy + b · (x − center) + k with the coefficients of each cell.
 ///
 /// # Panics
-/// If `x` or the buffers are not as long as the cells, or there are not as many centers or coefficients as cells.
-pub fn gradient<T: Element>(x: &[T], dy_dx: Buffers<'_, T>, cells: &Cells, centers: &[f64], gradients: &[Gradient]) {
+/// If `x` or the buffers are not as long as the cells, or there are not as many centers or
+/// coefficients as cells.
+pub fn gradient<T: Element>(
+    x: &[T],
+    dy_dx: Buffers<'_, T>,
+    cells: &Cells,
+    centers: &[f64],
+    gradients: &[Gradient],
+) {
     T::gradient(x, dy_dx, cells, centers, gradients);
 }
 
-/// Forward: for each set, the moments of its parts (its cells, or all of them at once where they lie side by side),
-/// `table(set, moments, affines)`, and the affine pass. Returns what the tables returned, a set's mean and variance for
-/// example.
+/// Forward: for each set, the moments of its parts (its cells, or all of them at once where they
+/// lie side by side), `table(set, moments, affines)`, and the affine pass. Returns what the tables
+/// returned, a set's mean and variance for example.
 ///
 /// # Panics
 /// If the buffers are not as long as the cells, or the sets are not of these cells.
 ///
 /// ```
-/// use cellnorm::{Cells, Moments, Sets, passes::{self, Affine, Buffers}};
+/// use cellnorm::{
+///     Cells, Moments, Sets,
+///     passes::{self, Affine, Buffers},
+/// };
 /// // layer normalization of 2 samples × 2 channels × 2 positions, without parameters
 /// let x = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0];
 /// let (cells, sets) = (Cells::channels_first(2, 2, 2), Sets::new(&[0, 0, 1, 1]));
 /// let mut y = Vec::new();
-/// let statistics = passes::forward(Buffers::Into(&x, &mut y), &cells, &sets, |_set, moments, affines| {
-///     let all = Moments::merge_all(moments);
-///     let rstd = 1.0 / (all.variance() + 1e-5).sqrt();
-///     affines.fill(Affine { center: all.mean, scale: rstd, offset: 0.0 });
-///     (all.mean, all.variance())
-/// });
+/// let statistics =
+///     passes::forward(Buffers::Into(&x, &mut y), &cells, &sets, |_set, moments, affines| {
+///         let all = Moments::merge_all(moments);
+///         let rstd = 1.0 / (all.variance() + 1e-5).sqrt();
+///         affines.fill(Affine { center: all.mean, scale: rstd, offset: 0.0 });
+///         (all.mean, all.variance())
+///     });
 /// assert_eq!(statistics, [(2.5, 1.25), (5.0, 0.0)]);
 /// assert_eq!(y[4..], [0.0; 4]);
 /// ```
@@ -165,12 +182,12 @@ pub fn forward_activated<T: Element>(
     T::forward(x_y, cells, sets, activation, &table)
 }
 
-/// Backward: for each set, the sums of its cells, `table(set, sums, gradients)`, and the gradient pass. Returns the sums of each
-/// cell.
+/// Backward: for each set, the sums of its cells, `table(set, sums, gradients)`, and the gradient
+/// pass. Returns the sums of each cell.
 ///
 /// # Panics
-/// If `x` or the buffers are not as long as the cells, the sets are not of these cells, or there are not as many centers as
-/// cells.
+/// If `x` or the buffers are not as long as the cells, the sets are not of these cells, or there
+/// are not as many centers as cells.
 pub fn backward<T: Element>(
     x: &[T],
     dy_dx: Buffers<'_, T>,
@@ -182,7 +199,8 @@ pub fn backward<T: Element>(
     T::backward(x, dy_dx, cells, sets, centers, None, &table)
 }
 
-/// As [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is that behind the activation.
+/// As [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is that
+/// behind the activation.
 ///
 /// # Panics
 /// As [`backward`], or if there are not as many maps as cells.

@@ -1,8 +1,9 @@
 //! The moments pass: x → count, mean and M2 of each cell.
 //!
-//! A block of values is summed about a shift s, the mean of its first sixteenth: with d = x − s, mean = s + Σd / n and
-//! M2 = Σd² − (Σd)² / n. Since s is a mean of part of the block, (mean − s)² ≤ 16 · variance: the subtraction loses at most
-//! four bits and usually none, whatever the mean; and equal values give d = 0 and M2 = 0 exactly. Blocks are merged in f64. Where a square
+//! A block of values is summed about a shift s, the mean of its first sixteenth: with d = x − s,
+//! mean = s + Σd / n and M2 = Σd² − (Σd)² / n. Since s is a mean of part of the block, (mean − s)²
+//! ≤ 16 · variance: the subtraction loses at most four bits and usually none, whatever the mean;
+//! and equal values give d = 0 and M2 = 0 exactly. Blocks are merged in f64. Where a square
 //! overflows the computing type, the block is taken again in f64.
 
 use super::buffers::Source;
@@ -15,7 +16,8 @@ use crate::element::{Element, Real};
 use crate::moments::Moments;
 use std::ops::Range;
 
-/// How many of `len` values a shift is taken from: a sixteenth, but of few values 8, so that it is near the mean.
+/// How many of `len` values a shift is taken from: a sixteenth, but of few values 8, so that it is
+/// near the mean.
 #[inline(always)]
 pub(super) fn part(len: usize) -> usize {
     len.div_ceil(16).max(8).min(len)
@@ -39,7 +41,11 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
     }
 
     #[inline(always)]
-    fn runs<S: Vectors>(&self, ranges: [Range<usize>; TOGETHER], _cells: [usize; TOGETHER]) -> [Moments; TOGETHER] {
+    fn runs<S: Vectors>(
+        &self,
+        ranges: [Range<usize>; TOGETHER],
+        _cells: [usize; TOGETHER],
+    ) -> [Moments; TOGETHER] {
         let mut runs = [&[][..]; TOGETHER];
         for (run, range) in runs.iter_mut().zip(ranges) {
             // SAFETY: as above.
@@ -49,7 +55,12 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
     }
 
     #[inline(always)]
-    fn rows<S: Vectors>(&self, range: Range<usize>, _first_cell: usize, inner: usize) -> Vec<Moments> {
+    fn rows<S: Vectors>(
+        &self,
+        range: Range<usize>,
+        _first_cell: usize,
+        inner: usize,
+    ) -> Vec<Moments> {
         // SAFETY: as above.
         let x = unsafe { self.0.read(range) };
         let mut of_cell = vec![Moments::default(); inner];
@@ -83,7 +94,8 @@ pub(super) fn of_runs<S: Vectors, T: Element>(runs: [&[T]; TOGETHER]) -> [Moment
         end_tile();
     }
     let zero = T::Acc::default();
-    let nothing = ShiftedSums::<_, S> { d: Lanes::zero(), d2: Lanes::zero(), left: zero, left2: zero };
+    let nothing =
+        ShiftedSums::<_, S> { d: Lanes::zero(), d2: Lanes::zero(), left: zero, left2: zero };
     let mut sums = [nothing; TOGETHER];
     for ((sums, x), shift) in sums.iter_mut().zip(runs).zip(shifts) {
         *sums = shifted_sums(x, shift);
@@ -127,7 +139,11 @@ fn shift_of<S: Vectors, T: Element>(x: &[T]) -> T::Acc {
 }
 
 #[inline(always)]
-fn of_sums<S: Vectors, T: Element>(x: &[T], shift: T::Acc, sums: &ShiftedSums<T::Acc, S>) -> Moments {
+fn of_sums<S: Vectors, T: Element>(
+    x: &[T],
+    shift: T::Acc,
+    sums: &ShiftedSums<T::Acc, S>,
+) -> Moments {
     let (d, d2) = sums.sum();
     let count = x.len() as f64;
     if d2.is_finite() {

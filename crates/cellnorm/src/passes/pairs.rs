@@ -175,8 +175,16 @@ mod tests {
     ];
 
     /// The same without subnormal numbers, which a processor may round by other instructions.
-    const NORMAL: [u32; 8] =
-        [0x3f80_8000, 0x3f81_8000, 0x7f80_0001, 0x7f7f_ffff, 0x7f80_0000, 0xffff_ffff, 0xff80_0000, 0x3f80_8001];
+    const NORMAL: [u32; 8] = [
+        0x3f80_8000,
+        0x3f81_8000,
+        0x7f80_0001,
+        0x7f7f_ffff,
+        0x7f80_0000,
+        0xffff_ffff,
+        0xff80_0000,
+        0x3f80_8001,
+    ];
 
     /// 32 elements as numbers and 32 numbers as elements, one vector at a time and in pairs.
     struct Both<T>([T; PAIR], [f32; PAIR]);
@@ -188,7 +196,8 @@ mod tests {
             let Self(x, y) = self;
             // SAFETY: there are 32 elements.
             let (single, pair) = unsafe {
-                let single = [T::load_vector::<S>(x.as_ptr()), T::load_vector::<S>(x[LANES..].as_ptr())];
+                let single =
+                    [T::load_vector::<S>(x.as_ptr()), T::load_vector::<S>(x[LANES..].as_ptr())];
                 (single, T::load_pair::<S>(x.as_ptr()))
             };
             let pair = T::in_order([pair[0].to_array(), pair[1].to_array()]);
@@ -196,7 +205,10 @@ mod tests {
             let narrow = |half: usize| T::narrow_vector::<S>(Vector::from_array(halves[half]));
             let [even, odd] = T::apart([halves[0], halves[1]]);
             let of_pair = T::narrow_pair::<S>([Vector::from_array(even), Vector::from_array(odd)]);
-            ([[single[0].to_array(), single[1].to_array()], pair], [[narrow(0), narrow(1)].concat(), of_pair.to_vec()])
+            (
+                [[single[0].to_array(), single[1].to_array()], pair],
+                [[narrow(0), narrow(1)].concat(), of_pair.to_vec()],
+            )
         }
     }
 
@@ -218,13 +230,24 @@ mod tests {
                         _ => any,
                     })
                 });
-                let (wide, narrow) = on_instruction_set(set, || dispatch(Both(x, y))).expect("the set is there");
+                let (wide, narrow) =
+                    on_instruction_set(set, || dispatch(Both(x, y))).expect("the set is there");
                 for i in 0..PAIR {
                     for wide in wide {
-                        assert_eq!(quiet(wide[i / LANES][i % LANES]), quiet(x[i].widen()), "{set} {:?}", x[i]);
+                        assert_eq!(
+                            quiet(wide[i / LANES][i % LANES]),
+                            quiet(x[i].widen()),
+                            "{set} {:?}",
+                            x[i]
+                        );
                     }
                     for narrow in &narrow {
-                        assert_eq!(bits(narrow[i]), bits(T::narrow(y[i])), "{set} {:x}", y[i].to_bits());
+                        assert_eq!(
+                            bits(narrow[i]),
+                            bits(T::narrow(y[i])),
+                            "{set} {:x}",
+                            y[i].to_bits()
+                        );
                     }
                 }
             }
@@ -257,7 +280,8 @@ mod tests {
             let f: [f64; 4] = std::array::from_fn(|i| (q(0, i) + q(2, i)) + (q(1, i) + q(3, i)));
             for set in instruction_sets() {
                 let ([sum, difference, product], total) =
-                    on_instruction_set(set, || dispatch(Arithmetic(a, b))).expect("the set is there");
+                    on_instruction_set(set, || dispatch(Arithmetic(a, b)))
+                        .expect("the set is there");
                 assert_eq!(total, (f[0] + f[2]) + (f[1] + f[3]), "{set}");
                 for i in 0..LANES {
                     let expected = [a[i] + b[i], a[i] - b[i], a[i] * b[i]];
@@ -271,7 +295,8 @@ mod tests {
 
     #[test]
     fn apart_is_the_inverse_of_in_order() {
-        let pair: [[usize; LANES]; 2] = std::array::from_fn(|half| std::array::from_fn(|i| half * LANES + i));
+        let pair: [[usize; LANES]; 2] =
+            std::array::from_fn(|half| std::array::from_fn(|i| half * LANES + i));
         assert_eq!(bf16::apart(bf16::in_order(pair)), pair);
         assert_eq!(bf16::in_order(bf16::apart(pair)), pair);
     }

@@ -2,7 +2,8 @@
 
 use super::Activation;
 
-/// γ and β, absent where not used, each with a value for each of the plan's channels; and what is applied behind them.
+/// γ and β, absent where not used, each with a value for each of the plan's channels; and what is
+/// applied behind them.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameters<'a, P = f64> {
     /// The factor; absent means 1.

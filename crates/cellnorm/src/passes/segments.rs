@@ -1,7 +1,8 @@
 //! Cells cut into segments: the two kinds of passes, and each of them alone over all cells.
 //!
-//! A segment is a part of a cell, or of the rows of interleaved cells, that has one partial result. The cut depends on the shape
-//! alone, so whoever reduces which segment, the partial results and the order they are joined in are the same.
+//! A segment is a part of a cell, or of the rows of interleaved cells, that has one partial result.
+//! The cut depends on the shape alone, so whoever reduces which segment, the partial results and
+//! the order they are joined in are the same.
 
 use std::ops::Range;
 
@@ -12,7 +13,8 @@ use super::vectors::Vectors;
 use super::{BLOCK, threads};
 use crate::cells::Cells;
 
-/// The values that are joined to one partial result before they meet others: the grain of work inside a cell.
+/// The values that are joined to one partial result before they meet others: the grain of work
+/// inside a cell.
 const SEGMENT: usize = 16 * BLOCK;
 
 /// How many short cells are reduced together.
@@ -25,27 +27,42 @@ const SHORT: usize = 512;
 /// A pass that reduces cells. Its functions become part of kernels and must be `#[inline(always)]`.
 pub(super) trait Reduce: Sync {
     type Partial: Copy + Default + Send + Sync;
-    /// Whether each cell's own result is asked for. If not, the cells of a set that lie side by side are reduced as one.
+    /// Whether each cell's own result is asked for. If not, the cells of a set that lie side by
+    /// side are reduced as one.
     const OF_CELLS: bool;
     fn join(a: Self::Partial, b: Self::Partial) -> Self::Partial;
     /// Reduces elements `range` of the tensor, a part of one cell.
     fn run<S: Vectors>(&self, range: Range<usize>, cell: usize) -> Self::Partial;
     /// Reduces several cells that are runs of memory of the same length, at most [`SHORT`].
-    fn runs<S: Vectors>(&self, ranges: [Range<usize>; TOGETHER], cells: [usize; TOGETHER])
-    -> [Self::Partial; TOGETHER];
+    fn runs<S: Vectors>(
+        &self,
+        ranges: [Range<usize>; TOGETHER],
+        cells: [usize; TOGETHER],
+    ) -> [Self::Partial; TOGETHER];
     /// Reduces rows of `inner` interleaved cells, the first of which is `first_cell`.
-    fn rows<S: Vectors>(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Self::Partial>;
+    fn rows<S: Vectors>(
+        &self,
+        range: Range<usize>,
+        first_cell: usize,
+        inner: usize,
+    ) -> Vec<Self::Partial>;
 }
 
-/// A pass that maps elements with the coefficients of their cell. Its functions become part of kernels and must be
-/// `#[inline(always)]`.
+/// A pass that maps elements with the coefficients of their cell. Its functions become part of
+/// kernels and must be `#[inline(always)]`.
 pub(super) trait Apply: Sync {
     type Coefficients: Copy + Default + Send + Sync;
     /// Whether it writes bf16.
     const BF16: bool;
     /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed
     /// next.
-    fn run<S: Vectors>(&self, range: Range<usize>, cell: usize, coefficients: &Self::Coefficients, ahead: Ahead);
+    fn run<S: Vectors>(
+        &self,
+        range: Range<usize>,
+        cell: usize,
+        coefficients: &Self::Coefficients,
+        ahead: Ahead,
+    );
     /// Maps rows of interleaved cells, the first of which is `first_cell`. What lies `ahead` of
     /// them is needed next.
     fn rows<S: Vectors>(
@@ -55,7 +72,8 @@ pub(super) trait Apply: Sync {
         coefficients: &[Self::Coefficients],
         ahead: Ahead,
     );
-    /// The memory to fetch while `elements` are mapped, where the next ones lie `distance` after them.
+    /// The memory to fetch while `elements` are mapped, where the next ones lie `distance` after
+    /// them.
     fn ahead(&self, elements: usize, distance: usize) -> Ahead;
     /// Ends what one thread mapped.
     fn written(&self);
@@ -68,7 +86,8 @@ pub(super) fn reduce_all<R: Reduce>(reduce: &R, cells: &Cells) -> Vec<R::Partial
         return vec![R::Partial::default(); cells.count()];
     }
     let (items, weight) = (cells.outer * per_block, cells.block() / per_block);
-    let parts = threads::map(items, weight, |items| dispatch(Segments { reduce, cells, items })).concat();
+    let parts =
+        threads::map(items, weight, |items| dispatch(Segments { reduce, cells, items })).concat();
     if per_block == 1 {
         return parts;
     }
@@ -83,7 +102,8 @@ pub(super) fn reduce_all<R: Reduce>(reduce: &R, cells: &Cells) -> Vec<R::Partial
     all
 }
 
-/// The partial results of segments, one after another: one number for a cell that is a run of memory, else a row of them.
+/// The partial results of segments, one after another: one number for a cell that is a run of
+/// memory, else a row of them.
 struct Segments<'a, R> {
     reduce: &'a R,
     cells: &'a Cells,
@@ -122,7 +142,8 @@ impl<R: Reduce> Kernel for Segments<'_, R> {
     }
 }
 
-/// Maps every cell, the last ranges first: a reduction that came before has left these in the cache.
+/// Maps every cell, the last ranges first: a reduction that came before has left these in the
+/// cache.
 pub(super) fn apply_all<A: Apply>(apply: &A, cells: &Cells, coefficients: &[A::Coefficients]) {
     let per_block = segments(cells);
     let items = cells.outer * per_block;
@@ -160,7 +181,12 @@ impl<A: Apply> Kernel for MapSegments<'_, A> {
                 apply.run::<S>(part, o, &coefficients[o], Ahead::NOTHING);
             } else {
                 let first_cell = o * cells.inner;
-                apply.rows::<S>(part, first_cell, &coefficients[first_cell..first_cell + cells.inner], Ahead::NOTHING);
+                apply.rows::<S>(
+                    part,
+                    first_cell,
+                    &coefficients[first_cell..first_cell + cells.inner],
+                    Ahead::NOTHING,
+                );
             }
         }
         apply.written();

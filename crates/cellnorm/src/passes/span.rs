@@ -30,8 +30,8 @@ pub(super) struct Span<'a, T> {
 
 impl<'a, T: Element> Span<'a, T> {
     /// # Safety
-    /// Both pointers must be valid for `len` elements for as long as the span lives, and nobody else may write the source or use
-    /// the destination; with `stream`, the two must not overlap.
+    /// Both pointers must be valid for `len` elements for as long as the span lives, and nobody
+    /// else may write the source or use the destination; with `stream`, the two must not overlap.
     #[inline(always)]
     pub(super) unsafe fn new(source: *const T, target: *mut T, len: usize, stream: bool) -> Self {
         Self { source, target, len, stream, ahead: 0, near: true, lifetime: PhantomData }
@@ -47,7 +47,14 @@ impl<'a, T: Element> Span<'a, T> {
     pub(super) fn part(&mut self, range: Range<usize>) -> Span<'_, T> {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: the range lies in this span, which is borrowed until the part is gone.
-        unsafe { Span::new(self.source.add(range.start), self.target.add(range.start), range.len(), self.stream) }
+        unsafe {
+            Span::new(
+                self.source.add(range.start),
+                self.target.add(range.start),
+                range.len(),
+                self.stream,
+            )
+        }
     }
 
     /// The same span; while it is mapped, the memory `ahead` elements after it comes to the cache.

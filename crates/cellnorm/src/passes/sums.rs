@@ -1,14 +1,16 @@
 //! The sums pass: x, dy → S1 = Σ dy and S2 = Σ dy · (x − center) of each cell.
 //!
-//! They are all that the gradient of a normalization needs to know of a cell. Blocks are summed in the computing type and
-//! added in f64; what overflows there is taken again in f64.
+//! They are all that the gradient of a normalization needs to know of a cell. Blocks are summed in
+//! the computing type and added in f64; what overflows there is taken again in f64.
 
 use std::ops::Range;
 
 use super::activation::Behind;
 use super::aligned::Aligned;
 use super::buffers::Source;
-use super::columns::{Columns, apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order};
+use super::columns::{
+    Columns, apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order,
+};
 use super::lanes::{LANES, Lanes, end_tile};
 use super::segments::{Reduce, TOGETHER};
 use super::through::{Through, ThroughCell, ThroughColumns};
@@ -61,7 +63,11 @@ impl<T: Element, F: Behind> SumsPass<'_, T, F> {
         for (i, (x, dy)) in x.iter().zip(dy).enumerate() {
             let cell = first_cell + i % inner;
             let (x, dy) = (x.widen(), dy.widen());
-            let g = self.through.far(|_| cell, Lanes::<_, Portable>::splat(x), Lanes::splat(dy)).to_array()[0].to_f64();
+            let g = self
+                .through
+                .far(|_| cell, Lanes::<_, Portable>::splat(x), Lanes::splat(dy))
+                .to_array()[0]
+                .to_f64();
             let sums = &mut of_cell[i % inner];
             *sums = sums.plus(Sums { dy: g, dy_x: g * (x.to_f64() - self.centers[cell]) });
         }
@@ -84,19 +90,25 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
         // SAFETY: a pass reduces a set before it writes the set.
         let dy = unsafe { self.dy.read(range.clone()) };
         let x = &self.x[range];
-        let sums = of_run::<S, _, _>(x, dy, T::Acc::from_f64(center), &self.through.cell(cell)).about::<T::Acc>(center);
+        let sums = of_run::<S, _, _>(x, dy, T::Acc::from_f64(center), &self.through.cell(cell))
+            .about::<T::Acc>(center);
         if sums.is_finite() { sums } else { self.in_f64(x, dy, cell, 1)[0] }
     }
 
     #[inline(always)]
-    fn runs<S: Vectors>(&self, ranges: [Range<usize>; TOGETHER], cells: [usize; TOGETHER]) -> [Sums; TOGETHER] {
+    fn runs<S: Vectors>(
+        &self,
+        ranges: [Range<usize>; TOGETHER],
+        cells: [usize; TOGETHER],
+    ) -> [Sums; TOGETHER] {
         let zero = Lanes::<T::Acc, S>::zero();
         let left = T::Acc::default();
         let mut sums = [LaneSums { dy: zero, dy_x: zero, left, left_x: left }; TOGETHER];
         for ((sums, range), cell) in sums.iter_mut().zip(&ranges).zip(cells) {
             // SAFETY: as above.
             let (x, dy) = (&self.x[range.clone()], unsafe { self.dy.read(range.clone()) });
-            *sums = lane_sums(x, dy, T::Acc::from_f64(self.centers[cell]), &self.through.cell(cell));
+            *sums =
+                lane_sums(x, dy, T::Acc::from_f64(self.centers[cell]), &self.through.cell(cell));
             end_tile();
         }
         let mut all = [Sums::default(); TOGETHER];
@@ -105,7 +117,12 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
             *all = Sums::default().plus(sums.sum()).about::<T::Acc>(self.centers[cell]);
             if !all.is_finite() {
                 // SAFETY: as above.
-                *all = self.in_f64(&self.x[range.clone()], unsafe { self.dy.read(range.clone()) }, cell, 1)[0];
+                *all = self.in_f64(
+                    &self.x[range.clone()],
+                    unsafe { self.dy.read(range.clone()) },
+                    cell,
+                    1,
+                )[0];
             }
             end_tile();
         }
@@ -124,7 +141,8 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
         );
         let mut of_cell = vec![Sums::default(); inner];
         let through = self.through.columns(&columns, first_cell);
-        let mut of_column = ColumnSums { center, through, dy: vec![], dy_x: vec![], distance: fetch_distance() };
+        let mut of_column =
+            ColumnSums { center, through, dy: vec![], dy_x: vec![], distance: fetch_distance() };
         for (part, width) in columns.parts(x.len()) {
             let chunk = CHUNK * width;
             for (x, dy) in x[part.clone()].chunks(chunk).zip(dy[part].chunks(chunk)) {
@@ -139,7 +157,11 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
         for (sums, center) in of_cell.iter_mut().zip(centers) {
             *sums = sums.about::<T::Acc>(*center);
         }
-        if of_cell.iter().all(Sums::is_finite) { of_cell } else { self.in_f64(x, dy, first_cell, inner) }
+        if of_cell.iter().all(Sums::is_finite) {
+            of_cell
+        } else {
+            self.in_f64(x, dy, first_cell, inner)
+        }
     }
 }
 
@@ -170,7 +192,10 @@ struct LaneSums<A: Real, S: Vectors> {
 impl<A: Real, S: Vectors> LaneSums<A, S> {
     #[inline(always)]
     fn sum(&self) -> Sums {
-        Sums { dy: self.dy.sum() + self.left.to_f64(), dy_x: self.dy_x.sum() + self.left_x.to_f64() }
+        Sums {
+            dy: self.dy.sum() + self.left.to_f64(),
+            dy_x: self.dy_x.sum() + self.left_x.to_f64(),
+        }
     }
 }
 
@@ -184,7 +209,8 @@ fn lane_sums<S: Vectors, T: Element, F: Behind>(
     let zero = T::Acc::default();
     let by = Lanes::splat(center);
     let (mut s1, mut s2) = ([Lanes::zero(); 2], [Lanes::zero(); 2]);
-    let ((tiles_x, rest_x), (tiles_dy, rest)) = (x.as_chunks::<{ 2 * LANES }>(), dy.as_chunks::<{ 2 * LANES }>());
+    let ((tiles_x, rest_x), (tiles_dy, rest)) =
+        (x.as_chunks::<{ 2 * LANES }>(), dy.as_chunks::<{ 2 * LANES }>());
     for (x, dy) in tiles_x.iter().zip(tiles_dy) {
         let (x, dy) = (Lanes::load_pair(x), Lanes::load_pair(dy));
         for half in 0..2 {
@@ -279,7 +305,13 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
 
     /// The columns from column j, fewer than a vector.
     #[inline(always)]
-    fn add_columns_one_by_one<T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize, from: usize) {
+    fn add_columns_one_by_one<T: Element<Acc = A>>(
+        &mut self,
+        x: &[T],
+        dy: &[T],
+        width: usize,
+        from: usize,
+    ) {
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
             for j in from..width {
                 let x = x[j].widen();

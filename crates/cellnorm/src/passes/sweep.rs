@@ -1,9 +1,11 @@
-//! One sweep over a tensor: reduce its cells, let a table turn each set's partial results into coefficients, apply them.
+//! One sweep over a tensor: reduce its cells, let a table turn each set's partial results into
+//! coefficients, apply them.
 //!
-//! Sets are finished one after another where they can be, small ones a batch after another, so that the elementwise pass finds
-//! its data still in the cache, the part that was read last first. Where there are fewer sets than threads, or sets that reach
-//! across interleaved samples, all cells are reduced before the first is written. Both orders give the same bits: cells are
-//! always cut into the same segments, which are joined in index order.
+//! Sets are finished one after another where they can be, small ones a batch after another, so that
+//! the elementwise pass finds its data still in the cache, the part that was read last first. Where
+//! there are fewer sets than threads, or sets that reach across interleaved samples, all cells are
+//! reduced before the first is written. Both orders give the same bits: cells are always cut into
+//! the same segments, which are joined in index order.
 
 use std::ops::Range;
 
@@ -18,7 +20,8 @@ use crate::machine::Machine;
 /// From this many values, the cells of a set are mapped in descending order.
 const BACKWARDS_FROM: usize = 2048;
 
-/// From the partial results of a set to the coefficients of its cells. Not generic: a kernel is not compiled again for each table.
+/// From the partial results of a set to the coefficients of its cells. Not generic: a kernel is not
+/// compiled again for each table.
 type Table<'a, P, C, Out> = dyn Fn(usize, &[P], &mut [C]) -> Out + Sync + 'a;
 
 /// What a sweep leaves behind.
@@ -29,7 +32,8 @@ pub(super) struct Swept<Out, P> {
     pub(super) of_cells: Vec<P>,
 }
 
-/// Reduces, asks `table(set, partial results of the set, coefficients of its cells)` for each set, and applies.
+/// Reduces, asks `table(set, partial results of the set, coefficients of its cells)` for each set,
+/// and applies.
 pub(super) fn sweep<R: Reduce, A: Apply, Out: Send + Default>(
     reduce: &R,
     apply: &A,
@@ -50,7 +54,10 @@ pub(super) fn sweep<R: Reduce, A: Apply, Out: Send + Default>(
         let parts = threads::map(cells.outer, cells.block(), |range| {
             dispatch(OfBlocks { reduce, apply, cells, sets, table, range })
         });
-        let mut swept = Swept { of_sets: (0..sets.count()).map(|_| Out::default()).collect(), of_cells: vec![] };
+        let mut swept = Swept {
+            of_sets: (0..sets.count()).map(|_| Out::default()).collect(),
+            of_cells: vec![],
+        };
         for (of_sets, of_cells) in parts {
             for (set, result) in of_sets {
                 swept.of_sets[set] = result;
@@ -69,7 +76,9 @@ pub(super) fn sweep<R: Reduce, A: Apply, Out: Send + Default>(
             of_sets[set] = table(set, std::slice::from_ref(partial), &mut coefficients[range]);
         }
     } else {
-        for (set, result) in tables(cells, sets, 0..cells.outer, &partials, &mut coefficients, table) {
+        for (set, result) in
+            tables(cells, sets, 0..cells.outer, &partials, &mut coefficients, table)
+        {
             of_sets[set] = result;
         }
     }
@@ -105,7 +114,8 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
         let machine = Machine::current();
         // the results of one set need not wait for those of another
         let elements_at_once = if neighbours { machine.batch() } else { machine.batch_apart() };
-        let together = size.map_or(1, |size| elements_at_once.div_ceil((size * cells.positions).max(1)));
+        let together =
+            size.map_or(1, |size| elements_at_once.div_ceil((size * cells.positions).max(1)));
         // neighbours: the next batch; else the same cells of the channels after these
         let ahead = size.map_or(Ahead::NOTHING, |size| {
             let elements = together * size * cells.positions;
@@ -154,7 +164,8 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
                 results.push(table(set, partials, &mut coefficients[i * size..(i + 1) * size]));
             }
             for i in 0..count {
-                let (cell, slot) = place(&order, first_cell, if backwards { count - 1 - i } else { i });
+                let (cell, slot) =
+                    place(&order, first_cell, if backwards { count - 1 - i } else { i });
                 apply.run::<S>(cells.range(cell), cell, &coefficients[slot], ahead);
             }
         }
@@ -182,7 +193,10 @@ fn place(order: &[(usize, usize)], first_cell: usize, i: usize) -> (usize, usize
 }
 
 /// Brings the partial results of sets into the order of cells.
-fn join_sets<R: Reduce, Out>(sets: &Sets, parts: Vec<(Vec<Out>, Vec<R::Partial>)>) -> Swept<Out, R::Partial> {
+fn join_sets<R: Reduce, Out>(
+    sets: &Sets,
+    parts: Vec<(Vec<Out>, Vec<R::Partial>)>,
+) -> Swept<Out, R::Partial> {
     let mut swept = Swept { of_sets: Vec::with_capacity(sets.count()), of_cells: vec![] };
     if R::OF_CELLS {
         swept.of_cells.resize(sets.of_cells().len(), R::Partial::default());
@@ -226,7 +240,10 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfBlocks<'_, R, A, Out> {
             let first_cell = o * cells.inner;
             let mut partials = reduce.rows::<S>(segment(cells, o, 0), first_cell, cells.inner);
             for i in 1..segments(cells) {
-                join_rows::<R>(&mut partials, &reduce.rows::<S>(segment(cells, o, i), first_cell, cells.inner));
+                join_rows::<R>(
+                    &mut partials,
+                    &reduce.rows::<S>(segment(cells, o, i), first_cell, cells.inner),
+                );
             }
             results.extend(tables(cells, sets, o..o + 1, &partials, &mut coefficients, table));
             for i in (0..segments(cells)).rev() {
@@ -243,8 +260,8 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfBlocks<'_, R, A, Out> {
     }
 }
 
-/// Runs the table of each set that has its first cell in outer blocks `blocks`; partials and coefficients are those of the
-/// blocks' cells.
+/// Runs the table of each set that has its first cell in outer blocks `blocks`; partials and
+/// coefficients are those of the blocks' cells.
 fn tables<P: Copy, C: Copy + Default, Out>(
     cells: &Cells,
     sets: &Sets,
@@ -257,7 +274,9 @@ fn tables<P: Copy, C: Copy + Default, Out>(
     if let Some(size) = sets.side_by_side() {
         let first = range.start / size;
         let of_sets = partials.chunks(size).zip(coefficients.chunks_mut(size)).zip(first..);
-        return of_sets.map(|((partials, coefficients), set)| (set, table(set, partials, coefficients))).collect();
+        return of_sets
+            .map(|((partials, coefficients), set)| (set, table(set, partials, coefficients)))
+            .collect();
     }
     let (mut of_set, mut out, mut results) = (Vec::new(), Vec::new(), Vec::new());
     for (cell, set) in range.clone().zip(&sets.of_cells()[range.clone()]) {

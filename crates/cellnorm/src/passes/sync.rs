@@ -1,5 +1,5 @@
-//! How the threads of a crew meet and wait. `loom/` compiles `crew.rs` with loom's in their place, to
-//! try every interleaving.
+//! How the threads of a crew meet and wait. `loom/` compiles `crew.rs` with loom's in their place,
+//! to try every interleaving.
 
 pub(super) use std::sync::Mutex;
 pub(super) use std::sync::atomic::AtomicUsize;

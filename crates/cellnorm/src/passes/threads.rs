@@ -1,8 +1,9 @@
 //! Shares items of work among rayon's threads, or does small work on the spot.
 //!
-//! Items are cut by the tensor's shape alone and results come back in item order, so neither the number of threads nor who does
-//! which item changes a bit. The calling thread takes part: it starts at once, while the others wake up, and everyone takes the
-//! next few items until none are left.
+//! Items are cut by the tensor's shape alone and results come back in item order, so neither the
+//! number of threads nor who does which item changes a bit. The calling thread takes part: it
+//! starts at once, while the others wake up, and everyone takes the next few items until none are
+//! left.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,9 +27,13 @@ fn step(items: usize, weight: usize) -> usize {
     items.div_ceil(tasks).max(1)
 }
 
-/// Maps items `0..items`, each of about `weight` elements, a range of them at a time and in parallel where that pays; results are
-/// in the order of the items.
-pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
+/// Maps items `0..items`, each of about `weight` elements, a range of them at a time and in
+/// parallel where that pays; results are in the order of the items.
+pub(super) fn map<R: Send>(
+    items: usize,
+    weight: usize,
+    f: impl Fn(Range<usize>) -> R + Sync,
+) -> Vec<R> {
     let step = step(items, weight);
     let others = others(items, step, items * weight);
     if others == 0 {
@@ -44,7 +49,8 @@ pub(super) fn map<R: Send>(items: usize, weight: usize, f: impl Fn(Range<usize>)
     parts.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Fills each `len` elements of `target`, a line, in parallel where that pays; the first line that fails, and why.
+/// Fills each `len` elements of `target`, a line, in parallel where that pays; the first line that
+/// fails, and why.
 pub(crate) fn fill_lines<T: Send, E: Send>(
     target: &mut [T],
     len: usize,

@@ -1,7 +1,7 @@
 //! The gradient behind an activation: g = dy · act′(z), z = (x − center) · scale + offset.
 //!
-//! What a backward pass calls dy is g where the forward pass ended with an activation. It is computed from x, dy and the
-//! coefficients of the forward pass, and never written.
+//! What a backward pass calls dy is g where the forward pass ended with an activation. It is
+//! computed from x, dy and the coefficients of the forward pass, and never written.
 
 use super::activation::{Behind, Nothing};
 use super::affine::Affine;
@@ -48,7 +48,11 @@ impl<F: Behind> Through<'_, F> {
 
     /// Those of the columns of rows whose first cell is `first_cell`.
     #[inline(always)]
-    pub(super) fn columns<A: Real>(&self, columns: &Columns, first_cell: usize) -> ThroughColumns<A, F> {
+    pub(super) fn columns<A: Real>(
+        &self,
+        columns: &Columns,
+        first_cell: usize,
+    ) -> ThroughColumns<A, F> {
         let affine = if F::NOTHING {
             [const { Aligned::NONE }; 3]
         } else {
@@ -99,7 +103,9 @@ impl<A: Real, F: Behind> ThroughColumns<A, F> {
             return dy;
         }
         let [center, scale, offset] = &self.affine;
-        dy * self.behind.slope((x - Lanes::load(center, j)) * Lanes::load(scale, j) + Lanes::load(offset, j))
+        dy * self
+            .behind
+            .slope((x - Lanes::load(center, j)) * Lanes::load(scale, j) + Lanes::load(offset, j))
     }
 
     /// Center, scale and offset of K vectors of columns from column j, for

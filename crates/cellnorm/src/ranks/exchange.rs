@@ -1,8 +1,9 @@
 //! An exchange of tables that no rank can take for another one.
 //!
-//! A rank sends \[what it asks for, whether it failed, how long its table is\] and, behind it, as much of the table as one message
-//! of [`FIRST`] numbers holds. Since that message is equally long whatever a rank asks for, each sees what the others ask for. If
-//! all ask for the same and none failed, the rest of a longer table follows; otherwise the ranks tell each other in words.
+//! A rank sends \[what it asks for, whether it failed, how long its table is\] and, behind it, as
+//! much of the table as one message of [`FIRST`] numbers holds. Since that message is equally long
+//! whatever a rank asks for, each sees what the others ask for. If all ask for the same and none
+//! failed, the rest of a longer table follows; otherwise the ranks tell each other in words.
 
 use std::fmt::Display;
 
@@ -21,8 +22,9 @@ const BYTES: usize = 6;
 /// Other versions may give other bits.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The table of each rank, in the order of ranks. `request` says what the table is: all ranks must ask for the same, with tables of the
-/// same length. A rank that failed gives its error instead of a table, and all get one.
+/// The table of each rank, in the order of ranks. `request` says what the table is: all ranks must
+/// ask for the same, with tables of the same length. A rank that failed gives its error instead of
+/// a table, and all get one.
 ///
 /// # Errors
 /// If a rank failed (on that rank, its own error), is gone, or asks for something else.
@@ -32,12 +34,15 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// use cellnorm::ranks::{Communicator, Threads, exchange};
 /// let [ours, theirs] = <[Threads; 2]>::try_from(Threads::split(2)).unwrap();
 /// let (a, b) = std::thread::scope(|scope| {
-///     let theirs = scope.spawn(move || exchange::<Error>(&theirs, "64 channels", Ok(vec![0.0; 64])));
+///     let theirs =
+///         scope.spawn(move || exchange::<Error>(&theirs, "64 channels", Ok(vec![0.0; 64])));
 ///     (exchange::<Error>(&ours, "32 channels", Ok(vec![0.0; 32])), theirs.join().unwrap())
 /// });
 /// assert_eq!(a, b);
 /// let text = a.unwrap_err().to_string();
-/// assert!(text.starts_with("the ranks do not do the same: rank 0 is at 32 channels (32 numbers"));
+/// assert!(
+///     text.starts_with("the ranks do not do the same: rank 0 is at 32 channels (32 numbers")
+/// );
 /// assert!(text.contains("rank 1 at 64 channels (64 numbers"));
 /// # Ok::<(), Error>(())
 /// ```
@@ -83,7 +88,8 @@ pub fn merge<E: From<Error> + Display>(
     request: &str,
     own: Result<Vec<Moments>, E>,
 ) -> Result<Vec<Moments>, E> {
-    let table = own.map(|own| own.iter().map(|m| [m.count, m.mean, m.m2]).collect::<Vec<_>>().concat());
+    let table =
+        own.map(|own| own.iter().map(|m| [m.count, m.mean, m.m2]).collect::<Vec<_>>().concat());
     let tables = exchange(over, request, table)?;
     let of_rank = |table: &Vec<f64>, set: usize| {
         let [count, mean, m2] = [0, 1, 2].map(|part| table[3 * set + part]);
@@ -91,7 +97,9 @@ pub fn merge<E: From<Error> + Display>(
     };
     let sets = tables.first().map_or(0, Vec::len) / 3;
     Ok((0..sets)
-        .map(|set| tables.iter().map(|table| of_rank(table, set)).fold(Moments::default(), Moments::merge))
+        .map(|set| {
+            tables.iter().map(|table| of_rank(table, set)).fold(Moments::default(), Moments::merge)
+        })
         .collect())
 }
 
@@ -102,7 +110,10 @@ pub fn merge<E: From<Error> + Display>(
 ///
 /// ```
 /// use cellnorm::ranks::{Alone, exchange_bytes};
-/// assert_eq!(exchange_bytes::<cellnorm::Error>(&Alone, "a text", Ok(b"hello".into()))?, [b"hello"]);
+/// assert_eq!(
+///     exchange_bytes::<cellnorm::Error>(&Alone, "a text", Ok(b"hello".into()))?,
+///     [b"hello"]
+/// );
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub fn exchange_bytes<E: From<Error> + Display>(
@@ -115,11 +126,18 @@ pub fn exchange_bytes<E: From<Error> + Display>(
         Err(error) => (vec![], Some(error)),
     };
     let len = vec![bytes.len() as f64];
-    let lens: Vec<usize> =
-        exchange(over, request, failed.map_or(Ok(len), Err))?.concat().iter().map(|len| *len as usize).collect();
+    let lens: Vec<usize> = exchange(over, request, failed.map_or(Ok(len), Err))?
+        .concat()
+        .iter()
+        .map(|len| *len as usize)
+        .collect();
     let most = lens.iter().copied().max().unwrap_or_default().div_ceil(BYTES);
     let all = over.all_gather(&words(&bytes, most))?;
-    Ok(lens.iter().enumerate().map(|(rank, len)| bytes_of(&all[rank * most..][..most], *len)).collect())
+    Ok(lens
+        .iter()
+        .enumerate()
+        .map(|(rank, len)| bytes_of(&all[rank * most..][..most], *len))
+        .collect())
 }
 
 /// Why no table came of it, the same on all ranks but the one that failed, which has its own error.
@@ -161,7 +179,9 @@ fn signature(request: &str) -> f64 {
 /// Bytes as so many whole numbers, which come through unchanged; zeros behind their end.
 fn words(bytes: &[u8], count: usize) -> Vec<f64> {
     let number = |word: &[u8]| {
-        (0..BYTES).fold(0.0, |number, i| number * 256.0 + word.get(i).map_or(0.0, |byte| f64::from(*byte)))
+        (0..BYTES).fold(0.0, |number, i| {
+            number * 256.0 + word.get(i).map_or(0.0, |byte| f64::from(*byte))
+        })
     };
     let mut words: Vec<f64> = bytes.chunks(BYTES).map(number).collect();
     words.resize(count, 0.0);
@@ -169,7 +189,8 @@ fn words(bytes: &[u8], count: usize) -> Vec<f64> {
 }
 
 fn bytes_of(words: &[f64], len: usize) -> Vec<u8> {
-    let bytes = words.iter().flat_map(|word| (*word as u64).to_be_bytes().into_iter().skip(8 - BYTES));
+    let bytes =
+        words.iter().flat_map(|word| (*word as u64).to_be_bytes().into_iter().skip(8 - BYTES));
     bytes.take(len).collect()
 }
 

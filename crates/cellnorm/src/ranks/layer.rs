@@ -1,5 +1,5 @@
-//! Batch normalization of a batch whose samples are spread over ranks, on arrays: passes over this rank's part, and one exchange a
-//! direction between them.
+//! Batch normalization of a batch whose samples are spread over ranks, on arrays: passes over this
+//! rank's part, and one exchange a direction between them.
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, CowArray, Dimension};
 
@@ -15,7 +15,8 @@ use crate::semantics::OneValue;
 use crate::standardize::Statistics;
 use crate::tables::{Labels, Mask};
 
-/// The part of a batch that this rank holds, and the channel of each of its cells; None where it has no samples.
+/// The part of a batch that this rank holds, and the channel of each of its cells; None where it
+/// has no samples.
 struct Part<'a, T>(Option<(Arranged<'a, T, Grid>, Labels)>);
 
 impl<'a, T: Element> Part<'a, T> {
@@ -40,16 +41,18 @@ impl<'a, T: Element> Part<'a, T> {
 }
 
 impl BatchNorm {
-    /// As [`forward`](BatchNorm::forward), with the statistics of the batch that the ranks hold together; the running ones move
-    /// toward these, too, and are the same bits on every rank. Under a mask, which all ranks have or none, only valid values count, as in
-    /// [`forward_masked`](BatchNorm::forward_masked). Any rank may have any number of samples, also none: shape \[0, …\].
+    /// As [`forward`](BatchNorm::forward), with the statistics of the batch that the ranks hold
+    /// together; the running ones move toward these, too, and are the same bits on every rank.
+    /// Under a mask, which all ranks have or none, only valid values count, as in
+    /// [`forward_masked`](BatchNorm::forward_masked). Any rank may have any number of samples, also
+    /// none: shape \[0, …\].
     ///
-    /// Every rank must call it, also one whose x is empty. Where running statistics are used and stay as they are, nothing is
-    /// exchanged.
+    /// Every rank must call it, also one whose x is empty. Where running statistics are used and
+    /// stay as they are, nothing is exchanged.
     ///
     /// # Errors
-    /// As [`forward`](BatchNorm::forward), by the values of all ranks; or if another rank fails, is gone or does something else.
-    /// All ranks get an error then, and nothing has changed.
+    /// As [`forward`](BatchNorm::forward), by the values of all ranks; or if another rank fails, is
+    /// gone or does something else. All ranks get an error then, and nothing has changed.
     ///
     /// ```
     /// use cellnorm::BatchNormConfig;
@@ -57,11 +60,16 @@ impl BatchNorm {
     /// use ndarray::{Array2, array, s};
     /// let x: Array2<f32> = array![[1.0], [2.0], [3.0], [6.0]];
     /// let parts = [x.slice(s![..1, ..]), x.slice(s![1.., ..])];
-    /// let on_rank = |over: Threads, part| BatchNormConfig::new(1).init()?.forward_over(part, None, &over);
+    /// let on_rank =
+    ///     |over: Threads, part| BatchNormConfig::new(1).init()?.forward_over(part, None, &over);
     /// let statistics = std::thread::scope(|scope| {
     ///     let ranks = Threads::split(2).into_iter().zip(parts);
-    ///     let threads: Vec<_> = ranks.map(|(over, part)| scope.spawn(move || on_rank(over, part))).collect();
-    ///     threads.into_iter().map(|thread| Ok(thread.join().unwrap()?.1.statistics)).collect::<Result<Vec<_>, cellnorm::Error>>()
+    ///     let threads: Vec<_> =
+    ///         ranks.map(|(over, part)| scope.spawn(move || on_rank(over, part))).collect();
+    ///     threads
+    ///         .into_iter()
+    ///         .map(|thread| Ok(thread.join().unwrap()?.1.statistics))
+    ///         .collect::<Result<Vec<_>, cellnorm::Error>>()
     /// })?;
     /// assert_eq!((statistics[0].mean[0], statistics[0].variance[0]), (3.0, 3.5));
     /// assert_eq!(statistics[0], statistics[1]);
@@ -78,7 +86,9 @@ impl BatchNorm {
         if running && !update {
             return self.fixed_part(x, mask);
         }
-        let part = self.channel_of(x.shape()).and_then(|channel| Part::new(x.view().into_dyn(), channel, mask));
+        let part = self
+            .channel_of(x.shape())
+            .and_then(|channel| Part::new(x.view().into_dyn(), channel, mask));
         let of_cell = part.as_ref().map(Part::of_cell).unwrap_or_default();
         let joined = self.joined::<T>(over, mask, of_cell);
         let own = part.as_ref().map(Part::moments).map_err(Clone::clone);
@@ -109,12 +119,14 @@ impl BatchNorm {
         Ok((y, saved))
     }
 
-    /// The gradients of this rank's part, given what [`forward_over`](Self::forward_over) saved, and its mask; dx is written over dy
-    /// where that is handed over. dγ and dβ are this rank's share, like the gradients of all other parameters:
-    /// [`sum`](Communicator::sum) them over the ranks.
+    /// The gradients of this rank's part, given what [`forward_over`](Self::forward_over) saved,
+    /// and its mask; dx is written over dy where that is handed over. dγ and dβ are this rank's
+    /// share, like the gradients of all other parameters: [`sum`](Communicator::sum) them over the
+    /// ranks.
     ///
     /// # Errors
-    /// As [`backward`](BatchNorm::backward); or if another rank fails, is gone or does something else.
+    /// As [`backward`](BatchNorm::backward); or if another rank fails, is gone or does something
+    /// else.
     pub fn backward_over<'a, T: Element, D: Dimension>(
         &self,
         saved: &Saved,
@@ -131,24 +143,40 @@ impl BatchNorm {
                 return Err(Error::Unsupported { layer: Batch::NAME, what });
             }
             (true, false) => return self.backward(saved, x, dy),
-            (true, true) => return fits.map(|_| self.gradients(dy.into_owned(), Slopes::none(self.kind.channels))),
+            (true, true) => {
+                return fits
+                    .map(|_| self.gradients(dy.into_owned(), Slopes::none(self.kind.channels)));
+            }
             (false, _) => {}
         }
         let part = fits.and_then(|channel| Part::new(x.view().into_dyn(), channel, mask));
         let of_cell = part.as_ref().map(Part::of_cell).unwrap_or_default();
         let (joined, gamma) = (self.joined::<T>(over, mask, of_cell), flat(&self.gamma));
-        let slopes = |own: Result<CellSums<'_>, Error>| joined.slopes(own, &saved.statistics, gamma.as_deref());
+        let slopes = |own: Result<CellSums<'_>, Error>| {
+            joined.slopes(own, &saved.statistics, gamma.as_deref())
+        };
         let (dx, slopes) = match part.as_ref().map(|part| &part.0) {
-            Err(error) => return Err(slopes(Err(error.clone())).err().unwrap_or_else(|| error.clone())),
+            Err(error) => {
+                return Err(slopes(Err(error.clone())).err().unwrap_or_else(|| error.clone()));
+            }
             Ok(None) => (dy.into_owned().into_dyn(), slopes(Ok(CellSums::default()))),
             Ok(Some((x, _))) => x.map_gradient(dy.into_dyn(), |values, buffers| {
                 let region = &x.plan.0;
-                let centers: Vec<f64> =
-                    of_cell.iter().map(|channel| saved.statistics.mean[*channel as usize]).collect();
-                let (sums, counts) = (region.sums(values, buffers.source(), &centers), region.counts());
-                let slopes = slopes(Ok(CellSums { counts: &counts, centers: &centers, sums: &sums }));
+                let centers: Vec<f64> = of_cell
+                    .iter()
+                    .map(|channel| saved.statistics.mean[*channel as usize])
+                    .collect();
+                let (sums, counts) =
+                    (region.sums(values, buffers.source(), &centers), region.counts());
+                let slopes =
+                    slopes(Ok(CellSums { counts: &counts, centers: &centers, sums: &sums }));
                 let none = vec![Gradient::default(); centers.len()];
-                region.gradient(values, buffers, &centers, slopes.as_ref().map_or(&none, |slopes| &slopes.of_cell));
+                region.gradient(
+                    values,
+                    buffers,
+                    &centers,
+                    slopes.as_ref().map_or(&none, |slopes| &slopes.of_cell),
+                );
                 slopes
             })?,
         };
@@ -164,19 +192,33 @@ impl BatchNorm {
         let Statistics { mean, variance } = &saved.statistics;
         for (name, table) in [("the saved mean", mean), ("the saved variance", variance)] {
             if table.len() != self.kind.channels {
-                return Err(Error::Parameter { name, given: vec![table.len()], expected: vec![self.kind.channels] });
+                return Err(Error::Parameter {
+                    name,
+                    given: vec![table.len()],
+                    expected: vec![self.kind.channels],
+                });
             }
         }
         Ok(channel)
     }
 
     /// dx, and this rank's share of the gradients of the parameters that are trained.
-    fn gradients<T, D: Dimension>(&self, dx: Array<T, D>, Slopes { dgamma, dbeta, .. }: Slopes) -> Gradients<T, D> {
+    fn gradients<T, D: Dimension>(
+        &self,
+        dx: Array<T, D>,
+        Slopes { dgamma, dbeta, .. }: Slopes,
+    ) -> Gradients<T, D> {
         let parameter = |of: &Option<ArrayD<f64>>, values: Vec<f64>| {
             let of = of.as_ref().filter(|_| self.mode.train_parameters);
-            of.map(|of| ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels"))
+            of.map(|of| {
+                ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as channels")
+            })
         };
-        Gradients { dx, dgamma: parameter(&self.gamma, dgamma), dbeta: parameter(&self.beta, dbeta) }
+        Gradients {
+            dx,
+            dgamma: parameter(&self.gamma, dgamma),
+            dbeta: parameter(&self.beta, dbeta),
+        }
     }
 
     /// This rank's part with the running statistics, for which it needs no other.
@@ -202,16 +244,31 @@ impl BatchNorm {
         self.momentum.check()?;
         self.run(&[self.running_mean.len()]).check()?;
         let roles = self.kind.roles(shape, true)?;
-        Ok((0..shape.len()).find(|axis| roles.carries(*axis)).expect("the channel axis carries the parameters"))
+        Ok((0..shape.len())
+            .find(|axis| roles.carries(*axis))
+            .expect("the channel axis carries the parameters"))
     }
 
     /// What all ranks must do alike.
-    fn joined<'a, T>(&self, over: &'a dyn Communicator, mask: Option<&Mask>, of_cell: &'a [u32]) -> Joined<'a> {
-        let Self { epsilon, momentum, running_variance, one_value, mode, kind: Batch { channels, .. }, .. } = self;
+    fn joined<'a, T>(
+        &self,
+        over: &'a dyn Communicator,
+        mask: Option<&Mask>,
+        of_cell: &'a [u32],
+    ) -> Joined<'a> {
+        let Self {
+            epsilon,
+            momentum,
+            running_variance,
+            one_value,
+            mode,
+            kind: Batch { channels, .. },
+            ..
+        } = self;
         let element = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
         let request = format!(
-            "batch normalization of {channels} channels of {element}, epsilon {epsilon}, {momentum:?}, {running_variance:?} running \
-             variance, {one_value:?}, {mode:?}"
+            "batch normalization of {channels} channels of {element}, epsilon {epsilon}, \
+             {momentum:?}, {running_variance:?} running variance, {one_value:?}, {mode:?}"
         ) + if mask.is_some() { ", masked" } else { "" };
         Joined { over, request, epsilon: *epsilon, channels: *channels, of_cell }
     }

@@ -1,12 +1,14 @@
 //! Several processes, or threads, that work on parts of one batch or of one data set.
 //!
-//! Each is a *rank*. Statistics of parts merge ([`Moments::merge`](crate::Moments::merge)), so that ranks exchange small tables and no tensors: forward
-//! (count, mean, M2) of each channel, backward Σ dy and Σ dy (x − mean). Each rank merges all tables in the order of ranks, so all hold
-//! the same bits.
+//! Each is a *rank*. Statistics of parts merge ([`Moments::merge`](crate::Moments::merge)), so that
+//! ranks exchange small tables and no tensors: forward (count, mean, M2) of each channel, backward
+//! Σ dy and Σ dy (x − mean). Each rank merges all tables in the order of ranks, so all hold the
+//! same bits.
 //!
-//! A [`Communicator`] carries the tables. Three are here: [`Alone`] for one rank, [`Threads`] for threads of one process, and in the
-//! crate `cellnorm-mpi` MPI. [`exchange`] is what layers call: it makes sure that all ranks ask for the same, so that a rank
-//! that fails or does something else ends all of them with an error, and no sum is silently wrong.
+//! A [`Communicator`] carries the tables. Three are here: [`Alone`] for one rank, [`Threads`] for
+//! threads of one process, and in the crate `cellnorm-mpi` MPI. [`exchange`] is what layers call:
+//! it makes sure that all ranks ask for the same, so that a rank that fails or does something else
+//! ends all of them with an error, and no sum is silently wrong.
 
 mod exchange;
 mod joined;
@@ -23,7 +25,8 @@ use crate::error::Error;
 
 /// What carries tables between ranks.
 ///
-/// Calls are collective: every rank makes the same ones in the same order, and waits for the others.
+/// Calls are collective: every rank makes the same ones in the same order, and waits for the
+/// others.
 ///
 /// ```
 /// use cellnorm::ranks::{Communicator, Threads};
@@ -52,7 +55,8 @@ pub trait Communicator: Debug + Send + Sync {
     /// If another rank is gone.
     fn all_gather(&self, own: &[f64]) -> Result<Vec<f64>, Error>;
 
-    /// The sum over ranks in the place of a table, which is equally long on all; the same bits on every rank.
+    /// The sum over ranks in the place of a table, which is equally long on all; the same bits on
+    /// every rank.
     ///
     /// # Errors
     /// If another rank is gone.

@@ -7,7 +7,8 @@ use crate::error::Error;
 
 /// A rank that is a thread of this process. Example: [`Communicator`].
 ///
-/// A rank that is dropped, as when its thread panics, is gone: the others get an error where they would wait for it.
+/// A rank that is dropped, as when its thread panics, is gone: the others get an error where they
+/// would wait for it.
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,
@@ -63,7 +64,8 @@ impl Communicator for Threads {
             self.table.turned.notify_all();
         }
         let waits = |round: &mut Round| round.number == number && round.gone.is_none();
-        let round = self.table.turned.wait_while(round, waits).unwrap_or_else(PoisonError::into_inner);
+        let round =
+            self.table.turned.wait_while(round, waits).unwrap_or_else(PoisonError::into_inner);
         match round.gone {
             Some(rank) if round.number == number => Err(Error::RankGone { rank }),
             _ => Ok(round.all.to_vec()),

@@ -1,15 +1,17 @@
 //! What differs between two semantics, and by how much.
 //!
-//! At a variance v, another ε moves every output by the factor √(v + ε_a) / √(v + ε_b). Over n values, another rule moves the
-//! running variance by the ratio of n/(n − 1), 1 and n/(n − 1 − ε). With momentum, a running statistic that starts at 0 and sees
-//! batches of 1 stands at 1 − (1 − s)^k after k steps.
+//! At a variance v, another ε moves every output by the factor √(v + ε_a) / √(v + ε_b). Over n
+//! values, another rule moves the running variance by the ratio of n/(n − 1), 1 and n/(n − 1 − ε).
+//! With momentum, a running statistic that starts at 0 and sees batches of 1 stands at 1 − (1 −
+//! s)^k after k steps.
 
 use std::fmt;
 
 use super::{EpsilonAt, Frozen, Normalization, OneValue, Semantics};
 use crate::norms::Momentum;
 
-/// Where a difference is measured: the variance of the data, and the number of values that share a statistic.
+/// Where a difference is measured: the variance of the data, and the number of values that share a
+/// statistic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// The variance of the values, biased.
@@ -34,8 +36,8 @@ pub struct Difference {
     pub a: String,
     /// The value of the second.
     pub b: String,
-    /// How much larger the second's outputs, running variance, or running statistics after 100 steps are, relative to the
-    /// first's; None where a number cannot say it.
+    /// How much larger the second's outputs, running variance, or running statistics after 100
+    /// steps are, relative to the first's; None where a number cannot say it.
     pub by: Option<f64>,
     /// What the difference does, in words and numbers.
     pub effect: String,
@@ -63,7 +65,8 @@ impl Semantics {
         self.diff_at(other, Sample::default())
     }
 
-    /// What differs, measured at `sample`. Empty where both mean the same, whatever their own names are.
+    /// What differs, measured at `sample`. Empty where both mean the same, whatever their own names
+    /// are.
     ///
     /// Momentum, the running variance and freezing are compared only between batch normalizations.
     pub fn diff_at(&self, other: &Self, sample: Sample) -> Vec<Difference> {
@@ -81,14 +84,27 @@ impl Semantics {
         }
         field!(normalization, None, "other values share statistics".into());
         let by = scale(b, sample) / scale(a, sample) - 1.0;
-        let outputs = format!("outputs move by {} where the variance is {}", percent(by), sample.variance);
+        let outputs =
+            format!("outputs move by {} where the variance is {}", percent(by), sample.variance);
         field!(epsilon, Some(by), outputs.clone());
         field!(epsilon_at, Some(by), outputs);
-        field!(channel_axis, None, "the same memory has its channels elsewhere; transpose, or set the axis".into());
+        field!(
+            channel_axis,
+            None,
+            "the same memory has its channels elsewhere; transpose, or set the axis".into()
+        );
         field!(scale, None, only("gamma is learned", a.scale, a, b));
         field!(center, None, only("beta is learned", a.center, a, b));
-        field!(stores_fixed, None, only("a gamma or beta that is not learned is stored", a.stores_fixed, a, b));
-        field!(one_value, None, format!("{}: {}; {}: {}", a.name, one_value(a), b.name, one_value(b)));
+        field!(
+            stores_fixed,
+            None,
+            only("a gamma or beta that is not learned is stored", a.stores_fixed, a, b)
+        );
+        field!(
+            one_value,
+            None,
+            format!("{}: {}; {}: {}", a.name, one_value(a), b.name, one_value(b))
+        );
         if a.normalization == Normalization::Group || b.normalization == Normalization::Group {
             field!(
                 group_parameters,
@@ -101,7 +117,11 @@ impl Semantics {
             field!(momentum, Some(by), effect);
             let factor = |of: &Semantics| of.running_variance.factor(sample.values, of.epsilon);
             let by = factor(b) / factor(a) - 1.0;
-            let effect = format!("the running variance moves by {} at {} values", percent(by), sample.values);
+            let effect = format!(
+                "the running variance moves by {} at {} values",
+                percent(by),
+                sample.values
+            );
             field!(running_variance, Some(by), effect);
             field!(frozen, None, format!("{}: {}; {}: {}", a.name, frozen(a), b.name, frozen(b)));
         }
@@ -128,13 +148,16 @@ fn scale(of: &Semantics, sample: Sample) -> f64 {
 
 /// Where running statistics stand that start at 0 and see 1, after 1 and after 100 steps.
 fn pace(a: Momentum, b: Momentum) -> (f64, String) {
-    let after = |momentum: Momentum, steps: u64| 1.0 - (1..=steps).map(|k| 1.0 - momentum.weight(k)).product::<f64>();
+    let after = |momentum: Momentum, steps: u64| {
+        1.0 - (1..=steps).map(|k| 1.0 - momentum.weight(k)).product::<f64>()
+    };
     let [a1, a100, b1, b100] = [after(a, 1), after(a, 100), after(b, 1), after(b, 100)];
     if (a1 - b1).abs() < 1e-12 && (a100 - b100).abs() < 1e-12 {
         return (0.0, "the same pace, written otherwise".into());
     }
     let effect = format!(
-        "running statistics on the way from 0 to 1: {a1:.4} and {b1:.4} after 1 step, {a100:.4} and {b100:.4} after 100"
+        "running statistics on the way from 0 to 1: {a1:.4} and {b1:.4} after 1 step, {a100:.4} \
+         and {b100:.4} after 100"
     );
     (b100 / a100 - 1.0, effect)
 }
@@ -151,7 +174,9 @@ fn one_value(of: &Semantics) -> &'static str {
 fn frozen(of: &Semantics) -> &'static str {
     match of.frozen {
         Frozen::Inference => "frozen is inference",
-        Frozen::BatchStatistics => "frozen layers use the batch's statistics and keep the running ones",
+        Frozen::BatchStatistics => {
+            "frozen layers use the batch's statistics and keep the running ones"
+        }
         Frozen::ParametersOnly => "frozen layers still move their running statistics",
     }
 }
@@ -167,6 +192,7 @@ pub(super) fn text(value: impl fmt::Debug) -> String {
 /// A relative difference with three figures.
 fn percent(by: f64) -> String {
     let percent = 100.0 * by;
-    let digits = if percent == 0.0 { 0.0 } else { (2.0 - percent.abs().log10().floor()).clamp(0.0, 12.0) };
+    let digits =
+        if percent == 0.0 { 0.0 } else { (2.0 - percent.abs().log10().floor()).clamp(0.0, 12.0) };
     format!("{percent:+.*} %", digits as usize)
 }

@@ -1,9 +1,10 @@
 //! What a framework means by a normalization, as data.
 //!
-//! Two frameworks that give a layer the same name differ in ε, in the pace and the bias of the running statistics, in what one
-//! value a statistic does, in what freezing means, in the axis of the channels, in the shape of γ and in the names they store.
-//! A [`Semantics`] holds all of it for one layer of one framework. It can be printed, compared with another
-//! ([`Semantics::diff`]) and given to a config; no code asks for a framework's name.
+//! Two frameworks that give a layer the same name differ in ε, in the pace and the bias of the
+//! running statistics, in what one value a statistic does, in what freezing means, in the axis of
+//! the channels, in the shape of γ and in the names they store. A [`Semantics`] holds all of it for
+//! one layer of one framework. It can be printed, compared with another ([`Semantics::diff`]) and
+//! given to a config; no code asks for a framework's name.
 //!
 //! ```
 //! use cellnorm::{BatchNormConfig, Normalization, Semantics};
@@ -51,7 +52,8 @@ pub enum EpsilonAt {
     /// 1 / √(variance + ε): all layers of all frameworks here.
     #[default]
     InsideRoot,
-    /// 1 / (√variance + ε): ONNX's MeanVarianceNormalization, and Burn's layer normalization before 0.14.
+    /// 1 / (√variance + ε): ONNX's MeanVarianceNormalization, and Burn's layer normalization before
+    /// 0.14.
     OutsideRoot,
 }
 
@@ -62,24 +64,34 @@ pub enum OneValue {
     /// Training is an error, inference runs: PyTorch's batch normalization.
     #[default]
     Error,
-    /// An error in inference too: PyTorch's instance normalization, and its group normalization of one sample.
+    /// An error in inference too: PyTorch's instance normalization, and its group normalization of
+    /// one sample.
     AlwaysError,
-    /// The layer runs: y = β. Running statistics move, the variance toward 0: Keras, TensorFlow on the CPU, MXNet, Flax, ONNX.
+    /// The layer runs: y = β. Running statistics move, the variance toward 0: Keras, TensorFlow on
+    /// the CPU, MXNet, Flax, ONNX.
     Beta,
     /// The running statistics normalize, and stay as they are; only batch normalization has them.
     UseRunning,
 }
 
 impl OneValue {
-    /// Where each statistic of an x of this shape has one value: whether the running statistics normalize it, and stay as they
-    /// are. `batch` is whether statistics are those of x, as in training.
+    /// Where each statistic of an x of this shape has one value: whether the running statistics
+    /// normalize it, and stay as they are. `batch` is whether statistics are those of x, as in
+    /// training.
     ///
     /// # Errors
     /// If the policy refuses such an x.
-    pub fn uses_running(self, layer: &'static str, shape: &[usize], batch: bool) -> Result<bool, Error> {
+    pub fn uses_running(
+        self,
+        layer: &'static str,
+        shape: &[usize],
+        batch: bool,
+    ) -> Result<bool, Error> {
         match self {
             Self::Error if !batch => Ok(false),
-            Self::Error | Self::AlwaysError => Err(Error::OneValue { layer, shape: shape.to_vec() }),
+            Self::Error | Self::AlwaysError => {
+                Err(Error::OneValue { layer, shape: shape.to_vec() })
+            }
             Self::UseRunning => Ok(true),
             Self::Beta => Ok(false),
         }
@@ -88,15 +100,18 @@ impl OneValue {
 
 /// What a frozen batch normalization does in training.
 ///
-/// The three are what Keras meant by `trainable=False` at one time or another. See [`Mode::frozen`](crate::Mode::frozen).
+/// The three are what Keras meant by `trainable=False` at one time or another. See
+/// [`Mode::frozen`](crate::Mode::frozen).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frozen {
-    /// As inference: the running statistics normalize and stay. Keras 3 and tf.keras 2 (`trainable=False`), Burn (`freeze`).
+    /// As inference: the running statistics normalize and stay. Keras 3 and tf.keras 2
+    /// (`trainable=False`), Burn (`freeze`).
     Inference,
-    /// The batch's statistics normalize, and the running ones stay: Keras 2.3.1 (`trainable=False`).
+    /// The batch's statistics normalize, and the running ones stay: Keras 2.3.1
+    /// (`trainable=False`).
     BatchStatistics,
-    /// Only γ and β stay; the batch's statistics normalize and move the running ones. PyTorch (`requires_grad=False`), MXNet
-    /// (`lr_mult=0`), early Keras 2.
+    /// Only γ and β stay; the batch's statistics normalize and move the running ones. PyTorch
+    /// (`requires_grad=False`), MXNet (`lr_mult=0`), early Keras 2.
     ParametersOnly,
 }
 
@@ -132,15 +147,15 @@ pub struct Semantics {
     pub epsilon: f64,
     /// Where ε is added.
     pub epsilon_at: EpsilonAt,
-    /// The axis of the channels, by default; negative counts from the last. Without meaning to layer and RMS normalization with
-    /// a parameter for each element.
+    /// The axis of the channels, by default; negative counts from the last. Without meaning to
+    /// layer and RMS normalization with a parameter for each element.
     pub channel_axis: isize,
     /// Whether there is a γ that is learned, by default.
     pub scale: bool,
     /// Whether there is a β that is learned, by default.
     pub center: bool,
-    /// Whether a γ or β that is not learned is stored all the same, as 1 or 0 (MXNet, whose `fix_gamma` means just that, and
-    /// ONNX, whose inputs are required).
+    /// Whether a γ or β that is not learned is stored all the same, as 1 or 0 (MXNet, whose
+    /// `fix_gamma` means just that, and ONNX, whose inputs are required).
     pub stores_fixed: bool,
     /// What one value a statistic does.
     pub one_value: OneValue,

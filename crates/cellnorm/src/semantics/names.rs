@@ -4,7 +4,8 @@ use super::{Normalization, Semantics};
 
 /// The names of γ, β, the running mean and variance, and the number of steps.
 ///
-/// Layers without running statistics have names for them, too: those that the framework uses elsewhere.
+/// Layers without running statistics have names for them, too: those that the framework uses
+/// elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParameterNames {
     /// γ.
@@ -20,12 +21,19 @@ pub struct ParameterNames {
 }
 
 impl ParameterNames {
-    const fn new(gamma: &'static str, beta: &'static str, mean: &'static str, variance: &'static str) -> Self {
+    const fn new(
+        gamma: &'static str,
+        beta: &'static str,
+        mean: &'static str,
+        variance: &'static str,
+    ) -> Self {
         Self { gamma, beta, mean, variance, steps: None }
     }
 
-    pub(super) const PYTORCH: Self =
-        Self { steps: Some("num_batches_tracked"), ..Self::new("weight", "bias", "running_mean", "running_var") };
+    pub(super) const PYTORCH: Self = Self {
+        steps: Some("num_batches_tracked"),
+        ..Self::new("weight", "bias", "running_mean", "running_var")
+    };
     pub(super) const CANDLE: Self = Self::new("weight", "bias", "running_mean", "running_var");
     pub(super) const KERAS: Self = Self::new("gamma", "beta", "moving_mean", "moving_variance");
     pub(super) const KERAS_RMS: Self = Self { gamma: "scale", ..Self::KERAS };

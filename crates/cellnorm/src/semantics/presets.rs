@@ -10,11 +10,13 @@ const OPSET: &str = "onnx-";
 impl Semantics {
     /// What `name` means by this layer.
     ///
-    /// Names are those of [`presets`](Self::presets), and "onnx-" before any opset number: the operator in force at that opset
-    /// answers, and its own number is in the `name` of what is returned.
+    /// Names are those of [`presets`](Self::presets), and "onnx-" before any opset number: the
+    /// operator in force at that opset answers, and its own number is in the `name` of what is
+    /// returned.
     ///
     /// # Errors
-    /// If there is no such name, or the framework has no such layer; the message lists those that exist.
+    /// If there is no such name, or the framework has no such layer; the message lists those that
+    /// exist.
     ///
     /// ```
     /// use cellnorm::{GroupParameters, Normalization, Semantics};
@@ -32,8 +34,9 @@ impl Semantics {
         })?;
         layers.iter().find(|layer| layer.normalization == normalization).copied().ok_or_else(|| {
             let have = layers.iter().map(|layer| layer.normalization).collect();
-            let has =
-                |preset: &&str| self::layers(preset).into_iter().flatten().any(|l| l.normalization == normalization);
+            let has = |preset: &&str| {
+                self::layers(preset).into_iter().flatten().any(|l| l.normalization == normalization)
+            };
             let others = Self::presets().into_iter().filter(has).collect();
             Error::MissingLayer { preset: name.into(), normalization, have, others }
         })
@@ -46,10 +49,15 @@ impl Semantics {
 
     /// The names of the presets; for ONNX, the opsets at which a normalization changed.
     pub fn presets() -> Vec<&'static str> {
-        let mut opsets: Vec<_> = OPSETS.iter().map(|(since, row)| (*since, row.framework())).collect();
+        let mut opsets: Vec<_> =
+            OPSETS.iter().map(|(since, row)| (*since, row.framework())).collect();
         opsets.sort_unstable();
         opsets.dedup();
-        TABLE.iter().map(|(name, _)| *name).chain(opsets.into_iter().map(|(_, name)| name)).collect()
+        TABLE
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(opsets.into_iter().map(|(_, name)| name))
+            .collect()
     }
 }
 
@@ -60,7 +68,9 @@ fn layers(name: &str) -> Option<Vec<Semantics>> {
     }
     let opset: u32 = name.strip_prefix(OPSET)?.parse().ok().filter(|opset| *opset > 0)?;
     let in_force = |normalization| {
-        let rows = OPSETS.iter().filter(|(since, row)| *since <= opset && row.normalization == normalization);
+        let rows = OPSETS
+            .iter()
+            .filter(|(since, row)| *since <= opset && row.normalization == normalization);
         rows.max_by_key(|(since, _)| since).map(|(_, row)| *row)
     };
     Some(Normalization::ALL.into_iter().filter_map(in_force).collect())

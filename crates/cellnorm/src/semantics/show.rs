@@ -43,6 +43,9 @@ impl fmt::Display for Semantics {
             row("running_variance", text(self.running_variance))?;
             row("frozen", text(self.frozen))?;
         }
-        row("names", self.names().into_iter().filter_map(|(_, name)| name).collect::<Vec<_>>().join(", "))
+        row(
+            "names",
+            self.names().into_iter().filter_map(|(_, name)| name).collect::<Vec<_>>().join(", "),
+        )
     }
 }

@@ -1,13 +1,15 @@
 //! The frameworks' semantics, as a table: read in the source of each at the version named, and run.
 //!
-//! A row says how it differs from the framework's first row, so what one framework says everywhere is written once.
+//! A row says how it differs from the framework's first row, so what one framework says everywhere
+//! is written once.
 
 use super::Normalization::{Batch, Group, Instance, Layer, Rms};
 use super::{EpsilonAt, Frozen, GroupParameters, OneValue, ParameterNames, Semantics};
 use crate::norms::{Momentum, RunningVariance};
 
-/// PyTorch 2.15. Group normalization refuses one value a statistic only in a batch of one sample. `InstanceNorm*d` has no γ and β
-/// unless asked for. The ε of `RMSNorm` is that of f32 where none is given (in f64 that of f64).
+/// PyTorch 2.15. Group normalization refuses one value a statistic only in a batch of one sample.
+/// `InstanceNorm*d` has no γ and β unless asked for. The ε of `RMSNorm` is that of f32 where none
+/// is given (in f64 that of f64).
 const PYTORCH: Semantics = Semantics {
     name: "pytorch-2 batch",
     normalization: Batch,
@@ -38,9 +40,13 @@ const KERAS: Semantics = Semantics {
     ..PYTORCH
 };
 
-/// tf.keras 2.15 and Keras 2.15, layers that run on TensorFlow's fused operation: tensors of rank 4, and of rank 5 with one axis.
-const TF_FUSED: Semantics =
-    Semantics { name: "tf-keras-2-fused batch", running_variance: RunningVariance::Unbiased, ..KERAS };
+/// tf.keras 2.15 and Keras 2.15, layers that run on TensorFlow's fused operation: tensors of rank
+/// 4, and of rank 5 with one axis.
+const TF_FUSED: Semantics = Semantics {
+    name: "tf-keras-2-fused batch",
+    running_variance: RunningVariance::Unbiased,
+    ..KERAS
+};
 
 /// MXNet 1.9.1's operators, on the CPU, with the `fix_gamma` they have by default.
 const MXNET: Semantics = Semantics {
@@ -55,10 +61,16 @@ const MXNET: Semantics = Semantics {
 };
 
 /// MXNet 1.9.1's Gluon blocks, on the CPU.
-const GLUON: Semantics =
-    Semantics { name: "mxnet-1.9-gluon batch", epsilon: 1e-5, scale: true, names: ParameterNames::GLUON, ..MXNET };
+const GLUON: Semantics = Semantics {
+    name: "mxnet-1.9-gluon batch",
+    epsilon: 1e-5,
+    scale: true,
+    names: ParameterNames::GLUON,
+    ..MXNET
+};
 
-/// Flax 0.12.8, linen and nnx. Its fast variance, E[x²] − E[x]², is not part of this table: here it is always exact.
+/// Flax 0.12.8, linen and nnx. Its fast variance, E[x²] − E[x]², is not part of this table: here it
+/// is always exact.
 const FLAX: Semantics = Semantics {
     name: "flax-0.12 batch",
     epsilon: 1e-5,
@@ -77,9 +89,10 @@ const BURN: Semantics = Semantics {
     ..PYTORCH
 };
 
-/// candle-nn 0.11. One value a channel turns its running variance into NaN; here that is an error. ε of group and RMS
-/// normalization has no default there.
-const CANDLE: Semantics = Semantics { name: "candle-0.11 batch", names: ParameterNames::CANDLE, ..PYTORCH };
+/// candle-nn 0.11. One value a channel turns its running variance into NaN; here that is an error.
+/// ε of group and RMS normalization has no default there.
+const CANDLE: Semantics =
+    Semantics { name: "candle-0.11 batch", names: ParameterNames::CANDLE, ..PYTORCH };
 
 /// ONNX, whose operators have no γ or β that is absent, except layer normalization's bias.
 const ONNX: Semantics = Semantics {
@@ -113,7 +126,12 @@ pub(super) static TABLE: [(&str, &[Semantics]); 11] = [
                 one_value: OneValue::AlwaysError,
                 ..PYTORCH
             },
-            Semantics { name: "pytorch-2 group", normalization: Group, one_value: OneValue::AlwaysError, ..PYTORCH },
+            Semantics {
+                name: "pytorch-2 group",
+                normalization: Group,
+                one_value: OneValue::AlwaysError,
+                ..PYTORCH
+            },
             Semantics {
                 name: "pytorch-2 rms",
                 normalization: Rms,
@@ -180,7 +198,12 @@ pub(super) static TABLE: [(&str, &[Semantics]); 11] = [
                 scale: true,
                 ..MXNET
             },
-            Semantics { name: "mxnet-1.9-operator instance", normalization: Instance, scale: true, ..MXNET },
+            Semantics {
+                name: "mxnet-1.9-operator instance",
+                normalization: Instance,
+                scale: true,
+                ..MXNET
+            },
             Semantics {
                 name: "mxnet-1.9-operator group",
                 normalization: Group,
@@ -195,8 +218,18 @@ pub(super) static TABLE: [(&str, &[Semantics]); 11] = [
         "mxnet-1.9-gluon",
         &[
             GLUON,
-            Semantics { name: "mxnet-1.9-gluon layer", normalization: Layer, channel_axis: -1, ..GLUON },
-            Semantics { name: "mxnet-1.9-gluon instance", normalization: Instance, scale: false, ..GLUON },
+            Semantics {
+                name: "mxnet-1.9-gluon layer",
+                normalization: Layer,
+                channel_axis: -1,
+                ..GLUON
+            },
+            Semantics {
+                name: "mxnet-1.9-gluon instance",
+                normalization: Instance,
+                scale: false,
+                ..GLUON
+            },
             Semantics {
                 name: "mxnet-1.9-gluon group",
                 normalization: Group,
@@ -210,9 +243,20 @@ pub(super) static TABLE: [(&str, &[Semantics]); 11] = [
         &[
             FLAX,
             Semantics { name: "flax-0.12 layer", normalization: Layer, epsilon: 1e-6, ..FLAX },
-            Semantics { name: "flax-0.12 instance", normalization: Instance, epsilon: 1e-6, ..FLAX },
+            Semantics {
+                name: "flax-0.12 instance",
+                normalization: Instance,
+                epsilon: 1e-6,
+                ..FLAX
+            },
             Semantics { name: "flax-0.12 group", normalization: Group, epsilon: 1e-6, ..FLAX },
-            Semantics { name: "flax-0.12 rms", normalization: Rms, epsilon: 1e-6, center: false, ..FLAX },
+            Semantics {
+                name: "flax-0.12 rms",
+                normalization: Rms,
+                epsilon: 1e-6,
+                center: false,
+                ..FLAX
+            },
         ],
     ),
     (
@@ -222,7 +266,13 @@ pub(super) static TABLE: [(&str, &[Semantics]); 11] = [
             Semantics { name: "burn-0.22 layer", normalization: Layer, channel_axis: -1, ..BURN },
             Semantics { name: "burn-0.22 instance", normalization: Instance, ..BURN },
             Semantics { name: "burn-0.22 group", normalization: Group, ..BURN },
-            Semantics { name: "burn-0.22 rms", normalization: Rms, channel_axis: -1, center: false, ..BURN },
+            Semantics {
+                name: "burn-0.22 rms",
+                normalization: Rms,
+                channel_axis: -1,
+                center: false,
+                ..BURN
+            },
         ],
     ),
     (
@@ -236,7 +286,12 @@ pub(super) static TABLE: [(&str, &[Semantics]); 11] = [
                 one_value: OneValue::Beta,
                 ..CANDLE
             },
-            Semantics { name: "candle-0.11 group", normalization: Group, one_value: OneValue::Beta, ..CANDLE },
+            Semantics {
+                name: "candle-0.11 group",
+                normalization: Group,
+                one_value: OneValue::Beta,
+                ..CANDLE
+            },
             Semantics {
                 name: "candle-0.11 rms",
                 normalization: Rms,
@@ -277,7 +332,15 @@ pub(super) static OPSETS: [(u32, Semantics); 10] = [
             ..ONNX
         },
     ),
-    (21, Semantics { name: "onnx-21 group", normalization: Group, names: ParameterNames::ONNX_GROUP, ..ONNX }),
+    (
+        21,
+        Semantics {
+            name: "onnx-21 group",
+            normalization: Group,
+            names: ParameterNames::ONNX_GROUP,
+            ..ONNX
+        },
+    ),
     (
         23,
         Semantics {

@@ -54,19 +54,31 @@ impl DType {
 }
 
 /// The tensor that these little-endian bytes, in row-major order, say.
-pub(super) fn from_bytes(name: &str, dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<Tensor, Error> {
+pub(super) fn from_bytes(
+    name: &str,
+    dtype: DType,
+    shape: &[usize],
+    bytes: &[u8],
+) -> Result<Tensor, Error> {
     let refuse = |problem: String| Err(Error::Tensor { name: name.into(), problem });
     let count = shape.iter().try_fold(1_usize, |count, len| count.checked_mul(*len));
     if count.and_then(|count| count.checked_mul(dtype.size())) != Some(bytes.len()) {
-        return refuse(format!("has {} bytes, which is not {shape:?} values of {dtype:?}", bytes.len()));
+        return refuse(format!(
+            "has {} bytes, which is not {shape:?} values of {dtype:?}",
+            bytes.len()
+        ));
     }
-    let values: Vec<f64> = bytes.chunks_exact(dtype.size()).map(|bytes| dtype.value(bytes)).collect();
+    let values: Vec<f64> =
+        bytes.chunks_exact(dtype.size()).map(|bytes| dtype.value(bytes)).collect();
     // of the bytes: as f64, 2^53 + 1 is 2^53
     let whole = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("8 bytes"));
     if dtype == DType::I64
-        && let Some(value) = bytes.chunks_exact(8).map(whole).find(|v| v.unsigned_abs() > WHOLE as u64)
+        && let Some(value) =
+            bytes.chunks_exact(8).map(whole).find(|v| v.unsigned_abs() > WHOLE as u64)
     {
-        return refuse(format!("holds {value}, beyond the whole numbers up to 2^53 that f64 holds"));
+        return refuse(format!(
+            "holds {value}, beyond the whole numbers up to 2^53 that f64 holds"
+        ));
     }
     match ArrayD::from_shape_vec(IxDyn(shape), values) {
         Ok(values) => Ok(Tensor::new(values, dtype)),
@@ -80,7 +92,10 @@ impl Tensor {
         let mut bytes = Vec::with_capacity(self.values.len() * self.dtype.size());
         for value in &self.values {
             if !self.dtype.holds(*value) {
-                let problem = format!("holds {value}, which {:?} cannot store; choose a wider type", self.dtype);
+                let problem = format!(
+                    "holds {value}, which {:?} cannot store; choose a wider type",
+                    self.dtype
+                );
                 return Err(Error::Tensor { name: name.into(), problem });
             }
             match self.dtype {

@@ -1,4 +1,5 @@
-//! A checkpoint as it is stored: what nobody asks for stays as it is, bit for bit, whatever its type.
+//! A checkpoint as it is stored: what nobody asks for stays as it is, bit for bit, whatever its
+//! type.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,7 +50,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a `.safetensors` or `.npz` file, and with the feature `pytorch` a `.pth` or `.pt` file.
+    /// Reads a `.safetensors` or `.npz` file, and with the feature `pytorch` a `.pth` or `.pt`
+    /// file.
     ///
     /// # Errors
     /// If it cannot be read, has another extension or is damaged.
@@ -57,8 +59,8 @@ impl Checkpoint {
         files::read_stored(path.as_ref())
     }
 
-    /// Writes a `.safetensors` file, or an `.npz` file, which has no place for [`metadata`](Self::metadata): beside it first, then
-    /// in its place.
+    /// Writes a `.safetensors` file, or an `.npz` file, which has no place for
+    /// [`metadata`](Self::metadata): beside it first, then in its place.
     ///
     /// # Errors
     /// As [`write`](super::write).
@@ -99,7 +101,8 @@ impl Checkpoint {
     /// # Errors
     /// If its type does not hold one of its values.
     pub fn insert(&mut self, name: &str, tensor: &Tensor) -> Result<(), Error> {
-        let (dtype, _) = TYPES.iter().find(|(_, ours)| *ours == tensor.dtype).expect("every type has its own");
+        let (dtype, _) =
+            TYPES.iter().find(|(_, ours)| *ours == tensor.dtype).expect("every type has its own");
         let (shape, bytes) = (tensor.values.shape().to_vec(), tensor.to_bytes(name)?);
         self.stored.insert(name.to_owned(), Stored { dtype: *dtype, shape, bytes });
         Ok(())

@@ -1,7 +1,8 @@
 //! From what one framework stores to what another does, exactly or not at all.
 //!
-//! A running variance that follows M2/(n − 1) becomes one that follows M2/n by the factor (n − 1)/n, where each batch had n values
-//! a channel. γ of a group is repeated for its channels, and the reverse where they agree. γ that is absent is 1, β is 0.
+//! A running variance that follows M2/(n − 1) becomes one that follows M2/n by the factor (n −
+//! 1)/n, where each batch had n values a channel. γ of a group is repeated for its channels, and
+//! the reverse where they agree. γ that is absent is 1, β is 0.
 
 use ndarray::{ArrayD, IxDyn};
 
@@ -22,8 +23,9 @@ pub struct Known {
 }
 
 impl Semantics {
-    /// These conventions with the numbers of another: its ε and where it is added, its momentum in the direction used here, and
-    /// whether γ and β are learned. What a layer's state can be [converted](State::to) to without loss.
+    /// These conventions with the numbers of another: its ε and where it is added, its momentum in
+    /// the direction used here, and whether γ and β are learned. What a layer's state can be
+    /// [converted](State::to) to without loss.
     ///
     /// ```
     /// use cellnorm::{Momentum, Normalization, Semantics};
@@ -46,25 +48,29 @@ impl Semantics {
 impl State {
     /// The state as `to` stores it, where this is as `from` stores it.
     ///
-    /// The running variance is exact where every batch had the same number of values. Steps that `to` counts and `from` does not
-    /// become 0.
+    /// The running variance is exact where every batch had the same number of values. Steps that
+    /// `to` counts and `from` does not become 0.
     ///
     /// # Errors
-    /// If the layers or their ε differ (no state compensates another ε in training; [`Semantics::keeping`] keeps it), the rules of
-    /// the running variance differ and `known.values` is absent, γ of the channels of a group differ where `to` has one for the
-    /// group, `to` learns no γ or β and this has one that is not 1 or 0, or a number of channels or groups that is needed is
-    /// absent.
+    /// If the layers or their ε differ (no state compensates another ε in training;
+    /// [`Semantics::keeping`] keeps it), the rules of the running variance differ and
+    /// `known.values` is absent, γ of the channels of a group differ where `to` has one for the
+    /// group, `to` learns no γ or β and this has one that is not 1 or 0, or a number of channels or
+    /// groups that is needed is absent.
     pub fn to(&self, to: &Semantics, from: &Semantics, known: &Known) -> Result<State, Error> {
         let refused = |problem| Error::Conversion { from: from.name, to: to.name, problem };
         if from.normalization != to.normalization {
-            let problem = format!("one is {} normalization, the other {}", from.normalization, to.normalization);
+            let problem = format!(
+                "one is {} normalization, the other {}",
+                from.normalization, to.normalization
+            );
             return Err(refused(problem));
         }
         if (from.epsilon, from.epsilon_at) != (to.epsilon, to.epsilon_at) {
             let (a, b) = (from.epsilon, to.epsilon);
             return Err(refused(format!(
-                "epsilon changes from {a:?} to {b:?} or to another place, which no state makes up for; build the layer with \
-                 epsilon {a:?} and convert to `to.keeping(&from)`"
+                "epsilon changes from {a:?} to {b:?} or to another place, which no state makes up \
+                 for; build the layer with epsilon {a:?} and convert to `to.keeping(&from)`"
             )));
         }
         let mut state = self.clone();
@@ -72,13 +78,19 @@ impl State {
             state.gamma = regroup(&self.gamma, to, from, known)?;
             state.beta = regroup(&self.beta, to, from, known)?;
         }
-        let length = if to.group_parameters == GroupParameters::PerGroup { known.groups } else { known.channels };
+        let length = if to.group_parameters == GroupParameters::PerGroup {
+            known.groups
+        } else {
+            known.channels
+        };
         let shape = state.shape().or(length.map(|length| vec![length]));
-        let [gamma, beta] = [("gamma", state.gamma, to.scale, 1.0), ("beta", state.beta, to.center, 0.0)].map(
-            |(name, values, learned, absent)| {
-                fill(values, learned, absent, &shape).map_err(|why| refused(format!("{name} {why}")))
-            },
-        );
+        let [gamma, beta] =
+            [("gamma", state.gamma, to.scale, 1.0), ("beta", state.beta, to.center, 0.0)].map(
+                |(name, values, learned, absent)| {
+                    fill(values, learned, absent, &shape)
+                        .map_err(|why| refused(format!("{name} {why}")))
+                },
+            );
         let variance = state.variance.map(|v| rebias(v, to, from, known)).transpose()?;
         let counted = to.normalization == Normalization::Batch && to.names.steps.is_some();
         let steps = counted.then(|| state.steps.unwrap_or(0));
@@ -107,7 +119,12 @@ fn fill(
 }
 
 /// The running variance under another rule.
-fn rebias(variance: ArrayD<f64>, to: &Semantics, from: &Semantics, known: &Known) -> Result<ArrayD<f64>, Error> {
+fn rebias(
+    variance: ArrayD<f64>,
+    to: &Semantics,
+    from: &Semantics,
+    known: &Known,
+) -> Result<ArrayD<f64>, Error> {
     let (a, b) = (from.running_variance, to.running_variance);
     if a == b {
         return Ok(variance);
@@ -115,12 +132,16 @@ fn rebias(variance: ArrayD<f64>, to: &Semantics, from: &Semantics, known: &Known
     a.check(from.epsilon)?;
     b.check(to.epsilon)?;
     match known.values {
-        Some(n) if n >= 2.0 && n.is_finite() => Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon))),
-        Some(given) => Err(Error::Number { name: "values", given, expected: "finite and at least 2" }),
+        Some(n) if n >= 2.0 && n.is_finite() => {
+            Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon)))
+        }
+        Some(given) => {
+            Err(Error::Number { name: "values", given, expected: "finite and at least 2" })
+        }
         None => {
             let problem = format!(
-                "the running variance changes from {a:?} to {b:?}; say how many values each channel had in a training batch \
-                 (samples times positions)"
+                "the running variance changes from {a:?} to {b:?}; say how many values each \
+                 channel had in a training batch (samples times positions)"
             );
             Err(Error::Conversion { from: from.name, to: to.name, problem })
         }
@@ -142,7 +163,9 @@ fn regroup(
         (PerGroup, PerChannel) => {
             let Some(channels) = known.channels else {
                 return refuse(
-                    "each group's value is to be repeated for its channels; say the number of channels".into(),
+                    "each group's value is to be repeated for its channels; say the number of \
+                     channels"
+                        .into(),
                 );
             };
             if values.is_empty() || !channels.is_multiple_of(values.len()) {
@@ -153,7 +176,10 @@ fn regroup(
         }
         (PerChannel, PerGroup) => {
             let Some(groups) = known.groups else {
-                return refuse("the channels' values are to become those of groups; say the number of groups".into());
+                return refuse(
+                    "the channels' values are to become those of groups; say the number of groups"
+                        .into(),
+                );
             };
             if groups == 0 || !values.len().is_multiple_of(groups) {
                 return Err(Error::Groups { channels: values.len(), groups });

@@ -31,28 +31,31 @@ const FORMATS: &[Format] = &[
     Format { extension: "pt", read: super::pytorch::read, encode: None },
 ];
 
-/// Reads all tensors of a `.safetensors` or `.npz` file, and with the feature `pytorch` of a `.pth` or `.pt` file, as f64 with
-/// their own type noted.
+/// Reads all tensors of a `.safetensors` or `.npz` file, and with the feature `pytorch` of a `.pth`
+/// or `.pt` file, as f64 with their own type noted.
 ///
 /// # Errors
-/// If the file cannot be read, has another extension, is damaged, or holds a type other than those of
-/// [`DType`](super::DType).
+/// If the file cannot be read, has another extension, is damaged, or holds a type other than those
+/// of [`DType`](super::DType).
 pub fn read(path: impl AsRef<Path>) -> Result<Tensors, Error> {
     let path = path.as_ref();
     Checkpoint::read(path)?.tensors().map_err(|error| failed(path, error))
 }
 
-/// Writes tensors, each in its own type, as `.safetensors` or `.npz`: beside the file first, which is replaced when all is
-/// written.
+/// Writes tensors, each in its own type, as `.safetensors` or `.npz`: beside the file first, which
+/// is replaced when all is written.
 ///
 /// # Errors
-/// If the extension is another one, a value does not fit its type, npz does not have the type (bfloat16), or the file cannot be
-/// written. Then a file that was there is as it was.
+/// If the extension is another one, a value does not fit its type, npz does not have the type
+/// (bfloat16), or the file cannot be written. Then a file that was there is as it was.
 ///
 /// ```
 /// use cellnorm::state::{self, DType, Tensor, Tensors};
-/// let path = std::env::temp_dir().join(format!("cellnorm-{}.safetensors", std::process::id()));
-/// let tensors: Tensors = [("bn.weight".into(), Tensor::new(ndarray::array![1.0, 0.5].into_dyn(), DType::F16))].into();
+/// let path =
+///     std::env::temp_dir().join(format!("cellnorm-{}.safetensors", std::process::id()));
+/// let tensors: Tensors =
+///     [("bn.weight".into(), Tensor::new(ndarray::array![1.0, 0.5].into_dyn(), DType::F16))]
+///         .into();
 /// state::write(&path, &tensors)?;
 /// assert_eq!(state::read(&path)?, tensors);
 /// # std::fs::remove_file(path).unwrap();
@@ -75,7 +78,8 @@ pub(super) fn read_stored(path: &Path) -> Result<Checkpoint, Error> {
     })
 }
 
-/// Writes a checkpoint as it is stored: beside the file first, which is replaced when all is written.
+/// Writes a checkpoint as it is stored: beside the file first, which is replaced when all is
+/// written.
 pub(super) fn write_stored(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
     let format = format(path, |format| format.encode.is_some())?;
     let bytes = format.encode.map_or(Ok(Vec::new()), |encode| encode(checkpoint));
@@ -83,7 +87,11 @@ pub(super) fn write_stored(path: &Path, checkpoint: &Checkpoint) -> Result<(), E
     // no two writes share a file, whichever process or thread they are of
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}-{}.partial", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
+    beside.push(format!(
+        ".{}-{}.partial",
+        std::process::id(),
+        WRITES.fetch_add(1, Ordering::Relaxed)
+    ));
     let beside = PathBuf::from(beside);
     let written = File::create(&beside).and_then(|mut file| {
         file.write_all(&bytes)?;

@@ -18,16 +18,19 @@ impl BatchNorm {
         }
     }
 
-    /// Takes parameters and statistics of the layer's own semantics ([`State::to`] converts); steps stay where they are absent.
+    /// Takes parameters and statistics of the layer's own semantics ([`State::to`] converts); steps
+    /// stay where they are absent.
     ///
     /// # Errors
-    /// If one is missing that the layer has, is there that it does not have, or has another shape. Then nothing has changed.
+    /// If one is missing that the layer has, is there that it does not have, or has another shape.
+    /// Then nothing has changed.
     pub fn load(&mut self, state: &State) -> Result<(), Error> {
         let channels = [self.kind.channels];
         let (gamma, beta) = affine(state, self.gamma.is_some(), self.beta.is_some(), &channels)?;
         let mean = statistic("running_mean", &state.mean, &channels)?;
         let variance = statistic("running_var", &state.variance, &channels)?;
-        (self.gamma, self.beta, self.running_mean, self.running_var) = (gamma, beta, mean, variance);
+        (self.gamma, self.beta, self.running_mean, self.running_var) =
+            (gamma, beta, mean, variance);
         self.steps = state.steps.unwrap_or(self.steps);
         Ok(())
     }
@@ -46,8 +49,8 @@ impl<K: Kind> Norm<K> {
     pub fn load(&mut self, state: &State) -> Result<(), Error> {
         for (name, given) in [("running_mean", &state.mean), ("running_var", &state.variance)] {
             if given.is_some() {
-                let problem =
-                    "is there, and the layer has no running statistics; InstanceNorm::track makes one that has";
+                let problem = "is there, and the layer has no running statistics; \
+                               InstanceNorm::track makes one that has";
                 return Err(Error::Tensor { name: name.into(), problem: problem.into() });
             }
         }
@@ -64,9 +67,15 @@ fn affine(state: &State, scale: bool, center: bool, shape: &[usize]) -> Result<A
     for (name, given, wanted) in [("gamma", &state.gamma, scale), ("beta", &state.beta, center)] {
         let problem = match given {
             None if wanted => "is missing, and the layer has one",
-            Some(_) if !wanted => "is there, and the layer has none; make it with scale(true) or center(true)",
+            Some(_) if !wanted => {
+                "is there, and the layer has none; make it with scale(true) or center(true)"
+            }
             Some(given) if given.shape() != shape => {
-                return Err(Error::Parameter { name, given: given.shape().to_vec(), expected: shape.to_vec() });
+                return Err(Error::Parameter {
+                    name,
+                    given: given.shape().to_vec(),
+                    expected: shape.to_vec(),
+                });
             }
             _ => continue,
         };
@@ -75,10 +84,19 @@ fn affine(state: &State, scale: bool, center: bool, shape: &[usize]) -> Result<A
     Ok((state.gamma.clone(), state.beta.clone()))
 }
 
-fn statistic(name: &'static str, given: &Option<ArrayD<f64>>, shape: &[usize]) -> Result<Array1<f64>, Error> {
+fn statistic(
+    name: &'static str,
+    given: &Option<ArrayD<f64>>,
+    shape: &[usize],
+) -> Result<Array1<f64>, Error> {
     match given {
         Some(given) if given.shape() == shape => Ok(given.iter().copied().collect()),
-        Some(given) => Err(Error::Parameter { name, given: given.shape().to_vec(), expected: shape.to_vec() }),
-        None => Err(Error::Tensor { name: name.into(), problem: "is missing, and the layer has one".into() }),
+        Some(given) => {
+            Err(Error::Parameter { name, given: given.shape().to_vec(), expected: shape.to_vec() })
+        }
+        None => Err(Error::Tensor {
+            name: name.into(),
+            problem: "is missing, and the layer has one".into(),
+        }),
     }
 }

@@ -1,4 +1,5 @@
-//! A normalization's parameters and statistics, from and to the named tensors of a framework's checkpoint.
+//! A normalization's parameters and statistics, from and to the named tensors of a framework's
+//! checkpoint.
 //!
 //! ```
 //! use cellnorm::state::{DType, Known, State, Tensor, Tensors};
@@ -73,10 +74,11 @@ pub struct State {
     pub steps: Option<u64>,
 }
 
-/// How a layer's names become those of the checkpoint: what stands before them, or a pattern in which `{}` stands for them.
+/// How a layer's names become those of the checkpoint: what stands before them, or a pattern in
+/// which `{}` stands for them.
 ///
-/// Frameworks that keep parameters and statistics apart have two: `Place::apart("params/bn/", "batch_stats/bn/")` for Flax,
-/// `Place::apart("arg:bn_", "aux:bn_")` for MXNet.
+/// Frameworks that keep parameters and statistics apart have two: `Place::apart("params/bn/",
+/// "batch_stats/bn/")` for Flax, `Place::apart("arg:bn_", "aux:bn_")` for MXNet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     parameters: String,
@@ -102,7 +104,9 @@ fn names(place: &Place, semantics: &Semantics) -> [Option<String>; 5] {
         if place.contains("{}") { place.replace("{}", name) } else { format!("{place}{name}") }
     };
     let names = semantics.names;
-    let running = |name| (semantics.normalization == Normalization::Batch).then(|| at(&place.statistics, name));
+    let running = |name| {
+        (semantics.normalization == Normalization::Batch).then(|| at(&place.statistics, name))
+    };
     [
         Some(at(&place.parameters, names.gamma)),
         Some(at(&place.parameters, names.beta)),
@@ -113,13 +117,18 @@ fn names(place: &Place, semantics: &Semantics) -> [Option<String>; 5] {
 }
 
 impl State {
-    /// Finds a layer's tensors. γ and β that the semantics do not learn are taken where they are, but ignored where they are
-    /// stored nevertheless (`stores_fixed`: the framework takes them as 1 and 0). Steps may be missing.
+    /// Finds a layer's tensors. γ and β that the semantics do not learn are taken where they are,
+    /// but ignored where they are stored nevertheless (`stores_fixed`: the framework takes them as
+    /// 1 and 0). Steps may be missing.
     ///
     /// # Errors
-    /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between γ and β or between mean and
-    /// variance, or the steps are not one whole number.
-    pub fn find(tensors: &Tensors, place: impl Into<Place>, semantics: &Semantics) -> Result<Self, Error> {
+    /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between
+    /// γ and β or between mean and variance, or the steps are not one whole number.
+    pub fn find(
+        tensors: &Tensors,
+        place: impl Into<Place>,
+        semantics: &Semantics,
+    ) -> Result<Self, Error> {
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
         let take = |name: Option<String>, learned: bool| match name {
             Some(name) if learned || !semantics.stores_fixed => take(tensors, &name, learned),
@@ -132,13 +141,18 @@ impl State {
             variance: take(variance.clone(), true)?,
             steps: steps.map_or(Ok(None), |name| take_steps(tensors, &name))?,
         };
-        for (name, a, b) in
-            [("beta", &state.gamma, &state.beta), ("the running variance", &state.mean, &state.variance)]
-        {
+        for (name, a, b) in [
+            ("beta", &state.gamma, &state.beta),
+            ("the running variance", &state.mean, &state.variance),
+        ] {
             if let (Some(a), Some(b)) = (a, b)
                 && a.shape() != b.shape()
             {
-                return Err(Error::Parameter { name, given: b.shape().to_vec(), expected: a.shape().to_vec() });
+                return Err(Error::Parameter {
+                    name,
+                    given: b.shape().to_vec(),
+                    expected: a.shape().to_vec(),
+                });
             }
         }
         if let Some(given) = state.variance.iter().flatten().find(|v| **v < 0.0) {
@@ -150,8 +164,8 @@ impl State {
 
     /// Puts the layer's tensors where `place` says, of this type; steps are I64.
     ///
-    /// γ and β that are absent are put as 1 and 0 where the semantics store them. State of another framework is to be
-    /// [converted](Self::to) before.
+    /// γ and β that are absent are put as 1 and 0 where the semantics store them. State of another
+    /// framework is to be [converted](Self::to) before.
     ///
     /// # Errors
     /// If the semantics need a tensor that is absent, or γ or β must be made and no shape is known.
@@ -164,7 +178,9 @@ impl State {
     ) -> Result<(), Error> {
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
         let made = |values: &Option<ArrayD<f64>>, learned: bool, fixed: f64| match values {
-            None if semantics.stores_fixed && !learned => self.shape().map(|s| ArrayD::from_elem(IxDyn(&s), fixed)),
+            None if semantics.stores_fixed && !learned => {
+                self.shape().map(|s| ArrayD::from_elem(IxDyn(&s), fixed))
+            }
             values => values.clone(),
         };
         let running = semantics.normalization == Normalization::Batch;
@@ -180,14 +196,16 @@ impl State {
             match (name, values) {
                 (Some(name), Some(values)) => drop(found.insert(name, Tensor::new(values, dtype))),
                 (Some(name), None) if needed => {
-                    let problem = format!("is part of {}, but the state does not have it", semantics.name);
+                    let problem =
+                        format!("is part of {}, but the state does not have it", semantics.name);
                     return Err(Error::Tensor { name, problem });
                 }
                 _ => {}
             }
         }
         if let (Some(name), Some(steps)) = (steps, self.steps) {
-            found.insert(name, Tensor::new(ArrayD::from_elem(IxDyn(&[]), steps as f64), DType::I64));
+            found
+                .insert(name, Tensor::new(ArrayD::from_elem(IxDyn(&[]), steps as f64), DType::I64));
         }
         tensors.append(&mut found);
         Ok(())
@@ -195,17 +213,28 @@ impl State {
 
     /// The shape that γ and β would have, from what there is.
     fn shape(&self) -> Option<Vec<usize>> {
-        [&self.gamma, &self.beta, &self.mean, &self.variance].into_iter().flatten().next().map(|a| a.shape().to_vec())
+        [&self.gamma, &self.beta, &self.mean, &self.variance]
+            .into_iter()
+            .flatten()
+            .next()
+            .map(|a| a.shape().to_vec())
     }
 }
 
 /// The values of a tensor, which must be finite.
 fn take(tensors: &Tensors, name: &str, needed: bool) -> Result<Option<ArrayD<f64>>, Error> {
     let Some(tensor) = tensors.get(name) else {
-        return if needed { Err(missing(name, tensors.keys().map(String::as_str))) } else { Ok(None) };
+        return if needed {
+            Err(missing(name, tensors.keys().map(String::as_str)))
+        } else {
+            Ok(None)
+        };
     };
     match tensor.values.iter().find(|v| !v.is_finite()) {
-        Some(value) => Err(Error::Tensor { name: name.into(), problem: format!("holds {value}; it must be finite") }),
+        Some(value) => Err(Error::Tensor {
+            name: name.into(),
+            problem: format!("holds {value}; it must be finite"),
+        }),
         None => Ok(Some(tensor.values.clone())),
     }
 }

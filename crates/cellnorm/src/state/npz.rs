@@ -1,7 +1,8 @@
 //! Tensors as NumPy's npz: a zip archive of npy files.
 //!
-//! An npy file is the magic `\x93NUMPY`, two bytes of version, the length of a header (2 bytes in version 1, else 4), the header
-//! `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`, and the values. (NumPy's documentation of `numpy.lib.format`.)
+//! An npy file is the magic `\x93NUMPY`, two bytes of version, the length of a header (2 bytes in
+//! version 1, else 4), the header `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`,
+//! and the values. (NumPy's documentation of `numpy.lib.format`.)
 
 use std::io::{Cursor, Read, Write};
 
@@ -58,14 +59,19 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
 
 fn npy(name: &str, stored: &Stored) -> Result<Vec<u8>, Error> {
     let Some((descr, _)) = TYPES.iter().find(|(_, dtype)| *dtype == stored.dtype) else {
-        let problem = format!("is of type {}, which npz does not have; choose F32, or safetensors", stored.dtype);
+        let problem = format!(
+            "is of type {}, which npz does not have; choose F32, or safetensors",
+            stored.dtype
+        );
         return Err(Error::Tensor { name: name.into(), problem });
     };
     let shape: String = stored.shape.iter().map(|len| format!("{len}, ")).collect();
     // one byte has no order
     let order = if stored.dtype.bitsize() == 8 { '|' } else { '<' };
-    let mut header =
-        format!("{{'descr': '{order}{descr}', 'fortran_order': False, 'shape': ({}), }}", shape.trim_end());
+    let mut header = format!(
+        "{{'descr': '{order}{descr}', 'fortran_order': False, 'shape': ({}), }}",
+        shape.trim_end()
+    );
     // the values begin at a multiple of 64 bytes
     let padding = 63 - (MAGIC.len() + 4 + header.len()) % 64;
     header.extend(std::iter::repeat_n(' ', padding).chain(['\n']));
@@ -75,8 +81,9 @@ fn npy(name: &str, stored: &Stored) -> Result<Vec<u8>, Error> {
 
 fn parse(name: &str, npy: &[u8]) -> Result<Stored, Error> {
     let (header, data) = split(npy).ok_or_else(|| damaged(name, "not an npy file, or cut off"))?;
-    let (descr, fortran, shape) =
-        fields(header).ok_or_else(|| damaged(name, format!("a header that is not understood: {}", header.trim())))?;
+    let (descr, fortran, shape) = fields(header).ok_or_else(|| {
+        damaged(name, format!("a header that is not understood: {}", header.trim()))
+    })?;
     let (order, kind) = descr.split_at(1);
     let Some((_, dtype)) = TYPES.iter().find(|(theirs, _)| *theirs == kind) else {
         return Err(damaged(name, format!("has the type {descr}, which is not read here")));
@@ -87,10 +94,14 @@ fn parse(name: &str, npy: &[u8]) -> Result<Stored, Error> {
     }
     let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
     if count.and_then(|count| count.checked_mul(size)) != Some(data.len()) {
-        return Err(damaged(name, format!("has {} bytes, which is not {shape:?} values of {dtype}", data.len())));
+        return Err(damaged(
+            name,
+            format!("has {} bytes, which is not {shape:?} values of {dtype}", data.len()),
+        ));
     }
     if fortran {
-        data = row_major(&shape, &data, size).ok_or_else(|| damaged(name, "has more values than can be counted"))?;
+        data = row_major(&shape, &data, size)
+            .ok_or_else(|| damaged(name, "has more values than can be counted"))?;
     }
     Ok(Stored { dtype: *dtype, shape, bytes: data })
 }
@@ -114,11 +125,16 @@ fn split(npy: &[u8]) -> Option<(&str, &[u8])> {
 
 /// The type with its byte order, whether the first axis is the fastest, and the shape.
 fn fields(header: &str) -> Option<(&str, bool, Vec<usize>)> {
-    let field = |key: &str| header.split_once(key)?.1.trim_start().strip_prefix(':').map(str::trim_start);
+    let field =
+        |key: &str| header.split_once(key)?.1.trim_start().strip_prefix(':').map(str::trim_start);
     let descr = field("'descr'")?.strip_prefix('\'')?.split_once('\'')?.0;
     let fortran = field("'fortran_order'")?.starts_with("True");
     let shape = field("'shape'")?.strip_prefix('(')?.split_once(')')?.0;
-    let lengths = shape.split(',').map(str::trim).filter(|length| !length.is_empty()).map(|length| length.parse().ok());
+    let lengths = shape
+        .split(',')
+        .map(str::trim)
+        .filter(|length| !length.is_empty())
+        .map(|length| length.parse().ok());
     let byte_order = descr.starts_with(['<', '>', '|', '=']);
     Some((descr, fortran, lengths.collect::<Option<_>>()?)).filter(|_| byte_order)
 }

@@ -1,4 +1,5 @@
-//! PyTorch's own checkpoints, of `torch.save`: a pickle and the bytes of the tensors. Nothing in the pickle is run.
+//! PyTorch's own checkpoints, of `torch.save`: a pickle and the bytes of the tensors. Nothing in
+//! the pickle is run.
 
 use std::path::Path;
 

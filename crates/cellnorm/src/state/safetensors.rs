@@ -10,17 +10,30 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Error> {
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let stored = |(name, view): (String, TensorView<'_>)| {
-        (name, Stored { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: view.data().to_vec() })
+        (
+            name,
+            Stored {
+                dtype: view.dtype(),
+                shape: view.shape().to_vec(),
+                bytes: view.data().to_vec(),
+            },
+        )
     };
     Ok(Checkpoint {
-        metadata: header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        metadata: header
+            .metadata()
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
         stored: file.tensors().into_iter().map(stored).collect(),
     })
 }
 
 pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
     let views = checkpoint.stored.iter().map(|(name, stored)| {
-        let view = TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes).map_err(damaged)?;
+        let view =
+            TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes).map_err(damaged)?;
         Ok((name, view))
     });
     let metadata = &checkpoint.metadata;

@@ -32,15 +32,17 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether it has running statistics: then it is a batch normalization, or an instance normalization that tracks them.
+    /// Whether it has running statistics: then it is a batch normalization, or an instance
+    /// normalization that tracks them.
     pub fn has_statistics(&self) -> bool {
         self.names.mean.is_some() && self.names.variance.is_some()
     }
 
-    /// The preset of the first framework whose names these are: batch normalization where there are running statistics, layer
-    /// normalization otherwise.
+    /// The preset of the first framework whose names these are: batch normalization where there are
+    /// running statistics, layer normalization otherwise.
     pub fn semantics(&self) -> Option<Semantics> {
-        let normalization = if self.has_statistics() { Normalization::Batch } else { Normalization::Layer };
+        let normalization =
+            if self.has_statistics() { Normalization::Batch } else { Normalization::Layer };
         self.frameworks.iter().find_map(|name| Semantics::preset(name, normalization).ok())
     }
 }
@@ -48,28 +50,42 @@ impl Found {
 /// What frameworks put before names to keep parameters and statistics apart: Flax, MXNet.
 const APART: [&str; 6] = ["params/", "batch_stats/", "params.", "batch_stats.", "arg:", "aux:"];
 
-/// Words in the name of a layer with one vector of weights that tell a normalization from a slope or a table.
+/// Words in the name of a layer with one vector of weights that tell a normalization from a slope
+/// or a table.
 const TELLING: [&str; 3] = ["norm", "ln", "rms"];
 
 /// What a framework calls γ, β, mean, variance and steps.
 type Words = [Option<&'static str>; 5];
 
-/// What each framework calls γ, β, mean, variance and steps; ONNX's operators name inputs, not tensors.
+/// What each framework calls γ, β, mean, variance and steps; ONNX's operators name inputs, not
+/// tensors.
 fn vocabularies() -> Vec<(&'static str, Words)> {
     let named = |preset: &'static str| {
         let words = |names: ParameterNames| {
-            [Some(names.gamma), Some(names.beta), Some(names.mean), Some(names.variance), names.steps]
+            [
+                Some(names.gamma),
+                Some(names.beta),
+                Some(names.mean),
+                Some(names.variance),
+                names.steps,
+            ]
         };
-        let of = move |layer| Semantics::preset(preset, layer).ok().map(|semantics| (preset, words(semantics.names)));
+        let of = move |layer| {
+            Semantics::preset(preset, layer).ok().map(|semantics| (preset, words(semantics.names)))
+        };
         Normalization::ALL.into_iter().filter_map(of)
     };
-    let mut all: Vec<_> =
-        Semantics::presets().into_iter().filter(|name| !name.starts_with("onnx-")).flat_map(named).collect();
+    let mut all: Vec<_> = Semantics::presets()
+        .into_iter()
+        .filter(|name| !name.starts_with("onnx-"))
+        .flat_map(named)
+        .collect();
     all.dedup();
     all
 }
 
-/// A name as the layer's and the tensor's own: at the last dot or stroke, or for MXNet at an underscore.
+/// A name as the layer's and the tensor's own: at the last dot or stroke, or for MXNet at an
+/// underscore.
 fn split<'n>(name: &'n str, words: &[&str]) -> Option<(&'n str, &'n str)> {
     let name = name.strip_suffix(":0").unwrap_or(name);
     let name = APART.iter().find_map(|apart| name.strip_prefix(apart)).unwrap_or(name);
@@ -79,21 +95,27 @@ fn split<'n>(name: &'n str, words: &[&str]) -> Option<(&'n str, &'n str)> {
         return Some((layer.trim_end_matches(['.', '/']), last));
     }
     // `scale`, `weight`, `mean` and their like are parts of other names too often
-    let mut in_part = words.iter().filter(|word| !["weight", "bias", "scale", "mean", "var"].contains(word));
-    let word = in_part.find(|word| last.strip_suffix(**word).is_some_and(|rest| rest.ends_with('_')))?;
+    let mut in_part =
+        words.iter().filter(|word| !["weight", "bias", "scale", "mean", "var"].contains(word));
+    let word =
+        in_part.find(|word| last.strip_suffix(**word).is_some_and(|rest| rest.ends_with('_')))?;
     let end = name.len() - word.len();
     Some((&name[..end - 1], &name[end..]))
 }
 
 impl Checkpoint {
-    /// Groups of tensors whose names and shapes are those of a normalization: with running statistics, with γ and β of one shape, or
-    /// with one vector whose name says it. Names do not tell everything: ε and the axis are not among them.
+    /// Groups of tensors whose names and shapes are those of a normalization: with running
+    /// statistics, with γ and β of one shape, or with one vector whose name says it. Names do not
+    /// tell everything: ε and the axis are not among them.
     ///
     /// ```
     /// use cellnorm::state::{Checkpoint, DType, Tensor};
     /// let mut checkpoint = Checkpoint::default();
     /// for name in ["weight", "bias", "running_mean", "running_var"] {
-    ///     checkpoint.insert(&format!("layer1.bn.{name}"), &Tensor::new(ndarray::array![1.0].into_dyn(), DType::F32))?;
+    ///     checkpoint.insert(
+    ///         &format!("layer1.bn.{name}"),
+    ///         &Tensor::new(ndarray::array![1.0].into_dyn(), DType::F32),
+    ///     )?;
     /// }
     /// let found = checkpoint.normalizations();
     /// assert_eq!((found[0].name.as_str(), found[0].has_statistics()), ("layer1.bn", true));
@@ -102,7 +124,8 @@ impl Checkpoint {
     /// ```
     pub fn normalizations(&self) -> Vec<Found> {
         let vocabularies = vocabularies();
-        let mut words: Vec<&str> = vocabularies.iter().flat_map(|(_, words)| words).flatten().copied().collect();
+        let mut words: Vec<&str> =
+            vocabularies.iter().flat_map(|(_, words)| words).flatten().copied().collect();
         // the longest first: `moving_variance` rather than an end of it
         words.sort_unstable_by_key(|word| (std::cmp::Reverse(word.len()), *word));
         words.dedup();
@@ -112,7 +135,10 @@ impl Checkpoint {
                 layers.entry(layer).or_default().insert(word, name);
             }
         }
-        layers.into_iter().filter_map(|(layer, tensors)| self.found(layer, &tensors, &vocabularies)).collect()
+        layers
+            .into_iter()
+            .filter_map(|(layer, tensors)| self.found(layer, &tensors, &vocabularies))
+            .collect()
     }
 
     /// The normalization that a group of tensors is, if it is one.
@@ -122,13 +148,21 @@ impl Checkpoint {
         tensors: &BTreeMap<&str, &str>,
         vocabularies: &[(&'static str, Words)],
     ) -> Option<Found> {
-        let explained =
-            |words: &Words| words.map(|word| word.filter(|word| tensors.contains_key(word))).iter().flatten().count();
+        let explained = |words: &Words| {
+            words
+                .map(|word| word.filter(|word| tensors.contains_key(word)))
+                .iter()
+                .flatten()
+                .count()
+        };
         let most = vocabularies.iter().map(|(_, words)| explained(words)).max()?;
         let mut fitting = vocabularies.iter().filter(|(_, words)| explained(words) == most);
-        let named = |word: Option<&str>| word.and_then(|word| tensors.get(word)).map(|name| (*name).to_owned());
+        let named = |word: Option<&str>| {
+            word.and_then(|word| tensors.get(word)).map(|name| (*name).to_owned())
+        };
         let [gamma, beta, mean, variance, steps] = fitting.clone().next()?.1.map(named);
-        let shape = |name: &Option<String>| self.shape(name.as_deref()?).filter(|shape| !shape.is_empty());
+        let shape =
+            |name: &Option<String>| self.shape(name.as_deref()?).filter(|shape| !shape.is_empty());
         let has_statistics = shape(&mean).is_some() && shape(&mean) == shape(&variance);
         let has_both = shape(&gamma).is_some() && shape(&gamma) == shape(&beta);
         let last = layer.rsplit(['.', '/']).next().unwrap_or(layer).to_lowercase();
@@ -136,9 +170,14 @@ impl Checkpoint {
         let is_vector = shape(&gamma).is_some_and(|shape| shape.len() == 1) && beta.is_none();
         let is_one = has_statistics || has_both || is_vector && says_so;
         is_one.then(|| {
-            let mut frameworks: Vec<&str> = fitting.by_ref().map(|(framework, _)| *framework).collect();
+            let mut frameworks: Vec<&str> =
+                fitting.by_ref().map(|(framework, _)| *framework).collect();
             frameworks.dedup();
-            Found { name: layer.to_owned(), names: Names { gamma, beta, mean, variance, steps }, frameworks }
+            Found {
+                name: layer.to_owned(),
+                names: Names { gamma, beta, mean, variance, steps },
+                frameworks,
+            }
         })
     }
 }

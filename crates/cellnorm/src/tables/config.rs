@@ -59,13 +59,14 @@ impl<R: Rule> TableNormConfig<R> {
         self
     }
 
-    /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one value a statistic does. Later
-    /// calls override.
+    /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one
+    /// value a statistic does. Later calls override.
     ///
     /// [`init`](Self::init) refuses semantics with ε on another side of the root than the rule's.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
         self.suits = suits(semantics, R::NAME, None, R::EPSILON_AT);
-        (self.epsilon, self.scale, self.center) = (semantics.epsilon, semantics.scale, semantics.center);
+        (self.epsilon, self.scale, self.center) =
+            (semantics.epsilon, semantics.scale, semantics.center);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
         self.one_value = semantics.one_value;
         self.rule.adopt(semantics);
@@ -75,8 +76,8 @@ impl<R: Rule> TableNormConfig<R> {
     /// The layer, its parameters as the rule says that they start.
     ///
     /// # Errors
-    /// If ε is not finite and at least 1e-36, momentum is not in \[0, 1\], the rule is not sound, or an initializer cannot be
-    /// used.
+    /// If ε is not finite and at least 1e-36, momentum is not in \[0, 1\], the rule is not sound,
+    /// or an initializer cannot be used.
     pub fn init(self) -> Result<TableNorm<R>, Error> {
         self.suits?;
         if self.one_value == OneValue::UseRunning && self.rule.running().is_none() {
@@ -96,10 +97,15 @@ impl<R: Rule> TableNormConfig<R> {
             };
             Ok((slot.name, wanted(slot.name).then(|| initializer.init(&slot.shape)).transpose()?))
         };
-        let running = self.rule.running().map(|(shape, second)| Running::start(&shape, second)).transpose()?;
+        let running = self
+            .rule
+            .running()
+            .map(|(shape, second)| Running::start(&shape, second))
+            .transpose()?;
         let correction = running.clone().zip(self.correction);
         let correction = correction.map(|(averages, momentum)| Correction { averages, momentum });
-        let parameters = self.rule.slots().into_iter().map(parameter).collect::<Result<_, Error>>()?;
+        let parameters =
+            self.rule.slots().into_iter().map(parameter).collect::<Result<_, Error>>()?;
         let Self { rule, epsilon, momentum, running_variance, one_value, .. } = self;
         Ok(TableNorm {
             parameters,

@@ -4,7 +4,8 @@ use super::{Labels, Rule, Table};
 use crate::error::Error;
 use crate::semantics::OneValue;
 
-/// The cells of a tensor: where each lies, how many values it has, their mean and their biased variance.
+/// The cells of a tensor: where each lies, how many values it has, their mean and their biased
+/// variance.
 #[derive(Clone, Debug)]
 pub struct Figure<'a, V> {
     /// The shape of the tensor.
@@ -19,7 +20,8 @@ pub struct Figure<'a, V> {
     pub mean: V,
     /// The biased variance of each cell.
     pub variance: V,
-    /// The same numbers as the means, as the constants that x is measured from; no gradient flows through them.
+    /// The same numbers as the means, as the constants that x is measured from; no gradient flows
+    /// through them.
     pub center: V,
 }
 
@@ -57,12 +59,18 @@ impl<V> Figure<'_, V> {
         sets.sums(self.counts)
     }
 
-    /// Whether the running averages take the place of the statistics of x, and stay as they are: the policy says so, and each set
-    /// that the rule estimates a variance of has a single value. `batch` is whether statistics are those of x, as in training.
+    /// Whether the running averages take the place of the statistics of x, and stay as they are:
+    /// the policy says so, and each set that the rule estimates a variance of has a single value.
+    /// `batch` is whether statistics are those of x, as in training.
     ///
     /// # Errors
     /// If the policy refuses such an x.
-    pub fn uses_running<R: Rule>(&self, rule: &R, policy: OneValue, batch: bool) -> Result<bool, Error> {
+    pub fn uses_running<R: Rule>(
+        &self,
+        rule: &R,
+        policy: OneValue,
+        batch: bool,
+    ) -> Result<bool, Error> {
         let one = |of: usize| self.values(&self.sets[of]).iter().all(|values| *values <= 1.0);
         match rule.estimated().is_some_and(one) {
             true => policy.uses_running(R::NAME, self.shape, batch),
@@ -72,7 +80,8 @@ impl<V> Figure<'_, V> {
 }
 
 impl<V: Table> Figure<'_, V> {
-    /// The statistics of each set, its cells merged (Chan, Golub, LeVeque): with shares s = n_cell / n_set,
+    /// The statistics of each set, its cells merged (Chan, Golub, LeVeque): with shares s = n_cell
+    /// / n_set,
     ///
     /// mean = Σ s mean_cell,   variance = Σ s (variance_cell + (mean_cell − mean)²).
     ///
@@ -82,7 +91,9 @@ impl<V: Table> Figure<'_, V> {
             return Statistics { mean: self.mean.clone(), variance: self.variance.clone() };
         }
         let totals = self.values(sets);
-        let share = |(count, set): (&f64, &u32)| if *count == 0.0 { 0.0 } else { count / totals[*set as usize] };
+        let share = |(count, set): (&f64, &u32)| {
+            if *count == 0.0 { 0.0 } else { count / totals[*set as usize] }
+        };
         let shares = self.mean.constant(self.counts.iter().zip(sets.of()).map(share).collect());
         let mean = (self.mean.clone() * shares.clone()).sum(sets);
         let apart = self.mean.clone() - mean.take(sets);

@@ -1,15 +1,19 @@
 //! A rule with numbers: all that is computed between the passes over one tensor.
 //!
-//! Forward, the moments of the cells become the affine map of each; backward, the sums of the cells become the gradient map of
-//! each and the gradients of the parameters. Whoever runs the passes, arrays or a framework, only hands these tables over.
+//! Forward, the moments of the cells become the affine map of each; backward, the sums of the cells
+//! become the gradient map of each and the gradients of the parameters. Whoever runs the passes,
+//! arrays or a framework, only hands these tables over.
 
-use super::{Coefficients, Figure, Given, Labels, Rule, Statistics, Table, Tape, Tracked, Var, sets_of};
+use super::{
+    Coefficients, Figure, Given, Labels, Rule, Statistics, Table, Tape, Tracked, Var, sets_of,
+};
 use crate::error::Error;
 use crate::moments::Moments;
 use crate::passes::{Affine, Gradient, Sums};
 use crate::semantics::OneValue;
 
-/// The values of each parameter, flat, in the order of the rule's slots; None for one that the layer does not have.
+/// The values of each parameter, flat, in the order of the rule's slots; None for one that the
+/// layer does not have.
 pub type Parameters = Vec<(&'static str, Option<Vec<f64>>)>;
 
 /// What a layer says besides its rule.
@@ -27,8 +31,11 @@ pub struct Terms {
 ///
 /// ```
 /// use cellnorm::norms::BatchInstance;
-/// use cellnorm::tables::{Formula, Terms, cells_of, Rule};
-/// use cellnorm::{OneValue, passes::{self, Buffers}};
+/// use cellnorm::tables::{Formula, Rule, Terms, cells_of};
+/// use cellnorm::{
+///     OneValue,
+///     passes::{self, Buffers},
+/// };
 /// let (shape, x) = ([2, 1, 3], [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
 /// let rule = BatchInstance { channels: 1, channel_axis: 1 };
 /// let (cells, coordinates) = cells_of(&shape, &rule.numbered(&shape)?);
@@ -74,8 +81,8 @@ struct Taped<'t> {
 }
 
 impl<R: Rule> Formula<R> {
-    /// For a tensor of this shape with cells of these coordinates and numbers of values. `running` gives the running averages,
-    /// flat, for statistics that are those of x (true) or not.
+    /// For a tensor of this shape with cells of these coordinates and numbers of values. `running`
+    /// gives the running averages, flat, for statistics that are those of x (true) or not.
     ///
     /// # Errors
     /// If the shape does not suit the rule, or the policy refuses a single value a statistic.
@@ -98,18 +105,31 @@ impl<R: Rule> Formula<R> {
             variance: (),
             center: (),
         };
-        let stays = one_value.map_or(Ok(false), |policy| figure.uses_running(&rule, policy, batch))?;
+        let stays =
+            one_value.map_or(Ok(false), |policy| figure.uses_running(&rule, policy, batch))?;
         let batch = batch && !stays;
         let running = running(batch);
-        Ok(Self { rule, epsilon, batch, stays, running, shape: shape.to_vec(), coordinates, sets, counts })
+        Ok(Self {
+            rule,
+            epsilon,
+            batch,
+            stays,
+            running,
+            shape: shape.to_vec(),
+            coordinates,
+            sets,
+            counts,
+        })
     }
 
     /// The affine map of each cell, from the moments of all.
     pub fn forward(&self, moments: &[Moments], parameters: &Parameters) -> Answer {
         let tape = Tape::default();
         let taped = self.on(&tape, moments, parameters, true);
-        let (scale, offset) = (taped.coefficients.scale.values(), taped.coefficients.offset.values());
-        let affine = |(m, (scale, offset)): (&Moments, (f64, f64))| Affine { center: m.mean, scale, offset };
+        let (scale, offset) =
+            (taped.coefficients.scale.values(), taped.coefficients.offset.values());
+        let affine =
+            |(m, (scale, offset)): (&Moments, (f64, f64))| Affine { center: m.mean, scale, offset };
         let affines = moments.iter().zip(scale.into_iter().zip(offset)).map(affine).collect();
         let values = |of: Tracked<Var<'_>>| Tracked {
             mean: of.mean.values(),
@@ -119,7 +139,8 @@ impl<R: Rule> Formula<R> {
         Answer { affines, tracked: taped.tracked.map(values) }
     }
 
-    /// The gradient map of each cell and the gradient of each parameter, from Σ dy and Σ dy (x − mean) of each cell.
+    /// The gradient map of each cell and the gradient of each parameter, from Σ dy and Σ dy (x −
+    /// mean) of each cell.
     pub fn backward(
         &self,
         moments: &[Moments],
@@ -142,14 +163,25 @@ impl<R: Rule> Formula<R> {
     }
 
     /// The formula on a tape, with what running averages move toward where that is wanted.
-    fn on<'t>(&self, tape: &'t Tape, moments: &[Moments], parameters: &Parameters, track: bool) -> Taped<'t> {
+    fn on<'t>(
+        &self,
+        tape: &'t Tape,
+        moments: &[Moments],
+        parameters: &Parameters,
+        track: bool,
+    ) -> Taped<'t> {
         let table = |part: fn(&Moments) -> f64| tape.table(moments.iter().map(part).collect());
         let (mean, variance) = (table(|m| m.mean), table(Moments::variance));
         let Self { shape, coordinates, sets, counts, .. } = self;
-        let figure = Figure { shape, coordinates, sets, counts, mean, variance, center: mean.detach() };
+        let figure =
+            Figure { shape, coordinates, sets, counts, mean, variance, center: mean.detach() };
         let var = |values: &Vec<f64>| tape.table(values.clone());
-        let named: Vec<_> = parameters.iter().map(|(name, values)| (*name, values.as_ref().map(var))).collect();
-        let of = |of: &Statistics<Vec<f64>>| Statistics { mean: var(&of.mean), variance: var(&of.variance) };
+        let named: Vec<_> =
+            parameters.iter().map(|(name, values)| (*name, values.as_ref().map(var))).collect();
+        let of = |of: &Statistics<Vec<f64>>| Statistics {
+            mean: var(&of.mean),
+            variance: var(&of.variance),
+        };
         let running = self.running.as_ref().map(of);
         let given = Given { epsilon: self.epsilon, batch: self.batch, running, parameters: &named };
         let coefficients = self.rule.table(&figure, &given);

@@ -42,7 +42,8 @@ impl Labels {
         self.count
     }
 
-    /// Whether each member is a set of its own, in their order: then what belongs to sets belongs to members.
+    /// Whether each member is a set of its own, in their order: then what belongs to sets belongs
+    /// to members.
     pub fn are_members(&self) -> bool {
         // all of them, so that the compiler compares a vector at a time
         let same = |same, (label, member): (&u32, u32)| same & (*label == member);
@@ -55,7 +56,10 @@ impl Labels {
             return other.clone();
         }
         let pair = |(a, b): (&u32, &u32)| a * other.count as u32 + b;
-        Self { of: self.of.iter().zip(other.of()).map(pair).collect(), count: self.count * other.count }
+        Self {
+            of: self.of.iter().zip(other.of()).map(pair).collect(),
+            count: self.count * other.count,
+        }
     }
 
     /// Other labels, `count` of them, as a function of these.
@@ -66,7 +70,8 @@ impl Labels {
         Self::new(self.of.iter().map(|label| to(*label as usize) as u32).collect(), count)
     }
 
-    /// The set of each cell, row-major over the axes that a statistic is not shared along, from the cells' coordinates.
+    /// The set of each cell, row-major over the axes that a statistic is not shared along, from the
+    /// cells' coordinates.
     ///
     /// # Panics
     /// If such an axis lies inside the cells, or its values share in windows, which are no sets.

@@ -25,7 +25,8 @@ pub struct TableNorm<R> {
     pub running_variance: RunningVariance,
     /// What one value a statistic does in training.
     pub one_value: OneValue,
-    /// What `forward` and `backward` do; [`train`](Self::train) and [`freeze`](Self::freeze) set it, too.
+    /// What `forward` and `backward` do; [`train`](Self::train) and [`freeze`](Self::freeze) set
+    /// it, too.
     pub mode: Mode,
     pub(super) phase: Phase,
     /// How often the running averages have moved.
@@ -84,7 +85,10 @@ impl<R: Rule> TableNorm<R> {
     }
 
     /// Several parameters at once, in the order of the names.
-    pub(crate) fn parameters_mut<const K: usize>(&mut self, names: [&str; K]) -> [Option<&mut ArrayD<f64>>; K] {
+    pub(crate) fn parameters_mut<const K: usize>(
+        &mut self,
+        names: [&str; K],
+    ) -> [Option<&mut ArrayD<f64>>; K] {
         let mut found = [const { None }; K];
         for (name, value) in &mut self.parameters {
             if let Some(at) = names.iter().position(|wanted| wanted == name) {
@@ -96,11 +100,12 @@ impl<R: Rule> TableNorm<R> {
 
     phases!();
 
-    /// Normalizes as [`mode`](Self::mode) says; in training, with the statistics of x, and moves the running averages toward them.
+    /// Normalizes as [`mode`](Self::mode) says; in training, with the statistics of x, and moves
+    /// the running averages toward them.
     ///
     /// # Errors
-    /// If x does not have the layer's axes, is empty, has one value per statistic, or holds NaN or infinity; or if a parameter
-    /// was set to a wrong shape. Then nothing has changed.
+    /// If x does not have the layer's axes, is empty, has one value per statistic, or holds NaN or
+    /// infinity; or if a parameter was set to a wrong shape. Then nothing has changed.
     pub fn forward<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
@@ -108,11 +113,12 @@ impl<R: Rule> TableNorm<R> {
         self.run(x, None)
     }
 
-    /// As [`forward`](Self::forward), over the valid values alone; a statistic of one value is fine then, and one of none does not
-    /// move its running average.
+    /// As [`forward`](Self::forward), over the valid values alone; a statistic of one value is fine
+    /// then, and one of none does not move its running average.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), and if the mask does not fit x; values that are not valid may hold anything.
+    /// As [`forward`](Self::forward), and if the mask does not fit x; values that are not valid may
+    /// hold anything.
     pub fn forward_masked<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
@@ -121,11 +127,15 @@ impl<R: Rule> TableNorm<R> {
         self.run(x, Some(mask))
     }
 
-    /// Inference, over x itself where the array is handed over: with the running averages, where the rule keeps any.
+    /// Inference, over x itself where the array is handed over: with the running averages, where
+    /// the rule keeps any.
     ///
     /// # Errors
     /// As [`forward`](Self::forward), but one value per statistic is fine.
-    pub fn infer<'a, T: Element, D: Dimension>(&self, x: impl Into<CowArray<'a, T, D>>) -> Result<Array<T, D>, Error> {
+    pub fn infer<'a, T: Element, D: Dimension>(
+        &self,
+        x: impl Into<CowArray<'a, T, D>>,
+    ) -> Result<Array<T, D>, Error> {
         Ok(self.pass(false, None)?.forward(x.into())?.y)
     }
 
@@ -154,10 +164,12 @@ impl<R: Rule> TableNorm<R> {
         Ok((y, TableSaved { kept, mask: None, batch: false, running: pass.running }))
     }
 
-    /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where that is handed over.
+    /// The gradients, given what the forward pass saved, its x, and dy; dx is written over dy where
+    /// that is handed over.
     ///
     /// # Errors
-    /// If dy has another shape than x, what is saved is not of this layer, or the sums of dy are not finite.
+    /// If dy has another shape than x, what is saved is not of this layer, or the sums of dy are
+    /// not finite.
     pub fn backward<'a, T: Element, D: Dimension>(
         &self,
         saved: &TableSaved,
@@ -165,7 +177,8 @@ impl<R: Rule> TableNorm<R> {
         dy: impl Into<CowArray<'a, T, D>>,
     ) -> Result<TableGradients<T, D>, Error> {
         let pass = self.pass(saved.batch, saved.mask.as_ref())?;
-        let sizes = [&saved.running, &pass.running].map(|running| running.given(false).map_or(0, |of| of.mean.len()));
+        let sizes = [&saved.running, &pass.running]
+            .map(|running| running.given(false).map_or(0, |of| of.mean.len()));
         if sizes[0] != sizes[1] {
             let (given, expected) = (vec![sizes[0]], vec![sizes[1]]);
             return Err(Error::Parameter { name: "the saved mean", given, expected });
@@ -176,11 +189,15 @@ impl<R: Rule> TableNorm<R> {
             let of = of.as_ref().filter(|_| self.mode.train_parameters);
             let values = gradients[slot].1.clone();
             let shaped = |(of, values): (&ArrayD<f64>, _)| {
-                ArrayD::from_shape_vec(of.raw_dim(), values).expect("as many values as the parameter")
+                ArrayD::from_shape_vec(of.raw_dim(), values)
+                    .expect("as many values as the parameter")
             };
             (*name, of.zip(values).map(shaped))
         };
-        Ok(TableGradients { dx, parameters: self.parameters.iter().enumerate().map(shaped).collect() })
+        Ok(TableGradients {
+            dx,
+            parameters: self.parameters.iter().enumerate().map(shaped).collect(),
+        })
     }
 
     fn run<T: Element, D: Dimension>(
@@ -198,13 +215,16 @@ impl<R: Rule> TableNorm<R> {
         Ok((y, TableSaved { kept, mask: mask.cloned(), batch, running }))
     }
 
-    /// Moves the running averages, where the rule keeps any, toward the statistics of a batch; one without values is no step.
-    /// [`forward`](Self::forward) does so itself: this is for callers that normalize elsewhere, as on a device.
+    /// Moves the running averages, where the rule keeps any, toward the statistics of a batch; one
+    /// without values is no step. [`forward`](Self::forward) does so itself: this is for callers
+    /// that normalize elsewhere, as on a device.
     ///
     /// # Panics
     /// If there is not one mean, variance and number of values for each average.
     pub fn follow(&mut self, tracked: &Tracked<Vec<f64>>) {
-        let Some(averages) = self.running.as_mut().filter(|_| tracked.values.iter().any(|values| *values > 0.0)) else {
+        let Some(averages) =
+            self.running.as_mut().filter(|_| tracked.values.iter().any(|values| *values > 0.0))
+        else {
             return;
         };
         self.steps += 1;
@@ -220,14 +240,19 @@ impl<R: Rule> TableNorm<R> {
     fn pass<'a>(&'a self, batch: bool, mask: Option<&'a Mask>) -> Result<Pass<'a, R>, Error> {
         self.rule.check()?;
         if self.running.is_none() && self.rule.running().is_some() {
-            let what = "needs the running averages that it was made with, and the field `running` is empty";
+            let what = "needs the running averages that it was made with, and the field `running` \
+                        is empty";
             return Err(Error::Unsupported { layer: R::NAME, what });
         }
         for (slot, (name, parameter)) in self.rule.slots().iter().zip(&self.parameters) {
             if let Some(parameter) = parameter
                 && parameter.shape() != slot.shape
             {
-                return Err(Error::Parameter { name, given: parameter.shape().to_vec(), expected: slot.shape.clone() });
+                return Err(Error::Parameter {
+                    name,
+                    given: parameter.shape().to_vec(),
+                    expected: slot.shape.clone(),
+                });
             }
             if let Some(given) = parameter.iter().flatten().find(|v| !v.is_finite()) {
                 return Err(Error::Number { name, given: *given, expected: "finite" });
@@ -236,7 +261,8 @@ impl<R: Rule> TableNorm<R> {
         let flat = |values: &ArrayD<f64>| values.iter().copied().collect::<Vec<f64>>();
         let shape = self.rule.running().map_or(vec![], |(shape, _)| shape);
         let running = Remembered::new(self.running.as_ref(), self.correction.as_ref(), &shape)?;
-        let parameters = self.parameters.iter().map(|(name, value)| (*name, value.as_ref().map(flat))).collect();
+        let parameters =
+            self.parameters.iter().map(|(name, value)| (*name, value.as_ref().map(flat))).collect();
         Ok(Pass {
             rule: &self.rule,
             epsilon: self.epsilon,

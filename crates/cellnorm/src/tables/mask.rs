@@ -5,18 +5,21 @@ use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 use crate::arrays::axis_index;
 use crate::error::Error;
 
-/// Which values of a tensor are valid: statistics are over these alone, whatever the others hold, NaN included. The result and
-/// the gradient are 0 at the others, and dy is not looked at there.
+/// Which values of a tensor are valid: statistics are over these alone, whatever the others hold,
+/// NaN included. The result and the gradient are 0 at the others, and dy is not looked at there.
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, tables::Mask};
 /// use ndarray::{Array3, s};
 /// // two sequences [N, T, C], of three and of one valid step
 /// let lengths = Mask::lengths(&[3, 1], 1);
-/// let same = Mask::new(ndarray::array![[[true], [true], [true]], [[true], [false], [false]]].view());
+/// let same = Mask::new(
+///     ndarray::array![[[true], [true], [true]], [[true], [false], [false]]].view(),
+/// );
 /// assert_eq!(lengths.over(&[2, 3, 5])?, same.over(&[2, 3, 5])?);
 /// // what is masked might as well not be there
-/// let x = Array3::from_shape_fn((2, 3, 5), |(n, t, c)| ((7 * n + 3 * t + c * c) % 11) as f64);
+/// let x =
+///     Array3::from_shape_fn((2, 3, 5), |(n, t, c)| ((7 * n + 3 * t + c * c) % 11) as f64);
 /// let mut layer = BatchNormConfig::new(5).channel_axis(-1).init()?;
 /// let (masked, _) = layer.forward_masked(x.view(), &Mask::lengths(&[2, 2], 1))?;
 /// let (sliced, _) = layer.forward(x.slice(s![.., ..2, ..]))?;
@@ -56,14 +59,22 @@ impl Mask {
             Self::Values(valid) => {
                 let fits = valid.ndim() == shape.len();
                 let full = valid.broadcast(IxDyn(shape)).filter(|_| fits);
-                let given = || Error::Broadcast { name: "the mask", given: valid.shape().to_vec(), x: shape.to_vec() };
+                let given = || Error::Broadcast {
+                    name: "the mask",
+                    given: valid.shape().to_vec(),
+                    x: shape.to_vec(),
+                };
                 full.map(|full| full.to_owned()).ok_or_else(given)
             }
             Self::Lengths { lengths, axis } => {
                 let axis = axis_index(*axis, shape.len())?;
                 if axis == 0 || lengths.len() != shape[0] {
                     let (given, expected) = (vec![lengths.len()], vec![shape[0]]);
-                    return Err(Error::Parameter { name: "the lengths along an axis other than 0", given, expected });
+                    return Err(Error::Parameter {
+                        name: "the lengths along an axis other than 0",
+                        given,
+                        expected,
+                    });
                 }
                 if let Some(long) = lengths.iter().find(|length| **length > shape[axis]) {
                     let (given, expected) = (*long as f64, "at most as long as the axis");

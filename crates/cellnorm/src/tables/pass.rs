@@ -39,7 +39,10 @@ pub(crate) struct Forward<T, D: Dimension> {
 }
 
 impl<R: Rule> Pass<'_, R> {
-    pub(crate) fn forward<T: Element, D: Dimension>(&self, x: CowArray<'_, T, D>) -> Result<Forward<T, D>, Error> {
+    pub(crate) fn forward<T: Element, D: Dimension>(
+        &self,
+        x: CowArray<'_, T, D>,
+    ) -> Result<Forward<T, D>, Error> {
         check_epsilon(self.epsilon)?;
         let shape = x.shape().to_vec();
         let x = self.arranged(x.into_dyn())?;
@@ -73,7 +76,8 @@ impl<R: Rule> Pass<'_, R> {
         let x = self.arranged(CowArray::from(x.into_dyn()))?;
         let (region, coordinates) = &x.plan;
         // cells are numbered as x lies in memory, which may not be as in the forward pass
-        let moments = if *region == kept.region { kept.moments.clone() } else { region.moments(x.slice()) };
+        let moments =
+            if *region == kept.region { kept.moments.clone() } else { region.moments(x.slice()) };
         let formula = self.formula(&shape, coordinates, &moments)?;
         let centers: Vec<f64> = moments.iter().map(|m| m.mean).collect();
         let (dx, gradients) = x
@@ -91,7 +95,10 @@ impl<R: Rule> Pass<'_, R> {
         Ok((typed(dx), names.zip(gradients).collect()))
     }
 
-    fn arranged<'x, T: Element>(&self, x: CowArray<'x, T, ndarray::IxDyn>) -> Result<Arranged<'x, T, Grid>, Error> {
+    fn arranged<'x, T: Element>(
+        &self,
+        x: CowArray<'x, T, ndarray::IxDyn>,
+    ) -> Result<Arranged<'x, T, Grid>, Error> {
         let numbered = self.rule.numbered(x.shape())?;
         Arranged::in_cells(x, &numbered, self.mask)
     }

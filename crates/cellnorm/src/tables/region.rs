@@ -11,8 +11,9 @@ use crate::moments::Moments;
 use crate::passes::{self, Affine, Buffers, Gradient, Sums};
 use crate::plan::{self, Axis};
 
-/// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor libraries. The
-/// [passes](crate::passes) over it, which panic where a slice is not as long as the tensor, or a table not as the cells.
+/// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor
+/// libraries. The [passes](crate::passes) over it, which panic where a slice is not as long as the
+/// tensor, or a table not as the cells.
 ///
 /// ```
 /// use cellnorm::tables::{Mask, Region};
@@ -29,7 +30,8 @@ use crate::plan::{self, Axis};
 pub enum Region {
     /// All values, as they lie.
     All(Cells),
-    /// Cell i holds the elements `elements[first[i]..first[i + 1]]`. They are gathered, so that the same passes serve.
+    /// Cell i holds the elements `elements[first[i]..first[i + 1]]`. They are gathered, so that the
+    /// same passes serve.
     Picked {
         /// Where each cell begins in `elements`, and where the last ends.
         first: Vec<usize>,
@@ -39,12 +41,14 @@ pub enum Region {
 }
 
 impl Region {
-    /// All cells of a tensor with these axes, whose positions are its shared ones, and the cells' coordinates.
+    /// All cells of a tensor with these axes, whose positions are its shared ones, and the cells'
+    /// coordinates.
     pub(crate) fn all(axes: &[Axis]) -> Option<(Self, Vec<Option<Labels>>)> {
         plan::grid(axes).map(|(cells, coordinates)| (Self::All(cells), coordinates))
     }
 
-    /// The valid values of a row-major tensor, in cells numbered row-major by some of its axes, and the cells' coordinates.
+    /// The valid values of a row-major tensor, in cells numbered row-major by some of its axes, and
+    /// the cells' coordinates.
     ///
     /// # Panics
     /// If it is not said of each axis whether it numbers the cells.
@@ -57,8 +61,12 @@ impl Region {
         let mut members: Vec<Vec<usize>> = vec![vec![]; stride];
         for (element, (index, valid)) in valid.indexed_iter().enumerate() {
             if *valid {
-                members[strides.iter().enumerate().map(|(axis, stride)| index[axis] * stride).sum::<usize>()]
-                    .push(element);
+                members[strides
+                    .iter()
+                    .enumerate()
+                    .map(|(axis, stride)| index[axis] * stride)
+                    .sum::<usize>()]
+                .push(element);
             }
         }
         let mut first = vec![0];
@@ -70,7 +78,8 @@ impl Region {
             let of = (0..stride).map(|cell| (cell / strides[axis] % shape[axis]) as u32).collect();
             Labels::new(of, shape[axis])
         };
-        let coordinates = (0..shape.len()).map(|axis| numbered[axis].then(|| coordinate(axis))).collect();
+        let coordinates =
+            (0..shape.len()).map(|axis| numbered[axis].then(|| coordinate(axis))).collect();
         (Self::Picked { first, elements: members.concat() }, coordinates)
     }
 
@@ -78,7 +87,9 @@ impl Region {
     pub fn counts(&self) -> Vec<f64> {
         match self {
             Self::All(cells) => vec![cells.positions as f64; cells.count()],
-            Self::Picked { first, .. } => first.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect(),
+            Self::Picked { first, .. } => {
+                first.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect()
+            }
         }
     }
 
@@ -99,7 +110,11 @@ impl Region {
             Self::All(cells) => passes::affine(x_y, cells, affines),
             Self::Picked { first, elements } => picked(x_y, elements, |values| {
                 for run in runs(first) {
-                    passes::affine(Buffers::Over(&mut values[run.values]), &run.cells, &affines[run.numbers]);
+                    passes::affine(
+                        Buffers::Over(&mut values[run.values]),
+                        &run.cells,
+                        &affines[run.numbers],
+                    );
                 }
             }),
         }
@@ -111,23 +126,42 @@ impl Region {
             Self::All(cells) => passes::sums(x, dy, cells, centers),
             Self::Picked { first, elements } => {
                 let (x, dy) = (gather(x, elements), gather(dy, elements));
-                let of_run =
-                    |run: Run| passes::sums(&x[run.values.clone()], &dy[run.values], &run.cells, &centers[run.numbers]);
+                let of_run = |run: Run| {
+                    passes::sums(
+                        &x[run.values.clone()],
+                        &dy[run.values],
+                        &run.cells,
+                        &centers[run.numbers],
+                    )
+                };
                 runs(first).flat_map(of_run).collect()
             }
         }
     }
 
     /// dx = a · dy + b · (x − center) + k; 0 outside of the cells.
-    pub fn gradient<T: Element>(&self, x: &[T], dy_dx: Buffers<'_, T>, centers: &[f64], gradients: &[Gradient]) {
+    pub fn gradient<T: Element>(
+        &self,
+        x: &[T],
+        dy_dx: Buffers<'_, T>,
+        centers: &[f64],
+        gradients: &[Gradient],
+    ) {
         match self {
             Self::All(cells) => passes::gradient(x, dy_dx, cells, centers, gradients),
             Self::Picked { first, elements } => {
                 let x = gather(x, elements);
                 picked(dy_dx, elements, |values| {
                     for run in runs(first) {
-                        let (x, dx) = (&x[run.values.clone()], Buffers::Over(&mut values[run.values]));
-                        passes::gradient(x, dx, &run.cells, &centers[run.numbers.clone()], &gradients[run.numbers]);
+                        let (x, dx) =
+                            (&x[run.values.clone()], Buffers::Over(&mut values[run.values]));
+                        passes::gradient(
+                            x,
+                            dx,
+                            &run.cells,
+                            &centers[run.numbers.clone()],
+                            &gradients[run.numbers],
+                        );
                     }
                 });
             }
@@ -149,7 +183,9 @@ fn runs(first: &[usize]) -> impl Iterator<Item = Run> {
         if start + 1 >= first.len() {
             return None;
         }
-        let end = (start..first.len() - 1).find(|cell| len(*cell) != len(start)).unwrap_or(first.len() - 1);
+        let end = (start..first.len() - 1)
+            .find(|cell| len(*cell) != len(start))
+            .unwrap_or(first.len() - 1);
         let cells = Cells { outer: end - start, positions: len(start), inner: 1 };
         let run = Run { numbers: start..end, values: first[start]..first[end], cells };
         start = end;

@@ -37,7 +37,8 @@ impl Slot {
     }
 }
 
-/// What a rule answers for each cell: y = (x − center) · scale + offset, with the [center](Figure::center) of the figure.
+/// What a rule answers for each cell: y = (x − center) · scale + offset, with the
+/// [center](Figure::center) of the figure.
 #[derive(Clone, Debug)]
 pub struct Coefficients<V> {
     /// The factor.
@@ -53,8 +54,8 @@ pub struct Tracked<V> {
     pub mean: V,
     /// The biased variances, or what the rule keeps in their place.
     pub variance: V,
-    /// The number of values of each, for the unbiased running variance: infinite where the second is no variance. A set without
-    /// values does not move its averages.
+    /// The number of values of each, for the unbiased running variance: infinite where the second
+    /// is no variance. A set without values does not move its averages.
     pub values: Vec<f64>,
 }
 
@@ -71,7 +72,8 @@ impl<V: Table> Tracked<V> {
 pub struct Given<'a, V> {
     /// ε.
     pub epsilon: f64,
-    /// Whether statistics are those of x, as in training; else the running ones, where the rule has them.
+    /// Whether statistics are those of x, as in training; else the running ones, where the rule has
+    /// them.
     pub batch: bool,
     /// The running averages, where the rule has them.
     pub running: Option<Statistics<V>>,
@@ -85,7 +87,8 @@ impl<V: Table> Given<'_, V> {
         self.parameters.iter().find(|(of, _)| *of == name).and_then(|(_, value)| value.as_ref())
     }
 
-    /// The statistics of the sets that running averages are kept of: of x in training, the running ones in inference.
+    /// The statistics of the sets that running averages are kept of: of x in training, the running
+    /// ones in inference.
     pub fn statistics(&self, figure: &Figure<'_, V>, sets: &Labels) -> Statistics<V> {
         match &self.running {
             Some(running) if !self.batch => running.clone(),
@@ -99,12 +102,18 @@ impl<V: Table> Given<'_, V> {
     }
 
     /// γ (x − mean) / √(variance + ε) + β, with the statistics and the channel of each cell.
-    pub fn standardize(&self, figure: &Figure<'_, V>, of_cells: Statistics<V>, channels: &Labels) -> Coefficients<V> {
+    pub fn standardize(
+        &self,
+        figure: &Figure<'_, V>,
+        of_cells: Statistics<V>,
+        channels: &Labels,
+    ) -> Coefficients<V> {
         let r = self.rstd(of_cells.variance);
         self.affine(r.clone(), r * (figure.center.clone() - of_cells.mean), channels)
     }
 
-    /// γ and β, where the layer has them, after a cell's `scale` and `shift`: scale · γ and shift · γ + β.
+    /// γ and β, where the layer has them, after a cell's `scale` and `shift`: scale · γ and shift ·
+    /// γ + β.
     pub fn affine(&self, scale: V, shift: V, channels: &Labels) -> Coefficients<V> {
         let (mut scale, mut offset) = (scale, shift);
         if let Some(gamma) = self.parameter("gamma") {
@@ -122,11 +131,14 @@ impl<V: Table> Given<'_, V> {
 /// What most normalizations compute.
 pub(crate) const STANDARDIZE: &str = "y = γ (x − mean) / √(variance + ε) + β";
 
-/// A normalization: which cells share what, as arithmetic on their tables. A new one is one implementation.
+/// A normalization: which cells share what, as arithmetic on their tables. A new one is one
+/// implementation.
 ///
 /// ```
 /// use cellnorm::Error;
-/// use cellnorm::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNormConfig};
+/// use cellnorm::tables::{
+///     Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNormConfig,
+/// };
 ///
 /// /// Each channel of each sample is divided by its standard deviation, and keeps its mean.
 /// #[derive(Clone, Debug)]
@@ -144,8 +156,15 @@ pub(crate) const STANDARDIZE: &str = "y = γ (x − mean) / √(variance + ε) +
 ///         Ok(vec![Sharing::over("contrast", Measure::MeanVariance, shape, |axis| axis < 2)])
 ///     }
 ///
-///     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-///         Coefficients { scale: given.rstd(figure.variance.clone()), offset: figure.mean.clone() }
+///     fn table<V: Table>(
+///         &self,
+///         figure: &Figure<'_, V>,
+///         given: &Given<'_, V>,
+///     ) -> Coefficients<V> {
+///         Coefficients {
+///             scale: given.rstd(figure.variance.clone()),
+///             offset: figure.mean.clone(),
+///         }
 ///     }
 /// }
 ///
@@ -184,28 +203,33 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     /// Takes from a framework's semantics what the rule itself holds, such as the channel axis.
     fn adopt(&mut self, _semantics: &Semantics) {}
 
-    /// The shape of the running averages, and what the second starts with (the first starts with 0); None without any.
+    /// The shape of the running averages, and what the second starts with (the first starts with
+    /// 0); None without any.
     fn running(&self) -> Option<(Vec<usize>, f64)> {
         None
     }
 
-    /// Which values share each statistic that the formula takes: the sets that [`Figure::sets`] has in the same order.
+    /// Which values share each statistic that the formula takes: the sets that [`Figure::sets`] has
+    /// in the same order.
     ///
     /// # Errors
     /// If the shape does not suit the normalization.
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error>;
 
-    /// Which axes number the cells; along the others lie the values of a cell. Those that a statistic is not shared along, unless
-    /// a parameter varies along others.
+    /// Which axes number the cells; along the others lie the values of a cell. Those that a
+    /// statistic is not shared along, unless a parameter varies along others.
     ///
     /// # Errors
     /// As [`sharings`](Self::sharings).
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         let sharings = self.sharings(shape)?;
-        Ok((0..shape.len()).map(|axis| sharings.iter().any(|sharing| !sharing.shares(axis))).collect())
+        Ok((0..shape.len())
+            .map(|axis| sharings.iter().any(|sharing| !sharing.shares(axis)))
+            .collect())
     }
 
-    /// The sharing of which a single value would have variance 0 for good, so that training refuses it; None where it is fine.
+    /// The sharing of which a single value would have variance 0 for good, so that training refuses
+    /// it; None where it is fine.
     fn estimated(&self) -> Option<usize> {
         None
     }
@@ -214,7 +238,11 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V>;
 
     /// The statistics of the batch that running averages move toward.
-    fn tracked<V: Table>(&self, _figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(
+        &self,
+        _figure: &Figure<'_, V>,
+        _given: &Given<'_, V>,
+    ) -> Option<Tracked<V>> {
         None
     }
 }

@@ -1,7 +1,8 @@
 //! Running averages: what a layer keeps of the statistics of the batches.
 //!
-//! running ← running + weight · (batch − running), where [`Momentum`] says the weight. Inference is given the one pair that every
-//! such layer has. A [`Correction`] is a second pair with a pace of its own, which training is given in its place.
+//! running ← running + weight · (batch − running), where [`Momentum`] says the weight. Inference is
+//! given the one pair that every such layer has. A [`Correction`] is a second pair with a pace of
+//! its own, which training is given in its place.
 
 use ndarray::{ArrayD, IxDyn};
 
@@ -19,7 +20,8 @@ pub struct Running {
     pub variance: ArrayD<f64>,
 }
 
-/// Running averages that training is given in place of those for inference, for rules that look at both the batch and the past.
+/// Running averages that training is given in place of those for inference, for rules that look at
+/// both the batch and the past.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Correction {
     /// The averages.
@@ -41,7 +43,8 @@ impl Remembered {
         Self { inference, training: None }
     }
 
-    /// Those for inference, and what training takes in their place, after checking that they have this shape.
+    /// Those for inference, and what training takes in their place, after checking that they have
+    /// this shape.
     pub(super) fn new(
         running: Option<&Running>,
         correction: Option<&Correction>,
@@ -49,7 +52,9 @@ impl Remembered {
     ) -> Result<Self, Error> {
         let averages = correction.map(|correction| &correction.averages);
         Ok(Self {
-            inference: running.map(|running| running.flat(["running_mean", "running_var"], shape)).transpose()?,
+            inference: running
+                .map(|running| running.flat(["running_mean", "running_var"], shape))
+                .transpose()?,
             training: averages
                 .map(|averages| averages.flat(["correction_mean", "correction_var"], shape))
                 .transpose()?,
@@ -69,12 +74,20 @@ impl Running {
     /// If the shape has too many elements.
     pub(super) fn start(shape: &[usize], second: f64) -> Result<Self, Error> {
         check_size(shape)?;
-        Ok(Self { mean: ArrayD::zeros(IxDyn(shape)), variance: ArrayD::from_elem(IxDyn(shape), second) })
+        Ok(Self {
+            mean: ArrayD::zeros(IxDyn(shape)),
+            variance: ArrayD::from_elem(IxDyn(shape), second),
+        })
     }
 
-    /// running += weight · (batch − running), where the batch has any values; the variance times a factor by their number, and not
-    /// at all where there is none.
-    pub(super) fn follow(&mut self, to: &Tracked<Vec<f64>>, weight: f64, factor: impl Fn(f64) -> Option<f64>) {
+    /// running += weight · (batch − running), where the batch has any values; the variance times a
+    /// factor by their number, and not at all where there is none.
+    pub(super) fn follow(
+        &mut self,
+        to: &Tracked<Vec<f64>>,
+        weight: f64,
+        factor: impl Fn(f64) -> Option<f64>,
+    ) {
         for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
             let values = to.values[set];
             if values > 0.0 {
@@ -87,14 +100,26 @@ impl Running {
     }
 
     /// The values; the fields may have been set since the layer was made.
-    fn flat(&self, names: [&'static str; 2], shape: &[usize]) -> Result<Statistics<Vec<f64>>, Error> {
+    fn flat(
+        &self,
+        names: [&'static str; 2],
+        shape: &[usize],
+    ) -> Result<Statistics<Vec<f64>>, Error> {
         let [mean, variance] = [(names[0], &self.mean, f64::MIN), (names[1], &self.variance, 0.0)];
         let flat = |(name, table, least): (_, &ArrayD<f64>, f64)| -> Result<Vec<f64>, Error> {
             if table.shape() != shape {
-                return Err(Error::Parameter { name, given: table.shape().to_vec(), expected: shape.to_vec() });
+                return Err(Error::Parameter {
+                    name,
+                    given: table.shape().to_vec(),
+                    expected: shape.to_vec(),
+                });
             }
             if let Some(given) = table.iter().find(|v| !v.is_finite() || **v < least) {
-                return Err(Error::Number { name, given: *given, expected: "finite, and a variance not negative" });
+                return Err(Error::Number {
+                    name,
+                    given: *given,
+                    expected: "finite, and a variance not negative",
+                });
             }
             Ok(table.iter().copied().collect())
         };

@@ -1,6 +1,8 @@
-//! The normalizations whose cells share one mean and one variance, as a rule: for tensors under a mask.
+//! The normalizations whose cells share one mean and one variance, as a rule: for tensors under a
+//! mask.
 //!
-//! The same formula as the closed form of [`Plan::forward`](crate::Plan::forward), which serves tensors without a mask.
+//! The same formula as the closed form of [`Plan::forward`](crate::Plan::forward), which serves
+//! tensors without a mask.
 
 use super::{Coefficients, Figure, Given, Labels, Rule, Sharing, Slot, Table, Tracked};
 use crate::arrays::Roles;
@@ -48,12 +50,19 @@ impl Rule for Standard {
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let along = self.roles.along(shape);
-        Ok(vec![Sharing { name: Self::NAME, measure: self.about.into(), shape: shape.to_vec(), along }])
+        Ok(vec![Sharing {
+            name: Self::NAME,
+            measure: self.about.into(),
+            shape: shape.to_vec(),
+            along,
+        }])
     }
 
     fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
         self.roles.check_groups(shape)?;
-        Ok((0..shape.len()).map(|axis| !self.roles.shared(axis) || self.roles.carries(axis)).collect())
+        Ok((0..shape.len())
+            .map(|axis| !self.roles.shared(axis) || self.roles.carries(axis))
+            .collect())
     }
 
     fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
@@ -70,13 +79,19 @@ impl Rule for Standard {
         given.affine(r.clone(), r * mean, &channels)
     }
 
-    fn tracked<V: Table>(&self, figure: &Figure<'_, V>, _given: &Given<'_, V>) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(
+        &self,
+        figure: &Figure<'_, V>,
+        _given: &Given<'_, V>,
+    ) -> Option<Tracked<V>> {
         let merged = Tracked::merged(figure, &figure.sets[0]);
         Some(match self.about {
             About::Mean => merged,
-            About::Zero => {
-                Tracked { mean: merged.mean.times(0.0), variance: figure.mean_square(&figure.sets[0]), ..merged }
-            }
+            About::Zero => Tracked {
+                mean: merged.mean.times(0.0),
+                variance: figure.mean_square(&figure.sets[0]),
+                ..merged
+            },
         })
     }
 }

@@ -101,7 +101,11 @@ impl Tape {
         // empty as long as no gradient has come
         let mut gradients: Vec<Vec<f64>> = vec![vec![]; nodes.len()];
         for (result, gradient) in results {
-            assert_eq!(gradient.len(), nodes[result.id].values.len(), "a gradient as long as its table");
+            assert_eq!(
+                gradient.len(),
+                nodes[result.id].values.len(),
+                "a gradient as long as its table"
+            );
             accumulate(&mut gradients[result.id], gradient.iter().copied());
         }
         for (id, node) in nodes.iter().enumerate().rev() {
@@ -113,15 +117,22 @@ impl Tape {
             }
             match &node.from {
                 From::Nothing => {}
-                From::One(input, map) => map.chain(&nodes[*input].values, gradient, &mut before[*input]),
+                From::One(input, map) => {
+                    map.chain(&nodes[*input].values, gradient, &mut before[*input])
+                }
                 From::Two(inputs, join) => {
                     let [a, b] = inputs.map(|input| nodes[input].values.as_slice());
                     join.chain_first([a, b], gradient, &mut before[inputs[0]]);
                     join.chain_second([a, b], gradient, &mut before[inputs[1]]);
                 }
-                From::Take(input, labels) => accumulate(&mut before[*input], labels.sums(gradient).into_iter()),
+                From::Take(input, labels) => {
+                    accumulate(&mut before[*input], labels.sums(gradient).into_iter())
+                }
                 From::Sum(input, labels) => {
-                    accumulate(&mut before[*input], labels.of().iter().map(|label| gradient[*label as usize]));
+                    accumulate(
+                        &mut before[*input],
+                        labels.of().iter().map(|label| gradient[*label as usize]),
+                    );
                 }
             }
         }
@@ -142,7 +153,8 @@ fn accumulate(all: &mut Vec<f64>, part: impl Iterator<Item = f64>) {
 /// The gradient of an input, from that of the result and the slope at each element.
 fn chain(gradient: &[f64], slopes: impl Iterator<Item = f64>, of_input: &mut Vec<f64>) {
     // an infinite slope times a zero gradient is not a gradient
-    let share = |(gradient, slope): (&f64, f64)| if *gradient == 0.0 { 0.0 } else { gradient * slope };
+    let share =
+        |(gradient, slope): (&f64, f64)| if *gradient == 0.0 { 0.0 } else { gradient * slope };
     accumulate(of_input, gradient.iter().zip(slopes).map(share));
 }
 
@@ -152,10 +164,16 @@ impl Map {
         match self {
             Self::Plus => chain(gradient, input.map(|_| 1.0), of_input),
             Self::Times(number) => chain(gradient, input.map(|_| number), of_input),
-            Self::Sqrt => chain(gradient, input.map(|v| if *v > 0.0 { 0.5 / v.sqrt() } else { 0.0 }), of_input),
+            Self::Sqrt => chain(
+                gradient,
+                input.map(|v| if *v > 0.0 { 0.5 / v.sqrt() } else { 0.0 }),
+                of_input,
+            ),
             Self::Recip => chain(gradient, input.map(|v| -1.0 / v / v), of_input),
             Self::Exp => chain(gradient, input.map(|v| v.exp()), of_input),
-            Self::Abs => chain(gradient, input.map(|v| if *v < 0.0 { -1.0 } else { 1.0 }), of_input),
+            Self::Abs => {
+                chain(gradient, input.map(|v| if *v < 0.0 { -1.0 } else { 1.0 }), of_input)
+            }
             Self::Clamp(low, high) => {
                 let within = |v: &f64| if (low..=high).contains(v) { 1.0 } else { 0.0 };
                 chain(gradient, input.map(within), of_input);

@@ -1,7 +1,8 @@
-//! Power iteration: the singular vectors u and v of a matrix W that belong to its largest singular value σ = uᵀ W v.
+//! Power iteration: the singular vectors u and v of a matrix W that belong to its largest singular
+//! value σ = uᵀ W v.
 //!
-//! u ← W v / ‖W v‖ and v ← Wᵀ u / ‖Wᵀ u‖ in turn. Every round takes what u and v have of the other singular vectors down by
-//! (σ₂ / σ)² at least, with σ₂ the second largest singular value.
+//! u ← W v / ‖W v‖ and v ← Wᵀ u / ‖Wᵀ u‖ in turn. Every round takes what u and v have of the other
+//! singular vectors down by (σ₂ / σ)² at least, with σ₂ the second largest singular value.
 //!
 //! Source: G. H. Golub, C. F. Van Loan, *Matrix Computations*, 4th edition 2013, 8.2.1, for Wᵀ W.
 
@@ -10,26 +11,29 @@ use ndarray::{Array1, ArrayView2};
 use crate::error::Error;
 use crate::norms::LpNorm;
 
-/// Which singular vector a power iteration renews first, and with it what has to be remembered between steps.
+/// Which singular vector a power iteration renews first, and with it what has to be remembered
+/// between steps.
 ///
 /// | | an iteration | σ after it | remembered | inference | frameworks |
 /// |---|---|---|---|---|---|
 /// | `LeftFirst` | u ← W v / ‖W v‖, v ← Wᵀ u / ‖Wᵀ u‖ | ‖Wᵀ u‖ | u and v | takes u and v as they are | PyTorch |
 /// | `RightFirst` | v ← Wᵀ u / ‖Wᵀ u‖, u ← W v / ‖W v‖ | ‖W v‖ | u | iterates as training does, but keeps nothing | Flax; Keras 3, tf.keras 2 and TensorFlow Addons in training |
 ///
-/// Both find the same σ. Where they have not found it yet their numbers differ, so to go on with a checkpoint take the order that
-/// wrote it.
+/// Both find the same σ. Where they have not found it yet their numbers differ, so to go on with a
+/// checkpoint take the order that wrote it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Iteration {
     /// u, then v, which both start the next iteration or inference.
     #[default]
     LeftFirst,
-    /// v, then u. v is made of u anew, so u alone is remembered, and what v was before does not matter.
+    /// v, then u. v is made of u anew, so u alone is remembered, and what v was before does not
+    /// matter.
     RightFirst,
 }
 
 impl Iteration {
-    /// u and v after `rounds` iterations. `unit` divides vectors by their length; one without a length keeps what was there.
+    /// u and v after `rounds` iterations. `unit` divides vectors by their length; one without a
+    /// length keeps what was there.
     pub(super) fn run(
         self,
         rounds: usize,
@@ -54,6 +58,10 @@ impl Iteration {
 }
 
 /// The vector divided by its length, or what was there before.
-pub(super) fn renewed(vector: Array1<f64>, before: Array1<f64>, unit: &LpNorm) -> Result<Array1<f64>, Error> {
+pub(super) fn renewed(
+    vector: Array1<f64>,
+    before: Array1<f64>,
+    unit: &LpNorm,
+) -> Result<Array1<f64>, Error> {
     Ok(unit.divided(&vector.to_vec())?.map_or(before, Array1::from_vec))
 }

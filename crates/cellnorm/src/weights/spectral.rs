@@ -1,15 +1,16 @@
 //! Spectral normalization: a weight divided by its largest singular value.
 //!
-//! The weight is seen as a matrix W whose rows are the indices of one axis and whose columns are those of all other axes.
-//! σ = uᵀ W v, where u and v come nearer to the singular vectors with every power [`Iteration`]. Then Ŵ = W / σ, and as u and v
-//! count as constants, ∂σ/∂W = u vᵀ and
+//! The weight is seen as a matrix W whose rows are the indices of one axis and whose columns are
+//! those of all other axes. σ = uᵀ W v, where u and v come nearer to the singular vectors with
+//! every power [`Iteration`]. Then Ŵ = W / σ, and as u and v count as constants, ∂σ/∂W = u vᵀ and
 //!
 //! dW = (dŴ − ⟨dŴ, Ŵ⟩ u vᵀ) / σ.
 //!
 //! In place, W ← W / σ in every training step instead, and dW = dŴ.
 //!
-//! Source: T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida, *Spectral Normalization for Generative Adversarial Networks*, 2018.
-//! Defaults as `torch.nn.utils.parametrizations.spectral_norm` of PyTorch 2.
+//! Source: T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida, *Spectral Normalization for Generative
+//! Adversarial Networks*, 2018. Defaults as `torch.nn.utils.parametrizations.spectral_norm` of
+//! PyTorch 2.
 
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, ArrayViewD};
 
@@ -17,13 +18,15 @@ use super::Iteration;
 use crate::error::Error;
 use crate::norms::LpNorm;
 
-/// Spectral normalization of one weight; layers use [`SpectralWeight::weight`]. Made by [`SpectralNormConfig`](super::SpectralNormConfig).
+/// Spectral normalization of one weight; layers use [`SpectralWeight::weight`]. Made by
+/// [`SpectralNormConfig`](super::SpectralNormConfig).
 ///
 /// ```
 /// use cellnorm::weights::SpectralNormConfig;
 /// use ndarray::array;
 /// // singular values 4 and 3
-/// let mut layer = SpectralNormConfig::default().init(array![[0.0, 4.0], [3.0, 0.0]].into_dyn())?;
+/// let mut layer =
+///     SpectralNormConfig::default().init(array![[0.0, 4.0], [3.0, 0.0]].into_dyn())?;
 /// let normalized = layer.forward()?;
 /// assert!((normalized.sigma - 4.0).abs() < 1e-6);
 /// assert!((normalized.weight[[1, 0]] - 0.75).abs() < 1e-6);
@@ -37,7 +40,8 @@ pub struct SpectralNorm {
     pub weight: ArrayD<f64>,
     /// The left singular vector as far as it is known, a value for each row.
     pub u: Array1<f64>,
-    /// The right singular vector as far as it is known, a value for each column, row-major over the other axes.
+    /// The right singular vector as far as it is known, a value for each column, row-major over the
+    /// other axes.
     pub v: Array1<f64>,
     pub(super) axis: usize,
     pub(super) iteration: Iteration,
@@ -52,7 +56,8 @@ pub struct SpectralNorm {
 pub struct SpectralWeight {
     /// Ŵ = W / σ, in the shape of W.
     pub weight: ArrayD<f64>,
-    /// What W was divided by: uᵀ W v, but 1 for a weight of zeros, which stays as it is, and for one that inference takes as it is.
+    /// What W was divided by: uᵀ W v, but 1 for a weight of zeros, which stays as it is, and for
+    /// one that inference takes as it is.
     pub sigma: f64,
     /// u and v, where the gradient goes through σ.
     vectors: Option<(Array1<f64>, Array1<f64>)>,
@@ -60,11 +65,12 @@ pub struct SpectralWeight {
 }
 
 impl SpectralNorm {
-    /// Training: moves u and v by the power iterations, and normalizes with them. A weight of zeros has no direction: it leaves
-    /// u and v alone.
+    /// Training: moves u and v by the power iterations, and normalizes with them. A weight of zeros
+    /// has no direction: it leaves u and v alone.
     ///
     /// # Errors
-    /// If weight, u or v was set to another shape, or to numbers whose sum of squares is not finite. Then nothing has changed.
+    /// If weight, u or v was set to another shape, or to numbers whose sum of squares is not
+    /// finite. Then nothing has changed.
     pub fn forward(&mut self) -> Result<SpectralWeight, Error> {
         let matrix = self.matrix()?;
         let (u, v) = self.iterated(matrix.view(), self.iterations)?;
@@ -77,15 +83,20 @@ impl SpectralNorm {
         Ok(normalized)
     }
 
-    /// Inference, which moves nothing: normalizes with u and v as they are, or as [`Iteration`] says; in place, the weight is
-    /// taken as it is.
+    /// Inference, which moves nothing: normalizes with u and v as they are, or as [`Iteration`]
+    /// says; in place, the weight is taken as it is.
     ///
     /// # Errors
     /// As [`SpectralNorm::forward`].
     pub fn infer(&self) -> Result<SpectralWeight, Error> {
         let matrix = self.matrix()?;
         if self.in_place {
-            return Ok(SpectralWeight { weight: self.weight.clone(), sigma: 1.0, vectors: None, axis: self.axis });
+            return Ok(SpectralWeight {
+                weight: self.weight.clone(),
+                sigma: 1.0,
+                vectors: None,
+                axis: self.axis,
+            });
         }
         let (u, v) = match self.iteration {
             Iteration::LeftFirst => (self.u.clone(), self.v.clone()),
@@ -103,11 +114,21 @@ impl SpectralNorm {
         self.iteration.run(rounds, matrix, (self.u.clone(), self.v.clone()), &self.unit)
     }
 
-    fn normalized(&self, matrix: ArrayView2<'_, f64>, u: Array1<f64>, v: Array1<f64>) -> Result<SpectralWeight, Error> {
+    fn normalized(
+        &self,
+        matrix: ArrayView2<'_, f64>,
+        u: Array1<f64>,
+        v: Array1<f64>,
+    ) -> Result<SpectralWeight, Error> {
         let sigma = u.dot(&matrix.dot(&v));
         // below the floor it counts as 0, as the lengths do
         let sigma = if self.unit.divided(&[sigma])?.is_some() { sigma } else { 1.0 };
-        Ok(SpectralWeight { weight: &self.weight / sigma, sigma, vectors: Some((u, v)), axis: self.axis })
+        Ok(SpectralWeight {
+            weight: &self.weight / sigma,
+            sigma,
+            vectors: Some((u, v)),
+            axis: self.axis,
+        })
     }
 
     /// W as a matrix. The fields may have been set since the layer was made.
@@ -116,9 +137,15 @@ impl SpectralNorm {
             return Err(Error::Axis { axis: self.axis as isize, rank: self.weight.ndim() });
         }
         let matrix = matrix(self.weight.view(), self.axis);
-        for (name, vector, expected) in [("u", &self.u, matrix.nrows()), ("v", &self.v, matrix.ncols())] {
+        for (name, vector, expected) in
+            [("u", &self.u, matrix.nrows()), ("v", &self.v, matrix.ncols())]
+        {
             if vector.len() != expected {
-                return Err(Error::Parameter { name, given: vec![vector.len()], expected: vec![expected] });
+                return Err(Error::Parameter {
+                    name,
+                    given: vec![vector.len()],
+                    expected: vec![expected],
+                });
             }
         }
         let sums = [

@@ -61,14 +61,16 @@ impl Default for SpectralNormConfig {
 }
 
 impl SpectralNormConfig {
-    /// The axis of the rows: that of the layer's outputs. Negative counts from the last. Default: 0; PyTorch takes 1 for
-    /// transposed convolutions, and where kernels have their outputs last, as in Keras and Flax, it is −1.
+    /// The axis of the rows: that of the layer's outputs. Negative counts from the last. Default:
+    /// 0; PyTorch takes 1 for transposed convolutions, and where kernels have their outputs last,
+    /// as in Keras and Flax, it is −1.
     pub fn axis(mut self, axis: isize) -> Self {
         self.axis = axis;
         self
     }
 
-    /// Which of u and v an iteration renews first, and what inference does. Default: [`Iteration::LeftFirst`].
+    /// Which of u and v an iteration renews first, and what inference does. Default:
+    /// [`Iteration::LeftFirst`].
     pub fn iteration(mut self, iteration: Iteration) -> Self {
         self.iteration = iteration;
         self
@@ -80,7 +82,8 @@ impl SpectralNormConfig {
         self
     }
 
-    /// Power iterations when the layer is made. Default: 15; the fewer, the further σ is too small in the first steps.
+    /// Power iterations when the layer is made. Default: 15; the fewer, the further σ is too small
+    /// in the first steps.
     pub fn warm_up(mut self, iterations: usize) -> Self {
         self.warm_up = iterations;
         self
@@ -88,9 +91,11 @@ impl SpectralNormConfig {
 
     /// How the lengths of W v and Wᵀ u are kept from 0. Default: `Floor::Max(1e-12)`.
     ///
-    /// One below a floor of the two Max kinds counts as 0: u, or v, stays as it was. Frameworks let the vector shrink there, and σ
-    /// with it, so that nearly zero becomes huge; so does [`Floor::AddSquare`] here, as in Flax, for weights below about √ε. Above,
-    /// it shows in the numbers, too: a length n comes out as n / √(n² + ε), which is 1 within 5e-9 from n = 0.01 on with Flax's ε.
+    /// One below a floor of the two Max kinds counts as 0: u, or v, stays as it was. Frameworks let
+    /// the vector shrink there, and σ with it, so that nearly zero becomes huge; so does
+    /// [`Floor::AddSquare`] here, as in Flax, for weights below about √ε. Above, it shows in the
+    /// numbers, too: a length n comes out as n / √(n² + ε), which is 1 within 5e-9 from n = 0.01 on
+    /// with Flax's ε.
     pub fn floor(mut self, floor: Floor) -> Self {
         self.floor = floor;
         self
@@ -98,9 +103,11 @@ impl SpectralNormConfig {
 
     /// Whether training divides the weight itself by σ. Default: false.
     ///
-    /// * false: W stays as it is trained, Ŵ is made of it at each use, and its gradient goes through σ: along W itself it is 0.
-    /// * true: W ← W / σ in each training step, so what the optimizer changes is Ŵ, and its gradient is that of Ŵ, as if σ did
-    ///   not depend on W. Inference takes W as it is, steps of the optimizer since the last forward pass included.
+    /// * false: W stays as it is trained, Ŵ is made of it at each use, and its gradient goes
+    ///   through σ: along W itself it is 0.
+    /// * true: W ← W / σ in each training step, so what the optimizer changes is Ŵ, and its
+    ///   gradient is that of Ŵ, as if σ did not depend on W. Inference takes W as it is, steps of
+    ///   the optimizer since the last forward pass included.
     pub fn in_place(mut self, in_place: bool) -> Self {
         self.in_place = in_place;
         self
@@ -112,15 +119,20 @@ impl SpectralNormConfig {
         self
     }
 
-    /// The normalization of this weight, after the power iterations of the [warm-up](Self::warm_up). The weight is still as given.
+    /// The normalization of this weight, after the power iterations of the
+    /// [warm-up](Self::warm_up). The weight is still as given.
     ///
     /// # Errors
-    /// If the weight has no such axis, is empty, or its sum of squares is not finite; if there are no iterations, or the floor's ε
-    /// is not finite and at least 1e-36.
+    /// If the weight has no such axis, is empty, or its sum of squares is not finite; if there are
+    /// no iterations, or the floor's ε is not finite and at least 1e-36.
     pub fn init(self, weight: ArrayD<f64>) -> Result<SpectralNorm, Error> {
         let unit = LpNormConfig::new(&[0]).floor(self.floor).init()?;
         if self.iterations == 0 {
-            return Err(Error::Number { name: "the number of power iterations", given: 0.0, expected: "at least 1" });
+            return Err(Error::Number {
+                name: "the number of power iterations",
+                given: 0.0,
+                expected: "at least 1",
+            });
         }
         if weight.ndim() == 0 {
             return Err(Error::Rank { layer: "spectral normalization", shape: vec![], least: 1 });

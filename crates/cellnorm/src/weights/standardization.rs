@@ -1,13 +1,17 @@
 //! Weight standardization: the weights of each output have mean 0 and variance 1.
 //!
-//! w = γ (v − mean_o) / √(variance_o + ε), over all axes but the outputs'; the gain γ, one for each output, only where asked for.
+//! w = γ (v − mean_o) / √(variance_o + ε), over all axes but the outputs'; the gain γ, one for each
+//! output, only where asked for.
 //!
-//! Source: S. Qiao, H. Wang, C. Liu, W. Shen, A. Yuille, *Micro-Batch Training with Batch-Channel Normalization and Weight
-//! Standardization*, 2019; ε = 1e-10 inside the root as in A. Kolesnikov et al., *Big Transfer*, 2020.
+//! Source: S. Qiao, H. Wang, C. Liu, W. Shen, A. Yuille, *Micro-Batch Training with Batch-Channel
+//! Normalization and Weight Standardization*, 2019; ε = 1e-10 inside the root as in A. Kolesnikov
+//! et al., *Big Transfer*, 2020.
 
 use crate::arrays::axis_index;
 use crate::error::Error;
-use crate::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig};
+use crate::tables::{
+    Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+};
 
 /// The weights of one output share statistics.
 #[derive(Clone, Debug)]
@@ -22,7 +26,9 @@ pub struct Standardization {
 ///
 /// ```
 /// use cellnorm::weights::WeightStandardizationConfig;
-/// let w = WeightStandardizationConfig::new(2).init()?.infer(ndarray::array![[1.0_f64, 3.0], [5.0, 5.0]])?;
+/// let w = WeightStandardizationConfig::new(2)
+///     .init()?
+///     .infer(ndarray::array![[1.0_f64, 3.0], [5.0, 5.0]])?;
 /// assert!((w[[0, 1]] - 1.0).abs() < 1e-9 && w[[1, 0]] == 0.0);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
@@ -32,12 +38,14 @@ pub type WeightStandardization = TableNorm<Standardization>;
 pub type WeightStandardizationConfig = TableNormConfig<Standardization>;
 
 impl TableNormConfig<Standardization> {
-    /// `outputs` outputs on axis 0, as convolutions have them in PyTorch, Burn and Candle, without a gain; ε = 1e-10.
+    /// `outputs` outputs on axis 0, as convolutions have them in PyTorch, Burn and Candle, without
+    /// a gain; ε = 1e-10.
     pub fn new(outputs: usize) -> Self {
         Self::of(Standardization { outputs, axis: 0 }).scale(false)
     }
 
-    /// The axis of the outputs; negative counts from the last. Default: 0; −1 for TensorFlow's kernels.
+    /// The axis of the outputs; negative counts from the last. Default: 0; −1 for TensorFlow's
+    /// kernels.
     pub fn output_axis(mut self, axis: isize) -> Self {
         self.rule.axis = axis;
         self

@@ -1,10 +1,11 @@
 //! Weight normalization: the length and the direction of each output's weights are trained apart.
 //!
-//! w = g v / ‖v‖, with the norm over all axes but the outputs'; g starts as ‖v‖, so that nothing changes at first. A norm below √ε
-//! counts as √ε.
+//! w = g v / ‖v‖, with the norm over all axes but the outputs'; g starts as ‖v‖, so that nothing
+//! changes at first. A norm below √ε counts as √ε.
 //!
-//! Source: T. Salimans, D. P. Kingma, *Weight Normalization*, 2016; axes as `torch.nn.utils.weight_norm` of PyTorch 2. TensorFlow
-//! Addons 0.23 has the outputs on the last axis and the same ε = 1e-12.
+//! Source: T. Salimans, D. P. Kingma, *Weight Normalization*, 2016; axes as
+//! `torch.nn.utils.weight_norm` of PyTorch 2. TensorFlow Addons 0.23 has the outputs on the last
+//! axis and the same ε = 1e-12.
 
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
@@ -12,7 +13,9 @@ use crate::arrays::axis_index;
 use crate::element::Element;
 use crate::error::Error;
 use crate::functions::moments;
-use crate::tables::{Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig};
+use crate::tables::{
+    Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+};
 
 /// The direction of each output's weights, whose length is a parameter of its own.
 #[derive(Clone, Debug)]
@@ -40,8 +43,8 @@ pub type WeightNorm = TableNorm<WeightDirection>;
 pub type WeightNormConfig = TableNormConfig<WeightDirection>;
 
 impl TableNormConfig<WeightDirection> {
-    /// For a weight v with its outputs on this axis (PyTorch's `dim`, negative counted from the last), or one norm for all of it
-    /// (`dim=None`); g = ‖v‖.
+    /// For a weight v with its outputs on this axis (PyTorch's `dim`, negative counted from the
+    /// last), or one norm for all of it (`dim=None`); g = ‖v‖.
     ///
     /// # Errors
     /// If there is no such axis, or the weight is empty or holds NaN or infinity.
@@ -51,10 +54,13 @@ impl TableNormConfig<WeightDirection> {
     ) -> Result<WeightNorm, Error> {
         let axis = outputs.map(|axis| axis_index(axis, v.ndim())).transpose()?;
         let count = axis.map_or(1, |axis| v.shape()[axis]);
-        let inside: Vec<isize> = (0..v.ndim()).filter(|of| Some(*of) != axis).map(|of| of as isize).collect();
+        let inside: Vec<isize> =
+            (0..v.ndim()).filter(|of| Some(*of) != axis).map(|of| of as isize).collect();
         let values = (v.len() / count.max(1)) as f64;
         let (mean, variance) = moments(v, &inside, false)?;
-        let g = ndarray::Zip::from(&mean).and(&variance).map_collect(|m, v| (values * (v + m * m)).sqrt());
+        let g = ndarray::Zip::from(&mean)
+            .and(&variance)
+            .map_collect(|m, v| (values * (v + m * m)).sqrt());
         let mut layer = Self::of(WeightDirection { axis, outputs: count }).init()?;
         *layer.parameter_mut("g").expect("a slot that is always there") = reshaped(g, count);
         Ok(layer)

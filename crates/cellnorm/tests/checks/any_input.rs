@@ -1,5 +1,6 @@
-//! Any bytes as a layer, a tensor of any shape, strides and element type, and values of some class: what comes out agrees with
-//! the naive twin, or is the error that the input deserves. The fuzz target in `fuzz/` runs the same on bytes that it evolves.
+//! Any bytes as a layer, a tensor of any shape, strides and element type, and values of some class:
+//! what comes out agrees with the naive twin, or is the error that the input deserves. The fuzz
+//! target in `fuzz/` runs the same on bytes that it evolves.
 
 use cellnorm::{Element, Error};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice};
@@ -35,7 +36,8 @@ enum Class {
     /// Normal, with one NaN or infinity in x or in dy.
     Spoilt,
     Subnormal,
-    /// The largest number and its negative; in f64, whose cubes must not overflow in the tables, 1e100.
+    /// The largest number and its negative; in f64, whose cubes must not overflow in the tables,
+    /// 1e100.
     Largest,
 }
 
@@ -58,7 +60,8 @@ struct Limits {
     subnormal: f64,
     /// The largest value.
     most: f64,
-    /// Relative errors: of computing, against the largest result; and of rounding the result itself.
+    /// Relative errors: of computing, against the largest result; and of rounding the result
+    /// itself.
     computing: f64,
     rounding: f64,
     /// Half of the least value.
@@ -67,21 +70,16 @@ struct Limits {
 
 fn limits<T: Element>() -> Limits {
     let two = |exponent| 2_f64.powi(exponent);
-    let limits = |[far, tiny, huge, subnormal]: [f64; 4], most, computing, rounding, least| Limits {
-        far,
-        tiny,
-        huge,
-        subnormal,
-        most,
-        computing,
-        rounding,
-        least,
+    let limits = |[far, tiny, huge, subnormal]: [f64; 4], most, computing, rounding, least| {
+        Limits { far, tiny, huge, subnormal, most, computing, rounding, least }
     };
     match std::any::type_name::<T>().rsplit("::").next().unwrap() {
         "f32" => limits([1e4, 1e-15, 1e30, 1e-40], f32::MAX.into(), 4e-6, 0.0, two(-149)),
         "f64" => limits([1e5, 1e-100, 1e100, 1e-310], f64::MAX, 1e-9, 0.0, 0.0),
         "f16" => limits([500.0, 1e-4, 1e4, 1e-6], 65504.0, 4e-6, two(-11), two(-25)),
-        "bf16" => limits([100.0, 1e-15, 1e30, 1e-39], half::bf16::MAX.into(), 4e-6, two(-8), two(-134)),
+        "bf16" => {
+            limits([100.0, 1e-15, 1e30, 1e-39], half::bf16::MAX.into(), 4e-6, two(-8), two(-134))
+        }
         other => panic!("no limits for {other}"),
     }
 }
@@ -103,7 +101,10 @@ fn spec(bytes: &mut Bytes<'_>) -> Spec {
     let channels_last = bytes.flag();
     let some_axes = |bytes: &mut Bytes<'_>| {
         let mask = 1 + bytes.below((1 << rank) - 1);
-        (0..rank).filter(|axis| mask >> axis & 1 == 1).map(|axis| axis as isize).collect::<Vec<isize>>()
+        (0..rank)
+            .filter(|axis| mask >> axis & 1 == 1)
+            .map(|axis| axis as isize)
+            .collect::<Vec<isize>>()
     };
     // without a channel axis, only the layers that name axes
     let kind = if rank == 1 { 6 + bytes.below(4) } else { bytes.below(10) };
@@ -125,10 +126,18 @@ fn spec(bytes: &mut Bytes<'_>) -> Spec {
         _ => Which::RmsOver(some_axes(bytes)),
     };
     let (scale, center) = (bytes.flag(), bytes.flag());
-    Spec { which, shape, channels_last, scale, center, epsilon: [1e-5, 1e-3, 1e-12][bytes.below(3)] }
+    Spec {
+        which,
+        shape,
+        channels_last,
+        scale,
+        center,
+        epsilon: [1e-5, 1e-3, 1e-12][bytes.below(3)],
+    }
 }
 
-/// An array of NaN in which a view of the shape lies permuted, reversed and with steps, and the axes of that view.
+/// An array of NaN in which a view of the shape lies permuted, reversed and with steps, and the
+/// axes of that view.
 struct Laid<T> {
     memory: ArrayD<T>,
     slices: Vec<Slice>,
@@ -148,15 +157,22 @@ impl<T: Element> Laid<T> {
             }
         }
         // axis `order[i]` of the view is axis i of the memory
-        let length = |i: usize| match (values.len_of(Axis(order[i])), slices[i].step.unsigned_abs()) {
+        let length = |i: usize| match (values.len_of(Axis(order[i])), slices[i].step.unsigned_abs())
+        {
             (0, _) => 0,
             (len, step) => (len - 1) * step + 1,
         };
-        let memory = ArrayD::from_elem(IxDyn(&(0..rank).map(length).collect::<Vec<_>>()), element::<T>(f64::NAN));
+        let memory = ArrayD::from_elem(
+            IxDyn(&(0..rank).map(length).collect::<Vec<_>>()),
+            element::<T>(f64::NAN),
+        );
         let mut laid = Self { memory, slices, order };
         let inverse = laid.inverse();
         let mut view = laid.memory.view_mut();
-        laid.slices.iter().enumerate().for_each(|(axis, slice)| view.slice_axis_inplace(Axis(axis), *slice));
+        laid.slices
+            .iter()
+            .enumerate()
+            .for_each(|(axis, slice)| view.slice_axis_inplace(Axis(axis), *slice));
         view.permuted_axes(inverse).assign(values);
         laid
     }
@@ -169,7 +185,10 @@ impl<T: Element> Laid<T> {
 
     fn view(&self) -> ArrayViewD<'_, T> {
         let mut view = self.memory.view();
-        self.slices.iter().enumerate().for_each(|(axis, slice)| view.slice_axis_inplace(Axis(axis), *slice));
+        self.slices
+            .iter()
+            .enumerate()
+            .for_each(|(axis, slice)| view.slice_axis_inplace(Axis(axis), *slice));
         view.permuted_axes(self.inverse())
     }
 }
@@ -199,19 +218,27 @@ fn agree<T: Element>(name: &str, ours: &ArrayD<T>, twin: &[f64], size: f64, cont
     let limits = limits::<T>();
     for (ours, twin) in ours.iter().map(wide).zip(twin) {
         // the twin's value may be beyond the largest of the type; then infinity is right
-        let overflows = twin.abs() * (1.0 + 2.0 * (limits.computing + limits.rounding)) > limits.most;
+        let overflows =
+            twin.abs() * (1.0 + 2.0 * (limits.computing + limits.rounding)) > limits.most;
         if ours.is_infinite() && overflows && ours.signum() == twin.signum() {
             continue;
         }
         let bar = limits.computing * size + limits.rounding * twin.abs() + limits.least;
-        assert!((ours - twin).abs() <= bar, "{name}: {ours:e}, the twin {twin:e}, bar {bar:e}: {context}");
+        assert!(
+            (ours - twin).abs() <= bar,
+            "{name}: {ours:e}, the twin {twin:e}, bar {bar:e}: {context}"
+        );
     }
 }
 
 fn run<T: Element>(spec: &Spec, class: Class, seed: u64, bytes: &mut Bytes<'_>) {
     let mut numbers = Numbers::new(seed);
     let context = format!("{} {class:?} seed {seed} {spec:?}", std::any::type_name::<T>());
-    let parameters = Parameters::random(spec, &mut numbers, if class == Class::Far { limits::<T>().far } else { 0.0 });
+    let parameters = Parameters::random(
+        spec,
+        &mut numbers,
+        if class == Class::Far { limits::<T>().far } else { 0.0 },
+    );
     let mut x = values::<T>(class, &spec.shape, &mut numbers);
     let mut dy = values::<T>(Class::Normal, &spec.shape, &mut numbers);
     let empty = x.is_empty();
@@ -237,9 +264,14 @@ fn run<T: Element>(spec: &Spec, class: Class, seed: u64, bytes: &mut Bytes<'_>) 
         Err(Error::Empty { .. }) => return assert!(empty, "{context}"),
         Err(Error::Rank { least, .. }) => return assert!(spec.shape.len() < least, "{context}"),
         Err(Error::OneValue { .. }) => {
-            return assert!(spec.values_per_set() == 1 && !spec.rms() && !spec.fixed(), "{context}");
+            return assert!(
+                spec.values_per_set() == 1 && !spec.rms() && !spec.fixed(),
+                "{context}"
+            );
         }
-        Err(Error::NotFinite { name, .. }) => return assert!(bad_x && name == "x" && !spec.fixed(), "{context}"),
+        Err(Error::NotFinite { name, .. }) => {
+            return assert!(bad_x && name == "x" && !spec.fixed(), "{context}");
+        }
         Err(error) => panic!("{error}: {context}"),
     };
     assert!(!empty, "{context}");
@@ -249,7 +281,8 @@ fn run<T: Element>(spec: &Spec, class: Class, seed: u64, bytes: &mut Bytes<'_>) 
     }
     if bad_x {
         assert!(spec.fixed(), "{context}");
-        let spread = y.iter().zip(&x).filter(|(y, x)| wide(*y).is_finite() != wide(*x).is_finite()).count();
+        let spread =
+            y.iter().zip(&x).filter(|(y, x)| wide(*y).is_finite() != wide(*x).is_finite()).count();
         assert_eq!(spread, 0, "{context}");
     }
 
@@ -261,7 +294,10 @@ fn run<T: Element>(spec: &Spec, class: Class, seed: u64, bytes: &mut Bytes<'_>) 
     if class == Class::Constant && !spec.rms() && !spec.fixed() {
         assert!(saved.statistics.variance.iter().all(|variance| *variance == 0.0), "{context}");
         let beta = |at| if spec.center { parameters.beta[place(spec, at).1] } else { 0.0 };
-        assert!(y.iter().enumerate().all(|(at, y)| wide(y) == wide(&element::<T>(beta(at)))), "not beta: {context}");
+        assert!(
+            y.iter().enumerate().all(|(at, y)| wide(y) == wide(&element::<T>(beta(at)))),
+            "not beta: {context}"
+        );
     }
 
     let gradients = match layer.backward(&saved, x_view, dy_view) {
@@ -272,14 +308,29 @@ fn run<T: Element>(spec: &Spec, class: Class, seed: u64, bytes: &mut Bytes<'_>) 
         Err(error) => panic!("{error}: {context}"),
     };
     assert!(!bad_x && !bad_dy, "{context}");
-    agree("dx", &gradients.dx, &twin.dx, largest(twin.dx.iter().copied()).max(twin.dx_terms), &context);
+    agree(
+        "dx",
+        &gradients.dx,
+        &twin.dx,
+        largest(twin.dx.iter().copied()).max(twin.dx_terms),
+        &context,
+    );
     let sums = [("dgamma", spec.scale, &gradients.dgamma, &twin.dgamma, &twin.dgamma_terms)];
-    let sums = sums.into_iter().chain([("dbeta", spec.center, &gradients.dbeta, &twin.dbeta, &twin.dbeta_terms)]);
+    let sums = sums.into_iter().chain([(
+        "dbeta",
+        spec.center,
+        &gradients.dbeta,
+        &twin.dbeta,
+        &twin.dbeta_terms,
+    )]);
     for (name, present, ours, twin, terms) in sums {
         assert_eq!(ours.is_some(), present, "{context}");
         for ((ours, twin), terms) in ours.iter().flatten().zip(twin).zip(terms) {
             let bar = limits::<T>().computing * terms.max(1.0);
-            assert!((ours - twin).abs() <= bar, "{name}: {ours:e}, the twin {twin:e}, bar {bar:e}: {context}");
+            assert!(
+                (ours - twin).abs() <= bar,
+                "{name}: {ours:e}, the twin {twin:e}, bar {bar:e}: {context}"
+            );
         }
     }
 }

@@ -1,7 +1,10 @@
-//! Two pairs of running averages: what renormalization is corrected toward, at a pace of its own, and what inference takes.
+//! Two pairs of running averages: what renormalization is corrected toward, at a pace of its own,
+//! and what inference takes.
 
 use cellnorm::tables::Mask;
-use cellnorm::{BatchNormConfig, BatchRenorm, BatchRenormConfig, Error, Frozen, Momentum, OneValue};
+use cellnorm::{
+    BatchNormConfig, BatchRenorm, BatchRenormConfig, Error, Frozen, Momentum, OneValue,
+};
 use ndarray::{ArrayD, IxDyn};
 
 use crate::common::{Numbers, distance};
@@ -32,10 +35,21 @@ fn training_takes_one_pair_and_inference_the_other() -> Result<(), Error> {
     for x in batches() {
         let y = both.forward(x.view())?.0;
         of_inference.forward(x.view())?;
-        assert_same(&y, &of_training.forward(x.view())?.0, "training is that of a layer of the correction's pace");
+        assert_same(
+            &y,
+            &of_training.forward(x.view())?.0,
+            "training is that of a layer of the correction's pace",
+        );
         assert_eq!(both.running, of_inference.running);
-        assert_eq!(both.correction.as_ref().map(|correction| &correction.averages), of_training.running.as_ref());
-        assert_same(&both.infer(x.view())?, &of_inference.infer(x.view())?, "inference is that of the layer's pace");
+        assert_eq!(
+            both.correction.as_ref().map(|correction| &correction.averages),
+            of_training.running.as_ref()
+        );
+        assert_same(
+            &both.infer(x.view())?,
+            &of_inference.infer(x.view())?,
+            "inference is that of the layer's pace",
+        );
     }
     let mut same = layer(slow, Some(slow))?;
     let mut one = layer(slow, None)?;
@@ -46,7 +60,8 @@ fn training_takes_one_pair_and_inference_the_other() -> Result<(), Error> {
 }
 
 #[test]
-fn a_correction_that_follows_at_once_is_batch_normalization_on_the_same_batch() -> Result<(), Error> {
+fn a_correction_that_follows_at_once_is_batch_normalization_on_the_same_batch() -> Result<(), Error>
+{
     let [x, ..] = batches();
     let config = BatchRenormConfig::new(3).bounds(f64::INFINITY, f64::INFINITY).epsilon(1e-5);
     let mut renorm = config.correction_momentum(Momentum::Step(1.0)).init()?;
@@ -94,8 +109,12 @@ fn averages_that_do_not_suit() -> Result<(), Error> {
     let error = layer.forward(x.view()).unwrap_err();
     assert_eq!(error.to_string(), "correction_mean has the shape [2]; it must be [3]");
     let averages = &mut layer.correction.as_mut().unwrap().averages;
-    (averages.mean, averages.variance) = (ArrayD::zeros(IxDyn(&[3])), ArrayD::from_elem(IxDyn(&[3]), -1.0));
+    (averages.mean, averages.variance) =
+        (ArrayD::zeros(IxDyn(&[3])), ArrayD::from_elem(IxDyn(&[3]), -1.0));
     let error = layer.forward(x.view()).unwrap_err();
-    assert_eq!(error.to_string(), "correction_var is -1; it must be finite, and a variance not negative");
+    assert_eq!(
+        error.to_string(),
+        "correction_var is -1; it must be finite, and a variance not negative"
+    );
     Ok(())
 }

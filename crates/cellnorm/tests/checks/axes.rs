@@ -1,4 +1,5 @@
-//! Batch normalization over several axes is batch normalization of the channels that these axes make together.
+//! Batch normalization over several axes is batch normalization of the channels that these axes
+//! make together.
 
 use cellnorm::tables::Mask;
 use cellnorm::{AxesBatchNorm, AxesBatchNormConfig, BatchNormConfig, Error, StepBatchNormConfig};
@@ -6,7 +7,11 @@ use ndarray::{ArrayD, IxDyn};
 
 use crate::common::{Numbers, distance};
 
-fn assert_same<'a>(a: impl IntoIterator<Item = &'a f64>, b: impl IntoIterator<Item = &'a f64>, what: &str) {
+fn assert_same<'a>(
+    a: impl IntoIterator<Item = &'a f64>,
+    b: impl IntoIterator<Item = &'a f64>,
+    what: &str,
+) {
     let worst = distance(a.into_iter().copied(), b.into_iter().copied());
     assert!(worst < 1e-12, "{what}: {worst:e}");
 }
@@ -60,9 +65,12 @@ fn several_axes_are_one_of_all_their_indices() -> Result<(), Error> {
 fn time_and_channel_are_steps() -> Result<(), Error> {
     let x = Numbers::new(6).tensor(&[4, 3, 2], 2.0);
     let mask = Mask::lengths(&[3, 1, 2, 3], 1);
-    let (mut axes, mut steps) =
-        (AxesBatchNormConfig::new(&[1, 2], &[3, 2]).init()?, StepBatchNormConfig::new(2, 3).init()?);
-    let (y, expected) = (axes.forward_masked(x.view(), &mask)?.0, steps.forward_masked(x.view(), &mask)?.0);
+    let (mut axes, mut steps) = (
+        AxesBatchNormConfig::new(&[1, 2], &[3, 2]).init()?,
+        StepBatchNormConfig::new(2, 3).init()?,
+    );
+    let (y, expected) =
+        (axes.forward_masked(x.view(), &mask)?.0, steps.forward_masked(x.view(), &mask)?.0);
     assert_same(&y, &expected, "y");
     assert_eq!(axes.running, steps.running);
     Ok(())
@@ -70,15 +78,26 @@ fn time_and_channel_are_steps() -> Result<(), Error> {
 
 #[test]
 fn axes_that_do_not_suit() -> Result<(), Error> {
-    let message = |axes: &[isize], lengths: &[usize]| AxesBatchNormConfig::new(axes, lengths).init().unwrap_err();
-    assert_eq!(message(&[1, 2], &[3]).to_string(), "1 lengths, [3], for 2 axes, [1, 2]; give one for each");
+    let message = |axes: &[isize], lengths: &[usize]| {
+        AxesBatchNormConfig::new(axes, lengths).init().unwrap_err()
+    };
+    assert_eq!(
+        message(&[1, 2], &[3]).to_string(),
+        "1 lengths, [3], for 2 axes, [1, 2]; give one for each"
+    );
     let x = ArrayD::<f32>::zeros(IxDyn(&[4, 3, 2]));
     let message = |axes: &[isize], lengths: &[usize]| {
-        AxesBatchNormConfig::new(axes, lengths).init().unwrap().forward(x.view()).unwrap_err().to_string()
+        AxesBatchNormConfig::new(axes, lengths)
+            .init()
+            .unwrap()
+            .forward(x.view())
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(
         message(&[1, 2], &[2, 3]),
-        "the axes [1, 2] of the shape [4, 3, 2] have the lengths [3, 2]; the layer was made for [2, 3]"
+        "the axes [1, 2] of the shape [4, 3, 2] have the lengths [3, 2]; the layer was made for \
+         [2, 3]"
     );
     assert!(message(&[1, -2], &[3, 3]).starts_with("axis 1 is named twice in [1, -2]"));
     assert!(message(&[1, 3], &[3, 2]).starts_with("axis 3 does not exist in a tensor of 3 axes"));

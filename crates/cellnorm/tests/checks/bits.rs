@@ -1,4 +1,5 @@
-//! The same bits on any number of threads, any instruction set, in any batch, and in whichever order the passes run.
+//! The same bits on any number of threads, any instruction set, in any batch, and in whichever
+//! order the passes run.
 
 use cellnorm::machine::Machine;
 use cellnorm::passes::{self, Affine, Buffers, Gradient};
@@ -18,8 +19,11 @@ fn with_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
 /// Machines whose thresholds lie far apart: this one; one of small caches, which streams nearly all
 /// outputs, fetches nothing ahead and calls threads early; and a large one, which does the
 /// opposite.
-const CACHES: [&str; 3] =
-    ["", "cores=1,l1=4K,l2=16K,l3=64K,l3_cores=1,huge_page=0", "cores=64,l1=64K,l2=4M,l3=1G,l3_cores=1"];
+const CACHES: [&str; 3] = [
+    "",
+    "cores=1,l1=4K,l2=16K,l3=64K,l3_cores=1,huge_page=0",
+    "cores=64,l1=64K,l2=4M,l3=1G,l3_cores=1",
+];
 
 /// On every instruction set of this machine, each with other caches, with the name of it all.
 fn on_every_machine(mut work: impl FnMut(&str)) {
@@ -59,11 +63,15 @@ fn same_everywhere<T: Element>(spec: &Spec, seed: u64) {
     on_every_machine(|machine| {
         for threads in THREADS {
             let mut layer = AnyLayer::new(spec, &parameters).unwrap();
-            let these = all_bits(&with_threads(threads, || layer.run(x.view(), dy.view()).unwrap()));
+            let these =
+                all_bits(&with_threads(threads, || layer.run(x.view(), dy.view()).unwrap()));
             let first = first.get_or_insert_with(|| these.clone());
             for ((name, first), (_, these)) in first.iter().zip(&these) {
                 let element = std::any::type_name::<T>();
-                assert!(first == these, "{name} of {element} differs on {machine}, {threads} threads: {spec:?}");
+                assert!(
+                    first == these,
+                    "{name} of {element} differs on {machine}, {threads} threads: {spec:?}"
+                );
             }
         }
     });
@@ -77,7 +85,8 @@ fn any_threads_and_any_instruction_set() {
     println!("equal bits on {}, 1 to 4 threads", passes::instruction_sets().join(", "));
 }
 
-/// Sizes above the one from which threads share the work (one set, few, and many), small planes, and tails of every kind.
+/// Sizes above the one from which threads share the work (one set, few, and many), small planes,
+/// and tails of every kind.
 #[test]
 fn any_threads_and_any_instruction_set_at_chosen_sizes() {
     let sizes = [
@@ -100,7 +109,9 @@ fn any_threads_and_any_instruction_set_at_chosen_sizes() {
         &[9, 33, 1],
     ];
     let mut number = 0;
-    for (shape, channels_last) in sizes.map(|s| (s, false)).into_iter().chain(last.map(|s| (s, true))) {
+    for (shape, channels_last) in
+        sizes.map(|s| (s, false)).into_iter().chain(last.map(|s| (s, true)))
+    {
         let channels: usize = if channels_last { shape[shape.len() - 1] } else { shape[1] };
         let which = [
             Which::Batch { fixed: false },
@@ -128,20 +139,30 @@ fn any_threads_and_any_instruction_set_at_chosen_sizes() {
 fn same_lines_everywhere<T: Element>(shape: &[usize], axis: isize) {
     let mut numbers = Numbers::new(5);
     let [x, dy] = [1.0, 0.0].map(|mean| numbers.tensor(shape, mean).mapv(element::<T>));
-    let lp = [1.0, 2.0, 3.0, f64::INFINITY].map(|p| LpNormConfig::new(&[axis]).p(p).init().unwrap());
-    let local = |beta| LocalResponseNormConfig::new(4).alpha(0.5).beta(beta).channel_axis(axis).init().unwrap();
+    let lp =
+        [1.0, 2.0, 3.0, f64::INFINITY].map(|p| LpNormConfig::new(&[axis]).p(p).init().unwrap());
+    let local = |beta| {
+        LocalResponseNormConfig::new(4).alpha(0.5).beta(beta).channel_axis(axis).init().unwrap()
+    };
     let local = [0.75, 0.7].map(local);
     let mut first = None;
     on_every_machine(|machine| {
         for threads in THREADS {
             let these: Vec<Vec<u64>> = with_threads(threads, || {
-                let of_lp = lp.iter().flat_map(|of| [of.forward(x.view()), of.backward(x.view(), dy.view())]);
-                let of_local = local.iter().flat_map(|of| [of.forward(x.view()), of.backward(x.view(), dy.view())]);
+                let of_lp = lp
+                    .iter()
+                    .flat_map(|of| [of.forward(x.view()), of.backward(x.view(), dy.view())]);
+                let of_local = local
+                    .iter()
+                    .flat_map(|of| [of.forward(x.view()), of.backward(x.view(), dy.view())]);
                 of_lp.chain(of_local).map(|all| bits(&all.unwrap())).collect()
             });
             let first = first.get_or_insert_with(|| these.clone());
             let element = std::any::type_name::<T>();
-            assert!(*first == these, "{element} differ on {machine}, {threads} threads: {shape:?}, axis {axis}");
+            assert!(
+                *first == these,
+                "{element} differ on {machine}, {threads} threads: {shape:?}, axis {axis}"
+            );
         }
     });
 }
@@ -175,7 +196,10 @@ fn same_alone<T: Element>(spec: &Spec, seed: u64) {
         let single = layer.run(sample(&x).view(), sample(&dy).view()).unwrap();
         let sets = single.saved.statistics.mean.len();
         assert_eq!(batch.saved.statistics.mean[n * sets..][..sets], single.saved.statistics.mean);
-        assert_eq!(batch.saved.statistics.variance[n * sets..][..sets], single.saved.statistics.variance);
+        assert_eq!(
+            batch.saved.statistics.variance[n * sets..][..sets],
+            single.saved.statistics.variance
+        );
         assert!(bits(&sample(&batch.y)) == bits(&single.y), "y of sample {n}: {spec:?}");
         assert!(bits(&sample(&batch.dx)) == bits(&single.dx), "dx of sample {n}: {spec:?}");
     }
@@ -200,20 +224,29 @@ fn a_sample_does_not_see_its_batch() {
 /// Any cells and any labels: set by set, block by block, or one pass after another.
 fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
     let mut numbers = Numbers::new(seed);
-    let mut tensor = || (0..cells.len()).map(|_| element(numbers.normal() + 2.0)).collect::<Vec<T>>();
+    let mut tensor =
+        || (0..cells.len()).map(|_| element(numbers.normal() + 2.0)).collect::<Vec<T>>();
     let (x, dy) = (tensor(), tensor());
     // every second time the sets stay within their outer blocks
     let within = seed.is_multiple_of(2);
-    let label = |cell: usize, random: usize| (if within { cell / cells.inner * sets } else { 0 } + random) as u32;
+    let label = |cell: usize, random: usize| {
+        (if within { cell / cells.inner * sets } else { 0 } + random) as u32
+    };
     let raw: Vec<u32> = (0..cells.count()).map(|cell| label(cell, numbers.below(sets))).collect();
-    let used: Vec<u32> = raw.iter().copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-    let labels: Vec<u32> = raw.iter().map(|label| used.binary_search(label).unwrap() as u32).collect();
+    let used: Vec<u32> =
+        raw.iter().copied().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    let labels: Vec<u32> =
+        raw.iter().map(|label| used.binary_search(label).unwrap() as u32).collect();
     let sets = Sets::new(&labels);
 
     let maps = |set: usize, moments: &[Moments], affines: &mut [Affine]| {
         let all = Moments::merge_all(moments);
         for (i, affine) in affines.iter_mut().enumerate() {
-            *affine = Affine { center: all.mean, scale: 1.0 / all.variance().sqrt(), offset: (set + i) as f64 };
+            *affine = Affine {
+                center: all.mean,
+                scale: 1.0 / all.variance().sqrt(),
+                offset: (set + i) as f64,
+            };
         }
         (all.mean, all.variance())
     };
@@ -228,8 +261,9 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
     let of_cells = passes::moments(&x, &cells);
     // sets of as many neighbouring cells each are reduced as cells of their own
     let size = labels.len() / sets.count();
-    let neighbours =
-        cells.inner == 1 && size > 1 && labels.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|l| *l == set));
+    let neighbours = cells.inner == 1
+        && size > 1
+        && labels.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|l| *l == set));
     let whole = Cells { outer: sets.count(), positions: size * cells.positions, inner: 1 };
     let of_sets = neighbours.then(|| passes::moments(&x, &whole));
     let centers: Vec<f64> = of_cells.iter().map(|moments| moments.mean).collect();
@@ -245,7 +279,11 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
             None => members.iter().map(|cell| of_cells[*cell]).collect(),
         };
         maps(set, &moments, &mut of_set);
-        slopes(set, &members.iter().map(|cell| sums[*cell]).collect::<Vec<_>>(), &mut slopes_of_set);
+        slopes(
+            set,
+            &members.iter().map(|cell| sums[*cell]).collect::<Vec<_>>(),
+            &mut slopes_of_set,
+        );
         for (i, cell) in members.iter().enumerate() {
             (affines[*cell], gradients[*cell]) = (of_set[i], slopes_of_set[i]);
         }
@@ -256,19 +294,37 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
 
     for threads in THREADS {
         with_threads(threads, || {
-            let (mut into, mut apart, mut over) = (Vec::new(), vec![T::default(); x.len()], x.clone());
-            for buffers in [Buffers::Into(&x, &mut into), Buffers::Apart(&x, &mut apart), Buffers::Over(&mut over)] {
+            let (mut into, mut apart, mut over) =
+                (Vec::new(), vec![T::default(); x.len()], x.clone());
+            for buffers in [
+                Buffers::Into(&x, &mut into),
+                Buffers::Apart(&x, &mut apart),
+                Buffers::Over(&mut over),
+            ] {
                 passes::forward(buffers, &cells, &sets, maps);
             }
             for result in [into, apart, over] {
-                assert!(bits(&result) == bits(&y), "y on {threads} threads: {cells:?}, {} sets", sets.count());
+                assert!(
+                    bits(&result) == bits(&y),
+                    "y on {threads} threads: {cells:?}, {} sets",
+                    sets.count()
+                );
             }
-            let (mut into, mut apart, mut over) = (Vec::new(), vec![T::default(); x.len()], dy.clone());
-            for buffers in [Buffers::Into(&dy, &mut into), Buffers::Apart(&dy, &mut apart), Buffers::Over(&mut over)] {
+            let (mut into, mut apart, mut over) =
+                (Vec::new(), vec![T::default(); x.len()], dy.clone());
+            for buffers in [
+                Buffers::Into(&dy, &mut into),
+                Buffers::Apart(&dy, &mut apart),
+                Buffers::Over(&mut over),
+            ] {
                 passes::backward(&x, buffers, &cells, &sets, &centers, slopes);
             }
             for result in [into, apart, over] {
-                assert!(bits(&result) == bits(&dx), "dx on {threads} threads: {cells:?}, {} sets", sets.count());
+                assert!(
+                    bits(&result) == bits(&dx),
+                    "dx on {threads} threads: {cells:?}, {} sets",
+                    sets.count()
+                );
             }
         });
     }
@@ -277,13 +333,22 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
 #[test]
 fn any_order_of_the_passes() {
     let cells = (1..6_usize, 1..3000_usize, prop_oneof![Just(1_usize), 1..40_usize]);
-    check(120, (cells, 1..20_usize, any::<u64>(), 0..4_usize), |((outer, positions, inner), sets, seed, element)| {
-        let cells = Cells { outer, positions: positions / inner.min(8) + 1, inner };
-        with_element!(element, T => same_in_any_order::<T>(cells, sets, seed));
-    });
-    for (outer, positions, inner) in
-        [(1, 200_000, 1), (3, 70_000, 1), (90, 1000, 1), (1, 70_000, 3), (2, 3000, 50), (9, 300, 40)]
-    {
+    check(
+        120,
+        (cells, 1..20_usize, any::<u64>(), 0..4_usize),
+        |((outer, positions, inner), sets, seed, element)| {
+            let cells = Cells { outer, positions: positions / inner.min(8) + 1, inner };
+            with_element!(element, T => same_in_any_order::<T>(cells, sets, seed));
+        },
+    );
+    for (outer, positions, inner) in [
+        (1, 200_000, 1),
+        (3, 70_000, 1),
+        (90, 1000, 1),
+        (1, 70_000, 3),
+        (2, 3000, 50),
+        (9, 300, 40),
+    ] {
         for seed in [2, 3] {
             same_in_any_order::<f32>(Cells { outer, positions, inner }, 2, seed);
         }

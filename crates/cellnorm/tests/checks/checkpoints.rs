@@ -23,21 +23,32 @@ fn steps_that_cannot_be() -> Result<(), Error> {
         State::find(&tensors, "bn.", &torch)
     };
     for steps in [-1.0, 1.5, 1e300, f64::NAN] {
-        let expected = format!("bn.num_batches_tracked holds {steps}; it must be one whole number of steps up to 2^53");
+        let expected = format!(
+            "bn.num_batches_tracked holds {steps}; it must be one whole number of steps up to 2^53"
+        );
         assert_eq!(message(with(array![steps].into_dyn())), expected);
     }
     assert_eq!(with(array![3.0].into_dyn())?.steps, Some(3));
-    assert!(message(with(array![3.0, 4.0].into_dyn())).ends_with("it must be one whole number of steps up to 2^53"));
+    assert!(
+        message(with(array![3.0, 4.0].into_dyn()))
+            .ends_with("it must be one whole number of steps up to 2^53")
+    );
     Ok(())
 }
 
-/// A statistic has a variance from two values on; between 1 and 1 + ε the legacy rule would turn it negative.
+/// A statistic has a variance from two values on; between 1 and 1 + ε the legacy rule would turn it
+/// negative.
 #[test]
 fn a_batch_of_less_than_two_values() {
     let legacy = batch("keras-2.3");
     let state = State { variance: Some(array![1.0].into_dyn()), ..State::default() };
-    let with =
-        |values| state.to(&legacy, &batch("keras-3"), &Known { values: Some(values), channels: Some(1), groups: None });
+    let with = |values| {
+        state.to(
+            &legacy,
+            &batch("keras-3"),
+            &Known { values: Some(values), channels: Some(1), groups: None },
+        )
+    };
     assert_eq!(message(with(1.0005)), "values is 1.0005; it must be finite and at least 2");
     assert!(with(2.0).is_ok());
 }
@@ -55,7 +66,8 @@ mod files {
         folder.join(name)
     }
 
-    /// Writers of one file do not share what they write beside it: each write succeeds, and the last one stands whole.
+    /// Writers of one file do not share what they write beside it: each write succeeds, and the
+    /// last one stands whole.
     #[test]
     fn two_writers_of_one_file() {
         let path = scratch("shared.npz");
@@ -92,7 +104,10 @@ mod files {
         }
         for value in [last + 1, -last - 1, i64::MIN] {
             std::fs::write(&path, whole(value)).unwrap();
-            assert!(message(read(&path)).contains("beyond the whole numbers up to 2^53 that f64 holds"), "{value}");
+            assert!(
+                message(read(&path)).contains("beyond the whole numbers up to 2^53 that f64 holds"),
+                "{value}"
+            );
         }
         Ok(())
     }

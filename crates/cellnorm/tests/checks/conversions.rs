@@ -53,7 +53,12 @@ fn all_values_widen() {
 fn narrows<T: Reference>(bits: u32) {
     let value = f32::from_bits(bits);
     let (ours, theirs) = (T::narrow(value), T::from_f32(value));
-    assert_eq!(ours.bits(), theirs.bits(), "{bits:08x} = {value:e} to {}", std::any::type_name::<T>());
+    assert_eq!(
+        ours.bits(),
+        theirs.bits(),
+        "{bits:08x} = {value:e} to {}",
+        std::any::type_name::<T>()
+    );
 }
 
 /// Every value of the type, every tie between two neighbours, and the f32 just around each.
@@ -62,7 +67,9 @@ fn narrows_around_values<T: Reference>() {
         let (value, next) = (T::of_bits(bits).to_f32(), T::of_bits(bits + 1).to_f32());
         let middle = ((f64::from(value) + f64::from(next)) / 2.0) as f32;
         for value in [value, middle] {
-            for bits in [value.to_bits().wrapping_sub(1), value.to_bits(), value.to_bits().wrapping_add(1)] {
+            for bits in
+                [value.to_bits().wrapping_sub(1), value.to_bits(), value.to_bits().wrapping_add(1)]
+            {
                 narrows::<T>(bits);
             }
         }
@@ -74,8 +81,22 @@ fn values_ties_and_their_neighbours_narrow() {
     narrows_around_values::<f16>();
     narrows_around_values::<bf16>();
     // the tie beyond the largest, where there is no next value
-    let limits = [65519.996_f32, 65520.0, 65536.0, f32::MAX, f32::INFINITY, f32::from_bits(0x7f7f_7fff), f32::NAN];
-    let least = [2_f32.powi(-24), 2_f32.powi(-25), 2_f32.powi(-26), f32::from_bits(0x7fff), f32::from_bits(0x8000)];
+    let limits = [
+        65519.996_f32,
+        65520.0,
+        65536.0,
+        f32::MAX,
+        f32::INFINITY,
+        f32::from_bits(0x7f7f_7fff),
+        f32::NAN,
+    ];
+    let least = [
+        2_f32.powi(-24),
+        2_f32.powi(-25),
+        2_f32.powi(-26),
+        f32::from_bits(0x7fff),
+        f32::from_bits(0x8000),
+    ];
     for value in limits.into_iter().chain(least).flat_map(|value| [value, -value]) {
         for bits in [value.to_bits() - 1, value.to_bits(), value.to_bits() + 1] {
             narrows::<f16>(bits);

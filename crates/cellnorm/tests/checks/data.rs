@@ -1,4 +1,5 @@
-//! Statistics of data sets against sums in integers of 128 bits, and their bits against every way to cut and order the data.
+//! Statistics of data sets against sums in integers of 128 bits, and their bits against every way
+//! to cut and order the data.
 
 use cellnorm::Moments;
 use cellnorm::data::{Channel, Floats, Forest, Grid, Histogram, Merge, Samples, Values};
@@ -14,20 +15,35 @@ fn exactly(values: &[f64]) -> (f64, f64) {
     assert!(values.iter().zip(&scaled).all(|(value, scaled)| *scaled as f64 / 1024.0 == *value));
     let (n, sum) = (values.len() as i128, scaled.iter().sum::<i128>());
     let squares: i128 = scaled.iter().map(|value| value * value).sum();
-    (sum as f64 / n as f64 / 1024.0, (n * squares - sum * sum) as f64 / (n * n) as f64 / 1024.0 / 1024.0)
+    (
+        sum as f64 / n as f64 / 1024.0,
+        (n * squares - sum * sum) as f64 / (n * n) as f64 / 1024.0 / 1024.0,
+    )
 }
 
 #[test]
 fn floats_far_from_zero_keep_twelve_digits() {
     for (offset, length) in [(0.0, 100_000), (1e6, 100_000), (1e6, 1), (-1e9, 4_097), (1e6, 7)] {
-        let values: Vec<f64> =
-            numbers(length, 5).iter().map(|x| offset + (x * 4.0 * 1024.0).round() / 1024.0).collect();
+        let values: Vec<f64> = numbers(length, 5)
+            .iter()
+            .map(|x| offset + (x * 4.0 * 1024.0).round() / 1024.0)
+            .collect();
         let (mean, variance) = exactly(&values);
         let found = Floats::of(&values).moments;
-        assert!((found.mean - mean).abs() <= 1e-15 * mean.abs().max(1.0), "{offset}: {} {mean}", found.mean);
-        assert!((found.variance().sqrt() - variance.sqrt()).abs() <= 1e-12 * variance.sqrt(), "{offset}");
+        assert!(
+            (found.mean - mean).abs() <= 1e-15 * mean.abs().max(1.0),
+            "{offset}: {} {mean}",
+            found.mean
+        );
+        assert!(
+            (found.variance().sqrt() - variance.sqrt()).abs() <= 1e-12 * variance.sqrt(),
+            "{offset}"
+        );
         let columns = Floats::of_columns(&values, 1)[0].moments;
-        assert!((columns.variance().sqrt() - variance.sqrt()).abs() <= 1e-12 * variance.sqrt(), "{offset}, columns");
+        assert!(
+            (columns.variance().sqrt() - variance.sqrt()).abs() <= 1e-12 * variance.sqrt(),
+            "{offset}, columns"
+        );
     }
 }
 
@@ -44,11 +60,15 @@ fn equal_values_have_no_variance_and_the_first_one_decides_nothing() {
 
 #[test]
 fn a_histogram_holds_exact_sums() {
-    let values: Vec<u16> = (0..100_000_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 16) as u16).collect();
+    let values: Vec<u16> =
+        (0..100_000_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 16) as u16).collect();
     let mut histogram = Histogram::default();
     histogram.add(&values);
     assert_eq!(histogram.sum(), values.iter().map(|value| u128::from(*value)).sum());
-    assert_eq!(histogram.sum_of_squares(), values.iter().map(|value| u128::from(*value).pow(2)).sum());
+    assert_eq!(
+        histogram.sum_of_squares(),
+        values.iter().map(|value| u128::from(*value).pow(2)).sum()
+    );
     let mut sorted = values.clone();
     sorted.sort_unstable();
     for percent in [0.0, 1.0, 50.0, 99.9, 100.0] {
@@ -73,7 +93,10 @@ fn squares_of_the_largest_bytes_are_exact() {
     let found = Grid::new(&[bytes.len()], &[]).unwrap().integers(&bytes, None).unwrap();
     let one = found[0].summary().unwrap();
     let by_sample = one.by_sample.unwrap();
-    assert_eq!((one.mean, one.deviation, by_sample.mean, by_sample.mean_of_deviations), (255.0, 0.0, 255.0, 0.0));
+    assert_eq!(
+        (one.mean, one.deviation, by_sample.mean, by_sample.mean_of_deviations),
+        (255.0, 0.0, 255.0, 0.0)
+    );
 }
 
 /// What a loop over all values finds of each channel.
@@ -209,10 +232,16 @@ fn a_sample_of_one_value_a_channel_has_no_spread_with_or_without_a_mask() {
 
 #[test]
 fn a_channel_without_values_has_no_statistics() {
-    let nothing = Channel { values: Values::Floats(Floats::of(&[f32::NAN])), samples: Samples::default() };
+    let nothing =
+        Channel { values: Values::Floats(Floats::of(&[f32::NAN])), samples: Samples::default() };
     assert_eq!(nothing.summary(), None);
-    let merged =
-        nothing.merge(&Channel { values: Values::Floats(Floats::of(&[2.0_f32])), samples: Samples::default() });
+    let merged = nothing.merge(&Channel {
+        values: Values::Floats(Floats::of(&[2.0_f32])),
+        samples: Samples::default(),
+    });
     let one = merged.summary().unwrap();
-    assert_eq!((one.mean, one.deviation, one.sample_deviation, one.nan, one.is_constant()), (2.0, 0.0, None, 1, true));
+    assert_eq!(
+        (one.mean, one.deviation, one.sample_deviation, one.nan, one.is_constant()),
+        (2.0, 0.0, None, 1, true)
+    );
 }

@@ -1,8 +1,8 @@
 //! Every error with its whole message: what was given, and what would be right.
 
 use cellnorm::{
-    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Momentum, RmsNormConfig,
-    batch_normalization, get_stats, moments,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Momentum,
+    RmsNormConfig, batch_normalization, get_stats, moments,
 };
 use ndarray::{ArrayD, IxDyn, array};
 
@@ -26,9 +26,18 @@ fn making_a_layer() {
         epsilon(1e-80).ends_with("it must be finite and at least 1e-36, such as 1e-5"),
         "1/sqrt(epsilon) overflows f32"
     );
-    assert_eq!(epsilon(-1e-5), "epsilon is -0.00001; it must be finite and at least 1e-36, such as 1e-5");
-    assert_eq!(epsilon(f64::NAN), "epsilon is NaN; it must be finite and at least 1e-36, such as 1e-5");
-    assert_eq!(epsilon(f64::INFINITY), "epsilon is inf; it must be finite and at least 1e-36, such as 1e-5");
+    assert_eq!(
+        epsilon(-1e-5),
+        "epsilon is -0.00001; it must be finite and at least 1e-36, such as 1e-5"
+    );
+    assert_eq!(
+        epsilon(f64::NAN),
+        "epsilon is NaN; it must be finite and at least 1e-36, such as 1e-5"
+    );
+    assert_eq!(
+        epsilon(f64::INFINITY),
+        "epsilon is inf; it must be finite and at least 1e-36, such as 1e-5"
+    );
     let others = [
         message(BatchNormConfig::new(4).epsilon(0.0).init()),
         message(InstanceNormConfig::new(4).epsilon(0.0).init()),
@@ -46,10 +55,19 @@ fn making_a_layer() {
     assert_eq!(groups(4, 10), "10 channels cannot be split into 4 groups; possible: 1, 2, 5, 10");
     assert_eq!(groups(0, 3), "3 channels cannot be split into 0 groups; possible: 1, 3");
     assert_eq!(groups(8, 4), "4 channels cannot be split into 8 groups; possible: 1, 2, 4");
-    assert_eq!(groups(0, 0), "0 channels cannot be split into 0 groups; possible: none without a channel");
+    assert_eq!(
+        groups(0, 0),
+        "0 channels cannot be split into 0 groups; possible: none without a channel"
+    );
 
-    assert_eq!(message(LayerNormConfig::new(&[]).init()), "no axes to normalize over; name at least one");
-    assert_eq!(message(RmsNormConfig::over(&[], &[]).init()), "no axes to normalize over; name at least one");
+    assert_eq!(
+        message(LayerNormConfig::new(&[]).init()),
+        "no axes to normalize over; name at least one"
+    );
+    assert_eq!(
+        message(RmsNormConfig::over(&[], &[]).init()),
+        "no axes to normalize over; name at least one"
+    );
     let lengths = message(LayerNormConfig::over(&[1, 2], &[3]).init());
     assert_eq!(lengths, "1 lengths, [3], for 2 axes, [1, 2]; give one for each");
 }
@@ -60,18 +78,23 @@ fn tensors_that_do_not_suit() -> Result<(), Error> {
     let rank = "the tensor of shape [3] has 1 axes; batch normalization needs at least 2";
     assert_eq!(message(batch.forward(zeros(&[3]).view())), rank);
     assert_eq!(message(batch.infer(zeros(&[]))), rank.replace("[3] has 1", "[] has 0"));
-    let channels = "axis 1 of the shape [2, 4, 5] has length 4, but the layer was made for 3 channels; \
-                    is the channel axis another one?";
+    let channels = "axis 1 of the shape [2, 4, 5] has length 4, but the layer was made for 3 \
+                    channels; is the channel axis another one?";
     assert_eq!(message(batch.forward(zeros(&[2, 4, 5]).view())), channels);
     let far = BatchNormConfig::new(3).channel_axis(-3).init()?;
-    assert_eq!(message(far.infer(zeros(&[2, 3]))), "axis -3 does not exist in a tensor of 2 axes; possible: -2 to 1");
+    assert_eq!(
+        message(far.infer(zeros(&[2, 3]))),
+        "axis -3 does not exist in a tensor of 2 axes; possible: -2 to 1"
+    );
     let extreme = BatchNormConfig::new(3).channel_axis(isize::MIN).init()?;
-    let expected = format!("axis {} does not exist in a tensor of 2 axes; possible: -2 to 1", isize::MIN);
+    let expected =
+        format!("axis {} does not exist in a tensor of 2 axes; possible: -2 to 1", isize::MIN);
     assert_eq!(message(extreme.infer(zeros(&[2, 3]))), expected);
 
     for shape in [&[0, 3][..], &[2, 3, 0], &[0, 3, 0]] {
         let empty = format!(
-            "a statistic over no values: the shape {shape:?} has an axis of length 0; every axis needs at least 1"
+            "a statistic over no values: the shape {shape:?} has an axis of length 0; every axis \
+             needs at least 1"
         );
         assert_eq!(message(batch.forward(zeros(shape).view())), empty);
         assert_eq!(message(batch.infer(zeros(shape))), empty);
@@ -80,36 +103,59 @@ fn tensors_that_do_not_suit() -> Result<(), Error> {
         assert_eq!(message(moments(zeros(shape).view(), &[0], true)), empty);
         assert_eq!(message(get_stats(zeros(shape).view())), empty);
     }
-    assert!(message(BatchNormConfig::new(0).init()?.forward(zeros(&[2, 0]).view())).starts_with("a statistic over no"));
-    assert!(message(LayerNormConfig::new(&[0]).init()?.infer(zeros(&[2, 0]))).starts_with("a statistic over no"));
+    assert!(
+        message(BatchNormConfig::new(0).init()?.forward(zeros(&[2, 0]).view()))
+            .starts_with("a statistic over no")
+    );
+    assert!(
+        message(LayerNormConfig::new(&[0]).init()?.infer(zeros(&[2, 0])))
+            .starts_with("a statistic over no")
+    );
 
-    let one = "batch normalization over the shape [1, 3] has one value for each statistic: the variance would be 0 and each \
-               output beta, whatever the input; give at least 2 values a statistic (a larger batch or more positions), or use \
-               inference";
+    let one = "batch normalization over the shape [1, 3] has one value for each statistic: the \
+               variance would be 0 and each output beta, whatever the input; give at least 2 \
+               values a statistic (a larger batch or more positions), or use inference";
     assert_eq!(message(batch.forward(zeros(&[1, 3]).view())), one);
     assert!(batch.infer(zeros(&[1, 3])).is_ok());
-    let of_instance =
-        one.replace("batch", "instance").replace("larger instance", "larger batch").replace("[1, 3]", "[4, 3]");
-    assert_eq!(message(InstanceNormConfig::new(3).init()?.forward(zeros(&[4, 3]).view())), of_instance);
+    let of_instance = one
+        .replace("batch", "instance")
+        .replace("larger instance", "larger batch")
+        .replace("[1, 3]", "[4, 3]");
+    assert_eq!(
+        message(InstanceNormConfig::new(3).init()?.forward(zeros(&[4, 3]).view())),
+        of_instance
+    );
 
-    let samples = "axis 0 holds the samples; group normalization needs the channels on another axis, such as 1 or -1";
-    assert_eq!(message(GroupNormConfig::new(1, 3).channel_axis(-2).init()?.infer(zeros(&[3, 3]))), samples);
+    let samples = "axis 0 holds the samples; group normalization needs the channels on another \
+                   axis, such as 1 or -1";
+    assert_eq!(
+        message(GroupNormConfig::new(1, 3).channel_axis(-2).init()?.infer(zeros(&[3, 3]))),
+        samples
+    );
     let layer = LayerNormConfig::new(&[3, 4]).init()?;
-    let normalized = "the last axes of the shape [2, 4, 3] are not [3, 4], which the layer normalizes";
+    let normalized =
+        "the last axes of the shape [2, 4, 3] are not [3, 4], which the layer normalizes";
     assert_eq!(message(layer.infer(zeros(&[2, 4, 3]))), normalized);
     assert_eq!(message(layer.infer(zeros(&[4]))), normalized.replace("[2, 4, 3]", "[4]"));
     let over = LayerNormConfig::over(&[-1, 1], &[3, 4]).init()?;
-    let expected = "the axes [-1, 1] of the shape [2, 4, 3] have the lengths [4, 3]; the layer was made for [3, 4]";
+    let expected = "the axes [-1, 1] of the shape [2, 4, 3] have the lengths [4, 3]; the layer \
+                    was made for [3, 4]";
     assert_eq!(message(over.infer(zeros(&[2, 4, 3]))), expected);
-    assert_eq!(message(over.infer(zeros(&[4]))), "axis 1 does not exist in a tensor of 1 axes; possible: -1 to 0");
+    assert_eq!(
+        message(over.infer(zeros(&[4]))),
+        "axis 1 does not exist in a tensor of 1 axes; possible: -1 to 0"
+    );
     let twice = LayerNormConfig::over(&[1, -1], &[3, 3]).init()?;
-    assert_eq!(message(twice.infer(zeros(&[2, 3]))), "axis 1 is named twice in [1, -1]; name each axis once");
+    assert_eq!(
+        message(twice.infer(zeros(&[2, 3]))),
+        "axis 1 is named twice in [1, -1]; name each axis once"
+    );
     let scalar = "axis 0 does not exist in a tensor of 0 axes; possible: none";
     assert_eq!(message(moments(zeros(&[]).view(), &[0], false)), scalar);
 
     let nan = array![[1.0, 2.0], [f64::NAN, 3.0]];
-    let expected =
-        "x holds NaN, infinity or numbers too large to sum, first seen in statistic 1 of 2; look at what made it";
+    let expected = "x holds NaN, infinity or numbers too large to sum, first seen in statistic 1 \
+                    of 2; look at what made it";
     assert_eq!(message(LayerNormConfig::new(&[2]).init()?.infer(nan)), expected);
     Ok(())
 }
@@ -128,7 +174,10 @@ fn layers_changed_since_they_were_made() -> Result<(), Error> {
     layer.beta = Some(ArrayD::ones(IxDyn(&[3])));
     assert_eq!(message(layer.infer(x.view())), "beta has the shape [3]; it must be [3, 4]");
     (layer.beta, layer.epsilon) = (None, -1.0);
-    assert_eq!(message(layer.infer(x.view())), "epsilon is -1; it must be finite and at least 1e-36, such as 1e-5");
+    assert_eq!(
+        message(layer.infer(x.view())),
+        "epsilon is -1; it must be finite and at least 1e-36, such as 1e-5"
+    );
     layer.epsilon = 1e-5;
     assert!(layer.infer(x.view()).is_ok());
 
@@ -164,8 +213,8 @@ fn backward_of_something_else() -> Result<(), Error> {
     );
     let mut nan = x.clone();
     nan[[1, 2, 0]] = f32::NAN;
-    let expected =
-        "dy holds NaN, infinity or numbers too large to sum, first seen in statistic 2 of 3; look at what made it";
+    let expected = "dy holds NaN, infinity or numbers too large to sum, first seen in statistic 2 \
+                    of 3; look at what made it";
     assert_eq!(message(layer.backward(&saved, x.view(), nan)), expected);
     Ok(())
 }
@@ -174,7 +223,9 @@ fn backward_of_something_else() -> Result<(), Error> {
 #[test]
 fn failed_training_changes_nothing() -> Result<(), Error> {
     let mut batch = BatchNormConfig::new(3).init()?;
-    batch.forward(ArrayD::from_shape_fn(&[4, 3][..], |index| (index[0] * 3 + index[1]) as f32).view())?;
+    batch.forward(
+        ArrayD::from_shape_fn(&[4, 3][..], |index| (index[0] * 3 + index[1]) as f32).view(),
+    )?;
     let before = (batch.running_mean.clone(), batch.running_var.clone());
     let mut nan = zeros(&[4, 3]);
     nan[[3, 2]] = f32::NAN;
@@ -206,12 +257,14 @@ fn normalization_with_given_statistics() {
     let empty = zeros(&[0, 3]);
     assert_eq!(
         message(batch_normalization(empty.view(), mean.view(), one.view(), None, None, 1e-5)),
-        "a statistic over no values: the shape [0, 3] has an axis of length 0; every axis needs at least 1"
+        "a statistic over no values: the shape [0, 3] has an axis of length 0; every axis needs \
+         at least 1"
     );
     let none = empty.mapv(f64::from);
     assert_eq!(
         message(batch_normalization(empty.view(), none.view(), none.view(), None, None, 1e-5)),
-        "a statistic over no values: the shape [0, 3] has an axis of length 0; every axis needs at least 1"
+        "a statistic over no values: the shape [0, 3] has an axis of length 0; every axis needs \
+         at least 1"
     );
     assert_eq!(run(&one, 0.0), "epsilon is 0; it must be finite and at least 1e-36, such as 1e-5");
 }

@@ -45,20 +45,33 @@ fn each_warning_is_given_where_it_is_due_and_not_elsewhere() {
     assert_eq!(codes(kind(&instance, &[8, 64, 1, 1], first(4)).unwrap()), ["one-value"]);
     // what is not estimated is not noisy
     assert_eq!(codes(lines(&window(5), &[8, 32, 28, 28], first(4)).unwrap()), [""; 0]);
-    assert_eq!(codes(ruled(&WeightDirection { axis: Some(0), outputs: 10 }, &[10, 3], "oi")), [""; 0]);
-    assert_eq!(codes(ruled(&Standardization { outputs: 10, axis: 0 }, &[10, 3], "oi")), ["few-values"]);
+    assert_eq!(
+        codes(ruled(&WeightDirection { axis: Some(0), outputs: 10 }, &[10, 3], "oi")),
+        [""; 0]
+    );
+    assert_eq!(
+        codes(ruled(&Standardization { outputs: 10, axis: 0 }, &[10, 3], "oi")),
+        ["few-values"]
+    );
 }
 
 #[test]
 fn remedies_are_enough_and_no_more_than_needed() {
     let remedy = |explanation: Explanation| explanation.warnings[0].remedy.clone();
     assert!(remedy(of_batch(&[4, 64, 2, 1])).contains("at least 10 samples"));
-    assert!(remedy(kind(&group(16, 64, 1), &[4, 64, 2, 2], first(4)).unwrap()).contains("at most 8 groups"));
+    assert!(
+        remedy(kind(&group(16, 64, 1), &[4, 64, 2, 2], first(4)).unwrap())
+            .contains("at most 8 groups")
+    );
     assert!(remedy(ruled(&ghost(2, 3), &[8, 3, 2, 2], "nchw")).contains("at least 5"));
     // parts of the whole batch: the batch is short
-    assert!(remedy(ruled(&ghost(32, 3), &[4, 3, 4], "nct")).contains("batches of at least 5 samples"));
+    assert!(
+        remedy(ruled(&ghost(32, 3), &[4, 3, 4], "nct")).contains("batches of at least 5 samples")
+    );
     // a last part of one sample
-    assert!(remedy(ruled(&ghost(7, 3), &[8, 3, 2, 2], "nchw")).contains("at least 5, which divide"));
+    assert!(
+        remedy(ruled(&ghost(7, 3), &[8, 3, 2, 2], "nchw")).contains("at least 5, which divide")
+    );
 }
 
 #[test]
@@ -71,7 +84,8 @@ fn bytes_are_counted_by_what_the_cache_holds() {
     assert_eq!(traffic(of_batch(&[8, 32, 28, 28])), (8 * 784 * 4, 2, 3));
     // channels-last they lie between all others: all but the last 31 values
     let all = 64 * 112 * 112 * 32;
-    let channels_last = batch(&Batch { channels: 32, channel_axis: -1 }, &[64, 112, 112, 32], named("nhwc"));
+    let channels_last =
+        batch(&Batch { channels: 32, channel_axis: -1 }, &[64, 112, 112, 32], named("nhwc"));
     assert_eq!(traffic(channels_last.unwrap()), (4 * (all - 31), 3, 5));
     // 600 KB of x fit, with as much of dy they do not
     let instance = Instance { channels: 3, channel_axis: 1 };
@@ -90,7 +104,8 @@ fn what_cannot_be_explained_is_refused() {
     let nc = || named("nc");
     let of_channels = |shape: &[usize], letters: &str| {
         let layout = Layout::named(letters, shape.len());
-        layout.and_then(|layout| batch(&Batch { channels: shape[1], channel_axis: 1 }, shape, layout))
+        layout
+            .and_then(|layout| batch(&Batch { channels: shape[1], channel_axis: 1 }, shape, layout))
     };
     expect(kind(&group(5, 32, 1), &[8, 32, 4, 4], first(4)), "possible: 1, 2, 4, 8, 16, 32");
     expect(rule(&ghost(0, 32), &[8, 32], nc()), "at least 1");
@@ -101,11 +116,19 @@ fn what_cannot_be_explained_is_refused() {
     expect(of_channels(&[8, 4], "cn"), "the first axis");
     expect(of_channels(&[8, 4], "n1"), "must be letters");
     expect(of_channels(&[8, 4], "oi"), "need n (samples)");
-    expect(batch(&Batch { channels: 4, channel_axis: 1 }, &[8, 4], first(3)), "one letter for each axis");
-    expect(rule(&WeightDirection { axis: Some(0), outputs: 8 }, &[8, 4], nc()), "needs o (outputs)");
+    expect(
+        batch(&Batch { channels: 4, channel_axis: 1 }, &[8, 4], first(3)),
+        "one letter for each axis",
+    );
+    expect(
+        rule(&WeightDirection { axis: Some(0), outputs: 8 }, &[8, 4], nc()),
+        "needs o (outputs)",
+    );
     let step = Step { channels: 4, channel_axis: -1, step_axis: 1, steps: 3, first: 0 };
     expect(rule(&step, &[8, 4], nc()), "3");
-    let over = |axes: Vec<isize>, lengths: Vec<usize>| kind(&Layer(Features::Axes(axes, lengths)), &[8, 4], nc());
+    let over = |axes: Vec<isize>, lengths: Vec<usize>| {
+        kind(&Layer(Features::Axes(axes, lengths)), &[8, 4], nc())
+    };
     expect(over(vec![4], vec![1]), "possible: -2 to 1");
     expect(over(vec![], vec![]), "name at least one");
     assert!(Layout::channels_first(1).is_err() && Layout::channels_first(6).is_err());

@@ -1,4 +1,5 @@
-//! The error in f32 as the mean moves away: y and dx against the f64 twin, relative to the largest value of each.
+//! The error in f32 as the mean moves away: y and dx against the f64 twin, relative to the largest
+//! value of each.
 
 use ndarray::ArrayD;
 
@@ -14,7 +15,9 @@ fn errors(spec: &Spec, mean: f64) -> [f64; 2] {
     let flat = |array: &ArrayD<f32>| array.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
     let twin = Twin::new(spec, &parameters, &flat(&x), &flat(&dy));
     let outcome = AnyLayer::new(spec, &parameters).unwrap().run(x.view(), dy.view()).unwrap();
-    let error = |ours, twin: &[f64]| distance(flat(ours), twin.iter().copied()) / largest(twin.iter().copied());
+    let error = |ours, twin: &[f64]| {
+        distance(flat(ours), twin.iter().copied()) / largest(twin.iter().copied())
+    };
     [error(&outcome.y, &twin.y), error(&outcome.dx, &twin.dx)]
 }
 
@@ -32,7 +35,12 @@ fn far_means() {
         Spec::new(Which::RmsLast(1), &[64, 768]),
     ];
     let means = [0.0, 1e2, 1e4, 1e6];
-    println!("{:20}{:14} {}", "", "", means.map(|mean| format!("{:>20}", format!("N({mean}, 1)"))).concat());
+    println!(
+        "{:20}{:14} {}",
+        "",
+        "",
+        means.map(|mean| format!("{:>20}", format!("N({mean}, 1)"))).concat()
+    );
     println!("{:20}{:14} {}", "", "", format!("{:>10}{:>10}", "y", "dx").repeat(means.len()));
     for spec in &specs {
         let of_means = means.map(|mean| errors(spec, mean));

@@ -1,8 +1,9 @@
-//! The gradients of x, γ and β in f64 against differences of the loss, for every layer on random shapes.
+//! The gradients of x, γ and β in f64 against differences of the loss, for every layer on random
+//! shapes.
 //!
-//! Loss = Σ w · y with random w, so dy = w. Central differences of fourth order:
-//! f′ ≈ (f(−2h) − 8 f(−h) + 8 f(h) − f(2h)) / 12h, with an error of h⁴ f⁽⁵⁾ / 30. With ε = 0.1 no set is so narrow that f⁽⁵⁾
-//! spoils that, and ε counts in every gradient.
+//! Loss = Σ w · y with random w, so dy = w. Central differences of fourth order: f′ ≈ (f(−2h) − 8
+//! f(−h) + 8 f(h) − f(2h)) / 12h, with an error of h⁴ f⁽⁵⁾ / 30. With ε = 0.1 no set is so narrow
+//! that f⁽⁵⁾ spoils that, and ε counts in every gradient.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -53,7 +54,9 @@ fn compare(spec: &Spec, seed: u64) -> [f64; 3] {
             })
         }),
         error(outcome.dbeta, &|| {
-            differences(&parameters.beta, |beta| loss(&x, &Parameters { beta: beta.to_vec(), ..parameters.clone() }))
+            differences(&parameters.beta, |beta| {
+                loss(&x, &Parameters { beta: beta.to_vec(), ..parameters.clone() })
+            })
         }),
     ];
     for (error, name) in errors.iter().zip(["dx", "dgamma", "dbeta"]) {

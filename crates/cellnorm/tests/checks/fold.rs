@@ -3,7 +3,8 @@
 use cellnorm::fold::{Affine, Folding, Kernel};
 use proptest::prelude::*;
 
-/// A convolution of taps without positions: x[input, tap], y[output]. `transposed` lays the weight out the other way round.
+/// A convolution of taps without positions: x[input, tap], y[output]. `transposed` lays the weight
+/// out the other way round.
 #[derive(Clone, Debug)]
 struct Layer {
     groups: usize,
@@ -36,7 +37,8 @@ impl Layer {
                         } else {
                             ((group * outputs + output) * inputs + input) * taps + tap
                         };
-                        y[group * outputs + output] += weight[place] * x[(group * inputs + input) * taps + tap];
+                        y[group * outputs + output] +=
+                            weight[place] * x[(group * inputs + input) * taps + tap];
                     }
                 }
             }
@@ -51,7 +53,8 @@ fn numbers(count: usize, seed: usize) -> Vec<f64> {
 
 fn norm(channels: usize, seed: usize) -> (Affine, impl Fn(usize, f64) -> f64) {
     let [gamma, beta, mean] = [0, 1, 2].map(|part| numbers(channels, seed + part));
-    let variance: Vec<f64> = numbers(channels, seed + 3).iter().map(|value| value * value).collect();
+    let variance: Vec<f64> =
+        numbers(channels, seed + 3).iter().map(|value| value * value).collect();
     let map = Affine::of_batch_norm(Some(&gamma), Some(&beta), &mean, &variance, 1e-3).unwrap();
     let by_hand = move |channel: usize, x: f64| {
         gamma[channel] * (x - mean[channel]) / (variance[channel] + 1e-3).sqrt() + beta[channel]
@@ -105,16 +108,27 @@ proptest! {
 fn what_cannot_be_folded_says_why() {
     let message = |error: cellnorm::Error| error.to_string();
     let affine = |scale: &[f64], shift: &[f64]| Affine::new(scale.to_vec(), shift.to_vec());
-    assert_eq!(message(affine(&[1.0], &[]).unwrap_err()), "shift has the shape [0]; it must be [1]");
-    assert_eq!(message(affine(&[f64::NAN], &[0.0]).unwrap_err()), "scale is NaN; it must be finite in every channel");
+    assert_eq!(
+        message(affine(&[1.0], &[]).unwrap_err()),
+        "shift has the shape [0]; it must be [1]"
+    );
+    assert_eq!(
+        message(affine(&[f64::NAN], &[0.0]).unwrap_err()),
+        "scale is NaN; it must be finite in every channel"
+    );
     let negative = Affine::of_batch_norm(None, None, &[0.0], &[-1.0], 1e-5).unwrap_err();
-    assert_eq!(message(negative), "variance is -1; it must be at least 0, and above 0 with epsilon");
+    assert_eq!(
+        message(negative),
+        "variance is -1; it must be at least 0, and above 0 with epsilon"
+    );
     assert!(Affine::of_batch_norm(None, None, &[0.0], &[0.0], 0.0).is_err());
     assert!(Affine::standardize(&[0.5], &[0.0]).is_err());
     let groups = Kernel::convolution(&[6, 2], 4).unwrap_err();
     assert_eq!(message(groups), "6 channels cannot be split into 4 groups; possible: 1, 2, 3, 6");
     let kernel = Kernel::dense([2, 3]).unwrap();
-    assert!(kernel.behind(&Affine::identity(3)).is_err() && kernel.ahead(&Affine::identity(2)).is_err());
+    assert!(
+        kernel.behind(&Affine::identity(3)).is_err() && kernel.ahead(&Affine::identity(2)).is_err()
+    );
     assert!(Folding::none(kernel).fold(&[0.0; 5], None).is_err());
     let huge = kernel.behind(&affine(&[1e200; 2], &[0.0; 2]).unwrap()).unwrap();
     assert!(huge.fold(&[1e200; 6], None).is_err());

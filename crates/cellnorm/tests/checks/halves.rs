@@ -1,5 +1,5 @@
-//! f16 and bf16: what the f32 layer gives on the same values, rounded once, and no infinity where the values themselves are
-//! the largest.
+//! f16 and bf16: what the f32 layer gives on the same values, rounded once, and no infinity where
+//! the values themselves are the largest.
 
 use cellnorm::{BatchNormConfig, Element, get_stats, moments};
 use half::{bf16, f16};
@@ -57,7 +57,8 @@ fn largest_rows<T: Element<Acc = f32>>(most: T, negative: fn(usize) -> bool) {
             let mut numbers = Numbers::new(3);
             let parameters = Parameters::random(&spec, &mut numbers, 0.0);
             // a sign for each sample, channel and position, so that every axis has both
-            let sign = |index: IxDyn| if negative(index[0] + index[1] + index[2]) { minus } else { most };
+            let sign =
+                |index: IxDyn| if negative(index[0] + index[1] + index[2]) { minus } else { most };
             let x = ArrayD::from_shape_fn(IxDyn(&shape), sign);
             let dy = numbers.tensor(&shape, 0.0).mapv(element::<T>);
             let mut layer = AnyLayer::new(&spec, &parameters).unwrap();
@@ -91,7 +92,10 @@ fn functions_take_them() {
     assert_eq!((mean, variance), (array![3.0, 5.0].into_dyn(), array![4.0, 4.0].into_dyn()));
     assert_eq!(get_stats(x.view()).unwrap().element, "bf16");
     let stats = get_stats(array![f16::MIN, f16::MAX].view()).unwrap();
-    assert_eq!((stats.element, stats.min, stats.max, stats.std), ("f16", -65504.0, 65504.0, 65504.0));
+    assert_eq!(
+        (stats.element, stats.min, stats.max, stats.std),
+        ("f16", -65504.0, 65504.0, 65504.0)
+    );
     let mut layer = BatchNormConfig::new(2).init().unwrap();
     let (_, saved) = layer.forward(x.view()).unwrap();
     assert_eq!(saved.statistics.mean, [3.0, 5.0]);

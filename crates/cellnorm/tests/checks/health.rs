@@ -12,7 +12,10 @@ fn each_trouble_is_found_where_it_is() {
         epsilon: 1e-6,
     });
     assert_eq!(health.channels, 6);
-    assert_eq!((health.dead_gamma.as_slice(), health.dead_variance.as_slice()), (&[1][..], &[2, 3][..]));
+    assert_eq!(
+        (health.dead_gamma.as_slice(), health.dead_variance.as_slice()),
+        (&[1][..], &[2, 3][..])
+    );
     assert_eq!(health.dead(), 3);
     // 2/√(3.9e-8 + 1e-6) = 1962, 2/√(1e-6 − 1e-9) = 2001
     assert_eq!(health.exploding, [2, 5]);
@@ -26,9 +29,11 @@ fn each_trouble_is_found_where_it_is() {
 fn nothing_is_said_of_numbers_that_are_absent() {
     let nothing = Health::of(&Numbers::default());
     assert_eq!(nothing, Health::default());
-    let without_statistics = Health::of(&Numbers { gamma: Some(vec![1.0, 5.0]), ..Numbers::default() });
+    let without_statistics =
+        Health::of(&Numbers { gamma: Some(vec![1.0, 5.0]), ..Numbers::default() });
     assert_eq!((without_statistics.gain, without_statistics.dead()), (Some(5.0), 0));
-    // a γ of 0 everywhere, as residual branches start with, is dead everywhere; so is a statistic that never moved from 0
+    // a γ of 0 everywhere, as residual branches start with, is dead everywhere; so is a statistic
+    // that never moved from 0
     let zeros = Health::of(&Numbers {
         gamma: Some(vec![0.0; 3]),
         variance: Some(vec![0.0; 3]),

@@ -1,4 +1,5 @@
-//! Any axes and any strides: permuted, reversed, stepped, broadcast and Fortran-order arrays give what a plain copy gives.
+//! Any axes and any strides: permuted, reversed, stepped, broadcast and Fortran-order arrays give
+//! what a plain copy gives.
 
 use cellnorm::{Error, moments};
 use ndarray::{ArrayD, ArrayViewD, Axis, CowArray, IxDyn, ShapeBuilder, Slice};
@@ -19,7 +20,8 @@ enum Layout {
     Broadcast,
 }
 
-const LAYOUTS: [Layout; 5] = [Layout::Plain, Layout::Fortran, Layout::Permuted, Layout::Stepped, Layout::Broadcast];
+const LAYOUTS: [Layout; 5] =
+    [Layout::Plain, Layout::Fortran, Layout::Permuted, Layout::Stepped, Layout::Broadcast];
 
 impl Layout {
     /// Whether arrays of this layout fill their memory.
@@ -28,7 +30,12 @@ impl Layout {
     }
 
     /// Calls `work` with a view of this layout of random values in `shape`.
-    fn with<R>(self, shape: &[usize], numbers: &mut Numbers, work: impl FnOnce(ArrayViewD<'_, f64>) -> R) -> R {
+    fn with<R>(
+        self,
+        shape: &[usize],
+        numbers: &mut Numbers,
+        work: impl FnOnce(ArrayViewD<'_, f64>) -> R,
+    ) -> R {
         let rank = shape.len();
         match self {
             Self::Plain => work(numbers.tensor(shape, 1.0).view()),
@@ -42,18 +49,24 @@ impl Layout {
                 let mut memory = vec![0; rank];
                 order.iter().enumerate().for_each(|(axis, at)| memory[*at] = shape[axis]);
                 let mut x = numbers.tensor(&memory, 1.0).permuted_axes(order);
-                (0..rank).filter(|_| numbers.below(2) == 1).for_each(|axis| x.invert_axis(Axis(axis)));
+                (0..rank)
+                    .filter(|_| numbers.below(2) == 1)
+                    .for_each(|axis| x.invert_axis(Axis(axis)));
                 work(x.view())
             }
             Self::Stepped => {
                 let step: Vec<usize> = (0..rank).map(|_| 1 + numbers.below(3)).collect();
-                let large: Vec<usize> = shape.iter().zip(&step).map(|(len, step)| len * step + 1).collect();
+                let large: Vec<usize> =
+                    shape.iter().zip(&step).map(|(len, step)| len * step + 1).collect();
                 let x = numbers.tensor(&large, 1.0);
                 let mut view = x.view();
                 for axis in 0..rank {
                     let (end, step) = (shape[axis] * step[axis], step[axis] as isize);
                     let sign = if numbers.below(2) == 1 { -1 } else { 1 };
-                    view.slice_axis_inplace(Axis(axis), Slice::new(0, Some(end as isize), sign * step));
+                    view.slice_axis_inplace(
+                        Axis(axis),
+                        Slice::new(0, Some(end as isize), sign * step),
+                    );
                 }
                 work(view)
             }
@@ -92,8 +105,10 @@ fn moments_over_any_axes_of_any_array() {
         let mut axes: Vec<isize> = (0..rank as isize).filter(|axis| over[*axis as usize]).collect();
         axes.iter_mut().for_each(|axis| *axis -= numbers.below(2) as isize * rank as isize);
         axes.reverse();
-        let keep: Vec<usize> = (0..rank).map(|axis| if over[axis] { 1 } else { shape[axis] }).collect();
-        let gone: Vec<usize> = (0..rank).filter(|axis| !over[*axis]).map(|axis| shape[axis]).collect();
+        let keep: Vec<usize> =
+            (0..rank).map(|axis| if over[axis] { 1 } else { shape[axis] }).collect();
+        let gone: Vec<usize> =
+            (0..rank).filter(|axis| !over[*axis]).map(|axis| shape[axis]).collect();
         layout.with(&shape, &mut numbers, |x| {
             let (mean, variance) = naive_moments(&x, &over);
             for (keepdims, expected) in [(true, keep), (false, gone)] {
@@ -135,7 +150,8 @@ fn layers_on_any_array() {
                 let given = layer.run(x.view(), dy.view()).unwrap();
                 let same = |name: &str, a: &ArrayD<f64>, b: &ArrayD<f64>| {
                     assert_eq!(a.shape(), b.shape(), "{name}: {what}");
-                    let error = distance(a.iter().copied(), b.iter().copied()) / largest(b.iter().copied()).max(1.0);
+                    let error = distance(a.iter().copied(), b.iter().copied())
+                        / largest(b.iter().copied()).max(1.0);
                     assert!(error <= 1e-12, "{name} is off by {error:e}: {what}");
                     worst.set(worst.get().max(error));
                 };
@@ -145,13 +161,26 @@ fn layers_on_any_array() {
                     assert_eq!(a.is_some(), b.is_some());
                     a.iter().zip(b).for_each(|(a, b)| same("a parameter's gradient", a, b));
                 }
-                let flat = |saved: &cellnorm::Saved| [&saved.statistics.mean[..], &saved.statistics.variance].concat();
-                assert!(distance(flat(&given.saved), flat(&expected.saved)) <= 1e-12, "statistics: {what}");
+                let flat = |saved: &cellnorm::Saved| {
+                    [&saved.statistics.mean[..], &saved.statistics.variance].concat()
+                };
+                assert!(
+                    distance(flat(&given.saved), flat(&expected.saved)) <= 1e-12,
+                    "statistics: {what}"
+                );
                 // rows are taken in logical order, so there x may have been copied
                 if LAYOUTS[x_layout].gapless() && !rows(&spec) {
                     for axis in (0..x.ndim()).filter(|axis| x.len_of(Axis(*axis)) > 1) {
-                        assert_eq!(given.y.strides()[axis], x.strides()[axis], "the order of y: {what}");
-                        assert_eq!(given.dx.strides()[axis], x.strides()[axis], "the order of dx: {what}");
+                        assert_eq!(
+                            given.y.strides()[axis],
+                            x.strides()[axis],
+                            "the order of y: {what}"
+                        );
+                        assert_eq!(
+                            given.dx.strides()[axis],
+                            x.strides()[axis],
+                            "the order of dx: {what}"
+                        );
                     }
                 }
             });

@@ -1,4 +1,5 @@
-//! Local response normalization against a naive twin, the frameworks' numbers, and finite differences.
+//! Local response normalization against a naive twin, the frameworks' numbers, and finite
+//! differences.
 
 use cellnorm::norms::Lines;
 use cellnorm::{Cells, Error, LocalResponseNorm, LocalResponseNormConfig, Window};
@@ -25,12 +26,15 @@ impl Case {
     fn layer(&self) -> LocalResponseNorm {
         let (rank, axis) = (self.shape.len(), self.axis as isize);
         let axis = if self.seed.is_multiple_of(2) { axis } else { axis - rank as isize };
-        let config = LocalResponseNormConfig::new(self.size).alpha(self.alpha).beta(self.beta).bias(self.bias);
+        let config = LocalResponseNormConfig::new(self.size)
+            .alpha(self.alpha)
+            .beta(self.beta)
+            .bias(self.bias);
         config.window(self.window).channel_axis(axis).init().unwrap()
     }
 
-    /// Sums over windows of the channels with zeros around them: PyTorch pads size/2 before and (size − 1)/2 after, ONNX the
-    /// other way round.
+    /// Sums over windows of the channels with zeros around them: PyTorch pads size/2 before and
+    /// (size − 1)/2 after, ONNX the other way round.
     fn twin(&self, x: &ArrayD<f64>) -> ArrayD<f64> {
         let mut y = x.clone();
         let before = if self.window == Window::Left { self.size / 2 } else { (self.size - 1) / 2 };
@@ -50,15 +54,21 @@ impl Case {
 fn cases(most: usize) -> impl Strategy<Value = Case> {
     let window = prop_oneof![Just(Window::Left), Just(Window::Right)];
     let numbers = (0.0..4.0, prop_oneof![Just(0.5), Just(0.75), 0.0..3.0], 0.1..2.0);
-    (prop::collection::vec(1..12_usize, 2..=5), any::<u64>(), 1..16_usize, numbers, window, any::<u64>()).prop_map(
-        move |(mut shape, axis, size, (alpha, beta, bias), window, seed)| {
+    (
+        prop::collection::vec(1..12_usize, 2..=5),
+        any::<u64>(),
+        1..16_usize,
+        numbers,
+        window,
+        any::<u64>(),
+    )
+        .prop_map(move |(mut shape, axis, size, (alpha, beta, bias), window, seed)| {
             while shape.iter().product::<usize>() > most {
                 *shape.iter_mut().max().unwrap() /= 2;
             }
             let axis = axis as usize % shape.len();
             Case { shape, axis, size, alpha, beta, bias, window, seed }
-        },
-    )
+        })
 }
 
 #[test]
@@ -72,7 +82,10 @@ fn a_window_is_what_the_twin_adds() {
         let x = x.mapv(|x| x as f32);
         let twin = case.twin(&x.mapv(f64::from));
         let y = layer.forward(x.view()).unwrap().mapv(f64::from);
-        assert!(distance(y, twin.iter().copied()) <= 1e-7 * largest(twin).max(1.0), "in f32: {case:?}");
+        assert!(
+            distance(y, twin.iter().copied()) <= 1e-7 * largest(twin).max(1.0),
+            "in f32: {case:?}"
+        );
     });
 }
 
@@ -91,7 +104,8 @@ fn the_gradient_is_the_slope_of_the_loss() {
     });
 }
 
-/// The same bits from any memory layout, and results in that layout, with enough values for several threads.
+/// The same bits from any memory layout, and results in that layout, with enough values for several
+/// threads.
 #[test]
 fn layouts() {
     let x = Numbers::new(5).tensor32(&[3, 40, 9, 70], 0.0);
@@ -119,7 +133,13 @@ fn layouts() {
 fn no_digits_are_lost_behind_a_large_channel() {
     let mut x = Array1::from_elem(40, 1e-3).insert_axis(Axis(0));
     x[[0, 3]] = 1e9;
-    let y = LocalResponseNormConfig::new(3).alpha(3.0).beta(1.0).init().unwrap().forward(x.view()).unwrap();
+    let y = LocalResponseNormConfig::new(3)
+        .alpha(3.0)
+        .beta(1.0)
+        .init()
+        .unwrap()
+        .forward(x.view())
+        .unwrap();
     for c in 5..39 {
         let expected = 1e-3_f64 / (1.0 + 3e-6);
         assert!((y[[0, c]] - expected).abs() <= 1e-15 * expected, "{c}: {}", y[[0, c]]);
@@ -134,12 +154,30 @@ fn the_frameworks_numbers() {
     let of_pytorch = [
         (
             2,
-            [0.5029733718731741, -0.4912979796268831, 0.40373393350973336, 0.08421969341938992, 0.4625527031240252],
-            [0.08781289191229669, 0.14816624117487695, 0.0009351020091664664, 0.086167917240741, 0.010179416882130844],
+            [
+                0.5029733718731741,
+                -0.4912979796268831,
+                0.40373393350973336,
+                0.08421969341938992,
+                0.4625527031240252,
+            ],
+            [
+                0.08781289191229669,
+                0.14816624117487695,
+                0.0009351020091664664,
+                0.086167917240741,
+                0.010179416882130844,
+            ],
         ),
         (
             4,
-            [0.35355339059327373, -0.4017591729821516, 0.5960763992207706, 0.062136274659961986, 0.5489953284790225],
+            [
+                0.35355339059327373,
+                -0.4017591729821516,
+                0.5960763992207706,
+                0.062136274659961986,
+                0.5489953284790225,
+            ],
             [
                 0.14814733033044503,
                 0.2128225933210915,
@@ -150,7 +188,13 @@ fn the_frameworks_numbers() {
         ),
         (
             5,
-            [0.22990914081663297, -0.4550201437848444, 0.42361084826655343, 0.07220039207083041, 0.636379966477794],
+            [
+                0.22990914081663297,
+                -0.4550201437848444,
+                0.42361084826655343,
+                0.07220039207083041,
+                0.636379966477794,
+            ],
             [
                 0.13518442623554203,
                 -0.034778806727020745,
@@ -165,32 +209,61 @@ fn the_frameworks_numbers() {
         assert!(distance(layer.forward(x.view()).unwrap(), y) < 1e-15, "size {size}");
         assert!(distance(layer.backward(x.view(), w.view()).unwrap(), dx) < 1e-15, "size {size}");
         // from the last channel to the first, the window lies on the other side
-        let mirrored = LocalResponseNormConfig::new(size).alpha(2.0).bias(1.5).window(Window::Right).init().unwrap();
+        let mirrored = LocalResponseNormConfig::new(size)
+            .alpha(2.0)
+            .bias(1.5)
+            .window(Window::Right)
+            .init()
+            .unwrap();
         let back = mirrored.forward(x.slice(s![.., ..;-1])).unwrap();
         assert!(distance(back.slice_move(s![.., ..;-1]), y) < 1e-15, "size {size}, mirrored");
     }
 
     let tensorflow = |radius: usize, alpha: f64, beta: f64, bias: f64| {
         let size = 2 * radius + 1;
-        let config = LocalResponseNormConfig::new(size).alpha(alpha * size as f64).beta(beta).bias(bias);
+        let config =
+            LocalResponseNormConfig::new(size).alpha(alpha * size as f64).beta(beta).bias(bias);
         config.channel_axis(-1).init().unwrap().forward(x.view()).unwrap()
     };
-    let given = [0.3535533845424652, -0.40175917744636536, 0.6233813166618347, 0.06862441450357437, 0.7319973111152649];
+    let given = [
+        0.3535533845424652,
+        -0.40175917744636536,
+        0.6233813166618347,
+        0.06862441450357437,
+        0.7319973111152649,
+    ];
     assert!(distance(tensorflow(1, 0.5, 0.75, 1.5), given) < 1e-7);
-    let default =
-        [0.17888544499874115, -0.3577708899974823, 0.5366563200950623, 0.08944272249937057, 0.7155417799949646];
+    let default = [
+        0.17888544499874115,
+        -0.3577708899974823,
+        0.5366563200950623,
+        0.08944272249937057,
+        0.7155417799949646,
+    ];
     assert!(distance(tensorflow(5, 1.0, 0.5, 1.0), default) < 1e-7);
 
-    let mxnet = LocalResponseNormConfig::new(3).alpha(2.0).bias(2.0).init().unwrap().forward(x.view()).unwrap();
-    let given =
-        [0.28493839502334595, -0.32378876209259033, 0.5024000406265259, 0.05530630052089691, 0.5899366736412048];
+    let mxnet = LocalResponseNormConfig::new(3)
+        .alpha(2.0)
+        .bias(2.0)
+        .init()
+        .unwrap()
+        .forward(x.view())
+        .unwrap();
+    let given = [
+        0.28493839502334595,
+        -0.32378876209259033,
+        0.5024000406265259,
+        0.05530630052089691,
+        0.5899366736412048,
+    ];
     assert!(distance(mxnet, given) < 1e-7);
 }
 
 #[test]
 fn windows_longer_than_the_channels() {
     let x = Numbers::new(2).tensor(&[2, 5, 3], 0.0);
-    let layer = |size: usize| LocalResponseNormConfig::new(size).alpha(0.1 * size as f64).init().unwrap();
+    let layer =
+        |size: usize| LocalResponseNormConfig::new(size).alpha(0.1 * size as f64).init().unwrap();
     let all = layer(10).forward(x.view()).unwrap();
     assert!(distance(layer(usize::MAX).forward(x.view()).unwrap(), all.iter().copied()) < 1e-15);
 }
@@ -206,8 +279,14 @@ fn errors() {
     );
     let beta = "it must be not negative, such as 0.75, and bias^-beta finite";
     assert_eq!(message(config.clone().beta(f64::NAN).init()), format!("beta is NaN; {beta}"));
-    assert_eq!(message(config.clone().bias(1e-30).beta(20.0).init()), format!("beta is 20; {beta}"));
-    assert_eq!(message(config.clone().bias(0.0).init()), "bias is 0; it must be finite and at least 1e-36, such as 1");
+    assert_eq!(
+        message(config.clone().bias(1e-30).beta(20.0).init()),
+        format!("beta is 20; {beta}")
+    );
+    assert_eq!(
+        message(config.clone().bias(0.0).init()),
+        "bias is 0; it must be finite and at least 1e-36, such as 1"
+    );
 
     let layer = config.init().unwrap();
     let message = |x: ArrayD<f64>| layer.forward(x.view()).unwrap_err().to_string();
@@ -216,16 +295,22 @@ fn errors() {
         "the tensor of shape [3] has 1 axes; local response normalization needs at least 2"
     );
     assert!(message(ArrayD::zeros(&[3, 0][..])).starts_with("a statistic over no values"));
-    let position =
-        "holds NaN, infinity or numbers too large to sum, first seen in statistic 3 of 4; look at what made it";
+    let position = "holds NaN, infinity or numbers too large to sum, first seen in statistic 3 of \
+                    4; look at what made it";
     for bad in [f64::NAN, f64::NEG_INFINITY, 1e200] {
         let mut x = ArrayD::zeros(&[2, 7, 2][..]);
         x[[1, 6, 1]] = bad;
         assert_eq!(message(x.clone()), format!("x {position}"));
         let one = ArrayD::ones(&[2, 7, 2][..]);
-        assert_eq!(layer.backward(x.view(), one.view()).unwrap_err().to_string(), format!("x {position}"));
+        assert_eq!(
+            layer.backward(x.view(), one.view()).unwrap_err().to_string(),
+            format!("x {position}")
+        );
         if !bad.is_finite() {
-            assert_eq!(layer.backward(one.view(), x.view()).unwrap_err().to_string(), format!("dy {position}"));
+            assert_eq!(
+                layer.backward(one.view(), x.view()).unwrap_err().to_string(),
+                format!("dy {position}")
+            );
         }
     }
     let (x, dy) = (ArrayD::<f32>::ones(&[2, 3][..]), ArrayD::ones(&[3, 2][..]));
@@ -239,7 +324,11 @@ fn errors() {
 #[test]
 fn lines_without_values_are_left_alone() {
     let layer = LocalResponseNormConfig::new(5).init().unwrap();
-    for cells in [Cells::channels_first(4, 1, 0), Cells::channels_last(4, 2, 0), Cells::channels_first(0, 1, 3)] {
+    for cells in [
+        Cells::channels_first(4, 1, 0),
+        Cells::channels_last(4, 2, 0),
+        Cells::channels_first(0, 1, 3),
+    ] {
         assert_eq!(layer.forward_lines::<f32>(&[], &mut [], &cells), Ok(()));
         assert_eq!(layer.backward_lines::<f32>(&[], &mut [], &cells), Ok(()));
     }

@@ -1,4 +1,5 @@
-//! Lp normalization against a naive twin, PyTorch's numbers, finite differences, and at the edge of what floats hold.
+//! Lp normalization against a naive twin, PyTorch's numbers, finite differences, and at the edge of
+//! what floats hold.
 
 use cellnorm::{Error, Floor, LpNorm, LpNormConfig};
 use ndarray::{Array1, ArrayD, Axis, IxDyn, array};
@@ -32,7 +33,8 @@ impl Case {
         for i in (1..count).rev() {
             values.swap(i, numbers.below(i + 1));
         }
-        let values = values.into_iter().map(|v| if numbers.below(2) == 0 { v } else { -v }).collect();
+        let values =
+            values.into_iter().map(|v| if numbers.below(2) == 0 { v } else { -v }).collect();
         ArrayD::from_shape_vec(IxDyn(&self.shape), values).unwrap()
     }
 
@@ -77,7 +79,9 @@ fn cases(most: usize) -> impl Strategy<Value = Case> {
             }
             let rank = shape.len();
             let mask = 1 + choice as usize % ((1 << rank) - 1);
-            let axis = |axis: usize| axis as isize - if choice >> (40 + axis) & 1 == 1 { rank as isize } else { 0 };
+            let axis = |axis: usize| {
+                axis as isize - if choice >> (40 + axis) & 1 == 1 { rank as isize } else { 0 }
+            };
             let axes = (0..rank).filter(|i| mask >> i & 1 == 1).map(axis).collect();
             Case { shape, axes, p, floor, seed }
         },
@@ -114,7 +118,8 @@ fn layer(p: f64, floor: Floor) -> LpNorm {
     LpNormConfig::new(&[0]).p(p).floor(floor).init().unwrap()
 }
 
-/// `torch.nn.functional.normalize` of PyTorch 2.15 in f64, two largest values for p = ∞, and a norm below the floor.
+/// `torch.nn.functional.normalize` of PyTorch 2.15 in f64, two largest values for p = ∞, and a norm
+/// below the floor.
 #[test]
 fn the_numbers_of_pytorch() {
     let (x, w) = (array![3.0, -3.0, 1.0], array![1.0, 0.5, -2.0]);
@@ -134,7 +139,11 @@ fn the_numbers_of_pytorch() {
             [0.7888607682987887, -0.7888607682987887, 0.26295358943292957],
             [0.28446797402289653, 0.10996241012649781, -0.5235166916891961],
         ),
-        (INFINITY, [1.0, -1.0, 0.3333333333333333], [0.3611111111111111, 0.1388888888888889, -0.6666666666666666]),
+        (
+            INFINITY,
+            [1.0, -1.0, 0.3333333333333333],
+            [0.3611111111111111, 0.1388888888888889, -0.6666666666666666],
+        ),
     ];
     for (p, y, dx) in given {
         let layer = layer(p, Floor::Max(1e-12));
@@ -196,12 +205,17 @@ fn zeros() {
         ] {
             let layer = layer(p, floor);
             assert_eq!(layer.forward(x.view()).unwrap(), x, "p = {p}, {floor:?}");
-            assert_eq!(layer.backward(x.view(), dy.view()).unwrap(), &dy / length, "p = {p}, {floor:?}");
+            assert_eq!(
+                layer.backward(x.view(), dy.view()).unwrap(),
+                &dy / length,
+                "p = {p}, {floor:?}"
+            );
         }
     }
 }
 
-/// Unit vectors over several axes, from and to any memory layout, with enough values for several threads.
+/// Unit vectors over several axes, from and to any memory layout, with enough values for several
+/// threads.
 #[test]
 fn layouts() {
     let x = Numbers::new(5).tensor32(&[30, 40, 9, 7], 0.0);
@@ -224,7 +238,10 @@ fn layouts() {
 fn errors() {
     let config = LpNormConfig::new(&[1]);
     let message = |result: Result<LpNorm, Error>| result.unwrap_err().to_string();
-    assert_eq!(message(LpNormConfig::new(&[]).init()), "no axes to normalize over; name at least one");
+    assert_eq!(
+        message(LpNormConfig::new(&[]).init()),
+        "no axes to normalize over; name at least one"
+    );
     let p = "it must be at least 1, or f64::INFINITY for the largest magnitude";
     assert_eq!(message(config.clone().p(0.5).init()), format!("p is 0.5; {p}"));
     assert_eq!(message(config.clone().p(f64::NAN).init()), format!("p is NaN; {p}"));
@@ -235,18 +252,27 @@ fn errors() {
 
     let layer = config.init().unwrap();
     let message = |x: ArrayD<f64>| layer.forward(x.view()).unwrap_err().to_string();
-    assert_eq!(message(ArrayD::zeros(&[3][..])), "axis 1 does not exist in a tensor of 1 axes; possible: -1 to 0");
+    assert_eq!(
+        message(ArrayD::zeros(&[3][..])),
+        "axis 1 does not exist in a tensor of 1 axes; possible: -1 to 0"
+    );
     assert!(message(ArrayD::zeros(&[3, 0][..])).starts_with("a statistic over no values"));
-    let vector =
-        "holds NaN, infinity or numbers too large to sum, first seen in statistic 3 of 4; look at what made it";
+    let vector = "holds NaN, infinity or numbers too large to sum, first seen in statistic 3 of \
+                  4; look at what made it";
     for bad in [f64::NAN, INFINITY, -INFINITY] {
         for at in 0..3 {
             let mut x = ArrayD::from_elem(&[2, 3, 2][..], 5.0);
             x[[1, at, 1]] = bad;
             assert_eq!(message(x.clone()), format!("x {vector}"));
             let zeros = ArrayD::zeros(&[2, 3, 2][..]);
-            assert_eq!(layer.backward(x.view(), zeros.view()).unwrap_err().to_string(), format!("x {vector}"));
-            assert_eq!(layer.backward(zeros.view(), x.view()).unwrap_err().to_string(), format!("dy {vector}"));
+            assert_eq!(
+                layer.backward(x.view(), zeros.view()).unwrap_err().to_string(),
+                format!("x {vector}")
+            );
+            assert_eq!(
+                layer.backward(zeros.view(), x.view()).unwrap_err().to_string(),
+                format!("dy {vector}")
+            );
         }
     }
     let (x, dy) = (ArrayD::<f32>::ones(&[2, 3][..]), ArrayD::ones(&[3, 2][..]));

@@ -1,4 +1,5 @@
-//! What the library promises, a file for each promise; `cargo test -p cellnorm --test checks -- --nocapture` shows the figures.
+//! What the library promises, a file for each promise; `cargo test -p cellnorm --test
+//! checks -- --nocapture` shows the figures.
 
 mod accuracy;
 mod any_input;

@@ -1,7 +1,10 @@
-//! Masks: what is masked does not exist. Masked is sliced, for every layer; NaN there is harmless; nothing valid is defined.
+//! Masks: what is masked does not exist. Masked is sliced, for every layer; NaN there is harmless;
+//! nothing valid is defined.
 
 use cellnorm::tables::Mask;
-use cellnorm::{BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig};
+use cellnorm::{
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig,
+};
 use ndarray::{Array3, ArrayD, Axis, IxDyn, s};
 
 use crate::common::{Numbers, distance};
@@ -21,7 +24,8 @@ fn sequences() -> (Array3<f64>, Array3<f64>) {
     (x, dy)
 }
 
-/// A layer of single samples gives for each masked sample what it gives for the sample cut to its length.
+/// A layer of single samples gives for each masked sample what it gives for the sample cut to its
+/// length.
 macro_rules! masked_is_sliced {
     ($layer:expr) => {{
         let layer = $layer;
@@ -38,7 +42,10 @@ macro_rules! masked_is_sliced {
                 assert!(distance(masked.iter().copied(), alone.iter().copied()) < 1e-12);
             }
             assert!(
-                y.slice(s![n, .., length..]).iter().chain(gradients.dx.slice(s![n, .., length..])).all(|v| *v == 0.0)
+                y.slice(s![n, .., length..])
+                    .iter()
+                    .chain(gradients.dx.slice(s![n, .., length..]))
+                    .all(|v| *v == 0.0)
             );
             dgamma += &of_alone.dgamma.unwrap();
         }
@@ -69,7 +76,9 @@ fn a_masked_batch_is_the_valid_values_side_by_side() -> Result<(), Error> {
     let (y, saved) = masked.forward_masked(x.view(), &Mask::lengths(&LENGTHS, 2))?;
     let (expected, of_dense) = dense.forward(columns(&x).view())?;
     assert!(distance(columns(&y), expected) < 1e-12);
-    for (ours, theirs) in [(&masked.running_mean, &dense.running_mean), (&masked.running_var, &dense.running_var)] {
+    for (ours, theirs) in
+        [(&masked.running_mean, &dense.running_mean), (&masked.running_var, &dense.running_var)]
+    {
         assert!(distance(ours.iter().copied(), theirs.iter().copied()) < 1e-12);
     }
     let ours = masked.backward(&saved, x.view(), dy.view())?;
@@ -89,7 +98,9 @@ fn nothing_valid_gives_nothing() -> Result<(), Error> {
     let mut batch = BatchNormConfig::new(3).init()?;
     let (y, saved) = batch.forward_masked(x.view(), &none)?;
     assert!(y.iter().all(|v| *v == 0.0));
-    assert!(batch.running_mean.iter().all(|v| *v == 0.0) && batch.running_var.iter().all(|v| *v == 1.0));
+    assert!(
+        batch.running_mean.iter().all(|v| *v == 0.0) && batch.running_var.iter().all(|v| *v == 1.0)
+    );
     let gradients = batch.backward(&saved, x.view(), x.view())?;
     assert!(gradients.dx.iter().chain(&gradients.dgamma.unwrap()).all(|v| *v == 0.0));
     let (y, _) = LayerNormConfig::new(&[4]).init()?.forward_masked(x.view(), &none)?;
@@ -102,9 +113,18 @@ fn a_mask_that_does_not_fit_is_an_error() -> Result<(), Error> {
     let x = Array3::from_elem((2, 3, 4), 1.0);
     let layer = InstanceNormConfig::new(3).init()?;
     let refused = |mask: &Mask| layer.forward_masked(x.view(), mask).unwrap_err().to_string();
-    assert_eq!(refused(&Mask::lengths(&[1, 5], 2)), "a length is 5; it must be at most as long as the axis");
-    assert!(refused(&Mask::lengths(&[1], 2)).starts_with("the lengths along an axis other than 0 has the shape [1]"));
+    assert_eq!(
+        refused(&Mask::lengths(&[1, 5], 2)),
+        "a length is 5; it must be at most as long as the axis"
+    );
+    assert!(
+        refused(&Mask::lengths(&[1], 2))
+            .starts_with("the lengths along an axis other than 0 has the shape [1]")
+    );
     let flat = ndarray::arr1(&[true, false]);
-    assert_eq!(refused(&Mask::new(flat.view())), "the mask has the shape [2], which does not broadcast to [2, 3, 4]");
+    assert_eq!(
+        refused(&Mask::new(flat.view())),
+        "the mask has the shape [2], which does not broadcast to [2, 3, 4]"
+    );
     Ok(())
 }

@@ -5,9 +5,10 @@ use cellnorm::parameters::{Constraint, Initializer, ParameterRules, Rules};
 use cellnorm::tables::{Mask, TableNormConfig};
 use cellnorm::weights::WeightDirection;
 use cellnorm::{
-    About, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, EpsilonAt, Error, FilterResponseNormConfig,
-    GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, Momentum,
-    Normalization, OneValue, RmsNormConfig, RunningVariance, Semantics, StepBatchNormConfig, TluConfig,
+    About, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, EpsilonAt, Error,
+    FilterResponseNormConfig, GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig,
+    LayerNormConfig, MeanVarianceNormConfig, Momentum, Normalization, OneValue, RmsNormConfig,
+    RunningVariance, Semantics, StepBatchNormConfig, TluConfig,
 };
 use ndarray::{Array3, array};
 
@@ -32,7 +33,10 @@ fn numbers_too_large_for_a_common_variance() -> Result<(), Error> {
     let x = array![[[1e200_f64], [-1e200]]];
     let layer = GroupNormConfig::new(1, 2).init()?;
     let plain = layer.forward(x.view()).unwrap_err();
-    assert_eq!(layer.forward_masked(x.view(), &all((1, 2, 1))).unwrap_err().to_string(), plain.to_string());
+    assert_eq!(
+        layer.forward_masked(x.view(), &all((1, 2, 1))).unwrap_err().to_string(),
+        plain.to_string()
+    );
     Ok(())
 }
 
@@ -55,7 +59,8 @@ fn saved_of_another_layer() -> Result<(), Error> {
     Ok(())
 }
 
-/// One valid value has no unbiased variance: the running variance waits for a second one, and does not shrink.
+/// One valid value has no unbiased variance: the running variance waits for a second one, and does
+/// not shrink.
 #[test]
 fn one_valid_value_leaves_the_running_variance() -> Result<(), Error> {
     let x = Array3::from_shape_fn((2, 3, 1), |(n, t, _)| (5 * n + 3 * t) as f64);
@@ -96,7 +101,8 @@ fn semantics_that_do_not_suit_a_rule() -> Result<(), Error> {
     Ok(())
 }
 
-/// What a rule and a layer are changed to after they were made is checked like what they are made of.
+/// What a rule and a layer are changed to after they were made is checked like what they are made
+/// of.
 #[test]
 fn rules_changed_since_their_layer_was_made() -> Result<(), Error> {
     let x = Array3::from_shape_fn((2, 3, 4), |(n, c, s)| (5 * n + c * s) as f64);
@@ -112,8 +118,12 @@ fn rules_changed_since_their_layer_was_made() -> Result<(), Error> {
     renorm.running = None;
     assert!(renorm.infer(x.view()).unwrap_err().to_string().contains("running"));
     let direction = WeightDirection { axis: None, outputs: 7 };
-    assert!(TableNormConfig::of(direction).init().unwrap_err().to_string().contains("1 for one norm"));
-    assert!(TluConfig::new(usize::MAX).init().unwrap_err().to_string().contains("too many elements"));
+    assert!(
+        TableNormConfig::of(direction).init().unwrap_err().to_string().contains("1 for one norm")
+    );
+    assert!(
+        TluConfig::new(usize::MAX).init().unwrap_err().to_string().contains("too many elements")
+    );
     Ok(())
 }
 
@@ -138,7 +148,8 @@ fn tracked_instances_on_the_axis_of_the_samples() -> Result<(), Error> {
     Ok(())
 }
 
-/// With momentum 1, and in the first step of the plain mean, the running statistics are those of the batch, exactly.
+/// With momentum 1, and in the first step of the plain mean, the running statistics are those of
+/// the batch, exactly.
 #[test]
 fn a_full_step_forgets_what_was_there() -> Result<(), Error> {
     let x = array![[[1e-12_f64], [-1e-12]], [[1e-12], [-1e-12]]];
@@ -151,7 +162,10 @@ fn a_full_step_forgets_what_was_there() -> Result<(), Error> {
         assert!((batch.running_var[0] / exact - 1.0).abs() < 1e-12, "{momentum:?}");
         let mut step = StepBatchNormConfig::new(1, 1).momentum(momentum).init()?;
         step.forward(x.view())?;
-        assert!((step.running.unwrap().variance[[0, 0]] / exact - 1.0).abs() < 1e-12, "{momentum:?}");
+        assert!(
+            (step.running.unwrap().variance[[0, 0]] / exact - 1.0).abs() < 1e-12,
+            "{momentum:?}"
+        );
     }
     Ok(())
 }
@@ -161,7 +175,8 @@ fn a_full_step_forgets_what_was_there() -> Result<(), Error> {
 fn a_batch_of_nothing_is_no_step() -> Result<(), Error> {
     let x = Array3::from_shape_fn((3, 2, 2), |(n, t, c)| (n * n + 3 * t + 5 * c) as f64);
     let none = Mask::lengths(&[0, 0, 0], 1);
-    let mut batch = BatchNormConfig::new(2).channel_axis(-1).momentum(Momentum::Cumulative).init()?;
+    let mut batch =
+        BatchNormConfig::new(2).channel_axis(-1).momentum(Momentum::Cumulative).init()?;
     let mut step = StepBatchNormConfig::new(2, 2).momentum(Momentum::Cumulative).init()?;
     let (mut only_batch, mut only_step) = (batch.clone(), step.clone());
     batch.forward_masked(x.view(), &none)?;
@@ -216,7 +231,10 @@ fn parameters_that_no_memory_holds() {
     for result in refused {
         assert!(matches!(result, Err(Error::TooLarge { .. })), "{result:?}");
     }
-    assert!(Initializer::Ones.init(&[half, 3, 0]).is_err(), "a length of 0 does not make the others countable");
+    assert!(
+        Initializer::Ones.init(&[half, 3, 0]).is_err(),
+        "a length of 0 does not make the others countable"
+    );
 }
 
 /// Where β cannot be constrained, γ is not either.
@@ -231,12 +249,16 @@ fn constraints_hold_for_both_or_none() -> Result<(), Error> {
     Ok(())
 }
 
-/// A table that leaves a cell out leaves it 0, whatever block of memory the cell lies in and whoever maps it.
+/// A table that leaves a cell out leaves it 0, whatever block of memory the cell lies in and
+/// whoever maps it.
 #[test]
 fn cells_that_a_table_leaves_out() {
     use cellnorm::passes::{Affine, Buffers};
     use cellnorm::{Cells, Sets};
-    let (cells, sets) = (Cells::channels_last(8, 3, 4), Sets::new(&(0..32).map(|cell| cell / 2).collect::<Vec<u32>>()));
+    let (cells, sets) = (
+        Cells::channels_last(8, 3, 4),
+        Sets::new(&(0..32).map(|cell| cell / 2).collect::<Vec<u32>>()),
+    );
     let (x, mut y) = (vec![1.0_f32; 96], Vec::new());
     cellnorm::passes::forward(Buffers::Into(&x, &mut y), &cells, &sets, |set, _, affines| {
         if set % 4 < 2 {

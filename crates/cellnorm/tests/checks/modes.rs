@@ -2,7 +2,8 @@
 
 use crate::common::{Numbers, distance};
 use cellnorm::{
-    BatchNorm, BatchNormConfig, Error, Frozen, InstanceNormConfig, Mode, Momentum, RunningVariance, StatisticsFrom,
+    BatchNorm, BatchNormConfig, Error, Frozen, InstanceNormConfig, Mode, Momentum, RunningVariance,
+    StatisticsFrom,
 };
 use ndarray::{Array3, ArrayD, Axis, array};
 
@@ -36,8 +37,16 @@ fn all_eight_modes() -> Result<(), Error> {
                 let running = statistics == StatisticsFrom::Running;
                 assert_eq!(y, if running { of_running.clone() } else { of_batch.clone() });
                 let moved = if update { &trained } else { &fresh };
-                assert!(distance(layer.running_mean.iter().copied(), moved.running_mean.iter().copied()) < 1e-14);
-                assert!(distance(layer.running_var.iter().copied(), moved.running_var.iter().copied()) < 1e-14);
+                assert!(
+                    distance(
+                        layer.running_mean.iter().copied(),
+                        moved.running_mean.iter().copied()
+                    ) < 1e-14
+                );
+                assert!(
+                    distance(layer.running_var.iter().copied(), moved.running_var.iter().copied())
+                        < 1e-14
+                );
                 assert_eq!(layer.steps, u64::from(update));
 
                 let gradients = layer.backward(&saved, x.view(), dy.view())?;
@@ -65,7 +74,8 @@ fn frozen_gradient_is_a_scaling() -> Result<(), Error> {
             let dx = layer.backward(&saved, x.view(), dy.view())?.dx;
             for (index, dx) in dx.indexed_iter() {
                 let channel = index[1];
-                let scale = layer.gamma.as_ref().unwrap()[[channel]] / (layer.running_var[channel] + 1e-5).sqrt();
+                let scale = layer.gamma.as_ref().unwrap()[[channel]]
+                    / (layer.running_var[channel] + 1e-5).sqrt();
                 assert!((dx - scale * dy[&index]).abs() < 1e-14);
             }
             let owned = layer.backward(&saved, x.view(), dy.clone())?.dx;
@@ -110,7 +120,11 @@ fn each_regime_does_what_it_says() -> Result<(), Error> {
         layer.freeze(regime);
         let (y, saved) = layer.forward(x.view())?;
         assert_eq!(&y, expected, "{regime:?}");
-        assert_eq!((layer.running_mean.clone(), layer.running_var.clone()) != before, moves, "{regime:?}");
+        assert_eq!(
+            (layer.running_mean.clone(), layer.running_var.clone()) != before,
+            moves,
+            "{regime:?}"
+        );
         let gradients = layer.backward(&saved, x.view(), x.view())?;
         assert_eq!((gradients.dgamma, gradients.dbeta), (None, None));
         layer.train(false);
@@ -119,7 +133,8 @@ fn each_regime_does_what_it_says() -> Result<(), Error> {
     Ok(())
 }
 
-/// PyTorch's `momentum=None`: after k batches the running statistics are the plain means of the k batches' statistics.
+/// PyTorch's `momentum=None`: after k batches the running statistics are the plain means of the k
+/// batches' statistics.
 #[test]
 fn cumulative_momentum_is_the_plain_mean() -> Result<(), Error> {
     let mut layer = BatchNormConfig::new(3).momentum(Momentum::Cumulative).init()?;
@@ -134,13 +149,20 @@ fn cumulative_momentum_is_the_plain_mean() -> Result<(), Error> {
             variances[channel] += of.mapv(|v| (v - mean).powi(2)).sum() / 19.0;
         }
         assert_eq!(layer.steps, k);
-        assert!(distance(layer.running_mean.iter().copied(), means.iter().map(|m| m / k as f64)) < 1e-14);
-        assert!(distance(layer.running_var.iter().copied(), variances.iter().map(|v| v / k as f64)) < 1e-13);
+        assert!(
+            distance(layer.running_mean.iter().copied(), means.iter().map(|m| m / k as f64))
+                < 1e-14
+        );
+        assert!(
+            distance(layer.running_var.iter().copied(), variances.iter().map(|v| v / k as f64))
+                < 1e-13
+        );
     }
     Ok(())
 }
 
-/// Statistics may follow the data while the running ones normalize; what a batch may not do changes nothing.
+/// Statistics may follow the data while the running ones normalize; what a batch may not do changes
+/// nothing.
 #[test]
 fn failures_change_nothing_in_any_mode() -> Result<(), Error> {
     let mut layer = layer();
@@ -152,20 +174,26 @@ fn failures_change_nothing_in_any_mode() -> Result<(), Error> {
     assert!(layer.forward(ArrayD::<f64>::zeros(&[1, 3][..]).view()).is_err(), "one value");
     layer.running_variance = RunningVariance::KerasLegacy;
     layer.epsilon = 1.5;
-    assert!(layer.forward(batch(1).view()).is_err(), "a legacy variance of two values would be negative");
+    assert!(
+        layer.forward(batch(1).view()).is_err(),
+        "a legacy variance of two values would be negative"
+    );
     assert_eq!((layer.running_mean, layer.running_var, layer.steps), (before.0, before.1, 0));
     Ok(())
 }
 
-/// `torch.nn.InstanceNorm1d(2, track_running_stats=True)` of PyTorch 2.15 after two batches: its running statistics and its eval().
+/// `torch.nn.InstanceNorm1d(2, track_running_stats=True)` of PyTorch 2.15 after two batches: its
+/// running statistics and its eval().
 #[test]
 fn instance_normalization_with_running_statistics() -> Result<(), Error> {
     let mean = [0.04940680095862625, 0.0022747900308892344];
     let variance = [1.624834773197986, 1.9954533802549927];
     let inference = [0.1982785606651017, 1.650997800720861, 0.5222852060770217, 1.7143072926908909];
     for (axis, shape) in [(1, [2, 2, 3]), (-1, [2, 3, 2])] {
-        let mut layer = InstanceNormConfig::new(2).channel_axis(axis).init()?.track(Momentum::Step(0.1));
-        let values = |n: usize, c: usize, s: usize| ((n * 6 + c * 3 + s * s) as f64 * 0.7).sin() * 3.0;
+        let mut layer =
+            InstanceNormConfig::new(2).channel_axis(axis).init()?.track(Momentum::Step(0.1));
+        let values =
+            |n: usize, c: usize, s: usize| ((n * 6 + c * 3 + s * s) as f64 * 0.7).sin() * 3.0;
         let at = |i: [usize; 3], k: usize| {
             if axis == 1 { values(i[0] + k, i[1], i[2]) } else { values(i[0] + k, i[2], i[1]) }
         };
@@ -175,8 +203,16 @@ fn instance_normalization_with_running_statistics() -> Result<(), Error> {
             assert_eq!(y, layer.norm.infer(x.view())?);
             assert!(layer.backward(&saved, x.view(), x.view()).is_ok());
         }
-        assert!(distance(layer.running_mean.iter().copied(), mean) < 1e-14, "{:?}", layer.running_mean);
-        assert!(distance(layer.running_var.iter().copied(), variance) < 1e-14, "{:?}", layer.running_var);
+        assert!(
+            distance(layer.running_mean.iter().copied(), mean) < 1e-14,
+            "{:?}",
+            layer.running_mean
+        );
+        assert!(
+            distance(layer.running_var.iter().copied(), variance) < 1e-14,
+            "{:?}",
+            layer.running_var
+        );
         let x = Array3::from_shape_fn(shape, |(a, b, c)| at([a, b, c], 9));
         let y = layer.infer(x.view())?;
         let first = [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0]];

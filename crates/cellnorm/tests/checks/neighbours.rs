@@ -1,6 +1,8 @@
-//! What is fused with a normalization: an activation behind it and a residual before it, on every form of plan.
+//! What is fused with a normalization: an activation behind it and a residual before it, on every
+//! form of plan.
 //!
-//! The twin applies them outside: y = act(z) with the z of the plain layer, h = x + residual with a plain addition.
+//! The twin applies them outside: y = act(z) with the z of the plain layer, h = x + residual with a
+//! plain addition.
 
 use cellnorm::passes::Buffers;
 use cellnorm::{About, Activation, Axis, Parameters, Plan, Statistics};
@@ -8,9 +10,11 @@ use cellnorm::{About, Activation, Axis, Parameters, Plan, Statistics};
 use crate::common::Numbers;
 
 const EPSILON: f64 = 1e-5;
-const ACTIVATIONS: [Activation; 4] = [Activation::Relu, Activation::LeakyRelu(0.2), Activation::Silu, Activation::Gelu];
+const ACTIVATIONS: [Activation; 4] =
+    [Activation::Relu, Activation::LeakyRelu(0.2), Activation::Silu, Activation::Gelu];
 
-/// Name, plan, and what values are measured from: rows, cells side by side, cells apart, interleaved cells.
+/// Name, plan, and what values are measured from: rows, cells side by side, cells apart,
+/// interleaved cells.
 fn plans() -> Vec<(&'static str, Plan, About)> {
     let plan = |shape: &[usize], role: &dyn Fn(usize) -> (bool, bool)| {
         Plan::new(&Axis::row_major(shape, role)).expect("a plan")
@@ -37,7 +41,9 @@ struct Case {
 impl Case {
     fn new(plan: &Plan, seed: u64) -> Self {
         let mut numbers = Numbers::new(seed);
-        let mut draw = |len: usize, about: f64| (0..len).map(|_| about + numbers.normal()).collect::<Vec<f64>>();
+        let mut draw = |len: usize, about: f64| {
+            (0..len).map(|_| about + numbers.normal()).collect::<Vec<f64>>()
+        };
         let len = (plan.values_per_set() * plan.sets() as f64) as usize;
         Self {
             x: draw(len, 3.0),
@@ -66,7 +72,8 @@ fn naive(activation: Activation, z: f64) -> f64 {
         Activation::Silu => z / (1.0 + (-z).exp()),
         Activation::Gelu => {
             // Φ by Simpson's rule from −10
-            let (steps, density) = (4000, |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt());
+            let (steps, density) =
+                (4000, |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt());
             let h = (z + 10.0) / f64::from(steps);
             let weight = |i: i32| {
                 if i == 0 || i == steps {
@@ -77,7 +84,8 @@ fn naive(activation: Activation, z: f64) -> f64 {
                     2.0
                 }
             };
-            z * (0..=steps).map(|i| weight(i) * density(-10.0 + f64::from(i) * h)).sum::<f64>() * h / 3.0
+            z * (0..=steps).map(|i| weight(i) * density(-10.0 + f64::from(i) * h)).sum::<f64>() * h
+                / 3.0
         }
     }
 }
@@ -102,7 +110,11 @@ fn an_activation_is_applied_to_what_the_plain_layer_gives() {
             let (y, statistics) = run(activation);
             assert_eq!(statistics, plain, "{name}");
             let expected: Vec<f64> = z.iter().map(|z| naive(activation, *z)).collect();
-            assert!(worst(&y, &expected) < 1e-10, "{name} {activation:?}: {:e}", worst(&y, &expected));
+            assert!(
+                worst(&y, &expected) < 1e-10,
+                "{name} {activation:?}: {:e}",
+                worst(&y, &expected)
+            );
         }
     }
 }
@@ -115,15 +127,26 @@ fn slopes_through_an_activation_agree_with_finite_differences() {
             let mut case = Case::new(&plan, 11);
             let forward = |case: &Case| -> (f64, Statistics) {
                 let mut y = Vec::new();
-                let statistics =
-                    plan.forward(Buffers::Into(&case.x, &mut y), about, EPSILON, case.parameters(activation));
+                let statistics = plan.forward(
+                    Buffers::Into(&case.x, &mut y),
+                    about,
+                    EPSILON,
+                    case.parameters(activation),
+                );
                 (y.iter().zip(&case.dy).map(|(y, w)| y * w).sum(), statistics)
             };
             let (_, statistics) = forward(&case);
             let mut dx = Vec::new();
             let of = case.parameters(activation);
-            let gradients =
-                plan.backward(&case.x, Buffers::Into(&case.dy, &mut dx), &statistics, about, EPSILON, of, false);
+            let gradients = plan.backward(
+                &case.x,
+                Buffers::Into(&case.dy, &mut dx),
+                &statistics,
+                about,
+                EPSILON,
+                of,
+                false,
+            );
             let mut slope = |part: fn(&mut Case) -> &mut Vec<f64>, i: usize| {
                 let (h, at) = (1e-6, part(&mut case)[i]);
                 let mut loss = |value: f64| {
@@ -136,11 +159,19 @@ fn slopes_through_an_activation_agree_with_finite_differences() {
             };
             for i in (0..dx.len()).step_by(7) {
                 let numeric = slope(|case| &mut case.x, i);
-                assert!((numeric - dx[i]).abs() < 1e-6, "{name} {activation:?} dx[{i}]: {} {numeric}", dx[i]);
+                assert!(
+                    (numeric - dx[i]).abs() < 1e-6,
+                    "{name} {activation:?} dx[{i}]: {} {numeric}",
+                    dx[i]
+                );
             }
             for c in 0..gradients.gamma.len().min(9) {
-                let (dgamma, dbeta) = (slope(|case| &mut case.gamma, c), slope(|case| &mut case.beta, c));
-                assert!((dgamma - gradients.gamma[c]).abs() < 1e-6, "{name} {activation:?} dγ[{c}]");
+                let (dgamma, dbeta) =
+                    (slope(|case| &mut case.gamma, c), slope(|case| &mut case.beta, c));
+                assert!(
+                    (dgamma - gradients.gamma[c]).abs() < 1e-6,
+                    "{name} {activation:?} dγ[{c}]"
+                );
                 assert!((dbeta - gradients.beta[c]).abs() < 1e-6, "{name} {activation:?} dβ[{c}]");
             }
         }
@@ -152,30 +183,46 @@ fn a_residual_is_added_before() {
     for (name, plan, about) in plans() {
         let (case, other) = (Case::new(&plan, 5), Case::new(&plan, 6));
         let of = case.parameters(Activation::Silu);
-        let (mut h, mut y, mut dx) = (vec![0.0; case.x.len()], vec![0.0; case.x.len()], vec![0.0; case.x.len()]);
+        let (mut h, mut y, mut dx) =
+            (vec![0.0; case.x.len()], vec![0.0; case.x.len()], vec![0.0; case.x.len()]);
         let statistics = plan.forward_add(&case.x, &other.x, &mut h, &mut y, about, EPSILON, of);
         let expected_h: Vec<f64> = case.x.iter().zip(&other.x).map(|(x, r)| x + r).collect();
         assert_eq!(h, expected_h, "{name}");
         let mut plain = Vec::new();
-        assert_eq!(plan.forward(Buffers::Into(&h, &mut plain), about, EPSILON, of), statistics, "{name}");
+        assert_eq!(
+            plan.forward(Buffers::Into(&h, &mut plain), about, EPSILON, of),
+            statistics,
+            "{name}"
+        );
         assert_eq!(y, plain, "{name}");
 
-        let gradients = plan.backward_add(&h, &case.dy, &other.dy, &mut dx, &statistics, about, EPSILON, of);
+        let gradients =
+            plan.backward_add(&h, &case.dy, &other.dy, &mut dx, &statistics, about, EPSILON, of);
         let mut alone = Vec::new();
-        let plain = plan.backward(&h, Buffers::Into(&case.dy, &mut alone), &statistics, about, EPSILON, of, false);
+        let plain = plan.backward(
+            &h,
+            Buffers::Into(&case.dy, &mut alone),
+            &statistics,
+            about,
+            EPSILON,
+            of,
+            false,
+        );
         let sum: Vec<f64> = alone.iter().zip(&other.dy).map(|(dx, dh)| dx + dh).collect();
         assert!(worst(&dx, &sum) < 1e-15, "{name}");
         assert_eq!(gradients, plain, "{name}");
     }
 }
 
-/// y does not depend on the size of x, and dx is inverse to it: at 2⁶⁰ of this size, x − mean does not overflow.
+/// y does not depend on the size of x, and dx is inverse to it: at 2⁶⁰ of this size, x − mean does
+/// not overflow.
 #[test]
 fn the_largest_numbers_give_what_smaller_ones_do() {
     let size = 2_f32.powi(60);
     for (name, plan, about) in plans() {
         let case = Case::new(&plan, 8);
-        let largest: Vec<f32> = (0..case.x.len()).map(|i| if i % 3 == 1 { -3.1e38 } else { 3.3e38 }).collect();
+        let largest: Vec<f32> =
+            (0..case.x.len()).map(|i| if i % 3 == 1 { -3.1e38 } else { 3.3e38 }).collect();
         let smaller: Vec<f32> = largest.iter().map(|x| x / size).collect();
         let dy: Vec<f32> = case.dy.iter().map(|dy| *dy as f32).collect();
         for activation in [&[Activation::Identity], &ACTIVATIONS[..]].concat() {
@@ -184,11 +231,21 @@ fn the_largest_numbers_give_what_smaller_ones_do() {
                 let mut y = Vec::new();
                 let statistics = plan.forward(Buffers::Into(x, &mut y), about, EPSILON, of);
                 let mut dx = dy.clone();
-                let gradients = plan.backward(x, Buffers::Over(&mut dx), &statistics, about, EPSILON, of, false);
+                let gradients = plan.backward(
+                    x,
+                    Buffers::Over(&mut dx),
+                    &statistics,
+                    about,
+                    EPSILON,
+                    of,
+                    false,
+                );
                 (y, dx, gradients)
             };
             let ((y, dx, gradients), (small_y, small_dx, small)) = (run(&largest), run(&smaller));
-            let wide = |of: &[f32], size: f32| of.iter().map(|of| f64::from(of * size)).collect::<Vec<f64>>();
+            let wide = |of: &[f32], size: f32| {
+                of.iter().map(|of| f64::from(of * size)).collect::<Vec<f64>>()
+            };
             let most = |of: &[f64]| of.iter().fold(0.0, |most: f64, of| most.max(of.abs()));
             let compare = |what: &str, ours: &[f64], expected: &[f64]| {
                 let error = worst(ours, expected) / most(expected);
@@ -207,7 +264,8 @@ fn the_largest_numbers_give_what_smaller_ones_do() {
 fn the_largest_numbers_come_through_a_small_gamma() {
     for (name, plan, about) in plans() {
         let case = Case::new(&plan, 8);
-        let largest: Vec<f32> = (0..case.x.len()).map(|i| if i % 2 == 1 { -3.3e38 } else { 3.3e38 }).collect();
+        let largest: Vec<f32> =
+            (0..case.x.len()).map(|i| if i % 2 == 1 { -3.3e38 } else { 3.3e38 }).collect();
         let smaller: Vec<f32> = largest.iter().map(|x| x / 2_f32.powi(60)).collect();
         let gamma = vec![1e-6; case.gamma.len()];
         let of = Parameters { gamma: Some(&gamma), beta: None, activation: Activation::Identity };
@@ -216,7 +274,8 @@ fn the_largest_numbers_come_through_a_small_gamma() {
             plan.forward(Buffers::Into(&x, &mut y), about, EPSILON, of);
             y.into_iter().map(f64::from).collect::<Vec<f64>>()
         });
-        let error = worst(&y, &expected) / expected.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
+        let error =
+            worst(&y, &expected) / expected.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
         assert!(error < 1e-6, "{name}: {error:e}");
     }
 }

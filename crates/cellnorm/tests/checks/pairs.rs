@@ -1,4 +1,5 @@
-//! Folding in checkpoints, beside convolutions written as sums over positions; what stays, and what is refused.
+//! Folding in checkpoints, beside convolutions written as sums over positions; what stays, and what
+//! is refused.
 
 use cellnorm::fold::pairs::{LayerKind, Pair, Side, fold, guesses};
 use cellnorm::state::{Checkpoint, DType, Tensor};
@@ -14,7 +15,8 @@ fn numbers(shape: &[usize], seed: usize, least: f64) -> ArrayD<f64> {
     })
 }
 
-/// A layer of 4 inputs and 6 outputs in two groups, and a normalization on one side, both named as PyTorch does.
+/// A layer of 4 inputs and 6 outputs in two groups, and a normalization on one side, both named as
+/// PyTorch does.
 fn checkpoint(kind: LayerKind, side: Side, bias: bool) -> (Checkpoint, Pair) {
     let shape: &[usize] = match kind {
         LayerKind::Convolution => &[6, 2, 3],
@@ -56,7 +58,8 @@ fn layer(checkpoint: &Checkpoint, kind: LayerKind, x: &Array2<f64>) -> Array2<f6
         LayerKind::Linear => length,
     };
     let has_bias = checkpoint.shape("net.conv1.bias").is_some();
-    let bias = if has_bias { values(checkpoint, "net.conv1.bias") } else { ArrayD::zeros(IxDyn(&[6])) };
+    let bias =
+        if has_bias { values(checkpoint, "net.conv1.bias") } else { ArrayD::zeros(IxDyn(&[6])) };
     Array2::from_shape_fn((6, positions), |(output, position)| {
         let mut sum = bias[[output]];
         for input in 0..4 {
@@ -64,11 +67,15 @@ fn layer(checkpoint: &Checkpoint, kind: LayerKind, x: &Array2<f64>) -> Array2<f6
                 LayerKind::Linear => sum += weight[[output, input]] * x[[input, position]],
                 _ if input / 2 != output / 3 => {}
                 LayerKind::Convolution => {
-                    sum += (0..3).map(|tap| weight[[output, input % 2, tap]] * x[[input, position + tap]]).sum::<f64>();
+                    sum += (0..3)
+                        .map(|tap| weight[[output, input % 2, tap]] * x[[input, position + tap]])
+                        .sum::<f64>();
                 }
                 LayerKind::TransposedConvolution => {
                     let taps = (0..3).filter(|tap| (*tap..length + *tap).contains(&position));
-                    sum += taps.map(|tap| weight[[input, output % 3, tap]] * x[[input, position - tap]]).sum::<f64>();
+                    sum += taps
+                        .map(|tap| weight[[input, output % 3, tap]] * x[[input, position - tap]])
+                        .sum::<f64>();
                 }
             }
         }
@@ -77,8 +84,8 @@ fn layer(checkpoint: &Checkpoint, kind: LayerKind, x: &Array2<f64>) -> Array2<f6
 }
 
 fn norm(checkpoint: &Checkpoint, x: Array2<f64>) -> Array2<f64> {
-    let [gamma, beta, mean, variance] =
-        ["weight", "bias", "running_mean", "running_var"].map(|name| values(checkpoint, &format!("net.bn1.{name}")));
+    let [gamma, beta, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
+        .map(|name| values(checkpoint, &format!("net.bn1.{name}")));
     Array2::from_shape_fn(x.raw_dim(), |(channel, position)| {
         let centered = x[[channel, position]] - mean[[channel]];
         centered / (variance[[channel]] + EPSILON).sqrt() * gamma[[channel]] + beta[[channel]]
@@ -100,9 +107,15 @@ fn folded_layers_do_what_layer_and_normalization_did() {
                 Side::Behind => norm(&old, layer(&old, kind, &x)),
                 Side::Ahead => layer(&old, kind, &norm(&old, x.clone())),
             };
-            let far = (layer(&new, kind, &x) - &expected).iter().fold(0.0, |far: f64, by| far.max(by.abs()));
+            let far = (layer(&new, kind, &x) - &expected)
+                .iter()
+                .fold(0.0, |far: f64, by| far.max(by.abs()));
             assert!(far < 1e-5, "{kind:?} {side:?}: {far:e}");
-            assert!(report[0].share > 0.0 && report[0].share <= 1.0, "{kind:?} {side:?}: {}", report[0].share);
+            assert!(
+                report[0].share > 0.0 && report[0].share <= 1.0,
+                "{kind:?} {side:?}: {}",
+                report[0].share
+            );
             let left: Vec<&str> = new.names().collect();
             assert_eq!(left, ["net.conv1.bias", "net.conv1.weight", "other.weight"]);
             assert_eq!(new.tensor("net.conv1.weight").unwrap().dtype, DType::F32);
@@ -115,19 +128,25 @@ fn a_normalization_on_each_side_is_rounded_once() {
     let (mut old, behind) = checkpoint(LayerKind::Linear, Side::Behind, false);
     let (of_ahead, _) = checkpoint(LayerKind::Linear, Side::Ahead, false);
     for name in ["weight", "bias", "running_mean", "running_var"] {
-        old.insert(&format!("net.bn0.{name}"), &of_ahead.tensor(&format!("net.bn1.{name}")).unwrap()).unwrap();
+        old.insert(
+            &format!("net.bn0.{name}"),
+            &of_ahead.tensor(&format!("net.bn1.{name}")).unwrap(),
+        )
+        .unwrap();
     }
     let ahead = Pair { norm: "net.bn0".into(), side: Side::Ahead, ..behind.clone() };
     let mut new = old.clone();
     fold(&mut new, &[behind, ahead]).unwrap();
     let x: Array2<f64> = numbers(&[4, 5], 8, -1.0).into_dimensionality().unwrap();
     let inside = layer(&old, LayerKind::Linear, &norm(&of_ahead, x.clone()));
-    let far =
-        (layer(&new, LayerKind::Linear, &x) - norm(&old, inside)).iter().fold(0.0, |far: f64, by| far.max(by.abs()));
+    let far = (layer(&new, LayerKind::Linear, &x) - norm(&old, inside))
+        .iter()
+        .fold(0.0, |far: f64, by| far.max(by.abs()));
     assert!(far < 1e-5, "{far:e}");
     // the weight is the product in f64, rounded to f32
     let scale = |of: &Checkpoint, channel: usize| {
-        values(of, "net.bn1.weight")[[channel]] / (values(of, "net.bn1.running_var")[[channel]] + EPSILON).sqrt()
+        values(of, "net.bn1.weight")[[channel]]
+            / (values(of, "net.bn1.running_var")[[channel]] + EPSILON).sqrt()
     };
     let product = values(&old, "net.conv1.weight")[[2, 3]] * (scale(&old, 2) * scale(&of_ahead, 3));
     assert_eq!(values(&new, "net.conv1.weight")[[2, 3]], f64::from(product as f32));
@@ -138,19 +157,45 @@ fn what_cannot_be_right_is_refused_and_nothing_is_changed() {
     let conv = LayerKind::Convolution;
     let (behind, pair) = checkpoint(conv, Side::Behind, true);
     let (ahead, of_ahead) = checkpoint(conv, Side::Ahead, true);
-    let (transposed, of_transposed) = checkpoint(LayerKind::TransposedConvolution, Side::Ahead, true);
+    let (transposed, of_transposed) =
+        checkpoint(LayerKind::TransposedConvolution, Side::Ahead, true);
     let mut negative = behind.clone();
-    negative.insert("net.bn1.running_var", &Tensor::new(ArrayD::from_elem(IxDyn(&[6]), -1.0), DType::F32)).unwrap();
+    negative
+        .insert(
+            "net.bn1.running_var",
+            &Tensor::new(ArrayD::from_elem(IxDyn(&[6]), -1.0), DType::F32),
+        )
+        .unwrap();
     let other = |norm: &str| Pair { norm: norm.into(), ..pair.clone() };
     let cases = [
-        (&behind, vec![other("net.bn2")], "the checkpoint has no net.bn2.running_mean; it has net.bn1.running_mean"),
-        (&behind, vec![Pair { layer: "net.conv2".into(), ..pair.clone() }], "the checkpoint has no net.conv2.weight"),
+        (
+            &behind,
+            vec![other("net.bn2")],
+            "the checkpoint has no net.bn2.running_mean; it has net.bn1.running_mean",
+        ),
+        (
+            &behind,
+            vec![Pair { layer: "net.conv2".into(), ..pair.clone() }],
+            "the checkpoint has no net.conv2.weight",
+        ),
         (&behind, vec![pair.clone(), other("net.bn2")], "two normalizations on one side"),
-        (&behind, vec![Pair { side: Side::Ahead, ..pair.clone() }], "has 4 inputs, its normalization 6 channels"),
-        (&behind, vec![Pair { kind: LayerKind::Linear, ..pair.clone() }], "that of a linear layer has two axes"),
+        (
+            &behind,
+            vec![Pair { side: Side::Ahead, ..pair.clone() }],
+            "has 4 inputs, its normalization 6 channels",
+        ),
+        (
+            &behind,
+            vec![Pair { kind: LayerKind::Linear, ..pair.clone() }],
+            "that of a linear layer has two axes",
+        ),
         (&behind, vec![Pair { groups: 4, ..pair.clone() }], "4"),
         (&behind, vec![Pair { epsilon: 0.0, ..pair.clone() }], "epsilon is 0"),
-        (&ahead, vec![Pair { unpadded: false, ..of_ahead }], "say that none are (\"unpadded\": true)"),
+        (
+            &ahead,
+            vec![Pair { unpadded: false, ..of_ahead }],
+            "say that none are (\"unpadded\": true)",
+        ),
         (&transposed, vec![of_transposed], "different numbers of taps"),
         (&negative, vec![pair.clone()], "holds the variance -1"),
     ];
@@ -176,7 +221,8 @@ fn names_suggest_layers_where_the_channels_agree() {
         ("conv3", &[9, 3]),
         ("conv4", &[3, 3, 3]),
     ];
-    let norms = [("a.bn", 8), ("bn2", 4), ("up.bn", 5), ("features.1", 7), ("conv3_BN", 9), ("bn4", 16)];
+    let norms =
+        [("a.bn", 8), ("bn2", 4), ("up.bn", 5), ("features.1", 7), ("conv3_BN", 9), ("bn4", 16)];
     layers.into_iter().for_each(|(name, shape)| put(&format!("{name}.weight"), shape));
     for (name, channels) in norms {
         ["weight", "bias", "running_mean", "running_var"]
@@ -184,7 +230,9 @@ fn names_suggest_layers_where_the_channels_agree() {
             .for_each(|of| put(&format!("{name}.{of}"), &[channels]));
     }
     let found = guesses(&checkpoint);
-    let of = |norm: &str| found.iter().find(|guess| guess.norm == norm).and_then(|guess| guess.layer.clone());
+    let of = |norm: &str| {
+        found.iter().find(|guess| guess.norm == norm).and_then(|guess| guess.layer.clone())
+    };
     let is = |layer: &str, kind| Some((layer.to_owned(), kind));
     assert_eq!(of("a.bn"), is("a.conv", LayerKind::Convolution));
     assert_eq!(of("bn2"), is("conv2", LayerKind::Convolution));
@@ -194,7 +242,8 @@ fn names_suggest_layers_where_the_channels_agree() {
     assert_eq!((found.len(), of("bn4")), (6, None));
 }
 
-/// Types that nothing here computes with, NaNs with a payload, and what a file says of itself are as they were.
+/// Types that nothing here computes with, NaNs with a payload, and what a file says of itself are
+/// as they were.
 #[test]
 fn what_nobody_asked_to_change_stays_bit_for_bit() {
     let header = r#"{"__metadata__":{"licence":"MIT"},"flag":{"dtype":"BOOL","shape":[2],"data_offsets":[16,18]},"nan":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},"odd":{"dtype":"F16","shape":[2],"data_offsets":[12,16]},"whole":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#;
@@ -242,8 +291,10 @@ fn normalizations_are_found_by_the_names_of_each_framework() {
         checkpoint.insert(name, &Tensor::new(array![1.0, 2.0].into_dyn(), DType::F32)).unwrap();
     }
     let found = checkpoint.normalizations();
-    let told: Vec<_> =
-        found.iter().map(|found| (found.name.as_str(), found.has_statistics(), found.frameworks[0])).collect();
+    let told: Vec<_> = found
+        .iter()
+        .map(|found| (found.name.as_str(), found.has_statistics(), found.frameworks[0]))
+        .collect();
     let expected = [
         ("BatchNorm_0", true, "flax-0.12"),
         ("bn0", true, "mxnet-1.9-operator"),

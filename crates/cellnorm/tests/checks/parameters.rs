@@ -1,4 +1,5 @@
-//! How γ and β start and what they must keep to, against numbers of Keras 3.15.1 (TensorFlow 2.21.0, float64) and differences.
+//! How γ and β start and what they must keep to, against numbers of Keras 3.15.1 (TensorFlow
+//! 2.21.0, float64) and differences.
 
 use cellnorm::parameters::{Affine, Constraint, Initializer, ParameterRules, Regularizer, Rules};
 use cellnorm::{BatchNormConfig, Error, Gradients, GroupNormConfig, LayerNormConfig};
@@ -18,11 +19,13 @@ fn constrained(constraint: Constraint, mut parameter: ArrayD<f64>) -> Result<Arr
 #[test]
 fn a_seed_gives_the_same_numbers_everywhere() -> Result<(), Error> {
     // xoshiro256++ seeded by SplitMix64, written apart from this library
-    let shares = [0.05536043647833311, 0.17211585444811772, 0.7175761283586594, 0.42720981929150526];
+    let shares =
+        [0.05536043647833311, 0.17211585444811772, 0.7175761283586594, 0.42720981929150526];
     let uniform = Initializer::Uniform { low: -1.0, high: 3.0, seed: 7 }.init(&[2, 2])?;
     assert_eq!(
         uniform,
-        ArrayD::from_shape_vec(IxDyn(&[2, 2]), shares.map(|share| 4.0 * share - 1.0).to_vec()).unwrap()
+        ArrayD::from_shape_vec(IxDyn(&[2, 2]), shares.map(|share| 4.0 * share - 1.0).to_vec())
+            .unwrap()
     );
 
     let normal = |seed| Initializer::Normal { mean: 1.0, std: 0.5, seed }.init(&[40_000]).unwrap();
@@ -30,7 +33,8 @@ fn a_seed_gives_the_same_numbers_everywhere() -> Result<(), Error> {
     assert_eq!(first, normal(1));
     assert!(first != second);
     assert!((first.mean().unwrap() - 1.0).abs() < 0.01 && (first.std(0.0) - 0.5).abs() < 0.01);
-    // what rand_distr 0.6 gives; another number would mean that seeds no longer name the same layers
+    // what rand_distr 0.6 gives; another number would mean that seeds no longer name the same
+    // layers
     assert_eq!(first[[0]], 1.421999306811088);
     Ok(())
 }
@@ -38,8 +42,12 @@ fn a_seed_gives_the_same_numbers_everywhere() -> Result<(), Error> {
 #[test]
 fn layers_start_as_they_are_told() -> Result<(), Error> {
     let batch = BatchNormConfig::new(3).gamma_initializer(Initializer::Zeros).init()?;
-    assert_eq!((batch.gamma, batch.beta), (Some(ArrayD::zeros(IxDyn(&[3]))), Some(ArrayD::zeros(IxDyn(&[3])))));
-    let layer = LayerNormConfig::new(&[2, 3]).beta_initializer(Initializer::Constant(0.5)).init()?;
+    assert_eq!(
+        (batch.gamma, batch.beta),
+        (Some(ArrayD::zeros(IxDyn(&[3]))), Some(ArrayD::zeros(IxDyn(&[3]))))
+    );
+    let layer =
+        LayerNormConfig::new(&[2, 3]).beta_initializer(Initializer::Constant(0.5)).init()?;
     assert_eq!(layer.gamma, Some(ArrayD::ones(IxDyn(&[2, 3]))));
     assert_eq!(layer.beta, Some(ArrayD::from_elem(IxDyn(&[2, 3]), 0.5)));
     Ok(())
@@ -50,24 +58,39 @@ fn layers_start_as_they_are_told() -> Result<(), Error> {
 fn the_warning_names_what_happens() -> Result<(), Error> {
     let keras = Initializer::Uniform { low: -0.05, high: 0.05, seed: 3 };
     let warning = keras.warning().expect("near 0");
-    assert!(warning.contains("35 times smaller") && warning.contains("at least 20 times"), "{warning}");
+    assert!(
+        warning.contains("35 times smaller") && warning.contains("at least 20 times"),
+        "{warning}"
+    );
     let channels = 4096;
     let x = Numbers::new(1).tensor(&[8, channels], 0.0);
     let output = |initializer| -> Result<ArrayD<f64>, Error> {
-        Ok(BatchNormConfig::new(channels).gamma_initializer(initializer).init()?.forward(x.view())?.0)
+        Ok(BatchNormConfig::new(channels)
+            .gamma_initializer(initializer)
+            .init()?
+            .forward(x.view())?
+            .0)
     };
     let (usual, shrunk) = (output(Initializer::Ones)?, output(keras)?);
     let times = usual.std(0.0) / shrunk.std(0.0);
     assert!((times - 1.0 / (0.1 / 12_f64.sqrt())).abs() < 1.0, "{times}");
-    let turned = usual.iter().zip(&shrunk).filter(|(a, b)| *a * *b < 0.0).count() as f64 / x.len() as f64;
+    let turned =
+        usual.iter().zip(&shrunk).filter(|(a, b)| *a * *b < 0.0).count() as f64 / x.len() as f64;
     assert!((turned - 0.5).abs() < 0.03, "{turned}");
 
     let normal = |mean, std| Initializer::Normal { mean, std, seed: 0 }.warning();
-    assert!(normal(0.0, 0.02).is_some_and(|text| text.contains("50 times smaller") && text.contains("half")));
-    assert!(normal(0.05, 0.0).is_some_and(|text| text.contains("20 times smaller") && !text.contains("half")));
+    assert!(
+        normal(0.0, 0.02)
+            .is_some_and(|text| text.contains("50 times smaller") && text.contains("half"))
+    );
+    assert!(
+        normal(0.05, 0.0)
+            .is_some_and(|text| text.contains("20 times smaller") && !text.contains("half"))
+    );
     assert!(Initializer::Constant(-0.05).warning().is_some());
     assert!(Initializer::Zeros.warning().is_some_and(|text| text.contains("output is beta")));
-    for fine in [Initializer::Constant(0.2), Initializer::Uniform { low: -1.0, high: 1.0, seed: 0 }] {
+    for fine in [Initializer::Constant(0.2), Initializer::Uniform { low: -1.0, high: 1.0, seed: 0 }]
+    {
         assert_eq!(fine.warning(), None);
     }
     assert_eq!(normal(1.0, 0.02), None);
@@ -88,8 +111,11 @@ fn constraints_give_the_numbers_of_keras() -> Result<(), Error> {
         let ours = constrained(Constraint::MaxNorm { max: 2.0, axis }, matrix())?;
         assert!(distance(ours, expected.into_iter().flatten()) <= 1e-15);
     }
-    let gamma = constrained(Constraint::MaxNorm { max: 2.0, axis: 0 }, array![1.0, -2.0, 2.0].into_dyn())?;
-    assert!(distance(gamma, [0.6666666444444452, -1.3333332888888905, 1.3333332888888905]) <= 1e-15);
+    let gamma =
+        constrained(Constraint::MaxNorm { max: 2.0, axis: 0 }, array![1.0, -2.0, 2.0].into_dyn())?;
+    assert!(
+        distance(gamma, [0.6666666444444452, -1.3333332888888905, 1.3333332888888905]) <= 1e-15
+    );
     // a vector of zeros has no direction, and stays
     let zeros = ArrayD::zeros(IxDyn(&[3]));
     assert_eq!(constrained(Constraint::MaxNorm { max: 2.0, axis: 0 }, zeros.clone())?, zeros);
@@ -130,14 +156,20 @@ fn regularizers_give_the_numbers_of_keras_and_their_slopes() -> Result<(), Error
 }
 
 fn gradients(dgamma: &[f64], dbeta: &[f64]) -> Gradients<f64, IxDyn> {
-    let of = |values: &[f64]| Some(ArrayD::from_shape_vec(IxDyn(&[values.len()]), values.to_vec()).unwrap());
+    let of = |values: &[f64]| {
+        Some(ArrayD::from_shape_vec(IxDyn(&[values.len()]), values.to_vec()).unwrap())
+    };
     Gradients { dx: ArrayD::zeros(IxDyn(&[1])), dgamma: of(dgamma), dbeta: of(dbeta) }
 }
 
 #[test]
 fn a_step_keeps_the_rules() -> Result<(), Error> {
     let rules = ParameterRules {
-        gamma: Rules { regularizer: Some(Regularizer::L2(0.25)), constraint: Some(Constraint::NonNegative), rate: 0.5 },
+        gamma: Rules {
+            regularizer: Some(Regularizer::L2(0.25)),
+            constraint: Some(Constraint::NonNegative),
+            rate: 0.5,
+        },
         beta: Rules::default(),
     };
     let mut layer = GroupNormConfig::new(1, 2).init()?;
@@ -155,8 +187,11 @@ fn a_step_keeps_the_rules() -> Result<(), Error> {
 
 #[test]
 fn a_frozen_parameter_stays() -> Result<(), Error> {
-    let frozen =
-        Rules { regularizer: Some(Regularizer::L1(1.0)), constraint: Some(Constraint::NonNegative), rate: 0.0 };
+    let frozen = Rules {
+        regularizer: Some(Regularizer::L1(1.0)),
+        constraint: Some(Constraint::NonNegative),
+        rate: 0.0,
+    };
     let rules = ParameterRules { gamma: frozen, beta: frozen };
     let mut layer = BatchNormConfig::new(2).init()?;
     layer.gamma = Some(array![-1.0, 2.0].into_dyn());
@@ -178,7 +213,10 @@ fn rules_that_cannot_be_kept() -> Result<(), Error> {
     let normal = message(Initializer::Normal { mean: 0.0, std: -1.0, seed: 0 }.init(&[2]));
     assert_eq!(normal, "the initializer's std is -1; it must be finite and at least 0");
     let config = LayerNormConfig::new(&[2]).gamma_initializer(Initializer::Constant(f64::INFINITY));
-    assert_eq!(config.init().unwrap_err().to_string(), "the initializer's constant is inf; it must be finite");
+    assert_eq!(
+        config.init().unwrap_err().to_string(),
+        "the initializer's constant is inf; it must be finite"
+    );
 
     let constraint = |constraint| message(constrained(constraint, matrix()));
     let axis = constraint(Constraint::MaxNorm { max: 1.0, axis: 2 });
@@ -193,9 +231,13 @@ fn rules_that_cannot_be_kept() -> Result<(), Error> {
     let factor = Regularizer::L2(-0.1).loss(&matrix()).unwrap_err().to_string();
     assert_eq!(factor, "the regularizer's l2 is -0.1; it must be finite and at least 0");
     let mut layer = BatchNormConfig::new(2).init()?;
-    let shape = ParameterRules::default().step(&mut layer, &gradients(&[1.0, 1.0], &[1.0]), 0.1).unwrap_err();
+    let shape = ParameterRules::default()
+        .step(&mut layer, &gradients(&[1.0, 1.0], &[1.0]), 0.1)
+        .unwrap_err();
     assert_eq!(shape.to_string(), "the parameter's gradient has the shape [1]; it must be [2]");
-    let nan = ParameterRules::default().step(&mut layer, &gradients(&[1.0, 1.0], &[f64::NAN, 1.0]), 0.1).unwrap_err();
+    let nan = ParameterRules::default()
+        .step(&mut layer, &gradients(&[1.0, 1.0], &[f64::NAN, 1.0]), 0.1)
+        .unwrap_err();
     assert_eq!(nan.to_string(), "a parameter after the step is NaN; it must be finite");
     assert_eq!(layer.gamma, Some(array![1.0, 1.0].into_dyn()), "nothing has changed");
     Ok(())

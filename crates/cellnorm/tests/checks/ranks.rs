@@ -1,4 +1,5 @@
-//! Batch normalization over ranks against one process on the joined batch, by threads: any number of ranks, of any size, none included.
+//! Batch normalization over ranks against one process on the joined batch, by threads: any number
+//! of ranks, of any size, none included.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,7 +13,8 @@ use crate::common::{Numbers, distance};
 use crate::elements::{element, wide};
 
 /// How a batch of 8 samples is split.
-const SPLITS: [&[usize]; 8] = [&[8], &[4, 4], &[5, 3], &[8, 0], &[3, 3, 2], &[0, 1, 7], &[2, 2, 2, 2], &[1, 0, 6, 1]];
+const SPLITS: [&[usize]; 8] =
+    [&[8], &[4, 4], &[5, 3], &[8, 0], &[3, 3, 2], &[0, 1, 7], &[2, 2, 2, 2], &[1, 0, 6, 1]];
 
 /// What one rank has after a step.
 #[derive(Clone, Debug)]
@@ -27,7 +29,8 @@ struct Outcome<T> {
 pub fn on_ranks<R: Send>(size: usize, rank: impl Fn(Threads) -> R + Sync) -> Vec<R> {
     let rank = &rank;
     thread::scope(|scope| {
-        let threads: Vec<_> = Threads::split(size).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
+        let threads: Vec<_> =
+            Threads::split(size).into_iter().map(|over| scope.spawn(move || rank(over))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
@@ -65,7 +68,8 @@ fn step<T: Element>(
             lengths => lengths.clone(),
         });
         let (y, saved) = layer.forward_over(x.view(), mask.as_ref(), &over).unwrap();
-        let gradients = layer.backward_over(&saved, x.view(), dy.view(), mask.as_ref(), &over).unwrap();
+        let gradients =
+            layer.backward_over(&saved, x.view(), dy.view(), mask.as_ref(), &over).unwrap();
         // over dy where it is handed over, also where it lies in another order
         let mut reversed = ArrayD::from_elem(dy.t().raw_dim(), T::default()).reversed_axes();
         reversed.assign(dy);
@@ -73,8 +77,8 @@ fn step<T: Element>(
             let again = layer.backward_over(&saved, x.view(), dy, mask.as_ref(), &over).unwrap();
             assert_eq!(again, gradients);
         }
-        let [mut dgamma, mut dbeta] =
-            [gradients.dgamma, gradients.dbeta].map(|of| of.unwrap().into_iter().collect::<Vec<f64>>());
+        let [mut dgamma, mut dbeta] = [gradients.dgamma, gradients.dbeta]
+            .map(|of| of.unwrap().into_iter().collect::<Vec<f64>>());
         over.sum(&mut dgamma).unwrap();
         over.sum(&mut dbeta).unwrap();
         let tables = [dgamma, dbeta, layer.running_mean.to_vec(), layer.running_var.to_vec()];
@@ -117,12 +121,17 @@ fn ranks_are_one_process<T: Element>(shape: &[usize], channel_axis: isize, maske
             outcomes.iter().flat_map(|outcome| of(outcome).iter().copied()).collect::<Vec<T>>()
         };
         let (joined_y, joined_dx) = (joined(|o| &o.y), joined(|o| &o.dx));
-        // the plain layer adds up in f32 what lies side by side: several samples, which is another rounding
+        // the plain layer adds up in f32 what lies side by side: several samples, which is another
+        // rounding
         for (other_y, other_dx, tables, bar) in
             [(&one.y, &one.dx, &one.tables, 0.5), (&y, &gradients.dx, &expected, 2.0)]
         {
-            let (of_y, of_dx) = (units(&joined_y, &flat(other_y)), units(&joined_dx, &flat(other_dx)));
-            assert!(of_y <= bar && of_dx <= bar, "{split:?}: y {of_y}, dx {of_dx} units of {bar}, masked {masked}");
+            let (of_y, of_dx) =
+                (units(&joined_y, &flat(other_y)), units(&joined_dx, &flat(other_dx)));
+            assert!(
+                of_y <= bar && of_dx <= bar,
+                "{split:?}: y {of_y}, dx {of_dx} units of {bar}, masked {masked}"
+            );
             for (ours, expected) in outcomes[0].tables.iter().zip(tables) {
                 let units = units(ours, expected);
                 assert!(units <= bar, "{split:?}: a table is {units} units off, masked {masked}");
@@ -253,7 +262,8 @@ fn an_empty_part_has_nothing_to_normalize() {
 fn tables_of_any_length_come_through() {
     for len in [0, 1, 252, 253, 254, 5000] {
         let own = |rank: usize| (0..len).map(|i| (i * 7 + rank) as f64 / 3.0).collect::<Vec<f64>>();
-        let tables = on_ranks(3, |over| exchange::<Error>(&over, "numbers", Ok(own(over.rank()))).unwrap());
+        let tables =
+            on_ranks(3, |over| exchange::<Error>(&over, "numbers", Ok(own(over.rank()))).unwrap());
         assert!(tables.iter().all(|of| *of == [own(0), own(1), own(2)]), "{len}");
     }
 }
@@ -262,8 +272,9 @@ fn tables_of_any_length_come_through() {
 fn moments_merge_in_the_order_of_ranks() {
     let values: Vec<f64> = Numbers::new(9).tensor(&[30], 7.0).into_iter().collect();
     let parts = Arc::new([&values[..4], &values[4..4], &values[4..]].map(<[f64]>::to_vec));
-    let merged =
-        on_ranks(3, |over| merge::<Error>(&over, "values", Ok(vec![Moments::of(&parts[over.rank()])])).unwrap()[0]);
+    let merged = on_ranks(3, |over| {
+        merge::<Error>(&over, "values", Ok(vec![Moments::of(&parts[over.rank()])])).unwrap()[0]
+    });
     let all = Moments::of(&values);
     assert!(merged.iter().all(|of| *of == merged[0] && of.count == 30.0));
     assert!((merged[0].mean - all.mean).abs() < 1e-14 && (merged[0].m2 - all.m2).abs() < 1e-13);
@@ -275,9 +286,11 @@ fn uneven_ranks_give_what_sync_batch_norm_gives() {
     let text = include_str!("../fixtures/pytorch/sync_batch_norm.json");
     let fixture: serde_json::Value = serde_json::from_str(text).unwrap();
     let table = |name: &str| serde_json::from_value::<Vec<f64>>(fixture[name].clone()).unwrap();
-    let of_ranks = |name: &str| serde_json::from_value::<Vec<Vec<f64>>>(fixture[name].clone()).unwrap();
+    let of_ranks =
+        |name: &str| serde_json::from_value::<Vec<Vec<f64>>>(fixture[name].clone()).unwrap();
     let split: Vec<usize> = serde_json::from_value(fixture["counts"].clone()).unwrap();
-    let tensor = |name: &str| ArrayD::from_shape_vec(vec![8, 3, 4], of_ranks(name).concat()).unwrap();
+    let tensor =
+        |name: &str| ArrayD::from_shape_vec(vec![8, 3, 4], of_ranks(name).concat()).unwrap();
     let mut layer = BatchNormConfig::new(3).init().unwrap();
     [layer.gamma, layer.beta] =
         ["gamma", "beta"].map(|name| Some(ArrayD::from_shape_vec(vec![3], table(name)).unwrap()));
@@ -285,7 +298,9 @@ fn uneven_ranks_give_what_sync_batch_norm_gives() {
     for (rank, outcome) in outcomes.into_iter().enumerate() {
         assert!(distance(outcome.y, of_ranks("y")[rank].iter().copied()) < 1e-12);
         assert!(distance(outcome.dx, of_ranks("dx")[rank].iter().copied()) < 1e-12);
-        for (ours, name) in outcome.tables.into_iter().zip(["dgamma", "dbeta", "running_mean", "running_var"]) {
+        for (ours, name) in
+            outcome.tables.into_iter().zip(["dgamma", "dbeta", "running_mean", "running_var"])
+        {
             assert!(distance(ours, table(name)) < 1e-12, "{name}");
         }
     }

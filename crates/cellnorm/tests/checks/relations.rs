@@ -26,8 +26,9 @@ fn groups_lie_between_layer_and_instance() -> Result<(), Error> {
         let per_element = LayerNormConfig::new(&shape[1..]).init()?;
         assert!(distance(per_element.infer(x.view())?, layer.infer(x.view())?) <= 1e-14);
         // and channels-last gives what channels-first gives
-        let last =
-            |x: &ndarray::ArrayD<f64>| x.view().permuted_axes(&[0, 2, 3, 1][..]).as_standard_layout().into_owned();
+        let last = |x: &ndarray::ArrayD<f64>| {
+            x.view().permuted_axes(&[0, 2, 3, 1][..]).as_standard_layout().into_owned()
+        };
         let group = GroupNormConfig::new(3, 6);
         let first = group.clone().init()?.infer(x.view())?;
         assert!(distance(group.channel_axis(-1).init()?.infer(last(&x))?, last(&first)) <= 1e-13);

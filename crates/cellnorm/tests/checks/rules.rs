@@ -1,12 +1,14 @@
-//! The table rules: finite differences of x and of every parameter, with and without masks, and identities between rules.
+//! The table rules: finite differences of x and of every parameter, with and without masks, and
+//! identities between rules.
 
 use cellnorm::norms::{Sharing, Step};
 use cellnorm::tables::{Mask, Rule, TableNorm};
 use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
 use cellnorm::{
-    AdaptiveNorm, AxesBatchNormConfig, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error,
-    FilterResponseNormConfig, GhostBatchNormConfig, GraphNormConfig, GroupNormConfig, InstanceNormConfig,
-    LayerNormConfig, MeanVarianceNormConfig, Momentum, RmsNormConfig, StepBatchNormConfig, SwitchableNormConfig,
+    AdaptiveNorm, AxesBatchNormConfig, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig,
+    Error, FilterResponseNormConfig, GhostBatchNormConfig, GraphNormConfig, GroupNormConfig,
+    InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, Momentum, RmsNormConfig,
+    StepBatchNormConfig, SwitchableNormConfig,
 };
 use ndarray::{ArrayD, Axis, IxDyn, s};
 
@@ -17,7 +19,12 @@ const BAR: f64 = 1e-7;
 const H: f64 = 1e-5;
 
 /// The largest relative deviation of the gradients from central differences of Σ dy · y.
-fn deviation<R: Rule>(layer: &TableNorm<R>, shape: &[usize], mask: Option<&Mask>, seed: u64) -> Result<f64, Error> {
+fn deviation<R: Rule>(
+    layer: &TableNorm<R>,
+    shape: &[usize],
+    mask: Option<&Mask>,
+    seed: u64,
+) -> Result<f64, Error> {
     let mut numbers = Numbers::new(seed);
     let (mut x, dy) = (numbers.tensor(shape, 0.7), numbers.tensor(shape, 0.0));
     if let Some(mask) = mask {
@@ -33,7 +40,8 @@ fn deviation<R: Rule>(layer: &TableNorm<R>, shape: &[usize], mask: Option<&Mask>
         Some(mask) => layer.clone().forward_masked(x.view(), mask),
         None => layer.clone().forward(x.view()),
     };
-    let loss = |layer: &TableNorm<R>, x: &ArrayD<f64>| forward(layer, x).map(|(y, _)| (y * &dy).sum());
+    let loss =
+        |layer: &TableNorm<R>, x: &ArrayD<f64>| forward(layer, x).map(|(y, _)| (y * &dy).sum());
     let (_, saved) = forward(&layer, &x)?;
     let gradients = layer.backward(&saved, x.view(), dy.view())?;
 
@@ -47,7 +55,8 @@ fn deviation<R: Rule>(layer: &TableNorm<R>, shape: &[usize], mask: Option<&Mask>
         *of = (at(H)? - at(-H)?) / (2.0 * H);
     }
     let relative = |ours: &ArrayD<f64>, theirs: &ArrayD<f64>| {
-        distance(ours.iter().copied(), theirs.iter().copied()) / largest(theirs.iter().copied()).max(1.0)
+        distance(ours.iter().copied(), theirs.iter().copied())
+            / largest(theirs.iter().copied()).max(1.0)
     };
     let mut worst = relative(&gradients.dx, &expected);
     for name in layer.names() {
@@ -99,7 +108,10 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
     running.mean.fill(-3.0);
     running.variance.fill(0.2);
     check(renorm.clone(), &shape, 3)?;
-    let mut apart = BatchRenormConfig::new(3).bounds(1.1, 0.1).correction_momentum(Momentum::Step(0.5)).init()?;
+    let mut apart = BatchRenormConfig::new(3)
+        .bounds(1.1, 0.1)
+        .correction_momentum(Momentum::Step(0.5))
+        .init()?;
     apart.correction.as_mut().unwrap().averages = renorm.running.unwrap();
     check(apart, &shape, 3)?;
     check(AxesBatchNormConfig::new(&[1, 3], &[3, 3]).init()?, &shape, 3)?;
@@ -116,7 +128,9 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
 fn adaptive_gradients_are_finite_differences() -> Result<(), Error> {
     let mut numbers = Numbers::new(3);
     let (x, dy) = (numbers.tensor(&[3, 4, 5], 1.0), numbers.tensor(&[3, 4, 5], 0.0));
-    let table = |numbers: &mut Numbers| numbers.tensor(&[3, 4], 0.5).into_dimensionality::<ndarray::Ix2>().unwrap();
+    let table = |numbers: &mut Numbers| {
+        numbers.tensor(&[3, 4], 0.5).into_dimensionality::<ndarray::Ix2>().unwrap()
+    };
     let (gamma, beta) = (table(&mut numbers), table(&mut numbers));
     for sharing in [Sharing::Groups(4), Sharing::Groups(1), Sharing::Groups(2), Sharing::Batch] {
         let mut layer = AdaptiveNorm::new(4, sharing)?;
@@ -138,7 +152,10 @@ fn adaptive_gradients_are_finite_differences() -> Result<(), Error> {
             };
             let expected = (moved(H) - moved(-H)) / (2.0 * H);
             let ours = gradients.parameter(name).unwrap()[&at[..]];
-            assert!((ours - expected).abs() < BAR * expected.abs().max(1.0), "{name}: {ours} {expected}");
+            assert!(
+                (ours - expected).abs() < BAR * expected.abs().max(1.0),
+                "{name}: {ours} {expected}"
+            );
         }
         let moved = |step: f64| {
             let mut x = x.clone();
@@ -185,11 +202,23 @@ fn one_normalization_is_a_case_of_another() -> Result<(), Error> {
     let mut whole = BatchNormConfig::new(4).init()?;
     whole.forward(x.view())?;
     let running = ghost.running.clone().unwrap();
-    assert_same(&running.mean, &whole.running_mean.clone().into_dyn(), "running means of one ghost");
-    assert_same(&running.variance, &whole.running_var.clone().into_dyn(), "running variances of one ghost");
+    assert_same(
+        &running.mean,
+        &whole.running_mean.clone().into_dyn(),
+        "running means of one ghost",
+    );
+    assert_same(
+        &running.variance,
+        &whole.running_var.clone().into_dyn(),
+        "running variances of one ghost",
+    );
 
     let mut renorm = BatchRenormConfig::new(4).epsilon(1e-5).bounds(1.0, 0.0).init()?;
-    assert_same(&renorm.forward(x.view())?.0, &batch, "renormalization without correction is batch normalization");
+    assert_same(
+        &renorm.forward(x.view())?.0,
+        &batch,
+        "renormalization without correction is batch normalization",
+    );
     let mut free = BatchRenormConfig::new(4).bounds(f64::INFINITY, f64::INFINITY).init()?;
     let inference = free.infer(x.view())?;
     assert_same(&free.forward(x.view())?.0, &inference, "unbounded renormalization is inference");
@@ -209,14 +238,22 @@ fn steps_have_statistics_of_their_own_and_share_the_last() -> Result<(), Error> 
         let mut batch = BatchNormConfig::new(3).channel_axis(-1).init()?;
         let x = x.slice(s![.., range.clone(), ..]);
         let (expected, _) = batch.forward(x)?;
-        assert_same(&y.slice(s![.., range, ..]).to_owned().into_dyn(), &expected.into_dyn(), "a step");
+        assert_same(
+            &y.slice(s![.., range, ..]).to_owned().into_dyn(),
+            &expected.into_dyn(),
+            "a step",
+        );
         Ok::<_, Error>(batch)
     };
     let (first, rest) = (step(0..1)?, step(1..4)?);
     let running = layer.running.as_ref().unwrap();
     for (row, batch) in [first, rest].iter().enumerate() {
         let of_row = running.variance.index_axis(Axis(0), row).to_owned();
-        assert_same(&of_row, &batch.running_var.clone().into_dyn(), "the running variance of a step");
+        assert_same(
+            &of_row,
+            &batch.running_var.clone().into_dyn(),
+            "the running variance of a step",
+        );
     }
     // a longer sequence in inference takes the last step's
     let long = Numbers::new(6).tensor(&[2, 7, 3], 0.0);
@@ -246,7 +283,11 @@ fn steps_can_come_one_at_a_time() -> Result<(), Error> {
         let step = |of: &ArrayD<f64>| of.slice(s![.., t..t + 1, ..]).to_owned().into_dyn();
         let (of_step, saved) = cell.forward(step(&x).view())?;
         assert_same(&of_step, &step(&y), "y of a step");
-        assert_same(&cell.backward(&saved, step(&x).view(), step(&dy))?.dx, &step(&dx), "dx of a step");
+        assert_same(
+            &cell.backward(&saved, step(&x).view(), step(&dy))?.dx,
+            &step(&dx),
+            "dx of a step",
+        );
     }
     let [ours, theirs] = [&cell, &whole].map(|layer| layer.running.as_ref().unwrap());
     assert_same(&ours.mean, &theirs.mean, "running means");

@@ -1,9 +1,11 @@
-//! What frameworks mean: the presets construct, differences have the right numbers, and layers do what their semantics say.
+//! What frameworks mean: the presets construct, differences have the right numbers, and layers do
+//! what their semantics say.
 
 use crate::common::Numbers;
 use cellnorm::{
-    BatchNormConfig, Difference, EpsilonAt, Error, Frozen, GroupNormConfig, GroupParameters, InstanceNormConfig,
-    LayerNormConfig, Momentum, Normalization, OneValue, RmsNormConfig, RunningVariance, Sample, Semantics,
+    BatchNormConfig, Difference, EpsilonAt, Error, Frozen, GroupNormConfig, GroupParameters,
+    InstanceNormConfig, LayerNormConfig, Momentum, Normalization, OneValue, RmsNormConfig,
+    RunningVariance, Sample, Semantics,
 };
 use ndarray::{ArrayD, Axis, IxDyn, array};
 
@@ -39,8 +41,11 @@ fn every_preset_makes_a_layer_or_lists_those_that_do() {
                     assert_eq!(semantics.normalization, normalization);
                     let per_group = semantics.group_parameters == GroupParameters::PerGroup;
                     let count = if per_group { 3 } else { 6 };
-                    let expected =
-                        (semantics.epsilon, semantics.scale.then_some(count), semantics.center.then_some(count));
+                    let expected = (
+                        semantics.epsilon,
+                        semantics.scale.then_some(count),
+                        semantics.center.then_some(count),
+                    );
                     assert_eq!(made(&semantics), expected, "{}", semantics.name);
                     assert!(semantics.name.ends_with(&format!(" {normalization}")));
                     assert!(semantics.to_string().starts_with(semantics.name));
@@ -49,7 +54,9 @@ fn every_preset_makes_a_layer_or_lists_those_that_do() {
                     made_or_not[1] += 1;
                     assert!(have.iter().all(|layer| Semantics::preset(name, *layer).is_ok()));
                     assert!(!others.is_empty());
-                    assert!(others.iter().all(|other| Semantics::preset(other, normalization).is_ok()));
+                    assert!(
+                        others.iter().all(|other| Semantics::preset(other, normalization).is_ok())
+                    );
                 }
                 Err(other) => panic!("{other}"),
             }
@@ -60,7 +67,9 @@ fn every_preset_makes_a_layer_or_lists_those_that_do() {
 
 #[test]
 fn opsets_map_to_the_operator_in_force() {
-    let name = |preset, normalization| Semantics::preset(preset, normalization).map(|semantics| semantics.name);
+    let name = |preset, normalization| {
+        Semantics::preset(preset, normalization).map(|semantics| semantics.name)
+    };
     assert_eq!(name("onnx-13", Normalization::Batch), Ok("onnx-9 batch"));
     assert_eq!(name("onnx-14", Normalization::Batch), Ok("onnx-14 batch"));
     assert_eq!(name("onnx-99", Normalization::Batch), Ok("onnx-15 batch"));
@@ -68,26 +77,34 @@ fn opsets_map_to_the_operator_in_force() {
     assert_eq!(name("onnx-21", Normalization::Group), Ok("onnx-21 group"));
     assert!(matches!(name("onnx-16", Normalization::Layer), Err(Error::MissingLayer { .. })));
     for unknown in ["onnx-0", "onnx-", "onnx--1", "onnx-x", "torch", ""] {
-        assert!(matches!(name(unknown, Normalization::Batch), Err(Error::UnknownPreset { .. })), "{unknown:?}");
+        assert!(
+            matches!(name(unknown, Normalization::Batch), Err(Error::UnknownPreset { .. })),
+            "{unknown:?}"
+        );
     }
     let message = Semantics::preset("pytorch2", Normalization::Batch).unwrap_err().to_string();
     assert!(
-        message.starts_with("no preset is named \"pytorch2\"; those that are, the closest first: pytorch-2, "),
+        message.starts_with(
+            "no preset is named \"pytorch2\"; those that are, the closest first: pytorch-2, "
+        ),
         "{message}"
     );
 }
 
 #[test]
 fn pytorch_and_keras_differ_in_these_numbers() {
-    let (torch, keras) = (preset("pytorch-2", Normalization::Batch), preset("keras-3", Normalization::Batch));
+    let (torch, keras) =
+        (preset("pytorch-2", Normalization::Batch), preset("keras-3", Normalization::Batch));
     let differences = torch.diff(&keras);
     let fields: Vec<&str> = differences.iter().map(|d| d.field).collect();
     let names = ["names.gamma", "names.beta", "names.mean", "names.variance", "names.steps"];
     let all = ["epsilon", "channel_axis", "one_value", "momentum", "running_variance", "frozen"];
     assert_eq!(fields, [&all[..], &names[..]].concat());
 
-    let find = |all: &[Difference], field: &str| all.iter().find(|d| d.field == field).unwrap().clone();
-    let close = |a: Option<f64>, b: f64| assert!((a.unwrap() / b - 1.0).abs() < 1e-9, "{a:?} is not {b}");
+    let find =
+        |all: &[Difference], field: &str| all.iter().find(|d| d.field == field).unwrap().clone();
+    let close =
+        |a: Option<f64>, b: f64| assert!((a.unwrap() / b - 1.0).abs() < 1e-9, "{a:?} is not {b}");
     let epsilon = find(&differences, "epsilon");
     close(epsilon.by, (1.00001_f64 / 1.001).sqrt() - 1.0);
     assert_eq!((epsilon.a.as_str(), epsilon.b.as_str()), ("1e-5", "0.001"));
@@ -102,7 +119,10 @@ fn pytorch_and_keras_differ_in_these_numbers() {
     let small = torch.diff_at(&keras, Sample { variance: 1e-4, values: 2.0 });
     close(find(&small, "epsilon").by, (1.1e-4_f64 / 1.1e-3).sqrt() - 1.0);
     close(find(&small, "running_variance").by, -0.5);
-    assert_eq!(find(&small, "running_variance").effect, "the running variance moves by -50.0 % at 2 values");
+    assert_eq!(
+        find(&small, "running_variance").effect,
+        "the running variance moves by -50.0 % at 2 values"
+    );
 
     assert_eq!(torch.diff(&torch), []);
     let written_otherwise = Semantics { momentum: Momentum::Keep(0.9), ..torch };
@@ -113,18 +133,22 @@ fn pytorch_and_keras_differ_in_these_numbers() {
     close(find(&torch.diff(&cumulative), "momentum").by, 1.0 / (1.0 - 0.9_f64.powi(100)) - 1.0);
 }
 
-/// What one stores and the other does not is a difference from either side: candle has all of PyTorch's but the steps.
+/// What one stores and the other does not is a difference from either side: candle has all of
+/// PyTorch's but the steps.
 #[test]
 fn differences_are_the_same_from_both_sides() {
     let fields = |of: Vec<Difference>| of.into_iter().map(|d| d.field).collect::<Vec<_>>();
     for normalization in Normalization::ALL {
-        let all: Vec<Semantics> =
-            Semantics::presets().into_iter().filter_map(|name| Semantics::preset(name, normalization).ok()).collect();
+        let all: Vec<Semantics> = Semantics::presets()
+            .into_iter()
+            .filter_map(|name| Semantics::preset(name, normalization).ok())
+            .collect();
         for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
             assert_eq!(fields(a.diff(b)), fields(b.diff(a)), "{} and {}", a.name, b.name);
         }
     }
-    let [candle, torch] = ["candle-0.11", "pytorch-2"].map(|name| preset(name, Normalization::Batch));
+    let [candle, torch] =
+        ["candle-0.11", "pytorch-2"].map(|name| preset(name, Normalization::Batch));
     let steps = &candle.diff(&torch)[0];
     assert_eq!((steps.a.as_str(), steps.b.as_str()), ("not stored", "num_batches_tracked"));
     assert_eq!(steps.effect, "stored only by pytorch-2 batch");
@@ -134,23 +158,31 @@ fn differences_are_the_same_from_both_sides() {
 #[test]
 fn semantics_that_do_not_suit_are_refused() {
     let keras = preset("keras-3", Normalization::Batch);
-    let message = |result: Result<_, Error>| result.map(|_: cellnorm::LayerNorm| ()).unwrap_err().to_string();
+    let message =
+        |result: Result<_, Error>| result.map(|_: cellnorm::LayerNorm| ()).unwrap_err().to_string();
     assert_eq!(
         message(LayerNormConfig::new(&[4]).semantics(&keras).init()),
         "keras-3 batch does not describe layer normalization; take the preset of that layer"
     );
-    let outside = Semantics { epsilon_at: EpsilonAt::OutsideRoot, ..preset("burn-0.22", Normalization::Layer) };
+    let outside = Semantics {
+        epsilon_at: EpsilonAt::OutsideRoot,
+        ..preset("burn-0.22", Normalization::Layer)
+    };
     assert_eq!(
         message(LayerNormConfig::new(&[4]).semantics(&outside).init()),
         "layer normalization adds epsilon inside the root only, and these semantics add it outside"
     );
     assert_eq!(
         message(LayerNormConfig::new(&[4]).one_value(OneValue::UseRunning).init()),
-        "layer normalization has no running statistics to use for one value; choose Error, AlwaysError or Beta"
+        "layer normalization has no running statistics to use for one value; choose Error, \
+         AlwaysError or Beta"
     );
     let legacy = Semantics { epsilon: 1.0, ..preset("keras-2.3", Normalization::Batch) };
     assert!(BatchNormConfig::new(4).semantics(&legacy).init().is_err());
-    assert!(BatchNormConfig::new(4).semantics(&legacy).epsilon(1e-3).init().is_ok(), "later calls override");
+    assert!(
+        BatchNormConfig::new(4).semantics(&legacy).epsilon(1e-3).init().is_ok(),
+        "later calls override"
+    );
 }
 
 /// The running variance after a full step, by each framework's formula.
@@ -172,10 +204,14 @@ fn running_variances() -> Result<(), Error> {
         ("keras-2.3", 4.0 - 0.5),
     ] {
         let semantics = Semantics { epsilon: 0.5, ..preset(name, Normalization::Batch) };
-        let mut layer = BatchNormConfig::new(2).semantics(&semantics).momentum(Momentum::Step(1.0)).init()?;
+        let mut layer =
+            BatchNormConfig::new(2).semantics(&semantics).momentum(Momentum::Step(1.0)).init()?;
         layer.forward(x.view())?;
         for channel in 0..2 {
-            assert!((layer.running_var[channel] * divisor / m2(channel) - 1.0).abs() < 1e-12, "{name}");
+            assert!(
+                (layer.running_var[channel] * divisor / m2(channel) - 1.0).abs() < 1e-12,
+                "{name}"
+            );
         }
     }
     Ok(())
@@ -201,13 +237,21 @@ fn one_value_by_policy() -> Result<(), Error> {
     }
     let mut layer = batch(OneValue::UseRunning);
     assert_eq!(layer.forward(x.view())?.0, layer.infer(x.view())?);
-    assert_eq!((layer.running_mean, layer.running_var, layer.steps), (array![1.0, 2.0], array![4.0, 4.0], 0));
+    assert_eq!(
+        (layer.running_mean, layer.running_var, layer.steps),
+        (array![1.0, 2.0], array![4.0, 4.0], 0)
+    );
 
     let instance = |policy| InstanceNormConfig::new(2).one_value(policy).init().unwrap();
-    assert!(instance(OneValue::Error).forward(x.view()).is_err() && instance(OneValue::Error).infer(x.view()).is_ok());
+    assert!(
+        instance(OneValue::Error).forward(x.view()).is_err()
+            && instance(OneValue::Error).infer(x.view()).is_ok()
+    );
     assert!(instance(OneValue::AlwaysError).infer(x.view()).is_err());
     assert_eq!(instance(OneValue::Beta).forward(x.view())?.0, array![[[0.0], [0.0]]]);
-    let torch = InstanceNormConfig::new(2).semantics(&preset("pytorch-2", Normalization::Instance)).init()?;
+    let torch = InstanceNormConfig::new(2)
+        .semantics(&preset("pytorch-2", Normalization::Instance))
+        .init()?;
     assert!(torch.infer(x.view()).is_err(), "PyTorch refuses one value in eval(), too");
     Ok(())
 }
@@ -217,22 +261,33 @@ fn one_value_by_policy() -> Result<(), Error> {
 fn parameters_per_group_are_repeated_ones() -> Result<(), Error> {
     let mut numbers = Numbers::new(2);
     for (shape, axis) in [(&[2, 6, 5, 3][..], 1), (&[2, 5, 3, 6], -1), (&[3, 6], 1)] {
-        let per_group = GroupNormConfig::new(3, 6).channel_axis(axis).parameters(GroupParameters::PerGroup);
-        let (mut grouped, mut plain) = (per_group.init()?, GroupNormConfig::new(3, 6).channel_axis(axis).init()?);
+        let per_group =
+            GroupNormConfig::new(3, 6).channel_axis(axis).parameters(GroupParameters::PerGroup);
+        let (mut grouped, mut plain) =
+            (per_group.init()?, GroupNormConfig::new(3, 6).channel_axis(axis).init()?);
         let (gamma, beta) = (numbers.tensor(&[3], 1.0), numbers.tensor(&[3], 0.0));
-        let repeated = |of: &ArrayD<f64>| Some(ArrayD::from_shape_fn(IxDyn(&[6]), |channel| of[[channel[0] / 2]]));
+        let repeated = |of: &ArrayD<f64>| {
+            Some(ArrayD::from_shape_fn(IxDyn(&[6]), |channel| of[[channel[0] / 2]]))
+        };
         (plain.gamma, plain.beta) = (repeated(&gamma), repeated(&beta));
         (grouped.gamma, grouped.beta) = (Some(gamma), Some(beta));
         let (x, dy) = (numbers.tensor(shape, 1.0), numbers.tensor(shape, 0.0));
         for transposed in [false, true] {
             // the same values with the axes reversed in memory
-            let x = if transposed { x.t().as_standard_layout().into_owned().reversed_axes() } else { x.clone() };
-            let ((y, saved), (expected, saved_plain)) = (grouped.forward(x.view())?, plain.forward(x.view())?);
+            let x = if transposed {
+                x.t().as_standard_layout().into_owned().reversed_axes()
+            } else {
+                x.clone()
+            };
+            let ((y, saved), (expected, saved_plain)) =
+                (grouped.forward(x.view())?, plain.forward(x.view())?);
             assert!((&y - &expected).iter().all(|d| d.abs() < 1e-12));
             let gradients = grouped.backward(&saved, x.view(), dy.view())?;
             let of_plain = plain.backward(&saved_plain, x.view(), dy.view())?;
             assert!((&gradients.dx - &of_plain.dx).iter().all(|d| d.abs() < 1e-12));
-            for (of_group, of_channel) in [(gradients.dgamma, of_plain.dgamma), (gradients.dbeta, of_plain.dbeta)] {
+            for (of_group, of_channel) in
+                [(gradients.dgamma, of_plain.dgamma), (gradients.dbeta, of_plain.dbeta)]
+            {
                 let (of_group, of_channel) = (of_group.unwrap(), of_channel.unwrap());
                 for group in 0..3 {
                     let sum = of_channel[[2 * group]] + of_channel[[2 * group + 1]];
@@ -241,7 +296,8 @@ fn parameters_per_group_are_repeated_ones() -> Result<(), Error> {
             }
         }
     }
-    let onnx = GroupNormConfig::new(3, 6).semantics(&preset("onnx-18", Normalization::Group)).init()?;
+    let onnx =
+        GroupNormConfig::new(3, 6).semantics(&preset("onnx-18", Normalization::Group)).init()?;
     assert_eq!(onnx.gamma.unwrap().shape(), [3]);
     Ok(())
 }

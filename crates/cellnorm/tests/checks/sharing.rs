@@ -2,12 +2,14 @@
 
 use cellnorm::explain::{Explanation, Layout, Sharing, batch, kind, lines, rule};
 use cellnorm::norms::{
-    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer, MeanVariance,
-    NormConfig, Renorm, Rms, Step, Switchable,
+    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer,
+    MeanVariance, NormConfig, Renorm, Rms, Step, Switchable,
 };
 use cellnorm::tables::Rule;
 use cellnorm::weights::{Standardization, WeightDirection};
-use cellnorm::{BatchNormConfig, Error, GroupParameters, LocalResponseNormConfig, LpNormConfig, Saved};
+use cellnorm::{
+    BatchNormConfig, Error, GroupParameters, LocalResponseNormConfig, LpNormConfig, Saved,
+};
 use ndarray::{ArrayD, Dimension, IxDyn};
 use proptest::prelude::*;
 
@@ -27,7 +29,8 @@ fn contains(sharing: &Sharing, of: &[usize], index: &[usize]) -> bool {
     sharing.set(of).iter().zip(index).all(|(range, i)| range.contains(i))
 }
 
-/// A layer that has one statistic: its explanation, and what it does with a tensor when it is trained, with γ = 1 and β = 0.
+/// A layer that has one statistic: its explanation, and what it does with a tensor when it is
+/// trained, with γ = 1 and β = 0.
 trait Case: std::fmt::Debug {
     fn explain(&self, shape: &[usize], layout: Layout) -> Explanation;
     fn run(&self, x: &ArrayD<f64>) -> Result<(ArrayD<f64>, Saved), Error>;
@@ -79,7 +82,8 @@ fn cases() -> impl Strategy<Value = (Box<dyn Case>, Vec<usize>, usize)> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Moving one value changes the one statistic, and the outputs, of just those that share with it.
+    /// Moving one value changes the one statistic, and the outputs, of just those that share with
+    /// it.
     #[test]
     fn a_value_moves_those_that_it_shares_with((kind, shape, channel) in cases(), pick in 0.0..1.0) {
         let layout = Layout::channels_first(4).unwrap().channel_axis(channel as isize).unwrap();
@@ -110,10 +114,14 @@ proptest! {
 fn batch_normalization_keeps_running_statistics() {
     let of = Batch { channels: 6, channel_axis: 1 };
     let layout = || Layout::channels_first(4).unwrap();
-    let (explained, shares) = (batch(&of, &[8, 6, 4, 4], layout()), kind(&of, &[8, 6, 4, 4], layout()));
+    let (explained, shares) =
+        (batch(&of, &[8, 6, 4, 4], layout()), kind(&of, &[8, 6, 4, 4], layout()));
     let (explained, shares) = (explained.unwrap(), shares.unwrap());
     assert_eq!(explained.sharings, shares.sharings);
-    assert_eq!(explained.state.iter().map(|table| &table.shape[..]).collect::<Vec<_>>(), [[6], [6]]);
+    assert_eq!(
+        explained.state.iter().map(|table| &table.shape[..]).collect::<Vec<_>>(),
+        [[6], [6]]
+    );
     let layer = BatchNormConfig::new(6).init().unwrap();
     assert_eq!(layer.running_mean.shape(), [6]);
 }
@@ -121,7 +129,8 @@ fn batch_normalization_keeps_running_statistics() {
 /// Whether two values share a statistic, by their indices.
 type Same<'a> = &'a dyn Fn(&[usize], &[usize]) -> bool;
 
-/// Compares all pairs of values with a sentence about their indices, and the counts with the sets themselves.
+/// Compares all pairs of values with a sentence about their indices, and the counts with the sets
+/// themselves.
 fn check(explanation: &Explanation, same: &[Same]) {
     assert_eq!(explanation.sharings.len(), same.len());
     let all = indices(&explanation.shape);
@@ -173,18 +182,30 @@ fn rules_share_as_their_papers_say() {
     nchw(&|| ruled(&columns, &shape, "nchw"), &[&|a, b| a[1] == b[1] && a[3] == b[3]]);
     let renorm = Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 };
     nchw(&|| ruled(&renorm, &shape, "nchw"), &[&channel]);
-    nchw(&|| ruled(&BatchInstance { channels, channel_axis }, &shape, "nchw"), &[&channel, &instance]);
-    nchw(&|| ruled(&Switchable { channels, channel_axis }, &shape, "nchw"), &[&instance, &sample, &channel]);
+    nchw(
+        &|| ruled(&BatchInstance { channels, channel_axis }, &shape, "nchw"),
+        &[&channel, &instance],
+    );
+    nchw(
+        &|| ruled(&Switchable { channels, channel_axis }, &shape, "nchw"),
+        &[&instance, &sample, &channel],
+    );
     let response = FilterResponse { channels, channel_axis, learned_epsilon: false };
     nchw(&|| ruled(&response, &shape, "nchw"), &[&instance]);
     nchw(&|| ruled(&MeanVariance { axes: vec![0, 2, 3] }, &shape, "nchw"), &[&channel]);
     for (steps, first) in [(1, 0), (2, 0), (4, 0), (7, 0), (1, 3), (4, 2), (4, 3), (4, 9), (9, 2)] {
         let step = Step { channels: 5, channel_axis: -1, step_axis: 1, steps, first };
         let last = |t: usize| (first + t).min(steps - 1);
-        check(&ruled(&step, &[3, 4, 5], "ntc"), &[&|a, b| last(a[1]) == last(b[1]) && a[2] == b[2]]);
+        check(
+            &ruled(&step, &[3, 4, 5], "ntc"),
+            &[&|a, b| last(a[1]) == last(b[1]) && a[2] == b[2]],
+        );
     }
     check(&ruled(&WeightDirection { axis: Some(0), outputs: 4 }, &[4, 3, 2], "oit"), &[&sample]);
-    check(&ruled(&WeightDirection { axis: Some(2), outputs: 4 }, &[2, 3, 4], "tio"), &[&|a, b| a[2] == b[2]]);
+    check(
+        &ruled(&WeightDirection { axis: Some(2), outputs: 4 }, &[2, 3, 4], "tio"),
+        &[&|a, b| a[2] == b[2]],
+    );
     check(&ruled(&Standardization { outputs: 4, axis: 0 }, &[4, 3, 2], "oit"), &[&sample]);
     let unit = LpNormConfig::new(&[1, 3]).init().unwrap();
     check(&lines(&unit, &shape, named("nchw")).unwrap(), &[&|a, b| a[0] == b[0] && a[2] == b[2]]);
@@ -238,7 +259,8 @@ fn noise_is_what_chance_makes() {
         .unzip();
     let spread = |values: &[f64]| {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / values.len() as f64;
+        let variance =
+            values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / values.len() as f64;
         (mean, variance.sqrt())
     };
     assert!((spread(&means).1 / noise.mean.unwrap() - 1.0).abs() < 0.03);

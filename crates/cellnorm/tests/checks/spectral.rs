@@ -1,4 +1,5 @@
-//! Spectral normalization against PyTorch's numbers, the singular value itself, and differences of the loss.
+//! Spectral normalization against PyTorch's numbers, the singular value itself, and differences of
+//! the loss.
 
 use cellnorm::weights::{Iteration, SpectralNorm, SpectralNormConfig};
 use cellnorm::{Error, Floor};
@@ -8,18 +9,24 @@ use serde_json::Value;
 use crate::common::{Numbers, distance};
 
 fn numbers(json: &Value) -> Vec<f64> {
-    json.as_array().expect("an array").iter().map(|number| number.as_f64().expect("a number")).collect()
+    json.as_array()
+        .expect("an array")
+        .iter()
+        .map(|number| number.as_f64().expect("a number"))
+        .collect()
 }
 
 /// The cases come from `fixtures/pytorch/generate_spectral.py`.
 #[test]
 fn agrees_with_pytorch() -> Result<(), Error> {
-    let file: Value = serde_json::from_str(include_str!("../fixtures/pytorch/spectral.json")).expect("valid JSON");
+    let file: Value = serde_json::from_str(include_str!("../fixtures/pytorch/spectral.json"))
+        .expect("valid JSON");
     let cases = file["cases"].as_array().expect("cases");
     assert_eq!((file["version"].as_str(), cases.len()), (Some("2.15.0"), 5));
     for case in cases {
         let shape: Vec<usize> = numbers(&case["shape"]).iter().map(|len| *len as usize).collect();
-        let tensor = |json| ArrayD::from_shape_vec(IxDyn(&shape), numbers(json)).expect("as many values");
+        let tensor =
+            |json| ArrayD::from_shape_vec(IxDyn(&shape), numbers(json)).expect("as many values");
         let config = SpectralNormConfig::default()
             .axis(case["dim"].as_i64().unwrap() as isize)
             .iterations(case["iterations"].as_u64().unwrap() as usize);
@@ -27,7 +34,8 @@ fn agrees_with_pytorch() -> Result<(), Error> {
         (layer.u, layer.v) = (numbers(&case["u"]).into(), numbers(&case["v"]).into());
         for step in case["steps"].as_array().expect("steps") {
             layer.weight = tensor(&step["weight"]);
-            let normalized = if step["training"] == true { layer.forward()? } else { layer.infer()? };
+            let normalized =
+                if step["training"] == true { layer.forward()? } else { layer.infer()? };
             let dweight = normalized.backward(tensor(&step["dy"]).view())?;
             let pairs = [
                 (normalized.weight, "y"),
@@ -52,7 +60,9 @@ fn iterations_find_the_largest_singular_value() -> Result<(), Error> {
         array![[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]
     };
     let weight = rotation(0.3).dot(&Array2::from_diag(&array![5.0, 2.0, 1.0])).dot(&rotation(-0.7));
-    for (seed, iteration) in (0..5).flat_map(|seed| [(seed, Iteration::LeftFirst), (seed, Iteration::RightFirst)]) {
+    for (seed, iteration) in
+        (0..5).flat_map(|seed| [(seed, Iteration::LeftFirst), (seed, Iteration::RightFirst)])
+    {
         let config = SpectralNormConfig::default().seed(seed).iteration(iteration);
         let normalized = config.init(weight.clone().into_dyn())?.infer()?;
         assert!((normalized.sigma - 5.0).abs() < 1e-8, "{}", normalized.sigma);
@@ -64,7 +74,9 @@ fn iterations_find_the_largest_singular_value() -> Result<(), Error> {
 #[test]
 fn gradients_are_slopes_with_u_and_v_held() -> Result<(), Error> {
     let mut random = Numbers::new(11);
-    for (shape, axis) in [(&[4, 3][..], 0), (&[3, 2, 4][..], 1), (&[2, 3, 2, 2][..], -1), (&[5][..], 0)] {
+    for (shape, axis) in
+        [(&[4, 3][..], 0), (&[3, 2, 4][..], 1), (&[2, 3, 2, 2][..], -1), (&[5][..], 0)]
+    {
         let (weight, dy) = (random.tensor(shape, 0.0), random.tensor(shape, 0.0));
         // u and v of another weight: σ is no extremum over them, and its slope counts
         let mut layer = SpectralNormConfig::default().axis(axis).init(random.tensor(shape, 0.0))?;
@@ -85,18 +97,28 @@ fn gradients_are_slopes(layer: &SpectralNorm, dy: &ArrayD<f64>) -> Result<(), Er
             (moved.infer().unwrap().weight * dy).sum()
         };
         let slope = (at(-2.0) - at(2.0) + 8.0 * (at(1.0) - at(-1.0))) / (12.0 * step);
-        assert!((ours - slope).abs() <= 1e-9 * (1.0 + slope.abs()), "{ours} is not {slope}: {:?}", dweight.shape());
+        assert!(
+            (ours - slope).abs() <= 1e-9 * (1.0 + slope.abs()),
+            "{ours} is not {slope}: {:?}",
+            dweight.shape()
+        );
     }
     Ok(())
 }
 
-/// Where u and v are the singular vectors, σ is stationary over them, and its gradient the whole one.
+/// Where u and v are the singular vectors, σ is stationary over them, and its gradient the whole
+/// one.
 #[test]
 fn gradients_of_the_largest_singular_value_are_slopes() -> Result<(), Error> {
     let mut random = Numbers::new(12);
-    for (shape, axis) in [(&[4, 3][..], 0), (&[3, 2, 4][..], 1), (&[2, 3, 2, 2][..], -1), (&[5][..], 0)] {
+    for (shape, axis) in
+        [(&[4, 3][..], 0), (&[3, 2, 4][..], 1), (&[2, 3, 2, 2][..], -1), (&[5][..], 0)]
+    {
         let (weight, dy) = (random.tensor(shape, 0.0), random.tensor(shape, 0.0));
-        let config = SpectralNormConfig::default().axis(axis).iteration(Iteration::RightFirst).iterations(300);
+        let config = SpectralNormConfig::default()
+            .axis(axis)
+            .iteration(Iteration::RightFirst)
+            .iterations(300);
         let layer = config.init(weight)?;
         gradients_are_slopes(&layer, &dy)?;
     }
@@ -107,7 +129,9 @@ fn gradients_of_the_largest_singular_value_are_slopes() -> Result<(), Error> {
 fn the_right_vector_first_is_the_left_first_of_the_transposed_weight() -> Result<(), Error> {
     let mut random = Numbers::new(5);
     let (weight, u) = (random.tensor(&[4, 3], 0.0), array![0.3, -1.0, 0.4, 2.0]);
-    let layer = |iteration, weight| SpectralNormConfig::default().iteration(iteration).iterations(2).init(weight);
+    let layer = |iteration, weight| {
+        SpectralNormConfig::default().iteration(iteration).iterations(2).init(weight)
+    };
     let mut right = layer(Iteration::RightFirst, weight.clone())?;
     let mut left = layer(Iteration::LeftFirst, weight.reversed_axes())?;
     (right.u, left.v) = (u.clone(), u);
@@ -153,7 +177,8 @@ fn floors_are_those_of_the_frameworks() -> Result<(), Error> {
     };
     assert!((sigma(Floor::Max(1e-7))? - 0.01).abs() < 1e-15);
     assert!((sigma(Floor::None)? - 0.01).abs() < 1e-15);
-    // v = 0.01 u₁ / r and u = 0.01 v / r with |u₁| = 1 after the warm-up: v has the length 0.01 c / r, c that of u
+    // v = 0.01 u₁ / r and u = 0.01 v / r with |u₁| = 1 after the warm-up: v has the length 0.01 c /
+    // r, c that of u
     let root = |length: f64| (length * length + 1e-6_f64).sqrt();
     let mut length = 1.0;
     for _ in 0..200 {
@@ -213,18 +238,28 @@ fn weights_that_do_not_suit() -> Result<(), Error> {
         "the number of power iterations is 0; it must be at least 1"
     );
     assert!(
-        message(config.clone().floor(Floor::Max(0.0)), weight.clone()).starts_with("epsilon is 0; it must be finite")
+        message(config.clone().floor(Floor::Max(0.0)), weight.clone())
+            .starts_with("epsilon is 0; it must be finite")
     );
     assert!(message(config.clone(), ArrayD::zeros(IxDyn(&[2, 0]))).contains("an axis of length 0"));
     assert!(message(config.clone(), ArrayD::zeros(IxDyn(&[]))).contains("needs at least 1"));
     let nan = ArrayD::from_elem(IxDyn(&[2, 3]), f64::NAN);
-    assert_eq!(message(config.clone(), nan), "the weight's sum of squares is NaN; it must be finite");
+    assert_eq!(
+        message(config.clone(), nan),
+        "the weight's sum of squares is NaN; it must be finite"
+    );
     let huge = ArrayD::from_elem(IxDyn(&[2, 3]), 1e200);
-    assert_eq!(message(config.clone(), huge), "the weight's sum of squares is inf; it must be finite");
+    assert_eq!(
+        message(config.clone(), huge),
+        "the weight's sum of squares is inf; it must be finite"
+    );
 
     let mut layer = config.init(weight)?;
     let gradient = layer.infer()?.backward(ArrayD::zeros(IxDyn(&[3, 2])).view()).unwrap_err();
-    assert_eq!(gradient.to_string(), "the weight's gradient has the shape [3, 2]; it must be [2, 3]");
+    assert_eq!(
+        gradient.to_string(),
+        "the weight's gradient has the shape [3, 2]; it must be [2, 3]"
+    );
     layer.weight = ArrayD::ones(IxDyn(&[2, 4]));
     assert_eq!(layer.forward().unwrap_err().to_string(), "v has the shape [3]; it must be [4]");
     Ok(())

@@ -2,7 +2,8 @@
 
 use cellnorm::state::{DType, Known, Place, State, Tensor, Tensors};
 use cellnorm::{
-    BatchNormConfig, Error, GroupNormConfig, GroupParameters, Momentum, Normalization, RunningVariance, Semantics,
+    BatchNormConfig, Error, GroupNormConfig, GroupParameters, Momentum, Normalization,
+    RunningVariance, Semantics,
 };
 use ndarray::{ArrayD, array};
 
@@ -18,7 +19,10 @@ fn preset(name: &str, normalization: Normalization) -> Semantics {
 
 /// All presets of a layer.
 fn presets(normalization: Normalization) -> Vec<Semantics> {
-    Semantics::presets().into_iter().filter_map(|name| Semantics::preset(name, normalization).ok()).collect()
+    Semantics::presets()
+        .into_iter()
+        .filter_map(|name| Semantics::preset(name, normalization).ok())
+        .collect()
 }
 
 /// State that a layer with these semantics may have, the channels of a group alike.
@@ -42,7 +46,8 @@ fn some_state(semantics: &Semantics) -> State {
 }
 
 fn close(a: &State, b: &State) -> bool {
-    let tables = |of: &State| [of.gamma.clone(), of.beta.clone(), of.mean.clone(), of.variance.clone()];
+    let tables =
+        |of: &State| [of.gamma.clone(), of.beta.clone(), of.mean.clone(), of.variance.clone()];
     a.steps == b.steps
         && tables(a).into_iter().zip(tables(b)).all(|pair| match pair {
             (Some(a), Some(b)) => a.shape() == b.shape() && distance(a, b) < 1e-14,
@@ -59,7 +64,8 @@ fn every_pair_of_frameworks_there_and_back() -> Result<(), Error> {
                 let to = to.keeping(&from);
                 let state = some_state(&from);
                 let mut tensors = Tensors::new();
-                let put = state.to(&to, &from, &KNOWN)?.put(&mut tensors, "net/{}:0", &to, DType::F64);
+                let put =
+                    state.to(&to, &from, &KNOWN)?.put(&mut tensors, "net/{}:0", &to, DType::F64);
                 if state == State::default() && to.stores_fixed {
                     // ones are wanted, and nothing says how many
                     assert!(matches!(put, Err(Error::Tensor { .. })));
@@ -71,7 +77,8 @@ fn every_pair_of_frameworks_there_and_back() -> Result<(), Error> {
                     let there = tensors.contains_key(&format!("net/{name}:0"));
                     assert_eq!(there, learned || to.stores_fixed, "{} {name}", to.name);
                 }
-                let back = State::find(&tensors, "net/{}:0", &to)?.to(&from.keeping(&to), &to, &KNOWN)?;
+                let back =
+                    State::find(&tensors, "net/{}:0", &to)?.to(&from.keeping(&to), &to, &KNOWN)?;
                 assert!(close(&back, &state), "{} to {} and back", from.name, to.name);
                 pairs += 1;
             }
@@ -86,9 +93,11 @@ fn variances_by_formula() -> Result<(), Error> {
     let torch = preset("pytorch-2", Normalization::Batch);
     let state = State { variance: Some(array![19.0].into_dyn()), ..State::default() };
     let bare = Semantics { scale: false, center: false, ..torch };
-    for (name, expected) in
-        [("keras-3", 19.0 * 19.0 / 20.0), ("tf-keras-2-fused", 19.0), ("keras-2.3", 361.0 / (19.0 - 1e-5))]
-    {
+    for (name, expected) in [
+        ("keras-3", 19.0 * 19.0 / 20.0),
+        ("tf-keras-2-fused", 19.0),
+        ("keras-2.3", 361.0 / (19.0 - 1e-5)),
+    ] {
         let to = preset(name, Normalization::Batch).keeping(&bare);
         let converted = state.to(&to, &bare, &KNOWN)?;
         assert!((converted.variance.unwrap()[[0]] / expected - 1.0).abs() < 1e-14, "{name}");
@@ -97,7 +106,8 @@ fn variances_by_formula() -> Result<(), Error> {
     Ok(())
 }
 
-/// A checkpoint of PyTorch, taken as PyTorch means it and by way of Keras' channels-last layer, infers the same.
+/// A checkpoint of PyTorch, taken as PyTorch means it and by way of Keras' channels-last layer,
+/// infers the same.
 #[test]
 fn a_converted_layer_infers_the_same() -> Result<(), Error> {
     let torch = preset("pytorch-2", Normalization::Batch);
@@ -117,7 +127,10 @@ fn a_converted_layer_infers_the_same() -> Result<(), Error> {
     let last = |x: &ArrayD<f64>| x.clone().permuted_axes(vec![0, 2, 1]);
     let y = last(&a.infer(x.view())?);
     assert!(distance(b(RunningVariance::Unbiased).infer(last(&x))?, y.clone()) < 1e-14);
-    assert!(distance(b(RunningVariance::Biased).infer(last(&x))?, y) > 1e-3, "19/20 of the variance");
+    assert!(
+        distance(b(RunningVariance::Biased).infer(last(&x))?, y) > 1e-3,
+        "19/20 of the variance"
+    );
     assert_eq!((keras.momentum, keras.epsilon), (Momentum::Keep(0.9), 1e-5));
     Ok(())
 }
@@ -128,19 +141,21 @@ fn message<T>(result: Result<T, Error>) -> String {
 
 #[test]
 fn conversions_that_would_be_wrong_are_refused() {
-    let [torch, keras, operator] =
-        ["pytorch-2", "keras-3", "mxnet-1.9-operator"].map(|name| preset(name, Normalization::Batch));
+    let [torch, keras, operator] = ["pytorch-2", "keras-3", "mxnet-1.9-operator"]
+        .map(|name| preset(name, Normalization::Batch));
     let state = some_state(&torch);
     assert_eq!(
         message(state.to(&keras, &torch, &KNOWN)),
-        "pytorch-2 batch cannot become keras-3 batch: epsilon changes from 1e-5 to 0.001 or to another place, which no state \
-         makes up for; build the layer with epsilon 1e-5 and convert to `to.keeping(&from)`"
+        "pytorch-2 batch cannot become keras-3 batch: epsilon changes from 1e-5 to 0.001 or to \
+         another place, which no state makes up for; build the layer with epsilon 1e-5 and \
+         convert to `to.keeping(&from)`"
     );
     let keras = keras.keeping(&torch);
     assert_eq!(
         message(state.to(&keras, &torch, &Known::default())),
-        "pytorch-2 batch cannot become keras-3 batch: the running variance changes from Unbiased to Biased; say how many \
-         values each channel had in a training batch (samples times positions)"
+        "pytorch-2 batch cannot become keras-3 batch: the running variance changes from Unbiased \
+         to Biased; say how many values each channel had in a training batch (samples times \
+         positions)"
     );
     assert_eq!(
         message(state.to(&keras, &torch, &Known { values: Some(1.0), ..KNOWN })),
@@ -149,8 +164,8 @@ fn conversions_that_would_be_wrong_are_refused() {
     let fix_gamma = Semantics { epsilon: 1e-5, ..operator };
     assert_eq!(
         message(state.to(&fix_gamma, &torch, &KNOWN)),
-        "pytorch-2 batch cannot become mxnet-1.9-operator batch: gamma is not 1 everywhere, and the target learns none; \
-         give it one"
+        "pytorch-2 batch cannot become mxnet-1.9-operator batch: gamma is not 1 everywhere, and \
+         the target learns none; give it one"
     );
     let ones = State { gamma: Some(ArrayD::ones(&[CHANNELS][..])), ..state };
     assert_eq!(ones.to(&fix_gamma, &torch, &KNOWN).unwrap().gamma, None);
@@ -160,17 +175,27 @@ fn conversions_that_would_be_wrong_are_refused() {
     let two = Known { groups: Some(2), ..Known::default() };
     assert_eq!(
         message(uneven.to(&onnx, &torch, &two)),
-        "pytorch-2 group cannot become onnx-18 group: the channels of group 1 have different values, [2.0, 2.5], and one is \
-         wanted"
+        "pytorch-2 group cannot become onnx-18 group: the channels of group 1 have different \
+         values, [2.0, 2.5], and one is wanted"
     );
-    assert!(message(uneven.to(&onnx, &torch, &Known::default())).ends_with("say the number of groups"));
+    assert!(
+        message(uneven.to(&onnx, &torch, &Known::default())).ends_with("say the number of groups")
+    );
     assert_eq!(
         message(uneven.to(&onnx, &torch, &Known { groups: Some(3), ..Known::default() })),
         "4 channels cannot be split into 3 groups; possible: 1, 2, 4"
     );
-    assert!(message(uneven.to(&torch, &onnx, &Known::default())).ends_with("say the number of channels"));
-    assert!(message(uneven.to(&keras, &torch, &KNOWN)).ends_with("one is group normalization, the other batch"));
-    assert!(message(State::default().to(&torch, &torch, &Known::default())).contains("gamma is absent"));
+    assert!(
+        message(uneven.to(&torch, &onnx, &Known::default()))
+            .ends_with("say the number of channels")
+    );
+    assert!(
+        message(uneven.to(&keras, &torch, &KNOWN))
+            .ends_with("one is group normalization, the other batch")
+    );
+    assert!(
+        message(State::default().to(&torch, &torch, &Known::default())).contains("gamma is absent")
+    );
 }
 
 /// `fix_gamma=True` stores whatever γ was; it counts as 1.
@@ -187,7 +212,8 @@ fn a_fixed_gamma_is_one_whatever_is_stored() -> Result<(), Error> {
     gamma.values.fill(17.0);
     let state = State::find(&tensors, place, &operator)?;
     assert_eq!(state.gamma, None);
-    let torch = Semantics { epsilon: operator.epsilon, ..preset("pytorch-2", Normalization::Batch) };
+    let torch =
+        Semantics { epsilon: operator.epsilon, ..preset("pytorch-2", Normalization::Batch) };
     assert_eq!(state.to(&torch, &operator, &KNOWN)?.gamma, Some(ArrayD::ones(&[CHANNELS][..])));
     Ok(())
 }
@@ -200,20 +226,30 @@ fn tensors_that_are_missing_or_wrong() -> Result<(), Error> {
     let missing = "the checkpoint has no layer2.bn.weight; it has layer1.bn.weight";
     assert_eq!(message(State::find(&tensors, "layer2.bn.", &torch)), missing);
     tensors.remove("layer1.bn.num_batches_tracked");
-    assert_eq!(State::find(&tensors, "layer1.bn.", &torch)?.steps, None, "older checkpoints have none");
+    assert_eq!(
+        State::find(&tensors, "layer1.bn.", &torch)?.steps,
+        None,
+        "older checkpoints have none"
+    );
     let with = |name: &str, values| {
         let mut tensors = tensors.clone();
         tensors.insert(format!("layer1.bn.{name}"), Tensor::new(values, DType::F32));
         message(State::find(&tensors, "layer1.bn.", &torch))
     };
-    assert_eq!(with("weight", array![f64::NAN].into_dyn()), "layer1.bn.weight holds NaN; it must be finite");
+    assert_eq!(
+        with("weight", array![f64::NAN].into_dyn()),
+        "layer1.bn.weight holds NaN; it must be finite"
+    );
     assert_eq!(with("bias", array![1.0].into_dyn()), "beta has the shape [1]; it must be [6]");
     assert_eq!(
         with("running_var", array![1.0, 1.0, 1.0, 1.0, 1.0, -0.5].into_dyn()),
         "layer1.bn.running_var holds the variance -0.5; a variance is not negative"
     );
     let nothing = State::default().put(&mut tensors, "", &torch, DType::F32);
-    assert_eq!(message(nothing), "weight is part of pytorch-2 batch, but the state does not have it");
+    assert_eq!(
+        message(nothing),
+        "weight is part of pytorch-2 batch, but the state does not have it"
+    );
 
     let mut layer = GroupNormConfig::new(GROUPS, CHANNELS).center(false).init()?;
     let group = some_state(&preset("pytorch-2", Normalization::Group));
@@ -244,7 +280,8 @@ mod files {
     #[test]
     fn what_pytorch_wrote() -> Result<(), Error> {
         let tensors = read(fixture("torch.safetensors"))?;
-        let state = State::find(&tensors, "layer1.bn.", &preset("pytorch-2", Normalization::Batch))?;
+        let state =
+            State::find(&tensors, "layer1.bn.", &preset("pytorch-2", Normalization::Batch))?;
         assert_eq!(state.gamma, Some(array![0.5, -1.25, 3.0].into_dyn()));
         assert_eq!(state.beta, Some(array![0.1_f32, 0.2, 0.3].mapv(f64::from).into_dyn()));
         assert_eq!(state.steps, Some(2));
@@ -260,7 +297,10 @@ mod files {
 
         let half = &tensors["half"];
         assert_eq!((half.dtype, half.values.shape()), (DType::F16, &[2, 2][..]));
-        assert_eq!(half.values.iter().copied().collect::<Vec<_>>(), [1.5, -2.25, 65504.0, f64::powi(2.0, -24)]);
+        assert_eq!(
+            half.values.iter().copied().collect::<Vec<_>>(),
+            [1.5, -2.25, 65504.0, f64::powi(2.0, -24)]
+        );
         assert_eq!(tensors["brain"].dtype, DType::Bf16);
         assert_eq!(tensors["brain"].values[[0]], 1.0078125);
         assert_eq!(tensors["double"], Tensor::new(ArrayD::from_elem(&[][..], 0.1), DType::F64));
@@ -280,13 +320,18 @@ mod files {
         .map(|(name, values, dtype)| (name.into(), Tensor::new(values, dtype)))
         .into();
         assert_eq!(tensors, expected);
-        assert!(message(read(fixture("bool.npz"))).ends_with("flag has the type BOOL, which is not read here"));
+        assert!(
+            message(read(fixture("bool.npz")))
+                .ends_with("flag has the type BOOL, which is not read here")
+        );
         Ok(())
     }
 
     #[test]
     fn what_is_written_is_read_again() -> Result<(), Error> {
-        for (original, copy) in [("torch.safetensors", "copy.safetensors"), ("numpy.npz", "copy.npz")] {
+        for (original, copy) in
+            [("torch.safetensors", "copy.safetensors"), ("numpy.npz", "copy.npz")]
+        {
             let tensors = read(fixture(original))?;
             let path = scratch(copy);
             write(&path, &tensors)?;
@@ -301,7 +346,9 @@ mod files {
     #[test]
     fn files_that_cannot_be() {
         let path = scratch("kept.npz");
-        let one = |value: f64, dtype| Tensors::from([("a".into(), Tensor::new(array![value].into_dyn(), dtype))]);
+        let one = |value: f64, dtype| {
+            Tensors::from([("a".into(), Tensor::new(array![value].into_dyn(), dtype))])
+        };
         write(&path, &one(1.0, DType::F32)).unwrap();
         let refused = |path: &PathBuf, tensors: &Tensors| {
             let message = message(write(path, tensors));
@@ -315,16 +362,29 @@ mod files {
             refused(&path, &one(1e5, DType::F16)),
             "a holds 100000, which F16 cannot store; choose a wider type"
         );
-        for (value, dtype) in [(1e39, DType::F32), (0.5, DType::I64), (256.0, DType::U8), (-3e9, DType::I32)] {
-            assert!(refused(&path, &one(value, dtype)).contains("cannot store"), "{value} as {dtype:?}");
+        for (value, dtype) in
+            [(1e39, DType::F32), (0.5, DType::I64), (256.0, DType::U8), (-3e9, DType::I32)]
+        {
+            assert!(
+                refused(&path, &one(value, dtype)).contains("cannot store"),
+                "{value} as {dtype:?}"
+            );
         }
         assert_eq!(read(&path), Ok(one(1.0, DType::F32)), "the file is as it was");
-        let names = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name());
-        assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("kept.npz.")), "nothing is left beside");
+        let names =
+            std::fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name());
+        assert!(
+            names.into_iter().all(|name| !name.to_string_lossy().contains("kept.npz.")),
+            "nothing is left beside"
+        );
 
-        assert_eq!(refused(&scratch("x.pt"), &Tensors::new()), "the name must end in .safetensors or .npz");
+        assert_eq!(
+            refused(&scratch("x.pt"), &Tensors::new()),
+            "the name must end in .safetensors or .npz"
+        );
         assert!(message(read(scratch("absent.npz"))).contains("absent.npz: "));
-        for (original, cut) in [("torch.safetensors", "cut.safetensors"), ("numpy.npz", "cut.npz")] {
+        for (original, cut) in [("torch.safetensors", "cut.safetensors"), ("numpy.npz", "cut.npz")]
+        {
             let bytes = std::fs::read(fixture(original)).unwrap();
             for length in 0..bytes.len() {
                 std::fs::write(scratch(cut), &bytes[..length]).unwrap();

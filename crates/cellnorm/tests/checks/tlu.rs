@@ -1,4 +1,5 @@
-//! The thresholded linear unit: differences of the loss, ReLU and leaky ReLU as cases of it, and any strides.
+//! The thresholded linear unit: differences of the loss, ReLU and leaky ReLU as cases of it, and
+//! any strides.
 
 use cellnorm::{Error, Tlu, TluConfig};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice, array};
@@ -7,11 +8,13 @@ use crate::common::{Numbers, distance};
 
 const H: f64 = 1e-6;
 
-/// Units of each form with thresholds for each channel, for each element of a sample, and one for all.
+/// Units of each form with thresholds for each channel, for each element of a sample, and one for
+/// all.
 fn units(shape: &[usize]) -> Result<Vec<Tlu>, Error> {
     let mut numbers = Numbers::new(17);
     let axes: Vec<isize> = (1..shape.len() as isize).collect();
-    let configs = [TluConfig::new(shape[1]), TluConfig::over(&axes, &shape[1..]), TluConfig::over(&[], &[])];
+    let configs =
+        [TluConfig::new(shape[1]), TluConfig::over(&axes, &shape[1..]), TluConfig::over(&[], &[])];
     let mut units = Vec::new();
     for (config, affine) in configs.iter().flat_map(|config| [(config, false), (config, true)]) {
         let mut unit = config.clone().affine(affine).init()?;
@@ -75,7 +78,8 @@ fn relu_and_leaky_relu_are_cases() -> Result<(), Error> {
     leaky.alpha.as_mut().unwrap().fill(0.125);
     assert_eq!(leaky.forward(x.view())?, x.mapv(|x| if x > 0.0 { x } else { 0.125 * x }));
     // where both are equal x has the gradient, as in TensorFlow
-    let gradients = TluConfig::new(1).init()?.backward(array![[0.0]].view(), array![[3.0]].view())?;
+    let gradients =
+        TluConfig::new(1).init()?.backward(array![[0.0]].view(), array![[3.0]].view())?;
     assert_eq!((gradients.dx[[0, 0]], gradients.dtau[[0]]), (3.0, 0.0));
     let odd = array![[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.5]];
     let y = TluConfig::new(4).init()?.forward(odd.view())?;
@@ -89,7 +93,8 @@ fn strides_do_not_matter() -> Result<(), Error> {
     let shape = [3, 4, 2, 3];
     let mut numbers = Numbers::new(9);
     let (x, dy) = (numbers.tensor(&shape, 0.0), numbers.tensor(&shape, 0.0));
-    // the same numbers as views: in Fortran order, with a reversed axis, and every other of a larger array
+    // the same numbers as views: in Fortran order, with a reversed axis, and every other of a
+    // larger array
     let fortran = |of: &ArrayD<f64>| of.t().as_standard_layout().into_owned().reversed_axes();
     let reversed = |of: &ArrayD<f64>| {
         let mut of = of.clone();
@@ -140,7 +145,9 @@ fn units_that_do_not_suit() -> Result<(), Error> {
     unit.alpha = None;
     let error = unit.backward(x.view(), ArrayD::zeros(IxDyn(&[3, 2])).view()).unwrap_err();
     assert_eq!(error.to_string(), "dy has the shape [3, 2], but x has [2, 3]; they must be equal");
-    let error = unit.backward(x.view(), ArrayD::from_elem(IxDyn(&[2, 3]), f64::INFINITY).view()).unwrap_err();
+    let error = unit
+        .backward(x.view(), ArrayD::from_elem(IxDyn(&[2, 3]), f64::INFINITY).view())
+        .unwrap_err();
     assert!(error.to_string().starts_with("dy holds NaN, infinity"), "{error}");
     Ok(())
 }

@@ -1,16 +1,20 @@
 //! Every layer in f32 against a naive twin in f64, on values around 0 and around 10 000.
 //!
-//! The twin gets the values as f32 holds them, so all of the difference is the library's. Errors are measured against
+//! The twin gets the values as f32 holds them, so all of the difference is the library's. Errors
+//! are measured against
 //! - y: max(1, max |y|),
-//! - dx: max(max |dx|, max |r γ dy|), the size of what dx is a difference of; where a set has 16 values or more also against
-//!   max(1, max |dx|),
-//! - dγ and dβ: max(1, √Σ term²), the size the sum would have if the signs of its terms were random. This grows as √n, where
-//!   Σ |term| grows as n: a sum that loses digits as it gets longer cannot hide behind it.
+//! - dx: max(max |dx|, max |r γ dy|), the size of what dx is a difference of; where a set has 16
+//!   values or more also against max(1, max |dx|),
+//! - dγ and dβ: max(1, √Σ term²), the size the sum would have if the signs of its terms were
+//!   random. This grows as √n, where Σ |term| grows as n: a sum that loses digits as it gets longer
+//!   cannot hide behind it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::common::{AnyLayer, Numbers, Parameters, Spec, Twin, Which, check, distance, largest, specs};
+use crate::common::{
+    AnyLayer, Numbers, Parameters, Spec, Twin, Which, check, distance, largest, specs,
+};
 use ndarray::ArrayD;
 
 const BAR: f64 = 2e-6;
@@ -45,7 +49,13 @@ fn compare(spec: &Spec, seed: u64, mean: f64) -> Errors {
         assert_eq!(values.is_some(), present);
         let values = values.map_or(twin.to_vec(), |values| values.iter().copied().collect());
         assert_eq!(values.len(), twin.len());
-        largest(values.iter().zip(twin).zip(terms).map(|((v, twin), terms)| (v - twin) / terms.max(1.0)))
+        largest(
+            values
+                .iter()
+                .zip(twin)
+                .zip(terms)
+                .map(|((v, twin), terms)| (v - twin) / terms.max(1.0)),
+        )
     };
     let largest_dx = largest(twin.dx.iter().copied());
     let mut dx = against(flat(&outcome.dx), &twin.dx, largest_dx.max(twin.dx_terms));
@@ -59,7 +69,11 @@ fn compare(spec: &Spec, seed: u64, mean: f64) -> Errors {
         dx,
         parameter(spec.scale, outcome.dgamma, &twin.dgamma, &twin.dgamma_terms),
         parameter(spec.center, outcome.dbeta, &twin.dbeta, &twin.dbeta_terms),
-        against(statistics.mean, &twin.mean, 1.0).max(against(statistics.variance, &twin.variance, size)),
+        against(statistics.mean, &twin.mean, 1.0).max(against(
+            statistics.variance,
+            &twin.variance,
+            size,
+        )),
     ];
     for (error, name) in errors.iter().zip(["y", "dx", "dgamma", "dbeta", "statistics"]) {
         let bar = if name == "statistics" { BAR_STATISTICS } else { BAR };
@@ -69,7 +83,10 @@ fn compare(spec: &Spec, seed: u64, mean: f64) -> Errors {
 }
 
 fn table(rows: impl IntoIterator<Item = (String, Errors)>) {
-    println!("{:50} {:>9} {:>9} {:>9} {:>9} {:>10}", "", "y", "dx", "dgamma", "dbeta", "statistics");
+    println!(
+        "{:50} {:>9} {:>9} {:>9} {:>9} {:>10}",
+        "", "y", "dx", "dgamma", "dbeta", "statistics"
+    );
     for (name, Errors([y, dx, dgamma, dbeta, statistics])) in rows {
         println!("{name:50} {y:9.1e} {dx:9.1e} {dgamma:9.1e} {dbeta:9.1e} {statistics:10.1e}");
     }
@@ -81,22 +98,34 @@ fn random_layers() {
     check(1500, specs(4000), |(spec, seed)| {
         for mean in [0.0, 1e4] {
             let errors = compare(&spec, seed, mean);
-            worst.borrow_mut().entry(format!("{:18} N({mean}, 1)", spec.name())).or_default().worst(errors);
+            worst
+                .borrow_mut()
+                .entry(format!("{:18} N({mean}, 1)", spec.name()))
+                .or_default()
+                .worst(errors);
         }
     });
     table(worst.into_inner());
 }
 
-/// Sizes at which cells are cut into blocks and segments, rows into wide rows and chunks, and work among threads.
+/// Sizes at which cells are cut into blocks and segments, rows into wide rows and chunks, and work
+/// among threads.
 #[test]
 fn large_layers() {
     let mut shapes: Vec<Spec> = Vec::new();
-    for which in [Which::Batch { fixed: false }, Which::Instance, Which::Group(4), Which::LayerPerChannel] {
+    for which in
+        [Which::Batch { fixed: false }, Which::Instance, Which::Group(4), Which::LayerPerChannel]
+    {
         shapes.push(Spec::new(which.clone(), &[4, 16, 56, 56]));
         shapes.push(Spec::new(which, &[4, 56, 56, 16]).channels_last());
     }
     for channels in [3, 10, 17, 100] {
-        let which = [Which::Batch { fixed: false }, Which::Instance, Which::LayerPerChannel, Which::RmsPerChannel];
+        let which = [
+            Which::Batch { fixed: false },
+            Which::Instance,
+            Which::LayerPerChannel,
+            Which::RmsPerChannel,
+        ];
         shapes.extend(which.map(|which| Spec::new(which, &[2, 10_007, channels]).channels_last()));
     }
     shapes.extend([

@@ -49,7 +49,11 @@ impl<'a> Case<'a> {
     }
 
     pub fn steps(&'a self) -> impl ExactSizeIterator<Item = Step<'a>> {
-        self.json["steps"].as_array().expect("steps").iter().map(|json| Step { json, shape: &self.shape })
+        self.json["steps"]
+            .as_array()
+            .expect("steps")
+            .iter()
+            .map(|json| Step { json, shape: &self.shape })
     }
 
     /// The preset with what was given in place of its defaults.
@@ -92,7 +96,8 @@ impl<'a> Step<'a> {
 
     /// x or dy.
     pub fn tensor(&self, name: &str) -> ArrayD<f32> {
-        let values = f64s(&self.json[name]).expect("an array").into_iter().map(|v| v as f32).collect();
+        let values =
+            f64s(&self.json[name]).expect("an array").into_iter().map(|v| v as f32).collect();
         ArrayD::from_shape_vec(IxDyn(self.shape), values).expect("as many values as elements")
     }
 
@@ -115,7 +120,8 @@ impl<'a> Step<'a> {
         f64s(&self.json["exact"][name])
     }
 
-    /// True where an element of x counts, in a shape that broadcasts to that of x; None where all count.
+    /// True where an element of x counts, in a shape that broadcasts to that of x; None where all
+    /// count.
     pub fn mask(&self) -> Option<ArrayD<bool>> {
         let mask = f64s(&self.json["mask"])?.into_iter().map(|v| v != 0.0).collect();
         let mut shape = lengths(&self.json["mask_shape"]);
@@ -125,12 +131,24 @@ impl<'a> Step<'a> {
 
     /// Which elements of x count.
     pub fn counts(&self) -> Option<Vec<bool>> {
-        Some(self.mask()?.broadcast(IxDyn(self.shape)).expect("a mask that fits x").iter().copied().collect())
+        Some(
+            self.mask()?
+                .broadcast(IxDyn(self.shape))
+                .expect("a mask that fits x")
+                .iter()
+                .copied()
+                .collect(),
+        )
     }
 }
 
 fn lengths(value: &Value) -> Vec<usize> {
-    value.as_array().expect("a shape").iter().map(|n| n.as_u64().expect("a length") as usize).collect()
+    value
+        .as_array()
+        .expect("a shape")
+        .iter()
+        .map(|n| n.as_u64().expect("a length") as usize)
+        .collect()
 }
 
 /// The numbers of an array; None for what is none.

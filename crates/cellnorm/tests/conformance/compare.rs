@@ -3,7 +3,8 @@
 /// Largest error of an array, relative to its largest value.
 pub const TOLERANCE: f64 = 1e-5;
 
-/// Where a framework's own error against f64 is larger, the files have the f64 values, and ours are compared with those.
+/// Where a framework's own error against f64 is larger, the files have the f64 values, and ours are
+/// compared with those.
 pub const FAR: f64 = 3e-6;
 
 /// What a comparison found.
@@ -56,5 +57,9 @@ pub fn compare(ours: &[f64], theirs: &[f64], exact: Option<&[f64]>) -> Found {
         return if ours < theirs { Found::Nearer { theirs, ours } } else { Found::Differs(ours) };
     }
     let distance = Distance::between(ours, theirs);
-    if distance.relative <= TOLERANCE { Found::Agrees(distance) } else { Found::Differs(distance.relative) }
+    if distance.relative <= TOLERANCE {
+        Found::Agrees(distance)
+    } else {
+        Found::Differs(distance.relative)
+    }
 }

@@ -1,12 +1,14 @@
-//! A case taken through Cellnorm: the layer that its preset and its arguments ask for, step by step.
+//! A case taken through Cellnorm: the layer that its preset and its arguments ask for, step by
+//! step.
 
 use std::collections::BTreeMap;
 
 use cellnorm::norms::{Kind, NormConfig, OverFeatures};
 use cellnorm::tables::Mask;
 use cellnorm::{
-    BatchNormConfig, Error, Gradients, GroupNormConfig, GroupParameters, InstanceNormConfig, LayerNormConfig, Mode,
-    Normalization, RmsNormConfig, Semantics, StatisticsFrom, TluConfig, TluGradients,
+    BatchNormConfig, Error, Gradients, GroupNormConfig, GroupParameters, InstanceNormConfig,
+    LayerNormConfig, Mode, Normalization, RmsNormConfig, Semantics, StatisticsFrom, TluConfig,
+    TluGradients,
 };
 use ndarray::{Array1, ArrayD};
 use serde_json::Value;
@@ -22,8 +24,15 @@ pub fn run(case: &Case) -> Result<Vec<Results>, Error> {
     match case.text("layer") {
         "batch" if case.given("axis").is_some_and(Value::is_array) => tables::batch_over_axes(case),
         "batch" => batch(case),
-        "layer" => features(case, Normalization::Layer, LayerNormConfig::over, LayerNormConfig::per_channel),
-        "rms" => features(case, Normalization::Rms, RmsNormConfig::over, RmsNormConfig::per_channel),
+        "layer" => features(
+            case,
+            Normalization::Layer,
+            LayerNormConfig::over,
+            LayerNormConfig::per_channel,
+        ),
+        "rms" => {
+            features(case, Normalization::Rms, RmsNormConfig::over, RmsNormConfig::per_channel)
+        }
         "group" => group(case),
         "instance" => instance(case),
         "renorm" => tables::renorm(case),
@@ -65,7 +74,11 @@ pub fn wide(array: ArrayD<f32>) -> Vec<f64> {
 }
 
 /// γ and β of a case, where the semantics have them.
-fn parameters(case: &Case, semantics: &Semantics, shape: &[usize]) -> (Option<ArrayD<f64>>, Option<ArrayD<f64>>) {
+fn parameters(
+    case: &Case,
+    semantics: &Semantics,
+    shape: &[usize],
+) -> (Option<ArrayD<f64>>, Option<ArrayD<f64>>) {
     let read = |there: bool, name| there.then(|| case.parameter(name, shape));
     (read(semantics.scale, "gamma"), read(semantics.center, "beta"))
 }
@@ -91,7 +104,9 @@ fn features<K: OverFeatures>(
 ) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(normalization)?;
     let axes = case.given("axis").map_or(vec![-1], axes);
-    if let Some(features) = case.given("feature_axes").map(self::axes).filter(|features| *features != axes) {
+    if let Some(features) =
+        case.given("feature_axes").map(self::axes).filter(|features| *features != axes)
+    {
         assert!(
             features.len() == 1 && axes.len() + 1 == case.shape.len(),
             "all axes but the samples', one of channels"
@@ -130,11 +145,13 @@ fn instance(case: &Case) -> Result<Vec<Results>, Error> {
         let mut results = match step.mode() {
             "train" => pass!(layer, step, |x, _mask| layer.forward(x)),
             _ => {
-                // With running statistics it is batch normalization, which has the gradients of inference.
+                // With running statistics it is batch normalization, which has the gradients of
+                // inference.
                 let config = BatchNormConfig::new(channels).epsilon(layer.norm.epsilon);
                 let mut fixed = config.channel_axis(semantics.channel_axis).init()?;
                 (fixed.gamma, fixed.beta) = (layer.norm.gamma.clone(), layer.norm.beta.clone());
-                (fixed.running_mean, fixed.running_var) = (layer.running_mean.clone(), layer.running_var.clone());
+                (fixed.running_mean, fixed.running_var) =
+                    (layer.running_mean.clone(), layer.running_var.clone());
                 fixed.mode = Mode::inference();
                 let mut results = pass!(fixed, step);
                 let y = layer.infer(step.tensor("x"))?;
@@ -174,7 +191,8 @@ fn batch(case: &Case) -> Result<Vec<Results>, Error> {
             layer.mode = Mode::inference();
         }
         if !tracks {
-            layer.mode = Mode { statistics: StatisticsFrom::Batch, update: false, train_parameters: true };
+            layer.mode =
+                Mode { statistics: StatisticsFrom::Batch, update: false, train_parameters: true };
         }
         let mut results = pass!(layer, step);
         if tracks {
@@ -188,15 +206,18 @@ fn batch(case: &Case) -> Result<Vec<Results>, Error> {
 
 /// With a threshold for each element of a sample.
 fn tlu(case: &Case) -> Result<Vec<Results>, Error> {
-    let (axes, lengths): (Vec<isize>, Vec<usize>) = (1..).zip(case.shape[1..].iter().copied()).unzip();
+    let (axes, lengths): (Vec<isize>, Vec<usize>) =
+        (1..).zip(case.shape[1..].iter().copied()).unzip();
     let mut layer = TluConfig::over(&axes, &lengths).affine(case.has_parameter("alpha")).init()?;
     layer.tau = case.parameter("tau", &lengths);
     layer.alpha = layer.alpha.map(|_| case.parameter("alpha", &lengths));
     let step = |step: Step| {
         let x = step.tensor("x");
         let y = layer.forward(x.view())?;
-        let TluGradients { dx, dtau, dalpha } = layer.backward(x.view(), step.tensor("dy").view())?;
-        let mut results = Results::from([("y", wide(y)), ("dx", wide(dx)), ("dtau", dtau.into_iter().collect())]);
+        let TluGradients { dx, dtau, dalpha } =
+            layer.backward(x.view(), step.tensor("dy").view())?;
+        let mut results =
+            Results::from([("y", wide(y)), ("dx", wide(dx)), ("dtau", dtau.into_iter().collect())]);
         results.extend(dalpha.map(|array| ("dalpha", array.into_iter().collect())));
         Ok(results)
     };

@@ -8,8 +8,10 @@ use crate::layers::{Results, axes, wide};
 
 pub fn unit(case: &Case) -> Result<Vec<Results>, Error> {
     let axes = case.given("axis").map(axes).expect("axes");
-    let layer =
-        LpNormConfig::new(&axes).p(case.number("p").unwrap_or(2.0)).floor(floor(case).expect("a floor")).init()?;
+    let layer = LpNormConfig::new(&axes)
+        .p(case.number("p").unwrap_or(2.0))
+        .floor(floor(case).expect("a floor"))
+        .init()?;
     run(case, |x| layer.forward(x), |x, dy| layer.backward(x, dy))
 }
 
@@ -47,7 +49,10 @@ fn run(
 ) -> Result<Vec<Results>, Error> {
     let step = |step: Step| {
         let (x, dy) = (step.tensor("x"), step.tensor("dy"));
-        Ok(Results::from([("y", wide(forward(x.view())?)), ("dx", wide(backward(x.view(), dy.view())?))]))
+        Ok(Results::from([
+            ("y", wide(forward(x.view())?)),
+            ("dx", wide(backward(x.view(), dy.view())?)),
+        ]))
     };
     case.steps().map(step).collect()
 }

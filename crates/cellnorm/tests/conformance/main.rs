@@ -1,10 +1,11 @@
 //! Every layer gives every framework's numbers: outputs, gradients and running statistics in f32.
 //!
-//! The cases come from `fixtures/*/generate.py`. A layer is made from the framework's preset and what the case was given beyond
-//! it, so the presets are tested, too. Where a framework's own f32 is far from its f64, ours has to be nearer to that f64.
+//! The cases come from `fixtures/*/generate.py`. A layer is made from the framework's preset and
+//! what the case was given beyond it, so the presets are tested, too. Where a framework's own f32
+//! is far from its f64, ours has to be nearer to that f64.
 //!
-//! `cargo test -p cellnorm --test conformance -- --nocapture` prints the table; with `CELLNORM_WRITE_DOCS=1` it goes to
-//! `docs/conformance.md`.
+//! `cargo test -p cellnorm --test conformance -- --nocapture` prints the table; with
+//! `CELLNORM_WRITE_DOCS=1` it goes to `docs/conformance.md`.
 
 mod case;
 mod compare;
@@ -42,19 +43,30 @@ fn agrees_with_every_framework() {
     });
     let page = Page(&frameworks).to_string();
     println!("{page}");
-    assert!(failures.is_empty(), "{} above the tolerance:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} above the tolerance:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     page::check(&page, frameworks.iter().map(|framework| format!("* {}", framework.summary())));
 }
 
 fn framework(file: &str, failures: &mut Vec<String>) -> Framework {
     let file: Value = serde_json::from_str(file).expect("valid JSON");
-    let mut framework =
-        Framework::new(file["framework"].as_str().expect("a name"), file["version"].as_str().expect("one"));
+    let mut framework = Framework::new(
+        file["framework"].as_str().expect("a name"),
+        file["version"].as_str().expect("one"),
+    );
     for case in file["cases"].as_array().expect("cases").iter().map(Case::new) {
         let name = case.text("name");
         let steps = layers::run(&case).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(steps.len(), case.steps().len(), "{name}");
-        let found: Vec<_> = case.steps().zip(&steps).flat_map(|(step, ours)| compare_step(name, &step, ours)).collect();
+        let found: Vec<_> = case
+            .steps()
+            .zip(&steps)
+            .flat_map(|(step, ours)| compare_step(name, &step, ours))
+            .collect();
         for (result, found) in &found {
             if let Found::Differs(by) = found {
                 failures.push(format!("{}, {name}: {result} off by {by:.1e}", case.text("preset")));
@@ -70,14 +82,19 @@ fn compare_step<'a>(name: &str, step: &Step<'a>, ours: &Results) -> Vec<(&'a str
     let counts = step.counts();
     let theirs: Vec<_> = step.results().collect();
     for result in ours.keys() {
-        assert!(theirs.iter().any(|(theirs, _)| theirs == result), "{name}: {result} only in Cellnorm");
+        assert!(
+            theirs.iter().any(|(theirs, _)| theirs == result),
+            "{name}: {result} only in Cellnorm"
+        );
     }
     let compared = theirs.into_iter().map(|(result, theirs)| {
         let ours = ours.get(result).unwrap_or_else(|| panic!("{name}: {result} not in Cellnorm"));
         let kept = |values: &[f64]| match &counts {
-            Some(counts) if values.len() == counts.len() => {
-                values.iter().zip(counts).filter_map(|(value, counts)| counts.then_some(*value)).collect()
-            }
+            Some(counts) if values.len() == counts.len() => values
+                .iter()
+                .zip(counts)
+                .filter_map(|(value, counts)| counts.then_some(*value))
+                .collect(),
             _ => values.to_vec(),
         };
         let exact = step.exact(result).map(|exact| kept(&exact));

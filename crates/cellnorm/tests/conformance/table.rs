@@ -49,7 +49,8 @@ impl Framework {
         }
         line.nearer += usize::from(!nearer.is_empty());
         for (result, (theirs, ours)) in nearer {
-            self.nearer.push(format!("| {} | {case} | {result} | {theirs:.1e} | {ours:.1e} |", self.name));
+            self.nearer
+                .push(format!("| {} | {case} | {result} | {theirs:.1e} | {ours:.1e} |", self.name));
         }
     }
 
@@ -69,7 +70,8 @@ impl Framework {
             let ulp = line.worst.iter().flatten().map(|distance| distance.ulp).fold(0.0, f64::max);
             let mut row = format!("| {} | {layer} | {} | {ulp:.1} |", self.name, line.cases);
             for worst in line.worst {
-                let cell = worst.map_or("–".into(), |distance| format!("{:.1e}", distance.relative));
+                let cell =
+                    worst.map_or("–".into(), |distance| format!("{:.1e}", distance.relative));
                 write!(row, " {cell} |").expect("text");
             }
             row + &format!(" {} |", line.nearer)
@@ -91,9 +93,12 @@ pub struct Page<'a>(pub &'a [Framework]);
 const HEAD: &str = "\
 # Conformance
 
-Each layer of each framework, run in f32 by the framework itself, and by Cellnorm from the framework's preset and the same
-arguments and numbers. The layer is made as a user would make it, so the presets' defaults are compared, too.
-`CELLNORM_WRITE_DOCS=1 cargo test -p cellnorm --test conformance --test onnx` writes this page; `fixtures/*/generate.py` beside
+Each layer of each framework, run in f32 by the framework itself, and by Cellnorm from the \
+                    framework's preset and the same
+arguments and numbers. The layer is made as a user would make it, so the presets' defaults are \
+                    compared, too.
+`CELLNORM_WRITE_DOCS=1 cargo test -p cellnorm --test conformance --test onnx` writes this page; \
+                    `fixtures/*/generate.py` beside
 the tests make the numbers. [ONNX's node tests](#onnxs-node-tests) are at the end.
 ";
 
@@ -106,9 +111,12 @@ impl fmt::Display for Page<'_> {
         writeln!(
             f,
             "
-Worst errors: max |ours − theirs| / max(1, max |theirs|) of an array, at most {TOLERANCE:.0e}. The ulp is the last place of
-an f32 of the size of the array's largest value, or of 1. Arrays in which the framework itself is more than {FAR:.0e} from f64
-are not in these columns: the last one counts the cases that have some, and the second table shows that Cellnorm is nearer.
+Worst errors: max |ours − theirs| / max(1, max |theirs|) of an array, at most {TOLERANCE:.0e}. The \
+             ulp is the last place of
+an f32 of the size of the array's largest value, or of 1. Arrays in which the framework itself is \
+             more than {FAR:.0e} from f64
+are not in these columns: the last one counts the cases that have some, and the second table shows \
+             that Cellnorm is nearer.
 
 | framework | layer | cases | ulp | {} | far |
 |---|---|---:|---:|---:|---:|---:|---:|",

@@ -3,8 +3,8 @@
 use cellnorm::tables::{Rule, TableNorm};
 use cellnorm::weights::WeightNormConfig;
 use cellnorm::{
-    AxesBatchNormConfig, BatchRenormConfig, Error, FilterResponseNormConfig, GhostBatchNormConfig, Momentum,
-    Normalization,
+    AxesBatchNormConfig, BatchRenormConfig, Error, FilterResponseNormConfig, GhostBatchNormConfig,
+    Momentum, Normalization,
 };
 use ndarray::ArrayD;
 
@@ -19,7 +19,8 @@ const AFFINE: [Name; 2] = [("gamma", "gamma", "dgamma"), ("beta", "beta", "dbeta
 pub fn ghost(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Batch)?;
     let size = case.number("virtual_batch_size").expect("a size of the parts") as usize;
-    let config = GhostBatchNormConfig::new(case.length(semantics.channel_axis), size).semantics(&semantics);
+    let config =
+        GhostBatchNormConfig::new(case.length(semantics.channel_axis), size).semantics(&semantics);
     let interleaved = case.given("interleaved").is_some_and(|interleaved| interleaved == true);
     run(case, config.interleaved(interleaved).init()?, &AFFINE, running_statistics)
 }
@@ -53,9 +54,13 @@ pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
     }
     run(case, config.init()?, &AFFINE, |layer| {
         let running = layer.running.as_ref().expect("running averages");
-        let correction = layer.correction.as_ref().map_or(running, |correction| &correction.averages);
+        let correction =
+            layer.correction.as_ref().map_or(running, |correction| &correction.averages);
         let deviation = flat(&running.variance);
-        let variance = deviation.iter().map(|deviation| (deviation * deviation - layer.epsilon).max(0.0)).collect();
+        let variance = deviation
+            .iter()
+            .map(|deviation| (deviation * deviation - layer.epsilon).max(0.0))
+            .collect();
         Results::from([
             ("running_mean", flat(&running.mean)),
             ("running_var", variance),
@@ -69,7 +74,9 @@ pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
 pub fn filter_response(case: &Case) -> Result<Vec<Results>, Error> {
     let axis = case.number("axis").expect("a channel axis") as isize;
     let learned = case.given("learned_epsilon").is_some_and(|learned| learned == true);
-    let mut config = FilterResponseNormConfig::new(case.length(axis)).channel_axis(axis).learned_epsilon(learned);
+    let mut config = FilterResponseNormConfig::new(case.length(axis))
+        .channel_axis(axis)
+        .learned_epsilon(learned);
     if let Some(epsilon) = case.number("epsilon") {
         config = config.epsilon(epsilon);
     }
@@ -88,7 +95,8 @@ pub fn weight_norm(case: &Case) -> Result<Vec<Results>, Error> {
     run(case, layer, &[], |_| Results::new())
 }
 
-/// Each step of a case, with the parameters that the file has, and what the layer remembers after it.
+/// Each step of a case, with the parameters that the file has, and what the layer remembers after
+/// it.
 fn run<R: Rule>(
     case: &Case,
     mut layer: TableNorm<R>,
@@ -107,7 +115,9 @@ fn run<R: Rule>(
         let gradients = layer.backward(&saved, x.view(), dy)?;
         let mut results = remembered(&layer);
         for (ours, _, gradient) in names {
-            results.extend(gradients.parameter(ours).map(|array| (*gradient, array.iter().copied().collect())));
+            results.extend(
+                gradients.parameter(ours).map(|array| (*gradient, array.iter().copied().collect())),
+            );
         }
         results.extend([("y", wide(y)), ("dx", wide(gradients.dx))]);
         Ok(results)

@@ -1,8 +1,8 @@
 //! γ and β: their shapes, where they are on, and what they do to mean and variance.
 
 use cellnorm::{
-    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, batch_normalization, get_stats,
-    moments,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    batch_normalization, get_stats, moments,
 };
 use ndarray::{ArrayD, IxDyn, array};
 
@@ -16,7 +16,9 @@ fn ones(shape: &[usize]) -> Option<ArrayD<f64>> {
 #[test]
 fn a_group_has_a_gamma_for_each_channel() -> Result<(), Error> {
     let mut layer = GroupNormConfig::new(4, 16).init()?;
-    let count = |parameter: &Option<ArrayD<f64>>| parameter.as_ref().map_or(0.0, |array| array.len() as f64);
+    let count = |parameter: &Option<ArrayD<f64>>| {
+        parameter.as_ref().map_or(0.0, |array| array.len() as f64)
+    };
     let cellnorm = count(&layer.gamma) + count(&layer.beta);
     Erratum { cellnorm, right: 32.0, tutorial: 1.0 + 1.0, wrong: 2.0, within: 0.0 }.check();
 
@@ -55,10 +57,19 @@ fn given_statistics_take_offset_and_scale() -> Result<(), Error> {
     let x = array![[1.0], [2.0], [3.0], [4.0]].into_dyn();
     let (mean, variance) = moments(x.view(), &[0], true)?;
     let (gamma, beta) = (array![2.0].into_dyn(), array![10.0].into_dyn());
-    let run = |offset, scale| batch_normalization(x.view(), mean.view(), variance.view(), offset, scale, 1e-3);
+    let run = |offset, scale| {
+        batch_normalization(x.view(), mean.view(), variance.view(), offset, scale, 1e-3)
+    };
     let both = run(Some(beta.view()), Some(gamma.view()))?;
     let first_step = run(None, None)?[[0, 0]];
-    Erratum { cellnorm: both[[0, 0]], right: 7.31779, tutorial: first_step, wrong: -1.34110, within: 1e-5 }.check();
+    Erratum {
+        cellnorm: both[[0, 0]],
+        right: 7.31779,
+        tutorial: first_step,
+        wrong: -1.34110,
+        within: 1e-5,
+    }
+    .check();
 
     let mut layer = BatchNormConfig::new(1).epsilon(1e-3).init()?;
     (layer.gamma, layer.beta) = (Some(gamma), Some(beta));
@@ -66,7 +77,8 @@ fn given_statistics_take_offset_and_scale() -> Result<(), Error> {
     Ok(())
 }
 
-/// E27: γ from U(−0.05, 0.05) makes the output 35 times smaller, and turns half of the channels over.
+/// E27: γ from U(−0.05, 0.05) makes the output 35 times smaller, and turns half of the channels
+/// over.
 #[test]
 fn a_uniform_gamma_all_but_switches_the_layer_off() -> Result<(), Error> {
     let mut numbers = Numbers::new(27);
@@ -92,8 +104,10 @@ fn gamma_and_beta_are_there_by_default() -> Result<(), Error> {
         let layer = config.init()?;
         Ok([layer.gamma, layer.beta].iter().flatten().map(ArrayD::len).sum::<usize>() as f64)
     };
-    let (cellnorm, tutorial) =
-        (count(LayerNormConfig::new(&[26]))?, count(LayerNormConfig::new(&[26]).scale(false).center(false))?);
+    let (cellnorm, tutorial) = (
+        count(LayerNormConfig::new(&[26]))?,
+        count(LayerNormConfig::new(&[26]).scale(false).center(false))?,
+    );
     Erratum { cellnorm, right: 52.0, tutorial, wrong: 0.0, within: 0.0 }.check();
     Ok(())
 }
@@ -108,7 +122,8 @@ fn the_variance_is_gamma_squared() -> Result<(), Error> {
     let (mean, variance) = moments(layer.forward(x.view())?.0.view(), &[0, 1], false)?;
     let (mean, variance) = (mean[[]], variance[[]]);
     Erratum { cellnorm: variance, right: 9.0, tutorial: gamma, wrong: -3.0, within: 1e-9 }.check();
-    Erratum { cellnorm: variance.sqrt(), right: 3.0, tutorial: gamma, wrong: -3.0, within: 1e-9 }.check();
+    Erratum { cellnorm: variance.sqrt(), right: 3.0, tutorial: gamma, wrong: -3.0, within: 1e-9 }
+        .check();
     crate::close(mean, 0.5, 1e-12);
     Ok(())
 }
@@ -123,7 +138,8 @@ fn gluons_instance_normalization_learns_beta_alone() -> Result<(), Error> {
         let gradients = layer.backward(&saved, x.view(), x.view())?;
         Ok([gradients.dgamma, gradients.dbeta].iter().flatten().count() as f64)
     };
-    let (cellnorm, tutorial) = (learnt(InstanceNormConfig::new(2).scale(false))?, learnt(InstanceNormConfig::new(2))?);
+    let (cellnorm, tutorial) =
+        (learnt(InstanceNormConfig::new(2).scale(false))?, learnt(InstanceNormConfig::new(2))?);
     Erratum { cellnorm, right: 1.0, tutorial, wrong: 2.0, within: 0.0 }.check();
     Ok(())
 }

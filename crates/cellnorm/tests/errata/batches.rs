@@ -1,4 +1,5 @@
-//! The batch: of one sample, of several machines, of the test set, and what inference takes from it.
+//! The batch: of one sample, of several machines, of the test set, and what inference takes from
+//! it.
 
 use cellnorm::{BatchNormConfig, Error, Moments, Momentum, batch_normalization, moments};
 use ndarray::{Array2, ArrayD, Axis, array, s};
@@ -28,11 +29,19 @@ fn uneven_machines_merge_by_count() -> Result<(), Error> {
     let of = |x: &Array2<f64>| Moments::of(x.as_slice().unwrap());
     let all = of(&a).merge(of(&b));
     let average = |part: fn(&Moments) -> f64| (part(&of(&a)) + part(&of(&b))) / 2.0;
-    Erratum { cellnorm: all.mean, right: 4.0, tutorial: average(|m| m.mean), wrong: 6.0, within: 1e-14 }.check();
+    Erratum {
+        cellnorm: all.mean,
+        right: 4.0,
+        tutorial: average(|m| m.mean),
+        wrong: 6.0,
+        within: 1e-14,
+    }
+    .check();
     let (cellnorm, tutorial) = (all.variance(), average(Moments::variance));
     Erratum { cellnorm, right: 12.5, tutorial, wrong: 0.33333, within: 1e-5 }.check();
 
-    // the gradients of γ and β add up to those of the whole batch, so that they stay equal on all machines
+    // the gradients of γ and β add up to those of the whole batch, so that they stay equal on all
+    // machines
     let x = array![[1.0], [2.0], [3.0], [10.0]];
     let dy = array![[0.5], [-1.0], [2.0], [0.25]];
     let layer = &mut BatchNormConfig::new(1).init()?;
@@ -41,7 +50,14 @@ fn uneven_machines_merge_by_count() -> Result<(), Error> {
     let (mean, variance) = (array![all.mean].into_dyn(), array![all.variance()].into_dyn());
     let (mut dgamma, mut dbeta) = (0.0, 0.0);
     for rows in [s![..3, ..], s![3.., ..]] {
-        let xhat = batch_normalization(x.slice(rows), mean.view(), variance.view(), None, None, layer.epsilon)?;
+        let xhat = batch_normalization(
+            x.slice(rows),
+            mean.view(),
+            variance.view(),
+            None,
+            None,
+            layer.epsilon,
+        )?;
         dgamma += (&xhat * &dy.slice(rows)).sum();
         dbeta += dy.slice(rows).sum();
     }
@@ -50,7 +66,8 @@ fn uneven_machines_merge_by_count() -> Result<(), Error> {
     Ok(())
 }
 
-/// E19: inference could take the statistics of its batch, but then a sample's result would hang on its companions.
+/// E19: inference could take the statistics of its batch, but then a sample's result would hang on
+/// its companions.
 #[test]
 fn inference_does_not_depend_on_companions() -> Result<(), Error> {
     let mut layer = BatchNormConfig::new(1).momentum(Momentum::Step(1.0)).init()?;
@@ -59,13 +76,15 @@ fn inference_does_not_depend_on_companions() -> Result<(), Error> {
     let (calm, wild) = (array![[0.5_f64], [0.0], [1.0]], array![[0.5], [-20.0], [40.0]]);
     let cellnorm = (layer.infer(wild.view())?[[0, 0]] - layer.infer(calm.view())?[[0, 0]]).abs();
     // the batch's own statistics exist, and give the first sample two results
-    let mut own = |x: &Array2<f64>| -> Result<f64, Error> { Ok(layer.forward(x.view())?.0[[0, 0]]) };
+    let mut own =
+        |x: &Array2<f64>| -> Result<f64, Error> { Ok(layer.forward(x.view())?.0[[0, 0]]) };
     let tutorial = (own(&wild)? - own(&calm)?).abs();
     Erratum { cellnorm, right: 0.0, tutorial, wrong: 0.25434, within: 1e-5 }.check();
     Ok(())
 }
 
-/// E25: a layer that was fitted to the test images hides that they are brighter than the training images.
+/// E25: a layer that was fitted to the test images hides that they are brighter than the training
+/// images.
 #[test]
 fn fitting_to_the_test_set_hides_its_shift() -> Result<(), Error> {
     let images = |seed, mean| Numbers::new(seed).tensor(&[400, 1, 5, 5], mean);
@@ -80,7 +99,8 @@ fn fitting_to_the_test_set_hides_its_shift() -> Result<(), Error> {
     Ok(())
 }
 
-/// The statistics of a data set, per channel and per pixel, merged from chunks, then used on other images.
+/// The statistics of a data set, per channel and per pixel, merged from chunks, then used on other
+/// images.
 #[test]
 fn a_data_set_is_normalized_by_its_training_part() -> Result<(), Error> {
     let scale = array![50.0, 20.0, 5.0].into_shape_with_order((3, 1, 1)).unwrap();
@@ -88,8 +108,9 @@ fn a_data_set_is_normalized_by_its_training_part() -> Result<(), Error> {
     let (train, test) = (images(3), images(4));
     let (mean, variance) = moments(train.view(), &[0, 2, 3], true)?;
     let chunks = train.axis_chunks_iter(Axis(0), 7);
-    let of_first: Vec<Moments> =
-        chunks.map(|chunk| Moments::of(&chunk.index_axis(Axis(1), 0).iter().copied().collect::<Vec<_>>())).collect();
+    let of_first: Vec<Moments> = chunks
+        .map(|chunk| Moments::of(&chunk.index_axis(Axis(1), 0).iter().copied().collect::<Vec<_>>()))
+        .collect();
     let merged = Moments::merge_all(&of_first);
     crate::close(merged.mean, mean[[0, 0, 0, 0]], 1e-11);
     crate::close(merged.variance(), variance[[0, 0, 0, 0]], 1e-9);

@@ -1,13 +1,17 @@
-//! Batch normalization folded into the layer before it: w' = w γ / √(variance + ε), b' = (b − mean) γ / √(variance + ε) + β.
+//! Batch normalization folded into the layer before it: w' = w γ / √(variance + ε), b' = (b − mean)
+//! γ / √(variance + ε) + β.
 
 use std::collections::BTreeMap;
 
 use cellnorm::{BatchNormConfig, Error};
-use ndarray::{Array, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, RemoveAxis, array, s};
+use ndarray::{
+    Array, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, RemoveAxis, array, s,
+};
 
 use crate::{Erratum, Numbers, distance};
 
-/// A convolution without padding: x \[I, H, W\] and w \[O, I, h, w\] to \[O, H − h + 1, W − w + 1\].
+/// A convolution without padding: x \[I, H, W\] and w \[O, I, h, w\] to \[O, H − h + 1, W − w +
+/// 1\].
 fn convolve(x: &Array3<f64>, w: &Array4<f64>, b: &Array1<f64>) -> Array3<f64> {
     let ((outputs, _, kh, kw), (_, height, width)) = (w.dim(), x.dim());
     Array3::from_shape_fn((outputs, height + 1 - kh, width + 1 - kw), |(o, i, j)| {
@@ -34,7 +38,8 @@ impl Trained {
     /// What it makes of the output of a layer, \[C, …\].
     fn infer<D: Dimension>(&self, z: Array<f64, D>) -> Result<ArrayD<f64>, Error> {
         let mut layer = BatchNormConfig::new(self.gamma.len()).epsilon(EPSILON).init()?;
-        (layer.gamma, layer.beta) = (Some(self.gamma.clone().into_dyn()), Some(self.beta.clone().into_dyn()));
+        (layer.gamma, layer.beta) =
+            (Some(self.gamma.clone().into_dyn()), Some(self.beta.clone().into_dyn()));
         (layer.running_mean, layer.running_var) = (self.mean.clone(), self.variance.clone());
         Ok(layer.infer(z.into_dyn().insert_axis(Axis(0)))?.index_axis_move(Axis(0), 0))
     }
@@ -72,7 +77,8 @@ fn tensor<D: Dimension>(seed: u64, shape: &[usize]) -> Array<f64, D> {
 fn folding_divides_by_the_root() -> Result<(), Error> {
     let (x, w, b) = (2.0, 3.0, 1.0);
     let (gamma, beta, mean, variance) = (2.0, 0.5, 3.0, 4.0);
-    let [of_gamma, of_beta, of_mean, of_variance] = [gamma, beta, mean, variance].map(|v| array![v]);
+    let [of_gamma, of_beta, of_mean, of_variance] =
+        [gamma, beta, mean, variance].map(|v| array![v]);
     let norm = Trained { gamma: of_gamma, beta: of_beta, mean: of_mean, variance: of_variance };
     let cellnorm = norm.infer(array![w * x + b])?[[0]];
     let tutorial = gamma * w / variance * x + gamma * (b - mean) / variance + beta;
@@ -83,14 +89,16 @@ fn folding_divides_by_the_root() -> Result<(), Error> {
     let norm = Trained::three_channels();
     let (x, w, b) = (tensor(1, &[2, 6, 6]), tensor(2, &[3, 2, 3, 3]), tensor(3, &[3]));
     let expected = norm.infer(convolve(&x, &w, &b))?;
-    let folded = |factor: Array1<f64>| convolve(&x, &scaled(&w, 0, &factor), &norm.bias(&b, &factor)).into_dyn();
+    let folded = |factor: Array1<f64>| {
+        convolve(&x, &scaled(&w, 0, &factor), &norm.bias(&b, &factor)).into_dyn()
+    };
     assert!(distance(&folded(norm.factor()), &expected) < 1e-13);
     assert!(distance(&folded(&norm.gamma / &norm.variance), &expected) > 1.0);
     Ok(())
 }
 
-/// E6: a fold over a checkpoint's names that runs: γ, β and the bias may be absent, and what belongs to no batch
-/// normalization stays as it is.
+/// E6: a fold over a checkpoint's names that runs: γ, β and the bias may be absent, and what
+/// belongs to no batch normalization stays as it is.
 #[test]
 fn a_checkpoint_is_folded_by_its_names() -> Result<(), Error> {
     let norm = Trained::three_channels();
@@ -108,7 +116,8 @@ fn a_checkpoint_is_folded_by_its_names() -> Result<(), Error> {
     ]);
     for conv in ["conv1", "conv2"] {
         checkpoint.insert(format!("net/{conv}/moving_mean:0"), norm.mean.clone().into_dyn());
-        checkpoint.insert(format!("net/{conv}/moving_variance:0"), norm.variance.clone().into_dyn());
+        checkpoint
+            .insert(format!("net/{conv}/moving_variance:0"), norm.variance.clone().into_dyn());
     }
     let folded = fold_checkpoint(&checkpoint);
     let names: Vec<&str> = folded.keys().map(String::as_str).collect();
@@ -117,10 +126,13 @@ fn a_checkpoint_is_folded_by_its_names() -> Result<(), Error> {
     assert_eq!(folded["net/dense/kernel:0"], checkpoint["net/dense/kernel:0"]);
 
     let x: Array3<f64> = tensor(8, &[2, 7, 7]);
-    let plain = Trained { gamma: Array1::ones(3), beta: Array1::zeros(3), ..Trained::three_channels() };
+    let plain =
+        Trained { gamma: Array1::ones(3), beta: Array1::zeros(3), ..Trained::three_channels() };
     let hidden: Array3<f64> = fixed(plain.infer(convolve(&x, &w1, &Array1::zeros(3)))?);
     let expected = norm.infer(convolve(&hidden, &w2, &b2))?;
-    let oihw = |name: &str| -> Array4<f64> { fixed(folded[name].view().permuted_axes(vec![3, 2, 0, 1]).into_owned()) };
+    let oihw = |name: &str| -> Array4<f64> {
+        fixed(folded[name].view().permuted_axes(vec![3, 2, 0, 1]).into_owned())
+    };
     let bias = |name: &str| -> Array1<f64> { fixed(folded[name].clone()) };
     let hidden = convolve(&x, &oihw("net/conv1/weights:0"), &bias("net/conv1/bias:0"));
     let y = convolve(&hidden, &oihw("net/conv2/kernel:0"), &bias("net/conv2/bias:0"));
@@ -151,7 +163,8 @@ fn fold_checkpoint(checkpoint: &BTreeMap<String, ArrayD<f64>>) -> BTreeMap<Strin
     folded
 }
 
-/// E7: broadcasting γ along the last axis is right for \[h, w, I, O\] alone; on \[O, I, h, 3\] it scales the kernel's columns.
+/// E7: broadcasting γ along the last axis is right for \[h, w, I, O\] alone; on \[O, I, h, 3\] it
+/// scales the kernel's columns.
 #[test]
 fn the_factor_goes_along_the_output_channels() -> Result<(), Error> {
     let norm = Trained::three_channels();
@@ -159,12 +172,14 @@ fn the_factor_goes_along_the_output_channels() -> Result<(), Error> {
     let bias = norm.bias(&none, &factor);
     let (x, w): (Array3<f64>, Array4<f64>) = (tensor(1, &[2, 6, 6]), tensor(2, &[3, 2, 3, 3]));
     let expected = norm.infer(convolve(&x, &w, &none))?;
-    let along = |axis| distance(&convolve(&x, &scaled(&w, axis, &factor), &bias).into_dyn(), &expected);
+    let along =
+        |axis| distance(&convolve(&x, &scaled(&w, axis, &factor), &bias).into_dyn(), &expected);
     assert!(along(0) < 1e-13);
     assert!(along(3) > 1.0, "{}", along(3));
     assert_eq!(scaled(&w, 3, &factor), &w * &factor);
 
-    // a transposed convolution of width 2 and stride 2, whose w [I, O, width] has the outputs on axis 1
+    // a transposed convolution of width 2 and stride 2, whose w [I, O, width] has the outputs on
+    // axis 1
     let (x, w): (Array2<f64>, Array3<f64>) = (tensor(3, &[3, 4]), tensor(4, &[3, 3, 2]));
     let spread = |w: &Array3<f64>, b: &Array1<f64>| {
         let at = |(o, at)| b[o] + (&x.column(at / 2) * &w.slice(s![.., o, at % 2])).sum();

@@ -1,4 +1,5 @@
-//! How many groups: C for instance normalization, one for layer normalization, and G the number of groups, not their size.
+//! How many groups: C for instance normalization, one for layer normalization, and G the number of
+//! groups, not their size.
 
 use cellnorm::{Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, moments};
 use ndarray::{ArrayD, Axis, concatenate};
@@ -15,7 +16,8 @@ fn first(groups: usize) -> Result<f64, Error> {
     Ok(GroupNormConfig::new(groups, 4).init()?.infer(four_channels())?[[0, 0, 0, 0]])
 }
 
-/// E2: with G = 2, the tutorial's own code makes two groups of 8 channels, not groups of 2 channels.
+/// E2: with G = 2, the tutorial's own code makes two groups of 8 channels, not groups of 2
+/// channels.
 #[test]
 fn g_is_the_number_of_groups() -> Result<(), Error> {
     let (channels, g) = (16, 2);
@@ -38,7 +40,8 @@ fn g_is_the_number_of_groups() -> Result<(), Error> {
     Ok(())
 }
 
-/// E17: as many groups as channels make instance normalization; the two spatial axes have nothing to do with it.
+/// E17: as many groups as channels make instance normalization; the two spatial axes have nothing
+/// to do with it.
 #[test]
 fn instance_normalization_has_as_many_groups_as_channels() -> Result<(), Error> {
     let instance = InstanceNormConfig::new(4).init()?.infer(four_channels())?;
@@ -53,14 +56,29 @@ fn instance_normalization_has_as_many_groups_as_channels() -> Result<(), Error> 
     Ok(())
 }
 
-/// E23: a group size of C is layer, a group size of 1 instance normalization: the reverse of what is said.
+/// E23: a group size of C is layer, a group size of 1 instance normalization: the reverse of what
+/// is said.
 #[test]
 fn group_size_and_number_of_groups_are_reverses() -> Result<(), Error> {
     let of_size = |size: usize| first(4 / size);
     let instance = InstanceNormConfig::new(4).init()?.infer(four_channels())?[[0, 0, 0, 0]];
-    Erratum { cellnorm: instance, right: -1.34164, tutorial: of_size(4)?, wrong: -1.46847, within: 1e-4 }.check();
+    Erratum {
+        cellnorm: instance,
+        right: -1.34164,
+        tutorial: of_size(4)?,
+        wrong: -1.46847,
+        within: 1e-4,
+    }
+    .check();
     let layer = LayerNormConfig::per_channel(4).init()?.infer(four_channels())?[[0, 0, 0, 0]];
-    Erratum { cellnorm: layer, right: -1.46847, tutorial: of_size(1)?, wrong: -1.34164, within: 1e-4 }.check();
+    Erratum {
+        cellnorm: layer,
+        right: -1.46847,
+        tutorial: of_size(1)?,
+        wrong: -1.34164,
+        within: 1e-4,
+    }
+    .check();
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The errors of five tutorials as numbers: what their formula gives, beside what Cellnorm gives.
 //!
-//! `docs/seed-errata.md` tells the errors, E1 to E37, and `docs/seed-features.md` what the tutorials show rightly.
+//! `docs/seed-errata.md` tells the errors, E1 to E37, and `docs/seed-features.md` what the
+//! tutorials show rightly.
 
 mod affine;
 mod axes;
@@ -29,8 +30,8 @@ fn distance(a: &ndarray::ArrayD<f64>, b: &ndarray::ArrayD<f64>) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, worst)
 }
 
-/// An error of a tutorial: what Cellnorm computes is right, what the tutorial's formula computes is wrong, each as stated, and
-/// what they are compared within is too small to take one for the other.
+/// An error of a tutorial: what Cellnorm computes is right, what the tutorial's formula computes is
+/// wrong, each as stated, and what they are compared within is too small to take one for the other.
 #[derive(Clone, Copy)]
 struct Erratum {
     cellnorm: f64,
@@ -44,6 +45,11 @@ impl Erratum {
     fn check(self) {
         close(self.cellnorm, self.right, self.within);
         close(self.tutorial, self.wrong, self.within);
-        assert!((self.right - self.wrong).abs() > 4.0 * self.within, "{} passes for {}", self.wrong, self.right);
+        assert!(
+            (self.right - self.wrong).abs() > 4.0 * self.within,
+            "{} passes for {}",
+            self.wrong,
+            self.right
+        );
     }
 }

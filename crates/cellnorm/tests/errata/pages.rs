@@ -1,4 +1,5 @@
-//! The two pages about the tutorials are whole, and name tests that exist and hold the numbers that the pages state.
+//! The two pages about the tutorials are whole, and name tests that exist and hold the numbers that
+//! the pages state.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,13 @@ fn rows(page: &str, is_id: impl Fn(&str) -> bool) -> Vec<(String, Vec<String>)> 
 /// Whether this is the number of a row of the page of features.
 pub fn is_feature(id: &str) -> bool {
     id.split_once('-').is_some_and(|(tutorial, row)| {
-        (tutorial.len(), row.len()) == (3, 2) && [tutorial, row].iter().all(|n| n.bytes().all(|c| c.is_ascii_digit()))
+        (tutorial.len(), row.len()) == (3, 2)
+            && [tutorial, row].iter().all(|n| n.bytes().all(|c| c.is_ascii_digit()))
     })
 }
 
-/// The rows of the page of features; the cells are: what is shown, where it is, the line of code, the test.
+/// The rows of the page of features; the cells are: what is shown, where it is, the line of code,
+/// the test.
 pub fn features() -> Vec<(String, Vec<String>)> {
     rows("seed-features.md", is_feature)
 }
@@ -52,7 +55,8 @@ fn source((path, name): (&str, &str)) -> String {
 
 /// The paths and texts of the library's files.
 fn library(folder: &Path) -> Vec<(String, String)> {
-    let paths = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let paths =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let files = |path: PathBuf| match path.is_dir() {
         true => library(&path),
         false => vec![(path.display().to_string(), fs::read_to_string(&path).expect("text"))],
@@ -64,12 +68,15 @@ fn library(folder: &Path) -> Vec<(String, String)> {
 fn has_doc_test(item: &str, library: &[(String, String)]) -> bool {
     let (module, name) = item.rsplit_once("::").unwrap_or(("", item));
     let named = |line: &str| {
-        let mut words = line.trim().strip_prefix("pub ")?.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let mut words =
+            line.trim().strip_prefix("pub ")?.split(|c: char| !c.is_alphanumeric() && c != '_');
         ["fn", "struct", "enum", "type"].contains(&words.next()?).then_some(words.next()? == name)
     };
     let tells = |part: &str| {
-        let (comment, code): (Vec<&str>, Vec<&str>) = part.lines().partition(|line| line.trim().starts_with("///"));
-        comment.iter().any(|line| line.ends_with("```")) && code.iter().copied().find_map(named) == Some(true)
+        let (comment, code): (Vec<&str>, Vec<&str>) =
+            part.lines().partition(|line| line.trim().starts_with("///"));
+        comment.iter().any(|line| line.ends_with("```"))
+            && code.iter().copied().find_map(named) == Some(true)
     };
     let of_module = library.iter().filter(|(path, _)| path.contains(module));
     of_module.flat_map(|(_, text)| text.split("\n\n")).any(tells)
@@ -78,7 +85,10 @@ fn has_doc_test(item: &str, library: &[(String, String)]) -> bool {
 fn complete(rows: &[(String, Vec<String>)], cells: usize) {
     for (id, row) in rows {
         assert_eq!(row.len(), cells, "{id} has another number of cells");
-        assert!(row.iter().all(|cell| cell.chars().any(char::is_alphanumeric)), "{id} has an empty cell");
+        assert!(
+            row.iter().all(|cell| cell.chars().any(char::is_alphanumeric)),
+            "{id} has an empty cell"
+        );
     }
 }
 
@@ -87,7 +97,9 @@ fn every_feature_has_a_place_and_a_test() {
     let expected: Vec<String> = [36, 25, 12, 39, 48]
         .iter()
         .enumerate()
-        .flat_map(|(tutorial, count)| (1..=*count).map(move |row| format!("{tutorial:03}-{row:02}")))
+        .flat_map(|(tutorial, count)| {
+            (1..=*count).map(move |row| format!("{tutorial:03}-{row:02}"))
+        })
         .collect();
     assert_eq!(expected.len(), 160);
     let rows = features();
@@ -97,8 +109,11 @@ fn every_feature_has_a_place_and_a_test() {
     for (id, cells) in &rows {
         let tests = tests_named(&cells[3]);
         tests.iter().copied().map(source).for_each(drop);
-        let documented: Vec<&str> =
-            cells[3].split("doc test of `").skip(1).map(|rest| rest.split_once('`').unwrap().0).collect();
+        let documented: Vec<&str> = cells[3]
+            .split("doc test of `")
+            .skip(1)
+            .map(|rest| rest.split_once('`').unwrap().0)
+            .collect();
         for item in &documented {
             assert!(has_doc_test(item, &library), "{id}: the documentation of {item} runs nothing");
         }
@@ -110,7 +125,8 @@ fn every_feature_has_a_place_and_a_test() {
 /// The columns are: what is said, what is right, the wrong number, the right number, the test.
 #[test]
 fn every_erratum_has_its_numbers_in_its_test() {
-    let mut rows = rows("seed-errata.md", |id| id.starts_with('E') && id[1..].parse::<u32>().is_ok());
+    let mut rows =
+        rows("seed-errata.md", |id| id.starts_with('E') && id[1..].parse::<u32>().is_ok());
     complete(&rows, 5);
     rows.sort_by_key(|(id, _)| id[1..].parse::<u32>().unwrap());
     let expected: Vec<String> = (1..=37).map(|id| format!("E{id}")).collect();

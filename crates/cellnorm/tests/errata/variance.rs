@@ -5,7 +5,8 @@ use ndarray::{Array, ArrayD, array};
 
 use crate::{Erratum, Numbers, close, distance};
 
-/// E1: 64 images of 16 channels with values uniform in (0, 1), through group normalization with 4 groups.
+/// E1: 64 images of 16 channels with values uniform in (0, 1), through group normalization with 4
+/// groups.
 #[test]
 fn uniform_images_get_deviation_one() -> Result<(), Error> {
     let mut numbers = Numbers::new(20);
@@ -39,8 +40,16 @@ fn uniform_images_get_deviation_one() -> Result<(), Error> {
 fn epsilon_matters_where_the_variance_is_small() -> Result<(), Error> {
     let root = 2e-3_f64.sqrt();
     let x = array![[-root, root]];
-    let first = |epsilon| Ok(LayerNormConfig::new(&[2]).epsilon(epsilon).init()?.infer(x.view())?[[0, 1]]);
-    Erratum { cellnorm: first(1e-5)?, right: 0.99751, tutorial: first(1e-3)?, wrong: 0.81650, within: 1e-5 }.check();
+    let first =
+        |epsilon| Ok(LayerNormConfig::new(&[2]).epsilon(epsilon).init()?.infer(x.view())?[[0, 1]]);
+    Erratum {
+        cellnorm: first(1e-5)?,
+        right: 0.99751,
+        tutorial: first(1e-3)?,
+        wrong: 0.81650,
+        within: 1e-5,
+    }
+    .check();
     Ok(())
 }
 
@@ -72,16 +81,25 @@ fn the_variance_is_in_the_root_and_not_x() -> Result<(), Error> {
     let (mean, variance) = moments(x.view(), &[0], true)?;
     let y = batch_normalization(x.view(), mean.view(), variance.view(), None, None, 1e-3)?;
     let tutorial = |x: f64| (x - mean[[0]]) / (x + 1e-3).sqrt();
-    Erratum { cellnorm: y[[0]], right: -1.34110, tutorial: tutorial(1.0), wrong: -1.49925, within: 1e-5 }.check();
+    Erratum {
+        cellnorm: y[[0]],
+        right: -1.34110,
+        tutorial: tutorial(1.0),
+        wrong: -1.49925,
+        within: 1e-5,
+    }
+    .check();
     // the notebook's own data have negative values
     assert!(tutorial(-1.4323952).is_nan());
     Ok(())
 }
 
-/// E20: a sample of the notebook, got back from what it prints, gives the printed layer normalization with ε = 1e-3 only.
+/// E20: a sample of the notebook, got back from what it prints, gives the printed layer
+/// normalization with ε = 1e-3 only.
 ///
-/// Group normalization with one group and ε = 1e-6 is printed as g = (x − mean) / √(variance + 1e-6), layer normalization as
-/// l = (x − mean) / √(variance + 1e-3). So (l/g)² = (variance + 1e-6) / (variance + 1e-3) gives the variance, and g the rest.
+/// Group normalization with one group and ε = 1e-6 is printed as g = (x − mean) / √(variance +
+/// 1e-6), layer normalization as l = (x − mean) / √(variance + 1e-3). So (l/g)² = (variance + 1e-6)
+/// / (variance + 1e-3) gives the variance, and g the rest.
 #[test]
 fn two_epsilons_are_two_results() -> Result<(), Error> {
     let group = [
@@ -126,7 +144,9 @@ fn two_epsilons_are_two_results() -> Result<(), Error> {
         -0.3608049,
         1.8391874,
     ];
-    let printed = |values: [f64; 12]| Array::from_iter(values).into_shape_with_order(vec![1, 2, 3, 2]).unwrap();
+    let printed = |values: [f64; 12]| {
+        Array::from_iter(values).into_shape_with_order(vec![1, 2, 3, 2]).unwrap()
+    };
     let ratio = (2.6653469_f64 / 2.6673615).powi(2);
     let variance = (1e-3 * ratio - 1e-6) / (1.0 - ratio);
     let x = printed(group) * (variance + 1e-6).sqrt();
@@ -140,7 +160,8 @@ fn two_epsilons_are_two_results() -> Result<(), Error> {
     let (cellnorm, tutorial) = (with_1e_3[[0, 0, 0, 0]], with_1e_6[[0, 0, 0, 0]]);
     Erratum { cellnorm, right: 0.16816941, tutorial, wrong: 0.16829652, within: 1e-6 }.check();
 
-    // and equal ε make one group the layer, and a group a channel the instance normalization that is printed
+    // and equal ε make one group the layer, and a group a channel the instance normalization that
+    // is printed
     let groups = |groups| GroupNormConfig::new(groups, 2).channel_axis(-1).epsilon(1e-6).init();
     assert!(distance(&groups(1)?.infer(x.view())?, &with_1e_6) < 1e-12);
     assert!(distance(&groups(2)?.infer(x.view())?, &printed(instance)) < 1e-6);

@@ -1,7 +1,8 @@
 //! What the tutorials show rightly, with their shapes and numbers.
 
 use cellnorm::{
-    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, batch_normalization, moments,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    batch_normalization, moments,
 };
 use ndarray::{ArrayD, IxDyn, array};
 
@@ -28,7 +29,8 @@ fn from_scratch_is_what_the_library_gives() -> Result<(), Error> {
     let x = Numbers::new(2).tensor32(&[3, 2, 3, 2], 0.0);
     let (mean, variance) = moments(x.view(), &[0, 1, 2], true)?;
     let scratch = (x.mapv(f64::from) - &mean) / (&variance + 1e-3).mapv(f64::sqrt);
-    let y = batch_normalization(x.view(), mean.view(), variance.view(), None, None, 1e-3)?.mapv(f64::from);
+    let y = batch_normalization(x.view(), mean.view(), variance.view(), None, None, 1e-3)?
+        .mapv(f64::from);
     assert!(distance(&scratch, &y) < 3e-7);
     let mut layer = BatchNormConfig::new(2).channel_axis(-1).epsilon(1e-3).init()?;
     assert!(distance(&layer.forward(x.view())?.0.mapv(f64::from), &y) < 3e-7);
@@ -38,7 +40,8 @@ fn from_scratch_is_what_the_library_gives() -> Result<(), Error> {
 #[test]
 fn an_untrained_layer_divides_by_the_root_of_one_and_epsilon() -> Result<(), Error> {
     let x = Numbers::new(3).tensor(&[3, 2, 3, 2], 0.0);
-    let layer = BatchNormConfig::new(2).channel_axis(-1).epsilon(1e-3).scale(false).center(false).init()?;
+    let layer =
+        BatchNormConfig::new(2).channel_axis(-1).epsilon(1e-3).scale(false).center(false).init()?;
     assert!(distance(&layer.infer(x.view())?, &(&x / 1.001_f64.sqrt())) < 1e-14);
     Ok(())
 }
@@ -51,7 +54,8 @@ fn numbers_come_from_a_seed() {
     close(Numbers::new(5).normal(), Numbers::new(5).tensor(&[1], 0.0)[[0]], 0.0);
 }
 
-/// The ten channels of the MNIST network in five groups: each pair of channels has mean 0 and variance 1.
+/// The ten channels of the MNIST network in five groups: each pair of channels has mean 0 and
+/// variance 1.
 #[test]
 fn ten_channels_in_five_groups() -> Result<(), Error> {
     let x = Numbers::new(4).tensor(&[2, 26, 26, 10], 4.0);
@@ -72,7 +76,8 @@ fn images_are_normalized_by_given_constants() -> Result<(), Error> {
     let x = bytes.mapv(|byte| f64::from(byte) / 255.0);
     let column = |values: [f64; 3]| array![values].into_shape_with_order(vec![3, 1, 1]).unwrap();
     let (mean, std) = (column([0.485, 0.456, 0.406]), column([0.229, 0.224, 0.225]));
-    let y = batch_normalization(x.view(), mean.view(), std.mapv(|s| s * s).view(), None, None, 1e-36)?;
+    let y =
+        batch_normalization(x.view(), mean.view(), std.mapv(|s| s * s).view(), None, None, 1e-36)?;
     assert!(distance(&y, &((x - mean) / std)) < 1e-14);
     Ok(())
 }
@@ -81,7 +86,9 @@ fn images_are_normalized_by_given_constants() -> Result<(), Error> {
 #[test]
 fn sequences_have_their_channels_last() -> Result<(), Error> {
     let x = Numbers::new(7).tensor(&[4, 5, 3], 2.0);
-    let run = |axis, x: &ArrayD<f64>| Ok(BatchNormConfig::new(3).channel_axis(axis).init()?.forward(x.view())?.0);
+    let run = |axis, x: &ArrayD<f64>| {
+        Ok(BatchNormConfig::new(3).channel_axis(axis).init()?.forward(x.view())?.0)
+    };
     let y = run(2, &x)?;
     assert_eq!(y, run(-1, &x)?);
     let second = x.permuted_axes(vec![0, 2, 1]).as_standard_layout().into_owned();
@@ -89,7 +96,8 @@ fn sequences_have_their_channels_last() -> Result<(), Error> {
     Ok(())
 }
 
-/// Layer, instance and group normalization compute the same in training and inference, whatever else is in the batch.
+/// Layer, instance and group normalization compute the same in training and inference, whatever
+/// else is in the batch.
 #[test]
 fn single_samples_need_no_modes() -> Result<(), Error> {
     let x = Numbers::new(8).tensor(&[3, 4, 5], 1.0);
@@ -123,7 +131,8 @@ fn instance_normalization_takes_contrast_away() -> Result<(), Error> {
 fn a_bias_before_batch_normalization_is_pointless() -> Result<(), Error> {
     let x = Numbers::new(10).tensor(&[6, 3, 4], 0.0);
     let bias = array![[5.0], [-3.0], [100.0]].into_dyn();
-    let run = |x: &ArrayD<f64>| Ok::<_, Error>(BatchNormConfig::new(3).init()?.forward(x.view())?.0);
+    let run =
+        |x: &ArrayD<f64>| Ok::<_, Error>(BatchNormConfig::new(3).init()?.forward(x.view())?.0);
     assert!(distance(&run(&x)?, &run(&(&x + &bias))?) < 1e-12);
     Ok(())
 }

@@ -17,14 +17,20 @@ pub struct Case {
 }
 
 impl Case {
-    /// The case in a folder, if it is one node of one of these operators: the others spell operators out in smaller ones.
+    /// The case in a folder, if it is one node of one of these operators: the others spell
+    /// operators out in smaller ones.
     pub fn read(folder: &Path, operators: &[&str]) -> Option<Self> {
         let model: Model = message(&folder.join("model.onnx"));
         let [node] = model.graph?.node.try_into().ok()?;
         if !operators.contains(&node.op_type.as_str()) {
             return None;
         }
-        let opset = model.opset_import.iter().find(|set| set.domain.is_empty()).expect("ONNX's own operators").version;
+        let opset = model
+            .opset_import
+            .iter()
+            .find(|set| set.domain.is_empty())
+            .expect("ONNX's own operators")
+            .version;
         let tensors = |kind: &str, names: &[String]| {
             let file = |i| folder.join("test_data_set_0").join(format!("{kind}_{i}.pb"));
             (0..names.len()).map(|i| message::<Tensor>(&file(i)).array()).collect()

@@ -1,15 +1,16 @@
 //! ONNX's node tests of the normalization operators pass: the 55 base cases of onnx 1.22, in f32.
 //!
-//! Without more, the cases are those of `fixtures/onnx/generate.py`, which have ONNX's names and attributes and inputs of their
-//! own, and some that ONNX leaves out. With the environment variable `CELLNORM_ONNX_NODE_TESTS` they are ONNX's own, from the
-//! folder that it names: `onnx/backend/test/data/node` in an installed wheel of onnx up to 1.22.
+//! Without more, the cases are those of `fixtures/onnx/generate.py`, which have ONNX's names and
+//! attributes and inputs of their own, and some that ONNX leaves out. With the environment variable
+//! `CELLNORM_ONNX_NODE_TESTS` they are ONNX's own, from the folder that it names:
+//! `onnx/backend/test/data/node` in an installed wheel of onnx up to 1.22.
 //!
-//! An output's error is max |ours − ONNX's| / max |ONNX's| and has to stay within [`TOLERANCE`]; besides, each value has to be
-//! within ONNX's own tolerance, |ours − ONNX's| ≤ [`ABSOLUTE`] + [`RELATIVE`] · |ONNX's|, of which the table shows the share
-//! that is used.
+//! An output's error is max |ours − ONNX's| / max |ONNX's| and has to stay within [`TOLERANCE`];
+//! besides, each value has to be within ONNX's own tolerance, |ours − ONNX's| ≤ [`ABSOLUTE`] +
+//! [`RELATIVE`] · |ONNX's|, of which the table shows the share that is used.
 //!
-//! `cargo test -p cellnorm --test onnx -- --nocapture` prints the table; with `CELLNORM_WRITE_DOCS=1` that of the cases here goes
-//! to `docs/conformance.md`.
+//! `cargo test -p cellnorm --test onnx -- --nocapture` prints the table; with
+//! `CELLNORM_WRITE_DOCS=1` that of the cases here goes to `docs/conformance.md`.
 
 mod case;
 mod operators;
@@ -38,7 +39,8 @@ fn theirs() -> Option<PathBuf> {
 
 fn cases(folder: &Path) -> Vec<Case> {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder's entry").path()).collect();
+    let mut folders: Vec<PathBuf> =
+        entries.map(|entry| entry.expect("a folder's entry").path()).collect();
     folders.sort();
     folders.iter().filter_map(|folder| Case::read(folder, &OPERATORS)).collect()
 }
@@ -81,7 +83,9 @@ impl Line {
         for (i, (ours, onnx)) in outputs.iter().zip(expected).enumerate() {
             let (error, share) = errors(ours, onnx);
             if error > TOLERANCE || share > 1.0 {
-                failures.push(format!("{name}: output {i} off by {error:.1e}, {share:.1e} of ONNX's tolerance"));
+                failures.push(format!(
+                    "{name}: output {i} off by {error:.1e}, {share:.1e} of ONNX's tolerance"
+                ));
             }
             (self.worst, self.share) = (self.worst.max(error), self.share.max(share));
         }
@@ -95,16 +99,21 @@ impl Line {
     fn row(&self, operator: &str) -> String {
         let Line { base, extra, passed, outputs, worst, share, .. } = self;
         let opsets = self.opsets.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-        format!("| {operator} | {opsets} | {base} | {extra} | {passed} | {outputs} | {worst:.1e} | {share:.1e} |\n")
+        format!(
+            "| {operator} | {opsets} | {base} | {extra} | {passed} | {outputs} | {worst:.1e} | \
+             {share:.1e} |\n"
+        )
     }
 }
 
 const HEAD: &str = "\
 ## ONNX's node tests
 
-Each normalization operator of ONNX, as a layer made from the node's attributes, in f32. The node tests here have ONNX's names,
+Each normalization operator of ONNX, as a layer made from the node's attributes, in f32. The node \
+                    tests here have ONNX's names,
 opsets and attributes, and inputs of their own; the others are what those leave out.
-`cargo test -p cellnorm --test onnx -- --nocapture` runs them, and ONNX's own files where `CELLNORM_ONNX_NODE_TESTS` names their
+`cargo test -p cellnorm --test onnx -- --nocapture` runs them, and ONNX's own files where \
+                    `CELLNORM_ONNX_NODE_TESTS` names their
 folder.
 ";
 
@@ -129,15 +138,22 @@ fn agrees_with_onnx() {
         "{HEAD}
 {summary}
 
-The worst error is max |ours − theirs| / max |theirs| of an output, at most {TOLERANCE:.0e}; besides, each value has to be within
-ONNX's own tolerance, {ABSOLUTE:.0e} + {RELATIVE:.0e} |theirs|, of which the last column has the largest share used.
+The worst error is max |ours − theirs| / max |theirs| of an output, at most {TOLERANCE:.0e}; \
+         besides, each value has to be within
+ONNX's own tolerance, {ABSOLUTE:.0e} + {RELATIVE:.0e} |theirs|, of which the last column has the \
+         largest share used.
 
 | operator | opsets | node tests | others | passed | outputs | worst error | share |
 |---|---|---:|---:|---:|---:|---:|---:|
 {rows}"
     );
     println!("\n{}:\n\n{part}", folder.display());
-    assert!(failures.is_empty(), "{} above the tolerance:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} above the tolerance:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     assert_eq!(base, BASE_CASES, "node tests in {}", folder.display());
     if theirs.is_none() {
         page::check(&part, [summary]);

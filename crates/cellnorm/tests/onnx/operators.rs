@@ -1,8 +1,10 @@
-//! ONNX's normalization operators as Cellnorm's layers: attributes with their defaults, and what opsets changed.
+//! ONNX's normalization operators as Cellnorm's layers: attributes with their defaults, and what
+//! opsets changed.
 
 use cellnorm::{
-    BatchNormConfig, Error, Floor, GroupNormConfig, InstanceNormConfig, LayerNormConfig, LocalResponseNormConfig,
-    LpNormConfig, MeanVarianceNormConfig, Momentum, Normalization, RmsNormConfig, RunningVariance, Semantics, Window,
+    BatchNormConfig, Error, Floor, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    LocalResponseNormConfig, LpNormConfig, MeanVarianceNormConfig, Momentum, Normalization,
+    RmsNormConfig, RunningVariance, Semantics, Window,
 };
 use ndarray::{Array1, ArrayD, Ix1, IxDyn};
 
@@ -42,7 +44,8 @@ fn epsilon(case: &Case) -> f64 {
     case.float("epsilon", 1e-5)
 }
 
-/// Training is what `training_mode` says; it came with opset 14, and `momentum` alone (since 1) does not mean it.
+/// Training is what `training_mode` says; it came with opset 14, and `momentum` alone (since 1)
+/// does not mean it.
 fn batch(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
     let x = &case.inputs[0];
     let mut layer = BatchNormConfig::new(x.shape()[1])
@@ -82,7 +85,8 @@ fn group(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
     Ok(vec![wide(layer.infer(x.view())?)])
 }
 
-/// The shape of the axes from `axis` (default −1) on, and that of the statistics: those axes with length 1.
+/// The shape of the axes from `axis` (default −1) on, and that of the statistics: those axes with
+/// length 1.
 fn normalized_shape(case: &Case) -> (Vec<usize>, Vec<usize>) {
     let shape = case.inputs[0].shape();
     let axis = case.int("axis", -1).rem_euclid(shape.len() as i64) as usize;
@@ -103,8 +107,11 @@ fn layer(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
     layer.gamma = broadcast(case.parameter(1), &normalized);
     layer.beta = broadcast(case.parameter(2), &normalized);
     let (y, saved) = layer.forward(case.inputs[0].view())?;
-    let table = |values| ArrayD::from_shape_vec(IxDyn(&statistics), values).expect("a statistic for each set");
-    let inv_std_dev = table(saved.statistics.variance).mapv(|variance| 1.0 / (variance + epsilon(case)).sqrt());
+    let table = |values| {
+        ArrayD::from_shape_vec(IxDyn(&statistics), values).expect("a statistic for each set")
+    };
+    let inv_std_dev =
+        table(saved.statistics.variance).mapv(|variance| 1.0 / (variance + epsilon(case)).sqrt());
     Ok(vec![wide(y), table(saved.statistics.mean), inv_std_dev])
 }
 
@@ -116,7 +123,8 @@ fn rms(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
 }
 
 fn mean_variance(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
-    let axes: Vec<isize> = case.ints("axes", &[0, 2, 3]).into_iter().map(|axis| axis as isize).collect();
+    let axes: Vec<isize> =
+        case.ints("axes", &[0, 2, 3]).into_iter().map(|axis| axis as isize).collect();
     Ok(vec![wide(MeanVarianceNormConfig::new(&axes).init()?.infer(case.inputs[0].view())?)])
 }
 

@@ -1,4 +1,5 @@
-//! The parts of ONNX's protobuf messages that a node test needs; the tags are those of `onnx.proto`.
+//! The parts of ONNX's protobuf messages that a node test needs; the tags are those of
+//! `onnx.proto`.
 
 use ndarray::{ArrayD, IxDyn};
 use prost::Message;

@@ -1,7 +1,9 @@
-//! The page `docs/conformance.md`, of which two tests write a part each: `conformance` the frameworks', `onnx` ONNX's.
+//! The page `docs/conformance.md`, of which two tests write a part each: `conformance` the
+//! frameworks', `onnx` ONNX's.
 //!
-//! With the environment variable `CELLNORM_WRITE_DOCS` a test writes its part and keeps the other's; without, it checks that the
-//! page has its numbers of cases. The errors on the page may be those of an older version.
+//! With the environment variable `CELLNORM_WRITE_DOCS` a test writes its part and keeps the
+//! other's; without, it checks that the page has its numbers of cases. The errors on the page may
+//! be those of an older version.
 
 use std::path::Path;
 use std::{env, fs};
@@ -15,13 +17,15 @@ pub fn check(part: &str, lines: impl IntoIterator<Item = String>) {
     let mut page = fs::read_to_string(&path).unwrap_or_default();
     if env::var_os("CELLNORM_WRITE_DOCS").is_some() {
         page = renewed(&page, part);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("the folder of the documentation");
+        fs::create_dir_all(path.parent().expect("a folder"))
+            .expect("the folder of the documentation");
         fs::write(&path, &page).expect("the page");
     }
     for line in lines {
         assert!(
             page.lines().any(|has| has == line),
-            "{} has no line \"{line}\": renew it with CELLNORM_WRITE_DOCS=1 cargo test -p cellnorm --test conformance --test onnx",
+            "{} has no line \"{line}\": renew it with CELLNORM_WRITE_DOCS=1 cargo test -p \
+             cellnorm --test conformance --test onnx",
             path.display(),
         );
     }

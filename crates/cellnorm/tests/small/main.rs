@@ -1,20 +1,23 @@
-//! The smallest layers that reach every pass and every way to hold its buffers, for Miri, which checks the unsafe code of the passes
-//! but takes seconds for a hundred numbers:
+//! The smallest layers that reach every pass and every way to hold its buffers, for Miri, which
+//! checks the unsafe code of the passes but takes seconds for a hundred numbers:
 //!
 //! ```sh
 //! MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-ignore-leaks -Zmiri-deterministic-floats -Zmiri-num-cpus=3" cargo +nightly miri test -p cellnorm --test small
 //! ```
 //!
-//! Tree Borrows and leaks, because of rayon: its queues do not keep to Stacked Borrows, and its threads outlive `main`. Deterministic
-//! floats, because Miri otherwise changes the last bit of `powi` and `exp2` at random, and this compares bits.
+//! Tree Borrows and leaks, because of rayon: its queues do not keep to Stacked Borrows, and its
+//! threads outlive `main`. Deterministic floats, because Miri otherwise changes the last bit of
+//! `powi` and `exp2` at random, and this compares bits.
 //!
 //! Under Miri the passes share even these among threads.
 //!
-//! What is asserted needs no twin: without γ and β the values of y that share statistics have mean 0 and variance 1, and a gradient
-//! has neither a part along 1 nor, ε aside, along y.
+//! What is asserted needs no twin: without γ and β the values of y that share statistics have mean
+//! 0 and variance 1, and a gradient has neither a part along 1 nor, ε aside, along y.
 
 use cellnorm::norms::Lines;
-use cellnorm::{About, Activation, Axis, Cells, Element, LpNormConfig, Parameters, Plan, Real, passes::Buffers};
+use cellnorm::{
+    About, Activation, Axis, Cells, Element, LpNormConfig, Parameters, Plan, Real, passes::Buffers,
+};
 
 /// The values that share statistics are those with the same `set(index)`.
 fn normalized<T: Element>(axes: &[Axis], sets: usize, set: impl Fn(usize) -> usize, error: f64) {
@@ -51,12 +54,22 @@ fn normalized<T: Element>(axes: &[Axis], sets: usize, set: impl Fn(usize) -> usi
 
 #[test]
 fn rows() {
-    normalized::<f32>(&Axis::row_major(&[2, 19], |axis| (axis == 1, axis == 1)), 2, |i| i / 19, 1e-5);
+    normalized::<f32>(
+        &Axis::row_major(&[2, 19], |axis| (axis == 1, axis == 1)),
+        2,
+        |i| i / 19,
+        1e-5,
+    );
 }
 
 #[test]
 fn runs_of_memory() {
-    normalized::<half::bf16>(&Axis::row_major(&[2, 2, 17], |axis| (axis != 1, axis == 1)), 2, |i| i / 17 % 2, 2e-2);
+    normalized::<half::bf16>(
+        &Axis::row_major(&[2, 2, 17], |axis| (axis != 1, axis == 1)),
+        2,
+        |i| i / 17 % 2,
+        2e-2,
+    );
 }
 
 #[test]
@@ -72,14 +85,17 @@ fn groups_of_interleaved_cells() {
 /// The channels at `channel` in two groups; samples lie apart.
 fn groups(shape: &[usize], channel: usize) -> Vec<Axis> {
     let axes = Axis::row_major(shape, |axis| (axis != 0 && axis != channel, axis == channel));
-    let split = |(at, axis): (usize, Axis)| if at == channel { axis.grouped(2).to_vec() } else { vec![axis] };
+    let split = |(at, axis): (usize, Axis)| {
+        if at == channel { axis.grouped(2).to_vec() } else { vec![axis] }
+    };
     axes.into_iter().enumerate().flat_map(split).collect()
 }
 
 #[test]
 fn neighbours() {
     for (shape, shared) in [([4, 19], [false, true]), ([19, 2], [true, false])] {
-        let plan = Plan::new(&Axis::row_major(&shape, |axis| (shared[axis], axis == 1))).expect("row-major");
+        let plan = Plan::new(&Axis::row_major(&shape, |axis| (shared[axis], axis == 1)))
+            .expect("row-major");
         let len = shape[0] * shape[1];
         let x: Vec<f32> = (0..len).map(|i| ((i * 7) % 23) as f32 - 9.0).collect();
         let (mut h, mut y, mut dx) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
@@ -110,5 +126,10 @@ fn lines() {
 
 #[test]
 fn interleaved_cells() {
-    normalized::<f64>(&Axis::row_major(&[2, 9, 3], |axis| (axis == 1, axis == 2)), 6, |i| i / 27 * 3 + i % 3, 1e-5);
+    normalized::<f64>(
+        &Axis::row_major(&[2, 9, 3], |axis| (axis == 1, axis == 2)),
+        6,
+        |i| i / 27 * 3 + i % 3,
+        1e-5,
+    );
 }

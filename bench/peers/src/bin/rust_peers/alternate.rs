@@ -1,5 +1,5 @@
-//! Times two libraries and the memory in turns, so that all meet the same weather on the machine: `measure/alternate.py`, which
-//! says why, in Rust.
+//! Times two libraries and the memory in turns, so that all meet the same weather on the machine:
+//! `measure/alternate.py`, which says why, in Rust.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ const BLOCK_SECONDS: f64 = 0.02;
 const FAR: f64 = 5.0;
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// Medians as the fields of a JSON object. The three run so many times and return the seconds of all runs together.
+/// Medians as the fields of a JSON object. The three run so many times and return the seconds of
+/// all runs together.
 pub fn alternate(
     mut ours: impl FnMut(usize) -> f64,
     mut peer: impl FnMut(usize) -> f64,

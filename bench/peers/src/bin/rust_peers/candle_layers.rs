@@ -1,5 +1,5 @@
-//! Candle's own layers on the CPU. Its fused layer and RMS normalization have no gradient, so training takes the forms that
-//! have; it starts from dy as the gradient of Σ y · dy.
+//! Candle's own layers on the CPU. Its fused layer and RMS normalization have no gradient, so
+//! training takes the forms that have; it starts from dy as the gradient of Σ y · dy.
 
 use std::rc::Rc;
 

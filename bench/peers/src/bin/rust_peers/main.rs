@@ -1,7 +1,9 @@
-//! Burn's and Candle's own layers beside Cellnorm: reads cases from stdin, writes a line of JSON for each to stdout.
+//! Burn's and Candle's own layers beside Cellnorm: reads cases from stdin, writes a line of JSON
+//! for each to stdout.
 //!
-//! `rust_peers PEER THREADS BUDGET` times them; `rust_peers PEER THREADS FOLDER` runs the peer alone on the f32 numbers of the
-//! files x, dy, gamma and beta there, and writes y and dx beside them.
+//! `rust_peers PEER THREADS BUDGET` times them; `rust_peers PEER THREADS FOLDER` runs the peer
+//! alone on the f32 numbers of the files x, dy, gamma and beta there, and writes y and dx beside
+//! them.
 
 mod alternate;
 mod burn_layers;
@@ -19,7 +21,8 @@ use cellnorm_peers::streams::{self, Stores};
 use alternate::{alternate, repeated, seconds};
 use inputs::{Inputs, Step, Task};
 
-/// A case made ready by a peer: a run, whose results are dropped, and a run that gives y, and dx in training.
+/// A case made ready by a peer: a run, whose results are dropped, and a run that gives y, and dx in
+/// training.
 pub struct Prepared {
     run: Box<dyn Fn()>,
     results: Box<dyn Fn() -> Vec<Vec<f32>>>,

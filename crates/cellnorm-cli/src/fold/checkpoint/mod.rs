@@ -1,4 +1,5 @@
-//! Folding a checkpoint without a graph, by a file that says which normalization belongs to which layer.
+//! Folding a checkpoint without a graph, by a file that says which normalization belongs to which
+//! layer.
 
 use std::fs;
 use std::path::Path;
@@ -75,8 +76,11 @@ fn run(args: &FoldArgs) -> Result<(), Error> {
     if let Some(place) = &place {
         checkpoint.write(place)?;
     }
-    let size = |path: &Path| fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source });
-    let written = place.as_deref().map(|path| Ok::<_, Error>((path, size(path)?.len()))).transpose()?;
+    let size = |path: &Path| {
+        fs::metadata(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+    };
+    let written =
+        place.as_deref().map(|path| Ok::<_, Error>((path, size(path)?.len()))).transpose()?;
     let text = if args.json {
         let layer = |layer: &cellnorm::fold::pairs::FoldedLayer| json!({ "layer": layer.layer, "norms": layer.norms, "outputs": layer.outputs, "share_of_rounding": layer.share });
         let json = json!({

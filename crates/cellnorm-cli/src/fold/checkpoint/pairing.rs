@@ -56,9 +56,12 @@ fn one() -> usize {
 impl Pairing {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        let unusable = |problem: String| Error::from(Problem::Pairs { path: path.to_owned(), problem });
-        let read: Self = serde_json::from_str(&text).map_err(|error| unusable(format!("is not usable: {error}")))?;
+        let text = fs::read_to_string(path)
+            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let unusable =
+            |problem: String| Error::from(Problem::Pairs { path: path.to_owned(), problem });
+        let read: Self = serde_json::from_str(&text)
+            .map_err(|error| unusable(format!("is not usable: {error}")))?;
         if read.pairs.is_empty() {
             return Err(unusable("names no pair".into()));
         }
@@ -95,7 +98,10 @@ impl Pairing {
     /// The pairs, with ε of those that name none.
     pub fn pairs(self, epsilon: Option<f64>) -> Result<Vec<Pair>, Error> {
         let pair = |entry: Entry| {
-            let epsilon = entry.epsilon.or(epsilon).ok_or_else(|| Problem::NoEpsilon { norm: entry.norm.clone() })?;
+            let epsilon = entry
+                .epsilon
+                .or(epsilon)
+                .ok_or_else(|| Problem::NoEpsilon { norm: entry.norm.clone() })?;
             Ok(Pair {
                 layer: entry.layer,
                 norm: entry.norm,

@@ -33,8 +33,9 @@ pub enum Problem {
     /// A pairing file that cannot be used.
     #[error("{} {problem}", path.display())]
     #[diagnostic(help(
-        "it must be JSON such as {{\"pairs\": [{{\"layer\": \"conv1\", \"norm\": \"bn1\", \"kind\": \"conv\"}}]}}; the kind is conv, \
-         conv-transposed or linear; a pair may have groups, side (behind, ahead), unpadded (true) and epsilon"
+        "it must be JSON such as {{\"pairs\": [{{\"layer\": \"conv1\", \"norm\": \"bn1\", \
+         \"kind\": \"conv\"}}]}}; the kind is conv, conv-transposed or linear; a pair may have \
+         groups, side (behind, ahead), unpadded (true) and epsilon"
     ))]
     Pairs {
         /// The file.
@@ -46,7 +47,8 @@ pub enum Problem {
     /// A pair without ε.
     #[error("nothing says the epsilon of {norm}")]
     #[diagnostic(help(
-        "a checkpoint does not store it: look at the model's code and give it with --epsilon, or as \"epsilon\" of the pair"
+        "a checkpoint does not store it: look at the model's code and give it with --epsilon, or \
+         as \"epsilon\" of the pair"
     ))]
     NoEpsilon {
         /// The normalization.

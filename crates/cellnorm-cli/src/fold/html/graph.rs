@@ -1,4 +1,5 @@
-//! The graph as a column of nodes; each fold is an arc from the node that is gone to the layers that hold it now.
+//! The graph as a column of nodes; each fold is an arc from the node that is gone to the layers
+//! that hold it now.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -28,7 +29,8 @@ pub fn section(story: &Story<'_>) -> String {
     collect(&model.graph, 0, &mut rows);
     let all = rows.len();
     rows.truncate(MOST);
-    let places: HashMap<&str, usize> = rows.iter().enumerate().map(|(place, row)| (row.name.as_str(), place)).collect();
+    let places: HashMap<&str, usize> =
+        rows.iter().enumerate().map(|(place, row)| (row.name.as_str(), place)).collect();
     let report = &story.folded.report;
     let mut arcs = String::new();
     let mut class: HashMap<&str, &str> = HashMap::new();
@@ -39,7 +41,9 @@ pub fn section(story: &Story<'_>) -> String {
         class.insert(&fold.node.name, "gone");
         for target in &fold.targets {
             class.entry(&target.name).or_insert("holds");
-            if let (Some(from), Some(to)) = (places.get(fold.node.name.as_str()), places.get(target.name.as_str())) {
+            if let (Some(from), Some(to)) =
+                (places.get(fold.node.name.as_str()), places.get(target.name.as_str()))
+            {
                 arcs.push_str(&arc(*from, *to));
             }
         }
@@ -51,7 +55,8 @@ pub fn section(story: &Story<'_>) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             nodes,
-            "<g class=\"{class}\"><circle cx=\"{x}\" cy=\"{y}\" r=\"5\"/><text x=\"{}\" y=\"{}\">{} <tspan>{}</tspan></text></g>",
+            "<g class=\"{class}\"><circle cx=\"{x}\" cy=\"{y}\" r=\"5\"/><text x=\"{}\" \
+             y=\"{}\">{} <tspan>{}</tspan></text></g>",
             x + 12.0,
             y + 4.5,
             escape(&row.op),
@@ -64,17 +69,25 @@ pub fn section(story: &Story<'_>) -> String {
         more => format!(" The last {} nodes are not drawn.", thousands(more)),
     };
     format!(
-        "<section>\n<h2>The graph</h2>\n<p>Each node in the order of the file but constants. <span class=\"key gone\">Gone</span>, with an arc to \
-         <span class=\"key holds\">the layer that holds it now</span>; <span class=\"key stays\">stays</span>.{more}</p>\n\
-         <div class=\"scroll tall\"><svg class=\"graph\" viewBox=\"0 0 900 {height}\" width=\"900\" height=\"{height}\" role=\"img\" \
-         aria-label=\"the nodes of the graph and the folds\">\n{arcs}{nodes}</svg></div>\n</section>\n"
+        "<section>\n<h2>The graph</h2>\n<p>Each node in the order of the file but constants. \
+         <span class=\"key gone\">Gone</span>, with an arc to <span class=\"key holds\">the layer \
+         that holds it now</span>; <span class=\"key stays\">stays</span>.{more}</p>\n<div \
+         class=\"scroll tall\"><svg class=\"graph\" viewBox=\"0 0 900 {height}\" width=\"900\" \
+         height=\"{height}\" role=\"img\" aria-label=\"the nodes of the graph and the \
+         folds\">\n{arcs}{nodes}</svg></div>\n</section>\n"
     )
 }
 
 fn collect(graph: &Graph<'_>, depth: usize, rows: &mut Vec<Row>) {
     for node in graph.nodes.iter().filter(|node| !node.op.starts_with("Constant")) {
-        let made = node.outputs.iter().flatten().next().map(|output| graph.values[*output].name.to_string());
-        let name = if node.name.is_empty() { made.unwrap_or_default() } else { node.name.to_owned() };
+        let made = node
+            .outputs
+            .iter()
+            .flatten()
+            .next()
+            .map(|output| graph.values[*output].name.to_string());
+        let name =
+            if node.name.is_empty() { made.unwrap_or_default() } else { node.name.to_owned() };
         rows.push(Row { name, op: node.op.to_owned(), depth });
         for inner in node.attributes.iter().flat_map(|attribute| &attribute.graphs) {
             collect(inner, depth + 1, rows);

@@ -1,4 +1,5 @@
-//! What was done, as a page: how much is gone, the graph with its folds as arcs, the proof, and what stays.
+//! What was done, as a page: how much is gone, the graph with its folds as arcs, the proof, and
+//! what stays.
 
 use std::fmt::Write;
 
@@ -15,15 +16,27 @@ const STYLE: &str = include_str!("style.css");
 
 /// The page.
 pub fn page(story: &Story<'_>) -> String {
-    let name = story.source.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = story
+        .source
+        .path()
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let name = escape(&name);
-    let body =
-        [header(story, &name), counts(story), graph::section(story), proof::section(story), kept(story), facts(story)];
+    let body = [
+        header(story, &name),
+        counts(story),
+        graph::section(story),
+        proof::section(story),
+        kept(story),
+        facts(story),
+    ];
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{name}, folded</title>\n<style>\n{}{STYLE}</style>\n</head>\n\
-         <body>\n<main>\n{}</main>\n</body>\n</html>\n",
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
+         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
+         name=\"color-scheme\" content=\"light dark\">\n<title>{name}, \
+         folded</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\\
+         n</html>\n",
         report::style(),
         body.concat()
     )
@@ -33,13 +46,15 @@ fn header(story: &Story<'_>, name: &str) -> String {
     let report = &story.folded.report;
     let gone = report.before.batch_norms.saturating_sub(report.after.batch_norms);
     let proven = match story.certificate {
-        Some(certificate) if certificate.holds => " Each fold is proven with the weights that were written.",
+        Some(certificate) if certificate.holds => {
+            " Each fold is proven with the weights that were written."
+        }
         Some(_) => " <strong>The check failed.</strong>",
         None => " Nothing was written, and nothing checked.",
     };
     format!(
-        "<header>\n<h1>{name}, folded</h1>\n<p><strong>{}</strong> of {} batch normalizations became part of the layers beside \
-         them.{proven}</p>\n</header>\n",
+        "<header>\n<h1>{name}, folded</h1>\n<p><strong>{}</strong> of {} batch normalizations \
+         became part of the layers beside them.{proven}</p>\n</header>\n",
         thousands(gone),
         thousands(report.before.batch_norms)
     )
@@ -59,7 +74,10 @@ fn counts(story: &Story<'_>) -> String {
     }
     let bar = |class: &str, value: f64, largest: f64, label: &str| {
         let share = if largest > 0.0 { 100.0 * value / largest } else { 0.0 };
-        format!("<div class=\"bar {class}\"><i style=\"width:{share:.1}%\"></i><span>{label}</span></div>")
+        format!(
+            "<div class=\"bar {class}\"><i \
+             style=\"width:{share:.1}%\"></i><span>{label}</span></div>"
+        )
     };
     let mut list = String::new();
     for (name, (before, before_label), (after, after_label)) in rows {
@@ -72,7 +90,9 @@ fn counts(story: &Story<'_>) -> String {
             bar("after", after, largest, &after_label)
         );
     }
-    format!("<section>\n<h2>Before and after</h2>\n<dl class=\"counts\">\n{list}</dl>\n</section>\n")
+    format!(
+        "<section>\n<h2>Before and after</h2>\n<dl class=\"counts\">\n{list}</dl>\n</section>\n"
+    )
 }
 
 fn kept(story: &Story<'_>) -> String {
@@ -86,7 +106,8 @@ fn kept(story: &Story<'_>) -> String {
     };
     let row = |kept: &Kept| {
         format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{} at {}{}</td><td class=\"words\">{}</td></tr>\n",
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{} at {}{}</td><td \
+             class=\"words\">{}</td></tr>\n",
             escape(&kept.node.name),
             escape(&kept.node.op),
             kept.reason.code(),
@@ -97,9 +118,10 @@ fn kept(story: &Story<'_>) -> String {
     };
     let rows: String = kept.iter().map(row).collect();
     format!(
-        "<section>\n<h2>What stays</h2>\n<p>Where a fold would not be exact, the node is kept.</p>\n<div class=\"scroll\"><table class=\"kept\">\n\
-         <thead><tr><th>node</th><th>operator</th><th>reason</th><th>what it means</th></tr></thead>\n<tbody>\n{rows}</tbody>\n\
-         </table></div>\n</section>\n"
+        "<section>\n<h2>What stays</h2>\n<p>Where a fold would not be exact, the node is \
+         kept.</p>\n<div class=\"scroll\"><table \
+         class=\"kept\">\n<thead><tr><th>node</th><th>operator</th><th>reason</th><th>what it \
+         means</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</section>\n"
     )
 }
 
@@ -115,6 +137,7 @@ fn facts(story: &Story<'_>) -> String {
         rows.push(("Checked", escape(&text::checked(certificate)).replace('\n', "<br>")));
     }
     rows.push(("Version", format!("cellnorm {}", env!("CARGO_PKG_VERSION"))));
-    let list: String = rows.iter().map(|(term, text)| format!("<dt>{term}</dt><dd>{text}</dd>\n")).collect();
+    let list: String =
+        rows.iter().map(|(term, text)| format!("<dt>{term}</dt><dd>{text}</dd>\n")).collect();
     format!("<section>\n<h2>How this was made</h2>\n<dl>\n{list}</dl>\n</section>\n")
 }

@@ -23,18 +23,22 @@ const WORDS: [(&str, &[&str]); 4] = [
     ("bn", &["conv", "deconv", "convtrans", "fc", "linear"]),
 ];
 
-/// For each normalization with PyTorch's names, the layer of `X.conv` beside `X.bn`, `convN` beside `bnN`, `X` beside `X_bn`, or k
-/// beside k + 1 whose outputs are as many as its channels. What lies between the two, names do not tell.
+/// For each normalization with PyTorch's names, the layer of `X.conv` beside `X.bn`, `convN` beside
+/// `bnN`, `X` beside `X_bn`, or k beside k + 1 whose outputs are as many as its channels. What lies
+/// between the two, names do not tell.
 pub fn guesses(checkpoint: &Checkpoint) -> Vec<Guess> {
     let of_pytorch = |names: &[&str]| names.contains(&"pytorch-2");
     let found = checkpoint.normalizations();
-    let found = found.iter().filter(|found| found.has_statistics() && of_pytorch(&found.frameworks));
+    let found =
+        found.iter().filter(|found| found.has_statistics() && of_pytorch(&found.frameworks));
     found
         .map(|found| {
             let variance = found.names.variance.as_deref().and_then(|name| checkpoint.shape(name));
             let channels = variance.map_or(0, |shape| shape.iter().product());
             let layers = candidates(&found.name).into_iter();
-            let layer = layers.filter_map(|layer| kind(checkpoint, &layer, channels).map(|kind| (layer, kind))).next();
+            let layer = layers
+                .filter_map(|layer| kind(checkpoint, &layer, channels).map(|kind| (layer, kind)))
+                .next();
             Guess { norm: found.name.clone(), channels, layer }
         })
         .collect()
@@ -45,7 +49,11 @@ fn candidates(norm: &str) -> Vec<String> {
     let start = norm.rfind('.').map_or(0, |at| at + 1);
     let (parent, last) = norm.split_at(start);
     if let Ok(place) = last.parse::<usize>() {
-        return place.checked_sub(1).map(|before| format!("{parent}{before}")).into_iter().collect();
+        return place
+            .checked_sub(1)
+            .map(|before| format!("{parent}{before}"))
+            .into_iter()
+            .collect();
     }
     let lower = last.to_lowercase();
     let mut names = Vec::new();

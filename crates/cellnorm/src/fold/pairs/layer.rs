@@ -24,7 +24,9 @@ impl Layer {
         let shape = weight.values.shape();
         let kernel = match (pair.kind, shape) {
             (LayerKind::Convolution, [_, _, _, ..]) => Kernel::convolution(shape, pair.groups)?,
-            (LayerKind::TransposedConvolution, [_, _, _, ..]) => Kernel::transposed_convolution(shape, pair.groups)?,
+            (LayerKind::TransposedConvolution, [_, _, _, ..]) => {
+                Kernel::transposed_convolution(shape, pair.groups)?
+            }
             (LayerKind::Linear, [outputs, inputs]) => Kernel::dense([*outputs, *inputs])?,
             (LayerKind::Linear, _) => {
                 return Err(refused(
@@ -42,7 +44,10 @@ impl Layer {
         for (name, tensor) in names.iter().zip([Some(&weight), bias.as_ref()]) {
             let Some(tensor) = tensor else { continue };
             if !matches!(tensor.dtype, DType::F16 | DType::Bf16 | DType::F32 | DType::F64) {
-                return Err(refused(name, format!("is of type {:?}; only floats can be folded", tensor.dtype)));
+                return Err(refused(
+                    name,
+                    format!("is of type {:?}; only floats can be folded", tensor.dtype),
+                ));
             }
             if let Some(value) = tensor.values.iter().find(|value| !value.is_finite()) {
                 return Err(refused(name, format!("holds {value}; it must be finite")));
@@ -52,7 +57,10 @@ impl Layer {
             && bias.values.shape() != [kernel.outputs()]
         {
             let (given, expected) = (bias.values.shape(), [kernel.outputs()]);
-            return Err(refused(&names[1], format!("has the shape {given:?}; it must be {expected:?}")));
+            return Err(refused(
+                &names[1],
+                format!("has the shape {given:?}; it must be {expected:?}"),
+            ));
         }
         Ok(Self { name: name.to_owned(), kernel, weight, bias })
     }
@@ -67,7 +75,10 @@ impl Layer {
             };
             if norm.map.channels() != needed {
                 let channels = norm.map.channels();
-                return Err(refused(&self.name, format!("has {needed} {at}, its normalization {channels} channels")));
+                return Err(refused(
+                    &self.name,
+                    format!("has {needed} {at}, its normalization {channels} channels"),
+                ));
             }
             folding = match norm.side {
                 Side::Behind => folding.and_behind(&norm.map)?,
@@ -75,12 +86,17 @@ impl Layer {
             };
         }
         let folded = folding.fold(&self.numbers(), self.bias_numbers().as_deref())?;
-        let array = |shape: &[usize], values| ArrayD::from_shape_vec(IxDyn(shape), values).expect("as many as before");
+        let array = |shape: &[usize], values| {
+            ArrayD::from_shape_vec(IxDyn(shape), values).expect("as many as before")
+        };
         let dtype = self.bias.as_ref().map_or(self.weight.dtype, |bias| bias.dtype);
         Ok(Self {
             name: self.name.clone(),
             kernel: self.kernel,
-            weight: Tensor::new(array(self.weight.values.shape(), folded.weight), self.weight.dtype),
+            weight: Tensor::new(
+                array(self.weight.values.shape(), folded.weight),
+                self.weight.dtype,
+            ),
             bias: Some(Tensor::new(array(&[self.kernel.outputs()], folded.bias), dtype)),
         })
     }

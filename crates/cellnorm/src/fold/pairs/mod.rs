@@ -1,7 +1,9 @@
-//! Folding in a checkpoint, where nothing but a list of pairs says which normalization belongs to which layer.
+//! Folding in a checkpoint, where nothing but a list of pairs says which normalization belongs to
+//! which layer.
 //!
-//! A checkpoint has names and numbers. It does not say what lies between two layers (an activation between them makes folding
-//! wrong), nor ε, groups or padding. So a [`Pair`] says all of it, and [`guesses`] are for a person to read.
+//! A checkpoint has names and numbers. It does not say what lies between two layers (an activation
+//! between them makes folding wrong), nor ε, groups or padding. So a [`Pair`] says all of it, and
+//! [`guesses`] are for a person to read.
 //!
 //! ```
 //! use cellnorm::fold::pairs::{LayerKind, Pair, Side, fold};
@@ -9,10 +11,13 @@
 //!
 //! let mut checkpoint = Checkpoint::default();
 //! let mut put = |name: &str, value: f64, shape: &[usize]| {
-//!     checkpoint.insert(name, &Tensor::new(ndarray::ArrayD::from_elem(shape, value), DType::F32))
+//!     checkpoint
+//!         .insert(name, &Tensor::new(ndarray::ArrayD::from_elem(shape, value), DType::F32))
 //! };
 //! put("conv.weight", 2.0, &[1, 1, 1, 1])?;
-//! for (name, value) in [("weight", 3.0), ("bias", 1.0), ("running_mean", 0.5), ("running_var", 3.75)] {
+//! for (name, value) in
+//!     [("weight", 3.0), ("bias", 1.0), ("running_mean", 0.5), ("running_var", 3.75)]
+//! {
 //!     put(&format!("bn.{name}"), value, &[1])?; // 3 (y - 0.5) / 2 + 1
 //! }
 //! let pair = Pair {
@@ -93,24 +98,27 @@ pub struct FoldedLayer {
     pub norms: Vec<String>,
     /// Its outputs.
     pub outputs: usize,
-    /// The largest difference between the layer with its normalizations and the new one, on random input in f64, as a share of
-    /// what rounding the new numbers once explains.
+    /// The largest difference between the layer with its normalizations and the new one, on random
+    /// input in f64, as a share of what rounding the new numbers once explains.
     pub share: f64,
 }
 
-/// Folds all pairs, or none: weights are computed in f64 and rounded once to their type, a `.bias` is there afterwards, and the
-/// normalizations' tensors are not. All other tensors stay as they are.
+/// Folds all pairs, or none: weights are computed in f64 and rounded once to their type, a `.bias`
+/// is there afterwards, and the normalizations' tensors are not. All other tensors stay as they
+/// are.
 ///
 /// # Errors
-/// If a tensor is missing or of a wrong shape, a number is not finite or does not fit its type, a layer has two normalizations on one
-/// side, a normalization is on both sides of layers, or one ahead of a convolution shifts what may be padded.
+/// If a tensor is missing or of a wrong shape, a number is not finite or does not fit its type, a
+/// layer has two normalizations on one side, a normalization is on both sides of layers, or one
+/// ahead of a convolution shifts what may be padded.
 pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLayer>, Error> {
     let mut of_layer: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
     let mut side_of: BTreeMap<&str, Side> = BTreeMap::new();
     for pair in pairs {
         let others = of_layer.entry(&pair.layer).or_default();
         if others.iter().any(|other| other.side == pair.side) {
-            let problem = "has two normalizations on one side: weights that several places share cannot be folded";
+            let problem = "has two normalizations on one side: weights that several places share \
+                           cannot be folded";
             return Err(refused(&pair.layer, problem));
         }
         if *side_of.entry(&pair.norm).or_insert(pair.side) != pair.side {
@@ -125,7 +133,8 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
     let mut done = Vec::new();
     for (name, pairs) in of_layer {
         let layer = Layer::read(checkpoint, name, pairs[0])?;
-        let norms = pairs.iter().map(|pair| Norm::read(checkpoint, pair)).collect::<Result<Vec<_>, _>>()?;
+        let norms =
+            pairs.iter().map(|pair| Norm::read(checkpoint, pair)).collect::<Result<Vec<_>, _>>()?;
         layer.with(&norms)?.write(&mut folded)?;
         let written = Layer::read(&folded, name, pairs[0])?;
         let share = proof::share(&layer, &norms, &written);
@@ -153,7 +162,8 @@ fn pytorch() -> Result<Semantics, Error> {
 /// The names of all that a normalization stores.
 fn tensors_of(norm: &str, semantics: &Semantics) -> Vec<String> {
     let names = semantics.names;
-    let all = [Some(names.gamma), Some(names.beta), Some(names.mean), Some(names.variance), names.steps];
+    let all =
+        [Some(names.gamma), Some(names.beta), Some(names.mean), Some(names.variance), names.steps];
     all.into_iter().flatten().map(|name| format!("{norm}.{name}")).collect()
 }
 
@@ -182,27 +192,36 @@ impl Norm {
         }
         let at = |name: &str| format!("{}.{name}", pair.norm);
         let has = |name| tensors.contains_key(&at(name));
-        let semantics = Semantics { scale: has(torch.names.gamma), center: has(torch.names.beta), ..torch };
+        let semantics =
+            Semantics { scale: has(torch.names.gamma), center: has(torch.names.beta), ..torch };
         if !has(torch.names.mean) {
             // names what the checkpoint has instead
             checkpoint.tensor(&at(torch.names.mean))?;
         }
         let state = State::find(&tensors, format!("{}.", pair.norm).as_str(), &semantics)?;
-        let list =
-            |values: &Option<ndarray::ArrayD<f64>>| values.as_ref().map(|of| of.iter().copied().collect::<Vec<_>>());
+        let list = |values: &Option<ndarray::ArrayD<f64>>| {
+            values.as_ref().map(|of| of.iter().copied().collect::<Vec<_>>())
+        };
         let (gamma, beta) = (list(&state.gamma), list(&state.beta));
-        let (mean, variance) = (list(&state.mean).unwrap_or_default(), list(&state.variance).unwrap_or_default());
-        let map = Affine::of_batch_norm(gamma.as_deref(), beta.as_deref(), &mean, &variance, pair.epsilon)?;
+        let (mean, variance) =
+            (list(&state.mean).unwrap_or_default(), list(&state.variance).unwrap_or_default());
+        let map = Affine::of_batch_norm(
+            gamma.as_deref(),
+            beta.as_deref(),
+            &mean,
+            &variance,
+            pair.epsilon,
+        )?;
         if pair.side == Side::Ahead && !map.is_linear() {
             match pair.kind {
                 LayerKind::Convolution if !pair.unpadded => {
-                    let problem = "shifts what the convolution takes, which differs where zeros are padded: say that none are \
-                                   (\"unpadded\": true), if so";
+                    let problem = "shifts what the convolution takes, which differs where zeros \
+                                   are padded: say that none are (\"unpadded\": true), if so";
                     return Err(refused(&pair.norm, problem));
                 }
                 LayerKind::TransposedConvolution => {
-                    let problem = "shifts what the transposed convolution takes, whose outputs see different numbers of taps: it \
-                                   cannot be folded";
+                    let problem = "shifts what the transposed convolution takes, whose outputs \
+                                   see different numbers of taps: it cannot be folded";
                     return Err(refused(&pair.norm, problem));
                 }
                 _ => {}

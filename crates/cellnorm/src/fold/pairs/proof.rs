@@ -1,4 +1,5 @@
-//! That a layer does what it did with its normalizations, seen on random input and by the normalization's own formula.
+//! That a layer does what it did with its normalizations, seen on random input and by the
+//! normalization's own formula.
 
 use half::{bf16, f16};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -11,7 +12,8 @@ use crate::state::{DType, State};
 /// Inputs that are tried.
 const TRIES: u64 = 4;
 
-/// The largest difference as a share of what rounding each new number once explains; the taps of one output, with nothing padded.
+/// The largest difference as a share of what rounding each new number once explains; the taps of
+/// one output, with nothing padded.
 pub(super) fn share(old: &Layer, norms: &[Norm], new: &Layer) -> f64 {
     (0..TRIES).map(|seed| share_of(old, norms, new, seed)).fold(0.0, f64::max)
 }
@@ -20,7 +22,8 @@ fn share_of(old: &Layer, norms: &[Norm], new: &Layer, seed: u64) -> f64 {
     let kernel = &old.kernel;
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
     // of each input channel, a number for each tap
-    let x: Vec<f64> = (0..kernel.inputs() * kernel.taps()).map(|_| random.random_range(-1.0..1.0)).collect();
+    let x: Vec<f64> =
+        (0..kernel.inputs() * kernel.taps()).map(|_| random.random_range(-1.0..1.0)).collect();
     let normalized = |side: Side, values: &[f64], taps: usize| {
         let mut values = values.to_vec();
         for norm in norms.iter().filter(|norm| norm.side == side) {
@@ -33,7 +36,10 @@ fn share_of(old: &Layer, norms: &[Norm], new: &Layer, seed: u64) -> f64 {
     let ahead = normalized(Side::Ahead, &x, kernel.taps());
     let expected = normalized(Side::Behind, &outputs(old, &ahead).0, 1);
     let (given, sizes) = outputs(new, &x);
-    let types = [Some(&new.weight), new.bias.as_ref()].into_iter().flatten().map(|tensor| rounding(tensor.dtype));
+    let types = [Some(&new.weight), new.bias.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|tensor| rounding(tensor.dtype));
     let (unit, smallest) = types.fold((0.0, 0.0), |a: (f64, f64), b| (a.0.max(b.0), a.1.max(b.1)));
     // each is off by at most half the smallest number where it is next to 0
     let terms = kernel.elements() as f64 / kernel.outputs().max(1) as f64 + 1.0;
@@ -62,7 +68,9 @@ fn outputs(layer: &Layer, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
 
 /// γ·(x − mean)/√(variance + ε) + β.
 fn formula(state: &State, epsilon: f64, channel: usize, x: f64) -> f64 {
-    let at = |values: &Option<ndarray::ArrayD<f64>>, absent| values.as_ref().map_or(absent, |values| values[[channel]]);
+    let at = |values: &Option<ndarray::ArrayD<f64>>, absent| {
+        values.as_ref().map_or(absent, |values| values[[channel]])
+    };
     let deviation = (at(&state.variance, 1.0) + epsilon).sqrt();
     at(&state.gamma, 1.0) * (x - at(&state.mean, 0.0)) / deviation + at(&state.beta, 0.0)
 }

@@ -16,7 +16,8 @@ use crate::passes::span::Ahead;
 use crate::passes::vectors::{Portable, Vectors};
 use crate::passes::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
 
-/// How many rows one task takes: by the shape alone, since the parameters' gradients are added up task by task.
+/// How many rows one task takes: by the shape alone, since the parameters' gradients are added up
+/// task by task.
 fn rows_per_task(rows: usize, width: usize) -> usize {
     let tasks = ((1 << 20) / width).clamp(4, 64);
     ((1 << 15) / width).max(1).max(rows.div_ceil(tasks))
@@ -38,12 +39,16 @@ pub(in crate::passes) fn of_rows<T: Element>(
     let rows = count(shared.len(), width);
     assert_eq!(x.len(), shared.len(), "x and dy differ in length");
     assert_eq!(affines.len(), rows, "one map for each row");
-    assert!(plus.is_none_or(|plus| plus.len() == x.len()), "x and what is added to dx differ in length");
+    assert!(
+        plus.is_none_or(|plus| plus.len() == x.len()),
+        "x and what is added to dx differ in length"
+    );
     let step = rows_per_task(rows, width);
     let narrowed = Narrowed::of(parameters);
     let Parameters { gamma, beta, .. } = narrowed.parameters();
     let (gamma, beta) = (&*whole(width, gamma, 1.0), &*whole(width, beta, 0.0));
-    let backward = &Backward { x, shared: &shared, plus, width, parameters, gamma, beta, affines, table };
+    let backward =
+        &Backward { x, shared: &shared, plus, width, parameters, gamma, beta, affines, table };
     let parts = threads::map(rows.div_ceil(step), step * width, |tasks| {
         let of_task = |task: usize| {
             let rows = task * step..((task + 1) * step).min(rows);
@@ -77,7 +82,8 @@ struct Backward<'a, 'b, T: Element> {
 }
 
 impl<T: Element> Backward<'_, '_, T> {
-    /// A row whose center is far: s = (x − center) · scale is taken in f64 and takes the place of x, with the map s + offset.
+    /// A row whose center is far: s = (x − center) · scale is taken in f64 and takes the place of
+    /// x, with the map s + offset.
     #[cold]
     #[inline(never)]
     fn far_row<F: Behind>(&self, behind: F, row: usize, near: &mut Near<T::Acc>) {
@@ -87,9 +93,13 @@ impl<T: Element> Backward<'_, '_, T> {
         let scaled = |x: &T| T::Acc::from_f64((x.widen().to_f64() - center) * scale);
         let s: Vec<T::Acc> = self.x[range.clone()].iter().map(scaled).collect();
         // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
-        let dy: Vec<T::Acc> = unsafe { self.shared.source().read(range.clone()) }.iter().map(|dy| dy.widen()).collect();
+        let dy: Vec<T::Acc> = unsafe { self.shared.source().read(range.clone()) }
+            .iter()
+            .map(|dy| dy.widen())
+            .collect();
         let of_s = Affine { center: 0.0, scale: 1.0, offset };
-        let through = Through { behind, affine: of_s.rounded(), gamma: self.gamma, beta: self.beta };
+        let through =
+            Through { behind, affine: of_s.rounded(), gamma: self.gamma, beta: self.beta };
         let Sums { dy: s1, dy_x: s2 } = near.add::<Portable, _, _>(&s, &dy, &through);
         let sums = Sums { dy: s1, dy_x: if scale == 0.0 { 0.0 } else { s2 / scale } };
         let Gradient { a, b, k } = (self.table)(row, sums);
@@ -123,9 +133,11 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
 
     #[inline(always)]
     fn run<S: Vectors>(self) -> ParameterGradients {
-        let Backward { x, shared, plus, width, parameters, gamma, beta, affines, table } = *self.backward;
+        let Backward { x, shared, plus, width, parameters, gamma, beta, affines, table } =
+            *self.backward;
         let mut totals = ParameterGradients::zeros(width);
-        let mut near = Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
+        let mut near =
+            Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
         let end = self.rows.end;
         let ahead = Ahead::of::<[T; 2]>(width, width);
         // where the place of an element counts, they are taken in order

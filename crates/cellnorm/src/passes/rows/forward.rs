@@ -63,10 +63,30 @@ fn run<T: Element>(
     let pairs = [gamma, beta].map(paired::<T>);
     let pairs = [&pairs[0][..], &pairs[1][..]];
     let mut results = threads::map(rows, width, |rows| match activation {
-        Activation::Identity => {
-            dispatch(Forward { shared, added, width, gamma, beta, without_beta, pairs, behind: Nothing, table, rows })
-        }
-        behind => dispatch(Forward { shared, added, width, gamma, beta, without_beta, pairs, behind, table, rows }),
+        Activation::Identity => dispatch(Forward {
+            shared,
+            added,
+            width,
+            gamma,
+            beta,
+            without_beta,
+            pairs,
+            behind: Nothing,
+            table,
+            rows,
+        }),
+        behind => dispatch(Forward {
+            shared,
+            added,
+            width,
+            gamma,
+            beta,
+            without_beta,
+            pairs,
+            behind,
+            table,
+            rows,
+        }),
     });
     if results.len() == 1 {
         return results.pop().unwrap_or_default();
@@ -95,7 +115,8 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
 
     #[inline(always)]
     fn run<S: Vectors>(self) -> Vec<(f64, f64)> {
-        let Self { shared, added, width, gamma, beta, without_beta, pairs, behind, table, rows } = self;
+        let Self { shared, added, width, gamma, beta, without_beta, pairs, behind, table, rows } =
+            self;
         let mut results = Vec::with_capacity(rows.len());
         let ahead = Ahead::of::<T>(width, width);
         for row in rows {
@@ -145,10 +166,17 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
 /// A row whose center is far.
 #[cold]
 #[inline(never)]
-fn far_row<T: Element, F: Behind>(span: Span<'_, T>, affine: Affine, gamma: &[T::Acc], beta: &[T::Acc], behind: F) {
-    span.map::<Portable, _>(Along::<_, 2, false> { rows: [gamma, beta], pairs: [&[]; 2] }, |_, [gamma, beta], x| {
-        behind.of(far::map([x], |_, [x]| affine.of(x)) * gamma + beta)
-    });
+fn far_row<T: Element, F: Behind>(
+    span: Span<'_, T>,
+    affine: Affine,
+    gamma: &[T::Acc],
+    beta: &[T::Acc],
+    behind: F,
+) {
+    span.map::<Portable, _>(
+        Along::<_, 2, false> { rows: [gamma, beta], pairs: [&[]; 2] },
+        |_, [gamma, beta], x| behind.of(far::map([x], |_, [x]| affine.of(x)) * gamma + beta),
+    );
 }
 
 #[cfg(test)]
@@ -158,13 +186,15 @@ mod tests {
 
     #[test]
     fn no_beta_is_a_beta_of_zeros() {
-        let x: Vec<f32> = (0..70).map(|i| if i % 7 == 0 { -0.0 } else { (i as f32 - 30.0) * 1e-3 }).collect();
+        let x: Vec<f32> =
+            (0..70).map(|i| if i % 7 == 0 { -0.0 } else { (i as f32 - 30.0) * 1e-3 }).collect();
         let gamma: Vec<f64> = (0..35).map(|i| f64::from(i) - 20.0).collect();
         for scale in [3.0, -0.5, f64::INFINITY] {
             for center in [0.0, -0.0, 0.25] {
                 let y_of = |beta: Option<&[f64]>| {
                     let mut y = Vec::new();
-                    let parameters = Parameters { gamma: Some(&gamma), beta, activation: Activation::Identity };
+                    let parameters =
+                        Parameters { gamma: Some(&gamma), beta, activation: Activation::Identity };
                     forward(Buffers::Into(&x, &mut y), 35, parameters, |_, _| {
                         (Affine { center, scale, offset: 0.0 }, (0.0, 0.0))
                     });

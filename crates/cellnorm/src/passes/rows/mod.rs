@@ -1,16 +1,18 @@
 //! The second shape: rows whose affine parameters vary inside the set.
 //!
-//! Layer and RMS normalization with a parameter for each element see a tensor as rows × width, each row a set of its own. A row
-//! fits the cache, so forward and backward are each one trip through memory. With the normalized value
-//! x̂ = (x − center) · scale + offset, z = γ x̂ + β and g = dy · act′(z):
+//! Layer and RMS normalization with a parameter for each element see a tensor as rows × width, each
+//! row a set of its own. A row fits the cache, so forward and backward are each one trip through
+//! memory. With the normalized value x̂ = (x − center) · scale + offset, z = γ x̂ + β and g = dy ·
+//! act′(z):
 //!
 //! y = act(z),   dx = a · γ g + b · (x − center) + k,   dγ = Σ_rows g · x̂,   dβ = Σ_rows g.
 //!
-//! The tables are those of the cell passes for a cell with γ = 1 and β = 0: they get the row's moments forward, and Σ γ g and
-//! Σ γ g · (x − center) backward.
+//! The tables are those of the cell passes for a cell with γ = 1 and β = 0: they get the row's
+//! moments forward, and Σ γ g and Σ γ g · (x − center) backward.
 //!
-//! A residual that is added before costs a read and a write more, and no trip of its own: forward, h = x + r is written on the
-//! way, and x above is h; backward, the gradient that reaches h from elsewhere is added to dx.
+//! A residual that is added before costs a read and a write more, and no trip of its own: forward,
+//! h = x + r is written on the way, and x above is h; backward, the gradient that reaches h from
+//! elsewhere is added to dx.
 
 pub(super) mod backward;
 pub(super) mod forward;
@@ -50,11 +52,12 @@ impl ParameterGradients {
     }
 }
 
-/// For each row: moments, `table(row, moments)`, and y = act(x̂ · γ + β). Returns what the tables returned beside the map: the
-/// row's statistics.
+/// For each row: moments, `table(row, moments)`, and y = act(x̂ · γ + β). Returns what the tables
+/// returned beside the map: the row's statistics.
 ///
 /// # Panics
-/// If the buffer is not a whole number of rows of `width` > 0, or a parameter is not as long as a row.
+/// If the buffer is not a whole number of rows of `width` > 0, or a parameter is not as long as a
+/// row.
 pub fn forward<T: Element>(
     x_y: Buffers<'_, T>,
     width: usize,
@@ -91,12 +94,13 @@ pub fn forward_add<T: Element>(
     T::rows_forward_add(x_residual, h_y, width, Narrowed::of(parameters).parameters(), &table)
 }
 
-/// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters' gradients over all rows, zero
-/// where there is no γ or no β. `affines` are the maps that the forward pass used; `plus` is added to dx.
+/// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters'
+/// gradients over all rows, zero where there is no γ or no β. `affines` are the maps that the
+/// forward pass used; `plus` is added to dx.
 ///
 /// # Panics
-/// If the buffers are not a whole number of rows of `width` > 0, a parameter is not as long as a row, or there are not as many
-/// maps as rows.
+/// If the buffers are not a whole number of rows of `width` > 0, a parameter is not as long as a
+/// row, or there are not as many maps as rows.
 pub fn backward<T: Element>(
     x: &[T],
     dy_dx: Buffers<'_, T>,
@@ -136,7 +140,11 @@ impl<A: Real> Narrowed<A> {
     }
 
     fn parameters(&self) -> Parameters<'_, A> {
-        Parameters { gamma: self.gamma.as_deref(), beta: self.beta.as_deref(), activation: self.activation }
+        Parameters {
+            gamma: self.gamma.as_deref(),
+            beta: self.beta.as_deref(),
+            activation: self.activation,
+        }
     }
 }
 

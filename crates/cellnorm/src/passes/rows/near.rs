@@ -1,7 +1,8 @@
 //! The gradients of a row's parameters, Σ g x̂ and Σ g over rows, with g = dy · act′(z).
 //!
-//! They are added up in the computing type for a few rows, then in f64. The row's own Σ γ g · (x − center) is taken of x̂ and divided
-//! by its scale in f64: where x is near the largest number, it need not fit the computing type.
+//! They are added up in the computing type for a few rows, then in f64. The row's own Σ γ g · (x −
+//! center) is taken of x̂ and divided by its scale in f64: where x is near the largest number, it
+//! need not fit the computing type.
 
 use super::{ParameterGradients, Through};
 use crate::element::{Element, Real};
@@ -11,7 +12,8 @@ use crate::passes::lanes::{LANES, Lanes};
 use crate::passes::vectors::Vectors;
 use crate::passes::{BLOCK, Sums};
 
-/// How many rows the parameters' gradients are added over in the computing type before they go to f64.
+/// How many rows the parameters' gradients are added over in the computing type before they go to
+/// f64.
 pub(super) const ROWS: usize = 64;
 
 /// Σ dy · x̂ and Σ dy over a few rows; empty where not asked for.
@@ -22,7 +24,8 @@ pub(super) struct Near<A> {
 
 impl<A: Real> Near<A> {
     pub(super) fn new(width: usize, gamma: bool, beta: bool) -> Self {
-        let zeros = |wanted: bool| Aligned::new(if wanted { width.max(LANES) } else { 0 }, A::default());
+        let zeros =
+            |wanted: bool| Aligned::new(if wanted { width.max(LANES) } else { 0 }, A::default());
         Self { gamma: zeros(gamma), beta: zeros(beta) }
     }
 
@@ -42,7 +45,9 @@ impl<A: Real> Near<A> {
         let mut sums = Sums::default();
         let whole = x.len() / LANES * LANES;
         let reach = |row: &[A]| row.is_empty() || row.len() >= whole;
-        assert!(dy.len() == x.len() && gamma.len() >= whole && reach(sums_gamma) && reach(sums_beta));
+        assert!(
+            dy.len() == x.len() && gamma.len() >= whole && reach(sums_gamma) && reach(sums_beta)
+        );
         let mut start = 0;
         while start < whole {
             let end = (start + BLOCK).min(whole);
@@ -52,7 +57,11 @@ impl<A: Real> Near<A> {
                 // SAFETY: at + 16 ≤ whole, which x, dy and γ reach, and the sums of γ and β where
                 // they are there.
                 let (x, dy, gamma) = unsafe {
-                    (Lanes::load_unchecked(x, at), Lanes::load_unchecked(dy, at), Lanes::load_unchecked(gamma, at))
+                    (
+                        Lanes::load_unchecked(x, at),
+                        Lanes::load_unchecked(dy, at),
+                        Lanes::load_unchecked(gamma, at),
+                    )
                 };
                 let scaled = (x - center) * scale;
                 let normalized = scaled + offset;
@@ -93,7 +102,9 @@ impl<A: Real> Near<A> {
     }
 
     pub(super) fn flush(&mut self, totals: &mut ParameterGradients) {
-        for (total, near) in [(&mut totals.gamma, &mut self.gamma), (&mut totals.beta, &mut self.beta)] {
+        for (total, near) in
+            [(&mut totals.gamma, &mut self.gamma), (&mut totals.beta, &mut self.beta)]
+        {
             for (total, near) in total.iter_mut().zip(&mut **near) {
                 *total += near.to_f64();
                 *near = A::default();

@@ -17,11 +17,18 @@ pub(super) struct Through<'a, A, F> {
 impl<A: Real, F: Behind> Through<'_, A, F> {
     /// g of the elements from `at`, given x̂.
     #[inline(always)]
-    pub(super) fn g<S: Vectors>(&self, at: usize, normalized: Lanes<A, S>, dy: Lanes<A, S>) -> Lanes<A, S> {
+    pub(super) fn g<S: Vectors>(
+        &self,
+        at: usize,
+        normalized: Lanes<A, S>,
+        dy: Lanes<A, S>,
+    ) -> Lanes<A, S> {
         if F::NOTHING {
             return dy;
         }
-        dy * self.behind.slope(normalized * Lanes::load(self.gamma, at) + Lanes::load(self.beta, at))
+        dy * self
+            .behind
+            .slope(normalized * Lanes::load(self.gamma, at) + Lanes::load(self.beta, at))
     }
 
     /// g of one element.

@@ -80,7 +80,8 @@ impl Vectors for Avx2 {
         // SAFETY: as above; both are 32 bytes, and any bits are a number.
         unsafe {
             let [a, b] = [_mm256_srli_epi32::<16>(nearest(a)), _mm256_srli_epi32::<16>(nearest(b))];
-            // the instruction packs each half of the registers by itself, so quarters come as 0 2 1 3
+            // the instruction packs each half of the registers by itself, so quarters come as 0 2 1
+            // 3
             let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b));
             std::mem::transmute::<__m256i, [bf16; LANES]>(packed)
         }
@@ -149,6 +150,10 @@ unsafe fn nearest(value: __m256) -> __m256i {
         let rounded = _mm256_add_epi32(_mm256_add_epi32(bits, even), _mm256_set1_epi32(0x7fff));
         let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
         let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(value, value);
-        _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), nan))
+        _mm256_castps_si256(_mm256_blendv_ps(
+            _mm256_castsi256_ps(rounded),
+            _mm256_castsi256_ps(quiet),
+            nan,
+        ))
     }
 }

@@ -49,7 +49,11 @@ impl Vectors for Avx512 {
     #[inline(always)]
     fn narrow_f16(F32([value]): F32) -> [f16; LANES] {
         // SAFETY: as above; both are 32 bytes, and any bits are a number.
-        unsafe { std::mem::transmute::<__m256i, [f16; LANES]>(_mm512_cvtps_ph::<{ avx2::NEAREST }>(value)) }
+        unsafe {
+            std::mem::transmute::<__m256i, [f16; LANES]>(_mm512_cvtps_ph::<{ avx2::NEAREST }>(
+                value,
+            ))
+        }
     }
 
     #[inline(always)]
@@ -120,7 +124,10 @@ unsafe fn sum_f64([a, b]: [__m512d; 2]) -> f64 {
     // SAFETY: as above.
     unsafe {
         let sum = _mm512_add_pd(a, b);
-        avx2::sum_of_four(_mm256_add_pd(_mm512_castpd512_pd256(sum), _mm512_extractf64x4_pd::<1>(sum)))
+        avx2::sum_of_four(_mm256_add_pd(
+            _mm512_castpd512_pd256(sum),
+            _mm512_extractf64x4_pd::<1>(sum),
+        ))
     }
 }
 
@@ -145,6 +152,11 @@ unsafe fn quiet(value: __m512, nearest: __m512i) -> __m512i {
     // SAFETY: as above.
     unsafe {
         let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value);
-        _mm512_mask_or_epi32(nearest, nan, _mm512_castps_si512(value), _mm512_set1_epi32(0x0040_0000))
+        _mm512_mask_or_epi32(
+            nearest,
+            nan,
+            _mm512_castps_si512(value),
+            _mm512_set1_epi32(0x0040_0000),
+        )
     }
 }

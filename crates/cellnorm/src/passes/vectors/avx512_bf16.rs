@@ -68,7 +68,9 @@ impl Vectors for Avx512Bf16 {
         let [avx512::F32([even]), avx512::F32([odd])] = pair;
         // SAFETY: as above, of 64 bytes.
         unsafe {
-            if _mm512_fpclass_ps_mask::<SUBNORMAL>(even) | _mm512_fpclass_ps_mask::<SUBNORMAL>(odd) != 0 {
+            if _mm512_fpclass_ps_mask::<SUBNORMAL>(even) | _mm512_fpclass_ps_mask::<SUBNORMAL>(odd)
+                != 0
+            {
                 return Avx512::narrow_bf16_pair(pair);
             }
             let halves = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));

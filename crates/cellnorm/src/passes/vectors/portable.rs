@@ -1,5 +1,5 @@
-//! The set of any processor, which computes on arrays. On x86-64 a tile is stored past the caches by
-//! SSE2.
+//! The set of any processor, which computes on arrays. On x86-64 a tile is stored past the caches
+//! by SSE2.
 
 use std::hint::black_box;
 
@@ -76,7 +76,8 @@ impl Vectors for Portable {
 
     #[inline(always)]
     fn narrow_bf16_pair([even, odd]: [Array<f32>; 2]) -> [bf16; PAIR] {
-        let [low, high] = if cfg!(target_endian = "little") { [even.0, odd.0] } else { [odd.0, even.0] };
+        let [low, high] =
+            if cfg!(target_endian = "little") { [even.0, odd.0] } else { [odd.0, even.0] };
         let mut words = [0; LANES];
         for i in 0..LANES {
             words[i] = nearest_bf16(low[i]) >> 16 | nearest_bf16(high[i]) & UPPER;

@@ -2,8 +2,8 @@
 
 use super::{Numbers, Spec, Which};
 use cellnorm::{
-    BatchNorm, BatchNormConfig, Element, Error, Gradients, GroupNorm, GroupNormConfig, InstanceNorm,
-    InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig, Saved,
+    BatchNorm, BatchNormConfig, Element, Error, Gradients, GroupNorm, GroupNormConfig,
+    InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig, Saved,
 };
 use ndarray::{ArrayD, ArrayViewD, CowArray, IxDyn};
 
@@ -67,8 +67,11 @@ impl AnyLayer {
     pub fn new(spec: &Spec, parameters: &Parameters) -> Result<Self, Error> {
         macro_rules! layer {
             ($config:expr) => {{
-                let mut layer = $config.epsilon(spec.epsilon).scale(spec.scale).center(spec.center).init()?;
-                for (array, values) in [(&mut layer.gamma, &parameters.gamma), (&mut layer.beta, &parameters.beta)] {
+                let mut layer =
+                    $config.epsilon(spec.epsilon).scale(spec.scale).center(spec.center).init()?;
+                for (array, values) in
+                    [(&mut layer.gamma, &parameters.gamma), (&mut layer.beta, &parameters.beta)]
+                {
                     if let Some(array) = array {
                         *array = ArrayD::from_shape_vec(array.raw_dim(), values.clone()).unwrap();
                     }
@@ -88,24 +91,38 @@ impl AnyLayer {
             }
             Which::LayerLast(_) => Self::Layer(layer!(LayerNormConfig::new(&lengths))),
             Which::LayerOver(axes) => Self::Layer(layer!(LayerNormConfig::over(axes, &lengths))),
-            Which::LayerPerChannel => Self::Layer(layer!(LayerNormConfig::per_channel(channels).channel_axis(axis))),
-            Which::Instance => Self::Instance(layer!(InstanceNormConfig::new(channels).channel_axis(axis))),
-            Which::Group(groups) => Self::Group(layer!(GroupNormConfig::new(*groups, channels).channel_axis(axis))),
+            Which::LayerPerChannel => {
+                Self::Layer(layer!(LayerNormConfig::per_channel(channels).channel_axis(axis)))
+            }
+            Which::Instance => {
+                Self::Instance(layer!(InstanceNormConfig::new(channels).channel_axis(axis)))
+            }
+            Which::Group(groups) => {
+                Self::Group(layer!(GroupNormConfig::new(*groups, channels).channel_axis(axis)))
+            }
             Which::RmsLast(_) => Self::Rms(layer!(RmsNormConfig::new(&lengths))),
             Which::RmsOver(axes) => Self::Rms(layer!(RmsNormConfig::over(axes, &lengths))),
-            Which::RmsPerChannel => Self::Rms(layer!(RmsNormConfig::per_channel(channels).channel_axis(axis))),
+            Which::RmsPerChannel => {
+                Self::Rms(layer!(RmsNormConfig::per_channel(channels).channel_axis(axis)))
+            }
         })
     }
 
     /// Training, except where the statistics are fixed.
-    pub fn forward<T: Element>(&mut self, x: ArrayViewD<'_, T>) -> Result<(ArrayD<T>, Saved), Error> {
+    pub fn forward<T: Element>(
+        &mut self,
+        x: ArrayViewD<'_, T>,
+    ) -> Result<(ArrayD<T>, Saved), Error> {
         if let Self::Fixed(layer) = self {
             return layer.forward_fixed(x);
         }
         each!(self, layer => layer.forward(x))
     }
 
-    pub fn infer<'a, T: Element>(&self, x: impl Into<CowArray<'a, T, IxDyn>>) -> Result<ArrayD<T>, Error> {
+    pub fn infer<'a, T: Element>(
+        &self,
+        x: impl Into<CowArray<'a, T, IxDyn>>,
+    ) -> Result<ArrayD<T>, Error> {
         each!(self, layer => layer.infer(x))
     }
 
@@ -119,7 +136,11 @@ impl AnyLayer {
     }
 
     /// Forward and backward.
-    pub fn run<T: Element>(&mut self, x: ArrayViewD<'_, T>, dy: ArrayViewD<'_, T>) -> Result<Outcome<T>, Error> {
+    pub fn run<T: Element>(
+        &mut self,
+        x: ArrayViewD<'_, T>,
+        dy: ArrayViewD<'_, T>,
+    ) -> Result<Outcome<T>, Error> {
         let (y, saved) = self.forward(x.view())?;
         let Gradients { dx, dgamma, dbeta } = self.backward(&saved, x, dy)?;
         Ok(Outcome { y, dx, dgamma, dbeta, saved })

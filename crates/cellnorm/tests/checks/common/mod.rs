@@ -18,7 +18,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 /// Runs `test` on `cases` values, the same in every run, and on failure on ever simpler ones.
 pub fn check<V: Debug>(cases: u32, values: impl Strategy<Value = V>, test: impl Fn(V)) {
     let config = Config { cases, failure_persistence: None, ..Default::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let outcome = runner.run(&values, |value| {
         test(value);
         Ok(())
@@ -31,7 +32,10 @@ pub fn check<V: Debug>(cases: u32, values: impl Strategy<Value = V>, test: impl 
 /// max |a − b|.
 pub fn distance(a: impl IntoIterator<Item = f64>, b: impl IntoIterator<Item = f64>) -> f64 {
     // a NaN must show, and f64::max would drop it
-    a.into_iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |worst, d| if d <= worst { worst } else { d })
+    a.into_iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |worst, d| if d <= worst { worst } else { d })
 }
 
 /// max |a|.

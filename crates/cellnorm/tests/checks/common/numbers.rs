@@ -29,7 +29,8 @@ impl Numbers {
 
     /// Normal with mean 0 and variance 1, by Box and Muller.
     pub fn normal(&mut self) -> f64 {
-        let (radius, angle) = ((-2.0 * self.uniform().ln()).sqrt(), std::f64::consts::TAU * self.uniform());
+        let (radius, angle) =
+            ((-2.0 * self.uniform().ln()).sqrt(), std::f64::consts::TAU * self.uniform());
         radius * angle.cos()
     }
 

@@ -37,7 +37,14 @@ pub struct Spec {
 impl Spec {
     /// With γ, β and ε = 1e-5, on [N, C, …].
     pub fn new(which: Which, shape: &[usize]) -> Self {
-        Self { which, shape: shape.to_vec(), channels_last: false, scale: true, center: true, epsilon: 1e-5 }
+        Self {
+            which,
+            shape: shape.to_vec(),
+            channels_last: false,
+            scale: true,
+            center: true,
+            epsilon: 1e-5,
+        }
     }
 
     /// On [N, …, C].
@@ -81,10 +88,13 @@ impl Spec {
         self.shape.iter().product()
     }
 
-    /// The axes that are normalized over and carry γ and β, where they have a value for each element.
+    /// The axes that are normalized over and carry γ and β, where they have a value for each
+    /// element.
     pub fn element_axes(&self) -> Option<Vec<usize>> {
         let rank = self.shape.len();
-        let index = |axis: &isize| if *axis < 0 { (*axis + rank as isize) as usize } else { *axis as usize };
+        let index = |axis: &isize| {
+            if *axis < 0 { (*axis + rank as isize) as usize } else { *axis as usize }
+        };
         let mut axes: Vec<usize> = match &self.which {
             Which::LayerLast(count) | Which::RmsLast(count) => (rank - count..rank).collect(),
             Which::LayerOver(axes) | Which::RmsOver(axes) => axes.iter().map(index).collect(),
@@ -114,9 +124,11 @@ impl Spec {
     }
 }
 
-/// Random layers on tensors of rank 2 to 5 with at most `most` elements, and a seed for the numbers.
+/// Random layers on tensors of rank 2 to 5 with at most `most` elements, and a seed for the
+/// numbers.
 pub fn specs(most: usize) -> impl Strategy<Value = (Spec, u64)> {
-    let length = prop_oneof![4 => 1..8_usize, 2 => 8..40_usize, 1 => Just(16_usize), 1 => Just(32_usize)];
+    let length =
+        prop_oneof![4 => 1..8_usize, 2 => 8..40_usize, 1 => Just(16_usize), 1 => Just(32_usize)];
     let shape = prop::collection::vec(length, 2..=5);
     (0..10_usize, shape, any::<[bool; 3]>(), any::<u64>(), any::<u64>()).prop_map(
         move |(kind, mut shape, flags, choice, seed)| {
@@ -130,7 +142,9 @@ pub fn specs(most: usize) -> impl Strategy<Value = (Spec, u64)> {
             let rank = shape.len();
             let some_axes = || {
                 let mask = 1 + choice as usize % ((1 << rank) - 1);
-                let axis = |axis: usize| axis as isize - if choice >> (40 + axis) & 1 == 1 { rank as isize } else { 0 };
+                let axis = |axis: usize| {
+                    axis as isize - if choice >> (40 + axis) & 1 == 1 { rank as isize } else { 0 }
+                };
                 (0..rank).filter(|i| mask >> i & 1 == 1).map(axis).collect::<Vec<isize>>()
             };
             let channels = shape[if channels_last { rank - 1 } else { 1 }];
@@ -154,7 +168,9 @@ pub fn specs(most: usize) -> impl Strategy<Value = (Spec, u64)> {
                     break;
                 }
                 let before = std::mem::replace(&mut spec.shape[axis], 2);
-                if spec.values_per_set() < 2 || matches!(spec.which, Which::Group(_)) && axis == spec.channel_axis() {
+                if spec.values_per_set() < 2
+                    || matches!(spec.which, Which::Group(_)) && axis == spec.channel_axis()
+                {
                     spec.shape[axis] = before;
                 }
             }

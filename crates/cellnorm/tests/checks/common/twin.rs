@@ -1,7 +1,8 @@
-//! A naive twin of the layers: index loops in f64, two-pass statistics, and the gradient as textbooks write it.
+//! A naive twin of the layers: index loops in f64, two-pass statistics, and the gradient as
+//! textbooks write it.
 //!
-//! With x̂ = (x − mean) r, r = 1/√(variance + ε), g = γ dy and means over the set:
-//! dx = r (g − mean(g) − x̂ mean(g x̂)), without mean(g) about zero, and r g where the statistics are fixed.
+//! With x̂ = (x − mean) r, r = 1/√(variance + ε), g = γ dy and means over the set: dx = r (g −
+//! mean(g) − x̂ mean(g x̂)), without mean(g) about zero, and r g where the statistics are fixed.
 
 use super::{Parameters, Spec, Which};
 
@@ -43,7 +44,8 @@ impl Twin {
         }
         let about: Vec<f64> = first.into_iter().flatten().collect();
         let from_first = mean_of(&|at| x[at] - about[places[at].0]);
-        let mut mean: Vec<f64> = about.iter().zip(from_first).map(|(about, mean)| about + mean).collect();
+        let mut mean: Vec<f64> =
+            about.iter().zip(from_first).map(|(about, mean)| about + mean).collect();
         if spec.rms() {
             mean.fill(0.0);
         }
@@ -51,9 +53,12 @@ impl Twin {
         if spec.fixed() {
             (mean, variance) = (parameters.running_mean.clone(), parameters.running_var.clone());
         }
-        let r: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + spec.epsilon).sqrt()).collect();
-        let xhat: Vec<f64> = places.iter().zip(x).map(|((set, _), x)| (x - mean[*set]) * r[*set]).collect();
-        let g: Vec<f64> = places.iter().zip(dy).map(|((_, channel), dy)| dy * gamma(*channel)).collect();
+        let r: Vec<f64> =
+            variance.iter().map(|variance| 1.0 / (variance + spec.epsilon).sqrt()).collect();
+        let xhat: Vec<f64> =
+            places.iter().zip(x).map(|((set, _), x)| (x - mean[*set]) * r[*set]).collect();
+        let g: Vec<f64> =
+            places.iter().zip(dy).map(|((_, channel), dy)| dy * gamma(*channel)).collect();
 
         let mean_g = mean_of(&|at| g[at]);
         let mean_gx = mean_of(&|at| g[at] * xhat[at]);

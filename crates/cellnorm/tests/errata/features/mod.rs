@@ -1,6 +1,8 @@
-//! The lines of code in `docs/seed-features.md`, compiled and run: a file for each tutorial, each line under its row's number.
+//! The lines of code in `docs/seed-features.md`, compiled and run: a file for each tutorial, each
+//! line under its row's number.
 //!
-//! Lines of Burn are in `cellnorm-burn/tests/features.rs`, and those of the command are parsed by `cellnorm-cli`.
+//! Lines of Burn are in `cellnorm-burn/tests/features.rs`, and those of the command are parsed by
+//! `cellnorm-cli`.
 
 mod s000;
 mod s001;
@@ -27,12 +29,15 @@ fn row_of(line: &str) -> Option<&str> {
 /// The code under a row's number, up to the next number, without comments.
 fn code_of(id: &str, source: &str) -> String {
     let under = source.lines().skip_while(|line| row_of(line) != Some(id)).skip(1);
-    let code: Vec<&str> =
-        under.take_while(|line| row_of(line).is_none()).filter(|line| !line.trim().starts_with("//")).collect();
+    let code: Vec<&str> = under
+        .take_while(|line| row_of(line).is_none())
+        .filter(|line| !line.trim().starts_with("//"))
+        .collect();
     bare(&code.join("\n"))
 }
 
-/// Whether the code under a row's number has this line, whole: not a part that would not compile alone.
+/// Whether the code under a row's number has this line, whole: not a part that would not compile
+/// alone.
 fn is_shown(id: &str, line: &str, source: &str) -> bool {
     let (code, line) = (code_of(id, source), bare(line));
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -42,21 +47,30 @@ fn is_shown(id: &str, line: &str, source: &str) -> bool {
         ended && !before.ends_with(|c| in_word(c) || ".:".contains(c))
     };
     let count = |bracket: char| line.matches(bracket).count();
-    let closed = [('(', ')'), ('[', ']'), ('{', '}')].iter().all(|(open, close)| count(*open) == count(*close));
+    let closed = [('(', ')'), ('[', ']'), ('{', '}')]
+        .iter()
+        .all(|(open, close)| count(*open) == count(*close));
     closed && code.match_indices(&line).any(whole)
 }
 
 #[test]
 fn every_line_of_rust_is_compiled_under_its_number() {
     // those that this file compiles, and Burn's
-    let modules = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
-    let arrays: String = modules.map(|module| read(&format!("cellnorm/tests/errata/features/{module}.rs"))).collect();
+    let modules = include_str!("mod.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let arrays: String = modules
+        .map(|module| read(&format!("cellnorm/tests/errata/features/{module}.rs")))
+        .collect();
     let source = arrays + &read("cellnorm-burn/tests/features.rs");
     let (mut rust, mut missing) = (Vec::new(), Vec::new());
     for (id, cells) in features() {
+        let line = cells[2]
+            .strip_prefix('`')
+            .and_then(|cell| cell.strip_suffix('`'))
+            .filter(|line| !line.contains('`'));
         let line =
-            cells[2].strip_prefix('`').and_then(|cell| cell.strip_suffix('`')).filter(|line| !line.contains('`'));
-        let line = line.unwrap_or_else(|| panic!("{id} has no single line of code")).replace("\\|", "|");
+            line.unwrap_or_else(|| panic!("{id} has no single line of code")).replace("\\|", "|");
         if !line.starts_with("cellnorm ") && !SHELL.contains(&id.as_str()) {
             if !is_shown(&id, &line, &source) {
                 missing.push(format!("{id}: {line}"));

@@ -3,8 +3,9 @@
 use cellnorm::explain::{self, Layout};
 use cellnorm::norms::Group;
 use cellnorm::{
-    BatchNormConfig, Error, Gradients, GroupNormConfig, GroupParameters, InstanceNormConfig, LayerNormConfig, Mode,
-    Momentum, Normalization, RunningVariance, Semantics, StatisticsFrom, batch_normalization, moments,
+    BatchNormConfig, Error, Gradients, GroupNormConfig, GroupParameters, InstanceNormConfig,
+    LayerNormConfig, Mode, Momentum, Normalization, RunningVariance, Semantics, StatisticsFrom,
+    batch_normalization, moments,
 };
 use ndarray::{Array4, ArrayD, array};
 
@@ -61,7 +62,8 @@ fn given_statistics() -> Result<(), Error> {
 #[test]
 fn options_of_batch_normalization() -> Result<(), Error> {
     // 000-09
-    let keras = BatchNormConfig::new(2).semantics(&Semantics::preset("keras-3", Normalization::Batch)?);
+    let keras =
+        BatchNormConfig::new(2).semantics(&Semantics::preset("keras-3", Normalization::Batch)?);
     // 000-10
     let last = BatchNormConfig::new(2).channel_axis(-1);
     let y = keras.init()?.forward(sample().view())?.0;
@@ -92,11 +94,17 @@ fn batch_normalization_in_training_and_inference() -> Result<(), Error> {
     assert_eq!((y.shape(), saved.statistics.variance.len()), (x.shape(), 2));
     // 000-17
     let (y, saved) = layer.forward(x.view())?;
-    assert_eq!(saved.statistics.mean[..], *moments(x.view(), &[0, 1, 2], false)?.0.as_slice().unwrap());
+    assert_eq!(
+        saved.statistics.mean[..],
+        *moments(x.view(), &[0, 1, 2], false)?.0.as_slice().unwrap()
+    );
     let dy = y.mapv(f64::sin);
     // 000-22
     let Gradients { dx, dgamma, dbeta } = layer.backward(&saved, x.view(), dy)?;
-    assert_eq!((dx.shape(), dgamma.map(|d| d.len()), dbeta.map(|d| d.len())), (x.shape(), Some(2), Some(2)));
+    assert_eq!(
+        (dx.shape(), dgamma.map(|d| d.len()), dbeta.map(|d| d.len())),
+        (x.shape(), Some(2), Some(2))
+    );
 
     let before = layer.running_mean.clone();
     let batches = [sample(), sample() + 1.0];
@@ -106,7 +114,8 @@ fn batch_normalization_in_training_and_inference() -> Result<(), Error> {
     }
     assert_ne!(layer.running_mean, before);
     // 000-11
-    layer.mode = Mode { statistics: StatisticsFrom::Running, update: false, train_parameters: false };
+    layer.mode =
+        Mode { statistics: StatisticsFrom::Running, update: false, train_parameters: false };
     let frozen = layer.forward(x.view())?.0;
     // 000-19
     let y = layer.infer(x)?;
@@ -123,7 +132,8 @@ fn layer_normalization() -> Result<(), Error> {
     // 000-23
     let last = LayerNormConfig::new(&[2]).epsilon(1e-3).init()?.infer(sample())?;
     // 000-26
-    let keras = LayerNormConfig::new(&[2]).semantics(&Semantics::preset("keras-3", Normalization::Layer)?);
+    let keras =
+        LayerNormConfig::new(&[2]).semantics(&Semantics::preset("keras-3", Normalization::Layer)?);
     assert_eq!(keras.init()?.infer(sample())?, last);
     // 000-25
     assert!(distance(&LayerNormConfig::new(&[2]).init()?.infer(sample())?, &last) > 1e-6);
@@ -134,7 +144,8 @@ fn layer_normalization() -> Result<(), Error> {
     // 000-27
     assert_eq!(LayerNormConfig::new(&[2, 3, 2]).init()?.infer(x)?, whole);
     // 000-34
-    let printed = LayerNormConfig::over(&[1, 2, 3], &[2, 3, 2]).epsilon(1e-3).init()?.infer(sample())?;
+    let printed =
+        LayerNormConfig::over(&[1, 2, 3], &[2, 3, 2]).epsilon(1e-3).init()?.infer(sample())?;
     assert!(distance(&printed, &whole) > 1e-6);
     Ok(())
 }
@@ -142,7 +153,12 @@ fn layer_normalization() -> Result<(), Error> {
 #[test]
 fn instance_and_group_normalization() -> Result<(), Error> {
     // 000-29
-    let instance = InstanceNormConfig::new(2).channel_axis(-1).epsilon(1e-6).scale(false).center(false).init()?;
+    let instance = InstanceNormConfig::new(2)
+        .channel_axis(-1)
+        .epsilon(1e-6)
+        .scale(false)
+        .center(false)
+        .init()?;
     // 000-31
     let group = GroupNormConfig::new(2, 2).channel_axis(-1).epsilon(1e-6).init()?;
     assert_eq!(instance.infer(sample())?, group.infer(sample())?);
@@ -153,7 +169,10 @@ fn instance_and_group_normalization() -> Result<(), Error> {
     assert_eq!(each.infer(sample())?, InstanceNormConfig::new(channels).init()?.infer(sample())?);
     // 000-33
     let one = GroupNormConfig::new(1, channels).init()?;
-    assert_eq!(one.infer(sample())?, LayerNormConfig::per_channel(channels).init()?.infer(sample())?);
+    assert_eq!(
+        one.infer(sample())?,
+        LayerNormConfig::per_channel(channels).init()?.infer(sample())?
+    );
     Ok(())
 }
 
@@ -161,7 +180,12 @@ fn instance_and_group_normalization() -> Result<(), Error> {
 fn the_picture_of_cubes() -> Result<(), Error> {
     // 000-35
     let figure = explain::kind(
-        &Group { groups: 4, channels: 32, channel_axis: 1, parameters: GroupParameters::PerChannel },
+        &Group {
+            groups: 4,
+            channels: 32,
+            channel_axis: 1,
+            parameters: GroupParameters::PerChannel,
+        },
         &[8, 32, 28, 28],
         Layout::channels_first(4)?,
     )?;

@@ -39,8 +39,11 @@ fn gamma_and_beta() -> Result<(), Error> {
     assert_eq!(gamma, array![2.0, 0.0].into_dyn());
 
     // 001-18
-    let uniform =
-        InstanceNormConfig::new(10).gamma_initializer(Initializer::Uniform { low: -0.05, high: 0.05, seed: 1 });
+    let uniform = InstanceNormConfig::new(10).gamma_initializer(Initializer::Uniform {
+        low: -0.05,
+        high: 0.05,
+        seed: 1,
+    });
     assert!(uniform.init()?.gamma.unwrap().iter().all(|gamma| gamma.abs() <= 0.05));
     // 001-19
     assert!(Initializer::Uniform { low: -0.05, high: 0.05, seed: 1 }.warning().is_some());
@@ -73,8 +76,11 @@ fn axes_and_channels() -> Result<(), Error> {
 #[test]
 fn the_picture_of_cubes() -> Result<(), Error> {
     // 001-03
-    let figure =
-        explain::kind(&Instance { channels: 3, channel_axis: 1 }, &[2, 3, 28, 28], Layout::channels_first(4)?)?;
+    let figure = explain::kind(
+        &Instance { channels: 3, channel_axis: 1 },
+        &[2, 3, 28, 28],
+        Layout::channels_first(4)?,
+    )?;
     assert_eq!(figure.sharings[0].sets(), 2 * 3);
     Ok(())
 }

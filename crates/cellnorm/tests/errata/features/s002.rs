@@ -2,7 +2,9 @@
 
 use cellnorm::explain::{self, Layout};
 use cellnorm::norms::Group;
-use cellnorm::{Error, GroupNormConfig, GroupParameters, Normalization, Semantics, Stats, get_stats, moments};
+use cellnorm::{
+    Error, GroupNormConfig, GroupParameters, Normalization, Semantics, Stats, get_stats, moments,
+};
 use ndarray::{Array, ArrayView};
 
 use crate::{Numbers, close};
@@ -55,7 +57,12 @@ fn the_layer_and_another_librarys_numbers() -> Result<(), Error> {
 fn the_picture_with_the_number_of_groups() -> Result<(), Error> {
     // 002-12
     let figure = explain::kind(
-        &Group { groups: 4, channels: 16, channel_axis: 1, parameters: GroupParameters::PerChannel },
+        &Group {
+            groups: 4,
+            channels: 16,
+            channel_axis: 1,
+            parameters: GroupParameters::PerChannel,
+        },
         &[64, 16, 112, 112],
         Layout::channels_first(4)?,
     )?;

@@ -6,8 +6,8 @@ use cellnorm::explain::{self, Layout};
 use cellnorm::norms::{Batch, Features, Layer};
 use cellnorm::weights::WeightNormConfig;
 use cellnorm::{
-    BatchInstanceNormConfig, BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Moments,
-    SwitchableNormConfig, batch_normalization, get_stats,
+    BatchInstanceNormConfig, BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig,
+    LayerNormConfig, Moments, SwitchableNormConfig, batch_normalization, get_stats,
 };
 use ndarray::{ArrayD, array};
 
@@ -63,7 +63,8 @@ fn folding() -> Result<(), Error> {
     assert_eq!(layer, "net/conv1/");
     // 003-21
     let w = checkpoint["net/conv1/weights:0"].view();
-    let (mean, running_var) = (&checkpoint["net/conv1/moving_mean:0"], &checkpoint["net/conv1/moving_variance:0"]);
+    let (mean, running_var) =
+        (&checkpoint["net/conv1/moving_mean:0"], &checkpoint["net/conv1/moving_variance:0"]);
     let take = |name: &str| checkpoint.get(&format!("{layer}{name}:0")).cloned();
     // 003-22
     let gamma = take("gamma").unwrap_or_else(|| ArrayD::ones(mean.raw_dim()));
@@ -123,7 +124,10 @@ fn mixtures_and_weights() -> Result<(), Error> {
     let mut layer = SwitchableNormConfig::new(64).init()?;
     assert_eq!(layer.forward(x.view())?.0.shape(), x.shape());
     // 003-37
-    assert_eq!(SwitchableNormConfig::new(64).init()?.parameter("mean_weight"), Some(&array![1.0, 1.0, 1.0].into_dyn()));
+    assert_eq!(
+        SwitchableNormConfig::new(64).init()?.parameter("mean_weight"),
+        Some(&array![1.0, 1.0, 1.0].into_dyn())
+    );
     let v = array![[3.0, 4.0], [0.0, 2.0]];
     // 003-38
     let layer = WeightNormConfig::of_weight(v.view(), Some(0))?;
@@ -134,12 +138,18 @@ fn mixtures_and_weights() -> Result<(), Error> {
 #[test]
 fn pictures() -> Result<(), Error> {
     // 003-01
-    let figure =
-        explain::batch(&Batch { channels: 32, channel_axis: 1 }, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
+    let figure = explain::batch(
+        &Batch { channels: 32, channel_axis: 1 },
+        &[8, 32, 28, 28],
+        Layout::channels_first(4)?,
+    )?;
     assert_eq!(figure.sharings[0].sets(), 32);
     // 003-27
-    let matrix =
-        explain::kind(&Layer(Features::PerChannel { channels: 6, axis: 1 }), &[4, 6], Layout::channels_first(2)?)?;
+    let matrix = explain::kind(
+        &Layer(Features::PerChannel { channels: 6, axis: 1 }),
+        &[4, 6],
+        Layout::channels_first(2)?,
+    )?;
     assert_eq!(matrix.sharings[0].set(&[1, 0]), [1..2, 0..6]);
     Ok(())
 }

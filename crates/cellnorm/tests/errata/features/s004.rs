@@ -3,8 +3,8 @@
 use cellnorm::explain::{self, Layout};
 use cellnorm::norms::{Features, Layer};
 use cellnorm::{
-    BatchNorm, BatchNormConfig, Error, InstanceNormConfig, LayerNormConfig, Mode, Momentum, RunningVariance,
-    batch_normalization, moments,
+    BatchNorm, BatchNormConfig, Error, InstanceNormConfig, LayerNormConfig, Mode, Momentum,
+    RunningVariance, batch_normalization, moments,
 };
 use ndarray::{Array, Array4, ArrayD, Axis, array};
 
@@ -39,7 +39,8 @@ fn statistics_of_a_training_set() -> Result<(), Error> {
     let y = batch_normalization(batch, mean.view(), variance.view(), None, None, 1e-5)?;
     let images = images.axis_iter(Axis(0)).map(|image| image.insert_axis(Axis(0)));
     // 004-11
-    let each = images.map(|x| batch_normalization(x, mean.view(), variance.view(), None, None, 1e-5));
+    let each =
+        images.map(|x| batch_normalization(x, mean.view(), variance.view(), None, None, 1e-5));
     for (index, of_one) in each.enumerate() {
         assert_eq!(of_one?.index_axis(Axis(0), 0), y.index_axis(Axis(0), index));
     }
@@ -48,7 +49,8 @@ fn statistics_of_a_training_set() -> Result<(), Error> {
 
 #[test]
 fn the_constants_of_imagenet() -> Result<(), Error> {
-    let bytes = Array4::from_shape_fn((1, 3, 2, 2), |(_, c, h, w)| (90 * c + 40 * h + 20 * w) as u8);
+    let bytes =
+        Array4::from_shape_fn((1, 3, 2, 2), |(_, c, h, w)| (90 * c + 40 * h + 20 * w) as u8);
     // 004-48
     let x = bytes.mapv(|byte| f32::from(byte) / 255.0);
     // 004-10
@@ -68,7 +70,9 @@ fn configurations() -> Result<(), Error> {
     assert!(first.gamma.is_none() && first.beta.is_none());
     // 004-17
     let on_axis_1 = BatchNormConfig::new(2).init()?.forward(batch().view())?.0;
-    assert!(distance(&moments(on_axis_1.view(), &[0, 2, 3], false)?.0, &ArrayD::zeros(vec![2])) < 1e-15);
+    assert!(
+        distance(&moments(on_axis_1.view(), &[0, 2, 3], false)?.0, &ArrayD::zeros(vec![2])) < 1e-15
+    );
     // 004-18
     let sequences = BatchNormConfig::new(3).channel_axis(-1).init()?;
     assert_eq!(sequences.infer(ArrayD::<f64>::zeros(vec![4, 5, 3]))?.shape(), [4, 5, 3]);
@@ -96,7 +100,10 @@ fn configurations() -> Result<(), Error> {
 
 fn gluon() -> Result<BatchNorm, Error> {
     // 004-12
-    BatchNormConfig::new(2).momentum(Momentum::Keep(0.9)).running_variance(RunningVariance::Biased).init()
+    BatchNormConfig::new(2)
+        .momentum(Momentum::Keep(0.9))
+        .running_variance(RunningVariance::Biased)
+        .init()
 }
 
 #[test]
@@ -187,7 +194,11 @@ fn layer_normalization() -> Result<(), Error> {
 #[test]
 fn the_picture_for_ntc() -> Result<(), Error> {
     // 004-46
-    let figure = explain::kind(&Layer(Features::of_shape(&[-1], &[2, 4, 2])?), &[2, 4, 2], Layout::named("NTC", 3)?)?;
+    let figure = explain::kind(
+        &Layer(Features::of_shape(&[-1], &[2, 4, 2])?),
+        &[2, 4, 2],
+        Layout::named("NTC", 3)?,
+    )?;
     assert_eq!(figure.sharings[0].sets(), 2 * 4);
     Ok(())
 }
