@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::semantics::Normalization;
+use crate::normalization::Normalization;
 
 /// What is wrong with an input.
 ///
@@ -346,12 +346,6 @@ fn divisors(channels: usize) -> String {
     let possible: Vec<String> =
         small.iter().copied().chain(large).map(|groups| groups.to_string()).collect();
     if possible.is_empty() { "none without a channel".into() } else { possible.join(", ") }
-}
-
-impl Error {
-    pub(crate) fn no_instruction_set(given: &str) -> Self {
-        Self::InstructionSet { given: given.into(), possible: crate::passes::instruction_sets() }
-    }
 }
 
 /// Whether ε can be used: finite, and large enough that 1/ε fits an f32.

@@ -5,12 +5,12 @@ use std::fmt;
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
-use crate::arrays::{Arranged, Roles, axis_set, typed};
 use crate::element::{Element, Real};
 use crate::error::{Error, check_epsilon};
 use crate::moments::Moments;
 use crate::passes::{self, Affine};
-use crate::plan::Form;
+use crate::rule::{Arranged, typed};
+use crate::shape::{Form, Roles, axis_set};
 
 /// The mean and the biased variance over `axes`, in f64: TensorFlow's `tf.nn.moments`.
 ///

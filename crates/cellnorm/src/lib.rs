@@ -44,8 +44,6 @@
 //! ```
 #![deny(missing_docs)]
 
-mod arrays;
-mod cells;
 pub mod data;
 mod element;
 mod error;
@@ -55,36 +53,35 @@ mod functions;
 pub mod inspect;
 pub mod machine;
 mod moments;
+pub mod momentum;
+mod normalization;
 pub mod norms;
 pub mod parameters;
 pub mod passes;
-mod plan;
 pub mod ranks;
-mod semantics;
-mod sharing;
-mod standardize;
+pub mod rule;
+pub mod semantics;
+pub mod shape;
 pub mod state;
-pub mod tables;
 pub mod weights;
-pub use cells::{Cells, Sets};
+
 pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};
 pub use functions::{Stats, batch_normalization, get_stats, moments};
 pub use moments::Moments;
+pub use momentum::{Frozen, Mode, Momentum, OneValue, RunningVariance, StatisticsFrom};
+pub use normalization::Normalization;
 pub use norms::{
-    AdaptiveNorm, AxesBatchNorm, AxesBatchNormConfig, BatchInstanceNorm, BatchInstanceNormConfig,
-    BatchNorm, BatchNormConfig, BatchRenorm, BatchRenormConfig, FilterResponseNorm,
-    FilterResponseNormConfig, Floor, GhostBatchNorm, GhostBatchNormConfig, Gradients, GraphNorm,
-    GraphNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
-    LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig, LpNorm, LpNormConfig,
-    MeanVarianceNorm, MeanVarianceNormConfig, Mode, Momentum, RmsNorm, RmsNormConfig,
-    RunningVariance, Saved, StatisticsFrom, StepBatchNorm, StepBatchNormConfig, SwitchableNorm,
-    SwitchableNormConfig, Tlu, TluConfig, TluGradients, TrackedInstanceNorm, Window,
+    AdaptiveNorm, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm, BatchNormConfig,
+    BatchRenorm, BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, Floor,
+    GhostBatchNorm, GhostBatchNormConfig, GraphNorm, GraphNormConfig, GroupNorm, GroupNormConfig,
+    InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm,
+    LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm, MeanVarianceNormConfig,
+    RmsNorm, RmsNormConfig, StepBatchNorm, StepBatchNormConfig, SwitchableNorm,
+    SwitchableNormConfig, Tlu, TluConfig, TluGradients, TrackedInstanceNorm,
+    TrackedInstanceNormConfig, Window,
 };
 pub use passes::{Activation, Parameters};
-pub use plan::{Axis, Plan};
-pub use semantics::{
-    Difference, EpsilonAt, Frozen, GroupParameters, Normalization, OneValue, ParameterNames,
-    Sample, Semantics,
-};
-pub use standardize::{About, Statistics};
+pub use rule::{Gradients, Saved, Statistics};
+pub use semantics::{Difference, EpsilonAt, GroupParameters, ParameterNames, Sample, Semantics};
+pub use shape::{Axis, Cells, Centering, Mask, Plan, Sets};

@@ -74,6 +74,16 @@ impl InstructionSet {
     }
 }
 
+impl Error {
+    /// That this machine has no instruction set of this name.
+    pub(crate) fn no_instruction_set(given: &str) -> Self {
+        let widest = InstructionSet::widest();
+        let possible = InstructionSet::ALL.into_iter().filter(|set| *set <= widest);
+        let possible = possible.map(InstructionSet::name).collect();
+        Self::InstructionSet { given: given.into(), possible }
+    }
+}
+
 /// The numbers of a machine that the speed of the passes depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,7 +1,7 @@
 //! What the axes of a tensor mean, one letter each.
 
-use crate::arrays::axis_index;
 use crate::error::Error;
+use crate::shape::axis_index;
 
 /// The meaning of each axis: N samples, C channels, T time, others such as D, H and W positions. A
 /// weight has O outputs, I inputs and positions.

@@ -6,8 +6,8 @@
 //! ([`Noise`]), which parameters and running statistics there are ([`Table`]), how many bytes are
 //! moved ([`Traffic`]), and what is likely a mistake ([`Warning`]).
 //!
-//! It asks the normalization itself, by what it computes with: any [`Kind`] ([`kind`]) and any
-//! [`Rule`] ([`rule`]), yours too, and the two that divide by a size ([`lines`]).
+//! It asks the normalization itself, by the numbers that it computes with: any [`Rule`] ([`rule`]),
+//! yours too, and the two that divide by a size ([`lines`]).
 //!
 //! Source of the figure: Y. Wu, K. He, *Group Normalization*, 2018, figure 2.
 
@@ -15,14 +15,14 @@ mod layout;
 mod traffic;
 mod warning;
 
-pub use crate::sharing::{Along, Measure, Noise, Sharing};
+pub use crate::shape::{Along, Measure, Noise, Sharing};
 pub use layout::Layout;
 pub use traffic::{CACHE, Traffic};
 pub use warning::Warning;
 
 use crate::error::Error;
-use crate::norms::{Batch, Kind, Lines};
-use crate::tables::Rule;
+use crate::norms::Lines;
+use crate::rule::Rule;
 
 /// What a normalization does with a tensor of one shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,60 +63,31 @@ impl Table {
     }
 }
 
-/// Explains a normalization of single samples for a tensor of this shape.
+/// Explains a normalization for a tensor of this shape; for a weight, the trained weight v counts as
+/// a parameter.
 ///
 /// # Errors
 /// If the normalization refuses the shape (axes that do not exist, groups that do not divide the
 /// channels, an axis of length 0), the layout does not suit it, or the elements are too many to
-/// count.
+/// count; or if the rule has no statistics.
 ///
 /// ```
-/// use cellnorm::GroupParameters;
-/// use cellnorm::explain::{Layout, kind};
-/// use cellnorm::norms::Group;
+/// use cellnorm::explain::{Layout, rule};
+/// use cellnorm::norms::{Group, Switchable};
+/// use cellnorm::semantics::GroupParameters;
 /// let group = Group {
 ///     groups: 4,
 ///     channels: 32,
 ///     channel_axis: 1,
 ///     parameters: GroupParameters::PerChannel,
 /// };
-/// let group = kind(&group, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
-/// assert_eq!(
-///     (group.sharings[0].sets(), group.sharings[0].values()),
-///     (8 * 4, (8 * 28 * 28, 8 * 28 * 28))
-/// );
+/// let group = rule(&group, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
+/// let sharing = &group.sharings[0];
+/// assert_eq!((sharing.sets(), sharing.values()), (8 * 4, (8 * 28 * 28, 8 * 28 * 28)));
 /// // the set of sample 2, channel 9: group 1 of that sample
-/// assert_eq!(group.sharings[0].set(&[2, 9, 0, 0]), [2..3, 8..16, 0..28, 0..28]);
+/// assert_eq!(sharing.set(&[2, 9, 0, 0]), [2..3, 8..16, 0..28, 0..28]);
 /// assert!(group.warnings.is_empty());
-/// # Ok::<(), cellnorm::Error>(())
-/// ```
-pub fn kind<K: Kind>(kind: &K, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
-    kind.check()?;
-    check(shape, &layout, false)?;
-    let sharing = Sharing::of_kind::<K>(shape, kind.roles(shape, true)?.along(shape));
-    let names = if K::CENTER { &["gamma", "beta"][..] } else { &["gamma"] };
-    let parameters =
-        names.iter().map(|name| Table { name, shape: kind.parameter_shape() }).collect();
-    Ok(Explanation::new(K::NAME, K::FORMULA, vec![sharing], layout, parameters, vec![]))
-}
-
-/// Explains batch normalization, which keeps running statistics, for a tensor of this shape.
 ///
-/// # Errors
-/// As [`kind`].
-pub fn batch(batch: &Batch, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
-    Ok(Explanation { state: running(&[batch.channels]), ..kind(batch, shape, layout)? })
-}
-
-/// Explains a normalization by a rule for a tensor of this shape; for a weight, the trained weight
-/// v counts as a parameter.
-///
-/// # Errors
-/// As [`kind`], or if the rule has no statistics.
-///
-/// ```
-/// use cellnorm::explain::{Layout, rule};
-/// use cellnorm::norms::Switchable;
 /// let switchable = Switchable { channels: 32, channel_axis: 1 };
 /// let switchable = rule(&switchable, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
 /// let names: Vec<&str> = switchable.sharings.iter().map(|sharing| sharing.name).collect();
@@ -135,8 +106,9 @@ pub fn rule<R: Rule>(rule: &R, shape: &[usize], layout: Layout) -> Result<Explan
         });
     }
     let direction = R::OF_WEIGHTS.then(|| Table { name: "v", shape: shape.to_vec() });
-    let slots = rule.slots().into_iter().map(|slot| Table { name: slot.name, shape: slot.shape });
-    let parameters = direction.into_iter().chain(slots).collect();
+    let usual = rule.parameters().into_iter().filter(|spec| R::CENTER || spec.name != "beta");
+    let tables = usual.map(|spec| Table { name: spec.name, shape: spec.shape });
+    let parameters = direction.into_iter().chain(tables).collect();
     let state = rule.running().map_or(vec![], |(shape, _)| running(&shape));
     Ok(Explanation::new(R::NAME, R::FORMULA, sharings, layout, parameters, state))
 }
@@ -144,7 +116,7 @@ pub fn rule<R: Rule>(rule: &R, shape: &[usize], layout: Layout) -> Result<Explan
 /// Explains local response or Lp normalization for a tensor of this shape.
 ///
 /// # Errors
-/// As [`kind`].
+/// Same errors as [`rule`].
 pub fn lines<L: Lines>(layer: &L, shape: &[usize], layout: Layout) -> Result<Explanation, Error> {
     check(shape, &layout, false)?;
     Ok(Explanation::new(L::NAME, L::FORMULA, vec![layer.sharing(shape)?], layout, vec![], vec![]))

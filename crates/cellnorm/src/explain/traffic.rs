@@ -4,7 +4,7 @@
 //! free where what must be held between the two fits the cache. Backward reads x and dy twice
 //! likewise, and writes dx. Tables of statistics and parameters are small and not counted.
 
-use crate::sharing::{Along, Measure, Sharing};
+use crate::shape::{Along, Measure, Sharing};
 
 /// The bytes of cache that one core is taken to have to itself, as L2 caches have.
 pub const CACHE: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! What is likely a mistake for a shape, and what to do about it.
 
 use super::{Layout, Table};
-use crate::sharing::{Along, Measure, Sharing};
+use crate::shape::{Along, Measure, Sharing};
 
 /// Fewer values than this make a variance too noisy to normalize with: ±32 %.
 const FEW: usize = 20;

@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use super::Machine;
-use crate::cells::Cells;
 use crate::error::Error;
 use crate::passes::{self, Affine, Buffers};
+use crate::shape::Cells;
 
 /// The rates of a copy of one array to another, on all threads.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,22 +9,22 @@
 //! al., *FiLM: Visual Reasoning with a General Conditioning Layer*, 2018) and conditional batch
 //! normalization.
 
-use ndarray::{Array, ArrayD, ArrayView, ArrayView2, CowArray, Dimension};
+use ndarray::{Array, ArrayView, ArrayView2, CowArray, Dimension};
 
-use super::axes::{channels_of, of_batch, sample_and_channel, samples_of};
-use super::{Momentum, RunningVariance};
+use super::axes::{batch_sharing, cell_channels, sample_and_channel};
 use crate::element::Element;
 use crate::error::Error;
-use crate::semantics::Semantics;
-use crate::tables::{
-    self, Along, Coefficients, Figure, Given, Measure, Rule, Running, Slot, Table, TableGradients,
-    TableNorm, TableNormConfig, TableSaved, Tracked,
+use crate::momentum::{Momentum, RunningVariance};
+use crate::rule::{
+    CellTables, Coefficients, Context, Gradients, Norm, NormConfig, ParameterSpec, Rule, Running,
+    Saved, Table,
 };
+use crate::shape::{Along, Measure, Sharing};
 
 /// Whose statistics an adaptive normalization takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum Sharing {
+pub enum AdaptiveStatistics {
     /// Each channel's over the batch, with running averages.
     Batch,
     /// Each sample's, over this many groups of channels: 1 is layer, as many as channels is
@@ -40,7 +40,7 @@ pub struct Adaptive {
     /// Their axis; negative counts from the last.
     pub channel_axis: isize,
     /// The statistics.
-    pub sharing: Sharing,
+    pub statistics: AdaptiveStatistics,
     /// The number of samples that γ and β are given for.
     pub samples: usize,
 }
@@ -48,13 +48,15 @@ pub struct Adaptive {
 impl Rule for Adaptive {
     const NAME: &'static str = "adaptive normalization";
 
-    fn slots(&self) -> Vec<Slot> {
-        Slot::affine(&[self.samples, self.channels])
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&[self.samples, self.channels])
     }
 
     fn check(&self) -> Result<(), Error> {
-        match self.sharing {
-            Sharing::Groups(groups) if groups == 0 || !self.channels.is_multiple_of(groups) => {
+        match self.statistics {
+            AdaptiveStatistics::Groups(groups)
+                if groups == 0 || !self.channels.is_multiple_of(groups) =>
+            {
                 Err(Error::Groups { channels: self.channels, groups })
             }
             _ => Ok(()),
@@ -62,14 +64,14 @@ impl Rule for Adaptive {
     }
 
     fn running(&self) -> Option<(Vec<usize>, f64)> {
-        (self.sharing == Sharing::Batch).then(|| (vec![self.channels], 1.0))
+        (self.statistics == AdaptiveStatistics::Batch).then(|| (vec![self.channels], 1.0))
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
-    fn sharings(&self, shape: &[usize]) -> Result<Vec<tables::Sharing>, Error> {
+    fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         if shape[0] != self.samples {
             let (given, expected) =
@@ -80,45 +82,37 @@ impl Rule for Adaptive {
                 expected,
             });
         }
-        Ok(vec![match self.sharing {
-            Sharing::Batch => of_batch(shape, channel),
-            Sharing::Groups(groups) => {
-                let mut of =
-                    tables::Sharing::over("group", Measure::MeanVariance, shape, |axis| axis == 0);
+        Ok(vec![match self.statistics {
+            AdaptiveStatistics::Batch => batch_sharing(shape, channel),
+            AdaptiveStatistics::Groups(groups) => {
+                let mut of = Sharing::over("group", Measure::MeanVariance, shape, |axis| axis == 0);
                 of.along[channel] = Along::Blocks(self.channels / groups);
                 of
             }
         }])
     }
 
-    fn numbered(&self, shape: &[usize]) -> Result<Vec<bool>, Error> {
+    fn cell_axes(&self, shape: &[usize], _affine: bool) -> Result<Vec<bool>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         Ok((0..shape.len()).map(|axis| axis == 0 || axis == channel).collect())
     }
 
-    fn estimated(&self) -> Option<usize> {
-        Some(0)
-    }
-
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let of = given.statistics(figure, &figure.sets[0]).take(&figure.sets[0]);
-        let place = samples_of(figure).and(&channels_of(figure, self.channel_axis));
-        given.standardize(figure, of, &place)
-    }
-
-    fn tracked<V: Table>(
+    fn table<V: Table>(
         &self,
-        figure: &Figure<'_, V>,
-        _given: &Given<'_, V>,
-    ) -> Option<Tracked<V>> {
-        (self.sharing == Sharing::Batch).then(|| Tracked::merged(figure, &figure.sets[0]))
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let of = context.statistics(cells, 0).take(&cells.sets[0]);
+        let place =
+            cells.grid.labels(|axis| axis == 0).and(&cell_channels(&cells.grid, self.channel_axis));
+        context.standardize(cells, of, &place)
     }
 }
 
 /// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call.
 ///
 /// ```
-/// use cellnorm::{AdaptiveNorm, moments, norms::Sharing};
+/// use cellnorm::{AdaptiveNorm, moments, norms::AdaptiveStatistics};
 /// use ndarray::{Array4, Ix2};
 /// let image = |k: usize| {
 ///     Array4::from_shape_fn((2, 3, 4, 4), |(n, c, h, w)| {
@@ -131,7 +125,7 @@ impl Rule for Adaptive {
 ///     variance.mapv(f64::sqrt).into_dimensionality::<Ix2>().unwrap(),
 ///     mean.into_dimensionality().unwrap(),
 /// );
-/// let layer = AdaptiveNorm::new(3, Sharing::Groups(3))?;
+/// let layer = AdaptiveNorm::new(3, AdaptiveStatistics::Groups(3))?;
 /// let y = layer.infer(content.view(), gamma.view(), beta.view())?;
 /// let (of_y, _) = moments(y.view(), &[2, 3], false)?;
 /// assert!((of_y - beta.into_dyn()).iter().all(|d| d.abs() < 1e-12));
@@ -139,7 +133,7 @@ impl Rule for Adaptive {
 /// ```
 #[derive(Clone, Debug)]
 pub struct AdaptiveNorm {
-    layer: TableNorm<Adaptive>,
+    layer: Norm<Adaptive>,
 }
 
 impl AdaptiveNorm {
@@ -147,9 +141,9 @@ impl AdaptiveNorm {
     ///
     /// # Errors
     /// If groups do not divide the channels.
-    pub fn new(channels: usize, sharing: Sharing) -> Result<Self, Error> {
-        let rule = Adaptive { channels, channel_axis: 1, sharing, samples: 0 };
-        Ok(Self { layer: TableNormConfig::of(rule).init()? })
+    pub fn new(channels: usize, statistics: AdaptiveStatistics) -> Result<Self, Error> {
+        let rule = Adaptive { channels, channel_axis: 1, statistics, samples: 0 };
+        Ok(Self { layer: NormConfig::custom(rule).init()? })
     }
 
     /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
@@ -165,14 +159,14 @@ impl AdaptiveNorm {
         self
     }
 
-    /// The pace of the running averages of [`Sharing::Batch`], and the variance that they follow.
+    /// The pace of the running averages of [`AdaptiveStatistics::Batch`], and the variance that they follow.
     /// Default: as PyTorch.
     pub fn running_averages(mut self, momentum: Momentum, variance: RunningVariance) -> Self {
         (self.layer.momentum, self.layer.running_variance) = (momentum, variance);
         self
     }
 
-    /// The running averages of [`Sharing::Batch`].
+    /// The running averages of [`AdaptiveStatistics::Batch`].
     pub fn running(&mut self) -> Option<&mut Running> {
         self.layer.running.as_mut()
     }
@@ -180,52 +174,50 @@ impl AdaptiveNorm {
     /// Training.
     ///
     /// # Errors
-    /// As [`TableNorm::forward`], or if γ or β is not \[N, C\].
+    /// Same as [`Norm::forward`], or if γ or β is not \[N, C\].
     pub fn forward<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
         gamma: ArrayView2<'_, f64>,
         beta: ArrayView2<'_, f64>,
-    ) -> Result<(Array<T, D>, TableSaved), Error> {
-        self.layer = self.given(gamma, beta);
+    ) -> Result<(Array<T, D>, Saved), Error> {
+        self.layer = self.with(gamma, beta);
         self.layer.forward(x)
     }
 
     /// Inference.
     ///
     /// # Errors
-    /// As [`TableNorm::infer`], or if γ or β is not \[N, C\].
+    /// Same as [`Norm::infer`], or if γ or β is not \[N, C\].
     pub fn infer<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,
         gamma: ArrayView2<'_, f64>,
         beta: ArrayView2<'_, f64>,
     ) -> Result<Array<T, D>, Error> {
-        self.given(gamma, beta).infer(x)
+        self.with(gamma, beta).infer(x)
     }
 
     /// The gradients; those of γ and β are \[N, C\], to go on to what computed them.
     ///
     /// # Errors
-    /// As [`TableNorm::backward`], or if γ is not \[N, C\].
+    /// Same as [`Norm::backward`], or if γ is not \[N, C\].
     pub fn backward<'a, T: Element, D: Dimension>(
         &self,
-        saved: &TableSaved,
+        saved: &Saved,
         x: ArrayView<'_, T, D>,
         gamma: ArrayView2<'_, f64>,
         dy: impl Into<CowArray<'a, T, D>>,
-    ) -> Result<TableGradients<T, D>, Error> {
+    ) -> Result<Gradients<T, D>, Error> {
         // β does not enter its own gradient
-        self.given(gamma, gamma).backward(saved, x, dy)
+        self.with(gamma, gamma).backward(saved, x, dy)
     }
 
-    fn given(&self, gamma: ArrayView2<'_, f64>, beta: ArrayView2<'_, f64>) -> TableNorm<Adaptive> {
+    fn with(&self, gamma: ArrayView2<'_, f64>, beta: ArrayView2<'_, f64>) -> Norm<Adaptive> {
         let mut layer = self.layer.clone();
         layer.rule_mut().samples = gamma.nrows();
-        for (name, values) in [("gamma", gamma), ("beta", beta)] {
-            let parameter: &mut ArrayD<f64> = layer.parameter_mut(name).expect("made with both");
-            *parameter = values.to_owned().into_dyn();
-        }
+        layer.gamma = Some(gamma.to_owned().into_dyn());
+        layer.beta = Some(beta.to_owned().into_dyn());
         layer
     }
 }

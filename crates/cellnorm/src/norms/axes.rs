@@ -1,21 +1,20 @@
 //! Where the channels and the samples of a tensor are.
 
-use crate::arrays::{axis_index, axis_set};
 use crate::error::Error;
-use crate::tables::{Figure, Labels, Measure, Rule, Sharing, Table, TableNormConfig};
+use crate::rule::{Grid, NormConfig, Rule};
+use crate::shape::{Labels, Measure, Sharing, axis_index, axis_set};
 
 /// The rules of tensors with channels.
-pub trait HasChannels: Rule {
-    /// The axis of the channels.
-    #[doc(hidden)]
-    fn channel_axis_mut(&mut self) -> &mut isize;
-}
+pub trait HasChannels: Rule {}
 
-impl<R: HasChannels> TableNormConfig<R> {
+impl<R: HasChannels> NormConfig<R> {
     /// The axis of the channels; negative counts from the last. Default: 1 (NCHW), but −1 for
-    /// sequences (NTC).
+    /// sequences (NTC). Of no matter to layer and RMS normalization with a parameter for each
+    /// element, and to batch normalization over several axes, which name their axes.
     pub fn channel_axis(mut self, axis: isize) -> Self {
-        *self.rule.channel_axis_mut() = axis;
+        if let Some(channel_axis) = self.rule.channel_axis_mut() {
+            *channel_axis = axis;
+        }
         self
     }
 }
@@ -39,7 +38,7 @@ pub(super) fn channel_axis(
     Ok(axis)
 }
 
-/// As [`channel_axis`], for normalizations of single samples: axis 0 is the samples'.
+/// [`channel_axis`] for normalizations of single samples: axis 0 is the samples'.
 pub(super) fn sample_and_channel(
     layer: &'static str,
     shape: &[usize],
@@ -53,12 +52,12 @@ pub(super) fn sample_and_channel(
 }
 
 /// The statistic of each channel of the batch.
-pub(super) fn of_batch(shape: &[usize], channel: usize) -> Sharing {
+pub(super) fn batch_sharing(shape: &[usize], channel: usize) -> Sharing {
     Sharing::over("batch", Measure::MeanVariance, shape, |axis| axis == channel)
 }
 
 /// The statistic of each channel of each sample.
-pub(super) fn of_instances(shape: &[usize], channel: usize) -> Sharing {
+pub(super) fn instance_sharing(shape: &[usize], channel: usize) -> Sharing {
     Sharing::over("instance", Measure::MeanVariance, shape, |axis| axis == 0 || axis == channel)
 }
 
@@ -71,19 +70,19 @@ pub(super) fn check_lengths(axes: &[isize], lengths: &[usize]) -> Result<(), Err
 }
 
 /// The lengths of the axes that are named, in the order of the tensor's axes.
-pub(super) fn lengths_of(axes: &[isize], shape: &[usize]) -> Result<Vec<usize>, Error> {
+pub(super) fn axis_lengths(axes: &[isize], shape: &[usize]) -> Result<Vec<usize>, Error> {
     let named = axis_set(axes, shape.len())?;
     Ok((0..shape.len()).filter(|axis| named[*axis]).map(|axis| shape[axis]).collect())
 }
 
 /// Which axes are named, after checking that they have these lengths, which are in the order of the
 /// tensor's axes.
-pub(super) fn of_lengths(
+pub(super) fn named_axes(
     shape: &[usize],
     axes: &[isize],
     lengths: &[usize],
 ) -> Result<Vec<bool>, Error> {
-    let given = lengths_of(axes, shape)?;
+    let given = axis_lengths(axes, shape)?;
     if given != lengths {
         let (axes, expected) = (axes.to_vec(), lengths.to_vec());
         return Err(Error::Over { shape: shape.to_vec(), axes, given, expected });
@@ -91,13 +90,8 @@ pub(super) fn of_lengths(
     axis_set(axes, shape.len())
 }
 
-/// The sample of each cell.
-pub(super) fn samples_of<V: Table>(figure: &Figure<'_, V>) -> Labels {
-    figure.over(|axis| axis == 0)
-}
-
 /// The channel of each cell.
-pub(super) fn channels_of<V: Table>(figure: &Figure<'_, V>, channel_axis: isize) -> Labels {
-    let channel = axis_index(channel_axis, figure.shape.len()).expect("checked with the shape");
-    figure.over(|axis| axis == channel)
+pub(super) fn cell_channels(grid: &Grid<'_>, channel_axis: isize) -> Labels {
+    let channel = axis_index(channel_axis, grid.shape.len()).expect("checked with the shape");
+    grid.labels(|axis| axis == channel)
 }

@@ -10,12 +10,12 @@
 //! Source: H. Nam, H.-E. Kim, *Batch-Instance Normalization for Adaptively Style-Invariant Neural
 //! Networks*, 2018; ρ starts at 1 as in the authors' code.
 
-use super::axes::{HasChannels, of_batch, of_instances, sample_and_channel};
+use super::axes::{HasChannels, batch_sharing, instance_sharing, sample_and_channel};
 use crate::error::Error;
-use crate::semantics::Semantics;
-use crate::tables::{
-    Coefficients, Figure, Given, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig, Tracked,
+use crate::rule::{
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
+use crate::shape::Sharing;
 
 /// A gate ρ for each channel blends batch and instance normalization.
 #[derive(Clone, Debug)]
@@ -46,32 +46,28 @@ pub struct BatchInstance {
 /// assert!((y - instance).iter().all(|d| d.abs() < 1e-12));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type BatchInstanceNorm = TableNorm<BatchInstance>;
+pub type BatchInstanceNorm = Norm<BatchInstance>;
 
 /// Makes a [`BatchInstanceNorm`].
-pub type BatchInstanceNormConfig = TableNormConfig<BatchInstance>;
+pub type BatchInstanceNormConfig = NormConfig<BatchInstance>;
 
-impl TableNormConfig<BatchInstance> {
+impl NormConfig<BatchInstance> {
     /// `channels` channels on axis 1.
     pub fn new(channels: usize) -> Self {
-        Self::of(BatchInstance { channels, channel_axis: 1 })
+        Self::custom(BatchInstance { channels, channel_axis: 1 })
     }
 }
 
-impl HasChannels for BatchInstance {
-    fn channel_axis_mut(&mut self) -> &mut isize {
-        &mut self.channel_axis
-    }
-}
+impl HasChannels for BatchInstance {}
 
 impl Rule for BatchInstance {
     const NAME: &'static str = "batch-instance normalization";
     const FORMULA: &'static str =
         "y = γ (ρ x̂_batch + (1 − ρ) x̂_instance) + β,  x̂ = (x − mean) / √(variance + ε)";
 
-    fn slots(&self) -> Vec<Slot> {
-        let mut slots = Slot::affine(&[self.channels]);
-        slots.push(Slot::new("rho", &[self.channels], 1.0));
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        let mut slots = ParameterSpec::affine(&[self.channels]);
+        slots.push(ParameterSpec::new("rho", &[self.channels], 1.0));
         slots
     }
 
@@ -79,39 +75,33 @@ impl Rule for BatchInstance {
         Some((vec![self.channels], 1.0))
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
-        Ok(vec![of_batch(shape, channel), of_instances(shape, channel)])
+        Ok(vec![batch_sharing(shape, channel), instance_sharing(shape, channel)])
     }
 
-    fn estimated(&self) -> Option<usize> {
-        Some(0)
-    }
-
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let (channel, instance) = (&figure.sets[0], &figure.sets[1]);
-        let rho = given.parameter("rho").expect("a slot that is always there");
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let (channel, instance) = (&cells.sets[0], &cells.sets[1]);
+        let rho = context.parameter("rho").expect("a slot that is always there");
         let bounded = rho.clone() + (rho.clone().clamp(0.0, 1.0) - rho.clone()).detach();
         let gate = bounded.take(channel);
-        let of_batch = given.statistics(figure, channel).take(channel);
-        let of_instance = figure.merge(instance).take(instance);
-        let [batch, own] = [(gate.clone(), of_batch), (gate.times(-1.0).plus(1.0), of_instance)]
-            .map(|(gate, of)| {
-                let scale = gate * given.rstd(of.variance);
-                (scale.clone(), scale * (figure.center.clone() - of.mean))
-            });
-        given.affine(batch.0 + own.0, batch.1 + own.1, channel)
-    }
-
-    fn tracked<V: Table>(
-        &self,
-        figure: &Figure<'_, V>,
-        _given: &Given<'_, V>,
-    ) -> Option<Tracked<V>> {
-        Some(Tracked::merged(figure, &figure.sets[0]))
+        let batch_sharing = context.statistics(cells, 0).take(channel);
+        let of_instance = cells.merge(1).take(instance);
+        let [batch, own] =
+            [(gate.clone(), batch_sharing), (gate.times(-1.0).plus(1.0), of_instance)].map(
+                |(gate, of)| {
+                    let scale = gate * context.rstd(of.variance);
+                    (scale.clone(), scale * (cells.center.clone() - of.mean))
+                },
+            );
+        context.affine(batch.0 + own.0, batch.1 + own.1, channel)
     }
 }

@@ -1,10 +1,9 @@
 //! The axes and parameters of normalizations over the features of a sample: layer and RMS.
 
-use super::axes::{check_lengths, lengths_of, of_lengths, sample_and_channel};
-use super::{Kind, NormConfig};
-use crate::arrays::Roles;
+use super::axes::{axis_lengths, check_lengths, named_axes, sample_and_channel};
 use crate::error::Error;
-use crate::semantics::Semantics;
+use crate::rule::{NormConfig, Rule};
+use crate::shape::Roles;
 
 /// Which axes share statistics, and how γ and β lie on them.
 #[derive(Clone, Debug)]
@@ -22,39 +21,26 @@ pub enum Features {
     },
 }
 
-/// The kinds that normalize over features.
-pub trait OverFeatures: Kind + From<Features> {
-    /// The features.
-    #[doc(hidden)]
-    fn features(&mut self) -> &mut Features;
-}
+/// The rules that normalize over features.
+pub trait OverFeatures: Rule + From<Features> {}
 
-impl<K: OverFeatures> NormConfig<K> {
+impl<R: OverFeatures> NormConfig<R> {
     /// Over the last axes, which have this shape, with a parameter for each element: PyTorch's
     /// `normalized_shape`.
     pub fn new(normalized_shape: &[usize]) -> Self {
-        Self::of(Features::Last(normalized_shape.to_vec()).into())
+        Self::custom(Features::Last(normalized_shape.to_vec()).into())
     }
 
     /// Over any axes, of these lengths, with a parameter for each element: Keras' `axis=[1, 2, 3]`.
     /// Negative axes count from the last; `lengths` are in the order of the tensor's axes.
     pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
-        Self::of(Features::Axes(axes.to_vec(), lengths.to_vec()).into())
+        Self::custom(Features::Axes(axes.to_vec(), lengths.to_vec()).into())
     }
 
     /// Over all axes but the samples' (axis 0), with a parameter for each of the `channels`
     /// channels on axis 1.
     pub fn per_channel(channels: usize) -> Self {
-        Self::of(Features::PerChannel { channels, axis: 1 }.into())
-    }
-
-    /// The axis of the channels of [`per_channel`](Self::per_channel), which is all that it matters
-    /// to; negative counts from the last. Default: 1 (NCHW); −1 for channels-last.
-    pub fn channel_axis(mut self, to: isize) -> Self {
-        if let Features::PerChannel { axis, .. } = self.kind.features() {
-            *axis = to;
-        }
-        self
+        Self::custom(Features::PerChannel { channels, axis: 1 }.into())
     }
 }
 
@@ -64,8 +50,8 @@ impl Features {
     ///
     /// # Errors
     /// If an axis does not exist or is named twice, or none is.
-    pub fn of_shape(axes: &[isize], shape: &[usize]) -> Result<Self, Error> {
-        let features = Self::Axes(axes.to_vec(), lengths_of(axes, shape)?);
+    pub fn from_shape(axes: &[isize], shape: &[usize]) -> Result<Self, Error> {
+        let features = Self::Axes(axes.to_vec(), axis_lengths(axes, shape)?);
         features.check()?;
         Ok(features)
     }
@@ -87,11 +73,8 @@ impl Features {
         }
     }
 
-    /// The channel axis is all that a framework says about features.
-    pub(super) fn adopt(&mut self, semantics: &Semantics) {
-        if let Self::PerChannel { axis, .. } = self {
-            *axis = semantics.channel_axis;
-        }
+    pub(super) fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        if let Self::PerChannel { axis, .. } = self { Some(axis) } else { None }
     }
 
     /// Without parameters (`affine` false), elements of a set need not be told apart.
@@ -116,7 +99,7 @@ impl Features {
                 }
                 (0..shape.len()).map(|axis| axis >= shape.len() - normalized.len()).collect()
             }
-            Self::Axes(axes, lengths) => of_lengths(shape, axes, lengths)?,
+            Self::Axes(axes, lengths) => named_axes(shape, axes, lengths)?,
         };
         Ok(Roles::new(shared.into_iter().map(|shared: bool| (shared, shared && affine))))
     }

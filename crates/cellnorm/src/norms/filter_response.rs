@@ -8,13 +8,12 @@
 //! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; ε and ε_l as
 //! `FilterResponseNormalization` of TensorFlow Addons 0.23.
 
-use super::axes::{HasChannels, channels_of, sample_and_channel};
+use super::axes::{HasChannels, cell_channels, sample_and_channel};
 use crate::error::Error;
-use crate::semantics::Semantics;
-use crate::tables::{
-    Coefficients, Figure, Given, Labels, Measure, Rule, Sharing, Slot, Table, TableNorm,
-    TableNormConfig,
+use crate::rule::{
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
+use crate::shape::{Labels, Measure, Sharing};
 
 /// Each channel of each sample is divided by its root mean square.
 #[derive(Clone, Debug)]
@@ -38,15 +37,15 @@ pub struct FilterResponse {
 /// assert!((y - rms).iter().all(|d| d.abs() < 1e-12));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type FilterResponseNorm = TableNorm<FilterResponse>;
+pub type FilterResponseNorm = Norm<FilterResponse>;
 
 /// Makes a [`FilterResponseNorm`].
-pub type FilterResponseNormConfig = TableNormConfig<FilterResponse>;
+pub type FilterResponseNormConfig = NormConfig<FilterResponse>;
 
-impl TableNormConfig<FilterResponse> {
+impl NormConfig<FilterResponse> {
     /// `channels` channels on axis 1, ε = 1e-6.
     pub fn new(channels: usize) -> Self {
-        Self::of(FilterResponse { channels, channel_axis: 1, learned_epsilon: false })
+        Self::custom(FilterResponse { channels, channel_axis: 1, learned_epsilon: false })
     }
 
     /// Whether |ε_l|, learned and 1e-4 at first, is added to ε. Default: false.
@@ -56,25 +55,23 @@ impl TableNormConfig<FilterResponse> {
     }
 }
 
-impl HasChannels for FilterResponse {
-    fn channel_axis_mut(&mut self) -> &mut isize {
-        &mut self.channel_axis
-    }
-}
+impl HasChannels for FilterResponse {}
 
 impl Rule for FilterResponse {
     const NAME: &'static str = "filter response normalization";
     const FORMULA: &'static str = "y = γ x / √(mean(x²) + ε) + β";
     const EPSILON: f64 = 1e-6;
 
-    fn slots(&self) -> Vec<Slot> {
-        let mut slots = Slot::affine(&[self.channels]);
-        slots.extend(self.learned_epsilon.then(|| Slot::new("learned_epsilon", &[1], 1e-4)));
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        let mut slots = ParameterSpec::affine(&[self.channels]);
+        slots.extend(
+            self.learned_epsilon.then(|| ParameterSpec::new("learned_epsilon", &[1], 1e-4)),
+        );
         slots
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
@@ -83,14 +80,22 @@ impl Rule for FilterResponse {
         Ok(vec![Sharing::over("filter-response", Measure::MeanSquare, shape, apart)])
     }
 
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let channel = channels_of(figure, self.channel_axis);
-        let mut square = figure.mean_square(&figure.sets[0]).take(&figure.sets[0]);
-        if let Some(learned) = given.parameter("learned_epsilon") {
-            square =
-                square + learned.clone().abs().take(&Labels::new(vec![0; figure.counts.len()], 1));
+    fn variance_sharing(&self) -> Option<usize> {
+        None
+    }
+
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let channel = cell_channels(&cells.grid, self.channel_axis);
+        let mut square = cells.mean_square(0).take(&cells.sets[0]);
+        if let Some(learned) = context.parameter("learned_epsilon") {
+            square = square
+                + learned.clone().abs().take(&Labels::new(vec![0; cells.grid.counts.len()], 1));
         }
-        let r = given.rstd(square);
-        given.affine(r.clone(), r * figure.center.clone(), &channel)
+        let r = context.rstd(square);
+        context.affine(r.clone(), r * cells.center.clone(), &channel)
     }
 }

@@ -9,13 +9,12 @@
 //! Source: E. Hoffer, I. Hubara, D. Soudry, *Train longer, generalize better*, 2017; Keras 2 calls
 //! it `virtual_batch_size`.
 
-use super::axes::{HasChannels, channels_of, of_batch, sample_and_channel, samples_of};
+use super::axes::{HasChannels, batch_sharing, cell_channels, sample_and_channel};
 use crate::error::Error;
-use crate::semantics::Semantics;
-use crate::tables::{
-    Along, Coefficients, Figure, Given, Labels, Rule, Sharing, Slot, Table, TableNorm,
-    TableNormConfig, Tracked,
+use crate::rule::{
+    CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table, Tracked,
 };
+use crate::shape::{Along, Labels, Sharing};
 
 /// The samples of one part of the batch share statistics, channel by channel.
 #[derive(Clone, Debug)]
@@ -45,15 +44,15 @@ pub struct Ghost {
 /// assert!((whole - batch).iter().all(|d| d.abs() < 1e-12));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type GhostBatchNorm = TableNorm<Ghost>;
+pub type GhostBatchNorm = Norm<Ghost>;
 
 /// Makes a [`GhostBatchNorm`].
-pub type GhostBatchNormConfig = TableNormConfig<Ghost>;
+pub type GhostBatchNormConfig = NormConfig<Ghost>;
 
-impl TableNormConfig<Ghost> {
+impl NormConfig<Ghost> {
     /// `channels` channels on axis 1, in parts of `size` samples.
     pub fn new(channels: usize, size: usize) -> Self {
-        Self::of(Ghost { channels, channel_axis: 1, size, interleaved: false })
+        Self::custom(Ghost { channels, channel_axis: 1, size, interleaved: false })
     }
 
     /// Whether a part takes every so many-th sample, as Keras 2 does, instead of neighbours.
@@ -64,30 +63,13 @@ impl TableNormConfig<Ghost> {
     }
 }
 
-impl Ghost {
-    /// The part and the channel of each cell.
-    fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
-        if !self.interleaved {
-            return figure.sets[0].clone();
-        }
-        let parts = figure.shape[0].div_ceil(self.size);
-        samples_of(figure)
-            .map(parts, |sample| sample % parts)
-            .and(&channels_of(figure, self.channel_axis))
-    }
-}
-
-impl HasChannels for Ghost {
-    fn channel_axis_mut(&mut self) -> &mut isize {
-        &mut self.channel_axis
-    }
-}
+impl HasChannels for Ghost {}
 
 impl Rule for Ghost {
     const NAME: &'static str = "ghost batch normalization";
 
-    fn slots(&self) -> Vec<Slot> {
-        Slot::affine(&[self.channels])
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&[self.channels])
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -105,57 +87,47 @@ impl Rule for Ghost {
         Some((vec![self.channels], 1.0))
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
     /// Interleaved parts are as many and as large as the blocks that stand for them here.
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
-        let mut parts = of_batch(shape, channel);
+        let mut parts = batch_sharing(shape, channel);
         parts.along[0] = Along::Blocks(self.size);
         Ok(vec![parts])
     }
 
-    fn estimated(&self) -> Option<usize> {
-        Some(0)
+    fn sets(&self, grid: &Grid<'_>) -> Result<Vec<Labels>, Error> {
+        let parts = grid.shape[0].div_ceil(self.size);
+        let part = |sample| {
+            if self.interleaved { sample % parts } else { sample / self.size }
+        };
+        let samples = grid.labels(|axis| axis == 0).map(parts, part);
+        Ok(vec![samples.and(&cell_channels(grid, self.channel_axis))])
     }
 
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let channel = channels_of(figure, self.channel_axis);
-        let of = if given.batch {
-            let sets = self.sets(figure);
-            figure.merge(&sets).take(&sets)
-        } else {
-            given.statistics(figure, &channel).take(&channel)
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let channel = cell_channels(&cells.grid, self.channel_axis);
+        let statistics = match context.batch {
+            true => cells.merge(0).take(&cells.sets[0]),
+            false => context.statistics(cells, 0).take(&channel),
         };
-        given.standardize(figure, of, &channel)
+        context.standardize(cells, statistics, &channel)
     }
 
     fn tracked<V: Table>(
         &self,
-        figure: &Figure<'_, V>,
-        _given: &Given<'_, V>,
+        cells: &CellTables<'_, V>,
+        _context: &Context<'_, V>,
     ) -> Option<Tracked<V>> {
-        let sets = self.sets(figure);
-        let Tracked { mean, variance, values } = Tracked::merged(figure, &sets);
-        let channel = Labels::new(
-            (0..sets.count()).map(|set| (set % self.channels) as u32).collect(),
-            self.channels,
-        );
-        // a part without values says nothing
-        let there: Vec<f64> = values.iter().map(|values| f64::from(*values > 0.0)).collect();
-        let parts = channel.sums(&there);
-        let shares =
-            there.iter().zip(channel.of()).map(|(there, c)| there / parts[*c as usize].max(1.0));
-        let shares = mean.constant(shares.collect());
-        let mean_of = |table: V| (table * shares.clone()).sum(&channel);
-        let values = channel
-            .sums(&values)
-            .iter()
-            .zip(&parts)
-            .map(|(values, parts)| values / parts.max(1.0))
-            .collect();
-        Some(Tracked { mean: mean_of(mean), variance: mean_of(variance), values })
+        let channel = |set| (set % self.channels) as u32;
+        let channels = (0..cells.sets[0].count()).map(channel).collect();
+        Some(Tracked::merged(cells, 0).mean_by(&Labels::new(channels, self.channels)))
     }
 }

@@ -11,12 +11,12 @@
 //! Accelerating Graph Neural Network Training*, 2021; names and α = 1 at first as `GraphNorm` of
 //! PyTorch Geometric 2.
 
-use super::axes::{HasChannels, channels_of, of_instances, sample_and_channel};
+use super::axes::{HasChannels, cell_channels, instance_sharing, sample_and_channel};
 use crate::error::Error;
-use crate::semantics::Semantics;
-use crate::tables::{
-    Coefficients, Figure, Given, Rule, Sharing, Slot, Statistics, Table, TableNorm, TableNormConfig,
+use crate::rule::{
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
 };
+use crate::shape::Sharing;
 
 /// A share of the mean for each channel of each sample.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Graph {
 /// Graph normalization of tensors \[N, C, nodes\]; parameters gamma, beta and mean_scale (α), \[C\]
 /// each.
 ///
-/// With graphs of different sizes, give [`Mask::lengths`](crate::tables::Mask::lengths).
+/// With graphs of different sizes, give [`Mask::lengths`](crate::Mask::lengths).
 ///
 /// ```
 /// use cellnorm::{GraphNormConfig, InstanceNormConfig};
@@ -46,57 +46,53 @@ pub struct Graph {
 /// assert!((square - 1.0).abs() < 1e-5);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type GraphNorm = TableNorm<Graph>;
+pub type GraphNorm = Norm<Graph>;
 
 /// Makes a [`GraphNorm`].
-pub type GraphNormConfig = TableNormConfig<Graph>;
+pub type GraphNormConfig = NormConfig<Graph>;
 
-impl TableNormConfig<Graph> {
+impl NormConfig<Graph> {
     /// `channels` channels on axis 1, ε = 1e-5.
     pub fn new(channels: usize) -> Self {
-        Self::of(Graph { channels, channel_axis: 1 })
+        Self::custom(Graph { channels, channel_axis: 1 })
     }
 }
 
-impl HasChannels for Graph {
-    fn channel_axis_mut(&mut self) -> &mut isize {
-        &mut self.channel_axis
-    }
-}
+impl HasChannels for Graph {}
 
 impl Rule for Graph {
     const NAME: &'static str = "graph normalization";
     const FORMULA: &'static str = "y = γ (x − α mean) / √(mean((x − α mean)²) + ε) + β";
 
-    fn slots(&self) -> Vec<Slot> {
-        let mut slots = Slot::affine(&[self.channels]);
-        slots.push(Slot::new("mean_scale", &[self.channels], 1.0));
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        let mut slots = ParameterSpec::affine(&[self.channels]);
+        slots.push(ParameterSpec::new("mean_scale", &[self.channels], 1.0));
         slots
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![of_instances(
+        Ok(vec![instance_sharing(
             shape,
             sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?,
         )])
     }
 
-    fn estimated(&self) -> Option<usize> {
-        Some(0)
-    }
-
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let channel = channels_of(figure, self.channel_axis);
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let channel = cell_channels(&cells.grid, self.channel_axis);
         let alpha =
-            given.parameter("mean_scale").expect("a slot that is always there").take(&channel);
-        let Statistics { mean, variance } = figure.merge(&figure.sets[0]).take(&figure.sets[0]);
+            context.parameter("mean_scale").expect("a slot that is always there").take(&channel);
+        let Statistics { mean, variance } = cells.merge(0).take(&cells.sets[0]);
         let taken = alpha * mean.clone();
         let left = mean - taken.clone();
         let variance = variance + left.clone() * left;
-        given.standardize(figure, Statistics { mean: taken, variance }, &channel)
+        context.standardize(cells, Statistics { mean: taken, variance }, &channel)
     }
 }

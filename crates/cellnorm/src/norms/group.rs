@@ -8,12 +8,12 @@
 //! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm` of
 //! PyTorch 2.
 
-use super::axes::sample_and_channel;
-use super::{Kind, Norm, NormConfig};
-use crate::arrays::Roles;
+use super::axes::{HasChannels, sample_and_channel};
 use crate::error::Error;
-use crate::semantics::{GroupParameters, Normalization, Semantics};
-use crate::standardize::About;
+use crate::normalization::Normalization;
+use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
+use crate::semantics::{GroupParameters, Semantics};
+use crate::shape::Roles;
 
 /// The cells of one group of channels of one sample share statistics.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub type GroupNormConfig = NormConfig<Group>;
 impl NormConfig<Group> {
     /// `channels` channels on axis 1 in `groups` groups of neighbours, with γ and β per channel.
     pub fn new(groups: usize, channels: usize) -> Self {
-        Self::of(Group {
+        Self::custom(Group {
             groups,
             channels,
             channel_axis: 1,
@@ -59,31 +59,24 @@ impl NormConfig<Group> {
         })
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
-    /// channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.kind.channel_axis = axis;
-        self
-    }
-
     /// Whether γ and β have a value for each channel or for each group. Default: each channel.
     pub fn parameters(mut self, parameters: GroupParameters) -> Self {
-        self.kind.parameters = parameters;
+        self.rule.parameters = parameters;
         self
     }
 }
 
-impl Kind for Group {
-    const NAME: &'static str = "group normalization";
-    const ABOUT: About = About::Mean;
+impl HasChannels for Group {}
 
+impl Rule for Group {
+    const NAME: &'static str = "group normalization";
     const NORMALIZATION: Option<Normalization> = Some(Normalization::Group);
 
-    fn parameter_shape(&self) -> Vec<usize> {
-        vec![match self.parameters {
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&[match self.parameters {
             GroupParameters::PerChannel => self.channels,
             GroupParameters::PerGroup => self.groups,
-        }]
+        }])
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -93,17 +86,21 @@ impl Kind for Group {
         Ok(())
     }
 
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
+    }
+
     fn adopt(&mut self, semantics: &Semantics) {
         (self.channel_axis, self.parameters) = (semantics.channel_axis, semantics.group_parameters);
     }
 
-    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
+    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Option<Roles>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         let of_axis = (0..shape.len()).map(|axis| (axis != 0, axis == channel));
         let roles = Roles::new(of_axis).grouped(channel, self.groups);
-        Ok(match self.parameters {
+        Ok(Some(match self.parameters {
             GroupParameters::PerChannel => roles,
             GroupParameters::PerGroup => roles.parameter_per_group(),
-        })
+        }))
     }
 }

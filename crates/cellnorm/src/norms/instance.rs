@@ -6,12 +6,11 @@
 //! for Fast Stylization*, 2016. ε as `torch.nn.InstanceNorm*d` of PyTorch 2, but with γ and β
 //! (there `affine=True`), as TensorFlow Addons has it.
 
-use super::axes::sample_and_channel;
-use super::{Kind, Norm, NormConfig};
-use crate::arrays::Roles;
+use super::axes::{HasChannels, sample_and_channel};
 use crate::error::Error;
-use crate::semantics::{Normalization, Semantics};
-use crate::standardize::About;
+use crate::normalization::Normalization;
+use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
+use crate::shape::Roles;
 
 /// Each cell has its own statistics.
 #[derive(Clone, Debug)]
@@ -41,34 +40,27 @@ pub type InstanceNormConfig = NormConfig<Instance>;
 impl NormConfig<Instance> {
     /// `channels` channels on axis 1, with γ and β per channel.
     pub fn new(channels: usize) -> Self {
-        Self::of(Instance { channels, channel_axis: 1 })
-    }
-
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
-    /// channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.kind.channel_axis = axis;
-        self
+        Self::custom(Instance { channels, channel_axis: 1 })
     }
 }
 
-impl Kind for Instance {
-    const NAME: &'static str = "instance normalization";
-    const ABOUT: About = About::Mean;
+impl HasChannels for Instance {}
 
+impl Rule for Instance {
+    const NAME: &'static str = "instance normalization";
     const NORMALIZATION: Option<Normalization> = Some(Normalization::Instance);
 
-    fn parameter_shape(&self) -> Vec<usize> {
-        vec![self.channels]
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&[self.channels])
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
-    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
+    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Option<Roles>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         let of_axis = (0..shape.len()).map(|axis| (axis != 0 && axis != channel, axis == channel));
-        Ok(Roles::new(of_axis))
+        Ok(Some(Roles::new(of_axis)))
     }
 }

@@ -8,11 +8,12 @@
 //! Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016. Defaults as
 //! `torch.nn.LayerNorm` of PyTorch 2.
 
-use super::{Features, Kind, Norm, NormConfig, OverFeatures};
-use crate::arrays::Roles;
+use super::axes::HasChannels;
+use super::{Features, OverFeatures};
 use crate::error::Error;
-use crate::semantics::{Normalization, Semantics};
-use crate::standardize::About;
+use crate::normalization::Normalization;
+use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
+use crate::shape::Roles;
 
 /// The features of one sample share statistics.
 #[derive(Clone, Debug)]
@@ -41,31 +42,27 @@ impl From<Features> for Layer {
     }
 }
 
-impl OverFeatures for Layer {
-    fn features(&mut self) -> &mut Features {
-        &mut self.0
-    }
-}
+impl OverFeatures for Layer {}
 
-impl Kind for Layer {
+impl HasChannels for Layer {}
+
+impl Rule for Layer {
     const NAME: &'static str = "layer normalization";
-    const ABOUT: About = About::Mean;
-
     const NORMALIZATION: Option<Normalization> = Some(Normalization::Layer);
 
-    fn parameter_shape(&self) -> Vec<usize> {
-        self.0.parameter_shape()
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&self.0.parameter_shape())
     }
 
     fn check(&self) -> Result<(), Error> {
         self.0.check()
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.0.adopt(semantics);
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        self.0.channel_axis_mut()
     }
 
-    fn roles(&self, shape: &[usize], affine: bool) -> Result<Roles, Error> {
-        self.0.roles(Self::NAME, shape, affine)
+    fn roles(&self, shape: &[usize], affine: bool) -> Result<Option<Roles>, Error> {
+        self.0.roles(Self::NAME, shape, affine).map(Some)
     }
 }

@@ -5,11 +5,10 @@
 
 use ndarray::{Array, ArrayD, ArrayView, Dimension};
 
-use crate::arrays::{Roles, inverse, like, typed};
-use crate::cells::Cells;
 use crate::element::{Element, Real};
 use crate::error::Error;
-use crate::sharing::Sharing;
+use crate::rule::{like, typed};
+use crate::shape::{Cells, Roles, Sharing, inverse};
 
 /// A normalization that maps each line of values to a line.
 pub trait Lines {

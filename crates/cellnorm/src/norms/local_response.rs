@@ -17,11 +17,11 @@ use ndarray::{Array, ArrayView, Dimension};
 use super::lines::{Lines, map_lines};
 use super::strips::{Fault, Row, Strip, for_strips};
 use super::windows::{Power, Windows};
-use crate::arrays::axis_index;
-use crate::cells::Cells;
 use crate::element::Element;
 use crate::error::Error;
-use crate::sharing::{Along, Measure, Sharing};
+use crate::shape::Cells;
+use crate::shape::axis_index;
+use crate::shape::{Along, Measure, Sharing};
 
 /// On which side of its channel a window of even size is longer by one; of odd size, both sides are
 /// equal.

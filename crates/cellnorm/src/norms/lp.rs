@@ -17,11 +17,11 @@ use super::length::{Lengths, add, for_lines, joined, length};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
 use super::slope::{Slope, Slopes};
 use super::strips::{Fault, for_strips};
-use crate::arrays::axis_set;
-use crate::cells::Cells;
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
-use crate::sharing::{Measure, Sharing};
+use crate::shape::Cells;
+use crate::shape::axis_set;
+use crate::shape::{Measure, Sharing};
 
 /// What keeps the divisor D from 0, with n = ‖x‖_p.
 ///

@@ -5,12 +5,13 @@
 //! Source: the operator `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε =
 //! 1e-9.
 
-use crate::arrays::axis_set;
 use crate::error::Error;
-use crate::semantics::EpsilonAt;
-use crate::tables::{
-    Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+use crate::rule::{
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
+use crate::semantics::EpsilonAt;
+use crate::shape::axis_set;
+use crate::shape::{Measure, Sharing};
 
 /// The values along some axes share statistics; nothing is learned.
 #[derive(Clone, Debug)]
@@ -29,15 +30,15 @@ pub struct MeanVariance {
 /// assert!((y[[0, 0]] + 1.0).abs() < 1e-8 && y[[0, 1]] == 0.0);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type MeanVarianceNorm = TableNorm<MeanVariance>;
+pub type MeanVarianceNorm = Norm<MeanVariance>;
 
 /// Makes a [`MeanVarianceNorm`].
-pub type MeanVarianceNormConfig = TableNormConfig<MeanVariance>;
+pub type MeanVarianceNormConfig = NormConfig<MeanVariance>;
 
-impl TableNormConfig<MeanVariance> {
+impl NormConfig<MeanVariance> {
     /// Over these axes, ε = 1e-9.
     pub fn new(axes: &[isize]) -> Self {
-        Self::of(MeanVariance { axes: axes.to_vec() })
+        Self::custom(MeanVariance { axes: axes.to_vec() })
     }
 }
 
@@ -47,7 +48,7 @@ impl Rule for MeanVariance {
     const EPSILON: f64 = 1e-9;
     const EPSILON_AT: EpsilonAt = EpsilonAt::OutsideRoot;
 
-    fn slots(&self) -> Vec<Slot> {
+    fn parameters(&self) -> Vec<ParameterSpec> {
         vec![]
     }
 
@@ -60,9 +61,17 @@ impl Rule for MeanVariance {
         Ok(vec![Sharing::over("mean-variance", Measure::MeanVariance, shape, |axis| !shared[axis])])
     }
 
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let of = figure.merge(&figure.sets[0]).take(&figure.sets[0]);
-        let scale = of.variance.sqrt().plus(given.epsilon).recip();
-        Coefficients { scale: scale.clone(), offset: scale * (figure.center.clone() - of.mean) }
+    fn variance_sharing(&self) -> Option<usize> {
+        None
+    }
+
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let of = cells.merge(0).take(&cells.sets[0]);
+        let scale = of.variance.sqrt().plus(context.epsilon).recip();
+        Coefficients { scale: scale.clone(), offset: scale * (cells.center.clone() - of.mean) }
     }
 }

@@ -14,16 +14,16 @@
 //! Source: S. Ioffe, *Batch Renormalization: Towards Reducing Minibatch Dependence in
 //! Batch-Normalized Models*, 2017; σ is averaged, not the variance, as there and in Keras'
 //! `renorm`. The paper raises r_max from 1 to 3 and d_max from 0 to 5 over the first steps: set
-//! them between steps with [`rule_mut`](TableNorm::rule_mut).
+//! them between steps with [`rule_mut`](Norm::rule_mut).
 
-use super::Momentum;
-use super::axes::{HasChannels, channel_axis, of_batch};
+use super::axes::{HasChannels, batch_sharing, channel_axis};
 use crate::error::Error;
-use crate::semantics::Semantics;
-use crate::tables::{
-    Coefficients, Figure, Given, Rule, Sharing, Slot, Statistics, Table, TableNorm,
-    TableNormConfig, Tracked,
+use crate::momentum::Momentum;
+use crate::rule::{
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
+    Tracked,
 };
+use crate::shape::Sharing;
 
 /// The batch's statistics, corrected toward the running ones.
 #[derive(Clone, Debug)]
@@ -54,15 +54,15 @@ pub struct Renorm {
 /// assert!((layer.forward(x.view())?.0 - inference).iter().all(|d| d.abs() < 1e-12));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type BatchRenorm = TableNorm<Renorm>;
+pub type BatchRenorm = Norm<Renorm>;
 
 /// Makes a [`BatchRenorm`].
-pub type BatchRenormConfig = TableNormConfig<Renorm>;
+pub type BatchRenormConfig = NormConfig<Renorm>;
 
-impl TableNormConfig<Renorm> {
+impl NormConfig<Renorm> {
     /// `channels` channels on axis 1, with the paper's final bounds, r_max = 3 and d_max = 5.
     pub fn new(channels: usize) -> Self {
-        Self::of(Renorm { channels, channel_axis: 1, r_max: 3.0, d_max: 5.0 })
+        Self::custom(Renorm { channels, channel_axis: 1, r_max: 3.0, d_max: 5.0 })
     }
 
     /// The bounds of the correction: r_max ≥ 1 and d_max ≥ 0; both may be infinite.
@@ -72,7 +72,7 @@ impl TableNormConfig<Renorm> {
     }
 
     /// The pace of the averages that training is corrected toward, which then are not those of
-    /// inference but the layer's [`correction`](TableNorm::correction): Keras' `renorm_momentum`.
+    /// inference but the layer's [`correction`](Norm::correction): Keras' `renorm_momentum`.
     /// Default: one pair of averages for both. Keras 3 and tf.keras 2 have two, and 0.99 for this
     /// one whatever their `momentum` is.
     ///
@@ -92,11 +92,7 @@ impl TableNormConfig<Renorm> {
     }
 }
 
-impl HasChannels for Renorm {
-    fn channel_axis_mut(&mut self) -> &mut isize {
-        &mut self.channel_axis
-    }
-}
+impl HasChannels for Renorm {}
 
 impl Rule for Renorm {
     const NAME: &'static str = "batch renormalization";
@@ -104,8 +100,8 @@ impl Rule for Renorm {
                                    correct toward the running averages";
     const EPSILON: f64 = 1e-3;
 
-    fn slots(&self) -> Vec<Slot> {
-        Slot::affine(&[self.channels])
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&[self.channels])
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -123,49 +119,49 @@ impl Rule for Renorm {
         Some((vec![self.channels], 1.0))
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![of_batch(
+        Ok(vec![batch_sharing(
             shape,
             channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?,
         )])
     }
 
-    fn estimated(&self) -> Option<usize> {
-        Some(0)
-    }
-
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let channel = &figure.sets[0];
-        let running = given.running.as_ref().expect("renormalization keeps running averages");
-        if !given.batch {
-            let r = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY).recip();
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let channel = &cells.sets[0];
+        let running = context.running.as_ref().expect("renormalization keeps running averages");
+        if !context.batch {
+            let r = running.variance.clone().clamp(context.epsilon.sqrt(), f64::INFINITY).recip();
             let shift =
-                r.clone().take(channel) * (figure.center.clone() - running.mean.take(channel));
-            return given.affine(r.take(channel), shift, channel);
+                r.clone().take(channel) * (cells.center.clone() - running.mean.take(channel));
+            return context.affine(r.take(channel), shift, channel);
         }
-        let Statistics { mean, variance } = figure.merge(channel);
-        let deviation = variance.plus(given.epsilon).sqrt();
-        let sigma = running.variance.clone().clamp(given.epsilon.sqrt(), f64::INFINITY);
+        let Statistics { mean, variance } = cells.merge(0);
+        let deviation = variance.plus(context.epsilon).sqrt();
+        let sigma = running.variance.clone().clamp(context.epsilon.sqrt(), f64::INFINITY);
         let r = (deviation.clone() / sigma.clone()).clamp(1.0 / self.r_max, self.r_max).detach();
         let d =
             ((mean.clone() - running.mean.clone()) / sigma).clamp(-self.d_max, self.d_max).detach();
         let scale = (r / deviation).take(channel);
-        let shift = scale.clone() * (figure.center.clone() - mean.take(channel)) + d.take(channel);
-        given.affine(scale, shift, channel)
+        let shift = scale.clone() * (cells.center.clone() - mean.take(channel)) + d.take(channel);
+        context.affine(scale, shift, channel)
     }
 
     fn tracked<V: Table>(
         &self,
-        figure: &Figure<'_, V>,
-        given: &Given<'_, V>,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
     ) -> Option<Tracked<V>> {
-        let Tracked { mean, variance, values } = Tracked::merged(figure, &figure.sets[0]);
+        let Tracked { mean, variance, values } = Tracked::merged(cells, 0);
         let infinite =
             values.iter().map(|values| if *values > 0.0 { f64::INFINITY } else { 0.0 }).collect();
-        Some(Tracked { mean, variance: variance.plus(given.epsilon).sqrt(), values: infinite })
+        Some(Tracked { mean, variance: variance.plus(context.epsilon).sqrt(), values: infinite })
     }
 }

@@ -6,11 +6,12 @@
 //! Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019. ε is 1e-5;
 //! `torch.nn.RMSNorm` of PyTorch 2 uses 1.19e-7 where none is given, Keras 3 1e-6.
 
-use super::{Features, Kind, Norm, NormConfig, OverFeatures};
-use crate::arrays::Roles;
+use super::axes::HasChannels;
+use super::{Features, OverFeatures};
 use crate::error::Error;
-use crate::semantics::{Normalization, Semantics};
-use crate::standardize::About;
+use crate::normalization::Normalization;
+use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
+use crate::shape::{Centering, Roles};
 
 /// The features of one sample share a mean square.
 #[derive(Clone, Debug)]
@@ -36,33 +37,30 @@ impl From<Features> for Rms {
     }
 }
 
-impl OverFeatures for Rms {
-    fn features(&mut self) -> &mut Features {
-        &mut self.0
-    }
-}
+impl OverFeatures for Rms {}
 
-impl Kind for Rms {
+impl HasChannels for Rms {}
+
+impl Rule for Rms {
     const NAME: &'static str = "RMS normalization";
     const FORMULA: &'static str = "y = γ x / √(mean(x²) + ε)";
-    const ABOUT: About = About::Zero;
+    const CENTERING: Centering = Centering::Zero;
     const CENTER: bool = false;
-
     const NORMALIZATION: Option<Normalization> = Some(Normalization::Rms);
 
-    fn parameter_shape(&self) -> Vec<usize> {
-        self.0.parameter_shape()
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&self.0.parameter_shape())
     }
 
     fn check(&self) -> Result<(), Error> {
         self.0.check()
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.0.adopt(semantics);
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        self.0.channel_axis_mut()
     }
 
-    fn roles(&self, shape: &[usize], affine: bool) -> Result<Roles, Error> {
-        self.0.roles(Self::NAME, shape, affine)
+    fn roles(&self, shape: &[usize], affine: bool) -> Result<Option<Roles>, Error> {
+        self.0.roles(Self::NAME, shape, affine).map(Some)
     }
 }

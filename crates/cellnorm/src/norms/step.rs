@@ -7,14 +7,13 @@
 //! Source: T. Cooijmans, N. Ballas, C. Laurent, Ç. Gülçehre, A. Courville, *Recurrent Batch
 //! Normalization*, 2016, which starts with γ = 0.1 inside a recurrence.
 
-use super::axes::{HasChannels, channel_axis, channels_of, of_batch};
-use crate::arrays::axis_index;
+use super::axes::{HasChannels, batch_sharing, cell_channels, channel_axis};
 use crate::error::Error;
-use crate::semantics::Semantics;
-use crate::tables::{
-    Along, Coefficients, Figure, Given, Labels, Rule, Sharing, Slot, Table, TableNorm,
-    TableNormConfig, Tracked,
+use crate::rule::{
+    CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
+use crate::shape::axis_index;
+use crate::shape::{Along, Labels, Sharing};
 
 /// The values of one channel at one time step share statistics.
 #[derive(Clone, Debug)]
@@ -35,10 +34,10 @@ pub struct Step {
 /// Per-time-step batch normalization of tensors \[N, T, C\]; parameters gamma and beta, \[C\];
 /// running averages \[steps, C\].
 ///
-/// With sequences of different lengths, give [`Mask::lengths`](crate::tables::Mask::lengths).
+/// With sequences of different lengths, give [`Mask::lengths`](crate::Mask::lengths).
 ///
 /// ```
-/// use cellnorm::{StepBatchNormConfig, tables::Mask};
+/// use cellnorm::{Mask, StepBatchNormConfig};
 /// let x = ndarray::Array3::from_shape_fn((4, 3, 2), |(n, t, c)| {
 ///     ((5 * n + 3 * t + c) % 7) as f32
 /// });
@@ -53,15 +52,15 @@ pub struct Step {
 /// }
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type StepBatchNorm = TableNorm<Step>;
+pub type StepBatchNorm = Norm<Step>;
 
 /// Makes a [`StepBatchNorm`].
-pub type StepBatchNormConfig = TableNormConfig<Step>;
+pub type StepBatchNormConfig = NormConfig<Step>;
 
-impl TableNormConfig<Step> {
+impl NormConfig<Step> {
     /// `channels` channels on the last axis and time on axis 1, with statistics for `steps` steps.
     pub fn new(channels: usize, steps: usize) -> Self {
-        Self::of(Step { channels, channel_axis: -1, step_axis: 1, steps, first: 0 })
+        Self::custom(Step { channels, channel_axis: -1, step_axis: 1, steps, first: 0 })
     }
 
     /// The axis of time; negative counts from the last. Default: 1 (NTC).
@@ -71,29 +70,13 @@ impl TableNormConfig<Step> {
     }
 }
 
-impl Step {
-    /// The step and the channel of each cell, by the rows of the running averages: also steps that
-    /// no sequence reaches have one.
-    fn sets<V: Table>(&self, figure: &Figure<'_, V>) -> Labels {
-        let time = axis_index(self.step_axis, figure.shape.len()).expect("checked with the shape");
-        let step = figure
-            .over(|axis| axis == time)
-            .map(self.steps, |t| self.first.saturating_add(t).min(self.steps - 1));
-        step.and(&channels_of(figure, self.channel_axis))
-    }
-}
-
-impl HasChannels for Step {
-    fn channel_axis_mut(&mut self) -> &mut isize {
-        &mut self.channel_axis
-    }
-}
+impl HasChannels for Step {}
 
 impl Rule for Step {
     const NAME: &'static str = "per-time-step batch normalization";
 
-    fn slots(&self) -> Vec<Slot> {
-        Slot::affine(&[self.channels])
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&[self.channels])
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -107,8 +90,8 @@ impl Rule for Step {
         Some((vec![self.steps, self.channels], 1.0))
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
@@ -120,26 +103,25 @@ impl Rule for Step {
                 axes: vec![self.step_axis, self.channel_axis],
             });
         }
-        let mut steps = of_batch(shape, channel);
+        let mut steps = batch_sharing(shape, channel);
         steps.along[time] = Along::Tail((self.steps - 1).saturating_sub(self.first));
         Ok(vec![steps])
     }
 
-    fn estimated(&self) -> Option<usize> {
-        Some(0)
+    /// By the rows of the running averages: also steps that no sequence reaches have a set.
+    fn sets(&self, grid: &Grid<'_>) -> Result<Vec<Labels>, Error> {
+        let time = axis_index(self.step_axis, grid.shape.len())?;
+        let row = |t: usize| self.first.saturating_add(t).min(self.steps - 1);
+        let step = grid.labels(|axis| axis == time).map(self.steps, row);
+        Ok(vec![step.and(&cell_channels(grid, self.channel_axis))])
     }
 
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let sets = self.sets(figure);
-        let of = given.statistics(figure, &sets).take(&sets);
-        given.standardize(figure, of, &channels_of(figure, self.channel_axis))
-    }
-
-    fn tracked<V: Table>(
+    fn table<V: Table>(
         &self,
-        figure: &Figure<'_, V>,
-        _given: &Given<'_, V>,
-    ) -> Option<Tracked<V>> {
-        Some(Tracked::merged(figure, &self.sets(figure)))
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let statistics = context.statistics(cells, 0).take(&cells.sets[0]);
+        context.standardize(cells, statistics, &cell_channels(&cells.grid, self.channel_axis))
     }
 }

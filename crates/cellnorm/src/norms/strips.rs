@@ -8,10 +8,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::lines::{narrow, wide};
-use crate::cells::Cells;
 use crate::element::Element;
 use crate::machine::Machine;
 use crate::passes::{self, LINE, fetch};
+use crate::shape::Cells;
 
 /// The number of lines of a strip: four registers of AVX-512, so that none waits long for the one
 /// before, and a strip of a hundred rows is still in the nearest cache.

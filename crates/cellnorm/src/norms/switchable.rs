@@ -9,13 +9,13 @@
 //! Switchable Normalization*, 2018; weights start equal and in the order of the authors' code,
 //! whose instance variance is unbiased while this one, like their paper's, is biased.
 
-use super::axes::{HasChannels, of_batch, of_instances, sample_and_channel};
+use super::axes::{HasChannels, batch_sharing, instance_sharing, sample_and_channel};
 use crate::error::Error;
-use crate::semantics::Semantics;
-use crate::tables::{
-    Coefficients, Figure, Given, Labels, Measure, Rule, Sharing, Slot, Statistics, Table,
-    TableNorm, TableNormConfig, Tracked,
+use crate::rule::{
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
+    Tracked,
 };
+use crate::shape::{Labels, Measure, Sharing};
 
 /// Learned weights blend the statistics of instance, layer and batch normalization.
 #[derive(Clone, Debug)]
@@ -47,15 +47,15 @@ pub struct Switchable {
 /// assert!((layer.infer(x.view())? - instance).iter().all(|d| d.abs() < 1e-6));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type SwitchableNorm = TableNorm<Switchable>;
+pub type SwitchableNorm = Norm<Switchable>;
 
 /// Makes a [`SwitchableNorm`].
-pub type SwitchableNormConfig = TableNormConfig<Switchable>;
+pub type SwitchableNormConfig = NormConfig<Switchable>;
 
-impl TableNormConfig<Switchable> {
+impl NormConfig<Switchable> {
     /// `channels` channels on axis 1.
     pub fn new(channels: usize) -> Self {
-        Self::of(Switchable { channels, channel_axis: 1 })
+        Self::custom(Switchable { channels, channel_axis: 1 })
     }
 }
 
@@ -67,20 +67,18 @@ fn softmax<V: Table>(weights: &V, cells: usize) -> [V; 3] {
     [0, 1, 2].map(|k| shares.take(&Labels::new(vec![k; cells], 3)))
 }
 
-impl HasChannels for Switchable {
-    fn channel_axis_mut(&mut self) -> &mut isize {
-        &mut self.channel_axis
-    }
-}
+impl HasChannels for Switchable {}
 
 impl Rule for Switchable {
     const NAME: &'static str = "switchable normalization";
     const FORMULA: &'static str = "y = γ (x − Σ a_k mean_k) / √(Σ b_k variance_k + ε) + β,  a and \
                                    b a softmax of three weights each";
 
-    fn slots(&self) -> Vec<Slot> {
-        let mut slots = Slot::affine(&[self.channels]);
-        slots.extend(["mean_weight", "variance_weight"].map(|name| Slot::new(name, &[3], 1.0)));
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        let mut slots = ParameterSpec::affine(&[self.channels]);
+        slots.extend(
+            ["mean_weight", "variance_weight"].map(|name| ParameterSpec::new(name, &[3], 1.0)),
+        );
         slots
     }
 
@@ -88,45 +86,49 @@ impl Rule for Switchable {
         Some((vec![self.channels], 1.0))
     }
 
-    fn adopt(&mut self, semantics: &Semantics) {
-        self.channel_axis = semantics.channel_axis;
+    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+        Some(&mut self.channel_axis)
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         let layer = Sharing::over("layer", Measure::MeanVariance, shape, |axis| axis == 0);
-        Ok(vec![of_instances(shape, channel), layer, of_batch(shape, channel)])
+        Ok(vec![instance_sharing(shape, channel), layer, batch_sharing(shape, channel)])
     }
 
-    fn estimated(&self) -> Option<usize> {
+    fn variance_sharing(&self) -> Option<usize> {
         Some(2)
     }
 
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let [cell, sample, channel] = [0, 1, 2].map(|k| &figure.sets[k]);
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let [cell, sample, channel] = [0, 1, 2].map(|k| &cells.sets[k]);
         let weights = |name| {
             softmax(
-                given.parameter(name).expect("a slot that is always there"),
-                figure.counts.len(),
+                context.parameter(name).expect("a slot that is always there"),
+                cells.grid.counts.len(),
             )
         };
         let [mean_i, mean_l, mean_b] = weights("mean_weight");
         let [variance_i, variance_l, variance_b] = weights("variance_weight");
-        let instance = figure.merge(cell).take(cell);
-        let layer = figure.merge(sample).take(sample);
-        let batch = given.statistics(figure, channel).take(channel);
+        let instance = cells.merge(0).take(cell);
+        let layer = cells.merge(1).take(sample);
+        let batch = context.statistics(cells, 2).take(channel);
         let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
         let variance = variance_i * instance.variance
             + variance_l * layer.variance
             + variance_b * batch.variance;
-        given.standardize(figure, Statistics { mean, variance }, channel)
+        context.standardize(cells, Statistics { mean, variance }, channel)
     }
 
     fn tracked<V: Table>(
         &self,
-        figure: &Figure<'_, V>,
-        _given: &Given<'_, V>,
+        cells: &CellTables<'_, V>,
+        _context: &Context<'_, V>,
     ) -> Option<Tracked<V>> {
-        Some(Tracked::merged(figure, &figure.sets[2]))
+        Some(Tracked::merged(cells, 2))
     }
 }

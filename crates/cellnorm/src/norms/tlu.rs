@@ -13,11 +13,12 @@
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn, Zip};
 
-use super::axes::{check_lengths, of_lengths};
+use super::axes::{check_lengths, named_axes};
 use super::lines::{narrow, wide};
-use crate::arrays::{check_size, like, typed};
 use crate::element::Element;
 use crate::error::Error;
+use crate::rule::{like, typed};
+use crate::shape::check_size;
 
 /// Makes a [`Tlu`].
 #[derive(Clone, Debug)]
@@ -209,7 +210,7 @@ impl Tlu {
     }
 
     fn thresholds(&self, shape: &[usize]) -> Result<Thresholds, Error> {
-        let named = of_lengths(shape, &self.axes, &self.lengths)?;
+        let named = named_axes(shape, &self.axes, &self.lengths)?;
         for (name, values) in [("tau", Some(&self.tau)), ("alpha", self.alpha.as_ref())] {
             let Some(values) = values else { continue };
             if values.shape() != self.lengths {

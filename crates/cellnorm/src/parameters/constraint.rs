@@ -3,8 +3,8 @@
 use ndarray::{ArrayD, Axis};
 
 use super::check;
-use crate::arrays::axis_index;
 use crate::error::Error;
+use crate::shape::axis_index;
 
 /// Added to the norm in [`Constraint::MaxNorm`], as in Keras.
 const EPSILON: f64 = 1e-7;

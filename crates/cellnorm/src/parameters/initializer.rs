@@ -6,8 +6,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 
 use super::check;
-use crate::arrays::check_size;
 use crate::error::Error;
+use crate::shape::check_size;
 
 /// Starting values of a parameter.
 ///

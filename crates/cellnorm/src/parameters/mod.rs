@@ -6,24 +6,27 @@
 //! | [`Initializer`] | when the layer is made | Keras `gamma_initializer` |
 //! | [`Regularizer`] | in the loss and its gradient | Keras `gamma_regularizer` |
 //! | [`Constraint`] | after the optimizer's step | Keras `gamma_constraint` |
-//! | [`Rules::rate`] | as a factor of the learning rate | MXNet `lr_mult` |
+//! | [`Rules::rate`](crate::rule::Rules::rate) | as a factor of the learning rate | MXNet `lr_mult` |
 //!
-//! A layer knows only its initializers. The rest are [`ParameterRules`] beside the layer, for
+//! A layer knows only its initializers. The rest are [`ParameterRules`](crate::rule::ParameterRules) beside the layer, for
 //! whoever moves its parameters.
 
 mod constraint;
 mod initializer;
 mod regularizer;
-mod rules;
 
 pub use constraint::Constraint;
 pub use initializer::Initializer;
 pub use regularizer::Regularizer;
-pub use rules::{Affine, ParameterRules, Rules};
 
 use crate::error::Error;
 
 /// That a number of a rule can be used.
-fn check(name: &'static str, given: f64, sound: bool, expected: &'static str) -> Result<(), Error> {
+pub(crate) fn check(
+    name: &'static str,
+    given: f64,
+    sound: bool,
+    expected: &'static str,
+) -> Result<(), Error> {
     if sound { Ok(()) } else { Err(Error::Number { name, given, expected }) }
 }

@@ -27,7 +27,7 @@ use crate::element::Real;
 /// let plan = Plan::new(&Axis::row_major(&[1, 3], |axis| (axis == 1, false))).unwrap();
 /// let (x, mut y) = ([-1.0_f32, 0.0, 1.0], Vec::new());
 /// let relu = Parameters { activation: Activation::Relu, ..Parameters::default() };
-/// plan.forward(Buffers::Into(&x, &mut y), About::Mean, 1e-5, relu);
+/// plan.forward(Buffers::Into(&x, &mut y), Centering::Mean, 1e-5, relu);
 /// assert_eq!(y[..2], [0.0, 0.0]);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

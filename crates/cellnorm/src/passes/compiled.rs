@@ -14,9 +14,9 @@ use super::rows::{self, ParameterGradients};
 use super::sums::{Sums, SumsPass};
 use super::through::Through;
 use super::{add, segments, sweep};
-use crate::cells::{Cells, Sets};
 use crate::element::Element;
 use crate::moments::Moments;
+use crate::shape::{Cells, Sets};
 
 /// From the moments of a set to what its cells are mapped with, and its statistics.
 pub type ForwardTable<'a> = dyn Fn(usize, &[Moments], &mut [Affine]) -> (f64, f64) + Sync + 'a;

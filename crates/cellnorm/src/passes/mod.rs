@@ -15,9 +15,9 @@
 //! All of them give the same bits on any number of threads and any instruction set: reductions run
 //! over 16 lanes in blocks cut by the shape alone and are merged in index order in f64.
 
-use crate::cells::{Cells, Sets};
 use crate::element::Element;
 use crate::moments::Moments;
+use crate::shape::{Cells, Sets};
 
 mod activation;
 mod add;

@@ -11,7 +11,7 @@ use super::dispatch::{Kernel, dispatch};
 use super::span::Ahead;
 use super::vectors::Vectors;
 use super::{BLOCK, threads};
-use crate::cells::Cells;
+use crate::shape::Cells;
 
 /// The values that are joined to one partial result before they meet others: the grain of work
 /// inside a cell.

@@ -14,8 +14,8 @@ use super::segments::{Apply, Reduce, apply_all, join_rows, reduce_all, runs, seg
 use super::span::Ahead;
 use super::threads;
 use super::vectors::Vectors;
-use crate::cells::{Cells, Sets};
 use crate::machine::Machine;
+use crate::shape::{Cells, Sets};
 
 /// From this many values, the cells of a set are mapped in descending order.
 const BACKWARDS_FROM: usize = 2048;

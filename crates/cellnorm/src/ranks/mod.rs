@@ -11,14 +11,13 @@
 //! ends all of them with an error, and no sum is silently wrong.
 
 mod exchange;
-mod joined;
-mod layer;
+
 mod threads;
 
 use std::fmt::Debug;
 
 pub use exchange::{exchange, exchange_bytes, merge};
-pub use joined::{CellSums, Joined, Slopes};
+
 pub use threads::Threads;
 
 use crate::error::Error;

@@ -7,8 +7,10 @@
 
 use std::fmt;
 
-use super::{EpsilonAt, Frozen, Normalization, OneValue, Semantics};
-use crate::norms::Momentum;
+use super::{EpsilonAt, Semantics};
+use crate::momentum::Momentum;
+use crate::momentum::{Frozen, OneValue};
+use crate::normalization::Normalization;
 
 /// Where a difference is measured: the variance of the data, and the number of values that share a
 /// statistic.

@@ -20,31 +20,11 @@ mod presets;
 mod show;
 mod table;
 
-use crate::error::Error;
 pub use diff::{Difference, Sample};
 pub use names::ParameterNames;
 
-use crate::norms::{Momentum, RunningVariance};
-
-/// Which layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Normalization {
-    /// Batch normalization.
-    Batch,
-    /// Layer normalization.
-    Layer,
-    /// Instance normalization.
-    Instance,
-    /// Group normalization.
-    Group,
-    /// RMS normalization.
-    Rms,
-}
-
-impl Normalization {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Batch, Self::Layer, Self::Instance, Self::Group, Self::Rms];
-}
+use crate::momentum::{Frozen, Momentum, OneValue, RunningVariance};
+use crate::normalization::Normalization;
 
 /// Where ε is added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,64 +35,6 @@ pub enum EpsilonAt {
     /// 1 / (√variance + ε): ONNX's MeanVarianceNormalization, and Burn's layer normalization before
     /// 0.14.
     OutsideRoot,
-}
-
-/// What happens where each statistic has one value, whose variance is 0 whatever it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub enum OneValue {
-    /// Training is an error, inference runs: PyTorch's batch normalization.
-    #[default]
-    Error,
-    /// An error in inference too: PyTorch's instance normalization, and its group normalization of
-    /// one sample.
-    AlwaysError,
-    /// The layer runs: y = β. Running statistics move, the variance toward 0: Keras, TensorFlow on
-    /// the CPU, MXNet, Flax, ONNX.
-    Beta,
-    /// The running statistics normalize, and stay as they are; only batch normalization has them.
-    UseRunning,
-}
-
-impl OneValue {
-    /// Where each statistic of an x of this shape has one value: whether the running statistics
-    /// normalize it, and stay as they are. `batch` is whether statistics are those of x, as in
-    /// training.
-    ///
-    /// # Errors
-    /// If the policy refuses such an x.
-    pub fn uses_running(
-        self,
-        layer: &'static str,
-        shape: &[usize],
-        batch: bool,
-    ) -> Result<bool, Error> {
-        match self {
-            Self::Error if !batch => Ok(false),
-            Self::Error | Self::AlwaysError => {
-                Err(Error::OneValue { layer, shape: shape.to_vec() })
-            }
-            Self::UseRunning => Ok(true),
-            Self::Beta => Ok(false),
-        }
-    }
-}
-
-/// What a frozen batch normalization does in training.
-///
-/// The three are what Keras meant by `trainable=False` at one time or another. See
-/// [`Mode::frozen`](crate::Mode::frozen).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frozen {
-    /// As inference: the running statistics normalize and stay. Keras 3 and tf.keras 2
-    /// (`trainable=False`), Burn (`freeze`).
-    Inference,
-    /// The batch's statistics normalize, and the running ones stay: Keras 2.3.1
-    /// (`trainable=False`).
-    BatchStatistics,
-    /// Only γ and β stay; the batch's statistics normalize and move the running ones. PyTorch
-    /// (`requires_grad=False`), MXNet (`lr_mult=0`), early Keras 2.
-    ParametersOnly,
 }
 
 /// What γ and β of group normalization belong to.

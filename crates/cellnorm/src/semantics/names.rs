@@ -1,6 +1,7 @@
 //! What frameworks call parameters and statistics where they store them.
 
-use super::{Normalization, Semantics};
+use super::Semantics;
+use crate::normalization::Normalization;
 
 /// The names of γ, β, the running mean and variance, and the number of steps.
 ///

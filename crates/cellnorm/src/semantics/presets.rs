@@ -1,8 +1,9 @@
 //! Presets by name.
 
+use super::Semantics;
 use super::table::{OPSETS, TABLE};
-use super::{Normalization, Semantics};
 use crate::error::Error;
+use crate::normalization::Normalization;
 
 /// What stands before an opset's number in the name of a preset.
 const OPSET: &str = "onnx-";

@@ -2,20 +2,9 @@
 
 use std::fmt;
 
+use super::Semantics;
 use super::diff::text;
-use super::{Normalization, Semantics};
-
-impl fmt::Display for Normalization {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Batch => "batch",
-            Self::Layer => "layer",
-            Self::Instance => "instance",
-            Self::Group => "group",
-            Self::Rms => "rms",
-        })
-    }
-}
+use crate::normalization::Normalization;
 
 /// A line for each field that says something about the layer.
 ///

@@ -3,9 +3,10 @@
 //! A row says how it differs from the framework's first row, so what one framework says everywhere
 //! is written once.
 
-use super::Normalization::{Batch, Group, Instance, Layer, Rms};
-use super::{EpsilonAt, Frozen, GroupParameters, OneValue, ParameterNames, Semantics};
-use crate::norms::{Momentum, RunningVariance};
+use super::{EpsilonAt, GroupParameters, ParameterNames, Semantics};
+use crate::momentum::{Frozen, OneValue};
+use crate::momentum::{Momentum, RunningVariance};
+use crate::normalization::Normalization::{Batch, Group, Instance, Layer, Rms};
 
 /// PyTorch 2.15. Group normalization refuses one value a statistic only in a batch of one sample.
 /// `InstanceNorm*d` has no γ and β unless asked for. The ε of `RMSNorm` is that of f32 where none

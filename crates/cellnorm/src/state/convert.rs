@@ -8,8 +8,9 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::State;
 use crate::error::Error;
-use crate::norms::Momentum;
-use crate::semantics::{GroupParameters, Normalization, Semantics};
+use crate::momentum::Momentum;
+use crate::normalization::Normalization;
+use crate::semantics::{GroupParameters, Semantics};
 
 /// What a conversion may need beside the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,102 +1,90 @@
 //! State out of layers and into them.
 
-use ndarray::{Array1, ArrayD};
+use ndarray::ArrayD;
 
 use super::State;
 use crate::error::Error;
-use crate::norms::{BatchNorm, Kind, Norm};
+use crate::rule::{Norm, Rule, Running};
 
-impl BatchNorm {
-    /// The parameters, statistics and steps.
+impl<R: Rule> Norm<R> {
+    /// γ and β, and where the layer has them the running averages and steps.
     pub fn state(&self) -> State {
-        State {
-            gamma: self.gamma.clone(),
-            beta: self.beta.clone(),
-            mean: Some(self.running_mean.clone().into_dyn()),
-            variance: Some(self.running_var.clone().into_dyn()),
-            steps: Some(self.steps),
-        }
+        let running = self.running.clone().map(|running| (running.mean, running.variance));
+        let (mean, variance) = running.unzip();
+        let steps = self.running.as_ref().map(|_| self.steps);
+        State { gamma: self.gamma.clone(), beta: self.beta.clone(), mean, variance, steps }
     }
 
-    /// Takes parameters and statistics of the layer's own semantics ([`State::to`] converts); steps
+    /// Takes γ, β and running averages of the layer's own semantics ([`State::to`] converts); steps
     /// stay where they are absent.
     ///
     /// # Errors
     /// If one is missing that the layer has, is there that it does not have, or has another shape.
     /// Then nothing has changed.
     pub fn load(&mut self, state: &State) -> Result<(), Error> {
-        let channels = [self.kind.channels];
-        let (gamma, beta) = affine(state, self.gamma.is_some(), self.beta.is_some(), &channels)?;
-        let mean = statistic("running_mean", &state.mean, &channels)?;
-        let variance = statistic("running_var", &state.variance, &channels)?;
-        (self.gamma, self.beta, self.running_mean, self.running_var) =
-            (gamma, beta, mean, variance);
-        self.steps = state.steps.unwrap_or(self.steps);
-        Ok(())
-    }
-}
-
-impl<K: Kind> Norm<K> {
-    /// The parameters.
-    pub fn state(&self) -> State {
-        State { gamma: self.gamma.clone(), beta: self.beta.clone(), ..State::default() }
-    }
-
-    /// Takes parameters.
-    ///
-    /// # Errors
-    /// As [`BatchNorm::load`].
-    pub fn load(&mut self, state: &State) -> Result<(), Error> {
-        for (name, given) in [("running_mean", &state.mean), ("running_var", &state.variance)] {
-            if given.is_some() {
-                let problem = "is there, and the layer has no running statistics; \
-                               InstanceNorm::track makes one that has";
-                return Err(Error::Tensor { name: name.into(), problem: problem.into() });
-            }
+        let parameters = self.rule().parameters();
+        for (name, given, wanted) in [
+            ("gamma", &state.gamma, self.gamma.is_some()),
+            ("beta", &state.beta, self.beta.is_some()),
+        ] {
+            let fault = match given {
+                None if wanted => "is missing, and the layer has one",
+                Some(_) if !wanted => {
+                    "is there, and the layer has none; make it with scale(true) or center(true)"
+                }
+                Some(given) => {
+                    let spec = parameters.iter().find(|spec| spec.name == name);
+                    check(name, given, &spec.expect("the layer has it").shape)?;
+                    continue;
+                }
+                None => continue,
+            };
+            return Err(Error::Tensor { name: name.into(), problem: fault.into() });
         }
-        let shape = self.kind().parameter_shape();
-        (self.gamma, self.beta) = affine(state, self.gamma.is_some(), self.beta.is_some(), &shape)?;
+        let running = match self.rule().running() {
+            Some((shape, _)) => Some(Running {
+                mean: statistic("running_mean", &state.mean, &shape)?,
+                variance: statistic("running_var", &state.variance, &shape)?,
+            }),
+            None => {
+                for (name, given) in
+                    [("running_mean", &state.mean), ("running_var", &state.variance)]
+                {
+                    if given.is_some() {
+                        let problem = "is there, and the layer has no running statistics; \
+                                       InstanceNorm::track makes one that has";
+                        return Err(Error::Tensor { name: name.into(), problem: problem.into() });
+                    }
+                }
+                None
+            }
+        };
+        (self.gamma, self.beta) = (state.gamma.clone(), state.beta.clone());
+        if running.is_some() {
+            self.running = running;
+            self.steps = state.steps.unwrap_or(self.steps);
+        }
         Ok(())
     }
 }
 
-type Affine = (Option<ArrayD<f64>>, Option<ArrayD<f64>>);
-
-/// γ and β, just where the layer has them.
-fn affine(state: &State, scale: bool, center: bool, shape: &[usize]) -> Result<Affine, Error> {
-    for (name, given, wanted) in [("gamma", &state.gamma, scale), ("beta", &state.beta, center)] {
-        let problem = match given {
-            None if wanted => "is missing, and the layer has one",
-            Some(_) if !wanted => {
-                "is there, and the layer has none; make it with scale(true) or center(true)"
-            }
-            Some(given) if given.shape() != shape => {
-                return Err(Error::Parameter {
-                    name,
-                    given: given.shape().to_vec(),
-                    expected: shape.to_vec(),
-                });
-            }
-            _ => continue,
-        };
-        return Err(Error::Tensor { name: name.into(), problem: problem.into() });
+fn check(name: &'static str, given: &ArrayD<f64>, shape: &[usize]) -> Result<(), Error> {
+    if given.shape() != shape {
+        let (given, expected) = (given.shape().to_vec(), shape.to_vec());
+        return Err(Error::Parameter { name, given, expected });
     }
-    Ok((state.gamma.clone(), state.beta.clone()))
+    Ok(())
 }
 
 fn statistic(
     name: &'static str,
     given: &Option<ArrayD<f64>>,
     shape: &[usize],
-) -> Result<Array1<f64>, Error> {
-    match given {
-        Some(given) if given.shape() == shape => Ok(given.iter().copied().collect()),
-        Some(given) => {
-            Err(Error::Parameter { name, given: given.shape().to_vec(), expected: shape.to_vec() })
-        }
-        None => Err(Error::Tensor {
-            name: name.into(),
-            problem: "is missing, and the layer has one".into(),
-        }),
-    }
+) -> Result<ArrayD<f64>, Error> {
+    let Some(given) = given else {
+        let problem = "is missing, and the layer has one".into();
+        return Err(Error::Tensor { name: name.into(), problem });
+    };
+    check(name, given, shape)?;
+    Ok(given.clone())
 }

@@ -46,7 +46,8 @@ use std::collections::BTreeMap;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::error::Error;
-use crate::semantics::{Normalization, Semantics};
+use crate::normalization::Normalization;
+use crate::semantics::Semantics;
 #[cfg(feature = "files")]
 pub use checkpoint::Checkpoint;
 pub use convert::Known;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Checkpoint;
-use crate::semantics::{Normalization, ParameterNames, Semantics};
+use crate::normalization::Normalization;
+use crate::semantics::{ParameterNames, Semantics};
 
 /// The names of a normalization's tensors in a checkpoint; absent where it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use ndarray::{Array1, ArrayD};
 
 use super::power_iteration::renewed;
 use super::{Iteration, SpectralNorm};
-use crate::arrays::axis_index;
 use crate::error::Error;
 use crate::norms::{Floor, LpNormConfig};
 use crate::parameters::Initializer;
+use crate::shape::axis_index;
 
 /// Makes a [`SpectralNorm`].
 ///

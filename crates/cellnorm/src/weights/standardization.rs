@@ -7,11 +7,12 @@
 //! Normalization and Weight Standardization*, 2019; ε = 1e-10 inside the root as in A. Kolesnikov
 //! et al., *Big Transfer*, 2020.
 
-use crate::arrays::axis_index;
 use crate::error::Error;
-use crate::tables::{
-    Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+use crate::rule::{
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
+use crate::shape::axis_index;
+use crate::shape::{Measure, Sharing};
 
 /// The weights of one output share statistics.
 #[derive(Clone, Debug)]
@@ -32,16 +33,16 @@ pub struct Standardization {
 /// assert!((w[[0, 1]] - 1.0).abs() < 1e-9 && w[[1, 0]] == 0.0);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type WeightStandardization = TableNorm<Standardization>;
+pub type WeightStandardization = Norm<Standardization>;
 
 /// Makes a [`WeightStandardization`].
-pub type WeightStandardizationConfig = TableNormConfig<Standardization>;
+pub type WeightStandardizationConfig = NormConfig<Standardization>;
 
-impl TableNormConfig<Standardization> {
+impl NormConfig<Standardization> {
     /// `outputs` outputs on axis 0, as convolutions have them in PyTorch, Burn and Candle, without
     /// a gain; ε = 1e-10.
     pub fn new(outputs: usize) -> Self {
-        Self::of(Standardization { outputs, axis: 0 }).scale(false)
+        Self::custom(Standardization { outputs, axis: 0 }).scale(false)
     }
 
     /// The axis of the outputs; negative counts from the last. Default: 0; −1 for TensorFlow's
@@ -58,8 +59,8 @@ impl Rule for Standardization {
     const OF_WEIGHTS: bool = true;
     const EPSILON: f64 = 1e-10;
 
-    fn slots(&self) -> Vec<Slot> {
-        vec![Slot::new("gamma", &[self.outputs], 1.0)]
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        vec![ParameterSpec::new("gamma", &[self.outputs], 1.0)]
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
@@ -70,12 +71,12 @@ impl Rule for Standardization {
         Ok(vec![Sharing::over("weight", Measure::MeanVariance, shape, |of| of == axis)])
     }
 
-    fn estimated(&self) -> Option<usize> {
-        Some(0)
-    }
-
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let of = figure.merge(&figure.sets[0]).take(&figure.sets[0]);
-        given.standardize(figure, of, &figure.sets[0])
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let statistics = cells.merge(0).take(&cells.sets[0]);
+        context.standardize(cells, statistics, &cells.sets[0])
     }
 }

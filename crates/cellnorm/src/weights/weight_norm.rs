@@ -9,13 +9,14 @@
 
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
-use crate::arrays::axis_index;
 use crate::element::Element;
 use crate::error::Error;
 use crate::functions::moments;
-use crate::tables::{
-    Coefficients, Figure, Given, Measure, Rule, Sharing, Slot, Table, TableNorm, TableNormConfig,
+use crate::rule::{
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
+use crate::shape::axis_index;
+use crate::shape::{Measure, Sharing};
 
 /// The direction of each output's weights, whose length is a parameter of its own.
 #[derive(Clone, Debug)]
@@ -37,12 +38,12 @@ pub struct WeightDirection {
 /// assert_eq!(layer.infer(v.view())?, ndarray::array![[6.0, 8.0], [0.0, 2.0]]);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
-pub type WeightNorm = TableNorm<WeightDirection>;
+pub type WeightNorm = Norm<WeightDirection>;
 
 /// Makes a [`WeightNorm`].
-pub type WeightNormConfig = TableNormConfig<WeightDirection>;
+pub type WeightNormConfig = NormConfig<WeightDirection>;
 
-impl TableNormConfig<WeightDirection> {
+impl NormConfig<WeightDirection> {
     /// For a weight v with its outputs on this axis (PyTorch's `dim`, negative counted from the
     /// last), or one norm for all of it (`dim=None`); g = ‖v‖.
     ///
@@ -61,7 +62,7 @@ impl TableNormConfig<WeightDirection> {
         let g = ndarray::Zip::from(&mean)
             .and(&variance)
             .map_collect(|m, v| (values * (v + m * m)).sqrt());
-        let mut layer = Self::of(WeightDirection { axis, outputs: count }).init()?;
+        let mut layer = Self::custom(WeightDirection { axis, outputs: count }).init()?;
         *layer.parameter_mut("g").expect("a slot that is always there") = reshaped(g, count);
         Ok(layer)
     }
@@ -77,8 +78,8 @@ impl Rule for WeightDirection {
     const OF_WEIGHTS: bool = true;
     const EPSILON: f64 = 1e-12;
 
-    fn slots(&self) -> Vec<Slot> {
-        vec![Slot::new("g", &[self.outputs], 1.0)]
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        vec![ParameterSpec::new("g", &[self.outputs], 1.0)]
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -103,12 +104,20 @@ impl Rule for WeightDirection {
         Ok(vec![Sharing::over("weight", Measure::Norm, shape, |axis| Some(axis) == self.axis)])
     }
 
-    fn table<V: Table>(&self, figure: &Figure<'_, V>, given: &Given<'_, V>) -> Coefficients<V> {
-        let outputs = &figure.sets[0];
-        let values = figure.mean.constant(figure.values(outputs));
-        let square = (figure.mean_square(outputs) * values).clamp(given.epsilon, f64::INFINITY);
-        let g = given.parameter("g").expect("a slot that is always there");
+    fn variance_sharing(&self) -> Option<usize> {
+        None
+    }
+
+    fn table<V: Table>(
+        &self,
+        cells: &CellTables<'_, V>,
+        context: &Context<'_, V>,
+    ) -> Coefficients<V> {
+        let outputs = &cells.sets[0];
+        let values = cells.mean.constant(cells.values(0));
+        let square = (cells.mean_square(0) * values).clamp(context.epsilon, f64::INFINITY);
+        let g = context.parameter("g").expect("a slot that is always there");
         let scale = (g.clone() * square.rsqrt()).take(outputs);
-        Coefficients { scale: scale.clone(), offset: scale * figure.center.clone() }
+        Coefficients { scale: scale.clone(), offset: scale * cells.center.clone() }
     }
 }

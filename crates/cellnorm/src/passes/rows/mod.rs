@@ -155,7 +155,7 @@ fn whole<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Row<'_, A>
     let Some(values) = values else { return Row::Own(own()) };
     assert_eq!(values.len(), width, "a parameter is not as long as a row");
     if width >= LANES && values.as_ptr().align_offset(LINE) == 0 {
-        return Row::Given(values);
+        return Row::Context(values);
     }
     let mut row = own();
     row[..width].copy_from_slice(values);
@@ -164,7 +164,7 @@ fn whole<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Row<'_, A>
 
 /// A parameter as it was given, or a copy.
 enum Row<'a, A> {
-    Given(&'a [A]),
+    Context(&'a [A]),
     Own(Aligned<A>),
 }
 
@@ -173,7 +173,7 @@ impl<A: Copy> Deref for Row<'_, A> {
 
     fn deref(&self) -> &[A] {
         match self {
-            Self::Given(values) => values,
+            Self::Context(values) => values,
             Self::Own(values) => values,
         }
     }

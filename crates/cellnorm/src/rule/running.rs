@@ -7,9 +7,9 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::{Statistics, Tracked};
-use crate::arrays::check_size;
 use crate::error::Error;
-use crate::norms::Momentum;
+use crate::momentum::Momentum;
+use crate::shape::check_size;
 
 /// Running averages, which inference normalizes with.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,38 +31,33 @@ pub struct Correction {
 }
 
 /// The running averages of a layer as its rule takes them, flat.
-#[derive(Clone, Debug)]
-pub(crate) struct Remembered {
-    inference: Option<Statistics<Vec<f64>>>,
-    training: Option<Statistics<Vec<f64>>>,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RunningTables {
+    /// Those of inference.
+    pub inference: Option<Statistics>,
+    /// Those that training is given in their place.
+    pub training: Option<Statistics>,
 }
 
-impl Remembered {
-    /// One pair or none.
-    pub(crate) fn inference(inference: Option<Statistics<Vec<f64>>>) -> Self {
-        Self { inference, training: None }
-    }
-
-    /// Those for inference, and what training takes in their place, after checking that they have
-    /// this shape.
+impl RunningTables {
+    /// The averages of a layer, after checking that they have this shape.
     pub(super) fn new(
         running: Option<&Running>,
         correction: Option<&Correction>,
         shape: &[usize],
     ) -> Result<Self, Error> {
+        let flat = |running: Option<&Running>, names| {
+            running.map(|running| running.flat(names, shape)).transpose()
+        };
         let averages = correction.map(|correction| &correction.averages);
         Ok(Self {
-            inference: running
-                .map(|running| running.flat(["running_mean", "running_var"], shape))
-                .transpose()?,
-            training: averages
-                .map(|averages| averages.flat(["correction_mean", "correction_var"], shape))
-                .transpose()?,
+            inference: flat(running, ["running_mean", "running_var"])?,
+            training: flat(averages, ["correction_mean", "correction_var"])?,
         })
     }
 
-    /// What the rule is given where statistics are those of x (`batch`), or where they are not.
-    pub(super) fn given(&self, batch: bool) -> Option<&Statistics<Vec<f64>>> {
+    /// The averages where statistics are those of x (`batch`), or where they are not.
+    pub(super) fn get(&self, batch: bool) -> Option<&Statistics> {
         self.training.as_ref().filter(|_| batch).or(self.inference.as_ref())
     }
 }
@@ -100,11 +95,7 @@ impl Running {
     }
 
     /// The values; the fields may have been set since the layer was made.
-    fn flat(
-        &self,
-        names: [&'static str; 2],
-        shape: &[usize],
-    ) -> Result<Statistics<Vec<f64>>, Error> {
+    fn flat(&self, names: [&'static str; 2], shape: &[usize]) -> Result<Statistics, Error> {
         let [mean, variance] = [(names[0], &self.mean, f64::MIN), (names[1], &self.variance, 0.0)];
         let flat = |(name, table, least): (_, &ArrayD<f64>, f64)| -> Result<Vec<f64>, Error> {
             if table.shape() != shape {

@@ -3,45 +3,9 @@
 
 use ndarray::{ArrayD, Dimension};
 
-use super::{Constraint, Regularizer, check};
+use super::{Gradients, Norm, Rule};
 use crate::error::Error;
-use crate::norms::{BatchNorm, Gradients, Kind, Norm};
-use crate::tables::{Rule, TableNorm};
-
-/// A layer with γ and β.
-pub trait Affine {
-    /// γ and β, where the layer has them.
-    fn parameters(&self) -> [Option<&ArrayD<f64>>; 2];
-    /// γ and β to be changed.
-    fn parameters_mut(&mut self) -> [Option<&mut ArrayD<f64>>; 2];
-}
-
-/// A layer whose γ and β are fields.
-macro_rules! affine {
-    ($layer:ty $(, $kind:ident: $bound:ident)?) => {
-        impl$(<$kind: $bound>)? Affine for $layer {
-            fn parameters(&self) -> [Option<&ArrayD<f64>>; 2] {
-                [self.gamma.as_ref(), self.beta.as_ref()]
-            }
-
-            fn parameters_mut(&mut self) -> [Option<&mut ArrayD<f64>>; 2] {
-                [self.gamma.as_mut(), self.beta.as_mut()]
-            }
-        }
-    };
-}
-affine!(BatchNorm);
-affine!(Norm<K>, K: Kind);
-
-impl<R: Rule> Affine for TableNorm<R> {
-    fn parameters(&self) -> [Option<&ArrayD<f64>>; 2] {
-        ["gamma", "beta"].map(|name| self.parameter(name))
-    }
-
-    fn parameters_mut(&mut self) -> [Option<&mut ArrayD<f64>>; 2] {
-        self.parameters_mut(["gamma", "beta"])
-    }
-}
+use crate::parameters::{Constraint, Regularizer, check};
 
 /// The rules of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,7 +75,8 @@ impl Rules {
 ///
 /// ```
 /// use cellnorm::LayerNormConfig;
-/// use cellnorm::parameters::{Constraint, ParameterRules, Regularizer, Rules};
+/// use cellnorm::parameters::{Constraint, Regularizer};
+/// use cellnorm::rule::{ParameterRules, Rules};
 /// // γ is pulled toward 0 but not below, β does not move
 /// let rules = ParameterRules {
 ///     gamma: Rules {
@@ -144,11 +109,11 @@ impl ParameterRules {
     ///
     /// # Errors
     /// If a regularizer has a negative factor.
-    pub fn penalty(&self, layer: &impl Affine) -> Result<f64, Error> {
-        let parts = self.both().into_iter().zip(layer.parameters());
+    pub fn penalty(&self, layer: &Norm<impl Rule>) -> Result<f64, Error> {
+        let parts = self.both().into_iter().zip([&layer.gamma, &layer.beta]);
         parts
             .map(|(rules, parameter)| {
-                parameter.map_or(Ok(0.0), |parameter| rules.penalty(parameter))
+                parameter.as_ref().map_or(Ok(0.0), |parameter| rules.penalty(parameter))
             })
             .sum()
     }
@@ -157,8 +122,8 @@ impl ParameterRules {
     ///
     /// # Errors
     /// As [`Constraint::apply`], for either of them.
-    pub fn constrain(&self, layer: &mut impl Affine) -> Result<(), Error> {
-        let mut constrained = layer.parameters().map(Option::<&ArrayD<f64>>::cloned);
+    pub fn constrain(&self, layer: &mut Norm<impl Rule>) -> Result<(), Error> {
+        let mut constrained = [layer.gamma.clone(), layer.beta.clone()];
         for (rules, parameter) in self.both().into_iter().zip(&mut constrained) {
             parameter.as_mut().map_or(Ok(()), |parameter| rules.constrain(parameter))?;
         }
@@ -174,14 +139,16 @@ impl ParameterRules {
     /// parameter or leads to NaN or infinity, or a rule cannot be used. Then nothing has changed.
     pub fn step<T, D: Dimension>(
         &self,
-        layer: &mut impl Affine,
+        layer: &mut Norm<impl Rule>,
         gradients: &Gradients<T, D>,
         rate: f64,
     ) -> Result<(), Error> {
         check("the learning rate", rate, rate.is_finite(), "finite")?;
         let gradients = [&gradients.dgamma, &gradients.dbeta];
         let mut stepped = [None, None];
-        for (i, (rules, parameter)) in self.both().into_iter().zip(layer.parameters()).enumerate() {
+        for (i, (rules, parameter)) in
+            self.both().into_iter().zip([&layer.gamma, &layer.beta]).enumerate()
+        {
             if let (Some(parameter), Some(gradient)) = (parameter, gradients[i]) {
                 stepped[i] = Some(rules.stepped(parameter, gradient, rate)?);
             }
@@ -196,9 +163,9 @@ impl ParameterRules {
 }
 
 /// Gives the layer those parameters that are there.
-fn put(layer: &mut impl Affine, parameters: [Option<ArrayD<f64>>; 2]) {
-    for (parameter, to) in layer.parameters_mut().into_iter().zip(parameters) {
-        if let (Some(parameter), Some(to)) = (parameter, to) {
+fn put(layer: &mut Norm<impl Rule>, parameters: [Option<ArrayD<f64>>; 2]) {
+    for (parameter, to) in [&mut layer.gamma, &mut layer.beta].into_iter().zip(parameters) {
+        if to.is_some() {
             *parameter = to;
         }
     }

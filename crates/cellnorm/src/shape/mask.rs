@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
-use crate::arrays::axis_index;
+use super::axis_index;
 use crate::error::Error;
 
 /// Which values of a tensor are valid: statistics are over these alone, whatever the others hold,

@@ -7,43 +7,7 @@
 //! set and which channel each cell belongs to. Where the axes that carry a parameter are just those
 //! that are shared, the tensor is rows.
 
-use crate::cells::{Cells, Sets};
-use crate::tables::Labels;
-
-/// One axis of a tensor: its length, its stride in elements, and its role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Axis {
-    /// The number of indices.
-    pub len: usize,
-    /// The distance in memory between neighbours, in elements; negative for a reversed axis.
-    pub stride: isize,
-    /// Whether the values along this axis share statistics.
-    pub shared: bool,
-    /// Whether γ and β vary along this axis.
-    pub parameter: bool,
-}
-
-impl Axis {
-    /// The axes of a row-major tensor, with their roles: `role(axis) -> (shared, parameter)`.
-    pub fn row_major(shape: &[usize], role: impl Fn(usize) -> (bool, bool)) -> Vec<Axis> {
-        let mut stride = shape.iter().product::<usize>() as isize;
-        let axis = |(axis, len): (usize, &usize)| {
-            stride /= (*len).max(1) as isize;
-            let (shared, parameter) = role(axis);
-            Axis { len: *len, stride, shared, parameter }
-        };
-        shape.iter().enumerate().map(axis).collect()
-    }
-
-    /// Splits the axis into `groups` groups that each share statistics inside.
-    pub fn grouped(self, groups: usize) -> [Axis; 2] {
-        let size = self.len / groups;
-        [
-            Axis { len: groups, stride: self.stride * size as isize, shared: false, ..self },
-            Axis { len: size, shared: true, ..self },
-        ]
-    }
-}
+use super::{Axis, Cells, Labels, Sets};
 
 /// How a tensor is normalized: its shape in memory and which values share what.
 ///

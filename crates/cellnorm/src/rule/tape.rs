@@ -7,18 +7,19 @@
 use std::cell::{Ref, RefCell};
 use std::ops::{Add, Div, Mul, Sub};
 
-use super::{Labels, Table};
+use super::Table;
+use crate::shape::Labels;
 
 /// The record of a computation on tables.
 ///
 /// ```
-/// use cellnorm::tables::{Table, Tape};
+/// use cellnorm::rule::{Table, Tape};
 /// let tape = Tape::default();
 /// let x = tape.table(vec![3.0, 4.0]);
 /// let y = (x * x).sqrt() / x.plus(1.0);
 /// assert_eq!(y.values(), [0.75, 0.8]);
 /// let gradients = tape.backward(&[(y, vec![1.0, 1.0])]);
-/// assert!((gradients.of(x)[0] - 1.0 / 16.0).abs() < 1e-15);
+/// assert!((gradients.get(x)[0] - 1.0 / 16.0).abs() < 1e-15);
 /// ```
 #[derive(Debug, Default)]
 pub struct Tape {
@@ -35,13 +36,13 @@ pub struct Var<'t> {
 #[derive(Debug)]
 struct Node {
     values: Vec<f64>,
-    from: From,
+    origin: Origin,
 }
 
 /// Which nodes a node was computed from, and how.
 #[derive(Debug)]
-enum From {
-    Nothing,
+enum Origin {
+    Input,
     One(usize, Map),
     Two([usize; 2], Join),
     Take(usize, Labels),
@@ -75,7 +76,7 @@ pub struct TapeGradients(Vec<Vec<f64>>);
 
 impl TapeGradients {
     /// The gradient of one table.
-    pub fn of(&self, table: Var<'_>) -> &[f64] {
+    pub fn get(&self, table: Var<'_>) -> &[f64] {
         &self.0[table.id]
     }
 }
@@ -83,12 +84,12 @@ impl TapeGradients {
 impl Tape {
     /// A table to start from.
     pub fn table(&self, values: Vec<f64>) -> Var<'_> {
-        self.node(values, From::Nothing)
+        self.node(values, Origin::Input)
     }
 
-    fn node(&self, values: Vec<f64>, from: From) -> Var<'_> {
+    fn node(&self, values: Vec<f64>, origin: Origin) -> Var<'_> {
         let mut nodes = self.nodes.borrow_mut();
-        nodes.push(Node { values, from });
+        nodes.push(Node { values, origin });
         Var { tape: self, id: nodes.len() - 1 }
     }
 
@@ -115,23 +116,23 @@ impl Tape {
                 gradient.resize(node.values.len(), 0.0);
                 continue;
             }
-            match &node.from {
-                From::Nothing => {}
-                From::One(input, map) => {
+            match &node.origin {
+                Origin::Input => {}
+                Origin::One(input, map) => {
                     map.chain(&nodes[*input].values, gradient, &mut before[*input])
                 }
-                From::Two(inputs, join) => {
+                Origin::Two(inputs, join) => {
                     let [a, b] = inputs.map(|input| nodes[input].values.as_slice());
                     join.chain_first([a, b], gradient, &mut before[inputs[0]]);
                     join.chain_second([a, b], gradient, &mut before[inputs[1]]);
                 }
-                From::Take(input, labels) => {
+                Origin::Take(input, labels) => {
                     accumulate(&mut before[*input], labels.sums(gradient).into_iter())
                 }
-                From::Sum(input, labels) => {
+                Origin::Sum(input, labels) => {
                     accumulate(
                         &mut before[*input],
-                        labels.of().iter().map(|label| gradient[*label as usize]),
+                        labels.as_slice().iter().map(|label| gradient[*label as usize]),
                     );
                 }
             }
@@ -151,32 +152,32 @@ fn accumulate(all: &mut Vec<f64>, part: impl Iterator<Item = f64>) {
 }
 
 /// The gradient of an input, from that of the result and the slope at each element.
-fn chain(gradient: &[f64], slopes: impl Iterator<Item = f64>, of_input: &mut Vec<f64>) {
+fn chain(gradient: &[f64], slopes: impl Iterator<Item = f64>, input_gradient: &mut Vec<f64>) {
     // an infinite slope times a zero gradient is not a gradient
     let share =
         |(gradient, slope): (&f64, f64)| if *gradient == 0.0 { 0.0 } else { gradient * slope };
-    accumulate(of_input, gradient.iter().zip(slopes).map(share));
+    accumulate(input_gradient, gradient.iter().zip(slopes).map(share));
 }
 
 impl Map {
-    fn chain(self, input: &[f64], gradient: &[f64], of_input: &mut Vec<f64>) {
+    fn chain(self, input: &[f64], gradient: &[f64], input_gradient: &mut Vec<f64>) {
         let input = input.iter();
         match self {
-            Self::Plus => chain(gradient, input.map(|_| 1.0), of_input),
-            Self::Times(number) => chain(gradient, input.map(|_| number), of_input),
+            Self::Plus => chain(gradient, input.map(|_| 1.0), input_gradient),
+            Self::Times(number) => chain(gradient, input.map(|_| number), input_gradient),
             Self::Sqrt => chain(
                 gradient,
                 input.map(|v| if *v > 0.0 { 0.5 / v.sqrt() } else { 0.0 }),
-                of_input,
+                input_gradient,
             ),
-            Self::Recip => chain(gradient, input.map(|v| -1.0 / v / v), of_input),
-            Self::Exp => chain(gradient, input.map(|v| v.exp()), of_input),
+            Self::Recip => chain(gradient, input.map(|v| -1.0 / v / v), input_gradient),
+            Self::Exp => chain(gradient, input.map(|v| v.exp()), input_gradient),
             Self::Abs => {
-                chain(gradient, input.map(|v| if *v < 0.0 { -1.0 } else { 1.0 }), of_input)
+                chain(gradient, input.map(|v| if *v < 0.0 { -1.0 } else { 1.0 }), input_gradient)
             }
             Self::Clamp(low, high) => {
                 let within = |v: &f64| if (low..=high).contains(v) { 1.0 } else { 0.0 };
-                chain(gradient, input.map(within), of_input);
+                chain(gradient, input.map(within), input_gradient);
             }
         }
     }
@@ -214,7 +215,7 @@ impl<'t> Var<'t> {
     /// `f` of each element.
     fn map(self, map: Map, f: impl Fn(f64) -> f64) -> Self {
         let values = self.borrow().iter().map(|v| f(*v)).collect();
-        self.tape.node(values, From::One(self.id, map))
+        self.tape.node(values, Origin::One(self.id, map))
     }
 
     /// `f` of each pair of elements.
@@ -223,7 +224,7 @@ impl<'t> Var<'t> {
         assert_eq!(a.len(), b.len(), "two tables of different lengths");
         let values = a.iter().zip(b.iter()).map(|(a, b)| f(*a, *b)).collect();
         drop((a, b));
-        self.tape.node(values, From::Two([self.id, other.id], join))
+        self.tape.node(values, Origin::Two([self.id, other.id], join))
     }
 }
 
@@ -289,15 +290,15 @@ impl Table for Var<'_> {
     }
 
     fn take(&self, labels: &Labels) -> Self {
-        let of_sets = self.borrow();
-        let values = labels.of().iter().map(|label| of_sets[*label as usize]).collect();
-        drop(of_sets);
-        self.tape.node(values, From::Take(self.id, labels.clone()))
+        let sets = self.borrow();
+        let values = labels.as_slice().iter().map(|label| sets[*label as usize]).collect();
+        drop(sets);
+        self.tape.node(values, Origin::Take(self.id, labels.clone()))
     }
 
     fn sum(&self, labels: &Labels) -> Self {
         let values = labels.sums(&self.borrow());
-        self.tape.node(values, From::Sum(self.id, labels.clone()))
+        self.tape.node(values, Origin::Sum(self.id, labels.clone()))
     }
 
     fn detach(self) -> Self {

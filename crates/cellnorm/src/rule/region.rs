@@ -4,24 +4,22 @@ use std::ops::Range;
 
 use ndarray::ArrayD;
 
-use super::Labels;
-use crate::cells::Cells;
 use crate::element::Element;
 use crate::moments::Moments;
-use crate::passes::{self, Affine, Buffers, Gradient, Sums};
-use crate::plan::{self, Axis};
+use crate::passes::{self, Activation, Affine, Buffers, Gradient, Sums};
+use crate::shape::{Axis, Cells, Labels, Sets, grid};
 
 /// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor
 /// libraries. The [passes](crate::passes) over it, which panic where a slice is not as long as the
 /// tensor, or a table not as the cells.
 ///
 /// ```
-/// use cellnorm::tables::{Mask, Region};
+/// use cellnorm::{Mask, rule::Region};
 /// // two sequences [N, T, C] of two channels; the second has one valid step
 /// let valid = Mask::lengths(&[2, 1], 1).over(&[2, 2, 2])?;
 /// let (region, coordinates) = Region::picked(&[false, false, true], &valid);
 /// assert_eq!(region.counts(), [3.0, 3.0]);
-/// assert_eq!(coordinates[2].as_ref().unwrap().of(), [0, 1]);
+/// assert_eq!(coordinates[2].as_ref().unwrap().as_slice(), [0, 1]);
 /// let moments = region.moments(&[1.0, 10.0, 2.0, 20.0, 6.0, 60.0, f64::NAN, f64::NAN]);
 /// assert_eq!((moments[0].mean, moments[1].mean), (3.0, 30.0));
 /// # Ok::<(), cellnorm::Error>(())
@@ -44,7 +42,7 @@ impl Region {
     /// All cells of a tensor with these axes, whose positions are its shared ones, and the cells'
     /// coordinates.
     pub(crate) fn all(axes: &[Axis]) -> Option<(Self, Vec<Option<Labels>>)> {
-        plan::grid(axes).map(|(cells, coordinates)| (Self::All(cells), coordinates))
+        grid(axes).map(|(cells, coordinates)| (Self::All(cells), coordinates))
     }
 
     /// The valid values of a row-major tensor, in cells numbered row-major by some of its axes, and
@@ -106,17 +104,59 @@ impl Region {
 
     /// y = (x − center) · scale + offset; 0 outside of the cells.
     pub fn affine<T: Element>(&self, x_y: Buffers<'_, T>, affines: &[Affine]) {
+        self.affine_activated(x_y, affines, Activation::Identity);
+    }
+
+    /// y = act((x − center) · scale + offset); 0 outside of the cells.
+    pub fn affine_activated<T: Element>(
+        &self,
+        x_y: Buffers<'_, T>,
+        affines: &[Affine],
+        activation: Activation,
+    ) {
         match self {
-            Self::All(cells) => passes::affine(x_y, cells, affines),
+            Self::All(cells) => passes::affine_activated(x_y, cells, affines, activation),
             Self::Picked { first, elements } => picked(x_y, elements, |values| {
                 for run in runs(first) {
-                    passes::affine(
-                        Buffers::Over(&mut values[run.values]),
+                    let (values, affines) = (&mut values[run.values], &affines[run.numbers]);
+                    passes::affine_activated(
+                        Buffers::Over(values),
                         &run.cells,
-                        &affines[run.numbers],
+                        affines,
+                        activation,
                     );
                 }
             }),
+        }
+    }
+
+    /// dz = dy · act′(z), z = (x − center) · scale + offset; 0 outside of the cells.
+    pub fn activation_gradient<T: Element>(
+        &self,
+        x: &[T],
+        dy_dz: Buffers<'_, T>,
+        affines: &[Affine],
+        activation: Activation,
+    ) {
+        let run_pass = |x: &[T], dy_dz: Buffers<'_, T>, cells: &Cells, affines: &[Affine]| {
+            let each: Vec<u32> = (0..cells.count() as u32).collect();
+            let copy = |_: usize, _: &[Sums], maps: &mut [Gradient]| {
+                maps.fill(Gradient { a: 1.0, b: 0.0, k: 0.0 });
+            };
+            let sets = Sets::new(&each);
+            passes::backward_activated(x, dy_dz, cells, &sets, affines, activation, copy);
+        };
+        match self {
+            Self::All(cells) => run_pass(x, dy_dz, cells, affines),
+            Self::Picked { first, elements } => {
+                let x = gather(x, elements);
+                picked(dy_dz, elements, |values| {
+                    for run in runs(first) {
+                        let dz = Buffers::Over(&mut values[run.values.clone()]);
+                        run_pass(&x[run.values], dz, &run.cells, &affines[run.numbers]);
+                    }
+                });
+            }
         }
     }
 

@@ -2,13 +2,10 @@
 //! Normalization paper.
 //!
 //! The set of the value at index i is the product of one range of indices for each axis, so a few
-//! words describe it whatever the size of the tensor. A [`Rule`](crate::tables::Rule) says so what
+//! words describe it whatever the size of the tensor. A [`Rule`](crate::rule::Rule) says so what
 //! it computes, and [`explain`](crate::explain) draws it.
 
 use std::ops::Range;
-
-use crate::norms::Kind;
-use crate::standardize::About;
 
 /// How the values along one axis share statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +73,17 @@ impl Along {
     }
 }
 
-/// What is computed of the values of a set.
+/// The number that the values of a set are measured from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Centering {
+    /// Their mean: batch, layer, instance and group normalization.
+    #[default]
+    Mean,
+    /// Zero: the RMS variants.
+    Zero,
+}
+
+/// The statistic that is computed of the values of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// Their mean and variance.
@@ -89,11 +96,11 @@ pub enum Measure {
     SumOfSquares,
 }
 
-impl From<About> for Measure {
-    fn from(about: About) -> Self {
-        match about {
-            About::Mean => Self::MeanVariance,
-            About::Zero => Self::MeanSquare,
+impl From<Centering> for Measure {
+    fn from(centering: Centering) -> Self {
+        match centering {
+            Centering::Mean => Self::MeanVariance,
+            Centering::Zero => Self::MeanSquare,
         }
     }
 }
@@ -121,12 +128,6 @@ impl Sharing {
     ) -> Self {
         let along = |axis| if apart(axis) { Along::Apart } else { Along::Shared };
         Self { name, measure, shape: shape.to_vec(), along: (0..shape.len()).map(along).collect() }
-    }
-
-    /// The statistic of a kind, named by the first word of its name.
-    pub(crate) fn of_kind<K: Kind>(shape: &[usize], along: Vec<Along>) -> Self {
-        let name = K::NAME.split(' ').next().unwrap_or(K::NAME);
-        Self { name, measure: K::ABOUT.into(), shape: shape.to_vec(), along }
     }
 
     /// Whether all values along an axis share.

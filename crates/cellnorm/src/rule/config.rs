@@ -1,0 +1,185 @@
+//! How a layer is made.
+
+use super::{Correction, Norm, ParameterSpec, Rule, Running};
+use crate::error::{Error, check_epsilon};
+use crate::momentum::{Mode, Momentum, OneValue, Phase, RunningVariance};
+use crate::parameters::Initializer;
+use crate::passes::Activation;
+use crate::semantics::{EpsilonAt, Semantics};
+
+/// Makes a [`Norm`]. The constructors are at each normalization.
+#[derive(Clone, Debug)]
+pub struct NormConfig<R> {
+    pub(crate) rule: R,
+    epsilon: f64,
+    scale: bool,
+    center: bool,
+    momentum: Momentum,
+    /// The pace of a second pair of averages, for rules whose training takes them.
+    pub(crate) correction: Option<Momentum>,
+    running_variance: RunningVariance,
+    one_value: OneValue,
+    activation: Activation,
+    gamma_initializer: Initializer,
+    beta_initializer: Initializer,
+    suits: Result<(), Error>,
+}
+
+impl<R: Rule> NormConfig<R> {
+    /// The normalization by this rule, with its usual parameters: yours, too.
+    pub fn custom(rule: R) -> Self {
+        Self {
+            rule,
+            epsilon: R::EPSILON,
+            scale: true,
+            center: R::CENTER,
+            momentum: Momentum::Step(0.1),
+            correction: None,
+            running_variance: RunningVariance::default(),
+            one_value: OneValue::default(),
+            activation: Activation::Identity,
+            gamma_initializer: Initializer::Ones,
+            beta_initializer: Initializer::Zeros,
+            suits: Ok(()),
+        }
+    }
+
+    /// ε, added to the variance inside the root. Default: 1e-5, unless the normalization says
+    /// otherwise.
+    pub fn epsilon(mut self, epsilon: f64) -> Self {
+        self.epsilon = epsilon;
+        self
+    }
+
+    /// Whether there is a factor γ. Default: true.
+    pub fn scale(mut self, scale: bool) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    /// Whether there is an offset β. Default: true, but false for RMS.
+    pub fn center(mut self, center: bool) -> Self {
+        self.center = center;
+        self
+    }
+
+    /// What one value a statistic does. Default: an error in training.
+    pub fn one_value(mut self, policy: OneValue) -> Self {
+        self.one_value = policy;
+        self
+    }
+
+    /// The activation after γ x̂ + β, in the same passes forward and backward. Default: none.
+    pub fn activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
+    }
+
+    /// How γ starts. Default: [`Initializer::Ones`]. [`Initializer::warning`] tells of a γ near 0.
+    pub fn gamma_initializer(mut self, initializer: Initializer) -> Self {
+        self.gamma_initializer = initializer;
+        self
+    }
+
+    /// How β starts. Default: [`Initializer::Zeros`].
+    pub fn beta_initializer(mut self, initializer: Initializer) -> Self {
+        self.beta_initializer = initializer;
+        self
+    }
+
+    /// The pace of the running averages. Default: `Momentum::Step(0.1)`.
+    pub fn momentum(mut self, momentum: Momentum) -> Self {
+        self.momentum = momentum;
+        self
+    }
+
+    /// Which variance the running variance follows. Default: unbiased.
+    pub fn running_variance(mut self, running_variance: RunningVariance) -> Self {
+        self.running_variance = running_variance;
+        self
+    }
+
+    /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one
+    /// value a statistic does. Later calls override.
+    ///
+    /// [`init`](Self::init) refuses semantics of another layer, or with ε on another side of the
+    /// root.
+    pub fn semantics(mut self, semantics: &Semantics) -> Self {
+        self.suits = suits::<R>(semantics);
+        (self.epsilon, self.scale, self.center) =
+            (semantics.epsilon, semantics.scale, semantics.center);
+        (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        self.one_value = semantics.one_value;
+        self.rule.adopt(semantics);
+        self
+    }
+
+    /// The layer, with γ = 1 and β = 0 unless they start otherwise; the other parameters and the
+    /// running averages start as the rule says, running means with 0.
+    ///
+    /// # Errors
+    /// If ε is not finite and at least 1e-36, or not below 1 where the running variance is Keras'
+    /// legacy one; if momentum is not in \[0, 1\], or the rule is not sound (groups that do not
+    /// divide the channels, no axis, another number of lengths than of axes); if the semantics are
+    /// those of another layer, one value a statistic is to use running averages that there are none
+    /// of, or an initializer cannot be used.
+    pub fn init(self) -> Result<Norm<R>, Error> {
+        self.suits?;
+        let running = self.rule.running();
+        if self.one_value == OneValue::UseRunning && running.is_none() {
+            let what =
+                "has no running statistics to use for one value; choose Error, AlwaysError or Beta";
+            return Err(Error::Unsupported { layer: R::NAME, what });
+        }
+        check_epsilon(self.epsilon)?;
+        self.momentum.check()?;
+        self.correction.map_or(Ok(()), Momentum::check)?;
+        self.running_variance.check(self.epsilon)?;
+        self.rule.check()?;
+        let (mut gamma, mut beta, mut extra) = (None, None, vec![]);
+        for ParameterSpec { name, shape, initial } in self.rule.parameters() {
+            match name {
+                "gamma" if self.scale => gamma = Some(self.gamma_initializer.init(&shape)?),
+                "beta" if self.center => beta = Some(self.beta_initializer.init(&shape)?),
+                "gamma" | "beta" => {}
+                _ => extra.push((name, Initializer::Constant(initial).init(&shape)?)),
+            }
+        }
+        let running = running.map(|(shape, second)| Running::start(&shape, second)).transpose()?;
+        let correction = running.clone().zip(self.correction);
+        Ok(Norm {
+            gamma,
+            beta,
+            extra,
+            running,
+            correction: correction.map(|(averages, momentum)| Correction { averages, momentum }),
+            epsilon: self.epsilon,
+            momentum: self.momentum,
+            running_variance: self.running_variance,
+            one_value: self.one_value,
+            activation: self.activation,
+            mode: Mode::training(),
+            phase: Phase::START,
+            steps: 0,
+            rule: self.rule,
+        })
+    }
+}
+
+/// Whether a layer can do what some semantics say.
+fn suits<R: Rule>(semantics: &Semantics) -> Result<(), Error> {
+    let layer = R::NAME;
+    if R::NORMALIZATION.is_some_and(|own| own != semantics.normalization) {
+        return Err(Error::OtherLayer { layer, semantics: semantics.name });
+    }
+    let what = match (R::EPSILON_AT, semantics.epsilon_at) {
+        (EpsilonAt::InsideRoot, EpsilonAt::OutsideRoot) => {
+            "adds epsilon inside the root only, and these semantics add it outside"
+        }
+        (EpsilonAt::OutsideRoot, EpsilonAt::InsideRoot) => {
+            "adds epsilon outside the root only, and these semantics add it inside"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Unsupported { layer, what })
+}
