@@ -3,7 +3,8 @@
 
 use cellnorm::passes::Buffers;
 use cellnorm::passes::rows::ParameterGradients;
-use cellnorm::{About, Axis, Element, Parameters, Plan, Statistics};
+use cellnorm::rule::ClosedForm;
+use cellnorm::{Axis, Centering, Element, Parameters, Plan, Statistics};
 
 /// What is normalized over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub enum Layout {
 /// A normalization with its parameters, ready to run.
 pub struct Case {
     plan: Plan,
-    about: About,
+    centering: Centering,
     epsilon: f64,
     gamma: Option<Vec<f64>>,
     beta: Option<Vec<f64>>,
@@ -37,9 +38,9 @@ pub struct Case {
 impl Case {
     /// None where the library has no plan for the case.
     pub fn new(norm: Norm, layout: Layout, shape: &[usize], epsilon: f64) -> Option<Case> {
-        let about = if norm == Norm::Rms { About::Zero } else { About::Mean };
+        let centering = if norm == Norm::Rms { Centering::Zero } else { Centering::Mean };
         let plan = Plan::new(&axes(norm, layout, shape))?;
-        Some(Case { plan, about, epsilon, gamma: None, beta: None, len: shape.iter().product() })
+        Some(Case { plan, centering, epsilon, gamma: None, beta: None, len: shape.iter().product() })
     }
 
     /// With γ and β, each as long as [`Case::channels`].
@@ -52,25 +53,26 @@ impl Case {
         self.plan.channels()
     }
 
-    fn parameters(&self) -> Parameters<'_> {
-        Parameters { gamma: self.gamma.as_deref(), beta: self.beta.as_deref(), ..Parameters::default() }
+    fn form(&self) -> ClosedForm<'_> {
+        let (gamma, beta) = (self.gamma.as_deref(), self.beta.as_deref());
+        let parameters = Parameters { gamma, beta, ..Parameters::default() };
+        ClosedForm { centering: self.centering, epsilon: self.epsilon, parameters }
     }
 
     /// y, with the statistics of x.
     pub fn forward<T: Element>(&self, x: &[T], y: &mut [T]) -> Statistics {
-        self.plan.forward(Buffers::Apart(x, y), self.about, self.epsilon, self.parameters())
+        self.plan.forward(Buffers::Apart(x, y), self.form())
     }
 
     /// y, then dx and the gradients of γ and β.
     pub fn train<T: Element>(&self, x: &[T], dy: &[T], y: &mut [T], dx: &mut [T]) -> ParameterGradients {
         let statistics = self.forward(x, y);
-        let buffers = Buffers::Apart(dy, dx);
-        self.plan.backward(x, buffers, &statistics, self.about, self.epsilon, self.parameters(), false)
+        self.plan.backward(x, Buffers::Apart(dy, dx), &statistics, self.form(), false)
     }
 
     /// y, with given statistics.
     pub fn infer<T: Element>(&self, x: &[T], y: &mut [T], statistics: &Statistics) {
-        self.plan.forward_fixed(Buffers::Apart(x, y), statistics, self.epsilon, self.parameters());
+        self.plan.forward_fixed(Buffers::Apart(x, y), statistics, self.form());
     }
 }
 

@@ -3,43 +3,42 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::tensor::{Bool, Tensor, activation};
-use cellnorm::{About, Activation, Cells};
+use cellnorm::shape::Roles;
+use cellnorm::{Activation, Cells, Centering};
 
-use crate::ops::Spec;
-
-/// (y, mean, variance) as the fused operation; with `statistics` given, those are used.
+/// (y, mean, variance) of a plain normalization; with `statistics` given, those are used.
 pub(crate) fn normalize<const D: usize>(
     x: Tensor<D>,
-    gamma: Option<Tensor<1>>,
-    beta: Option<Tensor<1>>,
+    [gamma, beta]: [Option<Tensor<1>>; 2],
     statistics: Option<(Tensor<1>, Tensor<1>)>,
-    spec: &Spec,
+    roles: &Roles,
+    (centering, epsilon): (Centering, f64),
 ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
     let shape = x.dims();
-    let order: [usize; D] = spec.roles.shared_last().try_into().expect("an order of all axes");
+    let order: [usize; D] = roles.shared_last().try_into().expect("an order of all axes");
     let permuted = order.map(|axis| shape[axis] as i32);
-    let sets = spec.roles.sets(&shape) as i32;
+    let sets = roles.sets(&shape) as i32;
     let rows: Tensor<2> = x.permute(order.map(|axis| axis as isize)).reshape([sets, -1]);
     let column = |table: Tensor<1>| table.reshape([sets, 1]);
-    let (mean, variance) = match (statistics, spec.about) {
+    let (mean, variance) = match (statistics, centering) {
         (Some((mean, variance)), _) => (column(mean), column(variance)),
-        (None, About::Mean) => {
+        (None, Centering::Mean) => {
             let mean = rows.clone().mean_dim(1);
             let variance = (rows.clone() - mean.clone()).square().mean_dim(1);
             (mean, variance)
         }
-        (None, About::Zero) => {
+        (None, Centering::Zero) => {
             let mean_square = rows.clone().square().mean_dim(1);
             (mean_square.zeros_like(), mean_square)
         }
     };
-    let normalized = (rows - mean.clone()) / (variance.clone() + spec.epsilon).sqrt();
+    let normalized = (rows - mean.clone()) / (variance.clone() + epsilon).sqrt();
     let mut inverse = [0; D];
     for (i, axis) in order.iter().enumerate() {
         inverse[*axis] = i as isize;
     }
     let mut y: Tensor<D> = normalized.reshape(permuted).permute(inverse);
-    let along = spec.roles.parameters_along(&shape);
+    let along = roles.parameters_along(&shape);
     let along: [usize; D] = along.try_into().expect("a length for each axis");
     if let Some(gamma) = gamma {
         y = y * gamma.reshape(along);
@@ -47,11 +46,7 @@ pub(crate) fn normalize<const D: usize>(
     if let Some(beta) = beta {
         y = y + beta.reshape(along);
     }
-    (
-        activated(y, spec.activation),
-        mean.reshape([sets]).detach(),
-        variance.reshape([sets]).detach(),
-    )
+    (y, mean.reshape([sets]).detach(), variance.reshape([sets]).detach())
 }
 
 /// The activation, in Burn's own operations.

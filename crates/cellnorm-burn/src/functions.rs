@@ -1,14 +1,12 @@
 //! Differentiable functions on Burn tensors: fused where the device has the operations, composed of
 //! Burn's own elsewhere.
 
-use burn::backend::Dispatch;
 use burn::tensor::Tensor;
-use cellnorm::norms::Kind;
+use cellnorm::rule::{Rule, Tracked};
+use cellnorm::{Activation, Cells, Mode};
 
-use cellnorm::{Activation, Cells};
-
-use crate::composed;
-use crate::ops::{LineOps, LineSpec, NormOps, Spec, is_fused};
+use crate::apply::{Call, affine_of_cells, moments_of_cells};
+use crate::tables::Table;
 
 /// A normalized tensor and the statistics it was normalized with, which carry no gradient.
 #[derive(Clone, Debug)]
@@ -21,137 +19,64 @@ pub struct Normalized<const D: usize> {
     pub variance: Tensor<1>,
 }
 
-/// Normalizes x with its own statistics: γ (x − mean) / √(variance + ε) + β, one autodiff node.
+/// Normalizes x with its own statistics by a plain rule: act(γ (x − mean) / √(variance + ε) + β), one
+/// autodiff node, so that neither γ x̂ + β nor its gradient is ever in memory.
 ///
-/// γ and β are as long as [`Kind::parameter_shape`]'s product. On Flex the statistics are f64;
-/// elsewhere of x's type.
+/// γ and β are as long as the product of their shape in
+/// [`Rule::parameters`](cellnorm::rule::Rule::parameters). On Flex the statistics are f64; elsewhere
+/// of x's type.
 ///
 /// # Panics
-/// If the shape of x does not suit the kind; the message says what would.
+/// If the rule is not plain, or the shape of x does not suit it; the message says what would.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
-/// use cellnorm_burn::{functions::normalize, norms::Instance};
+/// use cellnorm_burn::{cellnorm::Activation, functions::normalize, norms::Instance};
 /// let x = Tensor::<4>::random([2, 3, 5, 5], Distribution::Default, &Device::flex());
-/// let out = normalize(&Instance { channels: 3, channel_axis: 1 }, x, None, None, 1e-5);
+/// let rule = Instance { channels: 3, channel_axis: 1 };
+/// let out = normalize(&rule, x, [None, None], 1e-5, Activation::Relu);
 /// assert_eq!((out.y.dims(), out.mean.dims()), ([2, 3, 5, 5], [6]));
+/// assert_eq!(out.y.min().into_scalar::<f32>(), 0.0);
 /// ```
-pub fn normalize<K: Kind, const D: usize>(
-    kind: &K,
+pub fn normalize<R: Rule + 'static, const D: usize>(
+    rule: &R,
     x: Tensor<D>,
-    gamma: Option<Tensor<1>>,
-    beta: Option<Tensor<1>>,
-    epsilon: f64,
-) -> Normalized<D> {
-    normalize_activated(kind, x, gamma, beta, epsilon, Activation::Identity)
-}
-
-/// As [`normalize`], with an activation behind it, in the same passes forward and backward: one
-/// autodiff node, and neither γ x̂ + β nor its gradient is ever in memory.
-///
-/// # Panics
-/// As [`normalize`].
-///
-/// ```
-/// use burn::tensor::{Device, Distribution, Tensor};
-/// use cellnorm_burn::{
-///     cellnorm::Activation, functions::normalize_activated, norms::Instance,
-/// };
-/// let x = Tensor::<4>::random([2, 3, 5, 5], Distribution::Default, &Device::flex());
-/// let kind = Instance { channels: 3, channel_axis: 1 };
-/// let y = normalize_activated(&kind, x, None, None, 1e-5, Activation::Relu).y;
-/// assert_eq!(y.min().into_scalar::<f32>(), 0.0);
-/// ```
-pub fn normalize_activated<K: Kind, const D: usize>(
-    kind: &K,
-    x: Tensor<D>,
-    gamma: Option<Tensor<1>>,
-    beta: Option<Tensor<1>>,
+    [gamma, beta]: [Option<Tensor<1>>; 2],
     epsilon: f64,
     activation: Activation,
 ) -> Normalized<D> {
-    let spec = spec(kind, &x, &gamma, &beta, epsilon).activated(activation);
-    if !is_fused(x.device().as_dispatch()) {
-        let (y, mean, variance) = composed::normalize(x, gamma, beta, None, &spec);
-        return Normalized { y, mean, variance };
-    }
-    let (gamma, beta) = (or_absent(gamma, &x), or_absent(beta, &x));
-    let (y, mean, variance) = <Dispatch as NormOps>::normalize(
-        x.into_dispatch(),
-        gamma.into_dispatch(),
-        beta.into_dispatch(),
-        spec,
-    );
-    let (mean, variance) = (Tensor::from_dispatch(mean), Tensor::from_dispatch(variance));
-    Normalized { y: Tensor::from_dispatch(y), mean, variance }
+    let (y, tracked) = Call::plain(rule, gamma, beta, epsilon, activation).run(x, None);
+    let Tracked { mean: Table(mean), variance: Table(variance), .. } =
+        tracked.unwrap_or_else(|| panic!("{} is not plain", R::NAME));
+    Normalized { y, mean, variance }
 }
 
 /// Normalizes x with given statistics, as in inference or in a frozen layer; they get no gradient.
+/// The pairs are γ and β, and mean and variance, each with a number for each set.
 ///
 /// # Panics
-/// As [`normalize`].
-pub fn normalize_fixed<K: Kind, const D: usize>(
-    kind: &K,
-    x: Tensor<D>,
-    gamma: Option<Tensor<1>>,
-    beta: Option<Tensor<1>>,
-    mean: Tensor<1>,
-    variance: Tensor<1>,
-    epsilon: f64,
-) -> Tensor<D> {
-    normalize_fixed_activated(
-        kind,
-        x,
-        (gamma, beta),
-        (mean, variance),
-        epsilon,
-        Activation::Identity,
-    )
-}
-
-/// As [`normalize_fixed`], with an activation behind it, act(γ (x − mean) / √(variance + ε) + β),
-/// in the same pass. The pairs are γ and β, each as long as [`Kind::parameter_shape`]'s product,
-/// and mean and variance, each with a number for each set.
-///
-/// # Panics
-/// As [`normalize`].
+/// Same as [`normalize`].
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use cellnorm_burn::{
-///     cellnorm::Activation, functions::normalize_fixed_activated, norms::Batch,
-/// };
+/// use cellnorm_burn::{cellnorm::Activation, functions::normalize_fixed, norms::Batch};
 /// let device = Device::flex();
 /// let x = Tensor::<2>::from_floats([[1.0, -3.0], [5.0, 7.0]], &device);
-/// let running =
-///     (Tensor::from_floats([3.0, 2.0], &device), Tensor::from_floats([4.0, 25.0], &device));
-/// let kind = Batch { channels: 2, channel_axis: 1 };
+/// let running = [[3.0, 2.0], [4.0, 25.0]].map(|of| Tensor::from_floats(of, &device));
 /// let y =
-///     normalize_fixed_activated(&kind, x, (None, None), running, 1e-12, Activation::Relu);
+///     normalize_fixed(&Batch::new(2, 1), x, [None, None], running, 1e-12, Activation::Relu);
 /// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [0.0, 0.0, 1.0, 1.0]);
 /// ```
-pub fn normalize_fixed_activated<K: Kind, const D: usize>(
-    kind: &K,
+pub fn normalize_fixed<R: Rule + 'static, const D: usize>(
+    rule: &R,
     x: Tensor<D>,
-    (gamma, beta): (Option<Tensor<1>>, Option<Tensor<1>>),
-    (mean, variance): (Tensor<1>, Tensor<1>),
+    [gamma, beta]: [Option<Tensor<1>>; 2],
+    [mean, variance]: [Tensor<1>; 2],
     epsilon: f64,
     activation: Activation,
 ) -> Tensor<D> {
-    let spec = spec(kind, &x, &gamma, &beta, epsilon).activated(activation);
-    if !is_fused(x.device().as_dispatch()) {
-        let statistics = (mean.detach(), variance.detach());
-        return composed::normalize(x, gamma, beta, Some(statistics), &spec).0;
-    }
-    let (gamma, beta) = (or_absent(gamma, &x), or_absent(beta, &x));
-    Tensor::from_dispatch(<Dispatch as NormOps>::normalize_fixed(
-        x.into_dispatch(),
-        gamma.into_dispatch(),
-        beta.into_dispatch(),
-        mean.into_dispatch(),
-        variance.into_dispatch(),
-        spec,
-    ))
+    let plain = Call::plain(rule, gamma, beta, epsilon, activation);
+    Call { running: Some((mean, variance)), mode: Mode::inference(), ..plain }.run(x, None).0
 }
 
 /// The mean and the biased variance of each cell of x, \[N, C\] each; both differentiable.
@@ -196,21 +121,6 @@ pub fn cell_moments<const D: usize>(x: Tensor<D>, channels_last: bool) -> (Tenso
     (mean.cast(dtype), variance.cast(dtype))
 }
 
-/// As [`cell_moments`], for any cells, in f64 where the operation is fused.
-pub(crate) fn moments_of_cells<const D: usize>(
-    x: Tensor<D>,
-    cells: Cells,
-    shape: [usize; 2],
-) -> (Tensor<2>, Tensor<2>) {
-    if !is_fused(x.device().as_dispatch()) {
-        return composed::cell_moments(x, cells, shape);
-    }
-    let moments =
-        Tensor::<2>::from_dispatch(<Dispatch as NormOps>::cell_moments(x.into_dispatch(), cells));
-    let table = |i: usize| moments.clone().narrow(0, i, 1).reshape(shape);
-    (table(0), table(1))
-}
-
 /// (x − center) · scale + offset with the coefficients of each cell; differentiable in all four.
 /// Example: [`cell_moments`].
 ///
@@ -229,30 +139,6 @@ pub fn cell_affine<const D: usize>(
     affine_of_cells(x, [center, scale, offset].map(|table| table.expand([n, c])), cells)
 }
 
-/// As [`cell_affine`], for any cells, with a value for each in every table.
-pub(crate) fn affine_of_cells<const D: usize>(
-    x: Tensor<D>,
-    tables: [Tensor<2>; 3],
-    cells: Cells,
-) -> Tensor<D> {
-    let [center, scale, offset] = tables;
-    if !is_fused(x.device().as_dispatch()) {
-        return composed::cell_affine(x, [center, scale, offset], cells);
-    }
-    Tensor::from_dispatch(<Dispatch as NormOps>::cell_affine(
-        x.into_dispatch(),
-        center.into_dispatch(),
-        scale.into_dispatch(),
-        offset.into_dispatch(),
-        cells,
-    ))
-}
-
-/// The fused normalization of lines; whether the device has it is asked before.
-pub(crate) fn lines<const D: usize>(x: Tensor<D>, spec: LineSpec) -> Tensor<D> {
-    Tensor::from_dispatch(<Dispatch as LineOps>::lines(x.into_dispatch(), spec))
-}
-
 /// (N, C, cells) of x.
 fn cells_of<const D: usize>(x: &Tensor<D>, channels_last: bool) -> (usize, usize, Cells) {
     let shape = x.dims();
@@ -266,23 +152,4 @@ fn cells_of<const D: usize>(x: &Tensor<D>, channels_last: bool) -> (usize, usize
         Cells::channels_first(n, c, positions)
     };
     (n, c, cells)
-}
-
-fn spec<K: Kind, const D: usize>(
-    kind: &K,
-    x: &Tensor<D>,
-    gamma: &Option<Tensor<1>>,
-    beta: &Option<Tensor<1>>,
-    epsilon: f64,
-) -> Spec {
-    match Spec::new(kind, &x.dims(), epsilon, gamma.is_some(), beta.is_some()) {
-        Ok(spec) => spec,
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// An operation takes a tensor for every parameter; one that the spec says is absent is not looked
-/// at.
-fn or_absent<const D: usize>(parameter: Option<Tensor<1>>, x: &Tensor<D>) -> Tensor<1> {
-    parameter.unwrap_or_else(|| Tensor::zeros([1], (&x.device(), x.dtype())))
 }

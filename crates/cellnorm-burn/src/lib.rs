@@ -29,6 +29,7 @@
 //! and [`functions::cell_affine`] are the building blocks of further normalizations.
 #![deny(missing_docs)]
 
+mod apply;
 mod composed;
 pub mod data;
 pub mod fold;

@@ -98,10 +98,10 @@ struct Collector<W> {
 
 impl<W: Fn(&str) -> bool> ModuleVisitor for Collector<W> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        let of_layer = container_type
+        let is_layer = container_type
             .strip_prefix("Struct:")
             .is_some_and(|layer| LAYERS.contains(&layer) || NAMES.contains(&layer));
-        self.inside.push(of_layer && (self.wanted)(name));
+        self.inside.push(is_layer && (self.wanted)(name));
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {

@@ -4,9 +4,9 @@
 use burn::backend::DispatchDevice;
 use burn::module::Module;
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
-use cellnorm_burn::cellnorm::{Activation, BatchInstanceNormConfig, SwitchableNormConfig};
+use cellnorm_burn::cellnorm::Activation;
 use cellnorm_burn::functions::{cell_affine, cell_moments};
-use cellnorm_burn::{BatchInstanceNorm, SwitchableNorm};
+use cellnorm_burn::{BatchInstanceNormConfig, SwitchableNormConfig};
 use cellnorm_burn::{
     BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig,
 };
@@ -112,12 +112,11 @@ fn half_precision_is_rounded_once() {
 
 #[test]
 fn rules_are_the_same_on_both() {
-    let switchable =
-        |device: &Device, x| SwitchableNorm::new(SwitchableNormConfig::new(5), device).forward(x);
+    let switchable = |device: &Device, x| SwitchableNormConfig::new(5).init(device).forward(x);
     assert_same::<4>("switchable", [4, 5, 6, 3], switchable);
     let last = |device: &Device, x: Tensor<4>| {
-        let config = BatchInstanceNormConfig::new(6).channel_axis(-1);
-        BatchInstanceNorm::new(config, device).forward(x.swap_dims(1, 3))
+        let config = BatchInstanceNormConfig::new(6).with_channel_axis(-1);
+        config.init(device).forward(x.swap_dims(1, 3))
     };
     assert_same::<4>("batch-instance, transposed", [4, 6, 3, 5], last);
 }

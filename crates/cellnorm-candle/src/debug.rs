@@ -2,13 +2,13 @@
 //!
 //! Candle's `backward` says nothing where an operation has no gradient, as candle-nn 0.11's fused
 //! layer normalization, RMS normalization, softmax and rotary embedding have none: the result is a
-//! leaf, and all that came before stays as it was.
+//! leaf, and all that came before it stays as it was.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor};
 use candle_nn::VarMap;
 
-/// What a variable of running averages is called, which no gradient is meant to reach.
+/// The names of running averages, which no gradient is meant to reach.
 const AVERAGES: [&str; 2] = ["running_mean", "running_var"];
 
 /// The names, sorted, of all variables that no gradient of the loss reaches; running averages,
@@ -41,7 +41,7 @@ pub fn unreached(loss: &Tensor, variables: &VarMap) -> Result<Vec<String>> {
     Ok(unreached_by(&loss.backward()?, variables))
 }
 
-/// As [`unreached`], of gradients that are there already.
+/// [`unreached`] from gradients that are there already.
 pub fn unreached_by(gradients: &GradStore, variables: &VarMap) -> Vec<String> {
     let variables = variables.data().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let averages = |name: &str| AVERAGES.contains(&name.rsplit('.').next().unwrap_or(name));

@@ -7,17 +7,20 @@
 //!
 //! ```
 //! use candle_nn::{Module, ModuleT};
-//! use cellnorm_candle::{batch_norm, debug::unreached, layer_norm, switchable_norm}; // the first and the third were candle_nn's
+//! // the first two were candle_nn's
+//! use cellnorm_candle::{batch_norm, layer_norm, debug::unreached, switchable_norm};
 //!
 //! # use candle_core::{DType, Device, Tensor};
 //! # use candle_nn::{VarBuilder, VarMap};
 //! # let variables = VarMap::new();
 //! # let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
-//! # let (tokens, images) = (Tensor::randn(0f32, 1., (2, 5, 768), &Device::Cpu)?, Tensor::randn(0f32, 1., (2, 64, 3, 3), &Device::Cpu)?);
+//! # let tokens = Tensor::randn(0f32, 1., (2, 5, 768), &Device::Cpu)?;
+//! # let images = Tensor::randn(0f32, 1., (2, 64, 3, 3), &Device::Cpu)?;
 //! let layer = layer_norm(768, 1e-5, vb.pp("layer"))?;
 //! let batch = batch_norm(64, 1e-5, vb.pp("batch"))?;
 //! let switchable = switchable_norm(64, vb.pp("switchable"))?;
-//! let loss = (layer.forward(&tokens)?.sqr()?.sum_all()? + batch.forward_t(&images, true)?.sqr()?.sum_all()?)?;
+//! let (y, z) = (layer.forward(&tokens)?, batch.forward_t(&images, true)?);
+//! let loss = (y.sqr()?.sum_all()? + z.sqr()?.sum_all()?)?;
 //! for name in unreached(&loss, &variables)? {
 //!     println!("no gradient reaches {name}");
 //! }
@@ -33,6 +36,10 @@
 //! | [`BatchInstanceNorm`], [`SwitchableNorm`] | blends of these | for each channel |
 //! | [`FilterResponseNorm`] | each channel of each sample, about zero | for each channel |
 //! | [`LocalResponseNorm`] | neighbouring channels | none |
+//!
+//! All but the last are a [`RuleNorm`], or two of them: each takes a mask, an activation and the
+//! [`semantics`](cellnorm::semantics) of a framework, and a layer with running averages a
+//! [`Mode`](cellnorm::Mode) and a momentum.
 //!
 //! [`rule_norm`] makes a layer of any other rule of the library, or of your own. [`weights`]
 //! normalizes the weights of convolutions and linear layers, [`fold`] makes batch normalizations
@@ -64,7 +71,6 @@ mod composed;
 pub mod debug;
 pub mod fold;
 mod layers;
-mod masks;
 mod numbers;
 mod ops;
 pub mod weights;
@@ -73,4 +79,4 @@ pub use candle_nn::{BatchNormConfig, LayerNormConfig};
 pub use cellnorm;
 pub use cellnorm::norms;
 pub use layers::*;
-pub use masks::mask;
+pub use numbers::mask;

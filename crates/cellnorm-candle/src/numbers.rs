@@ -6,7 +6,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, DType, Device, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
 };
-use cellnorm::{Element, Real};
+use cellnorm::{Element, Mask, Real};
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
 
 /// Elements that both Candle and the library know.
@@ -28,6 +28,22 @@ macro_rules! with_elements {
 }
 pub(crate) use with_elements;
 
+/// Runs `$body`, a Candle result, with views of x and dy, which have to be on the CPU.
+macro_rules! with_gradient {
+    ($x:expr, $dy:expr, $name:expr, ($x_view:ident, $dy_view:ident) => $body:expr) => {{
+        let ((x, x_layout), (dy, dy_layout)) = ($x.storage_and_layout(), $dy.storage_and_layout());
+        let (candle_core::Storage::Cpu(x), candle_core::Storage::Cpu(dy)) = (&*x, &*dy) else {
+            candle_core::bail!("{}: the gradient is not on the CPU, and x was", $name)
+        };
+        $crate::numbers::with_elements!(x, $name, x => {
+            let $x_view = $crate::numbers::view(x, x_layout)?;
+            let $dy_view = $crate::numbers::view(dy.as_slice()?, dy_layout)?;
+            $body
+        })
+    }};
+}
+pub(crate) use with_gradient;
+
 /// An error of the library's, or any other, as Candle's.
 pub(crate) fn wrong(error: impl std::fmt::Display) -> Error {
     Error::msg(error)
@@ -38,11 +54,6 @@ pub(crate) fn unsupported(storage: &CpuStorage, name: &str) -> Error {
     wrong(format!(
         "{name} takes tensors of f32, f64, f16 or bf16, not of {dtype:?}; convert with to_dtype"
     ))
-}
-
-/// The elements, all of them, where they are of this type.
-pub(crate) fn elements<T: Number>(storage: &CpuStorage) -> Result<&[T]> {
-    storage.as_slice::<T>()
 }
 
 /// The elements that a layout names, as it orders them, where they lie.
@@ -59,17 +70,21 @@ pub(crate) fn row_major<T: Clone>(array: ArrayD<T>) -> Vec<T> {
     array.into_raw_vec_and_offset().0
 }
 
-/// A small table in f64.
-pub(crate) fn table(storage: &CpuStorage, layout: &Layout, name: &str) -> Result<Vec<f64>> {
-    with_elements!(storage, name, elements => widened(elements, layout))
+/// An array as a storage in row-major order.
+pub(crate) fn to_storage<T: Number>(array: ArrayD<T>) -> CpuStorage {
+    T::to_cpu_storage_owned(row_major(array))
 }
 
-fn widened<T: Number>(elements: &[T], layout: &Layout) -> Result<Vec<f64>> {
-    let wide = |value: &T| value.widen().to_f64();
-    Ok(match layout.contiguous_offsets() {
-        Some((start, end)) => elements[start..end].iter().map(wide).collect(),
-        None => view(elements, layout)?.iter().map(wide).collect(),
-    })
+/// The elements that a layout names, in f64.
+pub(crate) fn widened(storage: &CpuStorage, layout: &Layout, name: &str) -> Result<Vec<f64>> {
+    fn widen<T: Number>(elements: &[T], layout: &Layout) -> Result<Vec<f64>> {
+        let wide = |value: &T| value.widen().to_f64();
+        Ok(match layout.contiguous_offsets() {
+            Some((start, end)) => elements[start..end].iter().map(wide).collect(),
+            None => view(elements, layout)?.iter().map(wide).collect(),
+        })
+    }
+    with_elements!(storage, name, elements => widen(elements, layout))
 }
 
 /// Whether all are finite, asked several at a time.
@@ -83,11 +98,11 @@ pub(crate) fn finite<T: Real>(values: &[T]) -> bool {
 }
 
 /// The numbers of a tensor on any device, flat, in f64.
-pub(crate) fn of_tensor(tensor: &Tensor, name: &str) -> Result<Vec<f64>> {
+pub(crate) fn values(tensor: &Tensor, name: &str) -> Result<Vec<f64>> {
     let tensor = tensor.to_device(&Device::Cpu)?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
-        Storage::Cpu(storage) => table(storage, layout, name),
+        Storage::Cpu(storage) => widened(storage, layout, name),
         _ => Err(wrong("a tensor that was copied to the CPU is not there")),
     }
 }
@@ -106,6 +121,29 @@ pub(crate) fn tensor(
 }
 
 /// A row-major tensor on the CPU that no gradient flows through.
-pub(crate) fn of_storage(storage: CpuStorage, shape: &Shape) -> Tensor {
+pub(crate) fn untracked(storage: CpuStorage, shape: &Shape) -> Tensor {
     Tensor::from_storage(Storage::Cpu(storage), shape.clone(), BackpropOp::none(), false)
+}
+
+/// The mask that is valid where a tensor of any type is not 0: with as many axes as x, each as long
+/// as that of x or 1. For sequences of their own length, `Mask::lengths` needs no tensor.
+///
+/// # Errors
+/// If the tensor cannot be read.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use cellnorm_candle::{InstanceNorm, mask};
+/// // the last step is padding
+/// let x = Tensor::new(&[[[1f32, 3., f32::NAN], [4., 6., f32::NAN]]], &Device::Cpu)?;
+/// let valid = mask(&Tensor::new(&[[[1u8, 1, 0]]], &Device::Cpu)?)?;
+/// let y = InstanceNorm::new_no_affine(2, 1e-9).forward_masked(&x, &valid)?;
+/// assert_eq!(y.round()?.to_vec3::<f32>()?, [[[-1., 1., 0.], [-1., 1., 0.]]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn mask(valid: &Tensor) -> Result<Mask> {
+    let values: Vec<u8> = valid.ne(0.0)?.flatten_all()?.to_vec1()?;
+    let array =
+        ArrayD::from_shape_vec(valid.dims(), values.into_iter().map(|value| value != 0).collect());
+    Ok(Mask::new(array.map_err(wrong)?.view()))
 }

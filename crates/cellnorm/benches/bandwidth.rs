@@ -12,7 +12,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cellnorm::passes::Buffers;
-use cellnorm::{About, Axis, Parameters, Plan, Statistics};
+use cellnorm::rule::ClosedForm;
+use cellnorm::{Axis, Centering, Parameters, Plan, Statistics};
 
 mod yardstick;
 
@@ -25,7 +26,7 @@ struct Case {
     shape: Vec<usize>,
     layout: &'static str,
     plan: Plan,
-    about: About,
+    centering: Centering,
 }
 
 fn main() {
@@ -65,21 +66,22 @@ fn run(case: &Case, rounds: usize) {
     let channels = case.plan.channels();
     let gamma: Vec<f64> = (0..channels).map(|i| 1.0 + i as f64 * 1e-3).collect();
     let beta = vec![0.5; channels];
-    let with_beta = case.about == About::Mean;
+    let has_beta = case.centering == Centering::Mean;
     let parameters = Parameters {
         gamma: Some(&gamma),
-        beta: with_beta.then_some(&beta),
+        beta: has_beta.then_some(&beta),
         ..Parameters::default()
     };
+    let form = ClosedForm { centering: case.centering, epsilon: 1e-5, parameters };
     let mut statistics = Statistics::default();
     let fixed =
         Statistics { mean: vec![0.1; case.plan.sets()], variance: vec![0.4; case.plan.sets()] };
     let inference = case.norm == "inference";
     let mut forward = || {
         if inference {
-            case.plan.forward_fixed(Buffers::Into(&x, &mut y), &fixed, 1e-5, parameters);
+            case.plan.forward_fixed(Buffers::Into(&x, &mut y), &fixed, form);
         } else {
-            statistics = case.plan.forward(Buffers::Into(&x, &mut y), case.about, 1e-5, parameters);
+            statistics = case.plan.forward(Buffers::Into(&x, &mut y), form);
         }
     };
     let mut target = vec![0.0_f32; len];
@@ -88,16 +90,8 @@ fn run(case: &Case, rounds: usize) {
     let mut line = report(len * 8, &f, &c);
     if !inference {
         let mut backward = || {
-            let gradients = case.plan.backward(
-                &x,
-                Buffers::Into(&dy, &mut dx),
-                &statistics,
-                case.about,
-                1e-5,
-                parameters,
-                false,
-            );
-            black_box(gradients);
+            let buffers = Buffers::Into(&dy, &mut dx);
+            black_box(case.plan.backward(&x, buffers, &statistics, form, false));
         };
         let mut add = || yardstick::add(&x, &dy, &mut target);
         let [b, a] = alternate(rounds, [&mut backward, &mut add]);
@@ -164,13 +158,13 @@ fn cases() -> Vec<Case> {
             }
         }
     }
-    for (norm, about) in [("layer", About::Mean), ("rms", About::Zero)] {
+    for (norm, centering) in [("layer", Centering::Mean), ("rms", Centering::Zero)] {
         for shape in [&[8, 512, 768][..], &[1, 2048, 4096], &[64, 128, 1024], &[16, 256], &[1, 768]]
         {
             let axes =
                 Axis::row_major(shape, |axis| (axis + 1 == shape.len(), axis + 1 == shape.len()));
             let plan = Plan::new(&axes).expect("rows");
-            cases.push(Case { norm, shape: shape.to_vec(), layout: "rows", plan, about });
+            cases.push(Case { norm, shape: shape.to_vec(), layout: "rows", plan, centering });
         }
     }
     cases
@@ -192,7 +186,7 @@ fn image(norm: &'static str, [n, c, h, w]: [usize; 4], layout: &'static str) -> 
         _ => vec![axis],
     });
     let plan = Plan::new(&axes.collect::<Vec<_>>()).expect("a plan");
-    Case { norm, shape: vec![n, c, h, w], layout, plan, about: About::Mean }
+    Case { norm, shape: vec![n, c, h, w], layout, plan, centering: Centering::Mean }
 }
 
 struct Options {

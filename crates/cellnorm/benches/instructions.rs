@@ -7,12 +7,11 @@
 
 use std::hint::black_box;
 
-use cellnorm::norms::{Kind, Norm, NormConfig};
+use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::{
-    BatchNorm, BatchNormConfig, Error, Gradients, GroupNormConfig, InstanceNormConfig,
-    LayerNormConfig, RmsNormConfig, Saved,
+    BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig,
 };
-use ndarray::{ArrayD, ArrayViewD, IxDyn};
+use ndarray::{ArrayD, IxDyn};
 
 const CALLS: usize = 10;
 const ROWS: [&[usize]; 2] = [&[1, 768], &[16, 256]];
@@ -35,59 +34,36 @@ fn tensor(shape: &[usize], step: usize) -> ArrayD<f32> {
     })
 }
 
-type Forward<L> = fn(&mut L, ArrayViewD<'_, f32>) -> Result<(ArrayD<f32>, Saved), Error>;
-type Backward<L> = fn(
-    &L,
-    &Saved,
-    ArrayViewD<'_, f32>,
-    ArrayViewD<'_, f32>,
-) -> Result<Gradients<f32, IxDyn>, Error>;
-
 /// The forward and the backward pass of a layer, as two cases.
-fn add<L: Clone + 'static>(
+fn add<R: Rule + 'static>(
     cases: &mut Vec<Case>,
     name: &str,
     shape: &[usize],
-    layer: Result<L, Error>,
-    forward: Forward<L>,
-    backward: Backward<L>,
+    config: NormConfig<R>,
 ) {
     let (x, dy) = (tensor(shape, 37), tensor(shape, 53));
-    let mut layer = layer.expect("a sound layer");
-    let (_, saved) = forward(&mut layer, x.view()).expect("the shape suits the layer");
+    let mut layer = config.init().expect("a sound layer");
+    let (_, saved) = layer.forward(x.view()).expect("the shape suits the layer");
     let (mut again, x_again) = (layer.clone(), x.clone());
-    let call = move || drop(black_box(forward(&mut again, x_again.view()).expect("as before")));
+    let call = move || drop(black_box(again.forward(x_again.view()).expect("as before")));
     cases.push((format!("{name} {shape:?} forward"), Box::new(call)));
     let call = move || {
-        drop(black_box(
-            backward(&layer, &saved, x.view(), dy.view()).expect("dy is of the shape of x"),
-        ))
+        let gradients = layer.backward(&saved, x.view(), dy.view());
+        drop(black_box(gradients.expect("dy is of the shape of x")))
     };
     cases.push((format!("{name} {shape:?} backward"), Box::new(call)));
-}
-
-fn add_norm<K: Kind + 'static>(
-    cases: &mut Vec<Case>,
-    name: &str,
-    shape: &[usize],
-    config: NormConfig<K>,
-) {
-    let backward: Backward<Norm<K>> = |layer, saved, x, dy| layer.backward(saved, x, dy);
-    add(cases, name, shape, config.init(), |layer, x| layer.forward(x), backward);
 }
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for shape in ROWS {
-        add_norm(&mut cases, "layer", shape, LayerNormConfig::new(&shape[1..]));
-        add_norm(&mut cases, "rms", shape, RmsNormConfig::new(&shape[1..]));
+        add(&mut cases, "layer", shape, LayerNormConfig::new(&shape[1..]));
+        add(&mut cases, "rms", shape, RmsNormConfig::new(&shape[1..]));
     }
     for (shape, axis) in PLANES {
-        let batch = BatchNormConfig::new(512).channel_axis(axis).init();
-        let backward: Backward<BatchNorm> = |layer, saved, x, dy| layer.backward(saved, x, dy);
-        add(&mut cases, "batch", shape, batch, |layer, x| layer.forward(x), backward);
-        add_norm(&mut cases, "group", shape, GroupNormConfig::new(32, 512).channel_axis(axis));
-        add_norm(&mut cases, "instance", shape, InstanceNormConfig::new(512).channel_axis(axis));
+        add(&mut cases, "batch", shape, BatchNormConfig::new(512).channel_axis(axis));
+        add(&mut cases, "group", shape, GroupNormConfig::new(32, 512).channel_axis(axis));
+        add(&mut cases, "instance", shape, InstanceNormConfig::new(512).channel_axis(axis));
     }
     cases
 }

@@ -41,15 +41,15 @@ pub fn moments<T: Element, D: Dimension>(
     let Form::Cells { cells, sets, .. } = &x.plan.form else {
         unreachable!("without parameters there are no rows")
     };
-    let of_cells = passes::moments(x.slice(), cells);
-    let of_set =
-        |set| Moments::merge_all(sets.members(set).iter().map(|cell| &of_cells[*cell as usize]));
-    let of_sets: Vec<Moments> = (0..sets.count()).map(of_set).collect();
-    if let Some(set) = of_sets.iter().position(|m| !(m.m2.is_finite() && m.mean.is_finite())) {
-        return Err(Error::NotFinite { name: "x", set, sets: of_sets.len() });
+    let cell_moments = passes::moments(x.slice(), cells);
+    let merge_set =
+        |set| Moments::merge_all(sets.members(set).iter().map(|cell| &cell_moments[*cell as usize]));
+    let moments: Vec<Moments> = (0..sets.count()).map(merge_set).collect();
+    if let Some(set) = moments.iter().position(|m| !(m.m2.is_finite() && m.mean.is_finite())) {
+        return Err(Error::NotFinite { name: "x", set, sets: moments.len() });
     }
     let table = |part: fn(&Moments) -> f64| {
-        ArrayD::from_shape_vec(IxDyn(&shape), of_sets.iter().map(part).collect())
+        ArrayD::from_shape_vec(IxDyn(&shape), moments.iter().map(part).collect())
             .expect("a value for each set")
     };
     Ok((table(|m| m.mean), table(Moments::variance)))
@@ -97,15 +97,15 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
     // an axis along which any of them varies tells cells apart; along the others, coefficients are
     // constant
     let varies = |axis: usize| {
-        let from_last = x.ndim() - axis;
+        let places = x.ndim() - axis;
         let long = |t: &ArrayViewD<'_, f64>| {
-            t.ndim() >= from_last && t.len_of(Nd(t.ndim() - from_last)) > 1
+            t.ndim() >= places && t.len_of(Nd(t.ndim() - places)) > 1
         };
         tables.iter().flatten().any(long)
     };
-    let of_axis: Vec<(bool, bool)> = (0..x.ndim()).map(|axis| (!varies(axis), false)).collect();
+    let roles: Vec<(bool, bool)> = (0..x.ndim()).map(|axis| (!varies(axis), false)).collect();
     let shape: Vec<usize> =
-        (0..x.ndim()).map(|axis| if of_axis[axis].0 { 1 } else { x.len_of(Nd(axis)) }).collect();
+        (0..x.ndim()).map(|axis| if roles[axis].0 { 1 } else { x.len_of(Nd(axis)) }).collect();
     let table = |name, table: &Option<ArrayViewD<'_, f64>>, absent| match table {
         None => Ok(ArrayD::from_elem(IxDyn(&shape), absent)),
         Some(table) => match table.broadcast(IxDyn(&shape)) {
@@ -118,7 +118,7 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
     let [mean, variance, offset, scale] = &tables;
     let (mean, variance) = (table("mean", mean, 0.0)?, table("variance", variance, 1.0)?);
     let (offset, scale) = (table("offset", offset, 0.0)?, table("scale", scale, 1.0)?);
-    let of_sets: Vec<Affine> = ndarray::Zip::from(&mean)
+    let maps: Vec<Affine> = ndarray::Zip::from(&mean)
         .and(&variance)
         .and(&offset)
         .and(&scale)
@@ -129,13 +129,13 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
         })
         .into_iter()
         .collect();
-    let x = Arranged::new(x, &Roles::new(of_axis))?;
+    let x = Arranged::new(x, &Roles::new(roles))?;
     let y = x.map_owned(|plan, buffers| {
         let Form::Cells { cells, sets, .. } = &plan.form else {
             unreachable!("without parameters there are no rows")
         };
         let affines: Vec<Affine> =
-            sets.of_cells().iter().map(|set| of_sets[*set as usize]).collect();
+            sets.of_cells().iter().map(|set| maps[*set as usize]).collect();
         passes::affine(buffers, cells, &affines);
     });
     Ok(typed(y))

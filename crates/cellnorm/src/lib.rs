@@ -28,14 +28,14 @@
 //! * [`ranks`]: a batch that several processes or threads hold together;
 //! * [`explain`]: which values share a statistic for a shape, and what that costs, without
 //!   computing anything;
-//! * [`passes`], [`Plan`] and [`norms::Kind`], for authors of new normalizations and of adapters.
+//! * [`passes`], [`Plan`] and [`rule::Rule`], for authors of new normalizations and of adapters.
 //!
 //! ```
 //! use cellnorm::GroupNormConfig;
 //! use ndarray::Array4;
 //!
 //! let x = Array4::from_shape_fn((2, 6, 4, 4), |(n, c, h, w)| (n + c * c + h * w) as f32);
-//! let layer = GroupNormConfig::new(3, 6).init()?;
+//! let mut layer = GroupNormConfig::new(3, 6).init()?;
 //! let (y, saved) = layer.forward(x.view())?;
 //! let gradients = layer.backward(&saved, x.view(), y.mapv(f32::sin))?;
 //! assert_eq!(gradients.dx.dim(), (2, 6, 4, 4));

@@ -6,12 +6,12 @@
 use burn::config::Config;
 use burn::module::{Flag, Module, Param};
 use burn::tensor::{Bool, Device, Tensor};
-use cellnorm::norms::{Adaptive, Sharing};
-use cellnorm::tables::{TableNorm, TableNormConfig};
-use cellnorm::{Error, Momentum, OneValue, RunningVariance, Semantics};
+use cellnorm::norms::{Adaptive, AdaptiveStatistics};
+use cellnorm::rule::NormConfig;
+use cellnorm::{Activation, Error, Mode, Momentum, OneValue, RunningVariance, Semantics};
 
 use super::averages::{Average, Averages, Pace};
-use super::parts::{Parts, averages_of};
+use super::parts::{Parts, averages_of, mode_on};
 
 /// Makes an [`AdaptiveNorm`].
 #[derive(Config, Debug)]
@@ -19,14 +19,14 @@ pub struct AdaptiveNormConfig {
     /// The number of channels.
     pub channels: usize,
     /// Whose statistics: each channel's over the batch, or each sample's over groups of channels.
-    pub sharing: Sharing,
+    pub statistics: AdaptiveStatistics,
     /// ε, added to the variance inside the root. Default: 1e-5
     #[config(default = 1e-5)]
     pub epsilon: f64,
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
     #[config(default = 1)]
     pub channel_axis: isize,
-    /// The pace of the running averages of [`Sharing::Batch`]. Default: `Step(0.1)`
+    /// The pace of the running averages of [`AdaptiveStatistics::Batch`]. Default: `Step(0.1)`
     #[config(default = "Momentum::Step(0.1)")]
     pub momentum: Momentum,
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
@@ -41,14 +41,14 @@ pub struct AdaptiveNormConfig {
 /// differentiated: AdaIN, FiLM, conditional batch normalization ([`cellnorm::AdaptiveNorm`]).
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics of
-/// [`Sharing::Batch`] are those of x and the running averages move toward them; else these are
+/// [`AdaptiveStatistics::Batch`] are those of x and the running averages move toward them; else these are
 /// used.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
-/// use cellnorm_burn::{AdaptiveNormConfig, norms::Sharing};
+/// use cellnorm_burn::{AdaptiveNormConfig, norms::AdaptiveStatistics};
 /// let device = Device::flex().autodiff();
-/// let layer = AdaptiveNormConfig::new(3, Sharing::Groups(3)).init(&device); // AdaIN
+/// let layer = AdaptiveNormConfig::new(3, AdaptiveStatistics::Groups(3)).init(&device); // AdaIN
 /// let x = Tensor::<4>::random([2, 3, 5, 5], Distribution::Default, &device);
 /// let (gamma, beta) =
 ///     (Tensor::<2>::ones([2, 3], &device).require_grad(), Tensor::zeros([2, 3], &device));
@@ -73,10 +73,13 @@ pub struct AdaptiveNorm {
     pub channel_axis: isize,
     /// Whose statistics.
     #[module(skip)]
-    pub sharing: Sharing,
+    pub statistics: AdaptiveStatistics,
     /// What one value a statistic does in training.
     #[module(skip)]
     pub one_value: OneValue,
+    /// What the layer does in training, whatever its parents do.
+    #[module(skip)]
+    pub mode: Mode,
     #[module(skip)]
     pace: Pace,
 }
@@ -98,16 +101,17 @@ impl AdaptiveNormConfig {
     pub fn init(&self, device: &Device) -> AdaptiveNorm {
         let Self {
             channels,
-            sharing,
+            statistics,
             epsilon,
             channel_axis,
             momentum,
             running_variance,
             one_value,
         } = *self;
-        let config = TableNormConfig::of(Adaptive { channels, channel_axis, sharing, samples: 0 });
+        let config =
+            NormConfig::custom(Adaptive { channels, channel_axis, statistics, samples: 0 });
         let config = config.epsilon(epsilon).momentum(momentum).running_variance(running_variance);
-        let layer: TableNorm<_> = config.init().unwrap_or_else(|error| panic!("{error}"));
+        let layer = config.init().unwrap_or_else(|error| panic!("{error}"));
         let [running_mean, running_var, num_batches_tracked] = averages_of(&layer, device);
         AdaptiveNorm {
             training: Param::from_bool(true),
@@ -117,8 +121,9 @@ impl AdaptiveNormConfig {
             epsilon,
             channels,
             channel_axis,
-            sharing,
+            statistics,
             one_value,
+            mode: Mode::training(),
             pace: Pace { momentum, variance: running_variance },
         }
     }
@@ -140,11 +145,11 @@ impl AdaptiveNorm {
         self.run(x, gamma, beta, None)
     }
 
-    /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0
+    /// Normalizes the values alone where the mask is true; y and dx are 0
     /// at the others, whatever x holds there. Each axis of the mask is as long as that of x, or 1.
     ///
     /// # Panics
-    /// As [`forward`](Self::forward), or if the mask does not fit x.
+    /// Same as [`forward`](Self::forward); also if the mask does not broadcast to x.
     pub fn forward_masked<const D: usize>(
         &self,
         x: Tensor<D>,
@@ -162,7 +167,7 @@ impl AdaptiveNorm {
         beta: Tensor<2>,
         mask: Option<Tensor<D, Bool>>,
     ) -> Tensor<D> {
-        let Self { channels, channel_axis, sharing, epsilon, one_value, pace, .. } = *self;
+        let Self { channels, channel_axis, statistics, epsilon, one_value, mode, pace, .. } = *self;
         let expected = [x.dims()[0], channels];
         let flat = |(name, of): (&'static str, Tensor<2>)| {
             let given = of.dims();
@@ -173,10 +178,12 @@ impl AdaptiveNorm {
             (name, Some(of.reshape([expected[0] * channels])))
         };
         let parameters = [("gamma", gamma), ("beta", beta)].map(flat).into();
-        let rule = &Adaptive { channels, channel_axis, sharing, samples: expected[0] };
+        let rule = &Adaptive { channels, channel_axis, statistics, samples: expected[0] };
         let averages =
             Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked);
-        let training = self.training.is_enabled();
-        Parts { rule, epsilon, one_value, parameters, averages, training, pace }.forward(x, mask)
+        let mode = mode_on(&x.device(), self.training.is_enabled(), mode);
+        let parts =
+            Parts { rule, epsilon, one_value, parameters, averages, mode, pace, link: None };
+        parts.run(x, mask, Activation::Identity).0
     }
 }

@@ -8,8 +8,8 @@ use std::ops::{Add, Mul, Neg};
 use burn::module::RunningState;
 use burn::tensor::{Device, Tensor, TensorData};
 use cellnorm::OneValue;
-use cellnorm::norms::{Momentum, RunningVariance};
-use cellnorm::tables::Tracked;
+use cellnorm::momentum::{Momentum, RunningVariance};
+use cellnorm::rule::Tracked;
 
 use super::recording::record;
 use crate::ops::is_fused;

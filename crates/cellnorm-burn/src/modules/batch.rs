@@ -4,17 +4,14 @@ use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
 use burn::nn::Initializer;
 use burn::tensor::{Bool, Device, Tensor};
-use cellnorm::tables::Tracked;
-use cellnorm::{
-    Activation, Error, Mode, Momentum, OneValue, RunningVariance, Semantics, StatisticsFrom,
-};
+use cellnorm::norms::Batch;
+use cellnorm::rule::Tracked;
+use cellnorm::{Activation, Mode, Momentum, OneValue, RunningVariance, Semantics};
 
 use super::averages::{self, Average, Averages, Pace};
-use super::{check_epsilon, masked, parameters, value};
-use crate::composed;
-use crate::functions::{Normalized, normalize_activated, normalize_fixed_activated};
-use crate::norms::{Batch, Kind};
-use crate::ranks::{self, Link};
+use super::parts::{Parts, forwards, mode_on};
+use super::{check_epsilon, parameters, value};
+use crate::ranks::Link;
 use crate::tables::Table;
 
 /// Makes a [`BatchNorm`].
@@ -119,7 +116,7 @@ impl ModuleDisplay for BatchNorm {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         content
-            .add("num_features", &self.num_features())
+            .add("num_features", &self.running_mean.value().dims()[0])
             .add("momentum", &format!("{:?}", self.momentum))
             .add("epsilon", &self.epsilon)
             .add("channel_axis", &(self.channel_axis as i64))
@@ -182,185 +179,57 @@ impl BatchNormConfig {
 }
 
 impl BatchNorm {
-    /// Normalizes x of any rank ≥ 2 whose channel axis has `num_features` channels.
-    ///
-    /// # Panics
-    /// If x has no such channel axis or another number of channels, or one value per channel in
-    /// training and the policy forbids it.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        self.forward_activated(x, Activation::Identity)
-    }
-
-    /// As [`forward`](Self::forward), with an activation behind it in the same pass over memory.
-    ///
-    /// # Panics
-    /// As [`BatchNorm::forward`].
-    pub fn forward_activated<const D: usize>(
-        &self,
-        x: Tensor<D>,
-        activation: Activation,
-    ) -> Tensor<D> {
-        let mode = self.mode_on(&x.device());
-        if mode.statistics == StatisticsFrom::Batch && !self.uses_running(&x.dims()) {
-            return self.with_batch_statistics(x, mode, activation).0;
-        }
-        // as they are before they move
-        let (parameters, running) = (self.parameters(mode), self.running(&x.device()));
-        if mode.update {
-            self.with_batch_statistics(x.clone().detach(), mode, Activation::Identity);
-        }
-        if self.is_empty_part(&x) {
-            return x;
-        }
-        normalize_fixed_activated(&self.kind(), x, parameters, running, self.epsilon, activation)
-    }
-
-    /// As [`forward`](Self::forward), over the values alone where the mask is true; y and dx are 0
-    /// at the others, whatever x holds there. Each axis of the mask is as long as that of x, or 1.
-    ///
-    /// # Panics
-    /// As [`BatchNorm::forward`], or if the mask does not fit x.
-    pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
-        let mut mode = self.mode_on(&x.device());
-        if self.link.ranks().is_some() && mode.statistics == StatisticsFrom::Batch {
-            return self.over_ranks(x, Some(mask), mode).0;
-        }
-        let parameters = self.parameters(mode);
-        // as they are before they move
-        let running =
-            (mode.statistics == StatisticsFrom::Running).then(|| self.running(&x.device()));
-        if self.link.ranks().is_some() && mode.update {
-            self.over_ranks(x.clone().detach(), Some(mask.clone()), mode);
-            mode.update = false;
-        }
-        if self.is_empty_part(&x) {
-            return x;
-        }
-        let (y, tracked) = masked(&self.kind(), x, mask, parameters, running, self.epsilon);
-        if mode.update {
-            self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
-        }
-        y
-    }
+    forwards!();
 
     /// Normalizes with the batch's statistics, moves the running ones, and returns (y, mean, biased
     /// variance of the batch), which is that of all ranks where the layer is linked to others.
     ///
     /// # Panics
-    /// As [`BatchNorm::forward`].
+    /// Same as [`BatchNorm::forward`].
     pub fn forward_with_statistics<const D: usize>(
         &self,
         x: Tensor<D>,
     ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
-        self.with_batch_statistics(x, Mode::training(), Activation::Identity)
-    }
-
-    fn with_batch_statistics<const D: usize>(
-        &self,
-        x: Tensor<D>,
-        mode: Mode,
-        activation: Activation,
-    ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
-        if self.link.ranks().is_some() {
-            let (y, mean, variance) = self.over_ranks(x, None, mode);
-            return (composed::activated(y, activation), mean, variance);
-        }
-        let shape = x.dims();
-        if let Err(error) = self.kind().roles(&shape, true) {
-            panic!("{error}");
-        }
-        if self.values(&shape) == 1.0
-            && matches!(self.one_value, OneValue::Error | OneValue::AlwaysError)
-        {
-            panic!("{}", Error::OneValue { layer: Batch::NAME, shape: shape.to_vec() });
-        }
-        let (gamma, beta) = self.parameters(mode);
-        let Normalized { y, mean, variance } =
-            normalize_activated(&self.kind(), x, gamma, beta, self.epsilon, activation);
-        if mode.update {
-            self.follow(mean.clone(), variance.clone(), &shape);
-        }
+        let (y, tracked) = self.run_in(Mode::training(), x, None, Activation::Identity);
+        let Tracked { mean: Table(mean), variance: Table(variance), .. } =
+            tracked.expect("the statistics of a batch");
         (y, mean, variance)
     }
 
-    /// With the statistics of all ranks, which the running ones move toward.
-    fn over_ranks<const D: usize>(
+    fn run<const D: usize>(
         &self,
         x: Tensor<D>,
         mask: Option<Tensor<D, Bool>>,
-        mode: Mode,
-    ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
-        let over = self.link.ranks().expect("a layer that is linked");
-        let settings =
-            format!("{:?}, {:?} running variance, {mode:?}", self.momentum, self.running_variance);
-        let (terms, (gamma, beta)) =
-            ((self.epsilon, self.one_value, settings), self.parameters(mode));
-        let (y, tracked) = ranks::normalize(&self.kind(), x, mask, [gamma, beta], terms, over);
-        let (mean, variance) = (tracked.mean.0.clone(), tracked.variance.0.clone());
-        if mode.update {
-            self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
-        }
-        (y, mean, variance)
+        activation: Activation,
+    ) -> Tensor<D> {
+        self.run_in(self.mode_on(&x.device()), x, mask, activation).0
     }
 
-    /// Whether x is the part of a batch of a rank that has no samples: then there is nothing to
-    /// normalize.
-    fn is_empty_part<const D: usize>(&self, x: &Tensor<D>) -> bool {
-        self.link.ranks().is_some() && x.dims().contains(&0)
+    fn run_in<const D: usize>(
+        &self,
+        mode: Mode,
+        x: Tensor<D>,
+        mask: Option<Tensor<D, Bool>>,
+        activation: Activation,
+    ) -> (Tensor<D>, Option<Tracked<Table>>) {
+        let rule = Batch::new(self.running_mean.value().dims()[0], self.channel_axis);
+        let (mean, variance) = (&self.running_mean, &self.running_var);
+        let batches = self.num_batches_tracked.as_ref();
+        let parts = Parts {
+            rule: &rule,
+            epsilon: self.epsilon,
+            one_value: self.one_value,
+            parameters: vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))],
+            averages: Some(Averages { mean, variance, batches, part: None }),
+            mode,
+            pace: Pace { momentum: self.momentum, variance: self.running_variance },
+            link: Some(&self.link),
+        };
+        parts.run(x, mask, activation)
     }
 
     /// The mode on a device: inference unless it is a training device and the layer is not frozen.
     pub(crate) fn mode_on(&self, device: &Device) -> Mode {
-        if device.is_autodiff() && self.training.is_enabled() {
-            self.mode
-        } else {
-            Mode::inference()
-        }
-    }
-
-    fn parameters(&self, mode: Mode) -> (Option<Tensor<1>>, Option<Tensor<1>>) {
-        let of = |parameter| {
-            value(parameter).map(|value| if mode.train_parameters { value } else { value.detach() })
-        };
-        (of(&self.gamma), of(&self.beta))
-    }
-
-    fn running(&self, device: &Device) -> (Tensor<1>, Tensor<1>) {
-        let (mean, variance) = self.averages().values();
-        (mean.to_device(device), variance.to_device(device))
-    }
-
-    fn follow(&self, mean: Tensor<1>, variance: Tensor<1>, shape: &[usize]) {
-        let values = vec![self.values(shape); self.num_features()];
-        let tracked = Tracked { mean: Table(mean), variance: Table(variance), values };
-        self.pace().follow(self.averages(), tracked, self.epsilon, self.one_value);
-    }
-
-    fn averages(&self) -> Averages<'_> {
-        let (mean, variance, batches) =
-            (&self.running_mean, &self.running_var, self.num_batches_tracked.as_ref());
-        Averages { mean, variance, batches, part: None }
-    }
-
-    fn pace(&self) -> Pace {
-        Pace { momentum: self.momentum, variance: self.running_variance }
-    }
-
-    fn values(&self, shape: &[usize]) -> f64 {
-        shape.iter().product::<usize>() as f64 / self.num_features() as f64
-    }
-
-    fn uses_running(&self, shape: &[usize]) -> bool {
-        self.link.ranks().is_none()
-            && self.one_value == OneValue::UseRunning
-            && self.values(shape) == 1.0
-    }
-
-    fn num_features(&self) -> usize {
-        self.running_mean.value().dims()[0]
-    }
-
-    fn kind(&self) -> Batch {
-        Batch { channels: self.num_features(), channel_axis: self.channel_axis }
+        mode_on(device, self.training.is_enabled(), self.mode)
     }
 }

@@ -24,11 +24,7 @@ pub enum Features {
 }
 
 impl Features {
-    pub(super) fn over(axes: &[isize], lengths: &[usize]) -> (usize, Self) {
-        (lengths.iter().product(), Self::Axes { axes: axes.to_vec(), lengths: lengths.to_vec() })
-    }
-
-    pub(super) fn kind(&self, d_model: usize) -> norms::Features {
+    pub(super) fn rule(&self, d_model: usize) -> norms::Features {
         match self {
             Self::Last => norms::Features::Last(vec![d_model]),
             Self::Axes { axes, lengths } => norms::Features::Axes(axes.clone(), lengths.clone()),

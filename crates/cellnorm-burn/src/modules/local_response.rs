@@ -9,11 +9,10 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use cellnorm::Window;
-use cellnorm::tables::Along;
+use cellnorm::shape::Along;
 
-use super::{at_least_single, sharing_of};
-use crate::functions::lines;
-use crate::ops::{LineSpec, is_fused};
+use super::{at_least_single, lines, sharing_of};
+use crate::ops::{LineLayer, is_fused};
 
 /// Makes a [`LocalResponseNorm`]. What frameworks mean, as numbers for this config, is at
 /// [`cellnorm::LocalResponseNormConfig`].
@@ -94,7 +93,7 @@ impl LocalResponseNorm {
         let layer = self.on_arrays();
         let sharing = sharing_of(&layer, &x.dims());
         if is_fused(x.device().as_dispatch()) {
-            return lines(x, LineSpec::new(layer, &sharing.along));
+            return lines(x, LineLayer::LocalResponse(layer), &sharing);
         }
         let window = |(axis, along): (usize, &Along)| match *along {
             Along::Window { before, after } => Some((axis, before, after)),

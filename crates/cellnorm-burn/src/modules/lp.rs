@@ -11,9 +11,8 @@ use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 use cellnorm::Floor;
 
-use super::{at_least_single, sharing_of};
-use crate::functions::lines;
-use crate::ops::{LineSpec, is_fused};
+use super::{at_least_single, lines, sharing_of};
+use crate::ops::{LineLayer, is_fused};
 
 /// A vector without a larger value counts as zeros: what is divided by less leaves the range of
 /// f32.
@@ -84,7 +83,7 @@ impl LpNorm {
         let layer = self.on_arrays();
         let sharing = sharing_of(&layer, &x.dims());
         if is_fused(x.device().as_dispatch()) {
-            return lines(x, LineSpec::new(layer, &sharing.along));
+            return lines(x, LineLayer::Lp(layer), &sharing);
         }
         let along: Vec<usize> = (0..D).filter(|axis| sharing.shares(*axis)).collect();
         at_least_single(x, |x| self.divided(x, &along))

@@ -1,81 +1,110 @@
-//! What a layer that is a rule has besides its parameters, and how it runs.
+//! The parts of a layer in a forward pass, and its methods, which every layer has.
 
 use burn::module::RunningState;
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use cellnorm::OneValue;
-use cellnorm::norms::Kind;
-use cellnorm::tables::{Rule, TableNorm, Tracked};
+use cellnorm::rule::{Norm, Rule, Tracked};
+use cellnorm::{Activation, Mode, OneValue};
 use ndarray::ArrayD;
 
 use super::averages::{Average, Averages, Pace, batches};
-use crate::functions::{Normalized, normalize, normalize_fixed};
-use crate::tables::{Applied, Table};
+use crate::apply::Call;
+use crate::ranks::Link;
+use crate::tables::Table;
 
-/// The parts of a layer at a forward pass.
+/// The parts of a layer.
 pub(super) struct Parts<'a, R> {
     pub(super) rule: &'a R,
     pub(super) epsilon: f64,
     pub(super) one_value: OneValue,
-    /// In the order of the rule's slots.
+    /// In the order of the rule's, flat.
     pub(super) parameters: Vec<(&'static str, Option<Tensor<1>>)>,
     pub(super) averages: Option<Averages<'a>>,
-    pub(super) training: bool,
+    pub(super) mode: Mode,
     pub(super) pace: Pace,
+    pub(super) link: Option<&'a Link>,
 }
 
 impl<R: Rule + 'static> Parts<'_, R> {
-    /// y; in training, the running averages move.
+    /// y, after which the running averages move as the mode says; and the statistics of the batch.
     ///
     /// # Panics
-    /// If the shape of x does not suit the rule, or the policy refuses its number of values.
-    pub(super) fn forward<const D: usize>(
+    /// If the shape of x does not suit the rule, the mask does not broadcast to it, the policy
+    /// refuses its number of values, or a rank fails.
+    pub(super) fn run<const D: usize>(
         self,
         x: Tensor<D>,
         mask: Option<Tensor<D, Bool>>,
-    ) -> Tensor<D> {
-        let Self { rule, epsilon, one_value, parameters, averages, training, pace } = self;
-        let batch = x.device().is_autodiff() && training;
+        activation: Activation,
+    ) -> (Tensor<D>, Option<Tracked<Table>>) {
+        let Self { rule, epsilon, one_value, parameters, averages, mode, pace, link } = self;
+        // as they are before they move
         let running = averages.map(Averages::values);
-        let applied = Applied { rule, epsilon, one_value, parameters, running, batch, mask };
-        let (y, tracked) = applied.run(x).unwrap_or_else(|error| panic!("{error}"));
-        if let (true, Some(averages), Some(tracked)) = (batch, averages, tracked) {
-            pace.follow(averages, tracked, epsilon, one_value);
-        }
-        y
-    }
-
-    /// As [`forward`](Self::forward), where the rule's sets are those of this kind: one autodiff
-    /// node instead of arithmetic on tables.
-    ///
-    /// # Panics
-    /// As [`forward`](Self::forward).
-    pub(super) fn standardize<K: Kind, const D: usize>(self, kind: &K, x: Tensor<D>) -> Tensor<D> {
-        let Self { epsilon, one_value, mut parameters, averages, training, pace, .. } = self;
-        let (shape, device) = (x.dims(), x.device());
-        let sets = kind.roles(&shape, true).unwrap_or_else(|error| panic!("{error}")).sets(&shape);
-        let values = x.shape().num_elements() as f64 / sets as f64;
-        let mut parameter = |name| {
-            parameters.iter_mut().find(|(of, _)| *of == name).and_then(|(_, value)| value.take())
+        let ranks = link.and_then(Link::ranks);
+        let update = mode.update && averages.is_some();
+        let call = Call {
+            rule,
+            epsilon,
+            one_value,
+            parameters,
+            running,
+            mode: Mode { update, ..mode },
+            activation,
+            ranks,
+            pace: (pace.momentum, pace.variance),
         };
-        let (gamma, beta) = (parameter("gamma"), parameter("beta"));
-        let averages = averages.expect("a kind with running averages");
-        let batch = device.is_autodiff() && training;
-        let policy = || {
-            one_value.uses_running(R::NAME, &shape, batch).unwrap_or_else(|error| panic!("{error}"))
-        };
-        let stays = values <= 1.0 && policy();
-        if !batch || stays {
-            let (mean, variance) = averages.values();
-            let (mean, variance) = (mean.to_device(&device), variance.to_device(&device));
-            return normalize_fixed(kind, x, gamma, beta, mean, variance, epsilon);
+        let (y, tracked) = call.run(x, mask);
+        if let (true, Some(averages), Some(tracked)) = (update, averages, &tracked) {
+            pace.follow(averages, tracked.clone(), epsilon, one_value);
         }
-        let Normalized { y, mean, variance } = normalize(kind, x, gamma, beta, epsilon);
-        let tracked =
-            Tracked { mean: Table(mean), variance: Table(variance), values: vec![values; sets] };
-        pace.follow(averages, tracked, epsilon, one_value);
-        y
+        (y, tracked)
     }
 }
+
+/// The mode on a device: inference unless it is a training device and the layer is not frozen.
+pub(super) fn mode_on(device: &Device, training: bool, mode: Mode) -> Mode {
+    if device.is_autodiff() && training { mode } else { Mode::inference() }
+}
+
+/// `forward`, `forward_activated` and `forward_masked` of a layer that has
+/// `run(x, mask, activation)`.
+macro_rules! forwards {
+    () => {
+        /// Normalizes x.
+        ///
+        /// # Panics
+        /// If the shape of x does not suit the layer, or a statistic has one value and the policy
+        /// refuses it; the message says what would suit.
+        pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+            self.run(x, None, cellnorm::Activation::Identity)
+        }
+
+        /// Normalizes x and applies an activation, in the same pass over memory on Flex.
+        ///
+        /// # Panics
+        /// Same as [`forward`](Self::forward).
+        pub fn forward_activated<const D: usize>(
+            &self,
+            x: Tensor<D>,
+            activation: cellnorm::Activation,
+        ) -> Tensor<D> {
+            self.run(x, None, activation)
+        }
+
+        /// Normalizes the values alone where the mask is true; y and dx are 0 at the others,
+        /// whatever x holds there. Each axis of the mask is as long as that of x, or 1.
+        ///
+        /// # Panics
+        /// Same as [`forward`](Self::forward); also if the mask does not broadcast to x.
+        pub fn forward_masked<const D: usize>(
+            &self,
+            x: Tensor<D>,
+            mask: Tensor<D, burn::tensor::Bool>,
+        ) -> Tensor<D> {
+            self.run(x, Some(mask), cellnorm::Activation::Identity)
+        }
+    };
+}
+pub(super) use forwards;
 
 /// The values as a tensor, flat.
 pub(super) fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
@@ -89,7 +118,7 @@ pub(super) fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
 ///
 /// # Panics
 /// If it has averages of another pace beside them.
-pub(super) fn averages_of<R: Rule>(layer: &TableNorm<R>, device: &Device) -> [Average; 3] {
+pub(super) fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
     let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
     assert!(
         layer.correction.is_none(),

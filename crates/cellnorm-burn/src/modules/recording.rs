@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
-use cellnorm::norms::RunningVariance;
-use cellnorm::tables::Tracked;
+use cellnorm::RunningVariance;
+use cellnorm::rule::Tracked;
 use cellnorm::{Moments, OneValue};
 
 use super::averages::{Averages, Pace};

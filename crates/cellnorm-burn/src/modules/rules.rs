@@ -1,26 +1,120 @@
-//! The layers whose normalization is a rule of [`cellnorm::tables`]: one line each.
+//! The layers whose normalization is a rule of [`cellnorm::rule`] beyond Burn's own: one line each.
 
 use burn::module::{Flag, Module, Param};
 use burn::tensor::{Bool, Device, Tensor};
-use cellnorm::tables::{Rule, TableNorm, TableNormConfig};
-use cellnorm::{OneValue, norms};
+use cellnorm::norms::{self, HasChannels};
+use cellnorm::rule::{Norm, NormConfig, Rule};
+use cellnorm::{Activation, Mode, Momentum, OneValue, RunningVariance, Semantics};
 
 use super::averages::{Average, Averages, Pace};
-use super::parts::{Parts, averages_of, flat};
+use super::parts::{Parts, averages_of, flat, forwards, mode_on};
 use super::value;
+use crate::ranks::Link;
 
 /// A parameter of a rule as a layer holds it, flat.
 type Parameter = Option<Param<Tensor<1>>>;
 
-fn parameter<R: Rule>(layer: &TableNorm<R>, name: &str, device: &Device) -> Parameter {
+fn parameter<R: Rule>(layer: &Norm<R>, name: &str, device: &Device) -> Parameter {
     layer.parameter(name).map(|values| Param::from_tensor(flat(values, device)))
 }
 
+/// A rule that has a module.
+pub trait RuleModule: Rule {
+    /// The module.
+    type Module;
+
+    /// The module with the parameters and running averages of a layer on arrays.
+    ///
+    /// # Panics
+    /// If it has a momentum for a correction.
+    fn module(layer: &Norm<Self>, device: &Device) -> Self::Module;
+}
+
+/// Makes the module of a rule: a config of the rule on arrays, with Burn's names. Options that are
+/// not here are those of [`NormConfig`], of which it is made by `from`.
+///
+/// ```
+/// use burn::tensor::Device;
+/// use cellnorm_burn::{BatchRenormConfig, cellnorm::norms};
+/// let layer = BatchRenormConfig::new(8).with_epsilon(1e-4).init(&Device::flex());
+/// assert_eq!(layer.epsilon, 1e-4);
+/// let config = norms::BatchRenormConfig::new(8).bounds(2.0, 1.0);
+/// assert_eq!(BatchRenormConfig::from(config).init(&Device::flex()).rule.r_max, 2.0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct RuleConfig<R>(NormConfig<R>);
+
+impl<R> From<NormConfig<R>> for RuleConfig<R> {
+    fn from(config: NormConfig<R>) -> Self {
+        Self(config)
+    }
+}
+
+macro_rules! options {
+    ($($(#[$doc:meta])* $name:ident($option:ident: $type:ty);)*) => {$(
+        $(#[$doc])*
+        pub fn $name(self, $option: $type) -> Self {
+            Self(self.0.$option($option))
+        }
+    )*};
+}
+
+impl<R: Rule> RuleConfig<R> {
+    options! {
+        /// ε. Default: 1e-5 unless the normalization says otherwise.
+        with_epsilon(epsilon: f64);
+        /// Whether there is a factor γ. Default: true.
+        with_scale(scale: bool);
+        /// Whether there is an offset β. Default: true.
+        with_center(center: bool);
+        /// The pace of the running averages. Default: `Step(0.1)`.
+        with_momentum(momentum: Momentum);
+        /// Which variance the running variance follows. Default: unbiased.
+        with_running_variance(running_variance: RunningVariance);
+        /// What one value a statistic does in training. Default: an error.
+        with_one_value(one_value: OneValue);
+        /// As a framework has it.
+        with_semantics(semantics: &Semantics);
+    }
+}
+
+impl<R: HasChannels> RuleConfig<R> {
+    options! {
+        /// The axis of the channels; negative counts from the last. Default: 1, but −1 for
+        /// sequences.
+        with_channel_axis(channel_axis: isize);
+    }
+}
+
+impl<R: RuleModule> RuleConfig<R> {
+    /// The layer.
+    ///
+    /// # Panics
+    /// If the config is not sound (the message says what would be), or has a momentum for a
+    /// correction.
+    pub fn init(&self, device: &Device) -> R::Module {
+        let layer = self.0.clone().init().unwrap_or_else(|error| panic!("{error}"));
+        R::module(&layer, device)
+    }
+}
+
 macro_rules! layers {
-    ($($(#[$doc:meta])* $name:ident, $rule:ty { $($parameter:ident),* };)*) => {
+    ($($(#[$doc:meta])* $name:ident, $config:ident::$new:ident($($argument:ident: $type:ty),*), $rule:ty {
+        $($parameter:ident),*
+    };)*) => {
         /// The names of these layers.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
     $(
+        #[doc = concat!("Makes a [`", stringify!($name), "`].")]
+        pub type $config = RuleConfig<$rule>;
+
+        impl RuleConfig<$rule> {
+            /// The config on arrays with these arguments.
+            pub fn new($($argument: $type),*) -> Self {
+                Self(NormConfig::<$rule>::$new($($argument),*))
+            }
+        }
+
         $(#[$doc])*
         ///
         /// Parameters and running averages are flat, row-major. On a training device
@@ -36,7 +130,7 @@ macro_rules! layers {
             pub training: Param<Flag>,
             /// The running mean; None where the normalization keeps none.
             pub running_mean: Average,
-            /// The running variance, or what the normalization keeps in its place.
+            /// The running variance, or the numbers that the normalization keeps in its place.
             pub running_var: Average,
             /// How many batches the running averages have followed; None unless momentum is
             /// cumulative.
@@ -49,29 +143,25 @@ macro_rules! layers {
             /// What one value a statistic does in training.
             #[module(skip)]
             pub one_value: OneValue,
+            /// What the layer does in training, whatever its parents do: whose statistics
+            /// normalize, whether the running ones move, and whether the parameters have gradients.
+            #[module(skip)]
+            pub mode: Mode,
             #[module(skip)]
             pace: Pace,
+            /// The ranks that the statistics of training are shared with;
+            /// [`convert_sync_batch_norm`](crate::ranks::convert_sync_batch_norm) sets it. Default:
+            /// none.
+            pub link: Link,
         }
 
-        impl $name {
-            /// The layer that the config describes.
-            ///
-            /// # Panics
-            /// If the config is not sound (the message says what would be), or has a momentum for a
-            /// correction.
-            pub fn new(config: TableNormConfig<$rule>, device: &Device) -> Self {
-                let layer = config.init().unwrap_or_else(|error| panic!("{error}"));
-                Self::from_arrays(&layer, device)
-            }
+        impl RuleModule for $rule {
+            type Module = $name;
 
-            /// The layer with the parameters and running averages of one on arrays.
-            ///
-            /// # Panics
-            /// If it has a momentum for a correction.
-            pub fn from_arrays(layer: &TableNorm<$rule>, device: &Device) -> Self {
+            fn module(layer: &Norm<Self>, device: &Device) -> $name {
                 let (momentum, variance) = (layer.momentum, layer.running_variance);
                 let [running_mean, running_var, num_batches_tracked] = averages_of(layer, device);
-                Self {
+                $name {
                     $($parameter: parameter(layer, stringify!($parameter), device),)*
                     training: Param::from_bool(true),
                     running_mean,
@@ -80,39 +170,49 @@ macro_rules! layers {
                     epsilon: layer.epsilon,
                     rule: layer.rule().clone(),
                     one_value: layer.one_value,
+                    mode: layer.mode,
                     pace: Pace { momentum, variance },
+                    link: Link::default(),
                 }
             }
+        }
 
-            /// Normalizes x.
+        impl $name {
+            /// The layer with the parameters and running averages of one on arrays.
             ///
             /// # Panics
-            /// If the shape of x does not suit the layer, or a statistic has one value and the
-            /// policy refuses it; the message says what would suit.
-            pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-                self.parts(&self.rule).forward(x, None)
+            /// If it has a momentum for a correction.
+            pub fn from_arrays(layer: &Norm<$rule>, device: &Device) -> Self {
+                <$rule>::module(layer, device)
             }
 
-            /// As [`forward`](Self::forward), over the values alone where the mask is true; y and
-            /// dx are 0 at the others, whatever x holds there. Each axis of the mask is as long as
-            /// that of x, or 1.
-            ///
-            /// # Panics
-            /// As [`forward`](Self::forward), or if the mask does not fit x.
-            pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
-                self.parts(&self.rule).forward(x, Some(mask))
+            forwards!();
+
+            fn run<const D: usize>(
+                &self,
+                x: Tensor<D>,
+                mask: Option<Tensor<D, Bool>>,
+                activation: Activation,
+            ) -> Tensor<D> {
+                self.parts(&self.rule, &x.device()).run(x, mask, activation).0
             }
 
-            /// What a forward pass needs, by this form of the layer's rule.
-            pub(super) fn parts<'a>(&'a self, rule: &'a $rule) -> Parts<'a, $rule> {
+            /// The parts of a forward pass, by this form of the layer's rule.
+            pub(super) fn parts<'a>(
+                &'a self,
+                rule: &'a $rule,
+                device: &Device,
+            ) -> Parts<'a, $rule> {
+                let (mean, variance) = (&self.running_mean, &self.running_var);
                 Parts {
                     rule,
                     epsilon: self.epsilon,
                     one_value: self.one_value,
                     parameters: vec![$((stringify!($parameter), value(&self.$parameter))),*],
-                    averages: Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked),
-                    training: self.training.is_enabled(),
+                    averages: Averages::of(mean, variance, &self.num_batches_tracked),
+                    mode: mode_on(device, self.training.is_enabled(), self.mode),
                     pace: self.pace,
+                    link: Some(&self.link),
                 }
             }
         }
@@ -125,36 +225,39 @@ layers! {
     ///
     /// ```
     /// use burn::tensor::{Device, Distribution, Tensor};
-    /// use cellnorm_burn::{BatchInstanceNorm, cellnorm::BatchInstanceNormConfig};
+    /// use cellnorm_burn::BatchInstanceNormConfig;
     /// let device = Device::flex().autodiff();
-    /// let layer = BatchInstanceNorm::new(BatchInstanceNormConfig::new(3), &device);
+    /// let layer = BatchInstanceNormConfig::new(3).init(&device);
     /// let x = Tensor::<4>::random([4, 3, 5, 5], Distribution::Default, &device);
     /// let gradients = layer.forward(x).square().sum().backward();
     /// assert_eq!(layer.rho.unwrap().grad(&gradients).unwrap().dims(), [3]);
     /// ```
-    BatchInstanceNorm, norms::BatchInstance { gamma, beta, rho };
+    BatchInstanceNorm, BatchInstanceNormConfig::new(channels: usize), norms::BatchInstance { gamma, beta, rho };
     /// Switchable normalization: learned weights blend instance, layer and batch statistics
     /// ([`cellnorm::SwitchableNorm`]).
-    SwitchableNorm, norms::Switchable { gamma, beta, mean_weight, variance_weight };
+    SwitchableNorm, SwitchableNormConfig::new(channels: usize), norms::Switchable {
+         gamma, beta, mean_weight, variance_weight };
     /// Batch normalization over several axes: each index along them has statistics of its own
-    /// ([`cellnorm::AxesBatchNorm`]).
-    AxesBatchNorm, norms::BatchAxes { gamma, beta };
+    /// ([`cellnorm::BatchNormConfig::over`]).
+    AxesBatchNorm, AxesBatchNormConfig::over(axes: &[isize], lengths: &[usize]), norms::Batch {
+        gamma, beta
+    };
     /// Batch renormalization: batch statistics, corrected toward the running ones
     /// ([`cellnorm::BatchRenorm`]).
-    BatchRenorm, norms::Renorm { gamma, beta };
+    BatchRenorm, BatchRenormConfig::new(channels: usize), norms::Renorm { gamma, beta };
     /// Ghost batch normalization: a large batch in small parts ([`cellnorm::GhostBatchNorm`]).
-    GhostBatchNorm, norms::Ghost { gamma, beta };
+    GhostBatchNorm, GhostBatchNormConfig::new(channels: usize, size: usize), norms::Ghost { gamma, beta };
     /// Batch normalization of sequences with statistics for each time step
     /// ([`cellnorm::StepBatchNorm`]); inside a recurrence, [one step at a
     /// time](StepBatchNorm::at_step).
-    StepBatchNorm, norms::Step { gamma, beta };
+    StepBatchNorm, StepBatchNormConfig::new(channels: usize, steps: usize), norms::Step { gamma, beta };
     /// Graph normalization: instance statistics, and a learned share of the mean
     /// ([`cellnorm::GraphNorm`]).
-    GraphNorm, norms::Graph { gamma, beta, mean_scale };
+    GraphNorm, GraphNormConfig::new(channels: usize), norms::Graph { gamma, beta, mean_scale };
     /// Filter response normalization: each channel by its root mean square
     /// ([`cellnorm::FilterResponseNorm`]).
-    FilterResponseNorm, norms::FilterResponse { gamma, beta, learned_epsilon };
+    FilterResponseNorm, FilterResponseNormConfig::new(channels: usize), norms::FilterResponse { gamma, beta, learned_epsilon };
     /// Mean-variance normalization over any axes, without parameters
     /// ([`cellnorm::MeanVarianceNorm`]).
-    MeanVarianceNorm, norms::MeanVariance { };
+    MeanVarianceNorm, MeanVarianceNormConfig::new(axes: &[isize]), norms::MeanVariance { };
 }

@@ -4,8 +4,8 @@
 //! step x begins with.
 
 use burn::tensor::{Bool, Tensor};
-use cellnorm::norms::{Batch, Step};
-use cellnorm::tables::Rule;
+use cellnorm::Activation;
+use cellnorm::norms::Step;
 
 use super::StepBatchNorm;
 use super::averages::Averages;
@@ -27,9 +27,9 @@ impl StepBatchNorm {
     ///
     /// ```
     /// use burn::tensor::{Device, Distribution, Tensor};
-    /// use cellnorm_burn::{StepBatchNorm, cellnorm::StepBatchNormConfig};
+    /// use cellnorm_burn::StepBatchNormConfig;
     /// let device = Device::flex().autodiff();
-    /// let layer = StepBatchNorm::new(StepBatchNormConfig::new(3, 20), &device);
+    /// let layer = StepBatchNormConfig::new(3, 20).init(&device);
     /// let mut h = Tensor::<2>::random([8, 3], Distribution::Default, &device);
     /// for t in 0..5 {
     ///     let y: Tensor<3> = layer.at_step(t).forward(h.unsqueeze_dim(1)); // [8, 1, 3]
@@ -60,7 +60,7 @@ impl AtStep<'_> {
     }
 
     /// The layer of the steps of x alone: a cell would otherwise look through the averages of all
-    /// steps at each of them. One step is plain batch normalization.
+    /// steps at each of them.
     ///
     /// # Panics
     /// If momentum is cumulative: each call would count as a batch.
@@ -77,19 +77,11 @@ impl AtStep<'_> {
         let begin = self.first.min(steps - 1);
         let end = self.first.saturating_add(len).min(steps);
         let rule = Step { steps: end - begin, first: 0, ..self.layer.rule.clone() };
-        let mut parts = self.layer.parts(&rule);
+        let mut parts = self.layer.parts(&rule, &x.device());
         parts.averages = parts.averages.map(|all| {
             let part = Some((begin * channels, (end - begin) * channels));
             Averages { part, ..all }
         });
-        // checked by the rule: a batch normalization takes other shapes, too
-        let suits = rule.sharings(&x.dims()).is_ok();
-        match mask {
-            None if rule.steps == 1 && suits => {
-                let channel_axis = rule.channel_axis;
-                parts.standardize(&Batch { channels, channel_axis }, x)
-            }
-            mask => parts.forward(x, mask),
-        }
+        parts.run(x, mask, Activation::Identity).0
     }
 }

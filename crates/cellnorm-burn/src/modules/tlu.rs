@@ -15,7 +15,9 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
 use super::value;
-use crate::norms::{Features, Kind, Layer};
+use cellnorm::rule::Rule;
+
+use crate::norms::{Features, Layer};
 
 /// Makes a [`Tlu`].
 #[derive(Config, Debug)]
@@ -95,8 +97,9 @@ impl Tlu {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let shape = x.dims();
         // γ of a layer normalization over these axes lies as τ does
-        let kind = Layer(Features::Axes(self.axes.clone(), self.lengths.clone()));
-        let roles = kind.roles(&shape, true).unwrap_or_else(|error| panic!("{error}"));
+        let layer = Layer(Features::Axes(self.axes.clone(), self.lengths.clone()));
+        let roles = layer.roles(&shape, true).unwrap_or_else(|error| panic!("{error}"));
+        let roles = roles.expect("layer normalization is plain");
         let along: [usize; D] =
             roles.parameters_along(&shape).try_into().expect("a length for each axis");
         let tau = self.tau.val().reshape(along);

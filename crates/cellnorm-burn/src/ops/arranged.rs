@@ -4,8 +4,8 @@ use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{Bytes, DType, Flex, TensorMetadata};
 use burn::tensor::{bf16, f16};
-use cellnorm::norms::Roles;
 use cellnorm::passes::Buffers;
+use cellnorm::shape::Roles;
 use cellnorm::{Element, Plan};
 
 use super::pool::{self, Pool};

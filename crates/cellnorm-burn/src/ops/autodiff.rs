@@ -1,5 +1,5 @@
-//! One autodiff node for each layer: the forward pass saves x, γ and the statistics; the backward
-//! pass is fused too.
+//! One autodiff node for each operation: the forward pass saves x, the parameters and the tables of
+//! statistics; the backward pass is fused too.
 
 use burn::backend::autodiff::Autodiff;
 use burn::backend::autodiff::NodeId;
@@ -12,15 +12,13 @@ use cellnorm::Cells;
 
 use super::{NormOps, Spec};
 
-/// The node of a normalization.
+/// The node of [`NormOps::normalize`].
 #[derive(Debug)]
-struct Normalize {
-    fixed: bool,
-}
+struct Normalize;
 
 impl<B: Backend + NormOps> Backward<B, 3> for Normalize {
-    /// x, γ and β by reference to the graph, mean, variance.
-    type State = ([NodeId; 3], FloatTensor<B>, FloatTensor<B>, Spec);
+    /// x and the parameters by reference to the graph, the tables.
+    type State = ([NodeId; 3], FloatTensor<B>, Spec);
 
     fn backward(
         self,
@@ -28,13 +26,11 @@ impl<B: Backend + NormOps> Backward<B, 3> for Normalize {
         grads: &mut Gradients,
         checkpointer: &mut Checkpointer,
     ) {
-        let [node_x, node_gamma, node_beta] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
-        let (inputs, mean, variance, spec) = ops.state;
-        let [x, gamma, beta] = inputs.map(|node| checkpointer.retrieve_node_output(node));
-        let spec = Spec { fixed: self.fixed, ..spec };
-        let (dx, dgamma, dbeta) = B::normalize_backward(x, gamma, beta, mean, variance, dy, spec);
-        for (node, gradient) in [(node_x, dx), (node_gamma, dgamma), (node_beta, dbeta)] {
+        let (inputs, tables, spec) = ops.state;
+        let [x, gamma, others] = inputs.map(|node| checkpointer.retrieve_node_output(node));
+        let (dx, dgamma, dothers) = B::normalize_backward(x, gamma, others, tables, dy, spec);
+        for (node, gradient) in ops.parents.into_iter().zip([dx, dgamma, dothers]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
             }
@@ -94,73 +90,32 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
+        others: FloatTensor<Self>,
         spec: Spec,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let nodes = [x.node(), gamma.node(), beta.node()];
-        let (y, mean, variance) =
-            match (Normalize { fixed: false }).prepare::<C>(nodes).compute_bound().stateful() {
-                OpsKind::Tracked(mut prep) => {
-                    let saved =
-                        [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
-                    let (x, gamma, beta) =
-                        (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
-                    let (y, mean, variance) = B::normalize(x, gamma, beta, spec.clone());
-                    (prep.finish((saved, mean.clone(), variance.clone(), spec), y), mean, variance)
-                }
-                OpsKind::UnTracked(prep) => {
-                    let (x, gamma, beta) =
-                        (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
-                    let (y, mean, variance) = B::normalize(x, gamma, beta, spec);
-                    (prep.finish(y), mean, variance)
-                }
-            };
-        (
-            y,
-            <Self as AutodiffBackend>::from_inner(mean),
-            <Self as AutodiffBackend>::from_inner(variance),
-        )
-    }
-
-    fn normalize_fixed(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        spec: Spec,
-    ) -> FloatTensor<Self> {
-        let (mean, variance) = (mean.into_primitive(), variance.into_primitive());
-        let nodes = [x.node(), gamma.node(), beta.node()];
-        match (Normalize { fixed: true }).prepare::<C>(nodes).compute_bound().stateful() {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let inputs = [x, gamma, others];
+        let nodes = inputs.each_ref().map(|input| input.node());
+        let (y, tables) = match Normalize.prepare::<C>(nodes).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let saved = [prep.checkpoint(&x), prep.checkpoint(&gamma), prep.checkpoint(&beta)];
-                let (x, gamma, beta) =
-                    (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
-                let y = B::normalize_fixed(
-                    x,
-                    gamma,
-                    beta,
-                    mean.clone(),
-                    variance.clone(),
-                    spec.clone(),
-                );
-                prep.finish((saved, mean, variance, spec), y)
+                let saved = inputs.each_ref().map(|input| prep.checkpoint(input));
+                let [x, gamma, others] = inputs.map(|input| input.into_primitive());
+                let (y, tables) = B::normalize(x, gamma, others, spec.clone());
+                (prep.finish((saved, tables.clone(), spec), y), tables)
             }
             OpsKind::UnTracked(prep) => {
-                let (x, gamma, beta) =
-                    (x.into_primitive(), gamma.into_primitive(), beta.into_primitive());
-                prep.finish(B::normalize_fixed(x, gamma, beta, mean, variance, spec))
+                let [x, gamma, others] = inputs.map(|input| input.into_primitive());
+                let (y, tables) = B::normalize(x, gamma, others, spec);
+                (prep.finish(y), tables)
             }
-        }
+        };
+        (y, <Self as AutodiffBackend>::from_inner(tables))
     }
 
     fn normalize_backward(
         _x: FloatTensor<Self>,
         _gamma: FloatTensor<Self>,
-        _beta: FloatTensor<Self>,
-        _mean: FloatTensor<Self>,
-        _variance: FloatTensor<Self>,
+        _others: FloatTensor<Self>,
+        _tables: FloatTensor<Self>,
         _dy: FloatTensor<Self>,
         _spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
@@ -222,5 +177,4 @@ impl<B: Backend + NormOps, C: CheckpointStrategy> NormOps for Autodiff<B, C> {
     }
 }
 
-pub(super) const FIRST_ORDER: &str =
-    "Burn differentiates once: the gradient of a gradient is not available";
+const FIRST_ORDER: &str = "Burn differentiates once: the gradient of a gradient is not available";

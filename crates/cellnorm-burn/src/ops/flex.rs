@@ -6,14 +6,18 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{DType, Flex, TensorMetadata};
+use cellnorm::norms::lines_of;
+use cellnorm::passes::rows::ParameterGradients;
 use cellnorm::passes::{self, Affine, Gradient};
-use cellnorm::{Cells, Parameters, Statistics};
+use cellnorm::rule::{ClosedForm, FormulaGradients};
+use cellnorm::shape::Roles;
+use cellnorm::{Activation, Cells, Moments, Parameters, Statistics};
 
 use super::arranged::{Arranged, from_table, narrow, table, wide, with_elements};
-use super::{NormOps, Spec};
+use super::{CellSpec, Form, NormOps, Spec};
 
-/// γ and β as the passes take them.
-fn parameters(
+/// γ and β, where they are used.
+fn affine(
     gamma: FlexTensor,
     beta: FlexTensor,
     spec: &Spec,
@@ -21,91 +25,177 @@ fn parameters(
     (spec.scale.then(|| table(gamma)), spec.center.then(|| table(beta)))
 }
 
+impl Spec {
+    fn closed_form<'a>(&self, gamma: Option<&'a [f64]>, beta: Option<&'a [f64]>) -> ClosedForm<'a> {
+        let Form::Plain { centering, epsilon, .. } = self.form else {
+            unreachable!("asked in the plain form alone")
+        };
+        let parameters = Parameters { gamma, beta, activation: self.activation };
+        ClosedForm { centering, epsilon, parameters }
+    }
+}
+
+/// dx, dγ and the gradients of the other parameters of a rule for cells.
+fn backward_cells(
+    cells: &CellSpec,
+    x: FlexTensor,
+    [gamma, others]: [FlexTensor; 2],
+    tables: FlexTensor,
+    dy: FlexTensor,
+    spec: &Spec,
+) -> (FlexTensor, [Vec<f64>; 2]) {
+    let (region, counts) = (&cells.region, cells.region.counts());
+    let tables = table(tables);
+    let (centers, m2) = (&tables[..counts.len()], &tables[counts.len()..2 * counts.len()]);
+    let moment =
+        |((count, mean), m2): ((&f64, &f64), &f64)| Moments { count: *count, mean: *mean, m2: *m2 };
+    let moments: Vec<Moments> = counts.iter().zip(centers).zip(m2).map(moment).collect();
+    let parameters = cells.named(&table(gamma), &table(others));
+    let x = Arranged::row_major(wide(x));
+    let mut dy = Arranged::row_major(narrow(dy, x.tensor.dtype()));
+    let (dx, gradients) = with_elements!(x.tensor, T => {
+        let x = x.elements::<T>();
+        if spec.activation != Activation::Identity {
+            let affines = cells.formula.maps(&moments, &parameters);
+            let (dz, ()) = dy.map::<T, _>(|buffers| {
+                region.activation_gradient(x, buffers, &affines, spec.activation);
+            });
+            dy = Arranged::row_major(dz);
+        }
+        let sums = region.sums(x, dy.elements::<T>(), centers);
+        let gradients = cells.formula.backward(&moments, &parameters, &sums);
+        let (dx, ()) = dy.map::<T, _>(|buffers| {
+            region.gradient(x, buffers, centers, &gradients.cells);
+        });
+        (dx, gradients)
+    });
+    let FormulaGradients { parameters, .. } = gradients;
+    let (gamma, others): (Vec<_>, Vec<_>) =
+        parameters.into_iter().partition(|(name, _)| *name == "gamma");
+    let flat = |named: Vec<(&str, Option<Vec<f64>>)>| {
+        named.into_iter().filter_map(|(_, values)| values).flatten().collect()
+    };
+    (dx, [flat(gamma), flat(others)])
+}
+
+/// x with its lines: as it lies where these are next to each other in memory, else with the axes
+/// that they lie along innermost.
+fn arrange_lines(x: FlexTensor, along: &[bool]) -> (Arranged, Cells) {
+    let arranged = Arranged::as_it_lies(x);
+    let marks: Vec<bool> = arranged.order.iter().map(|axis| along[*axis]).collect();
+    if let Some(lines) = lines_of(&arranged.tensor.shape().to_vec(), &marks) {
+        return (arranged, lines);
+    }
+    let x = arranged.restore();
+    let roles = Roles::new(along.iter().map(|along| (*along, false)));
+    let (outer, len) = (roles.sets(&x.shape().to_vec()), x.layout().num_elements());
+    (Arranged::in_order(x, roles.shared_last()), Cells { outer, positions: len / outer, inner: 1 })
+}
+
 impl NormOps for Flex {
     fn normalize(
         x: FlexTensor,
         gamma: FlexTensor,
-        beta: FlexTensor,
+        others: FlexTensor,
         spec: Spec,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+    ) -> (FlexTensor, FlexTensor) {
         let dtype = x.dtype();
-        let (gamma, beta) = parameters(gamma, beta, &spec);
-        let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters {
-            gamma: gamma.as_deref(),
-            beta: beta.as_deref(),
-            activation: spec.activation,
+        let (y, tables) = match &spec.form {
+            Form::Plain { roles, given, .. } => {
+                let (gamma, beta) = affine(gamma, others, &spec);
+                let form = spec.closed_form(gamma.as_deref(), beta.as_deref());
+                let (x, plan) = Arranged::with_plan(wide(x), roles);
+                with_elements!(x.tensor, T => x.map::<T, _>(|buffers| match given {
+                    Some(given) => {
+                        plan.forward_fixed(buffers, given, form);
+                        vec![]
+                    }
+                    None => {
+                        let Statistics { mut mean, variance } = plan.forward(buffers, form);
+                        mean.extend(variance);
+                        mean
+                    }
+                }))
+            }
+            Form::Cells(cells) => {
+                let region = &cells.region;
+                let x = Arranged::row_major(wide(x));
+                let moments = with_elements!(x.tensor, T => region.moments(x.elements::<T>()));
+                let parameters = cells.named(&table(gamma), &table(others));
+                let output = cells.formula.forward(&moments, &parameters);
+                let (y, ()) = with_elements!(x.tensor, T => x.map::<T, _>(|buffers| {
+                    region.affine_activated(buffers, &output.affines, spec.activation)
+                }));
+                let (mean, m2) = (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.m2));
+                let mut tables: Vec<f64> = mean.chain(m2).collect();
+                let tracked = output.tracked.into_iter();
+                tables.extend(tracked.flat_map(|of| [of.mean, of.variance, of.values]).flatten());
+                (y, tables)
+            }
+            Form::Lines { layer, along } => {
+                let (x, lines) = arrange_lines(wide(x), along);
+                let y = with_elements!(x.tensor, T => {
+                    x.fresh::<T>(|x, y| layer.forward(x, y, &lines))
+                });
+                (y, vec![])
+            }
         };
-        let (y, statistics) = with_elements!(x.tensor, T => {
-            x.map::<T, _>(|buffers| plan.forward(buffers, spec.about, spec.epsilon, parameters))
-        });
-        let shape = [plan.sets()];
-        let of_sets = |values| from_table(values, &shape, DType::F64);
-        (narrow(y, dtype), of_sets(statistics.mean), of_sets(statistics.variance))
-    }
-
-    fn normalize_fixed(
-        x: FlexTensor,
-        gamma: FlexTensor,
-        beta: FlexTensor,
-        mean: FlexTensor,
-        variance: FlexTensor,
-        spec: Spec,
-    ) -> FlexTensor {
-        let dtype = x.dtype();
-        let (gamma, beta) = parameters(gamma, beta, &spec);
-        let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters {
-            gamma: gamma.as_deref(),
-            beta: beta.as_deref(),
-            activation: spec.activation,
-        };
-        let statistics = Statistics { mean: table(mean), variance: table(variance) };
-        let (y, ()) = with_elements!(x.tensor, T => {
-            x.map::<T, _>(|buffers| plan.forward_fixed(buffers, &statistics, spec.epsilon, parameters))
-        });
-        narrow(y, dtype)
+        let shape = [tables.len()];
+        (narrow(y, dtype), from_table(tables, &shape, DType::F64))
     }
 
     fn normalize_backward(
         x: FlexTensor,
         gamma: FlexTensor,
-        beta: FlexTensor,
-        mean: FlexTensor,
-        variance: FlexTensor,
+        others: FlexTensor,
+        tables: FlexTensor,
         dy: FlexTensor,
         spec: Spec,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let (dtype, parameter_dtype, parameter_shape) = (x.dtype(), gamma.dtype(), gamma.shape());
-        let (gamma, beta) = parameters(gamma, beta, &spec);
-        let (x, plan) = Arranged::with_plan(wide(x), &spec.roles);
-        let parameters = Parameters {
-            gamma: gamma.as_deref(),
-            beta: beta.as_deref(),
-            activation: spec.activation,
+        let dtype = x.dtype();
+        let shapes = [&gamma, &others].map(|of| (of.shape().to_vec(), of.dtype()));
+        let (dx, [dgamma, dothers]) =
+            match &spec.form {
+                Form::Plain { roles, given, .. } => {
+                    let (gamma, beta) = affine(gamma, others, &spec);
+                    let form = spec.closed_form(gamma.as_deref(), beta.as_deref());
+                    let (x, plan) = Arranged::with_plan(wide(x), roles);
+                    let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
+                    let own = given.is_none().then(|| {
+                        let mut mean = table(tables);
+                        let variance = mean.split_off(mean.len() / 2);
+                        Statistics { mean, variance }
+                    });
+                    let statistics = own.as_ref().or(given.as_deref()).expect("one or the other");
+                    let (dx, gradients) = with_elements!(x.tensor, T => {
+                        let elements = x.elements::<T>();
+                        dy.map::<T, _>(|buffers| {
+                            plan.backward(elements, buffers, statistics, form, given.is_some())
+                        })
+                    });
+                    let ParameterGradients { gamma, beta } = gradients;
+                    (
+                        dx,
+                        [(spec.scale, gamma), (spec.center, beta)]
+                            .map(|(used, of)| if used { of } else { vec![] }),
+                    )
+                }
+                Form::Cells(cells) => backward_cells(cells, x, [gamma, others], tables, dy, &spec),
+                Form::Lines { layer, along } => {
+                    let (x, lines) = arrange_lines(wide(x), along);
+                    let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
+                    let dx = with_elements!(x.tensor, T => {
+                        dy.over::<T>(|dy_dx| layer.backward(x.elements::<T>(), dy_dx, &lines))
+                    });
+                    (dx, [vec![], vec![]])
+                }
+            };
+        // a tensor that is ignored stands for a parameter that the layer does not have
+        let shaped = |mut values: Vec<f64>, (shape, dtype): &(Vec<usize>, DType)| {
+            values.resize(shape.iter().product(), 0.0);
+            from_table(values, shape, *dtype)
         };
-        let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
-        let statistics = Statistics { mean: table(mean), variance: table(variance) };
-        let (dx, gradients) = with_elements!(x.tensor, T => {
-            let elements = x.elements::<T>();
-            dy.map::<T, _>(|buffers| {
-                plan.backward(elements, buffers, &statistics, spec.about, spec.epsilon, parameters, spec.fixed)
-            })
-        });
-        let shape = if spec.scale || spec.center {
-            vec![plan.channels()]
-        } else {
-            parameter_shape.to_vec()
-        };
-        let of_parameter = |values: Vec<f64>, used: bool| {
-            let values = if used { values } else { vec![0.0; shape.iter().product()] };
-            from_table(values, &shape, parameter_dtype)
-        };
-        (
-            narrow(dx, dtype),
-            of_parameter(gradients.gamma, spec.scale),
-            of_parameter(gradients.beta, spec.center),
-        )
+        (narrow(dx, dtype), shaped(dgamma, &shapes[0]), shaped(dothers, &shapes[1]))
     }
 
     fn cell_moments(x: FlexTensor, cells: Cells) -> FlexTensor {
@@ -176,11 +266,11 @@ impl NormOps for Flex {
             let affines: Vec<Affine> = scale.iter().map(affine).collect();
             (dy.map::<T, _>(|buffers| passes::affine(buffers, &cells, &affines)).0, sums)
         });
-        let of_cells = |values: Vec<f64>| from_table(values, &table_shape, table_dtype);
+        let shaped = |values: Vec<f64>| from_table(values, &table_shape, table_dtype);
         let dcenter = sums.iter().zip(&scale).map(|(sums, scale)| -scale * sums.dy).collect();
         let dscale = sums.iter().map(|sums| sums.dy_x).collect();
         let doffset = sums.iter().map(|sums| sums.dy).collect();
-        (narrow(dx, dtype), of_cells(dcenter), of_cells(dscale), of_cells(doffset))
+        (narrow(dx, dtype), shaped(dcenter), shaped(dscale), shaped(doffset))
     }
 }
 
@@ -188,7 +278,7 @@ impl NormOps for Flex {
 mod tests {
     use burn::backend::Bytes;
     use burn::backend::flex::Layout;
-    use cellnorm::norms::{Batch, Roles};
+    use cellnorm::Centering;
 
     use super::*;
 
@@ -202,19 +292,18 @@ mod tests {
     }
 
     fn backward(dy: FlexTensor) -> FlexTensor {
-        let spec = Spec::new(&Batch { channels: 3, channel_axis: 1 }, &[2, 3, 4], 1e-5, true, true)
-            .expect("it fits");
-        let table = |value: f64| from_table(vec![value; 3], &[3], DType::F64);
-        Flex::normalize_backward(
-            tensor([2, 3, 4]),
-            table(1.0),
-            table(0.0),
-            table(6.0),
-            table(14.0),
-            dy,
-            spec,
-        )
-        .0
+        let roles = Roles::new([(true, false), (false, true), (true, false)]);
+        let (centering, epsilon) = (Centering::Mean, 1e-5);
+        let form = Form::Plain { roles, centering, epsilon, given: None };
+        let activation = Activation::Identity;
+        let spec = Spec { form, scale: true, center: true, activation };
+        let table = |values: Vec<f64>| {
+            let shape = [values.len()];
+            from_table(values, &shape, DType::F64)
+        };
+        let [gamma, beta] = [1.0, 0.0].map(|value| table(vec![value; 3]));
+        let statistics = table([[6.0; 3], [14.0; 3]].concat());
+        Flex::normalize_backward(tensor([2, 3, 4]), gamma, beta, statistics, dy, spec).0
     }
 
     #[test]

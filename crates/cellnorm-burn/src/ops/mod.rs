@@ -1,30 +1,22 @@
-//! The fused operations behind the layers: backend extensions with an implementation for Flex and
-//! one autodiff node each.
+//! The fused operations behind the layers: one backend extension, with an implementation for Flex
+//! and one autodiff node for each operation.
 //!
-//! Burn dispatches them by the device of their tensors. On a device without an implementation,
-//! [`crate::functions`] composes the same operations of Burn's own.
+//! Burn dispatches them by the device of their tensors. On a device without an implementation, the
+//! same normalizations are composed of Burn's own operations.
 
 #[cfg(feature = "flex")]
 mod arranged;
 mod autodiff;
 #[cfg(feature = "flex")]
 mod flex;
-mod lines;
-#[cfg(feature = "flex")]
-mod lines_flex;
 #[cfg(feature = "flex")]
 mod pool;
-mod rules;
-#[cfg(feature = "flex")]
-mod rules_flex;
 mod spec;
 
-pub use lines::{LineOps, LineSpec};
 #[cfg(feature = "flex")]
 pub use pool::keep_buffers;
-pub(crate) use rules::AnyFormula;
-pub use rules::{RuleOps, RuleSpec};
 pub use spec::Spec;
+pub(crate) use spec::{CellSpec, Form, LineLayer, Ranks, RuleFormula};
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchDevice, backend_extension};
@@ -33,33 +25,26 @@ use cellnorm::Cells;
 /// The operations that a backend implements for the layers to run fused.
 #[backend_extension(Flex: cfg(feature = "flex"), Autodiff)]
 pub trait NormOps: Backend {
-    /// (y, mean, variance) with the statistics of x; statistics are f64, one for each set, detached
-    /// from the graph.
+    /// (y, tables). `others` are β and the rule's other parameters, one after another. The tables
+    /// are f64 and detached from the graph:
+    ///
+    /// * in closed form the mean and the variance of each set, \[2 · sets\];
+    /// * of cells, the mean and M2 of each, \[2 · cells\], and after them mean, variance and number
+    ///   of values that running averages move toward, \[3 · averages\], where there are any;
+    /// * of lines and with given statistics none, \[0\].
     fn normalize(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
+        others: FloatTensor<Self>,
         spec: Spec,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// y with given statistics, which get no gradient.
-    fn normalize_fixed(
-        x: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
-        spec: Spec,
-    ) -> FloatTensor<Self>;
-
-    /// (dx, dγ, dβ); β is looked at where there is an activation; the spec says whether the
-    /// statistics came from x.
+    /// (dx, dγ, the gradient of the others) of [`normalize`](Self::normalize).
     fn normalize_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
-        beta: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        variance: FloatTensor<Self>,
+        others: FloatTensor<Self>,
+        tables: FloatTensor<Self>,
         dy: FloatTensor<Self>,
         spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
@@ -94,7 +79,7 @@ pub trait NormOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// Whether a device has an implementation of [`NormOps`], [`RuleOps`] and [`LineOps`].
+/// Whether a device has an implementation of [`NormOps`].
 pub(crate) fn is_fused(device: &DispatchDevice) -> bool {
     match device {
         DispatchDevice::Autodiff(inner) => is_fused(inner),

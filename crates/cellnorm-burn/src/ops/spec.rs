@@ -1,55 +1,166 @@
-//! What a fused operation needs to know besides its tensors.
+//! The description of a fused normalization, besides its tensors.
 
-use cellnorm::norms::{Kind, Roles};
-use cellnorm::{About, Activation, Error, check_epsilon};
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock, Weak};
+
+use cellnorm::passes::{Affine, Sums};
+use cellnorm::ranks::Communicator;
+use cellnorm::rule::{
+    Formula, FormulaGradients, FormulaOutput, Merged, NamedValues, Region, Rule, Statistics,
+};
+use cellnorm::shape::Roles;
+use cellnorm::{Activation, Cells, Centering, Element, Error, LocalResponseNorm, LpNorm, Moments};
 
 /// How a tensor of one shape is normalized.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    pub(crate) roles: Roles,
-    pub(crate) about: About,
-    pub(crate) epsilon: f64,
-    /// Whether γ is used; otherwise the tensor in its place is not looked at.
+    pub(crate) form: Form,
+    /// Whether γ is used; otherwise its tensor is ignored.
     pub(crate) scale: bool,
-    /// Whether β is used.
+    /// Whether β is used; otherwise its tensor is ignored.
     pub(crate) center: bool,
-    /// What is applied to γ x̂ + β.
+    /// The activation after γ x̂ + β.
     pub(crate) activation: Activation,
-    /// Whether the statistics are given rather than those of x; only the backward pass asks.
-    pub(crate) fixed: bool,
 }
 
-impl Spec {
-    /// The normalization of this kind for tensors of this shape.
-    ///
-    /// # Errors
-    /// If the shape does not suit the kind, an axis is empty, or ε is not finite and at least
-    /// 1e-36.
-    pub fn new<K: Kind>(
-        kind: &K,
-        shape: &[usize],
-        epsilon: f64,
-        scale: bool,
-        center: bool,
-    ) -> Result<Self, Error> {
-        check_epsilon(epsilon)?;
-        let roles = kind.roles(shape, scale || center)?;
-        if shape.contains(&0) {
-            return Err(Error::Empty { shape: shape.to_vec() });
-        }
-        Ok(Self {
-            roles,
-            about: K::ABOUT,
-            epsilon,
-            scale,
-            center,
-            activation: Activation::Identity,
-            fixed: false,
-        })
+/// The three ways of the passes.
+#[derive(Clone, Debug)]
+pub(crate) enum Form {
+    /// One mean and one variance a set, in closed form; of x, or given.
+    Plain { roles: Roles, centering: Centering, epsilon: f64, given: Option<Arc<Statistics>> },
+    /// A formula on tables of cells.
+    Cells(Arc<CellSpec>),
+    /// Lines of values, divided by a size; `along` marks the axes that they lie along.
+    Lines { layer: LineLayer, along: Vec<bool> },
+}
+
+/// A rule for the cells of one tensor.
+#[derive(Debug)]
+pub(crate) struct CellSpec {
+    /// The cells of the row-major tensor.
+    pub(crate) region: Region,
+    pub(crate) formula: Box<dyn AnyFormula>,
+    /// The names of the parameters and how many elements each has; None for one that the layer does
+    /// not have.
+    pub(crate) parameters: Vec<(&'static str, Option<usize>)>,
+}
+
+impl CellSpec {
+    /// The parameters by name, from γ and the others one after another.
+    pub(super) fn named(&self, gamma: &[f64], others: &[f64]) -> NamedValues {
+        let mut rest = others;
+        let values = |(name, len): &(&'static str, Option<usize>)| {
+            let values = len.map(|len| match *name {
+                "gamma" => gamma.to_vec(),
+                _ => rest.split_off(..len).expect("as many as the parameters have").to_vec(),
+            });
+            (*name, values)
+        };
+        self.parameters.iter().map(values).collect()
+    }
+}
+
+/// The formula of any rule: operations of a backend cannot be generic.
+pub(crate) trait AnyFormula: Debug + Send + Sync {
+    fn forward(&self, moments: &[Moments], parameters: &NamedValues) -> FormulaOutput;
+    /// The maps of the cells of a forward pass that was.
+    fn maps(&self, moments: &[Moments], parameters: &NamedValues) -> Vec<Affine>;
+    fn backward(
+        &self,
+        moments: &[Moments],
+        parameters: &NamedValues,
+        sums: &[Sums],
+    ) -> FormulaGradients;
+}
+
+/// A rule's formula, with the ranks that share its statistics.
+#[derive(Debug)]
+pub(crate) struct RuleFormula<R> {
+    formula: Formula<R>,
+    ranks: Option<Ranks>,
+    /// The statistics of the forward pass that ranks share.
+    merged: OnceLock<Vec<Option<Merged>>>,
+}
+
+/// The other ranks, and in words the settings that all must have alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Ranks {
+    /// Not held: what is left on Burn's tape would hold it, too, and the others would wait for a
+    /// rank that is gone.
+    pub(crate) over: Weak<dyn Communicator>,
+    pub(crate) request: String,
+}
+
+impl<R> RuleFormula<R> {
+    pub(crate) fn new(formula: Formula<R>, ranks: Option<Ranks>) -> Self {
+        Self { formula, ranks, merged: OnceLock::new() }
     }
 
-    /// The same with an activation behind it.
-    pub fn activated(self, activation: Activation) -> Self {
-        Self { activation, ..self }
+    /// The ranks, while the layer keeps them.
+    fn ranks(&self) -> Option<(Arc<dyn Communicator>, &str)> {
+        let Ranks { over, request } = self.ranks.as_ref()?;
+        let over =
+            over.upgrade().expect("the layer and its ranks are kept until the backward pass");
+        Some((over, request))
+    }
+}
+
+impl<R: Rule> AnyFormula for RuleFormula<R> {
+    fn forward(&self, moments: &[Moments], parameters: &NamedValues) -> FormulaOutput {
+        let merged = self.ranks().map_or(Ok(vec![]), |(over, request)| {
+            self.formula.merge_ranks::<Error>(&*over, request, Ok(moments))
+        });
+        let output = merged.and_then(|merged| {
+            let merged = self.merged.get_or_init(|| merged);
+            self.formula.forward(moments, parameters, merged)
+        });
+        output.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn maps(&self, moments: &[Moments], parameters: &NamedValues) -> Vec<Affine> {
+        let merged = self.merged.get().expect("the forward pass came first");
+        let output = self.formula.forward(moments, parameters, merged);
+        output.unwrap_or_else(|error| panic!("{error}")).affines
+    }
+
+    fn backward(
+        &self,
+        moments: &[Moments],
+        parameters: &NamedValues,
+        sums: &[Sums],
+    ) -> FormulaGradients {
+        let merged = self.merged.get().expect("the forward pass came first");
+        let ranks = self.ranks();
+        let over = ranks.as_ref().map(|(over, request)| (&**over, *request));
+        let gradients = self.formula.backward(moments, parameters, sums, merged, over);
+        gradients.unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// The normalizations of lines.
+#[derive(Clone, Debug)]
+pub(crate) enum LineLayer {
+    Lp(LpNorm),
+    LocalResponse(LocalResponseNorm),
+}
+
+impl LineLayer {
+    /// y of all lines. NaN and infinity in x pass on to y, and that is no error: a tensor library
+    /// goes on.
+    pub(super) fn forward<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) {
+        use cellnorm::norms::Lines;
+        let _ = match self {
+            Self::Lp(layer) => layer.forward_lines(x, y, lines),
+            Self::LocalResponse(layer) => layer.forward_lines(x, y, lines),
+        };
+    }
+
+    /// dx over dy.
+    pub(super) fn backward<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) {
+        use cellnorm::norms::Lines;
+        let _ = match self {
+            Self::Lp(layer) => layer.backward_lines(x, dy_dx, lines),
+            Self::LocalResponse(layer) => layer.backward_lines(x, dy_dx, lines),
+        };
     }
 }

@@ -133,8 +133,8 @@ impl ModuleVisitor for Sums<'_> {
             (param.val(), self.gradients.remove::<D>(param.id).map(Tensor::into_data));
         let (shape, dtype) = (value.shape(), value.dtype());
         let len = shape.num_elements();
-        let in_f32 = if dtype == DType::F32 { len } else { 0 };
-        let (mut single, mut wide) = (Vec::with_capacity(in_f32), Vec::with_capacity(len - in_f32));
+        let single = if dtype == DType::F32 { len } else { 0 };
+        let (mut single, mut wide) = (Vec::with_capacity(single), Vec::with_capacity(len - single));
         let summed = self.of(own.as_ref(), len, |piece| match dtype {
             DType::F32 => single.extend(piece.iter().map(|sum| *sum as f32)),
             _ => wide.extend_from_slice(piece),

@@ -11,11 +11,9 @@
 
 mod convert;
 mod gradients;
-mod joined;
 mod link;
 
 pub use cellnorm::ranks::{Alone, Communicator, Threads};
 pub use convert::convert_sync_batch_norm;
 pub use gradients::sum_gradients;
-pub(crate) use joined::normalize;
 pub use link::Link;

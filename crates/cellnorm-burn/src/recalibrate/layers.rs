@@ -57,8 +57,8 @@ struct Found {
 impl Search {
     /// The name of the field that the visit is in, and the layer that has it.
     fn field(&mut self) -> Option<(String, &mut Found)> {
-        let (field, of_layer) = self.fields.last()?;
-        let (field, true) = (field.clone(), *of_layer) else { return None };
+        let (field, is_layer) = self.fields.last()?;
+        let (field, true) = (field.clone(), *is_layer) else { return None };
         let outer: Vec<&str> =
             self.fields[..self.fields.len() - 1].iter().map(|(name, _)| name.as_str()).collect();
         let path = outer.join(".");
@@ -72,9 +72,9 @@ impl Search {
 
 impl ModuleVisitor for Search {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        let of_layer =
+        let is_layer =
             container_type.strip_prefix("Struct:").is_some_and(|layer| LAYERS.contains(&layer));
-        self.fields.push((name.into(), of_layer));
+        self.fields.push((name.into(), is_layer));
         if let Some((field, found)) = self.field() {
             found.ours |= field == "num_batches_tracked";
         }

@@ -5,7 +5,7 @@
 //! from before = 0 it leaves w·batch.
 
 use burn::module::{Module, ParamId};
-use cellnorm::norms::RunningVariance;
+use cellnorm::RunningVariance;
 use cellnorm::{Error, Moments, OneValue};
 
 use super::layers::{Layer, Numbers, running, write};

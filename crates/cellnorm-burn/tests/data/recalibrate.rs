@@ -4,8 +4,10 @@ use burn::module::{Module, ModuleVisitor, Param, RunningState};
 use burn::nn::{self, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Tensor};
-use cellnorm_burn::cellnorm::{Error, Momentum, StepBatchNormConfig};
-use cellnorm_burn::{BatchNorm, BatchNormConfig, Recalibrated, StepBatchNorm, recalibrate};
+use cellnorm_burn::cellnorm::{Error, Momentum};
+use cellnorm_burn::{
+    BatchNorm, BatchNormConfig, Recalibrated, StepBatchNorm, StepBatchNormConfig, recalibrate,
+};
 
 /// x → first → norm → relu → second → theirs.
 #[derive(Module, Debug)]
@@ -235,7 +237,7 @@ fn how_the_data_are_cut_makes_no_difference_to_the_first_layer() -> Result<(), E
 #[test]
 fn steps_have_statistics_of_their_own() -> Result<(), Error> {
     let device = Device::flex().autodiff();
-    let layer = StepBatchNorm::new(StepBatchNormConfig::new(2, 3), &device);
+    let layer = StepBatchNormConfig::new(2, 3).init(&device);
     let x = Tensor::<3>::random([10, 3, 2], Distribution::Normal(1.0, 2.0), &device);
     let before = list(layer.running_mean.as_ref().unwrap().value_sync());
     // the first two steps one by one; no batch tells of the third

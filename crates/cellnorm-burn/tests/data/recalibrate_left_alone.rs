@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
-use cellnorm_burn::cellnorm::{BatchRenormConfig, Error};
-use cellnorm_burn::{BatchNorm, BatchNormConfig, BatchRenorm, recalibrate};
+use cellnorm_burn::cellnorm::Error;
+use cellnorm_burn::{BatchNorm, BatchNormConfig, BatchRenorm, BatchRenormConfig, recalibrate};
 
 use super::recalibrate::{Network, batches, list, running};
 
@@ -55,7 +55,7 @@ fn other_layers_stay() -> Result<(), Error> {
     let device = Device::flex().autodiff();
     let mut norms: Vec<BatchNorm> = (0..3).map(|_| BatchNormConfig::new(2).init(&device)).collect();
     norms[0] = norms[0].clone().freeze();
-    let mixed = Mixed { norms, renorm: BatchRenorm::new(BatchRenormConfig::new(2), &device) };
+    let mixed = Mixed { norms, renorm: BatchRenormConfig::new(2).init(&device) };
     let means = |mixed: &Mixed| -> Vec<Vec<f64>> {
         let renorm = mixed.renorm.running_mean.as_ref().unwrap().value_sync();
         let norms = mixed.norms.iter().map(|norm| norm.running_mean.value_sync());

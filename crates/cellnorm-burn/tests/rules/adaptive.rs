@@ -2,8 +2,9 @@
 
 use burn::tensor::{Device, Tensor};
 use cellnorm_burn::AdaptiveNormConfig;
-use cellnorm_burn::cellnorm::tables::{Mask, TableNormConfig};
-use cellnorm_burn::norms::{Adaptive, Sharing};
+use cellnorm_burn::cellnorm::Mask;
+use cellnorm_burn::cellnorm::rule::NormConfig;
+use cellnorm_burn::norms::{Adaptive, AdaptiveStatistics};
 use ndarray::ArrayD;
 
 use crate::common::{bools, close, devices, list, tensor, values};
@@ -12,17 +13,20 @@ use crate::common::{bools, close, devices, list, tensor, values};
 fn agrees(
     shape: [usize; 4],
     channel_axis: isize,
-    sharing: Sharing,
+    statistics: AdaptiveStatistics,
     mask: Option<&Mask>,
     device: &Device,
 ) {
-    let what =
-        format!("{sharing:?}, channels on {channel_axis}, masked {}, {device:?}", mask.is_some());
+    let what = format!(
+        "{statistics:?}, channels on {channel_axis}, masked {}, {device:?}",
+        mask.is_some()
+    );
     let (samples, channels) = (shape[0], shape[if channel_axis < 0 { 3 } else { 1 }]);
-    let mut arrays =
-        TableNormConfig::of(Adaptive { channels, channel_axis, sharing, samples }).init().unwrap();
+    let mut arrays = NormConfig::custom(Adaptive { channels, channel_axis, statistics, samples })
+        .init()
+        .unwrap();
     let layer =
-        AdaptiveNormConfig::new(channels, sharing).with_channel_axis(channel_axis).init(device);
+        AdaptiveNormConfig::new(channels, statistics).with_channel_axis(channel_axis).init(device);
     let parameter = |seed| values(&[samples, channels], seed);
     let (x, dy, gamma, beta) = (values(&shape, 1), values(&shape, 2), parameter(3), parameter(4));
     *arrays.parameter_mut("gamma").unwrap() = gamma.clone();
@@ -66,11 +70,15 @@ fn agrees(
 fn it_agrees_with_arrays() {
     let mask = Mask::lengths(&[2, 1, 2, 2], 2);
     for device in devices() {
-        for sharing in [Sharing::Batch, Sharing::Groups(1), Sharing::Groups(2), Sharing::Groups(4)]
-        {
+        for statistics in [
+            AdaptiveStatistics::Batch,
+            AdaptiveStatistics::Groups(1),
+            AdaptiveStatistics::Groups(2),
+            AdaptiveStatistics::Groups(4),
+        ] {
             for mask in [None, Some(&mask)] {
-                agrees([4, 4, 2, 3], 1, sharing, mask, &device);
-                agrees([4, 3, 2, 4], -1, sharing, mask, &device);
+                agrees([4, 4, 2, 3], 1, statistics, mask, &device);
+                agrees([4, 3, 2, 4], -1, statistics, mask, &device);
             }
         }
     }
@@ -79,7 +87,8 @@ fn it_agrees_with_arrays() {
 #[test]
 fn inference_takes_the_running_averages() {
     let device = Device::flex();
-    let layer = AdaptiveNormConfig::new(3, Sharing::Batch).with_epsilon(1.0).init(&device);
+    let layer =
+        AdaptiveNormConfig::new(3, AdaptiveStatistics::Batch).with_epsilon(1.0).init(&device);
     let x = values(&[1, 3, 2], 5);
     let y = layer.forward(
         tensor::<3>(&x, &device),
@@ -94,7 +103,7 @@ fn inference_takes_the_running_averages() {
 fn gamma_of_other_samples() {
     let device = Device::flex();
     let ones = |samples: usize| Tensor::<2>::ones([samples, 3], &device);
-    AdaptiveNormConfig::new(3, Sharing::Batch).init(&device).forward(
+    AdaptiveNormConfig::new(3, AdaptiveStatistics::Batch).init(&device).forward(
         Tensor::<3>::zeros([4, 3, 5], &device),
         ones(2),
         ones(4),
@@ -104,5 +113,5 @@ fn gamma_of_other_samples() {
 #[test]
 #[should_panic(expected = "possible: 1, 2, 3, 6")]
 fn groups_that_do_not_divide() {
-    AdaptiveNormConfig::new(6, Sharing::Groups(4)).init(&Device::flex());
+    AdaptiveNormConfig::new(6, AdaptiveStatistics::Groups(4)).init(&Device::flex());
 }

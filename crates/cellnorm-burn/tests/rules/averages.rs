@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use cellnorm_burn as ours;
-use cellnorm_burn::cellnorm::tables::{Mask, Running};
+use cellnorm_burn::cellnorm::Mask;
+use cellnorm_burn::cellnorm::rule::Running;
 use cellnorm_burn::cellnorm::{self, Momentum, OneValue, RunningVariance, StepBatchNormConfig};
 use ndarray::{ArrayD, s};
 
@@ -163,12 +164,12 @@ fn sets_of_few_valid_values() {
                 plain.forward_masked(tensor::<3>(&x, &device), bools());
                 close(
                     list(plain.running_mean.value_sync()),
-                    &plain_arrays.running_mean.clone().into_dyn(),
+                    &plain_arrays.running.as_ref().unwrap().mean,
                     what,
                 );
                 close(
                     list(plain.running_var.value_sync()),
-                    &plain_arrays.running_var.clone().into_dyn(),
+                    &plain_arrays.running.as_ref().unwrap().variance,
                     what,
                 );
             }
@@ -181,7 +182,8 @@ fn sets_of_few_valid_values() {
 fn steps_are_no_batches_to_count() {
     let device = Device::flex().autodiff();
     let config = StepBatchNormConfig::new(3, 4).momentum(Momentum::Cumulative);
-    ours::StepBatchNorm::new(config, &device)
+    ours::StepBatchNormConfig::from(config)
+        .init(&device)
         .at_step(1)
         .forward(Tensor::<3>::ones([4, 1, 3], &device));
 }
@@ -190,7 +192,7 @@ fn steps_are_no_batches_to_count() {
 #[should_panic(expected = "leave correction_momentum out")]
 fn a_correction_has_no_averages_in_burn() {
     let config = cellnorm::BatchRenormConfig::new(3).correction_momentum(Momentum::Step(0.5));
-    ours::BatchRenorm::new(config, &Device::flex());
+    ours::BatchRenormConfig::from(config).init(&Device::flex());
 }
 
 #[test]
@@ -206,14 +208,16 @@ fn cumulative_momentum_goes_on_after_a_record() {
         let mut arrays = config.clone().init().unwrap();
         let mut plain_arrays =
             cellnorm::BatchNormConfig::new(3).momentum(Momentum::Cumulative).init().unwrap();
-        let mut layer = ours::BatchRenorm::new(config.clone(), &device);
+        let mut layer = ours::BatchRenormConfig::from(config.clone()).init(&device);
         let mut plain_layer = plain.init(&device);
         for k in 0..6 {
             if k == 4 {
                 let path = |name: &str| folder.path().join(format!("{name}{number}"));
                 layer.valid().save_file(path("renorm")).unwrap();
                 plain_layer.valid().save_file(path("batch")).unwrap();
-                layer = ours::BatchRenorm::new(config.clone(), &device).load_file(path("renorm"));
+                layer = ours::BatchRenormConfig::from(config.clone())
+                    .init(&device)
+                    .load_file(path("renorm"));
                 plain_layer = plain.init(&device).load_file(path("batch"));
             }
             if k == 2 {
@@ -231,12 +235,12 @@ fn cumulative_momentum_goes_on_after_a_record() {
             same_averages!(layer, arrays.running, what);
             close(
                 list(plain_layer.running_mean.value_sync()),
-                &plain_arrays.running_mean.clone().into_dyn(),
+                &plain_arrays.running.as_ref().unwrap().mean,
                 what,
             );
             close(
                 list(plain_layer.running_var.value_sync()),
-                &plain_arrays.running_var.clone().into_dyn(),
+                &plain_arrays.running.as_ref().unwrap().variance,
                 what,
             );
         }
@@ -256,7 +260,9 @@ fn only_cumulative_momentum_counts_batches() {
     assert_eq!(ours::parameters::norm_parameters(&layer).len(), 2, "a count is no parameter");
     // a rule without running averages has nothing to count
     let config = cellnorm::FilterResponseNormConfig::new(3).momentum(Momentum::Cumulative);
-    assert!(ours::FilterResponseNorm::new(config, &device).num_batches_tracked.is_none());
+    assert!(
+        ours::FilterResponseNormConfig::from(config).init(&device).num_batches_tracked.is_none()
+    );
 }
 
 #[test]

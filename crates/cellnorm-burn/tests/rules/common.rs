@@ -1,7 +1,8 @@
 //! Numbers, tensors of them, devices, and what counts as equal.
 
 use burn::tensor::{Bool, Device, Tensor, TensorData};
-use cellnorm_burn::cellnorm::tables::{Mask, Rule, TableNorm};
+use cellnorm_burn::cellnorm::Mask;
+use cellnorm_burn::cellnorm::rule::{Norm, Rule};
 use ndarray::{ArrayD, IxDyn};
 
 /// Values without a pattern that a layer could hide behind.
@@ -43,7 +44,7 @@ pub fn devices() -> [Device; 2] {
 }
 
 /// Gives every parameter other numbers than it started with.
-pub fn randomize<R: Rule>(layer: &mut TableNorm<R>) {
+pub fn randomize<R: Rule>(layer: &mut Norm<R>) {
     for (seed, name) in layer.names().collect::<Vec<_>>().into_iter().enumerate() {
         let parameter = layer.parameter_mut(name).unwrap();
         let random = values(parameter.shape(), 50 + seed);

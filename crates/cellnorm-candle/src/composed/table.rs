@@ -4,45 +4,37 @@ use std::ops::{Add, Div, Mul, Sub};
 use std::rc::Rc;
 
 use candle_core::{DType, Device, Error, Result, Tensor};
-use cellnorm::tables::{self, Labels};
+use cellnorm::rule;
+use cellnorm::shape::Labels;
 
 use crate::numbers::wrong;
 
-/// A table of numbers, or what went wrong on the way to it: a formula has no place for errors.
+/// A table of numbers, or the error on the way to it: a formula has no place for errors.
 #[derive(Clone, Debug)]
 pub(crate) struct Table(std::result::Result<Tensor, Rc<Error>>);
 
 impl Table {
-    pub(crate) fn of(tensor: Tensor) -> Self {
+    pub(crate) fn new(tensor: Tensor) -> Self {
         Self(Ok(tensor))
     }
 
     /// A table of these numbers.
-    pub(crate) fn numbers(values: Vec<f64>, dtype: DType, device: &Device) -> Self {
-        let len = values.len();
-        let tensor = match dtype {
-            DType::F64 => Tensor::from_vec(values, len, device),
-            // not every device has f64
-            _ => Tensor::from_vec(
-                values.into_iter().map(|value| value as f32).collect::<Vec<f32>>(),
-                len,
-                device,
-            ),
-        };
-        Self(tensor.map_err(Rc::new))
+    pub(crate) fn from_values(values: Vec<f64>, dtype: DType, device: &Device) -> Self {
+        let shape = values.len().into();
+        Self(crate::numbers::tensor(values, &shape, dtype, device).map_err(Rc::new))
     }
 
     pub(crate) fn tensor(self) -> Result<Tensor> {
         self.0.map_err(wrong)
     }
 
-    fn map(&self, of: impl FnOnce(&Tensor) -> Result<Tensor>) -> Self {
-        Self(self.0.as_ref().map_err(Rc::clone).and_then(|tensor| of(tensor).map_err(Rc::new)))
+    fn map(&self, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Self {
+        Self(self.0.as_ref().map_err(Rc::clone).and_then(|tensor| f(tensor).map_err(Rc::new)))
     }
 
-    fn with(&self, other: &Self, of: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>) -> Self {
+    fn zip(&self, other: &Self, f: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>) -> Self {
         match &other.0 {
-            Ok(other) => self.map(|tensor| of(tensor, other)),
+            Ok(other) => self.map(|tensor| f(tensor, other)),
             Err(error) => Self(Err(error.clone())),
         }
     }
@@ -53,21 +45,29 @@ macro_rules! operator {
         impl $trait for Table {
             type Output = Self;
             fn $method(self, other: Self) -> Self {
-                self.with(&other, Tensor::$method)
+                self.zip(&other, Tensor::$method)
             }
         }
     )*};
 }
 operator!(Add, add; Sub, sub; Mul, mul; Div, div);
 
-fn indices(labels: &Labels, device: &Device) -> Result<Tensor> {
-    Tensor::from_slice(labels.of(), labels.of().len(), device)
+macro_rules! unary {
+    ($($method:ident),*) => {$(
+        fn $method(self) -> Self {
+            self.map(Tensor::$method)
+        }
+    )*};
 }
 
-impl tables::Table for Table {
+fn indices(labels: &Labels, device: &Device) -> Result<Tensor> {
+    Tensor::new(labels.as_slice(), device)
+}
+
+impl rule::Table for Table {
     fn constant(&self, values: Vec<f64>) -> Self {
         match &self.0 {
-            Ok(tensor) => Self::numbers(values, tensor.dtype(), tensor.device()),
+            Ok(tensor) => Self::from_values(values, tensor.dtype(), tensor.device()),
             Err(error) => Self(Err(error.clone())),
         }
     }
@@ -85,17 +85,7 @@ impl tables::Table for Table {
         self.map(|tensor| tensor.maximum(1e-36)?.sqrt())
     }
 
-    fn recip(self) -> Self {
-        self.map(Tensor::recip)
-    }
-
-    fn exp(self) -> Self {
-        self.map(Tensor::exp)
-    }
-
-    fn abs(self) -> Self {
-        self.map(Tensor::abs)
-    }
+    unary!(recip, exp, abs);
 
     fn clamp(self, low: f64, high: f64) -> Self {
         self.map(|tensor| tensor.clamp(low, high))

@@ -3,16 +3,17 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
-use cellnorm::norms::{Features, Group, Instance, Kind, Layer as LayerKind, NormConfig, Rms};
-use cellnorm::tables::{Rule, TableNorm, TableNormConfig};
-use cellnorm::weights::{WeightDirection, WeightNormConfig};
+use cellnorm::norms::{Batch, Features, Group, Instance, Layer as LayerRule, Rms};
+use cellnorm::rule::{Norm, NormConfig, Rule};
+use cellnorm::weights::WeightDirection;
 use cellnorm::{
-    BatchInstanceNormConfig, BatchNormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
-    GroupParameters, Mode, OneValue, SwitchableNormConfig,
+    Activation, BatchInstanceNormConfig, BatchNormConfig, FilterResponseNormConfig,
+    GhostBatchNormConfig, GroupParameters, Mask, Mode, OneValue, SwitchableNormConfig,
 };
 
+use super::normalize;
 use crate::LocalResponseNorm;
-use crate::ops::{BatchLayer, Layer, apply};
+use crate::ops::{NamedTensor, apply};
 
 const SHAPE: [usize; 3] = [4, 6, 5];
 
@@ -38,88 +39,104 @@ fn apart(a: &Tensor, b: &Tensor) -> f64 {
     worst(apart)
 }
 
-/// Compares the two forms of a layer; `averages` are what it keeps.
-fn check<L: Layer>(
+/// y of one form of a layer, and the averages that it keeps.
+type Form<'a> = &'a dyn Fn(&Tensor, &[NamedTensor], Option<&Mask>) -> (Tensor, Vec<f64>);
+
+/// Compares the fused and the composed form of a layer.
+fn compare(
     what: &str,
-    layer: &L,
-    x: &[usize],
-    parameters: &[&[usize]],
-    averages: impl Fn(&L) -> Vec<f64>,
+    parameters: &[(&'static str, &[usize])],
+    masks: &[Option<Mask>],
+    forms: [Form<'_>; 2],
 ) {
-    let valid = Tensor::from_vec(
-        (0..x.iter().product::<usize>()).map(|i| u8::from(i % 7 != 2)).collect(),
-        x,
-        &Device::Cpu,
-    );
-    let masks = [None, Some(crate::mask(&valid.unwrap()).unwrap())];
-    for mask in masks
-        .iter()
-        .map(Option::as_ref)
-        .filter(|mask| mask.is_none() || !what.starts_with("no mask"))
-    {
+    for mask in masks.iter().map(Option::as_ref) {
         for (dtype, tolerance) in [(DType::F64, 1e-10), (DType::F32, 2e-5)] {
             let cast = |var: Var| Var::from_tensor(&var.to_dtype(dtype).unwrap()).unwrap();
-            let x = cast(Var::from_tensor(&tensor(x, 1)).unwrap());
-            let vars: Vec<Var> = parameters
-                .iter()
-                .enumerate()
-                .map(|(i, shape)| cast(variable(shape, 2 + i)))
-                .collect();
-            let parameters: Vec<Option<Tensor>> =
-                vars.iter().map(|var| Some(var.as_tensor().clone())).collect();
+            let x = cast(Var::from_tensor(&tensor(&SHAPE, 1)).unwrap());
+            let vars = parameters.iter().enumerate();
+            let vars: Vec<Var> = vars.map(|(i, (_, shape))| cast(variable(shape, 2 + i))).collect();
+            let named = parameters.iter().zip(&vars);
+            let parameters: Vec<NamedTensor> =
+                named.map(|((name, _), var)| (*name, Some(var.as_tensor().clone()))).collect();
             let dy = tensor(x.dims(), 9).to_dtype(dtype).unwrap();
 
-            let (mut of_fused, mut composed) = (vec![], layer.clone());
-            let fused = apply(layer.clone(), &x, &parameters, mask, |layer| {
-                of_fused = averages(layer);
-                Ok(())
-            });
-            let ys = [fused.unwrap(), composed.composed(&x, &parameters, mask).unwrap()];
+            let [(y, averages), (other_y, others)] = forms.map(|form| form(&x, &parameters, mask));
             let what = format!("{what}, {dtype:?}, masked {}", mask.is_some());
-            assert!(apart(&ys[0], &ys[1]) < tolerance, "{what}: y");
+            assert!(apart(&y, &other_y) < tolerance, "{what}: y");
             let [fused, other] =
-                ys.map(|y| (y * &dy).and_then(|l| l.sum_all()?.backward()).unwrap());
+                [y, other_y].map(|y| (y * &dy).and_then(|l| l.sum_all()?.backward()).unwrap());
             for (i, var) in vars.iter().chain([&x]).enumerate() {
-                let [fused, other] =
-                    [&fused, &other].map(|of| of.get(var).unwrap_or_else(|| panic!("{what}: {i}")));
+                let [fused, other] = [&fused, &other]
+                    .map(|gradients| gradients.get(var).unwrap_or_else(|| panic!("{what}: {i}")));
                 let error = apart(fused, other);
                 assert!(error < 10.0 * tolerance, "{what}: gradient {i} is off by {error}");
             }
-            assert_eq!(of_fused.len(), averages(&composed).len());
-            let off = worst(of_fused.iter().zip(averages(&composed)).map(|(a, b)| (a - b).abs()));
+            assert_eq!(averages.len(), others.len());
+            let off = worst(averages.iter().zip(others).map(|(a, b)| (a - b).abs()));
             assert!(off < tolerance, "{what}: averages are off by {off}");
         }
     }
 }
 
-fn kind<K: Kind + Send + Sync + 'static>(what: &str, kind: K, parameters: &[&[usize]]) {
-    let layer = NormConfig::of(kind).scale(false).center(false).init().unwrap();
-    check(what, &layer, &SHAPE, parameters, |_| vec![]);
+/// Compares with and without a mask; weights have none.
+fn check<R: Rule + 'static>(norm: Norm<R>, what: &str, shapes: &[&[usize]]) {
+    let names = norm.rule().parameters().into_iter().map(|spec| spec.name);
+    let parameters: Vec<_> = names.zip(shapes.iter().copied()).collect();
+    let count: usize = SHAPE.iter().product();
+    let valid = (0..count).map(|i| u8::from(i % 7 != 2)).collect();
+    let valid = crate::mask(&Tensor::from_vec(valid, &SHAPE, &Device::Cpu).unwrap()).unwrap();
+    let masks = [None, Some(valid)];
+    let averages = |norm: &Norm<R>| {
+        let running = norm.running.iter();
+        running.flat_map(|of| of.mean.iter().chain(&of.variance)).copied().collect()
+    };
+    let fused: Form<'_> = &|x, parameters, mask| {
+        let mut moved = vec![];
+        let y = apply(norm.clone(), x, parameters, mask, |norm| {
+            moved = averages(norm);
+            Ok(())
+        });
+        (y.unwrap(), moved)
+    };
+    let composed: Form<'_> = &|x, parameters, mask| {
+        let mut norm = norm.clone();
+        (normalize(&mut norm, x, parameters, mask).unwrap(), averages(&norm))
+    };
+    compare(what, &parameters, &masks[..2 - usize::from(R::OF_WEIGHTS)], [fused, composed]);
+}
+
+fn bare<R: Rule>(rule: R) -> Norm<R> {
+    NormConfig::custom(rule).scale(false).center(false).init().unwrap()
+}
+
+fn plain<R: Rule + 'static>(what: &str, rule: R, shapes: &[&[usize]]) {
+    check(bare(rule), what, shapes);
 }
 
 #[test]
-fn kinds() {
-    kind("layer", LayerKind(Features::Last(vec![5])), &[&[5], &[5]]);
-    kind("layer without β", LayerKind(Features::Last(vec![6, 5])), &[&[6, 5]]);
-    kind(
-        "layer of axes apart",
-        LayerKind(Features::Axes(vec![0, 2], vec![4, 5])),
-        &[&[4, 5], &[4, 5]],
-    );
-    kind(
-        "layer of channels",
-        LayerKind(Features::PerChannel { channels: 6, axis: 1 }),
-        &[&[6], &[6]],
-    );
-    kind("rms", Rms(Features::Last(vec![5])), &[&[5]]);
+fn plain_rules() {
+    plain("layer", LayerRule(Features::Last(vec![5])), &[&[5], &[5]]);
+    plain("layer without β", LayerRule(Features::Last(vec![6, 5])), &[&[6, 5]]);
+    let axes = Features::Axes(vec![0, 2], vec![4, 5]);
+    plain("layer of axes apart", LayerRule(axes), &[&[4, 5], &[4, 5]]);
+    let channels = Features::PerChannel { channels: 6, axis: 1 };
+    plain("layer of channels", LayerRule(channels), &[&[6], &[6]]);
+    plain("rms", Rms(Features::Last(vec![5])), &[&[5]]);
     let parameters = GroupParameters::PerChannel;
-    kind("group", Group { groups: 3, channels: 6, channel_axis: 1, parameters }, &[&[6], &[6]]);
-    kind("instance", Instance { channels: 6, channel_axis: 1 }, &[&[6], &[6]]);
-    kind(
-        "instance, channels last, without γ and β",
-        Instance { channels: 5, channel_axis: -1 },
-        &[],
-    );
+    plain("group", Group { groups: 3, channels: 6, channel_axis: 1, parameters }, &[&[6], &[6]]);
+    plain("instance", Instance { channels: 6, channel_axis: 1 }, &[&[6], &[6]]);
+    let last = Instance { channels: 5, channel_axis: -1 };
+    plain("instance, channels last, without γ and β", last, &[]);
+}
+
+#[test]
+fn activations() {
+    use Activation::{Gelu, LeakyRelu, Relu, Silu};
+    for activation in [Relu, LeakyRelu(0.3), Silu, Gelu] {
+        let mut norm = bare(LayerRule(Features::Last(vec![5])));
+        norm.activation = activation;
+        check(norm, &format!("{activation:?}"), &[&[5], &[5]]);
+    }
 }
 
 #[test]
@@ -127,30 +144,18 @@ fn batch() {
     for (mode, axis, channels) in
         [(Mode::training(), 1, 6), (Mode::inference(), 1, 6), (Mode::training(), -1, 5)]
     {
-        let mut norm = BatchNormConfig::new(channels)
-            .channel_axis(axis)
-            .scale(false)
-            .center(false)
-            .init()
-            .unwrap();
+        let mut norm = bare(Batch::new(channels, axis));
         norm.mode = mode;
-        norm.running_mean += 0.25;
-        let averages = |of: &BatchLayer| {
-            [of.norm.running_mean.to_vec(), of.norm.running_var.to_vec()].concat()
-        };
-        let layer = BatchLayer { norm, channel_axis: axis };
-        check(&format!("batch {mode:?}"), &layer, &SHAPE, &[&[channels], &[channels]], averages);
+        norm.running.as_mut().unwrap().mean += 0.25;
+        check(norm, &format!("batch {mode:?}"), &[&[channels], &[channels]]);
     }
 }
 
-fn rule<R: Rule + 'static>(config: TableNormConfig<R>, parameters: &[&[usize]]) {
+fn rule<R: Rule + 'static>(config: NormConfig<R>, shapes: &[&[usize]]) {
     for mode in [Mode::training(), Mode::inference()] {
-        let mut layer = config.clone().init().unwrap();
-        layer.mode = mode;
-        let averages = |of: &TableNorm<R>| {
-            of.running.iter().flat_map(|of| of.mean.iter().chain(&of.variance)).copied().collect()
-        };
-        check(R::NAME, &layer, &SHAPE, parameters, averages);
+        let mut norm = config.clone().init().unwrap();
+        norm.mode = mode;
+        check(norm, R::NAME, shapes);
     }
 }
 
@@ -161,21 +166,18 @@ fn rules() {
     rule(FilterResponseNormConfig::new(6).learned_epsilon(true), &[&[6], &[6], &[1]]);
     rule(GhostBatchNormConfig::new(6, 2), &[&[6], &[6]]);
     let direction = WeightDirection { axis: Some(0), outputs: 4 };
-    check(
-        "no mask: weight",
-        &WeightNormConfig::of(direction).init().unwrap(),
-        &SHAPE,
-        &[&[4]],
-        |_| vec![],
-    );
+    rule(NormConfig::custom(direction), &[&[4]]);
 }
 
 #[test]
 fn lines() {
     let layer = LocalResponseNorm { alpha: 0.7, ..LocalResponseNorm::new(4) };
-    check("no mask: local response", &layer, &SHAPE, &[], |_| vec![]);
     let last = LocalResponseNorm { channel_axis: -1, ..LocalResponseNorm::new(9) };
-    check("no mask: local response, channels last", &last, &SHAPE, &[], |_| vec![]);
+    for layer in [layer, last] {
+        let fused: Form<'_> = &|x, _, _| (layer.forward(x).unwrap(), vec![]);
+        let composed: Form<'_> = &|x, _, _| (layer.composed(x).unwrap(), vec![]);
+        compare(&format!("{layer:?}"), &[], &[None], [fused, composed]);
+    }
 }
 
 #[test]
@@ -185,23 +187,18 @@ fn refusals_are_the_same() {
     for (one_value, refused) in
         [(OneValue::Error, true), (OneValue::Beta, false), (OneValue::UseRunning, false)]
     {
-        let norm = config.clone().one_value(one_value).init().unwrap();
-        let mut composed = BatchLayer { norm, channel_axis: 1 };
-        let fused = apply(composed.clone(), &x, &[None, None], None, |_| Ok(()));
-        let composed = composed.composed(&x, &[None, None], None);
+        let mut norm = config.clone().one_value(one_value).init().unwrap();
+        let fused = apply(norm.clone(), &x, &[], None, |_| Ok(()));
+        let composed = normalize(&mut norm, &x, &[], None);
         assert_eq!((fused.is_err(), composed.is_err()), (refused, refused), "{one_value:?}");
         if let (Ok(fused), Ok(composed)) = (fused, composed) {
             assert!(apart(&fused, &composed) < 1e-12);
         }
     }
-    let mut layer = NormConfig::of(LayerKind(Features::Last(vec![1])))
-        .scale(false)
-        .center(false)
-        .init()
-        .unwrap();
-    assert!(layer.composed(&tensor(&[4, 1], 1), &[None, None], None).is_err());
-    assert!(layer.composed(&tensor(&[0, 1], 1), &[None, None], None).is_err());
-    assert!(layer.composed(&tensor(&[4, 2], 1), &[None, None], None).is_err());
+    let mut norm = bare(LayerRule(Features::Last(vec![1])));
+    for shape in [[4, 1], [0, 1], [4, 2]] {
+        assert!(normalize(&mut norm, &tensor(&shape, 1), &[], None).is_err());
+    }
 }
 
 #[test]
@@ -209,14 +206,9 @@ fn halves() {
     let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
     let layer = crate::layer_norm(5, 1e-5, vb).unwrap();
     let x = tensor(&SHAPE, 1).to_dtype(DType::BF16).unwrap();
-    let mut composed = NormConfig::of(LayerKind(Features::Last(vec![5])))
-        .scale(false)
-        .center(false)
-        .init()
-        .unwrap();
-    let y = composed
-        .composed(&x, &[Some(layer.weight().clone()), layer.bias().cloned()], None)
-        .unwrap();
+    let parameters = [("gamma", Some(layer.weight().clone())), ("beta", layer.bias().cloned())];
+    let mut norm = bare(LayerRule(Features::Last(vec![5])));
+    let y = normalize(&mut norm, &x, &parameters, None).unwrap();
     assert_eq!(y.dtype(), DType::BF16);
     let wide = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
     assert!(apart(&wide(&y), &wide(&layer.forward(&x).unwrap())) <= 2.0_f64.powi(-7));

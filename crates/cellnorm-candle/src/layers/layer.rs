@@ -1,14 +1,13 @@
-//! Layer normalization: y = γ (x − mean_n) / √(variance_n + ε) + β over the features of each
-//! sample.
+//! Layer normalization, y = γ (x − mean_n) / √(variance_n + ε) + β over the features of each
+//! sample, and RMS normalization, y = γ x / √(mean(x²) + ε).
 
 use candle_core::{Result, Shape, Tensor};
-use candle_nn::{Init, LayerNormConfig, Module, VarBuilder};
-use cellnorm::norms::{Features, Layer, Rms};
-use cellnorm::tables::Mask;
-use cellnorm::{About, Semantics};
+use candle_nn::{LayerNormConfig, Module, VarBuilder};
+use cellnorm::norms::{Features, Layer, OverFeatures, Rms};
+use cellnorm::rule::NormConfig;
+use cellnorm::{Activation, Mask, Semantics};
 
-use super::{Options, forward_masked};
-use crate::ops::inferred;
+use super::RuleNorm;
 
 /// Layer normalization over the last axes, those of the weight: γ (x − mean_n) / √(variance_n +
 /// ε) + β.
@@ -34,121 +33,162 @@ use crate::ops::inferred;
 /// let layer = LayerNorm::new(weight.as_tensor().clone(), bias.as_tensor().clone(), 1e-5);
 /// let y = layer.forward(&x)?;
 /// let gradients = (y * x.sin()?)?.sum_all()?.backward()?;
-/// assert!(gradients.get(&x).is_some() && gradients.get(&weight).is_some()); // candle-nn: through sin alone, and none
+/// // candle-nn: dx through sin alone, and no gradient of the weight
+/// assert!(gradients.get(&x).is_some() && gradients.get(&weight).is_some());
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct LayerNorm {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    remove_mean: bool,
-    features: Features,
-    options: Options,
+pub enum LayerNorm {
+    /// Values are measured from their mean.
+    Mean(RuleNorm<Layer, false>),
+    /// Values are measured from zero: RMS normalization.
+    Zero(RmsNorm),
+}
+
+/// RMS normalization over the last axes, those of the weight: γ x / √(mean(x²) + ε). `forward`
+/// takes and refuses the same as [`LayerNorm`]'s, except that one value is fine.
+///
+/// Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019; interface of
+/// candle-nn 0.11.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::Module;
+/// use cellnorm_candle::RmsNorm;
+/// let layer = RmsNorm::new(Tensor::ones(4, DType::F64, &Device::Cpu)?, 1e-12);
+/// let y = layer.forward(&Tensor::new(&[[3f64, 4., 0., 0.]], &Device::Cpu)?)?;
+/// assert!((y.to_vec2::<f64>()?[0][1] - 1.6).abs() < 1e-9);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub type RmsNorm = RuleNorm<Rms, false>;
+
+/// Runs `$body` with `$norm` as the layer about the mean or about zero; with `wrap`, a
+/// [`LayerNorm`] of the result.
+macro_rules! either {
+    ($layer:expr, $norm:ident => $body:expr) => {
+        match $layer {
+            LayerNorm::Mean($norm) => $body,
+            LayerNorm::Zero($norm) => $body,
+        }
+    };
+    ($layer:expr, $norm:ident => wrap $body:expr) => {
+        match $layer {
+            LayerNorm::Mean($norm) => LayerNorm::Mean($body),
+            LayerNorm::Zero($norm) => LayerNorm::Zero($body),
+        }
+    };
+}
+
+impl<R: OverFeatures + 'static> RuleNorm<R, false> {
+    fn over_last(weight: Tensor, bias: Option<Tensor>, eps: f64) -> Self {
+        let features = Features::Last(weight.dims().to_vec());
+        // `forward` refuses a weight without axes
+        let layer = Self::new_affine(Features::Last(vec![1]).into(), Some(weight), bias, eps);
+        layer.expect("one axis is sound").with_features(features)
+    }
+
+    fn over_last_from_builder(size: Shape, bias: bool, eps: f64, vb: &VarBuilder) -> Result<Self> {
+        let layer = Self::from_builder(NormConfig::<R>::new(size.dims()).center(bias), vb)?;
+        Ok(layer.with_eps(eps).with_features(Features::Last(size.into_dims())))
+    }
+
+    /// The factor γ.
+    pub fn weight(&self) -> &Tensor {
+        self.parameter("gamma").expect("the constructors take γ")
+    }
+
+    /// The offset β.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.parameter("beta")
+    }
 }
 
 impl LayerNorm {
     /// γ, β and ε.
     pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
-        Self::of(weight, Some(bias), true, eps)
+        Self::Mean(RuleNorm::over_last(weight, Some(bias), eps))
     }
 
     /// γ and ε, without β.
     pub fn new_no_bias(weight: Tensor, eps: f64) -> Self {
-        Self::of(weight, None, true, eps)
+        Self::Mean(RuleNorm::over_last(weight, None, eps))
     }
 
     /// RMS normalization, γ x / √(mean(x²) + ε): about zero instead of the mean, without β.
     pub fn rms_norm(weight: Tensor, eps: f64) -> Self {
-        Self::of(weight, None, false, eps)
+        Self::Zero(RmsNorm::new(weight, eps))
     }
 
-    fn of(weight: Tensor, bias: Option<Tensor>, remove_mean: bool, eps: f64) -> Self {
-        let features = Features::Last(weight.dims().to_vec());
-        Self { weight, bias, remove_mean, features, options: Options::new(eps) }
-    }
-
-    /// Over other axes than the last ones: any, or all but the samples' with a parameter for each
-    /// channel.
-    ///
-    /// ```
-    /// use candle_core::{DType, Device, Tensor};
-    /// use candle_nn::Module;
-    /// use cellnorm_candle::{LayerNorm, norms::Features};
-    /// let images = Tensor::randn(0f32, 1., (2, 8, 6, 6), &Device::Cpu)?;
-    /// let weight = Tensor::ones(8, DType::F32, &Device::Cpu)?;
-    /// let layer = LayerNorm::new_no_bias(weight, 1e-5)
-    ///     .with_features(Features::PerChannel { channels: 8, axis: 1 });
-    /// assert!(layer.forward(&images)?.get(0)?.mean_all()?.to_scalar::<f32>()?.abs() < 1e-5);
-    /// # Ok::<(), candle_core::Error>(())
-    /// ```
+    /// See [`RuleNorm::with_features`].
     pub fn with_features(self, features: Features) -> Self {
-        Self { features, ..self }
+        either!(self, norm => wrap norm.with_features(features))
     }
 
-    /// As a framework has it: ε, the channel axis of features with a parameter for each channel,
-    /// and what one value a statistic does.
+    /// See [`RuleNorm::with_activation`].
+    pub fn with_activation(self, activation: Activation) -> Self {
+        either!(self, norm => wrap norm.with_activation(activation))
+    }
+
+    /// See [`RuleNorm::with_semantics`].
     ///
     /// # Errors
     /// If the semantics are those of another layer, or cannot be had here.
-    pub fn with_semantics(mut self, semantics: &Semantics) -> Result<Self> {
-        if self.remove_mean {
-            let mut kind = Layer(self.features);
-            self.options = Options::of_semantics(&mut kind, semantics)?;
-            return Ok(Self { features: kind.0, ..self });
-        }
-        let mut kind = Rms(self.features);
-        self.options = Options::of_semantics(&mut kind, semantics)?;
-        Ok(Self { features: kind.0, ..self })
+    pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
+        Ok(either!(self, norm => wrap norm.with_semantics(semantics)?))
     }
 
     /// The factor γ.
     pub fn weight(&self) -> &Tensor {
-        &self.weight
+        either!(self, norm => norm.weight())
     }
 
     /// The offset β.
     pub fn bias(&self) -> Option<&Tensor> {
-        self.bias.as_ref()
+        either!(self, norm => norm.bias())
     }
 
     /// ε, added to the variance inside the root.
     pub fn eps(&self) -> f64 {
-        self.options.epsilon
+        either!(self, norm => norm.eps())
     }
 
     /// Whether values are measured from their mean; else this is RMS normalization.
     pub fn remove_mean(&self) -> bool {
-        self.remove_mean
+        matches!(self, Self::Mean(_))
     }
 
-    forward_masked!();
-
-    fn run(&self, x: &Tensor, mask: Option<&Mask>) -> Result<Tensor> {
-        let about = if self.remove_mean { About::Mean } else { About::Zero };
-        if mask.is_none()
-            && let Some(y) = inferred(
-                about,
-                &self.features,
-                x,
-                &self.weight,
-                self.bias.as_ref(),
-                self.options.epsilon,
-            )
-        {
-            return Ok(y);
-        }
-        let (features, parameters) =
-            (self.features.clone(), [Some(&self.weight), self.bias.as_ref()]);
-        match self.remove_mean {
-            true => self.options.normalize(Layer(features), x, parameters, mask),
-            false => self.options.normalize(Rms(features), x, parameters, mask),
-        }
+    /// See [`RuleNorm::forward_masked`].
+    ///
+    /// # Errors
+    /// Same errors as `forward`, except one value; also if the mask does not fit x.
+    pub fn forward_masked(&self, x: &Tensor, mask: &Mask) -> Result<Tensor> {
+        either!(self, norm => norm.forward_masked(x, mask))
     }
 }
 
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, None)
+        either!(self, norm => norm.forward(x))
+    }
+}
+
+impl RuleNorm<Rms, false> {
+    /// γ and ε.
+    pub fn new(weight: Tensor, eps: f64) -> Self {
+        Self::over_last(weight, None, eps)
+    }
+
+    /// This layer as a [`LayerNorm`] about zero.
+    pub fn into_inner(self) -> LayerNorm {
+        LayerNorm::Zero(self)
+    }
+
+    /// Same as `forward`, which has a gradient, too; candle-nn has not.
+    ///
+    /// # Errors
+    /// Same errors as `forward`.
+    pub fn forward_diff(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward(x)
     }
 }
 
@@ -172,20 +212,25 @@ pub fn layer_norm<C: Into<LayerNormConfig>>(
     config: C,
     vb: VarBuilder,
 ) -> Result<LayerNorm> {
-    let (size, config) = (size.into(), config.into());
-    let get = |names: [&'static str; 2], initial| {
-        let name = names.into_iter().find(|name| vb.contains_tensor(name)).unwrap_or(names[0]);
-        vb.get_with_hints(size.clone(), name, Init::Const(initial))
-    };
-    let weight = get(["weight", "gamma"], 1.0)?;
-    let bias = config.affine.then(|| get(["bias", "beta"], 0.0)).transpose()?;
-    Ok(LayerNorm::of(weight, bias, config.remove_mean, config.eps))
+    let (size, LayerNormConfig { eps, remove_mean, affine }) = (size.into(), config.into());
+    Ok(match remove_mean {
+        true => LayerNorm::Mean(RuleNorm::over_last_from_builder(size, affine, eps, &vb)?),
+        false => LayerNorm::Zero(RuleNorm::over_last_from_builder(size, affine, eps, &vb)?),
+    })
 }
 
-/// As [`layer_norm`], without β.
+/// [`layer_norm`] without β.
 ///
 /// # Errors
-/// As [`layer_norm`].
+/// Same errors as [`layer_norm`].
 pub fn layer_norm_no_bias(size: impl Into<Shape>, eps: f64, vb: VarBuilder) -> Result<LayerNorm> {
     layer_norm(size, LayerNormConfig { eps, remove_mean: true, affine: false }, vb)
+}
+
+/// A layer from `weight`, or `gamma` where that is there, which starts as 1.
+///
+/// # Errors
+/// If the builder lacks it or has another shape.
+pub fn rms_norm(size: impl Into<Shape>, eps: f64, vb: VarBuilder) -> Result<RmsNorm> {
+    RuleNorm::over_last_from_builder(size.into(), false, eps, &vb)
 }

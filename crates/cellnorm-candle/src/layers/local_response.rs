@@ -1,16 +1,15 @@
 //! Local response normalization: y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j² over the
 //! `size` channels j around c.
 
-use candle_core::{Result, Tensor};
-use candle_nn::Module;
+use candle_core::{CpuStorage, CustomOp1, Layout, Module, Result, Shape, Tensor};
 use cellnorm::norms::Lines;
-use cellnorm::tables::{Along, Mask};
-use cellnorm::{Element, Error, LocalResponseNormConfig};
-use ndarray::{ArrayD, ArrayViewD};
+use cellnorm::shape::Along;
+use cellnorm::{Error, LocalResponseNormConfig};
 
-use crate::composed::window_sums;
-use crate::numbers::wrong;
-use crate::ops::{Layer, Slots, apply, computing};
+use crate::numbers::{to_storage, untracked, view, with_elements, with_gradient, wrong};
+use crate::ops::accumulator;
+
+const NAME: &str = cellnorm::LocalResponseNorm::NAME;
 
 /// Local response normalization, without parameters, the same in training and in inference; see
 /// [`cellnorm::LocalResponseNorm`].
@@ -55,53 +54,20 @@ impl LocalResponseNorm {
         Self { size, alpha: 1e-4, beta: 0.75, bias: 1.0, window, channel_axis: 1 }
     }
 
-    /// The layer on arrays, which knows what is sound and where windows lie.
-    fn on_arrays(self) -> std::result::Result<cellnorm::LocalResponseNorm, Error> {
+    /// The layer on arrays, which checks the fields and knows where windows lie.
+    fn on_arrays(self) -> Result<cellnorm::LocalResponseNorm> {
         let config = LocalResponseNormConfig::new(self.size)
             .alpha(self.alpha)
             .beta(self.beta)
             .bias(self.bias);
-        config.window(self.window).channel_axis(self.channel_axis).init()
+        config.window(self.window).channel_axis(self.channel_axis).init().map_err(wrong)
     }
 }
 
-impl Module for LocalResponseNorm {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        apply(*self, x, &[], None, |_| Ok(()))
-    }
-}
-
-/// It has no slots.
-impl Layer for LocalResponseNorm {
-    const NAME: &'static str = cellnorm::LocalResponseNorm::NAME;
-    type Saved = ();
-
-    fn set(&mut self, _slot: usize, _values: ArrayD<f64>) {}
-
-    fn forward<T: Element>(
-        &mut self,
-        x: ArrayViewD<'_, T>,
-        _mask: Option<&Mask>,
-    ) -> std::result::Result<(ArrayD<T>, ()), Error> {
-        Ok((self.on_arrays()?.forward(x)?, ()))
-    }
-
-    fn backward<T: Element>(
-        &self,
-        _saved: &(),
-        x: ArrayViewD<'_, T>,
-        dy: ArrayViewD<'_, T>,
-    ) -> std::result::Result<(ArrayD<T>, Slots), Error> {
-        Ok((self.on_arrays()?.backward(x, dy)?, vec![]))
-    }
-
-    fn composed(
-        &mut self,
-        x: &Tensor,
-        _parameters: &[Option<Tensor>],
-        _mask: Option<&Mask>,
-    ) -> Result<Tensor> {
-        let sharing = self.on_arrays().and_then(|layer| layer.sharing(x.dims())).map_err(wrong)?;
+impl LocalResponseNorm {
+    /// The layer of Candle's own operations.
+    pub(crate) fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let sharing = self.on_arrays()?.sharing(x.dims()).map_err(wrong)?;
         if x.elem_count() == 0 {
             return Err(wrong(Error::Empty { shape: x.dims().to_vec() }));
         }
@@ -110,11 +76,49 @@ impl Layer for LocalResponseNorm {
             _ => None,
         };
         let Some((axis, before, after)) = sharing.along.iter().enumerate().find_map(window) else {
-            candle_core::bail!("{}: no axis holds windows", Self::NAME)
+            candle_core::bail!("{NAME}: no axis holds windows")
         };
-        let wide = x.to_dtype(computing(x.dtype()))?;
+        let wide = x.to_dtype(accumulator(x.dtype()))?;
         let sums = window_sums(&wide.sqr()?, axis, before, after)?;
         let d = sums.affine(self.alpha / self.size as f64, self.bias)?;
         (wide * d.powf(-self.beta)?)?.to_dtype(x.dtype())
     }
+}
+
+impl Module for LocalResponseNorm {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.device().is_cpu() { x.apply_op1(*self) } else { self.composed(x) }
+    }
+}
+
+impl CustomOp1 for LocalResponseNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let layer = self.on_arrays()?;
+        let y = with_elements!(x, NAME, x => {
+            layer.forward(view(x, layout)?).map(to_storage).map_err(wrong)
+        })?;
+        Ok((y, layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let layer = self.on_arrays()?;
+        let dx = with_gradient!(x, dy, NAME, (x_view, dy_view) => {
+            layer.backward(x_view, dy_view).map(to_storage).map_err(wrong)
+        })?;
+        Ok(Some(untracked(dx, x.shape())))
+    }
+}
+
+/// The sum over each value along an axis, `before` values before it and `after` after it, where
+/// there are so many.
+fn window_sums(values: &Tensor, axis: usize, before: usize, after: usize) -> Result<Tensor> {
+    let len = values.dim(axis)?;
+    let (before, after) = (before.min(len - 1), after.min(len - 1));
+    let padded = values.pad_with_zeros(axis, before, after)?;
+    let shifted = |by: usize| padded.narrow(axis, by, len);
+    (1..=before + after).try_fold(shifted(0)?, |sum, by| sum + shifted(by)?)
 }

@@ -7,102 +7,82 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor};
-use cellnorm::tables::Mask;
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use cellnorm::Mask;
+use cellnorm::rule::{Norm, Rule};
 use ndarray::{ArrayD, IxDyn};
 
-use super::{Layer, Slots};
-use crate::numbers::{self, Number, elements, row_major, view, with_elements, wrong};
+use super::NamedTensor;
+use super::row_major::{NamedGradients, Saved, backward, forward};
+use crate::numbers::{self, to_storage, view, with_elements, with_gradient, wrong};
 
 /// How many parameters fit beside x.
 const BESIDE_X: usize = 2;
 
-/// A layer as it was after the forward pass, and what backward needs.
-type After<L> = (L, <L as Layer>::Saved);
-
-struct Operation<L: Layer> {
+struct Operation<R> {
     /// Taken by the forward pass.
-    layer: Mutex<Option<L>>,
+    norm: Mutex<Option<Norm<R>>>,
     mask: Option<Mask>,
-    /// The slots of the parameters that are there, and their shapes.
-    slots: Vec<(usize, Shape)>,
-    after: Arc<OnceLock<After<L>>>,
+    /// The names and the shapes of the parameters that are there.
+    parameters: Vec<(&'static str, Shape)>,
+    /// The layer after the forward pass, and the numbers for backward.
+    finished: Arc<OnceLock<(Norm<R>, Saved)>>,
 }
 
-/// As [`apply`](super::apply).
-pub(super) fn apply<L: Layer>(
-    layer: L,
+/// Same as [`apply`](super::apply).
+pub(super) fn apply<R: Rule + 'static>(
+    norm: Norm<R>,
     x: &Tensor,
-    parameters: &[Option<Tensor>],
+    parameters: &[NamedTensor],
     mask: Option<&Mask>,
-    then: impl FnOnce(&L) -> Result<()>,
+    then: impl FnOnce(&Norm<R>) -> Result<()>,
 ) -> Result<Tensor> {
-    let present =
-        || parameters.iter().enumerate().filter_map(|(slot, of)| Some((slot, of.as_ref()?)));
-    let slots: Vec<(usize, Shape)> =
-        present().map(|(slot, of)| (slot, of.shape().clone())).collect();
+    let present = || parameters.iter().filter_map(|(name, tensor)| Some((*name, tensor.as_ref()?)));
+    let shapes: Vec<_> = present().map(|(name, tensor)| (name, tensor.shape().clone())).collect();
     let joined;
     let mut beside = [x; BESIDE_X];
-    if slots.len() <= BESIDE_X {
-        beside.iter_mut().zip(present()).for_each(|(beside, (_, of))| *beside = of);
+    if shapes.len() <= BESIDE_X {
+        beside.iter_mut().zip(present()).for_each(|(beside, (_, tensor))| *beside = tensor);
     } else {
         let dtype = present().next().map_or(x, |(_, first)| first).dtype();
-        let flat = present().map(|(_, of)| of.flatten_all()?.to_dtype(dtype));
+        let flat = present().map(|(_, tensor)| tensor.flatten_all()?.to_dtype(dtype));
         joined = Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, 0)?;
         beside[0] = &joined;
     }
-    let after = Arc::new(OnceLock::new());
-    let operation = Operation {
-        layer: Mutex::new(Some(layer)),
-        mask: mask.cloned(),
-        slots,
-        after: after.clone(),
-    };
+    let (norm, finished) = (Mutex::new(Some(norm)), Arc::new(OnceLock::new()));
+    let mask = mask.cloned();
+    let operation = Operation { norm, mask, parameters: shapes, finished: finished.clone() };
     let y = x.apply_op3_arc(beside[0], beside[1], Arc::new(Box::new(operation)))?;
-    if let Some((layer, _)) = after.get() {
-        then(layer)?;
+    if let Some((norm, _)) = finished.get() {
+        then(norm)?;
     }
     Ok(y)
 }
 
-impl<L: Layer> Operation<L> {
-    /// The slots whose parameters a tensor beside x holds.
-    fn held(&self, beside: usize) -> &[(usize, Shape)] {
-        match self.slots.len() {
-            0..=BESIDE_X => self.slots.get(beside..=beside).unwrap_or_default(),
-            _ if beside == 0 => &self.slots,
+impl<R: Rule> Operation<R> {
+    /// The parameters that a tensor beside x holds.
+    fn held(&self, beside: usize) -> &[(&'static str, Shape)] {
+        match self.parameters.len() {
+            0..=BESIDE_X => self.parameters.get(beside..=beside).unwrap_or_default(),
+            _ if beside == 0 => &self.parameters,
             _ => &[],
         }
     }
 
-    fn forward<T: Number>(&self, mut layer: L, x: &[T], layout: &Layout) -> Result<CpuStorage> {
-        let (y, saved) = layer.forward(view(x, layout)?, self.mask.as_ref()).map_err(wrong)?;
-        // nothing was there: the layer was taken once
-        let _ = self.after.set((layer, saved));
-        Ok(T::to_cpu_storage_owned(row_major(y)))
-    }
-
-    fn backward<T: Number>(
-        &self,
-        x: (&[T], &Layout),
-        dy: (&[T], &Layout),
-    ) -> Result<(CpuStorage, Slots)> {
-        let Some((layer, saved)) = self.after.get() else {
-            candle_core::bail!("{}: backward before forward", L::NAME)
-        };
-        let (dx, slots) =
-            layer.backward(saved, view(x.0, x.1)?, view(dy.0, dy.1)?).map_err(wrong)?;
-        Ok((T::to_cpu_storage_owned(row_major(dx)), slots))
-    }
-
     /// The gradient of the tensor beside x with this index, where it wants one.
-    fn gradient(&self, beside: usize, tensor: &Tensor, slots: &Slots) -> Result<Option<Tensor>> {
+    fn gradient(
+        &self,
+        beside: usize,
+        tensor: &Tensor,
+        gradients: &NamedGradients,
+    ) -> Result<Option<Tensor>> {
         if !tensor.track_op() {
             return Ok(None);
         }
         let mut values = Vec::with_capacity(tensor.elem_count());
-        for of_slot in self.held(beside).iter().filter_map(|(slot, _)| slots[*slot].as_ref()) {
-            values.extend(of_slot.iter());
+        for (name, _) in self.held(beside) {
+            let own = gradients.iter().filter(|(own, _)| own == name);
+            own.for_each(|(_, gradient)| values.extend(gradient));
         }
         // a layer that is told not to train its parameters gives no gradients
         if values.is_empty() {
@@ -112,9 +92,9 @@ impl<L: Layer> Operation<L> {
     }
 }
 
-impl<L: Layer> CustomOp3 for Operation<L> {
+impl<R: Rule> CustomOp3 for Operation<R> {
     fn name(&self) -> &'static str {
-        L::NAME
+        R::NAME
     }
 
     fn cpu_fwd(
@@ -126,26 +106,35 @@ impl<L: Layer> CustomOp3 for Operation<L> {
         second: &CpuStorage,
         second_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let taken = self.layer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut layer) = taken else {
-            candle_core::bail!("{}: an operation runs once", L::NAME)
+        let taken = self.norm.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut norm) = taken else {
+            candle_core::bail!("{}: an operation runs once", R::NAME)
         };
-        for (beside, (storage, layout)) in
-            [(first, first_layout), (second, second_layout)].into_iter().enumerate()
-        {
-            let held = self.held(beside);
+        let beside = [(first, first_layout), (second, second_layout)];
+        for (i, (storage, layout)) in beside.into_iter().enumerate() {
+            let held = self.held(i);
             if held.is_empty() {
                 break;
             }
-            let mut rest = numbers::table(storage, layout, L::NAME)?;
-            for (slot, shape) in held {
+            let mut rest = numbers::widened(storage, layout, R::NAME)?;
+            for (name, shape) in held {
                 let next = rest.split_off(shape.elem_count());
-                let values =
-                    ArrayD::from_shape_vec(IxDyn(shape.dims()), std::mem::replace(&mut rest, next));
-                layer.set(*slot, values.map_err(wrong)?);
+                let values = std::mem::replace(&mut rest, next);
+                let values = ArrayD::from_shape_vec(IxDyn(shape.dims()), values).map_err(wrong)?;
+                match *name {
+                    "gamma" => norm.gamma = Some(values),
+                    "beta" => norm.beta = Some(values),
+                    name => *norm.parameter_mut(name).expect("a parameter of the rule") = values,
+                }
             }
         }
-        let y = with_elements!(x, L::NAME, x => self.forward(layer, x, x_layout))?;
+        let y = with_elements!(x, R::NAME, x => {
+            let (y, saved) =
+                forward(&mut norm, view(x, x_layout)?, self.mask.as_ref()).map_err(wrong)?;
+            // nothing was there: the layer was taken once
+            let _ = self.finished.set((norm, saved));
+            Ok(to_storage(y))
+        })?;
         Ok((y, x_layout.shape().clone()))
     }
 
@@ -157,15 +146,14 @@ impl<L: Layer> CustomOp3 for Operation<L> {
         _y: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, slots) = {
-            let ((x, x_layout), (dy, dy_layout)) =
-                (x.storage_and_layout(), dy.storage_and_layout());
-            let (Storage::Cpu(x), Storage::Cpu(dy)) = (&*x, &*dy) else {
-                candle_core::bail!("{}: the gradient is not on the CPU, and x was", L::NAME)
-            };
-            with_elements!(x, L::NAME, x => self.backward((x, x_layout), (elements(dy)?, dy_layout)))?
+        let Some((norm, saved)) = self.finished.get() else {
+            candle_core::bail!("{}: backward before forward", R::NAME)
         };
-        let dx = x.track_op().then(|| numbers::of_storage(dx, x.shape()));
-        Ok((dx, self.gradient(0, first, &slots)?, self.gradient(1, second, &slots)?))
+        let (dx, gradients) = with_gradient!(x, dy, R::NAME, (x_view, dy_view) => {
+            let (dx, gradients) = backward(norm, saved, x_view, dy_view).map_err(wrong)?;
+            Ok((to_storage(dx), gradients))
+        })?;
+        let dx = x.track_op().then(|| numbers::untracked(dx, x.shape()));
+        Ok((dx, self.gradient(0, first, &gradients)?, self.gradient(1, second, &gradients)?))
     }
 }

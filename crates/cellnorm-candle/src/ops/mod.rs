@@ -1,4 +1,4 @@
-//! A layer of the library as one operation on tensors.
+//! The layer of a rule as one operation on tensors.
 //!
 //! On the CPU the operation is [fused]: the library's passes forward and backward, one node in
 //! Candle's graph. On other devices the same layer is [composed](crate::composed) of Candle's own
@@ -6,75 +6,46 @@
 //! operation](rows).
 
 mod fused;
-mod impls;
-mod kinds;
+mod row_major;
 mod rows;
 
-pub(crate) use impls::BatchLayer;
-pub(crate) use rows::inferred;
+pub(crate) use rows::infer_rows;
 
-use candle_core::{DType, Tensor};
-use cellnorm::tables::Mask;
-use cellnorm::{Element, Error};
-use ndarray::{ArrayD, ArrayViewD};
+use candle_core::{DType, Result, Tensor};
+use cellnorm::Mask;
+use cellnorm::rule::{Norm, Rule};
 
-/// A layer on arrays, as an operation runs it. Its parameters are numbered: their slots.
-pub(crate) trait Layer: Clone + Send + Sync + 'static {
-    /// Its name in messages.
-    const NAME: &'static str;
+/// A parameter by the library's name for it; None where the layer does not have it.
+pub(crate) type NamedTensor = (&'static str, Option<Tensor>);
 
-    /// What backward needs besides x and the layer.
-    type Saved: Send + Sync + 'static;
-
-    /// Sets the parameter of a slot.
-    fn set(&mut self, slot: usize, values: ArrayD<f64>);
-
-    /// y, over the values alone that a mask says are valid; running averages move as the layer's
-    /// mode says.
-    fn forward<T: Element>(
-        &mut self,
-        x: ArrayViewD<'_, T>,
-        mask: Option<&Mask>,
-    ) -> Result<(ArrayD<T>, Self::Saved), Error>;
-
-    /// The gradients of x and of each slot's parameter, where the layer has it.
-    fn backward<T: Element>(
-        &self,
-        saved: &Self::Saved,
-        x: ArrayViewD<'_, T>,
-        dy: ArrayViewD<'_, T>,
-    ) -> Result<(ArrayD<T>, Slots), Error>;
-
-    /// As [`forward`](Self::forward), of Candle's own operations.
-    fn composed(
-        &mut self,
-        x: &Tensor,
-        parameters: &[Option<Tensor>],
-        mask: Option<&Mask>,
-    ) -> candle_core::Result<Tensor>;
+/// The parameter of this name.
+pub(crate) fn parameter<'a>(parameters: &'a [NamedTensor], name: &str) -> Option<&'a Tensor> {
+    parameters.iter().find(|(own, _)| *own == name)?.1.as_ref()
 }
 
-/// The gradient of each slot's parameter.
-pub(crate) type Slots = Vec<Option<ArrayD<f64>>>;
+/// Whether a gradient is wanted of a parameter.
+pub(crate) fn tracks(parameters: &[NamedTensor]) -> bool {
+    parameters.iter().filter_map(|(_, tensor)| tensor.as_ref()).any(Tensor::track_op)
+}
 
-/// y of a layer with these parameters, one for each slot. `then` sees the layer after the pass,
-/// with its averages moved.
-pub(crate) fn apply<L: Layer>(
-    mut layer: L,
+/// y of a layer with these parameters, over the values alone that a mask says are valid. `then`
+/// sees the layer after the pass, whose running averages have moved as its mode says.
+pub(crate) fn apply<R: Rule + 'static>(
+    mut norm: Norm<R>,
     x: &Tensor,
-    parameters: &[Option<Tensor>],
+    parameters: &[NamedTensor],
     mask: Option<&Mask>,
-    then: impl FnOnce(&L) -> candle_core::Result<()>,
-) -> candle_core::Result<Tensor> {
+    then: impl FnOnce(&Norm<R>) -> Result<()>,
+) -> Result<Tensor> {
     if x.device().is_cpu() {
-        return fused::apply(layer, x, parameters, mask, then);
+        return fused::apply(norm, x, parameters, mask, then);
     }
-    let y = layer.composed(x, parameters, mask)?;
-    then(&layer)?;
+    let y = crate::composed::normalize(&mut norm, x, parameters, mask)?;
+    then(&norm)?;
     Ok(y)
 }
 
 /// The type that composed operations compute in: f32 where x has fewer digits.
-pub(crate) fn computing(dtype: DType) -> DType {
+pub(crate) fn accumulator(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }

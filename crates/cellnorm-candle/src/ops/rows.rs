@@ -1,70 +1,64 @@
 //! Rows in inference, as in a language model that answers token by token: an operation of the graph
 //! would take longer than the row.
 
-use candle_core::{Storage, Tensor};
-use cellnorm::norms::Features;
+use std::ops::Deref;
+
+use candle_core::{Layout, Storage, Tensor};
 use cellnorm::passes::Buffers;
-use cellnorm::{About, Parameters, Real, check_epsilon};
+use cellnorm::rule::{Norm, Rule};
+use cellnorm::{Parameters, Real, check_epsilon};
 
-use crate::numbers::{Number, elements, finite, of_storage};
+use super::{NamedTensor, parameter, tracks};
+use crate::numbers::{Number, finite, untracked};
 
-/// y of the rows that the last axes of x are, where no gradient is wanted, everything lies in
-/// row-major order and is of the one type, f32 or f64, and nothing is wrong with it; else None, and
-/// the operation sees what it is.
-pub(crate) fn inferred(
-    about: About,
-    features: &Features,
+/// y of rows along the last axes of x, those of γ, where no gradient is wanted, everything is
+/// row-major and of one type, f32 or f64, and nothing is wrong; else None, and the operation finds
+/// the reason.
+pub(crate) fn infer_rows<R: Rule>(
+    norm: &Norm<R>,
     x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    epsilon: f64,
+    parameters: &[NamedTensor],
 ) -> Option<Tensor> {
-    let Features::Last(last) = features else { return None };
-    let given = || [Some(x), Some(weight), bias].into_iter().flatten();
-    if given().any(Tensor::track_op) || !x.dims().ends_with(last) || check_epsilon(epsilon).is_err()
-    {
+    let (gamma, beta) = (parameter(parameters, "gamma")?, parameter(parameters, "beta"));
+    let fits =
+        x.dims().ends_with(gamma.dims()) && beta.is_none_or(|beta| beta.dims() == gamma.dims());
+    if !fits || x.track_op() || tracks(parameters) || check_epsilon(norm.epsilon).is_err() {
         return None;
     }
-    given().skip(1).all(|parameter| parameter.dims() == last).then_some(())?;
-    rows::<f32>(about, x, weight, bias, epsilon)
-        .or_else(|| rows::<f64>(about, x, weight, bias, epsilon))
+    infer::<f32, R>(norm, x, gamma, beta).or_else(|| infer::<f64, R>(norm, x, gamma, beta))
 }
 
-fn rows<T: Number + Real>(
-    about: About,
+fn infer<T: Number + Real, R: Rule>(
+    norm: &Norm<R>,
     x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    epsilon: f64,
+    gamma: &Tensor,
+    beta: Option<&Tensor>,
 ) -> Option<Tensor> {
-    with_rows::<T, _>(weight, |gamma| {
-        let run = |beta: Option<&[T]>| {
-            with_rows::<T, _>(x, |elements| {
-                if gamma.len() < 2 || elements.is_empty() {
-                    return None;
-                }
-                let mut y = vec![];
-                let parameters = Parameters { gamma: Some(gamma), beta, ..Parameters::default() };
-                let statistics =
-                    about.rows(Buffers::Into(elements, &mut y), gamma.len(), epsilon, parameters);
-                // NaN and infinity in x show in the statistics of their row
-                let sound =
-                    finite(&statistics.mean) && finite(&statistics.variance) && finite(gamma);
-                (sound && beta.is_none_or(finite))
-                    .then(|| of_storage(T::to_cpu_storage_owned(y), x.shape()))
-            })
-        };
-        match bias {
-            Some(bias) => with_rows(bias, |beta| run(Some(beta))),
-            None => run(None),
-        }
-    })
+    let (locked, locked_gamma) = (x.storage_and_layout(), gamma.storage_and_layout());
+    let locked_beta = beta.map(Tensor::storage_and_layout);
+    let (elements, gamma) = (row_major::<T>(&locked)?, row_major::<T>(&locked_gamma)?);
+    let beta = match &locked_beta {
+        Some(locked) => Some(row_major::<T>(locked)?),
+        None => None,
+    };
+    if gamma.len() < 2 || elements.is_empty() {
+        return None;
+    }
+    let parameters = Parameters { gamma: Some(gamma), beta, activation: norm.activation };
+    let mut y = vec![];
+    let x_y = Buffers::Into(elements, &mut y);
+    let statistics = R::CENTERING.rows(x_y, gamma.len(), norm.epsilon, parameters);
+    // NaN and infinity in x show in the statistics of their row
+    let sound = finite(&statistics.mean) && finite(&statistics.variance);
+    (sound && finite(gamma) && beta.is_none_or(finite))
+        .then(|| untracked(T::to_cpu_storage_owned(y), x.shape()))
 }
 
-/// The elements of a tensor on the CPU, where they are of this type and in row-major order.
-fn with_rows<T: Number, R>(tensor: &Tensor, then: impl FnOnce(&[T]) -> Option<R>) -> Option<R> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else { return None };
+/// The elements of a tensor on the CPU, where they are of this type and row-major.
+fn row_major<'a, T: Number>(
+    (storage, layout): &'a (impl Deref<Target = Storage>, &Layout),
+) -> Option<&'a [T]> {
+    let Storage::Cpu(storage) = &**storage else { return None };
     let (start, end) = layout.contiguous_offsets()?;
-    then(&elements::<T>(storage).ok()?[start..end])
+    Some(&storage.as_slice::<T>().ok()?[start..end])
 }

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder, VarMap};
+use cellnorm_candle::cellnorm::rule::Running;
 use cellnorm_candle::cellnorm::{
     BatchNormConfig, Frozen, Mode, Momentum, Normalization, OneValue, Semantics,
     SwitchableNormConfig,
@@ -13,6 +14,10 @@ use super::common::*;
 
 fn array(x: &Tensor) -> ArrayD<f64> {
     ArrayD::from_shape_vec(x.dims(), values(x)).unwrap()
+}
+
+fn elements(array: &ArrayD<f64>) -> Vec<f64> {
+    array.iter().copied().collect()
 }
 
 fn f64s() -> (VarMap, VarBuilder<'static>) {
@@ -32,8 +37,9 @@ fn the_variables_of_the_map_move() {
         arrays.forward(array(&x).view()).unwrap();
     }
     let data = map.data().lock().unwrap();
-    assert_eq!(values(&data["norm.running_mean"]), arrays.running_mean.to_vec());
-    assert_eq!(values(&data["norm.running_var"]), arrays.running_var.to_vec());
+    let running = arrays.running.unwrap();
+    assert_eq!(values(&data["norm.running_mean"]), elements(&running.mean));
+    assert_eq!(values(&data["norm.running_var"]), elements(&running.variance));
     assert_eq!(layer.num_batches_tracked(), 3);
 }
 
@@ -44,9 +50,9 @@ fn rules_have_averages_too() {
     let x = tensor(&[4, 3, 5], 1, DType::F64);
     layer.forward_t(&x, true).unwrap();
     arrays.forward(array(&x).view()).unwrap();
-    let running = arrays.running.clone().unwrap();
-    assert_eq!(values(layer.running_mean().unwrap()), running.mean.into_raw_vec_and_offset().0);
-    assert_eq!(values(layer.running_var().unwrap()), running.variance.into_raw_vec_and_offset().0);
+    let (running, (mean, variance)) = (arrays.running.as_ref().unwrap(), layer.running().unwrap());
+    assert_eq!(values(mean), elements(&running.mean));
+    assert_eq!(values(variance), elements(&running.variance));
     let expected = arrays.infer(array(&x).view()).unwrap();
     assert_eq!(values(&layer.forward_t(&x, false).unwrap()), expected.into_raw_vec_and_offset().0);
 }
@@ -73,7 +79,7 @@ fn momentum_and_semantics() {
     let y = layer.forward_train(&batches[0]).unwrap();
     let (expected, _) = arrays.forward(array(&batches[0]).view()).unwrap();
     assert_eq!(values(&y), expected.into_raw_vec_and_offset().0);
-    assert_eq!(values(layer.running_var()), arrays.running_var.to_vec());
+    assert_eq!(values(layer.running_var()), elements(&arrays.running.unwrap().variance));
     // where one value has variance 0 there, it has here
     assert_eq!(keras.one_value, OneValue::Beta);
     assert_eq!(values(&layer.forward_train(&tensor(&[1, 2], 1, DType::F64)).unwrap()), [0.0; 2]);
@@ -107,13 +113,14 @@ fn modes() {
         let mut arrays = BatchNormConfig::new(3).init().unwrap();
         let of = |t: &Tensor| ArrayD::from_shape_vec(IxDyn(t.dims()), values(t)).unwrap();
         (arrays.gamma, arrays.beta) = (Some(of(&weight)), Some(of(&bias)));
-        (arrays.running_mean, arrays.running_var) =
-            (start.0.clone().into(), start.1.clone().into());
+        let [mean, variance] = [layer.running_mean(), layer.running_var()].map(of);
+        arrays.running = Some(Running { mean, variance });
         arrays.mode = mode;
         let (expected, saved) = arrays.forward(array(&x).view()).unwrap();
         let y = layer.forward_mode(&x, mode).unwrap();
         assert_eq!(values(&y), expected.into_raw_vec_and_offset().0, "{mode:?}");
-        assert_eq!(values(layer.running_mean()), arrays.running_mean.to_vec(), "{mode:?}");
+        let running = arrays.running.as_ref().unwrap();
+        assert_eq!(values(layer.running_mean()), elements(&running.mean), "{mode:?}");
         assert_eq!(values(layer.running_mean()) != start.0, mode.update, "{mode:?}");
         let (gradients, expected) =
             (backward(&y, &dy), arrays.backward(&saved, array(&x).view(), array(&dy)).unwrap());

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap};
+use cellnorm_candle::cellnorm::Activation;
 use cellnorm_candle::norms::Features;
 use cellnorm_candle::*;
 
@@ -123,6 +124,13 @@ pub fn cases(dtype: DType) -> Vec<Case> {
             move |vb| Ok(layer_norm((3, 5), 1e-5, vb)?.with_features(axes.clone())),
             LayerNorm::forward,
         ),
+        case(
+            "layer with an activation",
+            &images,
+            dtype,
+            |vb| Ok(layer_norm(5, 1e-5, vb)?.with_activation(Activation::Silu)),
+            LayerNorm::forward,
+        ),
         case("rms", &images, dtype, |vb| rms_norm(5, 1e-5, vb), RmsNorm::forward),
         case("group", &images, dtype, |vb| group_norm(2, 4, 1e-5, vb), GroupNorm::forward),
         case(
@@ -146,6 +154,13 @@ pub fn cases(dtype: DType) -> Vec<Case> {
             dtype,
             |vb| batch_norm(4, 1e-5, vb),
             |l: &BatchNorm, x| l.forward_t(x, false),
+        ),
+        case(
+            "batch with an activation",
+            &images,
+            dtype,
+            |vb| Ok(batch_norm(4, 1e-5, vb)?.with_activation(Activation::Gelu)),
+            |l: &BatchNorm, x| l.forward_t(x, true),
         ),
         case(
             "batch-instance",

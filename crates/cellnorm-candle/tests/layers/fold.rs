@@ -127,4 +127,7 @@ fn refusals() {
     let conv = Conv1d::new(tensor(&[4, 3, 2], 1, DType::F64), None, Conv1dConfig::default());
     let error = conv.fold_behind(&norms(4).0.with_channel_axis(-1)).unwrap_err().to_string();
     assert!(error.contains("Conv1d has its channels on another axis"), "{error}");
+    let activated = norms(4).0.with_activation(cellnorm_candle::cellnorm::Activation::Relu);
+    let error = conv.fold_behind(&activated).unwrap_err().to_string();
+    assert!(error.starts_with("batch normalization has an activation"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap};
-use cellnorm_candle::cellnorm::{Mode, tables::Mask};
+use cellnorm_candle::cellnorm::{Mask, Mode};
 use cellnorm_candle::*;
 
 use super::common::*;

@@ -3,10 +3,10 @@
 
 use candle_core::{DType, Result, Tensor, Var, WithDType};
 use candle_nn::{Module, ModuleT};
-use cellnorm_candle::cellnorm::tables::{Rule, TableNormConfig};
+use cellnorm_candle::cellnorm::rule::{NormConfig, Rule};
 use cellnorm_candle::cellnorm::{
-    BatchInstanceNormConfig, BatchNormConfig, Element, FilterResponseNormConfig, GroupNormConfig,
-    InstanceNormConfig, LayerNormConfig, LocalResponseNormConfig, RmsNormConfig,
+    Activation, BatchInstanceNormConfig, BatchNormConfig, Element, FilterResponseNormConfig,
+    GroupNormConfig, InstanceNormConfig, LayerNormConfig, LocalResponseNormConfig, RmsNormConfig,
     SwitchableNormConfig,
 };
 use cellnorm_candle::{
@@ -164,10 +164,7 @@ fn of_channels<T: Element + WithDType>() {
     check::<T>("batch", &|x| layer.forward_train(x), &both, arrays);
 }
 
-fn of_rule<T: Element + WithDType, R: Rule + 'static>(
-    name: &str,
-    config: fn() -> TableNormConfig<R>,
-) {
+fn of_rule<T: Element + WithDType, R: Rule + 'static>(name: &str, config: fn() -> NormConfig<R>) {
     let map = candle_nn::VarMap::new();
     let vb = candle_nn::VarBuilder::from_varmap(&map, DType::F32, CPU);
     let layer: RuleNorm<R> = rule_norm(config(), vb).unwrap();
@@ -222,7 +219,8 @@ fn inferred<T: Element + WithDType>() {
             (
                 LayerNorm::new(g.clone(), b, 1e-5),
                 LayerNorm::new_no_bias(g.clone(), 1e-5),
-                RmsNorm::new(g, 1e-5),
+                RmsNorm::new(g.clone(), 1e-5),
+                LayerNorm::new_no_bias(g, 1e-5).with_activation(Activation::Gelu),
             )
         };
         let (trains, infers) = (
@@ -235,6 +233,7 @@ fn inferred<T: Element + WithDType>() {
                 [trains.0.forward(&x), infers.0.forward(&x)],
                 [trains.1.forward(&x), infers.1.forward(&x)],
                 [trains.2.forward(&x), infers.2.forward(&x)],
+                [trains.3.forward(&x), infers.3.forward(&x)],
             ] {
                 let [one, other] = [one.unwrap(), other.unwrap()];
                 assert!(one.track_op() && !other.track_op());

@@ -139,8 +139,8 @@ impl Rule for Batch {
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Option<Roles>, Error> {
         if let ([axis], [channels]) = (&self.axes[..], &self.lengths[..]) {
             let channel = channel_axis(Self::NAME, shape, *axis, *channels, 2)?;
-            let of_axis = (0..shape.len()).map(|axis| (axis != channel, axis == channel));
-            return Ok(Some(Roles::new(of_axis)));
+            let axes = (0..shape.len()).map(|axis| (axis != channel, axis == channel));
+            return Ok(Some(Roles::new(axes)));
         }
         let named = named_axes(shape, &self.axes, &self.lengths)?;
         Ok(Some(Roles::new(named.into_iter().map(|named| (!named, named)))))

@@ -94,9 +94,9 @@ impl Rule for BatchInstance {
         let bounded = rho.clone() + (rho.clone().clamp(0.0, 1.0) - rho.clone()).detach();
         let gate = bounded.take(channel);
         let batch_sharing = context.statistics(cells, 0).take(channel);
-        let of_instance = cells.merge(1).take(instance);
+        let instance = cells.merge(1).take(instance);
         let [batch, own] =
-            [(gate.clone(), batch_sharing), (gate.times(-1.0).plus(1.0), of_instance)].map(
+            [(gate.clone(), batch_sharing), (gate.times(-1.0).plus(1.0), instance)].map(
                 |(gate, of)| {
                     let scale = gate * context.rstd(of.variance);
                     (scale.clone(), scale * (cells.center.clone() - of.mean))

@@ -87,8 +87,8 @@ impl Features {
         let shared = match self {
             Self::PerChannel { channels, axis } => {
                 let channel = sample_and_channel(name, shape, *axis, *channels)?;
-                let of_axis = (0..shape.len()).map(|axis| (axis != 0, axis == channel));
-                return Ok(Roles::new(of_axis));
+                let axes = (0..shape.len()).map(|axis| (axis != 0, axis == channel));
+                return Ok(Roles::new(axes));
             }
             Self::Last(normalized) => {
                 if !shape.ends_with(normalized) {

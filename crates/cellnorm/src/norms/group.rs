@@ -96,8 +96,8 @@ impl Rule for Group {
 
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Option<Roles>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
-        let of_axis = (0..shape.len()).map(|axis| (axis != 0, axis == channel));
-        let roles = Roles::new(of_axis).grouped(channel, self.groups);
+        let axes = (0..shape.len()).map(|axis| (axis != 0, axis == channel));
+        let roles = Roles::new(axes).grouped(channel, self.groups);
         Ok(Some(match self.parameters {
             GroupParameters::PerChannel => roles,
             GroupParameters::PerGroup => roles.parameter_per_group(),

@@ -60,7 +60,7 @@ impl Rule for Instance {
 
     fn roles(&self, shape: &[usize], _affine: bool) -> Result<Option<Roles>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
-        let of_axis = (0..shape.len()).map(|axis| (axis != 0 && axis != channel, axis == channel));
-        Ok(Some(Roles::new(of_axis)))
+        let axes = (0..shape.len()).map(|axis| (axis != 0 && axis != channel, axis == channel));
+        Ok(Some(Roles::new(axes)))
     }
 }

@@ -19,9 +19,7 @@ use super::strips::{Fault, Row, Strip, for_strips};
 use super::windows::{Power, Windows};
 use crate::element::Element;
 use crate::error::Error;
-use crate::shape::Cells;
-use crate::shape::axis_index;
-use crate::shape::{Along, Measure, Sharing};
+use crate::shape::{Along, Cells, Measure, Sharing, axis_index};
 
 /// On which side of its channel a window of even size is longer by one; of odd size, both sides are
 /// equal.

@@ -19,9 +19,7 @@ use super::slope::{Slope, Slopes};
 use super::strips::{Fault, for_strips};
 use crate::element::Element;
 use crate::error::{Error, check_epsilon};
-use crate::shape::Cells;
-use crate::shape::axis_set;
-use crate::shape::{Measure, Sharing};
+use crate::shape::{Cells, Measure, Sharing, axis_set};
 
 /// What keeps the divisor D from 0, with n = ‖x‖_p.
 ///

@@ -10,8 +10,7 @@ use crate::rule::{
     CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
 use crate::semantics::EpsilonAt;
-use crate::shape::axis_set;
-use crate::shape::{Measure, Sharing};
+use crate::shape::{Measure, Sharing, axis_set};
 
 /// The values along some axes share statistics; nothing is learned.
 #[derive(Clone, Debug)]

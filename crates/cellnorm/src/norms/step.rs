@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::rule::{
     CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
-use crate::shape::axis_index;
-use crate::shape::{Along, Labels, Sharing};
+
+use crate::shape::{Along, Labels, Roles, Sharing, axis_index};
 
 /// The values of one channel at one time step share statistics.
 #[derive(Clone, Debug)]
@@ -106,6 +106,17 @@ impl Rule for Step {
         let mut steps = batch_sharing(shape, channel);
         steps.along[time] = Along::Tail((self.steps - 1).saturating_sub(self.first));
         Ok(vec![steps])
+    }
+
+    /// With statistics for one step, all steps share them: plain batch normalization.
+    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Option<Roles>, Error> {
+        if self.steps != 1 {
+            return Ok(None);
+        }
+        self.sharings(shape)?;
+        let channel = axis_index(self.channel_axis, shape.len())?;
+        let axes = (0..shape.len()).map(|axis| (axis != channel, axis == channel));
+        Ok(Some(Roles::new(axes)))
     }
 
     /// By the rows of the running averages: also steps that no sequence reaches have a set.

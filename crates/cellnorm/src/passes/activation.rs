@@ -23,11 +23,14 @@ use crate::element::Real;
 /// What is applied to γ x̂ + β.
 ///
 /// ```
-/// use cellnorm::{About, Activation, Axis, Parameters, Plan, passes::Buffers};
+/// use cellnorm::passes::Buffers;
+/// use cellnorm::rule::ClosedForm;
+/// use cellnorm::{Activation, Axis, Parameters, Plan};
 /// let plan = Plan::new(&Axis::row_major(&[1, 3], |axis| (axis == 1, false))).unwrap();
 /// let (x, mut y) = ([-1.0_f32, 0.0, 1.0], Vec::new());
-/// let relu = Parameters { activation: Activation::Relu, ..Parameters::default() };
-/// plan.forward(Buffers::Into(&x, &mut y), Centering::Mean, 1e-5, relu);
+/// let parameters = Parameters { activation: Activation::Relu, ..Parameters::default() };
+/// let relu = ClosedForm { epsilon: 1e-5, parameters, ..ClosedForm::default() };
+/// plan.forward(Buffers::Into(&x, &mut y), relu);
 /// assert_eq!(y[..2], [0.0, 0.0]);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

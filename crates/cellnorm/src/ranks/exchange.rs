@@ -65,10 +65,15 @@ pub fn exchange<E: From<Error> + Display>(
         return Err(explain(over, request, own, &gathered)?);
     }
     let rest = if far.is_empty() { vec![] } else { over.all_gather(far)? };
-    let of_rank = |(rank, message): (usize, &[f64])| {
+    let rank_table = |(rank, message): (usize, &[f64])| {
         [&message[HEADER..][..near.len()], &rest[rank * far.len()..][..far.len()]].concat()
     };
-    Ok(gathered.chunks(FIRST).enumerate().map(of_rank).collect())
+    Ok(gathered.chunks(FIRST).enumerate().map(rank_table).collect())
+}
+
+/// Tells the other ranks of an error that keeps this one from an exchange, and returns it.
+pub fn report(over: &dyn Communicator, request: &str, error: Error) -> Error {
+    exchange::<Error>(over, request, Err(error.clone())).err().unwrap_or(error)
 }
 
 /// Moments of the same sets on all ranks, merged in the order of ranks.
@@ -91,14 +96,14 @@ pub fn merge<E: From<Error> + Display>(
     let table =
         own.map(|own| own.iter().map(|m| [m.count, m.mean, m.m2]).collect::<Vec<_>>().concat());
     let tables = exchange(over, request, table)?;
-    let of_rank = |table: &Vec<f64>, set: usize| {
+    let rank_table = |table: &Vec<f64>, set: usize| {
         let [count, mean, m2] = [0, 1, 2].map(|part| table[3 * set + part]);
         Moments { count, mean, m2 }
     };
     let sets = tables.first().map_or(0, Vec::len) / 3;
     Ok((0..sets)
         .map(|set| {
-            tables.iter().map(|table| of_rank(table, set)).fold(Moments::default(), Moments::merge)
+            tables.iter().map(|table| rank_table(table, set)).fold(Moments::default(), Moments::merge)
         })
         .collect())
 }
@@ -153,12 +158,12 @@ fn explain<E: From<Error> + Display>(
     };
     let text = &text.as_bytes()[..text.floor_char_boundary(WORDS * BYTES)];
     let texts = over.all_gather(&words(text, WORDS))?;
-    let of_rank = |words: &[f64]| {
+    let rank_table = |words: &[f64]| {
         let bytes = bytes_of(words, WORDS * BYTES);
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         String::from_utf8_lossy(&bytes[..end]).into_owned()
     };
-    let texts: Vec<String> = texts.chunks(WORDS).map(of_rank).collect();
+    let texts: Vec<String> = texts.chunks(WORDS).map(rank_table).collect();
     if let Err(error) = own {
         return Ok(error);
     }

@@ -16,7 +16,7 @@ mod threads;
 
 use std::fmt::Debug;
 
-pub use exchange::{exchange, exchange_bytes, merge};
+pub use exchange::{exchange, exchange_bytes, merge, report};
 
 pub use threads::Threads;
 

@@ -18,15 +18,6 @@ pub(crate) struct CellGrid {
     pub(crate) coordinates: Vec<Option<Labels>>,
 }
 
-impl CellGrid {
-    /// The grid of a tensor without elements.
-    pub(crate) fn empty(shape: &[usize], numbered: &[bool]) -> Self {
-        let labels = |(len, numbered): (&usize, &bool)| numbered.then(|| Labels::new(vec![], *len));
-        let coordinates = shape.iter().zip(numbered).map(labels).collect();
-        Self { region: Region::Picked { first: vec![0], elements: vec![] }, coordinates }
-    }
-}
-
 impl From<(Region, Vec<Option<Labels>>)> for CellGrid {
     fn from((region, coordinates): (Region, Vec<Option<Labels>>)) -> Self {
         Self { region, coordinates }
@@ -42,10 +33,7 @@ pub(crate) struct Arranged<'a, T, P = Plan> {
 impl<'a, T: Element> Arranged<'a, T> {
     /// Takes x as it lies where that can be, else a copy with the shared axes innermost.
     pub(crate) fn new(x: CowArray<'a, T, IxDyn>, roles: &Roles) -> Result<Self, Error> {
-        roles.check_groups(x.shape())?;
-        if x.is_empty() {
-            return Err(Error::Empty { shape: x.shape().to_vec() });
-        }
+        roles.check(x.shape())?;
         if x.view().as_slice_memory_order().is_some()
             && let Some(plan) = roles.plan(x.shape(), x.strides())
         {

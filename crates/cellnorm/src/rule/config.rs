@@ -139,7 +139,9 @@ impl<R: Rule> NormConfig<R> {
         let (mut gamma, mut beta, mut extra) = (None, None, vec![]);
         for ParameterSpec { name, shape, initial } in self.rule.parameters() {
             match name {
-                "gamma" if self.scale => gamma = Some(self.gamma_initializer.init(&shape)?),
+                "gamma" if self.scale => {
+                    gamma = Some(self.gamma_initializer.init(&shape)? - R::GAMMA_OFFSET);
+                }
                 "beta" if self.center => beta = Some(self.beta_initializer.init(&shape)?),
                 "gamma" | "beta" => {}
                 _ => extra.push((name, Initializer::Constant(initial).init(&shape)?)),

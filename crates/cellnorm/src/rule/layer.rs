@@ -20,14 +20,14 @@ use crate::error::{Error, check_epsilon};
 use crate::moments::Moments;
 use crate::momentum::{Frozen, Mode, Momentum, OneValue, Phase, RunningVariance, StatisticsFrom};
 use crate::passes::{Activation, Parameters};
-use crate::ranks::{Communicator, exchange};
+use crate::ranks::{Communicator, report};
 use crate::shape::{Centering, Mask, Roles};
 
 /// A normalization by a [`Rule`], with its parameters and running averages. Made by
 /// [`NormConfig`](super::NormConfig).
 #[derive(Clone, Debug)]
 pub struct Norm<R> {
-    /// The factor γ; None without scale.
+    /// The factor γ, less the rule's [`GAMMA_OFFSET`](Rule::GAMMA_OFFSET); None without scale.
     pub gamma: Option<ArrayD<f64>>,
     /// The offset β; None without center.
     pub beta: Option<ArrayD<f64>>,
@@ -386,8 +386,10 @@ impl<R: Rule> Norm<R> {
         call: Call<'_>,
     ) -> Result<Forward<T, D>, Error> {
         let checked = self.check();
-        if call.ranks.is_some() && !((call.batch || call.track) && self.rule.running().is_some()) {
-            // no statistic is shared with other ranks
+        if call.ranks.is_some() && !self.rule.exchanges(x.shape(), call.batch || call.track) {
+            if call.track {
+                return checked.and(Err(Error::Unsupported { layer: R::NAME, what: OWN_AVERAGES }));
+            }
             if x.is_empty() {
                 return checked.and_then(|()| self.run_empty(x));
             }
@@ -420,7 +422,7 @@ impl<R: Rule> Norm<R> {
         roles: &Roles,
         call: Call<'_>,
     ) -> Result<Forward<T, D>, Error> {
-        let (gamma, beta) = (flat(&self.gamma), flat(&self.beta));
+        let (gamma, beta) = (self.scale(), flat(&self.beta));
         let form = self.closed_form(gamma.as_deref(), beta.as_deref());
         let shape = x.shape().to_vec();
         let x = Arranged::new(x.into_dyn(), roles)?;
@@ -478,7 +480,7 @@ impl<R: Rule> Norm<R> {
             // the others hear of it
             (Err(error), Some(ranks)) => {
                 let request = format!("the forward pass of {}", request());
-                return Err(tell(ranks, &request, error));
+                return Err(report(ranks, &request, error));
             }
         };
         let merged = match call.ranks {
@@ -492,8 +494,8 @@ impl<R: Rule> Norm<R> {
         let FormulaOutput { affines, tracked } =
             formula.forward(&moments, &self.named_values(), &merged)?;
         // cells that are finite each can be too far apart for a common variance
-        let of_tracked = tracked.iter().flat_map(|of| [&of.mean, &of.variance]);
-        check_finite("x", &of_tracked.collect::<Vec<_>>())?;
+        let targets = tracked.iter().flat_map(|of| [&of.mean, &of.variance]);
+        check_finite("x", &targets.collect::<Vec<_>>())?;
         for part in
             [|map: &crate::passes::Affine| map.scale, |map: &crate::passes::Affine| map.offset]
         {
@@ -556,7 +558,7 @@ impl<R: Rule> Norm<R> {
             (Err(error), None) => return Err(error),
             (Err(error), Some(ranks)) => {
                 let request = format!("the backward pass of {}", request());
-                return Err(tell(ranks, &request, error));
+                return Err(report(ranks, &request, error));
             }
         };
         let (region, parameters) = (&x.plan.region, self.named_values());
@@ -587,8 +589,8 @@ impl<R: Rule> Norm<R> {
             let finite = check_finite("dy", &[&dy, &dy_x]);
             let gradients = formula.backward(&moments, &parameters, &sums, &cells.merged, ranks);
             let none = vec![crate::passes::Gradient::default(); moments.len()];
-            let of_cells = gradients.as_ref().map_or(&none, |gradients| &gradients.cells);
-            region.gradient(x, buffers, &centers, of_cells);
+            let maps = gradients.as_ref().map_or(&none, |gradients| &gradients.cells);
+            region.gradient(x, buffers, &centers, maps);
             finite.and(gradients)
         })?;
         Ok(self.gradients(typed(dx), gradients?.parameters))
@@ -635,7 +637,7 @@ impl<R: Rule> Norm<R> {
             }
         }
         let x = Arranged::new(CowArray::from(x.into_dyn()), &roles)?;
-        let (gamma, beta) = (flat(&self.gamma), flat(&self.beta));
+        let (gamma, beta) = (self.scale(), flat(&self.beta));
         if saved.fixed && !self.mode.train_parameters && self.activation == Activation::Identity {
             // nothing depends on x, dx = γ r dy: one pass, and NaN in dy passes on
             let mean = vec![0.0; spread.mean.len()];
@@ -688,7 +690,8 @@ impl<R: Rule> Norm<R> {
         if ranks {
             numbered[0] = true;
             if x.is_empty() {
-                return Ok(Arranged { plan: CellGrid::empty(x.shape(), &numbered), x });
+                let plan = Region::row_major(x.shape(), &numbered, None)?.into();
+                return Ok(Arranged { x, plan });
             }
         }
         Arranged::in_cells(x, &numbered, mask)
@@ -723,9 +726,21 @@ impl<R: Rule> Norm<R> {
         RunningTables::new(self.running.as_ref(), self.correction.as_ref(), &shape)
     }
 
+    /// The values of γ.
+    fn scale(&self) -> Option<Cow<'_, [f64]>> {
+        let stored = flat(&self.gamma)?;
+        if R::GAMMA_OFFSET == 0.0 {
+            return Some(stored);
+        }
+        Some(stored.iter().map(|stored| stored + R::GAMMA_OFFSET).collect())
+    }
+
     /// The parameters as a formula takes them.
     fn named_values(&self) -> NamedValues {
-        let values = |name| self.parameter(name).map(|values| values.iter().copied().collect());
+        let values = |name| match name {
+            "gamma" => self.scale().map(Cow::into_owned),
+            _ => self.parameter(name).map(|values| values.iter().copied().collect()),
+        };
         self.rule.parameters().into_iter().map(|spec| (spec.name, values(spec.name))).collect()
     }
 
@@ -750,8 +765,8 @@ impl<R: Rule> Norm<R> {
             return Tracked { mean, variance, values };
         };
         let tape = Tape::default();
-        let of_sets = Tracked { mean: tape.table(mean), variance: tape.table(variance), values };
-        let Tracked { mean, variance, values } = of_sets.mean_by(&labels);
+        let sets = Tracked { mean: tape.table(mean), variance: tape.table(variance), values };
+        let Tracked { mean, variance, values } = sets.mean_by(&labels);
         Tracked { mean: mean.values(), variance: variance.values(), values }
     }
 
@@ -795,10 +810,9 @@ impl<R: Rule> Norm<R> {
     }
 }
 
-/// Tells the other ranks of an error, and returns it.
-fn tell(ranks: &dyn Communicator, request: &str, error: Error) -> Error {
-    exchange::<Error>(ranks, request, Err(error.clone())).err().unwrap_or(error)
-}
+/// Of a rule whose running averages are those of single samples or of parts of a batch.
+const OWN_AVERAGES: &str = "keeps running averages of statistics that ranks do not share; move \
+                            them on one rank, and let the others have a mode without update";
 
 /// The values of a parameter; an array's iterator takes longer for a row than to normalize it.
 fn flat(parameter: &Option<ArrayD<f64>>) -> Option<Cow<'_, [f64]>> {

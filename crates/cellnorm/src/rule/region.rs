@@ -5,9 +5,10 @@ use std::ops::Range;
 use ndarray::ArrayD;
 
 use crate::element::Element;
+use crate::error::Error;
 use crate::moments::Moments;
 use crate::passes::{self, Activation, Affine, Buffers, Gradient, Sums};
-use crate::shape::{Axis, Cells, Labels, Sets, grid};
+use crate::shape::{Axis, Cells, Labels, Mask, Sets, cells_of, grid};
 
 /// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor
 /// libraries. The [passes](crate::passes) over it, which panic where a slice is not as long as the
@@ -39,6 +40,29 @@ pub enum Region {
 }
 
 impl Region {
+    /// The cells of a row-major tensor that are numbered by some of its axes, or their valid values,
+    /// and the cells' coordinates. A tensor may have no elements.
+    ///
+    /// # Errors
+    /// If the mask does not broadcast to the shape.
+    pub fn row_major(
+        shape: &[usize],
+        numbered: &[bool],
+        mask: Option<&Mask>,
+    ) -> Result<(Self, Vec<Option<Labels>>), Error> {
+        if shape.contains(&0) {
+            let labels =
+                |(len, numbered): (&usize, &bool)| numbered.then(|| Labels::new(vec![], *len));
+            let coordinates = shape.iter().zip(numbered).map(labels).collect();
+            return Ok((Self::Picked { first: vec![0], elements: vec![] }, coordinates));
+        }
+        if let Some(mask) = mask {
+            return Ok(Self::picked(numbered, &mask.over(shape)?));
+        }
+        let (cells, coordinates) = cells_of(shape, numbered);
+        Ok((Self::All(cells), coordinates))
+    }
+
     /// All cells of a tensor with these axes, whose positions are its shared ones, and the cells'
     /// coordinates.
     pub(crate) fn all(axes: &[Axis]) -> Option<(Self, Vec<Option<Labels>>)> {
@@ -166,7 +190,7 @@ impl Region {
             Self::All(cells) => passes::sums(x, dy, cells, centers),
             Self::Picked { first, elements } => {
                 let (x, dy) = (gather(x, elements), gather(dy, elements));
-                let of_run = |run: Run| {
+                let sum_run = |run: Run| {
                     passes::sums(
                         &x[run.values.clone()],
                         &dy[run.values],
@@ -174,7 +198,7 @@ impl Region {
                         &centers[run.numbers],
                     )
                 };
-                runs(first).flat_map(of_run).collect()
+                runs(first).flat_map(sum_run).collect()
             }
         }
     }

@@ -5,7 +5,7 @@ use super::{CellTables, Grid, Statistics, Table};
 use crate::error::Error;
 use crate::normalization::Normalization;
 use crate::semantics::{EpsilonAt, Semantics};
-use crate::shape::{Centering, Labels, Roles, Sharing, sets_of};
+use crate::shape::{Along, Centering, Labels, Roles, Sharing, sets_of};
 
 /// A parameter of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -226,6 +226,9 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     /// Whether β is there by default.
     const CENTER: bool = true;
 
+    /// γ less the stored gamma, which is 0 except where checkpoints hold γ − 1.
+    const GAMMA_OFFSET: f64 = 0.0;
+
     /// Which semantics describe it; None (the default) takes those of any layer.
     const NORMALIZATION: Option<Normalization> = None;
 
@@ -332,5 +335,15 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     /// share one: it moves toward their mean. None where each set has its own.
     fn running_labels(&self, _shape: &[usize]) -> Option<Labels> {
         None
+    }
+
+    /// Whether ranks exchange statistics in a forward pass over this shape, where those of x are
+    /// taken (`batch`): whether samples share any. A shape that does not suit is told to the
+    /// others, in an exchange.
+    fn exchanges(&self, shape: &[usize], batch: bool) -> bool {
+        let shared = |sharing: &Sharing| sharing.along.first() == Some(&Along::Shared);
+        batch
+            && self.running().is_some()
+            && self.sharings(shape).map_or(true, |sharings| sharings.iter().any(shared))
     }
 }

@@ -42,15 +42,15 @@ impl Axis {
 /// along it.
 #[derive(Clone, Debug)]
 pub struct Roles {
-    of_axis: Vec<(bool, bool)>,
+    axes: Vec<(bool, bool)>,
     groups: Option<(usize, usize)>,
     parameter_per_group: bool,
 }
 
 impl Roles {
     /// From (shared, parameter) for each axis.
-    pub fn new(of_axis: impl IntoIterator<Item = (bool, bool)>) -> Self {
-        Self { of_axis: of_axis.into_iter().collect(), groups: None, parameter_per_group: false }
+    pub fn new(axes: impl IntoIterator<Item = (bool, bool)>) -> Self {
+        Self { axes: axes.into_iter().collect(), groups: None, parameter_per_group: false }
     }
 
     /// The same, but `axis` is split into `groups` groups of neighbours that each share statistics
@@ -65,12 +65,24 @@ impl Roles {
     /// # Panics
     /// If there is no such axis.
     pub fn carries(&self, axis: usize) -> bool {
-        self.of_axis[axis].1
+        self.axes[axis].1
     }
 
     /// The axis that is split, and into how many groups.
     pub(crate) fn split(&self) -> Option<(usize, usize)> {
         self.groups
+    }
+
+    /// That a tensor of this shape has elements, and that the groups of a split axis divide it.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check(&self, shape: &[usize]) -> Result<(), Error> {
+        self.check_groups(shape)?;
+        if shape.contains(&0) {
+            return Err(Error::Empty { shape: shape.to_vec() });
+        }
+        Ok(())
     }
 
     /// That the groups of a split axis divide it.
@@ -98,7 +110,7 @@ impl Roles {
     /// The axes of a tensor with their roles, the split one as two; `strides` are in elements.
     pub fn axes(&self, shape: &[usize], strides: &[isize]) -> Vec<Axis> {
         let mut axes = Vec::with_capacity(shape.len() + 1);
-        for (i, (shared, parameter)) in self.of_axis.iter().enumerate() {
+        for (i, (shared, parameter)) in self.axes.iter().enumerate() {
             let axis =
                 Axis { len: shape[i], stride: strides[i], shared: *shared, parameter: *parameter };
             match self.groups {
@@ -117,8 +129,8 @@ impl Roles {
     /// is sets × values.
     pub fn shared_last(&self) -> Vec<usize> {
         let split = self.groups.map(|(axis, _)| axis);
-        let mut order: Vec<usize> = (0..self.of_axis.len()).collect();
-        order.sort_by_key(|axis| (self.of_axis[*axis].0, split != Some(*axis)));
+        let mut order: Vec<usize> = (0..self.axes.len()).collect();
+        order.sort_by_key(|axis| (self.axes[*axis].0, split != Some(*axis)));
         order
     }
 
@@ -129,20 +141,20 @@ impl Roles {
             _ if *shared => Along::Shared,
             _ => Along::Apart,
         };
-        self.of_axis.iter().enumerate().map(along).collect()
+        self.axes.iter().enumerate().map(along).collect()
     }
 
     /// The number of sets of a tensor of this shape.
     pub fn sets(&self, shape: &[usize]) -> usize {
         let alone =
-            self.of_axis.iter().zip(shape).filter(|((shared, _), _)| !shared).map(|(_, len)| len);
+            self.axes.iter().zip(shape).filter(|((shared, _), _)| !shared).map(|(_, len)| len);
         alone.product::<usize>() * self.groups.map_or(1, |(_, groups)| groups)
     }
 
     /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry
     /// no parameter. Those of a group are to be repeated for its channels before.
     pub fn parameters_along(&self, shape: &[usize]) -> Vec<usize> {
-        self.of_axis
+        self.axes
             .iter()
             .zip(shape)
             .map(|((_, parameter), len)| if *parameter { *len } else { 1 })
@@ -152,7 +164,7 @@ impl Roles {
     /// Which axes number the cells: each that a statistic is not shared along, or that γ and β vary
     /// along.
     pub(crate) fn cell_axes(&self) -> Vec<bool> {
-        self.of_axis.iter().map(|(shared, parameter)| !shared || *parameter).collect()
+        self.axes.iter().map(|(shared, parameter)| !shared || *parameter).collect()
     }
 
     /// The plan of a tensor whose memory has these strides, in elements; None where it has none

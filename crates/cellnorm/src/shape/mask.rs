@@ -9,7 +9,7 @@ use crate::error::Error;
 /// NaN included. The result and the gradient are 0 at the others, and dy is not looked at there.
 ///
 /// ```
-/// use cellnorm::{BatchNormConfig, tables::Mask};
+/// use cellnorm::{BatchNormConfig, Mask};
 /// use ndarray::{Array3, s};
 /// // two sequences [N, T, C], of three and of one valid step
 /// let lengths = Mask::lengths(&[3, 1], 1);

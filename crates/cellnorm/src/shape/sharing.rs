@@ -155,11 +155,11 @@ impl Sharing {
     /// # Panics
     /// If an axis has length 0.
     pub fn values(&self) -> (usize, usize) {
-        let of_axis = |(along, len): (&Along, &usize)| along.lengths(*len);
+        let lengths = |(along, len): (&Along, &usize)| along.lengths(*len);
         self.along
             .iter()
             .zip(&self.shape)
-            .map(of_axis)
+            .map(lengths)
             .fold((1, 1), |(a, b), (least, most)| (a * least, b * most))
     }
 

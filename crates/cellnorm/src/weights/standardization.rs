@@ -11,8 +11,7 @@ use crate::error::Error;
 use crate::rule::{
     CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
-use crate::shape::axis_index;
-use crate::shape::{Measure, Sharing};
+use crate::shape::{Measure, Sharing, axis_index};
 
 /// The weights of one output share statistics.
 #[derive(Clone, Debug)]

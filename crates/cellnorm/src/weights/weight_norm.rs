@@ -15,8 +15,7 @@ use crate::functions::moments;
 use crate::rule::{
     CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
-use crate::shape::axis_index;
-use crate::shape::{Measure, Sharing};
+use crate::shape::{Measure, Sharing, axis_index};
 
 /// The direction of each output's weights, whose length is a parameter of its own.
 #[derive(Clone, Debug)]

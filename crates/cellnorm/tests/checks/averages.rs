@@ -1,13 +1,12 @@
 //! Two pairs of running averages: what renormalization is corrected toward, at a pace of its own,
 //! and what inference takes.
 
-use cellnorm::tables::Mask;
 use cellnorm::{
-    BatchNormConfig, BatchRenorm, BatchRenormConfig, Error, Frozen, Momentum, OneValue,
+    BatchNormConfig, BatchRenorm, BatchRenormConfig, Error, Frozen, Mask, Momentum, OneValue,
 };
 use ndarray::{ArrayD, IxDyn};
 
-use crate::common::{Numbers, distance};
+use crate::common::{Numbers, averages, distance};
 
 fn batches() -> [ArrayD<f64>; 3] {
     let mut numbers = Numbers::new(21);
@@ -108,9 +107,7 @@ fn averages_that_do_not_suit() -> Result<(), Error> {
     layer.correction.as_mut().unwrap().averages.mean = ArrayD::zeros(IxDyn(&[2]));
     let error = layer.forward(x.view()).unwrap_err();
     assert_eq!(error.to_string(), "correction_mean has the shape [2]; it must be [3]");
-    let averages = &mut layer.correction.as_mut().unwrap().averages;
-    (averages.mean, averages.variance) =
-        (ArrayD::zeros(IxDyn(&[3])), ArrayD::from_elem(IxDyn(&[3]), -1.0));
+    layer.correction.as_mut().unwrap().averages = averages(&[0.0; 3], &[-1.0; 3]);
     let error = layer.forward(x.view()).unwrap_err();
     assert_eq!(
         error.to_string(),

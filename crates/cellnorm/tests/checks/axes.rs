@@ -1,11 +1,10 @@
 //! Batch normalization over several axes is batch normalization of the channels that these axes
 //! make together.
 
-use cellnorm::tables::Mask;
-use cellnorm::{AxesBatchNorm, AxesBatchNormConfig, BatchNormConfig, Error, StepBatchNormConfig};
+use cellnorm::{BatchNorm, BatchNormConfig, Error, Mask, StepBatchNormConfig};
 use ndarray::{ArrayD, IxDyn};
 
-use crate::common::{Numbers, distance};
+use crate::common::{Numbers, distance, running};
 
 fn assert_same<'a>(
     a: impl IntoIterator<Item = &'a f64>,
@@ -16,8 +15,8 @@ fn assert_same<'a>(
     assert!(worst < 1e-12, "{what}: {worst:e}");
 }
 
-fn layer(axes: &[isize], lengths: &[usize]) -> Result<AxesBatchNorm, Error> {
-    let mut layer = AxesBatchNormConfig::new(axes, lengths).init()?;
+fn layer(axes: &[isize], lengths: &[usize]) -> Result<BatchNorm, Error> {
+    let mut layer = BatchNormConfig::over(axes, lengths).init()?;
     let mut numbers = Numbers::new(8);
     for name in ["gamma", "beta"] {
         layer.parameter_mut(name).unwrap().mapv_inplace(|_| numbers.uniform());
@@ -39,19 +38,28 @@ fn several_axes_are_one_of_all_their_indices() -> Result<(), Error> {
         };
         let mut expected = BatchNormConfig::new(6).channel_axis(-1).init()?;
         let flat = |of: &ArrayD<f64>| of.clone().into_shape_with_order(IxDyn(&[6])).unwrap();
-        expected.gamma = layer.parameter("gamma").map(flat);
-        expected.beta = layer.parameter("beta").map(flat);
+        expected.gamma = layer.gamma.as_ref().map(flat);
+        expected.beta = layer.beta.as_ref().map(flat);
         let (y, saved) = layer.forward(x.view())?;
         let (y_expected, saved_expected) = expected.forward(joined(&x).view())?;
         assert_same(&joined(&y), &y_expected, "y");
-        let running = layer.running.as_ref().unwrap();
-        assert_same(&running.mean, &expected.running_mean, "running mean");
-        assert_same(&running.variance, &expected.running_var, "running variance");
+        let (ours, theirs) = (running(&layer), running(&expected));
+        assert_same(&ours.mean, &theirs.mean, "running mean");
+        assert_same(&ours.variance, &theirs.variance, "running variance");
         let gradients = layer.backward(&saved, x.view(), dy.view())?;
-        let of_expected = expected.backward(&saved_expected, joined(&x).view(), joined(&dy))?;
-        assert_same(&joined(&gradients.dx), &of_expected.dx, "dx");
-        assert_same(gradients.parameter("gamma").unwrap(), &of_expected.dgamma.unwrap(), "dgamma");
-        assert_same(gradients.parameter("beta").unwrap(), &of_expected.dbeta.unwrap(), "dbeta");
+        let gradients_expected =
+            expected.backward(&saved_expected, joined(&x).view(), joined(&dy))?;
+        assert_same(&joined(&gradients.dx), &gradients_expected.dx, "dx");
+        assert_same(
+            gradients.parameter("gamma").unwrap(),
+            &gradients_expected.dgamma.unwrap(),
+            "dgamma",
+        );
+        assert_same(
+            gradients.parameter("beta").unwrap(),
+            &gradients_expected.dbeta.unwrap(),
+            "dbeta",
+        );
         assert_same(&joined(&layer.infer(x.view())?), &expected.infer(joined(&x))?, "inference");
         // the same numbers however memory lies
         let reversed = x.t().as_standard_layout().into_owned().reversed_axes();
@@ -65,10 +73,8 @@ fn several_axes_are_one_of_all_their_indices() -> Result<(), Error> {
 fn time_and_channel_are_steps() -> Result<(), Error> {
     let x = Numbers::new(6).tensor(&[4, 3, 2], 2.0);
     let mask = Mask::lengths(&[3, 1, 2, 3], 1);
-    let (mut axes, mut steps) = (
-        AxesBatchNormConfig::new(&[1, 2], &[3, 2]).init()?,
-        StepBatchNormConfig::new(2, 3).init()?,
-    );
+    let (mut axes, mut steps) =
+        (BatchNormConfig::over(&[1, 2], &[3, 2]).init()?, StepBatchNormConfig::new(2, 3).init()?);
     let (y, expected) =
         (axes.forward_masked(x.view(), &mask)?.0, steps.forward_masked(x.view(), &mask)?.0);
     assert_same(&y, &expected, "y");
@@ -79,7 +85,7 @@ fn time_and_channel_are_steps() -> Result<(), Error> {
 #[test]
 fn axes_that_do_not_suit() -> Result<(), Error> {
     let message = |axes: &[isize], lengths: &[usize]| {
-        AxesBatchNormConfig::new(axes, lengths).init().unwrap_err()
+        BatchNormConfig::over(axes, lengths).init().unwrap_err()
     };
     assert_eq!(
         message(&[1, 2], &[3]).to_string(),
@@ -87,7 +93,7 @@ fn axes_that_do_not_suit() -> Result<(), Error> {
     );
     let x = ArrayD::<f32>::zeros(IxDyn(&[4, 3, 2]));
     let message = |axes: &[isize], lengths: &[usize]| {
-        AxesBatchNormConfig::new(axes, lengths)
+        BatchNormConfig::over(axes, lengths)
             .init()
             .unwrap()
             .forward(x.view())

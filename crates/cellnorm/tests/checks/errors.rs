@@ -6,6 +6,8 @@ use cellnorm::{
 };
 use ndarray::{ArrayD, IxDyn, array};
 
+use crate::common::averages;
+
 fn zeros(shape: &[usize]) -> ArrayD<f32> {
     ArrayD::zeros(shape)
 }
@@ -182,15 +184,14 @@ fn layers_changed_since_they_were_made() -> Result<(), Error> {
     assert!(layer.infer(x.view()).is_ok());
 
     let mut batch = BatchNormConfig::new(3).init()?;
-    batch.running_mean = array![0.0, 0.0];
+    batch.running = Some(averages(&[0.0, 0.0], &[1.0; 3]));
     assert_eq!(message(batch.infer(x.view())), "running_mean has the shape [2]; it must be [3]");
-    batch.running_mean = array![0.0, 0.0, f64::INFINITY];
+    batch.running = Some(averages(&[0.0, 0.0, f64::INFINITY], &[1.0; 3]));
     let finite = "it must be finite, and a variance not negative";
     assert_eq!(message(batch.forward(x.view())), format!("running_mean is inf; {finite}"));
-    batch.running_mean.fill(0.0);
-    batch.running_var = array![1.0, -2.0, 1.0];
+    batch.running = Some(averages(&[0.0; 3], &[1.0, -2.0, 1.0]));
     assert_eq!(message(batch.infer(x.view())), format!("running_var is -2; {finite}"));
-    batch.running_var.fill(1.0);
+    batch.running = Some(averages(&[0.0; 3], &[1.0; 3]));
     batch.momentum = Momentum::Step(2.0);
     assert_eq!(message(batch.forward(x.view())), "momentum is 2; it must be between 0 and 1");
     Ok(())
@@ -199,7 +200,7 @@ fn layers_changed_since_they_were_made() -> Result<(), Error> {
 #[test]
 fn backward_of_something_else() -> Result<(), Error> {
     let x = zeros(&[2, 3, 4]);
-    let layer = InstanceNormConfig::new(3).init()?;
+    let mut layer = InstanceNormConfig::new(3).init()?;
     let (_, saved) = layer.forward(x.view())?;
     let shape = "dy has the shape [2, 3, 5], but x has [2, 3, 4]; they must be equal";
     assert_eq!(message(layer.backward(&saved, x.view(), zeros(&[2, 3, 5]))), shape);
@@ -226,7 +227,7 @@ fn failed_training_changes_nothing() -> Result<(), Error> {
     batch.forward(
         ArrayD::from_shape_fn(&[4, 3][..], |index| (index[0] * 3 + index[1]) as f32).view(),
     )?;
-    let before = (batch.running_mean.clone(), batch.running_var.clone());
+    let before = batch.running.clone();
     let mut nan = zeros(&[4, 3]);
     nan[[3, 2]] = f32::NAN;
     assert!(batch.forward(nan.view()).is_err());
@@ -234,7 +235,7 @@ fn failed_training_changes_nothing() -> Result<(), Error> {
     assert!(batch.forward(zeros(&[2, 4]).view()).is_err());
     batch.gamma = Some(ArrayD::ones(IxDyn(&[2])));
     assert!(batch.forward(zeros(&[4, 3]).view()).is_err());
-    assert_eq!((batch.running_mean, batch.running_var), before);
+    assert_eq!(batch.running, before);
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! What `explain` warns of, counts and refuses.
 
 use cellnorm::Error;
-use cellnorm::explain::{Explanation, Layout, batch, kind, lines, rule};
-use cellnorm::norms::{Batch, BatchAxes, Features, Instance, Layer, Step, Switchable};
+use cellnorm::explain::{Explanation, Layout, lines, rule};
+use cellnorm::norms::{Batch, Features, Instance, Layer, Step, Switchable};
 use cellnorm::weights::{Standardization, WeightDirection};
 
 use crate::sharing::{all_features, features, first, ghost, group, named, ruled, window};
@@ -13,14 +13,14 @@ fn codes(explanation: Explanation) -> Vec<&'static str> {
 }
 
 fn of_batch(shape: &[usize]) -> Explanation {
-    batch(&Batch { channels: shape[1], channel_axis: 1 }, shape, first(shape.len())).unwrap()
+    rule(&Batch::new(shape[1], 1), shape, first(shape.len())).unwrap()
 }
 
 #[test]
 fn each_warning_is_given_where_it_is_due_and_not_elsewhere() {
     let over = |axes: &[isize], shape: &[usize], layout: Layout| {
         let axes = axes.iter().map(|axis| axis.rem_euclid(shape.len() as isize)).collect();
-        codes(kind(&Layer(features(Some(axes), shape, 1)), shape, layout).unwrap())
+        codes(rule(&Layer(features(Some(axes), shape, 1)), shape, layout).unwrap())
     };
     assert_eq!(over(&[1], &[8, 28, 28, 32], named("nhwc")), ["not-the-channels"]);
     assert_eq!(over(&[-1], &[8, 28, 28, 32], named("nhwc")), [""; 0]);
@@ -37,12 +37,12 @@ fn each_warning_is_given_where_it_is_due_and_not_elsewhere() {
     assert_eq!(codes(of_batch(&[1, 64, 7, 7])), ["batch-of-one"]);
     assert_eq!(codes(ruled(&ghost(1, 64), &[8, 64, 7, 7], "nchw")), ["batch-of-one"]);
     // statistics of each sample, or of each step, are no instance normalization
-    let over_samples = BatchAxes { axes: vec![0], lengths: vec![4] };
+    let over_samples = Batch { axes: vec![0], lengths: vec![4] };
     assert_eq!(codes(ruled(&over_samples, &[4, 8, 5, 5], "nchw")), [""; 0]);
     let step = Step { channels: 3, channel_axis: 1, step_axis: 2, steps: 9, first: 0 };
     assert_eq!(codes(ruled(&step, &[1, 3, 9], "nct")), ["one-value"]);
     let instance = Instance { channels: 64, channel_axis: 1 };
-    assert_eq!(codes(kind(&instance, &[8, 64, 1, 1], first(4)).unwrap()), ["one-value"]);
+    assert_eq!(codes(rule(&instance, &[8, 64, 1, 1], first(4)).unwrap()), ["one-value"]);
     // what is not estimated is not noisy
     assert_eq!(codes(lines(&window(5), &[8, 32, 28, 28], first(4)).unwrap()), [""; 0]);
     assert_eq!(
@@ -60,7 +60,7 @@ fn remedies_are_enough_and_no_more_than_needed() {
     let remedy = |explanation: Explanation| explanation.warnings[0].remedy.clone();
     assert!(remedy(of_batch(&[4, 64, 2, 1])).contains("at least 10 samples"));
     assert!(
-        remedy(kind(&group(16, 64, 1), &[4, 64, 2, 2], first(4)).unwrap())
+        remedy(rule(&group(16, 64, 1), &[4, 64, 2, 2], first(4)).unwrap())
             .contains("at most 8 groups")
     );
     assert!(remedy(ruled(&ghost(2, 3), &[8, 3, 2, 2], "nchw")).contains("at least 5"));
@@ -84,12 +84,11 @@ fn bytes_are_counted_by_what_the_cache_holds() {
     assert_eq!(traffic(of_batch(&[8, 32, 28, 28])), (8 * 784 * 4, 2, 3));
     // channels-last they lie between all others: all but the last 31 values
     let all = 64 * 112 * 112 * 32;
-    let channels_last =
-        batch(&Batch { channels: 32, channel_axis: -1 }, &[64, 112, 112, 32], named("nhwc"));
-    assert_eq!(traffic(channels_last.unwrap()), (4 * (all - 31), 3, 5));
+    let channels_last = ruled(&Batch::new(32, -1), &[64, 112, 112, 32], "nhwc");
+    assert_eq!(traffic(channels_last), (4 * (all - 31), 3, 5));
     // 600 KB of x fit, with as much of dy they do not
     let instance = Instance { channels: 3, channel_axis: 1 };
-    assert_eq!(traffic(kind(&instance, &[2, 3, 150_000], first(3)).unwrap()), (600_000, 2, 5));
+    assert_eq!(traffic(rule(&instance, &[2, 3, 150_000], first(3)).unwrap()), (600_000, 2, 5));
     // of three statistics all must be there
     let switchable = Switchable { channels: 64, channel_axis: 1 };
     assert_eq!(traffic(ruled(&switchable, &[8, 64, 28, 28], "nchw")), (4 * 8 * 64 * 784, 3, 5));
@@ -104,10 +103,9 @@ fn what_cannot_be_explained_is_refused() {
     let nc = || named("nc");
     let of_channels = |shape: &[usize], letters: &str| {
         let layout = Layout::named(letters, shape.len());
-        layout
-            .and_then(|layout| batch(&Batch { channels: shape[1], channel_axis: 1 }, shape, layout))
+        layout.and_then(|layout| rule(&Batch::new(shape[1], 1), shape, layout))
     };
-    expect(kind(&group(5, 32, 1), &[8, 32, 4, 4], first(4)), "possible: 1, 2, 4, 8, 16, 32");
+    expect(rule(&group(5, 32, 1), &[8, 32, 4, 4], first(4)), "possible: 1, 2, 4, 8, 16, 32");
     expect(rule(&ghost(0, 32), &[8, 32], nc()), "at least 1");
     expect(of_channels(&[8, 0, 4, 4], "nchw"), "an axis of length 0");
     expect(of_channels(&[usize::MAX, 8], "nc"), "too many elements");
@@ -116,10 +114,7 @@ fn what_cannot_be_explained_is_refused() {
     expect(of_channels(&[8, 4], "cn"), "the first axis");
     expect(of_channels(&[8, 4], "n1"), "must be letters");
     expect(of_channels(&[8, 4], "oi"), "need n (samples)");
-    expect(
-        batch(&Batch { channels: 4, channel_axis: 1 }, &[8, 4], first(3)),
-        "one letter for each axis",
-    );
+    expect(rule(&Batch::new(4, 1), &[8, 4], first(3)), "one letter for each axis");
     expect(
         rule(&WeightDirection { axis: Some(0), outputs: 8 }, &[8, 4], nc()),
         "needs o (outputs)",
@@ -127,7 +122,7 @@ fn what_cannot_be_explained_is_refused() {
     let step = Step { channels: 4, channel_axis: -1, step_axis: 1, steps: 3, first: 0 };
     expect(rule(&step, &[8, 4], nc()), "3");
     let over = |axes: Vec<isize>, lengths: Vec<usize>| {
-        kind(&Layer(Features::Axes(axes, lengths)), &[8, 4], nc())
+        rule(&Layer(Features::Axes(axes, lengths)), &[8, 4], nc())
     };
     expect(over(vec![4], vec![1]), "possible: -2 to 1");
     expect(over(vec![], vec![]), "name at least one");

@@ -1,16 +1,18 @@
 //! What a caller may get wrong gives an error, not a panic and not a wrong number.
 
-use cellnorm::norms::{Kind, NormConfig, Roles};
-use cellnorm::parameters::{Constraint, Initializer, ParameterRules, Rules};
-use cellnorm::tables::{Mask, TableNormConfig};
+use cellnorm::parameters::{Constraint, Initializer};
+use cellnorm::rule::{NormConfig, ParameterRules, ParameterSpec, Rule, Rules};
+use cellnorm::shape::Roles;
 use cellnorm::weights::WeightDirection;
 use cellnorm::{
-    About, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, EpsilonAt, Error,
+    BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, EpsilonAt, Error,
     FilterResponseNormConfig, GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig,
-    LayerNormConfig, MeanVarianceNormConfig, Momentum, Normalization, OneValue, RmsNormConfig,
-    RunningVariance, Semantics, StepBatchNormConfig, TluConfig,
+    LayerNormConfig, Mask, MeanVarianceNormConfig, Momentum, Normalization, OneValue,
+    RmsNormConfig, RunningVariance, Semantics, StepBatchNormConfig, TluConfig,
 };
 use ndarray::{Array3, array};
+
+use crate::common::{averages, running};
 
 fn all(shape: (usize, usize, usize)) -> Mask {
     Mask::new(Array3::from_elem(shape, true).view())
@@ -20,7 +22,7 @@ fn all(shape: (usize, usize, usize)) -> Mask {
 #[test]
 fn masked_rms_saves_what_it_divided_by() -> Result<(), Error> {
     let x = array![[3.0_f64, 4.0], [0.0, 2.0]];
-    let layer = RmsNormConfig::new(&[2]).init()?;
+    let mut layer = RmsNormConfig::new(&[2]).init()?;
     let (_, plain) = layer.forward(x.view())?;
     let (_, masked) = layer.forward_masked(x.view(), &Mask::lengths(&[2, 2], 1))?;
     assert_eq!(masked.statistics, plain.statistics);
@@ -31,7 +33,7 @@ fn masked_rms_saves_what_it_divided_by() -> Result<(), Error> {
 #[test]
 fn numbers_too_large_for_a_common_variance() -> Result<(), Error> {
     let x = array![[[1e200_f64], [-1e200]]];
-    let layer = GroupNormConfig::new(1, 2).init()?;
+    let mut layer = GroupNormConfig::new(1, 2).init()?;
     let plain = layer.forward(x.view()).unwrap_err();
     assert_eq!(
         layer.forward_masked(x.view(), &all((1, 2, 1))).unwrap_err().to_string(),
@@ -81,7 +83,7 @@ fn one_valid_value_leaves_the_running_variance() -> Result<(), Error> {
 
     let mut layer = BatchNormConfig::new(3).momentum(Momentum::Step(0.5)).init()?;
     layer.forward_masked(x.view(), &mask)?;
-    assert_eq!(layer.running_var.to_vec(), [6.75, 6.75, 1.0]);
+    assert_eq!(running(&layer).variance, array![6.75, 6.75, 1.0].into_dyn());
     Ok(())
 }
 
@@ -119,7 +121,7 @@ fn rules_changed_since_their_layer_was_made() -> Result<(), Error> {
     assert!(renorm.infer(x.view()).unwrap_err().to_string().contains("running"));
     let direction = WeightDirection { axis: None, outputs: 7 };
     assert!(
-        TableNormConfig::of(direction).init().unwrap_err().to_string().contains("1 for one norm")
+        NormConfig::custom(direction).init().unwrap_err().to_string().contains("1 for one norm")
     );
     assert!(
         TluConfig::new(usize::MAX).init().unwrap_err().to_string().contains("too many elements")
@@ -139,7 +141,7 @@ fn statistics_that_a_layer_has_no_place_for() -> Result<(), Error> {
 /// The axis that training refuses is refused in inference.
 #[test]
 fn tracked_instances_on_the_axis_of_the_samples() -> Result<(), Error> {
-    let layer = InstanceNormConfig::new(3).channel_axis(0).init()?.track(Momentum::Step(0.1));
+    let layer = InstanceNormConfig::new(3).channel_axis(0).init()?.track(Momentum::Step(0.1))?;
     let x = Array3::<f64>::zeros((3, 2, 4));
     assert_eq!(
         layer.infer(x.view()).unwrap_err().to_string(),
@@ -156,16 +158,13 @@ fn a_full_step_forgets_what_was_there() -> Result<(), Error> {
     let exact = (1e-12_f64 * 1e-12) * (4.0 / 3.0);
     for momentum in [Momentum::Step(1.0), Momentum::Keep(0.0), Momentum::Cumulative] {
         let mut batch = BatchNormConfig::new(1).channel_axis(-1).momentum(momentum).init()?;
-        batch.running_mean.fill(1e30);
+        batch.running = Some(averages(&[1e30], &[1.0]));
         batch.forward(x.view())?;
-        assert_eq!(batch.running_mean[0], 0.0);
-        assert!((batch.running_var[0] / exact - 1.0).abs() < 1e-12, "{momentum:?}");
+        assert_eq!(running(&batch).mean[0], 0.0);
+        assert!((running(&batch).variance[0] / exact - 1.0).abs() < 1e-12, "{momentum:?}");
         let mut step = StepBatchNormConfig::new(1, 1).momentum(momentum).init()?;
         step.forward(x.view())?;
-        assert!(
-            (step.running.unwrap().variance[[0, 0]] / exact - 1.0).abs() < 1e-12,
-            "{momentum:?}"
-        );
+        assert!((running(&step).variance[[0, 0]] / exact - 1.0).abs() < 1e-12, "{momentum:?}");
     }
     Ok(())
 }
@@ -186,7 +185,7 @@ fn a_batch_of_nothing_is_no_step() -> Result<(), Error> {
     step.forward(x.view())?;
     only_batch.forward(x.view())?;
     only_step.forward(x.view())?;
-    assert_eq!((batch.running_mean, step.running), (only_batch.running_mean, only_step.running));
+    assert_eq!((batch.running, step.running), (only_batch.running, only_step.running));
     Ok(())
 }
 
@@ -194,23 +193,23 @@ fn a_batch_of_nothing_is_no_step() -> Result<(), Error> {
 #[derive(Clone, Debug)]
 struct Uneven;
 
-impl Kind for Uneven {
+impl Rule for Uneven {
     const NAME: &'static str = "uneven normalization";
-    const ABOUT: About = About::Mean;
 
-    fn parameter_shape(&self) -> Vec<usize> {
-        vec![3]
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        ParameterSpec::affine(&[3])
     }
 
-    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Roles, Error> {
-        Ok(Roles::new((0..shape.len()).map(|axis| (axis != 0, axis == 1))).grouped(1, 2))
+    fn roles(&self, shape: &[usize], _affine: bool) -> Result<Option<Roles>, Error> {
+        let roles = Roles::new((0..shape.len()).map(|axis| (axis != 0, axis == 1)));
+        Ok(Some(roles.grouped(1, 2)))
     }
 }
 
 #[test]
-fn groups_of_a_kind_that_do_not_divide() -> Result<(), Error> {
+fn groups_of_a_rule_that_do_not_divide() -> Result<(), Error> {
     let x = Array3::<f64>::zeros((2, 3, 4));
-    let layer = NormConfig::of(Uneven).init()?;
+    let mut layer = NormConfig::custom(Uneven).init()?;
     let plain = layer.forward(x.view()).unwrap_err();
     assert_eq!(plain, Error::Groups { channels: 3, groups: 2 });
     assert_eq!(layer.forward_masked(x.view(), &all((2, 3, 4))).unwrap_err(), plain);

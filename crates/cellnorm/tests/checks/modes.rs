@@ -1,6 +1,7 @@
 //! The three switches of batch normalization, freezing, and cumulative momentum.
 
-use crate::common::{Numbers, distance};
+use crate::common::{Numbers, averages, distance, running, running_distance};
+use cellnorm::rule::Running;
 use cellnorm::{
     BatchNorm, BatchNormConfig, Error, Frozen, InstanceNormConfig, Mode, Momentum, RunningVariance,
     StatisticsFrom,
@@ -12,8 +13,7 @@ fn layer() -> BatchNorm {
     let mut layer = BatchNormConfig::new(3).init().unwrap();
     layer.gamma = Some(array![0.5, -2.0, 3.0].into_dyn());
     layer.beta = Some(array![1.0, 2.0, 3.0].into_dyn());
-    layer.running_mean = array![0.3, -0.2, 0.1];
-    layer.running_var = array![2.0, 0.5, 1.5];
+    layer.running = Some(averages(&[0.3, -0.2, 0.1], &[2.0, 0.5, 1.5]));
     layer
 }
 
@@ -25,7 +25,7 @@ fn batch(seed: u64) -> ArrayD<f64> {
 fn all_eight_modes() -> Result<(), Error> {
     let (x, dy) = (batch(1), batch(2));
     let fresh = layer();
-    let (of_batch, of_running) = (layer().forward(x.view())?.0, fresh.infer(x.view())?);
+    let (by_batch, by_running) = (layer().forward(x.view())?.0, fresh.infer(x.view())?);
     let mut trained = layer();
     trained.forward(x.view())?;
     for statistics in [StatisticsFrom::Batch, StatisticsFrom::Running] {
@@ -34,19 +34,10 @@ fn all_eight_modes() -> Result<(), Error> {
                 let mut layer = layer();
                 layer.mode = Mode { statistics, update, train_parameters };
                 let (y, saved) = layer.forward(x.view())?;
-                let running = statistics == StatisticsFrom::Running;
-                assert_eq!(y, if running { of_running.clone() } else { of_batch.clone() });
+                let fixed = statistics == StatisticsFrom::Running;
+                assert_eq!(&y, if fixed { &by_running } else { &by_batch });
                 let moved = if update { &trained } else { &fresh };
-                assert!(
-                    distance(
-                        layer.running_mean.iter().copied(),
-                        moved.running_mean.iter().copied()
-                    ) < 1e-14
-                );
-                assert!(
-                    distance(layer.running_var.iter().copied(), moved.running_var.iter().copied())
-                        < 1e-14
-                );
+                assert!(running_distance(&layer, moved) < 1e-14);
                 assert_eq!(layer.steps, u64::from(update));
 
                 let gradients = layer.backward(&saved, x.view(), dy.view())?;
@@ -75,7 +66,7 @@ fn frozen_gradient_is_a_scaling() -> Result<(), Error> {
             for (index, dx) in dx.indexed_iter() {
                 let channel = index[1];
                 let scale = layer.gamma.as_ref().unwrap()[[channel]]
-                    / (layer.running_var[channel] + 1e-5).sqrt();
+                    / (running(&layer).variance[channel] + 1e-5).sqrt();
                 assert!((dx - scale * dy[&index]).abs() < 1e-14);
             }
             let owned = layer.backward(&saved, x.view(), dy.clone())?.dx;
@@ -109,22 +100,18 @@ fn frozen_stays_frozen_whatever_the_parent_sets() {
 #[test]
 fn each_regime_does_what_it_says() -> Result<(), Error> {
     let x = batch(5);
-    let (of_batch, of_running) = (layer().forward(x.view())?.0, layer().infer(x.view())?);
+    let (by_batch, by_running) = (layer().forward(x.view())?.0, layer().infer(x.view())?);
     for (regime, expected, moves) in [
-        (Frozen::Inference, &of_running, false),
-        (Frozen::BatchStatistics, &of_batch, false),
-        (Frozen::ParametersOnly, &of_batch, true),
+        (Frozen::Inference, &by_running, false),
+        (Frozen::BatchStatistics, &by_batch, false),
+        (Frozen::ParametersOnly, &by_batch, true),
     ] {
         let mut layer = layer();
-        let before = (layer.running_mean.clone(), layer.running_var.clone());
+        let before = layer.running.clone();
         layer.freeze(regime);
         let (y, saved) = layer.forward(x.view())?;
         assert_eq!(&y, expected, "{regime:?}");
-        assert_eq!(
-            (layer.running_mean.clone(), layer.running_var.clone()) != before,
-            moves,
-            "{regime:?}"
-        );
+        assert_eq!(layer.running != before, moves, "{regime:?}");
         let gradients = layer.backward(&saved, x.view(), x.view())?;
         assert_eq!((gradients.dgamma, gradients.dbeta), (None, None));
         layer.train(false);
@@ -149,14 +136,9 @@ fn cumulative_momentum_is_the_plain_mean() -> Result<(), Error> {
             variances[channel] += of.mapv(|v| (v - mean).powi(2)).sum() / 19.0;
         }
         assert_eq!(layer.steps, k);
-        assert!(
-            distance(layer.running_mean.iter().copied(), means.iter().map(|m| m / k as f64))
-                < 1e-14
-        );
-        assert!(
-            distance(layer.running_var.iter().copied(), variances.iter().map(|v| v / k as f64))
-                < 1e-13
-        );
+        let Running { mean, variance } = running(&layer);
+        assert!(distance(mean.iter().copied(), means.iter().map(|m| m / k as f64)) < 1e-14);
+        assert!(distance(variance.iter().copied(), variances.iter().map(|v| v / k as f64)) < 1e-13);
     }
     Ok(())
 }
@@ -167,7 +149,7 @@ fn cumulative_momentum_is_the_plain_mean() -> Result<(), Error> {
 fn failures_change_nothing_in_any_mode() -> Result<(), Error> {
     let mut layer = layer();
     layer.mode = Mode { statistics: StatisticsFrom::Running, ..Mode::training() };
-    let before = (layer.running_mean.clone(), layer.running_var.clone());
+    let before = layer.running.clone();
     let mut bad = batch(1);
     bad[[3, 2, 4]] = f64::NAN;
     assert!(layer.forward(bad.view()).is_err());
@@ -178,7 +160,7 @@ fn failures_change_nothing_in_any_mode() -> Result<(), Error> {
         layer.forward(batch(1).view()).is_err(),
         "a legacy variance of two values would be negative"
     );
-    assert_eq!((layer.running_mean, layer.running_var, layer.steps), (before.0, before.1, 0));
+    assert_eq!((layer.running, layer.steps), (before, 0));
     Ok(())
 }
 
@@ -191,7 +173,7 @@ fn instance_normalization_with_running_statistics() -> Result<(), Error> {
     let inference = [0.1982785606651017, 1.650997800720861, 0.5222852060770217, 1.7143072926908909];
     for (axis, shape) in [(1, [2, 2, 3]), (-1, [2, 3, 2])] {
         let mut layer =
-            InstanceNormConfig::new(2).channel_axis(axis).init()?.track(Momentum::Step(0.1));
+            InstanceNormConfig::new(2).channel_axis(axis).init()?.track(Momentum::Step(0.1))?;
         let values =
             |n: usize, c: usize, s: usize| ((n * 6 + c * 3 + s * s) as f64 * 0.7).sin() * 3.0;
         let at = |i: [usize; 3], k: usize| {
@@ -200,19 +182,12 @@ fn instance_normalization_with_running_statistics() -> Result<(), Error> {
         for k in [0, 5] {
             let x = Array3::from_shape_fn(shape, |(a, b, c)| at([a, b, c], k));
             let (y, saved) = layer.forward(x.view())?;
-            assert_eq!(y, layer.norm.infer(x.view())?);
+            assert_eq!(y, InstanceNormConfig::new(2).channel_axis(axis).init()?.infer(x.view())?);
             assert!(layer.backward(&saved, x.view(), x.view()).is_ok());
         }
-        assert!(
-            distance(layer.running_mean.iter().copied(), mean) < 1e-14,
-            "{:?}",
-            layer.running_mean
-        );
-        assert!(
-            distance(layer.running_var.iter().copied(), variance) < 1e-14,
-            "{:?}",
-            layer.running_var
-        );
+        let ours = running(&layer);
+        assert!(distance(ours.mean.iter().copied(), mean) < 1e-14, "{ours:?}");
+        assert!(distance(ours.variance.iter().copied(), variance) < 1e-14, "{ours:?}");
         let x = Array3::from_shape_fn(shape, |(a, b, c)| at([a, b, c], 9));
         let y = layer.infer(x.view())?;
         let first = [[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0]];

@@ -5,7 +5,8 @@
 //! plain addition.
 
 use cellnorm::passes::Buffers;
-use cellnorm::{About, Activation, Axis, Parameters, Plan, Statistics};
+use cellnorm::rule::ClosedForm;
+use cellnorm::{Activation, Axis, Centering, Parameters, Plan, Statistics};
 
 use crate::common::Numbers;
 
@@ -15,18 +16,26 @@ const ACTIVATIONS: [Activation; 4] =
 
 /// Name, plan, and what values are measured from: rows, cells side by side, cells apart,
 /// interleaved cells.
-fn plans() -> Vec<(&'static str, Plan, About)> {
+fn plans() -> Vec<(&'static str, Plan, Centering)> {
     let plan = |shape: &[usize], role: &dyn Fn(usize) -> (bool, bool)| {
         Plan::new(&Axis::row_major(shape, role)).expect("a plan")
     };
     vec![
-        ("layer", plan(&[5, 37], &|axis| (axis == 1, axis == 1)), About::Mean),
-        ("rms", plan(&[3, 9], &|axis| (axis == 1, axis == 1)), About::Zero),
-        ("instance", plan(&[3, 4, 25], &|axis| (axis == 2, axis == 1)), About::Mean),
-        ("layer per channel", plan(&[3, 4, 49], &|axis| (axis > 0, axis == 1)), About::Mean),
-        ("batch", plan(&[6, 5, 21], &|axis| (axis != 1, axis == 1)), About::Mean),
-        ("batch, channels last", plan(&[6, 21, 37], &|axis| (axis != 2, axis == 2)), About::Mean),
-        ("instance, channels last", plan(&[6, 21, 5], &|axis| (axis == 1, axis == 2)), About::Mean),
+        ("layer", plan(&[5, 37], &|axis| (axis == 1, axis == 1)), Centering::Mean),
+        ("rms", plan(&[3, 9], &|axis| (axis == 1, axis == 1)), Centering::Zero),
+        ("instance", plan(&[3, 4, 25], &|axis| (axis == 2, axis == 1)), Centering::Mean),
+        ("layer per channel", plan(&[3, 4, 49], &|axis| (axis > 0, axis == 1)), Centering::Mean),
+        ("batch", plan(&[6, 5, 21], &|axis| (axis != 1, axis == 1)), Centering::Mean),
+        (
+            "batch, channels last",
+            plan(&[6, 21, 37], &|axis| (axis != 2, axis == 2)),
+            Centering::Mean,
+        ),
+        (
+            "instance, channels last",
+            plan(&[6, 21, 5], &|axis| (axis == 1, axis == 2)),
+            Centering::Mean,
+        ),
     ]
 }
 
@@ -41,9 +50,8 @@ struct Case {
 impl Case {
     fn new(plan: &Plan, seed: u64) -> Self {
         let mut numbers = Numbers::new(seed);
-        let mut draw = |len: usize, about: f64| {
-            (0..len).map(|_| about + numbers.normal()).collect::<Vec<f64>>()
-        };
+        let mut draw =
+            |len: usize, mean: f64| (0..len).map(|_| mean + numbers.normal()).collect::<Vec<f64>>();
         let len = (plan.values_per_set() * plan.sets() as f64) as usize;
         Self {
             x: draw(len, 3.0),
@@ -53,8 +61,10 @@ impl Case {
         }
     }
 
-    fn parameters(&self, activation: Activation) -> Parameters<'_> {
-        Parameters { gamma: Some(&self.gamma), beta: Some(&self.beta), activation }
+    fn form(&self, centering: Centering, activation: Activation) -> ClosedForm<'_> {
+        let parameters =
+            Parameters { gamma: Some(&self.gamma), beta: Some(&self.beta), activation };
+        ClosedForm { centering, epsilon: EPSILON, parameters }
     }
 }
 
@@ -97,12 +107,12 @@ fn worst(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn an_activation_is_applied_to_what_the_plain_layer_gives() {
-    for (name, plan, about) in plans() {
+    for (name, plan, centering) in plans() {
         let case = Case::new(&plan, 3);
         let run = |activation| {
             let mut y = Vec::new();
-            let of = case.parameters(activation);
-            let statistics = plan.forward(Buffers::Into(&case.x, &mut y), about, EPSILON, of);
+            let form = case.form(centering, activation);
+            let statistics = plan.forward(Buffers::Into(&case.x, &mut y), form);
             (y, statistics)
         };
         let (z, plain) = run(Activation::Identity);
@@ -122,31 +132,20 @@ fn an_activation_is_applied_to_what_the_plain_layer_gives() {
 /// L = Σ w · y and its slopes by central differences.
 #[test]
 fn slopes_through_an_activation_agree_with_finite_differences() {
-    for (name, plan, about) in plans() {
+    for (name, plan, centering) in plans() {
         for activation in ACTIVATIONS {
             let mut case = Case::new(&plan, 11);
             let forward = |case: &Case| -> (f64, Statistics) {
                 let mut y = Vec::new();
-                let statistics = plan.forward(
-                    Buffers::Into(&case.x, &mut y),
-                    about,
-                    EPSILON,
-                    case.parameters(activation),
-                );
+                let form = case.form(centering, activation);
+                let statistics = plan.forward(Buffers::Into(&case.x, &mut y), form);
                 (y.iter().zip(&case.dy).map(|(y, w)| y * w).sum(), statistics)
             };
             let (_, statistics) = forward(&case);
             let mut dx = Vec::new();
-            let of = case.parameters(activation);
-            let gradients = plan.backward(
-                &case.x,
-                Buffers::Into(&case.dy, &mut dx),
-                &statistics,
-                about,
-                EPSILON,
-                of,
-                false,
-            );
+            let (buffers, form) =
+                (Buffers::Into(&case.dy, &mut dx), case.form(centering, activation));
+            let gradients = plan.backward(&case.x, buffers, &statistics, form, false);
             let mut slope = |part: fn(&mut Case) -> &mut Vec<f64>, i: usize| {
                 let (h, at) = (1e-6, part(&mut case)[i]);
                 let mut loss = |value: f64| {
@@ -180,34 +179,22 @@ fn slopes_through_an_activation_agree_with_finite_differences() {
 
 #[test]
 fn a_residual_is_added_before() {
-    for (name, plan, about) in plans() {
+    for (name, plan, centering) in plans() {
         let (case, other) = (Case::new(&plan, 5), Case::new(&plan, 6));
-        let of = case.parameters(Activation::Silu);
+        let form = case.form(centering, Activation::Silu);
         let (mut h, mut y, mut dx) =
             (vec![0.0; case.x.len()], vec![0.0; case.x.len()], vec![0.0; case.x.len()]);
-        let statistics = plan.forward_add(&case.x, &other.x, &mut h, &mut y, about, EPSILON, of);
+        let statistics = plan.forward_add([&case.x, &other.x], [&mut h, &mut y], form);
         let expected_h: Vec<f64> = case.x.iter().zip(&other.x).map(|(x, r)| x + r).collect();
         assert_eq!(h, expected_h, "{name}");
         let mut plain = Vec::new();
-        assert_eq!(
-            plan.forward(Buffers::Into(&h, &mut plain), about, EPSILON, of),
-            statistics,
-            "{name}"
-        );
+        assert_eq!(plan.forward(Buffers::Into(&h, &mut plain), form), statistics, "{name}");
         assert_eq!(y, plain, "{name}");
 
-        let gradients =
-            plan.backward_add(&h, &case.dy, &other.dy, &mut dx, &statistics, about, EPSILON, of);
+        let gradients = plan.backward_add(&h, [&case.dy, &other.dy], &mut dx, &statistics, form);
         let mut alone = Vec::new();
-        let plain = plan.backward(
-            &h,
-            Buffers::Into(&case.dy, &mut alone),
-            &statistics,
-            about,
-            EPSILON,
-            of,
-            false,
-        );
+        let buffers = Buffers::Into(&case.dy, &mut alone);
+        let plain = plan.backward(&h, buffers, &statistics, form, false);
         let sum: Vec<f64> = alone.iter().zip(&other.dy).map(|(dx, dh)| dx + dh).collect();
         assert!(worst(&dx, &sum) < 1e-15, "{name}");
         assert_eq!(gradients, plain, "{name}");
@@ -219,27 +206,19 @@ fn a_residual_is_added_before() {
 #[test]
 fn the_largest_numbers_give_what_smaller_ones_do() {
     let size = 2_f32.powi(60);
-    for (name, plan, about) in plans() {
+    for (name, plan, centering) in plans() {
         let case = Case::new(&plan, 8);
         let largest: Vec<f32> =
             (0..case.x.len()).map(|i| if i % 3 == 1 { -3.1e38 } else { 3.3e38 }).collect();
         let smaller: Vec<f32> = largest.iter().map(|x| x / size).collect();
         let dy: Vec<f32> = case.dy.iter().map(|dy| *dy as f32).collect();
         for activation in [&[Activation::Identity], &ACTIVATIONS[..]].concat() {
-            let of = case.parameters(activation);
+            let form = case.form(centering, activation);
             let run = |x: &[f32]| {
                 let mut y = Vec::new();
-                let statistics = plan.forward(Buffers::Into(x, &mut y), about, EPSILON, of);
+                let statistics = plan.forward(Buffers::Into(x, &mut y), form);
                 let mut dx = dy.clone();
-                let gradients = plan.backward(
-                    x,
-                    Buffers::Over(&mut dx),
-                    &statistics,
-                    about,
-                    EPSILON,
-                    of,
-                    false,
-                );
+                let gradients = plan.backward(x, Buffers::Over(&mut dx), &statistics, form, false);
                 (y, dx, gradients)
             };
             let ((y, dx, gradients), (small_y, small_dx, small)) = (run(&largest), run(&smaller));
@@ -262,16 +241,17 @@ fn the_largest_numbers_give_what_smaller_ones_do() {
 /// Their scale, γ / deviation, is so small that an f32 has few digits of it.
 #[test]
 fn the_largest_numbers_come_through_a_small_gamma() {
-    for (name, plan, about) in plans() {
+    for (name, plan, centering) in plans() {
         let case = Case::new(&plan, 8);
         let largest: Vec<f32> =
             (0..case.x.len()).map(|i| if i % 2 == 1 { -3.3e38 } else { 3.3e38 }).collect();
         let smaller: Vec<f32> = largest.iter().map(|x| x / 2_f32.powi(60)).collect();
         let gamma = vec![1e-6; case.gamma.len()];
-        let of = Parameters { gamma: Some(&gamma), beta: None, activation: Activation::Identity };
+        let parameters = Parameters { gamma: Some(&gamma[..]), ..Parameters::default() };
+        let form = ClosedForm { centering, epsilon: EPSILON, parameters };
         let [y, expected] = [largest, smaller].map(|x| {
             let mut y = Vec::new();
-            plan.forward(Buffers::Into(&x, &mut y), about, EPSILON, of);
+            plan.forward(Buffers::Into(&x, &mut y), form);
             y.into_iter().map(f64::from).collect::<Vec<f64>>()
         });
         let error =

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::thread;
 
 use cellnorm::ranks::{Communicator, Threads, exchange, merge};
-use cellnorm::tables::Mask;
-use cellnorm::{BatchNorm, BatchNormConfig, Element, Error, Mode, Moments, StatisticsFrom};
-use ndarray::{ArrayD, Axis, Slice};
+use cellnorm::rule::Running;
+use cellnorm::{
+    BatchNorm, BatchNormConfig, Element, Error, Gradients, Mask, Mode, Moments, StatisticsFrom,
+};
+use ndarray::{ArrayD, Axis, IxDyn, Slice};
 
-use crate::common::{Numbers, distance};
+use crate::common::{Numbers, distance, running};
 use crate::elements::{element, wide};
 
 /// How a batch of 8 samples is split.
@@ -68,22 +70,26 @@ fn step<T: Element>(
             lengths => lengths.clone(),
         });
         let (y, saved) = layer.forward_over(x.view(), mask.as_ref(), &over).unwrap();
-        let gradients =
-            layer.backward_over(&saved, x.view(), dy.view(), mask.as_ref(), &over).unwrap();
+        let gradients = layer.backward_over(&saved, x.view(), dy.view(), &over).unwrap();
         // over dy where it is handed over, also where it lies in another order
         let mut reversed = ArrayD::from_elem(dy.t().raw_dim(), T::default()).reversed_axes();
         reversed.assign(dy);
         for dy in [dy.clone(), reversed] {
-            let again = layer.backward_over(&saved, x.view(), dy, mask.as_ref(), &over).unwrap();
+            let again = layer.backward_over(&saved, x.view(), dy, &over).unwrap();
             assert_eq!(again, gradients);
         }
-        let [mut dgamma, mut dbeta] = [gradients.dgamma, gradients.dbeta]
-            .map(|of| of.unwrap().into_iter().collect::<Vec<f64>>());
-        over.sum(&mut dgamma).unwrap();
-        over.sum(&mut dbeta).unwrap();
-        let tables = [dgamma, dbeta, layer.running_mean.to_vec(), layer.running_var.to_vec()];
+        let mut tables = tables(&gradients, &layer);
+        over.sum(&mut tables[0]).unwrap();
+        over.sum(&mut tables[1]).unwrap();
         Outcome { y, dx: gradients.dx, tables }
     })
+}
+
+/// dγ, dβ, running mean, running variance.
+fn tables<T>(gradients: &Gradients<T, IxDyn>, layer: &BatchNorm) -> [Vec<f64>; 4] {
+    let Running { mean, variance } = running(layer);
+    [gradients.dgamma.as_ref().unwrap(), gradients.dbeta.as_ref().unwrap(), mean, variance]
+        .map(|table| table.iter().copied().collect())
 }
 
 /// The largest difference in units of the last place of an f32 near the largest value.
@@ -107,12 +113,7 @@ fn ranks_are_one_process<T: Element>(shape: &[usize], channel_axis: isize, maske
         None => alone.forward(x.view()).unwrap(),
     };
     let gradients = alone.backward(&saved, x.view(), dy.view()).unwrap();
-    let expected = [
-        gradients.dgamma.as_ref().unwrap().clone().into_raw_vec_and_offset().0,
-        gradients.dbeta.as_ref().unwrap().clone().into_raw_vec_and_offset().0,
-        alone.running_mean.to_vec(),
-        alone.running_var.to_vec(),
-    ];
+    let expected = tables(&gradients, &alone);
     let [one] = <[Outcome<T>; 1]>::try_from(step(&[8], &layer, &x, &dy, mask.as_ref())).unwrap();
     let flat = |of: &ArrayD<T>| of.iter().copied().collect::<Vec<T>>();
     for split in SPLITS {
@@ -213,7 +214,7 @@ fn running_statistics_need_no_ranks() {
     layer.mode = Mode::inference();
     let (y, saved) = layer.forward_over(x.view(), None, &Silent).unwrap();
     assert_eq!(y, layer.infer(x.view()).unwrap());
-    let dx = layer.backward_over(&saved, x.view(), y.view(), None, &Silent).unwrap().dx;
+    let dx = layer.backward_over(&saved, x.view(), y.view(), &Silent).unwrap().dx;
     assert_eq!(dx, layer.backward(&saved, x.view(), y.view()).unwrap().dx);
 }
 
@@ -235,8 +236,9 @@ fn running_statistics_follow_all_ranks_while_they_normalize() {
         // under a mask, each part is mapped about its own mean
         assert!(distance(outcomes.iter().flat_map(|of| of.y.iter().copied()), y) < 1e-14);
         assert!(distance(outcomes.iter().flat_map(|of| of.dx.iter().copied()), dx) < 1e-14);
-        assert!(distance(outcomes[1].tables[2].iter().copied(), alone.running_mean) < 1e-15);
-        assert!(distance(outcomes[1].tables[3].iter().copied(), alone.running_var) < 1e-14);
+        let [_, _, mean, variance] = outcomes[1].tables.clone();
+        assert!(distance(mean, running(&alone).mean.iter().copied()) < 1e-15);
+        assert!(distance(variance, running(&alone).variance.iter().copied()) < 1e-14);
     }
 }
 
@@ -254,7 +256,8 @@ fn an_empty_part_has_nothing_to_normalize() {
         assert_eq!((outcomes[1].y.shape(), outcomes[1].dx.shape()), (&[0, 2][..], &[0, 2][..]));
         assert!(distance(outcomes[0].y.iter().copied(), y) < 1e-15);
         assert!(distance(outcomes[0].dx.iter().copied(), dx) < 1e-15);
-        assert_eq!(outcomes[0].tables[2] != layer.running_mean.to_vec(), over_ranks);
+        let moved = running(&layer).mean.iter().ne(&outcomes[0].tables[2]);
+        assert_eq!(moved, over_ranks);
     }
 }
 

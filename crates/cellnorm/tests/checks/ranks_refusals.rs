@@ -1,8 +1,7 @@
 //! What ranks refuse, and that each of them hears of it.
 
-use cellnorm::Error;
-use cellnorm::ranks::{Alone, Communicator, Threads};
-use cellnorm::tables::Mask;
+use cellnorm::ranks::{Communicator, Threads};
+use cellnorm::{Error, Mask};
 use ndarray::Array3;
 
 use crate::ranks::{layer, on_ranks};
@@ -120,7 +119,7 @@ fn what_another_layer_saved_is_refused() {
         if over.rank() == 1 {
             saved.statistics.mean.pop();
         }
-        layer(2, 1).backward_over(&saved, x.view(), x.view(), None, &over).map(drop)
+        layer(2, 1).backward_over(&saved, x.view(), x.view(), &over).map(drop)
     });
     assert!(matches!(results[0], Err(Error::RankFailed { rank: 1, .. })), "{results:?}");
     assert!(
@@ -138,17 +137,8 @@ fn a_gradient_that_is_not_finite_is_named() {
             dy[[1, 1, 2]] = f32::INFINITY;
         }
         let (_, saved) = layer(2, 1).forward_over(x.view(), None, &over).unwrap();
-        layer(2, 1).backward_over(&saved, x.view(), dy, None, &over).map(drop)
+        layer(2, 1).backward_over(&saved, x.view(), dy, &over).map(drop)
     });
     assert_eq!(results[0], Err(Error::NotFinite { name: "dy", set: 1, sets: 2 }));
     assert_eq!(results[1], results[0]);
-}
-
-#[test]
-fn a_mask_belongs_to_both_passes() {
-    let (x, mask) = (Array3::<f32>::ones((2, 2, 4)), Mask::lengths(&[1, 2], 2));
-    let layer = layer(2, 1);
-    let (_, saved) = layer.forward_fixed(x.view()).unwrap();
-    let error = layer.backward_over(&saved, x.view(), x.view(), Some(&mask), &Alone).unwrap_err();
-    assert!(error.to_string().contains("mask"), "{error}");
 }

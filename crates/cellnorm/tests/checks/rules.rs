@@ -1,18 +1,18 @@
 //! The table rules: finite differences of x and of every parameter, with and without masks, and
 //! identities between rules.
 
-use cellnorm::norms::{Sharing, Step};
-use cellnorm::tables::{Mask, Rule, TableNorm};
+use cellnorm::norms::{AdaptiveStatistics, Step};
+use cellnorm::rule::{Norm, Rule, Running};
 use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
 use cellnorm::{
-    AdaptiveNorm, AxesBatchNormConfig, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig,
-    Error, FilterResponseNormConfig, GhostBatchNormConfig, GraphNormConfig, GroupNormConfig,
-    InstanceNormConfig, LayerNormConfig, MeanVarianceNormConfig, Momentum, RmsNormConfig,
+    AdaptiveNorm, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error,
+    FilterResponseNormConfig, GhostBatchNormConfig, GraphNormConfig, GroupNormConfig,
+    InstanceNormConfig, LayerNormConfig, Mask, MeanVarianceNormConfig, Momentum, RmsNormConfig,
     StepBatchNormConfig, SwitchableNormConfig,
 };
 use ndarray::{ArrayD, Axis, IxDyn, s};
 
-use crate::common::{Numbers, distance, largest};
+use crate::common::{Numbers, averages, distance, largest, running};
 
 /// What finite differences may differ by, relative to the largest gradient.
 const BAR: f64 = 1e-7;
@@ -20,7 +20,7 @@ const H: f64 = 1e-5;
 
 /// The largest relative deviation of the gradients from central differences of Σ dy · y.
 fn deviation<R: Rule>(
-    layer: &TableNorm<R>,
+    layer: &Norm<R>,
     shape: &[usize],
     mask: Option<&Mask>,
     seed: u64,
@@ -36,12 +36,11 @@ fn deviation<R: Rule>(
         let between = |numbers: &mut Numbers| 0.2 + 0.6 * numbers.uniform();
         layer.parameter_mut(name).unwrap().mapv_inplace(|_| between(&mut numbers));
     }
-    let forward = |layer: &TableNorm<R>, x: &ArrayD<f64>| match mask {
+    let forward = |layer: &Norm<R>, x: &ArrayD<f64>| match mask {
         Some(mask) => layer.clone().forward_masked(x.view(), mask),
         None => layer.clone().forward(x.view()),
     };
-    let loss =
-        |layer: &TableNorm<R>, x: &ArrayD<f64>| forward(layer, x).map(|(y, _)| (y * &dy).sum());
+    let loss = |layer: &Norm<R>, x: &ArrayD<f64>| forward(layer, x).map(|(y, _)| (y * &dy).sum());
     let (_, saved) = forward(&layer, &x)?;
     let gradients = layer.backward(&saved, x.view(), dy.view())?;
 
@@ -76,7 +75,7 @@ fn deviation<R: Rule>(
 }
 
 /// Without a mask, under one of lengths and under a scattered one.
-fn check<R: Rule>(layer: TableNorm<R>, shape: &[usize], last: isize) -> Result<(), Error> {
+fn check<R: Rule>(layer: Norm<R>, shape: &[usize], last: isize) -> Result<(), Error> {
     let mut numbers = Numbers::new(7);
     let lengths: Vec<usize> = (0..shape[0]).map(|n| 1 + (n + 2) % shape[last as usize]).collect();
     let scattered = ArrayD::from_shape_simple_fn(IxDyn(shape), || numbers.uniform() < 0.7);
@@ -104,9 +103,7 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
     check(SwitchableNormConfig::new(3).channel_axis(-1).init()?, &[4, 2, 2, 3], 1)?;
     // where r and d stand at their bounds they are constants to finite differences, too
     let mut renorm = BatchRenormConfig::new(3).bounds(1.1, 0.1).init()?;
-    let running = renorm.running.as_mut().unwrap();
-    running.mean.fill(-3.0);
-    running.variance.fill(0.2);
+    renorm.running = Some(averages(&[-3.0; 3], &[0.2; 3]));
     check(renorm.clone(), &shape, 3)?;
     let mut apart = BatchRenormConfig::new(3)
         .bounds(1.1, 0.1)
@@ -114,9 +111,9 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
         .init()?;
     apart.correction.as_mut().unwrap().averages = renorm.running.unwrap();
     check(apart, &shape, 3)?;
-    check(AxesBatchNormConfig::new(&[1, 3], &[3, 3]).init()?, &shape, 3)?;
-    check(AxesBatchNormConfig::new(&[-1], &[3]).init()?, &shape, 3)?;
-    check(AxesBatchNormConfig::new(&[], &[]).init()?, &shape, 3)?;
+    check(BatchNormConfig::over(&[1, 3], &[3, 3]).init()?, &shape, 3)?;
+    check(BatchNormConfig::over(&[-1], &[3]).init()?, &shape, 3)?;
+    check(BatchNormConfig::over(&[], &[]).init()?, &shape, 3)?;
     let weight = Numbers::new(1).tensor(&[4, 3, 2, 2], 0.3);
     check(WeightNormConfig::of_weight(weight.view(), Some(0))?, &[4, 3, 2, 2], 3)?;
     check(WeightNormConfig::of_weight(weight.view(), Some(1))?, &[4, 3, 2, 2], 3)?;
@@ -132,8 +129,9 @@ fn adaptive_gradients_are_finite_differences() -> Result<(), Error> {
         numbers.tensor(&[3, 4], 0.5).into_dimensionality::<ndarray::Ix2>().unwrap()
     };
     let (gamma, beta) = (table(&mut numbers), table(&mut numbers));
-    for sharing in [Sharing::Groups(4), Sharing::Groups(1), Sharing::Groups(2), Sharing::Batch] {
-        let mut layer = AdaptiveNorm::new(4, sharing)?;
+    let groups = [4, 1, 2].map(AdaptiveStatistics::Groups);
+    for statistics in groups.into_iter().chain([AdaptiveStatistics::Batch]) {
+        let mut layer = AdaptiveNorm::new(4, statistics)?;
         let (_, saved) = layer.forward(x.view(), gamma.view(), beta.view())?;
         let gradients = layer.backward(&saved, x.view(), gamma.view(), dy.view())?;
         let loss = |gamma: &ndarray::Array2<f64>, beta: &ndarray::Array2<f64>, x: &ArrayD<f64>| {
@@ -201,17 +199,9 @@ fn one_normalization_is_a_case_of_another() -> Result<(), Error> {
     assert_same(&ghost.forward(x.view())?.0, &batch, "one ghost is the batch");
     let mut whole = BatchNormConfig::new(4).init()?;
     whole.forward(x.view())?;
-    let running = ghost.running.clone().unwrap();
-    assert_same(
-        &running.mean,
-        &whole.running_mean.clone().into_dyn(),
-        "running means of one ghost",
-    );
-    assert_same(
-        &running.variance,
-        &whole.running_var.clone().into_dyn(),
-        "running variances of one ghost",
-    );
+    let [ours, theirs] = [running(&ghost), running(&whole)];
+    assert_same(&ours.mean, &theirs.mean, "running means of one ghost");
+    assert_same(&ours.variance, &theirs.variance, "running variances of one ghost");
 
     let mut renorm = BatchRenormConfig::new(4).epsilon(1e-5).bounds(1.0, 0.0).init()?;
     assert_same(
@@ -246,22 +236,21 @@ fn steps_have_statistics_of_their_own_and_share_the_last() -> Result<(), Error> 
         Ok::<_, Error>(batch)
     };
     let (first, rest) = (step(0..1)?, step(1..4)?);
-    let running = layer.running.as_ref().unwrap();
+    let rows = |row| {
+        let row = |of: &ArrayD<f64>| of.index_axis(Axis(0), row).to_owned();
+        let Running { mean, variance } = running(&layer);
+        Running { mean: row(mean), variance: row(variance) }
+    };
     for (row, batch) in [first, rest].iter().enumerate() {
-        let of_row = running.variance.index_axis(Axis(0), row).to_owned();
-        assert_same(
-            &of_row,
-            &batch.running_var.clone().into_dyn(),
-            "the running variance of a step",
-        );
+        let variance = rows(row).variance;
+        assert_same(&variance, &running(batch).variance, "the running variance of a step");
     }
     // a longer sequence in inference takes the last step's
     let long = Numbers::new(6).tensor(&[2, 7, 3], 0.0);
     let inferred = layer.infer(long.view())?;
     let tail = long.slice(s![.., 5..6, ..]);
     let mut last = BatchNormConfig::new(3).channel_axis(-1).init()?;
-    last.running_mean = running.mean.slice(s![1, ..]).to_owned();
-    last.running_var = running.variance.slice(s![1, ..]).to_owned();
+    last.running = Some(rows(1));
     assert_same(
         &inferred.slice(s![.., 5..6, ..]).to_owned().into_dyn(),
         &last.infer(tail)?.into_dyn(),
@@ -289,7 +278,7 @@ fn steps_can_come_one_at_a_time() -> Result<(), Error> {
             "dx of a step",
         );
     }
-    let [ours, theirs] = [&cell, &whole].map(|layer| layer.running.as_ref().unwrap());
+    let [ours, theirs] = [running(&cell), running(&whole)];
     assert_same(&ours.mean, &theirs.mean, "running means");
     assert_same(&ours.variance, &theirs.variance, "running variances");
     // later ones share the last
@@ -302,8 +291,8 @@ fn steps_can_come_one_at_a_time() -> Result<(), Error> {
 }
 
 /// Those of the last step, and of the steps before it.
-fn running_means(layer: &TableNorm<Step>) -> (Vec<f64>, Vec<f64>) {
-    let mean: Vec<f64> = layer.running.as_ref().unwrap().mean.iter().copied().collect();
+fn running_means(layer: &Norm<Step>) -> (Vec<f64>, Vec<f64>) {
+    let mean: Vec<f64> = running(layer).mean.iter().copied().collect();
     let (before, last) = mean.split_at(mean.len() - 2);
     (last.to_vec(), before.to_vec())
 }

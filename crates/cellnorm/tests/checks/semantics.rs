@@ -1,7 +1,8 @@
 //! What frameworks mean: the presets construct, differences have the right numbers, and layers do
 //! what their semantics say.
 
-use crate::common::Numbers;
+use crate::common::{Numbers, averages, running};
+use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::{
     BatchNormConfig, Difference, EpsilonAt, Error, Frozen, GroupNormConfig, GroupParameters,
     InstanceNormConfig, LayerNormConfig, Momentum, Normalization, OneValue, RmsNormConfig,
@@ -15,18 +16,19 @@ fn preset(name: &str, normalization: Normalization) -> Semantics {
 
 /// ε and the shapes of γ and β of a layer made with these semantics.
 fn made(semantics: &Semantics) -> (f64, Option<usize>, Option<usize>) {
-    macro_rules! layer {
-        ($config:expr) => {{
-            let layer = $config.semantics(semantics).init().unwrap();
-            (layer.epsilon, layer.gamma.map(|g| g.len()), layer.beta.map(|b| b.len()))
-        }};
+    fn made<R: Rule>(
+        config: NormConfig<R>,
+        semantics: &Semantics,
+    ) -> (f64, Option<usize>, Option<usize>) {
+        let layer = config.semantics(semantics).init().unwrap();
+        (layer.epsilon, layer.gamma.map(|g| g.len()), layer.beta.map(|b| b.len()))
     }
     match semantics.normalization {
-        Normalization::Batch => layer!(BatchNormConfig::new(6)),
-        Normalization::Layer => layer!(LayerNormConfig::new(&[6])),
-        Normalization::Instance => layer!(InstanceNormConfig::new(6)),
-        Normalization::Group => layer!(GroupNormConfig::new(3, 6)),
-        Normalization::Rms => layer!(RmsNormConfig::new(&[6])),
+        Normalization::Batch => made(BatchNormConfig::new(6), semantics),
+        Normalization::Layer => made(LayerNormConfig::new(&[6]), semantics),
+        Normalization::Instance => made(InstanceNormConfig::new(6), semantics),
+        Normalization::Group => made(GroupNormConfig::new(3, 6), semantics),
+        Normalization::Rms => made(RmsNormConfig::new(&[6]), semantics),
     }
 }
 
@@ -209,7 +211,7 @@ fn running_variances() -> Result<(), Error> {
         layer.forward(x.view())?;
         for channel in 0..2 {
             assert!(
-                (layer.running_var[channel] * divisor / m2(channel) - 1.0).abs() < 1e-12,
+                (running(&layer).variance[channel] * divisor / m2(channel) - 1.0).abs() < 1e-12,
                 "{name}"
             );
         }
@@ -223,8 +225,7 @@ fn one_value_by_policy() -> Result<(), Error> {
     let batch = |policy| {
         let mut layer = BatchNormConfig::new(2).one_value(policy).init().unwrap();
         layer.beta = Some(array![7.0, 8.0].into_dyn());
-        layer.running_mean = array![1.0, 2.0];
-        layer.running_var = array![4.0, 4.0];
+        layer.running = Some(averages(&[1.0, 2.0], &[4.0, 4.0]));
         layer
     };
     assert!(matches!(batch(OneValue::Error).forward(x.view()), Err(Error::OneValue { .. })));
@@ -232,15 +233,12 @@ fn one_value_by_policy() -> Result<(), Error> {
         let mut layer = batch(OneValue::Beta);
         layer.running_variance = rule;
         assert_eq!(layer.forward(x.view())?.0, array![[[7.0], [8.0]]]);
-        assert!((layer.running_var[0] - 0.9 * 4.0).abs() < 1e-12, "toward variance 0");
-        assert!((layer.running_mean[0] - 1.2).abs() < 1e-12);
+        assert!((running(&layer).variance[0] - 0.9 * 4.0).abs() < 1e-12, "toward variance 0");
+        assert!((running(&layer).mean[0] - 1.2).abs() < 1e-12);
     }
     let mut layer = batch(OneValue::UseRunning);
     assert_eq!(layer.forward(x.view())?.0, layer.infer(x.view())?);
-    assert_eq!(
-        (layer.running_mean, layer.running_var, layer.steps),
-        (array![1.0, 2.0], array![4.0, 4.0], 0)
-    );
+    assert_eq!((running(&layer), layer.steps), (&averages(&[1.0, 2.0], &[4.0, 4.0]), 0));
 
     let instance = |policy| InstanceNormConfig::new(2).one_value(policy).init().unwrap();
     assert!(

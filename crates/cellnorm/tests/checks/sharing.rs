@@ -1,17 +1,19 @@
 //! What `explain` says about sharing, against the layers and against each rule in one sentence.
 
-use cellnorm::explain::{Explanation, Layout, Sharing, batch, kind, lines, rule};
+use cellnorm::explain::{Explanation, Layout, Sharing, lines, rule};
 use cellnorm::norms::{
-    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Kind, Layer,
-    MeanVariance, NormConfig, Renorm, Rms, Step, Switchable,
+    Batch, BatchInstance, Features, FilterResponse, Ghost, Group, Instance, Layer, MeanVariance,
+    Renorm, Rms, Step, Switchable,
 };
-use cellnorm::tables::Rule;
+use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::weights::{Standardization, WeightDirection};
 use cellnorm::{
     BatchNormConfig, Error, GroupParameters, LocalResponseNormConfig, LpNormConfig, Saved,
 };
 use ndarray::{ArrayD, Dimension, IxDyn};
 use proptest::prelude::*;
+
+use crate::common::running;
 
 fn tensor(shape: &[usize]) -> ArrayD<f64> {
     let mut i = 0.0;
@@ -36,13 +38,13 @@ trait Case: std::fmt::Debug {
     fn run(&self, x: &ArrayD<f64>) -> Result<(ArrayD<f64>, Saved), Error>;
 }
 
-impl<K: Kind> Case for K {
+impl<R: Rule> Case for R {
     fn explain(&self, shape: &[usize], layout: Layout) -> Explanation {
-        kind(self, shape, layout).unwrap()
+        rule(self, shape, layout).unwrap()
     }
 
     fn run(&self, x: &ArrayD<f64>) -> Result<(ArrayD<f64>, Saved), Error> {
-        NormConfig::of(self.clone()).init()?.forward(x.view())
+        NormConfig::custom(self.clone()).init()?.forward(x.view())
     }
 }
 
@@ -60,7 +62,7 @@ pub fn features(axes: Option<Vec<isize>>, shape: &[usize], axis: usize) -> Featu
     }
 }
 
-/// A kind, a shape with 4 channels, and where they are.
+/// A rule, a shape with 4 channels, and where they are.
 fn cases() -> impl Strategy<Value = (Box<dyn Case>, Vec<usize>, usize)> {
     let axes = prop::option::of(prop::sample::subsequence(vec![1_isize, 2, 3], 1..=3));
     let groups = prop::sample::select(vec![1_usize, 2, 4]);
@@ -68,14 +70,14 @@ fn cases() -> impl Strategy<Value = (Box<dyn Case>, Vec<usize>, usize)> {
     (0..5, axes, groups, shape, 1_usize..4).prop_map(|(which, axes, groups, mut shape, channel)| {
         shape.insert(channel, 4);
         let channel_axis = channel as isize;
-        let kind: Box<dyn Case> = match which {
-            0 => Box::new(Batch { channels: 4, channel_axis }),
+        let rule: Box<dyn Case> = match which {
+            0 => Box::new(Batch::new(4, channel_axis)),
             1 => Box::new(Instance { channels: 4, channel_axis }),
             2 => Box::new(group(groups, 4, channel_axis)),
             3 => Box::new(Layer(features(axes, &shape, channel))),
             _ => Box::new(Rms(features(axes, &shape, channel))),
         };
-        (kind, shape, channel)
+        (rule, shape, channel)
     })
 }
 
@@ -85,9 +87,9 @@ proptest! {
     /// Moving one value changes the one statistic, and the outputs, of just those that share with
     /// it.
     #[test]
-    fn a_value_moves_those_that_it_shares_with((kind, shape, channel) in cases(), pick in 0.0..1.0) {
+    fn a_value_moves_those_that_it_shares_with((rule, shape, channel) in cases(), pick in 0.0..1.0) {
         let layout = Layout::channels_first(4).unwrap().channel_axis(channel as isize).unwrap();
-        let explanation = kind.explain(&shape, layout);
+        let explanation = rule.explain(&shape, layout);
         let [sharing] = explanation.sharings.as_slice() else { panic!("one statistic") };
         prop_assume!(sharing.values().0 > 2);
 
@@ -96,12 +98,12 @@ proptest! {
         let moved = &all[(pick * all.len() as f64) as usize];
         let mut other = x.clone();
         other[IxDyn(moved)] += 0.37;
-        let (y, saved) = kind.run(&x).unwrap();
-        let (y_other, saved_other) = kind.run(&other).unwrap();
+        let (y, saved) = rule.run(&x).unwrap();
+        let (y_other, saved_other) = rule.run(&other).unwrap();
 
         for index in &all {
             let changed = (y[IxDyn(index)] - y_other[IxDyn(index)]).abs() > 1e-12;
-            prop_assert_eq!(changed, contains(sharing, moved, index), "{:?} at {:?}", kind, index);
+            prop_assert_eq!(changed, contains(sharing, moved, index), "{:?} at {:?}", rule, index);
         }
         let (before, after) = (&saved.statistics.variance, &saved_other.statistics.variance);
         prop_assert_eq!(before.len(), sharing.sets());
@@ -109,21 +111,16 @@ proptest! {
     }
 }
 
-/// The layer that has running statistics is the kind that is explained.
+/// The running statistics that are explained are those that the layer has.
 #[test]
 fn batch_normalization_keeps_running_statistics() {
-    let of = Batch { channels: 6, channel_axis: 1 };
-    let layout = || Layout::channels_first(4).unwrap();
-    let (explained, shares) =
-        (batch(&of, &[8, 6, 4, 4], layout()), kind(&of, &[8, 6, 4, 4], layout()));
-    let (explained, shares) = (explained.unwrap(), shares.unwrap());
-    assert_eq!(explained.sharings, shares.sharings);
+    let explained = ruled(&Batch::new(6, 1), &[8, 6, 4, 4], "nchw");
     assert_eq!(
         explained.state.iter().map(|table| &table.shape[..]).collect::<Vec<_>>(),
         [[6], [6]]
     );
     let layer = BatchNormConfig::new(6).init().unwrap();
-    assert_eq!(layer.running_mean.shape(), [6]);
+    assert_eq!(running(&layer).mean.shape(), [6]);
 }
 
 /// Whether two values share a statistic, by their indices.
@@ -178,7 +175,7 @@ fn rules_share_as_their_papers_say() {
         let parts = |a: &[usize], b: &[usize]| a[1] == b[1] && a[0] / size == b[0] / size;
         nchw(&|| ruled(&ghost(size, 3), &shape, "nchw"), &[&parts]);
     }
-    let columns = BatchAxes { axes: vec![-1, 1], lengths: vec![3, 2] };
+    let columns = Batch { axes: vec![-1, 1], lengths: vec![3, 2] };
     nchw(&|| ruled(&columns, &shape, "nchw"), &[&|a, b| a[1] == b[1] && a[3] == b[3]]);
     let renorm = Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 };
     nchw(&|| ruled(&renorm, &shape, "nchw"), &[&channel]);
@@ -231,7 +228,7 @@ fn windows_reach_as_far_as_their_size_and_no_further_than_the_axis() {
 /// An explanation of all features of a sample.
 pub fn all_features(shape: &[usize], layout: Layout) -> Explanation {
     let axis = layout.channels();
-    kind(&Layer(features(None, shape, axis)), shape, layout).unwrap()
+    rule(&Layer(features(None, shape, axis)), shape, layout).unwrap()
 }
 
 pub fn first(rank: usize) -> Layout {

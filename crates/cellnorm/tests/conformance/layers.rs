@@ -3,26 +3,29 @@
 
 use std::collections::BTreeMap;
 
-use cellnorm::norms::{Kind, NormConfig, OverFeatures};
-use cellnorm::tables::Mask;
+use cellnorm::norms::OverFeatures;
+use cellnorm::rule::{Norm, NormConfig, Rule};
 use cellnorm::{
-    BatchNormConfig, Error, Gradients, GroupNormConfig, GroupParameters, InstanceNormConfig,
-    LayerNormConfig, Mode, Normalization, RmsNormConfig, Semantics, StatisticsFrom, TluConfig,
-    TluGradients,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Mask, Mode,
+    Normalization, RmsNormConfig, Semantics, StatisticsFrom, TluConfig, TluGradients,
 };
-use ndarray::{Array1, ArrayD};
+use ndarray::ArrayD;
 use serde_json::Value;
 
 use crate::case::{Case, Step};
-use crate::{lines, spectral, tables};
+use crate::{lines, spectral, variants};
 
 /// The results of a step by name.
 pub type Results = BTreeMap<&'static str, Vec<f64>>;
 
+/// A parameter as Cellnorm and as the file call it, and its gradient in the file.
+pub type Name = (&'static str, &'static str, &'static str);
+
+pub const AFFINE: [Name; 2] = [("gamma", "gamma", "dgamma"), ("beta", "beta", "dbeta")];
+
 /// The results of each step.
 pub fn run(case: &Case) -> Result<Vec<Results>, Error> {
     match case.text("layer") {
-        "batch" if case.given("axis").is_some_and(Value::is_array) => tables::batch_over_axes(case),
         "batch" => batch(case),
         "layer" => features(
             case,
@@ -35,10 +38,10 @@ pub fn run(case: &Case) -> Result<Vec<Results>, Error> {
         }
         "group" => group(case),
         "instance" => instance(case),
-        "renorm" => tables::renorm(case),
-        "ghost" => tables::ghost(case),
-        "filter_response" => tables::filter_response(case),
-        "weight_norm" => tables::weight_norm(case),
+        "renorm" => variants::renorm(case),
+        "ghost" => variants::ghost(case),
+        "filter_response" => variants::filter_response(case),
+        "weight_norm" => variants::weight_norm(case),
         "unit" => lines::unit(case),
         "local_response" => lines::local_response(case),
         "tlu" => tlu(case),
@@ -47,60 +50,55 @@ pub fn run(case: &Case) -> Result<Vec<Results>, Error> {
     }
 }
 
-/// Forward and backward; each layer has its own type of saved statistics, hence a macro.
-macro_rules! pass {
-    ($layer:ident, $step:expr) => {
-        pass!($layer, $step, |x, mask| match mask {
-            Some(mask) => $layer.forward_masked(x, &Mask::new(mask.view())),
-            None => $layer.forward(x),
-        })
+/// Forward and backward of a step, with the gradients of these parameters.
+pub fn pass<R: Rule>(layer: &mut Norm<R>, step: &Step, names: &[Name]) -> Result<Results, Error> {
+    let (x, dy) = (step.tensor("x"), step.tensor("dy"));
+    let (y, saved) = match step.mask() {
+        Some(mask) => layer.forward_masked(x.view(), &Mask::new(mask.view()))?,
+        None => layer.forward(x.view())?,
     };
-    ($layer:ident, $step:expr, |$x:ident, $mask:ident| $forward:expr) => {{
-        let (x, dy) = ($step.tensor("x"), $step.tensor("dy"));
-        let (y, saved) = {
-            let ($x, $mask) = (x.view(), $step.mask());
-            $forward?
-        };
-        let Gradients { dx, dgamma, dbeta } = $layer.backward(&saved, x.view(), dy)?;
-        let mut results = Results::from([("y", wide(y)), ("dx", wide(dx))]);
-        results.extend(dgamma.map(|array| ("dgamma", array.into_iter().collect())));
-        results.extend(dbeta.map(|array| ("dbeta", array.into_iter().collect())));
-        results
-    }};
+    let gradients = layer.backward(&saved, x.view(), dy)?;
+    let of_parameters = names.iter().filter_map(|(ours, _, gradient)| {
+        gradients.parameter(ours).map(|values| (*gradient, flat(values)))
+    });
+    let mut results: Results = of_parameters.collect();
+    results.extend([("y", wide(y)), ("dx", wide(gradients.dx))]);
+    Ok(results)
 }
 
 pub fn wide(array: ArrayD<f32>) -> Vec<f64> {
     array.into_iter().map(f64::from).collect()
 }
 
-/// γ and β of a case, where the semantics have them.
-fn parameters(
-    case: &Case,
-    semantics: &Semantics,
-    shape: &[usize],
-) -> (Option<ArrayD<f64>>, Option<ArrayD<f64>>) {
-    let read = |there: bool, name| there.then(|| case.parameter(name, shape));
-    (read(semantics.scale, "gamma"), read(semantics.center, "beta"))
+pub fn flat(table: &ArrayD<f64>) -> Vec<f64> {
+    table.iter().copied().collect()
+}
+
+/// Gives the layer the parameters of the case.
+pub fn set_parameters<R: Rule>(case: &Case, layer: &mut Norm<R>, names: &[Name]) {
+    for (ours, theirs, _) in names {
+        if let Some(parameter) = layer.parameter_mut(ours) {
+            *parameter = case.parameter(theirs, parameter.shape());
+        }
+    }
 }
 
 /// A layer that has no state between steps.
-fn stateless<K: Kind>(
+fn stateless<R: Rule>(
     case: &Case,
-    config: NormConfig<K>,
+    config: NormConfig<R>,
     semantics: &Semantics,
-    shape: &[usize],
 ) -> Result<Vec<Results>, Error> {
     let mut layer = config.semantics(semantics).init()?;
-    (layer.gamma, layer.beta) = parameters(case, semantics, shape);
-    let step = |step: Step| Ok(pass!(layer, step));
-    case.steps().map(step).collect()
+    set_parameters(case, &mut layer, &AFFINE);
+    case.steps().map(|step| pass(&mut layer, &step, &AFFINE)).collect()
 }
 
-fn features<K: OverFeatures>(
+fn features<R: OverFeatures>(
     case: &Case,
     normalization: Normalization,
-    over: fn(&[isize], &[usize]) -> NormConfig<K>,
-    per_channel: fn(usize) -> NormConfig<K>,
+    over: fn(&[isize], &[usize]) -> NormConfig<R>,
+    per_channel: fn(usize) -> NormConfig<R>,
 ) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(normalization)?;
     let axes = case.given("axis").map_or(vec![-1], axes);
@@ -112,10 +110,10 @@ fn features<K: OverFeatures>(
             "all axes but the samples', one of channels"
         );
         let channels = case.length(features[0]);
-        return stateless(case, per_channel(channels), &semantics, &[channels]);
+        return stateless(case, per_channel(channels), &semantics);
     }
     let lengths: Vec<usize> = axes.iter().map(|&axis| case.length(axis)).collect();
-    stateless(case, over(&axes, &lengths), &semantics, &lengths)
+    stateless(case, over(&axes, &lengths), &semantics)
 }
 
 fn group(case: &Case) -> Result<Vec<Results>, Error> {
@@ -124,11 +122,7 @@ fn group(case: &Case) -> Result<Vec<Results>, Error> {
     let groups = case.given("groups").and_then(Value::as_i64).expect("a number of groups");
     // Keras writes −1 for a group a channel.
     let groups = usize::try_from(groups).unwrap_or(channels);
-    let shape = match semantics.group_parameters {
-        GroupParameters::PerChannel => channels,
-        GroupParameters::PerGroup => groups,
-    };
-    stateless(case, GroupNormConfig::new(groups, channels), &semantics, &[shape])
+    stateless(case, GroupNormConfig::new(groups, channels), &semantics)
 }
 
 fn instance(case: &Case) -> Result<Vec<Results>, Error> {
@@ -136,51 +130,53 @@ fn instance(case: &Case) -> Result<Vec<Results>, Error> {
     let channels = case.length(semantics.channel_axis);
     let config = InstanceNormConfig::new(channels);
     if case.given("track_running_stats").is_none_or(|tracks| tracks == false) {
-        return stateless(case, config, &semantics, &[channels]);
+        return stateless(case, config, &semantics);
     }
-    let mut layer = config.semantics(&semantics).init()?.track(semantics.momentum);
-    (layer.norm.gamma, layer.norm.beta) = parameters(case, &semantics, &[channels]);
-    remembered(case, &mut layer.running_mean, &mut layer.running_var);
+    let mut layer = config.semantics(&semantics).init()?.track(semantics.momentum)?;
+    set_parameters(case, &mut layer, &AFFINE);
+    set_running(case, &mut layer);
     let step = |step: Step| {
-        let mut results = match step.mode() {
-            "train" => pass!(layer, step, |x, _mask| layer.forward(x)),
-            _ => {
-                // With running statistics it is batch normalization, which has the gradients of
-                // inference.
-                let config = BatchNormConfig::new(channels).epsilon(layer.norm.epsilon);
-                let mut fixed = config.channel_axis(semantics.channel_axis).init()?;
-                (fixed.gamma, fixed.beta) = (layer.norm.gamma.clone(), layer.norm.beta.clone());
-                (fixed.running_mean, fixed.running_var) =
-                    (layer.running_mean.clone(), layer.running_var.clone());
-                fixed.mode = Mode::inference();
-                let mut results = pass!(fixed, step);
-                let y = layer.infer(step.tensor("x"))?;
-                results.insert("y", wide(y));
-                results
-            }
-        };
-        results.insert("running_mean", layer.running_mean.to_vec());
-        results.insert("running_var", layer.running_var.to_vec());
+        layer.train(step.mode() == "train");
+        let mut results = pass(&mut layer, &step, &AFFINE)?;
+        if step.mode() != "train" {
+            results.insert("y", wide(layer.infer(step.tensor("x"))?));
+        }
+        results.extend(running(&layer));
         Ok(results)
     };
     case.steps().map(step).collect()
 }
 
-/// Running statistics that are not 0 and 1 at first.
-fn remembered(case: &Case, mean: &mut Array1<f64>, variance: &mut Array1<f64>) {
-    for (name, value) in [("running_mean", mean), ("running_var", variance)] {
-        if let Some(state) = case.state(name) {
-            *value = Array1::from_vec(state);
+/// The running averages of a layer.
+pub fn running<R: Rule>(layer: &Norm<R>) -> Results {
+    let running = layer.running.as_ref().expect("running averages");
+    Results::from([("running_mean", flat(&running.mean)), ("running_var", flat(&running.variance))])
+}
+
+/// Gives the layer the running averages of the case, where they are not 0 and 1 at first.
+fn set_running<R: Rule>(case: &Case, layer: &mut Norm<R>) {
+    let running = layer.running.as_mut().expect("running averages");
+    for (name, table) in
+        [("running_mean", &mut running.mean), ("running_var", &mut running.variance)]
+    {
+        if let Some(values) = case.state(name) {
+            *table = ArrayD::from_shape_vec(table.raw_dim(), values).expect("one a channel");
         }
     }
 }
 
 fn batch(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Batch)?;
-    let channels = case.length(semantics.channel_axis);
-    let mut layer = BatchNormConfig::new(channels).semantics(&semantics).init()?;
-    (layer.gamma, layer.beta) = parameters(case, &semantics, &[channels]);
-    remembered(case, &mut layer.running_mean, &mut layer.running_var);
+    let config = match case.given("axis").filter(|axis| axis.is_array()).map(axes) {
+        Some(axes) => {
+            let lengths: Vec<usize> = axes.iter().map(|&axis| case.length(axis)).collect();
+            BatchNormConfig::over(&axes, &lengths)
+        }
+        None => BatchNormConfig::new(case.length(semantics.channel_axis)),
+    };
+    let mut layer = config.semantics(&semantics).init()?;
+    set_parameters(case, &mut layer, &AFFINE);
+    set_running(case, &mut layer);
     if case.given("frozen").is_some() {
         layer.freeze(semantics.frozen);
     }
@@ -194,10 +190,9 @@ fn batch(case: &Case) -> Result<Vec<Results>, Error> {
             layer.mode =
                 Mode { statistics: StatisticsFrom::Batch, update: false, train_parameters: true };
         }
-        let mut results = pass!(layer, step);
+        let mut results = pass(&mut layer, &step, &AFFINE)?;
         if tracks {
-            results.insert("running_mean", layer.running_mean.to_vec());
-            results.insert("running_var", layer.running_var.to_vec());
+            results.extend(running(&layer));
         }
         Ok(results)
     };

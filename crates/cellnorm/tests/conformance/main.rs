@@ -15,7 +15,7 @@ mod lines;
 mod page;
 mod spectral;
 mod table;
-mod tables;
+mod variants;
 
 use case::{Case, Step};
 use compare::{Found, compare};

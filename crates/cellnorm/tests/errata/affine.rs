@@ -36,10 +36,10 @@ fn a_group_has_a_gamma_for_each_channel() -> Result<(), Error> {
 fn one_group_is_layer_normalization_but_for_gamma() -> Result<(), Error> {
     let x = Numbers::new(11).tensor(&[2, 10, 26, 26], 3.0);
     let mut group = GroupNormConfig::new(1, 10).init()?;
-    let layer = LayerNormConfig::new(&[10, 26, 26]).init()?;
-    let ((y, of_group), (z, of_layer)) = (group.forward(x.view())?, layer.forward(x.view())?);
+    let mut layer = LayerNormConfig::new(&[10, 26, 26]).init()?;
+    let ((y, one), (z, whole)) = (group.forward(x.view())?, layer.forward(x.view())?);
     assert!(crate::distance(&y, &z) < 1e-13);
-    assert_eq!(of_group.statistics.mean.len(), of_layer.statistics.mean.len());
+    assert_eq!(one.statistics.mean.len(), whole.statistics.mean.len());
 
     let parameters = |gamma: &Option<ArrayD<f64>>| 2.0 * gamma.as_ref().unwrap().len() as f64;
     let (cellnorm, tutorial) = (parameters(&group.gamma), parameters(&layer.gamma));
@@ -133,7 +133,7 @@ fn the_variance_is_gamma_squared() -> Result<(), Error> {
 fn gluons_instance_normalization_learns_beta_alone() -> Result<(), Error> {
     let x = Numbers::new(32).tensor(&[2, 2, 2, 2], 0.0);
     let learnt = |config: InstanceNormConfig| -> Result<f64, Error> {
-        let layer = config.init()?;
+        let mut layer = config.init()?;
         let (_, saved) = layer.forward(x.view())?;
         let gradients = layer.backward(&saved, x.view(), x.view())?;
         Ok([gradients.dgamma, gradients.dbeta].iter().flatten().count() as f64)

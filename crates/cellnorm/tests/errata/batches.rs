@@ -1,10 +1,11 @@
 //! The batch: of one sample, of several machines, of the test set, and what inference takes from
 //! it.
 
+use cellnorm::rule::Running;
 use cellnorm::{BatchNormConfig, Error, Moments, Momentum, batch_normalization, moments};
 use ndarray::{Array2, ArrayD, Axis, array, s};
 
-use crate::{Erratum, Numbers};
+use crate::{Erratum, Numbers, running};
 
 /// E8 and E34: one sample has a variance as soon as a channel has two values.
 #[test]
@@ -72,7 +73,7 @@ fn uneven_machines_merge_by_count() -> Result<(), Error> {
 fn inference_does_not_depend_on_companions() -> Result<(), Error> {
     let mut layer = BatchNormConfig::new(1).momentum(Momentum::Step(1.0)).init()?;
     layer.forward(array![[-1.0], [1.0]].view())?;
-    layer.running_var = array![1.0];
+    layer.running = Some(Running { variance: array![1.0].into_dyn(), ..running(&layer).clone() });
     let (calm, wild) = (array![[0.5_f64], [0.0], [1.0]], array![[0.5], [-20.0], [40.0]]);
     let cellnorm = (layer.infer(wild.view())?[[0, 0]] - layer.infer(calm.view())?[[0, 0]]).abs();
     // the batch's own statistics exist, and give the first sample two results

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use cellnorm::rule::Running;
 use cellnorm::{BatchNormConfig, Error};
 use ndarray::{
     Array, Array1, Array2, Array3, Array4, ArrayD, Axis, Dimension, RemoveAxis, array, s,
@@ -40,7 +41,8 @@ impl Trained {
         let mut layer = BatchNormConfig::new(self.gamma.len()).epsilon(EPSILON).init()?;
         (layer.gamma, layer.beta) =
             (Some(self.gamma.clone().into_dyn()), Some(self.beta.clone().into_dyn()));
-        (layer.running_mean, layer.running_var) = (self.mean.clone(), self.variance.clone());
+        let (mean, variance) = (self.mean.clone().into_dyn(), self.variance.clone().into_dyn());
+        layer.running = Some(Running { mean, variance });
         Ok(layer.infer(z.into_dyn().insert_axis(Axis(0)))?.index_axis_move(Axis(0), 0))
     }
 

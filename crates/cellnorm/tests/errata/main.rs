@@ -19,8 +19,16 @@ mod worked_examples;
 mod numbers;
 use numbers::Numbers;
 
+use cellnorm::BatchNorm;
+use cellnorm::rule::Running;
+
 fn close(a: f64, b: f64, bar: f64) {
     assert!((a - b).abs() <= bar, "{a} is not {b} ± {bar:e}");
+}
+
+/// The running averages of a layer.
+fn running(layer: &BatchNorm) -> &Running {
+    layer.running.as_ref().expect("batch normalization keeps running averages")
 }
 
 /// Max |a − b| of two arrays of one shape.

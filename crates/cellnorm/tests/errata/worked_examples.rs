@@ -1,5 +1,6 @@
 //! What the tutorials show rightly, with their shapes and numbers.
 
+use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::{
     BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
     batch_normalization, moments,
@@ -100,20 +101,18 @@ fn sequences_have_their_channels_last() -> Result<(), Error> {
 /// else is in the batch.
 #[test]
 fn single_samples_need_no_modes() -> Result<(), Error> {
-    let x = Numbers::new(8).tensor(&[3, 4, 5], 1.0);
-    let alone = x.slice_axis(ndarray::Axis(0), (1..2).into()).into_owned();
-    macro_rules! check {
-        ($config:expr) => {{
-            let layer = $config.init()?;
-            let y = layer.infer(x.view())?;
-            assert_eq!(layer.forward(x.view())?.0, y);
-            assert_eq!(layer.infer(alone.view())?, y.slice_axis(ndarray::Axis(0), (1..2).into()));
-        }};
+    fn check<R: Rule>(config: NormConfig<R>) -> Result<(), Error> {
+        let x = Numbers::new(8).tensor(&[3, 4, 5], 1.0);
+        let alone = |of: &ArrayD<f64>| of.slice_axis(ndarray::Axis(0), (1..2).into()).into_owned();
+        let mut layer = config.init()?;
+        let y = layer.infer(x.view())?;
+        assert_eq!(layer.forward(x.view())?.0, y);
+        assert_eq!(layer.infer(alone(&x))?, alone(&y));
+        Ok(())
     }
-    check!(LayerNormConfig::new(&[5]));
-    check!(InstanceNormConfig::new(4));
-    check!(GroupNormConfig::new(2, 4));
-    Ok(())
+    check(LayerNormConfig::new(&[5]))?;
+    check(InstanceNormConfig::new(4))?;
+    check(GroupNormConfig::new(2, 4))
 }
 
 /// Contrast and brightness of an image are gone after instance normalization.

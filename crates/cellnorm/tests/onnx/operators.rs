@@ -1,12 +1,13 @@
 //! ONNX's normalization operators as Cellnorm's layers: attributes with their defaults, and what
 //! opsets changed.
 
+use cellnorm::rule::Running;
 use cellnorm::{
     BatchNormConfig, Error, Floor, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
     LocalResponseNormConfig, LpNormConfig, MeanVarianceNormConfig, Momentum, Normalization,
     RmsNormConfig, RunningVariance, Semantics, Window,
 };
-use ndarray::{Array1, ArrayD, Ix1, IxDyn};
+use ndarray::{ArrayD, IxDyn};
 
 use crate::case::Case;
 
@@ -53,17 +54,15 @@ fn batch(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {
         .momentum(Momentum::Keep(case.float("momentum", 0.9)))
         .running_variance(RunningVariance::Biased)
         .init()?;
-    let running = |input| -> Array1<f64> {
-        let statistic = case.parameter(input).expect("running statistics are inputs");
-        statistic.into_dimensionality::<Ix1>().expect("one value a channel")
-    };
     (layer.gamma, layer.beta) = (case.parameter(1), case.parameter(2));
-    (layer.running_mean, layer.running_var) = (running(3), running(4));
+    let running = |input| case.parameter(input).expect("running statistics are inputs");
+    layer.running = Some(Running { mean: running(3), variance: running(4) });
     if case.int("training_mode", 0) == 0 {
         return Ok(vec![wide(layer.infer(x.view())?)]);
     }
     let (y, _) = layer.forward(x.view())?;
-    Ok(vec![wide(y), layer.running_mean.into_dyn(), layer.running_var.into_dyn()])
+    let Running { mean, variance } = layer.running.expect("running statistics");
+    Ok(vec![wide(y), mean, variance])
 }
 
 fn instance(case: &Case) -> Result<Vec<ArrayD<f64>>, Error> {

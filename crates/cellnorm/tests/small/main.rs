@@ -15,9 +15,14 @@
 //! 0 and variance 1, and a gradient has neither a part along 1 nor, ε aside, along y.
 
 use cellnorm::norms::Lines;
-use cellnorm::{
-    About, Activation, Axis, Cells, Element, LpNormConfig, Parameters, Plan, Real, passes::Buffers,
-};
+use cellnorm::passes::Buffers;
+use cellnorm::rule::ClosedForm;
+use cellnorm::{Activation, Axis, Cells, Element, LpNormConfig, Parameters, Plan, Real};
+
+/// About the mean, without γ and β.
+fn form() -> ClosedForm<'static> {
+    ClosedForm { epsilon: 1e-5, ..ClosedForm::default() }
+}
 
 /// The values that share statistics are those with the same `set(index)`.
 fn normalized<T: Element>(axes: &[Axis], sets: usize, set: impl Fn(usize) -> usize, error: f64) {
@@ -27,22 +32,22 @@ fn normalized<T: Element>(axes: &[Axis], sets: usize, set: impl Fn(usize) -> usi
         let value = |i: usize| T::narrow(T::Acc::from_f64(((i * step) % 23) as f64 - 9.0));
         (0..len).map(value).collect()
     };
-    let (x, dy, none) = (tensor(7), tensor(5), Parameters::default());
+    let (x, dy) = (tensor(7), tensor(5));
     let (mut y, mut dx) = (Vec::new(), dy.clone());
-    let statistics = plan.forward(Buffers::Into(&x, &mut y), About::Mean, 1e-5, none);
-    let mut over = x.clone();
-    plan.forward(Buffers::Over(&mut over), About::Mean, 1e-5, none);
-    assert_eq!(over, y);
-    plan.backward(&x, Buffers::Over(&mut dx), &statistics, About::Mean, 1e-5, none, false);
+    let statistics = plan.forward(Buffers::Into(&x, &mut y), form());
+    let mut overwritten = x.clone();
+    plan.forward(Buffers::Over(&mut overwritten), form());
+    assert_eq!(overwritten, y);
+    plan.backward(&x, Buffers::Over(&mut dx), &statistics, form(), false);
     let mut apart = vec![T::default(); len];
-    plan.backward(&x, Buffers::Apart(&dy, &mut apart), &statistics, About::Mean, 1e-5, none, false);
+    plan.backward(&x, Buffers::Apart(&dy, &mut apart), &statistics, form(), false);
     assert_eq!(apart, dx);
 
     let wide = |values: &[T], i: usize| values[i].widen().to_f64();
     for s in 0..sets {
         let mean = |value: &dyn Fn(usize) -> f64| {
-            let of_set: Vec<f64> = (0..len).filter(|i| set(*i) == s).map(value).collect();
-            of_set.iter().sum::<f64>() / of_set.len() as f64
+            let values: Vec<f64> = (0..len).filter(|i| set(*i) == s).map(value).collect();
+            values.iter().sum::<f64>() / values.len() as f64
         };
         assert!(mean(&|i| wide(&y, i)).abs() <= error);
         assert!((mean(&|i| wide(&y, i).powi(2)) - 1.0).abs() <= error);
@@ -99,11 +104,12 @@ fn neighbours() {
         let len = shape[0] * shape[1];
         let x: Vec<f32> = (0..len).map(|i| ((i * 7) % 23) as f32 - 9.0).collect();
         let (mut h, mut y, mut dx) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
-        let relu = Parameters { activation: Activation::Relu, ..Parameters::default() };
-        let statistics = plan.forward_add(&x, &x, &mut h, &mut y, About::Mean, 1e-5, relu);
+        let parameters = Parameters { activation: Activation::Relu, ..Parameters::default() };
+        let relu = ClosedForm { parameters, ..form() };
+        let statistics = plan.forward_add([&x, &x], [&mut h, &mut y], relu);
         assert!(h.iter().zip(&x).all(|(h, x)| *h == 2.0 * x));
         assert!(y.iter().all(|y| *y >= 0.0) && y.iter().any(|y| *y > 0.0));
-        plan.backward_add(&h, &y, &x, &mut dx, &statistics, About::Mean, 1e-5, relu);
+        plan.backward_add(&h, [&y, &x], &mut dx, &statistics, relu);
         assert!(dx.iter().all(|dx| dx.is_finite()) && dx != x);
     }
 }

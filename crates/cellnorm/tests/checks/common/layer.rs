@@ -1,6 +1,6 @@
 //! The five layers behind one type.
 
-use super::{Numbers, Spec, Which};
+use super::{Numbers, Spec, Which, averages};
 use cellnorm::{
     BatchNorm, BatchNormConfig, Element, Error, Gradients, GroupNorm, GroupNormConfig,
     InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig, Saved,
@@ -85,8 +85,7 @@ impl AnyLayer {
         Ok(match &spec.which {
             Which::Batch { fixed } => {
                 let mut layer = layer!(BatchNormConfig::new(channels).channel_axis(axis));
-                layer.running_mean = parameters.running_mean.clone().into();
-                layer.running_var = parameters.running_var.clone().into();
+                layer.running = Some(averages(&parameters.running_mean, &parameters.running_var));
                 if *fixed { Self::Fixed(layer) } else { Self::Batch(layer) }
             }
             Which::LayerLast(_) => Self::Layer(layer!(LayerNormConfig::new(&lengths))),
@@ -142,7 +141,7 @@ impl AnyLayer {
         dy: ArrayViewD<'_, T>,
     ) -> Result<Outcome<T>, Error> {
         let (y, saved) = self.forward(x.view())?;
-        let Gradients { dx, dgamma, dbeta } = self.backward(&saved, x, dy)?;
+        let Gradients { dx, dgamma, dbeta, .. } = self.backward(&saved, x, dy)?;
         Ok(Outcome { y, dx, dgamma, dbeta, saved })
     }
 }

@@ -12,6 +12,8 @@ pub use twin::{Twin, place};
 
 use std::fmt::Debug;
 
+use cellnorm::rule::{Norm, Running};
+use ndarray::{ArrayD, IxDyn};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -27,6 +29,25 @@ pub fn check<V: Debug>(cases: u32, values: impl Strategy<Value = V>, test: impl 
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
+}
+
+/// The running averages of a layer that keeps them.
+pub fn running<R>(layer: &Norm<R>) -> &Running {
+    layer.running.as_ref().expect("a layer with running averages")
+}
+
+/// max |a − b| of the running means and the running variances of two layers.
+pub fn running_distance<A, B>(a: &Norm<A>, b: &Norm<B>) -> f64 {
+    let tables = |of: &Running| of.mean.iter().chain(&of.variance).copied().collect::<Vec<f64>>();
+    distance(tables(running(a)), tables(running(b)))
+}
+
+/// Running averages of one axis.
+pub fn averages(mean: &[f64], variance: &[f64]) -> Running {
+    let table = |values: &[f64]| {
+        ArrayD::from_shape_vec(IxDyn(&[values.len()]), values.to_vec()).expect("one axis")
+    };
+    Running { mean: table(mean), variance: table(variance) }
 }
 
 /// max |a − b|.

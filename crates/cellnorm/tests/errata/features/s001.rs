@@ -12,7 +12,7 @@ use crate::{Numbers, distance};
 fn a_layer_in_training_and_on_one_sample() -> Result<(), Error> {
     let x = Numbers::new(101).tensor(&[2, 10, 4, 4], 1.0);
     // 001-25
-    let layer = GroupNormConfig::new(5, 10).init()?;
+    let mut layer = GroupNormConfig::new(5, 10).init()?;
     // 001-02
     let (y, _) = layer.forward(x.view())?;
     let sample = x.slice_axis(Axis(0), (1..2).into());
@@ -76,7 +76,7 @@ fn axes_and_channels() -> Result<(), Error> {
 #[test]
 fn the_picture_of_cubes() -> Result<(), Error> {
     // 001-03
-    let figure = explain::kind(
+    let figure = explain::rule(
         &Instance { channels: 3, channel_axis: 1 },
         &[2, 3, 28, 28],
         Layout::channels_first(4)?,

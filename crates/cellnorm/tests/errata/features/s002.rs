@@ -56,7 +56,7 @@ fn the_layer_and_another_librarys_numbers() -> Result<(), Error> {
 #[test]
 fn the_picture_with_the_number_of_groups() -> Result<(), Error> {
     // 002-12
-    let figure = explain::kind(
+    let figure = explain::rule(
         &Group {
             groups: 4,
             channels: 16,

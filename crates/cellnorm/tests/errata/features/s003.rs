@@ -138,14 +138,10 @@ fn mixtures_and_weights() -> Result<(), Error> {
 #[test]
 fn pictures() -> Result<(), Error> {
     // 003-01
-    let figure = explain::batch(
-        &Batch { channels: 32, channel_axis: 1 },
-        &[8, 32, 28, 28],
-        Layout::channels_first(4)?,
-    )?;
+    let figure = explain::rule(&Batch::new(32, 1), &[8, 32, 28, 28], Layout::channels_first(4)?)?;
     assert_eq!(figure.sharings[0].sets(), 32);
     // 003-27
-    let matrix = explain::kind(
+    let matrix = explain::rule(
         &Layer(Features::PerChannel { channels: 6, axis: 1 }),
         &[4, 6],
         Layout::channels_first(2)?,

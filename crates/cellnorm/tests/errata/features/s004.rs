@@ -8,7 +8,7 @@ use cellnorm::{
 };
 use ndarray::{Array, Array4, ArrayD, Axis, array};
 
-use crate::{Numbers, close, distance};
+use crate::{Numbers, close, distance, running};
 
 /// The tutorial's batch: 2 samples of 2 channels, 2 × 2.
 fn batch() -> Array4<f64> {
@@ -125,11 +125,11 @@ fn training() -> Result<(), Error> {
     for _ in 0..100 {
         layer.forward(x.view())?;
     }
-    close(layer.running_var[0], 17.25, 1e-3);
+    close(running(&layer).variance[0], 17.25, 1e-3);
     // 004-28
     let mut slow = BatchNormConfig::new(2).momentum(Momentum::Keep(0.9)).init()?;
     slow.forward(x.view())?;
-    close(slow.running_mean[0], 0.1 * 5.5, 1e-14);
+    close(running(&slow).mean[0], 0.1 * 5.5, 1e-14);
 
     // 004-47
     let (mean, variance) = moments(x.view(), &[0, 2, 3], false)?;
@@ -148,16 +148,16 @@ fn modes() -> Result<(), Error> {
     // 004-27
     layer.mode = Mode { update: false, ..Mode::training() };
     layer.forward(x.view())?;
-    assert_eq!(layer.running_mean, array![0.0, 0.0]);
+    assert_eq!(running(&layer).mean, array![0.0, 0.0].into_dyn());
     // 004-33
     layer.mode = Mode { train_parameters: false, ..Mode::training() };
     let (y, saved) = layer.forward(x.view())?;
     assert!(layer.backward(&saved, x.view(), y)?.dgamma.is_none());
-    let before = layer.running_mean.clone();
+    let before = running(&layer).mean.clone();
     // 004-30
     layer.mode = Mode::inference();
     let fixed = layer.forward(x.view())?.0;
-    assert_eq!(layer.running_mean, before);
+    assert_eq!(running(&layer).mean, before);
     // 004-36
     assert_eq!(layer.infer(x)?, fixed);
     let x = batch();
@@ -170,7 +170,7 @@ fn modes() -> Result<(), Error> {
 #[test]
 fn layer_normalization() -> Result<(), Error> {
     // 004-13
-    let layer = LayerNormConfig::new(&[2]).init()?;
+    let mut layer = LayerNormConfig::new(&[2]).init()?;
     let x = batch();
     // 004-37
     assert!(layer.infer(x.view())? == layer.forward(x.view())?.0);
@@ -194,8 +194,8 @@ fn layer_normalization() -> Result<(), Error> {
 #[test]
 fn the_picture_for_ntc() -> Result<(), Error> {
     // 004-46
-    let figure = explain::kind(
-        &Layer(Features::of_shape(&[-1], &[2, 4, 2])?),
+    let figure = explain::rule(
+        &Layer(Features::from_shape(&[-1], &[2, 4, 2])?),
         &[2, 4, 2],
         Layout::named("NTC", 3)?,
     )?;

@@ -1,20 +1,14 @@
-//! The layers that are rules on small tables.
+//! Variants of batch normalization, and the layers with other parameters.
 
-use cellnorm::tables::{Rule, TableNorm};
+use cellnorm::rule::{Norm, Rule};
 use cellnorm::weights::WeightNormConfig;
 use cellnorm::{
-    AxesBatchNormConfig, BatchRenormConfig, Error, FilterResponseNormConfig, GhostBatchNormConfig,
-    Momentum, Normalization,
+    BatchRenormConfig, Error, FilterResponseNormConfig, GhostBatchNormConfig, Momentum,
+    Normalization,
 };
-use ndarray::ArrayD;
 
 use crate::case::{Case, Step};
-use crate::layers::{Results, axes, wide};
-
-/// A parameter as Cellnorm and as the file call it, and its gradient in the file.
-type Name = (&'static str, &'static str, &'static str);
-
-const AFFINE: [Name; 2] = [("gamma", "gamma", "dgamma"), ("beta", "beta", "dbeta")];
+use crate::layers::{AFFINE, Name, Results, flat, pass, running, set_parameters};
 
 pub fn ghost(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Batch)?;
@@ -22,24 +16,7 @@ pub fn ghost(case: &Case) -> Result<Vec<Results>, Error> {
     let config =
         GhostBatchNormConfig::new(case.length(semantics.channel_axis), size).semantics(&semantics);
     let interleaved = case.given("interleaved").is_some_and(|interleaved| interleaved == true);
-    run(case, config.interleaved(interleaved).init()?, &AFFINE, running_statistics)
-}
-
-pub fn batch_over_axes(case: &Case) -> Result<Vec<Results>, Error> {
-    let semantics = case.semantics(Normalization::Batch)?;
-    let axes = case.given("axis").map(axes).expect("axes");
-    let lengths: Vec<usize> = axes.iter().map(|&axis| case.length(axis)).collect();
-    let config = AxesBatchNormConfig::new(&axes, &lengths).semantics(&semantics);
-    run(case, config.init()?, &AFFINE, running_statistics)
-}
-
-fn running_statistics<R: Rule>(layer: &TableNorm<R>) -> Results {
-    let running = layer.running.as_ref().expect("running statistics");
-    Results::from([("running_mean", flat(&running.mean)), ("running_var", flat(&running.variance))])
-}
-
-fn flat(table: &ArrayD<f64>) -> Vec<f64> {
-    table.iter().copied().collect()
+    run(case, config.interleaved(interleaved).init()?, &AFFINE, running)
 }
 
 pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
@@ -53,16 +30,16 @@ pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
         config = config.correction_momentum(Momentum::Keep(momentum));
     }
     run(case, config.init()?, &AFFINE, |layer| {
-        let running = layer.running.as_ref().expect("running averages");
+        let inference = layer.running.as_ref().expect("running averages");
         let correction =
-            layer.correction.as_ref().map_or(running, |correction| &correction.averages);
-        let deviation = flat(&running.variance);
+            layer.correction.as_ref().map_or(inference, |correction| &correction.averages);
+        let deviation = flat(&inference.variance);
         let variance = deviation
             .iter()
             .map(|deviation| (deviation * deviation - layer.epsilon).max(0.0))
             .collect();
         Results::from([
-            ("running_mean", flat(&running.mean)),
+            ("running_mean", flat(&inference.mean)),
             ("running_var", variance),
             ("moving_stddev", deviation),
             ("renorm_mean", flat(&correction.mean)),
@@ -99,27 +76,17 @@ pub fn weight_norm(case: &Case) -> Result<Vec<Results>, Error> {
 /// it.
 fn run<R: Rule>(
     case: &Case,
-    mut layer: TableNorm<R>,
+    mut layer: Norm<R>,
     names: &[Name],
-    remembered: impl Fn(&TableNorm<R>) -> Results,
+    remembered: impl Fn(&Norm<R>) -> Results,
 ) -> Result<Vec<Results>, Error> {
-    for (ours, theirs, _) in names {
-        if let Some(parameter) = layer.parameter_mut(ours).filter(|_| case.has_parameter(theirs)) {
-            *parameter = case.parameter(theirs, parameter.shape());
-        }
-    }
+    let given: Vec<Name> =
+        names.iter().filter(|(_, theirs, _)| case.has_parameter(theirs)).copied().collect();
+    set_parameters(case, &mut layer, &given);
     let step = |step: Step| {
         layer.train(step.mode() == "train");
-        let (x, dy) = (step.tensor("x"), step.tensor("dy"));
-        let (y, saved) = layer.forward(x.view())?;
-        let gradients = layer.backward(&saved, x.view(), dy)?;
-        let mut results = remembered(&layer);
-        for (ours, _, gradient) in names {
-            results.extend(
-                gradients.parameter(ours).map(|array| (*gradient, array.iter().copied().collect())),
-            );
-        }
-        results.extend([("y", wide(y)), ("dx", wide(gradients.dx))]);
+        let mut results = pass(&mut layer, &step, names)?;
+        results.extend(remembered(&layer));
         Ok(results)
     };
     case.steps().map(step).collect()

@@ -1,0 +1,437 @@
+//! A rule applied to a Burn tensor: one operation on Flex, composed of Burn's own elsewhere.
+//!
+//! ```text
+//!                     the rule is plain, no mask, no ranks    otherwise
+//! Flex                the closed form                         its formula on a tape, in f64
+//! other devices       Burn's operations on sets of values     moments of cells, tables of Burn
+//!                                                             tensors, an affine map of cells
+//! ```
+
+use std::sync::Arc;
+
+use burn::backend::Dispatch;
+use burn::tensor::{Bool, Tensor};
+use cellnorm::momentum::StatisticsFrom;
+use cellnorm::ranks::{Communicator, report};
+use cellnorm::rule::{
+    CellTables, Coefficients, Context, Formula, Grid, Region, Rule, RunningTables, Settings,
+    Statistics, Tracked,
+};
+use cellnorm::shape::{Roles, cells_of};
+use cellnorm::{Activation, Centering, Error, Mask, Mode, Momentum, OneValue, RunningVariance};
+use cellnorm::{Cells, check_epsilon};
+use ndarray::{ArrayD, IxDyn};
+
+use crate::composed;
+use crate::ops::{CellSpec, Form, NormOps, Ranks, RuleFormula, Spec, is_fused};
+use crate::tables::{Table, numbers};
+
+/// A rule with the parts of a layer that it runs on.
+#[derive(Clone, Debug)]
+pub(crate) struct Call<'a, R> {
+    pub(crate) rule: &'a R,
+    pub(crate) epsilon: f64,
+    /// What one value a statistic does where there is no mask.
+    pub(crate) one_value: OneValue,
+    /// The parameters in the order of the rule's, flat.
+    pub(crate) parameters: Vec<(&'static str, Option<Tensor<1>>)>,
+    pub(crate) running: Option<(Tensor<1>, Tensor<1>)>,
+    pub(crate) mode: Mode,
+    pub(crate) activation: Activation,
+    /// The ranks that share the statistics of the batch.
+    pub(crate) ranks: Option<&'a Arc<dyn Communicator>>,
+    /// The pace of the running averages, which ranks must have alike.
+    pub(crate) pace: (Momentum, RunningVariance),
+}
+
+/// A normalized tensor, and the statistics that running averages move toward.
+pub(crate) type Applied<const D: usize> = (Tensor<D>, Option<Tracked<Table>>);
+
+impl<'a, R: Rule + 'static> Call<'a, R> {
+    /// γ and β alone, and the statistics of x.
+    pub(crate) fn plain(
+        rule: &'a R,
+        gamma: Option<Tensor<1>>,
+        beta: Option<Tensor<1>>,
+        epsilon: f64,
+        activation: Activation,
+    ) -> Self {
+        Self {
+            rule,
+            epsilon,
+            one_value: OneValue::Beta,
+            parameters: vec![("gamma", gamma), ("beta", beta)],
+            running: None,
+            mode: Mode::training(),
+            activation,
+            ranks: None,
+            pace: (Momentum::Step(0.0), RunningVariance::default()),
+        }
+    }
+
+    /// y, and the statistics of the batch that running averages move toward. `mask` is true where
+    /// a value is valid.
+    ///
+    /// # Panics
+    /// If the shape of x does not suit the rule, the mask does not broadcast to it, the policy
+    /// refuses its number of values, or a rank fails.
+    pub(crate) fn run<const D: usize>(
+        mut self,
+        x: Tensor<D>,
+        mask: Option<Tensor<D, Bool>>,
+    ) -> Applied<D> {
+        for (name, parameter) in &mut self.parameters {
+            if !self.mode.train_parameters {
+                *parameter = parameter.take().map(Tensor::detach);
+            }
+            if *name == "gamma" && R::GAMMA_OFFSET != 0.0 {
+                *parameter = parameter.take().map(|stored| stored.add_scalar(R::GAMMA_OFFSET));
+            }
+        }
+        let batch = self.batch() || self.mode.update;
+        if self.ranks.is_some() && !self.rule.exchanges(&x.dims(), batch) {
+            assert!(
+                !self.mode.update,
+                "{} keeps running averages of statistics that ranks do not share; move them on \
+                 one rank, and let the others have a mode without update",
+                R::NAME
+            );
+            self.ranks = None;
+            if x.dims().contains(&0) {
+                return (x, None);
+            }
+        }
+        self.attempt(x, mask).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn batch(&self) -> bool {
+        self.running.is_none() || self.mode.statistics == StatisticsFrom::Batch
+    }
+
+    fn affine(&self) -> bool {
+        let has =
+            |(name, of): &(&str, Option<_>)| matches!(*name, "gamma" | "beta") && of.is_some();
+        self.parameters.iter().any(has)
+    }
+
+    fn attempt<const D: usize>(
+        self,
+        x: Tensor<D>,
+        mask: Option<Tensor<D, Bool>>,
+    ) -> Result<Applied<D>, Error> {
+        let (shape, fused) = (x.dims(), is_fused(x.device().as_dispatch()));
+        if let Some(over) = self.ranks {
+            assert!(
+                fused,
+                "ranks share statistics on the CPU backend Flex alone; put the module and its \
+                 input on Device::flex()"
+            );
+            let request = self.request(&x, mask.is_some());
+            let cells = self.cells(&shape, mask, Some((over, request.clone())));
+            let forward = format!("the forward pass of {request}");
+            return Ok(self.run_cells(x, cells.map_err(|e| report(&**over, &forward, e))?));
+        }
+        check_epsilon(self.epsilon)?;
+        if mask.is_none()
+            && let Some(roles) = self.rule.roles(&shape, self.affine())?
+        {
+            roles.check(&shape)?;
+            return self.run_plain(x, roles, fused);
+        }
+        if fused {
+            let cells = self.cells(&shape, mask, None)?;
+            return Ok(self.run_cells(x, cells));
+        }
+        self.compose_cells(x, mask)
+    }
+
+    /// The closed form, or Burn's operations in its place.
+    fn run_plain<const D: usize>(
+        self,
+        x: Tensor<D>,
+        roles: Roles,
+        fused: bool,
+    ) -> Result<Applied<D>, Error> {
+        let (shape, device) = (x.dims(), x.device());
+        let sets = roles.sets(&shape);
+        let values = shape.iter().product::<usize>() as f64 / sets as f64;
+        let training = self.batch() || self.mode.update;
+        let one_value = R::CENTERING == Centering::Mean && values == 1.0;
+        let uses_running = one_value && self.one_value.uses_running(R::NAME, &shape, training)?;
+        let labels = self.rule.running_labels(&shape);
+        let given = self.running.clone().filter(|_| uses_running || !self.batch());
+        let given = given.map(|(mean, variance)| {
+            let spread = |of: Tensor<1>| match &labels {
+                Some(labels) => Table(of.to_device(&device)).take_rows(labels),
+                None => of.to_device(&device),
+            };
+            (spread(mean), spread(variance))
+        });
+        let [gamma, beta] = ["gamma", "beta"].map(|name| self.parameter(name));
+        let plain = Plain { roles, centering: R::CENTERING, epsilon: self.epsilon, fused };
+        let track = self.mode.update && !uses_running;
+        // a batch that does not normalize may move the running averages all the same
+        let apart = (track && given.is_some())
+            .then(|| plain.run(x.clone().detach(), [None, None], None, Activation::Identity).1);
+        let own = given.is_none();
+        let (y, statistics) = plain.run(x, [gamma, beta], given, self.activation);
+        let (mean, variance) = apart.unwrap_or(statistics);
+        let tracked = (own || track).then(|| {
+            let values = vec![values; sets];
+            let tracked = Tracked { mean: Table(mean), variance: Table(variance), values };
+            labels.map_or(tracked.clone(), |labels| tracked.mean_by(&labels))
+        });
+        Ok((y, tracked))
+    }
+
+    /// A formula's operation on Flex.
+    fn run_cells<const D: usize>(self, x: Tensor<D>, cells: CellSpec) -> Applied<D> {
+        let count = cells.region.counts().len();
+        let [gamma, beta] = ["gamma", "beta"].map(|name| self.parameter(name));
+        let spec = Spec {
+            form: Form::Cells(Arc::new(cells)),
+            scale: gamma.is_some(),
+            center: beta.is_some(),
+            activation: self.activation,
+        };
+        let others = self.parameters.into_iter().filter(|(name, _)| *name != "gamma");
+        let mut others: Vec<Tensor<1>> = others.filter_map(|(_, of)| of).collect();
+        let others = match others.len() {
+            0 => None,
+            1 => Some(others.remove(0)),
+            _ => Some(Tensor::cat(others, 0)),
+        };
+        let (y, tables) = normalize(x, gamma, others, spec);
+        let sets = (tables.dims()[0] - 2 * count) / 3;
+        let part = |i: usize| tables.clone().narrow(0, 2 * count + i * sets, sets);
+        let tracked = (sets > 0).then(|| Tracked {
+            mean: Table(part(0)),
+            variance: Table(part(1)),
+            values: numbers(part(2)),
+        });
+        (y, tracked)
+    }
+
+    /// The rule for the cells of x; over ranks, samples number them too: the sums of one do not
+    /// depend on which others lie beside it.
+    fn cells<const D: usize>(
+        &self,
+        shape: &[usize; D],
+        mask: Option<Tensor<D, Bool>>,
+        ranks: Option<(&Arc<dyn Communicator>, String)>,
+    ) -> Result<CellSpec, Error> {
+        check_epsilon(self.epsilon)?;
+        let mut numbered = self.rule.cell_axes(shape, self.affine())?;
+        if ranks.is_some() {
+            numbered[0] = true;
+        } else if shape.contains(&0) {
+            return Err(Error::Empty { shape: shape.to_vec() });
+        }
+        let one_value = mask.is_none().then_some(self.one_value);
+        let mask = mask.map(values_of_mask);
+        let (region, coordinates) = Region::row_major(shape, &numbered, mask.as_ref())?;
+        let inference = self.running.clone().map(|(mean, variance)| Statistics {
+            mean: numbers(mean),
+            variance: numbers(variance),
+        });
+        let settings = Settings {
+            epsilon: self.epsilon,
+            one_value,
+            batch: self.batch(),
+            running: RunningTables { inference, training: None },
+        };
+        let counts = region.counts();
+        let grid = Grid { shape, coordinates: &coordinates, counts: &counts };
+        let formula = Formula::new(self.rule.clone(), settings, grid)?;
+        let ranks = ranks.map(|(over, request)| Ranks { over: Arc::downgrade(over), request });
+        let len = |of: &Option<Tensor<1>>| of.as_ref().map(|of| of.dims()[0]);
+        let parameters = self.parameters.iter().map(|(name, of)| (*name, len(of))).collect();
+        Ok(CellSpec { region, formula: Box::new(RuleFormula::new(formula, ranks)), parameters })
+    }
+
+    /// The formula on Burn tensors.
+    fn compose_cells<const D: usize>(
+        self,
+        x: Tensor<D>,
+        mask: Option<Tensor<D, Bool>>,
+    ) -> Result<Applied<D>, Error> {
+        let (shape, device) = (x.dims(), x.device());
+        let numbered = self.rule.cell_axes(&shape, self.affine())?;
+        if shape.contains(&0) {
+            return Err(Error::Empty { shape: shape.to_vec() });
+        }
+        let (cells, coordinates) = cells_of(&shape, &numbered);
+        let mask = match mask {
+            Some(mask) => {
+                // its own words for a mask that does not fit
+                values_of_mask(mask.clone()).over(&shape)?;
+                Some(mask.expand(shape))
+            }
+            None => None,
+        };
+        let (x, (mean, variance, counts)) = match &mask {
+            // what is masked may hold anything
+            Some(mask) => {
+                let x = x.mask_fill(mask.clone().bool_not(), 0.0);
+                (x.clone(), composed::masked_moments(x, mask.clone(), cells))
+            }
+            None => (x.clone(), moments(x, cells)),
+        };
+        let dtype = mean.dtype();
+        let center = mean.clone().detach();
+        let grid = Grid { shape: &shape, coordinates: &coordinates, counts: &counts };
+        let sets = self.rule.sets(&grid)?;
+        let tables = CellTables {
+            grid,
+            sets: &sets,
+            merged: &vec![None; sets.len()],
+            mean: Table(mean),
+            variance: Table(variance),
+            center: Table(center.clone()),
+        };
+        let one = |k| tables.values(k).iter().all(|values| *values <= 1.0);
+        let single = mask.is_none() && self.rule.variance_sharing().is_some_and(one);
+        let batch = self.batch();
+        let uses_running = single && self.one_value.uses_running(R::NAME, &shape, batch)?;
+        let parameters: Vec<_> = self
+            .parameters
+            .into_iter()
+            .map(|(name, value)| (name, value.map(|value| Table(value.cast(dtype)))))
+            .collect();
+        let running = self.running.map(|(mean, variance)| {
+            let [mean, variance] =
+                [mean, variance].map(|of| Table(of.to_device(&device).detach().cast(dtype)));
+            Statistics { mean, variance }
+        });
+        let context = Context {
+            epsilon: self.epsilon,
+            batch: batch && !uses_running,
+            running,
+            parameters: &parameters,
+        };
+        let Coefficients { scale, offset } = self.rule.table(&tables, &context);
+        let tracked = self.rule.tracked(&tables, &context).filter(|_| !uses_running);
+        let maps = [center, scale.0, offset.0].map(|table| table.unsqueeze());
+        let y = composed::activated(affine_of_cells(x, maps, cells), self.activation);
+        let y = match mask {
+            Some(mask) => y.mask_fill(mask.bool_not(), 0.0),
+            None => y,
+        };
+        Ok((y, tracked))
+    }
+
+    fn parameter(&self, name: &str) -> Option<Tensor<1>> {
+        self.parameters.iter().find(|(own, _)| *own == name).and_then(|(_, value)| value.clone())
+    }
+
+    /// In words, the settings that all ranks must have alike.
+    fn request<const D: usize>(&self, x: &Tensor<D>, masked: bool) -> String {
+        let channels = self.rule.running().map_or(0, |(shape, _)| shape.iter().product());
+        let Self { rule, epsilon, one_value, mode, pace: (momentum, variance), .. } = self;
+        format!(
+            "{} of {channels} channels of {:?}, epsilon {epsilon}, {one_value:?}, {momentum:?}, \
+             {variance:?} running variance, {mode:?}, {rule:?}{}",
+            R::NAME,
+            x.dtype(),
+            if masked { ", masked" } else { "" }
+        )
+    }
+}
+
+/// The plain case, fused or composed.
+struct Plain {
+    roles: Roles,
+    centering: Centering,
+    epsilon: f64,
+    fused: bool,
+}
+
+impl Plain {
+    /// y, and the mean and the variance of each set.
+    fn run<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        [gamma, beta]: [Option<Tensor<1>>; 2],
+        given: Option<(Tensor<1>, Tensor<1>)>,
+        activation: Activation,
+    ) -> (Tensor<D>, (Tensor<1>, Tensor<1>)) {
+        let (roles, centering) = (&self.roles, self.centering);
+        if !self.fused {
+            let given = given.map(|(mean, variance)| (mean.detach(), variance.detach()));
+            let (y, mean, variance) =
+                composed::normalize(x, [gamma, beta], given, roles, (centering, self.epsilon));
+            return (composed::activated(y, activation), (mean, variance));
+        }
+        let (scale, center) = (gamma.is_some(), beta.is_some());
+        let statistics = given.clone().map(|(mean, variance)| {
+            Arc::new(Statistics { mean: numbers(mean), variance: numbers(variance) })
+        });
+        let (roles, epsilon) = (roles.clone(), self.epsilon);
+        let form = Form::Plain { roles, centering, epsilon, given: statistics };
+        let (y, tables) = normalize(x, gamma, beta, Spec { form, scale, center, activation });
+        let sets = tables.dims()[0] / 2;
+        let part = |i: usize| tables.clone().narrow(0, i * sets, sets);
+        (y, given.unwrap_or_else(|| (part(0), part(1))))
+    }
+}
+
+/// The operation; a tensor that is ignored stands for a parameter that is absent.
+pub(crate) fn normalize<const D: usize>(
+    x: Tensor<D>,
+    gamma: Option<Tensor<1>>,
+    others: Option<Tensor<1>>,
+    spec: Spec,
+) -> (Tensor<D>, Tensor<1>) {
+    let absent = || Tensor::<1>::zeros([1], (&x.device(), x.dtype()));
+    let [gamma, others] = [gamma, others].map(|of| of.unwrap_or_else(absent).into_dispatch());
+    let (y, tables) = <Dispatch as NormOps>::normalize(x.into_dispatch(), gamma, others, spec);
+    (Tensor::from_dispatch(y), Tensor::from_dispatch(tables))
+}
+
+fn values_of_mask<const D: usize>(mask: Tensor<D, Bool>) -> Mask {
+    let shape = mask.dims();
+    let valid = ArrayD::from_shape_vec(IxDyn(&shape), mask.into_data().iter::<bool>().collect());
+    Mask::Values(valid.expect("as many as the mask has"))
+}
+
+/// The mean, the biased variance and the number of values of each cell.
+fn moments<const D: usize>(x: Tensor<D>, cells: Cells) -> (Tensor<1>, Tensor<1>, Vec<f64>) {
+    let count = cells.count();
+    let (mean, variance) = moments_of_cells(x, cells, [1, count]);
+    let counts = vec![cells.positions as f64; count];
+    (mean.reshape([count]), variance.reshape([count]), counts)
+}
+
+/// The mean and the biased variance of each cell, in f64 where the operation is fused.
+pub(crate) fn moments_of_cells<const D: usize>(
+    x: Tensor<D>,
+    cells: Cells,
+    shape: [usize; 2],
+) -> (Tensor<2>, Tensor<2>) {
+    if !is_fused(x.device().as_dispatch()) {
+        return composed::cell_moments(x, cells, shape);
+    }
+    let moments =
+        Tensor::<2>::from_dispatch(<Dispatch as NormOps>::cell_moments(x.into_dispatch(), cells));
+    let table = |i: usize| moments.clone().narrow(0, i, 1).reshape(shape);
+    (table(0), table(1))
+}
+
+/// (x − center) · scale + offset with a value for each cell in every table.
+pub(crate) fn affine_of_cells<const D: usize>(
+    x: Tensor<D>,
+    tables: [Tensor<2>; 3],
+    cells: Cells,
+) -> Tensor<D> {
+    let [center, scale, offset] = tables;
+    if !is_fused(x.device().as_dispatch()) {
+        return composed::cell_affine(x, [center, scale, offset], cells);
+    }
+    Tensor::from_dispatch(<Dispatch as NormOps>::cell_affine(
+        x.into_dispatch(),
+        center.into_dispatch(),
+        scale.into_dispatch(),
+        offset.into_dispatch(),
+        cells,
+    ))
+}

@@ -1,0 +1,278 @@
+//! The layers of single samples, the same in training and in inference: layer, instance, group and
+//! RMS normalization.
+
+use burn::config::Config;
+use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::nn::Initializer;
+use burn::tensor::{Bool, Device, Tensor};
+use cellnorm::rule::Rule;
+use cellnorm::semantics::GroupParameters;
+use cellnorm::{Activation, norms};
+
+use super::parts::forwards;
+use super::{Features, check_epsilon, parameters, value};
+use crate::apply::Call;
+
+/// Config and module of each layer. Fields: required ones, and those with a default, of which
+/// `skip` leaves one out of records.
+macro_rules! layers {
+    ($(
+        $(#[$doc:meta])*
+        $layer:ident, $config:ident {
+            $($(#[$required_doc:meta])* $required:ident: $required_type:ty,)*
+        } {
+            $($(#[$option_doc:meta])* $option:ident: $type:ty = $default:literal $($skip:ident)?,)*
+        }
+        center: $center:literal,
+        rule: |$own:ident| -> $rule:ty { $make:expr },
+        semantics: { $($taken:ident: $from:ident),* },
+        display: { $($shown:ident as $as:ty),* };
+    )*) => {$(
+        #[doc = concat!("Makes a [`", stringify!($layer), "`].")]
+        #[derive(Config, Debug)]
+        pub struct $config {
+            $($(#[$required_doc])* pub $required: $required_type,)*
+            /// ε, added to the variance inside the root. Default: 1e-5
+            #[config(default = 1e-5)]
+            pub epsilon: f64,
+            $($(#[$option_doc])* #[config(default = $default)] pub $option: $type,)*
+            /// Whether there is a factor γ. Default: true
+            #[config(default = true)]
+            pub scale: bool,
+            #[doc = concat!("Whether there is an offset β. Default: ", stringify!($center))]
+            #[config(default = $center)]
+            pub center: bool,
+            /// How γ starts. Default: ones
+            #[config(default = "Initializer::Ones")]
+            pub gamma_initializer: Initializer,
+            /// How β starts. Default: zeros
+            #[config(default = "Initializer::Zeros")]
+            pub beta_initializer: Initializer,
+        }
+
+        $(#[$doc])*
+        #[derive(Module, Debug)]
+        #[module(custom_display)]
+        pub struct $layer {
+            /// The factor γ, flat.
+            pub gamma: Option<Param<Tensor<1>>>,
+            /// The offset β, flat.
+            pub beta: Option<Param<Tensor<1>>>,
+            $($(#[$required_doc])* pub $required: $required_type,)*
+            /// ε inside the root.
+            pub epsilon: f64,
+            $($(#[$option_doc])* $(#[module($skip)])? pub $option: $type,)*
+        }
+
+        impl ModuleDisplay for $layer {
+            fn custom_settings(&self) -> Option<DisplaySettings> {
+                DisplaySettings::new().with_new_line_after_attribute(false).optional()
+            }
+
+            fn custom_content(&self, content: Content) -> Option<Content> {
+                content$(.add(stringify!($shown), &(self.$shown as $as)))*.optional()
+            }
+        }
+
+        impl $config {
+            /// As a framework has it: ε, γ and β, and where the layer has one the channel axis.
+            pub fn with_semantics(mut self, semantics: &cellnorm::Semantics) -> Self {
+                self.epsilon = semantics.epsilon;
+                (self.scale, self.center) = (semantics.scale, semantics.center);
+                $(self.$taken = semantics.$from;)*
+                self
+            }
+
+            /// The layer, with γ = 1 and β = 0 unless they start otherwise.
+            ///
+            /// # Panics
+            /// If ε is not finite and at least 1e-36, or the other numbers are not sound; the
+            /// message says what would be.
+            pub fn init(&self, device: &Device) -> $layer {
+                check_epsilon(self.epsilon);
+                let mut layer = $layer {
+                    gamma: None,
+                    beta: None,
+                    $($required: self.$required,)*
+                    epsilon: self.epsilon,
+                    $($option: self.$option.clone(),)*
+                };
+                let rule = layer.rule();
+                if let Err(error) = rule.check() {
+                    panic!("{error}");
+                }
+                let len = rule.parameters()[0].shape.iter().product();
+                let initializers = [&self.gamma_initializer, &self.beta_initializer];
+                let wanted = [self.scale, self.center];
+                [layer.gamma, layer.beta] = parameters(len, wanted, initializers, device);
+                layer
+            }
+        }
+
+        impl $layer {
+            forwards!();
+
+            fn run<const D: usize>(
+                &self,
+                x: Tensor<D>,
+                mask: Option<Tensor<D, Bool>>,
+                activation: Activation,
+            ) -> Tensor<D> {
+                let (gamma, beta) = (value(&self.gamma), value(&self.beta));
+                Call::plain(&self.rule(), gamma, beta, self.epsilon, activation).run(x, mask).0
+            }
+
+            fn rule(&self) -> $rule {
+                let $own = self;
+                $make
+            }
+        }
+    )*};
+}
+
+layers! {
+    /// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any axes, or
+    /// all features of a sample.
+    ///
+    /// Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016; defaults as
+    /// `torch.nn.LayerNorm` of PyTorch 2.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use cellnorm_burn::LayerNormConfig;
+    /// let device = Device::flex();
+    /// let x = Tensor::<4>::random([2, 8, 6, 6], Distribution::Default, &device);
+    /// let last = LayerNormConfig::new(6).init(&device).forward(x.clone());
+    /// let image = LayerNormConfig::over(&[2, 3], &[6, 6]).init(&device).forward(x.clone());
+    /// let all = LayerNormConfig::per_channel(8).init(&device).forward(x);
+    /// assert!([last, image, all].iter().all(|y| y.dims() == [2, 8, 6, 6]));
+    /// ```
+    LayerNorm, LayerNormConfig {
+        /// The number of values of γ and of β: the length of the last axis, unless other features
+        /// are chosen.
+        d_model: usize,
+    } {
+        /// Which axes share statistics. Default: the last
+        features: Features = "Features::Last" skip,
+    }
+    center: true,
+    rule: |layer| -> norms::Layer { norms::Layer(layer.features.rule(layer.d_model)) },
+    semantics: {},
+    display: { d_model as usize, epsilon as f64 };
+
+    /// RMS normalization: γ x / √(mean(x²) + ε) + β, over the last axis, any axes, or all features of
+    /// a sample.
+    ///
+    /// Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019. ε is 1e-5 as in
+    /// Burn's own layer; `torch.nn.RMSNorm` of PyTorch 2 uses 1.19e-7 where none is given, Keras 3
+    /// 1e-6.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use cellnorm_burn::RmsNormConfig;
+    /// let device = Device::flex();
+    /// let x = Tensor::<3>::random([2, 5, 64], Distribution::Default, &device);
+    /// let y = RmsNormConfig::new(64).init(&device).forward(x);
+    /// assert!((y.square().mean().into_scalar::<f32>() - 1.0).abs() < 1e-3);
+    /// ```
+    RmsNorm, RmsNormConfig {
+        /// The number of values of γ, and of β: the length of the last axis, unless other features
+        /// are chosen.
+        d_model: usize,
+    } {
+        /// Which axes share statistics. Default: the last
+        features: Features = "Features::Last" skip,
+    }
+    center: false,
+    rule: |layer| -> norms::Rms { norms::Rms(layer.features.rule(layer.d_model)) },
+    semantics: {},
+    display: { d_model as usize, epsilon as f64 };
+
+    /// Instance normalization: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a mean and a
+    /// variance for each channel of each sample.
+    ///
+    /// Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization*, 2016; ε as
+    /// `torch.nn.InstanceNorm*d` of PyTorch 2, with γ and β as Burn's own layer and TensorFlow Addons
+    /// have them (PyTorch: `affine=True`).
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use cellnorm_burn::InstanceNormConfig;
+    /// let device = Device::flex();
+    /// let x = Tensor::<3>::random([2, 3, 9], Distribution::Default, &device);
+    /// let y = InstanceNormConfig::new(3).init(&device).forward(x);
+    /// assert!(y.slice([1..2, 2..3]).mean().into_scalar::<f32>().abs() < 1e-5);
+    /// ```
+    InstanceNorm, InstanceNormConfig {
+        /// The number of channels.
+        num_channels: usize,
+    } {
+        /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
+        channel_axis: isize = 1,
+    }
+    center: true,
+    rule: |layer| -> norms::Instance {
+        norms::Instance { channels: layer.num_channels, channel_axis: layer.channel_axis }
+    },
+    semantics: { channel_axis: channel_axis },
+    display: { num_channels as usize, epsilon as f64, channel_axis as i64 };
+
+    /// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a variance
+    /// for each group of neighbouring channels of each sample.
+    ///
+    /// Source: Y. Wu, K. He, *Group Normalization*, 2018; defaults as `torch.nn.GroupNorm` of
+    /// PyTorch 2.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use cellnorm_burn::GroupNormConfig;
+    /// let device = Device::flex();
+    /// let layer = GroupNormConfig::new(5, 10).init(&device);
+    /// let y = layer.forward(Tensor::<4>::random([2, 10, 6, 6], Distribution::Default, &device));
+    /// assert!(y.slice([0..1, 0..2]).mean().into_scalar::<f32>().abs() < 1e-5);
+    /// ```
+    GroupNorm, GroupNormConfig {
+        /// The number of groups; it divides the channels.
+        num_groups: usize,
+        /// The number of channels.
+        num_channels: usize,
+    } {
+        /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
+        channel_axis: isize = 1,
+        /// What γ and β belong to: channels, or groups as in MXNet 1.9. Default: channels
+        parameters: GroupParameters = "GroupParameters::PerChannel" skip,
+    }
+    center: true,
+    rule: |layer| -> norms::Group {
+        norms::Group {
+            groups: layer.num_groups,
+            channels: layer.num_channels,
+            channel_axis: layer.channel_axis,
+            parameters: layer.parameters,
+        }
+    },
+    semantics: { channel_axis: channel_axis, parameters: group_parameters },
+    display: {
+        num_groups as usize, num_channels as usize, epsilon as f64, channel_axis as i64
+    };
+}
+
+/// The axes of layer and RMS normalization.
+macro_rules! over_features {
+    ($($config:ident),*) => {$(
+        impl $config {
+            /// Over any axes, of these lengths, with a parameter for each element.
+            pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
+                let (axes, d_model) = (axes.to_vec(), lengths.iter().product());
+                Self::new(d_model).with_features(Features::Axes { axes, lengths: lengths.to_vec() })
+            }
+
+            /// Over all axes but the samples', with a parameter for each of the `channels` channels
+            /// on axis 1.
+            pub fn per_channel(channels: usize) -> Self {
+                Self::new(channels).with_features(Features::PerChannel { channel_axis: 1 })
+            }
+        }
+    )*};
+}
+over_features!(LayerNormConfig, RmsNormConfig);

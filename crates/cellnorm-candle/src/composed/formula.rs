@@ -1,0 +1,133 @@
+//! A rule on tensors: the moments of cells, the rule's formula on tables of Candle's tensors, and
+//! an affine map of each cell.
+
+use candle_core::{Result, Tensor};
+use cellnorm::rule::{
+    self, CellTables, Coefficients, Context, Grid, Norm, Rule, Running, Statistics, Tracked,
+};
+use cellnorm::shape::{Cells, cells_of};
+use cellnorm::{Error, Mask, StatisticsFrom, check_epsilon};
+
+use super::table::Table;
+use super::{activate, standardize};
+use crate::numbers::{values, wrong};
+use crate::ops::{NamedTensor, accumulator, parameter};
+
+/// y over the values alone that a mask says are valid; running averages move as the layer's mode
+/// says.
+pub(crate) fn normalize<R: Rule>(
+    norm: &mut Norm<R>,
+    x: &Tensor,
+    parameters: &[NamedTensor],
+    mask: Option<&Mask>,
+) -> Result<Tensor> {
+    let (rule, shape, dtype) = (norm.rule(), x.dims(), accumulator(x.dtype()));
+    check_epsilon(norm.epsilon).and_then(|()| rule.check()).map_err(wrong)?;
+    let affine = ["gamma", "beta"].iter().any(|name| parameter(parameters, name).is_some());
+    let plain = mask.is_none() && norm.running.is_none();
+    if plain && let Some(roles) = rule.roles(shape, affine).map_err(wrong)? {
+        return standardize(norm, &roles, x, parameters);
+    }
+    let numbered = rule.cell_axes(shape, affine).map_err(wrong)?;
+    if x.elem_count() == 0 {
+        return Err(wrong(Error::Empty { shape: shape.to_vec() }));
+    }
+    let (cells, coordinates) = cells_of(shape, &numbered);
+    let valid = mask.map(|mask| Valid::new(mask, x, &cells)).transpose()?;
+    let in_cells = x.to_dtype(dtype)?.reshape((cells.outer, cells.positions, cells.inner))?;
+    let (in_cells, mean, variance, counts) = moments(in_cells, &cells, valid.as_ref())?;
+
+    let grid = Grid { shape, coordinates: &coordinates, counts: &counts };
+    let sets = rule.sets(&grid).map_err(wrong)?;
+    let (mean, variance) = (mean.flatten_all()?, variance.flatten_all()?);
+    let center = mean.detach();
+    let tables = CellTables {
+        grid,
+        sets: &sets,
+        merged: &vec![None; sets.len()],
+        mean: Table::new(mean),
+        variance: Table::new(variance),
+        center: Table::new(center.clone()),
+    };
+    let batch = norm.mode.statistics == StatisticsFrom::Batch;
+    let one_value = |k| tables.values(k).iter().all(|values| *values <= 1.0);
+    let uses_running = valid.is_none()
+        && rule.variance_sharing().is_some_and(one_value)
+        && norm.one_value.uses_running(R::NAME, shape, batch).map_err(wrong)?;
+    let flat = |(name, tensor): &NamedTensor| -> Result<_> {
+        let flat = |tensor: &Tensor| tensor.flatten_all()?.to_dtype(dtype);
+        Ok((*name, tensor.as_ref().map(flat).transpose()?.map(Table::new)))
+    };
+    let named: Vec<_> = parameters.iter().map(flat).collect::<Result<_>>()?;
+    let running = norm.running.as_ref().map(|Running { mean, variance }| {
+        let [mean, variance] = [mean, variance]
+            .map(|values| rule::Table::constant(&tables.mean, values.iter().copied().collect()));
+        Statistics { mean, variance }
+    });
+    let batch = batch && !uses_running;
+    let context = Context { epsilon: norm.epsilon, batch, running, parameters: &named };
+    let Coefficients { scale, offset } = rule.table(&tables, &context);
+    let tracked = rule.tracked(&tables, &context).filter(|_| !uses_running);
+    let read = |table: Table| values(&table.tensor()?, R::NAME);
+    let tracked = tracked.map(|Tracked { mean, variance, values }| -> Result<_> {
+        Ok(Tracked { mean: read(mean)?, variance: read(variance)?, values })
+    });
+    let tracked = tracked.transpose()?;
+
+    let spread = |table: Tensor| table.reshape((cells.outer, 1, cells.inner));
+    let y = in_cells.broadcast_sub(&spread(center)?)?.broadcast_mul(&spread(scale.tensor()?)?)?;
+    let y = activate(y.broadcast_add(&spread(offset.tensor()?)?)?, norm.activation)?;
+    let y = valid.as_ref().map_or(Ok(y.clone()), |valid| valid.keep(&y))?;
+    let y = y.reshape(shape)?.to_dtype(x.dtype())?;
+    if let (true, Some(tracked)) = (norm.mode.update, tracked) {
+        norm.follow(&tracked);
+    }
+    Ok(y)
+}
+
+/// A mask as \[outer, positions, inner\], and the number of valid values of each cell.
+struct Valid {
+    mask: Tensor,
+    counts: Vec<f64>,
+}
+
+impl Valid {
+    fn new(mask: &Mask, x: &Tensor, cells: &Cells) -> Result<Self> {
+        let valid: Vec<u8> =
+            mask.over(x.dims()).map_err(wrong)?.iter().map(|valid| u8::from(*valid)).collect();
+        let mut counts = vec![0.0; cells.count()];
+        for (at, valid) in valid.iter().enumerate() {
+            let (row, inner) = (at / cells.inner, at % cells.inner);
+            counts[row / cells.positions * cells.inner + inner] += f64::from(*valid);
+        }
+        let shape = (cells.outer, cells.positions, cells.inner);
+        Ok(Self { mask: Tensor::from_vec(valid, shape, x.device())?, counts })
+    }
+
+    /// The valid values, 0 at the others.
+    fn keep(&self, x: &Tensor) -> Result<Tensor> {
+        self.mask.where_cond(x, &x.zeros_like()?)
+    }
+}
+
+/// The values that count (0 at the others, which may hold anything), and the mean, the biased
+/// variance and the number of them in each cell.
+fn moments(
+    x: Tensor,
+    cells: &Cells,
+    valid: Option<&Valid>,
+) -> Result<(Tensor, Tensor, Tensor, Vec<f64>)> {
+    let Some(valid) = valid else {
+        let mean = x.mean_keepdim(1)?;
+        let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim(1)?;
+        return Ok((x, mean, variance, vec![cells.positions as f64; cells.count()]));
+    };
+    let x = valid.keep(&x)?;
+    let shares = valid.counts.iter().map(|count| 1.0 / count.max(1.0)).collect();
+    let shares = Table::from_values(shares, x.dtype(), x.device()).tensor()?;
+    let shares = shares.reshape((cells.outer, 1, cells.inner))?;
+    let mean = x.sum_keepdim(1)?.mul(&shares)?;
+    let apart = valid.keep(&x.broadcast_sub(&mean)?)?;
+    let variance = apart.sqr()?.sum_keepdim(1)?.mul(&shares)?;
+    Ok((x, mean, variance, valid.counts.clone()))
+}

@@ -1,0 +1,457 @@
+//! The layer over any rule of the library, with its parameters and running averages as Candle's
+//! tensors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candle_core::{DType, Module, ModuleT, Result, Tensor, Var};
+use candle_nn::{Init, VarBuilder};
+use cellnorm::norms::{BatchInstance, FilterResponse, HasChannels, OverFeatures, Switchable};
+use cellnorm::rule::{Norm, NormConfig, ParameterSpec, Rule, Running};
+use cellnorm::{
+    Activation, BatchInstanceNormConfig, FilterResponseNormConfig, Mask, Mode, Momentum, Semantics,
+    SwitchableNormConfig,
+};
+use ndarray::{ArrayD, IxDyn};
+
+use crate::norms::Features;
+use crate::numbers::{tensor, values, wrong};
+use crate::ops::{NamedTensor, apply, infer_rows, parameter, tracks};
+
+/// A normalization by a [`Rule`] of the library: [`BatchNorm`](crate::BatchNorm),
+/// [`GroupNorm`](crate::GroupNorm), [`SwitchableNorm`], or any other that [`rule_norm`] makes.
+///
+/// With `TRAIN_FLAG` it is a `ModuleT`: in training the statistics are those of x, and running
+/// averages move toward them, where the rule keeps any; in inference they are used. Without, it is
+/// a `Module`, the same in training and in inference.
+#[derive(Clone, Debug)]
+pub struct RuleNorm<R: Rule, const TRAIN_FLAG: bool = true> {
+    /// The settings, without γ, β and running averages: the operation gets them from the tensors.
+    settings: Norm<R>,
+    parameters: Vec<NamedTensor>,
+    averages: Option<Averages>,
+    /// Whether the statistics are those of the last axes, which are the axes of γ.
+    rows: bool,
+}
+
+/// Batch-instance normalization: a gate `rho` for each channel blends the batch's and the
+/// instance's result ([`cellnorm::BatchInstanceNorm`]). Made by [`batch_instance_norm`].
+pub type BatchInstanceNorm = RuleNorm<BatchInstance>;
+
+/// Switchable normalization: `mean_weight` and `variance_weight`, three each, blend instance, layer
+/// and batch statistics ([`cellnorm::SwitchableNorm`]). Made by [`switchable_norm`].
+pub type SwitchableNorm = RuleNorm<Switchable>;
+
+/// Filter response normalization: each channel of each sample by its root mean square
+/// ([`cellnorm::FilterResponseNorm`]), the same in training and in inference. Made by
+/// [`filter_response_norm`].
+pub type FilterResponseNorm = RuleNorm<FilterResponse>;
+
+impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
+    /// The rule with this γ, this β and this ε, which `forward` checks.
+    pub(super) fn new_affine(
+        rule: R,
+        gamma: Option<Tensor>,
+        beta: Option<Tensor>,
+        eps: f64,
+    ) -> Result<Self> {
+        let config = NormConfig::custom(rule).scale(false).center(false);
+        let mut settings = bare(config.init().map_err(wrong)?);
+        settings.epsilon = eps;
+        let parameters = vec![("gamma", gamma), ("beta", beta)];
+        Ok(Self { settings, parameters, averages: None, rows: false })
+    }
+
+    /// The layer of a config, with the tensors of a builder.
+    pub(super) fn from_builder(config: NormConfig<R>, vb: &VarBuilder) -> Result<Self> {
+        let start = config.init().map_err(wrong)?;
+        if start.correction.is_some() {
+            candle_core::bail!(
+                "{} has a momentum of its own for its correction, for which there are no variables \
+                 here; leave correction_momentum out, or train on arrays",
+                R::NAME
+            )
+        }
+        let variable = |ParameterSpec { name, shape, .. }: ParameterSpec| {
+            let Some(start) = start.parameter(name) else { return Ok((name, None)) };
+            let initial = start.first().copied().unwrap_or_default();
+            if *start != ArrayD::from_elem(IxDyn(&shape), initial) {
+                candle_core::bail!(
+                    "{name} starts at random, which a builder cannot be told; set the variable \
+                     afterwards"
+                )
+            }
+            let names = match name {
+                "gamma" => ["weight", name],
+                "beta" => ["bias", name],
+                _ => [name; 2],
+            };
+            let stored = names.into_iter().find(|name| vb.contains_tensor(name));
+            let stored = stored.unwrap_or(names[0]);
+            Ok((name, Some(vb.get_with_hints(shape, stored, Init::Const(initial))?)))
+        };
+        let parameters = start.rule().parameters().into_iter().map(variable).collect::<Result<_>>();
+        let running = start.rule().running();
+        let averages = running.map(|(shape, second)| Averages::from_builder(&shape, second, vb));
+        let (parameters, averages) = (parameters?, averages.transpose()?);
+        Ok(Self { settings: bare(start), parameters, averages, rows: false })
+    }
+
+    /// With this ε, which `forward` checks.
+    pub(super) fn with_eps(mut self, eps: f64) -> Self {
+        self.settings.epsilon = eps;
+        self
+    }
+
+    pub(super) fn with_averages(self, mean: &Tensor, variance: &Tensor) -> Result<Self> {
+        Ok(Self { averages: Some(Averages::new(mean, variance)?), ..self })
+    }
+
+    /// The pace of the running averages. Default: `Momentum::Step(0.1)`. Of the cumulative one, the
+    /// number of batches is not among the variables of the builder: keep
+    /// [`num_batches_tracked`](Self::num_batches_tracked) beside them.
+    ///
+    /// # Errors
+    /// If it is not in \[0, 1\], or ε is not finite and at least 1e-36.
+    pub fn with_momentum(mut self, momentum: Momentum) -> Result<Self> {
+        let config = NormConfig::custom(self.rule().clone()).epsilon(self.eps());
+        config.momentum(momentum).init().map_err(wrong)?;
+        self.settings.momentum = momentum;
+        Ok(self)
+    }
+
+    /// The activation after γ x̂ + β, in the same operation. Default: none.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::{ModuleT, VarBuilder, VarMap};
+    /// use cellnorm_candle::{batch_norm, cellnorm::Activation};
+    /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    /// let layer = batch_norm(3, 1e-5, vb)?.with_activation(Activation::Relu);
+    /// let y = layer.forward_t(&Tensor::randn(0f32, 1., (4, 3), &Device::Cpu)?, true)?;
+    /// assert_eq!(y.min_all()?.to_scalar::<f32>()?, 0.0);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.settings.activation = activation;
+        self
+    }
+
+    /// The settings of a framework: ε, the channel axis, the running averages, and what one value a
+    /// statistic does.
+    ///
+    /// # Errors
+    /// If the semantics are those of another layer, or cannot be had here.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use candle_nn::{VarBuilder, VarMap};
+    /// use cellnorm_candle::cellnorm::{Normalization, Semantics};
+    /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    /// let keras = Semantics::preset("keras-3", Normalization::Batch).unwrap();
+    /// let layer = cellnorm_candle::batch_norm(8, 1e-5, vb)?.with_semantics(&keras)?;
+    /// assert_eq!(layer.eps(), 1e-3);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
+        let config = NormConfig::custom(self.rule().clone()).semantics(semantics);
+        let config = config.activation(self.activation());
+        Ok(Self { settings: bare(config.init().map_err(wrong)?), ..self })
+    }
+
+    /// The rule.
+    pub fn rule(&self) -> &R {
+        self.settings.rule()
+    }
+
+    /// ε.
+    pub fn eps(&self) -> f64 {
+        self.settings.epsilon
+    }
+
+    /// The activation after γ x̂ + β.
+    pub fn activation(&self) -> Activation {
+        self.settings.activation
+    }
+
+    /// A parameter by the library's name for it: gamma, beta, rho, …; None where the layer has no
+    /// such parameter.
+    pub fn parameter(&self, name: &str) -> Option<&Tensor> {
+        parameter(&self.parameters, name)
+    }
+
+    /// The running mean and the running variance, where the rule keeps them.
+    pub fn running(&self) -> Option<(&Tensor, &Tensor)> {
+        let averages = self.averages.as_ref()?;
+        Some((averages.mean.as_tensor(), averages.variance.as_tensor()))
+    }
+
+    /// The weight of the next batch in the running averages.
+    pub fn momentum(&self) -> f64 {
+        self.settings.momentum.weight(self.num_batches_tracked() + 1)
+    }
+
+    /// How many batches the running averages have followed since the layer was made or told.
+    pub fn num_batches_tracked(&self) -> u64 {
+        self.averages.as_ref().map_or(0, Averages::steps)
+    }
+
+    /// Tells the layer how many batches its running averages have followed: cumulative momentum
+    /// goes on from there.
+    pub fn set_num_batches_tracked(&self, batches: u64) {
+        if let Some(averages) = &self.averages {
+            averages.set_steps(batches);
+        }
+    }
+}
+
+/// A layer without tensors, which the operation sets.
+fn bare<R>(mut norm: Norm<R>) -> Norm<R> {
+    (norm.gamma, norm.beta, norm.running) = (None, None, None);
+    norm
+}
+
+impl<R: HasChannels, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
+    /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last.
+    /// Ignored by rules that name their axes.
+    pub fn with_channel_axis(mut self, channel_axis: isize) -> Self {
+        if let Some(axis) = self.settings.rule_mut().channel_axis_mut() {
+            *axis = channel_axis;
+        }
+        self
+    }
+}
+
+impl<R: OverFeatures, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
+    /// Over other axes than the last ones: any, or all but the samples' with a parameter for each
+    /// channel.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::Module;
+    /// use cellnorm_candle::{LayerNorm, norms::Features};
+    /// let images = Tensor::randn(0f32, 1., (2, 8, 6, 6), &Device::Cpu)?;
+    /// let weight = Tensor::ones(8, DType::F32, &Device::Cpu)?;
+    /// let layer = LayerNorm::new_no_bias(weight, 1e-5)
+    ///     .with_features(Features::PerChannel { channels: 8, axis: 1 });
+    /// assert!(layer.forward(&images)?.get(0)?.mean_all()?.to_scalar::<f32>()?.abs() < 1e-5);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_features(mut self, features: Features) -> Self {
+        self.rows = matches!((&features, self.parameter("gamma")),
+            (Features::Last(last), Some(gamma)) if last == gamma.dims());
+        *self.settings.rule_mut() = features.into();
+        self
+    }
+}
+
+impl<R: Rule + 'static, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
+    fn run(&self, x: &Tensor, mask: Option<&Mask>, mode: Mode) -> Result<Tensor> {
+        let detached: Vec<NamedTensor>;
+        let parameters = if mode.train_parameters {
+            &self.parameters
+        } else {
+            let detach =
+                |(name, tensor): &NamedTensor| (*name, tensor.as_ref().map(Tensor::detach));
+            detached = self.parameters.iter().map(detach).collect();
+            &detached
+        };
+        let mut layer = self.settings.clone();
+        layer.mode = Mode { train_parameters: tracks(parameters), ..mode };
+        if let Some(averages) = &self.averages {
+            (layer.running, layer.steps) = (Some(averages.arrays(R::NAME)?), averages.steps());
+        }
+        apply(layer, x, parameters, mask, |layer| match (&self.averages, &layer.running) {
+            (Some(averages), Some(running)) => averages.move_to(running, layer.steps),
+            _ => Ok(()),
+        })
+    }
+}
+
+impl<R: Rule + 'static> RuleNorm<R, true> {
+    /// Training: the statistics of x normalize and move the running ones, where there are any.
+    ///
+    /// # Errors
+    /// Same errors as [`forward_mode`](Self::forward_mode).
+    pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_mode(x, Mode::training())
+    }
+
+    /// Normalizes as the mode says: whose statistics normalize, whether the running ones move, and
+    /// whether parameters have gradients.
+    ///
+    /// # Errors
+    /// If the shape of x does not suit the rule, x is empty or holds NaN or infinity, or, in
+    /// training, a statistic has one value.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::{VarBuilder, VarMap};
+    /// use cellnorm_candle::cellnorm::{Frozen, Mode};
+    /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    /// let layer = cellnorm_candle::batch_norm(3, 1e-5, vb)?;
+    /// let x = Tensor::randn(10f32, 2., (8, 3), &Device::Cpu)?;
+    /// // Keras' `trainable=False`
+    /// let y = layer.forward_mode(&x, Mode::frozen(Frozen::Inference))?;
+    /// assert_eq!(layer.running_mean().to_vec1::<f32>()?, [0.0; 3]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn forward_mode(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.run(x, None, mode)
+    }
+
+    /// [`forward_mode`](Self::forward_mode) over the values alone that the mask says are valid: y
+    /// and dx are 0 at the others, whatever x holds there.
+    ///
+    /// # Errors
+    /// Same errors as [`forward_mode`](Self::forward_mode), except one value; also if the mask does
+    /// not fit x.
+    pub fn forward_masked(&self, x: &Tensor, mask: &Mask, mode: Mode) -> Result<Tensor> {
+        self.run(x, Some(mask), mode)
+    }
+}
+
+impl<R: Rule + 'static> ModuleT for RuleNorm<R, true> {
+    fn forward_t(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward_mode(x, if train { Mode::training() } else { Mode::inference() })
+    }
+}
+
+impl<R: Rule + 'static> RuleNorm<R, false> {
+    /// `forward` over the values alone that the mask says are valid: y and dx are 0 at the others,
+    /// whatever x holds there.
+    ///
+    /// # Errors
+    /// Same errors as `forward`, except one value; also if the mask does not fit x.
+    pub fn forward_masked(&self, x: &Tensor, mask: &Mask) -> Result<Tensor> {
+        self.run(x, Some(mask), self.mode(x))
+    }
+
+    /// Training where a gradient is wanted.
+    fn mode(&self, x: &Tensor) -> Mode {
+        let trains = x.track_op() || tracks(&self.parameters);
+        if trains { Mode::training() } else { Mode::inference() }
+    }
+}
+
+impl<R: Rule + 'static> Module for RuleNorm<R, false> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if self.rows
+            && let Some(y) = infer_rows(&self.settings, x, &self.parameters)
+        {
+            return Ok(y);
+        }
+        self.run(x, None, self.mode(x))
+    }
+}
+
+/// A running mean and a running variance as Candle's variables, and how often they have moved.
+#[derive(Clone, Debug)]
+struct Averages {
+    mean: Var,
+    variance: Var,
+    steps: Arc<AtomicU64>,
+}
+
+impl Averages {
+    /// Variables as they are; of other tensors, copies.
+    fn new(mean: &Tensor, variance: &Tensor) -> Result<Self> {
+        let [mean, variance] = [Var::from_tensor(mean)?, Var::from_tensor(variance)?];
+        Ok(Self { mean, variance, steps: Arc::default() })
+    }
+
+    /// `running_mean` and `running_var` of a builder, f32 at least: an average in half precision
+    /// stands still, because a small step rounds to none.
+    fn from_builder(shape: &[usize], second: f64, vb: &VarBuilder) -> Result<Self> {
+        let dtype = if vb.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let get = |name, initial| vb.get_with_hints_dtype(shape, name, Init::Const(initial), dtype);
+        Self::new(&get("running_mean", 0.0)?, &get("running_var", second)?)
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    fn set_steps(&self, steps: u64) {
+        self.steps.store(steps, Ordering::Relaxed);
+    }
+
+    /// The averages as a layer on arrays takes them.
+    fn arrays(&self, name: &str) -> Result<Running> {
+        let array =
+            |var: &Var| ArrayD::from_shape_vec(var.dims(), values(var, name)?).map_err(wrong);
+        Ok(Running { mean: array(&self.mean)?, variance: array(&self.variance)? })
+    }
+
+    /// Takes the averages of a layer on arrays, where a step moved them.
+    fn move_to(&self, running: &Running, steps: u64) -> Result<()> {
+        if steps == self.steps() {
+            return Ok(());
+        }
+        for (var, array) in [(&self.mean, &running.mean), (&self.variance, &running.variance)] {
+            let values = array.iter().copied().collect();
+            var.set(&tensor(values, var.shape(), var.dtype(), var.device())?)?;
+        }
+        self.set_steps(steps);
+        Ok(())
+    }
+}
+
+/// A layer by any rule. γ and β are `weight` and `bias` in the builder, or `gamma` and `beta` where
+/// those are there; other parameters have the library's names; running averages are `running_mean`
+/// and `running_var`.
+///
+/// # Errors
+/// If the config is not sound, has a momentum for a correction or starts a parameter at random, or
+/// the builder lacks a variable or has another shape.
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{ModuleT, VarBuilder, VarMap};
+/// use cellnorm_candle::{cellnorm::GhostBatchNormConfig, rule_norm};
+/// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+/// // a large batch in parts of 4 samples
+/// let layer = rule_norm(GhostBatchNormConfig::new(3, 4), vb)?;
+/// let y = layer.forward_t(&Tensor::randn(0f32, 1., (8, 3, 5), &Device::Cpu)?, true)?;
+/// assert!(y.narrow(0, 0, 4)?.mean_all()?.to_scalar::<f32>()?.abs() < 1e-5);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn rule_norm<R: Rule + 'static>(config: NormConfig<R>, vb: VarBuilder) -> Result<RuleNorm<R>> {
+    RuleNorm::from_builder(config, &vb)
+}
+
+/// Batch-instance normalization of \[N, C, …\]; ρ starts at 1, which is batch normalization.
+///
+/// # Errors
+/// Same errors as [`rule_norm`].
+///
+/// ```
+/// use candle_core::{DType, Device, Tensor};
+/// use candle_nn::{ModuleT, VarBuilder, VarMap};
+/// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+/// let layer = cellnorm_candle::batch_instance_norm(3, vb)?;
+/// let y = layer.forward_t(&Tensor::randn(0f32, 1., (4, 3, 5, 5), &Device::Cpu)?, true)?;
+/// let gradients = y.sqr()?.sum_all()?.backward()?;
+/// assert_eq!(gradients.get(layer.parameter("rho").unwrap()).unwrap().dims(), [3]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn batch_instance_norm(num_channels: usize, vb: VarBuilder) -> Result<BatchInstanceNorm> {
+    rule_norm(BatchInstanceNormConfig::new(num_channels), vb)
+}
+
+/// Switchable normalization of \[N, C, …\]; all weights start equal.
+///
+/// # Errors
+/// Same errors as [`rule_norm`].
+pub fn switchable_norm(num_channels: usize, vb: VarBuilder) -> Result<SwitchableNorm> {
+    rule_norm(SwitchableNormConfig::new(num_channels), vb)
+}
+
+/// Filter response normalization of \[N, C, …\], with ε = 1e-6; through [`rule_norm`] and
+/// [`FilterResponseNormConfig`] with a learned ε, too.
+///
+/// # Errors
+/// Same errors as [`rule_norm`].
+pub fn filter_response_norm(num_channels: usize, vb: VarBuilder) -> Result<FilterResponseNorm> {
+    rule_norm(FilterResponseNormConfig::new(num_channels), vb)
+}

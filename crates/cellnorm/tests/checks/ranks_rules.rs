@@ -1,0 +1,102 @@
+//! Every rule with running averages over ranks, against one process on the whole batch.
+
+use cellnorm::ranks::{Alone, Communicator};
+use cellnorm::rule::{Norm, Rule};
+use cellnorm::{
+    BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error, Mask, StepBatchNormConfig,
+    SwitchableNormConfig, TrackedInstanceNormConfig,
+};
+use ndarray::{ArrayD, Axis, Slice};
+
+use crate::common::{Numbers, distance, running_distance};
+use crate::ranks::on_ranks;
+
+/// y, dx, the parameters' gradients and the layer after a step.
+type Outcome<R> = (ArrayD<f64>, ArrayD<f64>, Vec<f64>, Norm<R>);
+
+/// The gradients of all parameters, one after another.
+fn flat<R: Rule>(
+    layer: &Norm<R>,
+    gradients: &cellnorm::Gradients<f64, ndarray::IxDyn>,
+) -> Vec<f64> {
+    layer.names().flat_map(|name| gradients.parameter(name).unwrap().clone()).collect()
+}
+
+fn check<R: Rule>(layer: Norm<R>, shape: &[usize], masked: bool) -> Result<(), Error> {
+    let mut numbers = Numbers::new(21);
+    let (x, dy) = (numbers.tensor(shape, 3.0), numbers.tensor(shape, 0.0));
+    let valid = numbers.tensor(shape, 0.8).mapv(|value| value > 0.0);
+    let mut layer = layer;
+    for name in layer.names().collect::<Vec<_>>() {
+        layer.parameter_mut(name).unwrap().mapv_inplace(|_| 0.2 + 0.6 * numbers.uniform());
+    }
+    let mut alone = layer.clone();
+    let (y, saved) = match masked {
+        true => alone.forward_masked(x.view(), &Mask::new(valid.view()))?,
+        false => alone.forward(x.view())?,
+    };
+    let gradients = alone.backward(&saved, x.view(), dy.view())?;
+    for split in [[0, 3, 3], [2, 0, 4], [6, 0, 0]] {
+        let outcomes: Vec<Outcome<R>> = on_ranks(3, |ranks| {
+            let start = split[..ranks.rank()].iter().sum();
+            let slice = Slice::from(start..start + split[ranks.rank()]);
+            let (x, dy) = (x.slice_axis(Axis(0), slice), dy.slice_axis(Axis(0), slice));
+            let mask = masked.then(|| Mask::new(valid.slice_axis(Axis(0), slice)));
+            let mut layer = layer.clone();
+            let (y, saved) = layer.forward_over(x, mask.as_ref(), &ranks)?;
+            let gradients = layer.backward_over(&saved, x, dy, &ranks)?;
+            let mut parameters = flat(&layer, &gradients);
+            ranks.sum(&mut parameters)?;
+            Ok::<_, Error>((y, gradients.dx, parameters, layer))
+        })
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+        let what = format!("{}, {split:?}, masked {masked}", R::NAME);
+        let joined = |part: fn(&Outcome<R>) -> &ArrayD<f64>| {
+            outcomes.iter().flat_map(|outcome| part(outcome).iter().copied()).collect::<Vec<f64>>()
+        };
+        let apart = distance(joined(|outcome| &outcome.0), y.iter().copied());
+        assert!(apart < 1e-12, "y of {what}: {apart:e}");
+        let apart = distance(joined(|outcome| &outcome.1), gradients.dx.iter().copied());
+        assert!(apart < 1e-12, "dx of {what}: {apart:e}");
+        for (_, _, parameters, layer) in &outcomes {
+            let apart = distance(parameters.iter().copied(), flat(&alone, &gradients));
+            assert!(apart < 1e-11, "parameters of {what}: {apart:e}");
+            assert!(running_distance(layer, &alone) < 1e-13, "running averages of {what}");
+            assert_eq!(layer.running, outcomes[0].3.running, "the same bits on every rank");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rules_over_ranks_are_one_process() -> Result<(), Error> {
+    for masked in [false, true] {
+        let shape = [6, 4, 5];
+        check(BatchNormConfig::new(4).init()?, &shape, masked)?;
+        check(BatchNormConfig::over(&[1, 2], &[4, 5]).init()?, &shape, masked)?;
+        check(BatchInstanceNormConfig::new(4).init()?, &shape, masked)?;
+        check(SwitchableNormConfig::new(4).init()?, &shape, masked)?;
+        check(BatchRenormConfig::new(4).init()?, &shape, masked)?;
+        check(StepBatchNormConfig::new(5, 3).init()?, &shape, masked)?;
+    }
+    Ok(())
+}
+
+/// Nothing is shared among samples: each rank is a process of its own, and none waits for another.
+#[test]
+fn rules_of_single_samples_exchange_nothing() -> Result<(), Error> {
+    let x = Numbers::new(5).tensor(&[6, 4, 5], 1.0);
+    let mut layer = TrackedInstanceNormConfig::new(4).init()?;
+    let refused = layer.forward_over(x.view(), None, &Alone).unwrap_err().to_string();
+    assert!(refused.contains("keeps running averages of statistics that ranks do not share"));
+    layer.mode.update = false;
+    let (y, _) = layer.forward(x.view())?;
+    let parts = on_ranks(2, |ranks| {
+        let part = x.slice_axis(Axis(0), Slice::from(3 * ranks.rank()..3 * ranks.rank() + 3));
+        layer.clone().forward_over(part, None, &ranks).map(|(y, _)| y)
+    });
+    let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
+    assert!(distance(parts.into_iter().flatten(), y) < 1e-14);
+    Ok(())
+}
