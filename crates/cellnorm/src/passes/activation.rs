@@ -51,39 +51,39 @@ pub enum Activation {
 
 use Activation::{Gelu, Identity, LeakyRelu, Relu, Silu};
 
-/// What a pass is compiled to end with: an activation, or nothing. A loop that may call an
-/// activation has no registers left for its sums.
-pub(super) trait Behind: Copy + Sync {
-    const NOTHING: bool;
+/// Epilogue fused into a pass, chosen at compile time: an activation, or none. A loop that may call
+/// an activation has no registers left for its sums.
+pub(super) trait Epilogue: Copy {
+    const NONE: bool;
     /// act(z).
-    fn of<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S>;
+    fn apply<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S>;
     /// act′(z).
     fn slope<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S>;
 }
 
-impl Behind for Activation {
-    const NOTHING: bool = false;
+impl Epilogue for Activation {
+    const NONE: bool = false;
 
     #[inline(always)]
-    fn of<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S> {
-        Lanes::from_array(dispatch(Of(self, z.to_array())))
+    fn apply<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S> {
+        Lanes::from_array(dispatch(Value(self, z.to_array())))
     }
 
     #[inline(always)]
     fn slope<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S> {
-        Lanes::from_array(dispatch(SlopeOf(self, z.to_array())))
+        Lanes::from_array(dispatch(Slope(self, z.to_array())))
     }
 }
 
 /// The identity, known to the compiler.
 #[derive(Clone, Copy)]
-pub(super) struct Nothing;
+pub(super) struct NoEpilogue;
 
-impl Behind for Nothing {
-    const NOTHING: bool = true;
+impl Epilogue for NoEpilogue {
+    const NONE: bool = true;
 
     #[inline(always)]
-    fn of<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S> {
+    fn apply<A: Real, S: Vectors>(self, z: Lanes<A, S>) -> Lanes<A, S> {
         z
     }
 
@@ -95,9 +95,9 @@ impl Behind for Nothing {
 
 /// act(z) as a kernel of its own for each instruction set: within every loop that may call it, it
 /// would be compiled many times.
-struct Of<A>(Activation, [A; LANES]);
+struct Value<A>(Activation, [A; LANES]);
 
-impl<A: Real> Kernel for Of<A> {
+impl<A: Real> Kernel for Value<A> {
     type Output = [A; LANES];
 
     #[inline(always)]
@@ -134,9 +134,9 @@ impl<A: Real> Kernel for Of<A> {
 }
 
 /// act′(z), likewise.
-struct SlopeOf<A>(Activation, [A; LANES]);
+struct Slope<A>(Activation, [A; LANES]);
 
-impl<A: Real> Kernel for SlopeOf<A> {
+impl<A: Real> Kernel for Slope<A> {
     type Output = [A; LANES];
 
     #[inline(always)]
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn the_normal_distribution_and_slopes() {
         fn of<A: Real>(activation: Activation, z: A) -> [A; LANES] {
-            activation.of(Lanes::<A, Portable>::splat(z)).to_array()
+            activation.apply(Lanes::<A, Portable>::splat(z)).to_array()
         }
         let all = [Relu, LeakyRelu(0.2), Silu, Gelu];
         for i in -4000..=4000 {

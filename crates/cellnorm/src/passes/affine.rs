@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::activation::Behind;
+use super::activation::{Activation, Epilogue};
 use super::buffers::Shared;
 use super::coefficients::Constant;
 use super::columns::Columns;
@@ -45,29 +45,41 @@ impl Affine {
 }
 
 /// y = act((x − center) · scale + offset).
-pub(super) struct AffinePass<'a, 'b, T, F> {
+pub(super) struct AffinePass<'a, 'b, T> {
     pub(super) x_y: &'a Shared<'b, T>,
-    pub(super) behind: F,
+    pub(super) activation: Activation,
 }
 
-impl<T: Element, F: Behind> AffinePass<'_, '_, T, F> {
+impl<T: Element> AffinePass<'_, '_, T> {
     /// As `rows`, for centers that are far.
     #[cold]
     #[inline(never)]
     fn far(&self, range: Range<usize>, affines: &[Affine]) {
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.x_y.span(range) }.map::<Portable, _>(Constant::<false>, |at, (), x| {
-            self.behind.of(far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x)))
+            let z = far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x));
+            self.activation.apply(z)
         });
     }
 }
 
-impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
+impl<T: Element> Apply for AffinePass<'_, '_, T> {
     type Coefficients = Affine;
     const BF16: bool = T::BF16;
 
+    fn activation(&self) -> Activation {
+        self.activation
+    }
+
     #[inline(always)]
-    fn run<S: Vectors>(&self, range: Range<usize>, _cell: usize, affine: &Affine, ahead: Ahead) {
+    fn run<S: Vectors, E: Epilogue>(
+        &self,
+        epilogue: E,
+        range: Range<usize>,
+        _cell: usize,
+        affine: &Affine,
+        ahead: Ahead,
+    ) {
         if far::is_out::<T::Acc>(affine) {
             return self.far(range, std::slice::from_ref(affine));
         }
@@ -76,13 +88,14 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
         unsafe { self.x_y.span(range) }.fetching(ahead).map::<S, _>(
             Constant::<true>,
             #[inline(always)]
-            |_, (), x| self.behind.of((x - center) * scale + offset),
+            |_, (), x| epilogue.apply((x - center) * scale + offset),
         );
     }
 
     #[inline(always)]
-    fn rows<S: Vectors>(
+    fn rows<S: Vectors, E: Epilogue>(
         &self,
+        epilogue: E,
         range: Range<usize>,
         _first_cell: usize,
         affines: &[Affine],
@@ -107,7 +120,7 @@ impl<T: Element, F: Behind> Apply for AffinePass<'_, '_, T, F> {
             span.part(part).fetching(ahead).map::<S, _>(
                 columns.repeated(rows, pairs),
                 #[inline(always)]
-                |_, [center, scale, offset], x| self.behind.of((x - center) * scale + offset),
+                |_, [center, scale, offset], x| epilogue.apply((x - center) * scale + offset),
             );
         }
     }

@@ -61,12 +61,16 @@ impl<A: Real> ColumnMoments<A> {
         for (shift, x) in self.shift.iter_mut().zip(&x[..width]) {
             *shift = x.widen();
         }
-        self.add_rows::<S, _>(&x[..part * width]);
         let share = A::from_f64(1.0 / part as f64);
-        for (shift, d) in self.shift.iter_mut().zip(&self.d) {
-            *shift = *shift + *d * share;
+        // the first rows, for the shifts, then all: in a loop, so that it is inlined once
+        for rows in [Some(part), None] {
+            self.add_rows::<S, _>(&x[..rows.map_or(x.len(), |rows| rows * width)]);
+            if rows.is_some() {
+                for (shift, d) in self.shift.iter_mut().zip(&self.d) {
+                    *shift = *shift + *d * share;
+                }
+            }
         }
-        self.add_rows::<S, _>(x);
         let mut finite = true;
         for d2 in &self.d2 {
             finite &= d2.to_f64().is_finite();

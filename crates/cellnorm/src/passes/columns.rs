@@ -138,9 +138,14 @@ impl Columns {
     ) -> [Aligned<A>; K] {
         let (inner, len) = (self.inner, self.width() + LANES);
         let mut rows = std::array::from_fn(|_| Aligned::new(len, A::default()));
+        let first = rows.each_mut().map(
+            #[inline(always)]
+            |row| &mut row[..inner],
+        );
         for cell in 0..inner {
-            for (row, value) in rows.iter_mut().zip(of_cell(cell)) {
-                row[cell] = value;
+            let values = of_cell(cell);
+            for k in 0..K {
+                first[k][cell] = values[k];
             }
         }
         for row in &mut rows {

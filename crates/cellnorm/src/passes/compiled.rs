@@ -4,7 +4,7 @@
 //! instruction sets, two layouts, whole vectors and their rests. So the generic functions of the
 //! other files end here.
 
-use super::activation::{Activation, Behind, Nothing};
+use super::activation::Activation;
 use super::affine::{Affine, AffinePass};
 use super::buffers::{Buffers, Shared, Source};
 use super::gradient::{Gradient, GradientPass};
@@ -12,7 +12,7 @@ use super::moments::MomentsPass;
 use super::parameters::Parameters;
 use super::rows::{self, ParameterGradients};
 use super::sums::{Sums, SumsPass};
-use super::through::Through;
+use super::through::PreActivations;
 use super::{add, segments, sweep};
 use crate::element::Element;
 use crate::moments::Moments;
@@ -52,7 +52,7 @@ pub trait Compiled: Sized {
         cells: &Cells,
         sets: &Sets,
         centers: &[f64],
-        after: Option<(Activation, &[Affine])>,
+        pre_activations: PreActivations<'_>,
         table: &BackwardTable<'_>,
     ) -> Vec<Sums>;
     fn rows_forward(
@@ -95,12 +95,7 @@ macro_rules! compiled {
                 let shared = Shared::new(x_y, 0);
                 check(shared.len(), cells);
                 assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
-                match activation {
-                    Activation::Identity => {
-                        segments::apply_all(&AffinePass { x_y: &shared, behind: Nothing }, cells, affines);
-                    }
-                    behind => segments::apply_all(&AffinePass { x_y: &shared, behind }, cells, affines),
-                }
+                segments::apply_all(&AffinePass { x_y: &shared, activation }, cells, affines);
                 // SAFETY: the pass covered the cells, and their length is the buffers' (checked).
                 unsafe { shared.finish() }
             }
@@ -116,7 +111,7 @@ macro_rules! compiled {
                 check(x.len(), cells);
                 check(dy.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
-                segments::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, through: Through::NOTHING }, cells)
+                segments::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, pre_activations: PreActivations::NONE }, cells)
             }
 
             fn gradient(
@@ -131,7 +126,7 @@ macro_rules! compiled {
                 check(shared.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
                 assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
-                let pass = GradientPass { x, dy_dx: &shared, centers, through: Through::NOTHING };
+                let pass = GradientPass { x, dy_dx: &shared, centers, pre_activations: PreActivations::NONE };
                 segments::apply_all(&pass, cells, gradients);
                 // SAFETY: as in `affine`.
                 unsafe { shared.finish() }
@@ -147,10 +142,9 @@ macro_rules! compiled {
                 let shared = Shared::new(x_y, 0);
                 check(shared.len(), cells);
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
-                let of_sets = match activation {
-                    Activation::Identity => map(&shared, cells, sets, Nothing, table),
-                    behind => map(&shared, cells, sets, behind, table),
-                };
+                let (reduce, apply) =
+                    (MomentsPass(shared.source()), AffinePass { x_y: &shared, activation });
+                let of_sets = sweep::sweep(&reduce, &apply, cells, sets, table).of_sets;
                 // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their
                 // length is the buffers' (checked).
                 unsafe { shared.finish() };
@@ -163,7 +157,7 @@ macro_rules! compiled {
                 cells: &Cells,
                 sets: &Sets,
                 centers: &[f64],
-                after: Option<(Activation, &[Affine])>,
+                pre_activations: PreActivations<'_>,
                 table: &BackwardTable<'_>,
             ) -> Vec<Sums> {
                 let shared = Shared::new(dy_dx, 1);
@@ -171,14 +165,10 @@ macro_rules! compiled {
                 check(shared.len(), cells);
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
-                let of_cells = match after {
-                    None | Some((Activation::Identity, _)) => {
-                        back(x, &shared, cells, sets, centers, Through::NOTHING, table)
-                    }
-                    Some((behind, affines)) => {
-                        back(x, &shared, cells, sets, centers, Through { behind, affines }, table)
-                    }
-                };
+                let dy_dx = &shared;
+                let reduce = SumsPass { x, dy: dy_dx.source(), centers, pre_activations };
+                let apply = GradientPass { x, dy_dx, centers, pre_activations };
+                let of_cells = sweep::sweep(&reduce, &apply, cells, sets, table).of_cells;
                 // SAFETY: as in `forward`.
                 unsafe { shared.finish() };
                 of_cells
@@ -218,32 +208,6 @@ macro_rules! compiled {
     )*};
 }
 compiled!(f32, f64, half::f16, half::bf16);
-
-/// What the tables return in a forward pass with this behind it.
-fn map<T: Element, F: Behind>(
-    x_y: &Shared<'_, T>,
-    cells: &Cells,
-    sets: &Sets,
-    behind: F,
-    table: &ForwardTable<'_>,
-) -> Vec<(f64, f64)> {
-    sweep::sweep(&MomentsPass(x_y.source()), &AffinePass { x_y, behind }, cells, sets, table)
-        .of_sets
-}
-
-/// The sums of the cells in a backward pass through this.
-fn back<T: Element, F: Behind>(
-    x: &[T],
-    dy_dx: &Shared<'_, T>,
-    cells: &Cells,
-    sets: &Sets,
-    centers: &[f64],
-    through: Through<'_, F>,
-    table: &BackwardTable<'_>,
-) -> Vec<Sums> {
-    let sums = SumsPass { x, dy: dy_dx.source(), centers, through };
-    sweep::sweep(&sums, &GradientPass { x, dy_dx, centers, through }, cells, sets, table).of_cells
-}
 
 fn check(len: usize, cells: &Cells) {
     // a product that wraps around could be the right length by chance

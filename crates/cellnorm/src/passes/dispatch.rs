@@ -36,8 +36,13 @@ pub(super) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         // SAFETY: as above, for `avx2`.
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx2 => unsafe { avx2(kernel) },
-        _ => kernel.run::<Portable>(),
+        _ => portable(kernel),
     }
+}
+
+#[inline(never)]
+fn portable<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Portable>()
 }
 
 #[cfg(target_arch = "x86_64")]

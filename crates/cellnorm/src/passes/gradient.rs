@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::activation::Behind;
+use super::activation::{Activation, Epilogue};
 use super::aligned::Aligned;
 use super::buffers::Shared;
 use super::coefficients::Constant;
@@ -11,7 +11,7 @@ use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
 use super::span::Ahead;
-use super::through::Through;
+use super::through::PreActivations;
 use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
@@ -53,15 +53,15 @@ fn half_power(b: f64) -> f64 {
     f64::from_bits(((exponent / 2 + BIAS) as u64) << MANTISSA)
 }
 
-pub(super) struct GradientPass<'a, 'b, T, F> {
+pub(super) struct GradientPass<'a, 'b, T> {
     pub(super) x: &'a [T],
     pub(super) dy_dx: &'a Shared<'b, T>,
     /// The center of each cell.
     pub(super) centers: &'a [f64],
-    pub(super) through: Through<'a, F>,
+    pub(super) pre_activations: PreActivations<'a>,
 }
 
-impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
+impl<T: Element> GradientPass<'_, '_, T> {
     /// As `rows`, for centers that are far.
     #[cold]
     #[inline(never)]
@@ -73,7 +73,7 @@ impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
             Constant::<false>,
             |at, (), dy, x| {
                 let cell = |lane: usize| (at + lane) % gradients.len();
-                let g = self.through.far(|lane| first_cell + cell(lane), x, dy);
+                let g = self.pre_activations.far(|lane| first_cell + cell(lane), x, dy);
                 far::map([g, x], |lane, [g, x]| {
                     let Gradient { a, b, k } = gradients[cell(lane)];
                     a * g + b * (x - self.centers[first_cell + cell(lane)]) + k
@@ -83,30 +83,42 @@ impl<T: Element, F: Behind> GradientPass<'_, '_, T, F> {
     }
 }
 
-impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
+impl<T: Element> Apply for GradientPass<'_, '_, T> {
     type Coefficients = Gradient;
     const BF16: bool = T::BF16;
 
+    fn activation(&self) -> Activation {
+        self.pre_activations.activation
+    }
+
     #[inline(always)]
-    fn run<S: Vectors>(&self, range: Range<usize>, cell: usize, gradient: &Gradient, ahead: Ahead) {
+    fn run<S: Vectors, E: Epilogue>(
+        &self,
+        epilogue: E,
+        range: Range<usize>,
+        cell: usize,
+        gradient: &Gradient,
+        ahead: Ahead,
+    ) {
         if far::is_far::<T::Acc>(self.centers[cell]) {
             return self.far(range, cell, std::slice::from_ref(gradient));
         }
         let [a, b, p, k, center] = gradient.rounded(self.centers[cell]).map(Lanes::splat);
-        let through = self.through.cell(cell);
+        let z = self.pre_activations.cell(epilogue, cell);
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.dy_dx.span(range) }.fetching(ahead).map_with::<S, _>(
             x,
             Constant::<true>,
             #[inline(always)]
-            |_, (), dy, x| a * through.g(x, dy) + b * ((x - center) * p) + k,
+            |_, (), dy, x| a * z.g(x, dy) + b * ((x - center) * p) + k,
         );
     }
 
     #[inline(always)]
-    fn rows<S: Vectors>(
+    fn rows<S: Vectors, E: Epilogue>(
         &self,
+        epilogue: E,
         range: Range<usize>,
         first_cell: usize,
         gradients: &[Gradient],
@@ -121,14 +133,14 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
             #[inline(always)]
             |cell| gradients[cell].rounded::<T::Acc>(centers[cell]),
         );
-        // behind an activation, the place of an element counts
+        // before an activation, the place of an element counts
         let pairs =
-            if F::NOTHING { columns.pairs::<T, 5>(&rows) } else { [const { Aligned::NONE }; 5] };
+            if E::NONE { columns.pairs::<T, 5>(&rows) } else { [const { Aligned::NONE }; 5] };
         let [rows, pairs] = [&rows, &pairs].map(
             #[inline(always)]
             |of| of.each_ref().map(|row| &**row),
         );
-        let through = self.through.columns(&columns, first_cell);
+        let z = self.pre_activations.columns(epilogue, &columns, first_cell);
         let x = &self.x[range.clone()];
         // SAFETY: as above.
         let mut span = unsafe { self.dy_dx.span(range) };
@@ -139,7 +151,7 @@ impl<T: Element, F: Behind> Apply for GradientPass<'_, '_, T, F> {
                 columns.repeated(rows, pairs),
                 #[inline(always)]
                 |at, [a, b, p, k, center], dy, x| {
-                    let g = if F::NOTHING { dy } else { through.g(at % width, x, dy) };
+                    let g = if E::NONE { dy } else { z.g(at % width, x, dy) };
                     a * g + b * ((x - center) * p) + k
                 },
             );

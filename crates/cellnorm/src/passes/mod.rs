@@ -18,6 +18,7 @@
 use crate::element::Element;
 use crate::moments::Moments;
 use crate::shape::{Cells, Sets};
+use through::PreActivations;
 
 mod activation;
 mod add;
@@ -196,7 +197,7 @@ pub fn backward<T: Element>(
     centers: &[f64],
     table: impl Fn(usize, &[Sums], &mut [Gradient]) + Sync,
 ) -> Vec<Sums> {
-    T::backward(x, dy_dx, cells, sets, centers, None, &table)
+    T::backward(x, dy_dx, cells, sets, centers, PreActivations::NONE, &table)
 }
 
 /// As [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is that
@@ -215,5 +216,6 @@ pub fn backward_activated<T: Element>(
 ) -> Vec<Sums> {
     assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
     let centers: Vec<f64> = affines.iter().map(|affine| affine.center).collect();
-    T::backward(x, dy_dx, cells, sets, &centers, Some((activation, affines)), &table)
+    let pre_activations = PreActivations { activation, affines };
+    T::backward(x, dy_dx, cells, sets, &centers, pre_activations, &table)
 }

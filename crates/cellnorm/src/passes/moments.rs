@@ -6,6 +6,7 @@
 //! and equal values give d = 0 and M2 = 0 exactly. Blocks are merged in f64. Where a square
 //! overflows the computing type, the block is taken again in f64.
 
+use super::activation::{Activation, Epilogue};
 use super::buffers::Source;
 use super::columns::Columns;
 use super::lanes::{LANES, Lanes, end_tile};
@@ -28,23 +29,29 @@ pub(super) struct MomentsPass<'a, T>(pub(super) Source<'a, T>);
 impl<T: Element> Reduce for MomentsPass<'_, T> {
     type Partial = Moments;
     const OF_CELLS: bool = false;
+    const ACTIVATED: bool = false;
 
     #[inline(always)]
     fn join(a: Moments, b: Moments) -> Moments {
         a.merge(b)
     }
 
+    fn activation(&self) -> Activation {
+        Activation::Identity
+    }
+
     #[inline(always)]
-    fn run<S: Vectors>(&self, range: Range<usize>, _cell: usize) -> Moments {
+    fn run<S: Vectors, E: Epilogue>(&self, _: E, range: Range<usize>, _: usize) -> Moments {
         // SAFETY: a pass reduces a set before it writes the set.
         of_run::<S, _>(unsafe { self.0.read(range) })
     }
 
     #[inline(always)]
-    fn runs<S: Vectors>(
+    fn runs<S: Vectors, E: Epilogue>(
         &self,
+        _: E,
         ranges: [Range<usize>; TOGETHER],
-        _cells: [usize; TOGETHER],
+        _: [usize; TOGETHER],
     ) -> [Moments; TOGETHER] {
         let mut runs = [&[][..]; TOGETHER];
         for (run, range) in runs.iter_mut().zip(ranges) {
@@ -55,16 +62,16 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
     }
 
     #[inline(always)]
-    fn rows<S: Vectors>(
+    fn rows<S: Vectors, E: Epilogue>(
         &self,
+        _: E,
         range: Range<usize>,
-        _first_cell: usize,
-        inner: usize,
+        cells: Range<usize>,
     ) -> Vec<Moments> {
         // SAFETY: as above.
         let x = unsafe { self.0.read(range) };
-        let mut of_cell = vec![Moments::default(); inner];
-        for (part, width) in Columns::new(inner, x.len() / inner).parts(x.len()) {
+        let mut of_cell = vec![Moments::default(); cells.len()];
+        for (part, width) in Columns::new(cells.len(), x.len() / cells.len()).parts(x.len()) {
             column_moments::of_rows::<S, _>(&x[part], width, &mut of_cell);
         }
         of_cell

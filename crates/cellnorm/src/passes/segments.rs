@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::activation::{Activation, Epilogue, NoEpilogue};
 use super::columns::rows_per_chunk;
 use super::dispatch::{Kernel, dispatch};
 use super::span::Ahead;
@@ -24,40 +25,54 @@ pub(super) const TOGETHER: usize = 8;
 /// need not wait for its result.
 const SHORT: usize = 512;
 
-/// A pass that reduces cells. Its functions become part of kernels and must be `#[inline(always)]`.
+/// A pass that reduces cells. Its functions become part of kernels, one for each epilogue, and must
+/// be `#[inline(always)]`.
 pub(super) trait Reduce: Sync {
     type Partial: Copy + Default + Send + Sync;
     /// Whether each cell's own result is asked for. If not, the cells of a set that lie side by
     /// side are reduced as one.
     const OF_CELLS: bool;
+    /// Whether it can run behind an activation.
+    const ACTIVATED: bool;
     fn join(a: Self::Partial, b: Self::Partial) -> Self::Partial;
+    /// The activation that follows the cells' maps.
+    fn activation(&self) -> Activation;
     /// Reduces elements `range` of the tensor, a part of one cell.
-    fn run<S: Vectors>(&self, range: Range<usize>, cell: usize) -> Self::Partial;
-    /// Reduces several cells that are runs of memory of the same length, at most [`SHORT`].
-    fn runs<S: Vectors>(
+    fn run<S: Vectors, E: Epilogue>(
         &self,
+        epilogue: E,
+        range: Range<usize>,
+        cell: usize,
+    ) -> Self::Partial;
+    /// Reduces several cells that are runs of memory of the same length, at most [`SHORT`].
+    fn runs<S: Vectors, E: Epilogue>(
+        &self,
+        epilogue: E,
         ranges: [Range<usize>; TOGETHER],
         cells: [usize; TOGETHER],
     ) -> [Self::Partial; TOGETHER];
-    /// Reduces rows of `inner` interleaved cells, the first of which is `first_cell`.
-    fn rows<S: Vectors>(
+    /// Reduces rows of interleaved cells.
+    fn rows<S: Vectors, E: Epilogue>(
         &self,
+        epilogue: E,
         range: Range<usize>,
-        first_cell: usize,
-        inner: usize,
+        cells: Range<usize>,
     ) -> Vec<Self::Partial>;
 }
 
 /// A pass that maps elements with the coefficients of their cell. Its functions become part of
-/// kernels and must be `#[inline(always)]`.
+/// kernels, one for each epilogue, and must be `#[inline(always)]`.
 pub(super) trait Apply: Sync {
     type Coefficients: Copy + Default + Send + Sync;
     /// Whether it writes bf16.
     const BF16: bool;
+    /// The activation that follows the cells' maps.
+    fn activation(&self) -> Activation;
     /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed
     /// next.
-    fn run<S: Vectors>(
+    fn run<S: Vectors, E: Epilogue>(
         &self,
+        epilogue: E,
         range: Range<usize>,
         cell: usize,
         coefficients: &Self::Coefficients,
@@ -65,8 +80,9 @@ pub(super) trait Apply: Sync {
     );
     /// Maps rows of interleaved cells, the first of which is `first_cell`. What lies `ahead` of
     /// them is needed next.
-    fn rows<S: Vectors>(
+    fn rows<S: Vectors, E: Epilogue>(
         &self,
+        epilogue: E,
         range: Range<usize>,
         first_cell: usize,
         coefficients: &[Self::Coefficients],
@@ -79,6 +95,27 @@ pub(super) trait Apply: Sync {
     fn written(&self);
 }
 
+/// Cells that are runs of memory, one after another, and where the numbers of each belong.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) cells: &'a Cells,
+    pub(super) count: usize,
+    /// The first of neighbouring cells, whose numbers are in the same order.
+    pub(super) first_cell: usize,
+    /// Of other cells, each with the place of its numbers.
+    pub(super) places: &'a [(usize, usize)],
+    /// The one segment of each cell that is meant, where it is not the whole cell.
+    pub(super) segment: Option<usize>,
+}
+
+impl Order<'_> {
+    /// The cell at number `i`, and the place of its numbers.
+    #[inline(always)]
+    fn place(&self, i: usize) -> (usize, usize) {
+        if self.places.is_empty() { (self.first_cell + i, i) } else { self.places[i] }
+    }
+}
+
 /// The partial result of every cell.
 pub(super) fn reduce_all<R: Reduce>(reduce: &R, cells: &Cells) -> Vec<R::Partial> {
     let per_block = segments(cells);
@@ -86,8 +123,7 @@ pub(super) fn reduce_all<R: Reduce>(reduce: &R, cells: &Cells) -> Vec<R::Partial
         return vec![R::Partial::default(); cells.count()];
     }
     let (items, weight) = (cells.outer * per_block, cells.block() / per_block);
-    let parts =
-        threads::map(items, weight, |items| dispatch(Segments { reduce, cells, items })).concat();
+    let parts = threads::map(items, weight, |items| reduce_segments(reduce, cells, items)).concat();
     if per_block == 1 {
         return parts;
     }
@@ -104,42 +140,29 @@ pub(super) fn reduce_all<R: Reduce>(reduce: &R, cells: &Cells) -> Vec<R::Partial
 
 /// The partial results of segments, one after another: one number for a cell that is a run of
 /// memory, else a row of them.
-struct Segments<'a, R> {
-    reduce: &'a R,
-    cells: &'a Cells,
-    items: Range<usize>,
-}
-
-impl<R: Reduce> Kernel for Segments<'_, R> {
-    type Output = Vec<R::Partial>;
-
-    #[inline(always)]
-    fn run<S: Vectors>(self) -> Vec<R::Partial> {
-        let Self { reduce, cells, items } = self;
-        let per_block = segments(cells);
-        let mut parts = Vec::with_capacity(items.len() * cells.inner);
-        if cells.inner == 1 && per_block == 1 {
-            runs::<S, _>(
-                reduce,
-                cells,
-                items.len(),
-                #[inline(always)]
-                |i| items.start + i,
-                #[inline(always)]
-                |_, part| parts.push(part),
-            );
-            return parts;
-        }
+fn reduce_segments<R: Reduce>(reduce: &R, cells: &Cells, items: Range<usize>) -> Vec<R::Partial> {
+    let per_block = segments(cells);
+    let mut parts = Vec::new();
+    if cells.inner > 1 {
+        parts.reserve(items.len() * cells.inner);
         for item in items {
-            let (o, i) = (item / per_block, item % per_block);
-            if cells.inner == 1 {
-                parts.push(reduce.run::<S>(segment(cells, o, i), o));
-            } else {
-                parts.extend(reduce.rows::<S>(segment(cells, o, i), o * cells.inner, cells.inner));
-            }
+            parts.extend(reduce_rows(reduce, cells, item / per_block, item % per_block));
         }
-        parts
+        return parts;
     }
+    parts.resize(items.len(), R::Partial::default());
+    let order = Order { cells, count: 1, first_cell: 0, places: &[], segment: None };
+    if per_block == 1 {
+        let order = Order { count: items.len(), first_cell: items.start, ..order };
+        reduce_cells(reduce, order, &mut parts);
+        return parts;
+    }
+    for (item, part) in items.zip(&mut parts) {
+        let segment = Some(item % per_block);
+        let order = Order { first_cell: item / per_block, segment, ..order };
+        reduce_cells(reduce, order, std::slice::from_mut(part));
+    }
+    parts
 }
 
 /// Maps every cell, the last ranges first: a reduction that came before has left these in the
@@ -148,89 +171,212 @@ pub(super) fn apply_all<A: Apply>(apply: &A, cells: &Cells, coefficients: &[A::C
     let per_block = segments(cells);
     let items = cells.outer * per_block;
     threads::map(items, cells.block() / per_block.max(1), |range| {
-        let items = items - range.end..items - range.start;
-        dispatch(MapSegments { apply, cells, coefficients, items });
+        apply_segments(apply, cells, coefficients, items - range.end..items - range.start);
+        apply.written();
     });
 }
 
-struct MapSegments<'a, A: Apply> {
-    apply: &'a A,
-    cells: &'a Cells,
-    coefficients: &'a [A::Coefficients],
+fn apply_segments<A: Apply>(
+    apply: &A,
+    cells: &Cells,
+    coefficients: &[A::Coefficients],
     items: Range<usize>,
+) {
+    let (per_block, ahead) = (segments(cells), Ahead::NOTHING);
+    let order = Order { cells, count: 1, first_cell: 0, places: &[], segment: None };
+    if cells.inner == 1 && per_block == 1 {
+        let coefficients = &coefficients[items.clone()];
+        let order = Order { count: items.len(), first_cell: items.start, ..order };
+        return apply_cells(apply, order, coefficients, ahead, false);
+    }
+    for item in items {
+        let (o, i) = (item / per_block, item % per_block);
+        let of_block = &coefficients[o * cells.inner..(o + 1) * cells.inner];
+        if cells.inner == 1 {
+            let order = Order { first_cell: o, segment: Some(i), ..order };
+            apply_cells(apply, order, of_block, ahead, false);
+        } else {
+            apply_rows(apply, cells, o, i, of_block, ahead);
+        }
+    }
 }
 
-impl<A: Apply> Kernel for MapSegments<'_, A> {
+/// Puts the partial results of cells to their places.
+pub(super) fn reduce_cells<R: Reduce>(reduce: &R, order: Order<'_>, partials: &mut [R::Partial]) {
+    match reduce.activation() {
+        activation if R::ACTIVATED && activation != Activation::Identity => {
+            dispatch(ReduceCells { reduce, epilogue: activation, order, partials });
+        }
+        _ => dispatch(ReduceCells { reduce, epilogue: NoEpilogue, order, partials }),
+    }
+}
+
+struct ReduceCells<'a, R: Reduce, E> {
+    reduce: &'a R,
+    epilogue: E,
+    order: Order<'a>,
+    partials: &'a mut [R::Partial],
+}
+
+impl<R: Reduce, E: Epilogue> Kernel for ReduceCells<'_, R, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Vectors>(self) {
+        let Self { reduce, epilogue, order, partials } = self;
+        let cells = order.cells;
+        let mut next = 0;
+        if order.segment.is_none() && cells.positions <= SHORT && cells.positions > 0 {
+            while next + TOGETHER <= order.count {
+                let mut of = [0; TOGETHER];
+                let mut ranges = [const { 0..0 }; TOGETHER];
+                for k in 0..TOGETHER {
+                    of[k] = order.place(next + k).0;
+                    ranges[k] = cells.range(of[k]);
+                }
+                for (k, partial) in
+                    reduce.runs::<S, _>(epilogue, ranges, of).into_iter().enumerate()
+                {
+                    partials[order.place(next + k).1] = partial;
+                }
+                next += TOGETHER;
+            }
+        }
+        let parts = order.segment.map_or(0..segments(cells), |segment| segment..segment + 1);
+        while next < order.count {
+            let (cell, place) = order.place(next);
+            let mut all = R::Partial::default();
+            for i in parts.clone() {
+                let part = reduce.run::<S, _>(epilogue, segment(cells, cell, i), cell);
+                all = if i == parts.start { part } else { R::join(all, part) };
+            }
+            partials[place] = all;
+            next += 1;
+        }
+    }
+}
+
+/// The partial results of the cells of a block's segment.
+pub(super) fn reduce_rows<R: Reduce>(
+    reduce: &R,
+    cells: &Cells,
+    block: usize,
+    i: usize,
+) -> Vec<R::Partial> {
+    let range = segment(cells, block, i);
+    let cells = block * cells.inner..(block + 1) * cells.inner;
+    match reduce.activation() {
+        activation if R::ACTIVATED && activation != Activation::Identity => {
+            dispatch(ReduceRows { reduce, epilogue: activation, range, cells })
+        }
+        _ => dispatch(ReduceRows { reduce, epilogue: NoEpilogue, range, cells }),
+    }
+}
+
+struct ReduceRows<'a, R, E> {
+    reduce: &'a R,
+    epilogue: E,
+    range: Range<usize>,
+    cells: Range<usize>,
+}
+
+impl<R: Reduce, E: Epilogue> Kernel for ReduceRows<'_, R, E> {
+    type Output = Vec<R::Partial>;
+
+    #[inline(always)]
+    fn run<S: Vectors>(self) -> Vec<R::Partial> {
+        self.reduce.rows::<S, _>(self.epilogue, self.range, self.cells)
+    }
+}
+
+/// Maps cells with the coefficients at their places; the last first, if `descending`.
+pub(super) fn apply_cells<A: Apply>(
+    apply: &A,
+    order: Order<'_>,
+    coefficients: &[A::Coefficients],
+    ahead: Ahead,
+    descending: bool,
+) {
+    match apply.activation() {
+        Activation::Identity => {
+            let epilogue = NoEpilogue;
+            dispatch(ApplyCells { apply, epilogue, order, coefficients, ahead, descending });
+        }
+        epilogue => {
+            dispatch(ApplyCells { apply, epilogue, order, coefficients, ahead, descending });
+        }
+    }
+}
+
+struct ApplyCells<'a, A: Apply, E> {
+    apply: &'a A,
+    epilogue: E,
+    order: Order<'a>,
+    coefficients: &'a [A::Coefficients],
+    ahead: Ahead,
+    descending: bool,
+}
+
+impl<A: Apply, E: Epilogue> Kernel for ApplyCells<'_, A, E> {
     type Output = ();
     const BF16: bool = A::BF16;
 
     #[inline(always)]
     fn run<S: Vectors>(self) {
-        let Self { apply, cells, coefficients, items } = self;
-        let per_block = segments(cells);
-        if cells.inner == 1 && per_block == 1 {
-            for o in items {
-                apply.run::<S>(cells.range(o), o, &coefficients[o], Ahead::NOTHING);
-            }
-            return apply.written();
+        let Self { apply, epilogue, order, coefficients, ahead, descending } = self;
+        let Order { cells, count, .. } = order;
+        // the range of cell 0, moved by the cell at hand: no branch for each cell
+        let Range { start, end } = match order.segment {
+            None => cells.range(0),
+            Some(i) => segment(cells, 0, i),
+        };
+        for i in 0..count {
+            let (cell, place) = order.place(if descending { count - 1 - i } else { i });
+            let moved = cell * cells.positions;
+            let range = start + moved..end + moved;
+            apply.run::<S, _>(epilogue, range, cell, &coefficients[place], ahead);
         }
-        for item in items {
-            let o = item / per_block;
-            let part = segment(cells, o, item % per_block);
-            if cells.inner == 1 {
-                apply.run::<S>(part, o, &coefficients[o], Ahead::NOTHING);
-            } else {
-                let first_cell = o * cells.inner;
-                apply.rows::<S>(
-                    part,
-                    first_cell,
-                    &coefficients[first_cell..first_cell + cells.inner],
-                    Ahead::NOTHING,
-                );
-            }
-        }
-        apply.written();
     }
 }
 
-/// The partial result of one cell that is a run of memory.
-#[inline(always)]
-pub(super) fn run<S: Vectors, R: Reduce>(reduce: &R, cells: &Cells, cell: usize) -> R::Partial {
-    let mut all = reduce.run::<S>(segment(cells, cell, 0), cell);
-    for i in 1..segments(cells) {
-        all = R::join(all, reduce.run::<S>(segment(cells, cell, i), cell));
-    }
-    all
-}
-
-/// The partial results of `count` cells that are runs of memory: `put(i, result of cell(i))`, in
-/// order.
-#[inline(always)]
-pub(super) fn runs<S: Vectors, R: Reduce>(
-    reduce: &R,
+/// Maps a block's segment with the coefficients of its cells.
+pub(super) fn apply_rows<A: Apply>(
+    apply: &A,
     cells: &Cells,
-    count: usize,
-    cell: impl Fn(usize) -> usize,
-    mut put: impl FnMut(usize, R::Partial),
+    block: usize,
+    i: usize,
+    coefficients: &[A::Coefficients],
+    ahead: Ahead,
 ) {
-    let mut next = 0;
-    if cells.positions <= SHORT && cells.positions > 0 {
-        while next + TOGETHER <= count {
-            let mut of = [0; TOGETHER];
-            let mut ranges = [const { 0..0 }; TOGETHER];
-            for k in 0..TOGETHER {
-                of[k] = cell(next + k);
-                ranges[k] = cells.range(of[k]);
-            }
-            for (k, partial) in reduce.runs::<S>(ranges, of).into_iter().enumerate() {
-                put(next + k, partial);
-            }
-            next += TOGETHER;
+    let (range, first_cell) = (segment(cells, block, i), block * cells.inner);
+    match apply.activation() {
+        Activation::Identity => {
+            let epilogue = NoEpilogue;
+            dispatch(ApplyRows { apply, epilogue, range, first_cell, coefficients, ahead });
+        }
+        epilogue => {
+            dispatch(ApplyRows { apply, epilogue, range, first_cell, coefficients, ahead });
         }
     }
-    while next < count {
-        put(next, run::<S, _>(reduce, cells, cell(next)));
-        next += 1;
+}
+
+struct ApplyRows<'a, A: Apply, E> {
+    apply: &'a A,
+    epilogue: E,
+    range: Range<usize>,
+    first_cell: usize,
+    coefficients: &'a [A::Coefficients],
+    ahead: Ahead,
+}
+
+impl<A: Apply, E: Epilogue> Kernel for ApplyRows<'_, A, E> {
+    type Output = ();
+    const BF16: bool = A::BF16;
+
+    #[inline(always)]
+    fn run<S: Vectors>(self) {
+        let Self { apply, epilogue, range, first_cell, coefficients, ahead } = self;
+        apply.rows::<S, _>(epilogue, range, first_cell, coefficients, ahead);
     }
 }
 

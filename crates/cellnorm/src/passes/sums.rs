@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::activation::Behind;
+use super::activation::{Activation, Epilogue};
 use super::aligned::Aligned;
 use super::buffers::Source;
 use super::columns::{
@@ -13,7 +13,7 @@ use super::columns::{
 };
 use super::lanes::{LANES, Lanes, end_tile};
 use super::segments::{Reduce, TOGETHER};
-use super::through::{Through, ThroughCell, ThroughColumns};
+use super::through::{CellPreActivation, ColumnPreActivations, PreActivations};
 use super::vectors::{Portable, Vectors};
 use super::{BLOCK, CHUNK};
 use crate::element::{Element, Real};
@@ -46,15 +46,15 @@ impl Sums {
     }
 }
 
-pub(super) struct SumsPass<'a, T, F> {
+pub(super) struct SumsPass<'a, T> {
     pub(super) x: &'a [T],
     pub(super) dy: Source<'a, T>,
     /// The center of each cell.
     pub(super) centers: &'a [f64],
-    pub(super) through: Through<'a, F>,
+    pub(super) pre_activations: PreActivations<'a>,
 }
 
-impl<T: Element, F: Behind> SumsPass<'_, T, F> {
+impl<T: Element> SumsPass<'_, T> {
     /// As `rows`, for numbers whose differences or sums are too large for the computing type.
     #[cold]
     #[inline(never)]
@@ -64,7 +64,7 @@ impl<T: Element, F: Behind> SumsPass<'_, T, F> {
             let cell = first_cell + i % inner;
             let (x, dy) = (x.widen(), dy.widen());
             let g = self
-                .through
+                .pre_activations
                 .far(|_| cell, Lanes::<_, Portable>::splat(x), Lanes::splat(dy))
                 .to_array()[0]
                 .to_f64();
@@ -75,29 +75,36 @@ impl<T: Element, F: Behind> SumsPass<'_, T, F> {
     }
 }
 
-impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
+impl<T: Element> Reduce for SumsPass<'_, T> {
     type Partial = Sums;
     const OF_CELLS: bool = true;
+    const ACTIVATED: bool = true;
 
     #[inline(always)]
     fn join(a: Sums, b: Sums) -> Sums {
         a.plus(b)
     }
 
+    fn activation(&self) -> Activation {
+        self.pre_activations.activation
+    }
+
     #[inline(always)]
-    fn run<S: Vectors>(&self, range: Range<usize>, cell: usize) -> Sums {
+    fn run<S: Vectors, E: Epilogue>(&self, epilogue: E, range: Range<usize>, cell: usize) -> Sums {
         let center = self.centers[cell];
         // SAFETY: a pass reduces a set before it writes the set.
         let dy = unsafe { self.dy.read(range.clone()) };
         let x = &self.x[range];
-        let sums = of_run::<S, _, _>(x, dy, T::Acc::from_f64(center), &self.through.cell(cell))
-            .about::<T::Acc>(center);
+        let z = self.pre_activations.cell(epilogue, cell);
+        let sums = of_run::<S, _, _>(x, dy, T::Acc::from_f64(center), &z);
+        let sums = sums.about::<T::Acc>(center);
         if sums.is_finite() { sums } else { self.in_f64(x, dy, cell, 1)[0] }
     }
 
     #[inline(always)]
-    fn runs<S: Vectors>(
+    fn runs<S: Vectors, E: Epilogue>(
         &self,
+        epilogue: E,
         ranges: [Range<usize>; TOGETHER],
         cells: [usize; TOGETHER],
     ) -> [Sums; TOGETHER] {
@@ -107,8 +114,8 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
         for ((sums, range), cell) in sums.iter_mut().zip(&ranges).zip(cells) {
             // SAFETY: as above.
             let (x, dy) = (&self.x[range.clone()], unsafe { self.dy.read(range.clone()) });
-            *sums =
-                lane_sums(x, dy, T::Acc::from_f64(self.centers[cell]), &self.through.cell(cell));
+            let center = T::Acc::from_f64(self.centers[cell]);
+            *sums = lane_sums(x, dy, center, &self.pre_activations.cell(epilogue, cell));
             end_tile();
         }
         let mut all = [Sums::default(); TOGETHER];
@@ -130,8 +137,14 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
     }
 
     #[inline(always)]
-    fn rows<S: Vectors>(&self, range: Range<usize>, first_cell: usize, inner: usize) -> Vec<Sums> {
-        let centers = &self.centers[first_cell..first_cell + inner];
+    fn rows<S: Vectors, E: Epilogue>(
+        &self,
+        epilogue: E,
+        range: Range<usize>,
+        cells: Range<usize>,
+    ) -> Vec<Sums> {
+        let (first_cell, inner) = (cells.start, cells.len());
+        let centers = &self.centers[cells];
         // SAFETY: as above.
         let (x, dy) = (&self.x[range.clone()], unsafe { self.dy.read(range) });
         let columns = Columns::new(inner, x.len() / inner);
@@ -140,9 +153,9 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
             |cell| [T::Acc::from_f64(centers[cell])],
         );
         let mut of_cell = vec![Sums::default(); inner];
-        let through = self.through.columns(&columns, first_cell);
+        let z = self.pre_activations.columns(epilogue, &columns, first_cell);
         let mut of_column =
-            ColumnSums { center, through, dy: vec![], dy_x: vec![], distance: fetch_distance() };
+            ColumnSums { center, z, dy: vec![], dy_x: vec![], distance: fetch_distance() };
         for (part, width) in columns.parts(x.len()) {
             let chunk = CHUNK * width;
             for (x, dy) in x[part.clone()].chunks(chunk).zip(dy[part].chunks(chunk)) {
@@ -167,15 +180,15 @@ impl<T: Element, F: Behind> Reduce for SumsPass<'_, T, F> {
 
 /// The sums over a run of memory, about a center of the computing type.
 #[inline(always)]
-fn of_run<S: Vectors, T: Element, F: Behind>(
+fn of_run<S: Vectors, T: Element, E: Epilogue>(
     x: &[T],
     dy: &[T],
     center: T::Acc,
-    through: &ThroughCell<T::Acc, S, F>,
+    z: &CellPreActivation<T::Acc, S, E>,
 ) -> Sums {
     let mut sums = Sums::default();
     for (x, dy) in x.chunks(BLOCK).zip(dy.chunks(BLOCK)) {
-        sums = sums.plus(lane_sums(x, dy, center, through).sum());
+        sums = sums.plus(lane_sums(x, dy, center, z).sum());
     }
     sums
 }
@@ -200,11 +213,11 @@ impl<A: Real, S: Vectors> LaneSums<A, S> {
 }
 
 #[inline(always)]
-fn lane_sums<S: Vectors, T: Element, F: Behind>(
+fn lane_sums<S: Vectors, T: Element, E: Epilogue>(
     x: &[T],
     dy: &[T],
     center: T::Acc,
-    through: &ThroughCell<T::Acc, S, F>,
+    z: &CellPreActivation<T::Acc, S, E>,
 ) -> LaneSums<T::Acc, S> {
     let zero = T::Acc::default();
     let by = Lanes::splat(center);
@@ -214,7 +227,7 @@ fn lane_sums<S: Vectors, T: Element, F: Behind>(
     for (x, dy) in tiles_x.iter().zip(tiles_dy) {
         let (x, dy) = (Lanes::load_pair(x), Lanes::load_pair(dy));
         for half in 0..2 {
-            let g = through.g(x[half], dy[half]);
+            let g = z.g(x[half], dy[half]);
             s1[half] = s1[half] + g;
             s2[half] = s2[half] + g * (x[half] - by);
         }
@@ -223,7 +236,7 @@ fn lane_sums<S: Vectors, T: Element, F: Behind>(
     let mut at = 0;
     if rest.len() >= LANES {
         let x = Lanes::load(rest_x, 0);
-        let g = through.g(x, Lanes::load(rest, 0));
+        let g = z.g(x, Lanes::load(rest, 0));
         s1[0] = s1[0] + g;
         s2[0] = s2[0] + g * (x - by);
         at = LANES;
@@ -231,7 +244,7 @@ fn lane_sums<S: Vectors, T: Element, F: Behind>(
     let (mut left1, mut left2) = (zero, zero);
     for (x, dy) in rest_x[at..].iter().zip(&rest[at..]) {
         let x = x.widen();
-        let g = through.g_of_one(x, dy.widen());
+        let g = z.g_of_one(x, dy.widen());
         left1 = left1 + g;
         left2 = left2 + g * (x - center);
     }
@@ -239,16 +252,16 @@ fn lane_sums<S: Vectors, T: Element, F: Behind>(
 }
 
 /// The sums of each column of a chunk of rows.
-struct ColumnSums<A, F> {
+struct ColumnSums<A, E> {
     center: Aligned<A>,
-    through: ThroughColumns<A, F>,
+    z: ColumnPreActivations<A, E>,
     dy: Vec<A>,
     dy_x: Vec<A>,
     /// See [`fetch_distance`].
     distance: usize,
 }
 
-impl<A: Real, F: Behind> ColumnSums<A, F> {
+impl<A: Real, E: Epilogue> ColumnSums<A, E> {
     #[inline(always)]
     fn sum<S: Vectors, T: Element<Acc = A>>(&mut self, x: &[T], dy: &[T], width: usize) {
         for sums in [&mut self.dy, &mut self.dy_x] {
@@ -286,13 +299,13 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
         j: usize,
     ) {
         let center = apart::<S, T, K>(&self.center, j);
-        let affine = self.through.affine_of_columns::<S, T, K>(j);
+        let affine = self.z.affine_of_columns::<S, T, K>(j);
         let (mut s1, mut s2) = (apart::<S, T, K>(&self.dy, j), apart::<S, T, K>(&self.dy_x, j));
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
             fetch_row::<T, K>(x, j, self.distance);
             fetch_row::<T, K>(dy, j, self.distance);
             let (x, dy) = (load_columns::<S, T, K>(x, j), load_columns::<S, T, K>(dy, j));
-            let g = self.through.g_of_columns(&affine, x, dy);
+            let g = self.z.g_of_columns(&affine, x, dy);
             for k in 0..K {
                 s1[k] = s1[k] + g[k];
                 s2[k] = s2[k] + g[k] * (x[k] - center[k]);
@@ -315,7 +328,7 @@ impl<A: Real, F: Behind> ColumnSums<A, F> {
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
             for j in from..width {
                 let x = x[j].widen();
-                let g = self.through.g_of_one(j, x, dy[j].widen());
+                let g = self.z.g_of_one(j, x, dy[j].widen());
                 self.dy[j] = self.dy[j] + g;
                 self.dy_x[j] = self.dy_x[j] + g * (x - self.center[j]);
             }

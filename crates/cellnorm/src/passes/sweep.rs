@@ -9,11 +9,12 @@
 
 use std::ops::Range;
 
-use super::dispatch::{Kernel, dispatch};
-use super::segments::{Apply, Reduce, apply_all, join_rows, reduce_all, runs, segment, segments};
+use super::segments::{
+    Apply, Order, Reduce, apply_all, apply_cells, apply_rows, join_rows, reduce_all, reduce_cells,
+    reduce_rows, segment, segments,
+};
 use super::span::Ahead;
 use super::threads;
-use super::vectors::Vectors;
 use crate::machine::Machine;
 use crate::shape::{Cells, Sets};
 
@@ -46,13 +47,13 @@ pub(super) fn sweep<R: Reduce, A: Apply, Out: Send + Default>(
     if cells.inner == 1 && threads::enough(sets.count()) {
         let weight = cells.len() / sets.count().max(1);
         let parts = threads::map(sets.count(), weight, |range| {
-            dispatch(OfSets { reduce, apply, cells, sets, whole, table, range })
+            OfSets { reduce, apply, cells, sets, whole, table, range }.run()
         });
         return join_sets::<R, Out>(sets, parts);
     }
     if cells.inner > 1 && sets.within_blocks(cells) && threads::enough(cells.outer) {
         let parts = threads::map(cells.outer, cells.block(), |range| {
-            dispatch(OfBlocks { reduce, apply, cells, sets, table, range })
+            OfBlocks { reduce, apply, cells, sets, table, range }.run()
         });
         let mut swept = Swept {
             of_sets: (0..sets.count()).map(|_| Out::default()).collect(),
@@ -97,18 +98,14 @@ struct OfSets<'a, R: Reduce, A: Apply, Out> {
     range: Range<usize>,
 }
 
-impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
+impl<R: Reduce, A: Apply, Out> OfSets<'_, R, A, Out> {
     /// What the tables returned, and the partial results of all cells, set after set.
-    type Output = (Vec<Out>, Vec<R::Partial>);
-    const BF16: bool = A::BF16;
-
-    #[inline(always)]
-    fn run<S: Vectors>(self) -> Self::Output {
+    fn run(self) -> (Vec<Out>, Vec<R::Partial>) {
         let Self { reduce, apply, cells, sets, whole, table, range } = self;
         let mut results = Vec::with_capacity(range.len());
-        let (mut partials, mut coefficients, mut order) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut partials, mut coefficients, mut places) = (Vec::new(), Vec::new(), Vec::new());
         // what was read last is nearest, but memory is fetched ahead in ascending order
-        let backwards = cells.positions >= BACKWARDS_FROM;
+        let descending = cells.positions >= BACKWARDS_FROM;
         let size = sets.same_size();
         let neighbours = sets.side_by_side().is_some();
         let machine = Machine::current();
@@ -135,39 +132,27 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
             let count = size * batch.len();
             let first_cell = sets.members(batch.start).first().map_or(0, |cell| *cell as usize);
             if !neighbours {
-                by_member(&mut order, sets, &batch, size);
+                by_member(&mut places, sets, &batch, size);
             }
-            match &whole {
-                Some(whole) => runs::<S, _>(
-                    reduce,
-                    whole,
-                    batch.len(),
-                    #[inline(always)]
-                    |i| batch.start + i,
-                    #[inline(always)]
-                    |i, partial| partials[first + i] = partial,
-                ),
-                None => runs::<S, _>(
-                    reduce,
+            let order = Order { cells, count, first_cell, places: &places, segment: None };
+            let reduced = match &whole {
+                Some(cells) => Order {
                     cells,
-                    count,
-                    #[inline(always)]
-                    |i| place(&order, first_cell, i).0,
-                    #[inline(always)]
-                    |i, partial| partials[first + place(&order, first_cell, i).1] = partial,
-                ),
-            }
+                    count: batch.len(),
+                    first_cell: batch.start,
+                    places: &[],
+                    segment: None,
+                },
+                None => order,
+            };
+            reduce_cells(reduce, reduced, &mut partials[first..]);
             coefficients.clear();
             coefficients.resize(count, A::Coefficients::default());
             for (i, set) in batch.clone().enumerate() {
                 let partials = &partials[first + i * parts..first + (i + 1) * parts];
                 results.push(table(set, partials, &mut coefficients[i * size..(i + 1) * size]));
             }
-            for i in 0..count {
-                let (cell, slot) =
-                    place(&order, first_cell, if backwards { count - 1 - i } else { i });
-                apply.run::<S>(cells.range(cell), cell, &coefficients[slot], ahead);
-            }
+            apply_cells(apply, order, &coefficients, ahead, descending);
         }
         apply.written();
         (results, partials)
@@ -175,7 +160,6 @@ impl<R: Reduce, A: Apply, Out> Kernel for OfSets<'_, R, A, Out> {
 }
 
 /// The cells of sets that are not neighbours, the first members of all sets before the second ones.
-#[inline(always)]
 fn by_member(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>, size: usize) {
     order.clear();
     for member in 0..size {
@@ -183,13 +167,6 @@ fn by_member(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>,
             order.push((sets.members(set)[member] as usize, i * size + member));
         }
     }
-}
-
-/// The cell that comes at number `i`, and its place set after set. Neighbours, which lie in this
-/// order, need no list.
-#[inline(always)]
-fn place(order: &[(usize, usize)], first_cell: usize, i: usize) -> (usize, usize) {
-    if order.is_empty() { (first_cell + i, i) } else { order[i] }
 }
 
 /// Brings the partial results of sets into the order of cells.
@@ -224,32 +201,24 @@ struct OfBlocks<'a, R: Reduce, A: Apply, Out> {
     range: Range<usize>,
 }
 
-impl<R: Reduce, A: Apply, Out> Kernel for OfBlocks<'_, R, A, Out> {
+impl<R: Reduce, A: Apply, Out> OfBlocks<'_, R, A, Out> {
     /// What the tables returned, and the partial results of all cells.
-    type Output = (Vec<(usize, Out)>, Vec<R::Partial>);
-    const BF16: bool = A::BF16;
-
-    #[inline(always)]
-    fn run<S: Vectors>(self) -> Self::Output {
+    fn run(self) -> (Vec<(usize, Out)>, Vec<R::Partial>) {
         let Self { reduce, apply, cells, sets, table, range } = self;
         let (mut results, mut all) = (Vec::new(), Vec::new());
         let mut coefficients = vec![A::Coefficients::default(); cells.inner];
         let ahead = apply.ahead(segment(cells, 0, 0).len(), cells.block());
         for o in range {
             coefficients.fill(A::Coefficients::default());
-            let first_cell = o * cells.inner;
-            let mut partials = reduce.rows::<S>(segment(cells, o, 0), first_cell, cells.inner);
+            let mut partials = reduce_rows(reduce, cells, o, 0);
             for i in 1..segments(cells) {
-                join_rows::<R>(
-                    &mut partials,
-                    &reduce.rows::<S>(segment(cells, o, i), first_cell, cells.inner),
-                );
+                join_rows::<R>(&mut partials, &reduce_rows(reduce, cells, o, i));
             }
             results.extend(tables(cells, sets, o..o + 1, &partials, &mut coefficients, table));
             for i in (0..segments(cells)).rev() {
                 // the last one's memory is no longer needed when the next block begins
                 let ahead = if i == 0 { ahead } else { Ahead::NOTHING };
-                apply.rows::<S>(segment(cells, o, i), first_cell, &coefficients, ahead);
+                apply_rows(apply, cells, o, i, &coefficients, ahead);
             }
             if R::OF_CELLS {
                 all.extend(partials);

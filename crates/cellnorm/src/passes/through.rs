@@ -3,7 +3,7 @@
 //! What a backward pass calls dy is g where the forward pass ended with an activation. It is
 //! computed from x, dy and the coefficients of the forward pass, and never written.
 
-use super::activation::{Behind, Nothing};
+use super::activation::{Activation, Epilogue};
 use super::affine::Affine;
 use super::aligned::Aligned;
 use super::columns::{Columns, apart};
@@ -12,20 +12,20 @@ use super::lanes::Lanes;
 use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
-/// The way of a gradient through the activation of each cell.
-#[derive(Clone, Copy)]
-pub(super) struct Through<'a, F> {
-    pub(super) behind: F,
-    /// What the forward pass did to each cell; not looked at where nothing is behind it.
+/// The affine maps that led to each cell's pre-activations z, and the activation.
+#[derive(Clone, Copy, Debug)]
+pub struct PreActivations<'a> {
+    pub(super) activation: Activation,
+    /// What the forward pass did to each cell; ignored where there is no activation.
     pub(super) affines: &'a [Affine],
 }
 
-impl Through<'static, Nothing> {
+impl PreActivations<'static> {
     /// g = dy.
-    pub(super) const NOTHING: Self = Self { behind: Nothing, affines: &[] };
+    pub(super) const NONE: Self = Self { activation: Activation::Identity, affines: &[] };
 }
 
-impl<F: Behind> Through<'_, F> {
+impl PreActivations<'_> {
     /// g of elements whose centers are far, given the cell of each lane.
     pub(super) fn far<A: Real, S: Vectors>(
         &self,
@@ -33,27 +33,32 @@ impl<F: Behind> Through<'_, F> {
         x: Lanes<A, S>,
         dy: Lanes<A, S>,
     ) -> Lanes<A, S> {
-        if F::NOTHING {
+        if self.activation == Activation::Identity {
             return dy;
         }
-        dy * self.behind.slope(far::map([x], |lane, [x]| self.affines[cell(lane)].of(x)))
+        dy * self.activation.slope(far::map([x], |lane, [x]| self.affines[cell(lane)].of(x)))
     }
 
     /// That of one cell.
     #[inline(always)]
-    pub(super) fn cell<A: Real, S: Vectors>(&self, cell: usize) -> ThroughCell<A, S, F> {
-        let affine = if F::NOTHING { Affine::default() } else { self.affines[cell] };
-        ThroughCell { behind: self.behind, affine: affine.rounded().map(Lanes::splat) }
+    pub(super) fn cell<A: Real, S: Vectors, E: Epilogue>(
+        &self,
+        epilogue: E,
+        cell: usize,
+    ) -> CellPreActivation<A, S, E> {
+        let affine = if E::NONE { Affine::default() } else { self.affines[cell] };
+        CellPreActivation { epilogue, affine: affine.rounded().map(Lanes::splat) }
     }
 
     /// Those of the columns of rows whose first cell is `first_cell`.
     #[inline(always)]
-    pub(super) fn columns<A: Real>(
+    pub(super) fn columns<A: Real, E: Epilogue>(
         &self,
+        epilogue: E,
         columns: &Columns,
         first_cell: usize,
-    ) -> ThroughColumns<A, F> {
-        let affine = if F::NOTHING {
+    ) -> ColumnPreActivations<A, E> {
+        let affine = if E::NONE {
             [const { Aligned::NONE }; 3]
         } else {
             columns.spread(
@@ -61,25 +66,25 @@ impl<F: Behind> Through<'_, F> {
                 |cell| self.affines[first_cell + cell].rounded(),
             )
         };
-        ThroughColumns { behind: self.behind, affine }
+        ColumnPreActivations { epilogue, affine }
     }
 }
 
 /// The way through one cell's activation.
 #[derive(Clone, Copy)]
-pub(super) struct ThroughCell<A: Real, S: Vectors, F> {
-    behind: F,
+pub(super) struct CellPreActivation<A: Real, S: Vectors, E> {
+    epilogue: E,
     affine: [Lanes<A, S>; 3],
 }
 
-impl<A: Real, S: Vectors, F: Behind> ThroughCell<A, S, F> {
+impl<A: Real, S: Vectors, E: Epilogue> CellPreActivation<A, S, E> {
     #[inline(always)]
     pub(super) fn g(&self, x: Lanes<A, S>, dy: Lanes<A, S>) -> Lanes<A, S> {
-        if F::NOTHING {
+        if E::NONE {
             return dy;
         }
         let [center, scale, offset] = self.affine;
-        dy * self.behind.slope((x - center) * scale + offset)
+        dy * self.epilogue.slope((x - center) * scale + offset)
     }
 
     /// Of one element.
@@ -90,21 +95,21 @@ impl<A: Real, S: Vectors, F: Behind> ThroughCell<A, S, F> {
 }
 
 /// The way through the activations of columns.
-pub(super) struct ThroughColumns<A, F> {
-    behind: F,
+pub(super) struct ColumnPreActivations<A, E> {
+    epilogue: E,
     affine: [Aligned<A>; 3],
 }
 
-impl<A: Real, F: Behind> ThroughColumns<A, F> {
+impl<A: Real, E: Epilogue> ColumnPreActivations<A, E> {
     /// Of the columns from column j.
     #[inline(always)]
     pub(super) fn g<S: Vectors>(&self, j: usize, x: Lanes<A, S>, dy: Lanes<A, S>) -> Lanes<A, S> {
-        if F::NOTHING {
+        if E::NONE {
             return dy;
         }
         let [center, scale, offset] = &self.affine;
         dy * self
-            .behind
+            .epilogue
             .slope((x - Lanes::load(center, j)) * Lanes::load(scale, j) + Lanes::load(offset, j))
     }
 
@@ -116,7 +121,7 @@ impl<A: Real, F: Behind> ThroughColumns<A, F> {
         j: usize,
     ) -> [[Lanes<A, S>; K]; 3] {
         let mut affine = [[Lanes::zero(); K]; 3];
-        if !F::NOTHING {
+        if !E::NONE {
             for (lanes, of_column) in affine.iter_mut().zip(&self.affine) {
                 *lanes = apart::<S, T, K>(of_column, j);
             }
@@ -132,11 +137,11 @@ impl<A: Real, F: Behind> ThroughColumns<A, F> {
         x: [Lanes<A, S>; K],
         mut dy: [Lanes<A, S>; K],
     ) -> [Lanes<A, S>; K] {
-        if F::NOTHING {
+        if E::NONE {
             return dy;
         }
         for k in 0..K {
-            dy[k] = dy[k] * self.behind.slope((x[k] - center[k]) * scale[k] + offset[k]);
+            dy[k] = dy[k] * self.epilogue.slope((x[k] - center[k]) * scale[k] + offset[k]);
         }
         dy
     }
@@ -144,11 +149,11 @@ impl<A: Real, F: Behind> ThroughColumns<A, F> {
     /// Of one element in column j.
     #[inline(always)]
     pub(super) fn g_of_one(&self, j: usize, x: A, dy: A) -> A {
-        if F::NOTHING {
+        if E::NONE {
             return dy;
         }
         let [center, scale, offset] = &self.affine;
         let z = (x - center[j]) * scale[j] + offset[j];
-        dy * self.behind.slope(Lanes::<A, Portable>::splat(z)).to_array()[0]
+        dy * self.epilogue.slope(Lanes::<A, Portable>::splat(z)).to_array()[0]
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::near::{Near, ROWS};
 use super::{Narrowed, ParameterGradients, Through, count, whole};
 use crate::element::{Element, Real};
-use crate::passes::activation::{Behind, Nothing};
+use crate::passes::activation::{Epilogue, NoEpilogue};
 use crate::passes::aligned::Aligned;
 use crate::passes::buffers::Shared;
 use crate::passes::coefficients::{Along, paired};
@@ -53,8 +53,10 @@ pub(in crate::passes) fn of_rows<T: Element>(
         let of_task = |task: usize| {
             let rows = task * step..((task + 1) * step).min(rows);
             match parameters.activation {
-                Activation::Identity => dispatch(BackwardRows { backward, behind: Nothing, rows }),
-                behind => dispatch(BackwardRows { backward, behind, rows }),
+                Activation::Identity => {
+                    dispatch(BackwardRows { backward, epilogue: NoEpilogue, rows })
+                }
+                epilogue => dispatch(BackwardRows { backward, epilogue, rows }),
             }
         };
         tasks.map(of_task).collect::<Vec<ParameterGradients>>()
@@ -86,7 +88,7 @@ impl<T: Element> Backward<'_, '_, T> {
     /// x, with the map s + offset.
     #[cold]
     #[inline(never)]
-    fn far_row<F: Behind>(&self, behind: F, row: usize, near: &mut Near<T::Acc>) {
+    fn far_row(&self, row: usize, near: &mut Near<T::Acc>) {
         let range = row * self.width..(row + 1) * self.width;
         let affine = self.affines[row];
         let Affine { center, scale, offset } = affine;
@@ -98,8 +100,9 @@ impl<T: Element> Backward<'_, '_, T> {
             .map(|dy| dy.widen())
             .collect();
         let of_s = Affine { center: 0.0, scale: 1.0, offset };
-        let through =
-            Through { behind, affine: of_s.rounded(), gamma: self.gamma, beta: self.beta };
+        let Self { gamma, beta, .. } = *self;
+        let epilogue = self.parameters.activation;
+        let through = Through { epilogue, affine: of_s.rounded(), gamma, beta };
         let Sums { dy: s1, dy_x: s2 } = near.add::<Portable, _, _>(&s, &dy, &through);
         let sums = Sums { dy: s1, dy_x: if scale == 0.0 { 0.0 } else { s2 / scale } };
         let Gradient { a, b, k } = (self.table)(row, sums);
@@ -121,13 +124,13 @@ impl<T: Element> Backward<'_, '_, T> {
     }
 }
 
-struct BackwardRows<'a, 'b, 'c, T: Element, F> {
+struct BackwardRows<'a, 'b, 'c, T: Element, E> {
     backward: &'a Backward<'b, 'c, T>,
-    behind: F,
+    epilogue: E,
     rows: Range<usize>,
 }
 
-impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
+impl<T: Element, E: Epilogue> Kernel for BackwardRows<'_, '_, '_, T, E> {
     type Output = ParameterGradients;
     const BF16: bool = T::BF16;
 
@@ -141,7 +144,7 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
         let end = self.rows.end;
         let ahead = Ahead::of::<[T; 2]>(width, width);
         // where the place of an element counts, they are taken in order
-        let pairs = if F::NOTHING && plus.is_none() { paired::<T>(gamma) } else { Aligned::NONE };
+        let pairs = if E::NONE && plus.is_none() { paired::<T>(gamma) } else { Aligned::NONE };
         let pairs = &pairs[..];
         for (i, row) in self.rows.enumerate() {
             let range = row * width..(row + 1) * width;
@@ -154,11 +157,12 @@ impl<T: Element, F: Behind> Kernel for BackwardRows<'_, '_, '_, T, F> {
             let dy = unsafe { shared.source().read(range.clone()) };
             let affine = &affines[row];
             if far::is_out::<T::Acc>(affine) {
-                self.backward.far_row(self.behind, row, &mut near);
+                self.backward.far_row(row, &mut near);
                 near.flush(&mut totals);
                 continue;
             }
-            let through = Through { behind: self.behind, affine: affine.rounded(), gamma, beta };
+            let through =
+                Through { epilogue: self.epilogue, affine: affine.rounded(), gamma, beta };
             let sums = near.add::<S, _, _>(x, dy, &through).about::<T::Acc>(affine.center);
             let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
             let [_, scale, offset] = through.affine.map(Lanes::splat);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{count, whole};
 use crate::element::Element;
 use crate::moments::Moments;
-use crate::passes::activation::{Behind, Nothing};
+use crate::passes::activation::{Epilogue, NoEpilogue};
 use crate::passes::buffers::Shared;
 use crate::passes::coefficients::{Along, Constant, paired};
 use crate::passes::dispatch::{Kernel, dispatch};
@@ -62,31 +62,11 @@ fn run<T: Element>(
     let (gamma, beta) = (&*whole(width, gamma, 1.0), &*whole(width, beta, 0.0));
     let pairs = [gamma, beta].map(paired::<T>);
     let pairs = [&pairs[0][..], &pairs[1][..]];
+    let forward =
+        &Forward { shared, added, width, gamma, beta, without_beta, pairs, activation, table };
     let mut results = threads::map(rows, width, |rows| match activation {
-        Activation::Identity => dispatch(Forward {
-            shared,
-            added,
-            width,
-            gamma,
-            beta,
-            without_beta,
-            pairs,
-            behind: Nothing,
-            table,
-            rows,
-        }),
-        behind => dispatch(Forward {
-            shared,
-            added,
-            width,
-            gamma,
-            beta,
-            without_beta,
-            pairs,
-            behind,
-            table,
-            rows,
-        }),
+        Activation::Identity => dispatch(ForwardRows { forward, epilogue: NoEpilogue, rows }),
+        epilogue => dispatch(ForwardRows { forward, epilogue, rows }),
     });
     if results.len() == 1 {
         return results.pop().unwrap_or_default();
@@ -94,7 +74,8 @@ fn run<T: Element>(
     results.into_iter().flatten().collect()
 }
 
-struct Forward<'a, 'b, 'c, T: Element, F> {
+/// What all rows of a forward pass share.
+struct Forward<'a, 'b, 'c, T: Element> {
     shared: &'a Shared<'b, T>,
     added: Option<Added<'a, 'c, T>>,
     width: usize,
@@ -104,19 +85,39 @@ struct Forward<'a, 'b, 'c, T: Element, F> {
     without_beta: bool,
     /// γ and β [`paired`].
     pairs: [&'a [T::Acc]; 2],
-    behind: F,
+    activation: Activation,
     table: &'a Table<'a>,
+}
+
+impl<T: Element> Forward<'_, '_, '_, T> {
+    /// A row whose center is far.
+    #[cold]
+    #[inline(never)]
+    fn far_row(&self, span: Span<'_, T>, affine: Affine) {
+        span.map::<Portable, _>(
+            Along::<_, 2, false> { rows: [self.gamma, self.beta], pairs: [&[]; 2] },
+            |_, [gamma, beta], x| {
+                self.activation.apply(far::map([x], |_, [x]| affine.of(x)) * gamma + beta)
+            },
+        );
+    }
+}
+
+struct ForwardRows<'a, 'b, 'c, 'd, T: Element, E> {
+    forward: &'a Forward<'b, 'c, 'd, T>,
+    epilogue: E,
     rows: Range<usize>,
 }
 
-impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
+impl<T: Element, E: Epilogue> Kernel for ForwardRows<'_, '_, '_, '_, T, E> {
     type Output = Vec<(f64, f64)>;
     const BF16: bool = T::BF16;
 
     #[inline(always)]
     fn run<S: Vectors>(self) -> Vec<(f64, f64)> {
-        let Self { shared, added, width, gamma, beta, without_beta, pairs, behind, table, rows } =
-            self;
+        let Self { forward, epilogue, rows } = self;
+        let Forward { shared, added, width, gamma, beta, without_beta, pairs, table, .. } =
+            *forward;
         let mut results = Vec::with_capacity(rows.len());
         let ahead = Ahead::of::<T>(width, width);
         for row in rows {
@@ -137,46 +138,33 @@ impl<T: Element, F: Behind> Kernel for Forward<'_, '_, '_, T, F> {
             // SAFETY: as above.
             let span = unsafe { shared.span(range) }.fetching(ahead);
             if far::is_out::<T::Acc>(&affine) {
-                far_row(span, affine, gamma, beta, behind);
+                forward.far_row(span, affine);
                 continue;
             }
             let rounded = affine.rounded::<T::Acc>();
             let [center, scale, offset] = rounded.map(Lanes::splat);
-            if without_beta && rounded[0] == T::Acc::default() && rounded[2] == T::Acc::default() {
+            let zero = T::Acc::default();
+            if E::NONE && without_beta && rounded[0] == zero && rounded[2] == zero {
                 // This is RMS normalization. The bits are those below: adding 0 takes the sign off
                 // a 0. An infinite scale makes the offset NaN.
                 span.map::<S, _>(
                     Along::<_, 1, true> { rows: [gamma], pairs: [pairs[0]] },
                     #[inline(always)]
-                    |_, [gamma], x| behind.of(x * scale * gamma + Lanes::zero()),
+                    |_, [gamma], x| x * scale * gamma + Lanes::zero(),
                 );
                 continue;
             }
             span.map::<S, _>(
                 Along::<_, 2, true> { rows: [gamma, beta], pairs },
                 #[inline(always)]
-                |_, [gamma, beta], x| behind.of(((x - center) * scale + offset) * gamma + beta),
+                |_, [gamma, beta], x| {
+                    epilogue.apply(((x - center) * scale + offset) * gamma + beta)
+                },
             );
         }
         shared.written();
         results
     }
-}
-
-/// A row whose center is far.
-#[cold]
-#[inline(never)]
-fn far_row<T: Element, F: Behind>(
-    span: Span<'_, T>,
-    affine: Affine,
-    gamma: &[T::Acc],
-    beta: &[T::Acc],
-    behind: F,
-) {
-    span.map::<Portable, _>(
-        Along::<_, 2, false> { rows: [gamma, beta], pairs: [&[]; 2] },
-        |_, [gamma, beta], x| behind.of(far::map([x], |_, [x]| affine.of(x)) * gamma + beta),
-    );
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use super::{ParameterGradients, Through};
 use crate::element::{Element, Real};
-use crate::passes::activation::Behind;
+use crate::passes::activation::Epilogue;
 use crate::passes::aligned::Aligned;
 use crate::passes::lanes::{LANES, Lanes};
 use crate::passes::vectors::Vectors;
@@ -31,11 +31,11 @@ impl<A: Real> Near<A> {
 
     /// Adds a row, and returns its Σ γ g and Σ γ g · (x − center).
     #[inline(always)]
-    pub(super) fn add<S: Vectors, T: Element<Acc = A>, F: Behind>(
+    pub(super) fn add<S: Vectors, T: Element<Acc = A>, E: Epilogue>(
         &mut self,
         x: &[T],
         dy: &[T],
-        through: &Through<'_, A, F>,
+        through: &Through<'_, A, E>,
     ) -> Sums {
         let zero = Lanes::<A, S>::zero();
         let Through { affine, gamma, .. } = *through;
