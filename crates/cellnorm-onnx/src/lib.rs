@@ -25,14 +25,19 @@
 //! ```
 #![deny(missing_docs)]
 
-pub mod check;
-mod encode;
+// each module imports only what stands above it
 mod error;
-pub mod fold;
-pub mod inspect;
 pub mod proto;
-mod save;
 mod source;
+pub mod fold;
+mod encode;
+mod save;
+pub mod inspect;
+pub mod check;
+
+#[cfg(test)]
+#[path = "../../module_order.rs"]
+mod module_order;
 
 pub use error::{Error, Malformed};
 pub use save::Draft;
