@@ -16,7 +16,7 @@ macro_rules! folds {
             fn fold_behind(mut self, norm: &impl FixedNorm) -> Result<Self, Error> {
                 let kernel = $kernel(&self)?;
                 let map = fitting(norm, stringify!($layer), $on_axis, kernel.outputs())?;
-                (self.weight, self.bias) = fold(self.weight, self.bias, &kernel.behind(&map)?)?;
+                (self.weight, self.bias) = fold(self.weight, self.bias, &kernel.fold_after(&map)?)?;
                 Ok(self)
             }
 
@@ -26,7 +26,8 @@ macro_rules! folds {
                 if let Some(what) = $obstacle(&self, kernel.taps()).filter(|_| !map.is_linear()) {
                     return Err(Error::Unsupported { layer: stringify!($layer), what });
                 }
-                (self.weight, self.bias) = fold(self.weight, self.bias, &kernel.ahead(&map)?)?;
+                (self.weight, self.bias) =
+                    fold(self.weight, self.bias, &kernel.fold_before(&map)?)?;
                 Ok(self)
             }
         }

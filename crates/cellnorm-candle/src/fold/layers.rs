@@ -26,7 +26,7 @@ macro_rules! folds {
             fn fold_behind(&self, norm: &impl FixedNorm) -> Result<Self> {
                 let kernel: Kernel = $kernel(self).map_err(wrong)?;
                 let map = fitting(norm, stringify!($layer), $on_axis, kernel.outputs())?;
-                folded(self, &kernel.behind(&map).map_err(wrong)?)
+                folded(self, &kernel.fold_after(&map).map_err(wrong)?)
             }
 
             fn fold_ahead(&self, norm: &impl FixedNorm) -> Result<Self> {
@@ -36,7 +36,7 @@ macro_rules! folds {
                 if let Some(what) = obstacle.filter(|_| !map.is_linear()) {
                     return Err(wrong(Error::Unsupported { layer: stringify!($layer), what }));
                 }
-                folded(self, &kernel.ahead(&map).map_err(wrong)?)
+                folded(self, &kernel.fold_before(&map).map_err(wrong)?)
             }
         }
     )*};

@@ -50,8 +50,8 @@ impl<'a> Layer<'a> {
         let mut layer = self.clone();
         let map = target.map.affine();
         let folding = match target.side {
-            Side::After => layer.folding.and_behind(&map),
-            Side::Before => layer.folding.and_ahead(&map),
+            Side::After => layer.folding.fold_after(&map),
+            Side::Before => layer.folding.fold_before(&map),
         };
         layer.folding = folding.map_err(|error| Refusal::new(Reason::Range, error))?;
         layer.maps.push((target.side, target.map.clone()));
@@ -107,7 +107,7 @@ impl<'a> Layer<'a> {
             return (Vec::new(), Vec::new());
         };
         // the check of the range has seen that this is finite
-        let all = affine.then(self.folding.map_behind()).unwrap_or(affine);
+        let all = affine.then(self.folding.map_after()).unwrap_or(affine);
         let gamma = all.scale().iter().zip(variance).map(|(a, v)| a * (v + epsilon).sqrt());
         let beta = all.shift().iter().zip(all.scale()).zip(mean).map(|((c, a), mean)| c + a * mean);
         (gamma.collect(), beta.collect())
@@ -116,9 +116,9 @@ impl<'a> Layer<'a> {
     /// Σ W\[o, i, k\]·shift\[i\], which the maps before the layer add to each output.
     fn shifted_inputs(&self) -> Vec<f64> {
         let kernel = self.folding.kernel();
-        let shift = self.folding.map_ahead().shift();
+        let shift = self.folding.map_before().shift();
         let mut added = vec![0.0; kernel.outputs()];
-        if !self.folding.map_ahead().is_linear() {
+        if !self.folding.map_before().is_linear() {
             let parts = blocks(kernel, |start, runs| {
                 let weights = self.read(start, runs);
                 let mut part = vec![0.0; kernel.outputs()];
