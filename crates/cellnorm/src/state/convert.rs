@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::norms::Momentum;
 use crate::semantics::{GroupParameters, Normalization, Semantics};
 
-/// What a conversion may need beside the state.
+/// The values that a conversion may need besides the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Known {
     /// The number of values that shared each statistic in training: samples × positions of a batch.
