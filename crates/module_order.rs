@@ -38,7 +38,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Each `name` of `crate::name` and of `crate::{name, name::…}` in code; comments may link anywhere.
+/// Each `name` of `crate::name` and of `crate::{name, name::…}`, except in comments.
 fn imports(text: &str) -> Vec<String> {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let code = code.collect::<Vec<_>>().join(" ");

@@ -3,8 +3,8 @@
 //! ```text
 //! plan   open every file for its header; split it into parts, whose places follow each other
 //! run    on each thread, until no part is left: read the next part in blocks, add them up, and
-//!        merge the sums with those of all parts; meanwhile the caller's thread reports progress and
-//!        saves the statistics now and then
+//!        merge the sums with those of all parts; meanwhile the caller's thread reports progress
+//!        and saves the statistics now and then
 //! ```
 
 use std::collections::{BTreeSet, HashSet};

@@ -11,7 +11,8 @@
 //! use cellnorm_onnx::{Draft, Source, check};
 //!
 //! # let folder = tempfile::tempdir()?;
-//! # let (model, output) = ("tests/fixtures/patterns/conv2d-bn.onnx", folder.path().join("folded.onnx"));
+//! # let model = "tests/fixtures/patterns/conv2d-bn.onnx";
+//! # let output = folder.path().join("folded.onnx");
 //! let source = Source::open(model)?;
 //! let folded = fold(source.model()?, &Options::default())?;
 //! assert_eq!(folded.report.after.batch_norms, 0);
