@@ -6,10 +6,10 @@
 //! ```
 #![no_main]
 
-use cellnorm_data::files::Kind;
+use cellnorm_data::files::Format;
 
 #[allow(dead_code, reason = "each target asks for one kind of file")]
 #[path = "../../crates/cellnorm-data/tests/sets/any_bytes.rs"]
 mod any_bytes;
 
-libfuzzer_sys::fuzz_target!(|file: &[u8]| any_bytes::as_array(Kind::Idx, file));
+libfuzzer_sys::fuzz_target!(|file: &[u8]| any_bytes::as_array(Format::Idx, file));

@@ -6,8 +6,8 @@
 //!
 //! | the normalization is | W′ | b′ |
 //! |---|---|---|
-//! | [behind the layer](Fold::fold_behind) | a\[o\] · W\[o, i, k\] | a\[o\] · b\[o\] + c\[o\] |
-//! | [ahead of it](Fold::fold_ahead) | W\[o, i, k\] · a\[i\] | b\[o\] + Σ W\[o, i, k\] · c\[i\] |
+//! | [behind the layer](Fold::fold_after) | a\[o\] · W\[o, i, k\] | a\[o\] · b\[o\] + c\[o\] |
+//! | [ahead of it](Fold::fold_before) | W\[o, i, k\] · a\[i\] | b\[o\] + Σ W\[o, i, k\] · c\[i\] |
 //!
 //! with output o, input i and tap k of the kernel, the sum over i and k. The layers are Candle's
 //! `Conv1d`, `Conv2d`, `ConvTranspose1d`, `ConvTranspose2d` and `Linear`; the normalizations our
@@ -25,7 +25,7 @@
 //! let x = Tensor::randn(0f32, 1., (2, 3, 9, 9), &Device::Cpu)?;
 //! norm.forward_t(&conv.forward(&x)?, true)?; // some training
 //! let y = norm.forward_t(&conv.forward(&x)?, false)?;
-//! let folded = conv.fold_behind(&norm)?;
+//! let folded = conv.fold_after(&norm)?;
 //! assert!((folded.forward(&x)? - y)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
 //! # Ok::<(), candle_core::Error>(())
 //! ```
@@ -49,13 +49,13 @@ pub trait Fold: Sized {
     /// # Errors
     /// If the normalization's channels are not the outputs (their number or their axis is another
     /// one), a variance is negative, or a result is not finite in the type of the weight.
-    fn fold_behind(&self, norm: &impl FixedNorm) -> Result<Self>;
+    fn fold_after(&self, norm: &impl FixedNorm) -> Result<Self>;
 
     /// The layer that does what `norm` and then this one do: W′\[o, i, k\] = W\[o, i, k\]·a\[i\],
     /// b′\[o\] = b\[o\] + Σ W\[o, i, k\]·c\[i\].
     ///
     /// # Errors
-    /// Same errors as [`fold_behind`](Self::fold_behind), for the inputs; also if some c is not 0
+    /// Same errors as [`fold_after`](Self::fold_after), for the inputs; also if some c is not 0
     /// and not every output sees it through the whole kernel: then no single bias stands for it. A
     /// convolution pads with zeros, or a transposed convolution has a border or gaps where fewer
     /// taps meet. It has neither with stride 1 and a padding of dilation · (kernel − 1) +
@@ -68,12 +68,12 @@ pub trait Fold: Sized {
     /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
     /// let padded = conv1d(2, 2, 3, Conv1dConfig { padding: 1, ..Default::default() }, vb)?;
     /// let shift = Affine::new(vec![1.0, 1.0], vec![0.5, 0.0]).unwrap();
-    /// let error = padded.fold_ahead(&shift).unwrap_err();
+    /// let error = padded.fold_before(&shift).unwrap_err();
     /// assert!(error.to_string().starts_with("Conv1d pads with zeros"));
-    /// assert!(padded.fold_ahead(&shift.without_shift()).is_ok());
+    /// assert!(padded.fold_before(&shift.without_shift()).is_ok());
     /// # Ok::<(), candle_core::Error>(())
     /// ```
-    fn fold_ahead(&self, norm: &impl FixedNorm) -> Result<Self>;
+    fn fold_before(&self, norm: &impl FixedNorm) -> Result<Self>;
 }
 
 /// A normalization that is the same affine map of each channel for every input.
@@ -152,14 +152,14 @@ const PARTIAL: &str = "has outputs, at the border or between strides, that see a
 macro_rules! folds {
     ($($this:ident: $layer:ident, $on_axis:expr, $kernel:expr, $obstacle:expr;)*) => {$(
         impl Fold for $layer {
-            fn fold_behind(&self, norm: &impl FixedNorm) -> Result<Self> {
+            fn fold_after(&self, norm: &impl FixedNorm) -> Result<Self> {
                 let $this = self;
                 let kernel: Kernel = $kernel.map_err(wrong)?;
                 let map = fitting(norm, stringify!($layer), $on_axis, kernel.outputs())?;
-                folded(self, &kernel.behind(&map).map_err(wrong)?)
+                folded(self, &kernel.fold_after(&map).map_err(wrong)?)
             }
 
-            fn fold_ahead(&self, norm: &impl FixedNorm) -> Result<Self> {
+            fn fold_before(&self, norm: &impl FixedNorm) -> Result<Self> {
                 let $this = self;
                 let kernel: Kernel = $kernel.map_err(wrong)?;
                 let map = fitting(norm, stringify!($layer), $on_axis, kernel.inputs())?;
@@ -167,7 +167,7 @@ macro_rules! folds {
                 if let Some(what) = obstacle.filter(|_| !map.is_linear()) {
                     return Err(wrong(Error::Unsupported { layer: stringify!($layer), what }));
                 }
-                folded(self, &kernel.ahead(&map).map_err(wrong)?)
+                folded(self, &kernel.fold_before(&map).map_err(wrong)?)
             }
         }
     )*};

@@ -350,7 +350,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Checkpoint(Problem::TooFar { .. })
-            | Self::DataSet(cellnorm_data::Error::OfRank { .. }) => 1,
+            | Self::DataSet(cellnorm_data::Error::Rank { .. }) => 1,
             Self::Missing { .. }
             | Self::Read { .. }
             | Self::Idx { .. }

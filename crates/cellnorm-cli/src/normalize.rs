@@ -60,7 +60,7 @@ pub fn run(args: &NormalizeArgs) -> Result<(), Error> {
             }
             let statistics = Statistics::read(path)?;
             warn(&statistics);
-            (agreed(asked, &statistics.settings)?, Normalization::of(&statistics)?)
+            (agreed(asked, &statistics.settings)?, Normalization::from_statistics(&statistics)?)
         }
     };
     if args.invert {
@@ -129,7 +129,7 @@ pub fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>
 
 /// Says so where statistics were taken from data that a model is judged by, or are not whole.
 pub fn warn(statistics: &Statistics) {
-    if let Some(split @ ("test" | "validation")) = statistics.about.split.as_deref() {
+    if let Some(split @ ("test" | "validation")) = statistics.dataset.split.as_deref() {
         eprintln!(
             "warning: these statistics are of the {split} split; a model that sees data \
              normalized with them is judged by what it has seen"

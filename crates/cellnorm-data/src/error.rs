@@ -1,11 +1,12 @@
-//! What can be wrong with a data set, its files and its statistics.
+//! Errors of a data set, its files and its statistics.
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// What went wrong, and with which file.
+/// An error, and the file that it is about.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,7 +37,7 @@ pub enum Error {
     /// There is nothing to read.
     #[error("{what}")]
     Nothing {
-        /// Where nothing was found, and what would have been.
+        /// Which files were sought, and where.
         what: String,
     },
     /// Statistics that do not belong together.
@@ -50,21 +51,26 @@ pub enum Error {
         "the statistics of rank {rank} cannot be joined with those of the others: {problem}; all \
          ranks must read the same files, by the same names"
     )]
-    OfRank {
+    Rank {
         /// Its number.
         rank: usize,
         /// Why not.
         problem: String,
     },
-    /// What the settings ask for cannot be done.
+    /// The settings ask for something that cannot be done.
     #[error("{problem}")]
     Settings {
         /// What is wrong with them.
         problem: String,
     },
-    /// What the arithmetic says.
+    /// The arithmetic failed.
     #[error(transparent)]
     Core(#[from] cellnorm::Error),
+}
+
+/// An error as text, for the problem of a file.
+pub(crate) fn text(error: impl Display) -> String {
+    error.to_string()
 }
 
 impl Error {

@@ -10,9 +10,9 @@ use walkdir::WalkDir;
 
 use crate::error::Error;
 
-/// A kind of file that data sets are made of.
+/// A format of files that data sets are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Format {
     /// PNG, JPEG, WebP or TIFF.
     Image,
     /// IDX, as MNIST has it, also compressed with gzip.
@@ -29,9 +29,9 @@ pub enum Kind {
     Safetensors,
 }
 
-impl Kind {
-    /// The kind that a name says.
-    pub fn of(path: &Path) -> Option<Self> {
+impl Format {
+    /// The format that a file's name says.
+    pub fn from_name(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let plain = name.strip_suffix(".gz").unwrap_or(&name);
         let is_idx = plain.ends_with("-ubyte") || plain.contains("-idx") || plain.ends_with(".idx");
@@ -51,12 +51,12 @@ impl Kind {
 /// A file of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// Its name within the data set: the same wherever the data set lies.
     pub name: String,
-    /// Its kind.
-    pub kind: Kind,
+    /// Its format.
+    pub format: Format,
     /// Its size.
     pub bytes: u64,
 }
@@ -66,45 +66,41 @@ pub struct File {
 pub struct Failure {
     /// Its name within the data set.
     pub name: String,
-    /// Why not.
+    /// The reason.
     pub problem: String,
 }
 
-/// What was found.
+/// The files that were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The files, in the order of their names within each folder or list.
     pub files: Vec<File>,
-    /// What could not be looked at.
+    /// The files and folders that could not be read.
     pub failures: Vec<Failure>,
-    /// How many files are of no known kind.
+    /// How many files are of no known format.
     pub others: usize,
 }
 
-/// The files of folders, of subfolders, and those named one by one.
+/// The files of folders and their subfolders, and files named one by one.
 ///
 /// # Errors
-/// If a path does not exist or lies in another one, or a file that is named is of no known kind.
+/// If a path does not exist or lies in another one, or a file that is named is of no known format.
 pub fn list(roots: &[PathBuf]) -> Result<Listing, Error> {
     let mut listing = Listing::default();
     check_twice(roots)?;
     for root in roots {
-        let about =
+        let metadata =
             fs::metadata(root).map_err(|source| Error::Read { path: root.clone(), source })?;
-        if about.is_dir() {
+        if metadata.is_dir() {
             listing.walk(root);
             continue;
         }
-        let kind = Kind::of(root).ok_or_else(|| {
-            Error::file(
-                root,
-                "its name ends in none of png, jpg, jpeg, webp, tif, tiff, npy, npz, parquet, \
-                 csv, tsv, safetensors, and is none of an IDX file such as train-images-idx3-ubyte",
-            )
-        })?;
-        let name =
-            root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        listing.files.push(File { path: root.clone(), name, kind, bytes: about.len() });
+        let unknown = "its name ends in none of png, jpg, jpeg, webp, tif, tiff, npy, npz, \
+                       parquet, csv, tsv, safetensors, and is none of an IDX file such as \
+                       train-images-idx3-ubyte";
+        let format = Format::from_name(root).ok_or_else(|| Error::file(root, unknown))?;
+        let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        listing.files.push(File { path: root.clone(), name, format, bytes: metadata.len() });
     }
     Ok(listing)
 }
@@ -119,19 +115,12 @@ fn check_twice(roots: &[PathBuf]) -> Result<(), Error> {
     });
     let places = places.collect::<Result<Vec<_>, _>>()?;
     let mut seen = HashSet::new();
-    let twice = places.iter().zip(roots).find(|(place, _)| !seen.insert(*place));
-    let within = || {
-        places.iter().zip(roots).find(|(place, _)| {
-            place.ancestors().skip(1).any(|above| seen.contains(&above.to_owned()))
-        })
-    };
-    match twice.or_else(within) {
-        Some((_, root)) => Err(Error::file(
-            root,
-            "its files would count twice: it is named, and so is it or a folder around it",
-        )),
-        None => Ok(()),
-    }
+    let twice = places.iter().zip(roots).find(|(place, _)| !seen.insert(place.as_path()));
+    let is_inside = |place: &PathBuf| place.ancestors().skip(1).any(|folder| seen.contains(folder));
+    let inside = || places.iter().zip(roots).find(|(place, _)| is_inside(place));
+    let problem = "its files would count twice: it is named, and so is it or a folder around it";
+    let twice = twice.or_else(inside);
+    twice.map_or(Ok(()), |(_, root)| Err(Error::file(root, problem)))
 }
 
 impl Listing {
@@ -143,54 +132,50 @@ impl Listing {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    let problem = match error.loop_ancestor() {
-                        Some(ancestor) => {
-                            format!("leads back to its own folder {}", ancestor.display())
+                    let problem = match (error.loop_ancestor(), error.io_error()) {
+                        (Some(folder), _) => {
+                            format!("leads back to its own folder {}", folder.display())
                         }
-                        None => error
-                            .io_error()
-                            .map(ToString::to_string)
-                            .unwrap_or_else(|| error.to_string()),
+                        (None, Some(error)) => error.to_string(),
+                        (None, None) => error.to_string(),
                     };
-                    self.failures.push(Failure {
-                        name: error.path().map(name).unwrap_or_default(),
-                        problem,
-                    });
+                    let name = error.path().map(name).unwrap_or_default();
+                    self.failures.push(Failure { name, problem });
                     continue;
                 }
             };
             if !entry.file_type().is_file() {
                 continue;
             }
-            let Some(kind) = Kind::of(entry.path()) else {
+            let Some(format) = Format::from_name(entry.path()) else {
                 self.others += 1;
                 continue;
             };
-            let bytes = entry.metadata().map_or(0, |about| about.len());
+            let bytes = entry.metadata().map_or(0, |metadata| metadata.len());
             let name = name(entry.path());
-            self.files.push(File { path: entry.into_path(), name, kind, bytes });
+            self.files.push(File { path: entry.into_path(), name, format, bytes });
         }
     }
 
-    /// An error if a path leads to one of the files, in whose place something else would be
-    /// written.
+    /// Checks that writing to a path would overwrite none of the files.
     ///
     /// # Errors
-    /// If it does.
-    pub fn spare(&self, path: &Path) -> Result<(), Error> {
+    /// If it would.
+    pub fn check_output(&self, path: &Path) -> Result<(), Error> {
         let Ok(place) = fs::canonicalize(path) else { return Ok(()) };
-        // few files have this name, and only these are looked up
+        // only the few files of this name are looked up
         let mut alike = self.files.iter().filter(|file| file.path.file_name() == place.file_name());
-        match alike.find(|file| fs::canonicalize(&file.path).is_ok_and(|file| file == place)) {
-            Some(_) => {
-                Err(Error::file(path, "it is one of the files that are read; name another one"))
-            }
-            None => Ok(()),
+        if alike.any(|file| fs::canonicalize(&file.path).is_ok_and(|file| file == place)) {
+            return Err(Error::file(
+                path,
+                "it is one of the files that are read; name another one",
+            ));
         }
+        Ok(())
     }
 
-    /// What the files are called and how large they are, in 64 hexadecimal digits: equal for equal
-    /// data sets wherever they lie.
+    /// A digest of the names and sizes of the files in 64 hexadecimal digits: equal for equal data
+    /// sets wherever they lie.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
         for file in &self.files {

@@ -1,15 +1,15 @@
-//! Statistics of data sets where they lie, and normalizing data with them.
+//! Statistics of data sets, read where they lie, and normalization of data with them.
 //!
 //! [`files::list`] finds the files of a data set, [`scan::Plan`] reads them on all threads,
-//! [`state::Statistics`] is what comes out: it can be written, gone on with after an interruption,
-//! merged with those of other machines, and taken over [ranks](state::Statistics::over). The
-//! numbers depend on the data alone: integers are counted, and floats are merged in the order of
-//! the data whatever the order of reading ([`cellnorm::data`]).
+//! [`state::Statistics`] is the result: it can be written, continued after an interruption, merged
+//! with those of other machines, and gathered from [ranks](state::Statistics::gather). The numbers
+//! depend on the data alone: integers are counted, and floats are merged in the order of the data
+//! whatever the order of reading ([`cellnorm::data`]).
 //!
 //! ```no_run
 //! use cellnorm_data::{
 //!     files,
-//!     scan::{Plan, Run},
+//!     scan::{Plan, ScanOptions},
 //!     settings::Settings,
 //! };
 //!
@@ -18,14 +18,14 @@
 //!     Settings::default(),
 //!     Some("train".into()),
 //! )?;
-//! let run = Run {
+//! let options = ScanOptions {
 //!     threads: 4,
 //!     shard: None,
 //!     strict: false,
 //!     progress: &mut |_| {},
 //!     keep: &mut |_| Ok(()),
 //! };
-//! let statistics = plan.run(plan.start(), run)?;
+//! let statistics = plan.run(plan.start(), options)?;
 //! for channel in statistics.summaries().into_iter().flatten() {
 //!     println!(
 //!         "{} ± {}",
@@ -37,18 +37,21 @@
 //! ```
 #![deny(missing_docs)]
 
-pub mod apply;
-mod counting;
-mod drawn;
-pub mod drift;
+// each module imports only what stands above it
 mod error;
-pub mod files;
-mod first;
-pub mod layout;
-pub mod preview;
-mod ranks;
-pub mod scan;
 pub mod settings;
+pub mod files;
 pub mod source;
+pub mod layout;
 pub mod state;
+pub mod scan;
+mod ranks;
+pub mod drift;
+pub mod apply;
+pub mod preview;
+
+#[cfg(test)]
+#[path = "../../module_order.rs"]
+mod module_order;
+
 pub use error::Error;

@@ -1,4 +1,4 @@
-//! A few samples as pictures, as they are and normalized.
+//! A few samples as pictures, before and after normalization.
 
 use std::io::Cursor;
 
@@ -11,11 +11,11 @@ use crate::source::{Block, open};
 
 /// A sample as two PNG files.
 pub struct Picture {
-    /// Its file.
+    /// The name of its file.
     pub name: String,
-    /// As it is.
+    /// The sample.
     pub before: Vec<u8>,
-    /// Normalized: from −3 (black) to 3 (white) deviations from the mean.
+    /// The normalized sample, from −3 (black) to 3 (white) deviations from the mean.
     pub after: Vec<u8>,
 }
 
@@ -34,15 +34,15 @@ pub fn pictures(
         let Some(part) = source.parts().first().cloned() else { continue };
         let wanted =
             if listing.files.len() == 1 { count } else { count.div_ceil(listing.files.len()) };
-        let mut from_here = 0;
-        // refusing a block ends the reading; whatever went wrong has been told already
+        let mut taken = 0;
+        // refusing a block ends the reading; other errors have been reported already
         let _ = source.read(&part, &mut |_, block| {
             for sample in (0..).map_while(|sample| block.sample(sample)) {
-                if from_here == wanted || all.len() == count {
+                if taken == wanted || all.len() == count {
                     return Err("enough".into());
                 }
                 all.extend(picture(&file.name, &sample, settings, normalization));
-                from_here += 1;
+                taken += 1;
             }
             Ok(())
         });
@@ -66,20 +66,17 @@ fn picture(
 
 /// A PNG file of numbers between 0 and 1, for shapes that are pictures.
 fn png(values: &[f64], shape: &[usize]) -> Option<Vec<u8>> {
-    let (height, width, channels, first) = match *shape {
-        [height, width] => (height, width, 1, false),
-        [height, width, channels @ (1 | 3)] => (height, width, channels, false),
-        [channels @ (1 | 3), height, width] => (height, width, channels, true),
+    // the distances of neighbouring pixels, and of a pixel's neighbouring channels
+    let (height, width, channels, steps) = match *shape {
+        [height, width] => (height, width, 1, [1, 1]),
+        [height, width, channels @ (1 | 3)] => (height, width, channels, [channels, 1]),
+        [channels @ (1 | 3), height, width] => (height, width, channels, [1, height * width]),
         _ => return None,
     };
-    let byte = |value: f64| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
-    let pixels = height * width;
-    let place = |pixel: usize, channel: usize| {
-        if first { channel * pixels + pixel } else { pixel * channels + channel }
-    };
-    let bytes =
-        (0..pixels).flat_map(|pixel| (0..channels).map(move |channel| place(pixel, channel)));
-    let bytes: Vec<u8> = bytes.map(|place| byte(values[place])).collect();
+    let byte = |place: usize| (values[place].clamp(0.0, 1.0) * 255.0).round() as u8;
+    let places = (0..height * width)
+        .flat_map(|pixel| (0..channels).map(move |channel| pixel * steps[0] + channel * steps[1]));
+    let bytes: Vec<u8> = places.map(byte).collect();
     let mut file = Cursor::new(Vec::new());
     let colour = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
     PngEncoder::new(&mut file).write_image(&bytes, width as u32, height as u32, colour).ok()?;

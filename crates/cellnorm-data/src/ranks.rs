@@ -1,21 +1,20 @@
-//! Statistics of a data set that several processes read, each a part of it.
+//! Statistics of a data set of which each of several processes reads a part.
 
 use std::fmt::Display;
 
 use cellnorm::ranks::{Communicator, exchange_bytes};
 
-use crate::error::Error;
+use crate::error::{Error, text};
 use crate::state::Statistics;
 
 const REQUEST: &str = concat!("statistics of data of version ", env!("CARGO_PKG_VERSION"));
 
 impl Statistics {
-    /// The statistics of all ranks together, the same on each: those of one process that had read
-    /// everything, to the bit. A rank that could not read its part gives its error, and all get
-    /// one.
+    /// The statistics of all ranks together, the same on each, and to the bit those of one process
+    /// that reads everything. If a rank could not read its part, all ranks get an error.
     ///
     /// # Errors
-    /// As [`exchange_bytes`], or if the parts do not belong together.
+    /// Same errors as [`exchange_bytes`], also if the parts do not belong together.
     ///
     /// ```
     /// use cellnorm::ranks::{Communicator, Threads};
@@ -23,7 +22,7 @@ impl Statistics {
     ///     Error,
     ///     apply::Normalization,
     ///     files,
-    ///     scan::{Plan, Run},
+    ///     scan::{Plan, ScanOptions},
     ///     settings::Settings,
     ///     state::Statistics,
     /// };
@@ -34,16 +33,16 @@ impl Statistics {
     ///         None,
     ///     )?;
     ///     let shard = Some(plan.shard(over.rank() as u64 + 1, over.size() as u64));
-    ///     let run = Run {
+    ///     let options = ScanOptions {
     ///         threads: 1,
     ///         shard,
     ///         strict: true,
     ///         progress: &mut |_| {},
     ///         keep: &mut |_| Ok(()),
     ///     };
-    ///     let statistics = Statistics::over(plan.run(plan.start(), run), &over)?;
+    ///     let statistics = Statistics::gather(plan.run(plan.start(), options), &over)?;
     ///     assert!(statistics.is_complete());
-    ///     Normalization::of(&statistics) // the same on every rank
+    ///     Normalization::from_statistics(&statistics) // the same on every rank
     /// };
     /// std::thread::scope(|scope| {
     ///     let ranks: Vec<_> = Threads::split(2)
@@ -54,22 +53,23 @@ impl Statistics {
     /// })?;
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn over<E>(own: Result<Self, E>, over: &dyn Communicator) -> Result<Self, E>
+    pub fn gather<E>(own: Result<Self, E>, ranks: &dyn Communicator) -> Result<Self, E>
     where
         E: From<cellnorm::Error> + From<Error> + Display,
     {
-        if over.size() == 1 {
+        if ranks.size() == 1 {
             return own;
         }
-        let texts = exchange_bytes(over, REQUEST, own.map(|own| own.to_text().into_bytes()))?;
-        let damaged = |rank: usize, problem: String| Error::OfRank { rank, problem };
-        let mut parts = texts.iter().map(|text| Self::parse(text)).enumerate();
-        let (_, first) = parts.next().expect("there is a rank");
-        let mut all = first.map_err(|problem| damaged(0, problem))?;
-        for (rank, part) in parts {
-            let part = part.map_err(|problem| damaged(rank, problem))?;
-            all.merge(part).map_err(|error| damaged(rank, error.to_string()))?;
+        let texts = exchange_bytes(ranks, REQUEST, own.map(|own| own.to_text().into_bytes()))?;
+        let mut all: Option<Self> = None;
+        for (rank, content) in texts.iter().enumerate() {
+            let failed = |problem| Error::Rank { rank, problem };
+            let part = Self::parse(content).map_err(failed)?;
+            match &mut all {
+                Some(all) => all.merge(part).map_err(|error| failed(text(error)))?,
+                None => all = Some(part),
+            }
         }
-        Ok(all)
+        Ok(all.expect("there is a rank"))
     }
 }

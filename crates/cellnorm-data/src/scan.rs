@@ -1,6 +1,13 @@
 //! Reading a data set: its parts on all threads, each merged as soon as it is done.
+//!
+//! ```text
+//! plan   open every file for its header; split it into parts, whose places follow each other
+//! run    on each thread, until no part is left: read the next part in blocks, add them up, and
+//!        merge the sums with those of all parts; meanwhile the caller's thread reports progress
+//!        and saves the statistics now and then
+//! ```
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,86 +17,82 @@ use std::time::{Duration, Instant};
 
 use cellnorm::data::Channel;
 
-use crate::counting::{Channels, TOO_FAR, add};
-use crate::drawn::drawn;
-use crate::error::Error;
-use crate::files::{Failure, Listing};
-use crate::first::{first, first_colour};
-use crate::layout::Layout;
-use crate::settings::{Colour, Settings};
+use crate::error::{Error, text};
+use crate::files::{Failure, File, Format, Listing};
+use crate::layout::{Channels, Layout, TOO_FAR, add};
+use crate::settings::{Alpha, Colour, Settings};
 use crate::source::{Block, Source, open};
-use crate::state::{About, Statistics};
+use crate::state::{Dataset, Statistics};
 
 /// A data set that is about to be read.
 pub struct Plan {
     listing: Listing,
     settings: Settings,
     parts: Vec<Part>,
-    /// What is known of each file.
+    /// The headers of the files.
     opened: Vec<Opened>,
     failures: Vec<Failure>,
     split: Option<String>,
-    /// What the samples of the first file that can be read have in common; those of all others must
-    /// have it, too.
+    /// The layout of the first file that can be read, which all others must have.
     layout: Option<Layout>,
 }
 
 /// A file whose header was read.
 #[derive(Default)]
 struct Opened {
-    /// Ready to read, unless there are so many files that each is opened when it is its turn.
+    /// The open file; `None` if there are so many files that each is opened when it is its turn.
     source: Option<Box<dyn Source>>,
     samples: Option<u64>,
     parts: usize,
 }
 
-/// Files that are held open; a system allows some hundreds.
-const HELD: usize = 64;
+/// The most files that are held open; a system allows some hundreds.
+const MOST_OPEN: usize = 64;
 
-/// Something that one thread reads.
+/// A part of a file, which one thread reads.
 #[derive(Clone)]
 struct Part {
     file: usize,
     range: Range<u64>,
-    /// Where the file's places begin among those of the data set.
+    /// The place of the file's first sample in the data set.
     offset: u64,
-    /// The samples of it that were drawn; all when `None`.
+    /// Its samples that were drawn; all when `None`.
     only: Option<Vec<u64>>,
 }
 
-/// How to read.
-pub struct Run<'r> {
+/// Options of a scan.
+pub struct ScanOptions<'r> {
     /// How many threads read.
     pub threads: usize,
-    /// The first part and one behind the last; all when `None`.
+    /// The parts to read; all when `None`.
     pub shard: Option<Range<u64>>,
     /// Whether the first file that cannot be read ends everything.
     pub strict: bool,
-    /// Called a few times a second with how far it is.
+    /// Called a few times a second with the progress.
     pub progress: &'r mut dyn FnMut(&Progress),
-    /// Called now and then with what is there, to be kept for an interruption.
+    /// Called now and then with the statistics so far, to be saved for an interruption.
     pub keep: &'r mut dyn FnMut(&Statistics) -> Result<(), Error>,
 }
 
-/// How far the reading is.
+/// The progress of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Parts that are done.
     pub done: u64,
     /// Parts there are.
     pub parts: u64,
-    /// Bytes of the files read, about.
+    /// About how many bytes of the files are read.
     pub bytes: u64,
 }
 
-/// Between two looks at the progress.
-const LOOK: Duration = Duration::from_millis(100);
+/// The time between two reports of the progress.
+const REPORT: Duration = Duration::from_millis(100);
 
-/// Between two times that what is there is kept.
+/// The time between two calls of [`ScanOptions::keep`].
 const KEEP: Duration = Duration::from_secs(1);
 
 impl Plan {
-    /// Looks at every file's header, and at the first image if the settings depend on it.
+    /// Reads every file's header, and the first image if the settings depend on it.
     ///
     /// # Errors
     /// If there is no file to read.
@@ -111,7 +114,7 @@ impl Plan {
             settings.colour = first_colour(&listing, &settings);
         }
         let layout =
-            first(listing.files.iter(), &settings, |block| Layout::of(block, &settings).ok());
+            first(listing.files.iter(), &settings, |block| Layout::new(block, &settings).ok());
         let mut plan = Self {
             layout,
             failures: listing.failures.clone(),
@@ -130,8 +133,7 @@ impl Plan {
             let ready = ready.and_then(|source| {
                 let ranges = source.parts();
                 let places = ranges.last().ok_or("it has no samples")?.end;
-                // blocks start at multiples of their length within the file, and so they must
-                // within the data set
+                // blocks must start at multiples of their length within the data set, too
                 let step = places.checked_next_power_of_two().map(|step| step.min(1 << 16));
                 let start = step.and_then(|step| offset.checked_next_multiple_of(step));
                 let end =
@@ -156,7 +158,7 @@ impl Plan {
                 offset: start,
                 only: None,
             }));
-            let source = (plan.listing.files.len() <= HELD).then_some(source);
+            let source = (plan.listing.files.len() <= MOST_OPEN).then_some(source);
             plan.opened.push(Opened { source, samples, parts });
         }
         if let Some((count, seed)) = plan.settings.sample {
@@ -165,8 +167,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Draws samples at random, each with the same chance, and keeps the parts that have one of
-    /// them.
+    /// Draws samples at random, each with the same chance, and keeps the parts that hold one.
     fn draw(&mut self, count: u64, seed: u64) -> Result<(), Error> {
         let mut starts = Vec::new();
         let mut all = 0_u64;
@@ -187,14 +188,14 @@ impl Plan {
             let start = starts[part.file];
             let range = start + part.range.start..start + part.range.end;
             let only: Vec<u64> = drawn.range(range).map(|sample| sample - start).collect();
-            let some = !only.is_empty();
+            let is_read = !only.is_empty();
             part.only = (only.len() as u64 != part.range.end - part.range.start).then_some(only);
-            some
+            is_read
         });
         Ok(())
     }
 
-    /// The files that are read.
+    /// The files of the data set.
     pub fn listing(&self) -> &Listing {
         &self.listing
     }
@@ -212,37 +213,38 @@ impl Plan {
         bound(number.saturating_sub(1))..bound(number)
     }
 
-    /// Statistics of nothing yet.
+    /// Statistics of no part yet.
     pub fn start(&self) -> Statistics {
-        let about = About {
-            files: self.listing.files.len(),
-            digest: self.listing.digest(),
-            split: self.split.clone(),
-        };
+        let files = self.listing.files.len();
+        let dataset = Dataset { files, digest: self.listing.digest(), split: self.split.clone() };
         let mut statistics =
-            Statistics::new(about, self.settings.clone(), self.parts(), self.layout.clone());
+            Statistics::new(dataset, self.settings.clone(), self.parts(), self.layout.clone());
         statistics.failures.clone_from(&self.failures);
         statistics
     }
 
-    /// Reads what is not done yet.
+    /// Reads the parts that are not done yet.
     ///
     /// # Errors
-    /// If nothing could be read, what is there cannot be kept, or a file cannot be read and that is
-    /// to end everything.
-    pub fn run(&self, mut statistics: Statistics, run: Run<'_>) -> Result<Statistics, Error> {
-        let Run { threads, shard, strict, progress, keep } = run;
+    /// If `keep` fails, the moments of all files together are not finite, or a file cannot be read
+    /// and the scan is strict.
+    pub fn run(
+        &self,
+        mut statistics: Statistics,
+        options: ScanOptions<'_>,
+    ) -> Result<Statistics, Error> {
+        let ScanOptions { threads, shard, strict, progress, keep } = options;
         if let (true, Some(failure)) = (strict, self.failures.first()) {
             return Err(Error::file(&failure.name, failure.problem.clone()));
         }
         let range = shard.unwrap_or(0..self.parts());
         let waiting: Vec<u64> =
             range.clone().filter(|part| !self.is_read(*part, &statistics)).collect();
-        // what could not be read before is tried again
-        let in_vain = waiting.iter().filter(|part| statistics.is_done(**part));
-        let again: HashSet<&str> = in_vain.map(|part| self.name(*part)).collect();
+        // parts that failed before are tried again
+        let failed = waiting.iter().filter(|part| statistics.is_done(**part));
+        let retried: HashSet<&str> = failed.map(|part| self.name(*part)).collect();
         statistics.failures.retain(|failure| {
-            self.failures.contains(failure) || !again.contains(failure.name.as_str())
+            self.failures.contains(failure) || !retried.contains(failure.name.as_str())
         });
         let already = (range.end - range.start) - waiting.len() as u64;
         let next = AtomicU64::new(0);
@@ -258,31 +260,23 @@ impl Plan {
                 };
                 let read = self.read(*part);
                 let mut all = lock();
-                let joined = read
-                    .and_then(|found| all.channels.merge(found).map_err(|error| error.to_string()));
-                let failed = match joined {
-                    Ok(()) => false,
-                    Err(problem) => {
-                        all.failures.push(self.failure(*part, problem));
-                        true
-                    }
-                };
+                if let Err(problem) = read.and_then(|read| all.channels.merge(read).map_err(text)) {
+                    all.failures.push(self.failure(*part, problem));
+                    stop.fetch_or(strict, Ordering::Relaxed);
+                }
                 all.mark_done(*part);
                 drop(all);
                 bytes.fetch_add(self.bytes(*part), Ordering::Relaxed);
                 done.fetch_add(1, Ordering::Relaxed);
-                if strict && failed {
-                    stop.store(true, Ordering::Relaxed);
-                }
             }
             working.fetch_sub(1, Ordering::Release);
             caller.unpark();
         };
-        let kept = thread::scope(|scope| {
+        thread::scope(|scope| {
             (0..threads.max(1)).for_each(|_| drop(scope.spawn(work)));
             let mut last = Instant::now();
             while working.load(Ordering::Acquire) > 0 {
-                thread::park_timeout(LOOK);
+                thread::park_timeout(REPORT);
                 let [done, bytes] = [&done, &bytes].map(|count| count.load(Ordering::Relaxed));
                 progress(&Progress { done, parts: range.end - range.start, bytes });
                 if last.elapsed() > KEEP {
@@ -295,8 +289,7 @@ impl Plan {
                 }
             }
             Ok(())
-        });
-        kept?;
+        })?;
         let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
         all.failures.sort();
         all.failures.dedup();
@@ -309,7 +302,7 @@ impl Plan {
         Ok(all)
     }
 
-    /// Whether a part is done, and was not in vain.
+    /// Whether a part is done, and did not fail.
     fn is_read(&self, part: u64, statistics: &Statistics) -> bool {
         let Part { range, offset, only, .. } = &self.parts[part as usize];
         let first = only.as_ref().and_then(|only| only.first()).unwrap_or(&range.start);
@@ -331,11 +324,10 @@ impl Plan {
     fn failure(&self, part: u64, problem: String) -> Failure {
         let name = self.name(part).to_owned();
         let part = &self.parts[part as usize];
-        let whole = self.opened[part.file].parts == 1;
-        let problem = if whole {
-            problem
-        } else {
-            format!("samples {} to {}: {problem}", part.range.start, part.range.end - 1)
+        let Range { start, end } = part.range;
+        let problem = match self.opened[part.file].parts {
+            1 => problem,
+            _ => format!("samples {start} to {}: {problem}", end - 1),
         };
         Failure { name, problem }
     }
@@ -344,23 +336,14 @@ impl Plan {
     fn read(&self, part: u64) -> Result<Channels, String> {
         let part = &self.parts[part as usize];
         let mut channels = Channels::default();
+        let mut add = |place: u64, block: &Block| {
+            add(&mut channels, part.offset + place, block, &self.settings, self.layout.as_ref())
+        };
         let mut give = |place: u64, block: &Block| match &part.only {
-            None => {
-                add(&mut channels, part.offset + place, block, &self.settings, self.layout.as_ref())
-            }
+            None => add(place, block),
             Some(only) => {
-                let drawn = only
-                    .iter()
-                    .filter_map(|sample| Some((sample, block.sample(sample.checked_sub(place)?)?)));
-                drawn.into_iter().try_for_each(|(sample, one)| {
-                    add(
-                        &mut channels,
-                        part.offset + sample,
-                        &one,
-                        &self.settings,
-                        self.layout.as_ref(),
-                    )
-                })
+                let sample = |at: &u64| Some((*at, block.sample(at.checked_sub(place)?)?));
+                only.iter().filter_map(sample).try_for_each(|(at, sample)| add(at, &sample))
             }
         };
         let mut read_from = |source: &dyn Source| match &part.only {
@@ -374,10 +357,65 @@ impl Plan {
             Some(source) => read_from(&**source),
             None => {
                 let file = &self.listing.files[part.file];
-                read_from(&*open(file, &self.settings).map_err(|error| error.to_string())?)
+                read_from(&*open(file, &self.settings).map_err(text)?)
             }
         }));
         read.unwrap_or_else(|_| Err("its decoder failed; the file is damaged".into()))?;
         if channels.places() == 0 { Err("it has no samples".into()) } else { Ok(channels) }
     }
+}
+
+/// The first value that `read` finds in a block, file by file.
+fn first<'f, T>(
+    mut files: impl Iterator<Item = &'f File>,
+    settings: &Settings,
+    read: impl Fn(&Block) -> Option<T>,
+) -> Option<T> {
+    files.find_map(|file| {
+        let source = open(file, settings).ok()?;
+        let part = source.parts().first()?.clone();
+        let mut found = None;
+        // refusing a block ends the reading; other errors are reported when it is the file's turn
+        let mut give = |_, block: &Block| {
+            found = read(block);
+            Err("enough".into())
+        };
+        let _ = catch_unwind(AssertUnwindSafe(|| source.read(&part, &mut give)));
+        found
+    })
+}
+
+/// Grey or colour, as in the first image that can be read.
+fn first_colour(listing: &Listing, settings: &Settings) -> Colour {
+    let plain = Settings { alpha: Alpha::Ignore, resize: None, crop: None, ..settings.clone() };
+    let has_images = |file: &&File| matches!(file.format, Format::Image | Format::Parquet);
+    let files = listing.files.iter().filter(has_images);
+    let colour = first(files, &plain, |block| match (block.channel_axis, block.shape.last()) {
+        (Some(2), Some(1)) => Some(Colour::Grey),
+        (Some(2), Some(_)) => Some(Colour::Rgb),
+        _ => None,
+    });
+    colour.unwrap_or(Colour::First)
+}
+
+/// `count` of the numbers below `all`, or all of them. Every choice has the same chance: R. Floyd's
+/// algorithm (J. Bentley, R. Floyd, 1987).
+fn drawn(all: u64, count: u64, seed: u64) -> BTreeSet<u64> {
+    let mut state = seed;
+    let mut drawn = BTreeSet::new();
+    // one of the first n + 1, or the last of them if that was drawn before
+    for last in all.saturating_sub(count)..all {
+        let one = ((u128::from(split_mix(&mut state)) * u128::from(last + 1)) >> 64) as u64;
+        drawn.insert(if drawn.contains(&one) { last } else { one });
+    }
+    drawn
+}
+
+/// SplitMix64 (G. Steele et al., 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut bits = *state;
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
 }

@@ -1,28 +1,28 @@
-//! What is asked of a data set. Statistics of other settings are other numbers, and are never
-//! merged with these.
+//! Settings of a data set. Statistics with different settings are different numbers and are never
+//! merged.
 
 use serde::{Deserialize, Serialize};
 
-/// Which values share a mean and a deviation.
+/// The values that share a mean and a deviation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Per {
-    /// Those of a channel: the axis of colours of an image, the columns of a table.
+    /// The values of a channel: of a colour of images, of a column of a table.
     #[default]
     Channel,
-    /// Those at one place of each sample: each pixel, each feature.
+    /// The values at one place of all samples: at a pixel, of a feature.
     Place,
-    /// All.
+    /// All values.
     All,
-    /// Those at one place along these axes; 0 is the axis of the samples.
+    /// The values at one place along these axes; 0 is the axis of the samples.
     Axes(Vec<usize>),
 }
 
-/// How grey images and images of colour become one kind.
+/// The colours that all images are converted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Colour {
-    /// As the first image of the data set has it.
+    /// The colours of the data set's first image.
     #[default]
     First,
     /// Three channels; grey ones are repeated.
@@ -31,24 +31,24 @@ pub enum Colour {
     Grey,
 }
 
-/// What becomes of an image's transparency.
+/// The treatment of an image's transparency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Alpha {
-    /// It is left out; the colours count whether they are seen or not.
+    /// It is ignored; the colours count whether they are visible or not.
     #[default]
     Ignore,
-    /// Pixels that are fully transparent are left out.
+    /// Pixels that are fully transparent are ignored.
     Mask,
     /// It is one more channel.
     Channel,
 }
 
-/// What is asked of a data set.
+/// Settings of a data set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Which values share a mean and a deviation.
+    /// The values that share a mean and a deviation.
     pub per: Per,
     /// The axis of the channels of arrays, 0 being that of the samples; found by the shape when
     /// `None`.
@@ -61,7 +61,7 @@ pub struct Settings {
     pub resize: Option<u32>,
     /// The side of the square that is cut out of the middle, as torchvision's `CenterCrop`.
     pub crop: Option<u32>,
-    /// A value that stands for a missing one and is left out.
+    /// A value that stands for a missing one and is ignored.
     pub ignore: Option<f64>,
     /// The array of an .npz or .safetensors file, or the column of a table; the only one, or all
     /// columns of numbers, when empty.

@@ -1,7 +1,7 @@
-//! A file of statistics: what was asked, of which files, how far it got, and every part that cannot
-//! be merged further yet.
+//! A file of statistics: the settings, the data set, the parts that are done, and their channels,
+//! merged where parts are neighbours.
 //!
-//! It is JSON. `mean` and `std` come first, for programs that want nothing else. A digest of the
+//! It is JSON. `mean` and `std` come first, for programs that need nothing else. A digest of the
 //! rest shows whether somebody changed it.
 
 use std::fs;
@@ -13,7 +13,7 @@ use cellnorm::data::{Channel, Floats, Forest, Histogram, Samples, Summary, Value
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::Error;
+use crate::error::{Error, text};
 use crate::files::{Failure, hex};
 use crate::layout::Layout;
 use crate::settings::Settings;
@@ -21,14 +21,13 @@ use crate::settings::Settings;
 /// The version of the format.
 const VERSION: u32 = 1;
 
-/// What the statistics are of.
+/// A data set that statistics are of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct About {
-    /// How many files the data set has.
+pub struct Dataset {
+    /// How many files it has.
     pub files: usize,
-    /// What they are called and how large they are, as
-    /// [`Listing::digest`](crate::files::Listing::digest) has it.
+    /// The digest of their names and sizes, [`Listing::digest`](crate::files::Listing::digest).
     pub digest: String,
     /// The split, such as "train" or "test", if it is known.
     pub split: Option<String>,
@@ -37,27 +36,27 @@ pub struct About {
 /// Statistics of a data set, or of a part of one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistics {
-    /// What they are of.
-    pub about: About,
-    /// What was asked.
+    /// The data set.
+    pub dataset: Dataset,
+    /// The settings of the scan.
     pub settings: Settings,
     /// How many parts the data set is read in.
     pub parts: u64,
-    /// Which of them are done, in order: first and one behind the last.
+    /// The ranges of parts that are done, in order: the first part, and one after the last.
     pub done: Vec<[u64; 2]>,
-    /// What is not among them.
+    /// The files, or parts of files, that could not be read.
     pub failures: Vec<Failure>,
-    /// What all samples have in common; `None` if no file could be read.
+    /// The layout of all samples; `None` if no file could be read.
     pub layout: Option<Layout>,
-    /// The channels, merged as far as they are neighbours.
+    /// The channels of all parts, merged where parts are neighbours.
     pub channels: Forest<Vec<Channel>>,
 }
 
 impl Statistics {
-    /// Of nothing yet.
-    pub fn new(about: About, settings: Settings, parts: u64, layout: Option<Layout>) -> Self {
-        let channels = Forest::default();
-        Self { about, settings, parts, done: Vec::new(), failures: Vec::new(), layout, channels }
+    /// Statistics of no part yet.
+    pub fn new(dataset: Dataset, settings: Settings, parts: u64, layout: Option<Layout>) -> Self {
+        let (done, failures, channels) = (Vec::new(), Vec::new(), Forest::default());
+        Self { dataset, settings, parts, done, failures, layout, channels }
     }
 
     /// The largest value that the numbers' type can have: 255 and 65,535 for integers, 1 for
@@ -90,8 +89,8 @@ impl Statistics {
     /// Mean and deviation of each channel, divided by the numbers' full scale.
     ///
     /// # Errors
-    /// If there is no channel, one has no values, or all values of one are equal; the text goes on
-    /// from the file's name.
+    /// If there is no channel, one has no values, or all values of one are equal; the text follows
+    /// the file's name.
     pub fn pairs(&self) -> Result<(Vec<f64>, Vec<f64>), &'static str> {
         let whole: Option<Vec<Summary>> = self.summaries().into_iter().collect();
         let whole = whole.filter(|all| !all.is_empty()).ok_or("has a channel without values")?;
@@ -104,29 +103,31 @@ impl Statistics {
         Ok(whole.iter().map(|one| (one.mean / full, one.deviation / full)).unzip())
     }
 
-    /// Adds those of another part of the same data set.
+    /// Adds the statistics of other parts of the same data set.
     ///
     /// # Errors
-    /// If they are of other data, were made with other settings, or have a part in common.
+    /// If the data or the settings differ, or a part is in both.
     pub fn merge(&mut self, other: Self) -> Result<(), Error> {
-        let differs = |what: &str, a: String, b: String| {
-            Err(Error::Merge { problem: format!("{what} differ: {a} and {b}") })
+        let differ = |things: &str, words: fn(&Self) -> String| {
+            let problem = format!("{things} differ: {} and {}", words(self), words(&other));
+            Err(Error::Merge { problem })
         };
-        if self.about != other.about || self.parts != other.parts {
-            let told = |all: &Self| {
-                let About { files, digest, split } = &all.about;
+        if self.dataset != other.dataset || self.parts != other.parts {
+            return differ("the data sets", |all| {
+                let Dataset { files, digest, split } = &all.dataset;
                 let split = split.as_deref().unwrap_or("unknown");
                 format!("{files} files, {} parts, digest {digest:.12}, split {split}", all.parts)
-            };
-            return differs("the data sets", told(self), told(&other));
+            });
         }
         if self.settings != other.settings {
-            let told = |all: &Self| serde_json::to_string(&all.settings).unwrap_or_default();
-            return differs("the settings", told(self), told(&other));
+            return differ("the settings", |all| {
+                serde_json::to_string(&all.settings).unwrap_or_default()
+            });
         }
         if self.layout != other.layout {
-            let told = |all: &Self| all.layout.as_ref().map_or("nothing".into(), Layout::to_string);
-            return differs("the samples", told(self), told(&other));
+            return differ("the samples", |all| {
+                all.layout.as_ref().map_or("nothing".into(), Layout::to_string)
+            });
         }
         let mut ranges = [self.done.clone(), other.done].concat();
         ranges.sort_unstable();
@@ -151,18 +152,16 @@ impl Statistics {
         Self::parse(&text).map_err(|problem| Error::file(path, problem))
     }
 
-    /// The statistics that a file's content says.
+    /// The statistics in a file's content.
     ///
     /// # Errors
     /// If it is damaged, was changed, or is of another version.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let version: Versioned = serde_json::from_slice(text)
             .map_err(|error| format!("is no file of statistics: {error}"))?;
-        if version.cellnorm_statistics != VERSION {
-            return Err(format!(
-                "is of version {}; this program reads version {VERSION}",
-                version.cellnorm_statistics
-            ));
+        let version = version.cellnorm_statistics;
+        if version != VERSION {
+            return Err(format!("is of version {version}; this program reads version {VERSION}"));
         }
         let stored: Stored = serde_json::from_slice(text)
             .map_err(|error| format!("is a damaged file of statistics: {error}"))?;
@@ -176,18 +175,16 @@ impl Statistics {
     /// The content of a file of statistics.
     pub fn to_text(&self) -> String {
         let summaries = self.summaries();
-        let each = |of: fn(&Summary) -> f64| {
-            summaries
-                .iter()
-                .map(|summary| summary.map(|summary| of(&summary) / self.full_scale()))
-                .collect()
+        let full = self.full_scale();
+        let each = |number: fn(&Summary) -> f64| {
+            summaries.iter().map(|summary| Some(number(summary.as_ref()?) / full)).collect()
         };
         let mut stored = Stored {
             mean: each(|summary| summary.mean),
             std: each(|summary| summary.deviation),
             cellnorm_statistics: VERSION,
             sha256: String::new(),
-            body: Body::of(self),
+            body: Body::new(self),
         };
         stored.sha256 = stored.digest();
         serde_json::to_string(&stored).unwrap_or_default() + "\n"
@@ -196,23 +193,36 @@ impl Statistics {
     /// Writes the file beside its place, then renames it.
     ///
     /// # Errors
-    /// If it cannot be written; what was there stays.
+    /// If it cannot be written; the file that was there stays.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
-        let failed = |source| Error::Write { path: path.to_owned(), source };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        let attempt = || {
-            let mut file = fs::File::create(&beside)?;
-            file.write_all(self.to_text().as_bytes())?;
-            // the name must not lead to a file that a crash has left empty
-            file.sync_all()?;
-            fs::rename(&beside, path)
-        };
-        attempt().inspect_err(|_| _ = fs::remove_file(&beside)).map_err(failed)
+        write_beside(path, |draft| {
+            let write = || {
+                let mut file = fs::File::create(draft)?;
+                file.write_all(self.to_text().as_bytes())?;
+                // the name must not lead to a file that a crash has left empty
+                file.sync_all()
+            };
+            write().map_err(|source| Error::Write { path: path.to_owned(), source })
+        })
     }
 }
 
-/// Ranges in order, those that touch as one.
+/// Writes a file beside its place with `write`, then renames it. After an error no draft is left.
+pub(crate) fn write_beside<T>(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let renamed = |written| {
+        fs::rename(&draft, path)
+            .map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        Ok(written)
+    };
+    write(&draft).and_then(renamed).inspect_err(|_| _ = fs::remove_file(&draft))
+}
+
+/// Ranges in order; neighbours are joined.
 fn joined(mut ranges: Vec<[u64; 2]>) -> Vec<[u64; 2]> {
     ranges.sort_unstable();
     let mut all: Vec<[u64; 2]> = Vec::new();
@@ -240,11 +250,12 @@ struct Stored {
     body: Body,
 }
 
-/// What statistics are made of again.
+/// The content of statistics.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    about: About,
+    #[serde(rename = "about")]
+    dataset: Dataset,
     settings: Settings,
     parts: u64,
     done: Vec<[u64; 2]>,
@@ -257,64 +268,55 @@ struct Body {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cell {
-    values: Counted,
+    values: CellValues,
     /// Count, mean and M2 of the samples' means, Σ of their variances, Σ of their deviations.
     samples: [f64; 5],
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Counted {
-    /// How many values there may be, and each that occurs with its count.
+enum CellValues {
+    /// How many values there may be, and each value that occurs with its count.
     Integers(usize, Vec<(u16, u64)>),
-    /// Count, mean, M2 and what the mean leaves over, the ends if there are any, NaN and infinite
-    /// ones.
+    /// Count, mean, M2 and the low part of the mean; the smallest and the largest if there are any;
+    /// how many are NaN and infinite.
     Floats([f64; 4], Option<[f64; 2]>, [u64; 2]),
 }
 
 impl Stored {
-    /// Of all that is not the digest itself.
+    /// The digest of all fields except the digest itself.
     fn digest(&self) -> String {
-        hex(&Sha256::digest(
-            serde_json::to_vec(&(&self.mean, &self.std, &self.body)).unwrap_or_default(),
-        ))
+        let content = serde_json::to_vec(&(&self.mean, &self.std, &self.body));
+        hex(&Sha256::digest(content.unwrap_or_default()))
     }
 }
 
 impl Body {
-    fn of(all: &Statistics) -> Self {
+    fn new(all: &Statistics) -> Self {
         let cell = |channel: &Channel| {
             let Samples { means, variances, deviations } = channel.samples;
             let values = match &channel.values {
                 Values::Integers(histogram) => {
-                    let counts = histogram
-                        .counts()
-                        .iter()
-                        .zip(0..=u16::MAX)
-                        .filter(|(count, _)| **count > 0);
-                    Counted::Integers(
-                        histogram.counts().len(),
-                        counts.map(|(count, value)| (value, *count)).collect(),
-                    )
+                    let counts = (0..=u16::MAX).zip(histogram.counts().iter().copied());
+                    let counts = counts.filter(|(_, count)| *count > 0).collect();
+                    CellValues::Integers(histogram.counts().len(), counts)
                 }
                 Values::Floats(floats) => {
                     let Moments { count, mean, m2 } = floats.moments;
                     let ends = (count > 0.0).then_some([floats.min, floats.max]);
-                    Counted::Floats(
-                        [count, mean, m2, floats.low],
-                        ends,
-                        [floats.nan, floats.infinite],
-                    )
+                    let others = [floats.nan, floats.infinite];
+                    CellValues::Floats([count, mean, m2, floats.low], ends, others)
                 }
             };
             Cell { values, samples: [means.count, means.mean, means.m2, variances, deviations] }
         };
-        let nodes = all.channels.nodes();
-        let nodes = nodes
-            .map(|(start, level, channels)| (start, level, channels.iter().map(cell).collect()))
-            .collect();
+        let nodes = all
+            .channels
+            .nodes()
+            .map(|(start, level, channels)| (start, level, channels.iter().map(cell).collect()));
+        let nodes = nodes.collect();
         Self {
-            about: all.about.clone(),
+            dataset: all.dataset.clone(),
             settings: all.settings.clone(),
             parts: all.parts,
             done: all.done.clone(),
@@ -325,60 +327,49 @@ impl Body {
     }
 
     fn statistics(self) -> Result<Statistics, String> {
-        let scales = [1.0, 255.0, 65_535.0];
-        if let Some(layout) =
-            self.layout.as_ref().filter(|layout| !scales.contains(&layout.full_scale))
-        {
-            return Err(format!("has the full scale {}", layout.full_scale));
+        let Self { dataset, settings, parts, done, failures, layout, nodes } = self;
+        let full_scale = layout.as_ref().map_or(1.0, |layout| layout.full_scale);
+        if ![1.0, 255.0, 65_535.0].contains(&full_scale) {
+            return Err(format!("has the full scale {full_scale}"));
         }
         let mut channels = Forest::default();
         let mut counts = Vec::new();
-        for (start, level, cells) in self.nodes {
-            let parts = cells.into_iter().map(Cell::channel).collect::<Option<Vec<_>>>();
-            let parts = parts.ok_or("has numbers that no data set leads to")?;
-            let layout =
-                self.layout.as_ref().filter(|layout| layout.channels() == Some(parts.len()));
-            let is_counted = |part: &Channel| matches!(part.values, Values::Integers(_));
-            if !layout
-                .is_some_and(|layout| parts.iter().all(|part| is_counted(part) == layout.counted))
-            {
+        for (start, level, cells) in nodes {
+            let node = cells.into_iter().map(Cell::channel).collect::<Option<Vec<_>>>();
+            let node = node.ok_or("has numbers that no data set leads to")?;
+            let is_counted = |channel: &Channel| matches!(channel.values, Values::Integers(_));
+            let fits = layout.as_ref().is_some_and(|layout| {
+                layout.channels() == Some(node.len())
+                    && node.iter().all(|channel| is_counted(channel) == layout.counted)
+            });
+            if !fits {
                 return Err("has other channels than its layout says".into());
             }
-            counts.resize(parts.len(), 0_u64);
-            for (sum, part) in counts.iter_mut().zip(&parts) {
-                if let Values::Integers(histogram) = &part.values {
-                    // more values than this are in no data set, and could not be added
-                    *sum = sum
-                        .checked_add(histogram.count())
-                        .filter(|sum| *sum < 1 << 62)
-                        .ok_or("has too many values")?;
+            counts.resize(node.len(), 0_u64);
+            for (sum, channel) in counts.iter_mut().zip(&node) {
+                if let Values::Integers(histogram) = &channel.values {
+                    // no data set has more values than this, and they could not be added
+                    let total = sum.checked_add(histogram.count());
+                    *sum = total.filter(|sum| *sum < 1 << 62).ok_or("has too many values")?;
                 }
             }
-            channels.insert(start, level, parts).map_err(|error| error.to_string())?;
+            channels.insert(start, level, node).map_err(text)?;
         }
-        let in_order = self.done.windows(2).all(|pair| pair[0][1] < pair[1][0]);
-        if !in_order || self.done.iter().any(|[start, end]| start >= end || *end > self.parts) {
+        let in_order = done.windows(2).all(|pair| pair[0][1] < pair[1][0]);
+        if !in_order || done.iter().any(|[start, end]| start >= end || *end > parts) {
             return Err("says in no order which parts are done".into());
         }
         if !channels.nodes().flat_map(|(_, _, channels)| channels).all(Channel::is_finite) {
             return Err("has numbers that no data set leads to".into());
         }
-        Ok(Statistics {
-            about: self.about,
-            settings: self.settings,
-            parts: self.parts,
-            done: self.done,
-            failures: self.failures,
-            layout: self.layout,
-            channels,
-        })
+        Ok(Statistics { dataset, settings, parts, done, failures, layout, channels })
     }
 }
 
 impl Cell {
     fn channel(self) -> Option<Channel> {
         let values = match self.values {
-            Counted::Integers(length, counts) => {
+            CellValues::Integers(length, counts) => {
                 if length > 1 << 16 {
                     return None;
                 }
@@ -386,24 +377,18 @@ impl Cell {
                 for (value, count) in counts {
                     *all.get_mut(usize::from(value))? = count;
                 }
-                // more than this cannot be summed
+                // counts that overflow cannot be summed
                 all.iter().try_fold(0_u64, |sum, count| sum.checked_add(*count))?;
                 Values::Integers(Histogram::of_counts(all)?)
             }
-            Counted::Floats([count, mean, m2, low], ends, [nan, infinite]) => {
+            CellValues::Floats([count, mean, m2, low], ends, [nan, infinite]) => {
                 let is_count = count >= 0.0 && count.fract() == 0.0 && m2 >= 0.0;
                 let [min, max] = ends.unwrap_or([f64::INFINITY, f64::NEG_INFINITY]);
                 if !is_count || ends.is_none() != (count == 0.0) || (count > 0.0 && min > max) {
                     return None;
                 }
-                Values::Floats(Floats {
-                    moments: Moments { count, mean, m2 },
-                    low,
-                    min,
-                    max,
-                    nan,
-                    infinite,
-                })
+                let moments = Moments { count, mean, m2 };
+                Values::Floats(Floats { moments, low, min, max, nan, infinite })
             }
         };
         let [count, mean, m2, variances, deviations] = self.samples;

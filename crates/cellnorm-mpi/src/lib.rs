@@ -20,6 +20,10 @@
 #[cfg(feature = "mpi")]
 mod world;
 
+#[cfg(test)]
+#[path = "../../module_order.rs"]
+mod module_order;
+
 #[cfg(feature = "mpi")]
 pub use world::{Mpi, Unavailable};
 

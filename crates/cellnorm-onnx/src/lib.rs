@@ -11,7 +11,8 @@
 //! use cellnorm_onnx::{Draft, Source, check};
 //!
 //! # let folder = tempfile::tempdir()?;
-//! # let (model, output) = ("tests/fixtures/patterns/conv2d-bn.onnx", folder.path().join("folded.onnx"));
+//! # let model = "tests/fixtures/patterns/conv2d-bn.onnx";
+//! # let output = folder.path().join("folded.onnx");
 //! let source = Source::open(model)?;
 //! let folded = fold(source.model()?, &Options::default())?;
 //! assert_eq!(folded.report.after.batch_norms, 0);
@@ -25,14 +26,19 @@
 //! ```
 #![deny(missing_docs)]
 
-pub mod check;
-mod encode;
+// each module imports only what stands above it
 mod error;
-pub mod fold;
-pub mod inspect;
 pub mod proto;
-mod save;
 mod source;
+pub mod fold;
+mod encode;
+mod save;
+pub mod inspect;
+pub mod check;
+
+#[cfg(test)]
+#[path = "../../module_order.rs"]
+mod module_order;
 
 pub use error::{Error, Malformed};
 pub use save::Draft;

@@ -13,8 +13,8 @@ use crate::source::Source;
 /// The largest protocol buffer.
 const LARGEST: u64 = i32::MAX as u64;
 
-/// A folded model that is written but not yet in its place; it vanishes unless it is
-/// [`kept`](Self::keep).
+/// A folded model that is written but not yet in its place; it is removed unless
+/// [`keep`](Self::keep) is called.
 #[derive(Debug)]
 pub struct Draft {
     /// The model's place.
@@ -33,36 +33,30 @@ impl Draft {
     /// If a file cannot be written, a side file of the model would take another file's place, or
     /// the model would be larger than a protocol buffer can be. Then nothing is left of it.
     pub fn write(source: &Source, folded: &Folded<'_>, path: &Path) -> Result<Self, Error> {
-        let name = path
-            .file_name()
-            .ok_or_else(|| failed(path, "it names no file"))?
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().ok_or_else(|| failed(path, "it names no file"))?;
+        let name = name.to_string_lossy().into_owned();
         if path.exists() && !path.is_file() {
             return Err(failed(path, "what is there is no regular file"));
         }
-        let sides = || source.beside().map(|(side, _)| parent(source.path()).join(side));
-        if sides().any(|side| same_file(path, &side)) {
+        let mut sides = source.side_files().map(|(side, _)| parent(source.path()).join(side));
+        if sides.any(|side| same_file(path, &side)) {
             return Err(failed(path, "it is a side file of the model"));
         }
         let folder = parent(path).join(format!(".{name}.{}.partial", std::process::id()));
         fs::create_dir_all(&folder)
             .map_err(|source| Error::Write { path: folder.clone(), source })?;
         let mut draft = Self { path: path.to_owned(), folder, files: Vec::new() };
-        draft.copy_beside(source)?;
-        let side_name = source.beside().next().is_some().then(|| {
-            let free = |side: &String| {
-                source.beside().all(|(old, _)| old != side) && !parent(path).join(side).exists()
-            };
-            (0_u64..)
-                .map(|count| format!("{name}.folded{count}.data"))
-                .find(free)
-                .unwrap_or_default()
-        });
+        draft.copy_side_files(source)?;
+        let is_free = |side: &String| {
+            source.side_files().all(|(old, _)| old != side) && !parent(path).join(side).exists()
+        };
+        let mut new_names = (0_u64..).map(|count| format!("{name}.folded{count}.data"));
+        let has_side_files = source.side_files().next().is_some();
+        let side_name = if has_side_files { new_names.find(is_free) } else { None };
+        let before = folded.report.before.batch_norms;
         let note = format!(
-            "{} of {} batch normalizations folded by cellnorm {}",
-            folded.report.before.batch_norms - folded.report.after.batch_norms,
-            folded.report.before.batch_norms,
+            "{} of {before} batch normalizations folded by cellnorm {}",
+            before - folded.report.after.batch_norms,
             env!("CARGO_PKG_VERSION")
         );
         let Encoded { model, side } =
@@ -71,34 +65,31 @@ impl Draft {
             return Err(Error::TooLarge { bytes: model.length() });
         }
         if let Some(name) = side_name.filter(|_| !side.is_empty()) {
-            draft.put(name.into(), |out| {
-                side.iter().try_for_each(|numbers| numbers.write_to(out))
-            })?;
+            let write = |out: &mut dyn Write| side.iter().try_for_each(|all| all.write_to(out));
+            draft.put(name.into(), write)?;
         }
         draft.put(name.into(), |out| model.write_to(out))?;
         Ok(draft)
     }
 
-    /// Copies of the side files: a second name of the same file would let one model's write reach
-    /// the other. Those that are at the place already stay there, and lend the draft their content.
-    fn copy_beside(&mut self, source: &Source) -> Result<(), Error> {
-        for (name, _) in source.beside() {
+    /// Copies the side files: with a hard link, writing to one model would change the other. Files
+    /// that are at the place already stay there, and the draft links to them until it is kept.
+    fn copy_side_files(&mut self, source: &Source) -> Result<(), Error> {
+        for (name, _) in source.side_files() {
             let (old, new) = (parent(source.path()).join(name), self.folder.join(name));
             let place = parent(&self.path).join(name);
             let stays = same_file(&place, &old);
             if !stays && place.symlink_metadata().is_ok() {
-                return Err(failed(
-                    &place,
-                    "another file of this name is there, and the model needs its own; name \
-                     another folder",
-                ));
+                let problem = "another file of this name is there, and the model needs its own; \
+                               name another folder";
+                return Err(failed(&place, problem));
             }
-            let copied = fs::create_dir_all(parent(&new)).and_then(|()| match stays {
-                true => fs::hard_link(fs::canonicalize(&old)?, &new)
-                    .or_else(|_| fs::copy(&old, &new).map(|_| ())),
-                false => fs::copy(&old, &new).map(|_| ()),
-            });
-            copied.map_err(|source| Error::Write { path: new, source })?;
+            let put = || {
+                fs::create_dir_all(parent(&new))?;
+                let is_linked = stays && fs::hard_link(fs::canonicalize(&old)?, &new).is_ok();
+                if is_linked { Ok(()) } else { fs::copy(&old, &new).map(drop) }
+            };
+            put().map_err(|source| Error::Write { path: new.clone(), source })?;
             if !stays {
                 self.files.push(name.into());
             }
@@ -156,12 +147,10 @@ fn parent(path: &Path) -> &Path {
 
 /// Whether two paths lead to one file.
 fn same_file(a: &Path, b: &Path) -> bool {
-    fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).ok() == Some(a))
+    fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }
 
 fn failed(path: &Path, problem: &str) -> Error {
-    Error::Write {
-        path: path.to_owned(),
-        source: io::Error::new(io::ErrorKind::InvalidInput, problem),
-    }
+    let source = io::Error::new(io::ErrorKind::InvalidInput, problem);
+    Error::Write { path: path.to_owned(), source }
 }

@@ -1,5 +1,4 @@
-//! A model's file and the files beside it, mapped into memory: read where they lie, never held
-//! twice.
+//! A model's file and its side files, mapped into memory, so that no byte is held twice.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +15,7 @@ use crate::proto::tensor::Externals;
 pub struct Source {
     path: PathBuf,
     file: Bytes,
-    beside: BTreeMap<String, Bytes>,
+    side_files: BTreeMap<String, Bytes>,
 }
 
 /// A file in memory.
@@ -37,9 +36,8 @@ impl Bytes {
         if about.len() == 0 {
             return Ok(Self::Empty);
         }
-        // SAFETY: as with every mapped file, nobody may truncate or change it while it is read. The
-        // program that reads it writes elsewhere and renames, which leaves the mapped file as it
-        // is.
+        // SAFETY: as with every mapped file, nobody may truncate or change it while it is read.
+        // This program writes elsewhere and renames, which leaves the mapped file as it is.
         unsafe { Mmap::map(&file) }.map(Self::Mapped).map_err(read)
     }
 
@@ -60,27 +58,19 @@ impl Source {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
         let file = Bytes::open(&path)?;
-        let locations: Vec<String> = Model::parse(file.get(), &Externals::new())?
-            .locations()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut beside = BTreeMap::new();
-        for location in locations {
-            let inside = Path::new(&location)
-                .components()
-                .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-            if !inside || location.is_empty() {
+        let mut side_files = BTreeMap::new();
+        for location in Model::parse(file.get(), &Externals::new())?.locations() {
+            let is_inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+            if location.is_empty() || !Path::new(location).components().all(is_inside) {
                 let problem = format!(
                     "it names the side file {location:?}, which is not in the model's folder"
                 );
                 return Err(Malformed(problem).into());
             }
-            let bytes = Bytes::open(&folder.join(&location))?;
-            beside.insert(location, bytes);
+            side_files.insert(location.to_owned(), Bytes::open(&folder.join(location))?);
         }
-        Ok(Self { path, file, beside })
+        Ok(Self { path, file, side_files })
     }
 
     /// The model's path.
@@ -94,8 +84,8 @@ impl Source {
     }
 
     /// The side files by the names that the model gives them.
-    pub fn beside(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.beside.iter().map(|(name, bytes)| (name.as_str(), bytes.get()))
+    pub fn side_files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.side_files.iter().map(|(name, bytes)| (name.as_str(), bytes.get()))
     }
 
     /// The model.
@@ -103,6 +93,6 @@ impl Source {
     /// # Errors
     /// If it is damaged.
     pub fn model(&self) -> Result<Model<'_>, Error> {
-        Ok(Model::parse(self.file.get(), &self.beside().collect())?)
+        Ok(Model::parse(self.file.get(), &self.side_files().collect())?)
     }
 }

@@ -35,7 +35,7 @@ fn a_checkpoint_folded_by_pairs_has_the_weights_that_pytorch_folds() {
                 norm: guess.norm,
                 kind,
                 groups: 1,
-                side: Side::Behind,
+                side: Side::After,
                 unpadded: false,
                 epsilon: 1e-5,
             }

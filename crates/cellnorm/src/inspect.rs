@@ -1,11 +1,11 @@
-//! What a normalization's numbers say of its health: channels that are dead, that explode, and
-//! numbers that cannot be.
+//! The health of a normalization by its numbers: dead channels, exploding channels, and impossible
+//! numbers.
 
 /// A channel is dead where |γ| is at most this share of the largest |γ|, or the deviation of the
 /// largest deviation.
 pub const DEAD: f64 = 1e-4;
 
-/// A channel explodes where it multiplies what it is given by more than this: |γ|/√(variance + ε).
+/// A channel explodes where it multiplies its input by more than this: |γ|/√(variance + ε).
 pub const EXPLODING: f64 = 1e3;
 
 /// A normalization's numbers, one for each channel; absent where it has none.
@@ -32,7 +32,7 @@ pub struct Range {
     pub largest: f64,
 }
 
-/// What the numbers say, channels by their places.
+/// The health of a normalization; channels are given by their places.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
     /// The number of channels.
@@ -48,7 +48,7 @@ pub struct Health {
     /// The largest |γ|/√(variance + ε), where a channel has one that is finite; of γ alone where no
     /// statistics are fixed.
     pub gain: Option<f64>,
-    /// Channels whose γ is next to 0: what they end in is β, whatever they are given.
+    /// Channels whose γ is next to 0: their output is β for every input.
     pub dead_gamma: Vec<usize>,
     /// Channels whose variance is next to 0: they never changed in training.
     pub dead_variance: Vec<usize>,
@@ -61,7 +61,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// What these numbers say. Where lengths differ, the channels that all have are compared.
+    /// The health of these numbers. Where lengths differ, only the channels that all have count.
     ///
     /// ```
     /// use cellnorm::inspect::{Health, Numbers};

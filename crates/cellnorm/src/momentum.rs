@@ -128,7 +128,7 @@ impl Momentum {
     }
 }
 
-/// What happens where each statistic has one value, whose variance is 0 whatever it is.
+/// The treatment of statistics of one value, whose variance is always 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum OneValue {
@@ -169,7 +169,7 @@ impl OneValue {
     }
 }
 
-/// What a frozen batch normalization does in training.
+/// The behaviour of a frozen batch normalization in training.
 ///
 /// The three are what Keras meant by `trainable=False` at one time or another. See
 /// [`Mode::frozen`](crate::Mode::frozen).
@@ -246,7 +246,7 @@ impl Default for Mode {
     }
 }
 
-/// What a layer's `train`, `freeze` and `unfreeze` leave behind.
+/// The state that `train`, `freeze` and `unfreeze` set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phase {
     pub(crate) training: bool,

@@ -13,20 +13,21 @@ use super::{FixedNorm, Fold};
 macro_rules! folds {
     ($layer:ident, $kernel:expr, $on_axis:expr, $obstacle:expr) => {
         impl Fold for $layer {
-            fn fold_behind(mut self, norm: &impl FixedNorm) -> Result<Self, Error> {
+            fn fold_after(mut self, norm: &impl FixedNorm) -> Result<Self, Error> {
                 let kernel = $kernel(&self)?;
                 let map = fitting(norm, stringify!($layer), $on_axis, kernel.outputs())?;
-                (self.weight, self.bias) = fold(self.weight, self.bias, &kernel.behind(&map)?)?;
+                (self.weight, self.bias) = fold(self.weight, self.bias, &kernel.fold_after(&map)?)?;
                 Ok(self)
             }
 
-            fn fold_ahead(mut self, norm: &impl FixedNorm) -> Result<Self, Error> {
+            fn fold_before(mut self, norm: &impl FixedNorm) -> Result<Self, Error> {
                 let kernel = $kernel(&self)?;
                 let map = fitting(norm, stringify!($layer), $on_axis, kernel.inputs())?;
                 if let Some(what) = $obstacle(&self, kernel.taps()).filter(|_| !map.is_linear()) {
                     return Err(Error::Unsupported { layer: stringify!($layer), what });
                 }
-                (self.weight, self.bias) = fold(self.weight, self.bias, &kernel.ahead(&map)?)?;
+                (self.weight, self.bias) =
+                    fold(self.weight, self.bias, &kernel.fold_before(&map)?)?;
                 Ok(self)
             }
         }

@@ -6,8 +6,8 @@
 //!
 //! | the normalization is | W′ | b′ |
 //! |---|---|---|
-//! | behind the layer, [`fold_behind`](Fold::fold_behind) | a\[o\] · W\[o, i, k\] | a\[o\] · b\[o\] + c\[o\] |
-//! | ahead of it, [`fold_ahead`](Fold::fold_ahead) | W\[o, i, k\] · a\[i\] | b\[o\] + Σ W\[o, i, k\] · c\[i\] |
+//! | behind the layer, [`fold_after`](Fold::fold_after) | a\[o\] · W\[o, i, k\] | a\[o\] · b\[o\] + c\[o\] |
+//! | ahead of it, [`fold_before`](Fold::fold_before) | W\[o, i, k\] · a\[i\] | b\[o\] + Σ W\[o, i, k\] · c\[i\] |
 //!
 //! with output o, input i and tap k of the kernel, the sum over i and k. The layers are Burn's
 //! `Conv1d`, `Conv2d`, `Conv3d`, `ConvTranspose1d`, `ConvTranspose2d`, `ConvTranspose3d` and
@@ -31,7 +31,7 @@
 //! let norm = cellnorm_burn::BatchNormConfig::new(8).init(&device); // or Burn's own
 //! let x = Tensor::random([2, 3, 9, 9], Distribution::Default, &device);
 //! let y = norm.forward(conv.forward(x.clone()));
-//! let folded = conv.fold_behind(&norm)?;
+//! let folded = conv.fold_after(&norm)?;
 //! folded
 //!     .forward(x)
 //!     .into_data()
@@ -41,7 +41,7 @@
 //! let data = Affine::standardize(&[0.5, 0.1], &[0.2, 3.0])?;
 //! let norm = BatchNormConfig::new(4).init(&device);
 //! let linear =
-//!     LinearConfig::new(2, 4).init(&device).fold_ahead(&data)?.fold_behind(&norm)?;
+//!     LinearConfig::new(2, 4).init(&device).fold_before(&data)?.fold_after(&norm)?;
 //! # assert!(linear.bias.is_some());
 //! # Ok::<(), cellnorm_burn::cellnorm::Error>(())
 //! ```
@@ -66,7 +66,7 @@ pub trait Fold: Sized {
     /// * If its channels are not the outputs: their number or their axis is another one.
     /// * If a variance is negative, or a result is not finite in the type of the parameter.
     /// * If the weight or the bias is quantized: it would be rounded twice.
-    fn fold_behind(self, norm: &impl FixedNorm) -> Result<Self, Error>;
+    fn fold_after(self, norm: &impl FixedNorm) -> Result<Self, Error>;
 
     /// The layer that does what `norm` and then this one do: W′\[o, i, k\] = W\[o, i, k\]·a\[i\],
     /// b′\[o\] = b\[o\] + Σ W\[o, i, k\]·c\[i\].
@@ -79,19 +79,19 @@ pub trait Fold: Sized {
     /// let padded =
     ///     Conv1dConfig::new(2, 2, 3).with_padding(PaddingConfig1d::Same).init(&Device::flex());
     /// let shift = Affine::new(vec![1.0, 1.0], vec![0.5, 0.0])?;
-    /// let error = padded.clone().fold_ahead(&shift).unwrap_err();
+    /// let error = padded.clone().fold_before(&shift).unwrap_err();
     /// assert!(error.to_string().starts_with("Conv1d pads with zeros"));
-    /// assert!(padded.fold_ahead(&shift.without_shift()).is_ok());
+    /// assert!(padded.fold_before(&shift.without_shift()).is_ok());
     /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
     /// ```
     ///
     /// # Errors
-    /// As [`fold_behind`](Self::fold_behind), for the inputs; and if some c is not 0 and not every
+    /// As [`fold_after`](Self::fold_after), for the inputs; and if some c is not 0 and not every
     /// output sees it through the whole kernel, for then no single bias stands for it: a
     /// convolution pads with zeros, or a transposed convolution has a border or gaps where fewer
     /// taps meet. It has neither with stride 1 and a padding of dilation · (kernel − 1) +
     /// padding_out or more.
-    fn fold_ahead(self, norm: &impl FixedNorm) -> Result<Self, Error>;
+    fn fold_before(self, norm: &impl FixedNorm) -> Result<Self, Error>;
 }
 
 /// What is the same affine map of each channel for every input.

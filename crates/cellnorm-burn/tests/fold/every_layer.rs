@@ -75,10 +75,10 @@ fn both<L: Fold + Clone, N: Norm, const D: usize>(
     ahead: Ahead,
     forward: impl Fn(&L, Tensor<D>) -> Tensor<D>,
 ) {
-    let folded = layer.clone().fold_behind(behind).expect("it folds behind");
+    let folded = layer.clone().fold_after(behind).expect("it folds behind");
     let expected = behind.apply(forward(layer, x.clone()));
     assert_near(forward(&folded, x.clone()), expected, &format!("behind {name}"));
-    let folded = layer.clone().fold_ahead(before);
+    let folded = layer.clone().fold_before(before);
     match ahead {
         Any => {
             let expected = forward(layer, before.apply(x.clone()));
@@ -255,7 +255,7 @@ fn a_map_of_the_data() -> Result<(), cellnorm_burn::cellnorm::Error> {
     let channel =
         |values: [f64; 3]| Tensor::<1>::from_floats(values, &device).reshape([1, 3, 1, 1]);
     let expected = layer.forward((x.clone() - channel(mean)) / channel(deviation));
-    let folded = layer.fold_ahead(&Affine::standardize(&mean, &deviation)?)?;
+    let folded = layer.fold_before(&Affine::standardize(&mean, &deviation)?)?;
     assert_near(folded.forward(x), expected, "standardized images");
     Ok(())
 }

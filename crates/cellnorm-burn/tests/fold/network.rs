@@ -57,9 +57,9 @@ impl Network {
 
     fn fold(self) -> Result<Folded, Error> {
         Ok(Folded {
-            first: self.first.fold_behind(&self.batch)?,
-            up: self.up.fold_behind(&self.theirs)?,
-            last: self.last.fold_ahead(&self.ahead)?.fold_behind(&self.behind)?,
+            first: self.first.fold_after(&self.batch)?,
+            up: self.up.fold_after(&self.theirs)?,
+            last: self.last.fold_before(&self.ahead)?.fold_after(&self.behind)?,
         })
     }
 }

@@ -20,12 +20,12 @@ fn ids_and_training_stay() {
     let conv = Conv2dConfig::new([2, 3], [2, 2]).init(&device);
     let ids =
         |conv: &burn::nn::conv::Conv2d| (conv.weight.id, conv.bias.as_ref().expect("a bias").id);
-    let folded = conv.clone().fold_behind(&norm).expect("frozen");
+    let folded = conv.clone().fold_after(&norm).expect("frozen");
     assert_eq!(ids(&folded), ids(&conv));
     let gradients = folded.forward(random([1, 2, 4, 4], &device)).square().sum().backward();
     assert!(folded.weight.val().grad(&gradients).is_some());
     assert!(folded.bias.expect("a bias").val().grad(&gradients).is_some());
-    let frozen = conv.freeze().fold_behind(&norm).expect("frozen");
+    let frozen = conv.freeze().fold_after(&norm).expect("frozen");
     assert!(!frozen.weight.is_require_grad() && !frozen.bias.expect("a bias").is_require_grad());
 }
 
@@ -37,8 +37,8 @@ fn a_new_bias_trains_if_the_weight_does() {
         let conv = Conv2dConfig::new([2, 3], [2, 2]).with_bias(false).init(device);
         let conv = if freeze { conv.freeze() } else { conv };
         let folded = match valid {
-            true => conv.valid().fold_behind(&norm.valid()).expect("inference").train(),
-            false => conv.fold_behind(&norm).expect("frozen"),
+            true => conv.valid().fold_after(&norm.valid()).expect("inference").train(),
+            false => conv.fold_after(&norm).expect("frozen"),
         };
         (folded.weight.is_require_grad(), folded.bias.expect("a new bias").is_require_grad())
     };
@@ -55,7 +55,7 @@ fn types_stay_and_are_rounded_to_once() {
     for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16] {
         let mut linear = LinearConfig::new(5, 3).with_bias(false).init(&device);
         linear.weight = linear.weight.map(|weight| weight.cast(dtype));
-        let folded = linear.clone().fold_behind(&map).expect("finite");
+        let folded = linear.clone().fold_after(&map).expect("finite");
         let bias = folded.bias.expect("a bias").val();
         assert_eq!((folded.weight.val().dtype(), bias.dtype()), (dtype, dtype));
         let numbers = |tensor: Tensor<2>| {
@@ -79,7 +79,7 @@ fn types_stay_and_are_rounded_to_once() {
     linear.weight = linear.weight.map(|_| Tensor::from_data(one, (&device, DType::F16)));
     let middle =
         Affine::new(vec![1.0 + 2f64.powi(-11) + 2f64.powi(-40)], vec![0.0]).expect("finite");
-    let folded = linear.fold_behind(&middle).expect("finite");
+    let folded = linear.fold_after(&middle).expect("finite");
     assert_eq!(values(folded.weight.val()), [1.0 + 2f32.powi(-10)]);
 }
 
@@ -90,7 +90,7 @@ fn records_keep_their_layout() {
     for layout in [LinearLayout::Row, LinearLayout::Col] {
         let config = LinearConfig::new(2, 3).with_layout(layout);
         let folded =
-            config.init(&device).fold_behind(&ours(3, 1, true, &device)).expect("inference");
+            config.init(&device).fold_after(&ours(3, 1, true, &device)).expect("inference");
         let path = folder.path().join("linear");
         folded.clone().save_file(&path).expect("saved");
         let loaded = config.init(&device).load_file(&path);
@@ -106,7 +106,7 @@ fn normalized_weights_become_plain() {
         LinearConfig::new(4, 3).init(&device).apply_reparameterization(WeightNormConfig::new());
     let x = random([6, 4], &device);
     let expected = norm.forward(linear.forward(x.clone()));
-    let folded = linear.fold_behind(&norm).expect("inference");
+    let folded = linear.fold_after(&norm).expect("inference");
     assert!(folded.weight.reparameterization::<WeightNorm>().is_none());
     assert_near(folded.forward(x), expected, "a normalized weight");
 }
@@ -119,7 +119,7 @@ fn another_device() {
     let conv = Conv2dConfig::new([2, 3], [2, 2]).with_bias(false).init(&device);
     let x = random([2, 2, 5, 5], &device);
     let expected = norm.forward(conv.forward(x.clone()));
-    let folded = conv.fold_behind(&norm).expect("inference");
+    let folded = conv.fold_after(&norm).expect("inference");
     assert_eq!(folded.bias.as_ref().expect("a bias").device(), device);
     assert_near(folded.forward(x), expected, "on another device");
 }

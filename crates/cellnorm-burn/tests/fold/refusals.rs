@@ -20,13 +20,13 @@ fn a_shift_that_the_border_sees() {
     let device = Device::flex();
     let padded =
         Conv2dConfig::new([3, 4], [3, 3]).with_padding(PaddingConfig2d::Same).init(&device);
-    let said = words(padded.fold_ahead(&ours(3, 1, true, &device)));
+    let said = words(padded.fold_before(&ours(3, 1, true, &device)));
     assert!(
         said.starts_with("Conv2d pads with zeros") && said.contains("behind the convolution"),
         "{said}"
     );
     let transposed = ConvTranspose1dConfig::new([3, 4], 2).init(&device);
-    let said = words(transposed.fold_ahead(&theirs(3, true, &device)));
+    let said = words(transposed.fold_before(&theirs(3, true, &device)));
     assert!(said.starts_with("ConvTranspose1d has outputs") && said.contains("stride 1"), "{said}");
 }
 
@@ -36,30 +36,30 @@ fn statistics_that_move() {
     let linear = LinearConfig::new(4, 3).init(&device);
     let (mut ours, theirs) = (ours(3, 1, true, &device), theirs(3, true, &device));
     for said in
-        [words(linear.clone().fold_behind(&ours)), words(linear.clone().fold_behind(&theirs))]
+        [words(linear.clone().fold_after(&ours)), words(linear.clone().fold_after(&theirs))]
     {
         assert!(
             said.contains("batch") && said.contains("valid()") && said.contains("freeze()"),
             "{said}"
         );
     }
-    assert!(linear.clone().fold_behind(&ours.clone().freeze()).is_ok());
-    assert!(linear.clone().fold_behind(&theirs.freeze()).is_ok());
+    assert!(linear.clone().fold_after(&ours.clone().freeze()).is_ok());
+    assert!(linear.clone().fold_after(&theirs.freeze()).is_ok());
     // frozen as some frameworks mean it: the batch's statistics normalize still
     ours.mode = Mode::frozen(Frozen::BatchStatistics);
     assert!(ours.affine().is_err());
     ours.mode = Mode { update: true, ..Mode::inference() };
     assert!(ours.affine().is_err(), "they move from call to call");
     ours.mode = Mode::inference();
-    assert!(linear.fold_behind(&ours).is_ok());
+    assert!(linear.fold_after(&ours).is_ok());
 }
 
 #[test]
 fn channels_elsewhere() {
     let device = Device::flex();
     let conv = Conv2dConfig::new([3, 4], [1, 1]).init(&device);
-    assert!(conv.clone().fold_behind(&ours(4, -3, true, &device)).is_ok());
-    let said = words(conv.clone().fold_behind(&ours(4, -1, true, &device)));
+    assert!(conv.clone().fold_after(&ours(4, -3, true, &device)).is_ok());
+    let said = words(conv.clone().fold_after(&ours(4, -1, true, &device)));
     assert!(
         said.starts_with("Conv2d has its channels on another axis")
             && said.contains("channel_axis"),
@@ -67,17 +67,17 @@ fn channels_elsewhere() {
     );
     let linear = LinearConfig::new(3, 4).init(&device);
     assert!(
-        linear.clone().fold_behind(&ours(4, 2, true, &device)).is_ok(),
+        linear.clone().fold_after(&ours(4, 2, true, &device)).is_ok(),
         "the last of three axes"
     );
-    assert!(linear.clone().fold_behind(&ours(4, -2, true, &device)).is_err());
+    assert!(linear.clone().fold_after(&ours(4, -2, true, &device)).is_err());
     // outputs and inputs confused
-    let said = words(linear.fold_ahead(&ours(4, 1, true, &device)));
+    let said = words(linear.fold_before(&ours(4, 1, true, &device)));
     assert_eq!(
         said,
         "the normalization at this side of the layer has the shape [4]; it must be [3]"
     );
-    assert!(conv.fold_behind(&theirs(3, true, &device)).is_err());
+    assert!(conv.fold_after(&theirs(3, true, &device)).is_err());
 }
 
 #[test]
@@ -87,17 +87,17 @@ fn numbers_that_cannot_be() {
     let norm = nn::BatchNormConfig::new(2).init(&device);
     for variance in [-1.0, f32::NAN] {
         norm.running_var.update(Tensor::from_floats([1.0, variance], &device));
-        let said = words(linear.clone().fold_behind(&norm));
+        let said = words(linear.clone().fold_after(&norm));
         assert!(said.starts_with("variance is"), "{said}");
     }
     let large = Affine::new(vec![1e30; 2], vec![0.0; 2]).expect("finite");
     let said =
-        words(linear.clone().fold_behind(&large).and_then(|folded| folded.fold_behind(&large)));
+        words(linear.clone().fold_after(&large).and_then(|folded| folded.fold_after(&large)));
     assert!(said.contains("finite in the layer's own type"), "{said}");
     let mut half = linear;
     half.weight = half.weight.map(|weight| weight.cast(DType::F16));
     assert!(
-        words(half.fold_behind(&Affine::new(vec![1e9; 2], vec![0.0; 2]).expect("finite")))
+        words(half.fold_after(&Affine::new(vec![1e9; 2], vec![0.0; 2]).expect("finite")))
             .contains("own type")
     );
     BatchNormConfig::new(2).init(&device).affine().expect("and an untouched one is sound");
@@ -110,6 +110,6 @@ fn quantized_weights() {
     let mut quantizer = Quantizer::new(Calibration::MinMax, QuantScheme::default());
     let quantized = linear.quantize_weights(&mut quantizer);
     assert!(matches!(quantized.weight.val().dtype(), DType::QFloat(_)));
-    let said = words(quantized.fold_behind(&ours(32, 1, true, &device)));
+    let said = words(quantized.fold_after(&ours(32, 1, true, &device)));
     assert!(said.contains("fold first"), "{said}");
 }

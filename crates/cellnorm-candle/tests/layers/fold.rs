@@ -32,22 +32,22 @@ fn check<L: Fold + Module>(layer: L, x: &[usize], inputs: usize, outputs: usize,
     };
     let (ours, theirs) = norms(outputs);
     let expected = || ours.forward_t(&layer.forward(&x)?, false);
-    same(layer.fold_behind(&ours).unwrap().forward(&x), expected());
-    same(layer.fold_behind(&theirs).unwrap().forward(&x), expected());
+    same(layer.fold_after(&ours).unwrap().forward(&x), expected());
+    same(layer.fold_after(&theirs).unwrap().forward(&x), expected());
     let (ours, theirs) = norms(inputs);
     if !ahead {
-        let error = layer.fold_ahead(&ours).err().unwrap().to_string();
+        let error = layer.fold_before(&ours).err().unwrap().to_string();
         assert!(error.contains("is no bias; keep the normalization"), "{error}");
         let scales = ours.affine().unwrap().without_shift();
         let mut along = vec![1; x.rank()];
         along[1] = inputs;
         let scaled =
             x.broadcast_mul(&Tensor::from_slice(scales.scale(), along, CPU).unwrap()).unwrap();
-        return same(layer.fold_ahead(&scales).unwrap().forward(&x), layer.forward(&scaled));
+        return same(layer.fold_before(&scales).unwrap().forward(&x), layer.forward(&scaled));
     }
     let expected = || layer.forward(&ours.forward_t(&x, false)?);
-    same(layer.fold_ahead(&ours).unwrap().forward(&x), expected());
-    same(layer.fold_ahead(&theirs).unwrap().forward(&x), expected());
+    same(layer.fold_before(&ours).unwrap().forward(&x), expected());
+    same(layer.fold_before(&theirs).unwrap().forward(&x), expected());
 }
 
 #[test]
@@ -102,10 +102,10 @@ fn every_layer_both_ways() {
 fn rounded_once() {
     let conv = Conv1d::new(tensor(&[4, 3, 2], 6, DType::BF16), None, Conv1dConfig::default());
     let (norm, _) = norms(4);
-    let folded = conv.fold_behind(&norm).unwrap();
+    let folded = conv.fold_after(&norm).unwrap();
     let wide =
         Conv1d::new(conv.weight().to_dtype(DType::F64).unwrap(), None, Conv1dConfig::default());
-    let exact = wide.fold_behind(&norm).unwrap().weight().to_dtype(DType::BF16).unwrap();
+    let exact = wide.fold_after(&norm).unwrap().weight().to_dtype(DType::BF16).unwrap();
     assert_eq!((folded.weight().dtype(), values(folded.weight())), (DType::BF16, values(&exact)));
     assert!(!folded.weight().track_op());
 }
@@ -118,16 +118,16 @@ fn refusals() {
         assert!(message.contains(words), "{message}");
     };
     says(
-        linear.fold_behind(&norms(3).0),
+        linear.fold_after(&norms(3).0),
         "the normalization at this side of the layer has the shape [3]; it must be [4]",
     );
     let half = Linear::new(tensor(&[4, 3], 1, DType::F16), None);
     let huge = Affine::new(vec![1e6; 4], vec![0.0; 4]).unwrap();
-    says(half.fold_behind(&huge), "finite in the type of the layer");
+    says(half.fold_after(&huge), "finite in the type of the layer");
     let conv = Conv1d::new(tensor(&[4, 3, 2], 1, DType::F64), None, Conv1dConfig::default());
-    let error = conv.fold_behind(&norms(4).0.with_channel_axis(-1)).unwrap_err().to_string();
+    let error = conv.fold_after(&norms(4).0.with_channel_axis(-1)).unwrap_err().to_string();
     assert!(error.contains("Conv1d has its channels on another axis"), "{error}");
     let activated = norms(4).0.with_activation(cellnorm_candle::cellnorm::Activation::Relu);
-    let error = conv.fold_behind(&activated).unwrap_err().to_string();
+    let error = conv.fold_after(&activated).unwrap_err().to_string();
     assert!(error.starts_with("batch normalization has an activation"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use cellnorm_onnx::check::{Certificate, Checks, OnnxRuntime, Rten, Run, Runtime, certify};
+use cellnorm_onnx::check::{Certificate, Checks, OnnxRuntime, Outcome, Rten, Runtime, certify};
 use cellnorm_onnx::fold::{Folded, fold};
 use cellnorm_onnx::{Draft, Source};
 use indicatif::ProgressBar;
@@ -65,7 +65,7 @@ pub fn run(args: &FoldArgs) -> Result<(), Error> {
     let size = fs::metadata(draft.path())
         .map_err(|source| Error::Read { path: draft.path(), source })?
         .len();
-    if let (Some(path), Run::NotRun(problem)) = (&args.inputs, &certificate.run) {
+    if let (Some(path), Outcome::NotRun(problem)) = (&args.inputs, &certificate.run) {
         return Err(Error::Inputs {
             path: path.clone(),
             problem: format!("could not be run: {problem}"),

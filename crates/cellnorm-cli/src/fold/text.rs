@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use cellnorm_onnx::check::{Certificate, Run};
-use cellnorm_onnx::fold::{Direction, Fold, Kept, Report};
+use cellnorm_onnx::check::{Certificate, Outcome};
+use cellnorm_onnx::fold::{Direction, Fold, Report, Unfolded};
 use comfy_table::ContentArrangement;
 
 use super::Story;
@@ -70,7 +70,7 @@ pub fn direction(fold: &Fold) -> &'static str {
     }
 }
 
-fn kept_row(kept: &Kept) -> [String; 5] {
+fn kept_row(kept: &Unfolded) -> [String; 5] {
     [
         kept.node.name.clone(),
         kept.node.op.clone(),
@@ -102,7 +102,7 @@ fn listed(rows: impl Iterator<Item = [String; 5]>, heads: [&str; 5], width: usiz
 }
 
 /// What each reason means, once.
-fn advice(kept: &[Kept]) -> String {
+fn advice(kept: &[Unfolded]) -> String {
     let reasons: BTreeMap<&str, &str> =
         kept.iter().map(|kept| (kept.reason.code(), kept.advice)).collect();
     reasons.iter().map(|(code, advice)| format!("{code}: {advice}.\n")).collect()
@@ -119,8 +119,8 @@ pub fn checked(certificate: &Certificate) -> String {
     );
     // Writing to a String cannot fail.
     let _ = match &certificate.run {
-        Run::NotRun(problem) => writeln!(text, "whole model: not run; {problem}"),
-        Run::Compared(run) => writeln!(
+        Outcome::NotRun(problem) => writeln!(text, "whole model: not run; {problem}"),
+        Outcome::Compared(run) => writeln!(
             text,
             "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed \
              {:.1e}), {:.1e} at the outputs{}{}; a run takes {:.2} ms before, {:.2} ms after",

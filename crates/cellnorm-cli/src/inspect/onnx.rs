@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cellnorm_onnx::Source;
 use cellnorm_onnx::fold::Direction;
-use cellnorm_onnx::inspect::{Layer, Statistics, Verdict, inspect};
+use cellnorm_onnx::inspect::{NormNode, Statistics, Verdict, inspect};
 use serde_json::json;
 
 use super::{Fold, Row};
@@ -23,7 +23,7 @@ pub fn rows(path: &Path) -> Result<Vec<Row>, Error> {
     Ok(inspect(&source).map_err(failed)?.into_iter().map(row).collect())
 }
 
-fn row(layer: Layer) -> Row {
+fn row(layer: NormNode) -> Row {
     let meaning = layer.meaning.as_ref();
     let preset = meaning.and_then(|meaning| meaning.preset);
     Row {

@@ -32,7 +32,7 @@ pub fn run(
         return Err(Error::NoData { failures: new.failures });
     }
     let drifts = drift(&old, &new)?;
-    let same = old.about.digest == new.about.digest;
+    let same = old.dataset.digest == new.dataset.digest;
     let text = if json {
         as_json(&drifts, same, &new) + "\n"
     } else {

@@ -43,15 +43,15 @@ pub fn page(statistics: &Statistics, listing: &Listing) -> String {
 
 fn header(statistics: &Statistics) -> String {
     let split = statistics
-        .about
+        .dataset
         .split
         .as_ref()
         .map(|split| format!(", split {}", escape(split)))
         .unwrap_or_default();
     format!(
         "<header>\n<h1>Statistics of a data set</h1>\n<p>{} {}{split}.</p>\n</header>\n",
-        thousands(statistics.about.files),
-        if statistics.about.files == 1 { "file" } else { "files" }
+        thousands(statistics.dataset.files),
+        if statistics.dataset.files == 1 { "file" } else { "files" }
     )
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cellnorm::ranks::exchange;
 use cellnorm_data::files::{self, File, Listing};
-use cellnorm_data::scan::{Plan, Progress, Run};
+use cellnorm_data::scan::{Plan, Progress, ScanOptions};
 use cellnorm_data::settings::Settings;
 use cellnorm_data::state::Statistics;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -36,9 +36,9 @@ pub fn run(args: &StatsArgs, ranks: &Ranks) -> Result<(), Error> {
         None => {}
     }
     let (plan, statistics) = match read(args, ranks) {
-        Ok((plan, own)) => (plan, Statistics::over(Ok::<_, Error>(own), ranks.over())?),
+        Ok((plan, own)) => (plan, Statistics::gather(Ok::<_, Error>(own), ranks.over())?),
         // the others hear of it
-        Err(error) => return Statistics::over(Err(error), ranks.over()).map(drop),
+        Err(error) => return Statistics::gather(Err(error), ranks.over()).map(drop),
     };
     let saved = if ranks.is_first() { save(args, &plan, &statistics) } else { Ok(()) };
     exchange(ranks.over(), "the file of statistics", saved.map(|()| vec![]))?;
@@ -60,7 +60,10 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), Error> {
         return Err(RanksError::InputOfRanks.into());
     }
     let listing = files::list(&paths(&args.paths)?)?;
-    [&args.output, &args.html].into_iter().flatten().try_for_each(|path| listing.spare(path))?;
+    [&args.output, &args.html]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| listing.check_output(path))?;
     if let (Some(output), Some(html)) = (&args.output, &args.html)
         && output::same_place(output, html)
     {
@@ -84,7 +87,7 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), Error> {
     let mut keep = |now: &Statistics| partial.as_ref().map_or(Ok(()), |path| now.write(path));
     let bar = if ranks.is_first() { bar() } else { ProgressBar::hidden() };
     let mut progress = |now: &Progress| show(&bar, now);
-    let run = Run {
+    let run = ScanOptions {
         threads: args
             .threads
             .is_none()
@@ -171,8 +174,13 @@ pub fn measure(paths: &[PathBuf], settings: Settings, threads: usize) -> Result<
     let plan = Plan::new(listing, settings, split)?;
     let bar = bar();
     let mut progress = |now: &Progress| show(&bar, now);
-    let run =
-        Run { threads, shard: None, strict: false, progress: &mut progress, keep: &mut |_| Ok(()) };
+    let run = ScanOptions {
+        threads,
+        shard: None,
+        strict: false,
+        progress: &mut progress,
+        keep: &mut |_| Ok(()),
+    };
     let statistics = plan.run(plan.start(), run)?;
     bar.finish_and_clear();
     Ok(statistics)

@@ -28,13 +28,13 @@ pub fn report(statistics: &Statistics, others: usize, width: usize) -> String {
 }
 
 fn heading(statistics: &Statistics, others: usize) -> String {
-    let about = &statistics.about;
-    let files = if about.files == 1 {
+    let dataset = &statistics.dataset;
+    let files = if dataset.files == 1 {
         "1 file".into()
     } else {
-        format!("{} files", thousands(about.files))
+        format!("{} files", thousands(dataset.files))
     };
-    let split = about.split.as_ref().map(|split| format!(", split {split}")).unwrap_or_default();
+    let split = dataset.split.as_ref().map(|split| format!(", split {split}")).unwrap_or_default();
     let done: u64 = statistics.done.iter().map(|[start, end]| end - start).sum();
     let part = match statistics.is_complete() {
         true => String::new(),
@@ -165,7 +165,7 @@ fn notes(summaries: &[Option<Summary>], statistics: &Statistics) -> String {
             100.0 * (1.0 - 1.0 / apart)
         );
     }
-    if let Some(split @ ("test" | "validation")) = statistics.about.split.as_deref() {
+    if let Some(split @ ("test" | "validation")) = statistics.dataset.split.as_deref() {
         let _ = writeln!(
             text,
             "These are data of the {split} split: a model that is normalized with them has seen \

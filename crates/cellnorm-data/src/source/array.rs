@@ -1,20 +1,50 @@
 //! An array in a file, read where it lies: any range of its samples, on any thread.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::ops::Range;
 use std::path::Path;
 
 use super::numbers::{Block, Stored};
 use super::{Source, dyadic, level};
+use crate::error::text;
 
-/// Where the bytes of an array are.
+/// The place of an array's bytes.
 pub enum Bytes {
-    /// From here on in a file.
+    /// A file, from this place on.
     File(File, u64),
-    /// In memory, where a file had to be unpacked.
+    /// Memory, where a file had to be unpacked.
     Memory(Vec<u8>),
 }
+
+/// The header of an array.
+pub struct Header {
+    /// The type of its numbers.
+    pub stored: Stored,
+    /// Whether the large end of a number comes first.
+    pub big_endian: bool,
+    /// Its shape.
+    pub shape: Vec<u64>,
+}
+
+impl Header {
+    /// How many bytes the numbers are; `None` for more than can be.
+    pub fn bytes(&self) -> Option<u64> {
+        let values = self.shape.iter().try_fold(1_u64, |all, length| all.checked_mul(*length));
+        values?.checked_mul(self.stored.size() as u64)
+    }
+
+    /// The shape of a sample and how many values it has; `None` for more than can be.
+    pub fn sample(&self) -> Option<(Vec<usize>, usize)> {
+        let lengths = self.shape.iter().skip(1).map(|length| usize::try_from(*length).ok());
+        let shape: Vec<usize> = lengths.collect::<Option<_>>()?;
+        let length = shape.iter().try_fold(1_usize, |all, length| all.checked_mul(*length))?;
+        Some((shape, length))
+    }
+}
+
+/// Reads a header, and no byte after it.
+pub type ReadHeader = fn(&mut dyn Read) -> Result<Header, String>;
 
 /// An array whose first axis is that of the samples.
 pub struct Array {
@@ -27,24 +57,15 @@ pub struct Array {
 }
 
 impl Array {
-    /// The array of a shape, if as many bytes are there.
-    pub fn new(
-        bytes: Bytes,
-        stored: Stored,
-        big_endian: bool,
-        shape: &[u64],
-    ) -> Result<Self, String> {
+    /// The array of a header, if as many bytes are there.
+    pub fn boxed(bytes: Bytes, header: Header) -> Result<Box<dyn Source>, String> {
+        let shape = &header.shape;
         let too_large =
             || format!("its header announces the shape {shape:?}, which is more than there can be");
-        let values = shape.iter().try_fold(1_u64, |product, length| product.checked_mul(*length));
-        let announced = values
-            .and_then(|values| values.checked_mul(stored.size() as u64))
-            .ok_or_else(too_large)?;
+        let announced = header.bytes().ok_or_else(too_large)?;
         let found = match &bytes {
             Bytes::Memory(bytes) => bytes.len() as u64,
-            Bytes::File(file, start) => {
-                file.metadata().map_err(|error| error.to_string())?.len().saturating_sub(*start)
-            }
+            Bytes::File(file, start) => file.metadata().map_err(text)?.len().saturating_sub(*start),
         };
         if found < announced {
             return Err(format!(
@@ -52,28 +73,34 @@ impl Array {
                  follow"
             ));
         }
-        let (samples, rest) =
-            shape.split_first().ok_or("it holds one number, and no axis of samples")?;
-        let shape: Vec<usize> = rest
-            .iter()
-            .map(|length| usize::try_from(*length))
-            .collect::<Result<_, _>>()
-            .map_err(|_| too_large())?;
-        // what was checked above is at most the product of all axes, unless there are no samples
-        let length = shape
-            .iter()
-            .try_fold(1_usize, |product, length| product.checked_mul(*length))
-            .ok_or_else(too_large)?;
-        Ok(Self { bytes, stored, big_endian, samples: *samples, shape, length })
+        let samples = *shape.first().ok_or("it holds one number, and no axis of samples")?;
+        let (shape, length) = header.sample().ok_or_else(too_large)?;
+        let Header { stored, big_endian, .. } = header;
+        Ok(Box::new(Self { bytes, stored, big_endian, samples, shape, length }))
+    }
+
+    /// The array of a file, read where it lies.
+    pub fn open(path: &Path, header: ReadHeader) -> Result<Box<dyn Source>, String> {
+        let mut file = File::open(path).map_err(text)?;
+        let header = header(&mut file)?;
+        let start = file.stream_position().map_err(text)?;
+        Self::boxed(Bytes::File(file, start), header)
+    }
+
+    /// The array in the bytes of a file.
+    pub fn from_bytes(mut bytes: Vec<u8>, header: ReadHeader) -> Result<Box<dyn Source>, String> {
+        let mut rest = bytes.as_slice();
+        let header = header(&mut rest)?;
+        let start = bytes.len() - rest.len();
+        bytes.drain(..start);
+        Self::boxed(Bytes::Memory(bytes), header)
     }
 
     /// Reads the bytes from a place of the numbers on.
     fn fill(&self, place: u64, to: &mut [u8]) -> Result<(), String> {
         match &self.bytes {
             Bytes::Memory(bytes) => to.copy_from_slice(&bytes[place as usize..][..to.len()]),
-            Bytes::File(file, first) => {
-                read_at(file, to, first + place).map_err(|error| error.to_string())?
-            }
+            Bytes::File(file, first) => read_at(file, to, first + place).map_err(text)?,
         }
         Ok(())
     }
@@ -86,7 +113,7 @@ fn read_at(file: &File, bytes: &mut [u8], place: u64) -> std::io::Result<()> {
 
 #[cfg(not(unix))]
 fn read_at(file: &File, bytes: &mut [u8], place: u64) -> std::io::Result<()> {
-    use std::io::{Seek, SeekFrom};
+    use std::io::SeekFrom;
     // a handle of its own, as other threads read, too
     let mut file = file.try_clone()?;
     file.seek(SeekFrom::Start(place))?;
@@ -141,9 +168,9 @@ impl Source for Array {
 /// The most that a compressed file may unpack to in memory.
 const MOST_UNPACKED: u64 = 1 << 32;
 
-/// All of a file; of one compressed with gzip what it unpacks to.
+/// All bytes of a file, unpacked if it is compressed with gzip.
 pub fn whole(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = File::open(path).map_err(text)?;
     let mut bytes = Vec::new();
     let mut unpacked = flate2::read::MultiGzDecoder::new(file).take(MOST_UNPACKED + 1);
     unpacked.read_to_end(&mut bytes).map_err(|error| format!("it cannot be unpacked: {error}"))?;

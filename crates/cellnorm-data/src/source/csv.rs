@@ -1,13 +1,14 @@
 //! CSV and TSV: a row is a sample, a column a feature. Empty cells and NaN are missing values.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use csv::{ReaderBuilder, StringRecord};
 
 use super::numbers::{Block, Numbers};
-use super::{Source, level};
+use super::{Source, dyadic, level};
+use crate::error::text;
 use crate::settings::Settings;
 
 /// A table as text.
@@ -16,7 +17,7 @@ struct Table {
     delimiter: u8,
     has_header: bool,
     columns: Vec<usize>,
-    /// Each row has at least one byte and a line end, but for the last.
+    /// Each row has at least one byte and a line end, except the last.
     most_rows: u64,
 }
 
@@ -26,7 +27,7 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
     let delimiter = if is_tabs { b'\t' } else { b',' };
     let mut first = StringRecord::new();
     let mut reader = reader(path, delimiter, false)?;
-    if !reader.read_record(&mut first).map_err(|error| error.to_string())? {
+    if !reader.read_record(&mut first).map_err(text)? {
         return Err("it is empty".into());
     }
     let is_number = |cell: &str| number(cell).is_some_and(|number| !number.is_nan());
@@ -37,37 +38,27 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
         names => names
             .iter()
             .map(|name| {
-                let named = if has_header {
-                    first.iter().position(|cell| cell.trim() == name)
-                } else {
-                    None
-                };
+                let named = first.iter().position(|cell| has_header && cell.trim() == name);
                 let numbered = || name.parse::<usize>().ok().filter(|place| *place < first.len());
-                let known = first.iter().collect::<Vec<_>>().join(", ");
-                named
-                    .or_else(numbered)
-                    .ok_or_else(|| format!("it has no column {name:?}; there are: {known}"))
+                named.or_else(numbered).ok_or_else(|| {
+                    let known = first.iter().collect::<Vec<_>>().join(", ");
+                    format!("it has no column {name:?}; there are: {known}")
+                })
             })
             .collect::<Result<_, _>>()?,
     };
-    let bytes =
-        File::open(path).and_then(|file| file.metadata()).map_err(|error| error.to_string())?.len();
-    Ok(Box::new(Table {
-        path: path.to_owned(),
-        delimiter,
-        has_header,
-        columns,
-        most_rows: bytes / 2 + 1,
-    }))
+    let bytes = fs::metadata(path).map_err(text)?.len();
+    let (path, most_rows) = (path.to_owned(), bytes / 2 + 1);
+    Ok(Box::new(Table { path, delimiter, has_header, columns, most_rows }))
 }
 
 fn reader(path: &Path, delimiter: u8, has_headers: bool) -> Result<csv::Reader<File>, String> {
     let mut builder = ReaderBuilder::new();
     let opened = builder.delimiter(delimiter).has_headers(has_headers).from_path(path);
-    opened.map_err(|error| error.to_string())
+    opened.map_err(text)
 }
 
-/// The number of a cell; what is missing is NaN.
+/// The number of a cell, NaN if it is missing; `None` if the cell holds something else.
 fn number(cell: &str) -> Option<f64> {
     match cell.trim() {
         "" | "NA" | "null" => Some(f64::NAN),
@@ -90,11 +81,11 @@ impl Source for Table {
         let mut reader = reader(&self.path, self.delimiter, self.has_header)?;
         let mut record = StringRecord::new();
         let (mut start, mut numbers) = (0, Vec::with_capacity(at_once * width));
-        let mut pass_on = |start: &mut u64, numbers: &mut Vec<f64>| {
-            // what is left at the end is no power of two of rows
+        let mut give_rows = |start: &mut u64, numbers: &mut Vec<f64>| {
+            // the last rows are split, as their number is no power of two
             let rows = (numbers.len() / width) as u64;
             let mut rest = std::mem::take(numbers);
-            for (place, level) in super::dyadic(*start..*start + rows, level(width)) {
+            for (place, level) in dyadic(*start..*start + rows, level(width)) {
                 let later = rest.split_off((1 << level) * width);
                 let block = Block {
                     shape: vec![width],
@@ -108,7 +99,7 @@ impl Source for Table {
             *start += rows;
             Ok::<(), String>(())
         };
-        while reader.read_record(&mut record).map_err(|error| error.to_string())? {
+        while reader.read_record(&mut record).map_err(text)? {
             for column in &self.columns {
                 let cell = record.get(*column).unwrap_or_default();
                 let number = number(cell).ok_or_else(|| {
@@ -122,10 +113,10 @@ impl Source for Table {
                 numbers.push(number);
             }
             if numbers.len() == at_once * width {
-                pass_on(&mut start, &mut numbers)?;
+                give_rows(&mut start, &mut numbers)?;
             }
         }
-        pass_on(&mut start, &mut numbers)
+        give_rows(&mut start, &mut numbers)
     }
 
     fn samples(&self) -> Option<u64> {

@@ -1,4 +1,5 @@
-//! Files as samples: each kind of file says where its samples lie and reads them part by part.
+//! Files as samples: a source for each format says where the samples lie and reads them part by
+//! part.
 
 mod array;
 mod csv;
@@ -13,17 +14,18 @@ mod safetensors;
 
 use std::ops::Range;
 
+use array::Array;
+pub use image::decode;
 pub use numbers::{Block, Numbers};
+pub(crate) use numbers::{each_type, floats};
 
 use crate::error::Error;
-use crate::files::{File, Kind};
+use crate::files::{File, Format};
 use crate::settings::Settings;
 
-pub use image::decode;
-
-/// A part of a file that one thread reads, in blocks.
+/// A file that is read in parts, each by one thread, in blocks.
 pub trait Source: Send + Sync {
-    /// The places of each part: never fewer than its samples, counted from 0 within the file.
+    /// The places of each part, counted from 0 within the file: at least as many as its samples.
     fn parts(&self) -> Vec<Range<u64>>;
 
     /// Reads a part; `give` gets the place of its first sample and the samples of each block. A
@@ -51,32 +53,36 @@ pub trait Source: Send + Sync {
 /// # Errors
 /// If it cannot be read, or is not what its name says.
 pub fn open(file: &File, settings: &Settings) -> Result<Box<dyn Source>, Error> {
-    let opened: Result<Box<dyn Source>, String> = match file.kind {
-        Kind::Image => Ok(Box::new(image::Image::new(file, settings))),
-        Kind::Idx => idx::open(&file.path),
-        Kind::Npy => npy::open(&file.path),
-        Kind::Npz => npz::open(&file.path, settings),
-        Kind::Safetensors => safetensors::open(&file.path, settings),
-        Kind::Csv => csv::open(&file.path, settings),
-        Kind::Parquet => parquet::open(&file.path, settings),
+    let path = &file.path;
+    let is_packed = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"));
+    let opened: Result<Box<dyn Source>, String> = match file.format {
+        Format::Image => Ok(Box::new(image::Image::new(file, settings))),
+        Format::Idx if is_packed => {
+            array::whole(path).and_then(|bytes| from_bytes(Format::Idx, bytes))
+        }
+        Format::Idx => Array::open(path, idx::header),
+        Format::Npy => Array::open(path, npy::header),
+        Format::Npz => npz::open(path, settings),
+        Format::Safetensors => safetensors::open(path, settings),
+        Format::Csv => csv::open(path, settings),
+        Format::Parquet => parquet::open(path, settings),
     };
-    opened.map_err(|problem| Error::file(&file.path, problem))
+    opened.map_err(|problem| Error::file(path, problem))
 }
 
-/// The array that the bytes of a file are: of an IDX or a `.npy` file, which may be part of a
-/// program.
+/// The array in the bytes of an IDX or a `.npy` file, which may be part of a program.
 ///
 /// # Errors
-/// If they are damaged, or of another kind.
-pub fn of_bytes(kind: Kind, bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
-    match kind {
-        Kind::Idx => idx::of_bytes(bytes),
-        Kind::Npy => npy::of_bytes(bytes),
+/// If they are damaged, or of another format.
+pub fn from_bytes(format: Format, bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
+    match format {
+        Format::Idx => Array::from_bytes(bytes, idx::header),
+        Format::Npy => Array::from_bytes(bytes, npy::header),
         _ => Err("it is neither IDX nor .npy".into()),
     }
 }
 
-/// Values that are read at once, about.
+/// About how many values are read at once.
 const AT_ONCE: u64 = 1 << 16;
 
 /// The level of a block of samples of some length.

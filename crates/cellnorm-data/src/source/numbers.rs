@@ -1,5 +1,5 @@
-//! Numbers as they were stored, as far as that matters: bytes and 16-bit integers are counted, all
-//! others are floats.
+//! Numbers of the types that matter: bytes and 16-bit integers, which are counted, and floats,
+//! which all other types become.
 
 use std::ops::Range;
 
@@ -13,9 +13,9 @@ pub struct Block {
     pub shape: Vec<usize>,
     /// The axis of the samples' shape that holds the channels, if the file says so.
     pub channel_axis: Option<usize>,
-    /// The samples one behind the other.
+    /// The samples, one after the other.
     pub numbers: Numbers,
-    /// Which numbers are there, if some are not.
+    /// Which numbers are there, if some are missing.
     pub valid: Option<Vec<bool>>,
 }
 
@@ -24,13 +24,15 @@ impl Block {
     pub fn sample(&self, sample: u64) -> Option<Self> {
         let length: usize = self.shape.iter().product();
         let start = usize::try_from(sample).ok()?.checked_mul(length)?;
-        let range = start
-            ..start.checked_add(length).filter(|end| *end <= self.numbers.len() && length > 0)?;
-        let valid = self.valid.as_ref().map(|valid| valid[range.clone()].to_vec());
+        let end = start.checked_add(length)?;
+        if length == 0 || end > self.numbers.len() {
+            return None;
+        }
+        let valid = self.valid.as_ref().map(|valid| valid[start..end].to_vec());
         Some(Self {
             shape: self.shape.clone(),
             channel_axis: self.channel_axis,
-            numbers: self.numbers.slice(range),
+            numbers: self.numbers.slice(start..end),
             valid,
         })
     }
@@ -91,7 +93,7 @@ impl Stored {
         }
     }
 
-    /// No numbers yet, of the type in which these are kept.
+    /// No numbers, of the type that numbers of this type are read as.
     pub fn none(self) -> Numbers {
         match self {
             Self::U8 => Numbers::U8(Vec::new()),
@@ -103,8 +105,8 @@ impl Stored {
         }
     }
 
-    /// Replaces numbers by `count` others, in the same memory where it suffices; `fill` reads the
-    /// bytes of these.
+    /// Replaces numbers by `count` others, in the same memory where it suffices; `fill` reads their
+    /// bytes.
     ///
     /// # Errors
     /// Those of `fill`.
@@ -115,42 +117,24 @@ impl Stored {
         numbers: &mut Numbers,
         fill: impl Fill,
     ) -> Result<(), String> {
-        let from = Bytes { count, big_endian, fill };
+        let raw = RawNumbers { count, big_endian, fill };
         match (self, numbers) {
-            (Self::U8, Numbers::U8(all)) => from.kept(all),
-            (Self::U16, Numbers::U16(all)) => from.kept(all),
-            (Self::F32, Numbers::F32(all)) => from.kept(all),
-            (Self::F64, Numbers::F64(all)) => from.kept(all),
-            (Self::Bool, Numbers::F32(all)) => {
-                from.each(all, |[byte]| f32::from(u8::from(byte != 0)))
-            }
-            (Self::F16, Numbers::F32(all)) => {
-                from.each(all, |bytes| f16::from_le_bytes(bytes).into())
-            }
-            (Self::Bf16, Numbers::F32(all)) => {
-                from.each(all, |bytes| bf16::from_le_bytes(bytes).into())
-            }
-            (Self::I8, Numbers::F64(all)) => {
-                from.each(all, |bytes| i8::from_le_bytes(bytes).into())
-            }
-            (Self::I16, Numbers::F64(all)) => {
-                from.each(all, |bytes| i16::from_le_bytes(bytes).into())
-            }
-            (Self::U32, Numbers::F64(all)) => {
-                from.each(all, |bytes| u32::from_le_bytes(bytes).into())
-            }
-            (Self::I32, Numbers::F64(all)) => {
-                from.each(all, |bytes| i32::from_le_bytes(bytes).into())
-            }
-            (Self::U64, Numbers::F64(all)) => {
-                from.each(all, |bytes| u64::from_le_bytes(bytes) as f64)
-            }
-            (Self::I64, Numbers::F64(all)) => {
-                from.each(all, |bytes| i64::from_le_bytes(bytes) as f64)
-            }
+            (Self::U8, Numbers::U8(all)) => raw.copy(all),
+            (Self::U16, Numbers::U16(all)) => raw.copy(all),
+            (Self::F32, Numbers::F32(all)) => raw.copy(all),
+            (Self::F64, Numbers::F64(all)) => raw.copy(all),
+            (Self::Bool, Numbers::F32(all)) => raw.widen(all, |[byte]| f32::from(byte != 0)),
+            (Self::F16, Numbers::F32(all)) => raw.widen(all, |le| f16::from_le_bytes(le).into()),
+            (Self::Bf16, Numbers::F32(all)) => raw.widen(all, |le| bf16::from_le_bytes(le).into()),
+            (Self::I8, Numbers::F64(all)) => raw.widen(all, |le| i8::from_le_bytes(le).into()),
+            (Self::I16, Numbers::F64(all)) => raw.widen(all, |le| i16::from_le_bytes(le).into()),
+            (Self::U32, Numbers::F64(all)) => raw.widen(all, |le| u32::from_le_bytes(le).into()),
+            (Self::I32, Numbers::F64(all)) => raw.widen(all, |le| i32::from_le_bytes(le).into()),
+            (Self::U64, Numbers::F64(all)) => raw.widen(all, |le| u64::from_le_bytes(le) as f64),
+            (Self::I64, Numbers::F64(all)) => raw.widen(all, |le| i64::from_le_bytes(le) as f64),
             (_, others) => {
                 *others = self.none();
-                self.read(big_endian, count, others, from.fill)
+                self.read(big_endian, count, others, raw.fill)
             }
         }
     }
@@ -161,16 +145,16 @@ pub trait Fill: FnOnce(&mut [u8]) -> Result<(), String> {}
 
 impl<F: FnOnce(&mut [u8]) -> Result<(), String>> Fill for F {}
 
-/// Bytes of numbers that are still to be read.
-struct Bytes<F> {
+/// Numbers whose bytes are still to be read.
+struct RawNumbers<F> {
     count: usize,
     big_endian: bool,
     fill: F,
 }
 
-impl<F: Fill> Bytes<F> {
-    /// As numbers of their own type.
-    fn kept<T: Pod>(self, all: &mut Vec<T>) -> Result<(), String> {
+impl<F: Fill> RawNumbers<F> {
+    /// Reads them as numbers of their own type.
+    fn copy<T: Pod>(self, all: &mut Vec<T>) -> Result<(), String> {
         all.resize(self.count, T::zeroed());
         let bytes = bytemuck::cast_slice_mut(all);
         (self.fill)(bytes)?;
@@ -180,11 +164,11 @@ impl<F: Fill> Bytes<F> {
         Ok(())
     }
 
-    /// As numbers of a wider type.
-    fn each<const N: usize, T>(
+    /// Reads them as numbers of a wider type.
+    fn widen<const N: usize, T>(
         self,
         all: &mut Vec<T>,
-        of: impl Fn([u8; N]) -> T,
+        convert: impl Fn([u8; N]) -> T,
     ) -> Result<(), String> {
         let mut bytes = vec![0; self.count * N];
         (self.fill)(&mut bytes)?;
@@ -192,20 +176,44 @@ impl<F: Fill> Bytes<F> {
             bytes.chunks_exact_mut(N).for_each(<[u8]>::reverse);
         }
         all.clear();
-        all.extend(bytes.as_chunks::<N>().0.iter().map(|bytes| of(*bytes)));
+        all.extend(bytes.as_chunks().0.iter().map(|bytes| convert(*bytes)));
         Ok(())
     }
 }
 
+/// The value of an expression for the numbers of whichever type.
+macro_rules! each_type {
+    ($numbers:expr, $all:ident => $value:expr) => {
+        match $numbers {
+            Numbers::U8($all) => $value,
+            Numbers::U16($all) => $value,
+            Numbers::F32($all) => $value,
+            Numbers::F64($all) => $value,
+        }
+    };
+}
+pub(crate) use each_type;
+
+/// Numbers of any type as f64.
+pub(crate) fn floats<T: Copy + Into<f64>>(all: &[T]) -> impl Iterator<Item = f64> {
+    all.iter().map(|x| (*x).into())
+}
+
+macro_rules! conversions {
+    ($($variant:ident: $type:ty),*) => {$(
+        impl From<Vec<$type>> for Numbers {
+            fn from(all: Vec<$type>) -> Self {
+                Self::$variant(all)
+            }
+        }
+    )*};
+}
+conversions!(U8: u8, U16: u16, F32: f32, F64: f64);
+
 impl Numbers {
     /// How many there are.
     pub fn len(&self) -> usize {
-        match self {
-            Self::U8(all) => all.len(),
-            Self::U16(all) => all.len(),
-            Self::F32(all) => all.len(),
-            Self::F64(all) => all.len(),
-        }
+        each_type!(self, all => all.len())
     }
 
     /// Whether there are none.
@@ -218,16 +226,18 @@ impl Numbers {
     /// # Panics
     /// If the range goes beyond the end.
     pub fn slice(&self, range: Range<usize>) -> Self {
-        match self {
-            Self::U8(all) => Self::U8(all[range].to_vec()),
-            Self::U16(all) => Self::U16(all[range].to_vec()),
-            Self::F32(all) => Self::F32(all[range].to_vec()),
-            Self::F64(all) => Self::F64(all[range].to_vec()),
-        }
+        each_type!(self, all => all[range].to_vec().into())
     }
 
-    /// What they are divided by to lie between 0 and 1: the largest of their type for integers, 1
-    /// for floats.
+    /// The numbers of some ranges, one range after the other.
+    pub(super) fn select(&self, ranges: impl Iterator<Item = Range<usize>>) -> Self {
+        each_type!(self, all => {
+            ranges.flat_map(|range| &all[range]).copied().collect::<Vec<_>>().into()
+        })
+    }
+
+    /// The number that they are divided by to lie between 0 and 1: the largest of their type for
+    /// integers, 1 for floats.
     pub fn full_scale(&self) -> f64 {
         match self {
             Self::U8(_) => u8::MAX.into(),
@@ -238,11 +248,6 @@ impl Numbers {
 
     /// All of them as f64.
     pub fn to_f64(&self) -> Vec<f64> {
-        match self {
-            Self::U8(all) => all.iter().map(|value| f64::from(*value)).collect(),
-            Self::U16(all) => all.iter().map(|value| f64::from(*value)).collect(),
-            Self::F32(all) => all.iter().map(|value| f64::from(*value)).collect(),
-            Self::F64(all) => all.clone(),
-        }
+        each_type!(self, all => floats(all).collect())
     }
 }

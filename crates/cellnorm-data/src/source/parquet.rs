@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -13,6 +14,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use super::numbers::{Block, Numbers};
 use super::{Source, dyadic, image, level};
+use crate::error::text;
 use crate::settings::Settings;
 
 /// A table in columns.
@@ -20,7 +22,7 @@ struct Table {
     path: PathBuf,
     settings: Settings,
     columns: Vec<Column>,
-    of: Of,
+    content: Content,
     /// The rows of each group.
     groups: Vec<Range<u64>>,
 }
@@ -31,9 +33,9 @@ struct Column {
     place: usize,
     /// The level of definition of a value that is there.
     full: i16,
-    /// How its integers are meant.
+    /// The meaning of its integers.
     integers: Integers,
-    /// What its integers are divided by: 10ˢ for decimals with s digits behind the point.
+    /// The divisor of its integers: 10ˢ for decimals with s digits after the point.
     divisor: f64,
 }
 
@@ -46,27 +48,27 @@ enum Integers {
 }
 
 impl Column {
-    fn of(place: usize, about: &ColumnDescriptor) -> Self {
-        let integers = match about.converted_type() {
+    fn new(place: usize, column: &ColumnDescriptor) -> Self {
+        let integers = match column.converted_type() {
             ConvertedType::UINT_8 => Integers::Unsigned(8),
             ConvertedType::UINT_16 => Integers::Unsigned(16),
             ConvertedType::UINT_32 => Integers::Unsigned(32),
             ConvertedType::UINT_64 => Integers::Unsigned(64),
             _ => Integers::Signed,
         };
-        let is_decimal = about.converted_type() == ConvertedType::DECIMAL;
-        let divisor = if is_decimal { 10_f64.powi(about.type_scale()) } else { 1.0 };
-        Self { place, full: about.max_def_level(), integers, divisor }
+        let is_decimal = column.converted_type() == ConvertedType::DECIMAL;
+        let divisor = if is_decimal { 10_f64.powi(column.type_scale()) } else { 1.0 };
+        Self { place, full: column.max_def_level(), integers, divisor }
     }
 }
 
 /// Whether numbers of a column are dates or times, which no network takes as they are.
-fn is_time(about: &ColumnDescriptor) -> bool {
+fn is_time(column: &ColumnDescriptor) -> bool {
     matches!(
-        about.logical_type_ref(),
+        column.logical_type_ref(),
         Some(LogicalType::Date | LogicalType::Time { .. } | LogicalType::Timestamp { .. })
     ) || matches!(
-        about.converted_type(),
+        column.converted_type(),
         ConvertedType::DATE
             | ConvertedType::TIME_MILLIS
             | ConvertedType::TIME_MICROS
@@ -75,23 +77,20 @@ fn is_time(about: &ColumnDescriptor) -> bool {
     )
 }
 
-/// What the columns hold.
+/// The content of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    /// A number each.
+enum Content {
+    /// A number in each row.
     Numbers,
-    /// Lists of numbers.
+    /// A list of numbers in each row.
     Lists,
-    /// Images as files have them.
+    /// An image in each row, with the bytes of an image file.
     Images,
 }
 
-/// Opens a table.
-pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String> {
-    let reader = reader(path)?;
-    let about = reader.metadata();
-    let columns = about.file_metadata().schema_descr().columns();
-    let kind = |column: &ColumnDescriptor| {
+impl Content {
+    /// The content of a column; `None` if it cannot be read.
+    fn from_column(column: &ColumnDescriptor) -> Option<Self> {
         let is_number = !matches!(
             column.physical_type(),
             Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY | Physical::INT96
@@ -100,77 +99,77 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
             column.logical_type_ref(),
             Some(LogicalType::String | LogicalType::Json | LogicalType::Enum)
         );
+        let is_bytes = column.physical_type() == Physical::BYTE_ARRAY && !is_text;
         match (is_number, column.max_rep_level()) {
-            (true, 0) => Some(Of::Numbers),
-            (true, 1) => Some(Of::Lists),
-            (false, 0) if column.physical_type() == Physical::BYTE_ARRAY && !is_text => {
-                Some(Of::Images)
-            }
+            (true, 0) => Some(Self::Numbers),
+            (true, 1) => Some(Self::Lists),
+            (false, 0) if is_bytes => Some(Self::Images),
             _ => None,
         }
-    };
-    let name = |column: &ColumnDescriptor| column.path().string();
-    // a list is called by the column that it is in, and so is an image with its file's name beside
-    // it
-    let is_called = |column: &ColumnDescriptor, asked: &str| {
-        name(column) == asked
-            || name(column).strip_prefix(asked).is_some_and(|rest| rest.starts_with('.'))
-    };
-    let known: Vec<String> =
-        columns.iter().filter(|column| kind(column).is_some()).map(|column| name(column)).collect();
-    let known = known.join(", ");
-    let chosen: Vec<usize> = match settings.key.as_slice() {
-        [] => {
-            let whole = |of: Of| {
-                (0..columns.len())
-                    .filter(|place| kind(&columns[*place]) == Some(of))
-                    .collect::<Vec<_>>()
-            };
-            let (images, lists, numbers) =
-                (whole(Of::Images), whole(Of::Lists), whole(Of::Numbers));
-            match (images.as_slice(), lists.as_slice()) {
-                ([only], []) | ([], [only]) => vec![*only],
-                ([], []) => numbers,
-                _ => {
-                    return Err(format!(
-                        "it has several columns of images or lists; name one with --key: {known}"
-                    ));
-                }
-            }
-        }
-        names => names
-            .iter()
-            .map(|asked| {
-                let fits = |place: &usize| {
-                    is_called(&columns[*place], asked) && kind(&columns[*place]).is_some()
-                };
-                (0..columns.len()).find(fits).ok_or_else(|| {
-                    format!("it has no column {asked:?} of numbers or images; there are: {known}")
-                })
-            })
-            .collect::<Result<_, _>>()?,
-    };
-    let kinds: Vec<Of> = chosen.iter().filter_map(|place| kind(&columns[*place])).collect();
-    let of = match kinds.as_slice() {
+    }
+}
+
+/// Opens a table.
+pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String> {
+    let reader = reader(path)?;
+    let metadata = reader.metadata();
+    let all = metadata.file_metadata().schema_descr().columns();
+    let chosen = chosen(all, &settings.key)?;
+    let content = match chosen.as_slice() {
         [] => return Err("it has no column of numbers or images".into()),
-        [one] => *one,
-        all if all.iter().all(|of| *of == Of::Numbers) => Of::Numbers,
+        [(_, only)] => *only,
+        several if several.iter().all(|(_, content)| *content == Content::Numbers) => {
+            Content::Numbers
+        }
         _ => return Err("several columns are read only if each has one number in a row".into()),
     };
-    let columns = chosen.iter().map(|place| Column::of(*place, &columns[*place])).collect();
+    let columns = chosen.iter().map(|(place, _)| Column::new(*place, &all[*place])).collect();
     let mut start = 0_u64;
-    let groups = about.row_groups().iter().map(|group| {
+    let groups = metadata.row_groups().iter().map(|group| {
         let rows = start..start + group.num_rows().max(0) as u64;
         start = rows.end;
         rows
     });
-    Ok(Box::new(Table {
-        path: path.to_owned(),
-        settings: settings.clone(),
-        columns,
-        of,
-        groups: groups.collect(),
-    }))
+    let groups = groups.collect();
+    let (path, settings) = (path.to_owned(), settings.clone());
+    Ok(Box::new(Table { path, settings, columns, content, groups }))
+}
+
+/// The places and contents of the columns that are asked for; without a question the only column of
+/// images or lists, or else all columns of numbers.
+fn chosen(
+    columns: &[Arc<ColumnDescriptor>],
+    key: &[String],
+) -> Result<Vec<(usize, Content)>, String> {
+    let name = |place: usize| columns[place].path().string();
+    let readable: Vec<(usize, Content)> = (0..columns.len())
+        .filter_map(|place| Some((place, Content::from_column(&columns[place])?)))
+        .collect();
+    let known = || readable.iter().map(|(place, _)| name(*place)).collect::<Vec<_>>().join(", ");
+    if key.is_empty() {
+        let (numbers, others): (Vec<_>, Vec<_>) =
+            readable.iter().copied().partition(|(_, content)| *content == Content::Numbers);
+        return match others.len() {
+            0 => Ok(numbers),
+            1 => Ok(others),
+            _ => Err(format!(
+                "it has several columns of images or lists; name one with --key: {}",
+                known()
+            )),
+        };
+    }
+    // a column within another one, such as a list or an image beside its file's name, has both
+    // names
+    let is_called = |name: &str, asked: &str| {
+        name.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let find = |asked: &String| {
+        let mut found = readable.iter().filter(|(place, _)| is_called(&name(*place), asked));
+        found.next().copied().ok_or_else(|| {
+            format!("it has no column {asked:?} of numbers or images; there are: {}", known())
+        })
+    };
+    key.iter().map(find).collect()
 }
 
 fn reader(path: &Path) -> Result<SerializedFileReader<File>, String> {
@@ -192,40 +191,29 @@ impl Source for Table {
         part: &Range<u64>,
         give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
     ) -> Result<(), String> {
-        let text = |error: parquet::errors::ParquetError| error.to_string();
         let reader = reader(&self.path)?;
         let group =
             self.groups.iter().position(|rows| rows == part).ok_or("a part of another file")?;
         let group = reader.get_row_group(group).map_err(text)?;
-        let mut columns = self
-            .columns
-            .iter()
-            .map(|column| group.get_column_reader(column.place))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(text)?;
+        let columns = self.columns.iter().map(|column| group.get_column_reader(column.place));
+        let mut columns = columns.collect::<Result<Vec<_>, _>>().map_err(text)?;
         let mut start = part.start;
         while start < part.end {
             let rows = (part.end - start).min(ROWS as u64) as usize;
-            if self.of == Of::Images {
+            if self.content == Content::Images {
                 let Some(ColumnReader::ByteArrayColumnReader(column)) = columns.first_mut() else {
                     return Err("its images are no bytes".into());
                 };
                 let files = cells(column, rows, self.columns[0].full, |file| file.data().to_vec())?;
-                for (row, file) in files.iter().enumerate() {
-                    let file = file
-                        .as_deref()
-                        .ok_or_else(|| format!("row {} has no image", start + row as u64))?;
-                    let block = image::decode(file, &self.settings)
-                        .map_err(|problem| format!("row {}: {problem}", start + row as u64))?;
-                    give(start + row as u64, &block)?;
+                for (row, file) in (start..).zip(&files) {
+                    let file = file.as_deref().ok_or_else(|| format!("row {row} has no image"))?;
+                    let block = image::decode(file, &self.settings);
+                    give(row, &block.map_err(|problem| format!("row {row}: {problem}"))?)?;
                 }
             } else {
-                let parts = columns
-                    .iter_mut()
-                    .zip(&self.columns)
-                    .map(|(column, about)| numbers(column, rows, *about))
-                    .collect::<Result<Vec<_>, _>>()?;
-                self.pass_on(start, rows, parts, give)?;
+                let columns = columns.iter_mut().zip(&self.columns);
+                let parts = columns.map(|(reader, column)| numbers(reader, rows, *column));
+                self.give_rows(start, rows, parts.collect::<Result<_, _>>()?, give)?;
             }
             start += rows as u64;
         }
@@ -233,20 +221,20 @@ impl Source for Table {
     }
 
     fn samples(&self) -> Option<u64> {
-        self.groups.last().map_or(Some(0), |rows| Some(rows.end))
+        Some(self.groups.last().map_or(0, |rows| rows.end))
     }
 }
 
 impl Table {
-    /// Numbers of some rows as blocks.
-    fn pass_on(
+    /// Gives the numbers of some rows in blocks.
+    fn give_rows(
         &self,
         start: u64,
         rows: usize,
         mut columns: Vec<Numbers>,
         give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
     ) -> Result<(), String> {
-        let (shape, numbers) = if self.of == Of::Numbers {
+        let (shape, numbers) = if self.content == Content::Numbers {
             let width = columns.len();
             if columns.iter().any(|column| column.len() != rows) {
                 return Err("its columns have different lengths".into());
@@ -268,7 +256,7 @@ impl Table {
             (shape, all)
         };
         let length = shape.iter().product::<usize>();
-        let channel_axis = (self.of == Of::Numbers).then_some(0);
+        let channel_axis = (self.content == Content::Numbers).then_some(0);
         for (place, level) in dyadic(start..start + rows as u64, level(length)) {
             let from = (place - start) as usize * length;
             let to = from + (1 << level) * length;
@@ -279,12 +267,12 @@ impl Table {
     }
 }
 
-/// Some rows of a column, what is missing as `None`.
+/// Some rows of a column, with `None` for missing values.
 fn cells<D: DataType, T>(
     column: &mut ColumnReaderImpl<D>,
     rows: usize,
     full: i16,
-    of: impl Fn(&D::T) -> T,
+    convert: impl Fn(&D::T) -> T,
 ) -> Result<Vec<Option<T>>, String> {
     let (mut definitions, mut repetitions, mut values): (_, Vec<i16>, _) =
         (Vec::new(), Vec::new(), Vec::new());
@@ -303,13 +291,11 @@ fn cells<D: DataType, T>(
     }
     check_lengths(&repetitions)?;
     if full == 0 {
-        return Ok(values.iter().map(|value| Some(of(value))).collect());
+        return Ok(values.iter().map(|value| Some(convert(value))).collect());
     }
-    let mut values = values.iter();
-    Ok(definitions
-        .iter()
-        .map(|level| if *level == full { values.next().map(&of) } else { None })
-        .collect())
+    let mut values = values.iter().map(convert);
+    let cells = definitions.iter();
+    Ok(cells.map(|level| if *level == full { values.next() } else { None }).collect())
 }
 
 /// An error unless all lists of some rows have one length; each goes on where the level of
@@ -320,7 +306,7 @@ fn check_lengths(repetitions: &[i16]) -> Result<(), String> {
     let length = |row: usize| starts.get(row + 1).unwrap_or(&repetitions.len()) - starts[row];
     match (1..starts.len()).find(|row| length(*row) != length(0)) {
         Some(row) => Err(format!(
-            "its lists have different lengths, {} and {} numbers {row} rows behind; all must be \
+            "its lists have different lengths, {} and {} numbers {row} rows later; all must be \
              alike",
             length(0),
             length(row)
@@ -329,43 +315,39 @@ fn check_lengths(repetitions: &[i16]) -> Result<(), String> {
     }
 }
 
-/// The numbers of some rows; what is missing is NaN.
-fn numbers(column: &mut ColumnReader, rows: usize, about: Column) -> Result<Numbers, String> {
-    let full = about.full;
-    let floats =
-        |cells: Vec<Option<f64>>| cells.into_iter().map(|cell| cell.unwrap_or(f64::NAN)).collect();
-    Ok(match column {
-        ColumnReader::BoolColumnReader(column) => {
-            Numbers::F64(floats(cells(column, rows, full, |value| f64::from(u8::from(*value)))?))
+/// The numbers of some rows, with NaN for missing ones.
+fn numbers(reader: &mut ColumnReader, rows: usize, column: Column) -> Result<Numbers, String> {
+    let Column { full, integers, divisor, .. } = column;
+    let cells: Vec<Option<f64>> = match reader {
+        ColumnReader::FloatColumnReader(reader) => {
+            let cells = cells(reader, rows, full, |value| *value)?;
+            return Ok(Numbers::F32(cells.into_iter().map(|x| x.unwrap_or(f32::NAN)).collect()));
         }
-        ColumnReader::Int32ColumnReader(column) => {
-            let cells = cells(column, rows, full, |value| *value)?;
-            let is_unsigned = about.integers == Integers::Unsigned(32);
-            let number = |value: i32| {
-                if is_unsigned { f64::from(value as u32) } else { f64::from(value) / about.divisor }
-            };
-            match about.integers {
-                Integers::Unsigned(8) => Numbers::U8(narrow(cells)?),
-                Integers::Unsigned(16) => Numbers::U16(narrow(cells)?),
-                _ => Numbers::F64(floats(cells.into_iter().map(|cell| cell.map(number)).collect())),
-            }
+        ColumnReader::Int32ColumnReader(reader) if integers == Integers::Unsigned(8) => {
+            return Ok(Numbers::U8(narrow(cells(reader, rows, full, |value| *value)?)?));
         }
-        ColumnReader::Int64ColumnReader(column) => {
-            let is_unsigned = about.integers == Integers::Unsigned(64);
-            let number = |value: &i64| {
-                if is_unsigned { *value as u64 as f64 } else { *value as f64 / about.divisor }
-            };
-            Numbers::F64(floats(cells(column, rows, full, number)?))
+        ColumnReader::Int32ColumnReader(reader) if integers == Integers::Unsigned(16) => {
+            return Ok(Numbers::U16(narrow(cells(reader, rows, full, |value| *value)?)?));
         }
-        ColumnReader::FloatColumnReader(column) => {
-            let cells = cells(column, rows, full, |value| *value)?;
-            Numbers::F32(cells.into_iter().map(|cell| cell.unwrap_or(f32::NAN)).collect())
+        ColumnReader::Int32ColumnReader(reader) => {
+            cells(reader, rows, full, |value| match integers {
+                Integers::Unsigned(_) => f64::from(*value as u32),
+                Integers::Signed => f64::from(*value) / divisor,
+            })?
         }
-        ColumnReader::DoubleColumnReader(column) => {
-            Numbers::F64(floats(cells(column, rows, full, |value| *value)?))
+        ColumnReader::Int64ColumnReader(reader) => {
+            cells(reader, rows, full, |value| match integers {
+                Integers::Unsigned(_) => *value as u64 as f64,
+                Integers::Signed => *value as f64 / divisor,
+            })?
         }
+        ColumnReader::BoolColumnReader(reader) => {
+            cells(reader, rows, full, |value| f64::from(u8::from(*value)))?
+        }
+        ColumnReader::DoubleColumnReader(reader) => cells(reader, rows, full, |value| *value)?,
         _ => return Err("its column holds no numbers".into()),
-    })
+    };
+    Ok(Numbers::F64(cells.into_iter().map(|cell| cell.unwrap_or(f64::NAN)).collect()))
 }
 
 fn narrow<T: TryFrom<i32>>(cells: Vec<Option<i32>>) -> Result<Vec<T>, String> {

@@ -26,51 +26,45 @@ pub fn resize(pixels: Pixels, side: u32) -> Result<Pixels, String> {
     let size = if height <= width { [side, long] } else { [long, side] };
     size[0].checked_mul(size[1]).filter(|pixels| *pixels <= MOST_PIXELS).ok_or_else(too_large)?;
     let channels = pixels.channels;
-    let pixels = if pixels.has_alpha { weighted(pixels) } else { pixels };
+    let pixels = if pixels.has_alpha { premultiply(pixels) } else { pixels };
+    let old = [height, width];
     let numbers = match &pixels.numbers {
-        Numbers::U8(all) => Numbers::U8(both_axes(all, [height, width], size, channels, bytes)),
+        Numbers::U8(all) => both_axes(all, old, size, channels, weighted_bytes).into(),
         Numbers::U16(all) => {
-            Numbers::U16(both_axes(all, [height, width], size, channels, |weights, values| {
-                weighed(weights, values.map(f64::from)).round() as u16
-            }))
+            both_axes(all, old, size, channels, weighted_mean(|mean| mean.round() as u16)).into()
         }
         Numbers::F32(all) => {
-            Numbers::F32(both_axes(all, [height, width], size, channels, |weights, values| {
-                weighed(weights, values.map(f64::from)) as f32
-            }))
+            both_axes(all, old, size, channels, weighted_mean(|mean| mean as f32)).into()
         }
-        Numbers::F64(all) => {
-            Numbers::F64(both_axes(all, [height, width], size, channels, |weights, values| {
-                weighed(weights, values)
-            }))
-        }
+        Numbers::F64(all) => both_axes(all, old, size, channels, weighted_mean(|mean| mean)).into(),
     };
     let pixels = Pixels { size, numbers, ..pixels };
-    Ok(if pixels.has_alpha { unweighted(pixels) } else { pixels })
+    Ok(if pixels.has_alpha { divide_alpha(pixels) } else { pixels })
 }
 
-/// Bytes times their transparency / 255, rounded as Pillow's `Convert.c` does it: what cannot be
-/// seen must not shine through.
-fn weighted(pixels: Pixels) -> Pixels {
+/// Bytes times their transparency / 255, rounded as in Pillow's `Convert.c`: the colour of
+/// invisible pixels must not shine through.
+fn premultiply(pixels: Pixels) -> Pixels {
     each_colour(pixels, |colour, alpha| {
         let product = u32::from(colour) * u32::from(alpha) + 128;
         (((product >> 8) + product) >> 8) as u8
     })
 }
 
-/// The way back.
-fn unweighted(pixels: Pixels) -> Pixels {
+/// The inverse of [`premultiply`].
+fn divide_alpha(pixels: Pixels) -> Pixels {
     each_colour(pixels, |colour, alpha| match alpha {
         0 | 255 => colour,
         alpha => (u32::from(colour) * 255 / u32::from(alpha)).min(255) as u8,
     })
 }
 
-fn each_colour(mut pixels: Pixels, of: impl Fn(u8, u8) -> u8) -> Pixels {
+/// Replaces each colour by `map` of the colour and its pixel's transparency.
+fn each_colour(mut pixels: Pixels, map: impl Fn(u8, u8) -> u8) -> Pixels {
     if let Numbers::U8(all) = &mut pixels.numbers {
         for pixel in all.chunks_exact_mut(pixels.channels) {
             if let Some((alpha, colours)) = pixel.split_last_mut() {
-                colours.iter_mut().for_each(|colour| *colour = of(*colour, *alpha));
+                colours.iter_mut().for_each(|colour| *colour = map(*colour, *alpha));
             }
         }
     }
@@ -80,14 +74,14 @@ fn each_colour(mut pixels: Pixels, of: impl Fn(u8, u8) -> u8) -> Pixels {
 /// The most pixels of a resized image.
 const MOST_PIXELS: usize = 1 << 28;
 
-/// Where the values that make a new one begin, and their weights.
+/// The first of the values that make a new one, and their weights.
 type Weights = (usize, Vec<f64>);
 
-/// The weights of each new place along an axis.
+/// The weights of each new place along an axis: a triangle around it.
 fn triangles(from: usize, to: usize) -> Vec<Weights> {
     let scale = from as f64 / to as f64;
     let support = scale.max(1.0);
-    let of = |place: usize| {
+    let triangle = |place: usize| {
         let centre = (place as f64 + 0.5) * scale;
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
@@ -96,16 +90,16 @@ fn triangles(from: usize, to: usize) -> Vec<Weights> {
         let sum: f64 = weights.iter().sum();
         (first, weights.into_iter().map(|weight| weight / sum).collect())
     };
-    (0..to).map(of).collect()
+    (0..to).map(triangle).collect()
 }
 
-/// Columns, then rows; of a tall image that shrinks rows, then columns.
+/// Resizes columns, then rows; rows, then columns, of a tall image that shrinks.
 fn both_axes<T: Copy + Default>(
     all: &[T],
     [height, width]: [usize; 2],
     [new_height, new_width]: [usize; 2],
     channels: usize,
-    of: impl Fn(&[f64], &mut dyn Iterator<Item = T>) -> T,
+    mean: impl Fn(&[f64], &mut dyn Iterator<Item = T>) -> T,
 ) -> Vec<T> {
     let rows_first = height > 2 * width && new_height < height;
     let along = |all: &[T], outer: usize, from: usize, to: usize, inner: usize| {
@@ -115,7 +109,7 @@ fn both_axes<T: Copy + Default>(
             for (first, weights) in &triangles {
                 for place in 0..inner {
                     let values = line[first * inner + place..].iter().step_by(inner).copied();
-                    new.push(of(weights, &mut values.take(weights.len())));
+                    new.push(mean(weights, &mut values.take(weights.len())));
                 }
             }
         }
@@ -136,14 +130,20 @@ fn both_axes<T: Copy + Default>(
     }
 }
 
-fn weighed(weights: &[f64], values: impl Iterator<Item = f64>) -> f64 {
-    weights.iter().zip(values).map(|(weight, value)| weight * value).sum()
+/// The weighted mean of values, rounded by `round`.
+fn weighted_mean<T: Into<f64>>(
+    round: impl Fn(f64) -> T,
+) -> impl Fn(&[f64], &mut dyn Iterator<Item = T>) -> T {
+    move |weights, values| {
+        round(weights.iter().zip(values).map(|(weight, value)| weight * value.into()).sum())
+    }
 }
 
 /// Bits after the point of an integer weight.
 const BITS: u32 = 22;
 
-fn bytes(weights: &[f64], values: &mut dyn Iterator<Item = u8>) -> u8 {
+/// The weighted mean of bytes.
+fn weighted_bytes(weights: &[f64], values: &mut dyn Iterator<Item = u8>) -> u8 {
     let whole = |weight: f64| (weight * f64::from(1_u32 << BITS) + 0.5) as i64;
     let sum: i64 =
         weights.iter().zip(values).map(|(weight, value)| whole(*weight) * i64::from(value)).sum();
@@ -162,23 +162,7 @@ pub fn crop(pixels: Pixels, side: usize) -> Result<Pixels, String> {
     }
     let half = |rest: usize| (rest as f64 / 2.0).round_ties_even() as usize;
     let (top, left) = (half(height - side), half(width - side));
-    fn of<T: Copy>(
-        all: &[T],
-        row: usize,
-        top: usize,
-        left: usize,
-        side: usize,
-        channels: usize,
-    ) -> Vec<T> {
-        let rows = all.chunks_exact(row).skip(top).take(side);
-        rows.flat_map(|row| &row[left * channels..(left + side) * channels]).copied().collect()
-    }
-    let (row, channels) = (width * pixels.channels, pixels.channels);
-    let numbers = match &pixels.numbers {
-        Numbers::U8(all) => Numbers::U8(of(all, row, top, left, side, channels)),
-        Numbers::U16(all) => Numbers::U16(of(all, row, top, left, side, channels)),
-        Numbers::F32(all) => Numbers::F32(of(all, row, top, left, side, channels)),
-        Numbers::F64(all) => Numbers::F64(of(all, row, top, left, side, channels)),
-    };
+    let starts = (top..top + side).map(|row| (row * width + left) * pixels.channels);
+    let numbers = pixels.numbers.select(starts.map(|start| start..start + side * pixels.channels));
     Ok(Pixels { size: [side, side], numbers, ..pixels })
 }

@@ -7,9 +7,10 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, Metadata};
 
 use super::Source;
-use super::array::{Array, Bytes};
+use super::array::{Array, Bytes, Header};
 use super::npz::chosen;
 use super::numbers::Stored;
+use crate::error::text;
 use crate::settings::Settings;
 
 /// The longest header of the format.
@@ -17,25 +18,25 @@ const LONGEST: u64 = 100_000_000;
 
 /// Opens one tensor of a file.
 pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String> {
-    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    let mut file = File::open(path).map_err(text)?;
     let mut length = [0; 8];
     let cut = |_| "its header is cut off".to_owned();
     file.read_exact(&mut length).map_err(cut)?;
     let length = u64::from_le_bytes(length);
-    let here = file.metadata().map_err(|error| error.to_string())?.len().saturating_sub(8);
-    if length > LONGEST.min(here) {
+    let left = file.metadata().map_err(text)?.len().saturating_sub(8);
+    if length > LONGEST.min(left) {
         return Err(format!(
             "it is no usable safetensors file: its header would have {length} bytes"
         ));
     }
     let mut header = vec![0; length as usize];
     file.read_exact(&mut header).map_err(cut)?;
-    let about: Metadata = serde_json::from_slice(&header)
+    let header: Metadata = serde_json::from_slice(&header)
         .map_err(|error| format!("its header is unusable: {error}"))?;
-    let mut names = about.offset_keys();
+    let mut names = header.offset_keys();
     names.sort();
     let name = chosen(&names, &settings.key)?;
-    let tensor = about.info(&name).ok_or("the header is contradictory")?;
+    let tensor = header.info(&name).ok_or("the header is contradictory")?;
     let stored = match tensor.dtype {
         Dtype::BOOL => Stored::Bool,
         Dtype::U8 => Stored::U8,
@@ -56,7 +57,7 @@ pub fn open(path: &Path, settings: &Settings) -> Result<Box<dyn Source>, String>
             ));
         }
     };
-    let shape: Vec<u64> = tensor.shape.iter().map(|length| *length as u64).collect();
+    let shape = tensor.shape.iter().map(|length| *length as u64).collect();
     let start = 8 + length + tensor.data_offsets.0 as u64;
-    Ok(Box::new(Array::new(Bytes::File(file, start), stored, false, &shape)?))
+    Array::boxed(Bytes::File(file, start), Header { stored, big_endian: false, shape })
 }

@@ -1,8 +1,8 @@
 //! Any bytes as files, for the test of damage and for the fuzz targets: an error or data, never a
 //! panic, and nothing endless.
 
-use cellnorm_data::files::Kind;
-use cellnorm_data::source::of_bytes;
+use cellnorm_data::files::Format;
+use cellnorm_data::source::from_bytes;
 use cellnorm_data::state::Statistics;
 
 /// As a file of statistics; one that is taken says the same again.
@@ -14,8 +14,8 @@ pub fn as_statistics(bytes: &[u8]) {
 }
 
 /// As an array: every sample is read, and none more than the bytes hold.
-pub fn as_array(kind: Kind, bytes: &[u8]) {
-    let Ok(source) = of_bytes(kind, bytes.to_vec()) else { return };
+pub fn as_array(format: Format, bytes: &[u8]) {
+    let Ok(source) = from_bytes(format, bytes.to_vec()) else { return };
     let mut values = 0;
     for part in source.parts() {
         let read = source.read(&part, &mut |_, block| {

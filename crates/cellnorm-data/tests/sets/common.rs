@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cellnorm_data::files::list;
-use cellnorm_data::scan::{Plan, Run};
+use cellnorm_data::scan::{Plan, ScanOptions};
 use cellnorm_data::settings::Settings;
 use cellnorm_data::state::Statistics;
 use cellnorm_data::{Error, files::Listing};
@@ -35,7 +35,7 @@ pub fn read(
 ) -> Result<Statistics, Error> {
     plan.run(
         start,
-        Run { threads, shard, strict: false, progress: &mut |_| {}, keep: &mut |_| Ok(()) },
+        ScanOptions { threads, shard, strict: false, progress: &mut |_| {}, keep: &mut |_| Ok(()) },
     )
 }
 

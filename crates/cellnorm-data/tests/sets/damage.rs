@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use cellnorm_data::Error;
-use cellnorm_data::files::{Kind, list};
-use cellnorm_data::scan::{Plan, Run};
+use cellnorm_data::files::{Format, list};
+use cellnorm_data::scan::{Plan, ScanOptions};
 use cellnorm_data::settings::Settings;
 use cellnorm_data::state::Statistics;
 
@@ -75,8 +75,13 @@ fn a_file_that_cannot_be_read_is_named_and_the_others_count() {
 fn strict_ends_at_the_first() {
     let (folder, _) = with("zz.png", b"no picture");
     let plan = Plan::new(listing(folder.path().to_owned()), Settings::default(), None).unwrap();
-    let run =
-        Run { threads: 2, shard: None, strict: true, progress: &mut |_| {}, keep: &mut |_| Ok(()) };
+    let run = ScanOptions {
+        threads: 2,
+        shard: None,
+        strict: true,
+        progress: &mut |_| {},
+        keep: &mut |_| Ok(()),
+    };
     let error = plan.run(plan.start(), run).unwrap_err().to_string();
     assert!(error.contains("zz.png"), "{error}");
 }
@@ -151,8 +156,8 @@ fn cut_and_flipped_files_are_refused_or_read() {
             }
             for bytes in [cut, &flipped] {
                 as_statistics(bytes);
-                as_array(Kind::Idx, bytes);
-                as_array(Kind::Npy, bytes);
+                as_array(Format::Idx, bytes);
+                as_array(Format::Npy, bytes);
             }
         }
     }

@@ -1,6 +1,9 @@
-//! Numbers that models are run on, and that they make.
+//! Inputs and outputs of models, and random inputs.
+
+use std::iter;
 
 use crate::proto::model::Model;
+use crate::proto::shape::product;
 use crate::proto::values::Float;
 
 /// A tensor, whatever its type.
@@ -31,45 +34,45 @@ const MOST: usize = 1 << 28;
 pub fn random_feeds(model: &Model<'_>, seed: u64) -> Result<Vec<Feed>, String> {
     let inputs = || model.graph.values.iter().filter(|value| value.input_only());
     let is_open = inputs().any(|input| input.shape.iter().flatten().any(|length| length.is_none()));
-    let mut normal = Normal(seed);
+    let mut random = Random(seed);
     let mut feed = |(first, others): (usize, usize)| -> Result<Feed, String> {
         inputs()
             .map(|input| {
                 let shape = input.shape.as_ref().ok_or_else(|| {
                     format!("the model does not say the shape of {:?}", input.name)
                 })?;
-                let lengths = shape.iter().enumerate();
-                let shape: Vec<usize> = lengths
-                    .map(|(axis, length)| length.unwrap_or(if axis == 0 { first } else { others }))
-                    .collect();
-                let count =
-                    shape.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
-                let count = count.filter(|count| *count <= MOST);
+                let lengths = shape.iter().zip(iter::once(first).chain(iter::repeat(others)));
+                let shape: Vec<usize> =
+                    lengths.map(|(length, open)| length.unwrap_or(open)).collect();
+                let count = product(shape.iter().copied()).filter(|count| *count <= MOST);
                 let count = count.ok_or_else(|| {
                     format!("the input {:?} of shape {shape:?} is too large", input.name)
                 })?;
-                let numbers = match (Float::of(input.element), input.element) {
-                    (Some(float), _) => (0..count).map(|_| float.round(normal.next())).collect(),
-                    // integers are lengths, places or words: 0 and 1 exist in most
+                let element = input.element;
+                let numbers = match (Float::from_onnx(element), element) {
+                    (Some(float), _) => (0..count).map(|_| float.round(random.normal())).collect(),
+                    // integers are lengths, places or words: 0 and 1 are valid in most models
                     (None, 2..=9 | 12 | 13) => (0..count).map(|place| (place % 2) as f64).collect(),
                     _ => return Err(format!("the input {:?} is no tensor of numbers", input.name)),
                 };
-                Ok((input.name.to_string(), Array { shape, element: input.element, numbers }))
+                Ok((input.name.to_string(), Array { shape, element, numbers }))
             })
             .collect()
     };
     OPEN.into_iter().take(if is_open { 2 } else { 1 }).map(&mut feed).collect()
 }
 
-/// Normal numbers: the sum of twelve uniform ones less 6, from SplitMix64 (G. Steele et al., 2014).
-struct Normal(u64);
+/// Random numbers: SplitMix64 (G. Steele et al., 2014).
+pub struct Random(pub u64);
 
-impl Normal {
-    fn next(&mut self) -> f64 {
+impl Random {
+    /// A normal number: the sum of twelve uniform ones less 6.
+    fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }
 
-    fn uniform(&mut self) -> f64 {
+    /// A number between 0 and 1.
+    pub fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -4,42 +4,42 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Runtime;
 use super::array::{Feed, random_feeds};
 use super::compare::{Comparison, Feeds, Pair, compare, default_tolerance};
 use super::probe::probes;
 use super::proof::{Proof, prove};
+use super::{Runtime, text};
 use crate::error::Error;
 use crate::fold::Folded;
 use crate::proto::values::Float;
 use crate::save::Draft;
 use crate::source::Source;
 
-/// What was found about a folded model.
+/// The result of checking a folded model.
 #[derive(Clone, Debug, Serialize)]
 pub struct Certificate {
     /// The folds, layer by layer.
     pub proofs: Vec<Proof>,
     /// The whole model before and after.
-    pub run: Run,
-    /// The difference of an output, as a share of its largest number, that is allowed.
+    pub run: Outcome,
+    /// The largest difference of an output that is allowed, as a share of its largest number.
     pub tolerance: f64,
     /// Whether every fold is proven and no difference is above the tolerance.
     pub holds: bool,
 }
 
-/// The whole model before and after.
+/// The outcome of running the whole model before and after.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Run {
-    /// How they compare.
+pub enum Outcome {
+    /// The comparison of both.
     Compared(Comparison),
-    /// Why they could not be run; the folds are proven one by one all the same.
+    /// The reason that they could not be run; the folds are proven one by one all the same.
     NotRun(String),
 }
 
-impl Run {
-    /// How the models compare, if they could be run.
+impl Outcome {
+    /// The comparison of the models, if they could be run.
     pub fn compared(&self) -> Option<&Comparison> {
         match self {
             Self::Compared(comparison) => Some(comparison),
@@ -48,15 +48,15 @@ impl Run {
     }
 }
 
-/// How to check.
+/// Options of a check.
 pub struct Checks<'c> {
-    /// What runs the models; the first that can is taken. None is a choice, too.
+    /// The runtimes; the first that can run both models is taken. There may be none.
     pub runtimes: &'c [&'c dyn Runtime],
     /// Inputs to run on besides random ones.
     pub inputs: Vec<Feed>,
     /// The difference that is allowed; `None` for [`default_tolerance`].
     pub tolerance: Option<f64>,
-    /// For how long both models are run to measure their time.
+    /// How long both models are run to measure their time.
     pub timed: Duration,
 }
 
@@ -76,8 +76,8 @@ pub fn certify(
     let coarsest = floats.max_by(|a, b| a.unit().total_cmp(&b.unit())).unwrap_or(Float::F32);
     let tolerance = checks.tolerance.unwrap_or_else(|| default_tolerance(coarsest, proofs.len()));
     let run = match run(source, folded, draft, &checks) {
-        Ok(comparison) => Run::Compared(comparison),
-        Err(problem) => Run::NotRun(problem),
+        Ok(comparison) => Outcome::Compared(comparison),
+        Err(problem) => Outcome::NotRun(problem),
     };
     let close = run.compared().is_none_or(|comparison| comparison.largest_relative <= tolerance);
     let holds = close && proofs.iter().all(|proof| proof.share <= 1.0);
@@ -94,17 +94,17 @@ fn run(
     if checks.runtimes.is_empty() {
         return Err("nothing was asked to run them".into());
     }
-    let model = source.model().map_err(|error| error.to_string())?;
-    let written = Source::open(draft.path()).map_err(|error| error.to_string())?;
-    let probes = probes(&model, &written.model().map_err(|error| error.to_string())?);
+    let model = source.model().map_err(text)?;
+    let written = Source::open(draft.path()).map_err(text)?;
+    let probes = probes(&model, &written.model().map_err(text)?);
     let (before, after) = (source.path(), &*draft.path());
     let pair = Pair { before, after, probes: &probes, data: folded.data.as_ref() };
-    let (random, unsaid) = match random_feeds(&model, 1) {
-        Ok(random) => (random, None),
-        Err(problem) => (Vec::new(), Some(problem)),
-    };
+    let mut problems = Vec::new();
+    let random = random_feeds(&model, 1).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Vec::new()
+    });
     let feeds = Feeds { given: checks.inputs.clone(), random };
-    let mut problems: Vec<String> = unsaid.into_iter().collect();
     for runtime in checks.runtimes {
         match compare(*runtime, pair, &feeds, checks.timed) {
             Ok(comparison) => return Ok(comparison),

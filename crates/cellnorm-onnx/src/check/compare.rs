@@ -1,5 +1,5 @@
-//! The whole model before and after: how far the results are apart, whether the largest is the
-//! same, and how long it took.
+//! The whole model before and after: the difference of the results, the place of the largest, and
+//! the time.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,23 +12,24 @@ use super::{Runtime, Session};
 use crate::fold::FoldedData;
 use crate::proto::values::Float;
 
-/// How two models compare.
-#[derive(Clone, Debug, Serialize)]
+/// The comparison of two models.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Comparison {
-    /// What ran them.
+    /// The runtime that ran them.
     pub runtime: String,
-    /// How many inputs they were run on.
+    /// The number of inputs they were run on.
     pub runs: usize,
     /// The largest difference of an output.
     pub largest_difference: f64,
-    /// The largest difference, as a share of the largest number of the same output. Where a
-    /// sigmoid, a softmax, a logarithm of one, tanh, clipping or the place of the largest ends the
-    /// model, it is that of the value before.
+    /// The largest difference, as a share of the largest number of the same output. Where the model
+    /// ends in a sigmoid, softmax, log-softmax, tanh, clip, erf or argmax, it is that of the value
+    /// before.
     pub largest_relative: f64,
-    /// How many numbers of the outputs are infinite or NaN in the model before: with these nothing
-    /// can be compared.
+    /// How many numbers of the outputs are infinite or NaN in the model before: nothing can be
+    /// compared with these.
     pub not_finite_before: usize,
-    /// How many rows of the outputs have their largest number at the same place, of how many.
+    /// How many rows of the outputs have their largest number at the same place, and how many rows
+    /// there are.
     pub same_largest: (usize, usize),
     /// The median time of a run before, in milliseconds.
     pub before_ms: f64,
@@ -36,8 +37,8 @@ pub struct Comparison {
     pub after_ms: f64,
 }
 
-/// The difference that rounding explains: 64 units of the weights' type for a layer, as a share of
-/// the output, growing with the square root of the number of layers whose numbers changed.
+/// The difference that rounding explains, as a share of the output: 64 units of the weights' type,
+/// times the root of one more than the number of layers whose numbers changed.
 pub fn default_tolerance(float: Float, layers: usize) -> f64 {
     64.0 * float.unit() * ((layers + 1) as f64).sqrt()
 }
@@ -52,25 +53,19 @@ pub struct Pair<'p> {
     pub before: &'p Path,
     /// The model after.
     pub after: &'p Path,
-    /// What is compared besides the outputs.
+    /// The values that are compared besides the outputs.
     pub probes: &'p Probes,
     /// The normalization of the data that became part of the model after.
     pub data: Option<&'p FoldedData>,
 }
 
-/// What two models are run on.
+/// The inputs that two models are run on.
 #[derive(Clone, Debug, Default)]
 pub struct Feeds {
     /// Inputs that must run.
     pub given: Vec<Feed>,
-    /// Others, of which those count that the model takes.
+    /// Other inputs, ignored where the model does not take them.
     pub random: Vec<Feed>,
-}
-
-/// An input of the model after, and what the model before gets instead.
-struct Before<'f> {
-    feed: Feed,
-    after: &'f Feed,
 }
 
 /// Runs two models on the same inputs, then in turns on the first of these for about `timed`, at
@@ -79,8 +74,7 @@ struct Before<'f> {
 ///
 /// # Errors
 /// If the model before cannot be loaded, or cannot be run on a given input or on any random one; in
-/// the runtime's words. What only the model after cannot do is no error but the largest difference
-/// there is.
+/// the runtime's words. If only the model after fails, the difference is infinite.
 pub fn compare(
     runtime: &dyn Runtime,
     pair: Pair<'_>,
@@ -88,33 +82,19 @@ pub fn compare(
     timed: Duration,
 ) -> Result<Comparison, String> {
     let Pair { before, after, probes, data } = pair;
-    let old = runtime.load(before, &probes.before_last)?;
-    let mut comparison = Comparison {
-        runtime: runtime.name(),
-        runs: 0,
-        largest_difference: 0.0,
-        largest_relative: 0.0,
-        not_finite_before: 0,
-        same_largest: (0, 0),
-        before_ms: 0.0,
-        after_ms: 0.0,
-    };
+    let mut old_session = runtime.load(before, &probes.before_last)?;
+    let mut comparison = Comparison { runtime: runtime.name(), ..Comparison::default() };
     let apart = Comparison {
         largest_relative: f64::INFINITY,
         largest_difference: f64::INFINITY,
         ..comparison.clone()
     };
-    let Ok(new) = runtime.load(after, &probes.before_last) else { return Ok(apart) };
-    let mut sessions = [old, new];
-    let [old, new] = &mut sessions;
+    let Ok(mut new_session) = runtime.load(after, &probes.before_last) else { return Ok(apart) };
     let (mut first, mut problem) = (None, "there is nothing to run it on".to_owned());
     let given = feeds.given.iter().map(|feed| (feed, true));
     for (feed, is_given) in given.chain(feeds.random.iter().map(|feed| (feed, false))) {
-        let before = Before {
-            feed: data.map_or_else(|| feed.clone(), |data| normalized(feed, data)),
-            after: feed,
-        };
-        let old = match old.run(&before.feed) {
+        let old_feed = data.map_or_else(|| feed.clone(), |data| normalized(feed, data));
+        let old = match old_session.run(&old_feed) {
             Ok(old) => old,
             Err(error) if is_given => return Err(error),
             // a length that the model leaves open is not always free
@@ -123,31 +103,27 @@ pub fn compare(
                 continue;
             }
         };
-        let Ok(new) = new.run(before.after) else { return Ok(apart) };
-        if old.len() != new.len()
-            || old.iter().zip(&new).any(|((_, old), (_, new))| old.shape != new.shape)
-        {
+        let Ok(new) = new_session.run(feed) else { return Ok(apart) };
+        let mut outputs = old.iter().zip(&new);
+        if old.len() != new.len() || outputs.any(|((_, old), (_, new))| old.shape != new.shape) {
             return Ok(apart);
         }
         for ((name, old), (_, new)) in old.iter().zip(&new) {
             comparison.add(name, old, new, probes);
         }
         comparison.runs += 1;
-        first.get_or_insert(before);
+        first.get_or_insert((old_feed, feed));
     }
-    let before = first.ok_or(problem)?;
-    let mut spent = [Vec::new(), Vec::new()];
+    let (old_feed, new_feed) = first.ok_or(problem)?;
+    let (mut old_times, mut new_times) = (Vec::new(), Vec::new());
     let start = Instant::now();
-    while spent[0].len() < LEAST_TIMED || start.elapsed() < timed {
-        for ((session, feed), spent) in
-            sessions.iter_mut().zip([&before.feed, before.after]).zip(&mut spent)
-        {
-            spent.push(milliseconds(session.as_mut(), feed)?);
-        }
+    while old_times.len() < LEAST_TIMED || start.elapsed() < timed {
+        old_times.push(milliseconds(old_session.as_mut(), &old_feed)?);
+        new_times.push(milliseconds(new_session.as_mut(), new_feed)?);
     }
-    [comparison.before_ms, comparison.after_ms] = spent.map(|mut spent| {
-        spent.sort_by(f64::total_cmp);
-        spent.get(spent.len() / 2).copied().unwrap_or(0.0)
+    [comparison.before_ms, comparison.after_ms] = [old_times, new_times].map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().unwrap_or(0.0)
     });
     Ok(comparison)
 }
@@ -178,7 +154,7 @@ impl Comparison {
         let scale = finite.fold(least, |largest: f64, number| largest.max(number.abs()));
         let is_output = !probes.before_last.iter().any(|probe| probe == name);
         for (old, new) in old.numbers.iter().zip(&new.numbers) {
-            // where the model gave no number before, there is none to compare with
+            // a number that was not finite before has no difference
             let difference = match (old.is_finite(), new.is_finite()) {
                 (true, true) => (old - new).abs(),
                 (false, _) => 0.0,

@@ -1,4 +1,5 @@
-//! The certificate: each fold proven on its own, and the whole model run before and after.
+//! The certificate of a folded model: each fold is proven on its own, and the whole model is run
+//! before and after.
 
 mod array;
 mod certificate;
@@ -10,10 +11,11 @@ mod proof;
 #[cfg(feature = "run")]
 mod rten;
 
+use std::fmt::Display;
 use std::path::Path;
 
 pub use array::{Array, Feed, random_feeds};
-pub use certificate::{Certificate, Checks, Run, certify};
+pub use certificate::{Certificate, Checks, Outcome, certify};
 pub use compare::{Comparison, Feeds, Pair, compare, default_tolerance};
 #[cfg(feature = "run")]
 pub use onnxruntime::OnnxRuntime;
@@ -22,17 +24,22 @@ pub use proof::{Proof, prove};
 #[cfg(feature = "run")]
 pub use rten::Rten;
 
-/// Something that runs ONNX models, with its own optimization of the graph off: otherwise it would
-/// fold the unfolded model, too.
+/// An error as text, in the runtime's words.
+fn text(error: impl Display) -> String {
+    error.to_string()
+}
+
+/// A runtime of ONNX models, with its own optimization of the graph off: otherwise it would fold
+/// the unfolded model, too.
 pub trait Runtime {
     /// Its name and version.
     fn name(&self) -> String;
 
-    /// A model ready to run, which gives other values by name besides its outputs.
+    /// A model ready to run, which gives the values of these names after its outputs.
     ///
     /// # Errors
-    /// If it cannot be read, or uses what the runtime does not have; in the runtime's words.
-    fn load(&self, path: &Path, besides: &[String]) -> Result<Box<dyn Session>, String>;
+    /// If it cannot be read, or uses an operator that the runtime lacks; in the runtime's words.
+    fn load(&self, path: &Path, values: &[String]) -> Result<Box<dyn Session>, String>;
 }
 
 /// A model that can be run.

@@ -9,8 +9,8 @@ use ort::session::{Session as OrtSession, SessionInputValue};
 use ort::value::{DynValue, Tensor, TensorElementType};
 
 use super::array::{Array, Feed};
-use super::probe::as_outputs;
-use super::{Runtime, Session};
+use super::probe::more_outputs;
+use super::{Runtime, Session, text};
 use crate::source::Source;
 
 /// ONNX Runtime.
@@ -26,9 +26,8 @@ impl OnnxRuntime {
     /// # Errors
     /// If there is no such library, or it cannot be loaded.
     pub fn open(library: &Path) -> Result<Self, String> {
-        let environment = ort::init_from(library).map_err(|error| error.to_string())?;
-        let environment =
-            environment.with_telemetry(false).build().map_err(|error| error.to_string())?;
+        let environment = ort::init_from(library).map_err(text)?;
+        let environment = environment.with_telemetry(false).build().map_err(text)?;
         Ok(Self { environment, library: library.display().to_string() })
     }
 }
@@ -38,18 +37,18 @@ impl Runtime for OnnxRuntime {
         format!("ONNX Runtime ({})", self.library)
     }
 
-    fn load(&self, path: &Path, besides: &[String]) -> Result<Box<dyn Session>, String> {
-        let session = OrtSession::builder(&self.environment).map_err(|error| error.to_string())?;
+    fn load(&self, path: &Path, values: &[String]) -> Result<Box<dyn Session>, String> {
+        let session = OrtSession::builder(&self.environment).map_err(text)?;
         let session = session.with_optimization_level(GraphOptimizationLevel::Disable);
-        let mut session = session.map_err(|error| error.to_string())?;
-        let source = Source::open(path).map_err(|error| error.to_string())?;
+        let mut session = session.map_err(text)?;
+        let source = Source::open(path).map_err(text)?;
         // from memory it would not find side files
-        let committed = if besides.is_empty() || source.beside().next().is_some() {
+        let committed = if values.is_empty() || source.side_files().next().is_some() {
             session.commit_from_file(path)
         } else {
-            session.commit_from_memory(&[source.bytes(), &as_outputs(besides)].concat())
+            session.commit_from_memory(&[source.bytes(), &more_outputs(values)].concat())
         };
-        Ok(Box::new(Loaded { session: committed.map_err(|error| error.to_string())? }))
+        Ok(Box::new(Loaded { session: committed.map_err(text)? }))
     }
 }
 
@@ -59,22 +58,20 @@ struct Loaded {
 
 impl Session for Loaded {
     fn run(&mut self, feed: &Feed) -> Result<Vec<(String, Array)>, String> {
-        let inputs = feed.iter().map(|(name, array)| {
-            Ok((name.clone(), value(array).map_err(|error| error.to_string())?.into()))
-        });
+        let inputs = feed.iter().map(|(name, array)| Ok((name.clone(), value(array)?.into())));
         let inputs = inputs.collect::<Result<Vec<(String, SessionInputValue<'_>)>, String>>()?;
-        let made = self.session.run(inputs).map_err(|error| error.to_string())?;
-        made.iter().map(|(name, value)| Ok((name.to_owned(), array(&value)?))).collect()
+        let outputs = self.session.run(inputs).map_err(text)?;
+        outputs.iter().map(|(name, value)| Ok((name.to_owned(), array(&value)?))).collect()
     }
 }
 
 fn value(array: &Array) -> Result<DynValue, String> {
     let shape = array.shape.clone();
     macro_rules! tensor {
-        ($of:expr) => {
-            Tensor::from_array((shape, array.numbers.iter().map($of).collect::<Vec<_>>()))
+        ($convert:expr) => {
+            Tensor::from_array((shape, array.numbers.iter().map($convert).collect::<Vec<_>>()))
                 .map(Tensor::into_dyn)
-                .map_err(|error| error.to_string())
+                .map_err(text)
         };
     }
     match array.element {
@@ -96,11 +93,10 @@ fn array(value: &DynValue) -> Result<Array, String> {
         return Err("an output is no tensor".into());
     };
     macro_rules! numbers {
-        ($type:ty, $element:expr, $of:expr) => {{
-            let (shape, numbers) =
-                value.try_extract_tensor::<$type>().map_err(|error| error.to_string())?;
+        ($type:ty, $element:expr, $convert:expr) => {{
+            let (shape, numbers) = value.try_extract_tensor::<$type>().map_err(text)?;
             let shape = shape.iter().map(|length| usize::try_from(*length).unwrap_or(0)).collect();
-            Ok(Array { shape, element: $element, numbers: numbers.iter().map($of).collect() })
+            Ok(Array { shape, element: $element, numbers: numbers.iter().map($convert).collect() })
         }};
     }
     match element {

@@ -1,13 +1,14 @@
-//! Where to look besides the outputs. A network that ends in a sigmoid or a softmax answers 0 or 1
-//! to most random inputs whatever its layers do; before that last operator the difference shows.
+//! Values that are compared besides the outputs. A network that ends in a sigmoid or a softmax
+//! answers 0 or 1 to most random inputs whatever its layers do; before that last operator the
+//! difference shows.
 
 use std::collections::BTreeSet;
 
 use crate::proto::model::Model;
 #[cfg(feature = "run")]
-use crate::proto::wire::put_bytes;
+use crate::proto::wire::{message, put_bytes};
 
-/// What is compared of a model.
+/// The values of a model that are compared, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Probes {
     /// Values before the last operator, by name.
@@ -19,24 +20,20 @@ pub struct Probes {
     pub bounded: BTreeSet<String>,
 }
 
-/// What to compare of a model before and after: values that both have.
+/// The values to compare of a model before and after, which both have.
 pub fn probes(before: &Model<'_>, after: &Model<'_>) -> Probes {
     let mut probes = Probes::default();
     let graph = &before.graph;
     for output in graph.values.iter().filter(|value| value.output) {
         let Some(node) = output.producer.map(|node| &graph.nodes[node]) else { continue };
         let bounded = matches!(node.op, "Sigmoid" | "HardSigmoid" | "Softmax" | "Tanh");
-        if !node.domain.is_empty()
-            || !bounded && !matches!(node.op, "LogSoftmax" | "ArgMax" | "Clip" | "Erf")
-        {
+        let is_last = bounded || matches!(node.op, "LogSoftmax" | "ArgMax" | "Clip" | "Erf");
+        if !node.domain.is_empty() || !is_last {
             continue;
         }
         let Some(value) = node.input(0).map(|value| &graph.values[value]) else { continue };
-        let same = after
-            .graph
-            .find(&value.name)
-            .is_some_and(|id| after.graph.values[id].producer.is_some());
-        if value.producer.is_some() && same {
+        let same = after.graph.find(&value.name).map(|id| &after.graph.values[id]);
+        if value.producer.is_some() && same.is_some_and(|same| same.producer.is_some()) {
             if !value.output {
                 probes.before_last.push(value.name.to_string());
             }
@@ -48,17 +45,11 @@ pub fn probes(before: &Model<'_>, after: &Model<'_>) -> Probes {
     probes
 }
 
-/// A field that, behind a model's bytes, makes values outputs as well: protocol buffers join the
-/// two graphs.
+/// A field that makes values outputs as well, to be appended to a model's bytes: protocol buffers
+/// join the two graphs.
 #[cfg(feature = "run")]
-pub fn as_outputs(names: &[String]) -> Vec<u8> {
+pub fn more_outputs(names: &[String]) -> Vec<u8> {
     let mut graph = Vec::new();
-    for name in names {
-        let mut described = Vec::new();
-        put_bytes(&mut described, 1, name.as_bytes());
-        put_bytes(&mut graph, 12, &described);
-    }
-    let mut field = Vec::new();
-    put_bytes(&mut field, 7, &graph);
-    field
+    names.iter().for_each(|name| put_bytes(&mut graph, 12, &message(1, name.as_bytes())));
+    message(7, &graph)
 }

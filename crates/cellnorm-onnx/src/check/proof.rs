@@ -1,9 +1,20 @@
 //! The proof of each fold: the layer before and after, on random numbers, in f64.
 //!
-//! Before: each map by its own operator's formula around Σ W·x + b with the file's weights. After:
-//! Σ W′·x + b′ with the weights as they were written and read again. The maps are not multiplied
-//! together for this, so it checks what the folding did. The two may differ by the rounding of W′
-//! and b′ to their type, u·(Σ |W′·x| + |b′|), u being 2⁻²⁴ in f32, and by f64's own.
+//! Before: each map by its own operator's formula before and after Σ W·x + b, with the file's
+//! weights. After: Σ W′·x + b′ with the weights as they were written and read again. The maps are
+//! not multiplied together here, so the proof is independent of the folding. Both may differ by the
+//! rounding of W′ and b′ to their type, u·(Σ |W′·x| + |b′|), where u is 2⁻²⁴ in f32, and by that of
+//! f64.
+//!
+//! ```text
+//! x        random, one number for each input and tap
+//! mapped   x after the maps before the layer
+//! sums     for each output: Σ W·mapped, Σ W′·x, and the sums of their absolute terms
+//! for each row of the biases, for each output:
+//!     old    the maps after the layer, of Σ W·mapped + b
+//!     new    Σ W′·x + b′
+//!     share  |old − new| / bound; the fold is proven if it is at most 1
+//! ```
 
 use std::hint::black_box;
 
@@ -11,6 +22,7 @@ use cellnorm::passes::vectorized;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::array::Random;
 use crate::error::{Error, Malformed};
 use crate::fold::{
     Context, Folded, FoldedLayer, Layer, Layers, Linear, NodeName, PART, Scope, Search, Shapes,
@@ -19,7 +31,7 @@ use crate::fold::{
 use crate::proto::graph::Graph;
 use crate::proto::model::Model;
 
-/// What was found of one layer.
+/// The proof of one layer's folds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Proof {
     /// The layer.
@@ -28,7 +40,7 @@ pub struct Proof {
     pub maps: usize,
     /// The largest difference between before and after.
     pub error: f64,
-    /// The largest number that the layer made.
+    /// The largest output of the layer.
     pub scale: f64,
     /// The largest share of its bound that a difference takes; the fold is proven if it is at
     /// most 1.
@@ -46,17 +58,15 @@ pub fn prove(folded: &Folded<'_>, written: &Model<'_>) -> Result<Vec<Proof>, Err
     visit(&written.graph, None, context, &mut index, &mut |index, search| {
         let layers: Vec<&FoldedLayer<'_>> =
             folded.layers.iter().filter(|layer| layer.graph == index).collect();
-        let of = |layer: &&FoldedLayer<'_>| {
-            let after =
-                search.scope.graph.find(&layer.output).and_then(|value| search.making(value));
-            let after = after
-                .and_then(Result::ok)
-                .filter(|after| after.kernel == layer.layer.linear.kernel);
-            let lost =
-                || Malformed(format!("the written model lacks the layer of {:?}", layer.output));
-            Ok(compare(layer.name.clone(), &layer.layer, &after.ok_or_else(lost)?))
+        let prove_layer = |folded: &&FoldedLayer<'_>| {
+            let FoldedLayer { output, name, layer, .. } = folded;
+            let after = search.scope.graph.find(output).and_then(|value| search.maker(value));
+            let after = after.and_then(Result::ok);
+            let after = after.filter(|after| after.kernel == layer.linear.kernel);
+            let lost = || Malformed(format!("the written model lacks the layer of {output:?}"));
+            Ok(compare(name.clone(), layer, &after.ok_or_else(lost)?))
         };
-        proofs.extend(layers.par_iter().map(of).collect::<Result<Vec<Proof>, Error>>()?);
+        proofs.extend(layers.par_iter().map(prove_layer).collect::<Result<Vec<Proof>, Error>>()?);
         Ok(())
     })?;
     Ok(proofs)
@@ -74,15 +84,10 @@ fn visit<'a>(
     let shapes = Shapes::infer(&scope, &graph.order()?);
     see(*index, &Search { scope, shapes: &shapes, opset: context.opset, layers: &Layers::new() })?;
     *index += 1;
-    for inner in
-        graph.nodes.iter().flat_map(|node| &node.attributes).flat_map(|attribute| &attribute.graphs)
-    {
-        visit(inner, Some(&scope), context, index, see)?;
-    }
-    Ok(())
+    graph.inner_graphs().try_for_each(|inner| visit(inner, Some(&scope), context, index, see))
 }
 
-/// What one output of a layer comes to before and after, and how large the parts of the sums are.
+/// The sums of one output before and after, and the sums of their absolute terms.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     before: f64,
@@ -101,7 +106,7 @@ impl Sums {
     }
 }
 
-/// Sums side by side.
+/// Sums that are computed side by side.
 const LANES: usize = 8;
 
 /// Σ w·x and Σ |w·x|.
@@ -116,7 +121,7 @@ fn sum(weights: &[f64], x: &[f64]) -> [f64; 2] {
             sizes[lane] += term.abs();
         }
     }
-    // added up at the end as they are, the lanes would not be kept in vectors
+    // without this, the compiler would not keep the lanes in vectors
     let (sums, sizes) = black_box((sums, sizes));
     let terms = || last.iter().zip(last_x).map(|(weight, x)| weight * x);
     [
@@ -125,33 +130,76 @@ fn sum(weights: &[f64], x: &[f64]) -> [f64; 2] {
     ]
 }
 
+/// The proof of a layer: see the pseudocode above.
 fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
     let before = &layer.linear;
     let kernel = before.kernel;
     let (taps, outputs) = (kernel.taps(), kernel.outputs());
     let mut random = Random(0x5eed);
-    let x: Vec<f64> = (0..kernel.inputs() * taps).map(|_| random.next()).collect();
-    let ahead = |input: usize, x: f64| {
-        // the last map that was folded ahead is the first that the data meet
-        let maps = layer.maps.iter().rev().filter(|(side, _)| *side == Side::Ahead);
-        maps.fold(x, |x, (_, map)| map.apply(input, x))
+    let x: Vec<f64> = (0..kernel.inputs() * taps).map(|_| random.uniform() * 2.0 - 1.0).collect();
+    // the map before the layer that was folded last is the first that the data meet
+    let maps_before = || layer.maps.iter().rev().filter(|(side, _)| *side == Side::Before);
+    let mapped = |(place, x): (usize, &f64)| {
+        maps_before().fold(*x, |x, (_, map)| map.apply(place / taps.max(1), x))
     };
-    let mapped: Vec<f64> =
-        x.iter().enumerate().map(|(place, x)| ahead(place / taps.max(1), *x)).collect();
-    let behind = |output: usize, y: f64| {
-        let maps = layer.maps.iter().filter(|(side, _)| *side == Side::Behind);
+    let mapped: Vec<f64> = x.iter().enumerate().map(mapped).collect();
+    let maps_after = |output: usize, y: f64| {
+        let maps = layer.maps.iter().filter(|(side, _)| *side == Side::After);
         maps.fold(y, |y, (_, map)| map.apply(output, y))
     };
-    let mut sums = vec![Sums::default(); outputs];
-    let in_part = (PART / taps.max(1)).max(1);
+    let sums = sums(before, after, &mapped, &x);
+    let rows = |linear: &Linear<'_>| match linear.bias_rows() {
+        rows if rows.is_empty() => vec![vec![0.0; outputs]],
+        rows => rows,
+    };
+    let (old_rows, new_rows) = (rows(before), rows(after));
+    let (unit, bias_unit) = (after.weight.values.float.unit(), layer.bias_float().unit());
+    // rounding to the smallest numbers of the type loses an amount that is no share of the number
+    let least = after.weight.values.float.smallest() * (1 + taps * kernel.inputs()) as f64;
+    let mut proof =
+        Proof { layer: name, maps: layer.maps.len(), error: 0.0, scale: 0.0, share: 0.0 };
+    for row in 0..old_rows.len().max(new_rows.len()) {
+        let (old_row, new_row) = (&old_rows[row % old_rows.len()], &new_rows[row % new_rows.len()]);
+        for (output, sum) in sums.iter().enumerate() {
+            let (old_bias, new_bias) = (old_row[output], new_row[output]);
+            let (old, new, size) = match (&before.own, &after.own) {
+                // the weight of a batch normalization is γ; its own formula holds the rest
+                (Some(own), Some(new)) => {
+                    let (old, new) = (own.apply(output, x[output]), new.apply(output, x[output]));
+                    (old, new, new.abs() + new_bias.abs())
+                }
+                _ => (sum.before + old_bias, sum.after + new_bias, sum.size_after),
+            };
+            let shift = maps_after(output, 0.0);
+            let slope = (maps_after(output, 1.0) - shift).abs();
+            let in_f64 =
+                slope * (sum.size_before + old_bias.abs() + old.abs()) + shift.abs() + size;
+            let old = maps_after(output, old);
+            let bound = unit * size + bias_unit * new_bias.abs() + least + 1e-13 * in_f64;
+            let error = (old - new).abs();
+            proof.error = proof.error.max(error);
+            proof.scale = proof.scale.max(old.abs());
+            let share = if error == 0.0 { 0.0 } else { error / bound };
+            // an infinite number on both sides proves nothing
+            proof.share = proof.share.max(if share.is_nan() { f64::INFINITY } else { share });
+        }
+    }
+    proof
+}
+
+/// The sums of each output: the old weights times `mapped`, and the new ones times `x`.
+fn sums(before: &Linear<'_>, after: &Linear<'_>, mapped: &[f64], x: &[f64]) -> Vec<Sums> {
+    let kernel = before.kernel;
+    let taps = kernel.taps();
+    let part_runs = (PART / taps.max(1)).max(1);
     let parts = blocks(&kernel, |start, runs| {
         vectorized(
             #[inline(always)]
             || {
-                let (mut old, mut new) = (vec![0.0; in_part * taps], vec![0.0; in_part * taps]);
+                let (mut old, mut new) = (vec![0.0; part_runs * taps], vec![0.0; part_runs * taps]);
                 let mut block: Vec<(usize, Sums)> = Vec::new();
-                for part in (start..start + runs).step_by(in_part) {
-                    let count = in_part.min(start + runs - part);
+                for part in (start..start + runs).step_by(part_runs) {
+                    let count = part_runs.min(start + runs - part);
                     let place = part * taps..(part + count) * taps;
                     before.weight.values.read(place.clone(), &mut old[..place.len()]);
                     after.weight.values.read(place.clone(), &mut new[..place.len()]);
@@ -179,56 +227,9 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
             },
         )
     });
+    let mut sums = vec![Sums::default(); kernel.outputs()];
     for (output, part) in parts.into_iter().flatten() {
         sums[output].add(part, before.alpha, after.alpha);
     }
-    let rows = |linear: &Linear<'_>| match linear.bias_rows() {
-        rows if rows.is_empty() => vec![vec![0.0; outputs]],
-        rows => rows,
-    };
-    let (old_rows, new_rows) = (rows(before), rows(after));
-    let (unit, bias_unit) = (after.weight.values.float.unit(), layer.bias_float().unit());
-    // what rounding to the smallest numbers of the type loses, which is no share of the number
-    let least = after.weight.values.float.smallest() * (1 + taps * kernel.inputs()) as f64;
-    let mut proof =
-        Proof { layer: name, maps: layer.maps.len(), error: 0.0, scale: 0.0, share: 0.0 };
-    for row in 0..old_rows.len().max(new_rows.len()) {
-        let (old_row, new_row) = (&old_rows[row % old_rows.len()], &new_rows[row % new_rows.len()]);
-        for (output, sum) in sums.iter().enumerate() {
-            let (old, new, size) = match (&before.own, &after.own) {
-                // the weight of a batch normalization is γ; its own formula holds the rest
-                (Some(own), Some(new)) => {
-                    let (old, new) = (own.apply(output, x[output]), new.apply(output, x[output]));
-                    (old, new, new.abs() + new_row[output].abs())
-                }
-                _ => (sum.before + old_row[output], sum.after + new_row[output], sum.size_after),
-            };
-            let slope = (behind(output, 1.0) - behind(output, 0.0)).abs();
-            let in_f64 = slope * (sum.size_before + old_row[output].abs() + old.abs())
-                + behind(output, 0.0).abs()
-                + size;
-            let old = behind(output, old);
-            let bound = unit * size + bias_unit * new_row[output].abs() + least + 1e-13 * in_f64;
-            let error = (old - new).abs();
-            proof.error = proof.error.max(error);
-            proof.scale = proof.scale.max(old.abs());
-            let share = if error == 0.0 { 0.0 } else { error / bound };
-            // an infinite number on both sides proves nothing
-            proof.share = proof.share.max(if share.is_nan() { f64::INFINITY } else { share });
-        }
-    }
-    proof
-}
-
-/// Numbers between −1 and 1: SplitMix64 (G. Steele et al., 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ bits >> 31) as f64 / u64::MAX as f64 * 2.0 - 1.0
-    }
+    sums
 }

@@ -7,7 +7,7 @@ use rten_tensor::Tensor;
 use rten_tensor::prelude::*;
 
 use super::array::{Array, Feed};
-use super::{Runtime, Session};
+use super::{Runtime, Session, text};
 
 /// rten.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,13 +18,13 @@ impl Runtime for Rten {
         "rten 0.27".into()
     }
 
-    fn load(&self, path: &Path, besides: &[String]) -> Result<Box<dyn Session>, String> {
+    fn load(&self, path: &Path, values: &[String]) -> Result<Box<dyn Session>, String> {
         let mut options = ModelOptions::with_all_ops();
         options.enable_optimization(false);
-        let model = options.load_file(path).map_err(|error| error.to_string())?;
+        let model = options.load_file(path).map_err(text)?;
         let mut wanted = model.output_ids().to_vec();
-        for name in besides {
-            wanted.push(model.node_id(name).map_err(|error| error.to_string())?);
+        for name in values {
+            wanted.push(model.node_id(name).map_err(text)?);
         }
         Ok(Box::new(Loaded { model, wanted }))
     }
@@ -44,59 +44,40 @@ impl Loaded {
 impl Session for Loaded {
     fn run(&mut self, feed: &Feed) -> Result<Vec<(String, Array)>, String> {
         let inputs = feed.iter().map(|(name, array)| {
-            let id = self.model.node_id(name).map_err(|error| error.to_string())?;
+            let id = self.model.node_id(name).map_err(text)?;
             Ok((id, value(array)?.into()))
         });
         let inputs = inputs.collect::<Result<Vec<_>, String>>()?;
-        let made = self.model.run(inputs, &self.wanted, None).map_err(|error| error.to_string())?;
-        self.wanted
-            .iter()
-            .zip(made)
-            .map(|(id, value)| Ok((self.name(*id), array(value)?)))
-            .collect()
+        let outputs = self.model.run(inputs, &self.wanted, None).map_err(text)?;
+        let named = self.wanted.iter().zip(outputs);
+        named.map(|(id, value)| Ok((self.name(*id), array(value)?))).collect()
     }
 }
 
 fn value(array: &Array) -> Result<Value, String> {
-    let shape = array.shape.as_slice();
+    fn tensor<T>(array: &Array, convert: impl Fn(f64) -> T) -> Tensor<T> {
+        let numbers: Vec<T> = array.numbers.iter().map(|number| convert(*number)).collect();
+        Tensor::from_data(array.shape.as_slice(), numbers)
+    }
     match array.element {
-        1 => Ok(Tensor::from_data(
-            shape,
-            array.numbers.iter().map(|number| *number as f32).collect::<Vec<_>>(),
-        )
-        .into()),
-        6 | 7 | 9 => Ok(Tensor::from_data(
-            shape,
-            array.numbers.iter().map(|number| *number as i32).collect::<Vec<_>>(),
-        )
-        .into()),
-        2 => Ok(Tensor::from_data(
-            shape,
-            array.numbers.iter().map(|number| *number as u8).collect::<Vec<_>>(),
-        )
-        .into()),
-        3 => Ok(Tensor::from_data(
-            shape,
-            array.numbers.iter().map(|number| *number as i8).collect::<Vec<_>>(),
-        )
-        .into()),
+        1 => Ok(tensor(array, |number| number as f32).into()),
+        6 | 7 | 9 => Ok(tensor(array, |number| number as i32).into()),
+        2 => Ok(tensor(array, |number| number as u8).into()),
+        3 => Ok(tensor(array, |number| number as i8).into()),
         other => Err(format!("rten has no tensors of ONNX's type {other}")),
     }
 }
 
 fn array(value: Value) -> Result<Array, String> {
-    fn of<T: Copy + Into<f64>>(tensor: &Tensor<T>, element: i32) -> Array {
-        Array {
-            shape: tensor.shape().to_vec(),
-            element,
-            numbers: tensor.iter().map(|number| (*number).into()).collect(),
-        }
+    fn array<T: Copy + Into<f64>>(tensor: &Tensor<T>, element: i32) -> Array {
+        let numbers = tensor.iter().map(|number| (*number).into()).collect();
+        Array { shape: tensor.shape().to_vec(), element, numbers }
     }
     match value {
-        Value::FloatTensor(tensor) => Ok(of(&tensor, 1)),
-        Value::Int32Tensor(tensor) => Ok(of(&tensor, 6)),
-        Value::Int8Tensor(tensor) => Ok(of(&tensor, 3)),
-        Value::UInt8Tensor(tensor) => Ok(of(&tensor, 2)),
+        Value::FloatTensor(tensor) => Ok(array(&tensor, 1)),
+        Value::Int32Tensor(tensor) => Ok(array(&tensor, 6)),
+        Value::Int8Tensor(tensor) => Ok(array(&tensor, 3)),
+        Value::UInt8Tensor(tensor) => Ok(array(&tensor, 2)),
         _ => Err("an output is a sequence".into()),
     }
 }

@@ -10,7 +10,7 @@ use crate::proto::graph::{NodeId, ValueId};
 use crate::proto::node::Node;
 use crate::proto::shape::Shape;
 
-/// Such a node.
+/// A node that maps each channel by itself.
 pub struct AffineNode {
     /// The value that it maps.
     pub input: ValueId,
@@ -28,7 +28,7 @@ pub fn affine_node(search: &Search<'_, '_>, id: NodeId) -> Option<Result<AffineN
     if node.is("BatchNormalization") {
         let own = batch_norm(scope, *opset, node);
         return Some(match search.layers.get(&id) {
-            Some(layer) => own.and_then(|own| with_others(own, layer)),
+            Some(layer) => own.and_then(|own| chained(own, layer)),
             None => own,
         });
     }
@@ -42,23 +42,18 @@ pub fn affine_node(search: &Search<'_, '_>, id: NodeId) -> Option<Result<AffineN
         _ => return None,
     };
     let output = node.only_output()?;
-    Some(
-        arithmetic(node, *opset, search.shapes.of(input), &constant, constant_first)
-            .map(|map| AffineNode { input, output, map }),
-    )
+    let map = arithmetic(node, *opset, search.shapes.get(input), &constant, constant_first);
+    Some(map.map(|map| AffineNode { input, output, map }))
 }
 
 /// A batch normalization and the maps that became part of it.
-fn with_others(own: AffineNode, layer: &Layer<'_>) -> Result<AffineNode, Refusal> {
-    let map = own.map.and_then(layer.maps.iter().map(|(_, map)| map));
-    Ok(AffineNode {
-        map: map.map_err(|error| Refusal::new(Reason::Range, error.to_string()))?,
-        ..own
-    })
+fn chained(own: AffineNode, layer: &Layer<'_>) -> Result<AffineNode, Refusal> {
+    let map = own.map.chain(layer.maps.iter().map(|(_, map)| map));
+    Ok(AffineNode { map: map.map_err(|error| Refusal::new(Reason::Range, error))?, ..own })
 }
 
-/// What says that a batch normalization uses the statistics of each batch; `None` if it uses fixed
-/// ones.
+/// The attribute that makes a batch normalization use the statistics of each batch; `None` if it
+/// uses fixed ones.
 pub fn batch_statistics(opset: i64, node: &Node<'_>) -> Option<&'static str> {
     if opset < 7 {
         return (node.integer("is_test", 0) == 0).then_some("is_test=0");
@@ -77,12 +72,11 @@ fn batch_norm(scope: &Scope<'_, '_>, opset: i64, node: &Node<'_>) -> Result<Affi
         return Err(Refusal::new(Reason::Unsupported, "spatial=0"));
     }
     let incomplete = || Refusal::new(Reason::Parameters, "an input or the output is missing");
-    let (input, output) =
-        (node.input(0).ok_or_else(incomplete)?, node.only_output().ok_or_else(incomplete)?);
+    let input = node.input(0).ok_or_else(incomplete)?;
+    let output = node.only_output().ok_or_else(incomplete)?;
     let numbers = |place| {
-        scope
-            .floats(node.input(place).ok_or_else(incomplete)?)
-            .map(|constant| constant.values.to_vec())
+        let constant = scope.floats(node.input(place).ok_or_else(incomplete)?);
+        constant.map(|constant| constant.values.to_vec())
     };
     let formula = Formula::Norm {
         gamma: numbers(1)?,
@@ -92,11 +86,8 @@ fn batch_norm(scope: &Scope<'_, '_>, opset: i64, node: &Node<'_>) -> Result<Affi
         epsilon: node.float("epsilon", 1e-5),
     };
     let map = Map::new(formula, Some(Axis::Front(1)));
-    Ok(AffineNode {
-        input,
-        output,
-        map: map.map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))?,
-    })
+    let map = map.map_err(|error| Refusal::new(Reason::Parameters, error))?;
+    Ok(AffineNode { input, output, map })
 }
 
 fn arithmetic(
@@ -114,16 +105,15 @@ fn arithmetic(
     let may_widen = axis.is_some() && length.is_none();
     let values = constant.values.to_vec();
     let formula = match (node.op, constant_first) {
-        ("Mul", _) => Formula::Times(values),
-        ("Add", _) => Formula::Plus(values),
-        ("Sub", false) => Formula::Minus(values),
-        ("Sub", true) => Formula::From(values),
-        ("Div", false) => Formula::Over(values),
+        ("Mul", _) => Formula::Multiply(values),
+        ("Add", _) => Formula::Add(values),
+        ("Sub", false) => Formula::Subtract(values),
+        ("Sub", true) => Formula::SubtractFrom(values),
+        ("Div", false) => Formula::Divide(values),
         _ => return Err(Refusal::new(Reason::NonLinear, "a constant divided by a value")),
     };
-    let map = Map::new(formula, axis)
-        .map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))?;
-    Ok(map.widening(may_widen))
+    let map = Map::new(formula, axis).map_err(|error| Refusal::new(Reason::Parameters, error))?;
+    Ok(Map { may_widen, ..map })
 }
 
 /// The axis along which a constant differs; `None` if it is one number.
@@ -139,8 +129,7 @@ fn channel_axis(
         let reason = if rank.is_some() { Reason::Axis } else { Reason::ShapeUnknown };
         return Err(Refusal::new(reason, shape()));
     }
-    let mut long =
-        dims.iter().enumerate().filter(|(_, length)| **length != 1).map(|(axis, _)| axis);
+    let mut long = (0..dims.len()).filter(|axis| dims[*axis] != 1);
     let Some(axis) = long.next() else { return Ok(None) };
     if long.next().is_some() || dims[axis] == 0 {
         return Err(Refusal::new(Reason::Axis, shape()));

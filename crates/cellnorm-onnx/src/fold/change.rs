@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use super::layer::{Layer, Numbers};
-use super::linear::Kind;
-use crate::proto::attribute::Attribute;
-use crate::proto::graph::{Graph, NodeId, Part, ValueId};
-use crate::proto::node::Node;
+use super::linear::LayerKind;
+use super::reason::Refusal;
+use crate::proto::graph::{Graph, NodeId, Part, Value, ValueId};
+use crate::proto::node::{Attribute, Node};
 use crate::proto::values::Float;
 
 /// A tensor that takes the place of another, or is new.
@@ -38,95 +38,124 @@ const BROADCAST: &[u8] = b"\x0a\x09broadcast\x18\x01\xa0\x01\x02";
 /// The names that the model uses anywhere, so that new ones differ.
 pub type Names = HashSet<String>;
 
-/// Puts a layer's new numbers in place.
-pub fn apply<'a>(
-    graph: &mut Graph<'a>,
-    changes: &mut Changes<'a>,
-    names: &mut Names,
-    opset: i64,
-    layer: &Layer<'a>,
-) -> Result<(), super::Refusal> {
-    let linear = &layer.linear;
-    let node = linear.node;
-    if linear.kind == Kind::BatchNorm || layer.changes_weight() {
-        let new = NewTensor { dims: linear.weight.dims.clone(), numbers: layer.weight() };
-        put(graph, changes, names, node, linear.weight_place, new);
-    }
-    let rows = layer.bias_rows()?;
-    if linear.bias.is_some() || rows.iter().flatten().any(|value| *value != 0.0) {
-        let columns = linear.kernel.outputs();
-        let same = |dims: &Vec<usize>| {
-            dims.len() >= 2 && dims.iter().product::<usize>() == rows.len() * columns
-        };
-        let old = linear.bias.as_ref().map(|bias| bias.constant.dims.clone()).filter(same);
-        let dims = old.unwrap_or_else(|| match (linear.kind, linear.weight_place, rows.len()) {
-            (Kind::MatMul, 0, _) => vec![columns, 1],
-            (_, _, 1) => vec![columns],
-            (_, _, rows) => vec![rows, columns],
-        });
-        let new = NewTensor { dims, numbers: Numbers::Listed(layer.bias_float(), rows.concat()) };
-        let (holder, place) = match (linear.kind, linear.add) {
-            (Kind::MatMul, Some(add)) => (add, bias_place(graph, node, add)),
-            (Kind::MatMul, None) => (add_behind(graph, names, opset, node), 1),
-            _ => (node, 2),
-        };
-        put(graph, changes, names, holder, place, new);
-    }
-    if linear.kind == Kind::Gemm {
-        graph.nodes[node].attributes.retain(|attribute| !FACTORS.contains(&attribute.name));
-        graph.nodes[node].changed = true;
-    }
-    Ok(())
+/// Writes new numbers into a graph.
+pub struct Editor<'e, 'a> {
+    /// The graph.
+    pub graph: &'e mut Graph<'a>,
+    /// The changes of its constants.
+    pub changes: &'e mut Changes<'a>,
+    /// The names that are taken.
+    pub names: &'e mut Names,
+    /// The version of ONNX's operators.
+    pub opset: i64,
 }
 
-/// Puts 1 and 0 in the place of a normalization's γ and β.
-pub fn reset<'a>(
-    graph: &mut Graph<'a>,
-    changes: &mut Changes<'a>,
-    names: &mut Names,
-    node: NodeId,
-    channels: usize,
-    float: Float,
-) {
-    let ones =
-        NewTensor { dims: vec![channels], numbers: Numbers::Listed(float, vec![1.0; channels]) };
-    put(graph, changes, names, node, 1, ones);
-    graph.drop_input(node, 2);
-}
-
-/// Which input of an `Add` is not the product.
-fn bias_place(graph: &Graph<'_>, product: NodeId, add: NodeId) -> usize {
-    let of_product = graph.nodes[product].outputs[0];
-    usize::from(graph.nodes[add].input(0) == of_product)
-}
-
-/// Lets a node read new numbers at a place: in the tensor that it reads if it is the only one, in
-/// another tensor otherwise.
-fn put<'a>(
-    graph: &mut Graph<'a>,
-    changes: &mut Changes<'a>,
-    names: &mut Names,
-    node: NodeId,
-    place: usize,
-    new: NewTensor<'a>,
-) {
-    let old = graph.nodes[node].input(place);
-    if let Some(old) = old {
-        let value = &graph.values[old];
-        if let (Some(tensor), [_], false) =
-            (value.initializer, value.users.as_slice(), value.output)
-        {
-            changes.replaced.insert(tensor, new);
-            return;
+impl<'a> Editor<'_, 'a> {
+    /// Puts a layer's new numbers in place.
+    pub fn apply(&mut self, layer: &Layer<'a>) -> Result<(), Refusal> {
+        let linear = &layer.linear;
+        let node = linear.node;
+        if linear.kind == LayerKind::BatchNorm || layer.changes_weight() {
+            let new = NewTensor { dims: linear.weight.dims.clone(), numbers: layer.weight() };
+            self.put(node, linear.weight_place, new);
         }
+        let rows = layer.bias_rows()?;
+        if linear.bias.is_some() || rows.iter().flatten().any(|value| *value != 0.0) {
+            let columns = linear.kernel.outputs();
+            let is_as_long = |dims: &Vec<usize>| {
+                dims.len() >= 2 && dims.iter().product::<usize>() == rows.len() * columns
+            };
+            let old = linear.bias.as_ref().map(|bias| bias.constant.dims.clone());
+            let new_dims = || match (linear.kind, linear.weight_place, rows.len()) {
+                (LayerKind::MatMul, 0, _) => vec![columns, 1],
+                (_, _, 1) => vec![columns],
+                (_, _, rows) => vec![rows, columns],
+            };
+            let dims = old.filter(is_as_long).unwrap_or_else(new_dims);
+            let numbers = Numbers::Listed(layer.bias_float(), rows.concat());
+            let (holder, place) = match (linear.kind, linear.add) {
+                (LayerKind::MatMul, Some(add)) => (add, self.bias_place(node, add)),
+                (LayerKind::MatMul, None) => (self.insert_add(node), 1),
+                _ => (node, 2),
+            };
+            self.put(holder, place, NewTensor { dims, numbers });
+        }
+        if linear.kind == LayerKind::Gemm {
+            let node = &mut self.graph.nodes[node];
+            node.attributes.retain(|attribute| !FACTORS.contains(&attribute.name));
+            node.changed = true;
+        }
+        Ok(())
     }
-    let stem = match old {
-        Some(old) => format!("{}_folded", graph.values[old].name),
-        None => format!("{}_bias", label(graph, node)),
-    };
-    let value = new_value(graph, names, &stem);
-    graph.set_input(node, place, value);
-    changes.added.push((value, new));
+
+    /// Puts 1 and 0 in the place of a normalization's γ and β.
+    pub fn reset(&mut self, node: NodeId, channels: usize, float: Float) {
+        let numbers = Numbers::Listed(float, vec![1.0; channels]);
+        self.put(node, 1, NewTensor { dims: vec![channels], numbers });
+        self.graph.drop_input(node, 2);
+    }
+
+    /// Which input of an `Add` is not the product.
+    fn bias_place(&self, product: NodeId, add: NodeId) -> usize {
+        usize::from(self.graph.nodes[add].input(0) == self.graph.nodes[product].outputs[0])
+    }
+
+    /// Lets a node read new numbers at a place: in the tensor that it reads if no other node reads
+    /// it, in another tensor otherwise.
+    fn put(&mut self, node: NodeId, place: usize, new: NewTensor<'a>) {
+        let graph = &self.graph;
+        let stem = match graph.nodes[node].input(place).map(|old| &graph.values[old]) {
+            Some(Value { initializer: Some(tensor), users, output: false, .. })
+                if users.len() == 1 =>
+            {
+                self.changes.replaced.insert(*tensor, new);
+                return;
+            }
+            Some(old) => format!("{}_folded", old.name),
+            None => format!("{}_bias", label(graph, node)),
+        };
+        let value = self.new_value(&stem);
+        self.graph.set_input(node, place, value);
+        self.changes.added.push((value, new));
+    }
+
+    /// A new value; a number follows its name where another value has that name.
+    fn new_value(&mut self, stem: &str) -> ValueId {
+        let mut name = stem.to_owned();
+        let mut count = 1;
+        while !self.names.insert(name.clone()) {
+            name = format!("{stem}_{count}");
+            count += 1;
+        }
+        self.graph.value(Cow::Owned(name))
+    }
+
+    /// Inserts an `Add` after a `MatMul`, whose result it makes from now on. Its second input is
+    /// still missing.
+    fn insert_add(&mut self, product: NodeId) -> NodeId {
+        let between = self.new_value(&format!("{}_product", label(self.graph, product)));
+        let output = self.graph.nodes[product].outputs[0];
+        self.graph.set_output(product, 0, between);
+        let broadcast = Attribute { name: "broadcast", message: BROADCAST, ..Attribute::default() };
+        let add = self.graph.nodes.len();
+        self.graph.nodes.push(Node {
+            inputs: vec![Some(between)],
+            outputs: vec![output],
+            op: "Add",
+            attributes: if self.opset < 7 { vec![broadcast] } else { Vec::new() },
+            changed: true,
+            ..Node::default()
+        });
+        self.graph.values[between].users.push(add);
+        if let Some(output) = output {
+            self.graph.values[output].producer = Some(add);
+        }
+        let is_product = |part: &Part<'_>| matches!(part, Part::Node(id) if *id == product);
+        let parts = &mut self.graph.parts;
+        let place = parts.iter().position(is_product).map_or(parts.len(), |place| place + 1);
+        parts.insert(place, Part::Node(add));
+        add
+    }
 }
 
 /// A node's name, or the name of what it makes.
@@ -143,59 +172,13 @@ pub fn first_output(graph: &Graph<'_>, node: NodeId) -> String {
     output.map(|output| graph.values[*output].name.to_string()).unwrap_or_default()
 }
 
-fn new_value<'a>(graph: &mut Graph<'a>, names: &mut Names, stem: &str) -> ValueId {
-    let mut name = stem.to_owned();
-    for count in 1_u64.. {
-        if names.insert(name.clone()) {
-            break;
-        }
-        name = format!("{stem}_{count}");
-    }
-    graph.value(Cow::Owned(name))
-}
-
-/// A new `Add` behind a `MatMul`, whose result it makes from now on; its second input is still to
-/// be put.
-fn add_behind<'a>(graph: &mut Graph<'a>, names: &mut Names, opset: i64, product: NodeId) -> NodeId {
-    let stem = format!("{}_product", label(graph, product));
-    let between = new_value(graph, names, &stem);
-    let output = graph.nodes[product].outputs[0];
-    graph.set_output(product, 0, between);
-    let broadcast = Attribute { name: "broadcast", message: BROADCAST, ..Attribute::default() };
-    let add = graph.nodes.len();
-    graph.nodes.push(Node {
-        message: &[],
-        inputs: vec![Some(between)],
-        outputs: vec![output],
-        captured: Vec::new(),
-        name: "",
-        op: "Add",
-        domain: "",
-        attributes: if opset < 7 { vec![broadcast] } else { Vec::new() },
-        changed: true,
-        removed: false,
-    });
-    graph.values[between].users.push(add);
-    if let Some(output) = output {
-        graph.values[output].producer = Some(add);
-    }
-    let place =
-        graph.parts.iter().position(|part| matches!(part, Part::Node(id) if *id == product));
-    graph.parts.insert(place.map_or(graph.parts.len(), |place| place + 1), Part::Node(add));
-    add
-}
-
 /// Constants that something read before the folding.
 pub fn constants_in_use(graph: &Graph<'_>) -> HashSet<ValueId> {
-    let in_use = graph
-        .values
-        .iter()
-        .enumerate()
-        .filter(|(_, value)| !value.users.is_empty() && !value.input_only());
-    in_use.map(|(id, _)| id).collect()
+    let is_in_use = |value: &Value<'_>| !value.users.is_empty() && !value.input_only();
+    (0..graph.values.len()).filter(|id| is_in_use(&graph.values[*id])).collect()
 }
 
-/// Leaves out constants, and nodes that make constants, that were read and are not any more.
+/// Removes constants, and nodes that make constants, that were read and are not any more.
 pub fn drop_unread(graph: &mut Graph<'_>, changes: &mut Changes<'_>, were_read: &HashSet<ValueId>) {
     let mut open: Vec<ValueId> = were_read.iter().copied().collect();
     // the order of a set differs from run to run, that of the values does not
@@ -209,7 +192,7 @@ pub fn drop_unread(graph: &mut Graph<'_>, changes: &mut Changes<'_>, were_read: 
             changes.dropped.insert(tensor);
         } else if let Some(node) = value.producer
             && graph.nodes[node].outputs.len() == 1
-            && is_of_constants(graph, node)
+            && makes_constant(graph, node)
         {
             let read = graph.nodes[node].inputs.clone();
             graph.remove(node);
@@ -218,16 +201,17 @@ pub fn drop_unread(graph: &mut Graph<'_>, changes: &mut Changes<'_>, were_read: 
     }
 }
 
+/// Operators that make a constant of constants.
+const CONSTANT_OPERATORS: [&str; 7] =
+    ["Constant", "ConstantOfShape", "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze"];
+
 /// Whether a node makes a constant of constants.
-fn is_of_constants(graph: &Graph<'_>, node: NodeId) -> bool {
+fn makes_constant(graph: &Graph<'_>, node: NodeId) -> bool {
+    let is_constant = |input: &ValueId| {
+        let value = &graph.values[*input];
+        value.initializer.is_some()
+            || value.producer.is_some_and(|producer| makes_constant(graph, producer))
+    };
     let node = &graph.nodes[node];
-    let makes =
-        ["Constant", "ConstantOfShape", "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze"]
-            .contains(&node.op);
-    makes
-        && node.inputs.iter().flatten().all(|input| {
-            let value = &graph.values[*input];
-            value.initializer.is_some()
-                || value.producer.is_some_and(|producer| is_of_constants(graph, producer))
-        })
+    CONSTANT_OPERATORS.contains(&node.op) && node.inputs.iter().flatten().all(is_constant)
 }

@@ -1,8 +1,10 @@
-//! What is constant: initializers that nobody can override, and what a few operators make of them.
+//! The constants of a graph: initializers that nobody can override, and what a few operators make
+//! of them.
 
 use super::reason::{Reason, Refusal};
 use crate::proto::graph::{Graph, ValueId};
 use crate::proto::node::Node;
+use crate::proto::shape::product;
 use crate::proto::tensor::Tensor;
 use crate::proto::values::{Float, Values};
 
@@ -33,113 +35,103 @@ const LONGEST: usize = 16;
 impl<'a> Scope<'_, 'a> {
     /// The constant floats that a value is.
     pub fn floats(&self, value: ValueId) -> Result<Constant<'a>, Refusal> {
-        self.floats_after(value, LONGEST)
+        self.floats_within(value, LONGEST)
     }
 
     /// The constant integers that a value is.
     pub fn integers(&self, value: ValueId) -> Option<Vec<i64>> {
-        let of = &self.graph.values[value];
-        if let Some(tensor) = of.initializer {
+        let about = &self.graph.values[value];
+        if let Some(tensor) = about.initializer {
             return self.graph.initializers[tensor].integers().filter(|_| self.is_fixed(value));
         }
-        match of.producer {
-            Some(node) => {
-                let node = &self.graph.nodes[node];
-                let list = || {
-                    node.integers("value_ints")
-                        .or_else(|| Some(vec![node.attribute("value_int")?.integer()?]))
-                };
-                let tensor = || node.attribute("value")?.tensor.as_ref()?.integers();
-                node.is("Constant").then(|| tensor().or_else(list)).flatten()
-            }
-            None if of.input => None,
-            None => self.outer.and_then(|outer| outer.integers(outer.graph.find(&of.name)?)),
-        }
+        let Some(node) = about.producer else {
+            return self.outer_value(value).and_then(|(outer, value)| outer.integers(value));
+        };
+        let node = &self.graph.nodes[node];
+        let tensor = || node.attribute("value")?.tensor.as_ref()?.integers();
+        let single = || Some(vec![node.attribute("value_int")?.integer()?]);
+        let list = || tensor().or_else(|| node.integers("value_ints")).or_else(single);
+        node.is("Constant").then(list).flatten()
+    }
+
+    /// The integers that a node reads: in newer operator sets an input, in older ones an attribute.
+    pub fn listed(&self, node: &Node<'_>, place: usize, name: &str) -> Option<Vec<i64>> {
+        node.integers(name).or_else(|| self.integers(node.input(place)?))
     }
 
     fn is_fixed(&self, value: ValueId) -> bool {
         !self.graph.values[value].input || self.inputs_are_constant
     }
 
-    fn floats_after(&self, value: ValueId, left: usize) -> Result<Constant<'a>, Refusal> {
-        let of = &self.graph.values[value];
-        let refused = |reason| Refusal::new(reason, of.name.clone());
-        if let Some(tensor) = of.initializer {
-            if !self.is_fixed(value) {
-                return Err(refused(Reason::Overridable));
-            }
-            return constant(&self.graph.initializers[tensor])
-                .ok_or_else(|| refused(Reason::NotConstant));
-        }
-        match of.producer {
-            Some(node) if left > 0 => self
-                .made_by(&self.graph.nodes[node], left - 1)?
-                .ok_or_else(|| refused(Reason::NotConstant)),
-            Some(_) => Err(refused(Reason::NotConstant)),
-            None if of.input => Err(refused(Reason::NotConstant)),
-            None => {
-                let outer = self.outer.and_then(|outer| Some((outer, outer.graph.find(&of.name)?)));
-                let (outer, value) = outer.ok_or_else(|| refused(Reason::NotConstant))?;
-                outer.floats_after(value, left)
-            }
-        }
+    /// The value of an outer graph that a value without a producer stands for.
+    fn outer_value(&self, value: ValueId) -> Option<(&Self, ValueId)> {
+        let about = &self.graph.values[value];
+        let outer = self.outer.filter(|_| !about.input)?;
+        Some((outer, outer.graph.find(&about.name)?))
     }
 
-    /// What a node makes of constants; `Ok(None)` if it is none of the few operators, or its other
-    /// inputs are not constant.
-    fn made_by(&self, node: &Node<'a>, left: usize) -> Result<Option<Constant<'a>>, Refusal> {
-        if !node.domain.is_empty() {
-            return Ok(None);
-        }
-        let of = |place| node.input(place).map(|value| self.floats_after(value, left)).transpose();
-        let listed = |place, name| {
-            node.integers(name).or_else(|| node.input(place).and_then(|value| self.integers(value)))
+    /// The constant that a value is, at the end of at most `steps` operators.
+    fn floats_within(&self, value: ValueId, steps: usize) -> Result<Constant<'a>, Refusal> {
+        let about = &self.graph.values[value];
+        let constant = match (about.initializer, about.producer) {
+            (Some(_), _) if !self.is_fixed(value) => {
+                return Err(Refusal::new(Reason::Overridable, &about.name));
+            }
+            (Some(tensor), _) => constant(&self.graph.initializers[tensor]),
+            (None, Some(node)) if steps > 0 => self.result(&self.graph.nodes[node], steps - 1)?,
+            (None, Some(_)) => None,
+            (None, None) => match self.outer_value(value) {
+                Some((outer, value)) => return outer.floats_within(value, steps),
+                None => None,
+            },
         };
-        Ok(match node.op {
-            "Constant" => literal(node),
-            "ConstantOfShape" => node
-                .input(0)
-                .and_then(|value| self.integers(value))
-                .and_then(|dims| filled(node, &dims)),
-            "Identity" => of(0)?,
-            "Cast" => of(0)?.and_then(|constant| {
-                let float = Float::of(node.integer("to", 0) as i32)?;
-                Some(Constant { dims: constant.dims, values: constant.values.cast(float) })
-            }),
-            "Reshape" => of(0)?.and_then(|constant| {
-                let dims = reshaped(&constant.dims, &listed(1, "shape")?)?;
-                Some(Constant { dims, values: constant.values })
-            }),
-            "Squeeze" => of(0)?.map(|constant| {
-                let axes = listed(1, "axes").and_then(|axes| places(&axes, constant.dims.len()));
-                let ones = || {
-                    constant
-                        .dims
-                        .iter()
-                        .enumerate()
-                        .filter(|(_, length)| **length == 1)
-                        .map(|(axis, _)| axis)
-                };
-                let axes = axes.unwrap_or_else(|| ones().collect());
-                let left =
-                    constant.dims.iter().enumerate().filter(|(axis, _)| !axes.contains(axis));
-                Constant {
-                    dims: left.map(|(_, length)| *length).collect(),
-                    values: constant.values,
-                }
-            }),
-            "Unsqueeze" => of(0)?.and_then(|constant| {
-                let axes = listed(1, "axes")?;
-                let axes = places(&axes, constant.dims.len() + axes.len())?;
-                let mut rest = constant.dims.iter();
-                let dims: Option<Vec<usize>> = (0..constant.dims.len() + axes.len())
-                    .map(|axis| if axes.contains(&axis) { Some(1) } else { rest.next().copied() })
-                    .collect();
-                Some(Constant { dims: dims?, values: constant.values })
-            }),
-            _ => None,
-        })
+        constant.ok_or_else(|| Refusal::new(Reason::NotConstant, &about.name))
     }
+
+    /// The constant that a node makes of constants; `Ok(None)` if it is none of the few operators,
+    /// or its other inputs are not constant.
+    fn result(&self, node: &Node<'a>, steps: usize) -> Result<Option<Constant<'a>>, Refusal> {
+        let axes = || self.listed(node, 1, "axes");
+        match node.op {
+            _ if !node.domain.is_empty() => return Ok(None),
+            "Constant" => return Ok(literal(node)),
+            "ConstantOfShape" => {
+                let dims = node.input(0).and_then(|value| self.integers(value));
+                return Ok(dims.and_then(|dims| filled(node, &dims)));
+            }
+            "Identity" | "Cast" | "Reshape" | "Squeeze" | "Unsqueeze" => {}
+            _ => return Ok(None),
+        }
+        let Some(input) = node.input(0) else { return Ok(None) };
+        let Constant { dims, values } = self.floats_within(input, steps)?;
+        let rank = dims.len();
+        let dims = match node.op {
+            "Cast" => {
+                let float = Float::from_onnx(node.integer("to", 0) as i32);
+                return Ok(float.map(|float| Constant { dims, values: values.cast(float) }));
+            }
+            "Reshape" => self.listed(node, 1, "shape").and_then(|shape| reshaped(&dims, &shape)),
+            "Squeeze" => {
+                let axes = axes().and_then(|axes| places(&axes, rank));
+                let is_gone = |axis: usize| match &axes {
+                    Some(axes) => axes.contains(&axis),
+                    None => dims[axis] == 1,
+                };
+                Some((0..rank).filter(|axis| !is_gone(*axis)).map(|axis| dims[axis]).collect())
+            }
+            "Unsqueeze" => axes().and_then(|axes| unsqueezed(&dims, &axes, 1)),
+            _ => Some(dims),
+        };
+        Ok(dims.map(|dims| Constant { dims, values }))
+    }
+}
+
+/// Lengths with `one` inserted at the axes that are new.
+pub fn unsqueezed<T: Copy>(lengths: &[T], new: &[i64], one: T) -> Option<Vec<T>> {
+    let rank = lengths.len() + new.len();
+    let new = places(new, rank)?;
+    let mut rest = lengths.iter().copied();
+    (0..rank).map(|axis| if new.contains(&axis) { Some(one) } else { rest.next() }).collect()
 }
 
 fn constant<'a>(tensor: &Tensor<'a>) -> Option<Constant<'a>> {
@@ -155,9 +147,7 @@ fn literal<'a>(node: &Node<'a>) -> Option<Constant<'a>> {
         Some(list) => list.floats().map(|numbers| (vec![numbers.len()], numbers))?,
         None => (Vec::new(), vec![node.attribute("value_float")?.float()?]),
     };
-    let mut bytes = vec![0; 4 * numbers.len()];
-    Float::F32.store(&numbers, &mut bytes);
-    Some(Constant { dims, values: Values::of_bytes(Float::F32, bytes) })
+    Some(Constant { dims, values: Values::from_bytes(Float::F32, Float::F32.bytes(&numbers)) })
 }
 
 /// The most numbers that a node of a few bytes may stand for, and the most of an axis: a damaged
@@ -165,11 +155,11 @@ fn literal<'a>(node: &Node<'a>) -> Option<Constant<'a>> {
 const MOST_FILLED: usize = 1 << 28;
 const LONGEST_FILLED: usize = 1 << 17;
 
-/// What `ConstantOfShape` makes: one number, 0 if it names none.
+/// The result of `ConstantOfShape`: one number everywhere, 0 if it names none.
 fn filled<'a>(node: &Node<'a>, dims: &[i64]) -> Option<Constant<'a>> {
     let dims: Vec<usize> =
         dims.iter().map(|length| usize::try_from(*length).ok()).collect::<Option<_>>()?;
-    let count = dims.iter().try_fold(1_usize, |product, length| product.checked_mul(*length))?;
+    let count = product(dims.iter().copied())?;
     if count > MOST_FILLED || dims.iter().any(|length| *length > LONGEST_FILLED) {
         return None;
     }
@@ -199,10 +189,9 @@ fn reshaped(dims: &[usize], to: &[i64]) -> Option<Vec<usize>> {
         length => usize::try_from(length).ok(),
     };
     let mut new: Vec<usize> = to.iter().enumerate().map(length).collect::<Option<_>>()?;
-    let known = new.iter().try_fold(1_usize, |product, length| product.checked_mul(*length))?;
+    let known = product(new.iter().copied())?;
     if let Some(open) = to.iter().position(|length| *length == -1) {
         new[open] = all.checked_div(known)?;
     }
-    (new.iter().try_fold(1_usize, |product, length| product.checked_mul(*length))? == all)
-        .then_some(new)
+    (product(new.iter().copied())? == all).then_some(new)
 }

@@ -2,10 +2,10 @@
 //! which comes before the first layer, and γ and β, which layer and RMS normalizations end with.
 
 use super::map::{Axis, Formula, Map};
-use super::report::{Kept, NodeName};
+use super::report::{NodeName, Unfolded};
 use super::walk::{self, Side};
 use super::work::Work;
-use super::{Data, FoldedData, name_of};
+use super::{Data, FoldedData, node_name};
 use crate::error::Error;
 use crate::proto::graph::{NodeId, ValueId};
 use crate::proto::values::Float;
@@ -27,15 +27,16 @@ impl Work<'_, '_, '_> {
         let name = self.graph.values[id].name.to_string();
         let node = NodeName { makes: name.clone(), name, op: "data normalization".into() };
         let input = node.name.clone();
-        let length = axis.and_then(|axis| *self.shapes.of(id)?.get(axis.front(None)?)?);
-        let map = map.widening(axis.is_some() && length != Some(mean.len()));
-        let way = walk::down(&self.search(), id, &map);
-        match way.and_then(|way| self.commit(node.clone(), &map, way, Side::Ahead)) {
+        let length = axis.and_then(|axis| *self.shapes.get(id)?.get(axis.front(None)?)?);
+        let may_widen = axis.is_some() && length != Some(mean.len());
+        let map = Map { may_widen, ..map };
+        let way = walk::layers_after(&self.search(), id, &map);
+        match way.and_then(|way| self.commit(node.clone(), &map, way, Side::Before)) {
             Ok(()) => {
                 let axis = axis.and_then(|axis| axis.front(None)).unwrap_or(0);
                 self.folding.data = Some(FoldedData { input, axis, mean, deviation });
             }
-            Err(refusal) => self.folding.report.kept.push(Kept::new(node, refusal, None)),
+            Err(refusal) => self.folding.report.kept.push(Unfolded::new(node, refusal, None)),
         }
         Ok(())
     }
@@ -59,47 +60,47 @@ impl Work<'_, '_, '_> {
     /// The axis of the data's channels: 1 if it has that length or none has, otherwise the last
     /// that has it.
     fn data_axis(&self, input: ValueId, channels: usize) -> Option<Axis> {
-        let shape = self.shapes.of(input).cloned().unwrap_or_default();
-        let is = |axis: usize| shape.get(axis) == Some(&Some(channels));
-        let axis = if is(1) { None } else { (2..shape.len()).rev().find(|axis| is(*axis)) };
+        let shape = self.shapes.get(input).cloned().unwrap_or_default();
+        let fits = |axis: &usize| shape.get(*axis) == Some(&Some(channels));
+        let axis = if fits(&1) { None } else { (2..shape.len()).rev().find(fits) };
         (channels > 1).then(|| Axis::Front(axis.unwrap_or(1)))
     }
 
-    /// Folds what layer and RMS normalizations end with, γ and β, into the dense layers behind.
-    pub fn fold_last(&mut self, order: &[NodeId]) {
+    /// Folds γ and β of layer and RMS normalizations into the dense layers after them.
+    pub fn fold_gamma_and_beta(&mut self, order: &[NodeId]) {
         for id in order {
-            let Some((output, map, float)) = self.last_of(*id) else { continue };
+            let Some((output, map, float)) = self.gamma_and_beta(*id) else { continue };
             if map.is_identity() {
                 continue;
             }
-            let way = walk::down(&self.search(), output, &map);
-            let (name, channels) = (name_of(self.graph, *id), map.channels.len());
-            match way.and_then(|way| self.commit(name.clone(), &map, way, Side::Ahead)) {
+            let way = walk::layers_after(&self.search(), output, &map);
+            let (name, channels) = (node_name(self.graph, *id), map.channels.len());
+            match way.and_then(|way| self.commit(name.clone(), &map, way, Side::Before)) {
                 Ok(()) => self.reset.push((*id, channels, float)),
-                Err(refusal) => self.folding.report.kept.push(Kept::new(name, refusal, None)),
+                Err(refusal) => self.folding.report.kept.push(Unfolded::new(name, refusal, None)),
             }
         }
     }
 
-    /// γ and β of a layer or RMS normalization of the last axis, and the value that they end in.
-    fn last_of(&self, id: NodeId) -> Option<(ValueId, Map, Float)> {
+    /// The output of a layer or RMS normalization of the last axis, the map γ·x + β that it ends
+    /// with, and the type of γ.
+    fn gamma_and_beta(&self, id: NodeId) -> Option<(ValueId, Map, Float)> {
         let node = &self.graph.nodes[id];
         if !node.is("LayerNormalization") && !node.is("RMSNormalization") {
             return None;
         }
-        let (input, output) = (node.input(0)?, node.outputs.first().copied().flatten()?);
+        let (input, output) = (node.input(0)?, node.first_output()?);
         let axis = node.integer("axis", -1);
         if axis != -1 && self.shapes.rank(input).map(|rank| rank as i64 - 1) != Some(axis) {
             return None;
         }
-        let search = self.search();
-        let gamma =
-            search.scope.floats(node.input(1)?).ok().filter(|gamma| gamma.dims.len() == 1)?;
+        let floats = |value: ValueId| self.search().scope.floats(value).ok();
+        let gamma = floats(node.input(1)?).filter(|gamma| gamma.dims.len() == 1)?;
         let beta = match node.input(2) {
             None => vec![0.0; gamma.values.len()],
-            Some(beta) => search.scope.floats(beta).ok()?.values.to_vec(),
+            Some(beta) => floats(beta)?.values.to_vec(),
         };
-        let formula = Formula::Last { gamma: gamma.values.to_vec(), beta };
+        let formula = Formula::ScaleShift { gamma: gamma.values.to_vec(), beta };
         Some((output, Map::new(formula, Some(Axis::Back(0))).ok()?, gamma.values.float))
     }
 }

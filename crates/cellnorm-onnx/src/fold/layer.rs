@@ -9,7 +9,7 @@ use cellnorm::fold::{Folding, Kernel};
 use cellnorm::passes::vectorized;
 use rayon::prelude::*;
 
-use super::linear::{Kind, Linear};
+use super::linear::{LayerKind, Linear};
 use super::map::{Formula, Map};
 use super::reason::{Reason, Refusal};
 use super::walk::{Side, Target};
@@ -31,8 +31,8 @@ pub struct Layer<'a> {
 /// The layers of a graph that maps became part of, by node.
 pub type Layers<'a> = BTreeMap<NodeId, Layer<'a>>;
 
-/// No network has a weight beyond this, 2⁶⁴: they are looked through only where one of this size
-/// would not fit. If there is one all the same, the proof of the fold fails.
+/// No network has a larger weight than 2⁶⁴: weights are searched for the largest only where one of
+/// this size would not fit. If there is a larger one all the same, the proof of the fold fails.
 const LARGEST: f64 = (1_u128 << 64) as f64;
 
 /// Weights that a thread takes at once.
@@ -46,14 +46,14 @@ impl<'a> Layer<'a> {
     }
 
     /// The layer with one more map.
-    pub fn with(&self, target: &Target<'a>) -> Result<Self, Refusal> {
+    pub fn plus(&self, target: &Target<'a>) -> Result<Self, Refusal> {
         let mut layer = self.clone();
         let map = target.map.affine();
         let folding = match target.side {
-            Side::Behind => layer.folding.and_behind(&map),
-            Side::Ahead => layer.folding.and_ahead(&map),
+            Side::After => layer.folding.fold_after(&map),
+            Side::Before => layer.folding.fold_before(&map),
         };
-        layer.folding = folding.map_err(|error| Refusal::new(Reason::Range, error.to_string()))?;
+        layer.folding = folding.map_err(|error| Refusal::new(Reason::Range, error))?;
         layer.maps.push((target.side, target.map.clone()));
         layer.check_range()?;
         Ok(layer)
@@ -67,7 +67,9 @@ impl<'a> Layer<'a> {
     /// The new weights.
     pub fn weight(&self) -> Numbers<'a> {
         match self.linear.kind {
-            Kind::BatchNorm => Numbers::Listed(self.linear.weight.values.float, self.norm().0),
+            LayerKind::BatchNorm => {
+                Numbers::Listed(self.linear.weight.values.float, self.gamma_and_beta().0)
+            }
             _ => Numbers::Scaled(Scaled {
                 weight: self.linear.weight.values.clone(),
                 folding: self.folding.clone(),
@@ -78,14 +80,12 @@ impl<'a> Layer<'a> {
 
     /// The new bias, as rows of one number for each output.
     pub fn bias_rows(&self) -> Result<Vec<Vec<f64>>, Refusal> {
-        if self.linear.kind == Kind::BatchNorm {
-            return Ok(vec![self.norm().1]);
+        if self.linear.kind == LayerKind::BatchNorm {
+            return Ok(vec![self.gamma_and_beta().1]);
         }
-        let added = self.added();
+        let added = self.shifted_inputs();
         let row = |old: Option<&[f64]>| {
-            self.folding
-                .bias(old, &added)
-                .map_err(|error| Refusal::new(Reason::Range, error.to_string()))
+            self.folding.bias(old, &added).map_err(|error| Refusal::new(Reason::Range, error))
         };
         match self.linear.bias_rows().as_slice() {
             [] => Ok(vec![row(None)?]),
@@ -95,40 +95,35 @@ impl<'a> Layer<'a> {
 
     /// The type of the bias.
     pub fn bias_float(&self) -> Float {
-        self.linear
-            .bias
-            .as_ref()
-            .map_or(self.linear.weight.values.float, |bias| bias.constant.values.float)
+        let Linear { weight, bias, .. } = &self.linear;
+        bias.as_ref().map_or(weight, |bias| &bias.constant).values.float
     }
 
-    /// γ and β of a batch normalization that does what it did and then the maps behind.
-    fn norm(&self) -> (Vec<f64>, Vec<f64>) {
+    /// The new γ and β of a batch normalization with the maps after it: they are chosen so that
+    /// γ·(x − mean)/√(variance + ε) + β is the old result and then the maps.
+    fn gamma_and_beta(&self) -> (Vec<f64>, Vec<f64>) {
         let own = self.linear.own.as_ref().map(|own| (own.affine(), &*own.formula));
         let Some((affine, Formula::Norm { mean, variance, epsilon, .. })) = own else {
             return (Vec::new(), Vec::new());
         };
         // the check of the range has seen that this is finite
-        let all = affine.then(self.folding.map_behind()).unwrap_or(affine);
-        let root = |channel: usize| (variance[channel] + epsilon).sqrt();
-        let gamma = (0..mean.len()).map(|channel| all.scale()[channel] * root(channel)).collect();
-        let beta = (0..mean.len())
-            .map(|channel| all.shift()[channel] + all.scale()[channel] * mean[channel])
-            .collect();
-        (gamma, beta)
+        let all = affine.then(self.folding.map_after()).unwrap_or(affine);
+        let gamma = all.scale().iter().zip(variance).map(|(a, v)| a * (v + epsilon).sqrt());
+        let beta = all.shift().iter().zip(all.scale()).zip(mean).map(|((c, a), mean)| c + a * mean);
+        (gamma.collect(), beta.collect())
     }
 
-    /// What the maps ahead add to each output, Σ W\[o, i, k\]·shift\[i\].
-    fn added(&self) -> Vec<f64> {
+    /// Σ W\[o, i, k\]·shift\[i\], which the maps before the layer add to each output.
+    fn shifted_inputs(&self) -> Vec<f64> {
         let kernel = self.folding.kernel();
-        let shift = self.folding.map_ahead().shift();
+        let shift = self.folding.map_before().shift();
         let mut added = vec![0.0; kernel.outputs()];
-        if !self.folding.map_ahead().is_linear() {
+        if !self.folding.map_before().is_linear() {
             let parts = blocks(kernel, |start, runs| {
                 let weights = self.read(start, runs);
                 let mut part = vec![0.0; kernel.outputs()];
-                for ((output, input), run) in
-                    kernel.runs(start).zip(weights.chunks_exact(kernel.taps()))
-                {
+                let runs = kernel.runs(start).zip(weights.chunks_exact(kernel.taps()));
+                for ((output, input), run) in runs {
                     part[output] += self.linear.alpha * shift[input] * run.iter().sum::<f64>();
                 }
                 part
@@ -143,27 +138,27 @@ impl<'a> Layer<'a> {
     /// Whether every new number fits its type.
     fn check_range(&self) -> Result<(), Refusal> {
         let float = self.linear.weight.values.float;
-        if self.linear.kind == Kind::BatchNorm {
-            let gamma = self.norm().0;
-            fits(gamma.iter().copied(), float, "gamma")?;
-            keeps_digits(gamma.into_iter(), float, "gamma")?;
+        if self.linear.kind == LayerKind::BatchNorm {
+            let (gamma, _) = self.gamma_and_beta();
+            check_finite(&gamma, float, "gamma")?;
+            check_digits(&gamma, float, "gamma")?;
         } else {
-            let factors =
-                || self.folding.factors(0).map(|factor| (self.linear.alpha * factor).abs());
+            let alpha = self.linear.alpha;
+            let factors = || self.folding.factors(0).map(|factor| (alpha * factor).abs());
             let largest = factors().fold(0.0, f64::max);
             let may_be_large = largest > 1.0
-                && !fit(largest * LARGEST, float)
-                && !fit(largest * self.linear.weight.values.largest(), float);
-            let may_be_small =
-                float.full_from() > 0.0 && factors().any(|factor| factor != 0.0 && factor < 1.0);
+                && !is_finite(largest * LARGEST, float)
+                && !is_finite(largest * self.linear.weight.values.largest(), float);
+            let may_be_small = float.smallest_normal() > 0.0
+                && factors().any(|factor| factor != 0.0 && factor < 1.0);
             if may_be_large || may_be_small {
-                let [of_outputs, of_inputs] = self.largest_weights();
-                fits(of_outputs.iter().copied(), float, "a weight")?;
-                keeps_digits(of_outputs.into_iter(), float, "the largest weight of an output")?;
-                keeps_digits(of_inputs.into_iter(), float, "the largest weight of an input")?;
+                let [outputs, inputs] = self.largest_weights();
+                check_finite(&outputs, float, "a weight")?;
+                check_digits(&outputs, float, "the largest weight of an output")?;
+                check_digits(&inputs, float, "the largest weight of an input")?;
             }
         }
-        fits(self.bias_rows()?.concat().into_iter(), self.bias_float(), "a bias")
+        check_finite(&self.bias_rows()?.concat(), self.bias_float(), "a bias")
     }
 
     /// The weights of some runs.
@@ -177,9 +172,9 @@ impl<'a> Layer<'a> {
     /// The largest new weight of each output and of each input.
     fn largest_weights(&self) -> [Vec<f64>; 2] {
         let kernel = self.folding.kernel();
-        // what is not negative is ordered as its bits
+        // floats that are not negative have the order of their bits
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
-        let (of_outputs, of_inputs) = (zeros(kernel.outputs()), zeros(kernel.inputs()));
+        let (outputs, inputs) = (zeros(kernel.outputs()), zeros(kernel.inputs()));
         blocks(kernel, |start, runs| {
             let weights = self.read(start, runs);
             let runs = self.folding.factors(start).zip(weights.chunks_exact(kernel.taps()));
@@ -187,7 +182,7 @@ impl<'a> Layer<'a> {
                 let largest =
                     run.iter().fold(0.0, |largest: f64, weight| largest.max(weight.abs()));
                 let bits = ((self.linear.alpha * factor).abs() * largest).to_bits();
-                for place in [&of_outputs[output], &of_inputs[input]] {
+                for place in [&outputs[output], &inputs[input]] {
                     // most are no larger, and reading is cheap
                     if place.load(Ordering::Relaxed) < bits {
                         place.fetch_max(bits, Ordering::Relaxed);
@@ -195,56 +190,47 @@ impl<'a> Layer<'a> {
                 }
             }
         });
-        [of_outputs, of_inputs]
+        [outputs, inputs]
             .map(|all| all.into_iter().map(|bits| f64::from_bits(bits.into_inner())).collect())
     }
 }
 
-/// Whether a number is finite in its type; what is less than half a step above the largest number
-/// is rounded to it.
-fn fit(value: f64, float: Float) -> bool {
+/// Whether a number is finite in its type, to which it is rounded.
+fn is_finite(value: f64, float: Float) -> bool {
     float.round(value).is_finite()
 }
 
-fn fits(mut values: impl Iterator<Item = f64>, float: Float, what: &str) -> Result<(), Refusal> {
-    match values.find(|value| !fit(*value, float)) {
-        Some(value) => Err(Refusal::new(
-            Reason::Range,
-            format!("{what} would be {value:.3e} in {}", float.name()),
-        )),
-        None => Ok(()),
-    }
+/// An error if a number is not finite in its type.
+fn check_finite(values: &[f64], float: Float, name: &str) -> Result<(), Refusal> {
+    let refused = |value: &f64| {
+        Refusal::new(Reason::Range, format!("{name} would be {value:.3e} in {}", float.name()))
+    };
+    values
+        .iter()
+        .find(|value| !is_finite(**value, float))
+        .map_or(Ok(()), |value| Err(refused(value)))
 }
 
-/// Whether numbers keep as many digits as their type has.
-fn keeps_digits(
-    mut values: impl Iterator<Item = f64>,
-    float: Float,
-    what: &str,
-) -> Result<(), Refusal> {
-    let least = float.full_from();
-    match values.find(|value| *value != 0.0 && value.abs() < least) {
-        Some(value) => Err(Refusal::new(
-            Reason::Range,
-            format!(
-                "{what} would be {value:.3e} in {}, which has fewer digits below {least:.1e}",
-                float.name()
-            ),
-        )),
-        None => Ok(()),
-    }
+/// An error if a number has fewer digits than its type.
+fn check_digits(values: &[f64], float: Float, name: &str) -> Result<(), Refusal> {
+    let (least, float) = (float.smallest_normal(), float.name());
+    let problem = |value: &f64| {
+        format!("{name} would be {value:.3e} in {float}, which has fewer digits below {least:.1e}")
+    };
+    let small = values.iter().find(|value| **value != 0.0 && value.abs() < least);
+    small.map_or(Ok(()), |value| Err(Refusal::new(Reason::Range, problem(value))))
 }
 
-/// What each block of whole runs of weights comes to, given its first run and how many there are;
-/// on all threads, in order.
-pub fn blocks<T: Send>(kernel: &Kernel, of: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
+/// Calls `compute` with the first run and the number of runs of each block of a kernel's weights,
+/// on all threads; the results are in order.
+pub fn blocks<T: Send>(kernel: &Kernel, compute: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
     if kernel.elements() == 0 {
         return Vec::new();
     }
     let runs = kernel.elements() / kernel.taps();
-    let in_block = (BLOCK / kernel.taps()).max(1);
-    let starts = (0..runs.div_ceil(in_block)).into_par_iter().map(|block| block * in_block);
-    starts.map(|start| of(start, in_block.min(runs - start))).collect()
+    let block = (BLOCK / kernel.taps()).max(1);
+    let starts = (0..runs.div_ceil(block)).into_par_iter().map(|index| index * block);
+    starts.map(|start| compute(start, block.min(runs - start))).collect()
 }
 
 /// New numbers of a tensor.
@@ -276,11 +262,7 @@ impl Compute for Numbers<'_> {
 
     fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
         match self {
-            Self::Listed(float, values) => {
-                let mut bytes = vec![0; values.len() * float.size()];
-                float.store(values, &mut bytes);
-                out.write_all(&bytes)
-            }
+            Self::Listed(float, values) => out.write_all(&float.bytes(values)),
             Self::Scaled(scaled) => scaled.write_to(out),
         }
     }
@@ -293,8 +275,8 @@ pub struct Scaled<'a> {
     alpha: f64,
 }
 
-/// Weights that are computed before they are written: few enough that memory holds little, enough
-/// for all threads.
+/// Weights that are computed before they are written: few enough for little memory, enough for all
+/// threads.
 const WINDOW: usize = 1 << 16;
 
 /// Weights that are converted at once: few enough for the first cache.
@@ -304,14 +286,14 @@ impl Scaled<'_> {
     /// The new weights from one run on, as bytes.
     fn scale(&self, start: usize, bytes: &mut [u8]) {
         let (taps, float) = (self.folding.kernel().taps(), self.weight.float);
-        let in_part = (PART / taps).max(1);
+        let part_runs = (PART / taps).max(1);
         vectorized(
             #[inline(always)]
             || {
-                let mut weights = vec![0.0; in_part * taps];
-                for (part, bytes) in bytes.chunks_mut(in_part * taps * float.size()).enumerate() {
-                    let (start, weights) =
-                        (start + part * in_part, &mut weights[..bytes.len() / float.size()]);
+                let mut weights = vec![0.0; part_runs * taps];
+                let parts = bytes.chunks_mut(part_runs * taps * float.size());
+                for (start, bytes) in (start..).step_by(part_runs).zip(parts) {
+                    let weights = &mut weights[..bytes.len() / float.size()];
                     self.weight.read(start * taps..start * taps + weights.len(), weights);
                     let mut left = &mut *weights;
                     for (runs, factor) in self.folding.stretches(start) {
@@ -336,20 +318,20 @@ impl Scaled<'_> {
             return Ok(());
         }
         let runs = kernel.elements() / taps;
-        let (in_window, in_block) = ((WINDOW / taps).max(1), (BLOCK / taps).max(1));
-        let compute = |window: usize, bytes: &mut Vec<u8>| {
-            let count = runs.saturating_sub(window).min(in_window) * taps;
+        let (window, block) = ((WINDOW / taps).max(1), (BLOCK / taps).max(1));
+        let compute = |start: usize, bytes: &mut Vec<u8>| {
+            let count = runs.saturating_sub(start).min(window) * taps;
             bytes.resize(count * float.size(), 0);
-            let blocks = bytes.par_chunks_mut(in_block * taps * float.size()).enumerate();
-            blocks.for_each(|(block, bytes)| self.scale(window + block * in_block, bytes));
+            let blocks = bytes.par_chunks_mut(block * taps * float.size()).enumerate();
+            blocks.for_each(|(index, bytes)| self.scale(start + index * block, bytes));
         };
         // one window is written while the next is computed
         let (mut ready, mut next) = (Vec::new(), Vec::new());
         compute(0, &mut ready);
-        for window in (0..runs).step_by(in_window) {
-            let (compute, after) = (&compute, &mut next);
+        for start in (0..runs).step_by(window) {
+            let (compute, following) = (&compute, &mut next);
             rayon::in_place_scope(|scope| {
-                scope.spawn(move |_| compute(window + in_window, after));
+                scope.spawn(move |_| compute(start + window, following));
                 out.write_all(&ready)
             })?;
             std::mem::swap(&mut ready, &mut next);

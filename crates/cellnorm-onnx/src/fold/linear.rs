@@ -12,37 +12,37 @@ use super::shapes::Shapes;
 use crate::proto::graph::{NodeId, ValueId};
 use crate::proto::node::Node;
 
-/// What kind of layer it is.
+/// A kind of layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum LayerKind {
     /// A convolution or a transposed one.
     Convolution,
     /// `Gemm`: α·A·B + β·C.
     Gemm,
-    /// `MatMul`, and perhaps an `Add` behind it.
+    /// `MatMul`, and perhaps an `Add` after it.
     MatMul,
     /// A batch normalization that another one becomes part of.
     BatchNorm,
 }
 
-/// Such a layer.
+/// A layer that a map can become part of.
 #[derive(Clone, Debug)]
 pub struct Linear<'a> {
     /// The node.
     pub node: NodeId,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: LayerKind,
     /// How the weight is laid out.
     pub kernel: Kernel,
     /// The weight; of a batch normalization γ.
     pub weight: Constant<'a>,
     /// The place of the weight among the node's inputs.
     pub weight_place: usize,
-    /// What the weight is multiplied by besides: α of `Gemm`.
+    /// The factor of the weight: α of `Gemm`.
     pub alpha: f64,
-    /// The bias, one row of outputs or several, and what it is multiplied by besides: β of `Gemm`.
+    /// The bias, one row of outputs or several.
     pub bias: Option<Bias<'a>>,
-    /// The `Add` behind a `MatMul` that holds its bias.
+    /// The `Add` after a `MatMul` that holds its bias.
     pub add: Option<NodeId>,
     /// The axis of the inputs in x.
     pub input_axis: Axis,
@@ -50,7 +50,7 @@ pub struct Linear<'a> {
     pub output_axis: Axis,
     /// Whether zeros are padded to x.
     pub padded: bool,
-    /// Of a batch normalization: what it does.
+    /// The map of a batch normalization.
     pub own: Option<Map>,
 }
 
@@ -59,11 +59,29 @@ pub struct Linear<'a> {
 pub struct Bias<'a> {
     /// The numbers as the model has them.
     pub constant: Constant<'a>,
-    /// What they are multiplied by: β of `Gemm`.
+    /// Their factor: β of `Gemm`.
     pub factor: f64,
 }
 
-impl Linear<'_> {
+impl<'a> Linear<'a> {
+    /// A layer with its channels on axis 1, and its weight as the second input.
+    fn new(node: NodeId, kind: LayerKind, kernel: Kernel, weight: Constant<'a>) -> Self {
+        Self {
+            node,
+            kind,
+            kernel,
+            weight,
+            weight_place: 1,
+            alpha: 1.0,
+            bias: None,
+            add: None,
+            input_axis: Axis::Front(1),
+            output_axis: Axis::Front(1),
+            padded: false,
+            own: None,
+        }
+    }
+
     /// The place of x among the node's inputs.
     pub fn data_place(&self) -> usize {
         1 - self.weight_place
@@ -76,8 +94,8 @@ impl Linear<'_> {
         let values: Vec<f64> =
             constant.values.to_vec().into_iter().map(|value| factor * value).collect();
         let columns = match self.kind {
-            // what is added to W·x stands in a column
-            Kind::MatMul => values.len(),
+            // the bias of W·x is a column
+            LayerKind::MatMul => values.len(),
             _ => constant.dims.last().copied().unwrap_or(1),
         };
         match columns {
@@ -87,7 +105,7 @@ impl Linear<'_> {
     }
 }
 
-/// Where layers are looked for.
+/// A graph in which layers are searched.
 #[derive(Clone, Copy)]
 pub struct Search<'s, 'a> {
     /// The constants.
@@ -104,15 +122,12 @@ impl<'a> Search<'_, 'a> {
     /// The layer that a node is; `None` if it is none of the kinds.
     pub fn linear(&self, id: NodeId) -> Option<Result<Linear<'a>, Refusal>> {
         let node = &self.scope.graph.nodes[id];
-        if let Some(layer) =
-            self.layers.get(&id).filter(|layer| layer.linear.kind != Kind::BatchNorm)
-        {
-            return Some(Ok(layer.linear.clone()));
-        }
-        if !node.domain.is_empty() {
-            return None;
+        let folded = self.layers.get(&id).map(|layer| &layer.linear);
+        if let Some(linear) = folded.filter(|linear| linear.kind != LayerKind::BatchNorm) {
+            return Some(Ok(linear.clone()));
         }
         match node.op {
+            _ if !node.domain.is_empty() => None,
             "Conv" | "ConvTranspose" | "Gemm" | "MatMul" if node.only_output().is_none() => {
                 Some(Err(refused(Reason::Parameters, node)))
             }
@@ -123,14 +138,14 @@ impl<'a> Search<'_, 'a> {
         }
     }
 
-    /// The layer that makes a value: its node, or the `Add` behind it.
-    pub fn making(&self, value: ValueId) -> Option<Result<Linear<'a>, Refusal>> {
+    /// The layer that makes a value: its node, or the `Add` after it.
+    pub fn maker(&self, value: ValueId) -> Option<Result<Linear<'a>, Refusal>> {
         let id = self.scope.graph.values[value].producer?;
+        let node = &self.scope.graph.nodes[id];
         match self.biased(id) {
             Some(linear) => Some(Ok(linear)),
-            None if self.scope.graph.nodes[id].is("BatchNormalization") => {
-                let between = |_| refused(Reason::NonLinear, &self.scope.graph.nodes[id]);
-                Some(self.batch_norm(id).map_err(between))
+            None if node.is("BatchNormalization") => {
+                Some(self.batch_norm(id).map_err(|_| refused(Reason::NonLinear, node)))
             }
             None => self.linear(id),
         }
@@ -138,19 +153,14 @@ impl<'a> Search<'_, 'a> {
 
     /// The `MatMul` whose bias this node adds.
     pub fn biased(&self, add: NodeId) -> Option<Linear<'a>> {
-        let node = &self.scope.graph.nodes[add];
-        let product = node
-            .is("Add")
-            .then(|| node.inputs.iter().flatten().find_map(|value| self.product(*value)))
-            .flatten()?;
+        let graph = self.scope.graph;
+        let product = |value: &ValueId| {
+            graph.values[*value].producer.filter(|id| graph.nodes[*id].is("MatMul"))
+        };
+        let node = &graph.nodes[add];
+        let product = node.inputs.iter().flatten().find_map(product).filter(|_| node.is("Add"))?;
         let linear = self.linear(product)?.ok()?;
         (linear.add == Some(add)).then_some(linear)
-    }
-
-    /// The `MatMul` that makes a value.
-    fn product(&self, value: ValueId) -> Option<NodeId> {
-        let graph = self.scope.graph;
-        graph.values[value].producer.filter(|id| graph.nodes[*id].is("MatMul"))
     }
 
     fn convolution(&self, id: NodeId, node: &Node<'a>) -> Result<Linear<'a>, Refusal> {
@@ -162,40 +172,19 @@ impl<'a> Search<'_, 'a> {
             true => Kernel::transposed_convolution(&weight.dims, groups),
             false => Kernel::convolution(&weight.dims, groups),
         };
-        let kernel = kernel.map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))?;
+        let kernel = kernel.map_err(|error| Refusal::new(Reason::Parameters, error))?;
         let bias = self.bias(node, 2, 1.0)?;
         check_bias(node, bias.as_ref(), kernel.outputs(), false)?;
-        // at the border of a transposed convolution fewer taps meet, unless there is but one
-        let pads = node.integers("pads").unwrap_or_default();
-        let auto = !matches!(node.text("auto_pad", "NOTSET"), "NOTSET" | "VALID");
-        let padded = match transposed {
-            true => {
-                kernel.taps() > 1
-                    || node
-                        .integers("strides")
-                        .is_some_and(|strides| strides.iter().any(|stride| *stride != 1))
-            }
-            false => pads.iter().any(|pad| *pad != 0) || auto && kernel.taps() > 1,
+        let any = |name, other_than: i64| {
+            node.integers(name).is_some_and(|list| list.iter().any(|number| *number != other_than))
         };
-        let padded = padded
-            || transposed
-                && node
-                    .integers("output_padding")
-                    .is_some_and(|pads| pads.iter().any(|pad| *pad != 0));
-        Ok(Linear {
-            node: id,
-            kind: Kind::Convolution,
-            kernel,
-            weight,
-            weight_place: 1,
-            alpha: 1.0,
-            bias,
-            add: None,
-            input_axis: Axis::Front(1),
-            output_axis: Axis::Front(1),
-            padded,
-            own: None,
-        })
+        let pads_itself = !matches!(node.text("auto_pad", "NOTSET"), "NOTSET" | "VALID");
+        let padded = match transposed {
+            // at the border fewer taps meet, unless there is one tap
+            true => kernel.taps() > 1 || any("strides", 1) || any("output_padding", 0),
+            false => any("pads", 0) || pads_itself && kernel.taps() > 1,
+        };
+        Ok(Linear { bias, padded, ..Linear::new(id, LayerKind::Convolution, kernel, weight) })
     }
 
     fn gemm(&self, id: NodeId, node: &Node<'a>) -> Result<Linear<'a>, Refusal> {
@@ -204,20 +193,11 @@ impl<'a> Search<'_, 'a> {
             .ok_or_else(|| refused(Reason::Parameters, node))?;
         let bias = self.bias(node, 2, node.float("beta", 1.0))?;
         check_bias(node, bias.as_ref(), kernel.outputs(), true)?;
-        let input_axis = Axis::Front(usize::from(node.integer("transA", 0) == 0));
         Ok(Linear {
-            node: id,
-            kind: Kind::Gemm,
-            kernel,
-            weight,
-            weight_place: 1,
             alpha: node.float("alpha", 1.0),
             bias,
-            add: None,
-            input_axis,
-            output_axis: Axis::Front(1),
-            padded: false,
-            own: None,
+            input_axis: Axis::Front(usize::from(node.integer("transA", 0) == 0)),
+            ..Linear::new(id, LayerKind::Gemm, kernel, weight)
         })
     }
 
@@ -234,20 +214,14 @@ impl<'a> Search<'_, 'a> {
         if node.input(1 - weight_place).and_then(|value| self.shapes.rank(value)) == Some(1) {
             return Err(refused(Reason::Axis, node));
         }
-        let (add, bias) = self.added(node, kernel.outputs(), 1 - weight_place).unzip();
+        let (add, bias) = self.added_bias(node, kernel.outputs(), 1 - weight_place).unzip();
         Ok(Linear {
-            node: id,
-            kind: Kind::MatMul,
-            kernel,
-            weight,
             weight_place,
-            alpha: 1.0,
             bias,
             add,
             input_axis: axis,
             output_axis: axis,
-            padded: false,
-            own: None,
+            ..Linear::new(id, LayerKind::MatMul, kernel, weight)
         })
     }
 
@@ -257,30 +231,22 @@ impl<'a> Search<'_, 'a> {
         let norm = affine_node(self, id).ok_or_else(|| refused(Reason::Unsupported, node))??;
         let weight = self.constant(node, 1)?;
         let channels = norm.map.channels.len();
-        let kernel = Kernel::convolution(&[channels, 1], channels.max(1));
+        let kernel = Kernel::convolution(&[channels, 1], channels.max(1))
+            .map_err(|error| Refusal::new(Reason::Parameters, error))?;
         Ok(Linear {
-            node: id,
-            kind: Kind::BatchNorm,
-            kernel: kernel.map_err(|error| Refusal::new(Reason::Parameters, error.to_string()))?,
-            weight,
-            weight_place: 1,
-            alpha: 1.0,
             bias: self.bias(node, 2, 1.0)?,
-            add: None,
-            input_axis: Axis::Front(1),
-            output_axis: Axis::Front(1),
-            padded: false,
             own: Some(norm.map),
+            ..Linear::new(id, LayerKind::BatchNorm, kernel, weight)
         })
     }
 
-    /// The `Add` of a constant for each output, so many axes from the last, that is all that reads
-    /// a product.
-    fn added(
+    /// The `Add` that alone reads a product, and the constant that it adds to each output; the
+    /// outputs lie on the axis `axis_back`, 0 being the last.
+    fn added_bias(
         &self,
         product: &Node<'a>,
         outputs: usize,
-        from_last: usize,
+        axis_back: usize,
     ) -> Option<(NodeId, Bias<'a>)> {
         let graph = self.scope.graph;
         let output = product.only_output()?;
@@ -294,9 +260,10 @@ impl<'a> Search<'_, 'a> {
         let constant = self.scope.floats(*other).ok()?;
         let rank = self.shapes.rank(output).unwrap_or(2);
         let count = constant.values.len();
-        let along =
-            constant.dims.iter().rev().nth(from_last).is_some_and(|length| *length == count);
-        let fits = count == 1 || count == outputs && along;
+        let fits = match count {
+            1 => true,
+            _ => count == outputs && constant.dims.iter().rev().nth(axis_back) == Some(&count),
+        };
         (fits && constant.dims.len() <= rank).then_some((user, Bias { constant, factor: 1.0 }))
     }
 
@@ -326,8 +293,8 @@ fn dense(weight: &Constant<'_>, output_first: bool) -> Option<Kernel> {
     if output_first { Kernel::dense(dims) } else { Kernel::dense_inputs_first(dims) }.ok()
 }
 
-/// One number for each output; where `rows` are allowed, those of a shape that broadcasts to (rows,
-/// outputs), too.
+/// An error unless a bias has one number for each output or, where `rows` are allowed, a shape that
+/// broadcasts to (rows, outputs).
 fn check_bias(
     node: &Node<'_>,
     bias: Option<&Bias<'_>>,
@@ -340,9 +307,6 @@ fn check_bias(
         [_, columns] => rows && (columns == outputs || columns == 1),
         _ => false,
     });
-    if fits {
-        Ok(())
-    } else {
-        Err(Refusal::new(Reason::Parameters, format!("the bias of {}", node.op)))
-    }
+    let refused = || Refusal::new(Reason::Parameters, format!("the bias of {}", node.op));
+    fits.then_some(()).ok_or_else(refused)
 }

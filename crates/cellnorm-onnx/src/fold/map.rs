@@ -27,8 +27,7 @@ impl Axis {
     }
 }
 
-/// What a node does to each channel, in the words of its operator: an independent way to compute
-/// what [`Affine`] says.
+/// The map of a node by its operator's own formula, which proofs compute beside [`Affine`].
 #[derive(Clone, Debug)]
 pub enum Formula {
     /// γ·(x − mean)/√(variance + ε) + β.
@@ -45,17 +44,17 @@ pub enum Formula {
         epsilon: f64,
     },
     /// x · v.
-    Times(Vec<f64>),
+    Multiply(Vec<f64>),
     /// x + v.
-    Plus(Vec<f64>),
+    Add(Vec<f64>),
     /// x − v.
-    Minus(Vec<f64>),
+    Subtract(Vec<f64>),
     /// v − x.
-    From(Vec<f64>),
+    SubtractFrom(Vec<f64>),
     /// x / v.
-    Over(Vec<f64>),
-    /// γ·x + β, what a layer or RMS normalization ends with.
-    Last {
+    Divide(Vec<f64>),
+    /// γ·x + β, which a layer or RMS normalization ends with.
+    ScaleShift {
         /// γ.
         gamma: Vec<f64>,
         /// β.
@@ -80,12 +79,12 @@ impl Formula {
                 gamma[channel] * (x - mean[channel]) / (variance[channel] + epsilon).sqrt()
                     + beta[channel]
             }
-            Self::Times(v) => x * v[channel],
-            Self::Plus(v) => x + v[channel],
-            Self::Minus(v) => x - v[channel],
-            Self::From(v) => v[channel] - x,
-            Self::Over(v) => x / v[channel],
-            Self::Last { gamma, beta } => gamma[channel] * x + beta[channel],
+            Self::Multiply(v) => x * v[channel],
+            Self::Add(v) => x + v[channel],
+            Self::Subtract(v) => x - v[channel],
+            Self::SubtractFrom(v) => v[channel] - x,
+            Self::Divide(v) => x / v[channel],
+            Self::ScaleShift { gamma, beta } => gamma[channel] * x + beta[channel],
             Self::Chain(maps) => maps.iter().fold(x, |x, map| map.apply(channel, x)),
             Self::Data { mean, deviation } => (x - mean[channel]) / deviation[channel],
         }
@@ -96,18 +95,21 @@ impl Formula {
     /// # Errors
     /// If the numbers of channels differ, a variance is negative, or a result is not finite.
     pub fn affine(&self) -> Result<Affine, cellnorm::Error> {
-        let zeros = |v: &[f64]| vec![0.0; v.len()];
-        let ones = |v: &[f64]| vec![1.0; v.len()];
+        let scaled = |scale: Vec<f64>| {
+            let zeros = vec![0.0; scale.len()];
+            Affine::new(scale, zeros)
+        };
+        let shifted = |scale: f64, shift: Vec<f64>| Affine::new(vec![scale; shift.len()], shift);
         match self {
             Self::Norm { gamma, beta, mean, variance, epsilon } => {
                 Affine::of_batch_norm(Some(gamma), Some(beta), mean, variance, *epsilon)
             }
-            Self::Times(v) => Affine::new(v.clone(), zeros(v)),
-            Self::Plus(v) => Affine::new(ones(v), v.clone()),
-            Self::Minus(v) => Affine::new(ones(v), v.iter().map(|v| -v).collect()),
-            Self::From(v) => Affine::new(v.iter().map(|_| -1.0).collect(), v.clone()),
-            Self::Over(v) => Affine::new(v.iter().map(|v| 1.0 / v).collect(), zeros(v)),
-            Self::Last { gamma, beta } => Affine::new(gamma.clone(), beta.clone()),
+            Self::Multiply(v) => scaled(v.clone()),
+            Self::Add(v) => shifted(1.0, v.clone()),
+            Self::Subtract(v) => shifted(1.0, v.iter().map(|v| -v).collect()),
+            Self::SubtractFrom(v) => shifted(-1.0, v.clone()),
+            Self::Divide(v) => scaled(v.iter().map(|v| 1.0 / v).collect()),
+            Self::ScaleShift { gamma, beta } => Affine::new(gamma.clone(), beta.clone()),
             Self::Chain(maps) => match maps.as_slice() {
                 [] => Affine::new(Vec::new(), Vec::new()),
                 [first, rest @ ..] => {
@@ -124,7 +126,7 @@ impl Formula {
 pub struct Map {
     /// What the node does.
     pub formula: Arc<Formula>,
-    affine: Arc<Affine>,
+    pub(super) affine: Arc<Affine>,
     /// The node's channel at each place of the axis.
     pub channels: Vec<usize>,
     /// The axis of the channels; `None` where all values are treated alike.
@@ -132,8 +134,8 @@ pub struct Map {
     /// Whether the value may be shorter than the constant, which would make it longer: only a layer
     /// right before it tells.
     pub may_widen: bool,
-    /// Whether the shift goes another way: behind a sum it goes to one of the addends alone.
-    pub without_shift: bool,
+    /// Whether the map has lost its shift: the shift of a sum goes to one of the addends alone.
+    pub shift_is_dropped: bool,
 }
 
 impl Map {
@@ -150,7 +152,7 @@ impl Map {
             channels,
             axis,
             may_widen: false,
-            without_shift: false,
+            shift_is_dropped: false,
         })
     }
 
@@ -158,7 +160,7 @@ impl Map {
     ///
     /// # Errors
     /// If they have not, or a result is not finite.
-    pub fn and_then<'m>(
+    pub fn chain<'m>(
         &'m self,
         others: impl Iterator<Item = &'m Map>,
     ) -> Result<Self, cellnorm::Error> {
@@ -169,12 +171,12 @@ impl Map {
     /// The scale and shift of each place of the axis.
     pub fn affine(&self) -> Affine {
         let all = self.affine.select(&self.channels);
-        if self.without_shift { all.without_shift() } else { all }
+        if self.shift_is_dropped { all.without_shift() } else { all }
     }
 
     /// Whether it shifts nothing.
     pub fn is_linear(&self) -> bool {
-        self.without_shift
+        self.shift_is_dropped
             || self.channels.iter().all(|channel| self.affine.shift()[*channel] == 0.0)
     }
 
@@ -188,28 +190,14 @@ impl Map {
         self.is_linear() && self.channels.iter().all(|channel| self.affine.scale()[*channel] == 1.0)
     }
 
-    /// The same map of a value that may be shorter than the constant.
-    pub fn widening(self, may_widen: bool) -> Self {
-        Self { may_widen, ..self }
-    }
-
-    /// The same map without its shift.
-    pub fn scale_only(&self) -> Self {
-        Self { without_shift: true, ..self.clone() }
-    }
-
     /// The same map with the channels of other places.
-    pub fn with_channels(&self, channels: Vec<usize>, axis: Option<Axis>) -> Self {
+    pub fn relocate(&self, channels: Vec<usize>, axis: Option<Axis>) -> Self {
         Self { channels, axis, ..self.clone() }
     }
 
     /// The result for a number at a place of the axis, by the node's own formula.
     pub fn apply(&self, place: usize, x: f64) -> f64 {
-        let value = self.formula.apply(self.channels[place], x);
-        if self.without_shift {
-            value - self.formula.apply(self.channels[place], 0.0)
-        } else {
-            value
-        }
+        let result = |x: f64| self.formula.apply(self.channels[place], x);
+        if self.shift_is_dropped { result(x) - result(0.0) } else { result(x) }
     }
 }

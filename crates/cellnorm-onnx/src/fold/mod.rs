@@ -15,18 +15,18 @@ mod shapes;
 mod walk;
 mod work;
 
-use crate::error::Error;
+use crate::error::{Error, Malformed};
 use crate::proto::graph::{Graph, NodeId};
-use crate::proto::model::{InFunction, Model};
+use crate::proto::model::{FunctionNorm, Model};
 pub(crate) use affine_node::batch_statistics;
-use change::first_output;
 pub(crate) use change::label;
 pub use change::{Changes, NewTensor};
+use change::{Editor, first_output};
 pub use constants::Scope;
 pub use layer::{Layer, Layers, Numbers, PART, blocks};
-pub use linear::{Kind, Linear, Search};
+pub use linear::{LayerKind, Linear, Search};
 pub use reason::{Reason, Refusal};
-pub use report::{Counts, Direction, Fold, Kept, NodeName, Report};
+pub use report::{Counts, Direction, Fold, NodeName, Report, Unfolded};
 pub use shapes::Shapes;
 pub use walk::Side;
 use work::Work;
@@ -95,7 +95,7 @@ pub struct FoldedLayer<'a> {
     pub layer: Layer<'a>,
 }
 
-/// What a graph is read by.
+/// The rules by which a graph is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     /// The version of ONNX's operators.
@@ -138,19 +138,13 @@ pub fn fold<'a>(mut model: Model<'a>, options: &Options) -> Result<Folded<'a>, E
         report: Report { before: count(&model), ..Report::default() },
     };
     folding.fold_graph(&mut model.graph, None)?;
-    let in_function = |inside: &InFunction<'_>| {
-        let (name, makes) = (inside.node.to_owned(), inside.makes.to_owned());
+    let function_norm = |norm: &FunctionNorm<'_>| {
+        let (name, makes) = (norm.node.to_owned(), norm.makes.to_owned());
         let node = NodeName { name, makes, op: "BatchNormalization".into() };
-        Kept::new(
-            node,
-            Refusal::new(
-                Reason::Unsupported,
-                format!("inside the model's function {}", inside.function),
-            ),
-            None,
-        )
+        let at = format!("inside the model's function {}", norm.function);
+        Unfolded::new(node, Refusal::new(Reason::Unsupported, at), None)
     };
-    folding.report.kept.extend(model.in_functions.iter().map(in_function));
+    folding.report.kept.extend(model.function_norms.iter().map(function_norm));
     folding.report.after = count(&model);
     Ok(Folded {
         changes: folding.changes,
@@ -163,31 +157,22 @@ pub fn fold<'a>(mut model: Model<'a>, options: &Options) -> Result<Folded<'a>, E
 }
 
 fn count(model: &Model<'_>) -> Counts {
-    let mut counts = count_graph(&model.graph);
-    counts.batch_norms += model.in_functions.len();
+    let mut counts = Counts { nodes: 0, batch_norms: model.function_norms.len() };
+    count_graph(&model.graph, &mut counts);
     counts
 }
 
-fn count_graph(graph: &Graph<'_>) -> Counts {
-    let mut counts = Counts::default();
+fn count_graph(graph: &Graph<'_>, counts: &mut Counts) {
     for node in graph.nodes.iter().filter(|node| !node.removed) {
         counts.nodes += 1;
         counts.batch_norms += usize::from(node.is("BatchNormalization"));
-        for inner in node.attributes.iter().flat_map(|attribute| &attribute.graphs) {
-            let inner = count_graph(inner);
-            counts.nodes += inner.nodes;
-            counts.batch_norms += inner.batch_norms;
-        }
+        node.graphs().for_each(|inner| count_graph(inner, counts));
     }
-    counts
 }
 
-fn name_of(graph: &Graph<'_>, node: NodeId) -> NodeName {
-    NodeName {
-        name: label(graph, node),
-        makes: first_output(graph, node),
-        op: graph.nodes[node].op.to_owned(),
-    }
+fn node_name(graph: &Graph<'_>, node: NodeId) -> NodeName {
+    let op = graph.nodes[node].op.to_owned();
+    NodeName { name: label(graph, node), makes: first_output(graph, node), op }
 }
 
 impl<'a> Folding<'_, 'a> {
@@ -203,52 +188,47 @@ impl<'a> Folding<'_, 'a> {
         let order = graph.order()?;
         let were_read = change::constants_in_use(graph);
         let inputs_are_constant = self.context.inputs_are_constant;
-        let shapes = Shapes::infer(&Scope { graph, outer, inputs_are_constant }, &order);
-        let mut work = Work {
-            folding: self,
-            graph,
-            outer,
-            shapes: &shapes,
-            layers: Layers::new(),
-            reset: Vec::new(),
-        };
+        let shapes = &Shapes::infer(&Scope { graph, outer, inputs_are_constant }, &order);
+        let (layers, reset) = (Layers::new(), Vec::new());
+        let mut work = Work { folding: self, graph, outer, shapes, layers, reset };
         work.fold_all(&order);
         if outer.is_none() {
             work.fold_data()?;
         }
-        work.fold_last(&order);
+        work.fold_gamma_and_beta(&order);
         let Work { layers, reset, .. } = work;
 
         let mut changed = false;
         for node in 0..graph.nodes.len() {
-            if graph.nodes[node].has_graphs() {
-                let mut attributes = std::mem::take(&mut graph.nodes[node].attributes);
-                let scope = Scope { graph, outer, inputs_are_constant };
-                let mut inner_changed = false;
-                for inner in attributes.iter_mut().flat_map(|attribute| &mut attribute.graphs) {
-                    inner_changed |= self.fold_graph(inner, Some(&scope))?;
-                }
-                graph.nodes[node].attributes = attributes;
-                graph.nodes[node].changed |= inner_changed;
-                graph.capture_again(node);
-                changed |= inner_changed;
+            if graph.nodes[node].graphs().next().is_none() {
+                continue;
             }
+            let mut attributes = std::mem::take(&mut graph.nodes[node].attributes);
+            let scope = Scope { graph, outer, inputs_are_constant };
+            let mut inner_changed = false;
+            for inner in attributes.iter_mut().flat_map(|attribute| &mut attribute.graphs) {
+                inner_changed |= self.fold_graph(inner, Some(&scope))?;
+            }
+            graph.nodes[node].attributes = attributes;
+            graph.nodes[node].changed |= inner_changed;
+            graph.capture_again(node);
+            changed |= inner_changed;
         }
         let changes = &mut self.changes[index];
+        let (names, opset) = (&mut self.names, self.context.opset);
+        let mut editor = Editor { graph, changes, names, opset };
         for (node, channels, float) in reset {
-            change::reset(graph, changes, &mut self.names, node, channels, float);
+            editor.reset(node, channels, float);
         }
         for layer in layers.into_values() {
-            let applied =
-                change::apply(graph, changes, &mut self.names, self.context.opset, &layer);
-            // that the numbers can be computed was seen when the map was folded
-            applied.map_err(|refusal| crate::Malformed(refusal.at))?;
+            // numbers that cannot be computed were refused when the map was folded
+            editor.apply(&layer).map_err(|refusal| Malformed(refusal.at))?;
             let makes = layer.linear.add.unwrap_or(layer.linear.node);
-            let output = first_output(graph, makes);
-            let name = name_of(graph, layer.linear.node);
+            let output = first_output(editor.graph, makes);
+            let name = node_name(editor.graph, layer.linear.node);
             self.layers.push(FoldedLayer { graph: index, output, name, layer });
         }
-        change::drop_unread(graph, changes, &were_read);
+        change::drop_unread(editor.graph, editor.changes, &were_read);
         Ok(changed || self.report.folds.len() > folds_before)
     }
 }

@@ -5,12 +5,11 @@ use super::constants::places;
 use super::linear::Search;
 use super::map::{Axis, Map};
 use super::reason::{Reason, Refusal};
-use crate::proto::attribute::Attribute;
 use crate::proto::graph::ValueId;
-use crate::proto::node::Node;
-use crate::proto::shape::Shape;
+use crate::proto::node::{Attribute, Node};
+use crate::proto::shape::{Shape, product};
 
-/// What an operator does to the axes.
+/// How an operator treats the axes.
 enum Axes {
     /// They stay.
     Same,
@@ -38,13 +37,21 @@ struct Passage {
 }
 
 impl Passage {
+    /// For any map.
     fn any(axes: Axes) -> Self {
         Self { axes, rising: false, unshifted: None }
     }
 }
 
-/// The map behind a node as maps behind the nodes that make its inputs.
-pub fn before(
+/// The end of a node that a map is carried to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Input,
+    Output,
+}
+
+/// The map of a node's output as maps of its inputs.
+pub fn carry_up(
     search: &Search<'_, '_>,
     node: &Node<'_>,
     map: &Map,
@@ -53,112 +60,86 @@ pub fn before(
         return Err(Refusal::new(Reason::NonLinear, node.op));
     }
     match node.op {
-        "Add" | "Sub" if node.domain.is_empty() => return addends(search, node, map),
-        "Concat" if node.domain.is_empty() => return parts(search, node, map),
-        _ => {}
+        "Add" | "Sub" if node.domain.is_empty() => addends(search, node, map),
+        "Concat" if node.domain.is_empty() => parts(search, node, map),
+        _ => Ok(vec![carry(search, node, map, End::Input)?]),
     }
-    let passage = passage(search, node)?;
-    let input = admitted(node, &passage, map)?;
-    let output = node.outputs[0];
-    let rank = |value: Option<ValueId>| value.and_then(|value| search.shapes.rank(value));
-    let Some(axis) = map.axis else { return Ok(vec![(input, map.clone())]) };
-    if let Axes::Same = passage.axes {
-        return Ok(vec![(input, map.clone())]);
-    }
-    let axis =
-        axis.front(rank(output)).ok_or_else(|| Refusal::new(Reason::ShapeUnknown, node.op))?;
-    let lost = || Refusal::new(Reason::Axis, node.op);
-    let mut channels = map.channels.clone();
-    let before = match &passage.axes {
-        Axes::Same => axis,
-        Axes::Order(order) => *order.get(axis).ok_or_else(lost)?,
-        Axes::FirstTwo if axis > 1 => return Err(lost()),
-        Axes::FirstTwo => axis,
-        Axes::Beside(others) if others.contains(&axis) => return Err(lost()),
-        Axes::Beside(_) => axis,
-        Axes::Insert(new) if new.contains(&axis) => return Err(lost()),
-        Axes::Insert(new) => axis - new.iter().filter(|new| **new < axis).count(),
-        Axes::Drop(gone) => kept(gone, axis),
-        Axes::Shape { from, to } => {
-            let (before, repeated) =
-                laid_out(to, axis, from, &map.channels).ok_or_else(|| reshaped(node, from, to))?;
-            channels = repeated;
-            before
-        }
-    };
-    Ok(vec![(input, map.with_channels(channels, Some(Axis::Front(before))))])
 }
 
-/// The map ahead of a node, at the node's input, as the map of what it makes.
-pub fn behind(
+/// The map of a node's input as the map of its output.
+pub fn carry_down(
     search: &Search<'_, '_>,
     node: &Node<'_>,
     map: &Map,
 ) -> Result<(ValueId, Map), Refusal> {
-    let passage = passage(search, node)?;
-    let input = admitted(node, &passage, map)?;
-    let output = node.only_output().ok_or_else(|| Refusal::new(Reason::NonLinear, node.op))?;
-    let Some(axis) = map.axis else { return Ok((output, map.clone())) };
-    if let Axes::Same = passage.axes {
-        return Ok((output, map.clone()));
-    }
-    let axis = axis
-        .front(search.shapes.rank(input))
-        .ok_or_else(|| Refusal::new(Reason::ShapeUnknown, node.op))?;
-    let lost = || Refusal::new(Reason::Axis, node.op);
-    let mut channels = map.channels.clone();
-    let after = match &passage.axes {
-        Axes::Same => axis,
-        Axes::Order(order) => order.iter().position(|from| *from == axis).ok_or_else(lost)?,
-        Axes::FirstTwo if axis > 1 => return Err(lost()),
-        Axes::FirstTwo => axis,
-        Axes::Beside(others) if others.contains(&axis) => return Err(lost()),
-        Axes::Beside(_) => axis,
-        Axes::Insert(new) => kept(new, axis),
-        Axes::Drop(gone) if gone.contains(&axis) => return Err(lost()),
-        Axes::Drop(gone) => axis - gone.iter().filter(|gone| **gone < axis).count(),
-        Axes::Shape { from, to } => {
-            let (after, repeated) =
-                laid_out(from, axis, to, &channels).ok_or_else(|| reshaped(node, from, to))?;
-            channels = repeated;
-            after
-        }
-    };
-    Ok((output, map.with_channels(channels, Some(Axis::Front(after)))))
+    carry(search, node, map, End::Output)
 }
 
-/// The input of an operator that admits the map.
-fn admitted(node: &Node<'_>, passage: &Passage, map: &Map) -> Result<ValueId, Refusal> {
+/// The value at an end of a node, and a map of the other end as a map of it.
+fn carry(
+    search: &Search<'_, '_>,
+    node: &Node<'_>,
+    map: &Map,
+    end: End,
+) -> Result<(ValueId, Map), Refusal> {
+    let refused = |reason| Refusal::new(reason, node.op);
+    let passage = passage(search, node)?;
     if passage.rising && !map.is_rising() {
-        return Err(Refusal::new(Reason::Sign, node.op));
+        return Err(refused(Reason::Sign));
     }
     if let Some(reason) = passage.unshifted.filter(|_| !map.is_linear()) {
-        return Err(Refusal::new(reason, node.op));
+        return Err(refused(reason));
     }
-    node.input(0).ok_or_else(|| Refusal::new(Reason::Parameters, node.op))
+    let input = node.input(0).ok_or_else(|| refused(Reason::Parameters))?;
+    let output = node.only_output().ok_or_else(|| refused(Reason::NonLinear))?;
+    let (start, value) = if end == End::Input { (output, input) } else { (input, output) };
+    let Some(axis) = map.axis.filter(|_| !matches!(passage.axes, Axes::Same)) else {
+        return Ok((value, map.clone()));
+    };
+    let axis =
+        axis.front(search.shapes.rank(start)).ok_or_else(|| refused(Reason::ShapeUnknown))?;
+    let (axis, channels) = match &passage.axes {
+        Axes::Shape { from, to } => {
+            let (old, new) = if end == End::Input { (to, from) } else { (from, to) };
+            let is_open = || from.iter().chain(to).any(Option::is_none);
+            reshaped(old, axis, new, &map.channels).ok_or_else(|| {
+                refused(if is_open() { Reason::ShapeUnknown } else { Reason::Axis })
+            })?
+        }
+        axes => (axes.moved(axis, end).ok_or_else(|| refused(Reason::Axis))?, map.channels.clone()),
+    };
+    Ok((value, map.relocate(channels, Some(Axis::Front(axis)))))
 }
 
-/// The axis that this one is among those that are not new, counted with the new ones.
-fn kept(new: &[usize], axis: usize) -> usize {
-    (0..).filter(|place| !new.contains(place)).nth(axis).unwrap_or(axis)
+impl Axes {
+    /// The axis at one end that an axis at the other end is; `None` if there is none.
+    fn moved(&self, axis: usize, end: End) -> Option<usize> {
+        match (self, end) {
+            (Self::Same, _) => Some(axis),
+            (Self::Order(order), End::Input) => order.get(axis).copied(),
+            (Self::Order(order), End::Output) => order.iter().position(|from| *from == axis),
+            (Self::FirstTwo, _) => (axis < 2).then_some(axis),
+            (Self::Beside(others), _) => (!others.contains(&axis)).then_some(axis),
+            (Self::Insert(others), End::Input) | (Self::Drop(others), End::Output) => {
+                let before = others.iter().filter(|other| **other < axis).count();
+                (!others.contains(&axis)).then(|| axis - before)
+            }
+            (Self::Insert(others), End::Output) | (Self::Drop(others), End::Input) => {
+                (0..).filter(|place| !others.contains(place)).nth(axis)
+            }
+            (Self::Shape { .. }, _) => None,
+        }
+    }
 }
 
-fn reshaped(node: &Node<'_>, from: &Shape, to: &Shape) -> Refusal {
-    let open = from.iter().chain(to).filter(|length| length.is_none()).count();
-    Refusal::new(if open > 0 { Reason::ShapeUnknown } else { Reason::Axis }, node.op)
-}
-
-/// The values before and behind an axis: their number as far as it is known, and how many lengths
+/// The values before and after an axis: their number as far as it is known, and how many lengths
 /// are open.
 fn around(shape: &Shape, axis: usize) -> Option<[(usize, usize); 2]> {
-    let of = |lengths: &[Option<usize>]| {
-        let known = lengths
-            .iter()
-            .flatten()
-            .try_fold(1_usize, |product, length| product.checked_mul(*length))?;
+    let count = |lengths: &[Option<usize>]| {
+        let known = product(lengths.iter().copied().flatten())?;
         Some((known, lengths.iter().filter(|length| length.is_none()).count()))
     };
-    let sides = [of(&shape[..axis])?, of(&shape[axis + 1..])?];
+    let sides = [count(&shape[..axis])?, count(&shape[axis + 1..])?];
     // two open lengths could be any
     (sides[0].1 + sides[1].1 <= 1).then_some(sides)
 }
@@ -167,8 +148,9 @@ fn around(shape: &Shape, axis: usize) -> Option<[(usize, usize); 2]> {
 const LONGEST: usize = 1 << 22;
 
 /// The axis of a reshaped tensor that holds the channels of an axis, and the channel at each of its
-/// places: an axis that took others in repeats the channels, each by itself and all in turn.
-fn laid_out(
+/// places: an axis merged with `outer` values before it and `inner` values after it holds `outer`
+/// times all channels, each `inner` times.
+fn reshaped(
     from: &Shape,
     axis: usize,
     to: &Shape,
@@ -177,24 +159,23 @@ fn laid_out(
     if from.get(axis) != Some(&Some(channels.len())) {
         return None;
     }
-    let repeats = |other: usize| {
-        let ([before, behind], [new_before, new_behind]) =
-            (around(from, axis)?, around(to, other)?);
-        let ratio = |old: (usize, usize), new: (usize, usize)| {
-            (old.1 == new.1 && new.0 > 0 && old.0.is_multiple_of(new.0)).then(|| old.0 / new.0)
-        };
-        let (outer, inner) = (ratio(before, new_before)?, ratio(behind, new_behind)?);
-        (to[other]? == outer.checked_mul(channels.len())?.checked_mul(inner)?)
-            .then_some((other, outer, inner))
+    let [before, after] = around(from, axis)?;
+    let ratio = |old: (usize, usize), new: (usize, usize)| {
+        (old.1 == new.1 && new.0 > 0 && old.0.is_multiple_of(new.0)).then(|| old.0 / new.0)
     };
-    let (other, outer, inner) =
-        (0..to.len()).find_map(repeats).filter(|(other, ..)| to[*other] <= Some(LONGEST))?;
-    let once: Vec<usize> =
-        channels.iter().flat_map(|channel| std::iter::repeat_n(*channel, inner)).collect();
-    Some((other, once.repeat(outer)))
+    let repeats = |place: usize| {
+        let [new_before, new_after] = around(to, place)?;
+        let (outer, inner) = (ratio(before, new_before)?, ratio(after, new_after)?);
+        let length = outer.checked_mul(channels.len())?.checked_mul(inner)?;
+        (to[place]? == length).then_some((place, outer, inner))
+    };
+    let (place, outer, inner) =
+        (0..to.len()).find_map(repeats).filter(|(place, ..)| to[*place] <= Some(LONGEST))?;
+    let repeated = channels.iter().flat_map(|channel| std::iter::repeat_n(*channel, inner));
+    Some((place, repeated.collect::<Vec<_>>().repeat(outer)))
 }
 
-/// A map behind a sum: the scale goes to both addends, the shift to the first.
+/// The maps of both addends for a map of the sum: the scale goes to both, the shift to the first.
 fn addends(
     search: &Search<'_, '_>,
     node: &Node<'_>,
@@ -208,11 +189,11 @@ fn addends(
     if map.axis.is_some() && (rank(first).is_none() || rank(first) != rank(second)) {
         return Err(Refusal::new(Reason::ShapeUnknown, node.op));
     }
-    Ok(vec![(first, map.clone()), (second, map.scale_only())])
+    Ok(vec![(first, map.clone()), (second, Map { shift_is_dropped: true, ..map.clone() })])
 }
 
-/// A map behind a concatenation: each part has its channels, or all of them where it was another
-/// axis.
+/// The maps of the parts for a map of their concatenation: each part has its own channels, or all
+/// where the parts are joined along another axis.
 fn parts(
     search: &Search<'_, '_>,
     node: &Node<'_>,
@@ -230,17 +211,15 @@ fn parts(
     let mut found = Vec::new();
     for input in inputs {
         let channels = if joined == axis {
-            let length =
-                search.shapes.of(input).and_then(|shape| *shape.get(axis)?).ok_or_else(unknown)?;
-            let end = start + length;
-            let part =
-                map.channels.get(start..end).ok_or_else(|| Refusal::new(Reason::Axis, node.op))?;
+            let length = search.shapes.get(input).and_then(|shape| *shape.get(axis)?);
+            let end = start + length.ok_or_else(unknown)?;
+            let part = map.channels.get(start..end);
             start = end;
-            part.to_vec()
+            part.ok_or_else(|| Refusal::new(Reason::Axis, node.op))?.to_vec()
         } else {
             map.channels.clone()
         };
-        found.push((input, map.with_channels(channels, Some(Axis::Front(axis)))));
+        found.push((input, map.relocate(channels, Some(Axis::Front(axis)))));
     }
     Ok(found)
 }
@@ -251,23 +230,19 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
     if !node.domain.is_empty() {
         return refused(Reason::NonLinear);
     }
-    let shape = |value: Option<ValueId>| value.and_then(|value| search.shapes.of(value));
-    let (from, to) = (shape(node.input(0)), shape(node.outputs.first().copied().flatten()));
-    let listed = |place| {
-        node.integers("axes")
-            .or_else(|| node.input(place).and_then(|value| search.scope.integers(value)))
-    };
-    let axes = |axes: Option<Vec<i64>>, rank: Option<usize>| {
-        axes.and_then(|axes| match rank {
-            Some(rank) => places(&axes, rank),
+    let shape = |value: Option<ValueId>| value.and_then(|value| search.shapes.get(value));
+    let (from, to) = (shape(node.input(0)), shape(node.first_output()));
+    let axes = |shape: Option<&Shape>| {
+        let axes = search.scope.listed(node, 1, "axes")?;
+        match shape {
+            Some(shape) => places(&axes, shape.len()),
             // counted from the first, they are the same whatever the rank
             None => axes.iter().map(|axis| usize::try_from(*axis).ok()).collect(),
-        })
+        }
     };
     let padding = |pads: bool| Passage {
-        axes: Axes::FirstTwo,
-        rising: false,
         unshifted: pads.then_some(Reason::Padding),
+        ..Passage::any(Axes::FirstTwo)
     };
     let passage = match node.op {
         "Identity" => Passage::any(Axes::Same),
@@ -275,9 +250,7 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
         "Relu" | "LeakyRelu" => {
             Passage { axes: Axes::Same, rising: true, unshifted: Some(Reason::Shift) }
         }
-        "MaxPool" | "GlobalMaxPool" => {
-            Passage { axes: Axes::FirstTwo, rising: true, unshifted: None }
-        }
+        "MaxPool" | "GlobalMaxPool" => Passage { rising: true, ..Passage::any(Axes::FirstTwo) },
         "GlobalAveragePool" => Passage::any(Axes::FirstTwo),
         "AveragePool" => padding(counts_padding(node)),
         "Resize" | "Upsample" if is_interpolation(search, node) => Passage::any(Axes::FirstTwo),
@@ -286,34 +259,26 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
         "Pad" if node.text("mode", "constant") != "constant" => Passage::any(Axes::FirstTwo),
         "Pad" if pads_zero(search, node) => padding(true),
         "Transpose" => match (node.integers("perm"), from) {
-            (Some(order), _) => {
-                let order = places(&order, order.len());
-                Passage::any(Axes::Order(
-                    order.ok_or_else(|| Refusal::new(Reason::Parameters, node.op))?,
-                ))
-            }
+            (Some(order), _) => match places(&order, order.len()) {
+                Some(order) => Passage::any(Axes::Order(order)),
+                None => return refused(Reason::Parameters),
+            },
             (None, Some(from)) => Passage::any(Axes::Order((0..from.len()).rev().collect())),
             (None, None) => return refused(Reason::ShapeUnknown),
         },
-        "Squeeze" => match axes(listed(1), from.map(Vec::len)) {
-            Some(gone) => Passage::any(Axes::Drop(gone)),
-            None => return refused(Reason::ShapeUnknown),
-        },
-        "Unsqueeze" => match axes(listed(1), to.map(Vec::len)) {
-            Some(new) => Passage::any(Axes::Insert(new)),
-            None => return refused(Reason::ShapeUnknown),
-        },
-        "ReduceMean" => match (axes(listed(1), from.map(Vec::len)), node.integer("keepdims", 1)) {
-            (Some(gone), 0) => Passage::any(Axes::Drop(gone)),
-            (Some(gone), _) => Passage::any(Axes::Beside(gone)),
-            (None, _) => return refused(Reason::ShapeUnknown),
-        },
-        "Flatten" | "Reshape" => match (from, to) {
-            (Some(from), Some(to)) => {
-                Passage::any(Axes::Shape { from: from.clone(), to: to.clone() })
+        "Squeeze" | "Unsqueeze" | "ReduceMean" | "Flatten" | "Reshape" => {
+            let axes = match node.op {
+                "Squeeze" => axes(from).map(Axes::Drop),
+                "Unsqueeze" => axes(to).map(Axes::Insert),
+                "ReduceMean" if node.integer("keepdims", 1) == 0 => axes(from).map(Axes::Drop),
+                "ReduceMean" => axes(from).map(Axes::Beside),
+                _ => from.cloned().zip(to.cloned()).map(|(from, to)| Axes::Shape { from, to }),
+            };
+            match axes {
+                Some(axes) => Passage::any(axes),
+                None => return refused(Reason::ShapeUnknown),
             }
-            _ => return refused(Reason::ShapeUnknown),
-        },
+        }
         _ => return refused(Reason::NonLinear),
     };
     Ok(passage)
@@ -325,8 +290,7 @@ fn is_inference(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
         return node.integer("is_test", 0) != 0;
     }
     // a third input says whether it trains
-    node.input(2)
-        .is_none_or(|trains| search.scope.integers(trains).is_some_and(|trains| trains == [0]))
+    node.input(2).is_none_or(|trains| search.scope.integers(trains) == Some(vec![0]))
 }
 
 /// Whether padded zeros count in an average.
@@ -348,22 +312,16 @@ fn is_interpolation(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
     means && keeps && node.attribute("axes").is_none()
 }
 
-/// Whether what is padded is 0.
+/// Whether padded values are 0.
 fn pads_zero(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
-    match node.input(2) {
-        None => node.float("value", 0.0) == 0.0,
-        Some(value) => search
-            .scope
-            .floats(value)
-            .is_ok_and(|value| value.values.to_vec().iter().all(|value| *value == 0.0)),
-    }
+    let Some(value) = node.input(2) else { return node.float("value", 0.0) == 0.0 };
+    let value = search.scope.floats(value);
+    value.is_ok_and(|value| value.values.to_vec().iter().all(|value| *value == 0.0))
 }
 
-/// Whether anything is padded; of the first two axes alone, if so asked. What is not known may be.
+/// Whether an axis, or one of the first two if so asked, may be padded.
 fn pads(search: &Search<'_, '_>, node: &Node<'_>, first_two: bool) -> bool {
-    let pads = node
-        .integers("pads")
-        .or_else(|| node.input(1).and_then(|value| search.scope.integers(value)));
+    let pads = search.scope.listed(node, 1, "pads");
     let named = node.input(3).is_some();
     pads.is_none_or(|pads| {
         let axes = pads.len() / 2;

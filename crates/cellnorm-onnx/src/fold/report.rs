@@ -1,4 +1,4 @@
-//! What was folded and what was kept, for people and for programs.
+//! Report of what was folded and what stays, for people and for programs.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub struct Report {
     /// What was folded, in the order in which it happened.
     pub folds: Vec<Fold>,
     /// Normalizations that stay.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<Unfolded>,
 }
 
 /// How much of something a model holds, the graphs inside its nodes included.
@@ -50,11 +50,11 @@ impl NodeName {
 pub struct Fold {
     /// The node that is gone (of a layer or RMS normalization: γ and β, which are now 1 and 0).
     pub node: NodeName,
-    /// Whether it went into layers before it (backward) or behind it (forward).
+    /// Whether it went into layers before it (backward) or after it (forward).
     pub direction: Direction,
     /// The layers.
     pub targets: Vec<NodeName>,
-    /// The operators between.
+    /// The operators between the node and the layers.
     pub through: Vec<String>,
     /// The number of channels.
     pub channels: usize,
@@ -73,46 +73,32 @@ pub enum Direction {
 impl From<Side> for Direction {
     fn from(side: Side) -> Self {
         match side {
-            Side::Behind => Self::Backward,
-            Side::Ahead => Self::Forward,
+            Side::After => Self::Backward,
+            Side::Before => Self::Forward,
         }
     }
 }
 
 /// A normalization that stays, and why.
 #[derive(Clone, Debug, Serialize)]
-pub struct Kept {
+pub struct Unfolded {
     /// The node.
     pub node: NodeName,
     /// The reason.
     pub reason: Reason,
-    /// What it was seen at.
+    /// Where it was seen: an operator, a value, a number.
     pub at: String,
     /// What the reason means, and what would help.
     pub advice: &'static str,
-    /// What stands in the other way, if that is something else.
-    pub other_way: Option<Obstacle>,
+    /// Why it cannot be folded the other way, if that is another reason.
+    pub other_way: Option<Refusal>,
 }
 
-/// What stands in a way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Obstacle {
-    /// The reason.
-    pub reason: Reason,
-    /// What it was seen at.
-    pub at: String,
-}
-
-impl Kept {
-    /// A node that stays, for what stands in one way and, if that is something else, in the other.
+impl Unfolded {
+    /// A node that stays, and why it cannot be folded one way and, if that is another reason, the
+    /// other.
     pub fn new(node: NodeName, refusal: Refusal, other_way: Option<Refusal>) -> Self {
-        let other_way = other_way.map(|other| Obstacle { reason: other.reason, at: other.at });
-        Self {
-            node,
-            reason: refusal.reason,
-            at: refusal.at,
-            advice: refusal.reason.advice(),
-            other_way,
-        }
+        let Refusal { reason, at } = refusal;
+        Self { node, reason, at, advice: reason.advice(), other_way }
     }
 }

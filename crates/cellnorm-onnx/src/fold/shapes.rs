@@ -1,39 +1,33 @@
 //! The shapes of values as far as they follow from the inputs, the weights and what the model says.
 
-use super::constants::{Scope, places};
-use crate::proto::graph::{NodeId, ValueId};
+use super::constants::{Scope, places, unsqueezed};
+use crate::proto::graph::{NodeId, Value, ValueId};
 use crate::proto::node::Node;
-use crate::proto::shape::Shape;
+use crate::proto::shape::{Shape, product};
 
-/// What is known of the shape of each value of a graph.
+/// The known shapes of a graph's values.
 pub struct Shapes {
-    of: Vec<Option<Shape>>,
+    shapes: Vec<Option<Shape>>,
 }
 
 impl Shapes {
-    /// Follows the shapes through a graph's nodes, given in an order in which each comes behind
+    /// Follows the shapes through a graph's nodes, given in an order in which each comes after
     /// those that it reads.
     pub fn infer(scope: &Scope<'_, '_>, order: &[NodeId]) -> Self {
         let graph = scope.graph;
-        let mut shapes =
-            Self { of: graph.values.iter().map(|value| value.shape.clone()).collect() };
-        for (value, shape) in graph.values.iter().zip(&mut shapes.of) {
-            if let Some(tensor) = value.initializer {
-                *shape = Some(
-                    graph.initializers[tensor].dims.iter().map(|length| Some(*length)).collect(),
-                );
-            }
-        }
+        let shape = |value: &Value<'_>| match value.initializer {
+            Some(tensor) => Some(known(&graph.initializers[tensor].dims)),
+            None => value.shape.clone(),
+        };
+        let mut shapes = Self { shapes: graph.values.iter().map(shape).collect() };
         for node in order.iter().map(|node| &graph.nodes[*node]) {
-            let Some(output) = node.outputs.first().copied().flatten() else { continue };
-            let inferred = shapes.inferred(scope, node);
-            shapes.of[output] = match (shapes.of[output].take(), inferred) {
-                (Some(said), Some(inferred)) if said.len() == inferred.len() => Some(
-                    said.into_iter()
-                        .zip(inferred)
-                        .map(|(said, inferred)| said.or(inferred))
-                        .collect(),
-                ),
+            let Some(output) = node.first_output() else { continue };
+            let inferred = Rule { shapes: &shapes, scope, node }.output();
+            shapes.shapes[output] = match (shapes.shapes[output].take(), inferred) {
+                (Some(said), Some(inferred)) if said.len() == inferred.len() => {
+                    let lengths = said.into_iter().zip(inferred);
+                    Some(lengths.map(|(said, inferred)| said.or(inferred)).collect())
+                }
                 (said, inferred) => said.or(inferred),
             };
         }
@@ -41,144 +35,40 @@ impl Shapes {
     }
 
     /// The shape of a value; `None` if not even the number of axes is known.
-    pub fn of(&self, value: ValueId) -> Option<&Shape> {
-        self.of.get(value)?.as_ref()
+    pub fn get(&self, value: ValueId) -> Option<&Shape> {
+        self.shapes.get(value)?.as_ref()
     }
 
     /// The number of axes.
     pub fn rank(&self, value: ValueId) -> Option<usize> {
-        self.of(value).map(Vec::len)
+        self.get(value).map(Vec::len)
     }
+}
 
-    /// The shape of a node's first output.
-    fn inferred(&self, scope: &Scope<'_, '_>, node: &Node<'_>) -> Option<Shape> {
-        if !node.domain.is_empty() {
-            return None;
-        }
-        let input = |place| self.of(node.input(place)?);
-        let listed = |place, name| {
-            node.integers(name)
-                .or_else(|| node.input(place).and_then(|value| scope.integers(value)))
-        };
-        match node.op {
-            "Conv" | "ConvTranspose" => {
-                let (x, weight) = (input(0)?, input(1)?);
-                let channels = match node.op {
-                    "Conv" => weight.first().copied().flatten(),
-                    _ => {
-                        let groups = usize::try_from(node.integer("group", 1)).ok();
-                        weight
-                            .get(1)
-                            .copied()
-                            .flatten()
-                            .and_then(|outputs| outputs.checked_mul(groups?))
-                    }
-                };
-                let spatial = (2..weight.len()).map(|axis| match node.op {
-                    "Conv" => slid(node, axis - 2, x.get(axis).copied().flatten()?, weight[axis]?),
-                    _ => None,
-                });
-                Some([x.first().copied().flatten(), channels].into_iter().chain(spatial).collect())
-            }
-            "Constant" => {
-                let dims = node.attribute("value")?.tensor.as_ref()?.dims.clone();
-                Some(dims.into_iter().map(Some).collect())
-            }
+/// A shape whose lengths are all known.
+fn known(dims: &[usize]) -> Shape {
+    dims.iter().copied().map(Some).collect()
+}
+
+/// A node whose output's shape follows from what is known of its inputs.
+struct Rule<'r, 's, 'a> {
+    shapes: &'r Shapes,
+    scope: &'r Scope<'s, 'a>,
+    node: &'r Node<'a>,
+}
+
+impl Rule<'_, '_, '_> {
+    /// The shape of the node's first output.
+    fn output(&self) -> Option<Shape> {
+        match self.node.op {
+            _ if !self.node.domain.is_empty() => None,
+            "Constant" => Some(known(&self.node.attribute("value")?.tensor.as_ref()?.dims)),
             "ConstantOfShape" => {
-                let dims = scope.integers(node.input(0)?)?;
+                let dims = self.scope.integers(self.node.input(0)?)?;
                 Some(dims.into_iter().map(|length| usize::try_from(length).ok()).collect())
             }
-            "MaxPool" | "AveragePool" => {
-                let (x, kernel) = (input(0)?, node.integers("kernel_shape")?);
-                let mut shape = x.clone();
-                for axis in 2..x.len() {
-                    let kernel =
-                        kernel.get(axis - 2).and_then(|length| usize::try_from(*length).ok());
-                    shape[axis] = x[axis].and_then(|length| slid(node, axis - 2, length, kernel?));
-                }
-                Some(shape)
-            }
-            "GlobalAveragePool" | "GlobalMaxPool" => {
-                let x = input(0)?;
-                Some(
-                    x.iter()
-                        .enumerate()
-                        .map(|(axis, length)| if axis < 2 { *length } else { Some(1) })
-                        .collect(),
-                )
-            }
-            "Gemm" => {
-                let side = |place, transposed: &str| {
-                    input(place)?
-                        .get(usize::from((node.integer(transposed, 0) != 0) != (place == 1)))
-                        .copied()
-                        .flatten()
-                };
-                Some(vec![side(0, "transA"), side(1, "transB")])
-            }
-            "MatMul" => {
-                let (a, b) = (input(0)?, input(1)?);
-                let (mut shape, columns) = match (a.len(), b.len()) {
-                    (2.., 2) => (a.clone(), b[1]),
-                    (2, 3..) => (b.clone(), b[b.len() - 1]),
-                    _ => return None,
-                };
-                let rank = shape.len();
-                shape[rank - 2] = a[a.len() - 2];
-                shape[rank - 1] = columns;
-                Some(shape)
-            }
-            "Add" | "Sub" | "Mul" | "Div" | "Pow" => broadcast(input(0)?, input(1)?),
-            "Flatten" => {
-                let x = input(0)?;
-                let axis = usize::try_from(node.integer("axis", 1))
-                    .ok()
-                    .filter(|axis| *axis <= x.len())?;
-                Some(vec![product(&x[..axis]), product(&x[axis..])])
-            }
-            "Reshape" => reshape(input(0), &listed(1, "shape")?, node.integer("allowzero", 0) != 0),
-            "Transpose" => {
-                let x = input(0)?;
-                let order =
-                    node.integers("perm").unwrap_or_else(|| (0..x.len() as i64).rev().collect());
-                places(&order, x.len())?.iter().map(|axis| x.get(*axis).copied()).collect()
-            }
-            "Squeeze" => {
-                let x = input(0)?;
-                let axes = places(&listed(1, "axes")?, x.len())?;
-                Some((0..x.len()).filter(|axis| !axes.contains(axis)).map(|axis| x[axis]).collect())
-            }
-            "Unsqueeze" => {
-                let (x, axes) = (input(0)?, listed(1, "axes")?);
-                let axes = places(&axes, x.len() + axes.len())?;
-                let mut rest = x.iter();
-                (0..x.len() + axes.len())
-                    .map(
-                        |axis| {
-                            if axes.contains(&axis) { Some(Some(1)) } else { rest.next().copied() }
-                        },
-                    )
-                    .collect()
-            }
-            "ReduceMean" => {
-                let x = input(0)?;
-                let axes = places(&listed(1, "axes")?, x.len())?;
-                let keep = node.integer("keepdims", 1) != 0;
-                let of = |axis: usize| match axes.contains(&axis) {
-                    true => keep.then_some(Some(1)),
-                    false => Some(x[axis]),
-                };
-                Some((0..x.len()).filter_map(of).collect())
-            }
-            "Concat" => {
-                let first = input(0)?;
-                let axis = *places(&[node.integer("axis", 1)], first.len())?.first()?;
-                let mut shape = first.clone();
-                let lengths =
-                    (0..node.inputs.len()).map(|place| input(place)?.get(axis).copied().flatten());
-                shape[axis] =
-                    lengths.into_iter().try_fold(0_usize, |sum, length| sum.checked_add(length?));
-                Some(shape)
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" => {
+                Some(broadcast(self.input(0)?, self.input(1)?))
             }
             "BatchNormalization"
             | "InstanceNormalization"
@@ -205,8 +95,118 @@ impl Shapes {
             | "Dropout"
             | "Cast"
             | "Neg"
-            | "Abs" => input(0).cloned(),
-            "Resize" | "Upsample" | "Pad" | "Slice" => Some(vec![None; input(0)?.len()]),
+            | "Abs" => self.input(0).cloned(),
+            "Resize" | "Upsample" | "Pad" | "Slice" => Some(vec![None; self.input(0)?.len()]),
+            "Gemm" | "MatMul" => self.product(),
+            "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "GlobalAveragePool"
+            | "GlobalMaxPool" => self.window(),
+            _ => self.rearranged(),
+        }
+    }
+
+    fn input(&self, place: usize) -> Option<&Shape> {
+        self.shapes.get(self.node.input(place)?)
+    }
+
+    fn listed(&self, name: &str) -> Option<Vec<i64>> {
+        self.scope.listed(self.node, 1, name)
+    }
+
+    /// Products of matrices.
+    fn product(&self) -> Option<Shape> {
+        if self.node.op == "Gemm" {
+            let length = |place, transposed| {
+                let is_transposed = self.node.integer(transposed, 0) != 0;
+                *self.input(place)?.get(usize::from(is_transposed != (place == 1)))?
+            };
+            return Some(vec![length(0, "transA"), length(1, "transB")]);
+        }
+        let (a, b) = (self.input(0)?, self.input(1)?);
+        let (mut shape, columns) = match (a.len(), b.len()) {
+            (2.., 2) => (a.clone(), b[1]),
+            (2, 3..) => (b.clone(), b[b.len() - 1]),
+            _ => return None,
+        };
+        let rank = shape.len();
+        shape[rank - 2] = a[a.len() - 2];
+        shape[rank - 1] = columns;
+        Some(shape)
+    }
+
+    /// Operators that slide a window over the axes from 2 on.
+    fn window(&self) -> Option<Shape> {
+        let node = self.node;
+        let x = self.input(0)?;
+        if node.op.starts_with("Global") {
+            let lengths = x.iter().enumerate();
+            return Some(lengths.map(|(axis, x)| if axis < 2 { *x } else { Some(1) }).collect());
+        }
+        if node.op.ends_with("Pool") {
+            let kernel = node.integers("kernel_shape")?;
+            let length = |axis: usize| {
+                let kernel = usize::try_from(*kernel.get(axis - 2)?).ok()?;
+                slid(node, axis - 2, x[axis]?, kernel)
+            };
+            return Some((0..x.len()).map(|a| if a < 2 { x[a] } else { length(a) }).collect());
+        }
+        let weight = self.input(1)?;
+        let is_transposed = node.op == "ConvTranspose";
+        let channels = if is_transposed {
+            let groups = usize::try_from(node.integer("group", 1)).ok();
+            weight.get(1).copied().flatten().and_then(|outputs| outputs.checked_mul(groups?))
+        } else {
+            weight.first().copied().flatten()
+        };
+        let mut shape = vec![x.first().copied().flatten(), channels];
+        for (axis, kernel) in weight.iter().enumerate().skip(2) {
+            let x = x.get(axis).copied().flatten().filter(|_| !is_transposed);
+            shape.push(x.zip(*kernel).and_then(|(x, kernel)| slid(node, axis - 2, x, kernel)));
+        }
+        Some(shape)
+    }
+
+    /// Operators that move, merge, split, insert or drop axes.
+    fn rearranged(&self) -> Option<Shape> {
+        let node = self.node;
+        if node.op == "Reshape" {
+            return Some(reshape(
+                self.input(0),
+                &self.listed("shape")?,
+                node.integer("allowzero", 0) != 0,
+            ));
+        }
+        let x = self.input(0)?;
+        let rank = x.len();
+        match node.op {
+            "Flatten" => {
+                let axis = usize::try_from(node.integer("axis", 1)).ok();
+                let axis = axis.filter(|axis| *axis <= rank)?;
+                Some(vec![product_if_known(&x[..axis]), product_if_known(&x[axis..])])
+            }
+            "Transpose" => {
+                let order = node.integers("perm");
+                let order = order.unwrap_or_else(|| (0..rank as i64).rev().collect());
+                places(&order, rank)?.iter().map(|axis| x.get(*axis).copied()).collect()
+            }
+            "Squeeze" => {
+                let axes = places(&self.listed("axes")?, rank)?;
+                Some((0..rank).filter(|axis| !axes.contains(axis)).map(|axis| x[axis]).collect())
+            }
+            "Unsqueeze" => unsqueezed(x, &self.listed("axes")?, Some(1)),
+            "ReduceMean" => {
+                let axes = places(&self.listed("axes")?, rank)?;
+                let reduced = (node.integer("keepdims", 1) != 0).then_some(Some(1));
+                let length = |axis| if axes.contains(&axis) { reduced } else { Some(x[axis]) };
+                Some((0..rank).filter_map(length).collect())
+            }
+            "Concat" => {
+                let axis = *places(&[node.integer("axis", 1)], rank)?.first()?;
+                let mut lengths = (0..node.inputs.len())
+                    .map(|place| self.input(place)?.get(axis).copied().flatten());
+                let mut shape = x.clone();
+                shape[axis] = lengths.try_fold(0_usize, |sum, length| sum.checked_add(length?));
+                Some(shape)
+            }
             _ => None,
         }
     }
@@ -219,43 +219,38 @@ fn slid(node: &Node<'_>, axis: usize, length: usize, kernel: usize) -> Option<us
     {
         return None;
     }
-    let list = |name, absent| -> Option<Vec<usize>> {
-        let given = node
-            .integers(name)
-            .map(|list| list.iter().map(|number| usize::try_from(*number).ok()).collect());
-        given.unwrap_or(Some(absent))
+    let list = |name, absent: Vec<i64>| -> Option<Vec<usize>> {
+        let list = node.integers(name).unwrap_or(absent);
+        list.iter().map(|number| usize::try_from(*number).ok()).collect()
     };
-    let at = |list: Vec<usize>, place: usize| list.get(place).copied();
-    let (pads, axes) = (
-        list("pads", vec![0; 2 * (axis + 1)])?,
-        node.integers("pads").map_or(axis + 1, |pads| pads.len() / 2),
-    );
-    let stride = at(list("strides", vec![1; axis + 1])?, axis)?;
-    let dilation = at(list("dilations", vec![1; axis + 1])?, axis)?;
+    let pads = list("pads", vec![0; 2 * (axis + 1)])?;
+    let axes = pads.len() / 2;
+    let stride = *list("strides", vec![1; axis + 1])?.get(axis)?;
+    let dilation = *list("dilations", vec![1; axis + 1])?.get(axis)?;
     let padded = length.checked_add(pads.get(axis)?.checked_add(*pads.get(axis + axes)?)?)?;
     let reach = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
     padded.checked_sub(reach)?.checked_div(stride).map(|steps| steps + 1)
 }
 
-fn broadcast(a: &Shape, b: &Shape) -> Option<Shape> {
+fn broadcast(a: &Shape, b: &Shape) -> Shape {
     let rank = a.len().max(b.len());
     let at = |shape: &Shape, axis: usize| {
         (axis + shape.len()).checked_sub(rank).map_or(Some(1), |axis| shape[axis])
     };
     let length = |axis| match (at(a, axis), at(b, axis)) {
         (Some(1), other) | (other, Some(1)) => other,
-        (known, None) | (None, known) => known,
-        (known, _) => known,
+        (known, other) => known.or(other),
     };
-    Some((0..rank).map(length).collect())
+    (0..rank).map(length).collect()
 }
 
-fn product(lengths: &[Option<usize>]) -> Option<usize> {
-    lengths.iter().try_fold(1_usize, |product, length| product.checked_mul((*length)?))
+/// The product of lengths; `None` if one is not known.
+fn product_if_known(lengths: &[Option<usize>]) -> Option<usize> {
+    product(lengths.iter().copied().collect::<Option<Vec<_>>>()?)
 }
 
-/// 0 keeps a length, unless `zeros` are zeros; -1 is what is left.
-fn reshape(x: Option<&Shape>, to: &[i64], zeros: bool) -> Option<Shape> {
+/// The shape after a reshape: 0 keeps a length unless `zeros` are zeros, -1 takes the rest.
+fn reshape(x: Option<&Shape>, to: &[i64], zeros: bool) -> Shape {
     let length = |(axis, length): (usize, &i64)| match *length {
         0 if !zeros => x.and_then(|x| x.get(axis).copied()).flatten(),
         length => usize::try_from(length).ok(),
@@ -264,25 +259,24 @@ fn reshape(x: Option<&Shape>, to: &[i64], zeros: bool) -> Option<Shape> {
     if let Some(open) = to.iter().position(|length| *length == -1) {
         let others: Vec<Option<usize>> =
             (0..new.len()).filter(|axis| *axis != open).map(|axis| new[axis]).collect();
-        let all = x.and_then(|x| product(x));
-        new[open] = all.zip(product(&others)).and_then(|(all, others)| all.checked_div(others));
+        let all = x.and_then(|x| product_if_known(x));
+        let rest = all.zip(product_if_known(&others));
+        new[open] = rest.and_then(|(all, others)| all.checked_div(others));
         // a length left open that is kept on the other side cancels: [n, c, h, w] to [0, -1]
         if new[open].is_none() {
-            new[open] = x.and_then(|x| left_by_kept(x, to, &others));
+            new[open] = x.and_then(|x| rest_beside_kept(x, to, &others));
         }
     }
-    Some(new)
+    new
 }
 
-/// What -1 stands for when the only unknown lengths are kept by 0.
-fn left_by_kept(x: &Shape, to: &[i64], others: &[Option<usize>]) -> Option<usize> {
+/// The length that -1 stands for when the only unknown lengths are kept by 0.
+fn rest_beside_kept(x: &Shape, to: &[i64], others: &[Option<usize>]) -> Option<usize> {
     let kept = |axis: usize| to.get(axis) == Some(&0) && x[axis].is_none();
     let unknown = x.iter().filter(|length| length.is_none()).count();
     if unknown != (0..x.len()).filter(|axis| kept(*axis)).count() {
         return None;
     }
-    let known = |lengths: &[Option<usize>]| {
-        lengths.iter().flatten().try_fold(1_usize, |product, length| product.checked_mul(*length))
-    };
+    let known = |lengths: &[Option<usize>]| product(lengths.iter().copied().flatten());
     known(x)?.checked_div(known(others)?)
 }

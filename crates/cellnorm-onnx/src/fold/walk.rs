@@ -7,13 +7,13 @@ use super::passage;
 use super::reason::{Reason, Refusal};
 use crate::proto::graph::{Graph, NodeId, Value, ValueId};
 
-/// The side of a layer that a map comes to.
+/// The side of a layer that a map is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// On the layer's result.
-    Behind,
-    /// On the layer's input.
-    Ahead,
+    /// The map follows the layer: it maps the layer's result.
+    After,
+    /// The map precedes the layer: it maps the layer's input.
+    Before,
 }
 
 /// A layer that a map becomes part of.
@@ -26,69 +26,77 @@ pub struct Target<'a> {
     pub map: Map,
 }
 
-/// What a map becomes part of, and the operators between.
+/// The way of a map to the layers that it becomes part of.
+#[derive(Default)]
 pub struct Way<'a> {
     /// The layers.
     pub targets: Vec<Target<'a>>,
-    /// The operators between.
-    pub through: Vec<&'a str>,
+    /// The operators on the way.
+    pub operators: Vec<&'a str>,
 }
 
-/// The layers before a value that can take a map of it.
-pub fn up<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Way<'a>, Refusal> {
+/// The way of a map of a value up to the layers that make the value.
+pub fn layers_before<'a>(
+    search: &Search<'_, 'a>,
+    value: ValueId,
+    map: &Map,
+) -> Result<Way<'a>, Refusal> {
     let graph = search.scope.graph;
-    let mut way = Way { targets: Vec::new(), through: Vec::new() };
+    let mut way = Way::default();
     let mut open = vec![(value, map.clone())];
     while let Some((value, map)) = open.pop() {
-        let of = inner(graph, value)?;
-        if of.users.len() > 1 {
-            return Err(Refusal::new(Reason::FanOut, of.name.clone()));
+        let about = inner_value(graph, value)?;
+        if about.users.len() > 1 {
+            return Err(Refusal::new(Reason::FanOut, &about.name));
         }
-        let Some(producer) = of.producer else {
-            return Err(Refusal::new(Reason::NoLinearLayer, of.name.clone()));
+        let Some(producer) = about.producer else {
+            return Err(Refusal::new(Reason::NoLinearLayer, &about.name));
         };
-        if let Some(linear) = search.making(value) {
+        if let Some(linear) = search.maker(value) {
             let linear = linear?;
             let rank = search.shapes.rank(value);
-            let map = at_layer(&map, linear.output_axis, rank, linear.kernel.outputs())?;
-            way.targets.push(Target { linear, side: Side::Behind, map });
+            let map = fitted(&map, linear.output_axis, rank, linear.kernel.outputs())?;
+            way.targets.push(Target { linear, side: Side::After, map });
             continue;
         }
         let node = &graph.nodes[producer];
         if map.may_widen {
             return Err(Refusal::new(Reason::ShapeUnknown, node.op));
         }
-        open.extend(passage::before(search, node, &map)?);
-        way.through.push(node.op);
+        open.extend(passage::carry_up(search, node, &map)?);
+        way.operators.push(node.op);
     }
     way.checked(&graph.values[value].name)
 }
 
-/// The layers behind a value that can take a map that the value had gone through.
-pub fn down<'a>(search: &Search<'_, 'a>, value: ValueId, map: &Map) -> Result<Way<'a>, Refusal> {
+/// The way of a map that makes a value down to the layers that read the value.
+pub fn layers_after<'a>(
+    search: &Search<'_, 'a>,
+    value: ValueId,
+    map: &Map,
+) -> Result<Way<'a>, Refusal> {
     let graph = search.scope.graph;
     if map.may_widen {
-        return Err(Refusal::new(Reason::ShapeUnknown, graph.values[value].name.clone()));
+        return Err(Refusal::new(Reason::ShapeUnknown, &graph.values[value].name));
     }
-    let mut way = Way { targets: Vec::new(), through: Vec::new() };
+    let mut way = Way::default();
     let mut open = vec![(value, map.clone())];
     while let Some((value, map)) = open.pop() {
-        let of = inner(graph, value)?;
-        if of.users.is_empty() {
-            return Err(Refusal::new(Reason::NoLinearLayer, of.name.clone()));
+        let about = inner_value(graph, value)?;
+        if about.users.is_empty() {
+            return Err(Refusal::new(Reason::NoLinearLayer, &about.name));
         }
-        for user in &of.users {
-            // an operator that is not linear is no obstacle between, but another reader
-            let alone = of.users.len() == 1;
-            let next =
-                read_by(search, value, *user, &map).map_err(|refusal| match refusal.reason {
-                    Reason::NonLinear if !alone => Refusal::new(Reason::FanOut, refusal.at),
-                    _ => refusal,
-                });
-            match next? {
-                Next::Layer(target) => way.targets.push(*target),
-                Next::Through(output, map) => {
-                    way.through.push(graph.nodes[*user].op);
+        for user in &about.users {
+            // beside other readers, an operator that is not linear is one more reader
+            let is_shared = about.users.len() > 1;
+            let step = step_down(search, value, *user, &map);
+            match step.map_err(|refusal| match refusal.reason {
+                Reason::NonLinear if is_shared => Refusal { reason: Reason::FanOut, ..refusal },
+                _ => refusal,
+            })? {
+                Step::Layer(target) => way.targets.push(*target),
+                Step::Operator(output, map) => {
+                    way.operators.push(graph.nodes[*user].op);
                     open.push((output, map));
                 }
             }
@@ -109,69 +117,68 @@ impl Way<'_> {
     }
 }
 
-/// A value that is no output of the graph, which would have to stay as it is.
-fn inner<'g, 'a>(graph: &'g Graph<'a>, value: ValueId) -> Result<&'g Value<'a>, Refusal> {
-    let of = &graph.values[value];
-    if of.output { Err(Refusal::new(Reason::GraphOutput, of.name.clone())) } else { Ok(of) }
+/// A value, which must be no output of the graph: an output has to stay as it is.
+fn inner_value<'g, 'a>(graph: &'g Graph<'a>, value: ValueId) -> Result<&'g Value<'a>, Refusal> {
+    let about = &graph.values[value];
+    let refused = || Refusal::new(Reason::GraphOutput, &about.name);
+    (!about.output).then_some(about).ok_or_else(refused)
 }
 
-enum Next<'a> {
+/// A step of a map from a value to a node that reads it.
+enum Step<'a> {
+    /// The node is a layer that takes the map.
     Layer(Box<Target<'a>>),
-    Through(ValueId, Map),
+    /// The map passes the node: the node's output, and the map of it.
+    Operator(ValueId, Map),
 }
 
-/// What becomes of a map of a value at one of the nodes that read it.
-fn read_by<'a>(
+/// The step of a map of a value at one of the nodes that read it.
+fn step_down<'a>(
     search: &Search<'_, 'a>,
     value: ValueId,
     user: NodeId,
     map: &Map,
-) -> Result<Next<'a>, Refusal> {
+) -> Result<Step<'a>, Refusal> {
     let node = &search.scope.graph.nodes[user];
-    // read twice it is no layer's x
-    let times = node.inputs.iter().filter(|input| **input == Some(value)).count();
-    if times != 1 {
-        return Err(Refusal::new(Reason::NonLinear, node.op));
-    }
     let linear = search.linear(user);
     let place = linear.as_ref().map_or(0, |linear| linear.as_ref().map_or(0, Linear::data_place));
-    if node.input(place) != Some(value) {
+    // a value that is read twice is no layer's x
+    let is_read_once = node.inputs.iter().filter(|input| **input == Some(value)).count() == 1;
+    if !is_read_once || node.input(place) != Some(value) {
         return Err(Refusal::new(Reason::NonLinear, node.op));
     }
     let Some(linear) = linear else {
-        let (output, map) = passage::behind(search, node, map)?;
-        return Ok(Next::Through(output, map));
+        let (output, map) = passage::carry_down(search, node, map)?;
+        return Ok(Step::Operator(output, map));
     };
     let linear = linear?;
     if linear.padded && !map.is_linear() {
         return Err(Refusal::new(Reason::Padding, node.op));
     }
     let rank = search.shapes.rank(value);
-    let map = at_layer(map, linear.input_axis, rank, linear.kernel.inputs())?;
-    Ok(Next::Layer(Box::new(Target { linear, side: Side::Ahead, map })))
+    let map = fitted(map, linear.input_axis, rank, linear.kernel.inputs())?;
+    Ok(Step::Layer(Box::new(Target { linear, side: Side::Before, map })))
 }
 
 /// A map with one channel for each of a layer's.
-fn at_layer(map: &Map, axis: Axis, rank: Option<usize>, channels: usize) -> Result<Map, Refusal> {
+fn fitted(map: &Map, axis: Axis, rank: Option<usize>, channels: usize) -> Result<Map, Refusal> {
     let Some(own) = map.axis else {
-        let one =
-            map.channels.first().ok_or_else(|| Refusal::new(Reason::Parameters, "no number"))?;
-        return Ok(map.with_channels(vec![*one; channels], None));
+        let single = map.channels.first();
+        let single = single.ok_or_else(|| Refusal::new(Reason::Parameters, "no number"))?;
+        return Ok(map.relocate(vec![*single; channels], None));
     };
-    if own != axis {
-        match (own.front(rank), axis.front(rank)) {
-            (Some(own), Some(axis)) if own == axis => {}
-            (Some(_), Some(_)) => {
-                return Err(Refusal::new(Reason::Axis, "the layer's channels are on another axis"));
-            }
-            _ => return Err(Refusal::new(Reason::ShapeUnknown, "the number of axes is not known")),
+    let count = map.channels.len();
+    let (reason, at) = match (own.front(rank), axis.front(rank)) {
+        (places, other) if own != axis && (places.is_none() || other.is_none()) => {
+            (Reason::ShapeUnknown, "the number of axes is not known".to_owned())
         }
-    }
-    if map.channels.len() != channels {
-        return Err(Refusal::new(
-            Reason::Axis,
-            format!("{} channels where the layer has {channels}", map.channels.len()),
-        ));
-    }
-    Ok(map.clone())
+        (place, other) if own != axis && place != other => {
+            (Reason::Axis, "the layer's channels are on another axis".to_owned())
+        }
+        _ if count != channels => {
+            (Reason::Axis, format!("{count} channels where the layer has {channels}"))
+        }
+        _ => return Ok(map.clone()),
+    };
+    Err(Refusal::new(reason, at))
 }

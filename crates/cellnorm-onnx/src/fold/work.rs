@@ -4,19 +4,19 @@ use super::affine_node::{AffineNode, affine_node};
 use super::change::label;
 use super::constants::Scope;
 use super::layer::{Layer, Layers};
-use super::linear::{Kind, Linear, Search};
+use super::linear::{LayerKind, Linear, Search};
 use super::map::Map;
 use super::reason::{Reason, Refusal};
-use super::report::{Fold, Kept, NodeName};
+use super::report::{Fold, NodeName, Unfolded};
 use super::shapes::Shapes;
 use super::walk::{self, Side, Way};
-use super::{Folding, name_of};
+use super::{Context, Folding, node_name};
 use crate::proto::graph::{Graph, NodeId, ValueId};
 use crate::proto::values::Float;
 
 /// The folding of one graph.
 pub struct Work<'w, 'o, 'a> {
-    /// What is known of the whole model.
+    /// The folding of the whole model.
     pub folding: &'w mut Folding<'o, 'a>,
     /// The graph.
     pub graph: &'w mut Graph<'a>,
@@ -32,42 +32,33 @@ pub struct Work<'w, 'o, 'a> {
 }
 
 impl<'a> Work<'_, '_, 'a> {
-    /// Where layers are looked for.
+    /// The graph as it is searched for layers.
     pub fn search(&self) -> Search<'_, 'a> {
-        let scope = Scope {
-            graph: self.graph,
-            outer: self.outer,
-            inputs_are_constant: self.folding.context.inputs_are_constant,
-        };
-        Search {
-            scope,
-            shapes: self.shapes,
-            opset: self.folding.context.opset,
-            layers: &self.layers,
-        }
+        let Context { opset, inputs_are_constant } = self.folding.context;
+        let scope = Scope { graph: self.graph, outer: self.outer, inputs_are_constant };
+        Search { scope, shapes: self.shapes, opset, layers: &self.layers }
     }
 
     /// Folds every map: backward from the first node to the last, then forward from the last to the
     /// first, until nothing moves.
     pub fn fold_all(&mut self, order: &[NodeId]) {
-        loop {
-            let mut moved = false;
+        let mut moved = true;
+        while moved {
+            moved = false;
             for node in order {
-                moved |= self.fold_node(*node, Side::Behind).is_ok();
+                moved |= self.fold_node(*node, Side::After).is_ok();
             }
             for node in order.iter().rev() {
-                moved |= self.fold_node(*node, Side::Ahead).is_ok();
-            }
-            if !moved {
-                break;
+                moved |= self.fold_node(*node, Side::Before).is_ok();
             }
         }
         for node in order.iter().filter(|node| self.is_worth_a_word(**node)).collect::<Vec<_>>() {
-            self.keep(*node);
+            self.report_unfolded(*node);
         }
     }
 
-    /// Folds one node to one side. `Err(None)` if there is nothing to fold.
+    /// Makes the map of a node part of layers that stand before it (`Side::After` them) or after
+    /// it. `Err(None)` if there is nothing to fold.
     fn fold_node(&mut self, id: NodeId, side: Side) -> Result<(), Option<Refusal>> {
         if self.graph.nodes[id].removed {
             return Err(None);
@@ -78,19 +69,16 @@ impl<'a> Work<'_, '_, 'a> {
         }
         let AffineNode { input, output, map } = affine_node(&search, id).ok_or(None)??;
         let way = match side {
-            Side::Behind => walk::up(&search, input, &map),
-            Side::Ahead => walk::down(&search, output, &map),
+            Side::After => walk::layers_before(&search, input, &map),
+            Side::Before => walk::layers_after(&search, output, &map),
         }?;
-        self.commit(name_of(self.graph, id), &map, way, side)?;
+        self.commit(node_name(self.graph, id), &map, way, side)?;
         self.layers.remove(&id);
-        if side == Side::Behind {
-            // what made the input makes the result from now on, so that the result keeps its name
+        if side == Side::After {
+            // the node that made the input makes the result from now on, which keeps its name
             let maker = self.graph.values[input].producer.ok_or(None)?;
-            let place = self.graph.nodes[maker]
-                .outputs
-                .iter()
-                .position(|made| *made == Some(input))
-                .unwrap_or(0);
+            let mut outputs = self.graph.nodes[maker].outputs.iter();
+            let place = outputs.position(|made| *made == Some(input)).unwrap_or(0);
             self.graph.remove(id);
             self.graph.set_output(maker, place, output);
         } else {
@@ -121,16 +109,16 @@ impl<'a> Work<'_, '_, 'a> {
                 return Err(Refusal::new(Reason::Shared, label(self.graph, id)));
             }
             let layer = match self.layers.get(&id) {
-                Some(layer) => layer.with(target)?,
-                None => Layer::new(target.linear.clone()).with(target)?,
+                Some(layer) => layer.plus(target)?,
+                None => Layer::new(target.linear.clone()).plus(target)?,
             };
             done.push((id, layer));
         }
         self.folding.report.folds.push(Fold {
             node,
             direction: side.into(),
-            targets: done.iter().map(|(id, _)| name_of(self.graph, *id)).collect(),
-            through: way.through.into_iter().map(str::to_owned).collect(),
+            targets: done.iter().map(|(id, _)| node_name(self.graph, *id)).collect(),
+            through: way.operators.into_iter().map(str::to_owned).collect(),
             channels: map.channels.len(),
         });
         self.layers.extend(done);
@@ -145,37 +133,38 @@ impl<'a> Work<'_, '_, 'a> {
         })
     }
 
-    /// Whether a reader asks why a node stays: a batch normalization, or arithmetic with a constant
-    /// right behind a layer.
+    /// Whether the report says why a node stays: of a batch normalization, and of arithmetic with a
+    /// constant right after a layer.
     fn is_worth_a_word(&self, id: NodeId) -> bool {
         let (node, search) = (&self.graph.nodes[id], self.search());
         if node.removed || node.is("BatchNormalization") {
             return !node.removed;
         }
-        let layer = |value: &ValueId| matches!(search.making(*value), Some(Ok(linear)) if linear.kind != Kind::BatchNorm);
+        let is_layer = |value: &ValueId| {
+            let maker = search.maker(*value).and_then(Result::ok);
+            maker.is_some_and(|linear| linear.kind != LayerKind::BatchNorm)
+        };
         affine_node(&search, id).is_some()
             && search.biased(id).is_none()
-            && node.inputs.iter().flatten().any(layer)
+            && node.inputs.iter().flatten().any(is_layer)
     }
 
-    /// Notes why a node stays.
-    fn keep(&mut self, id: NodeId) {
+    /// Reports why a node stays.
+    fn report_unfolded(&mut self, id: NodeId) {
         let mut tried =
-            [Side::Behind, Side::Ahead].map(|side| self.fold_node(id, side).err().flatten());
-        let from_input = self.graph.nodes[id]
-            .input(0)
-            .is_some_and(|input| self.graph.values[input].producer.is_none());
-        // with nothing before it, what is behind it tells more
-        if from_input {
+            [Side::After, Side::Before].map(|side| self.fold_node(id, side).err().flatten());
+        let node = &self.graph.nodes[id];
+        // where nothing stands before the node, the reason after it tells more
+        if node.input(0).is_some_and(|input| self.graph.values[input].producer.is_none()) {
             tried.reverse();
         }
         let [Some(first), second] = tried else { return };
-        // arithmetic that others read as well is no surprise
-        let shared = matches!(first.reason, Reason::FanOut | Reason::GraphOutput);
-        if shared && !self.graph.nodes[id].is("BatchNormalization") {
+        // arithmetic that other nodes read as well is no surprise
+        let is_shared = matches!(first.reason, Reason::FanOut | Reason::GraphOutput);
+        if is_shared && !node.is("BatchNormalization") {
             return;
         }
         let second = second.filter(|second| *second != first);
-        self.folding.report.kept.push(Kept::new(name_of(self.graph, id), first, second));
+        self.folding.report.kept.push(Unfolded::new(node_name(self.graph, id), first, second));
     }
 }

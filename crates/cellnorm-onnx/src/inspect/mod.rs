@@ -1,5 +1,5 @@
-//! Every normalization of a model: what it does, whether its numbers are sound, and whether and
-//! where it folds.
+//! Every normalization of a model: its meaning, the health of its numbers, and whether and where it
+//! folds.
 //!
 //! ```
 //! use cellnorm_onnx::Source;
@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use cellnorm::inspect::{Health, Numbers};
 
 use crate::error::Error;
-use crate::fold::{self, Fold, Kept, Options, Report, Scope, label};
+use crate::fold::{self, Fold, NodeName, Options, Refusal, Report, Scope, Unfolded, label};
 use crate::proto::graph::{Graph, NodeId, ValueId};
 use crate::proto::node::Node;
 use crate::source::Source;
@@ -29,18 +29,18 @@ pub use operators::{Meaning, Statistics};
 
 /// A normalization of a model.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub struct NormNode {
     /// The node's name, or the name of what it makes.
     pub name: String,
-    /// The nodes with graphs that it is inside of, the outermost first.
+    /// The nodes whose graphs it is in, the outermost first.
     pub inside: Vec<String>,
     /// Its operator.
     pub operator: String,
-    /// What the operator does here; `None` for one inside a function of the model.
+    /// Its meaning; `None` inside a function of the model.
     pub meaning: Option<Meaning>,
     /// Its numbers, where they are constant.
     pub numbers: Option<Numbers>,
-    /// What they say.
+    /// The health of the numbers.
     pub health: Health,
     /// Whether it folds, and where.
     pub verdict: Verdict,
@@ -52,31 +52,31 @@ pub enum Verdict {
     /// It does; of a layer or RMS normalization, γ and β do.
     Folds(Fold),
     /// It stays.
-    Stays(Kept),
-    /// It computes statistics of what it is given, and is no map that could become part of a layer.
+    Stays(Unfolded),
+    /// It computes statistics of its input, so it is no map that could become part of a layer.
     Computes,
-    /// Nothing is behind or before it to take its γ and β.
+    /// No layer before or after it could take its γ and β.
     Nowhere,
 }
 
-/// The normalizations of a model, in the order of the file. What a caller of the model may override
-/// is taken for constant.
+/// The normalizations of a model, in the order of the file. Initializers that are also inputs,
+/// which a caller may override, count as constants.
 ///
 /// # Errors
 /// If the model is damaged.
-pub fn inspect(source: &Source) -> Result<Vec<Layer>, Error> {
+pub fn inspect(source: &Source) -> Result<Vec<NormNode>, Error> {
     let model = source.model()?;
     let folded = fold::fold(source.model()?, &Options::default())?;
     let mut labels = HashSet::new();
     gather(&model.graph, &mut labels);
-    let (inside, layers) = (Vec::new(), Vec::new());
-    let mut walk = Walk { opset: model.opset, report: folded.report, labels, inside, layers };
+    let (inside, found) = (Vec::new(), Vec::new());
+    let mut walk = Walk { opset: model.opset, report: folded.report, labels, inside, found };
     walk.graph(&model.graph, &folded.model.graph, None);
-    for inside in &model.in_functions {
-        let verdict = walk.verdict(inside.node, "BatchNormalization", false);
-        walk.layers.push(Layer {
-            name: inside.node.to_owned(),
-            inside: vec![inside.function.to_owned()],
+    for norm in &model.function_norms {
+        let verdict = walk.verdict(norm.node, "BatchNormalization", false);
+        walk.found.push(NormNode {
+            name: norm.node.to_owned(),
+            inside: vec![norm.function.to_owned()],
             operator: "BatchNormalization".into(),
             meaning: None,
             numbers: None,
@@ -84,35 +84,31 @@ pub fn inspect(source: &Source) -> Result<Vec<Layer>, Error> {
             verdict,
         });
     }
-    Ok(walk.layers)
+    Ok(walk.found)
 }
 
 struct Walk {
     opset: i64,
-    /// Entries that have found their node are taken out: names may be shared.
+    /// The report of the folding. An entry is removed when its node is found: names may be shared.
     report: Report,
     /// The names and operators of all nodes.
     labels: HashSet<(String, String)>,
     inside: Vec<String>,
-    layers: Vec<Layer>,
+    found: Vec<NormNode>,
 }
 
 impl Walk {
-    /// A graph as it was and as it is folded: nodes have the same places in both.
+    /// Walks through a graph as it was and as it is folded: nodes have the same places in both.
     fn graph<'a>(&mut self, graph: &Graph<'a>, folded: &Graph<'a>, outer: Option<&Scope<'_, 'a>>) {
         let scope = Scope { graph, outer, inputs_are_constant: true };
         for (id, (node, after)) in graph.nodes.iter().zip(&folded.nodes).enumerate() {
-            if let Some(operator) = Operator::of(node) {
-                self.layer(&scope, id, operator, after.removed);
+            if let Some(operator) = Operator::from_node(node) {
+                self.norm(&scope, id, operator, after.removed);
             }
-            let graphs = |node: &Node<'a>| {
-                node.attributes.iter().map(|attribute| attribute.graphs.len()).sum::<usize>()
-            };
-            if graphs(node) > 0 && graphs(node) == graphs(after) {
+            let count = node.graphs().count();
+            if count > 0 && count == after.graphs().count() {
                 self.inside.push(label(graph, id));
-                let inner = node.attributes.iter().flat_map(|attribute| &attribute.graphs);
-                let after = after.attributes.iter().flat_map(|attribute| &attribute.graphs);
-                for (inner, after) in inner.zip(after) {
+                for (inner, after) in node.graphs().zip(after.graphs()) {
                     self.graph(inner, after, Some(&scope));
                 }
                 self.inside.pop();
@@ -120,7 +116,7 @@ impl Walk {
         }
     }
 
-    fn layer(&mut self, scope: &Scope<'_, '_>, id: NodeId, operator: Operator, removed: bool) {
+    fn norm(&mut self, scope: &Scope<'_, '_>, id: NodeId, operator: Operator, removed: bool) {
         let node = &scope.graph.nodes[id];
         let name = label(scope.graph, id);
         let numbers = numbers(scope, node, operator);
@@ -132,7 +128,7 @@ impl Walk {
             },
             _ => Verdict::Computes,
         };
-        self.layers.push(Layer {
+        self.found.push(NormNode {
             name,
             inside: self.inside.clone(),
             operator: node.op.to_owned(),
@@ -143,22 +139,26 @@ impl Walk {
         });
     }
 
-    /// What the folding says of a node. One without a name that took over what came behind it has
-    /// that one's name in the report: then it is gone, and an entry is of no node that the file
-    /// had.
+    /// The folding's verdict on a node. The report calls a node without a name by the output that
+    /// it took over from a node after it. Such a node was removed, and no node of the file has that
+    /// name.
     fn verdict(&mut self, name: &str, op: &str, removed: bool) -> Verdict {
-        let is = |node: &fold::NodeName| node.name == name && node.op == op;
-        if let Some(place) = self.report.folds.iter().position(|fold| is(&fold.node)) {
-            return Verdict::Folds(self.report.folds.remove(place));
+        let Self { report, labels, .. } = self;
+        let is_named = |node: &NodeName| node.name == name && node.op == op;
+        let is_renamed = |node: &NodeName| {
+            removed && node.op == op && !labels.contains(&(node.name.clone(), node.op.clone()))
+        };
+        let fold = report.folds.iter().position(|fold| is_named(&fold.node));
+        let kept = report.kept.iter().position(|kept| is_named(&kept.node));
+        let renamed = || report.folds.iter().position(|fold| is_renamed(&fold.node));
+        match (fold, kept) {
+            (Some(place), _) => Verdict::Folds(report.folds.remove(place)),
+            (None, Some(place)) => Verdict::Stays(report.kept.remove(place)),
+            (None, None) => match renamed() {
+                Some(place) => Verdict::Folds(report.folds.remove(place)),
+                None => Verdict::Computes,
+            },
         }
-        if let Some(place) = self.report.kept.iter().position(|kept| is(&kept.node)) {
-            return Verdict::Stays(self.report.kept.remove(place));
-        }
-        let is_new =
-            |node: &fold::NodeName| !self.labels.contains(&(node.name.clone(), node.op.clone()));
-        let mut folds = self.report.folds.iter();
-        let renamed = folds.position(|fold| removed && fold.node.op == op && is_new(&fold.node));
-        renamed.map_or(Verdict::Computes, |place| Verdict::Folds(self.report.folds.remove(place)))
     }
 }
 
@@ -166,29 +166,23 @@ impl Walk {
 fn gather(graph: &Graph<'_>, labels: &mut HashSet<(String, String)>) {
     for (id, node) in graph.nodes.iter().enumerate() {
         labels.insert((label(graph, id), node.op.to_owned()));
-        node.attributes
-            .iter()
-            .flat_map(|attribute| &attribute.graphs)
-            .for_each(|inner| gather(inner, labels));
+        node.graphs().for_each(|inner| gather(inner, labels));
     }
 }
 
-/// The numbers of a node, where those that it has are constant.
+/// The numbers of a node; `None` if it has none, or one is not constant.
 fn numbers(scope: &Scope<'_, '_>, node: &Node<'_>, operator: Operator) -> Option<Numbers> {
-    let of = |value: ValueId| scope.floats(value).ok().map(|constant| constant.values.to_vec());
-    let mut found =
-        operator.places().map(|place| place.and_then(|place| node.input(place)).map(of));
-    if found.iter().any(|values| matches!(values, Some(None))) || found.iter().all(Option::is_none)
-    {
-        return None;
-    }
-    let [gamma, beta, mean, variance] = &mut found;
-    let take = |values: &mut Option<Option<Vec<f64>>>| values.take().flatten();
+    let [gamma, beta, mean, variance] =
+        operator.places().map(|place| place.and_then(|place| node.input(place)));
+    [gamma, beta, mean, variance].into_iter().flatten().next()?;
+    let floats = |value: Option<ValueId>| -> Result<_, Refusal> {
+        value.map(|value| Ok(scope.floats(value)?.values.to_vec())).transpose()
+    };
     Some(Numbers {
-        gamma: take(gamma),
-        beta: take(beta),
-        mean: take(mean),
-        variance: take(variance),
+        gamma: floats(gamma).ok()?,
+        beta: floats(beta).ok()?,
+        mean: floats(mean).ok()?,
+        variance: floats(variance).ok()?,
         epsilon: operator.epsilon(node).unwrap_or(0.0),
     })
 }

@@ -1,4 +1,4 @@
-//! ONNX's normalizations: what each means, by its attributes and what they are when left out.
+//! ONNX's normalizations: the meaning of each by its attributes and their defaults.
 
 use cellnorm::{Normalization, Semantics};
 
@@ -26,7 +26,7 @@ pub enum Operator {
     MeanVariance,
 }
 
-/// What a normalization does.
+/// The meaning of a normalization.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Meaning {
     /// The semantics as [`Semantics::preset`] knows them, such as "onnx-15 batch"; `None` for
@@ -53,7 +53,7 @@ pub enum Statistics {
 
 impl Operator {
     /// The operator of a node; `None` if it does not normalize.
-    pub fn of(node: &Node<'_>) -> Option<Self> {
+    pub fn from_node(node: &Node<'_>) -> Option<Self> {
         let operator = match node.op {
             "BatchNormalization" => Self::Batch,
             "InstanceNormalization" => Self::Instance,
@@ -88,7 +88,7 @@ impl Operator {
         }
     }
 
-    /// What a node of this operator does.
+    /// The meaning of a node of this operator.
     pub fn meaning(self, opset: i64, node: &Node<'_>) -> Meaning {
         let normalization = match self {
             Self::Batch => Some(Normalization::Batch),
@@ -101,54 +101,42 @@ impl Operator {
         let preset = |layer| {
             Semantics::preset(&format!("onnx-{opset}"), layer).ok().map(|semantics| semantics.name)
         };
-        let axis = |absent| node.integer("axis", absent);
-        let (statistics, words) = match self {
-            Self::Batch => match batch_statistics(opset, node) {
-                Some(why) => {
-                    (Statistics::Batch, format!("each batch's statistics ({why}) of axis 1"))
+        let axis = node.integer("axis", -1);
+        let mut statistics = Statistics::Input;
+        let words = match self {
+            Self::Batch => {
+                let source = batch_statistics(opset, node);
+                statistics = source.map_or(Statistics::Fixed, |_| Statistics::Batch);
+                match source {
+                    Some(attribute) => format!("each batch's statistics ({attribute}) of axis 1"),
+                    None if opset < 9 && node.integer("spatial", 1) == 0 => {
+                        "fixed statistics for each element (spatial=0)".into()
+                    }
+                    None => "fixed statistics of axis 1".into(),
                 }
-                None if opset < 9 && node.integer("spatial", 1) == 0 => {
-                    (Statistics::Fixed, "fixed statistics for each element (spatial=0)".into())
-                }
-                None => (Statistics::Fixed, "fixed statistics of axis 1".into()),
-            },
-            Self::Instance => {
-                (Statistics::Input, "over the positions of each channel and sample".into())
             }
-            Self::Layer => (Statistics::Input, format!("over the axes from {} on", axis(-1))),
-            Self::Rms => {
-                (Statistics::Input, format!("mean square over the axes from {} on", axis(-1)))
-            }
+            Self::Instance => "over the positions of each channel and sample".into(),
+            Self::Layer => format!("over the axes from {axis} on"),
+            Self::Rms => format!("mean square over the axes from {axis} on"),
             Self::Group => {
                 let groups = node.integer("num_groups", 0);
-                (Statistics::Input, format!("over {groups} groups of axis 1 and all positions"))
+                format!("over {groups} groups of axis 1 and all positions")
             }
-            Self::Lp => (
-                Statistics::Input,
-                format!("L{} length over axis {}", node.integer("p", 2), axis(-1)),
-            ),
+            Self::Lp => format!("L{} length over axis {axis}", node.integer("p", 2)),
             Self::LocalResponse => {
-                let number = |name, absent| node.float(name, absent);
-                let (size, alpha) = (node.integer("size", 0), number("alpha", 1e-4));
-                let (beta, bias) = (number("beta", 0.75), number("bias", 1.0));
-                (
-                    Statistics::Input,
-                    format!(
-                        "squares of {size} neighbours on axis 1, alpha {alpha:.3e}, beta {beta}, \
-                         bias {bias}"
-                    ),
+                let (size, alpha) = (node.integer("size", 0), node.float("alpha", 1e-4));
+                let (beta, bias) = (node.float("beta", 0.75), node.float("bias", 1.0));
+                format!(
+                    "squares of {size} neighbours on axis 1, alpha {alpha:.3e}, beta {beta}, bias \
+                     {bias}"
                 )
             }
             Self::MeanVariance => {
                 let axes = node.integers("axes").unwrap_or_else(|| vec![0, 2, 3]);
-                (Statistics::Input, format!("over the axes {axes:?}, without γ and β"))
+                format!("over the axes {axes:?}, without γ and β")
             }
         };
-        Meaning {
-            preset: normalization.and_then(preset),
-            epsilon: self.epsilon(node),
-            statistics,
-            words,
-        }
+        let preset = normalization.and_then(preset);
+        Meaning { preset, epsilon: self.epsilon(node), statistics, words }
     }
 }

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::attribute::Attribute;
-use super::node::Node;
+use super::node::{Attribute, Node};
 use super::shape::{self, Shape};
 use super::tensor::{Externals, Tensor};
 use super::wire::{self, Field};
@@ -98,18 +97,7 @@ impl<'a> Graph<'a> {
         depth: usize,
     ) -> Result<Part<'a>, Malformed> {
         let id = self.nodes.len();
-        let mut node = Node {
-            message,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            captured: Vec::new(),
-            name: "",
-            op: "",
-            domain: "",
-            attributes: Vec::new(),
-            changed: false,
-            removed: false,
-        };
+        let mut node = Node { message, ..Node::default() };
         for field in wire::fields(message) {
             let field = field?;
             match field.number {
@@ -129,7 +117,7 @@ impl<'a> Graph<'a> {
             return Err(Malformed(format!("node {id} names no operator")));
         }
         let mut free = Vec::new();
-        for inner in node.attributes.iter().flat_map(|attribute| &attribute.graphs) {
+        for inner in node.graphs() {
             inner.free_names(&mut |name| free.push(name.to_owned()));
         }
         node.captured = free.into_iter().map(|name| self.value(Cow::Owned(name))).collect();
@@ -189,26 +177,22 @@ impl<'a> Graph<'a> {
         self.names.get(name).copied()
     }
 
+    /// The graphs that its nodes hold.
+    pub fn inner_graphs(&self) -> impl Iterator<Item = &Self> {
+        self.nodes.iter().flat_map(Node::graphs)
+    }
+
     /// The names that the graph and those inside it read but do not make.
     fn free_names(&self, see: &mut dyn FnMut(&str)) {
-        let read = self
-            .values
-            .iter()
-            .filter(|value| !value.made() && (!value.users.is_empty() || value.output));
+        let is_read = |value: &&Value<'_>| !value.users.is_empty() || value.output;
+        let read = self.values.iter().filter(|value| !value.made()).filter(is_read);
         read.for_each(|value| see(&value.name));
     }
 
     /// All names of values of the graph and of those inside it.
     pub fn all_names(&self, see: &mut dyn FnMut(&str)) {
         self.values.iter().for_each(|value| see(&value.name));
-        for graph in self
-            .nodes
-            .iter()
-            .flat_map(|node| &node.attributes)
-            .flat_map(|attribute| &attribute.graphs)
-        {
-            graph.all_names(see);
-        }
+        self.inner_graphs().for_each(|inner| inner.all_names(see));
     }
 
     /// Lets a node read another value at a place; places that are missing are left out.
@@ -217,30 +201,27 @@ impl<'a> Graph<'a> {
         if inputs.len() <= place {
             inputs.resize(place + 1, None);
         }
-        let old = inputs[place].replace(value);
-        self.nodes[node].changed = true;
-        if let Some(old) = old {
+        if let Some(old) = inputs[place].replace(value) {
             self.forget_user(old, node);
         }
+        self.nodes[node].changed = true;
         self.values[value].users.push(node);
     }
 
     /// Leaves out the last input of a node, if it is at this place.
     pub fn drop_input(&mut self, node: NodeId, place: usize) {
-        let inputs = &mut self.nodes[node].inputs;
-        if inputs.len() == place + 1 {
-            let old = inputs.pop().flatten();
+        if self.nodes[node].inputs.len() == place + 1 {
             self.nodes[node].changed = true;
-            if let Some(old) = old {
+            if let Some(old) = self.nodes[node].inputs.pop().flatten() {
                 self.forget_user(old, node);
             }
         }
     }
 
-    /// Looks again which values the graphs inside a node read.
+    /// Updates which values the graphs inside a node read.
     pub fn capture_again(&mut self, node: NodeId) {
         let mut free = Vec::new();
-        for inner in self.nodes[node].attributes.iter().flat_map(|attribute| &attribute.graphs) {
+        for inner in self.nodes[node].graphs() {
             inner.free_names(&mut |name| free.extend(self.find(name)));
         }
         let old = std::mem::replace(&mut self.nodes[node].captured, free.clone());
@@ -250,11 +231,10 @@ impl<'a> Graph<'a> {
 
     /// Lets a node make another value at a place.
     pub fn set_output(&mut self, node: NodeId, place: usize, value: ValueId) {
-        let old = self.nodes[node].outputs[place].replace(value);
-        self.nodes[node].changed = true;
-        if let Some(old) = old {
+        if let Some(old) = self.nodes[node].outputs[place].replace(value) {
             self.values[old].producer = None;
         }
+        self.nodes[node].changed = true;
         self.values[value].producer = Some(node);
     }
 
@@ -276,7 +256,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The nodes in an order in which each comes behind those whose values it reads.
+    /// The nodes in an order in which each comes after those whose values it reads.
     pub fn order(&self) -> Result<Vec<NodeId>, Malformed> {
         let mut waits = vec![0_usize; self.nodes.len()];
         let mut waiting: Vec<Vec<NodeId>> = vec![Vec::new(); self.nodes.len()];
@@ -299,10 +279,10 @@ impl<'a> Graph<'a> {
             }
         }
         match waits.iter().position(|waits| *waits > 0) {
-            Some(id) => Err(Malformed(format!(
-                "node {id} ({}) waits for its own result",
-                self.nodes[id].op
-            ))),
+            Some(id) => {
+                let op = self.nodes[id].op;
+                Err(Malformed(format!("node {id} ({op}) waits for its own result")))
+            }
             None => Ok(order),
         }
     }

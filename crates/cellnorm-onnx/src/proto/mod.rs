@@ -3,7 +3,6 @@
 //!
 //! The numbers of the fields are those of `onnx.proto` (ONNX 1.20, IR version 13).
 
-pub mod attribute;
 pub mod graph;
 pub mod model;
 pub mod node;

@@ -19,12 +19,12 @@ pub struct Model<'a> {
     /// The version of ONNX's own operators.
     pub opset: i64,
     /// The batch normalizations inside the model's own functions.
-    pub in_functions: Vec<InFunction<'a>>,
+    pub function_norms: Vec<FunctionNorm<'a>>,
 }
 
 /// A batch normalization inside a function of the model.
 #[derive(Clone, Copy, Debug)]
-pub struct InFunction<'a> {
+pub struct FunctionNorm<'a> {
     /// The function.
     pub function: &'a str,
     /// The node.
@@ -37,7 +37,7 @@ impl<'a> Model<'a> {
     /// The model that a file is, with its side files.
     pub fn parse(file: &'a [u8], externals: &Externals<'a>) -> Result<Self, Malformed> {
         let (mut fields, mut ir_version, mut opset) = (Vec::new(), 0, None);
-        let (mut graph, mut in_functions) = (None, Vec::new());
+        let (mut graph, mut function_norms) = (None, Vec::new());
         for field in wire::fields(file) {
             let field = field?;
             match field.number {
@@ -50,7 +50,7 @@ impl<'a> Model<'a> {
                         opset = Some(version);
                     }
                 }
-                25 => in_functions.extend(with_batch_norm(field.bytes()?)?),
+                25 => function_norms.extend(batch_norms(field.bytes()?)?),
                 _ => {}
             }
             fields.push(field.raw);
@@ -61,7 +61,7 @@ impl<'a> Model<'a> {
         let opset = opset.ok_or_else(|| {
             Malformed("it does not say which version of ONNX's operators it uses".into())
         })?;
-        Ok(Self { fields, graph_at, graph, ir_version, opset, in_functions })
+        Ok(Self { fields, graph_at, graph, ir_version, opset, function_norms })
     }
 
     /// The names of the side files that the model's tensors lie in.
@@ -77,11 +77,10 @@ impl<'a> Model<'a> {
 fn locations<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
     found.extend(graph.initializers.iter().filter_map(|tensor| tensor.location));
     for attribute in graph.nodes.iter().flat_map(|node| &node.attributes) {
-        found.extend(
-            attribute.tensor.iter().chain(&attribute.tensors).filter_map(|tensor| tensor.location),
-        );
-        attribute.graphs.iter().for_each(|inner| locations(inner, found));
+        let tensors = attribute.tensor.iter().chain(&attribute.tensors);
+        found.extend(tensors.filter_map(|tensor| tensor.location));
     }
+    graph.inner_graphs().for_each(|inner| locations(inner, found));
 }
 
 /// An `OperatorSetIdProto`.
@@ -99,19 +98,17 @@ fn operator_set(message: &[u8]) -> Result<(&str, i64), Malformed> {
 }
 
 /// The batch normalizations inside a `FunctionProto`.
-fn with_batch_norm<'a>(message: &'a [u8]) -> Result<Vec<InFunction<'a>>, Malformed> {
+fn batch_norms(message: &[u8]) -> Result<Vec<FunctionNorm<'_>>, Malformed> {
     let (mut name, mut nodes) = ("", Vec::new());
     for field in wire::fields(message) {
         let field = field?;
         match field.number {
             1 => name = field.text()?,
             7 => {
+                let node = field.bytes()?;
                 let text = |number: u32| {
-                    let found =
-                        wire::fields(field.bytes()?).flatten().find(|field| field.number == number);
-                    Ok::<&'a str, Malformed>(
-                        found.map(|field| field.text()).transpose()?.unwrap_or_default(),
-                    )
+                    let found = wire::fields_numbered(node, number).next();
+                    found.map_or(Ok(""), |field| field.text())
                 };
                 if text(4)? == "BatchNormalization" {
                     nodes.push((text(3)?, text(2)?));
@@ -120,5 +117,6 @@ fn with_batch_norm<'a>(message: &'a [u8]) -> Result<Vec<InFunction<'a>>, Malform
             _ => {}
         }
     }
-    Ok(nodes.into_iter().map(|(node, makes)| InFunction { function: name, node, makes }).collect())
+    let norms = nodes.into_iter().map(|(node, makes)| FunctionNorm { function: name, node, makes });
+    Ok(norms.collect())
 }

@@ -22,7 +22,7 @@ enum Piece<'a> {
     Computed(&'a dyn Compute),
 }
 
-/// Pieces one behind the other.
+/// Pieces one after the other.
 #[derive(Default)]
 pub struct Rope<'a> {
     pieces: Vec<Piece<'a>>,
@@ -36,38 +36,33 @@ impl<'a> Rope<'a> {
     }
 
     /// Appends bytes that lie elsewhere.
-    pub fn borrowed(&mut self, bytes: &'a [u8]) {
+    pub fn push_borrowed(&mut self, bytes: &'a [u8]) {
         self.length += bytes.len() as u64;
         self.pieces.push(Piece::Borrowed(bytes));
     }
 
-    /// Appends bytes made by `make`.
-    pub fn made(&mut self, make: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.pieces.pop();
-        let mut bytes = match before {
-            Some(Piece::Owned(bytes)) => bytes,
-            Some(other) => {
-                self.pieces.push(other);
-                Vec::new()
-            }
-            None => Vec::new(),
-        };
-        let length = bytes.len();
-        make(&mut bytes);
-        self.length += (bytes.len() - length) as u64;
-        self.pieces.push(Piece::Owned(bytes));
+    /// Appends the bytes that `write` appends to a piece.
+    pub fn push_owned(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !matches!(self.pieces.last(), Some(Piece::Owned(_))) {
+            self.pieces.push(Piece::Owned(Vec::new()));
+        }
+        if let Some(Piece::Owned(bytes)) = self.pieces.last_mut() {
+            let length = bytes.len();
+            write(bytes);
+            self.length += (bytes.len() - length) as u64;
+        }
     }
 
     /// Appends a field of bytes that are computed later.
-    pub fn computed(&mut self, number: u32, compute: &'a dyn Compute) {
-        self.made(|out| wire::put_head(out, number, compute.length()));
+    pub fn push_computed(&mut self, number: u32, compute: &'a dyn Compute) {
+        self.push_owned(|out| wire::put_head(out, number, compute.length()));
         self.length += compute.length();
         self.pieces.push(Piece::Computed(compute));
     }
 
     /// Appends a field that is a message.
-    pub fn message(&mut self, number: u32, message: Rope<'a>) {
-        self.made(|out| wire::put_head(out, number, message.length));
+    pub fn push_message(&mut self, number: u32, message: Rope<'a>) {
+        self.push_owned(|out| wire::put_head(out, number, message.length));
         self.length += message.length;
         self.pieces.extend(message.pieces);
     }

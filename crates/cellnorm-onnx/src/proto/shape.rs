@@ -6,6 +6,11 @@ use crate::error::Malformed;
 /// A shape as far as it is known: `None` for a length that the model leaves open.
 pub type Shape = Vec<Option<usize>>;
 
+/// The product of lengths; `None` if it is more than a machine counts.
+pub fn product(lengths: impl IntoIterator<Item = usize>) -> Option<usize> {
+    lengths.into_iter().try_fold(1_usize, |product, length| product.checked_mul(length))
+}
+
 /// What a model says of a value.
 #[derive(Debug, Default)]
 pub struct Described<'a> {
@@ -25,9 +30,9 @@ pub fn value_info(message: &[u8]) -> Result<Described<'_>, Malformed> {
         match field.number {
             1 => described.name = field.text()?,
             2 => {
-                let Some(tensor) = find(field.bytes()?, &[1])? else { continue };
-                described.shape = find(tensor, &[2])?.map(dimensions).transpose()?;
-                let element = wire::fields(tensor).flatten().find(|field| field.number == 1);
+                let Some(tensor) = inner_message(field.bytes()?, 1)? else { continue };
+                described.shape = inner_message(tensor, 2)?.map(dimensions).transpose()?;
+                let element = wire::fields_numbered(tensor, 1).next();
                 described.element = element.map_or(Ok(0), |element| element.integer())? as i32;
             }
             _ => {}
@@ -36,13 +41,12 @@ pub fn value_info(message: &[u8]) -> Result<Described<'_>, Malformed> {
     Ok(described)
 }
 
-/// The message inside messages by their numbers.
-fn find<'a>(message: &'a [u8], path: &[u32]) -> Result<Option<&'a [u8]>, Malformed> {
-    let [number, rest @ ..] = path else { return Ok(Some(message)) };
+/// The message that is the first field of this number.
+fn inner_message(message: &[u8], number: u32) -> Result<Option<&[u8]>, Malformed> {
     for field in wire::fields(message) {
         let field = field?;
-        if field.number == *number {
-            return find(field.bytes()?, rest);
+        if field.number == number {
+            return field.bytes().map(Some);
         }
     }
     Ok(None)
@@ -53,14 +57,11 @@ fn dimensions(message: &[u8]) -> Result<Shape, Malformed> {
     for field in wire::fields(message) {
         let field = field?;
         if field.number == 1 {
-            let length = wire::fields(field.bytes()?).find_map(|field| match field {
-                Ok(field) if field.number == 1 => field.integer().ok(),
-                _ => None,
-            });
+            let mut numbers = wire::fields_numbered(field.bytes()?, 1);
+            let length = numbers.find_map(|field| field.integer().ok());
             // some exporters write 0 or -1 for a length left open
-            shape.push(
-                length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length > 0),
-            );
+            let length = length.and_then(|length| usize::try_from(length).ok());
+            shape.push(length.filter(|length| *length > 0));
         }
     }
     Ok(shape)

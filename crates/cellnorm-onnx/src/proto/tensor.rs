@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::shape::product;
 use super::values::{Float, Values};
 use super::wire::{self, Value};
 use crate::error::Malformed;
@@ -38,11 +39,9 @@ impl<'a> Tensor<'a> {
             let field = field?;
             match field.number {
                 1 => {
+                    let negative = |_| Malformed("a tensor has a negative length".into());
                     for length in field.integers() {
-                        let length = usize::try_from(length?);
-                        let length = length
-                            .map_err(|_| Malformed("a tensor has a negative length".into()))?;
-                        tensor.dims.push(length);
+                        tensor.dims.push(usize::try_from(length?).map_err(negative)?);
                     }
                 }
                 2 => tensor.data_type = field.integer()? as i32,
@@ -54,10 +53,9 @@ impl<'a> Tensor<'a> {
             }
         }
         if tensor.elements().is_none() {
-            return Err(Malformed(format!(
-                "the tensor {:?} of shape {:?} has too many elements",
-                tensor.name, tensor.dims
-            )));
+            let Self { name, dims, .. } = tensor;
+            let problem = format!("the tensor {name:?} of shape {dims:?} has too many elements");
+            return Err(Malformed(problem));
         }
         if external {
             tensor.find_external(&entries, externals)?;
@@ -72,54 +70,41 @@ impl<'a> Tensor<'a> {
         externals: &Externals<'a>,
     ) -> Result<(), Malformed> {
         let entry = |key| entries.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
-        let number = |key| match entry(key) {
-            None => Ok(None),
-            Some(text) => text.parse::<usize>().map(Some).map_err(|_| {
-                Malformed(format!(
-                    "the tensor {:?} lies at the {key} {text:?} of a side file",
-                    self.name
-                ))
-            }),
+        let damaged = |place: String| Malformed(format!("the tensor {:?} lies {place}", self.name));
+        let number = |key| {
+            let wrong = |text| damaged(format!("at the {key} {text:?} of a side file"));
+            let parse = |text: &str| text.parse::<usize>().map_err(|_| wrong(text.to_owned()));
+            entry(key).map(parse).transpose()
         };
         let location = entry("location");
-        let location = location.ok_or_else(|| {
-            Malformed(format!("the tensor {:?} lies in a side file without a name", self.name))
-        })?;
+        let location = location.ok_or_else(|| damaged("in a side file without a name".into()))?;
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?);
+        let part = externals.get(location).map(|bytes| {
+            let end = length.map_or(Some(bytes.len()), |length| offset.checked_add(length));
+            let part = end.and_then(|end| bytes.get(offset..end));
+            part.ok_or_else(|| damaged(format!("beyond the end of the side file {location:?}")))
+        });
+        self.raw = part.transpose()?;
         self.location = Some(location);
-        self.raw = match externals.get(location) {
-            None => None,
-            Some(bytes) => {
-                let end = length.map_or(Some(bytes.len()), |length| offset.checked_add(length));
-                let part = end.and_then(|end| bytes.get(offset..end));
-                Some(part.ok_or_else(|| {
-                    Malformed(format!(
-                        "the tensor {:?} lies beyond the end of the side file {location:?}",
-                        self.name
-                    ))
-                })?)
-            }
-        };
         Ok(())
     }
 
     /// The number of elements, unless it is more than a machine can count in bytes.
     fn elements(&self) -> Option<usize> {
-        let elements =
-            self.dims.iter().try_fold(1, |product: usize, length| product.checked_mul(*length))?;
+        let elements = product(self.dims.iter().copied())?;
         elements.checked_mul(16).map(|_| elements)
     }
 
     /// Its numbers, if they are floats and all there.
     pub fn floats(&self) -> Option<Values<'a>> {
-        let float = Float::of(self.data_type)?;
+        let float = Float::from_onnx(self.data_type)?;
         let bytes = match self.raw {
             Some(bytes) => Cow::Borrowed(bytes),
             None if self.location.is_some() => return None,
             None => self.listed(float).ok()?,
         };
-        (Some(bytes.len()) == self.elements()?.checked_mul(float.size()))
-            .then(|| Values::of_bytes(float, bytes))
+        let is_whole = Some(bytes.len()) == self.elements()?.checked_mul(float.size());
+        is_whole.then(|| Values::from_bytes(float, bytes))
     }
 
     /// The numbers of the typed fields: of f32 and f64 as they lie, of the 16-bit types one integer
@@ -131,11 +116,7 @@ impl<'a> Tensor<'a> {
             Float::F16 | Float::Bf16 => 5,
         };
         let mut found: Cow<'a, [u8]> = Cow::Borrowed(&[]);
-        for field in wire::fields(self.message) {
-            let field = field?;
-            if field.number != number {
-                continue;
-            }
+        for field in wire::fields_numbered(self.message, number) {
             match (float, field.value) {
                 (Float::F16 | Float::Bf16, _) => {
                     for bits in field.integers() {
@@ -165,8 +146,7 @@ impl<'a> Tensor<'a> {
             (9, Some(bytes)) => bytes.iter().map(|byte| (*byte).into()).collect(),
             (6 | 7 | 9, None) if self.location.is_none() => {
                 let number = if self.data_type == 7 { 7 } else { 5 };
-                let lists =
-                    wire::fields(self.message).flatten().filter(|field| field.number == number);
+                let lists = wire::fields_numbered(self.message, number);
                 lists.flat_map(|field| field.integers()).collect::<Result<_, _>>().ok()?
             }
             _ => return None,

@@ -20,14 +20,20 @@ pub enum Float {
 }
 
 impl Float {
-    /// ONNX's number of the type; `None` for types without floats.
-    pub fn of(data_type: i32) -> Option<Self> {
-        match data_type {
-            1 => Some(Self::F32),
-            10 => Some(Self::F16),
-            11 => Some(Self::F64),
-            16 => Some(Self::Bf16),
-            _ => None,
+    /// The type that has this number in ONNX; `None` for a type that is no float.
+    pub fn from_onnx(data_type: i32) -> Option<Self> {
+        [Self::F32, Self::F16, Self::F64, Self::Bf16]
+            .into_iter()
+            .find(|float| float.data_type() == data_type)
+    }
+
+    /// ONNX's number of the type.
+    pub fn data_type(self) -> i32 {
+        match self {
+            Self::F32 => 1,
+            Self::F16 => 10,
+            Self::F64 => 11,
+            Self::Bf16 => 16,
         }
     }
 
@@ -50,7 +56,7 @@ impl Float {
         }
     }
 
-    /// The smallest positive number, below which nothing but 0 is left.
+    /// The smallest positive number.
     pub fn smallest(self) -> f64 {
         match self {
             Self::F16 => f16::MIN_POSITIVE_SUBNORMAL.to_f64(),
@@ -60,9 +66,9 @@ impl Float {
         }
     }
 
-    /// From which number on a number has all its digits. Only weights of f16 come near: the other
-    /// types end at 1e-38, where no network computes.
-    pub fn full_from(self) -> f64 {
+    /// The smallest number that has all its digits. Only weights of f16 come near: the other types
+    /// end at 1e-38, where no network computes.
+    pub fn smallest_normal(self) -> f64 {
         match self {
             Self::F16 => f16::MIN_POSITIVE.to_f64(),
             Self::Bf16 | Self::F32 | Self::F64 => 0.0,
@@ -103,6 +109,13 @@ impl Float {
         }
     }
 
+    /// Numbers rounded to this type, as bytes.
+    pub fn bytes(self, values: &[f64]) -> Vec<u8> {
+        let mut bytes = vec![0; values.len() * self.size()];
+        self.store(values, &mut bytes);
+        bytes
+    }
+
     #[inline(always)]
     fn load(self, bytes: &[u8], values: &mut [f64]) {
         match self {
@@ -115,30 +128,26 @@ impl Float {
 }
 
 #[inline(always)]
-fn store<const N: usize>(values: &[f64], bytes: &mut [u8], of: impl Fn(f64) -> [u8; N]) {
+fn store<const N: usize>(values: &[f64], bytes: &mut [u8], convert: impl Fn(f64) -> [u8; N]) {
     let (places, rest) = bytes.as_chunks_mut::<N>();
     assert!(places.len() == values.len() && rest.is_empty(), "a place for each number");
-    for (place, value) in places.iter_mut().zip(values) {
-        *place = of(*value);
-    }
+    places.iter_mut().zip(values).for_each(|(place, value)| *place = convert(*value));
 }
 
 #[inline(always)]
-fn load<const N: usize>(bytes: &[u8], values: &mut [f64], of: impl Fn([u8; N]) -> f64) {
-    for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
-        *value = of(*bytes);
-    }
+fn load<const N: usize>(bytes: &[u8], values: &mut [f64], convert: impl Fn([u8; N]) -> f64) {
+    let (numbers, _) = bytes.as_chunks::<N>();
+    values.iter_mut().zip(numbers).for_each(|(value, bytes)| *value = convert(*bytes));
 }
 
+/// The largest of the numbers' bits; 0 if there are no numbers.
 fn largest<const N: usize, T: Ord + Default + Send>(
     bytes: &[u8],
-    of: impl Fn([u8; N]) -> T + Sync,
+    bits: impl Fn([u8; N]) -> T + Sync,
 ) -> T {
-    let parts = bytes.as_chunks::<N>().0.par_chunks(1 << 16);
-    parts
-        .map(|part| part.iter().map(|bytes| of(*bytes)).max().unwrap_or_default())
-        .max()
-        .unwrap_or_default()
+    let largest = |part: &[[u8; N]]| part.iter().map(|bytes| bits(*bytes)).max();
+    let parts = bytes.as_chunks().0.par_chunks(1 << 16);
+    parts.filter_map(largest).max().unwrap_or_default()
 }
 
 /// Numbers of one type.
@@ -158,8 +167,8 @@ enum Stored<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Numbers that lie one behind the other, little end first.
-    pub fn of_bytes(float: Float, bytes: impl Into<Cow<'a, [u8]>>) -> Self {
+    /// Numbers stored one after the other, little end first.
+    pub fn from_bytes(float: Float, bytes: impl Into<Cow<'a, [u8]>>) -> Self {
         Self { float, stored: Stored::Bytes(bytes.into()) }
     }
 
@@ -200,27 +209,21 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The largest distance from 0, without looking at each as a number: without their sign, finite
-    /// floats are ordered as integers.
+    /// The largest absolute value. Without their signs, finite floats have the order of their bits
+    /// as integers, so no number is converted.
     pub fn largest(&self) -> f64 {
         let bytes = match &self.stored {
             Stored::Fill { value, .. } => return value.abs(),
             Stored::Bytes(bytes) => bytes,
         };
+        let bits16 = || largest(bytes, |bytes| u16::from_le_bytes(bytes) & (u16::MAX >> 1));
+        let bits32 = || largest(bytes, |bytes| u32::from_le_bytes(bytes) & (u32::MAX >> 1));
+        let bits64 = || largest(bytes, |bytes| u64::from_le_bytes(bytes) & (u64::MAX >> 1));
         match self.float {
-            Float::F16 => {
-                f16::from_bits(largest(bytes, |bytes| u16::from_le_bytes(bytes) & 0x7fff)).to_f64()
-            }
-            Float::Bf16 => {
-                bf16::from_bits(largest(bytes, |bytes| u16::from_le_bytes(bytes) & 0x7fff)).to_f64()
-            }
-            Float::F32 => {
-                f32::from_bits(largest(bytes, |bytes| u32::from_le_bytes(bytes) & (u32::MAX >> 1)))
-                    .into()
-            }
-            Float::F64 => {
-                f64::from_bits(largest(bytes, |bytes| u64::from_le_bytes(bytes) & (u64::MAX >> 1)))
-            }
+            Float::F16 => f16::from_bits(bits16()).to_f64(),
+            Float::Bf16 => bf16::from_bits(bits16()).to_f64(),
+            Float::F32 => f32::from_bits(bits32()).into(),
+            Float::F64 => f64::from_bits(bits64()),
         }
     }
 
@@ -239,9 +242,6 @@ impl<'a> Values<'a> {
         if let Stored::Fill { value, count } = self.stored {
             return Self::fill(float, float.round(value), count);
         }
-        let values = self.to_vec();
-        let mut bytes = vec![0; values.len() * float.size()];
-        float.store(&values, &mut bytes);
-        Self::of_bytes(float, bytes)
+        Self::from_bytes(float, float.bytes(&self.to_vec()))
     }
 }

@@ -4,7 +4,7 @@
 //! Fields are read where they lie and written back as they were, known or not, so nothing is lost
 //! that nobody asked to change.
 
-use std::str;
+use std::{iter, str};
 
 use crate::error::Malformed;
 
@@ -56,62 +56,39 @@ impl<'a> Field<'a> {
     }
 
     /// The numbers of a repeated field of integers, packed or one.
-    pub fn integers(&self) -> Integers<'a> {
-        match self.value {
-            Value::Varint(value) => Integers { packed: &[], one: Some(value as i64) },
-            Value::Bytes(packed) => Integers { packed, one: None },
-            Value::Fixed32(_) | Value::Fixed64(_) => Integers { packed: &[], one: None },
-        }
-    }
-}
-
-/// The numbers of a repeated field.
-pub struct Integers<'a> {
-    packed: &'a [u8],
-    one: Option<i64>,
-}
-
-impl Iterator for Integers<'_> {
-    type Item = Result<i64, Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(value) = self.one.take() {
-            return Some(Ok(value));
-        }
-        if self.packed.is_empty() {
-            return None;
-        }
-        let value = varint(&mut self.packed);
-        if value.is_err() {
-            self.packed = &[];
-        }
-        Some(value.map(|value| value as i64))
+    pub fn integers(&self) -> impl Iterator<Item = Result<i64, Malformed>> + use<'a> {
+        let (single, packed): (_, &'a [u8]) = match self.value {
+            Value::Varint(value) => (Some(Ok(value as i64)), &[]),
+            Value::Bytes(packed) => (None, packed),
+            Value::Fixed32(_) | Value::Fixed64(_) => (None, &[]),
+        };
+        let packed = elements(packed, |rest| varint(rest).map(|value| value as i64));
+        single.into_iter().chain(packed)
     }
 }
 
 /// The fields of a message, in the order of the file. It ends after the first that is damaged.
-pub struct Fields<'a> {
-    rest: &'a [u8],
+pub fn fields(message: &[u8]) -> impl Iterator<Item = Result<Field<'_>, Malformed>> {
+    elements(message, field)
 }
 
-/// The fields of the message that these bytes are.
-pub fn fields(message: &[u8]) -> Fields<'_> {
-    Fields { rest: message }
+/// The fields of a message that have this number, as far as none is damaged.
+pub fn fields_numbered(message: &[u8], number: u32) -> impl Iterator<Item = Field<'_>> {
+    fields(message).flatten().filter(move |field| field.number == number)
 }
 
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, Malformed>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
+/// Elements one after the other, each read from the start of the rest. They end after an error.
+fn elements<'a, T>(
+    mut rest: &'a [u8],
+    read: impl Fn(&mut &'a [u8]) -> Result<T, Malformed>,
+) -> impl Iterator<Item = Result<T, Malformed>> {
+    iter::from_fn(move || {
+        let element = (!rest.is_empty()).then(|| read(&mut rest));
+        if let Some(Err(_)) = element {
+            rest = &[];
         }
-        let field = field(&mut self.rest);
-        if field.is_err() {
-            self.rest = &[];
-        }
-        Some(field)
-    }
+        element
+    })
 }
 
 fn field<'a>(rest: &mut &'a [u8]) -> Result<Field<'a>, Malformed> {
@@ -126,20 +103,18 @@ fn field<'a>(rest: &mut &'a [u8]) -> Result<Field<'a>, Malformed> {
             let length = varint(rest)?;
             let bytes =
                 usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
-            let (bytes, behind) = bytes.ok_or_else(|| {
-                Malformed(format!(
-                    "field {number} says {length} bytes where {} are left",
-                    rest.len()
-                ))
+            let left = rest.len();
+            let (bytes, others) = bytes.ok_or_else(|| {
+                Malformed(format!("field {number} says {length} bytes where {left} are left"))
             })?;
-            *rest = behind;
+            *rest = others;
             Value::Bytes(bytes)
         }
         5 => Value::Fixed32(u32::from_le_bytes(*array(rest)?)),
-        kind => {
-            return Err(Malformed(format!(
-                "field {number} has the wire type {kind}; ONNX has 0, 1, 2 and 5"
-            )));
+        other => {
+            let problem =
+                format!("field {number} has the wire type {other}; ONNX has 0, 1, 2 and 5");
+            return Err(Malformed(problem));
         }
     };
     Ok(Field { number, value, raw: &whole[..whole.len() - rest.len()] })
@@ -154,18 +129,16 @@ fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
             return Ok(value);
         }
     }
-    Err(Malformed(if rest.len() < 10 {
-        "the file ends inside a number".into()
-    } else {
-        "a number of over 10 bytes".into()
-    }))
+    let is_cut = rest.len() < 10;
+    let problem =
+        if is_cut { "the file ends inside a number" } else { "a number of over 10 bytes" };
+    Err(Malformed(problem.into()))
 }
 
 fn array<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], Malformed> {
-    let (value, behind) = rest
-        .split_first_chunk()
-        .ok_or_else(|| Malformed("the file ends inside a number".into()))?;
-    *rest = behind;
+    let cut = || Malformed("the file ends inside a number".into());
+    let (value, others) = rest.split_first_chunk().ok_or_else(cut)?;
+    *rest = others;
     Ok(value)
 }
 
@@ -188,6 +161,21 @@ pub fn put_head(out: &mut Vec<u8>, number: u32, length: u64) {
 pub fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_head(out, number, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// Appends a field that is a message of two texts, a key (field 1) and its value (field 2).
+pub fn put_entry(out: &mut Vec<u8>, number: u32, key: &str, value: &str) {
+    let mut entry = Vec::new();
+    put_bytes(&mut entry, 1, key.as_bytes());
+    put_bytes(&mut entry, 2, value.as_bytes());
+    put_bytes(out, number, &entry);
+}
+
+/// A message with one field of bytes.
+pub fn message(number: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut message = Vec::new();
+    put_bytes(&mut message, number, bytes);
+    message
 }
 
 /// Appends a field of an integer.

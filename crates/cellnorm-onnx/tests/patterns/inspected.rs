@@ -1,22 +1,22 @@
 //! Inspecting every pattern: as many normalizations stay as are expected to, each with a reason,
 //! and numbers say what is wrong.
 
-use cellnorm_onnx::inspect::{Layer, Statistics, Verdict, inspect};
+use cellnorm_onnx::inspect::{NormNode, Statistics, Verdict, inspect};
 
 use crate::pattern::{Pattern, patterns};
 
-fn layers(pattern: &Pattern) -> Vec<Layer> {
+fn layers(pattern: &Pattern) -> Vec<NormNode> {
     inspect(&pattern.source()).unwrap_or_else(|error| panic!("{}: {error}", pattern.name))
 }
 
-fn of(name: &str) -> Vec<Layer> {
+fn of(name: &str) -> Vec<NormNode> {
     layers(patterns().iter().find(|pattern| pattern.name == name).expect(name))
 }
 
 #[test]
 fn as_many_stay_as_are_expected_to() {
     for pattern in patterns() {
-        let batch: Vec<Layer> = layers(&pattern)
+        let batch: Vec<NormNode> = layers(&pattern)
             .into_iter()
             .filter(|layer| layer.operator == "BatchNormalization")
             .collect();

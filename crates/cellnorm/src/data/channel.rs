@@ -1,5 +1,4 @@
-//! What a channel of a data set has: its values together, and its samples each with the same
-//! weight.
+//! A channel of a data set: its values together, and its samples, each with the same weight.
 
 use super::floats::Floats;
 use super::histogram::Histogram;

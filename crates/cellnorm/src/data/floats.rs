@@ -30,7 +30,8 @@ use crate::passes::vectorized;
 pub struct Floats {
     /// Count, mean and Σ (x − mean)² of the finite values.
     pub moments: Moments,
-    /// What the mean is more than `moments.mean`, less than half a unit of its last place.
+    /// The low part of the mean: the mean less `moments.mean`, at most half a unit of its last
+    /// place.
     pub low: f64,
     /// The smallest finite value; infinity if there is none.
     pub min: f64,
@@ -58,10 +59,10 @@ const LANES: usize = 16;
 impl Floats {
     /// Of values.
     pub fn of<T: Element>(values: &[T]) -> Self {
-        values.chunks(BLOCK).fold(Self::default(), |all, block| all.merge(&Self::of_block(block)))
+        values.chunks(BLOCK).fold(Self::default(), |all, block| all.merge(&Self::block(block)))
     }
 
-    fn of_block<T: Element>(values: &[T]) -> Self {
+    fn block<T: Element>(values: &[T]) -> Self {
         let Some(first) = values.first() else { return Self::default() };
         let first = first.widen().to_f64();
         vectorized(
@@ -87,7 +88,7 @@ impl Floats {
                 ))
             },
         )
-        .unwrap_or_else(|| Self::of_some(values))
+        .unwrap_or_else(|| Self::finite(values))
     }
 
     /// Of `n` values, from an approximate mean and the sums Σ d and Σ d² of the distances to it.
@@ -99,7 +100,7 @@ impl Floats {
     }
 
     /// Of values of which some are not finite, or are so large that their sum is not.
-    fn of_some<T: Element>(values: &[T]) -> Self {
+    fn finite<T: Element>(values: &[T]) -> Self {
         let mut all = Self::default();
         let mut finite = Vec::new();
         for value in values.iter().map(|value| value.widen().to_f64()) {
@@ -219,13 +220,13 @@ fn squares<T: Element>(values: &[T], stride: usize, mean: &Row<f64>) -> [Row<f64
     [sums, squares]
 }
 
-/// What follows the last whole row, where rows lie close together.
+/// The values after the last whole row, where rows lie close together.
 #[inline(always)]
 fn rest<T>(values: &[T], stride: usize) -> &[T] {
     if stride == LANES { values.as_chunks::<LANES>().1 } else { &[] }
 }
 
-/// What each column of some rows comes to, `LANES` columns side by side.
+/// The result of each column of some rows, `LANES` columns side by side.
 fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
     if values.is_empty() {
         return Vec::new();
@@ -266,7 +267,7 @@ fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
                 )
             } else {
                 let column: Vec<T> = group[lane..].iter().step_by(width).copied().collect();
-                Floats::of_some(&column)
+                Floats::finite(&column)
             };
         }
     }

@@ -123,8 +123,8 @@ impl<T: Merge> Forest<T> {
     }
 }
 
-/// What some places come to, in the order in which a forest merges a power of two of them; `None`
-/// for no places.
+/// Merges places in the order in which a forest merges a power of two of them; `None` for no
+/// places.
 pub(super) fn tournament<T: Merge>(
     places: Range<usize>,
     of: &mut impl FnMut(usize) -> T,

@@ -82,7 +82,7 @@ impl Grid {
         self.channels
     }
 
-    /// The channel of a value, of any number of samples one behind the other.
+    /// The channel of a value in any number of samples, one after the other.
     pub fn channel(&self, place: usize) -> usize {
         self.labels[place / self.run.max(1) % self.labels.len()] as usize
     }
@@ -97,8 +97,8 @@ impl Grid {
         self.length > self.channels
     }
 
-    /// The channels of whole samples of integers, one behind the other; of these only where `valid`
-    /// says so, if it is given.
+    /// The channels of whole samples of integers, one after the other. Where `valid` is given, the
+    /// values that it marks false are ignored.
     ///
     /// # Errors
     /// If the values are no whole samples, or `valid` has another length.
@@ -139,8 +139,8 @@ impl Grid {
         Ok(self.together(histograms.into_iter().map(Values::Integers), samples))
     }
 
-    /// The channels of whole samples of floats, one behind the other; of these only where `valid`
-    /// says so, if it is given.
+    /// The channels of whole samples of floats, one after the other. Where `valid` is given, the
+    /// values that it marks false are ignored.
     ///
     /// # Errors
     /// If the values are no whole samples, or `valid` has another length.
@@ -190,21 +190,22 @@ impl Grid {
             .map(|((channel, value), _)| (channel, *value))
     }
 
-    /// Gives each sample with its place to `of`, which says the moments of its channels, and merges
-    /// what they come to in pairs; `None` where a channel has one value in a sample.
+    /// Calls `moments` with the place and the values of each sample, and merges the moments of its
+    /// channels in pairs; `None` where a channel has one value in a sample.
     fn each<T>(
         &self,
         values: &[T],
-        of: &mut impl FnMut(usize, &[T]) -> Vec<Moments>,
+        moments: &mut impl FnMut(usize, &[T]) -> Vec<Moments>,
     ) -> Result<Option<Vec<Samples>>, Error> {
         self.check_whole(values)?;
         let samples = values.len().checked_div(self.length).unwrap_or(0);
-        let mut of = |place: usize| of(place, &values[place * self.length..][..self.length]);
+        let mut sample =
+            |place: usize| moments(place, &values[place * self.length..][..self.length]);
         if !self.has_spread() {
-            (0..samples).for_each(|place| drop(of(place)));
+            (0..samples).for_each(|place| drop(sample(place)));
             return Ok(None);
         }
-        Ok(tournament(0..samples, &mut |place| of(place).iter().map(Samples::one).collect()))
+        Ok(tournament(0..samples, &mut |place| sample(place).iter().map(Samples::one).collect()))
     }
 
     fn check_whole<T>(&self, values: &[T]) -> Result<(), Error> {

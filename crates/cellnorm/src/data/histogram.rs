@@ -83,8 +83,8 @@ impl Histogram {
         self.total(|value| value * value)
     }
 
-    fn total(&self, of: impl Fn(u128) -> u128) -> u128 {
-        self.counts.iter().zip(0..).map(|(count, value)| u128::from(*count) * of(value)).sum()
+    fn total(&self, term: impl Fn(u128) -> u128) -> u128 {
+        self.counts.iter().zip(0..).map(|(count, value)| u128::from(*count) * term(value)).sum()
     }
 
     /// Their mean; 0 for no values.

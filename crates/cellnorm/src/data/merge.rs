@@ -1,6 +1,6 @@
-//! What two parts of a data set come to together.
+//! Merging the parts of a data set.
 
-/// Something that two neighbouring parts of a data set have together.
+/// A value of a part of a data set that can be merged with that of the part after it.
 pub trait Merge {
     /// Of both; `self` is of what comes first.
     fn merge(self, later: &Self) -> Self;

@@ -1,4 +1,4 @@
-//! What the axes of a tensor mean, one letter each.
+//! The meaning of the axes of a tensor, one letter each.
 
 use crate::error::Error;
 use crate::shape::axis_index;

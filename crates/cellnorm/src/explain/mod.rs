@@ -4,7 +4,7 @@
 //! Nothing is computed of a tensor's values. An [`Explanation`] says for a normalization and a
 //! shape which values share ([`Sharing`]), how well a statistic of so few values is known
 //! ([`Noise`]), which parameters and running statistics there are ([`Table`]), how many bytes are
-//! moved ([`Traffic`]), and what is likely a mistake ([`Warning`]).
+//! moved ([`Traffic`]), and likely mistakes ([`Warning`]).
 //!
 //! It asks the normalization itself, by the numbers that it computes with: any [`Rule`] ([`rule`]),
 //! yours too, and the two that divide by a size ([`lines`]).
@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::norms::Lines;
 use crate::rule::Rule;
 
-/// What a normalization does with a tensor of one shape.
+/// The explanation of a normalization for a tensor of one shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The normalization's name.
@@ -39,11 +39,11 @@ pub struct Explanation {
     pub sharings: Vec<Sharing>,
     /// The learned parameters.
     pub parameters: Vec<Table>,
-    /// What is kept from training for inference; empty where both are the same.
+    /// The values kept from training for inference; empty where both are the same.
     pub state: Vec<Table>,
     /// The bytes moved in f32.
     pub traffic: Traffic,
-    /// What is likely a mistake.
+    /// Likely mistakes.
     pub warnings: Vec<Warning>,
 }
 
@@ -135,7 +135,7 @@ impl Explanation {
             name,
             formula,
             shape: sharings[0].shape.clone(),
-            traffic: Traffic::of(&sharings),
+            traffic: Traffic::new(&sharings),
             warnings: warning::warnings(&layout, &sharings, &parameters),
             layout,
             sharings,
@@ -152,8 +152,8 @@ fn running(shape: &[usize]) -> Vec<Table> {
 /// # Errors
 /// If there is not one letter for each axis, they are those of a weight where they should not be or
 /// the reverse, an axis has length 0, or the elements are too many to count.
-fn check(shape: &[usize], layout: &Layout, of_weights: bool) -> Result<(), Error> {
-    let reason = match of_weights {
+fn check(shape: &[usize], layout: &Layout, are_weights: bool) -> Result<(), Error> {
+    let reason = match are_weights {
         _ if layout.letters().len() != shape.len() => {
             Some("give one letter for each axis, such as nc, nct, ntc, nchw or nhwc")
         }

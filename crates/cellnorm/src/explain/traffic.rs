@@ -36,7 +36,7 @@ impl Traffic {
     }
 
     /// For statistics that are all taken before the first value is normalized.
-    pub(super) fn of(sharings: &[Sharing]) -> Self {
+    pub(super) fn new(sharings: &[Sharing]) -> Self {
         let shape = &sharings[0].shape;
         let x = 4 * shape.iter().product::<usize>();
         let held = 4 * held(sharings);

@@ -1,4 +1,4 @@
-//! What is likely a mistake for a shape, and what to do about it.
+//! Likely mistakes for a shape, and the remedy for each.
 
 use super::{Layout, Table};
 use crate::shape::{Along, Measure, Sharing};
@@ -11,9 +11,9 @@ const FEW: usize = 20;
 pub struct Warning {
     /// A name for programs, such as `"few-values"`.
     pub code: &'static str,
-    /// What is the case.
+    /// The mistake.
     pub what: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn warnings(
     }
     warnings.extend(sharings.iter().filter_map(|sharing| few_values(layout, sharing)));
     if let ([sharing], false) = (sharings, layout.is_weight()) {
-        warnings.extend(per_element(layout, sharing, parameters));
+        warnings.extend(one_per_element(layout, sharing, parameters));
         warnings.extend(batch_of_one(layout, sharing));
     }
     warnings
@@ -56,14 +56,14 @@ fn missing_channels(layout: &Layout, shape: &[usize]) -> Option<Warning> {
 
 /// Whether a statistic is one of features, as of layer and RMS normalization: it looks at one
 /// sample.
-fn of_features(sharing: &Sharing) -> bool {
+fn shares_features(sharing: &Sharing) -> bool {
     matches!(sharing.name, "layer" | "RMS")
 }
 
 /// Features that leave out the channels.
 fn not_the_channels(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let (rank, channels) = (sharing.shape.len(), layout.channels());
-    (of_features(sharing) && !sharing.shares(channels)).then(|| {
+    (shares_features(sharing) && !sharing.shares(channels)).then(|| {
         let named = (0..rank).filter(|axis| sharing.shares(*axis));
         let meanings: Vec<String> = named
             .map(|axis| format!("axis {axis} of {layout} is {}", meaning(layout.letters()[axis])))
@@ -162,8 +162,8 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
 }
 
 /// A γ for each pixel.
-fn per_element(layout: &Layout, sharing: &Sharing, parameters: &[Table]) -> Option<Warning> {
-    let gamma = parameters.first().filter(|_| of_features(sharing))?;
+fn one_per_element(layout: &Layout, sharing: &Sharing, parameters: &[Table]) -> Option<Warning> {
+    let gamma = parameters.first().filter(|_| shares_features(sharing))?;
     let (count, channels) = (gamma.count(), sharing.shape[layout.channels()]);
     (gamma.shape.len() > 1 && count > channels).then(|| Warning {
         code: "parameter-per-element",

@@ -66,14 +66,14 @@ impl Affine {
             let expected = "at least 0, and above 0 with epsilon";
             return Err(Error::Number { name: "variance", given: *value, expected });
         }
-        let of = |values: Option<&[f64]>, channel: usize, absent| {
+        let number = |values: Option<&[f64]>, channel: usize, absent| {
             values.map_or(absent, |values| values[channel])
         };
         let scale: Vec<f64> = (0..channels)
-            .map(|channel| of(gamma, channel, 1.0) / (variance[channel] + epsilon).sqrt())
+            .map(|channel| number(gamma, channel, 1.0) / (variance[channel] + epsilon).sqrt())
             .collect();
         let shift = (0..channels)
-            .map(|channel| of(beta, channel, 0.0) - scale[channel] * mean[channel])
+            .map(|channel| number(beta, channel, 0.0) - scale[channel] * mean[channel])
             .collect();
         Self::new(scale, shift)
     }
@@ -136,8 +136,8 @@ impl Affine {
     /// # Panics
     /// If there is no such channel.
     pub fn select(&self, channels: &[usize]) -> Self {
-        let of = |values: &[f64]| channels.iter().map(|channel| values[*channel]).collect();
-        Self { scale: of(&self.scale), shift: of(&self.shift) }
+        let chosen = |values: &[f64]| channels.iter().map(|channel| values[*channel]).collect();
+        Self { scale: chosen(&self.scale), shift: chosen(&self.shift) }
     }
 }
 

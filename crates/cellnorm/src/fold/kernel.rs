@@ -1,6 +1,6 @@
-//! W′\[o, i, k\] = behind.scale\[o\] · W\[o, i, k\] · ahead.scale\[i\], and b′\[o\] =
-//! behind.scale\[o\] · (b\[o\] + Σ W\[o, i, k\] · ahead.shift\[i\]) + behind.shift\[o\], sums over
-//! i and k.
+//! W′\[o, i, k\] = after.scale\[o\] · W\[o, i, k\] · before.scale\[i\], and b′\[o\] =
+//! after.scale\[o\] · (b\[o\] + Σ W\[o, i, k\] · before.shift\[i\]) + after.shift\[o\], sums over i
+//! and k, where `before` and `after` are the maps before and after the layer.
 
 use super::affine::{Affine, same_length};
 use crate::error::Error;
@@ -100,17 +100,17 @@ impl Kernel {
         // an empty axis has no runs, and no group either
         let in_group = (first / groups).max(1);
         let (begin, mut skip) = (start / second.max(1), start % second.max(1));
-        (begin..first).flat_map(move |of_first| {
-            let base = of_first / in_group * second;
+        (begin..first).flat_map(move |first_channel| {
+            let base = first_channel / in_group * second;
             let from = std::mem::take(&mut skip);
             let (segments, runs) = if output_first {
                 (from..second.min(from + 1), second - from)
             } else {
                 (from..second, 1)
             };
-            segments.map(move |of_second| match output_first {
-                true => Segment { output: of_first, input: base + of_second, runs },
-                false => Segment { output: base + of_second, input: of_first, runs },
+            segments.map(move |second_channel| match output_first {
+                true => Segment { output: first_channel, input: base + second_channel, runs },
+                false => Segment { output: base + second_channel, input: first_channel, runs },
             })
         })
     }
@@ -120,24 +120,24 @@ impl Kernel {
         self.taps
     }
 
-    /// With a map behind the layer.
+    /// Folds a map after the layer.
     ///
     /// # Errors
     /// If it has not one channel for each output.
-    pub fn behind(self, map: &Affine) -> Result<Folding, Error> {
-        Folding::none(self).and_behind(map)
+    pub fn fold_after(self, map: &Affine) -> Result<Folding, Error> {
+        Folding::none(self).fold_after(map)
     }
 
-    /// With a map ahead of the layer, into which no zeros are padded unless the map is linear.
+    /// Folds a map before the layer. The layer must pad no zeros unless the map is linear.
     ///
     /// # Errors
     /// If it has not one channel for each input.
-    pub fn ahead(self, map: &Affine) -> Result<Folding, Error> {
-        Folding::none(self).and_ahead(map)
+    pub fn fold_before(self, map: &Affine) -> Result<Folding, Error> {
+        Folding::none(self).fold_before(map)
     }
 }
 
-/// Runs that lie one behind the other, of one output.
+/// Consecutive runs of one output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The output channel.
@@ -152,13 +152,13 @@ pub struct Segment {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folding {
     kernel: Kernel,
-    ahead: Affine,
-    behind: Affine,
-    /// Whether no map ahead scales an input.
+    before: Affine,
+    after: Affine,
+    /// Whether no map before the layer scales an input.
     alike: bool,
 }
 
-/// What a linear layer has after folding.
+/// The weight and bias of a linear layer after folding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folded {
     /// The weight, laid out as before.
@@ -170,27 +170,27 @@ pub struct Folded {
 impl Folding {
     /// With no map yet.
     pub fn none(kernel: Kernel) -> Self {
-        let (ahead, behind) =
+        let (before, after) =
             (Affine::identity(kernel.inputs()), Affine::identity(kernel.outputs()));
-        Self { kernel, ahead, behind, alike: true }
+        Self { kernel, before, after, alike: true }
     }
 
-    /// With one more map behind all that are there.
+    /// Folds one more map, after all the others.
     ///
     /// # Errors
     /// If it has not one channel for each output.
-    pub fn and_behind(mut self, map: &Affine) -> Result<Self, Error> {
-        self.behind = self.behind.then(map)?;
+    pub fn fold_after(mut self, map: &Affine) -> Result<Self, Error> {
+        self.after = self.after.then(map)?;
         Ok(self)
     }
 
-    /// With one more map ahead of all that are there.
+    /// Folds one more map, before all the others.
     ///
     /// # Errors
     /// If it has not one channel for each input.
-    pub fn and_ahead(mut self, map: &Affine) -> Result<Self, Error> {
-        self.ahead = map.then(&self.ahead)?;
-        self.alike = self.ahead.scale().iter().all(|scale| *scale == 1.0);
+    pub fn fold_before(mut self, map: &Affine) -> Result<Self, Error> {
+        self.before = map.then(&self.before)?;
+        self.alike = self.before.scale().iter().all(|scale| *scale == 1.0);
         Ok(self)
     }
 
@@ -199,47 +199,47 @@ impl Folding {
         &self.kernel
     }
 
-    /// All maps ahead of the layer as one.
-    pub fn map_ahead(&self) -> &Affine {
-        &self.ahead
+    /// All maps before the layer as one.
+    pub fn map_before(&self) -> &Affine {
+        &self.before
     }
 
-    /// All maps behind the layer as one.
-    pub fn map_behind(&self) -> &Affine {
-        &self.behind
+    /// All maps after the layer as one.
+    pub fn map_after(&self) -> &Affine {
+        &self.after
     }
 
-    /// What each run of [`taps`](Kernel::taps) weights is multiplied by, in the order of memory,
-    /// from one run on.
+    /// The factor of each run of [`taps`](Kernel::taps) weights, in the order of memory, from one
+    /// run on.
     pub fn factors(&self, start: usize) -> impl Iterator<Item = f64> + '_ {
         self.kernel
             .runs(start)
-            .map(|(output, input)| self.behind.scale()[output] * self.ahead.scale()[input])
+            .map(|(output, input)| self.after.scale()[output] * self.before.scale()[input])
     }
 
     /// The same for runs that follow each other with one factor: how many there are, and the
     /// factor.
     pub fn stretches(&self, start: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
         self.kernel.segments(start).flat_map(move |Segment { output, input, runs }| {
-            let behind = self.behind.scale()[output];
+            let after = self.after.scale()[output];
             let (stretches, runs) =
                 if self.alike { (input..input + 1, runs) } else { (input..input + runs, 1) };
-            stretches.map(move |input| (runs, behind * self.ahead.scale()[input]))
+            stretches.map(move |input| (runs, after * self.before.scale()[input]))
         })
     }
 
-    /// The new bias, from the old one (0 where absent) and what the maps ahead add to each output,
-    /// Σ W\[o, i, k\]·shift\[i\].
+    /// The new bias, from the old one (0 where absent) and what the maps before the layer add to
+    /// each output, Σ W\[o, i, k\]·shift\[i\].
     ///
     /// # Errors
     /// If there is not one number for each output, or a result leaves f64.
     pub fn bias(&self, old: Option<&[f64]>, added: &[f64]) -> Result<Vec<f64>, Error> {
         let outputs = self.kernel.outputs();
         same_length("bias", old.map_or(outputs, <[f64]>::len), outputs)?;
-        same_length("what the maps ahead add", added.len(), outputs)?;
+        same_length("what the maps before the layer add", added.len(), outputs)?;
         let sum =
             (0..outputs).map(|output| old.map_or(0.0, |old| old[output]) + added[output]).collect();
-        Ok(Affine::new(vec![1.0; outputs], sum)?.then(&self.behind)?.shift().to_vec())
+        Ok(Affine::new(vec![1.0; outputs], sum)?.then(&self.after)?.shift().to_vec())
     }
 
     /// The new weight and bias.
@@ -251,7 +251,7 @@ impl Folding {
         let runs = || weight.chunks_exact(self.kernel.taps.max(1));
         let mut added = vec![0.0; self.kernel.outputs()];
         for ((output, input), run) in self.kernel.runs(0).zip(runs()) {
-            added[output] += self.ahead.shift()[input] * run.iter().sum::<f64>();
+            added[output] += self.before.shift()[input] * run.iter().sum::<f64>();
         }
         let bias = self.bias(bias, &added)?;
         let scaled: Vec<f64> = runs()

@@ -1,4 +1,4 @@
-//! What differs between two semantics, and by how much.
+//! The differences between two semantics, and their size.
 //!
 //! At a variance v, another ε moves every output by the factor √(v + ε_a) / √(v + ε_b). Over n
 //! values, another rule moves the running variance by the ratio of n/(n − 1), 1 and n/(n − 1 − ε).
@@ -41,7 +41,7 @@ pub struct Difference {
     /// How much larger the second's outputs, running variance, or running statistics after 100
     /// steps are, relative to the first's; None where a number cannot say it.
     pub by: Option<f64>,
-    /// What the difference does, in words and numbers.
+    /// The effect of the difference, in words and numbers.
     pub effect: String,
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Difference {
 }
 
 impl Semantics {
-    /// What differs, measured at variance 1 and 32 values a statistic.
+    /// The differences, measured at variance 1 and 32 values a statistic.
     ///
     /// ```
     /// use cellnorm::{Normalization, Semantics};
@@ -67,8 +67,8 @@ impl Semantics {
         self.diff_at(other, Sample::default())
     }
 
-    /// What differs, measured at `sample`. Empty where both mean the same, whatever their own names
-    /// are.
+    /// The differences, measured at `sample`; empty where both mean the same, even under other
+    /// names.
     ///
     /// Momentum, the running variance and freezing are compared only between batch normalizations.
     pub fn diff_at(&self, other: &Self, sample: Sample) -> Vec<Difference> {
@@ -140,7 +140,7 @@ impl Semantics {
     }
 }
 
-/// What x − mean is multiplied by, before γ.
+/// The factor of x − mean, before γ.
 fn scale(of: &Semantics, sample: Sample) -> f64 {
     match of.epsilon_at {
         EpsilonAt::InsideRoot => 1.0 / (sample.variance + of.epsilon).sqrt(),

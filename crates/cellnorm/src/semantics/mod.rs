@@ -1,4 +1,4 @@
-//! What a framework means by a normalization, as data.
+//! The semantics of a normalization in a framework, as data.
 //!
 //! Two frameworks that give a layer the same name differ in ε, in the pace and the bias of the
 //! running statistics, in what one value a statistic does, in what freezing means, in the axis of
@@ -37,7 +37,7 @@ pub enum EpsilonAt {
     OutsideRoot,
 }
 
-/// What γ and β of group normalization belong to.
+/// The axis that γ and β of group normalization lie along.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum GroupParameters {
@@ -79,16 +79,16 @@ pub struct Semantics {
     /// Whether a γ or β that is not learned is stored all the same, as 1 or 0 (MXNet, whose
     /// `fix_gamma` means just that, and ONNX, whose inputs are required).
     pub stores_fixed: bool,
-    /// What one value a statistic does.
+    /// The treatment of statistics of one value.
     pub one_value: OneValue,
-    /// What γ and β of group normalization belong to.
+    /// The axis that γ and β of group normalization lie along.
     pub group_parameters: GroupParameters,
     /// Batch normalization's pace of the running statistics, by default.
     pub momentum: Momentum,
     /// Which variance batch normalization's running variance follows.
     pub running_variance: RunningVariance,
-    /// What a frozen batch normalization does.
+    /// The behaviour of a frozen batch normalization.
     pub frozen: Frozen,
-    /// What the framework calls parameters and statistics.
+    /// The framework's names of parameters and statistics.
     pub names: ParameterNames,
 }

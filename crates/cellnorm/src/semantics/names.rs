@@ -1,4 +1,4 @@
-//! What frameworks call parameters and statistics where they store them.
+//! The names under which frameworks store parameters and statistics.
 
 use super::Semantics;
 use crate::normalization::Normalization;
@@ -51,7 +51,7 @@ impl ParameterNames {
 }
 
 impl Semantics {
-    /// What layers store, and under which name; None where this one does not.
+    /// The name of each tensor that layers store; `None` where this framework does not store it.
     pub(super) fn names(&self) -> [(&'static str, Option<&'static str>); 5] {
         let ParameterNames { gamma, beta, mean, variance, steps } = self.names;
         let running = |name| Some(name).filter(|_| self.normalization == Normalization::Batch);

@@ -5,11 +5,11 @@ use super::table::{OPSETS, TABLE};
 use crate::error::Error;
 use crate::normalization::Normalization;
 
-/// What stands before an opset's number in the name of a preset.
+/// The prefix of an opset's number in the name of a preset.
 const OPSET: &str = "onnx-";
 
 impl Semantics {
-    /// What `name` means by this layer.
+    /// The semantics of this layer in the preset `name`.
     ///
     /// Names are those of [`presets`](Self::presets), and "onnx-" before any opset number: the
     /// operator in force at that opset answers, and its own number is in the `name` of what is

@@ -44,7 +44,7 @@ const TYPES: [(Dtype, DType); 7] = [
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
-    /// What the file says of itself: the `__metadata__` of safetensors.
+    /// The file's description of itself: the `__metadata__` of safetensors.
     pub metadata: BTreeMap<String, String>,
     pub(super) stored: BTreeMap<String, Stored>,
 }

@@ -12,7 +12,7 @@ use crate::momentum::Momentum;
 use crate::normalization::Normalization;
 use crate::semantics::{GroupParameters, Semantics};
 
-/// What a conversion may need beside the state.
+/// The values that a conversion may need besides the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Known {
     /// The number of values that shared each statistic in training: samples × positions of a batch.

@@ -60,7 +60,7 @@ pub use tensor::{DType, Tensor};
 /// The tensors of a checkpoint by name.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// What one normalization stores; absent where the layer does not have it.
+/// The tensors that one normalization stores; `None` where the layer has no such tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     /// γ.
@@ -240,7 +240,7 @@ fn take(tensors: &Tensors, name: &str, needed: bool) -> Result<Option<ArrayD<f64
     }
 }
 
-/// That a tensor is missing, with those of the names that end alike.
+/// The error for a missing tensor, with the names that end alike.
 fn missing<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Error {
     let last = |name: &str| name.rsplit(['.', '/', '_']).next().map(str::to_owned);
     let like = names.filter(|known| last(known) == last(name)).take(5).map(str::to_owned).collect();

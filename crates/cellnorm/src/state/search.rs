@@ -24,7 +24,7 @@ pub struct Names {
 /// A normalization that a checkpoint seems to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What stands before the names of its tensors.
+    /// The prefix of its tensors' names.
     pub name: String,
     /// Its tensors.
     pub names: Names,
@@ -48,33 +48,29 @@ impl Found {
     }
 }
 
-/// What frameworks put before names to keep parameters and statistics apart: Flax, MXNet.
+/// The prefixes by which frameworks separate parameters and statistics: Flax, MXNet.
 const APART: [&str; 6] = ["params/", "batch_stats/", "params.", "batch_stats.", "arg:", "aux:"];
 
 /// Words in the name of a layer with one vector of weights that tell a normalization from a slope
 /// or a table.
 const TELLING: [&str; 3] = ["norm", "ln", "rms"];
 
-/// What a framework calls γ, β, mean, variance and steps.
+/// A framework's names of γ, β, mean, variance and steps.
 type Words = [Option<&'static str>; 5];
 
-/// What each framework calls γ, β, mean, variance and steps; ONNX's operators name inputs, not
+/// The names of γ, β, mean, variance and steps in each framework. ONNX's operators name inputs, not
 /// tensors.
 fn vocabularies() -> Vec<(&'static str, Words)> {
     let named = |preset: &'static str| {
         let words = |names: ParameterNames| {
-            [
-                Some(names.gamma),
-                Some(names.beta),
-                Some(names.mean),
-                Some(names.variance),
-                names.steps,
-            ]
+            let [gamma, beta, mean, variance] =
+                [names.gamma, names.beta, names.mean, names.variance].map(Some);
+            [gamma, beta, mean, variance, names.steps]
         };
-        let of = move |layer| {
+        let vocabulary = move |layer| {
             Semantics::preset(preset, layer).ok().map(|semantics| (preset, words(semantics.names)))
         };
-        Normalization::ALL.into_iter().filter_map(of)
+        Normalization::ALL.into_iter().filter_map(vocabulary)
     };
     let mut all: Vec<_> = Semantics::presets()
         .into_iter()

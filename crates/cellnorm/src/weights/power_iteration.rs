@@ -57,7 +57,7 @@ impl Iteration {
     }
 }
 
-/// The vector divided by its length, or what was there before.
+/// The vector divided by its length, or the old vector.
 pub(super) fn renewed(
     vector: Array1<f64>,
     before: Array1<f64>,

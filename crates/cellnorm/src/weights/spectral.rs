@@ -47,17 +47,17 @@ pub struct SpectralNorm {
     pub(super) iteration: Iteration,
     pub(super) iterations: usize,
     pub(super) in_place: bool,
-    /// What divides a vector by its length.
+    /// Divides a vector by its length.
     pub(super) unit: LpNorm,
 }
 
-/// A normalized weight, with what its backward pass needs.
+/// A normalized weight, with the values that its backward pass needs.
 #[derive(Clone, Debug)]
 pub struct SpectralWeight {
     /// Ŵ = W / σ, in the shape of W.
     pub weight: ArrayD<f64>,
-    /// What W was divided by: uᵀ W v, but 1 for a weight of zeros, which stays as it is, and for
-    /// one that inference takes as it is.
+    /// The divisor of W: uᵀ W v; 1 for a weight of zeros, and for a weight that inference leaves
+    /// unchanged.
     pub sigma: f64,
     /// u and v, where the gradient goes through σ.
     vectors: Option<(Array1<f64>, Array1<f64>)>,

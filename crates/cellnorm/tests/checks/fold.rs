@@ -78,8 +78,8 @@ proptest! {
         let ((third, third_by_hand), (fourth, fourth_by_hand)) =
             (norm(kernel.outputs(), seed + 50), norm(kernel.outputs(), seed + 60));
         // the map nearest to the layer is folded first, on either side
-        let folding = kernel.behind(&third).unwrap().and_ahead(&second).unwrap();
-        let folding = folding.and_behind(&fourth).unwrap().and_ahead(&first).unwrap();
+        let folding = kernel.fold_after(&third).unwrap().fold_before(&second).unwrap();
+        let folding = folding.fold_after(&fourth).unwrap().fold_before(&first).unwrap();
         let folded = folding.fold(&weight, Some(&bias)).unwrap();
 
         let x = numbers(kernel.inputs() * taps, seed + 70);
@@ -127,9 +127,10 @@ fn what_cannot_be_folded_says_why() {
     assert_eq!(message(groups), "6 channels cannot be split into 4 groups; possible: 1, 2, 3, 6");
     let kernel = Kernel::dense([2, 3]).unwrap();
     assert!(
-        kernel.behind(&Affine::identity(3)).is_err() && kernel.ahead(&Affine::identity(2)).is_err()
+        kernel.fold_after(&Affine::identity(3)).is_err()
+            && kernel.fold_before(&Affine::identity(2)).is_err()
     );
     assert!(Folding::none(kernel).fold(&[0.0; 5], None).is_err());
-    let huge = kernel.behind(&affine(&[1e200; 2], &[0.0; 2]).unwrap()).unwrap();
+    let huge = kernel.fold_after(&affine(&[1e200; 2], &[0.0; 2]).unwrap()).unwrap();
     assert!(huge.fold(&[1e200; 6], None).is_err());
 }

@@ -23,7 +23,7 @@ fn checkpoint(kind: LayerKind, side: Side, bias: bool) -> (Checkpoint, Pair) {
         LayerKind::TransposedConvolution => &[4, 3, 3],
         LayerKind::Linear => &[6, 4],
     };
-    let channels = if side == Side::Behind { 6 } else { 4 };
+    let channels = if side == Side::After { 6 } else { 4 };
     let mut checkpoint = Checkpoint::default();
     let mut put = |name: &str, shape: &[usize], seed, least| {
         checkpoint.insert(name, &Tensor::new(numbers(shape, seed, least), DType::F32)).unwrap();
@@ -96,16 +96,16 @@ fn norm(checkpoint: &Checkpoint, x: Array2<f64>) -> Array2<f64> {
 fn folded_layers_do_what_layer_and_normalization_did() {
     let x = numbers(&[4, 5], 8, -1.0).into_dimensionality().unwrap();
     let kinds = [LayerKind::Convolution, LayerKind::TransposedConvolution, LayerKind::Linear];
-    let behind = kinds.map(|kind| (kind, Side::Behind));
-    let ahead = [LayerKind::Convolution, LayerKind::Linear].map(|kind| (kind, Side::Ahead));
+    let behind = kinds.map(|kind| (kind, Side::After));
+    let ahead = [LayerKind::Convolution, LayerKind::Linear].map(|kind| (kind, Side::Before));
     for (kind, side) in behind.into_iter().chain(ahead) {
         for bias in [false, true] {
             let (old, pair) = checkpoint(kind, side, bias);
             let mut new = old.clone();
             let report = fold(&mut new, &[pair]).unwrap();
             let expected = match side {
-                Side::Behind => norm(&old, layer(&old, kind, &x)),
-                Side::Ahead => layer(&old, kind, &norm(&old, x.clone())),
+                Side::After => norm(&old, layer(&old, kind, &x)),
+                Side::Before => layer(&old, kind, &norm(&old, x.clone())),
             };
             let far = (layer(&new, kind, &x) - &expected)
                 .iter()
@@ -125,8 +125,8 @@ fn folded_layers_do_what_layer_and_normalization_did() {
 
 #[test]
 fn a_normalization_on_each_side_is_rounded_once() {
-    let (mut old, behind) = checkpoint(LayerKind::Linear, Side::Behind, false);
-    let (of_ahead, _) = checkpoint(LayerKind::Linear, Side::Ahead, false);
+    let (mut old, behind) = checkpoint(LayerKind::Linear, Side::After, false);
+    let (of_ahead, _) = checkpoint(LayerKind::Linear, Side::Before, false);
     for name in ["weight", "bias", "running_mean", "running_var"] {
         old.insert(
             &format!("net.bn0.{name}"),
@@ -134,7 +134,7 @@ fn a_normalization_on_each_side_is_rounded_once() {
         )
         .unwrap();
     }
-    let ahead = Pair { norm: "net.bn0".into(), side: Side::Ahead, ..behind.clone() };
+    let ahead = Pair { norm: "net.bn0".into(), side: Side::Before, ..behind.clone() };
     let mut new = old.clone();
     fold(&mut new, &[behind, ahead]).unwrap();
     let x: Array2<f64> = numbers(&[4, 5], 8, -1.0).into_dimensionality().unwrap();
@@ -155,10 +155,10 @@ fn a_normalization_on_each_side_is_rounded_once() {
 #[test]
 fn what_cannot_be_right_is_refused_and_nothing_is_changed() {
     let conv = LayerKind::Convolution;
-    let (behind, pair) = checkpoint(conv, Side::Behind, true);
-    let (ahead, of_ahead) = checkpoint(conv, Side::Ahead, true);
+    let (behind, pair) = checkpoint(conv, Side::After, true);
+    let (ahead, of_ahead) = checkpoint(conv, Side::Before, true);
     let (transposed, of_transposed) =
-        checkpoint(LayerKind::TransposedConvolution, Side::Ahead, true);
+        checkpoint(LayerKind::TransposedConvolution, Side::Before, true);
     let mut negative = behind.clone();
     negative
         .insert(
@@ -181,7 +181,7 @@ fn what_cannot_be_right_is_refused_and_nothing_is_changed() {
         (&behind, vec![pair.clone(), other("net.bn2")], "two normalizations on one side"),
         (
             &behind,
-            vec![Pair { side: Side::Ahead, ..pair.clone() }],
+            vec![Pair { side: Side::Before, ..pair.clone() }],
             "has 4 inputs, its normalization 6 channels",
         ),
         (

@@ -112,8 +112,8 @@ impl Pairing {
                 },
                 groups: entry.groups,
                 side: match entry.side {
-                    Place::Behind => Side::Behind,
-                    Place::Ahead => Side::Ahead,
+                    Place::Behind => Side::After,
+                    Place::Ahead => Side::Before,
                 },
                 unpadded: entry.unpadded,
                 epsilon,

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use cellnorm_onnx::fold::Kept;
+use cellnorm_onnx::fold::Unfolded;
 
 use super::{Story, text};
 use crate::numbers::{escape, thousands};
@@ -100,11 +100,11 @@ fn kept(story: &Story<'_>) -> String {
     if kept.is_empty() {
         return String::new();
     }
-    let other = |kept: &Kept| match &kept.other_way {
+    let other = |kept: &Unfolded| match &kept.other_way {
         Some(other) => format!("; the other way {} at {}", other.reason.code(), escape(&other.at)),
         None => String::new(),
     };
-    let row = |kept: &Kept| {
+    let row = |kept: &Unfolded| {
         format!(
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{} at {}{}</td><td \
              class=\"words\">{}</td></tr>\n",

@@ -66,12 +66,12 @@ impl Layer {
     }
 
     /// The layer with normalizations as part of it. Its numbers are not yet rounded.
-    pub fn with(&self, norms: &[Norm]) -> Result<Self, Error> {
+    pub fn plus(&self, norms: &[Norm]) -> Result<Self, Error> {
         let mut folding = Folding::none(self.kernel);
         for norm in norms {
             let (needed, at) = match norm.side {
-                Side::Behind => (self.kernel.outputs(), "outputs"),
-                Side::Ahead => (self.kernel.inputs(), "inputs"),
+                Side::After => (self.kernel.outputs(), "outputs"),
+                Side::Before => (self.kernel.inputs(), "inputs"),
             };
             if norm.map.channels() != needed {
                 let channels = norm.map.channels();
@@ -81,8 +81,8 @@ impl Layer {
                 ));
             }
             folding = match norm.side {
-                Side::Behind => folding.and_behind(&norm.map)?,
-                Side::Ahead => folding.and_ahead(&norm.map)?,
+                Side::After => folding.fold_after(&norm.map)?,
+                Side::Before => folding.fold_before(&norm.map)?,
             };
         }
         let folded = folding.fold(&self.numbers(), self.bias_numbers().as_deref())?;

@@ -25,7 +25,7 @@
 //!     norm: "bn".into(),
 //!     kind: LayerKind::Convolution,
 //!     groups: 1,
-//!     side: Side::Behind,
+//!     side: Side::After,
 //!     unpadded: false,
 //!     epsilon: 0.25,
 //! };
@@ -49,7 +49,7 @@ use crate::{Normalization, Semantics};
 pub use guess::{Guess, guesses};
 use layer::Layer;
 
-/// What kind of layer a weight is of; a checkpoint does not say it.
+/// The kind of layer that a weight belongs to; a checkpoint does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerKind {
     /// A convolution: (outputs, inputs / groups, taps…).
@@ -60,30 +60,30 @@ pub enum LayerKind {
     Linear,
 }
 
-/// Where the normalization is.
+/// The side of the layer that the normalization is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Side {
-    /// It takes what the layer makes, with nothing between.
+    /// The normalization follows the layer directly.
     #[default]
-    Behind,
-    /// It makes what the layer takes, with nothing between.
-    Ahead,
+    After,
+    /// The normalization precedes the layer directly.
+    Before,
 }
 
-/// A normalization that is to become part of a layer, with PyTorch's names behind both prefixes.
+/// A normalization to be folded into a layer, with PyTorch's names after both prefixes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
-    /// What stands before `.weight` and `.bias` of the layer.
+    /// The prefix of the layer's `.weight` and `.bias`.
     pub layer: String,
-    /// What stands before `.running_mean` and the others of the normalization.
+    /// The prefix of the normalization's `.running_mean` and its other tensors.
     pub norm: String,
-    /// What the layer is.
+    /// The kind of the layer.
     pub kind: LayerKind,
     /// The groups of the layer's channels.
     pub groups: usize,
-    /// Where the normalization is.
+    /// The side of the layer that the normalization is on.
     pub side: Side,
-    /// Whether no zeros are padded to what the layer takes; needed ahead of a convolution.
+    /// Whether no zeros are padded to the layer's input; needed before a convolution.
     pub unpadded: bool,
     /// ε of the normalization.
     pub epsilon: f64,
@@ -103,45 +103,45 @@ pub struct FoldedLayer {
     pub share: f64,
 }
 
-/// Folds all pairs, or none: weights are computed in f64 and rounded once to their type, a `.bias`
-/// is there afterwards, and the normalizations' tensors are not. All other tensors stay as they
-/// are.
+/// Folds all pairs, or none: weights are computed in f64 and rounded once to their type. Afterwards
+/// each layer has a `.bias`, and the normalizations' tensors are gone. All other tensors stay
+/// unchanged.
 ///
 /// # Errors
 /// If a tensor is missing or of a wrong shape, a number is not finite or does not fit its type, a
 /// layer has two normalizations on one side, a normalization is on both sides of layers, or one
-/// ahead of a convolution shifts what may be padded.
+/// before a convolution shifts values that may be padded.
 pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLayer>, Error> {
-    let mut of_layer: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
-    let mut side_of: BTreeMap<&str, Side> = BTreeMap::new();
+    let mut layers: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
+    let mut sides: BTreeMap<&str, Side> = BTreeMap::new();
     for pair in pairs {
-        let others = of_layer.entry(&pair.layer).or_default();
+        let others = layers.entry(&pair.layer).or_default();
         if others.iter().any(|other| other.side == pair.side) {
             let problem = "has two normalizations on one side: weights that several places share \
                            cannot be folded";
             return Err(refused(&pair.layer, problem));
         }
-        if *side_of.entry(&pair.norm).or_insert(pair.side) != pair.side {
+        if *sides.entry(&pair.norm).or_insert(pair.side) != pair.side {
             return Err(refused(
                 &pair.norm,
-                "is behind one layer and ahead of another: it can be folded to one side alone",
+                "is after one layer and before another: it can be folded to one side alone",
             ));
         }
         others.push(pair);
     }
     let mut folded = checkpoint.clone();
     let mut done = Vec::new();
-    for (name, pairs) in of_layer {
+    for (name, pairs) in layers {
         let layer = Layer::read(checkpoint, name, pairs[0])?;
         let norms =
             pairs.iter().map(|pair| Norm::read(checkpoint, pair)).collect::<Result<Vec<_>, _>>()?;
-        layer.with(&norms)?.write(&mut folded)?;
+        layer.plus(&norms)?.write(&mut folded)?;
         let written = Layer::read(&folded, name, pairs[0])?;
         let share = proof::share(&layer, &norms, &written);
         let outputs = layer.kernel.outputs();
         done.push(FoldedLayer { layer: name.to_owned(), norms: names(&pairs), outputs, share });
     }
-    for norm in side_of.keys() {
+    for norm in sides.keys() {
         for name in tensors_of(norm, &pytorch()?) {
             folded.remove(&name);
         }
@@ -212,7 +212,7 @@ impl Norm {
             &variance,
             pair.epsilon,
         )?;
-        if pair.side == Side::Ahead && !map.is_linear() {
+        if pair.side == Side::Before && !map.is_linear() {
             match pair.kind {
                 LayerKind::Convolution if !pair.unpadded => {
                     let problem = "shifts what the convolution takes, which differs where zeros \

@@ -1,5 +1,5 @@
-//! That a layer does what it did with its normalizations, seen on random input and by the
-//! normalization's own formula.
+//! Proof that a folded layer gives the results of the layer and its normalizations: both are
+//! computed on random input, the normalizations by their own formula.
 
 use half::{bf16, f16};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -33,8 +33,8 @@ fn share_of(old: &Layer, norms: &[Norm], new: &Layer, seed: u64) -> f64 {
         }
         values
     };
-    let ahead = normalized(Side::Ahead, &x, kernel.taps());
-    let expected = normalized(Side::Behind, &outputs(old, &ahead).0, 1);
+    let mapped = normalized(Side::Before, &x, kernel.taps());
+    let expected = normalized(Side::After, &outputs(old, &mapped).0, 1);
     let (given, sizes) = outputs(new, &x);
     let types = [Some(&new.weight), new.bias.as_ref()]
         .into_iter()
@@ -44,14 +44,15 @@ fn share_of(old: &Layer, norms: &[Norm], new: &Layer, seed: u64) -> f64 {
     // each is off by at most half the smallest number where it is next to 0
     let terms = kernel.elements() as f64 / kernel.outputs().max(1) as f64 + 1.0;
     let shares = expected.iter().zip(given).zip(sizes).map(|((expected, given), size)| {
-        // beside the rounding of what is stored: of the sums here, in f64
+        // the rounding of the stored numbers, and of the sums here in f64
         let bound = size * (unit + 1e-13) + terms * smallest;
         (expected - given).abs() / bound
     });
     shares.fold(0.0, f64::max)
 }
 
-/// What a layer makes of one position's taps, and the sum of the absolute values of what it adds.
+/// The outputs of a layer for one position's taps, and the sums of the absolute values of their
+/// terms.
 fn outputs(layer: &Layer, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (kernel, weight) = (&layer.kernel, layer.numbers());
     let mut sums = layer.bias_numbers().unwrap_or_else(|| vec![0.0; kernel.outputs()]);
