@@ -10,7 +10,6 @@ use super::activation::{Activation, Epilogue};
 use super::buffers::Shared;
 use super::coefficients::Constant;
 use super::columns::Columns;
-use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
 use super::span::Ahead;
@@ -29,8 +28,15 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// Whether the map cannot be computed in `A` to all its digits: the center is too far, or the
+    /// scale too small for all digits.
+    #[inline(always)]
+    pub(super) fn needs_f64<A: Real>(&self) -> bool {
+        center_needs_f64::<A>(self.center) || self.scale != 0.0 && self.scale.abs() < A::LEAST
+    }
+
     /// y in f64.
-    pub(super) fn of(self, x: f64) -> f64 {
+    pub(super) fn apply(self, x: f64) -> f64 {
         (x - self.center) * self.scale + self.offset
     }
 
@@ -42,6 +48,17 @@ impl Affine {
         let offset = self.offset + self.scale * (center.to_f64() - self.center);
         [center, A::from_f64(self.scale), A::from_f64(offset)]
     }
+}
+
+/// Whether the center is so far from 0 that x − `center` can leave `A`: the passes go on in f64, one
+/// lane at a time.
+///
+/// The difference of two f32 overflows only where one of them is at least 2¹⁰³, half of the largest
+/// number's last place. Such a mean is rare, but it is the mean of bf16 and f32 rows near the
+/// largest number.
+#[inline(always)]
+pub(super) fn center_needs_f64<A: Real>(center: f64) -> bool {
+    center.abs() >= A::FAR
 }
 
 /// y = act((x − center) · scale + offset).
@@ -57,7 +74,8 @@ impl<T: Element> AffinePass<'_, '_, T> {
     fn far(&self, range: Range<usize>, affines: &[Affine]) {
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.x_y.span(range) }.map::<Portable, _>(Constant::<false>, |at, (), x| {
-            let z = far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x));
+            let z =
+                Lanes::map_in_f64([x], |lane, [x]| affines[(at + lane) % affines.len()].apply(x));
             self.activation.apply(z)
         });
     }
@@ -80,7 +98,7 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         affine: &Affine,
         ahead: Ahead,
     ) {
-        if far::is_out::<T::Acc>(affine) {
+        if affine.needs_f64::<T::Acc>() {
             return self.far(range, std::slice::from_ref(affine));
         }
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
@@ -101,7 +119,7 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         affines: &[Affine],
         ahead: Ahead,
     ) {
-        if affines.iter().any(far::is_out::<T::Acc>) {
+        if affines.iter().any(Affine::needs_f64::<T::Acc>) {
             return self.far(range, affines);
         }
         let columns = Columns::new(affines.len(), range.len() / affines.len());

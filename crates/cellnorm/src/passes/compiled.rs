@@ -4,15 +4,14 @@
 //! instruction sets, two layouts, whole vectors and their rests. So the generic functions of the
 //! other files end here.
 
-use super::activation::Activation;
+use super::activation::{Activation, Parameters};
 use super::affine::{Affine, AffinePass};
 use super::buffers::{Buffers, Shared, Source};
 use super::gradient::{Gradient, GradientPass};
 use super::moments::MomentsPass;
-use super::parameters::Parameters;
+use super::pre_activation::PreActivations;
 use super::rows::{self, ParameterGradients};
 use super::sums::{Sums, SumsPass};
-use super::through::PreActivations;
 use super::{add, segments, sweep};
 use crate::cells::{Cells, Sets};
 use crate::element::Element;

@@ -3,15 +3,15 @@
 use std::ops::Range;
 
 use super::activation::{Activation, Epilogue};
-use super::aligned::Aligned;
+use super::affine::center_needs_f64;
 use super::buffers::Shared;
 use super::coefficients::Constant;
 use super::columns::Columns;
-use super::far;
 use super::lanes::Lanes;
+use super::lines::Aligned;
+use super::pre_activation::PreActivations;
 use super::segments::Apply;
 use super::span::Ahead;
-use super::through::PreActivations;
 use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
@@ -74,7 +74,7 @@ impl<T: Element> GradientPass<'_, '_, T> {
             |at, (), dy, x| {
                 let cell = |lane: usize| (at + lane) % gradients.len();
                 let g = self.pre_activations.far(|lane| first_cell + cell(lane), x, dy);
-                far::map([g, x], |lane, [g, x]| {
+                Lanes::map_in_f64([g, x], |lane, [g, x]| {
                     let Gradient { a, b, k } = gradients[cell(lane)];
                     a * g + b * (x - self.centers[first_cell + cell(lane)]) + k
                 })
@@ -100,7 +100,7 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
         gradient: &Gradient,
         ahead: Ahead,
     ) {
-        if far::is_far::<T::Acc>(self.centers[cell]) {
+        if center_needs_f64::<T::Acc>(self.centers[cell]) {
             return self.far(range, cell, std::slice::from_ref(gradient));
         }
         let [a, b, p, k, center] = gradient.rounded(self.centers[cell]).map(Lanes::splat);
@@ -125,7 +125,7 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
         ahead: Ahead,
     ) {
         let centers = &self.centers[first_cell..first_cell + gradients.len()];
-        if centers.iter().any(|center| far::is_far::<T::Acc>(*center)) {
+        if centers.iter().any(|center| center_needs_f64::<T::Acc>(*center)) {
             return self.far(range, first_cell, gradients);
         }
         let columns = Columns::new(gradients.len(), range.len() / gradients.len());

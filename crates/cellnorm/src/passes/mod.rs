@@ -18,45 +18,50 @@
 use crate::cells::{Cells, Sets};
 use crate::element::Element;
 use crate::moments::Moments;
-use through::PreActivations;
+use pre_activation::PreActivations;
 
 mod activation;
 mod add;
 mod affine;
-mod aligned;
 mod buffers;
 mod coefficients;
 mod column_moments;
 mod columns;
 mod compiled;
-mod crew;
 mod dispatch;
-mod far;
+mod fork_join;
 mod gradient;
 mod lanes;
+mod lines;
 mod moments;
 mod pairs;
-mod parameters;
+mod pre_activation;
 pub mod rows;
 mod segments;
 mod span;
-mod stores;
 mod sums;
 mod sweep;
-mod sync;
 mod threads;
-mod through;
 mod vectors;
 
-pub use activation::Activation;
+/// What `fork_join` waits with. `loom/` compiles it with loom's in their place, to try every
+/// interleaving.
+mod sync {
+    pub(super) use std::sync::Mutex;
+    pub(super) use std::sync::atomic::AtomicUsize;
+    pub(super) use std::{hint, thread};
+
+    pub(super) use rayon::{current_num_threads, spawn};
+}
+
+pub use activation::{Activation, Parameters};
 pub use affine::Affine;
 pub use buffers::Buffers;
 pub(crate) use compiled::Compiled;
 pub use dispatch::{instruction_set, instruction_sets, on_instruction_set, vectorized};
 pub use gradient::Gradient;
+pub(crate) use lines::{LINE, fetch};
 pub(crate) use pairs::Pairs;
-pub use parameters::Parameters;
-pub(crate) use stores::{LINE, fetch};
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;
 pub(crate) use vectors::Lane;

@@ -350,6 +350,11 @@ pub(super) fn apply_rows<A: Apply>(
 ) {
     let (range, first_cell) = (segment(cells, block, i), block * cells.inner);
     match apply.activation() {
+        // without a distance the loop has a register more
+        Activation::Identity if ahead.is_nothing() => {
+            let (epilogue, ahead) = (NoEpilogue, NoPrefetch);
+            dispatch(ApplyRows { apply, epilogue, range, first_cell, coefficients, ahead });
+        }
         Activation::Identity => {
             let epilogue = NoEpilogue;
             dispatch(ApplyRows { apply, epilogue, range, first_cell, coefficients, ahead });
@@ -360,23 +365,33 @@ pub(super) fn apply_rows<A: Apply>(
     }
 }
 
-struct ApplyRows<'a, A: Apply, E> {
+/// No prefetch, known to the compiler.
+struct NoPrefetch;
+
+impl From<NoPrefetch> for Ahead {
+    #[inline(always)]
+    fn from(_: NoPrefetch) -> Self {
+        Self::NOTHING
+    }
+}
+
+struct ApplyRows<'a, A: Apply, E, P> {
     apply: &'a A,
     epilogue: E,
     range: Range<usize>,
     first_cell: usize,
     coefficients: &'a [A::Coefficients],
-    ahead: Ahead,
+    ahead: P,
 }
 
-impl<A: Apply, E: Epilogue> Kernel for ApplyRows<'_, A, E> {
+impl<A: Apply, E: Epilogue, P: Into<Ahead>> Kernel for ApplyRows<'_, A, E, P> {
     type Output = ();
     const BF16: bool = A::BF16;
 
     #[inline(always)]
     fn run<S: Vectors>(self) {
         let Self { apply, epilogue, range, first_cell, coefficients, ahead } = self;
-        apply.rows::<S, _>(epilogue, range, first_cell, coefficients, ahead);
+        apply.rows::<S, _>(epilogue, range, first_cell, coefficients, ahead.into());
     }
 }
 

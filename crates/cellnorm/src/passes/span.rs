@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::coefficients::Coefficients;
 use super::lanes::{LANES, Lanes, end_tile};
+use super::lines::{LINE, fetch};
 use super::pairs::PAIR;
-use super::stores::{LINE, fetch};
 use super::vectors::Vectors;
 use crate::element::Element;
 use crate::machine::Machine;
@@ -257,6 +257,10 @@ pub(super) struct Ahead {
 impl Ahead {
     /// Nothing is fetched.
     pub(super) const NOTHING: Self = Self { elements: 0, near: true };
+
+    pub(super) fn is_nothing(self) -> bool {
+        self.elements == 0
+    }
 
     /// While `elements` are mapped, as many that lie `distance` after them; nothing where that
     /// would push out what is at hand. `T` is what a pass reads for each element.

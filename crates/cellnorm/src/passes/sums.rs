@@ -6,14 +6,14 @@
 use std::ops::Range;
 
 use super::activation::{Activation, Epilogue};
-use super::aligned::Aligned;
 use super::buffers::Source;
 use super::columns::{
     Columns, apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order,
 };
 use super::lanes::{LANES, Lanes, end_tile};
+use super::lines::Aligned;
+use super::pre_activation::{CellPreActivation, ColumnPreActivations, PreActivations};
 use super::segments::{Reduce, TOGETHER};
-use super::through::{CellPreActivation, ColumnPreActivations, PreActivations};
 use super::vectors::{Portable, Vectors};
 use super::{BLOCK, CHUNK};
 use crate::element::{Element, Real};

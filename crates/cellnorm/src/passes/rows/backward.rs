@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use super::near::{Near, ROWS};
-use super::{Narrowed, ParameterGradients, Through, count, whole};
+use super::parameter_sums::{ParameterSums, ROWS};
+use super::{Narrowed, ParameterGradients, count, whole};
 use crate::element::{Element, Real};
 use crate::passes::activation::{Epilogue, NoEpilogue};
-use crate::passes::aligned::Aligned;
 use crate::passes::buffers::Shared;
 use crate::passes::coefficients::{Along, paired};
 use crate::passes::dispatch::{Kernel, dispatch};
-use crate::passes::far;
 use crate::passes::lanes::Lanes;
+use crate::passes::lines::Aligned;
+use crate::passes::pre_activation::RowPreActivation;
 use crate::passes::span::Ahead;
 use crate::passes::vectors::{Portable, Vectors};
 use crate::passes::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
@@ -88,7 +88,7 @@ impl<T: Element> Backward<'_, '_, T> {
     /// x, with the map s + offset.
     #[cold]
     #[inline(never)]
-    fn far_row(&self, row: usize, near: &mut Near<T::Acc>) {
+    fn far_row(&self, row: usize, near: &mut ParameterSums<T::Acc>) {
         let range = row * self.width..(row + 1) * self.width;
         let affine = self.affines[row];
         let Affine { center, scale, offset } = affine;
@@ -102,7 +102,7 @@ impl<T: Element> Backward<'_, '_, T> {
         let of_s = Affine { center: 0.0, scale: 1.0, offset };
         let Self { gamma, beta, .. } = *self;
         let epilogue = self.parameters.activation;
-        let through = Through { epilogue, affine: of_s.rounded(), gamma, beta };
+        let through = RowPreActivation { epilogue, affine: of_s.rounded(), gamma, beta };
         let Sums { dy: s1, dy_x: s2 } = near.add::<Portable, _, _>(&s, &dy, &through);
         let sums = Sums { dy: s1, dy_x: if scale == 0.0 { 0.0 } else { s2 / scale } };
         let Gradient { a, b, k } = (self.table)(row, sums);
@@ -112,9 +112,9 @@ impl<T: Element> Backward<'_, '_, T> {
             x,
             Along::<_, 1, false> { rows: [self.gamma], pairs: [&[]] },
             |at, [gamma], dy, x| {
-                let normalized = far::map([x], |_, [x]| affine.of(x));
+                let normalized = Lanes::map_in_f64([x], |_, [x]| affine.apply(x));
                 let g = through.g(at, normalized, dy) * gamma;
-                let dx = far::map([g, x], |_, [g, x]| a * g + b * (x - center) + k);
+                let dx = Lanes::map_in_f64([g, x], |_, [g, x]| a * g + b * (x - center) + k);
                 match self.plus {
                     Some(plus) => dx + Lanes::load_few(&plus[range.clone()], at),
                     None => dx,
@@ -139,8 +139,11 @@ impl<T: Element, E: Epilogue> Kernel for BackwardRows<'_, '_, '_, T, E> {
         let Backward { x, shared, plus, width, parameters, gamma, beta, affines, table } =
             *self.backward;
         let mut totals = ParameterGradients::zeros(width);
-        let mut near =
-            Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
+        let mut near = ParameterSums::<T::Acc>::new(
+            width,
+            parameters.gamma.is_some(),
+            parameters.beta.is_some(),
+        );
         let end = self.rows.end;
         let ahead = Ahead::of::<[T; 2]>(width, width);
         // where the place of an element counts, they are taken in order
@@ -156,13 +159,13 @@ impl<T: Element, E: Epilogue> Kernel for BackwardRows<'_, '_, '_, T, E> {
             // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
             let dy = unsafe { shared.source().read(range.clone()) };
             let affine = &affines[row];
-            if far::is_out::<T::Acc>(affine) {
+            if affine.needs_f64::<T::Acc>() {
                 self.backward.far_row(row, &mut near);
                 near.flush(&mut totals);
                 continue;
             }
             let through =
-                Through { epilogue: self.epilogue, affine: affine.rounded(), gamma, beta };
+                RowPreActivation { epilogue: self.epilogue, affine: affine.rounded(), gamma, beta };
             let sums = near.add::<S, _, _>(x, dy, &through).about::<T::Acc>(affine.center);
             let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
             let [_, scale, offset] = through.affine.map(Lanes::splat);

@@ -9,7 +9,6 @@ use crate::passes::activation::{Epilogue, NoEpilogue};
 use crate::passes::buffers::Shared;
 use crate::passes::coefficients::{Along, Constant, paired};
 use crate::passes::dispatch::{Kernel, dispatch};
-use crate::passes::far;
 use crate::passes::lanes::Lanes;
 use crate::passes::span::{Ahead, Span};
 use crate::passes::vectors::{Portable, Vectors};
@@ -97,7 +96,8 @@ impl<T: Element> Forward<'_, '_, '_, T> {
         span.map::<Portable, _>(
             Along::<_, 2, false> { rows: [self.gamma, self.beta], pairs: [&[]; 2] },
             |_, [gamma, beta], x| {
-                self.activation.apply(far::map([x], |_, [x]| affine.of(x)) * gamma + beta)
+                self.activation
+                    .apply(Lanes::map_in_f64([x], |_, [x]| affine.apply(x)) * gamma + beta)
             },
         );
     }
@@ -137,7 +137,7 @@ impl<T: Element, E: Epilogue> Kernel for ForwardRows<'_, '_, '_, '_, T, E> {
             results.push(result);
             // SAFETY: as above.
             let span = unsafe { shared.span(range) }.fetching(ahead);
-            if far::is_out::<T::Acc>(&affine) {
+            if affine.needs_f64::<T::Acc>() {
                 forward.far_row(span, affine);
                 continue;
             }

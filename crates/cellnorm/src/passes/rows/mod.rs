@@ -16,18 +16,16 @@
 
 pub(super) mod backward;
 pub(super) mod forward;
-mod near;
-mod through;
+mod parameter_sums;
 
 use std::ops::Deref;
 
-use super::aligned::Aligned;
 use super::lanes::LANES;
-use super::stores::LINE;
+use super::lines::Aligned;
+use super::lines::LINE;
 use super::{Activation, Affine, Buffers, Gradient, Parameters, Sums, vectorized};
 use crate::element::{Element, Real};
 use crate::moments::Moments;
-use through::Through;
 
 /// The gradients of the parameters, each as long as a row.
 #[derive(Clone, Debug, Default, PartialEq)]
