@@ -1,5 +1,4 @@
-//! An activation behind a normalization: y = act(z), z = γ x̂ + β, in the pass that writes y
-//! anyway.
+//! An activation after a normalization, y = act(z) with z = γ x̂ + β, in the pass that writes y.
 //!
 //! | activation | act(z) | act′(z) |
 //! |---|---|---|

@@ -12,7 +12,7 @@ use super::coefficients::Constant;
 use super::columns::Columns;
 use super::lanes::Lanes;
 use super::segments::Apply;
-use super::span::Ahead;
+use super::span::Prefetch;
 use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
@@ -71,7 +71,7 @@ impl<T: Element> AffinePass<'_, '_, T> {
     /// As `rows`, for centers that are far.
     #[cold]
     #[inline(never)]
-    fn far(&self, range: Range<usize>, affines: &[Affine]) {
+    fn in_f64(&self, range: Range<usize>, affines: &[Affine]) {
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.x_y.span(range) }.map::<Portable, _>(Constant::<false>, |at, (), x| {
             let z =
@@ -96,14 +96,14 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         range: Range<usize>,
         _cell: usize,
         affine: &Affine,
-        ahead: Ahead,
+        ahead: Prefetch,
     ) {
         if affine.needs_f64::<T::Acc>() {
-            return self.far(range, std::slice::from_ref(affine));
+            return self.in_f64(range, std::slice::from_ref(affine));
         }
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.x_y.span(range) }.fetching(ahead).map::<S, _>(
+        unsafe { self.x_y.span(range) }.prefetch(ahead).map::<S, _>(
             Constant::<true>,
             #[inline(always)]
             |_, (), x| epilogue.apply((x - center) * scale + offset),
@@ -117,10 +117,10 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         range: Range<usize>,
         _first_cell: usize,
         affines: &[Affine],
-        ahead: Ahead,
+        ahead: Prefetch,
     ) {
         if affines.iter().any(Affine::needs_f64::<T::Acc>) {
-            return self.far(range, affines);
+            return self.in_f64(range, affines);
         }
         let columns = Columns::new(affines.len(), range.len() / affines.len());
         let rows = columns.spread(
@@ -135,7 +135,7 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         // SAFETY: as above.
         let mut span = unsafe { self.x_y.span(range) };
         for part in columns.spans(span.len()) {
-            span.part(part).fetching(ahead).map::<S, _>(
+            span.part(part).prefetch(ahead).map::<S, _>(
                 columns.repeated(rows, pairs),
                 #[inline(always)]
                 |_, [center, scale, offset], x| epilogue.apply((x - center) * scale + offset),
@@ -144,8 +144,8 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
     }
 
     #[inline(always)]
-    fn ahead(&self, elements: usize, distance: usize) -> Ahead {
-        Ahead::of::<T>(elements, distance)
+    fn ahead(&self, elements: usize, distance: usize) -> Prefetch {
+        Prefetch::new::<T>(elements, distance)
     }
 
     #[inline(always)]

@@ -143,11 +143,11 @@ macro_rules! compiled {
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
                 let (reduce, apply) =
                     (MomentsPass(shared.source()), AffinePass { x_y: &shared, activation });
-                let of_sets = sweep::sweep(&reduce, &apply, cells, sets, table).of_sets;
+                let results = sweep::sweep(&reduce, &apply, cells, sets, table).results;
                 // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their
                 // length is the buffers' (checked).
                 unsafe { shared.finish() };
-                of_sets
+                results
             }
 
             fn backward(
@@ -167,10 +167,10 @@ macro_rules! compiled {
                 let dy_dx = &shared;
                 let reduce = SumsPass { x, dy: dy_dx.source(), centers, pre_activations };
                 let apply = GradientPass { x, dy_dx, centers, pre_activations };
-                let of_cells = sweep::sweep(&reduce, &apply, cells, sets, table).of_cells;
+                let partials = sweep::sweep(&reduce, &apply, cells, sets, table).partials;
                 // SAFETY: as in `forward`.
                 unsafe { shared.finish() };
-                of_cells
+                partials
             }
 
             fn rows_forward(
@@ -179,7 +179,7 @@ macro_rules! compiled {
                 parameters: Parameters<'_, <Self as Element>::Acc>,
                 table: &(dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync),
             ) -> Vec<(f64, f64)> {
-                rows::forward::of_rows(x_y, width, parameters, table)
+                rows::forward::forward(x_y, width, parameters, table)
             }
 
             fn rows_forward_add(
@@ -189,7 +189,7 @@ macro_rules! compiled {
                 parameters: Parameters<'_, <Self as Element>::Acc>,
                 table: &(dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync),
             ) -> Vec<(f64, f64)> {
-                rows::forward::of_sums(x_residual, h_y, width, parameters, table)
+                rows::forward::forward_add(x_residual, h_y, width, parameters, table)
             }
 
             fn rows_backward(
@@ -201,7 +201,7 @@ macro_rules! compiled {
                 affines: &[Affine],
                 table: &(dyn Fn(usize, Sums) -> Gradient + Sync),
             ) -> ParameterGradients {
-                rows::backward::of_rows(x, dy_dx, plus, width, parameters, affines, table)
+                rows::backward::backward(x, dy_dx, plus, width, parameters, affines, table)
             }
         }
     )*};

@@ -15,22 +15,22 @@ pub(super) fn order_streamed_stores() {
     }
 }
 
-/// Asks for a line of memory, which may be anywhere: to the first cache where it is `near`, else to
+/// Asks for a line of memory, which may be anywhere: to the first cache with `to_l1`, else to
 /// the second.
 #[inline(always)]
-pub(crate) fn fetch<T>(at: *const T, near: bool) {
+pub(crate) fn fetch<T>(at: *const T, to_l1: bool) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: SSE is part of x86-64, and a prefetch of an address that is not mapped does nothing.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-        if near {
+        if to_l1 {
             _mm_prefetch::<_MM_HINT_T0>(at.cast());
         } else {
             _mm_prefetch::<_MM_HINT_T1>(at.cast());
         }
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = (at, near);
+    let _ = (at, to_l1);
 }
 
 /// A slice of its own memory that begins at a line: a vector of it never lies across two lines,

@@ -1,4 +1,4 @@
-//! The passes over memory. They know cells and sets, and no normalization.
+//! Passes over memory. They know cells and sets, but no normalization.
 //!
 //! | pass | reads | gives |
 //! |---|---|---|
@@ -95,7 +95,7 @@ pub fn affine<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine]
     affine_activated(x_y, cells, affines, Activation::Identity);
 }
 
-/// As [`affine`], with an activation behind it.
+/// [`affine`], followed by an activation.
 ///
 /// # Panics
 /// As [`affine`].
@@ -174,7 +174,7 @@ pub fn forward<T: Element>(
     forward_activated(x_y, cells, sets, Activation::Identity, table)
 }
 
-/// As [`forward`], with an activation behind it: y = act((x − center) · scale + offset).
+/// [`forward`], followed by an activation: y = act((x − center) · scale + offset).
 ///
 /// # Panics
 /// As [`forward`].
@@ -205,8 +205,8 @@ pub fn backward<T: Element>(
     T::backward(x, dy_dx, cells, sets, centers, PreActivations::NONE, &table)
 }
 
-/// As [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is that
-/// behind the activation.
+/// [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is the
+/// gradient after the activation.
 ///
 /// # Panics
 /// As [`backward`], or if there are not as many maps as cells.

@@ -1,4 +1,4 @@
-//! The gradient behind an activation: g = dy · act′(z), z = (x − center) · scale + offset.
+//! The gradient before an activation: g = dy · act′(z), z = (x − center) · scale + offset.
 //!
 //! What a backward pass calls dy is g where the forward pass ended with an activation. It is
 //! computed from x, dy and the coefficients of the forward pass, and never written.
@@ -26,7 +26,7 @@ impl PreActivations<'static> {
 
 impl PreActivations<'_> {
     /// g of elements whose centers are far, given the cell of each lane.
-    pub(super) fn far<A: Real, S: Vectors>(
+    pub(super) fn g_in_f64<A: Real, S: Vectors>(
         &self,
         cell: impl Fn(usize) -> usize,
         x: Lanes<A, S>,

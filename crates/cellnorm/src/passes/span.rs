@@ -24,7 +24,7 @@ pub(super) struct Span<'a, T> {
     /// How far ahead of the tile at hand the memory is fetched; 0 fetches the tile itself.
     ahead: usize,
     /// Whether it is fetched to the first cache.
-    near: bool,
+    to_l1: bool,
     lifetime: PhantomData<&'a mut [T]>,
 }
 
@@ -34,7 +34,7 @@ impl<'a, T: Element> Span<'a, T> {
     /// else may write the source or use the destination; with `stream`, the two must not overlap.
     #[inline(always)]
     pub(super) unsafe fn new(source: *const T, target: *mut T, len: usize, stream: bool) -> Self {
-        Self { source, target, len, stream, ahead: 0, near: true, lifetime: PhantomData }
+        Self { source, target, len, stream, ahead: 0, to_l1: true, lifetime: PhantomData }
     }
 
     #[inline(always)]
@@ -59,8 +59,8 @@ impl<'a, T: Element> Span<'a, T> {
 
     /// The same span; while it is mapped, the memory `ahead` elements after it comes to the cache.
     #[inline(always)]
-    pub(super) fn fetching(self, Ahead { elements, near }: Ahead) -> Self {
-        Self { ahead: elements, near, ..self }
+    pub(super) fn prefetch(self, Prefetch { distance, to_l1 }: Prefetch) -> Self {
+        Self { ahead: distance, to_l1, ..self }
     }
 
     /// destination\[i\] = f(i, coefficients\[i\], source\[i\]), 16 elements at a time; `f` gets the
@@ -138,9 +138,9 @@ impl<'a, T: Element> Span<'a, T> {
         loop {
             if T::AT_ONCE && C::PAIRS && coefficients.pairs(at) {
                 while at + PAIR <= stop {
-                    fetch(source.wrapping_add(at + self.ahead), self.near);
+                    fetch(source.wrapping_add(at + self.ahead), self.to_l1);
                     if TWO {
-                        fetch(second.wrapping_add(at + self.ahead), self.near);
+                        fetch(second.wrapping_add(at + self.ahead), self.to_l1);
                     }
                     // SAFETY: as below, for 32 elements.
                     unsafe {
@@ -156,9 +156,9 @@ impl<'a, T: Element> Span<'a, T> {
                 }
             }
             while at < stop {
-                fetch(source.wrapping_add(at + self.ahead), self.near);
+                fetch(source.wrapping_add(at + self.ahead), self.to_l1);
                 if TWO {
-                    fetch(second.wrapping_add(at + self.ahead), self.near);
+                    fetch(second.wrapping_add(at + self.ahead), self.to_l1);
                 }
                 // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid.
                 // A streamed tile begins at a line, or, where a tile is less than one, at a
@@ -249,25 +249,24 @@ unsafe fn pair<S: Vectors, T: Element, C: Coefficients<T::Acc, S>>(
 
 /// How far ahead of a span memory is fetched, in elements, and whether to the first cache.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    elements: usize,
-    near: bool,
+pub(super) struct Prefetch {
+    distance: usize,
+    to_l1: bool,
 }
 
-impl Ahead {
-    /// Nothing is fetched.
-    pub(super) const NOTHING: Self = Self { elements: 0, near: true };
+impl Prefetch {
+    pub(super) const NONE: Self = Self { distance: 0, to_l1: true };
 
-    pub(super) fn is_nothing(self) -> bool {
-        self.elements == 0
+    pub(super) fn is_none(self) -> bool {
+        self.distance == 0
     }
 
-    /// While `elements` are mapped, as many that lie `distance` after them; nothing where that
-    /// would push out what is at hand. `T` is what a pass reads for each element.
-    pub(super) fn of<T>(elements: usize, distance: usize) -> Self {
+    /// While `elements` are mapped, as many that lie `distance` after them; none where that would
+    /// push out what is at hand. `T` is what a pass reads for each element.
+    pub(super) fn new<T>(elements: usize, distance: usize) -> Self {
         match Machine::current().fetches_near(elements * size_of::<T>()) {
-            Some(near) => Self { elements: distance, near },
-            None => Self::NOTHING,
+            Some(to_l1) => Self { distance, to_l1 },
+            None => Self::NONE,
         }
     }
 }

@@ -62,7 +62,7 @@ pub fn forward<T: Element>(
     parameters: Parameters<'_>,
     table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
 ) -> Vec<(f64, f64)> {
-    forward_narrow(x_y, width, Narrowed::of(parameters).parameters(), table)
+    forward_narrow(x_y, width, Narrowed::new(parameters).parameters(), table)
 }
 
 /// As [`forward`], of γ and β in the type that is computed in.
@@ -89,7 +89,7 @@ pub fn forward_add<T: Element>(
     parameters: Parameters<'_>,
     table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
 ) -> Vec<(f64, f64)> {
-    T::rows_forward_add(x_residual, h_y, width, Narrowed::of(parameters).parameters(), &table)
+    T::rows_forward_add(x_residual, h_y, width, Narrowed::new(parameters).parameters(), &table)
 }
 
 /// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters'
@@ -119,7 +119,7 @@ struct Narrowed<A> {
 }
 
 impl<A: Real> Narrowed<A> {
-    fn of(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
+    fn new(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
         let narrow = |of: Option<&[f64]>| {
             let of = of?;
             let mut narrow = Aligned::new(of.len(), A::default());
@@ -148,22 +148,22 @@ impl<A: Real> Narrowed<A> {
 
 /// A parameter that begins at a line of memory, with room for a vector where a row is shorter than
 /// one; an absent one is `absent`.
-fn whole<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Row<'_, A> {
+fn aligned_row<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Row<'_, A> {
     let own = || Aligned::new(width.max(LANES), A::from_f64(absent));
-    let Some(values) = values else { return Row::Own(own()) };
+    let Some(values) = values else { return Row::Owned(own()) };
     assert_eq!(values.len(), width, "a parameter is not as long as a row");
     if width >= LANES && values.as_ptr().align_offset(LINE) == 0 {
-        return Row::Given(values);
+        return Row::Borrowed(values);
     }
     let mut row = own();
     row[..width].copy_from_slice(values);
-    Row::Own(row)
+    Row::Owned(row)
 }
 
-/// A parameter as it was given, or a copy.
+/// A parameter of the caller, or a copy.
 enum Row<'a, A> {
-    Given(&'a [A]),
-    Own(Aligned<A>),
+    Borrowed(&'a [A]),
+    Owned(Aligned<A>),
 }
 
 impl<A: Copy> Deref for Row<'_, A> {
@@ -171,8 +171,8 @@ impl<A: Copy> Deref for Row<'_, A> {
 
     fn deref(&self) -> &[A] {
         match self {
-            Self::Given(values) => values,
-            Self::Own(values) => values,
+            Self::Borrowed(values) => values,
+            Self::Owned(values) => values,
         }
     }
 }

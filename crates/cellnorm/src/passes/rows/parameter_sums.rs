@@ -103,12 +103,12 @@ impl<A: Real> ParameterSums<A> {
     }
 
     pub(super) fn flush(&mut self, totals: &mut ParameterGradients) {
-        for (total, near) in
+        for (total, part) in
             [(&mut totals.gamma, &mut self.gamma), (&mut totals.beta, &mut self.beta)]
         {
-            for (total, near) in total.iter_mut().zip(&mut **near) {
-                *total += near.to_f64();
-                *near = A::default();
+            for (total, part) in total.iter_mut().zip(&mut **part) {
+                *total += part.to_f64();
+                *part = A::default();
             }
         }
     }
