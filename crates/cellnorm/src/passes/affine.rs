@@ -50,8 +50,8 @@ impl Affine {
     }
 }
 
-/// Whether the center is so far from 0 that x − `center` can leave `A`: the passes go on in f64, one
-/// lane at a time.
+/// Whether the center is so far from 0 that x − `center` can leave `A`: the passes go on in f64,
+/// one lane at a time.
 ///
 /// The difference of two f32 overflows only where one of them is at least 2¹⁰³, half of the largest
 /// number's last place. Such a mean is rare, but it is the mean of bf16 and f32 rows near the

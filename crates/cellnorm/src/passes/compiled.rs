@@ -90,7 +90,12 @@ macro_rules! compiled {
                 segments::reduce_all(&MomentsPass(Source::new(x)), cells)
             }
 
-            fn affine(x_y: Buffers<'_, Self>, cells: &Cells, affines: &[Affine], activation: Activation) {
+            fn affine(
+                x_y: Buffers<'_, Self>,
+                cells: &Cells,
+                affines: &[Affine],
+                activation: Activation,
+            ) {
                 let shared = Shared::new(x_y, 0);
                 check(shared.len(), cells);
                 assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
@@ -110,7 +115,8 @@ macro_rules! compiled {
                 check(x.len(), cells);
                 check(dy.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
-                segments::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, pre_activations: PreActivations::NONE }, cells)
+                let (dy, pre_activations) = (Source::new(dy), PreActivations::NONE);
+                segments::reduce_all(&SumsPass { x, dy, centers, pre_activations }, cells)
             }
 
             fn gradient(
@@ -125,7 +131,8 @@ macro_rules! compiled {
                 check(shared.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
                 assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
-                let pass = GradientPass { x, dy_dx: &shared, centers, pre_activations: PreActivations::NONE };
+                let (dy_dx, pre_activations) = (&shared, PreActivations::NONE);
+                let pass = GradientPass { x, dy_dx, centers, pre_activations };
                 segments::apply_all(&pass, cells, gradients);
                 // SAFETY: as in `affine`.
                 unsafe { shared.finish() }

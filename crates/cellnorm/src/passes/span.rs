@@ -136,44 +136,8 @@ impl<'a, T: Element> Span<'a, T> {
             (stop, past) = (head, false);
         }
         loop {
-            if T::AT_ONCE && C::PAIRS && coefficients.pairs(at) {
-                while at + PAIR <= stop {
-                    fetch(source.wrapping_add(at + self.ahead), self.to_l1);
-                    if TWO {
-                        fetch(second.wrapping_add(at + self.ahead), self.to_l1);
-                    }
-                    // SAFETY: as below, for 32 elements.
-                    unsafe {
-                        let pair = pair([source, second], at, &mut coefficients, &mut f);
-                        if past {
-                            S::stream(pair, target.add(at));
-                        } else {
-                            target.add(at).cast::<[T; PAIR]>().write_unaligned(pair);
-                            end_tile();
-                        }
-                    }
-                    at += PAIR;
-                }
-            }
-            while at < stop {
-                fetch(source.wrapping_add(at + self.ahead), self.to_l1);
-                if TWO {
-                    fetch(second.wrapping_add(at + self.ahead), self.to_l1);
-                }
-                // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid.
-                // A streamed tile begins at a line, or, where a tile is less than one, at a
-                // multiple of its size.
-                unsafe {
-                    let tile = tile([source, second], at, &mut coefficients, &mut f);
-                    if past {
-                        S::stream(tile, target.add(at));
-                    } else {
-                        target.add(at).cast::<[T; LANES]>().write_unaligned(tile);
-                        end_tile();
-                    }
-                }
-                at += LANES;
-            }
+            // SAFETY: both sources, the coefficients and the target reach as far as the span.
+            unsafe { self.tiles::<S, C, TWO>(second, at..stop, past, &mut coefficients, &mut f) };
             if stop == body_end {
                 break;
             }
@@ -183,6 +147,64 @@ impl<'a, T: Element> Span<'a, T> {
             // SAFETY: the target is valid for len elements.
             unsafe { target.add(last).cast::<[T; LANES]>().write_unaligned(end) };
             end_tile();
+        }
+    }
+
+    /// Maps the tiles that begin in `range`, streamed or not: whole pairs first, where they may be
+    /// taken.
+    ///
+    /// # Safety
+    /// The tiles must lie in the span, `second` and the coefficients must reach as far as it, and
+    /// streamed tiles must begin at a line, or, where a tile is less than one, at a multiple of its
+    /// size.
+    #[inline(always)]
+    unsafe fn tiles<S: Vectors, C: Coefficients<T::Acc, S>, const TWO: bool>(
+        &self,
+        second: *const T,
+        range: Range<usize>,
+        stream: bool,
+        coefficients: &mut C,
+        f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
+    ) {
+        let Self { source, target, .. } = *self;
+        let Range { start: mut at, end: stop } = range;
+        if T::AT_ONCE && C::PAIRS && coefficients.pairs(at) {
+            while at + PAIR <= stop {
+                fetch(source.wrapping_add(at + self.ahead), self.to_l1);
+                if TWO {
+                    fetch(second.wrapping_add(at + self.ahead), self.to_l1);
+                }
+                // SAFETY: as below, for 32 elements.
+                unsafe {
+                    let pair = pair([source, second], at, coefficients, f);
+                    if stream {
+                        S::stream(pair, target.add(at));
+                    } else {
+                        target.add(at).cast::<[T; PAIR]>().write_unaligned(pair);
+                        end_tile();
+                    }
+                }
+                at += PAIR;
+            }
+        }
+        while at < stop {
+            fetch(source.wrapping_add(at + self.ahead), self.to_l1);
+            if TWO {
+                fetch(second.wrapping_add(at + self.ahead), self.to_l1);
+            }
+            // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid.
+            // A streamed tile begins at a line, or, where a tile is less than one, at a
+            // multiple of its size.
+            unsafe {
+                let tile = tile([source, second], at, coefficients, f);
+                if stream {
+                    S::stream(tile, target.add(at));
+                } else {
+                    target.add(at).cast::<[T; LANES]>().write_unaligned(tile);
+                    end_tile();
+                }
+            }
+            at += LANES;
         }
     }
 
