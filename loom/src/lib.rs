@@ -1,8 +1,8 @@
-//! The library's own `passes/crew.rs`, with loom's threads and atomics in place of those that
-//! `passes/sync.rs` names.
+//! The library's own `passes/fork_join.rs`, with loom's threads and atomics in place of those that
+//! `passes::sync` names.
 
-#[path = "../../crates/cellnorm/src/passes/crew.rs"]
-mod crew;
+#[path = "../../crates/cellnorm/src/passes/fork_join.rs"]
+mod fork_join;
 
 mod sync {
     pub(crate) use loom::hint;
@@ -21,13 +21,13 @@ mod sync {
         loom::thread::spawn(work);
     }
 
-    /// So many that every call for help is made.
+    /// So many that every job is spawned.
     pub(crate) fn current_num_threads() -> usize {
         1 << 10
     }
 }
 
-/// `passes::crew::together`.
-pub fn together(others: usize, work: &(dyn Fn() + Sync)) {
-    crew::together(others, work);
+/// `passes::fork_join::run`.
+pub fn run(others: usize, work: &(dyn Fn() + Sync)) {
+    fork_join::run(others, work);
 }

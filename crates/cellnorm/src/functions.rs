@@ -42,8 +42,9 @@ pub fn moments<T: Element, D: Dimension>(
         unreachable!("without parameters there are no rows")
     };
     let cell_moments = passes::moments(x.slice(), cells);
-    let merge_set =
-        |set| Moments::merge_all(sets.members(set).iter().map(|cell| &cell_moments[*cell as usize]));
+    let merge_set = |set| {
+        Moments::merge_all(sets.members(set).iter().map(|cell| &cell_moments[*cell as usize]))
+    };
     let moments: Vec<Moments> = (0..sets.count()).map(merge_set).collect();
     if let Some(set) = moments.iter().position(|m| !(m.m2.is_finite() && m.mean.is_finite())) {
         return Err(Error::NotFinite { name: "x", set, sets: moments.len() });
@@ -98,9 +99,8 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
     // constant
     let varies = |axis: usize| {
         let places = x.ndim() - axis;
-        let long = |t: &ArrayViewD<'_, f64>| {
-            t.ndim() >= places && t.len_of(Nd(t.ndim() - places)) > 1
-        };
+        let long =
+            |t: &ArrayViewD<'_, f64>| t.ndim() >= places && t.len_of(Nd(t.ndim() - places)) > 1;
         tables.iter().flatten().any(long)
     };
     let roles: Vec<(bool, bool)> = (0..x.ndim()).map(|axis| (!varies(axis), false)).collect();
@@ -134,8 +134,7 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
         let Form::Cells { cells, sets, .. } = &plan.form else {
             unreachable!("without parameters there are no rows")
         };
-        let affines: Vec<Affine> =
-            sets.of_cells().iter().map(|set| maps[*set as usize]).collect();
+        let affines: Vec<Affine> = sets.of_cells().iter().map(|set| maps[*set as usize]).collect();
         passes::affine(buffers, cells, &affines);
     });
     Ok(typed(y))

@@ -44,26 +44,31 @@
 //! ```
 #![deny(missing_docs)]
 
-pub mod data;
-mod element;
-mod error;
-pub mod explain;
-pub mod fold;
-mod functions;
-pub mod inspect;
-pub mod machine;
-mod moments;
-pub mod momentum;
+// each imports only from those above it; a test holds this order
 mod normalization;
-pub mod norms;
-pub mod parameters;
+mod error;
+pub mod momentum;
+mod moments;
+pub mod machine;
+pub mod shape;
+mod element;
 pub mod passes;
 pub mod ranks;
-pub mod rule;
 pub mod semantics;
-pub mod shape;
-pub mod state;
+pub mod parameters;
+pub mod rule;
+pub mod norms;
+mod functions;
 pub mod weights;
+pub mod state;
+pub mod data;
+pub mod fold;
+pub mod inspect;
+pub mod explain;
+
+#[cfg(test)]
+#[path = "../../module_order.rs"]
+mod module_order;
 
 pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};

@@ -154,42 +154,41 @@ impl NormOps for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let dtype = x.dtype();
         let shapes = [&gamma, &others].map(|of| (of.shape().to_vec(), of.dtype()));
-        let (dx, [dgamma, dothers]) =
-            match &spec.form {
-                Form::Plain { roles, given, .. } => {
-                    let (gamma, beta) = affine(gamma, others, &spec);
-                    let form = spec.closed_form(gamma.as_deref(), beta.as_deref());
-                    let (x, plan) = Arranged::with_plan(wide(x), roles);
-                    let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
-                    let own = given.is_none().then(|| {
-                        let mut mean = table(tables);
-                        let variance = mean.split_off(mean.len() / 2);
-                        Statistics { mean, variance }
-                    });
-                    let statistics = own.as_ref().or(given.as_deref()).expect("one or the other");
-                    let (dx, gradients) = with_elements!(x.tensor, T => {
-                        let elements = x.elements::<T>();
-                        dy.map::<T, _>(|buffers| {
-                            plan.backward(elements, buffers, statistics, form, given.is_some())
-                        })
-                    });
-                    let ParameterGradients { gamma, beta } = gradients;
-                    (
-                        dx,
-                        [(spec.scale, gamma), (spec.center, beta)]
-                            .map(|(used, of)| if used { of } else { vec![] }),
-                    )
-                }
-                Form::Cells(cells) => backward_cells(cells, x, [gamma, others], tables, dy, &spec),
-                Form::Lines { layer, along } => {
-                    let (x, lines) = arrange_lines(wide(x), along);
-                    let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
-                    let dx = with_elements!(x.tensor, T => {
-                        dy.over::<T>(|dy_dx| layer.backward(x.elements::<T>(), dy_dx, &lines))
-                    });
-                    (dx, [vec![], vec![]])
-                }
-            };
+        let (dx, [dgamma, dothers]) = match &spec.form {
+            Form::Plain { roles, given, .. } => {
+                let (gamma, beta) = affine(gamma, others, &spec);
+                let form = spec.closed_form(gamma.as_deref(), beta.as_deref());
+                let (x, plan) = Arranged::with_plan(wide(x), roles);
+                let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
+                let own = given.is_none().then(|| {
+                    let mut mean = table(tables);
+                    let variance = mean.split_off(mean.len() / 2);
+                    Statistics { mean, variance }
+                });
+                let statistics = own.as_ref().or(given.as_deref()).expect("one or the other");
+                let (dx, gradients) = with_elements!(x.tensor, T => {
+                    let elements = x.elements::<T>();
+                    dy.map::<T, _>(|buffers| {
+                        plan.backward(elements, buffers, statistics, form, given.is_some())
+                    })
+                });
+                let ParameterGradients { gamma, beta } = gradients;
+                (
+                    dx,
+                    [(spec.scale, gamma), (spec.center, beta)]
+                        .map(|(used, of)| if used { of } else { vec![] }),
+                )
+            }
+            Form::Cells(cells) => backward_cells(cells, x, [gamma, others], tables, dy, &spec),
+            Form::Lines { layer, along } => {
+                let (x, lines) = arrange_lines(wide(x), along);
+                let dy = Arranged::in_order(narrow(dy, x.tensor.dtype()), x.order.clone());
+                let dx = with_elements!(x.tensor, T => {
+                    dy.over::<T>(|dy_dx| layer.backward(x.elements::<T>(), dy_dx, &lines))
+                });
+                (dx, [vec![], vec![]])
+            }
+        };
         // a tensor that is ignored stands for a parameter that the layer does not have
         let shaped = |mut values: Vec<f64>, (shape, dtype): &(Vec<usize>, DType)| {
             values.resize(shape.iter().product(), 0.0);

@@ -35,8 +35,7 @@ fn statistics_that_move() {
     let device = Device::flex().autodiff();
     let linear = LinearConfig::new(4, 3).init(&device);
     let (mut ours, theirs) = (ours(3, 1, true, &device), theirs(3, true, &device));
-    for said in
-        [words(linear.clone().fold_after(&ours)), words(linear.clone().fold_after(&theirs))]
+    for said in [words(linear.clone().fold_after(&ours)), words(linear.clone().fold_after(&theirs))]
     {
         assert!(
             said.contains("batch") && said.contains("valid()") && said.contains("freeze()"),

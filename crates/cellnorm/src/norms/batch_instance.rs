@@ -95,13 +95,11 @@ impl Rule for BatchInstance {
         let gate = bounded.take(channel);
         let batch_sharing = context.statistics(cells, 0).take(channel);
         let instance = cells.merge(1).take(instance);
-        let [batch, own] =
-            [(gate.clone(), batch_sharing), (gate.times(-1.0).plus(1.0), instance)].map(
-                |(gate, of)| {
-                    let scale = gate * context.rstd(of.variance);
-                    (scale.clone(), scale * (cells.center.clone() - of.mean))
-                },
-            );
+        let [batch, own] = [(gate.clone(), batch_sharing), (gate.times(-1.0).plus(1.0), instance)]
+            .map(|(gate, of)| {
+                let scale = gate * context.rstd(of.variance);
+                (scale.clone(), scale * (cells.center.clone() - of.mean))
+            });
         context.affine(batch.0 + own.0, batch.1 + own.1, channel)
     }
 }

@@ -121,10 +121,14 @@ impl Rule for Step {
 
     /// By the rows of the running averages: also steps that no sequence reaches have a set.
     fn sets(&self, grid: &Grid<'_>) -> Result<Vec<Labels>, Error> {
+        let channels = cell_channels(grid, self.channel_axis);
+        if self.steps == 1 {
+            return Ok(vec![channels]);
+        }
         let time = axis_index(self.step_axis, grid.shape.len())?;
         let row = |t: usize| self.first.saturating_add(t).min(self.steps - 1);
         let step = grid.labels(|axis| axis == time).map(self.steps, row);
-        Ok(vec![step.and(&cell_channels(grid, self.channel_axis))])
+        Ok(vec![step.and(&channels)])
     }
 
     fn table<V: Table>(

@@ -1,5 +1,4 @@
-//! An activation behind a normalization: y = act(z), z = γ x̂ + β, in the pass that writes y
-//! anyway.
+//! An activation after a normalization, y = act(z) with z = γ x̂ + β, in the pass that writes y.
 //!
 //! | activation | act(z) | act′(z) |
 //! |---|---|---|
@@ -47,6 +46,24 @@ pub enum Activation {
     Silu,
     /// z Φ(z): the exact one, not the approximation by tanh.
     Gelu,
+}
+
+/// γ and β, absent where not used, each with a value for each of the plan's channels; and the
+/// activation that follows them.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameters<'a, P = f64> {
+    /// The factor; absent means 1.
+    pub gamma: Option<&'a [P]>,
+    /// The offset; absent means 0.
+    pub beta: Option<&'a [P]>,
+    /// y = act(γ x̂ + β); nothing unless said otherwise.
+    pub activation: Activation,
+}
+
+impl<P> Default for Parameters<'_, P> {
+    fn default() -> Self {
+        Self { gamma: None, beta: None, activation: Activation::default() }
+    }
 }
 
 use Activation::{Gelu, Identity, LeakyRelu, Relu, Silu};

@@ -10,10 +10,9 @@ use super::activation::{Activation, Epilogue};
 use super::buffers::Shared;
 use super::coefficients::Constant;
 use super::columns::Columns;
-use super::far;
 use super::lanes::Lanes;
 use super::segments::Apply;
-use super::span::Ahead;
+use super::span::Prefetch;
 use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
@@ -29,8 +28,15 @@ pub struct Affine {
 }
 
 impl Affine {
+    /// Whether the map cannot be computed in `A` to all its digits: the center is too far, or the
+    /// scale too small for all digits.
+    #[inline(always)]
+    pub(super) fn needs_f64<A: Real>(&self) -> bool {
+        center_needs_f64::<A>(self.center) || self.scale != 0.0 && self.scale.abs() < A::LEAST
+    }
+
     /// y in f64.
-    pub(super) fn of(self, x: f64) -> f64 {
+    pub(super) fn apply(self, x: f64) -> f64 {
         (x - self.center) * self.scale + self.offset
     }
 
@@ -44,6 +50,17 @@ impl Affine {
     }
 }
 
+/// Whether the center is so far from 0 that x − `center` can leave `A`: the passes go on in f64,
+/// one lane at a time.
+///
+/// The difference of two f32 overflows only where one of them is at least 2¹⁰³, half of the largest
+/// number's last place. Such a mean is rare, but it is the mean of bf16 and f32 rows near the
+/// largest number.
+#[inline(always)]
+pub(super) fn center_needs_f64<A: Real>(center: f64) -> bool {
+    center.abs() >= A::FAR
+}
+
 /// y = act((x − center) · scale + offset).
 pub(super) struct AffinePass<'a, 'b, T> {
     pub(super) x_y: &'a Shared<'b, T>,
@@ -54,10 +71,11 @@ impl<T: Element> AffinePass<'_, '_, T> {
     /// As `rows`, for centers that are far.
     #[cold]
     #[inline(never)]
-    fn far(&self, range: Range<usize>, affines: &[Affine]) {
+    fn in_f64(&self, range: Range<usize>, affines: &[Affine]) {
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.x_y.span(range) }.map::<Portable, _>(Constant::<false>, |at, (), x| {
-            let z = far::map([x], |lane, [x]| affines[(at + lane) % affines.len()].of(x));
+            let z =
+                Lanes::map_in_f64([x], |lane, [x]| affines[(at + lane) % affines.len()].apply(x));
             self.activation.apply(z)
         });
     }
@@ -78,14 +96,14 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         range: Range<usize>,
         _cell: usize,
         affine: &Affine,
-        ahead: Ahead,
+        ahead: Prefetch,
     ) {
-        if far::is_out::<T::Acc>(affine) {
-            return self.far(range, std::slice::from_ref(affine));
+        if affine.needs_f64::<T::Acc>() {
+            return self.in_f64(range, std::slice::from_ref(affine));
         }
         let [center, scale, offset] = affine.rounded::<T::Acc>().map(Lanes::splat);
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.x_y.span(range) }.fetching(ahead).map::<S, _>(
+        unsafe { self.x_y.span(range) }.prefetch(ahead).map::<S, _>(
             Constant::<true>,
             #[inline(always)]
             |_, (), x| epilogue.apply((x - center) * scale + offset),
@@ -99,10 +117,10 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         range: Range<usize>,
         _first_cell: usize,
         affines: &[Affine],
-        ahead: Ahead,
+        ahead: Prefetch,
     ) {
-        if affines.iter().any(far::is_out::<T::Acc>) {
-            return self.far(range, affines);
+        if affines.iter().any(Affine::needs_f64::<T::Acc>) {
+            return self.in_f64(range, affines);
         }
         let columns = Columns::new(affines.len(), range.len() / affines.len());
         let rows = columns.spread(
@@ -117,7 +135,7 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
         // SAFETY: as above.
         let mut span = unsafe { self.x_y.span(range) };
         for part in columns.spans(span.len()) {
-            span.part(part).fetching(ahead).map::<S, _>(
+            span.part(part).prefetch(ahead).map::<S, _>(
                 columns.repeated(rows, pairs),
                 #[inline(always)]
                 |_, [center, scale, offset], x| epilogue.apply((x - center) * scale + offset),
@@ -126,8 +144,8 @@ impl<T: Element> Apply for AffinePass<'_, '_, T> {
     }
 
     #[inline(always)]
-    fn ahead(&self, elements: usize, distance: usize) -> Ahead {
-        Ahead::of::<T>(elements, distance)
+    fn ahead(&self, elements: usize, distance: usize) -> Prefetch {
+        Prefetch::new::<T>(elements, distance)
     }
 
     #[inline(always)]

@@ -6,8 +6,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::lines;
 use super::span::Span;
-use super::stores;
 use crate::element::Element;
 use crate::machine::Machine;
 
@@ -186,7 +186,7 @@ impl<'a, T: Element> Shared<'a, T> {
     #[inline(always)]
     pub(super) fn written(&self) {
         if self.stream {
-            stores::order_streamed_stores();
+            lines::order_streamed_stores();
         }
     }
 }

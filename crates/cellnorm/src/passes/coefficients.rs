@@ -1,7 +1,7 @@
 //! Coefficients that vary along a span: a vector of each for a tile.
 
-use super::aligned::Aligned;
 use super::lanes::{LANES, Lanes};
+use super::lines::Aligned;
 use super::pairs::PAIR;
 use super::vectors::Vectors;
 use crate::element::{Element, Real};

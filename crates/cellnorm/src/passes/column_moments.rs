@@ -17,7 +17,7 @@ use crate::moments::Moments;
 /// Merges the moments of each column of x into those of its cell, which is the column modulo the
 /// number of cells.
 #[inline(always)]
-pub(super) fn of_rows<S: Vectors, T: Element>(x: &[T], width: usize, of_cell: &mut [Moments]) {
+pub(super) fn merge_rows<S: Vectors, T: Element>(x: &[T], width: usize, of_cell: &mut [Moments]) {
     if x.is_empty() {
         return;
     }

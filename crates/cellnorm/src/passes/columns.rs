@@ -7,11 +7,11 @@
 use std::ops::Range;
 
 use super::CHUNK;
-use super::aligned::Aligned;
 use super::coefficients::{Repeated, paired};
 use super::lanes::{LANES, Lanes};
+use super::lines::Aligned;
+use super::lines::{LINE, fetch};
 use super::pairs::PAIR;
-use super::stores::{LINE, fetch};
 use super::vectors::Vectors;
 use crate::element::{Element, Real};
 use crate::machine::Machine;

@@ -4,15 +4,14 @@
 //! instruction sets, two layouts, whole vectors and their rests. So the generic functions of the
 //! other files end here.
 
-use super::activation::Activation;
+use super::activation::{Activation, Parameters};
 use super::affine::{Affine, AffinePass};
 use super::buffers::{Buffers, Shared, Source};
 use super::gradient::{Gradient, GradientPass};
 use super::moments::MomentsPass;
-use super::parameters::Parameters;
+use super::pre_activation::PreActivations;
 use super::rows::{self, ParameterGradients};
 use super::sums::{Sums, SumsPass};
-use super::through::PreActivations;
 use super::{add, segments, sweep};
 use crate::element::Element;
 use crate::moments::Moments;
@@ -91,7 +90,12 @@ macro_rules! compiled {
                 segments::reduce_all(&MomentsPass(Source::new(x)), cells)
             }
 
-            fn affine(x_y: Buffers<'_, Self>, cells: &Cells, affines: &[Affine], activation: Activation) {
+            fn affine(
+                x_y: Buffers<'_, Self>,
+                cells: &Cells,
+                affines: &[Affine],
+                activation: Activation,
+            ) {
                 let shared = Shared::new(x_y, 0);
                 check(shared.len(), cells);
                 assert_eq!(affines.len(), cells.count(), "one affine map for each cell");
@@ -111,7 +115,8 @@ macro_rules! compiled {
                 check(x.len(), cells);
                 check(dy.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
-                segments::reduce_all(&SumsPass { x, dy: Source::new(dy), centers, pre_activations: PreActivations::NONE }, cells)
+                let (dy, pre_activations) = (Source::new(dy), PreActivations::NONE);
+                segments::reduce_all(&SumsPass { x, dy, centers, pre_activations }, cells)
             }
 
             fn gradient(
@@ -126,7 +131,8 @@ macro_rules! compiled {
                 check(shared.len(), cells);
                 assert_eq!(centers.len(), cells.count(), "one center for each cell");
                 assert_eq!(gradients.len(), cells.count(), "one gradient map for each cell");
-                let pass = GradientPass { x, dy_dx: &shared, centers, pre_activations: PreActivations::NONE };
+                let (dy_dx, pre_activations) = (&shared, PreActivations::NONE);
+                let pass = GradientPass { x, dy_dx, centers, pre_activations };
                 segments::apply_all(&pass, cells, gradients);
                 // SAFETY: as in `affine`.
                 unsafe { shared.finish() }
@@ -144,11 +150,11 @@ macro_rules! compiled {
                 assert_eq!(sets.of_cells().len(), cells.count(), "one set label for each cell");
                 let (reduce, apply) =
                     (MomentsPass(shared.source()), AffinePass { x_y: &shared, activation });
-                let of_sets = sweep::sweep(&reduce, &apply, cells, sets, table).of_sets;
+                let results = sweep::sweep(&reduce, &apply, cells, sets, table).results;
                 // SAFETY: every cell belongs to a set, so the sweep covered the cells, and their
                 // length is the buffers' (checked).
                 unsafe { shared.finish() };
-                of_sets
+                results
             }
 
             fn backward(
@@ -168,10 +174,10 @@ macro_rules! compiled {
                 let dy_dx = &shared;
                 let reduce = SumsPass { x, dy: dy_dx.source(), centers, pre_activations };
                 let apply = GradientPass { x, dy_dx, centers, pre_activations };
-                let of_cells = sweep::sweep(&reduce, &apply, cells, sets, table).of_cells;
+                let partials = sweep::sweep(&reduce, &apply, cells, sets, table).partials;
                 // SAFETY: as in `forward`.
                 unsafe { shared.finish() };
-                of_cells
+                partials
             }
 
             fn rows_forward(
@@ -180,7 +186,7 @@ macro_rules! compiled {
                 parameters: Parameters<'_, <Self as Element>::Acc>,
                 table: &(dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync),
             ) -> Vec<(f64, f64)> {
-                rows::forward::of_rows(x_y, width, parameters, table)
+                rows::forward::forward(x_y, width, parameters, table)
             }
 
             fn rows_forward_add(
@@ -190,7 +196,7 @@ macro_rules! compiled {
                 parameters: Parameters<'_, <Self as Element>::Acc>,
                 table: &(dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync),
             ) -> Vec<(f64, f64)> {
-                rows::forward::of_sums(x_residual, h_y, width, parameters, table)
+                rows::forward::forward_add(x_residual, h_y, width, parameters, table)
             }
 
             fn rows_backward(
@@ -202,7 +208,7 @@ macro_rules! compiled {
                 affines: &[Affine],
                 table: &(dyn Fn(usize, Sums) -> Gradient + Sync),
             ) -> ParameterGradients {
-                rows::backward::of_rows(x, dy_dx, plus, width, parameters, affines, table)
+                rows::backward::backward(x, dy_dx, plus, width, parameters, affines, table)
             }
         }
     )*};

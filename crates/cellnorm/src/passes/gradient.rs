@@ -3,15 +3,15 @@
 use std::ops::Range;
 
 use super::activation::{Activation, Epilogue};
-use super::aligned::Aligned;
+use super::affine::center_needs_f64;
 use super::buffers::Shared;
 use super::coefficients::Constant;
 use super::columns::Columns;
-use super::far;
 use super::lanes::Lanes;
+use super::lines::Aligned;
+use super::pre_activation::PreActivations;
 use super::segments::Apply;
-use super::span::Ahead;
-use super::through::PreActivations;
+use super::span::Prefetch;
 use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
@@ -65,7 +65,7 @@ impl<T: Element> GradientPass<'_, '_, T> {
     /// As `rows`, for centers that are far.
     #[cold]
     #[inline(never)]
-    fn far(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
+    fn in_f64(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
         unsafe { self.dy_dx.span(range) }.map_with::<Portable, _>(
@@ -73,8 +73,8 @@ impl<T: Element> GradientPass<'_, '_, T> {
             Constant::<false>,
             |at, (), dy, x| {
                 let cell = |lane: usize| (at + lane) % gradients.len();
-                let g = self.pre_activations.far(|lane| first_cell + cell(lane), x, dy);
-                far::map([g, x], |lane, [g, x]| {
+                let g = self.pre_activations.g_in_f64(|lane| first_cell + cell(lane), x, dy);
+                Lanes::map_in_f64([g, x], |lane, [g, x]| {
                     let Gradient { a, b, k } = gradients[cell(lane)];
                     a * g + b * (x - self.centers[first_cell + cell(lane)]) + k
                 })
@@ -98,16 +98,16 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
         range: Range<usize>,
         cell: usize,
         gradient: &Gradient,
-        ahead: Ahead,
+        ahead: Prefetch,
     ) {
-        if far::is_far::<T::Acc>(self.centers[cell]) {
-            return self.far(range, cell, std::slice::from_ref(gradient));
+        if center_needs_f64::<T::Acc>(self.centers[cell]) {
+            return self.in_f64(range, cell, std::slice::from_ref(gradient));
         }
         let [a, b, p, k, center] = gradient.rounded(self.centers[cell]).map(Lanes::splat);
         let z = self.pre_activations.cell(epilogue, cell);
         let x = &self.x[range.clone()];
         // SAFETY: a pass writes each range once, after all reductions that read it.
-        unsafe { self.dy_dx.span(range) }.fetching(ahead).map_with::<S, _>(
+        unsafe { self.dy_dx.span(range) }.prefetch(ahead).map_with::<S, _>(
             x,
             Constant::<true>,
             #[inline(always)]
@@ -122,11 +122,11 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
         range: Range<usize>,
         first_cell: usize,
         gradients: &[Gradient],
-        ahead: Ahead,
+        ahead: Prefetch,
     ) {
         let centers = &self.centers[first_cell..first_cell + gradients.len()];
-        if centers.iter().any(|center| far::is_far::<T::Acc>(*center)) {
-            return self.far(range, first_cell, gradients);
+        if centers.iter().any(|center| center_needs_f64::<T::Acc>(*center)) {
+            return self.in_f64(range, first_cell, gradients);
         }
         let columns = Columns::new(gradients.len(), range.len() / gradients.len());
         let rows = columns.spread(
@@ -146,7 +146,7 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
         let mut span = unsafe { self.dy_dx.span(range) };
         for part in columns.spans(span.len()) {
             let width = columns.width();
-            span.part(part.clone()).fetching(ahead).map_with::<S, _>(
+            span.part(part.clone()).prefetch(ahead).map_with::<S, _>(
                 &x[part],
                 columns.repeated(rows, pairs),
                 #[inline(always)]
@@ -159,8 +159,8 @@ impl<T: Element> Apply for GradientPass<'_, '_, T> {
     }
 
     #[inline(always)]
-    fn ahead(&self, elements: usize, distance: usize) -> Ahead {
-        Ahead::of::<[T; 2]>(elements, distance)
+    fn ahead(&self, elements: usize, distance: usize) -> Prefetch {
+        Prefetch::new::<[T; 2]>(elements, distance)
     }
 
     #[inline(always)]

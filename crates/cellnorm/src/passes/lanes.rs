@@ -131,6 +131,16 @@ impl<A: Real, S: Vectors> Lanes<A, S> {
         end_tile();
     }
 
+    /// f of the numbers in each lane, in f64; `f` gets the lane, too.
+    pub(super) fn map_in_f64<const K: usize>(
+        lanes: [Self; K],
+        f: impl Fn(usize, [f64; K]) -> f64,
+    ) -> Self {
+        let lanes = lanes.map(Self::to_array);
+        let value = |lane: usize| f(lane, lanes.map(|lanes| lanes[lane].to_f64()));
+        Self::from_array(std::array::from_fn(|lane| A::from_f64(value(lane))))
+    }
+
     /// The sum of the lanes in f64.
     #[inline(always)]
     pub(super) fn sum(self) -> f64 {

@@ -1,4 +1,4 @@
-//! The passes over memory. They know cells and sets, and no normalization.
+//! Passes over memory. They know cells and sets, but no normalization.
 //!
 //! | pass | reads | gives |
 //! |---|---|---|
@@ -18,45 +18,50 @@
 use crate::element::Element;
 use crate::moments::Moments;
 use crate::shape::{Cells, Sets};
-use through::PreActivations;
+use pre_activation::PreActivations;
 
 mod activation;
 mod add;
 mod affine;
-mod aligned;
 mod buffers;
 mod coefficients;
 mod column_moments;
 mod columns;
 mod compiled;
-mod crew;
 mod dispatch;
-mod far;
+mod fork_join;
 mod gradient;
 mod lanes;
+mod lines;
 mod moments;
 mod pairs;
-mod parameters;
+mod pre_activation;
 pub mod rows;
 mod segments;
 mod span;
-mod stores;
 mod sums;
 mod sweep;
-mod sync;
 mod threads;
-mod through;
 mod vectors;
 
-pub use activation::Activation;
+/// What `fork_join` waits with. `loom/` compiles it with loom's in their place, to try every
+/// interleaving.
+mod sync {
+    pub(super) use std::sync::Mutex;
+    pub(super) use std::sync::atomic::AtomicUsize;
+    pub(super) use std::{hint, thread};
+
+    pub(super) use rayon::{current_num_threads, spawn};
+}
+
+pub use activation::{Activation, Parameters};
 pub use affine::Affine;
 pub use buffers::Buffers;
 pub(crate) use compiled::Compiled;
 pub use dispatch::{instruction_set, instruction_sets, on_instruction_set, vectorized};
 pub use gradient::Gradient;
+pub(crate) use lines::{LINE, fetch};
 pub(crate) use pairs::Pairs;
-pub use parameters::Parameters;
-pub(crate) use stores::{LINE, fetch};
 pub use sums::Sums;
 pub(crate) use threads::fill_lines;
 pub(crate) use vectors::Lane;
@@ -90,7 +95,7 @@ pub fn affine<T: Element>(x_y: Buffers<'_, T>, cells: &Cells, affines: &[Affine]
     affine_activated(x_y, cells, affines, Activation::Identity);
 }
 
-/// As [`affine`], with an activation behind it.
+/// [`affine`], followed by an activation.
 ///
 /// # Panics
 /// As [`affine`].
@@ -169,7 +174,7 @@ pub fn forward<T: Element>(
     forward_activated(x_y, cells, sets, Activation::Identity, table)
 }
 
-/// As [`forward`], with an activation behind it: y = act((x − center) · scale + offset).
+/// [`forward`], followed by an activation: y = act((x − center) · scale + offset).
 ///
 /// # Panics
 /// As [`forward`].
@@ -200,8 +205,8 @@ pub fn backward<T: Element>(
     T::backward(x, dy_dx, cells, sets, centers, PreActivations::NONE, &table)
 }
 
-/// As [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is that
-/// behind the activation.
+/// [`backward`], where the forward pass was [`forward_activated`] with these maps: dy is the
+/// gradient after the activation.
 ///
 /// # Panics
 /// As [`backward`], or if there are not as many maps as cells.

@@ -10,7 +10,7 @@ use super::activation::{Activation, Epilogue};
 use super::buffers::Source;
 use super::columns::Columns;
 use super::lanes::{LANES, Lanes, end_tile};
-use super::segments::{Reduce, TOGETHER};
+use super::segments::{RUNS_AT_ONCE, Reduce};
 use super::vectors::Vectors;
 use super::{BLOCK, column_moments};
 use crate::element::{Element, Real};
@@ -28,7 +28,7 @@ pub(super) struct MomentsPass<'a, T>(pub(super) Source<'a, T>);
 
 impl<T: Element> Reduce for MomentsPass<'_, T> {
     type Partial = Moments;
-    const OF_CELLS: bool = false;
+    const PER_CELL: bool = false;
     const ACTIVATED: bool = false;
 
     #[inline(always)]
@@ -43,22 +43,22 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
     #[inline(always)]
     fn run<S: Vectors, E: Epilogue>(&self, _: E, range: Range<usize>, _: usize) -> Moments {
         // SAFETY: a pass reduces a set before it writes the set.
-        of_run::<S, _>(unsafe { self.0.read(range) })
+        run_moments::<S, _>(unsafe { self.0.read(range) })
     }
 
     #[inline(always)]
     fn runs<S: Vectors, E: Epilogue>(
         &self,
         _: E,
-        ranges: [Range<usize>; TOGETHER],
-        _: [usize; TOGETHER],
-    ) -> [Moments; TOGETHER] {
-        let mut runs = [&[][..]; TOGETHER];
+        ranges: [Range<usize>; RUNS_AT_ONCE],
+        _: [usize; RUNS_AT_ONCE],
+    ) -> [Moments; RUNS_AT_ONCE] {
+        let mut runs = [&[][..]; RUNS_AT_ONCE];
         for (run, range) in runs.iter_mut().zip(ranges) {
             // SAFETY: as above.
             *run = unsafe { self.0.read(range) };
         }
-        of_runs::<S, _>(runs)
+        short_run_moments::<S, _>(runs)
     }
 
     #[inline(always)]
@@ -72,7 +72,7 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
         let x = unsafe { self.0.read(range) };
         let mut of_cell = vec![Moments::default(); cells.len()];
         for (part, width) in Columns::new(cells.len(), x.len() / cells.len()).parts(x.len()) {
-            column_moments::of_rows::<S, _>(&x[part], width, &mut of_cell);
+            column_moments::merge_rows::<S, _>(&x[part], width, &mut of_cell);
         }
         of_cell
     }
@@ -80,7 +80,7 @@ impl<T: Element> Reduce for MomentsPass<'_, T> {
 
 /// The moments of a run of memory.
 #[inline(always)]
-pub(super) fn of_run<S: Vectors, T: Element>(x: &[T]) -> Moments {
+pub(super) fn run_moments<S: Vectors, T: Element>(x: &[T]) -> Moments {
     // a loop, not a fold: a closure would be compiled without the kernel's instruction set
     let mut all = Moments::default();
     for x in x.chunks(BLOCK) {
@@ -94,8 +94,10 @@ pub(super) fn of_run<S: Vectors, T: Element>(x: &[T]) -> Moments {
 /// One step after another for all of them: a run is short, so its next step would wait for the one
 /// before.
 #[inline(always)]
-pub(super) fn of_runs<S: Vectors, T: Element>(runs: [&[T]; TOGETHER]) -> [Moments; TOGETHER] {
-    let mut shifts = [T::Acc::default(); TOGETHER];
+pub(super) fn short_run_moments<S: Vectors, T: Element>(
+    runs: [&[T]; RUNS_AT_ONCE],
+) -> [Moments; RUNS_AT_ONCE] {
+    let mut shifts = [T::Acc::default(); RUNS_AT_ONCE];
     for (shift, x) in shifts.iter_mut().zip(runs) {
         *shift = shift_of::<S, _>(x);
         end_tile();
@@ -103,21 +105,21 @@ pub(super) fn of_runs<S: Vectors, T: Element>(runs: [&[T]; TOGETHER]) -> [Moment
     let zero = T::Acc::default();
     let nothing =
         ShiftedSums::<_, S> { d: Lanes::zero(), d2: Lanes::zero(), left: zero, left2: zero };
-    let mut sums = [nothing; TOGETHER];
+    let mut sums = [nothing; RUNS_AT_ONCE];
     for ((sums, x), shift) in sums.iter_mut().zip(runs).zip(shifts) {
         *sums = shifted_sums(x, shift);
         end_tile();
     }
     let count = runs[0].len() as f64;
-    let (mut d, mut d2) = ([0.0; TOGETHER], [0.0; TOGETHER]);
+    let (mut d, mut d2) = ([0.0; RUNS_AT_ONCE], [0.0; RUNS_AT_ONCE]);
     for ((d, d2), sums) in d.iter_mut().zip(&mut d2).zip(&sums) {
         (*d, *d2) = sums.sum();
         end_tile();
     }
-    let mut moments = [Moments { count, mean: 0.0, m2: 0.0 }; TOGETHER];
+    let mut moments = [Moments { count, mean: 0.0, m2: 0.0 }; RUNS_AT_ONCE];
     let mut finite = true;
-    for k in 0..TOGETHER {
-        (moments[k].mean, moments[k].m2) = about_mean(count, shifts[k].to_f64(), d[k], d2[k]);
+    for k in 0..RUNS_AT_ONCE {
+        (moments[k].mean, moments[k].m2) = mean_and_m2(count, shifts[k].to_f64(), d[k], d2[k]);
         finite &= d2[k].is_finite();
     }
     if finite {
@@ -134,7 +136,7 @@ pub(super) fn of_runs<S: Vectors, T: Element>(runs: [&[T]; TOGETHER]) -> [Moment
 #[inline(always)]
 fn block<S: Vectors, T: Element>(x: &[T]) -> Moments {
     let shift = shift_of::<S, _>(x);
-    of_sums(x, shift, &shifted_sums::<S, _>(x, shift))
+    moments_from_sums(x, shift, &shifted_sums::<S, _>(x, shift))
 }
 
 /// The mean of the first values.
@@ -146,7 +148,7 @@ fn shift_of<S: Vectors, T: Element>(x: &[T]) -> T::Acc {
 }
 
 #[inline(always)]
-fn of_sums<S: Vectors, T: Element>(
+fn moments_from_sums<S: Vectors, T: Element>(
     x: &[T],
     shift: T::Acc,
     sums: &ShiftedSums<T::Acc, S>,
@@ -154,7 +156,7 @@ fn of_sums<S: Vectors, T: Element>(
     let (d, d2) = sums.sum();
     let count = x.len() as f64;
     if d2.is_finite() {
-        let (mean, m2) = about_mean(count, shift.to_f64(), d, d2);
+        let (mean, m2) = mean_and_m2(count, shift.to_f64(), d, d2);
         return Moments { count, mean, m2 };
     }
     one_by_one(x)
@@ -162,7 +164,7 @@ fn of_sums<S: Vectors, T: Element>(
 
 /// The mean and M2 from Σ (x − shift) and Σ (x − shift)².
 #[inline(always)]
-fn about_mean(count: f64, shift: f64, d: f64, d2: f64) -> (f64, f64) {
+fn mean_and_m2(count: f64, shift: f64, d: f64, d2: f64) -> (f64, f64) {
     (shift + d / count, (d2 - d * d / count).max(0.0))
 }
 

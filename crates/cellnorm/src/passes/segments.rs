@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::activation::{Activation, Epilogue, NoEpilogue};
 use super::columns::rows_per_chunk;
 use super::dispatch::{Kernel, dispatch};
-use super::span::Ahead;
+use super::span::Prefetch;
 use super::vectors::Vectors;
 use super::{BLOCK, threads};
 use crate::shape::Cells;
@@ -19,7 +19,7 @@ use crate::shape::Cells;
 const SEGMENT: usize = 16 * BLOCK;
 
 /// How many short cells are reduced together.
-pub(super) const TOGETHER: usize = 8;
+pub(super) const RUNS_AT_ONCE: usize = 8;
 
 /// The most values of a short cell. The sums of a longer one take many steps, so that the next cell
 /// need not wait for its result.
@@ -31,7 +31,7 @@ pub(super) trait Reduce: Sync {
     type Partial: Copy + Default + Send + Sync;
     /// Whether each cell's own result is asked for. If not, the cells of a set that lie side by
     /// side are reduced as one.
-    const OF_CELLS: bool;
+    const PER_CELL: bool;
     /// Whether it can run behind an activation.
     const ACTIVATED: bool;
     fn join(a: Self::Partial, b: Self::Partial) -> Self::Partial;
@@ -48,9 +48,9 @@ pub(super) trait Reduce: Sync {
     fn runs<S: Vectors, E: Epilogue>(
         &self,
         epilogue: E,
-        ranges: [Range<usize>; TOGETHER],
-        cells: [usize; TOGETHER],
-    ) -> [Self::Partial; TOGETHER];
+        ranges: [Range<usize>; RUNS_AT_ONCE],
+        cells: [usize; RUNS_AT_ONCE],
+    ) -> [Self::Partial; RUNS_AT_ONCE];
     /// Reduces rows of interleaved cells.
     fn rows<S: Vectors, E: Epilogue>(
         &self,
@@ -76,7 +76,7 @@ pub(super) trait Apply: Sync {
         range: Range<usize>,
         cell: usize,
         coefficients: &Self::Coefficients,
-        ahead: Ahead,
+        ahead: Prefetch,
     );
     /// Maps rows of interleaved cells, the first of which is `first_cell`. What lies `ahead` of
     /// them is needed next.
@@ -86,11 +86,11 @@ pub(super) trait Apply: Sync {
         range: Range<usize>,
         first_cell: usize,
         coefficients: &[Self::Coefficients],
-        ahead: Ahead,
+        ahead: Prefetch,
     );
     /// The memory to fetch while `elements` are mapped, where the next ones lie `distance` after
     /// them.
-    fn ahead(&self, elements: usize, distance: usize) -> Ahead;
+    fn ahead(&self, elements: usize, distance: usize) -> Prefetch;
     /// Ends what one thread mapped.
     fn written(&self);
 }
@@ -182,7 +182,7 @@ fn apply_segments<A: Apply>(
     coefficients: &[A::Coefficients],
     items: Range<usize>,
 ) {
-    let (per_block, ahead) = (segments(cells), Ahead::NOTHING);
+    let (per_block, ahead) = (segments(cells), Prefetch::NONE);
     let order = Order { cells, count: 1, first_cell: 0, places: &[], segment: None };
     if cells.inner == 1 && per_block == 1 {
         let coefficients = &coefficients[items.clone()];
@@ -227,10 +227,10 @@ impl<R: Reduce, E: Epilogue> Kernel for ReduceCells<'_, R, E> {
         let cells = order.cells;
         let mut next = 0;
         if order.segment.is_none() && cells.positions <= SHORT && cells.positions > 0 {
-            while next + TOGETHER <= order.count {
-                let mut of = [0; TOGETHER];
-                let mut ranges = [const { 0..0 }; TOGETHER];
-                for k in 0..TOGETHER {
+            while next + RUNS_AT_ONCE <= order.count {
+                let mut of = [0; RUNS_AT_ONCE];
+                let mut ranges = [const { 0..0 }; RUNS_AT_ONCE];
+                for k in 0..RUNS_AT_ONCE {
                     of[k] = order.place(next + k).0;
                     ranges[k] = cells.range(of[k]);
                 }
@@ -239,7 +239,7 @@ impl<R: Reduce, E: Epilogue> Kernel for ReduceCells<'_, R, E> {
                 {
                     partials[order.place(next + k).1] = partial;
                 }
-                next += TOGETHER;
+                next += RUNS_AT_ONCE;
             }
         }
         let parts = order.segment.map_or(0..segments(cells), |segment| segment..segment + 1);
@@ -294,7 +294,7 @@ pub(super) fn apply_cells<A: Apply>(
     apply: &A,
     order: Order<'_>,
     coefficients: &[A::Coefficients],
-    ahead: Ahead,
+    ahead: Prefetch,
     descending: bool,
 ) {
     match apply.activation() {
@@ -313,7 +313,7 @@ struct ApplyCells<'a, A: Apply, E> {
     epilogue: E,
     order: Order<'a>,
     coefficients: &'a [A::Coefficients],
-    ahead: Ahead,
+    ahead: Prefetch,
     descending: bool,
 }
 
@@ -346,10 +346,15 @@ pub(super) fn apply_rows<A: Apply>(
     block: usize,
     i: usize,
     coefficients: &[A::Coefficients],
-    ahead: Ahead,
+    ahead: Prefetch,
 ) {
     let (range, first_cell) = (segment(cells, block, i), block * cells.inner);
     match apply.activation() {
+        // without a distance the loop has a register more
+        Activation::Identity if ahead.is_none() => {
+            let (epilogue, ahead) = (NoEpilogue, NoPrefetch);
+            dispatch(ApplyRows { apply, epilogue, range, first_cell, coefficients, ahead });
+        }
         Activation::Identity => {
             let epilogue = NoEpilogue;
             dispatch(ApplyRows { apply, epilogue, range, first_cell, coefficients, ahead });
@@ -360,23 +365,33 @@ pub(super) fn apply_rows<A: Apply>(
     }
 }
 
-struct ApplyRows<'a, A: Apply, E> {
+/// No prefetch, known to the compiler.
+struct NoPrefetch;
+
+impl From<NoPrefetch> for Prefetch {
+    #[inline(always)]
+    fn from(_: NoPrefetch) -> Self {
+        Self::NONE
+    }
+}
+
+struct ApplyRows<'a, A: Apply, E, P> {
     apply: &'a A,
     epilogue: E,
     range: Range<usize>,
     first_cell: usize,
     coefficients: &'a [A::Coefficients],
-    ahead: Ahead,
+    ahead: P,
 }
 
-impl<A: Apply, E: Epilogue> Kernel for ApplyRows<'_, A, E> {
+impl<A: Apply, E: Epilogue, P: Into<Prefetch>> Kernel for ApplyRows<'_, A, E, P> {
     type Output = ();
     const BF16: bool = A::BF16;
 
     #[inline(always)]
     fn run<S: Vectors>(self) {
         let Self { apply, epilogue, range, first_cell, coefficients, ahead } = self;
-        apply.rows::<S, _>(epilogue, range, first_cell, coefficients, ahead);
+        apply.rows::<S, _>(epilogue, range, first_cell, coefficients, ahead.into());
     }
 }
 

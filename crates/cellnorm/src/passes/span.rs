@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::coefficients::Coefficients;
 use super::lanes::{LANES, Lanes, end_tile};
+use super::lines::{LINE, fetch};
 use super::pairs::PAIR;
-use super::stores::{LINE, fetch};
 use super::vectors::Vectors;
 use crate::element::Element;
 use crate::machine::Machine;
@@ -24,7 +24,7 @@ pub(super) struct Span<'a, T> {
     /// How far ahead of the tile at hand the memory is fetched; 0 fetches the tile itself.
     ahead: usize,
     /// Whether it is fetched to the first cache.
-    near: bool,
+    to_l1: bool,
     lifetime: PhantomData<&'a mut [T]>,
 }
 
@@ -34,7 +34,7 @@ impl<'a, T: Element> Span<'a, T> {
     /// else may write the source or use the destination; with `stream`, the two must not overlap.
     #[inline(always)]
     pub(super) unsafe fn new(source: *const T, target: *mut T, len: usize, stream: bool) -> Self {
-        Self { source, target, len, stream, ahead: 0, near: true, lifetime: PhantomData }
+        Self { source, target, len, stream, ahead: 0, to_l1: true, lifetime: PhantomData }
     }
 
     #[inline(always)]
@@ -59,8 +59,8 @@ impl<'a, T: Element> Span<'a, T> {
 
     /// The same span; while it is mapped, the memory `ahead` elements after it comes to the cache.
     #[inline(always)]
-    pub(super) fn fetching(self, Ahead { elements, near }: Ahead) -> Self {
-        Self { ahead: elements, near, ..self }
+    pub(super) fn prefetch(self, Prefetch { distance, to_l1 }: Prefetch) -> Self {
+        Self { ahead: distance, to_l1, ..self }
     }
 
     /// destination\[i\] = f(i, coefficients\[i\], source\[i\]), 16 elements at a time; `f` gets the
@@ -136,44 +136,8 @@ impl<'a, T: Element> Span<'a, T> {
             (stop, past) = (head, false);
         }
         loop {
-            if T::AT_ONCE && C::PAIRS && coefficients.pairs(at) {
-                while at + PAIR <= stop {
-                    fetch(source.wrapping_add(at + self.ahead), self.near);
-                    if TWO {
-                        fetch(second.wrapping_add(at + self.ahead), self.near);
-                    }
-                    // SAFETY: as below, for 32 elements.
-                    unsafe {
-                        let pair = pair([source, second], at, &mut coefficients, &mut f);
-                        if past {
-                            S::stream(pair, target.add(at));
-                        } else {
-                            target.add(at).cast::<[T; PAIR]>().write_unaligned(pair);
-                            end_tile();
-                        }
-                    }
-                    at += PAIR;
-                }
-            }
-            while at < stop {
-                fetch(source.wrapping_add(at + self.ahead), self.near);
-                if TWO {
-                    fetch(second.wrapping_add(at + self.ahead), self.near);
-                }
-                // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid.
-                // A streamed tile begins at a line, or, where a tile is less than one, at a
-                // multiple of its size.
-                unsafe {
-                    let tile = tile([source, second], at, &mut coefficients, &mut f);
-                    if past {
-                        S::stream(tile, target.add(at));
-                    } else {
-                        target.add(at).cast::<[T; LANES]>().write_unaligned(tile);
-                        end_tile();
-                    }
-                }
-                at += LANES;
-            }
+            // SAFETY: both sources, the coefficients and the target reach as far as the span.
+            unsafe { self.tiles::<S, C, TWO>(second, at..stop, past, &mut coefficients, &mut f) };
             if stop == body_end {
                 break;
             }
@@ -183,6 +147,64 @@ impl<'a, T: Element> Span<'a, T> {
             // SAFETY: the target is valid for len elements.
             unsafe { target.add(last).cast::<[T; LANES]>().write_unaligned(end) };
             end_tile();
+        }
+    }
+
+    /// Maps the tiles that begin in `range`, streamed or not: whole pairs first, where they may be
+    /// taken.
+    ///
+    /// # Safety
+    /// The tiles must lie in the span, `second` and the coefficients must reach as far as it, and
+    /// streamed tiles must begin at a line, or, where a tile is less than one, at a multiple of its
+    /// size.
+    #[inline(always)]
+    unsafe fn tiles<S: Vectors, C: Coefficients<T::Acc, S>, const TWO: bool>(
+        &self,
+        second: *const T,
+        range: Range<usize>,
+        stream: bool,
+        coefficients: &mut C,
+        f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
+    ) {
+        let Self { source, target, .. } = *self;
+        let Range { start: mut at, end: stop } = range;
+        if T::AT_ONCE && C::PAIRS && coefficients.pairs(at) {
+            while at + PAIR <= stop {
+                fetch(source.wrapping_add(at + self.ahead), self.to_l1);
+                if TWO {
+                    fetch(second.wrapping_add(at + self.ahead), self.to_l1);
+                }
+                // SAFETY: as below, for 32 elements.
+                unsafe {
+                    let pair = pair([source, second], at, coefficients, f);
+                    if stream {
+                        S::stream(pair, target.add(at));
+                    } else {
+                        target.add(at).cast::<[T; PAIR]>().write_unaligned(pair);
+                        end_tile();
+                    }
+                }
+                at += PAIR;
+            }
+        }
+        while at < stop {
+            fetch(source.wrapping_add(at + self.ahead), self.to_l1);
+            if TWO {
+                fetch(second.wrapping_add(at + self.ahead), self.to_l1);
+            }
+            // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid.
+            // A streamed tile begins at a line, or, where a tile is less than one, at a
+            // multiple of its size.
+            unsafe {
+                let tile = tile([source, second], at, coefficients, f);
+                if stream {
+                    S::stream(tile, target.add(at));
+                } else {
+                    target.add(at).cast::<[T; LANES]>().write_unaligned(tile);
+                    end_tile();
+                }
+            }
+            at += LANES;
         }
     }
 
@@ -249,21 +271,24 @@ unsafe fn pair<S: Vectors, T: Element, C: Coefficients<T::Acc, S>>(
 
 /// How far ahead of a span memory is fetched, in elements, and whether to the first cache.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    elements: usize,
-    near: bool,
+pub(super) struct Prefetch {
+    distance: usize,
+    to_l1: bool,
 }
 
-impl Ahead {
-    /// Nothing is fetched.
-    pub(super) const NOTHING: Self = Self { elements: 0, near: true };
+impl Prefetch {
+    pub(super) const NONE: Self = Self { distance: 0, to_l1: true };
 
-    /// While `elements` are mapped, as many that lie `distance` after them; nothing where that
-    /// would push out what is at hand. `T` is what a pass reads for each element.
-    pub(super) fn of<T>(elements: usize, distance: usize) -> Self {
+    pub(super) fn is_none(self) -> bool {
+        self.distance == 0
+    }
+
+    /// While `elements` are mapped, as many that lie `distance` after them; none where that would
+    /// push out what is at hand. `T` is what a pass reads for each element.
+    pub(super) fn new<T>(elements: usize, distance: usize) -> Self {
         match Machine::current().fetches_near(elements * size_of::<T>()) {
-            Some(near) => Self { elements: distance, near },
-            None => Self::NOTHING,
+            Some(to_l1) => Self { distance, to_l1 },
+            None => Self::NONE,
         }
     }
 }

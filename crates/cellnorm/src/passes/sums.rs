@@ -6,14 +6,14 @@
 use std::ops::Range;
 
 use super::activation::{Activation, Epilogue};
-use super::aligned::Aligned;
 use super::buffers::Source;
 use super::columns::{
     Columns, apart, fetch_distance, fetch_row, load_columns, rows_at_once, store_in_order,
 };
 use super::lanes::{LANES, Lanes, end_tile};
-use super::segments::{Reduce, TOGETHER};
-use super::through::{CellPreActivation, ColumnPreActivations, PreActivations};
+use super::lines::Aligned;
+use super::pre_activation::{CellPreActivation, ColumnPreActivations, PreActivations};
+use super::segments::{RUNS_AT_ONCE, Reduce};
 use super::vectors::{Portable, Vectors};
 use super::{BLOCK, CHUNK};
 use crate::element::{Element, Real};
@@ -65,7 +65,7 @@ impl<T: Element> SumsPass<'_, T> {
             let (x, dy) = (x.widen(), dy.widen());
             let g = self
                 .pre_activations
-                .far(|_| cell, Lanes::<_, Portable>::splat(x), Lanes::splat(dy))
+                .g_in_f64(|_| cell, Lanes::<_, Portable>::splat(x), Lanes::splat(dy))
                 .to_array()[0]
                 .to_f64();
             let sums = &mut of_cell[i % inner];
@@ -77,7 +77,7 @@ impl<T: Element> SumsPass<'_, T> {
 
 impl<T: Element> Reduce for SumsPass<'_, T> {
     type Partial = Sums;
-    const OF_CELLS: bool = true;
+    const PER_CELL: bool = true;
     const ACTIVATED: bool = true;
 
     #[inline(always)]
@@ -96,7 +96,7 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
         let dy = unsafe { self.dy.read(range.clone()) };
         let x = &self.x[range];
         let z = self.pre_activations.cell(epilogue, cell);
-        let sums = of_run::<S, _, _>(x, dy, T::Acc::from_f64(center), &z);
+        let sums = run_sums::<S, _, _>(x, dy, T::Acc::from_f64(center), &z);
         let sums = sums.about::<T::Acc>(center);
         if sums.is_finite() { sums } else { self.in_f64(x, dy, cell, 1)[0] }
     }
@@ -105,12 +105,12 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
     fn runs<S: Vectors, E: Epilogue>(
         &self,
         epilogue: E,
-        ranges: [Range<usize>; TOGETHER],
-        cells: [usize; TOGETHER],
-    ) -> [Sums; TOGETHER] {
+        ranges: [Range<usize>; RUNS_AT_ONCE],
+        cells: [usize; RUNS_AT_ONCE],
+    ) -> [Sums; RUNS_AT_ONCE] {
         let zero = Lanes::<T::Acc, S>::zero();
         let left = T::Acc::default();
-        let mut sums = [LaneSums { dy: zero, dy_x: zero, left, left_x: left }; TOGETHER];
+        let mut sums = [LaneSums { dy: zero, dy_x: zero, left, left_x: left }; RUNS_AT_ONCE];
         for ((sums, range), cell) in sums.iter_mut().zip(&ranges).zip(cells) {
             // SAFETY: as above.
             let (x, dy) = (&self.x[range.clone()], unsafe { self.dy.read(range.clone()) });
@@ -118,7 +118,7 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
             *sums = lane_sums(x, dy, center, &self.pre_activations.cell(epilogue, cell));
             end_tile();
         }
-        let mut all = [Sums::default(); TOGETHER];
+        let mut all = [Sums::default(); RUNS_AT_ONCE];
         for (((all, sums), range), cell) in all.iter_mut().zip(&sums).zip(&ranges).zip(cells) {
             // a single run starts from sums of 0, which takes the sign off a 0
             *all = Sums::default().plus(sums.sum()).about::<T::Acc>(self.centers[cell]);
@@ -180,7 +180,7 @@ impl<T: Element> Reduce for SumsPass<'_, T> {
 
 /// The sums over a run of memory, about a center of the computing type.
 #[inline(always)]
-fn of_run<S: Vectors, T: Element, E: Epilogue>(
+fn run_sums<S: Vectors, T: Element, E: Epilogue>(
     x: &[T],
     dy: &[T],
     center: T::Acc,

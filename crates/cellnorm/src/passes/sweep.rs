@@ -1,11 +1,20 @@
 //! One sweep over a tensor: reduce its cells, let a table turn each set's partial results into
 //! coefficients, apply them.
 //!
-//! Sets are finished one after another where they can be, small ones a batch after another, so that
-//! the elementwise pass finds its data still in the cache, the part that was read last first. Where
-//! there are fewer sets than threads, or sets that reach across interleaved samples, all cells are
-//! reduced before the first is written. Both orders give the same bits: cells are always cut into
-//! the same segments, which are joined in index order.
+//! ```text
+//! if there are enough sets of runs of memory:        for each batch of sets, in parallel:
+//!     partials = reduce the batch's cells
+//!     coefficients = table(set, its partials) for each set
+//!     apply the coefficients to the batch's cells, if large from the last to the first
+//! else if no set reaches beyond its block of rows:   for each block, in parallel: the same
+//! else:
+//!     partials = reduce all cells, in parallel
+//!     coefficients = table(set, its partials) for each set
+//!     apply the coefficients to all cells, in parallel
+//! ```
+//!
+//! In the first two orders the elementwise pass finds its data still in the cache. All orders give
+//! the same bits: cells are always cut into the same segments, which are joined in index order.
 
 use std::ops::Range;
 
@@ -13,24 +22,24 @@ use super::segments::{
     Apply, Order, Reduce, apply_all, apply_cells, apply_rows, join_rows, reduce_all, reduce_cells,
     reduce_rows, segment, segments,
 };
-use super::span::Ahead;
+use super::span::Prefetch;
 use super::threads;
 use crate::machine::Machine;
 use crate::shape::{Cells, Sets};
 
 /// From this many values, the cells of a set are mapped in descending order.
-const BACKWARDS_FROM: usize = 2048;
+const DESCENDING_FROM: usize = 2048;
 
 /// From the partial results of a set to the coefficients of its cells. Not generic: a kernel is not
 /// compiled again for each table.
 type Table<'a, P, C, Out> = dyn Fn(usize, &[P], &mut [C]) -> Out + Sync + 'a;
 
-/// What a sweep leaves behind.
+/// The results of a sweep.
 pub(super) struct Swept<Out, P> {
     /// What the tables returned, by set.
-    pub(super) of_sets: Vec<Out>,
+    pub(super) results: Vec<Out>,
     /// The partial result of each cell, where the reduction is asked for them.
-    pub(super) of_cells: Vec<P>,
+    pub(super) partials: Vec<P>,
 }
 
 /// Reduces, asks `table(set, partial results of the set, coefficients of its cells)` for each set,
@@ -43,52 +52,52 @@ pub(super) fn sweep<R: Reduce, A: Apply, Out: Send + Default>(
     table: &Table<'_, R::Partial, A::Coefficients, Out>,
 ) -> Swept<Out, R::Partial> {
     // sets whose cells lie side by side are cells of their own
-    let whole = if R::OF_CELLS { None } else { sets.as_cells(cells) };
+    let whole = if R::PER_CELL { None } else { sets.as_cells(cells) };
     if cells.inner == 1 && threads::enough(sets.count()) {
         let weight = cells.len() / sets.count().max(1);
         let parts = threads::map(sets.count(), weight, |range| {
-            OfSets { reduce, apply, cells, sets, whole, table, range }.run()
+            SetSweep { reduce, apply, cells, sets, whole, table, range }.run()
         });
         return join_sets::<R, Out>(sets, parts);
     }
     if cells.inner > 1 && sets.within_blocks(cells) && threads::enough(cells.outer) {
         let parts = threads::map(cells.outer, cells.block(), |range| {
-            OfBlocks { reduce, apply, cells, sets, table, range }.run()
+            BlockSweep { reduce, apply, cells, sets, table, range }.run()
         });
         let mut swept = Swept {
-            of_sets: (0..sets.count()).map(|_| Out::default()).collect(),
-            of_cells: vec![],
+            results: (0..sets.count()).map(|_| Out::default()).collect(),
+            partials: vec![],
         };
-        for (of_sets, of_cells) in parts {
-            for (set, result) in of_sets {
-                swept.of_sets[set] = result;
+        for (results, partials) in parts {
+            for (set, result) in results {
+                swept.results[set] = result;
             }
-            swept.of_cells.extend(of_cells);
+            swept.partials.extend(partials);
         }
         return swept;
     }
     let partials = reduce_all(reduce, whole.as_ref().unwrap_or(cells));
     let mut coefficients = vec![A::Coefficients::default(); cells.count()];
-    let mut of_sets: Vec<Out> = (0..sets.count()).map(|_| Out::default()).collect();
+    let mut results: Vec<Out> = (0..sets.count()).map(|_| Out::default()).collect();
     if whole.is_some() {
         for (set, partial) in partials.iter().enumerate() {
             let members = sets.members(set);
             let range = members[0] as usize..members[0] as usize + members.len();
-            of_sets[set] = table(set, std::slice::from_ref(partial), &mut coefficients[range]);
+            results[set] = table(set, std::slice::from_ref(partial), &mut coefficients[range]);
         }
     } else {
         for (set, result) in
             tables(cells, sets, 0..cells.outer, &partials, &mut coefficients, table)
         {
-            of_sets[set] = result;
+            results[set] = result;
         }
     }
     apply_all(apply, cells, &coefficients);
-    Swept { of_sets, of_cells: partials }
+    Swept { results, partials }
 }
 
 /// Sets of cells that are runs of memory, a batch after another.
-struct OfSets<'a, R: Reduce, A: Apply, Out> {
+struct SetSweep<'a, R: Reduce, A: Apply, Out> {
     reduce: &'a R,
     apply: &'a A,
     cells: &'a Cells,
@@ -98,32 +107,33 @@ struct OfSets<'a, R: Reduce, A: Apply, Out> {
     range: Range<usize>,
 }
 
-impl<R: Reduce, A: Apply, Out> OfSets<'_, R, A, Out> {
+impl<R: Reduce, A: Apply, Out> SetSweep<'_, R, A, Out> {
     /// What the tables returned, and the partial results of all cells, set after set.
     fn run(self) -> (Vec<Out>, Vec<R::Partial>) {
         let Self { reduce, apply, cells, sets, whole, table, range } = self;
         let mut results = Vec::with_capacity(range.len());
         let (mut partials, mut coefficients, mut places) = (Vec::new(), Vec::new(), Vec::new());
         // what was read last is nearest, but memory is fetched ahead in ascending order
-        let descending = cells.positions >= BACKWARDS_FROM;
+        let descending = cells.positions >= DESCENDING_FROM;
         let size = sets.same_size();
         let neighbours = sets.side_by_side().is_some();
         let machine = Machine::current();
         // the results of one set need not wait for those of another
         let elements_at_once = if neighbours { machine.batch() } else { machine.batch_apart() };
-        let together =
+        let sets_at_once =
             size.map_or(1, |size| elements_at_once.div_ceil((size * cells.positions).max(1)));
         // neighbours: the next batch; else the same cells of the channels after these
-        let ahead = size.map_or(Ahead::NOTHING, |size| {
-            let elements = together * size * cells.positions;
-            apply.ahead(elements, if neighbours { elements } else { together * cells.positions })
+        let ahead = size.map_or(Prefetch::NONE, |size| {
+            let elements = sets_at_once * size * cells.positions;
+            apply
+                .ahead(elements, if neighbours { elements } else { sets_at_once * cells.positions })
         });
         let mut next = range.start;
         while next < range.end {
-            let batch = next..(next + together).min(range.end);
+            let batch = next..(next + sets_at_once).min(range.end);
             next = batch.end;
             let size = sets.members(batch.start).len();
-            if !R::OF_CELLS {
+            if !R::PER_CELL {
                 partials.clear();
             }
             let first = partials.len();
@@ -132,7 +142,7 @@ impl<R: Reduce, A: Apply, Out> OfSets<'_, R, A, Out> {
             let count = size * batch.len();
             let first_cell = sets.members(batch.start).first().map_or(0, |cell| *cell as usize);
             if !neighbours {
-                by_member(&mut places, sets, &batch, size);
+                order_by_member(&mut places, sets, &batch, size);
             }
             let order = Order { cells, count, first_cell, places: &places, segment: None };
             let reduced = match &whole {
@@ -160,7 +170,12 @@ impl<R: Reduce, A: Apply, Out> OfSets<'_, R, A, Out> {
 }
 
 /// The cells of sets that are not neighbours, the first members of all sets before the second ones.
-fn by_member(order: &mut Vec<(usize, usize)>, sets: &Sets, batch: &Range<usize>, size: usize) {
+fn order_by_member(
+    order: &mut Vec<(usize, usize)>,
+    sets: &Sets,
+    batch: &Range<usize>,
+    size: usize,
+) {
     order.clear();
     for member in 0..size {
         for (i, set) in batch.clone().enumerate() {
@@ -174,25 +189,25 @@ fn join_sets<R: Reduce, Out>(
     sets: &Sets,
     parts: Vec<(Vec<Out>, Vec<R::Partial>)>,
 ) -> Swept<Out, R::Partial> {
-    let mut swept = Swept { of_sets: Vec::with_capacity(sets.count()), of_cells: vec![] };
-    if R::OF_CELLS {
-        swept.of_cells.resize(sets.of_cells().len(), R::Partial::default());
+    let mut swept = Swept { results: Vec::with_capacity(sets.count()), partials: vec![] };
+    if R::PER_CELL {
+        swept.partials.resize(sets.of_cells().len(), R::Partial::default());
     }
-    for (of_sets, partials) in parts {
-        if R::OF_CELLS {
-            let start = swept.of_sets.len();
-            let members = (start..start + of_sets.len()).flat_map(|set| sets.members(set));
+    for (results, partials) in parts {
+        if R::PER_CELL {
+            let start = swept.results.len();
+            let members = (start..start + results.len()).flat_map(|set| sets.members(set));
             for (cell, partial) in members.zip(&partials) {
-                swept.of_cells[*cell as usize] = *partial;
+                swept.partials[*cell as usize] = *partial;
             }
         }
-        swept.of_sets.extend(of_sets);
+        swept.results.extend(results);
     }
     swept
 }
 
 /// Blocks of interleaved cells, one after another; no set reaches beyond its block.
-struct OfBlocks<'a, R: Reduce, A: Apply, Out> {
+struct BlockSweep<'a, R: Reduce, A: Apply, Out> {
     reduce: &'a R,
     apply: &'a A,
     cells: &'a Cells,
@@ -201,7 +216,7 @@ struct OfBlocks<'a, R: Reduce, A: Apply, Out> {
     range: Range<usize>,
 }
 
-impl<R: Reduce, A: Apply, Out> OfBlocks<'_, R, A, Out> {
+impl<R: Reduce, A: Apply, Out> BlockSweep<'_, R, A, Out> {
     /// What the tables returned, and the partial results of all cells.
     fn run(self) -> (Vec<(usize, Out)>, Vec<R::Partial>) {
         let Self { reduce, apply, cells, sets, table, range } = self;
@@ -217,10 +232,10 @@ impl<R: Reduce, A: Apply, Out> OfBlocks<'_, R, A, Out> {
             results.extend(tables(cells, sets, o..o + 1, &partials, &mut coefficients, table));
             for i in (0..segments(cells)).rev() {
                 // the last one's memory is no longer needed when the next block begins
-                let ahead = if i == 0 { ahead } else { Ahead::NOTHING };
+                let ahead = if i == 0 { ahead } else { Prefetch::NONE };
                 apply_rows(apply, cells, o, i, &coefficients, ahead);
             }
-            if R::OF_CELLS {
+            if R::PER_CELL {
                 all.extend(partials);
             }
         }
@@ -247,17 +262,17 @@ fn tables<P: Copy, C: Copy + Default, Out>(
             .map(|((partials, coefficients), set)| (set, table(set, partials, coefficients)))
             .collect();
     }
-    let (mut of_set, mut out, mut results) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut set_partials, mut out, mut results) = (Vec::new(), Vec::new(), Vec::new());
     for (cell, set) in range.clone().zip(&sets.of_cells()[range.clone()]) {
         let members = sets.members(*set as usize);
         if members[0] as usize != cell {
             continue;
         }
-        of_set.clear();
-        of_set.extend(members.iter().map(|member| partials[*member as usize - range.start]));
+        set_partials.clear();
+        set_partials.extend(members.iter().map(|member| partials[*member as usize - range.start]));
         out.clear();
         out.resize(members.len(), C::default());
-        results.push((*set as usize, table(*set as usize, &of_set, &mut out)));
+        results.push((*set as usize, table(*set as usize, &set_partials, &mut out)));
         for (member, coefficients_of) in members.iter().zip(&out) {
             coefficients[*member as usize - range.start] = *coefficients_of;
         }

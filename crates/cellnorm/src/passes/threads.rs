@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::crew;
+use super::fork_join;
 use crate::machine::Machine;
 
 /// How many elements the calling thread does alone. (Miri takes a second for a hundred, and shall
@@ -61,7 +61,7 @@ pub(crate) fn fill_lines<T: Send, E: Send>(
     let others = others(lines, step, target.len());
     let parts = Mutex::new(target.chunks_mut(step * len.max(1)).enumerate());
     let first = Mutex::new(None);
-    crew::together(others, &|| {
+    fork_join::run(others, &|| {
         loop {
             let Some((part, lines)) = lock(&parts).next() else { break };
             for (line, target) in (part * step..).zip(lines.chunks_mut(len)) {
@@ -106,5 +106,5 @@ fn share(items: usize, step: usize, others: usize, work: impl Fn(Range<usize>) +
             work(start..(start + step).min(items));
         }
     };
-    crew::together(others, &take_part);
+    fork_join::run(others, &take_part);
 }

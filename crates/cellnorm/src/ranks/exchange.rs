@@ -103,7 +103,10 @@ pub fn merge<E: From<Error> + Display>(
     let sets = tables.first().map_or(0, Vec::len) / 3;
     Ok((0..sets)
         .map(|set| {
-            tables.iter().map(|table| rank_table(table, set)).fold(Moments::default(), Moments::merge)
+            tables
+                .iter()
+                .map(|table| rank_table(table, set))
+                .fold(Moments::default(), Moments::merge)
         })
         .collect())
 }

@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 
-use super::near::{Near, ROWS};
-use super::{Narrowed, ParameterGradients, Through, count, whole};
+use super::parameter_sums::{ParameterSums, ROWS};
+use super::{Narrowed, ParameterGradients, aligned_row, count};
 use crate::element::{Element, Real};
 use crate::passes::activation::{Epilogue, NoEpilogue};
-use crate::passes::aligned::Aligned;
 use crate::passes::buffers::Shared;
 use crate::passes::coefficients::{Along, paired};
 use crate::passes::dispatch::{Kernel, dispatch};
-use crate::passes::far;
 use crate::passes::lanes::Lanes;
-use crate::passes::span::Ahead;
+use crate::passes::lines::Aligned;
+use crate::passes::pre_activation::RowPreActivation;
+use crate::passes::span::Prefetch;
 use crate::passes::vectors::{Portable, Vectors};
 use crate::passes::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
 
@@ -26,7 +26,7 @@ fn rows_per_task(rows: usize, width: usize) -> usize {
 /// From a row's sums to the coefficients of its dx.
 pub(crate) type Table<'a> = dyn Fn(usize, Sums) -> Gradient + Sync + 'a;
 
-pub(in crate::passes) fn of_rows<T: Element>(
+pub(in crate::passes) fn backward<T: Element>(
     x: &[T],
     dy_dx: Buffers<'_, T>,
     plus: Option<&[T]>,
@@ -44,9 +44,9 @@ pub(in crate::passes) fn of_rows<T: Element>(
         "x and what is added to dx differ in length"
     );
     let step = rows_per_task(rows, width);
-    let narrowed = Narrowed::of(parameters);
+    let narrowed = Narrowed::new(parameters);
     let Parameters { gamma, beta, .. } = narrowed.parameters();
-    let (gamma, beta) = (&*whole(width, gamma, 1.0), &*whole(width, beta, 0.0));
+    let (gamma, beta) = (&*aligned_row(width, gamma, 1.0), &*aligned_row(width, beta, 0.0));
     let backward =
         &Backward { x, shared: &shared, plus, width, parameters, gamma, beta, affines, table };
     let parts = threads::map(rows.div_ceil(step), step * width, |tasks| {
@@ -61,7 +61,7 @@ pub(in crate::passes) fn of_rows<T: Element>(
         };
         tasks.map(of_task).collect::<Vec<ParameterGradients>>()
     });
-    // SAFETY: the tasks covered all rows, which are the whole buffer.
+    // SAFETY: the tasks covered all rows, which are the aligned_row buffer.
     unsafe { shared.finish() };
     let join = |mut all: ParameterGradients, part: ParameterGradients| {
         all.add(&part);
@@ -88,7 +88,7 @@ impl<T: Element> Backward<'_, '_, T> {
     /// x, with the map s + offset.
     #[cold]
     #[inline(never)]
-    fn far_row(&self, row: usize, near: &mut Near<T::Acc>) {
+    fn row_in_f64(&self, row: usize, parameter_sums: &mut ParameterSums<T::Acc>) {
         let range = row * self.width..(row + 1) * self.width;
         let affine = self.affines[row];
         let Affine { center, scale, offset } = affine;
@@ -102,8 +102,8 @@ impl<T: Element> Backward<'_, '_, T> {
         let of_s = Affine { center: 0.0, scale: 1.0, offset };
         let Self { gamma, beta, .. } = *self;
         let epilogue = self.parameters.activation;
-        let through = Through { epilogue, affine: of_s.rounded(), gamma, beta };
-        let Sums { dy: s1, dy_x: s2 } = near.add::<Portable, _, _>(&s, &dy, &through);
+        let through = RowPreActivation { epilogue, affine: of_s.rounded(), gamma, beta };
+        let Sums { dy: s1, dy_x: s2 } = parameter_sums.add::<Portable, _, _>(&s, &dy, &through);
         let sums = Sums { dy: s1, dy_x: if scale == 0.0 { 0.0 } else { s2 / scale } };
         let Gradient { a, b, k } = (self.table)(row, sums);
         let x = &self.x[range.clone()];
@@ -112,9 +112,9 @@ impl<T: Element> Backward<'_, '_, T> {
             x,
             Along::<_, 1, false> { rows: [self.gamma], pairs: [&[]] },
             |at, [gamma], dy, x| {
-                let normalized = far::map([x], |_, [x]| affine.of(x));
+                let normalized = Lanes::map_in_f64([x], |_, [x]| affine.apply(x));
                 let g = through.g(at, normalized, dy) * gamma;
-                let dx = far::map([g, x], |_, [g, x]| a * g + b * (x - center) + k);
+                let dx = Lanes::map_in_f64([g, x], |_, [g, x]| a * g + b * (x - center) + k);
                 match self.plus {
                     Some(plus) => dx + Lanes::load_few(&plus[range.clone()], at),
                     None => dx,
@@ -139,10 +139,13 @@ impl<T: Element, E: Epilogue> Kernel for BackwardRows<'_, '_, '_, T, E> {
         let Backward { x, shared, plus, width, parameters, gamma, beta, affines, table } =
             *self.backward;
         let mut totals = ParameterGradients::zeros(width);
-        let mut near =
-            Near::<T::Acc>::new(width, parameters.gamma.is_some(), parameters.beta.is_some());
+        let mut parameter_sums = ParameterSums::<T::Acc>::new(
+            width,
+            parameters.gamma.is_some(),
+            parameters.beta.is_some(),
+        );
         let end = self.rows.end;
-        let ahead = Ahead::of::<[T; 2]>(width, width);
+        let ahead = Prefetch::new::<[T; 2]>(width, width);
         // where the place of an element counts, they are taken in order
         let pairs = if E::NONE && plus.is_none() { paired::<T>(gamma) } else { Aligned::NONE };
         let pairs = &pairs[..];
@@ -156,18 +159,19 @@ impl<T: Element, E: Epilogue> Kernel for BackwardRows<'_, '_, '_, T, E> {
             // SAFETY: a row belongs to one task, and the slice is gone when the span is made.
             let dy = unsafe { shared.source().read(range.clone()) };
             let affine = &affines[row];
-            if far::is_out::<T::Acc>(affine) {
-                self.backward.far_row(row, &mut near);
-                near.flush(&mut totals);
+            if affine.needs_f64::<T::Acc>() {
+                self.backward.row_in_f64(row, &mut parameter_sums);
+                parameter_sums.flush(&mut totals);
                 continue;
             }
             let through =
-                Through { epilogue: self.epilogue, affine: affine.rounded(), gamma, beta };
-            let sums = near.add::<S, _, _>(x, dy, &through).about::<T::Acc>(affine.center);
+                RowPreActivation { epilogue: self.epilogue, affine: affine.rounded(), gamma, beta };
+            let sums =
+                parameter_sums.add::<S, _, _>(x, dy, &through).about::<T::Acc>(affine.center);
             let [a, b, p, k, center] = table(row, sums).rounded(affine.center).map(Lanes::splat);
             let [_, scale, offset] = through.affine.map(Lanes::splat);
             // SAFETY: as above.
-            let span = unsafe { shared.span(range) }.fetching(ahead);
+            let span = unsafe { shared.span(range) }.prefetch(ahead);
             let along = Along::<_, 1, true> { rows: [gamma], pairs: [pairs] };
             // two loops: a branch within one would keep its two halves from being one vector
             match plus {
@@ -193,7 +197,7 @@ impl<T: Element, E: Epilogue> Kernel for BackwardRows<'_, '_, '_, T, E> {
                 ),
             }
             if i % ROWS == ROWS - 1 || row + 1 == end {
-                near.flush(&mut totals);
+                parameter_sums.flush(&mut totals);
             }
         }
         shared.written();

@@ -2,23 +2,22 @@
 
 use std::ops::Range;
 
-use super::{count, whole};
+use super::{aligned_row, count};
 use crate::element::Element;
 use crate::moments::Moments;
 use crate::passes::activation::{Epilogue, NoEpilogue};
 use crate::passes::buffers::Shared;
 use crate::passes::coefficients::{Along, Constant, paired};
 use crate::passes::dispatch::{Kernel, dispatch};
-use crate::passes::far;
 use crate::passes::lanes::Lanes;
-use crate::passes::span::{Ahead, Span};
+use crate::passes::span::{Prefetch, Span};
 use crate::passes::vectors::{Portable, Vectors};
 use crate::passes::{Activation, Affine, Buffers, Parameters, moments, threads};
 
 /// From a row's moments to what it is mapped with, and its statistics.
 pub(crate) type Table<'a> = dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync + 'a;
 
-pub(in crate::passes) fn of_rows<T: Element>(
+pub(in crate::passes) fn forward<T: Element>(
     x_y: Buffers<'_, T>,
     width: usize,
     parameters: Parameters<'_, T::Acc>,
@@ -26,13 +25,13 @@ pub(in crate::passes) fn of_rows<T: Element>(
 ) -> Vec<(f64, f64)> {
     let shared = Shared::new(x_y, 0);
     let results = run(&shared, None, width, parameters, table);
-    // SAFETY: the tasks covered all rows, which are the whole buffer.
+    // SAFETY: the tasks covered all rows, which are the aligned_row buffer.
     unsafe { shared.finish() };
     results
 }
 
 /// h = x + residual on the way.
-pub(in crate::passes) fn of_sums<T: Element>(
+pub(in crate::passes) fn forward_add<T: Element>(
     [x, residual]: [&[T]; 2],
     [h, y]: [&mut [T]; 2],
     width: usize,
@@ -59,7 +58,7 @@ fn run<T: Element>(
     let rows = count(shared.len(), width);
     let Parameters { gamma, beta, activation } = parameters;
     let without_beta = beta.is_none();
-    let (gamma, beta) = (&*whole(width, gamma, 1.0), &*whole(width, beta, 0.0));
+    let (gamma, beta) = (&*aligned_row(width, gamma, 1.0), &*aligned_row(width, beta, 0.0));
     let pairs = [gamma, beta].map(paired::<T>);
     let pairs = [&pairs[0][..], &pairs[1][..]];
     let forward =
@@ -93,11 +92,12 @@ impl<T: Element> Forward<'_, '_, '_, T> {
     /// A row whose center is far.
     #[cold]
     #[inline(never)]
-    fn far_row(&self, span: Span<'_, T>, affine: Affine) {
+    fn row_in_f64(&self, span: Span<'_, T>, affine: Affine) {
         span.map::<Portable, _>(
             Along::<_, 2, false> { rows: [self.gamma, self.beta], pairs: [&[]; 2] },
             |_, [gamma, beta], x| {
-                self.activation.apply(far::map([x], |_, [x]| affine.of(x)) * gamma + beta)
+                self.activation
+                    .apply(Lanes::map_in_f64([x], |_, [x]| affine.apply(x)) * gamma + beta)
             },
         );
     }
@@ -119,12 +119,12 @@ impl<T: Element, E: Epilogue> Kernel for ForwardRows<'_, '_, '_, '_, T, E> {
         let Forward { shared, added, width, gamma, beta, without_beta, pairs, table, .. } =
             *forward;
         let mut results = Vec::with_capacity(rows.len());
-        let ahead = Ahead::of::<T>(width, width);
+        let ahead = Prefetch::new::<T>(width, width);
         for row in rows {
             let range = row * width..(row + 1) * width;
             if let Some((x_h, residual)) = added {
                 // SAFETY: a row belongs to one task.
-                unsafe { x_h.span(range.clone()) }.fetching(ahead).map_with::<S, _>(
+                unsafe { x_h.span(range.clone()) }.prefetch(ahead).map_with::<S, _>(
                     &residual[range.clone()],
                     Constant::<true>,
                     #[inline(always)]
@@ -132,13 +132,14 @@ impl<T: Element, E: Epilogue> Kernel for ForwardRows<'_, '_, '_, '_, T, E> {
                 );
             }
             // SAFETY: as above, and the slice is gone when the span is made.
-            let moments = moments::of_run::<S, _>(unsafe { shared.source().read(range.clone()) });
+            let moments =
+                moments::run_moments::<S, _>(unsafe { shared.source().read(range.clone()) });
             let (affine, result) = table(row, moments);
             results.push(result);
             // SAFETY: as above.
-            let span = unsafe { shared.span(range) }.fetching(ahead);
-            if far::is_out::<T::Acc>(&affine) {
-                forward.far_row(span, affine);
+            let span = unsafe { shared.span(range) }.prefetch(ahead);
+            if affine.needs_f64::<T::Acc>() {
+                forward.row_in_f64(span, affine);
                 continue;
             }
             let rounded = affine.rounded::<T::Acc>();

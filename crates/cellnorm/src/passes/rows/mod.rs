@@ -16,18 +16,16 @@
 
 pub(super) mod backward;
 pub(super) mod forward;
-mod near;
-mod through;
+mod parameter_sums;
 
 use std::ops::Deref;
 
-use super::aligned::Aligned;
 use super::lanes::LANES;
-use super::stores::LINE;
+use super::lines::Aligned;
+use super::lines::LINE;
 use super::{Activation, Affine, Buffers, Gradient, Parameters, Sums, vectorized};
 use crate::element::{Element, Real};
 use crate::moments::Moments;
-use through::Through;
 
 /// The gradients of the parameters, each as long as a row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,7 +62,7 @@ pub fn forward<T: Element>(
     parameters: Parameters<'_>,
     table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
 ) -> Vec<(f64, f64)> {
-    forward_narrow(x_y, width, Narrowed::of(parameters).parameters(), table)
+    forward_narrow(x_y, width, Narrowed::new(parameters).parameters(), table)
 }
 
 /// As [`forward`], of γ and β in the type that is computed in.
@@ -91,7 +89,7 @@ pub fn forward_add<T: Element>(
     parameters: Parameters<'_>,
     table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
 ) -> Vec<(f64, f64)> {
-    T::rows_forward_add(x_residual, h_y, width, Narrowed::of(parameters).parameters(), &table)
+    T::rows_forward_add(x_residual, h_y, width, Narrowed::new(parameters).parameters(), &table)
 }
 
 /// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters'
@@ -121,7 +119,7 @@ struct Narrowed<A> {
 }
 
 impl<A: Real> Narrowed<A> {
-    fn of(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
+    fn new(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
         let narrow = |of: Option<&[f64]>| {
             let of = of?;
             let mut narrow = Aligned::new(of.len(), A::default());
@@ -150,22 +148,22 @@ impl<A: Real> Narrowed<A> {
 
 /// A parameter that begins at a line of memory, with room for a vector where a row is shorter than
 /// one; an absent one is `absent`.
-fn whole<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Row<'_, A> {
+fn aligned_row<A: Real>(width: usize, values: Option<&[A]>, absent: f64) -> Row<'_, A> {
     let own = || Aligned::new(width.max(LANES), A::from_f64(absent));
-    let Some(values) = values else { return Row::Own(own()) };
+    let Some(values) = values else { return Row::Owned(own()) };
     assert_eq!(values.len(), width, "a parameter is not as long as a row");
     if width >= LANES && values.as_ptr().align_offset(LINE) == 0 {
-        return Row::Context(values);
+        return Row::Borrowed(values);
     }
     let mut row = own();
     row[..width].copy_from_slice(values);
-    Row::Own(row)
+    Row::Owned(row)
 }
 
-/// A parameter as it was given, or a copy.
+/// A parameter of the caller, or a copy.
 enum Row<'a, A> {
-    Context(&'a [A]),
-    Own(Aligned<A>),
+    Borrowed(&'a [A]),
+    Owned(Aligned<A>),
 }
 
 impl<A: Copy> Deref for Row<'_, A> {
@@ -173,8 +171,8 @@ impl<A: Copy> Deref for Row<'_, A> {
 
     fn deref(&self) -> &[A] {
         match self {
-            Self::Context(values) => values,
-            Self::Own(values) => values,
+            Self::Borrowed(values) => values,
+            Self::Owned(values) => values,
         }
     }
 }

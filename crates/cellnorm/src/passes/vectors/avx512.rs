@@ -6,8 +6,8 @@ use half::{bf16, f16};
 
 use super::{Avx2, UPPER, Vector, Vectors, avx2, registers};
 use crate::passes::lanes::{LANES, end_tile};
+use crate::passes::lines::LINE;
 use crate::passes::pairs::PAIR;
-use crate::passes::stores::LINE;
 
 /// The instruction set.
 #[derive(Clone, Copy)]

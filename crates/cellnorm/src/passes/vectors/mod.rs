@@ -46,7 +46,7 @@ pub trait Vectors: Copy + Send + Sync + 'static {
     /// # Safety
     /// The target must be valid for a tile, and its address a multiple of the tile's size or of a
     /// line, whichever is less; other threads may read there only after
-    /// [`order_streamed_stores`](super::stores::order_streamed_stores).
+    /// [`order_streamed_stores`](super::lines::order_streamed_stores).
     unsafe fn stream<T: Copy, const N: usize>(tile: [T; N], target: *mut T);
 
     /// 16 numbers, widened.

@@ -1,14 +1,13 @@
-//! The gradient behind an activation: g = dy · act′(z), z = (x − center) · scale + offset.
+//! The gradient before an activation: g = dy · act′(z), z = (x − center) · scale + offset.
 //!
 //! What a backward pass calls dy is g where the forward pass ended with an activation. It is
 //! computed from x, dy and the coefficients of the forward pass, and never written.
 
 use super::activation::{Activation, Epilogue};
 use super::affine::Affine;
-use super::aligned::Aligned;
 use super::columns::{Columns, apart};
-use super::far;
 use super::lanes::Lanes;
+use super::lines::Aligned;
 use super::vectors::{Portable, Vectors};
 use crate::element::{Element, Real};
 
@@ -27,7 +26,7 @@ impl PreActivations<'static> {
 
 impl PreActivations<'_> {
     /// g of elements whose centers are far, given the cell of each lane.
-    pub(super) fn far<A: Real, S: Vectors>(
+    pub(super) fn g_in_f64<A: Real, S: Vectors>(
         &self,
         cell: impl Fn(usize) -> usize,
         x: Lanes<A, S>,
@@ -36,7 +35,9 @@ impl PreActivations<'_> {
         if self.activation == Activation::Identity {
             return dy;
         }
-        dy * self.activation.slope(far::map([x], |lane, [x]| self.affines[cell(lane)].of(x)))
+        dy * self
+            .activation
+            .slope(Lanes::map_in_f64([x], |lane, [x]| self.affines[cell(lane)].apply(x)))
     }
 
     /// That of one cell.
@@ -154,6 +155,43 @@ impl<A: Real, E: Epilogue> ColumnPreActivations<A, E> {
         }
         let [center, scale, offset] = &self.affine;
         let z = (x - center[j]) * scale[j] + offset[j];
+        dy * self.epilogue.slope(Lanes::<A, Portable>::splat(z)).to_array()[0]
+    }
+}
+
+/// The maps that lead from x to z in one row, z = γ x̂ + β.
+pub(super) struct RowPreActivation<'a, A, E> {
+    pub(super) epilogue: E,
+    /// The row's center, scale and offset: x̂.
+    pub(super) affine: [A; 3],
+    pub(super) gamma: &'a [A],
+    pub(super) beta: &'a [A],
+}
+
+impl<A: Real, E: Epilogue> RowPreActivation<'_, A, E> {
+    /// g of the elements from `at`, given x̂.
+    #[inline(always)]
+    pub(super) fn g<S: Vectors>(
+        &self,
+        at: usize,
+        normalized: Lanes<A, S>,
+        dy: Lanes<A, S>,
+    ) -> Lanes<A, S> {
+        if E::NONE {
+            return dy;
+        }
+        dy * self
+            .epilogue
+            .slope(normalized * Lanes::load(self.gamma, at) + Lanes::load(self.beta, at))
+    }
+
+    /// g of one element.
+    #[inline(always)]
+    pub(super) fn g_of_one(&self, at: usize, normalized: A, dy: A) -> A {
+        if E::NONE {
+            return dy;
+        }
+        let z = normalized * self.gamma[at] + self.beta[at];
         dy * self.epilogue.slope(Lanes::<A, Portable>::splat(z)).to_array()[0]
     }
 }

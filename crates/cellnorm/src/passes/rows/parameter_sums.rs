@@ -4,11 +4,12 @@
 //! center) is taken of x̂ and divided by its scale in f64: where x is near the largest number, it
 //! need not fit the computing type.
 
-use super::{ParameterGradients, Through};
+use super::ParameterGradients;
 use crate::element::{Element, Real};
 use crate::passes::activation::Epilogue;
-use crate::passes::aligned::Aligned;
 use crate::passes::lanes::{LANES, Lanes};
+use crate::passes::lines::Aligned;
+use crate::passes::pre_activation::RowPreActivation;
 use crate::passes::vectors::Vectors;
 use crate::passes::{BLOCK, Sums};
 
@@ -17,12 +18,12 @@ use crate::passes::{BLOCK, Sums};
 pub(super) const ROWS: usize = 64;
 
 /// Σ dy · x̂ and Σ dy over a few rows; empty where not asked for.
-pub(super) struct Near<A> {
+pub(super) struct ParameterSums<A> {
     gamma: Aligned<A>,
     beta: Aligned<A>,
 }
 
-impl<A: Real> Near<A> {
+impl<A: Real> ParameterSums<A> {
     pub(super) fn new(width: usize, gamma: bool, beta: bool) -> Self {
         let zeros =
             |wanted: bool| Aligned::new(if wanted { width.max(LANES) } else { 0 }, A::default());
@@ -35,10 +36,10 @@ impl<A: Real> Near<A> {
         &mut self,
         x: &[T],
         dy: &[T],
-        through: &Through<'_, A, E>,
+        through: &RowPreActivation<'_, A, E>,
     ) -> Sums {
         let zero = Lanes::<A, S>::zero();
-        let Through { affine, gamma, .. } = *through;
+        let RowPreActivation { affine, gamma, .. } = *through;
         let [sums_gamma, sums_beta] = [&mut *self.gamma, &mut *self.beta];
         let [center, scale, offset] = affine.map(Lanes::splat);
         let (with_gamma, with_beta) = (!sums_gamma.is_empty(), !sums_beta.is_empty());
@@ -102,12 +103,12 @@ impl<A: Real> Near<A> {
     }
 
     pub(super) fn flush(&mut self, totals: &mut ParameterGradients) {
-        for (total, near) in
+        for (total, part) in
             [(&mut totals.gamma, &mut self.gamma), (&mut totals.beta, &mut self.beta)]
         {
-            for (total, near) in total.iter_mut().zip(&mut **near) {
-                *total += near.to_f64();
-                *near = A::default();
+            for (total, part) in total.iter_mut().zip(&mut **part) {
+                *total += part.to_f64();
+                *part = A::default();
             }
         }
     }

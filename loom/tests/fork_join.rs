@@ -1,11 +1,11 @@
-//! Every interleaving of a caller of `together` and those that join it, with every value that their
+//! Every interleaving of a caller of `run` and those that join it, with every value that their
 //! atomics may show.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize as Count, Ordering};
 
-use cellnorm_loom::together;
+use cellnorm_loom::run;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicUsize;
 use loom::thread::{self, ThreadId};
@@ -21,7 +21,7 @@ struct Work {
     next: AtomicUsize,
     /// how often each item was done
     done: [UnsafeCell<usize>; ITEMS],
-    /// whether `together` has returned
+    /// whether `run` has returned
     over: UnsafeCell<bool>,
 }
 
@@ -42,7 +42,7 @@ impl Work {
     /// Begins to take part, and says whether as a joiner.
     fn begin(&self) -> bool {
         // SAFETY: loom checks it.
-        self.over.with(|over| assert!(!unsafe { *over }, "somebody works after `together` returned"));
+        self.over.with(|over| assert!(!unsafe { *over }, "somebody works after `run` returned"));
         let joins = thread::current().id() != self.caller;
         self.joined.fetch_add(joins.into(), Ordering::Relaxed);
         joins
@@ -93,7 +93,7 @@ fn who_failed(outcome: Result<(), Box<dyn Any + Send>>) -> Option<Meant> {
 struct Seen {
     /// how often nobody joined, one joined, and so on
     joined: [Count; 3],
-    /// parts that failed a check; nobody else hears of a joiner's panic after `together` returned
+    /// parts that failed a check; nobody else hears of a joiner's panic after `run` returned
     faults: Count,
 }
 
@@ -112,7 +112,7 @@ fn every_interleaving(most: usize, part: fn(&Work), check: fn(&Work, Option<Mean
                     resume_unwind(panic);
                 }
             }));
-            let outcome = catch_unwind(AssertUnwindSafe(|| together(others, part)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(others, part)));
             work.end();
             check(work, who_failed(outcome));
             seen.joined[work.joined()].fetch_add(1, Ordering::Relaxed);

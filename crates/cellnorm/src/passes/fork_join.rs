@@ -1,9 +1,21 @@
-//! Work that other threads join if they come in time.
+//! A fork-join that does not wait for workers that have not started.
 //!
-//! A scope of rayon ends when all that was spawned in it has run. A thread that sleeps takes tens
-//! of microseconds to wake, more in a virtual machine: a small tensor is done by then, and its
-//! caller would wait for a thread that finds nothing left to do. Here the caller waits for those
-//! that have begun, and no others.
+//! A scope of rayon ends when everything spawned in it has run. A thread that sleeps takes tens of
+//! microseconds to wake, more in a virtual machine: a small tensor is done by then, and its caller
+//! would wait for a thread that finds nothing left to do. Here the caller waits only for workers
+//! that have started:
+//!
+//! ```text
+//! caller                                   each worker
+//! spawn the workers                        unless CLOSED: workers += 1, else return
+//! work()                                   work()
+//! set CLOSED, so that no worker starts     workers -= 1
+//! wait until workers = 0
+//! pass on the first panic
+//! ```
+//!
+//! CLOSED and the number of workers are one atomic word, so no worker starts after the caller has
+//! seen that none is at work.
 
 use std::any::Any;
 use std::mem;
@@ -14,57 +26,57 @@ use std::time::Duration;
 
 use super::sync::{AtomicUsize, Mutex, current_num_threads, hint, spawn, thread};
 
-/// The bit of a crew's state that says that nobody may join any more; the others count who is at
-/// work.
+/// The bit of the state that says that no worker may start any more; the other bits count the
+/// workers.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// How often to look whether the others have finished before the processor is given to somebody
-/// else, and before it rests.
+/// How often the caller checks whether the workers have finished before it yields the processor,
+/// and before it sleeps.
 const SPINS: usize = 1 << 10;
 const YIELDS: usize = 1 << 11;
 
-/// How many calls for help may wait for each thread. While all threads are busy with other work,
-/// nobody comes.
-const CALLS: usize = 4;
+/// How many spawned jobs may wait for each thread. While all threads are busy with other work, no
+/// job starts.
+const JOBS: usize = 4;
 
-/// The calls for help that nobody has heard yet: std's count, since it orders nothing.
-static UNHEARD: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+/// The jobs that have not started yet: std's count, since it orders nothing.
+static WAITING: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
 
-/// Runs `work` on this thread and on up to `others` more, and returns when all that began have
+/// Runs `work` on this thread and on up to `others` more, and returns when all that started have
 /// finished. `work` must share out what there is to do, and return when nothing is left.
 ///
 /// # Panics
 /// If `work` does, on any thread.
-pub(super) fn together(others: usize, work: &(dyn Fn() + Sync)) {
+pub(super) fn run(others: usize, work: &(dyn Fn() + Sync)) {
     if others == 0 {
         return work();
     }
     // SAFETY: only the lifetime is changed. The pointer is followed in `join` alone, between
     // `enter` and leaving, and the guard below lets this function end, or unwind, only after the
-    // crew was closed and everyone who had entered has left.
+    // state was closed and every worker that had entered has left.
     let erased: *const (dyn Fn() + Sync + 'static) =
         unsafe { mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work) };
-    let crew = Arc::new(Crew { state: AtomicUsize::new(0), work: erased, panic: Mutex::new(None) });
-    let guard = Guard(&crew);
-    let most = CALLS * current_num_threads();
+    let fork = Arc::new(Fork { state: AtomicUsize::new(0), work: erased, panic: Mutex::new(None) });
+    let guard = Guard(&fork);
+    let most = JOBS * current_num_threads();
     for _ in 0..others {
-        // relaxed: a call too many does no harm
-        if UNHEARD.load(Ordering::Relaxed) >= most {
+        // relaxed: a job too many does no harm
+        if WAITING.load(Ordering::Relaxed) >= most {
             break;
         }
-        UNHEARD.fetch_add(1, Ordering::Relaxed);
-        let crew = Arc::clone(&crew);
-        spawn(move || crew.join());
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        let fork = Arc::clone(&fork);
+        spawn(move || fork.join());
     }
     work();
     drop(guard);
-    let panic = crew.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let panic = fork.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
         resume_unwind(panic);
     }
 }
 
-struct Crew {
+struct Fork {
     state: AtomicUsize,
     work: *const (dyn Fn() + Sync),
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -72,18 +84,18 @@ struct Crew {
 
 // SAFETY: what `work` points to may be called from any thread (`Sync`), and everything else is made
 // for sharing.
-unsafe impl Send for Crew {}
+unsafe impl Send for Fork {}
 // SAFETY: as above.
-unsafe impl Sync for Crew {}
+unsafe impl Sync for Fork {}
 
-impl Crew {
-    /// Takes part, unless it is too late.
+impl Fork {
+    /// Works too, unless it is too late.
     fn join(&self) {
-        UNHEARD.fetch_sub(1, Ordering::Relaxed);
+        WAITING.fetch_sub(1, Ordering::Relaxed);
         if !self.enter() {
             return;
         }
-        // SAFETY: the crew was not closed on entering, so the reference lives until this thread has
+        // SAFETY: the state was not closed on entering, so the reference lives until this thread has
         // left.
         let done = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.work)() }));
         if let Err(panic) = done {
@@ -104,8 +116,8 @@ impl Crew {
     }
 }
 
-/// Closes a crew and waits for those at work, however the caller's own part ends.
-struct Guard<'a>(&'a Crew);
+/// Closes the state and waits for the workers, however the caller's own part ends.
+struct Guard<'a>(&'a Fork);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
@@ -132,7 +144,7 @@ mod tests {
     fn everything_is_done_once() {
         for items in [0, 1, 7, 100] {
             let (next, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            together(3, &|| {
+            run(3, &|| {
                 loop {
                     let item = next.fetch_add(1, Ordering::Relaxed);
                     if item >= items {
@@ -146,11 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn who_has_begun_is_waited_for() {
+    fn a_started_worker_is_waited_for() {
         for _ in 0..200 {
             let (here, begun, ended) =
                 (thread::current().id(), AtomicUsize::new(0), AtomicUsize::new(0));
-            together(1, &|| {
+            run(1, &|| {
                 begun.fetch_add(1, Ordering::SeqCst);
                 if thread::current().id() != here {
                     thread::yield_now();
@@ -164,13 +176,12 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller() {
         let here = thread::current().id();
-        let on_caller = catch_unwind(|| {
-            together(2, &|| assert!(thread::current().id() != here, "on the caller"))
-        });
+        let on_caller =
+            catch_unwind(|| run(2, &|| assert!(thread::current().id() != here, "on the caller")));
         assert!(on_caller.is_err());
         let began = AtomicUsize::new(0);
         let elsewhere = catch_unwind(AssertUnwindSafe(|| {
-            together(1, &|| {
+            run(1, &|| {
                 if thread::current().id() != here {
                     began.fetch_add(1, Ordering::SeqCst);
                     panic!("elsewhere");
