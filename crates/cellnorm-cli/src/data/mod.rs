@@ -1,13 +1,45 @@
 //! What the networks learn from.
 
+use std::path::PathBuf;
+
 use burn::tensor::{Device, Int, Tensor};
 use cellnorm::data::Floats;
+use miette::Diagnostic;
 use serde::Serialize;
+use thiserror::Error;
 
-mod embedded;
+use crate::input::InputError;
+
 pub mod idx;
 pub mod images;
 pub mod sequences;
+
+/// Why a folder of images cannot be learned from. Its exit code is 2.
+#[derive(Debug, Error, Diagnostic)]
+pub enum DataError {
+    #[error("{} holds no {name}", folder.display())]
+    #[diagnostic(help(
+        "--data wants a folder with four files, each with or without \
+         .gz:\ntrain-images-idx3-ubyte, train-labels-idx1-ubyte,\nt10k-images-idx3-ubyte, \
+         t10k-labels-idx1-ubyte"
+    ))]
+    Missing { folder: PathBuf, name: &'static str },
+
+    #[error("{} is not usable: {problem}", path.display())]
+    #[diagnostic(help("{}", problem.help()))]
+    Idx { path: PathBuf, problem: idx::IdxError },
+
+    #[error(
+        "{} holds {labels} labels for the {images} images of {}", labels_path.display(),
+        images_path.display()
+    )]
+    #[diagnostic(help("each image needs one label: take both files from the same dataset"))]
+    Unpaired { images_path: PathBuf, images: usize, labels_path: PathBuf, labels: usize },
+
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Input(#[from] InputError),
+}
 
 /// Samples with their labels.
 pub trait Samples {
@@ -57,8 +89,8 @@ pub struct DataNorm {
 }
 
 impl DataNorm {
-    /// Of values whose channels lie side by side.
-    pub fn of(values: &[f32], channels: usize) -> Self {
+    /// The mean and the deviation of each channel, for values whose channels lie side by side.
+    pub fn measure(values: &[f32], channels: usize) -> Self {
         let moments = |channel: Floats| (channel.moments.mean, channel.moments.variance().sqrt());
         let (mean, deviation) =
             Floats::of_columns(values, channels).into_iter().map(moments).unzip();
@@ -70,7 +102,7 @@ impl<S: Samples> Dataset<S> {
     /// With mean 0 and deviation 1, or what `norm` makes of it. A channel whose values are all
     /// equal is not divided.
     pub fn normalized(mut self, norm: Option<DataNorm>) -> Self {
-        let norm = norm.unwrap_or_else(|| DataNorm::of(self.train.values(), S::CHANNELS));
+        let norm = norm.unwrap_or_else(|| DataNorm::measure(self.train.values(), S::CHANNELS));
         for values in [self.train.values(), self.test.values()] {
             for sample in values.chunks_exact_mut(S::CHANNELS) {
                 for ((value, mean), deviation) in

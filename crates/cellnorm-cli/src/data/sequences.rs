@@ -1,13 +1,12 @@
 //! Sequences of many lengths: JapaneseVowels, which comes with the program (see `data/README.md`).
 
 use std::io::{self, Read};
-use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use flate2::read::GzDecoder;
 
 use super::{Batch, Dataset, Samples};
-use crate::error::Error;
+use crate::input::InputError;
 
 /// Values of a time step.
 pub const CHANNELS: usize = 12;
@@ -46,10 +45,10 @@ pub struct Packed {
 
 impl Dataset<Sequences> {
     /// The sequences that come with the program.
-    pub fn embedded() -> Result<Self, Error> {
+    pub fn embedded() -> Result<Self, InputError> {
         let read = |name: &str, bytes: &[u8]| {
             parse(GzDecoder::new(bytes))
-                .map_err(|source| Error::Read { path: Path::new(name).to_owned(), source })
+                .map_err(|source| InputError::Read { path: name.into(), source })
         };
         Ok(Self {
             name: NAME.to_owned(),

@@ -3,11 +3,11 @@
 use cellnorm::explain::{Along, Explanation, Sharing, Table};
 use serde_json::{Value, json};
 
+use super::cube::marked;
 use super::facts::measure;
-use super::figure::marked;
 
-/// Everything that figure and table say.
-pub fn of(explanation: &Explanation) -> Value {
+/// Everything that the drawing and the table say.
+pub fn value(explanation: &Explanation) -> Value {
     let traffic = &explanation.traffic;
     json!({
         "normalization": explanation.name,
@@ -36,29 +36,25 @@ pub fn of(explanation: &Explanation) -> Value {
 
 fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
     let along = |axis: usize| {
-        let mut of_axis = json!({
+        let mut value = json!({
             "axis": axis,
             "letter": explanation.layout.letters()[axis].to_string(),
             "length": sharing.shape[axis],
         });
-        match sharing.along[axis] {
-            Along::Apart => of_axis["shares"] = "apart".into(),
-            Along::Shared => of_axis["shares"] = "all".into(),
-            Along::Blocks(size) => {
-                of_axis["shares"] = "blocks".into();
-                of_axis["block"] = size.into();
-            }
-            Along::Tail(from) => {
-                of_axis["shares"] = "tail".into();
-                of_axis["from"] = from.into();
-            }
+        let (shares, numbers) = match sharing.along[axis] {
+            Along::Apart => ("apart", vec![]),
+            Along::Shared => ("all", vec![]),
+            Along::Blocks(size) => ("blocks", vec![("block", size)]),
+            Along::Tail(from) => ("tail", vec![("from", from)]),
             Along::Window { before, after } => {
-                of_axis["shares"] = "window".into();
-                of_axis["before"] = before.into();
-                of_axis["after"] = after.into();
+                ("window", vec![("before", before), ("after", after)])
             }
+        };
+        value["shares"] = shares.into();
+        for (name, number) in numbers {
+            value[name] = number.into();
         }
-        of_axis
+        value
     };
     let (least, most) = sharing.values();
     let noise = sharing.noise();
@@ -79,7 +75,7 @@ fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
 }
 
 fn tables(tables: &[Table]) -> Vec<Value> {
-    let of =
+    let value =
         |table: &Table| json!({ "name": table.name, "shape": table.shape, "count": table.count() });
-    tables.iter().map(of).collect()
+    tables.iter().map(value).collect()
 }

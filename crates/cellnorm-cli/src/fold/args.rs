@@ -7,9 +7,11 @@ use cellnorm_onnx::fold::{Data, Options};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::error::Error;
+use super::FoldError;
+use crate::input::{self, InputError};
+use crate::output::{self, OutputError};
 
-/// What to fold, and where to put it.
+/// The flags of `cellnorm fold`.
 #[derive(Args)]
 pub struct FoldArgs {
     /// The ONNX model; or a checkpoint without a graph, .safetensors, .npz, .pth or .pt,
@@ -128,49 +130,23 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What a file of statistics says.
-#[derive(Deserialize)]
-struct Statistics {
-    mean: Vec<f64>,
-    std: Vec<f64>,
-}
-
 impl FoldArgs {
-    /// What to fold.
-    pub fn options(&self) -> Result<Options, Error> {
+    /// The options of the library.
+    pub fn options(&self) -> Result<Options, FoldError> {
         let (mean, deviation) = match &self.stats {
             None => (self.mean.clone(), self.std.clone()),
-            Some(path) => {
-                let text = fs::read_to_string(path)
-                    .map_err(|source| Error::Read { path: path.clone(), source })?;
-                let read: Statistics =
-                    serde_json::from_str(&text).map_err(|error| Error::Statistics {
-                        path: path.clone(),
-                        problem: format!("is not usable: {error}"),
-                    })?;
-                (read.mean, read.std)
-            }
+            Some(path) => read_statistics(path)?,
         };
-        if let Some(path) = &self.stats {
-            let fit = |other: usize| other == 1 || mean.len() == 1 || other == mean.len();
-            if mean.is_empty() || deviation.is_empty() || !fit(deviation.len()) {
-                let problem =
-                    format!("has {} means and {} deviations", mean.len(), deviation.len());
-                return Err(Error::Statistics { path: path.clone(), problem });
-            }
-        }
         if let Some(number) = mean.iter().chain(&deviation).find(|number| !number.is_finite()) {
-            let expected = "finite";
-            return Err(
-                cellnorm::Error::Number { name: "mean or std", given: *number, expected }.into()
-            );
+            let (name, expected) = ("mean or std", "finite");
+            return Err(cellnorm::Error::Number { name, given: *number, expected }.into());
         }
         let data = (!mean.is_empty()).then(|| Data { input: self.input.clone(), mean, deviation });
         Ok(Options { freeze_inputs: self.freeze_inputs, no_copy: self.no_copy, data })
     }
 
-    /// Where the page goes: to no file that is read or written besides.
-    fn check_html(&self) -> Result<(), Error> {
+    /// Refuses a page that would replace a file that is read or written.
+    fn check_html(&self) -> Result<(), OutputError> {
         let full = |path: &PathBuf| {
             let folder = path
                 .parent()
@@ -182,27 +158,46 @@ impl FoldArgs {
         };
         let others =
             [Some(&self.model), self.output.as_ref(), self.inputs.as_ref(), self.stats.as_ref()];
-        let html = self.html.as_ref().and_then(full);
-        match others.into_iter().flatten().find(|other| html.is_some() && full(other) == html) {
-            Some(other) => Err(Error::PageOver { path: other.clone() }),
+        let Some(html) = self.html.as_ref().and_then(full) else { return Ok(()) };
+        match others.into_iter().flatten().find(|other| full(other).as_ref() == Some(&html)) {
+            Some(other) => Err(OutputError::PageOverFile { path: other.clone() }),
             None => Ok(()),
         }
     }
 
-    /// Where the folded model goes; `None` if nothing is to be written.
-    pub fn place(&self) -> Result<Option<PathBuf>, Error> {
+    /// The path of the folded model; `None` if nothing is to be written.
+    pub fn place(&self) -> Result<Option<PathBuf>, FoldError> {
         self.check_html()?;
         if self.dry_run || self.explain.is_some() {
             return Ok(None);
         }
-        if self.in_place {
-            return Ok(Some(self.model.clone()));
+        match &self.output {
+            _ if self.in_place => Ok(Some(self.model.clone())),
+            Some(output)
+                if fs::canonicalize(output).is_ok() && output::same_place(output, &self.model) =>
+            {
+                Err(FoldError::OutputOverInput { path: output.clone() })
+            }
+            output => Ok(output.clone()),
         }
-        let Some(output) = self.output.clone() else { return Ok(None) };
-        let same = |a: &PathBuf| fs::canonicalize(a).ok();
-        if same(&output).is_some() && same(&output) == same(&self.model) {
-            return Err(Error::OverInput { path: output });
-        }
-        Ok(Some(output))
     }
+}
+
+/// Mean and deviation of each channel, of a file of statistics.
+fn read_statistics(path: &Path) -> Result<(Vec<f64>, Vec<f64>), InputError> {
+    #[derive(Deserialize)]
+    struct Statistics {
+        mean: Vec<f64>,
+        std: Vec<f64>,
+    }
+
+    let unusable = |problem| InputError::Statistics { path: path.to_owned(), problem };
+    let Statistics { mean, std } = serde_json::from_str(&input::read_text(path)?)
+        .map_err(|error| unusable(format!("is not usable: {error}")))?;
+    let fit = std.len() == 1 || mean.len() == 1 || std.len() == mean.len();
+    if mean.is_empty() || std.is_empty() || !fit {
+        let problem = format!("has {} means and {} deviations", mean.len(), std.len());
+        return Err(unusable(problem));
+    }
+    Ok((mean, std))
 }
