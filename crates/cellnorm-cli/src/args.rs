@@ -15,7 +15,7 @@ use crate::stats::StatsArgs;
 #[command(name = "cellnorm", arg_required_else_help = true, subcommand_negates_reqs = true)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -30,7 +30,7 @@ pub struct Cli {
     #[arg(short, long, requires = "version")]
     pub verbose: bool,
 
-    /// Print what --version -v says as JSON.
+    /// Print the output of --version -v as JSON.
     #[arg(long, requires = "verbose")]
     pub json: bool,
 }
@@ -63,24 +63,25 @@ pub enum Command {
     /// Show which values share a statistic for a shape, and what that costs.
     ///
     /// Draws the cube of samples, channels and positions with the values of one statistic marked,
-    /// as in figure 2 of "Group Normalization" (Wu and He, 2018), and tells the number of
-    /// statistics, their noise, the parameters, what is kept, the bytes moved, and what is likely
-    /// a mistake.
+    /// as in figure 2 of "Group Normalization" (Wu and He, 2018), and prints the number of
+    /// statistics, their noise, the parameters, the state kept for inference, the bytes moved, and
+    /// warnings of likely mistakes.
     Explain(ExplainArgs),
 
     /// Fold the batch normalizations of a trained ONNX model into its layers, and prove it.
     ///
     /// A normalization with fixed statistics is a scale and a shift of each channel, and becomes
-    /// part of the convolution or dense layer before it or behind it, wherever that is exact; so do
-    /// products and sums with constants, and what layer and RMS normalizations end with. What stays
-    /// is named with a reason. Weights are computed in 64 bits and rounded once.
+    /// part of the convolution or dense layer before or after it, wherever that is exact; so do
+    /// products and sums with constants, and the scale and shift of layer and RMS normalizations.
+    /// Each node that stays is named with a reason. Weights are computed in 64 bits and rounded
+    /// once.
     ///
     /// Every fold is then proven on its own with what was written, and the whole model is run
     /// before and after. The result is written beside its place and moved into it when it has
     /// passed.
     Fold(FoldArgs),
 
-    /// Look at every normalization of a trained model: what it does, whether its numbers are sound,
+    /// Inspect every normalization of a trained model: what it does, whether its numbers are sound,
     /// whether it folds.
     ///
     /// Takes an ONNX model, or a checkpoint (.safetensors, .npz, .pth, .pt), in which names and
@@ -91,7 +92,7 @@ pub enum Command {
     /// Normalize data with the statistics of a data set: (x − mean) / deviation, written as .npy of
     /// 32-bit floats.
     ///
-    /// Integers are divided by 255 or 65,535 first. With --invert, the way back.
+    /// Integers are divided by 255 or 65,535 first. --invert undoes the normalization.
     Normalize(NormalizeArgs),
 
     /// Show what frameworks mean by a normalization, and what differs between two.
@@ -102,8 +103,8 @@ pub enum Command {
     ///
     /// Takes folders of images (PNG, JPEG, WebP, TIFF), IDX, .npy, .npz, Parquet, CSV, TSV and
     /// safetensors. Integers of 8 and 16 bits are counted, so the results are exact, and the same
-    /// on any number of threads and machines; of floats the moments are merged in 64 bits in an
-    /// order that the data alone decide. NaN and infinite values are counted and left out.
+    /// on any number of threads and machines; the moments of floats are merged in 64 bits in an
+    /// order that depends on the data alone. NaN and infinite values are counted and left out.
     Stats(StatsArgs),
 }
 

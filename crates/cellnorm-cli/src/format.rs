@@ -3,18 +3,11 @@
 use std::fmt::Display;
 
 use comfy_table::{ContentArrangement, LineStyle, Table, presets};
+use indicatif::HumanCount;
 
 /// Groups the digits by three.
-pub fn thousands(number: impl Display) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+pub fn thousands(number: impl TryInto<u64>) -> String {
+    HumanCount(number.try_into().unwrap_or(u64::MAX)).to_string()
 }
 
 /// Bytes with three figures.

@@ -1,4 +1,4 @@
-//! What commands read: text files, data sets, and files of statistics.
+//! Reading: text files, data sets, and files of statistics.
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use cellnorm_data::settings::{Alpha, Colour, Per, Settings};
 use cellnorm_data::state::Statistics;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -16,7 +17,6 @@ pub enum InputError {
     #[error("cannot read {}", path.display())]
     #[diagnostic(help("check that the file is complete and that you may read it"))]
     Read { path: PathBuf, source: io::Error },
-
     /// Statistics without a mean and a deviation for each channel.
     #[error("{} {problem}", path.display())]
     #[diagnostic(help(
@@ -24,7 +24,6 @@ pub enum InputError {
          for all"
     ))]
     Statistics { path: PathBuf, problem: String },
-
     #[error(transparent)]
     #[diagnostic(help(
         "files that cannot be read are named at the end; --strict ends at the first"
@@ -39,7 +38,7 @@ impl InputError {
     }
 }
 
-/// A flag that says nothing about what it is given with.
+/// A flag that does not apply to the normalization or the file.
 #[derive(Debug, Error, Diagnostic)]
 #[error("{flag} says nothing about {subject}")]
 #[diagnostic(help("{help}"))]
@@ -52,9 +51,9 @@ pub struct StrayFlag {
 /// How a data set is read.
 #[derive(Args, Clone)]
 pub struct ReadArgs {
-    /// Which values share a mean and a deviation.
-    #[arg(long, value_name = "WHAT", value_enum, default_value = "channel")]
-    pub per: PerChoice,
+    /// The values that share a mean and a deviation.
+    #[arg(long, value_name = "WHAT", value_parser = per(), default_value = "channel")]
+    pub per: Per,
 
     /// Keep these axes of the data, separated by commas, 0 being that of the samples; all others
     /// are taken together.
@@ -66,13 +65,13 @@ pub struct ReadArgs {
     pub channel_axis: Option<usize>,
 
     /// Turn images into grey or colour ones [default: as the first image is].
-    #[arg(long, value_name = "KIND", value_enum)]
-    pub color: Option<ColourChoice>,
+    #[arg(long, value_name = "KIND", value_parser = colour())]
+    pub color: Option<Colour>,
 
-    /// What becomes of transparency: ignore the channel, mask fully transparent pixels, or count it
-    /// as a channel.
-    #[arg(long, value_name = "HOW", value_enum, default_value = "ignore")]
-    pub alpha: AlphaChoice,
+    /// Handling of transparency: ignore the channel, mask fully transparent pixels, or count it as
+    /// a channel.
+    #[arg(long, value_name = "HOW", value_parser = alpha(), default_value = "ignore")]
+    pub alpha: Alpha,
 
     /// Resize each image's shorter side to this many pixels first, as torchvision's Resize.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
@@ -96,58 +95,51 @@ pub struct ReadArgs {
     pub shape: Vec<usize>,
 }
 
-/// Which values share statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PerChoice {
-    /// Those of a channel or a column.
-    Channel,
-    /// Those at one place of each sample: each pixel, each feature.
-    Place,
-    /// All of them.
-    All,
+/// A parser for clap: the name of each value, and its help.
+pub fn choice<T: Clone + Send + Sync + 'static>(
+    values: Vec<(&'static str, &'static str, T)>,
+) -> impl TypedValueParser<Value = T> {
+    let names = values.iter().map(|(name, help, _)| PossibleValue::new(*name).help(*help));
+    PossibleValuesParser::new(names).map(move |name| {
+        let value = values.iter().find(|(known, ..)| *known == name);
+        value.expect("clap lets only these names pass").2.clone()
+    })
 }
 
-/// Grey or in colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ColourChoice {
-    /// Three channels; grey ones are repeated.
-    Rgb,
-    /// One channel, the luma.
-    Grey,
+fn per() -> impl TypedValueParser<Value = Per> {
+    choice(vec![
+        ("channel", "The values of a channel or a column", Per::Channel),
+        ("place", "The values at one place of each sample: each pixel, each feature", Per::Place),
+        ("all", "All values", Per::All),
+    ])
 }
 
-/// What becomes of transparency.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AlphaChoice {
-    /// It is left out.
-    Ignore,
-    /// Pixels that are fully transparent are left out.
-    Mask,
-    /// It is one more channel.
-    Channel,
+fn colour() -> impl TypedValueParser<Value = Colour> {
+    choice(vec![
+        ("rgb", "Three channels; grey ones are repeated", Colour::Rgb),
+        ("grey", "One channel, the luma", Colour::Grey),
+    ])
+}
+
+fn alpha() -> impl TypedValueParser<Value = Alpha> {
+    choice(vec![
+        ("ignore", "It is left out", Alpha::Ignore),
+        ("mask", "Pixels that are fully transparent are left out", Alpha::Mask),
+        ("channel", "It is one more channel", Alpha::Channel),
+    ])
 }
 
 impl ReadArgs {
     /// The settings of the library; `sample` is a number of samples to draw, and their seed.
     pub fn settings(&self, sample: Option<(u64, u64)>) -> Settings {
         Settings {
-            per: match self.per {
-                _ if !self.keep.is_empty() => Per::Axes(self.keep.clone()),
-                PerChoice::Channel => Per::Channel,
-                PerChoice::Place => Per::Place,
-                PerChoice::All => Per::All,
+            per: match self.keep.is_empty() {
+                true => self.per.clone(),
+                false => Per::Axes(self.keep.clone()),
             },
             channel_axis: self.channel_axis,
-            colour: match self.color {
-                None => Colour::First,
-                Some(ColourChoice::Rgb) => Colour::Rgb,
-                Some(ColourChoice::Grey) => Colour::Grey,
-            },
-            alpha: match self.alpha {
-                AlphaChoice::Ignore => Alpha::Ignore,
-                AlphaChoice::Mask => Alpha::Mask,
-                AlphaChoice::Channel => Alpha::Channel,
-            },
+            colour: self.color.unwrap_or(Colour::First),
+            alpha: self.alpha,
             resize: self.resize,
             crop: self.crop,
             ignore: self.ignore,

@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use crate::{format, output};
 
-/// Runs the command.
 pub fn run(verbose: bool, as_json: bool) -> miette::Result<()> {
     let version = format!("cellnorm {}\n", env!("CARGO_PKG_VERSION"));
     if !verbose {
@@ -45,8 +44,17 @@ fn as_value(machine: &Machine, rates: &[CopyRate]) -> Value {
         .map(|(name, number)| (name.to_owned(), json!(number)))
         .collect();
     fields.insert("instruction_set".into(), json!(machine.instruction_set.name()));
-    let threshold = |Threshold { name, bytes, meaning, .. }: &Threshold| json!({ "name": name, "bytes": bytes, "meaning": meaning });
-    let rate = |CopyRate { bytes, plain, streamed }: &CopyRate| json!({ "bytes": bytes, "plain_bytes_per_second": plain, "streamed_bytes_per_second": streamed });
+    let threshold = |threshold: &Threshold| {
+        let Threshold { name, bytes, meaning, .. } = threshold;
+        json!({ "name": name, "bytes": bytes, "meaning": meaning })
+    };
+    let rate = |rate: &CopyRate| {
+        json!({
+            "bytes": rate.bytes,
+            "plain_bytes_per_second": rate.plain,
+            "streamed_bytes_per_second": rate.streamed,
+        })
+    };
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "machine": fields,

@@ -1,8 +1,8 @@
 //! `cellnorm`: train the same network with each normalization and see what each does; explain what
 //! one does with a shape; show what frameworks mean by it.
 //!
-//! Exit codes: 0 on success, 2 when the arguments, the data or the place of the output are at
-//! fault, 1 when the program is at fault or the work fails after training began.
+//! Exit codes: 0 on success; 2 when the arguments or the data are wrong or the output cannot be
+//! written to its place; 1 when the program has an error or fails after training began.
 
 use std::process::ExitCode;
 
@@ -29,28 +29,12 @@ mod ranks;
 mod semantics;
 mod stats;
 
-/// The modules in the order in which they depend on each other: each imports only from modules
-/// that stand before it. `order.rs` checks it.
+/// The modules in an order in which each imports only from those before it; `order.rs` checks it.
 #[cfg(test)]
+#[rustfmt::skip]
 const ORDER: &[&str] = &[
-    "format",
-    "output",
-    "input",
-    "norm",
-    "page",
-    "data",
-    "network",
-    "ranks",
-    "machine",
-    "semantics",
-    "explain",
-    "fold",
-    "inspect",
-    "normalize",
-    "stats",
-    "compare",
-    "error",
-    "args",
+    "order", "format", "output", "input", "norm", "page", "data", "network", "ranks", "machine",
+    "semantics", "explain", "fold", "inspect", "normalize", "stats", "compare", "error", "args",
 ];
 
 use args::{Cli, Command};
@@ -75,9 +59,8 @@ fn main() -> ExitCode {
     let ranks = match Ranks::start() {
         Ok(ranks) => ranks,
         Err(error) => {
-            let code = error.exit_code();
             eprintln!("{:?}", miette::Report::new(error));
-            return ExitCode::from(code);
+            return ExitCode::from(2);
         }
     };
     match run(command, &ranks) {

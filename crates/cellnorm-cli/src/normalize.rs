@@ -18,16 +18,13 @@ use cellnorm::data::known::{ALL, known};
 
 /// Why data could not be normalized.
 #[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
 pub enum NormalizeError {
     #[error("{name:?} is neither a file nor one of {known}")]
     #[diagnostic(help("cellnorm stats PATH -o FILE makes a file of statistics"))]
     NoStatistics { name: String, known: String },
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Input(#[from] InputError),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Output(#[from] OutputError),
 }
@@ -35,16 +32,6 @@ pub enum NormalizeError {
 impl From<cellnorm_data::Error> for NormalizeError {
     fn from(error: cellnorm_data::Error) -> Self {
         Self::Input(error.into())
-    }
-}
-
-impl NormalizeError {
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::NoStatistics { .. } => 2,
-            Self::Input(error) => error.exit_code(),
-            Self::Output(error) => error.exit_code(),
-        }
     }
 }
 
@@ -73,7 +60,6 @@ pub struct NormalizeArgs {
     pub reading: ReadArgs,
 }
 
-/// Runs the command.
 pub fn run(args: &NormalizeArgs) -> Result<(), NormalizeError> {
     let (settings, normalization) = settings(args)?;
     let normalization = if args.invert { normalization.inverse() } else { normalization };

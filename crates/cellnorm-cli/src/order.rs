@@ -1,33 +1,40 @@
 //! Checks that each top-level module imports only from modules that stand before it in `ORDER`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::ORDER;
 
-/// The texts of all files below a folder, without comments, by their paths.
-fn sources(folder: &Path, texts: &mut BTreeMap<String, String>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            sources(&path, texts);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).expect("a file");
-            let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-            texts.insert(path.display().to_string(), lines.collect::<Vec<_>>().join("\n"));
+/// The Rust files below a folder with their texts, without comments.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let source = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(extension) if extension == "rs" => {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            vec![(path, code.collect::<Vec<_>>().join("\n"))]
         }
-    }
+        _ => vec![],
+    };
+    paths.flat_map(source).collect()
 }
 
-/// The first names after each `crate::` of a text: one, or those in braces.
+/// The first name of a text.
+fn first(text: &str) -> &str {
+    let is_end = |letter: char| !letter.is_alphanumeric() && letter != '_';
+    text.trim_start().split(is_end).next().unwrap_or_default()
+}
+
+/// The names that follow each `crate::`: one, or the outer names in braces.
 fn imports(text: &str) -> Vec<&str> {
     let mut names = Vec::new();
     for rest in text.split("crate::").skip(1) {
         let mut depth = 0;
         for part in rest.split_inclusive(['{', '}', ',', ';']) {
-            if depth == 1 || rest.starts_with(part) {
-                names.extend(words(part.trim_start()).next());
+            if depth <= 1 {
+                names.push(first(part));
             }
             depth += part.matches('{').count() as i32 - part.matches('}').count() as i32;
             if depth <= 0 {
@@ -39,41 +46,31 @@ fn imports(text: &str) -> Vec<&str> {
     names
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
-}
-
-/// The module of each name that the crate's root exports.
-fn exports<'a>(texts: impl Iterator<Item = &'a String>) -> HashMap<&'a str, &'a str> {
-    let statements = texts.flat_map(|text| text.split("\npub use ").skip(1));
-    let statements = statements.map(|rest| rest.split(';').next().unwrap_or(rest));
-    statements
-        .flat_map(|rest| words(rest).map(|name| (name, words(rest).next().unwrap_or(rest))))
-        .collect()
-}
-
 #[test]
 fn modules_import_only_from_modules_before_them() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut texts = BTreeMap::new();
-    sources(&src, &mut texts);
-    let is_root =
-        |path: &str| ["lib.rs", "main.rs"].iter().any(|root| Path::new(path) == src.join(root));
-    let exports = exports(texts.iter().filter(|(path, _)| is_root(path)).map(|(_, text)| text));
-    let place = |name: &str| {
-        let module = exports.get(name).copied().unwrap_or(name);
-        ORDER.iter().position(|other| *other == module)
-    };
+    let (roots, modules): (Vec<_>, Vec<_>) = sources(&src)
+        .into_iter()
+        .partition(|(path, _)| ["lib.rs", "main.rs"].iter().any(|root| *path == src.join(root)));
+    // the modules of the names that the root exports
+    let exports = roots.iter().flat_map(|(_, text)| text.split("\npub use ").skip(1));
+    let exports = exports.map(|rest| rest.split_once(';').map_or(rest, |(export, _)| export));
+    let exports: HashMap<&str, &str> = exports
+        .flat_map(|export| {
+            export.split(['{', ',', ' ', ':']).map(|name| (first(name), first(export)))
+        })
+        .collect();
+    let place = |name: &str| ORDER.iter().position(|module| *module == name);
     let mut wrong = Vec::new();
-    for (path, text) in &texts {
-        let path = Path::new(path).strip_prefix(&src).expect("a file in src").with_extension("");
-        let module = path.iter().next().expect("a name").to_string_lossy();
-        if ["main", "lib", "order"].contains(&&*module) {
-            continue;
-        }
+    for (path, text) in &modules {
+        let path = path.strip_prefix(&src).unwrap().with_extension("");
+        let module = path.iter().next().unwrap().to_string_lossy();
         let own = place(&module).unwrap_or_else(|| panic!("{module} is not in ORDER"));
-        let later = imports(text).into_iter().filter(|name| place(name) > Some(own));
-        wrong.extend(later.map(|name| format!("{} imports from {name}", path.display())));
+        for name in imports(text) {
+            if place(exports.get(name).unwrap_or(&name)) > Some(own) {
+                wrong.push(format!("{} imports from {name}", path.display()));
+            }
+        }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
@@ -14,30 +15,25 @@ use thiserror::Error;
 pub enum OutputError {
     #[error("cannot print")]
     Print(#[source] io::Error),
-
     #[error("cannot write the results as JSON")]
     Json(#[from] serde_json::Error),
-
     /// A result could not be saved after the work was done.
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-
     #[error("cannot write {}", path.display())]
     #[diagnostic(help("name a file that you may write to with {flag}; its folder must exist"))]
     Drawing { flag: &'static str, path: PathBuf, source: io::Error },
-
     /// The page would replace another file.
     #[error("--html names {}, which is read or written besides", path.display())]
     #[diagnostic(help("name another file with --html"))]
     PageOverFile { path: PathBuf },
-
     #[error("cannot write to the output folder {}", folder.display())]
     #[diagnostic(help("name a folder you may write to with --out; nothing was trained yet"))]
     Folder { folder: PathBuf, source: io::Error },
 }
 
 impl OutputError {
-    /// 2 where the place of the output is at fault, 1 otherwise.
+    /// 2 where the output cannot be written to the place that the flags name, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Drawing { .. } | Self::PageOverFile { .. } | Self::Folder { .. } => 2,
@@ -70,6 +66,13 @@ pub fn print_json(value: &impl Serialize) -> Result<(), OutputError> {
 /// A value as indented JSON that ends with a line break.
 pub fn json(value: &impl Serialize) -> Result<String, OutputError> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+/// A progress bar on a terminal.
+pub fn bar(template: &str, length: u64) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length).with_style(style)
 }
 
 /// The columns to write in: those of the variable COLUMNS, those of the terminal, or 100.

@@ -15,6 +15,11 @@ pub fn render(title: &str, style: &str, body: &str) -> String {
     )
 }
 
+/// A section of a page; `title` and `body` are markup.
+pub fn section(title: &str, body: &str) -> String {
+    format!("<section>\n<h2>{title}</h2>\n{body}</section>\n")
+}
+
 /// A table that scrolls where it is wider than the page; heads and rows are markup.
 pub fn table(attributes: &str, heads: &str, rows: &str) -> String {
     format!(
@@ -27,7 +32,7 @@ pub fn table(attributes: &str, heads: &str, rows: &str) -> String {
 pub fn conditions(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
     let row = |(term, text): (&str, String)| format!("<dt>{term}</dt><dd>{text}</dd>\n");
     let list: String = rows.into_iter().map(row).collect();
-    format!("<section>\n<h2>How this was made</h2>\n<dl>\n{list}</dl>\n</section>\n")
+    section("How this was made", &format!("<dl>\n{list}</dl>\n"))
 }
 
 /// Text that cannot become markup.

@@ -16,40 +16,29 @@ pub enum RanksError {
     #[error("{problem}")]
     #[diagnostic(help("docs/ranks.md says how to start several processes"))]
     Mpi { problem: String },
-
     #[error("batches of {size} cannot be shared by {ranks} ranks: each needs at least one sample")]
     #[diagnostic(help("--batch-sizes is the size for all ranks together"))]
     SmallBatch { size: usize, ranks: usize },
-
     #[error(
         "--sync is for images: the networks of sequences have statistics for each time step, \
          which ranks do not share"
     )]
     #[diagnostic(help("leave --sync out"))]
     SequenceSync,
-
     #[error("several processes were started, and this command runs on one")]
     #[diagnostic(help(
         "compare and stats share their work under mpirun; start the others without it"
     ))]
     OneRank,
-
     #[error(
         "--shard is for processes that are started one by one; under mpirun each rank has a shard \
          of its own"
     )]
     #[diagnostic(help("leave --shard out"))]
     ShardFlag,
-
     #[error("- reads the paths from standard input, which only one of several processes has")]
     #[diagnostic(help("name the paths, or a folder, as arguments"))]
     StandardInput,
-}
-
-impl RanksError {
-    pub fn exit_code(&self) -> u8 {
-        2
-    }
 }
 
 #[cfg(not(feature = "mpi"))]
@@ -62,38 +51,36 @@ pub struct Ranks(Option<Arc<World>>);
 
 impl Ranks {
     /// Joins the others where a launcher has started this program.
-    #[cfg(feature = "mpi")]
     pub fn start() -> Result<Self, RanksError> {
         let Some(launched) = cellnorm_mpi::launched() else { return Ok(Self(None)) };
-        let world = World::start()
-            .map_err(|unavailable| RanksError::Mpi { problem: unavailable.to_string() })?;
-        if world.size() != launched {
-            let problem = format!(
-                "{launched} processes were started, and MPI joins {}: this program was built for \
-                 another MPI than started it",
-                world.size()
-            );
-            return Err(RanksError::Mpi { problem });
+        Self::join(launched).map_err(|problem| RanksError::Mpi { problem })
+    }
+
+    #[cfg(feature = "mpi")]
+    fn join(launched: usize) -> Result<Self, String> {
+        let world = World::start().map_err(|unavailable| unavailable.to_string())?;
+        match world.size() {
+            size if size == launched => Ok(Self(Some(Arc::new(world)))),
+            size => Err(format!(
+                "{launched} processes were started, and MPI joins {size}: this program was built \
+                 for another MPI than started it"
+            )),
         }
-        Ok(Self(Some(Arc::new(world))))
     }
 
     /// Without MPI, each process would do all of the work.
     #[cfg(not(feature = "mpi"))]
-    pub fn start() -> Result<Self, RanksError> {
-        match cellnorm_mpi::launched() {
-            Some(ranks) if ranks > 1 => {
-                let problem = format!(
-                    "{ranks} processes were started, and this program was built without MPI; \
-                     install it with --features mpi"
-                );
-                Err(RanksError::Mpi { problem })
-            }
-            _ => Ok(Self(None)),
+    fn join(launched: usize) -> Result<Self, String> {
+        match launched {
+            0 | 1 => Ok(Self(None)),
+            ranks => Err(format!(
+                "{ranks} processes were started, and this program was built without MPI; install \
+                 it with --features mpi"
+            )),
         }
     }
 
-    /// What carries tables between them.
+    /// The communicator that carries tables between them.
     pub fn communicator(&self) -> &dyn Communicator {
         match &self.0 {
             Some(world) => &**world,

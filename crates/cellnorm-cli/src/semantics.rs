@@ -13,23 +13,12 @@ use crate::output::{self, OutputError};
 
 /// Why semantics could not be shown.
 #[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
 pub enum SemanticsError {
     /// A name that the library refuses.
-    #[error(transparent)]
     Refused(#[from] cellnorm::Error),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Output(#[from] OutputError),
-}
-
-impl SemanticsError {
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Refused(_) => 2,
-            Self::Output(error) => error.exit_code(),
-        }
-    }
 }
 
 /// The commands of `cellnorm semantics`.
@@ -59,7 +48,7 @@ pub enum SemanticsCommand {
     },
 }
 
-/// Which normalization.
+/// The flag that names a normalization.
 #[derive(Args)]
 pub struct LayerArgs {
     /// The normalization: batch, layer, instance, group or rms.
@@ -82,7 +71,6 @@ fn known(name: &str) -> Result<Normalization, String> {
         .ok_or_else(|| format!("it must be one of {}", join(Normalization::ALL, ", ")))
 }
 
-/// Runs the command.
 pub fn run(command: &SemanticsCommand) -> Result<(), SemanticsError> {
     let ((text, json), output) = match command {
         SemanticsCommand::List(output) => (list(), output),

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 
 use super::task::Task;
 use crate::format::join;
+use crate::input::choice;
 use crate::norm::Norm;
 
 /// The flags of `cellnorm compare`.
 #[derive(Args)]
 pub struct CompareArgs {
-    /// What the networks learn.
+    /// The task that the networks learn.
     #[arg(long, value_name = "TASK", value_enum, default_value = "image")]
     pub task: Task,
 
@@ -28,7 +29,8 @@ pub struct CompareArgs {
     pub epochs: Option<usize>,
 
     /// Batch sizes, separated by commas; every normalization is trained with each.
-    #[arg(long, value_name = "SIZES", value_delimiter = ',', default_values_t = [32], value_parser = at_least_one)]
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', default_values_t = [32])]
+    #[arg(value_parser = at_least_one)]
     pub batch_sizes: Vec<usize>,
 
     /// Seed of the weights, the order of the samples and the dropout.
@@ -36,7 +38,8 @@ pub struct CompareArgs {
     pub seed: u64,
 
     /// Seeds to train with, from --seed on; table and report show their means.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub seeds: u64,
 
     /// Folder for results.json and report.html, made if missing.
@@ -171,12 +174,8 @@ pub enum NormChoice {
 /// Parses a name, for clap.
 fn norm_choice() -> impl TypedValueParser<Value = NormChoice> {
     let named =
-        Norm::ALL.iter().map(|norm| PossibleValue::new(norm.name()).help(norm.description()));
-    let all = PossibleValue::new("all").help("all of these that suit the task");
-    PossibleValuesParser::new(named.chain([all])).map(|name| {
-        let norm = Norm::ALL.iter().find(|norm| norm.name() == name);
-        norm.map_or(NormChoice::All, |norm| NormChoice::One(*norm))
-    })
+        Norm::ALL.iter().map(|&norm| (norm.name(), norm.description(), NormChoice::One(norm)));
+    choice(named.chain([("all", "all of these that suit the task", NormChoice::All)]).collect())
 }
 
 #[cfg(test)]

@@ -9,6 +9,16 @@ pub fn average(runs: &[Training]) -> Training {
     let mean =
         |value: &dyn Fn(&Training) -> f64| runs.iter().map(value).sum::<f64>() / runs.len() as f64;
     let accuracies = || runs.iter().map(|run| run.last().test_accuracy);
+    let epochs = || 0..first.epochs.len();
+    let epoch = |i: usize| Epoch {
+        epoch: first.epochs[i].epoch,
+        train_loss: mean(&|run| run.epochs[i].train_loss),
+        train_accuracy: mean(&|run| run.epochs[i].train_accuracy),
+        test_loss: mean(&|run| run.epochs[i].test_loss),
+        test_accuracy: mean(&|run| run.epochs[i].test_accuracy),
+    };
+    let Trace { every, values } = &first.training_loss;
+    let loss = |i: usize| mean(&|run| run.training_loss.values[i].into()) as f32;
     Training {
         normalization: first.normalization,
         batch_size: first.batch_size,
@@ -18,27 +28,12 @@ pub fn average(runs: &[Training]) -> Training {
             highest_test_accuracy: accuracies().fold(0.0, f64::max),
         },
         parameters: first.parameters,
-        epochs: (0..first.epochs.len())
-            .map(|i| Epoch {
-                epoch: first.epochs[i].epoch,
-                train_loss: mean(&|run| run.epochs[i].train_loss),
-                train_accuracy: mean(&|run| run.epochs[i].train_accuracy),
-                test_loss: mean(&|run| run.epochs[i].test_loss),
-                test_accuracy: mean(&|run| run.epochs[i].test_accuracy),
-            })
-            .collect(),
-        training_loss: Trace {
-            every: first.training_loss.every,
-            values: (0..first.training_loss.values.len())
-                .map(|i| mean(&|run| run.training_loss.values[i].into()) as f32)
-                .collect(),
-        },
+        epochs: epochs().map(epoch).collect(),
+        training_loss: Trace { every: *every, values: (0..values.len()).map(loss).collect() },
         statistics: None,
         timing: TrainingTiming {
             training_seconds: mean(&|run| run.timing.training_seconds),
-            epoch_seconds: (0..first.epochs.len())
-                .map(|i| mean(&|run| run.timing.epoch_seconds[i]))
-                .collect(),
+            epoch_seconds: epochs().map(|i| mean(&|run| run.timing.epoch_seconds[i])).collect(),
             step_ms: mean(&|run| run.timing.step_ms),
             normalization_forward_ms: mean(&|run| run.timing.normalization_forward_ms),
             normalization_backward_ms: mean(&|run| run.timing.normalization_backward_ms),
@@ -49,35 +44,28 @@ pub fn average(runs: &[Training]) -> Training {
 
 #[cfg(test)]
 mod tests {
-    use super::super::results::ParameterCounts;
+    use serde_json::json;
+
     use super::*;
-    use crate::norm::Norm;
 
     fn run(seed: u64, accuracy: f64) -> Training {
-        let epoch = Epoch {
-            epoch: 1,
-            train_loss: 1.0,
-            train_accuracy: 0.5,
-            test_loss: 4.0 * accuracy,
-            test_accuracy: accuracy,
-        };
-        Training {
-            normalization: Norm::Layer,
-            batch_size: 8,
-            origin: Origin::One { seed },
-            parameters: ParameterCounts { network: 7, normalization: 2 },
-            epochs: vec![epoch],
-            training_loss: Trace { every: 3, values: vec![2.0, seed as f32] },
-            statistics: None,
-            timing: TrainingTiming {
-                training_seconds: accuracy,
-                epoch_seconds: vec![accuracy],
-                step_ms: 1.0,
-                normalization_forward_ms: 2.0,
-                normalization_backward_ms: 3.0,
-                normalization_share: accuracy,
+        let run = json!({
+            "normalization": "layer",
+            "batch_size": 8,
+            "seed": seed,
+            "parameters": { "network": 7, "normalization": 2 },
+            "epochs": [{
+                "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "test_loss": 4.0 * accuracy,
+                "test_accuracy": accuracy,
+            }],
+            "training_loss": { "every": 3, "values": [2.0, seed as f32] },
+            "timing": {
+                "training_seconds": accuracy, "epoch_seconds": [accuracy], "step_ms": 1.0,
+                "normalization_forward_ms": 2.0, "normalization_backward_ms": 3.0,
+                "normalization_share": accuracy,
             },
-        }
+        });
+        serde_json::from_value(run).unwrap()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use cellnorm_data::state::Statistics;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::data::{DataError, DataNorm, Dataset, Samples};
+use crate::data::{DataError, DataNorm, Dataset, DatasetInfo, Samples};
 use crate::input::{self, InputError};
 use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::norm::Norm;
@@ -17,7 +17,7 @@ use crate::ranks::{Ranks, RanksError};
 use average::average;
 use partial::PartialResults;
 use progress::{Case, Progress};
-use results::{Config, DatasetInfo, Results, TotalTiming, Training};
+use results::{Config, Results, TotalTiming, Training};
 use task::Task;
 use train::train;
 
@@ -37,70 +37,42 @@ pub use args::CompareArgs;
 
 /// Why the normalizations could not be compared.
 #[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
 pub enum CompareError {
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Data(#[from] DataError),
-
     #[error("batch size {size} is larger than the training set of {samples} {noun}")]
     #[diagnostic(help("choose --batch-sizes between 1 and {samples}"))]
     BatchSize { size: usize, samples: usize, noun: &'static str },
-
     #[error("{} is no normalization of --task {}", norm.name(), task.name())]
     #[diagnostic(help("--task {} compares {}", task.name(), task.norm_names()))]
     NormForTask { norm: Norm, task: Task },
-
     #[error("--task sequence takes no --data: it has sequences of its own")]
     #[diagnostic(help("--data names a folder of images: leave it out, or choose --task image"))]
     SequenceData,
-
     #[error("cannot start {threads} threads")]
     #[diagnostic(help("ask for fewer with --threads"))]
     Threads { threads: usize, source: rayon::ThreadPoolBuildError },
-
     /// The trainings to go on with are of another comparison.
     #[error("{path} {problem}")]
     #[diagnostic(help(
         "start with the same flags, version and ranks, or without --resume, which begins anew"
     ))]
     Resume { path: PathBuf, problem: String },
-
     /// An exchange between ranks that failed.
-    #[error(transparent)]
     Refused(#[from] cellnorm::Error),
-
     #[error("cannot read a tensor")]
     Tensor(#[from] burn::tensor::TensorReadError),
-
     #[error("cannot draw a chart: {0}")]
     Chart(String),
-
     #[error("cannot print the results; they are saved in {}", folder.display())]
     Print { folder: PathBuf, source: std::io::Error },
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Ranks(#[from] RanksError),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Input(#[from] InputError),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Output(#[from] OutputError),
-}
-
-impl CompareError {
-    /// 2 when the user can put it right before training begins, 1 otherwise.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Print { .. } | Self::Tensor(_) | Self::Chart(_) => 1,
-            Self::Input(error) => error.exit_code(),
-            Self::Output(error) => error.exit_code(),
-            _ => 2,
-        }
-    }
 }
 
 const RESULTS: &str = "results.json";
@@ -161,7 +133,7 @@ fn compare<N: Network>(
 
     let partial = train_all::<N>(&config, &data, args.quiet, partial.transpose()?, ranks)?;
     let (Some(folder), Some(mut partial)) = (folder, partial) else { return Ok(()) };
-    let results = results::<N>(config, &data, partial.take(), start);
+    let results = results(config, data.info, partial.take(), start);
     let json = output::json(&results)?;
     let html = report::render(&results)?;
     folder.save(&[(RESULTS, &json), (REPORT, &html)])?;
@@ -254,30 +226,12 @@ fn train_all<N: Network>(
 }
 
 /// The results, with the averages over seeds.
-fn results<N: Network>(
-    config: Config,
-    data: &Dataset<N::Samples>,
-    runs: Vec<Training>,
-    start: Instant,
-) -> Results {
+fn results(config: Config, dataset: DatasetInfo, runs: Vec<Training>, start: Instant) -> Results {
     let cases = runs.chunks(config.seeds as usize);
     let averages = if config.seeds > 1 { cases.map(average).collect() } else { vec![] };
-    Results {
-        config,
-        dataset: DatasetInfo {
-            name: data.name.clone(),
-            source: data.source,
-            normalization: data.normalization.clone(),
-            samples: N::Samples::NOUN,
-            train_samples: data.train.len(),
-            test_samples: data.test.len(),
-            classes: N::Samples::CLASSES,
-        },
-        runs,
-        averages,
-        timing: TotalTiming {
-            threads: rayon::current_num_threads(),
-            total_seconds: start.elapsed().as_secs_f64(),
-        },
-    }
+    let timing = TotalTiming {
+        threads: rayon::current_num_threads(),
+        total_seconds: start.elapsed().as_secs_f64(),
+    };
+    Results { config, dataset, runs, averages, timing }
 }

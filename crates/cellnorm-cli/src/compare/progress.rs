@@ -2,10 +2,11 @@
 
 use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::results::Epoch;
 use crate::norm::Norm;
+use crate::output::bar;
 
 /// One network to train.
 #[derive(Clone, Copy)]
@@ -16,43 +17,35 @@ pub struct Case {
 }
 
 /// Shows how far the work has come, on standard error.
-pub enum Progress {
-    Bar(ProgressBar),
-    Lines,
-    Quiet,
+pub struct Progress {
+    /// Hidden where there is no terminal.
+    bar: ProgressBar,
+    lines: bool,
 }
 
 impl Progress {
     /// Progress over `steps` training steps.
     pub fn new(quiet: bool, steps: usize) -> Self {
-        if quiet {
-            return Self::Quiet;
-        }
-        if !std::io::stderr().is_terminal() {
-            return Self::Lines;
-        }
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} %  {eta:>4} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
-        Self::Bar(ProgressBar::new(steps as u64).with_style(style))
+        let terminal = std::io::stderr().is_terminal();
+        let template = "{msg} {wide_bar} {percent:>3} %  {eta:>4} left";
+        let bar =
+            if quiet || !terminal { ProgressBar::hidden() } else { bar(template, steps as u64) };
+        Self { bar, lines: !quiet && !terminal }
     }
 
     /// A network is about to be trained.
     pub fn start(&self, Case { norm, batch_size, seed }: Case) {
-        if let Self::Bar(bar) = self {
-            bar.set_message(format!("{:8} batch {batch_size} seed {seed}", norm.name()));
-        }
+        self.bar.set_message(format!("{:8} batch {batch_size} seed {seed}", norm.name()));
     }
 
     /// A step is done.
     pub fn step(&self) {
-        if let Self::Bar(bar) = self {
-            bar.inc(1);
-        }
+        self.bar.inc(1);
     }
 
     /// An epoch is done.
     pub fn epoch(&self, Case { norm, batch_size, seed }: Case, epoch: &Epoch) {
-        if let Self::Lines = self {
+        if self.lines {
             eprintln!(
                 "{:8}  batch size {batch_size}  seed {seed}  epoch {}  train loss {:.4}  accuracy \
                  {:.2} %  test loss {:.4}  accuracy {:.2} %",
@@ -68,8 +61,6 @@ impl Progress {
 
     /// All is done: the bar makes room for the table.
     pub fn finish(&self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
+        self.bar.finish_and_clear();
     }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::task::Task;
-use crate::data::DataNorm;
+use crate::data::DatasetInfo;
 use crate::network::{Adam, Sizes};
 use crate::norm::Norm;
 
@@ -23,7 +23,7 @@ pub struct Results {
     pub timing: TotalTiming,
 }
 
-/// What was asked for.
+/// The flags, and the constants that follow from them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// The command that repeats the comparison.
@@ -62,22 +62,6 @@ fn is_one(ranks: &usize) -> bool {
     *ranks == 1
 }
 
-/// What was learned from.
-#[derive(Debug, Serialize)]
-pub struct DatasetInfo {
-    pub name: String,
-    /// Who made it, where its licence asks to say so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<&'static str>,
-    /// What was taken from each value and what the rest was divided by, if anything.
-    pub normalization: Option<DataNorm>,
-    /// What one sample is, in the plural.
-    pub samples: &'static str,
-    pub train_samples: usize,
-    pub test_samples: usize,
-    pub classes: usize,
-}
-
 /// One network, trained.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Training {
@@ -87,11 +71,9 @@ pub struct Training {
     #[serde(flatten)]
     pub origin: Origin,
     pub parameters: ParameterCounts,
-    /// How well it did, epoch by epoch.
     pub epochs: Vec<Epoch>,
-    /// How well it did, step by step.
     pub training_loss: Trace,
-    /// How the statistics of Batch Normalization went.
+    /// Only of Batch Normalization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<BatchStatistics>,
     pub timing: TrainingTiming,
@@ -117,8 +99,8 @@ pub struct ParameterCounts {
 
 /// Loss and accuracy of one pass over the samples.
 ///
-/// Those of training are gathered while the network learns, with its dropout; those of the test
-/// after the epoch, without.
+/// The numbers of training are gathered while the network learns, with its dropout; the numbers of
+/// the test are measured after the epoch, without it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Number, counted from 1.
@@ -202,10 +184,7 @@ impl Training {
 impl Results {
     /// A training for each batch size and normalization: an average where there are several seeds.
     pub fn shown(&self) -> &[Training] {
-        match self.averages.is_empty() {
-            true => &self.runs,
-            false => &self.averages,
-        }
+        if self.averages.is_empty() { &self.runs } else { &self.averages }
     }
 
     /// The elements of [`Self::shown`] that have this batch size.

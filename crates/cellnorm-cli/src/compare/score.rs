@@ -52,7 +52,6 @@ impl Score {
         Ok(Self { samples: samples as usize, right: right as usize, loss })
     }
 
-    /// Mean cross-entropy.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.samples as f64
     }

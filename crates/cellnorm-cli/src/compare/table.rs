@@ -5,17 +5,13 @@ use comfy_table::CellAlignment;
 use super::results::{Origin, Results, Training};
 use crate::format;
 
-/// A column of the table.
-pub struct Column {
-    pub heading: &'static str,
-    /// The text for one training.
-    pub cell: fn(&Training) -> String,
-}
+/// A heading, and the text for one training.
+pub type Column = (&'static str, fn(&Training) -> String);
 
 /// The columns of the terminal's and the report's table. The batch size has one if it varies.
 pub fn columns(results: &Results) -> Vec<Column> {
-    let mut columns = Vec::new();
-    let mut add = |heading, cell: fn(&Training) -> String| columns.push(Column { heading, cell });
+    let mut columns: Vec<Column> = Vec::new();
+    let mut add = |heading, cell: fn(&Training) -> String| columns.push((heading, cell));
     add("normalization", |run| run.normalization.name().to_owned());
     if results.config.batch_sizes.len() > 1 {
         add("batch size", |run| run.batch_size.to_string());
@@ -82,9 +78,9 @@ pub fn notes(results: &Results) -> String {
 pub fn render(results: &Results) -> String {
     let columns = columns(results);
     let mut table = format::table(None);
-    table.set_header(columns.iter().map(|column| column.heading));
+    table.set_header(columns.iter().map(|(heading, _)| heading));
     for run in results.shown() {
-        table.add_row(columns.iter().map(|column| (column.cell)(run)));
+        table.add_row(columns.iter().map(|(_, cell)| cell(run)));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -30,7 +30,7 @@ pub enum IdxError {
 }
 
 impl IdxError {
-    /// What would be right.
+    /// How to put it right.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Header { .. } | Self::Size { .. } => {

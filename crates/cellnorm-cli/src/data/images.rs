@@ -58,19 +58,14 @@ impl Samples for Images {
 impl Dataset<Images> {
     /// The IDX files in `folder`, or the embedded subset when there is none.
     pub fn load(folder: Option<&Path>) -> Result<Self, DataError> {
-        let (name, train, test) = match folder {
-            None => (
-                EMBEDDED.to_owned(),
-                split("train", |name| Ok((name.into(), embedded(name).to_vec())))?,
-                split("t10k", |name| Ok((name.into(), embedded(name).to_vec())))?,
-            ),
-            Some(folder) => (
-                folder.display().to_string(),
-                split("train", |name| find(folder, name))?,
-                split("t10k", |name| find(folder, name))?,
-            ),
+        let Some(folder) = folder else {
+            let read = |name: &'static str| Ok((name.into(), embedded(name).to_vec()));
+            let [train, test] = [split("train", read)?, split("t10k", read)?];
+            return Ok(Self::new(EMBEDDED.to_owned(), None, train, test));
         };
-        Ok(Self { name, source: None, normalization: None, train, test })
+        let read = |name| find(folder, name);
+        let [train, test] = [split("train", read)?, split("t10k", read)?];
+        Ok(Self::new(folder.display().to_string(), None, train, test))
     }
 }
 

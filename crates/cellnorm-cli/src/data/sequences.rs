@@ -50,23 +50,15 @@ impl Dataset<Sequences> {
             parse(GzDecoder::new(bytes))
                 .map_err(|source| InputError::Read { path: name.into(), source })
         };
-        Ok(Self {
-            name: NAME.to_owned(),
-            source: Some(SOURCE),
-            normalization: None,
-            train: read(
-                "japanese-vowels-train.gz",
-                include_bytes!("../../data/japanese-vowels-train.gz"),
-            )?,
-            test: read(
-                "japanese-vowels-test.gz",
-                include_bytes!("../../data/japanese-vowels-test.gz"),
-            )?,
-        })
+        let train = include_bytes!("../../data/japanese-vowels-train.gz");
+        let test = include_bytes!("../../data/japanese-vowels-test.gz");
+        let train = read("japanese-vowels-train.gz", train)?;
+        let test = read("japanese-vowels-test.gz", test)?;
+        Ok(Self::new(NAME.to_owned(), Some(SOURCE), train, test))
     }
 }
 
-/// Reads what `data/make_sequences.py` writes: count (u16), classes (u8), lengths (u8), values
+/// Reads the output of `data/make_sequences.py`: count (u16), classes (u8), lengths (u8), values
 /// (f32), little-endian.
 fn parse(mut file: impl Read) -> io::Result<Sequences> {
     let mut count = [0; 2];

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use cellnorm::explain::{Explanation, Layout};
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 
 use super::ExplainError;
 use super::norms::{NORMS, NormEntry};
 use crate::format::join;
-use crate::input::StrayFlag;
+use crate::input::{StrayFlag, choice};
 
 /// The flags of `cellnorm explain`.
 #[derive(Args)]
@@ -22,7 +22,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME", value_parser = norm())]
     pub norm: &'static NormEntry,
 
-    /// What the axes are, a letter each: n samples, c channels, t time, others positions; for
+    /// The meaning of the axes, a letter each: n samples, c channels, t time, others positions; for
     /// weights o outputs and i inputs. Channels come second when not given: nc, nct, nchw, ncdhw;
     /// oi, oit, oihw, oidhw.
     #[arg(long, value_name = "LETTERS")]
@@ -51,7 +51,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "N")]
     pub size: Option<usize>,
 
-    /// Draw the figure to this file, too, as SVG.
+    /// Also draw the figure to this file as SVG.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
 
@@ -108,9 +108,5 @@ impl ExplainArgs {
 
 /// The entry of a name, for clap.
 fn norm() -> impl TypedValueParser<Value = &'static NormEntry> {
-    let names = NORMS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.description));
-    PossibleValuesParser::new(names).map(|name| {
-        let named = NORMS.iter().find(|entry| entry.name == name);
-        named.expect("clap lets only these names pass")
-    })
+    choice(NORMS.iter().map(|entry| (entry.name, entry.description, entry)).collect())
 }

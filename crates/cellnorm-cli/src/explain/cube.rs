@@ -32,7 +32,6 @@ pub struct Side {
     pub title: String,
     /// The letters of its axes: "h,w".
     pub letters: String,
-    /// Its cells, in order.
     pub items: Vec<Item>,
 }
 
@@ -42,7 +41,7 @@ pub struct Item {
     /// Its index; empty where cells are left out.
     pub label: String,
     /// Whether it belongs to the marked set.
-    pub on: bool,
+    pub marked: bool,
     /// Whether a block begins here, after another.
     pub border: bool,
 }
@@ -118,11 +117,11 @@ fn side_items(sharing: &Sharing, set: &[Range<usize>], axes: &[usize], length: u
     };
     if alike {
         let len = axes.iter().map(|axis| sharing.shape[*axis]).product();
-        let (on, block) = match long.as_slice() {
+        let (range, block) = match long.as_slice() {
             [axis] => (set[*axis].clone(), block(sharing.along[*axis])),
             _ => (0..axes.iter().map(|axis| set[*axis].len()).product(), None),
         };
-        return items(len, on, block, length, &name);
+        return items(len, range, block, length, &name);
     }
     let [outer, inner] = [&axes[..1], &axes[1..]].map(|axes| side_items(sharing, set, axes, 3));
     let pair = |(outer, inner): (&Item, &Item)| Item {
@@ -130,7 +129,7 @@ fn side_items(sharing: &Sharing, set: &[Range<usize>], axes: &[usize], length: u
             true => String::new(),
             false => format!("{},{}", outer.label, inner.label),
         },
-        on: outer.on && inner.on,
+        marked: outer.marked && inner.marked,
         border: false,
     };
     let mut pairs: Vec<Item> = outer
@@ -139,7 +138,7 @@ fn side_items(sharing: &Sharing, set: &[Range<usize>], axes: &[usize], length: u
         .map(pair)
         .collect();
     // several gaps in a row become one
-    pairs.dedup_by(|b, a| a.is_gap() && b.is_gap() && a.on == b.on);
+    pairs.dedup_by(|b, a| a.is_gap() && b.is_gap() && a.marked == b.marked);
     pairs
 }
 
@@ -154,7 +153,7 @@ fn block(along: Along) -> Option<usize> {
 /// gap between.
 fn items(
     len: usize,
-    on: Range<usize>,
+    set: Range<usize>,
     block: Option<usize>,
     length: usize,
     name: &dyn Fn(usize) -> String,
@@ -164,7 +163,7 @@ fn items(
             .into_iter()
             .map(|(blocks, left_out)| (blocks.start * size..(blocks.end * size).min(len), left_out))
             .collect(),
-        None => [0..on.start, on.start..on.end, on.end..len]
+        None => [0..set.start, set.start..set.end, set.end..len]
             .into_iter()
             .filter(|stretch| !stretch.is_empty())
             .map(|stretch| (stretch, false))
@@ -175,15 +174,15 @@ fn items(
     let share = length.saturating_sub(single) / (stretches.len() - single).max(1);
     let mut items = Vec::new();
     for (stretch, left_out) in stretches {
-        let is_on = on.contains(&stretch.start);
+        let marked = set.contains(&stretch.start);
         // where room is short, what comes after the set begins with its gap; elsewhere a gap hides
         // three cells or more
         let short = length <= 4;
         let share =
-            share.max(if short && block.is_none() && !is_on && stretch.start > 0 { 2 } else { 3 });
+            share.max(if short && block.is_none() && !marked && stretch.start > 0 { 2 } else { 3 });
         let most = if short { share } else { share + 2 };
         let first = items.len();
-        let mut add = |label: String| items.push(Item { label, on: is_on, border: false });
+        let mut add = |label: String| items.push(Item { label, marked, border: false });
         if left_out {
             add(String::new());
         } else if stretch.len() <= most {
@@ -214,12 +213,12 @@ fn blocks(count: usize, length: usize) -> Vec<(Range<usize>, bool)> {
 mod tests {
     use super::*;
 
-    fn drawn(len: usize, on: Range<usize>, block: Option<usize>, length: usize) -> String {
+    fn drawn(len: usize, range: Range<usize>, block: Option<usize>, length: usize) -> String {
         let mut text = String::new();
-        for item in items(len, on, block, length, &|i| i.to_string()) {
+        for item in items(len, range, block, length, &|i| i.to_string()) {
             text += if item.border { "|" } else { " " };
             text += if item.is_gap() { "…" } else { &item.label };
-            text += if item.on { "*" } else { "" };
+            text += if item.marked { "*" } else { "" };
         }
         text
     }

@@ -4,7 +4,6 @@ use cellnorm::explain::{Along, CACHE, Explanation, Measure, Sharing, Table};
 
 use crate::format::{bytes, join, thousands};
 
-/// The rows of the table.
 pub fn rows(explanation: &Explanation) -> Vec<[String; 2]> {
     let mut rows = vec![["formula".to_owned(), explanation.formula.to_owned()]];
     let several = explanation.sharings.len() > 1;

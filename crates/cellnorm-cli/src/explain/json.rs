@@ -9,12 +9,13 @@ use super::facts::measure;
 /// Everything that the drawing and the table say.
 pub fn value(explanation: &Explanation) -> Value {
     let traffic = &explanation.traffic;
+    let statistics = explanation.sharings.iter().map(|sharing| statistic(explanation, sharing));
     json!({
         "normalization": explanation.name,
         "shape": explanation.shape,
         "layout": explanation.layout.to_string(),
         "formula": explanation.formula,
-        "statistics": explanation.sharings.iter().map(|sharing| statistic(explanation, sharing)).collect::<Vec<_>>(),
+        "statistics": statistics.collect::<Vec<_>>(),
         "parameters": tables(&explanation.parameters),
         "state": tables(&explanation.state),
         "bytes_f32": {
@@ -35,7 +36,7 @@ pub fn value(explanation: &Explanation) -> Value {
 }
 
 fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
-    let along = |axis: usize| {
+    let axis_value = |axis: usize| {
         let mut value = json!({
             "axis": axis,
             "letter": explanation.layout.letters()[axis].to_string(),
@@ -69,7 +70,7 @@ fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
         "values_least": least,
         "standard_error_mean": noise.and_then(|noise| noise.mean),
         "standard_error_variance": noise.and_then(|noise| noise.variance),
-        "axes": (0..sharing.shape.len()).map(along).collect::<Vec<_>>(),
+        "axes": (0..sharing.shape.len()).map(axis_value).collect::<Vec<_>>(),
         "marked": { "index": index, "set": set },
     })
 }

@@ -26,30 +26,16 @@ pub use args::ExplainArgs;
 
 /// Why nothing could be explained.
 #[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
 pub enum ExplainError {
     /// A shape or an axis that the library refuses.
-    #[error(transparent)]
     Refused(#[from] cellnorm::Error),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Stray(#[from] StrayFlag),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Output(#[from] OutputError),
 }
 
-impl ExplainError {
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Refused(_) | Self::Stray(_) => 2,
-            Self::Output(error) => error.exit_code(),
-        }
-    }
-}
-
-/// Runs the command.
 pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
     let explanation = args.explain()?;
     if let Some(path) = &args.svg {

@@ -15,9 +15,9 @@ use super::ExplainArgs;
 pub struct NormEntry {
     /// Its name on the command line.
     pub name: &'static str,
-    /// Which values share a statistic.
+    /// The values that share a statistic.
     pub description: &'static str,
-    /// The flags that say more about it.
+    /// The flags that apply to it.
     pub flags: &'static [&'static str],
     /// Whether it normalizes a weight.
     pub normalizes_weight: bool,

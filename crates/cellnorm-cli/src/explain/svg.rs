@@ -79,11 +79,11 @@ fn style(panels: &[Panel]) -> String {
 
 /// Where each cell of a side begins and ends.
 fn edges(side: &Side) -> Vec<(f64, f64)> {
-    let mut at = 0.0;
+    let mut place = 0.0;
     let edge = |item: &Item| {
-        let start = at + if item.border { WALL } else { 0.0 };
-        at = start + if item.is_gap() { GAP } else { CELL };
-        (start, at)
+        let start = place + if item.border { WALL } else { 0.0 };
+        place = start + if item.is_gap() { GAP } else { CELL };
+        (start, place)
     };
     side.items.iter().map(edge).collect()
 }
@@ -165,7 +165,7 @@ impl<'a> Frame<'a> {
 
     /// One cell on a face of the cube; it is in the set if it is so along every side.
     fn face(&self, face: &str, corners: [(f64, f64, f64); 4], items: &[&Item]) -> String {
-        let state = if items.iter().all(|item| item.on) { "on" } else { "off" };
+        let state = if items.iter().all(|item| item.marked) { "on" } else { "off" };
         // a cell at the edge of the cube stands for its own index, never for what is left out
         let kind = if items.iter().any(|item| item.is_gap()) { "skip" } else { "cell" };
         let points =

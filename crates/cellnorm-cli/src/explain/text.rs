@@ -14,18 +14,18 @@ const WALL: &str = " ┃ ";
 
 impl Colors {
     /// A piece of the drawing of `width` letters, with a sign in its middle.
-    fn cell(&self, on: bool, sign: Option<char>, width: usize) -> String {
-        let fill = if on { '█' } else { '░' };
+    fn cell(&self, marked: bool, sign: Option<char>, width: usize) -> String {
+        let fill = if marked { '█' } else { '░' };
         let cell: String =
             (0..width).map(|i| if i == width / 2 { sign.unwrap_or(fill) } else { fill }).collect();
         match self.marked {
-            Some(color) if on => format!("{color}{cell}\x1b[0m"),
+            Some(color) if marked => format!("{color}{cell}\x1b[0m"),
             Some(_) => format!("\x1b[90m{cell}\x1b[0m"),
             None => cell,
         }
     }
 
-    /// What the two shades mean.
+    /// The meaning of the two shades.
     pub fn legend(&self, marked: &str, others: &str) -> String {
         format!("{} {marked}   {} {others}", self.cell(true, None, 2), self.cell(false, None, 2))
     }
@@ -40,7 +40,7 @@ impl Colors {
         let mut lines: Vec<String> = Vec::new();
         for (i, sample) in cube.samples.items.iter().enumerate() {
             let panel: Vec<String> = if sample.is_gap() {
-                // its middle row says that it goes on
+                // a sign beside the title says that samples are left out
                 (0..positions.items.len() + 2)
                     .map(|row| if row == 0 { "⋯" } else { " " }.to_owned())
                     .collect()
@@ -49,7 +49,7 @@ impl Colors {
                 let width = sheet_width(&cube.channels);
                 // a title may be wider than a narrow sheet
                 let more = " ".repeat(title.len().saturating_sub(width));
-                let sheet = self.sheet(positions, &cube.channels, sample.on);
+                let sheet = self.sheet(positions, &cube.channels, sample.marked);
                 let sheet = sheet.into_iter().map(|line| line + &more);
                 std::iter::once(format!("{title:width$}")).chain(sheet).collect()
             };
@@ -65,7 +65,7 @@ impl Colors {
     }
 
     /// A line of column labels, and a line for each row.
-    fn sheet(&self, down: &Side, across: &Side, on: bool) -> Vec<String> {
+    fn sheet(&self, down: &Side, across: &Side, marked: bool) -> Vec<String> {
         let wall = |item: &Item, sign: &str| sign.repeat(usize::from(item.border));
         let label = |item: &Item| {
             let width = cell_width(across, item);
@@ -84,7 +84,11 @@ impl Colors {
                     (true, true) => Some('⋱'),
                 };
                 wall(column, "│")
-                    + &self.cell(on && row.on && column.on, sign, cell_width(across, column))
+                    + &self.cell(
+                        marked && row.marked && column.marked,
+                        sign,
+                        cell_width(across, column),
+                    )
             };
             across.items.iter().map(cell).collect::<String>()
         };
@@ -93,7 +97,7 @@ impl Colors {
     }
 }
 
-/// What stands before the sample of index `i`.
+/// The text before the sample of index `i`.
 fn joint(i: usize, sample: &Item) -> &'static str {
     match (i, sample.border) {
         (0, _) => "",
@@ -124,7 +128,7 @@ fn title(samples: &Side, sample: &Item) -> String {
     format!("{} {}", samples.letters, sample.label)
 }
 
-/// As wide as the longest index, but a gap is narrow.
+/// The width of the longest index; a gap is narrower.
 fn cell_width(across: &Side, item: &Item) -> usize {
     let longest = across.items.iter().map(|item| item.label.len()).max().unwrap_or(0) + 1;
     if item.is_gap() { longest.min(3) } else { longest }

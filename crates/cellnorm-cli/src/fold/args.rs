@@ -19,18 +19,19 @@ pub struct FoldArgs {
     pub model: PathBuf,
 
     /// Where the folded model goes.
-    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["dry_run", "explain", "in_place"])]
+    #[arg(short, long, value_name = "FILE")]
+    #[arg(required_unless_present_any = ["dry_run", "explain", "in_place"])]
     pub output: Option<PathBuf>,
 
-    /// Put the folded model in the place of the model.
+    /// Replace the model by the folded one.
     #[arg(long, conflicts_with = "output")]
     pub in_place: bool,
 
-    /// Say what would be folded, and write nothing.
+    /// Print what would be folded, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Say what became of one node, by its name or the name of what it makes, and write nothing.
+    /// Print what became of one node, named by itself or by its output, and write nothing.
     #[arg(long, value_name = "NODE", conflicts_with_all = ["json", "html"])]
     pub explain: Option<String>,
 
@@ -54,7 +55,7 @@ pub struct FoldArgs {
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<PathBuf>,
 
-    /// What runs the model before and after.
+    /// The runtime that runs the model before and after.
     #[arg(long, value_name = "NAME", value_enum, default_value = "auto")]
     pub runtime: RuntimeChoice,
 
@@ -62,7 +63,7 @@ pub struct FoldArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Take weights that are also inputs of the model for constants, and remove these inputs.
+    /// Treat weights that are also inputs of the model as constants, and remove these inputs.
     #[arg(long)]
     pub freeze_inputs: bool,
 
@@ -110,7 +111,7 @@ pub struct FoldArgs {
     pub epsilon: Option<f64>,
 }
 
-/// What runs the model.
+/// A runtime for the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RuntimeChoice {
     /// ONNX Runtime where ORT_DYLIB_PATH names its library, otherwise rten.
@@ -119,7 +120,7 @@ pub enum RuntimeChoice {
     Rten,
     /// ONNX Runtime, whose library ORT_DYLIB_PATH names.
     Onnxruntime,
-    /// Nothing: each fold is proven on its own all the same.
+    /// Nothing; each fold is still proven on its own.
     None,
 }
 

@@ -26,7 +26,6 @@ pub enum CheckpointError {
         path.display()
     ))]
     NoPairs { path: PathBuf },
-
     /// A pairing file that cannot be used.
     #[error("{} {problem}", path.display())]
     #[diagnostic(help(
@@ -35,14 +34,12 @@ pub enum CheckpointError {
          groups, side (behind, ahead), unpadded (true) and epsilon"
     ))]
     Pairs { path: PathBuf, problem: String },
-
     #[error("nothing says the epsilon of {norm}")]
     #[diagnostic(help(
         "a checkpoint does not store it: look at the model's code and give it with --epsilon, or \
          as \"epsilon\" of the pair"
     ))]
     NoEpsilon { norm: String },
-
     /// `worst` is the largest difference, as a share of the difference that rounding explains.
     #[error("the folded layers differ {worst:.1} times as much as rounding explains")]
     #[diagnostic(help("nothing was written; --force writes it all the same"))]
@@ -223,7 +220,7 @@ impl Pairing {
     }
 }
 
-/// What names do not tell, and what to do about it.
+/// The limits of names, and how to go on.
 const UNKNOWN: &str = "Nothing was folded: these are guesses. Names do not tell what lies between \
                        a layer and a normalization; with an activation between, folding gives a \
                        wrong model. Nor does the file hold epsilon, groups, or whether zeros are \
@@ -259,7 +256,7 @@ fn guesses_text(path: &Path, guesses: &[Guess], file: &str) -> String {
     format!("{heading}\n{}\n{UNKNOWN}\n{file}", format::trimmed(&table))
 }
 
-/// What was folded, and where it is.
+/// The outcome of the fold.
 fn folded_text(
     path: &Path,
     folded: &[FoldedLayer],

@@ -12,7 +12,6 @@ use crate::page::{self, escape};
 
 const STYLE: &str = include_str!("style.css");
 
-/// The page.
 pub fn page(outcome: &Outcome<'_>) -> String {
     let name = outcome.source.path().file_name().unwrap_or_default().to_string_lossy();
     let name = escape(&name);
@@ -29,7 +28,8 @@ pub fn page(outcome: &Outcome<'_>) -> String {
 
 fn header(outcome: &Outcome<'_>, name: &str) -> String {
     let report = &outcome.folded.report;
-    let gone = report.before.batch_norms.saturating_sub(report.after.batch_norms);
+    let all = report.before.batch_norms;
+    let [gone, all] = [all.saturating_sub(report.after.batch_norms), all].map(thousands);
     let proven = match outcome.certificate {
         Some(certificate) if certificate.holds => {
             " Each fold is proven with the weights that were written."
@@ -38,10 +38,8 @@ fn header(outcome: &Outcome<'_>, name: &str) -> String {
         None => " Nothing was written, and nothing checked.",
     };
     format!(
-        "<header>\n<h1>{name}, folded</h1>\n<p><strong>{}</strong> of {} batch normalizations \
-         became part of the layers beside them.{proven}</p>\n</header>\n",
-        thousands(gone),
-        thousands(report.before.batch_norms)
+        "<header>\n<h1>{name}, folded</h1>\n<p><strong>{gone}</strong> of {all} batch \
+         normalizations became part of the layers beside them.{proven}</p>\n</header>\n"
     )
 }
 
@@ -73,9 +71,7 @@ fn counts(outcome: &Outcome<'_>) -> String {
             bar("after", after, largest, &after_label)
         );
     }
-    format!(
-        "<section>\n<h2>Before and after</h2>\n<dl class=\"counts\">\n{list}</dl>\n</section>\n"
-    )
+    page::section("Before and after", &format!("<dl class=\"counts\">\n{list}</dl>\n"))
 }
 
 /// Nodes that are drawn; a browser is slow with more.
@@ -122,13 +118,11 @@ fn graph(outcome: &Outcome<'_>) -> String {
     for (place, row) in rows.iter().enumerate() {
         let class = class.get(row.name.as_str()).copied().unwrap_or("other");
         let (x, y) = (COLUMN + 16.0 * row.depth as f64, ROW_HEIGHT * (place as f64 + 0.5));
+        let (text_x, text_y) = (x + 12.0, y + 4.5);
+        let (op, name) = (escape(&row.op), escape(&row.name));
         nodes += &format!(
-            "<g class=\"{class}\"><circle cx=\"{x}\" cy=\"{y}\" r=\"5\"/><text x=\"{}\" \
-             y=\"{}\">{} <tspan>{}</tspan></text></g>\n",
-            x + 12.0,
-            y + 4.5,
-            escape(&row.op),
-            escape(&row.name)
+            "<g class=\"{class}\"><circle cx=\"{x}\" cy=\"{y}\" r=\"5\"/><text x=\"{text_x}\" \
+             y=\"{text_y}\">{op} <tspan>{name}</tspan></text></g>\n"
         );
     }
     let height = ROW_HEIGHT * rows.len() as f64;
@@ -136,14 +130,15 @@ fn graph(outcome: &Outcome<'_>) -> String {
         0 => String::new(),
         more => format!(" The last {} nodes are not drawn.", thousands(more)),
     };
-    format!(
-        "<section>\n<h2>The graph</h2>\n<p>Each node in the order of the file but constants. \
+    let body = format!(
+        "<p>Each node in the order of the file, except constants. \
          <span class=\"key gone\">Gone</span>, with an arc to <span class=\"key holds\">the layer \
          that holds it now</span>; <span class=\"key stays\">stays</span>.{more}</p>\n<div \
          class=\"scroll tall\"><svg class=\"graph\" viewBox=\"0 0 900 {height}\" width=\"900\" \
          height=\"{height}\" role=\"img\" aria-label=\"the nodes of the graph and the \
-         folds\">\n{arcs}{nodes}</svg></div>\n</section>\n"
-    )
+         folds\">\n{arcs}{nodes}</svg></div>\n"
+    );
+    page::section("The graph", &body)
 }
 
 fn collect(graph: &Graph<'_>, depth: usize, rows: &mut Vec<GraphRow>) {
@@ -177,26 +172,21 @@ const LEFT: f64 = 40.0;
 /// The proof as bars: for each layer, the difference that was found as a share of the difference
 /// that rounding explains.
 fn proof(outcome: &Outcome<'_>) -> String {
-    let Some(certificate) =
-        outcome.certificate.filter(|certificate| !certificate.proofs.is_empty())
-    else {
+    let proofs = outcome.certificate.map_or(&[][..], |certificate| &certificate.proofs);
+    if proofs.is_empty() {
         return String::new();
-    };
-    let proofs = &certificate.proofs;
+    }
     let step = (WIDTH - LEFT) / proofs.len() as f64;
     let mut bars = String::new();
     for (place, proof) in proofs.iter().enumerate() {
-        let height = 100.0 * proof.share.min(1.2);
-        let class = if proof.share <= 1.0 { "holds" } else { "stays" };
+        let (share, name) = (proof.share, escape(&proof.layer.name));
+        let class = if share <= 1.0 { "holds" } else { "stays" };
+        let (x, width) = (LEFT + step * place as f64, (step * 0.8).min(40.0));
+        let height = 100.0 * share.min(1.2);
+        let (y, height) = (BASE - height, height.max(0.5));
         bars += &format!(
-            "<rect class=\"{class}\" x=\"{:.2}\" y=\"{:.2}\" width=\"{:.2}\" \
-             height=\"{:.2}\"><title>{}: {:.3}</title></rect>\n",
-            LEFT + step * place as f64,
-            BASE - height,
-            (step * 0.8).min(40.0),
-            height.max(0.5),
-            escape(&proof.layer.name),
-            proof.share
+            "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" \
+             height=\"{height:.2}\"><title>{name}: {share:.3}</title></rect>\n"
         );
     }
     let line = |share: f64, class: &str| {
@@ -207,17 +197,18 @@ fn proof(outcome: &Outcome<'_>) -> String {
             y + 4.0
         )
     };
-    format!(
-        "<section>\n<h2>The proof</h2>\n<p>Each of the {} changed layers was computed in 64 bits \
+    let body = format!(
+        "<p>Each of the {} changed layers was computed in 64 bits \
          on random numbers: as it was, followed or preceded by its normalizations, and as it was \
          written. A bar is the difference as a share of what rounding the weights explains; at 1 \
          or below the layer is proven.</p>\n<svg class=\"proof\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         role=\"img\" aria-label=\"the share of each layer\">\n{}{}{}{bars}</svg>\n</section>\n",
+         role=\"img\" aria-label=\"the share of each layer\">\n{}{}{}{bars}</svg>\n",
         proofs.len(),
         line(0.0, "axis"),
         line(0.5, "axis"),
         line(1.0, "limit")
-    )
+    );
+    page::section("The proof", &body)
 }
 
 fn kept(outcome: &Outcome<'_>) -> String {
@@ -230,23 +221,18 @@ fn kept(outcome: &Outcome<'_>) -> String {
         None => String::new(),
     };
     let row = |kept: &Kept| {
+        let [name, op, at, advice] =
+            [&kept.node.name, &kept.node.op, &kept.at, kept.advice].map(escape);
+        let (reason, other) = (kept.reason.code(), other(kept));
         format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{} at {}{}</td><td \
-             class=\"words\">{}</td></tr>\n",
-            escape(&kept.node.name),
-            escape(&kept.node.op),
-            kept.reason.code(),
-            escape(&kept.at),
-            other(kept),
-            escape(kept.advice)
+            "<tr><th scope=\"row\">{name}</th><td>{op}</td><td>{reason} at {at}{other}</td><td \
+             class=\"words\">{advice}</td></tr>\n"
         )
     };
     let heads = "<th>node</th><th>operator</th><th>reason</th><th>what it means</th>";
-    format!(
-        "<section>\n<h2>What stays</h2>\n<p>Where a fold would not be exact, the node is \
-         kept.</p>\n{}</section>\n",
-        page::table(" class=\"kept\"", heads, &kept.iter().map(row).collect::<String>())
-    )
+    let table = page::table(" class=\"kept\"", heads, &kept.iter().map(row).collect::<String>());
+    let words = "<p>Where a fold would not be exact, the node is kept.</p>\n";
+    page::section("What stays", &(words.to_owned() + &table))
 }
 
 fn conditions(outcome: &Outcome<'_>) -> String {

@@ -25,33 +25,28 @@ mod text;
 
 pub use args::FoldArgs;
 use args::RuntimeChoice;
-use checkpoint::CheckpointError;
-pub use checkpoint::EXTENSIONS as CHECKPOINT_EXTENSIONS;
+pub use checkpoint::{CheckpointError, EXTENSIONS as CHECKPOINT_EXTENSIONS};
 pub use text::{advice, direction, targets};
 
 /// Why a model could not be folded.
 #[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
 pub enum FoldError {
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Model(#[from] ModelError),
-
     #[error("the output {} is the input", path.display())]
     #[diagnostic(help("name another file with -o, or say --in-place"))]
     OutputOverInput { path: PathBuf },
-
     /// A node that the model does not have, or that has nothing to fold.
     #[error("nothing is known of a node {name:?}")]
     #[diagnostic(help("nodes that were folded or kept: {}", known.join(", ")))]
     UnknownNode { name: String, known: Vec<String> },
-
     #[error("ONNX Runtime cannot run the models: {problem}")]
     #[diagnostic(help(
         "set ORT_DYLIB_PATH to its library: libonnxruntime.so of a release, or \
          libonnxruntime.so.VERSION in the folder onnxruntime/capi of the Python package"
     ))]
     NoRuntime { problem: String },
-
     /// Inputs that the model does not take.
     #[error("{} {problem}", path.display())]
     #[diagnostic(help(
@@ -59,43 +54,20 @@ pub enum FoldError {
          the first may be longer"
     ))]
     Feeds { path: PathBuf, problem: String },
-
     /// The check of a folded model failed; `help` tells whether it was written.
     #[error("{problem}")]
     #[diagnostic(help("{help}"))]
     Check { problem: String, help: &'static str },
-
     /// Numbers or a checkpoint that the library refuses.
-    #[error(transparent)]
     Refused(#[from] cellnorm::Error),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Checkpoint(#[from] CheckpointError),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Stray(#[from] StrayFlag),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Input(#[from] InputError),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Output(#[from] OutputError),
-}
-
-impl FoldError {
-    /// 1 where the fold itself failed, 2 where the arguments or the files are at fault.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Check { .. } | Self::Checkpoint(CheckpointError::TooFar { .. }) => 1,
-            Self::Output(error) => error.exit_code(),
-            Self::Input(error) => error.exit_code(),
-            _ => 2,
-        }
-    }
 }
 
 /// A model that cannot be read, folded or written. The message includes that of the system.
@@ -114,17 +86,16 @@ fn cause(error: &cellnorm_onnx::Error) -> String {
 /// For how long both models are run to measure their time.
 const TIMED: Duration = Duration::from_millis(500);
 
-/// What a fold did.
+/// The outcome of a fold.
 pub struct Outcome<'s> {
     pub source: &'s Source,
     pub folded: &'s Folded<'s>,
-    /// What was checked, if anything was written.
+    /// The checks, if anything was written.
     pub certificate: Option<&'s Certificate>,
     /// Where the folded model lies, and its size in bytes.
     pub written: Option<(&'s Path, u64)>,
 }
 
-/// Runs the command.
 pub fn run(args: &FoldArgs) -> Result<(), FoldError> {
     if checkpoint::is_checkpoint(args)? {
         return checkpoint::run(args);
@@ -170,19 +141,17 @@ pub fn run(args: &FoldArgs) -> Result<(), FoldError> {
     if passed {
         return Ok(());
     }
-    Err(FoldError::Check {
-        problem: match normalized {
-            true => text::failure(&certificate),
-            false => "the normalization of the data cannot become part of the model".into(),
-        },
-        help: match kept {
-            true => "it was written all the same, as --force says",
-            false => {
-                "nothing was written; --force writes it all the same, --tol allows a larger \
-                 difference"
-            }
-        },
-    })
+    let problem = match normalized {
+        true => text::failure(&certificate),
+        false => "the normalization of the data cannot become part of the model".into(),
+    };
+    let help = match kept {
+        true => "it was written all the same, as --force says",
+        false => {
+            "nothing was written; --force writes it all the same, --tol allows a larger difference"
+        }
+    };
+    Err(FoldError::Check { problem, help })
 }
 
 fn draw(args: &FoldArgs, outcome: &Outcome<'_>) -> Result<(), OutputError> {

@@ -11,7 +11,6 @@ use crate::format::{join, paragraphs, sparse_table, thousands};
 /// Rows of a table; further rows are counted.
 const MOST_ROWS: usize = 24;
 
-/// The whole report.
 pub fn report(outcome: &Outcome<'_>, width: usize) -> String {
     let report = &outcome.folded.report;
     paragraphs([
@@ -81,7 +80,7 @@ fn listed<const N: usize>(rows: Vec<[String; N]>, heads: [&str; N], width: usize
     format!("{table}\n{more}")
 }
 
-/// What each reason means, once.
+/// The meaning of each reason, once.
 pub fn advice<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let reasons: BTreeMap<&str, &str> = reasons.collect();
     reasons.iter().map(|(code, advice)| format!("{code}: {advice}.\n")).collect()
@@ -158,16 +157,16 @@ fn place(outcome: &Outcome<'_>) -> String {
     }
 }
 
-/// What became of one node.
+/// Tells what became of one node.
 pub fn explain(report: &Report, name: &str) -> Result<String, FoldError> {
     let mut text = String::new();
     for fold in report.folds.iter().filter(|fold| {
         fold.node.is_called(name) || fold.targets.iter().any(|into| into.is_called(name))
     }) {
         let targets = fold.targets.iter().map(|into| format!("{} ({})", into.name, into.op));
-        let through = match fold.through.as_slice() {
+        let steps = match fold.through.as_slice() {
             [] => String::new(),
-            through => format!(", through {}", through.join(", ")),
+            nodes => format!(", through {}", nodes.join(", ")),
         };
         let (node, op, channels) = (&fold.node.name, &fold.node.op, fold.channels);
         let formula = match fold.direction {
@@ -181,7 +180,7 @@ pub fn explain(report: &Report, name: &str) -> Result<String, FoldError> {
             }
         };
         text += &format!(
-            "{node} ({op}, {channels} channels) became part of {}, {}{through}.\n{formula}.\n",
+            "{node} ({op}, {channels} channels) became part of {}, {}{steps}.\n{formula}.\n",
             join(targets, " and "),
             direction(fold)
         );

@@ -18,32 +18,19 @@ mod text;
 
 /// Why a model could not be inspected.
 #[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
 pub enum InspectError {
-    #[error("{} is none of the files that can be looked at", path.display())]
+    #[error("{} is none of the files that can be inspected", path.display())]
     #[diagnostic(help("its name must end in .onnx, .safetensors, .npz, .pth or .pt"))]
     Extension { path: PathBuf },
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Model(#[from] ModelError),
-
     /// A checkpoint that the library refuses.
-    #[error(transparent)]
     Refused(#[from] cellnorm::Error),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Stray(#[from] StrayFlag),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Output(#[from] OutputError),
-}
-
-impl InspectError {
-    pub fn exit_code(&self) -> u8 {
-        if let Self::Output(error) = self { error.exit_code() } else { 2 }
-    }
 }
 
 /// The flags of `cellnorm inspect`.
@@ -62,7 +49,6 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// Runs the command.
 pub fn run(args: &InspectArgs) -> Result<(), InspectError> {
     let rows = rows::read(&args.model, args.epsilon)?;
     let printed = match args.json {

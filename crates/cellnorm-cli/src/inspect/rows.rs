@@ -13,14 +13,14 @@ use super::InspectError;
 use crate::fold::{CHECKPOINT_EXTENSIONS, ModelError, direction, targets};
 use crate::input::StrayFlag;
 
-/// A normalization with everything that is told of it.
+/// A normalization with all facts about it.
 pub struct Row {
     pub name: String,
     /// The functions and graphs that it is inside of.
     pub inside: Vec<String>,
     /// Its kind: the preset of its semantics, the operator, or what names tell.
     pub kind: String,
-    /// What it does, in words.
+    /// Its effect, in words.
     pub meaning: String,
     pub epsilon: Option<f64>,
     /// Whether the file says ε.
@@ -36,7 +36,7 @@ pub struct Row {
 pub struct FoldVerdict {
     /// In a few words.
     pub words: String,
-    /// What the words mean, and what would help.
+    /// The code of the reason, and its meaning with a remedy.
     pub advice: Option<(&'static str, &'static str)>,
     /// All that is known.
     pub json: serde_json::Value,

@@ -1,5 +1,5 @@
-//! The normalizations as a table, and below it for each problem what it means, what to do, and where
-//! it is.
+//! The normalizations as a table, and below it each problem with its meaning, its remedy and its
+//! places.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,6 @@ use super::rows::Row;
 use crate::fold::advice;
 use crate::format::{self, join, paragraphs, sparse_table, thousands};
 
-/// The whole report.
 pub fn report(path: &Path, rows: &[Row], width: usize) -> String {
     if rows.is_empty() {
         return format!("{}: no normalization in it\n", path.display());
@@ -41,13 +40,13 @@ fn heading(path: &Path, rows: &[Row]) -> String {
     )
 }
 
-/// What each kind does, once.
+/// The meaning of each kind, once.
 fn meanings(rows: &[Row]) -> String {
     let mut kinds: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     rows.iter().for_each(|row| *kinds.entry((&row.kind, &row.meaning)).or_default() += 1);
     kinds
         .iter()
-        .map(|((kind, meaning), count)| format!("{} × {kind}: {meaning}\n", thousands(count)))
+        .map(|((kind, meaning), count)| format!("{} × {kind}: {meaning}\n", thousands(*count)))
         .collect()
 }
 
@@ -113,41 +112,39 @@ fn trimmed(text: String) -> String {
     }
 }
 
-/// A problem.
 struct Problem {
-    /// What it means, and what to do.
+    /// Its meaning and remedy.
     words: &'static str,
-    /// The channels that have it.
     channels: fn(&Health) -> &[usize],
 }
 
 const PROBLEMS: [Problem; 5] = [
     Problem {
-        words: "NaN or infinity among the numbers of these channels: whatever reads them is NaN, \
-                too. Go back to a checkpoint before training broke",
+        words: "NaN or infinity among the numbers of these channels: every output that depends on \
+                them is NaN, too. Go back to a checkpoint before training broke",
         channels: |health| &health.not_finite,
     },
     Problem {
-        words: "The variance of these channels is negative, which no variance is: the root of it \
-                is NaN. Look at how the model was converted, or gather the statistics again",
+        words: "The variance of these channels is negative, which no variance can be: its root is \
+                NaN. Check how the model was converted, or gather the statistics again",
         channels: |health| &health.negative_variance,
     },
     Problem {
-        words: "These channels multiply what they are given by more than 1,000 (|γ|/√(variance + \
+        words: "These channels multiply their input by more than 1,000 (|γ|/√(variance + \
                 ε)), and rounding errors with it. Gather the statistics again on real data, or \
                 use a larger ε and train on",
         channels: |health| &health.exploding,
     },
     Problem {
         words: "The variance of these channels is next to 0 (their deviation at most 1e-4 of the \
-                layer's largest): what they are given never changed. Look whether the layer \
-                before is dead there; it can be pruned",
+                layer's largest): their input never changed. Check whether the layer before is \
+                dead there; it can be pruned",
         channels: |health| &health.dead_variance,
     },
     Problem {
-        words: "γ of these channels is next to 0 (at most 1e-4 of the layer's largest): they make \
-                β, whatever they are given. They can be pruned; if there are many, decay γ less \
-                in training",
+        words: "γ of these channels is next to 0 (at most 1e-4 of the layer's largest): their \
+                output is β, whatever the input. They can be pruned; if there are many, decay γ \
+                less in training",
         channels: |health| &health.dead_gamma,
     },
 ];
@@ -160,16 +157,16 @@ const MOST_CHANNELS: usize = 8;
 
 /// The layers and channels that have a problem; empty where none has it.
 fn warning(problem: &Problem, rows: &[Row]) -> String {
-    let with: Vec<(&Row, &[usize])> = rows
+    let affected: Vec<(&Row, &[usize])> = rows
         .iter()
         .map(|row| (row, (problem.channels)(&row.health)))
         .filter(|(_, channels)| !channels.is_empty())
         .collect();
-    if with.is_empty() {
+    if affected.is_empty() {
         return String::new();
     }
     let mut text = format!("{}:\n", problem.words);
-    for (row, channels) in with.iter().take(MOST_LAYERS) {
+    for (row, channels) in affected.iter().take(MOST_LAYERS) {
         let shown = join(channels.iter().take(MOST_CHANNELS), ", ");
         let more = if channels.len() > MOST_CHANNELS { ", …" } else { "" };
         text += &format!(
@@ -179,7 +176,7 @@ fn warning(problem: &Problem, rows: &[Row]) -> String {
             row.health.channels
         );
     }
-    if let Some(more) = with.len().checked_sub(MOST_LAYERS).filter(|more| *more > 0) {
+    if let Some(more) = affected.len().checked_sub(MOST_LAYERS).filter(|more| *more > 0) {
         text += &format!("  and {more} more layers; --json names them\n");
     }
     text

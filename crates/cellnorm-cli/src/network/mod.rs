@@ -54,26 +54,16 @@ pub trait Network: Module {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Sizes {
-    /// The network for images.
-    Image {
-        channels: usize,
-        groups: usize,
-        hidden: usize,
-        /// Chance of a hidden unit to be dropped.
-        dropout: f64,
-    },
-    /// The network for sequences.
-    Sequence {
-        /// Values of a time step.
-        inputs: usize,
-        hidden: usize,
-    },
+    /// Channels of the convolution, groups of group normalization, units of the hidden layer, and
+    /// the chance of a hidden unit to be dropped.
+    Image { channels: usize, groups: usize, hidden: usize, dropout: f64 },
+    /// Values of a time step, and units of the LSTM.
+    Sequence { inputs: usize, hidden: usize },
 }
 
 /// The constants of Adam.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Adam {
-    /// Size of a step.
     pub learning_rate: f64,
     /// Decay of the mean gradient.
     pub beta_1: f32,

@@ -10,7 +10,7 @@ use crate::input::ReadArgs;
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct StatsArgs {
-    /// What else can be done with statistics.
+    /// Work on files of statistics.
     #[command(subcommand)]
     pub command: Option<StatsCommand>,
 
@@ -70,10 +70,10 @@ pub struct StatsArgs {
     pub paste: Option<PasteTarget>,
 }
 
-/// What else can be done with statistics.
+/// Work on files of statistics.
 #[derive(Subcommand)]
 pub enum StatsCommand {
-    /// Join the files of shards: exactly the result of one run.
+    /// Join the files of shards; the result is exactly that of one run.
     Merge {
         /// The files.
         #[arg(required = true, value_name = "FILE")]

@@ -11,7 +11,6 @@ use super::text::failures;
 use super::{StatsError, measure};
 use crate::{format, input, output};
 
-/// Runs the command.
 pub fn run(
     file: &Path,
     others: &[PathBuf],

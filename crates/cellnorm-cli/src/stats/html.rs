@@ -19,7 +19,6 @@ const DRAWN: usize = 16;
 /// Samples shown.
 const SHOWN: usize = 16;
 
-/// The page.
 pub fn page(statistics: &Statistics, listing: &Listing) -> String {
     let body = [
         header(statistics),
@@ -44,26 +43,24 @@ fn table(statistics: &Statistics) -> String {
     let full = statistics.full_scale();
     let row = |(channel, summary): (usize, Option<Summary>)| match summary {
         None => format!("<tr><th scope=\"row\">{channel}</th><td>none</td></tr>\n"),
-        Some(one) => format!(
-            "<tr><th scope=\"row\">{channel}</th><td>{}</td><td>{:.6}</td><td>{:.6}</td>\
-             <td>{:.4}</td><td>{:.4}</td><td>{}</td></tr>\n",
-            thousands(one.count),
-            one.mean / full,
-            one.deviation / full,
-            one.min / full,
-            one.max / full,
-            one.by_sample
-                .map(|by| format!("{:.6}", by.mean_of_deviations / full))
-                .unwrap_or_default()
-        ),
+        Some(one) => {
+            let [mean, deviation, min, max] =
+                [one.mean, one.deviation, one.min, one.max].map(|number| number / full);
+            let sample_mean = one
+                .by_sample
+                .map_or(String::new(), |by| format!("{:.6}", by.mean_of_deviations / full));
+            format!(
+                "<tr><th scope=\"row\">{channel}</th><td>{}</td><td>{mean:.6}</td>\
+                 <td>{deviation:.6}</td><td>{min:.4}</td><td>{max:.4}</td><td>{sample_mean}</td>\
+                 </tr>\n",
+                thousands(one.count)
+            )
+        }
     };
     let rows: String = statistics.summaries().into_iter().enumerate().map(row).collect();
     let heads = "<th>channel</th><th>values</th><th>mean</th><th>std</th><th>min</th><th>max</th>\
                  <th>mean of samples’ std</th>";
-    format!(
-        "<section>\n<h2>Mean and standard deviation</h2>\n{}</section>\n",
-        page::table("", heads, &rows)
-    )
+    page::section("Mean and standard deviation", &page::table("", heads, &rows))
 }
 
 const WIDTH: f64 = 512.0;
@@ -77,22 +74,18 @@ fn histograms(statistics: &Statistics) -> String {
         (3, 2) => "blue",
         _ => "grey",
     };
-    let drawn: String = channels
-        .iter()
-        .enumerate()
-        .take(DRAWN)
-        .filter_map(|(place, channel)| {
-            histogram(place, colour(place), channel, statistics.full_scale())
-        })
+    let full = statistics.full_scale();
+    let drawn = channels.iter().enumerate().take(DRAWN);
+    let drawn: String = drawn
+        .filter_map(|(place, channel)| histogram(place, colour(place), channel, full))
         .collect();
     if drawn.is_empty() {
         return String::new();
     }
-    format!(
-        "<section>\n<h2>Values</h2>\n<p>How often each value occurs; the height is the root of \
-         the share, so that rare values show. The line is the mean, the band one deviation to \
-         both sides.</p>\n<div class=\"charts\">\n{drawn}</div>\n</section>\n"
-    )
+    let words = "How often each value occurs; the height is the root of the share, so that rare \
+                 values show. The line is the mean, the band one deviation to both sides.";
+    let body = format!("<p>{words}</p>\n<div class=\"charts\">\n{drawn}</div>\n");
+    page::section("Values", &body)
 }
 
 fn histogram(place: usize, colour: &str, channel: &Channel, full: f64) -> Option<String> {
@@ -153,27 +146,23 @@ fn samples(statistics: &Statistics, listing: &Listing) -> String {
         )
     };
     let all: String = pictures.iter().map(pair).collect();
-    format!(
-        "<section>\n<h2>Samples</h2>\n<p>Left as they are, right normalized: black is three \
-         deviations below the mean, white three above.</p>\n<div \
-         class=\"samples\">\n{all}</div>\n</section>\n"
-    )
+    let words = "Left as they are, right normalized: black is three deviations below the mean, \
+                 white three above.";
+    let body = format!("<p>{words}</p>\n<div class=\"samples\">\n{all}</div>\n");
+    page::section("Samples", &body)
 }
 
 fn terminal_text(statistics: &Statistics) -> String {
     let text = escape(&text::report(statistics, 0, 120));
-    format!("<section>\n<h2>As the terminal shows it</h2>\n<pre>{text}</pre>\n</section>\n")
+    page::section("As the terminal shows it", &format!("<pre>{text}</pre>\n"))
 }
 
 /// Bytes in the 64 letters of RFC 4648.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let four = |three: &[u8]| {
-        let bits = three
-            .iter()
-            .chain(&[0, 0])
-            .take(3)
-            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let padded = three.iter().chain(&[0, 0]).take(3);
+        let bits = padded.fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
         let letter = |place: usize| match place <= three.len() {
             true => char::from(LETTERS[(bits >> (18 - 6 * place) & 63) as usize]),
             false => '=',

@@ -8,8 +8,7 @@ use cellnorm_data::files::{self, Failure, File, Listing};
 use cellnorm_data::scan::{Plan, Progress, Run};
 use cellnorm_data::settings::Settings;
 use cellnorm_data::state::Statistics;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-
+use indicatif::{HumanBytes, ProgressBar};
 use miette::Diagnostic;
 use thiserror::Error;
 
@@ -29,36 +28,27 @@ use args::{StatsCommand, threads};
 
 /// Why the statistics of a data set could not be measured.
 #[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
 pub enum StatsError {
     #[error("no file could be read; the first: {}", first(failures))]
     #[diagnostic(help("check the paths, --key and --channel-axis"))]
     NoData { failures: Vec<Failure> },
-
     /// A file of statistics that cannot be merged with those before it.
     #[error("{}", path.display())]
     #[diagnostic(help("merge the files of the shards of one run, each once"))]
     Merge { path: PathBuf, source: cellnorm_data::Error },
-
     #[error("a channel is {farthest:.4} deviations away, and {most} are allowed")]
     #[diagnostic(help(
         "the table says which; normalize with the training data's statistics, and look at where \
          the data come from"
     ))]
     Drift { farthest: f64, most: f64 },
-
     /// An exchange between ranks that failed.
-    #[error(transparent)]
     Refused(#[from] cellnorm::Error),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Ranks(#[from] RanksError),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Input(#[from] InputError),
-
-    #[error(transparent)]
     #[diagnostic(transparent)]
     Output(#[from] OutputError),
 }
@@ -66,17 +56,6 @@ pub enum StatsError {
 impl From<cellnorm_data::Error> for StatsError {
     fn from(error: cellnorm_data::Error) -> Self {
         Self::Input(error.into())
-    }
-}
-
-impl StatsError {
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Drift { .. } => 1,
-            Self::Input(error) => error.exit_code(),
-            Self::Output(error) => error.exit_code(),
-            Self::NoData { .. } | Self::Merge { .. } | Self::Refused(_) | Self::Ranks(_) => 2,
-        }
     }
 }
 
@@ -144,16 +123,12 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), StatsErro
     let mut keep = |now: &Statistics| partial.as_ref().map_or(Ok(()), |path| now.write(path));
     let bar = if ranks.is_first() { bar() } else { ProgressBar::hidden() };
     let mut progress = |now: &Progress| show(&bar, now);
-    let run = Run {
-        threads: match (args.threads, ranks.threads()) {
-            (None, Some(threads)) => threads,
-            (asked, _) => threads(asked),
-        },
-        shard,
-        strict: args.strict,
-        progress: &mut progress,
-        keep: &mut keep,
+    let threads = match (args.threads, ranks.threads()) {
+        (None, Some(threads)) => threads,
+        (asked, _) => threads(asked),
     };
+    let (progress, keep) = (&mut progress, &mut keep);
+    let run = Run { threads, shard, strict: args.strict, progress, keep };
     let statistics = plan.run(start, run)?;
     bar.finish_and_clear();
     Ok((plan, statistics))
@@ -254,12 +229,8 @@ fn split(listing: &Listing) -> Option<String> {
     splits.all(|split| split == Some(first)).then(|| first.to_owned())
 }
 
-/// A bar on a terminal.
 fn bar() -> ProgressBar {
-    let template = "reading {wide_bar} {percent:>3} %  {msg}  {eta:>4} left";
-    let style =
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(1).with_style(style)
+    output::bar("reading {wide_bar} {percent:>3} %  {msg}  {eta:>4} left", 1)
 }
 
 fn show(bar: &ProgressBar, now: &Progress) {

@@ -12,7 +12,6 @@ const MOST_ROWS: usize = 32;
 /// Failures that are named.
 const MOST_FAILURES: usize = 20;
 
-/// The whole report.
 pub fn report(statistics: &Statistics, others: usize, width: usize) -> String {
     let summaries = statistics.summaries();
     paragraphs([

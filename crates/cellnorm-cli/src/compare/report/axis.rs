@@ -14,7 +14,7 @@ enum Scale {
 }
 
 impl Scale {
-    fn of(self, value: f64) -> f64 {
+    fn apply(self, value: f64) -> f64 {
         match self {
             Self::Linear => value,
             Self::Logarithmic => value.log10(),
@@ -99,7 +99,7 @@ impl Ranged for Axis {
     }
 
     fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
-        let [value, from, to] = [*value, self.from, self.to].map(|place| self.scale.of(place));
+        let [value, from, to] = [*value, self.from, self.to].map(|place| self.scale.apply(place));
         // a loss of 0 is infinitely far down a logarithmic axis: it leaves the chart, and that is
         // all
         let share = ((value - from) / (to - from)).clamp(-1.0, 2.0);

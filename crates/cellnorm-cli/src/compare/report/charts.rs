@@ -21,13 +21,10 @@ const LETTER: u32 = 9;
 
 /// A line of a chart.
 pub struct Line {
-    /// What it stands for.
     pub ink: Ink,
-    /// Its points.
     pub points: Vec<(f64, f64)>,
-    /// How wide it is.
     pub width: u32,
-    /// How much it hides what lies behind it, up to 1.
+    /// 1 hides everything beneath the line.
     pub opacity: f64,
     /// Whether each point has a dot.
     pub dots: bool,
@@ -35,7 +32,6 @@ pub struct Line {
 
 /// The times of a normalization.
 pub struct Bars {
-    /// The normalization.
     pub norm: Norm,
     /// Milliseconds forward, shown in full colour.
     pub forward: f64,
@@ -110,7 +106,7 @@ pub fn bar_chart(title: &str, bars: &[Bars]) -> Result<String, CompareError> {
             .margin(6 * FINE)
             .y_label_area_size(names * FINE)
             .build_cartesian_2d(
-                // The numbers behind the bars need a third of the width.
+                // The numbers after the bars need a third of the width.
                 Axis::new(0.0, 1.4 * longest, Vec::new()),
                 rows,
             )

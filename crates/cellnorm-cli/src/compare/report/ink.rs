@@ -8,7 +8,7 @@ use plotters::style::RGBColor;
 
 use crate::norm::Norm;
 
-/// What a line or an area stands for.
+/// The meaning of a line or an area.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ink {
     /// Words and numbers.

@@ -35,7 +35,6 @@ pub struct Chart {
     pub caption: String,
 }
 
-/// The report as HTML.
 pub fn render(results: &Results) -> Result<String, CompareError> {
     Ok(page::render(results, &chapters(results)?))
 }

@@ -7,31 +7,23 @@ use crate::format::thousands;
 use crate::network::Sizes;
 use crate::page::{self, escape};
 
-/// The whole page.
 pub fn render(results: &Results, chapters: &[Chapter]) -> String {
-    let body: String = [summary(results), table(results)]
-        .into_iter()
-        .chain(chapters.iter().map(chapter))
-        .chain([conditions(results)])
-        .collect();
-    page::render("Normalizations compared", "", &body)
+    let chapters: String = chapters.iter().map(chapter).collect();
+    let body = [summary(results), table(results), chapters, conditions(results)];
+    page::render("Normalizations compared", "", &body.concat())
 }
 
 fn summary(results: &Results) -> String {
     let accuracy = |run: &Training| run.last().test_accuracy;
     let mut sorted: Vec<&Training> = results.shown().iter().collect();
     sorted.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
-    let several_sizes = results.config.batch_sizes.len() > 1;
     let name = |run: &Training| {
-        let size = match several_sizes {
-            true => format!(" with batches of {}", run.batch_size),
-            false => String::new(),
+        let size = match results.config.batch_sizes.len() {
+            1 => String::new(),
+            _ => format!(" with batches of {}", run.batch_size),
         };
-        format!(
-            "<strong>{}</strong>{size}, {:.2} %",
-            run.normalization.name(),
-            accuracy(run) * 100.0
-        )
+        let percent = accuracy(run) * 100.0;
+        format!("<strong>{}</strong>{size}, {percent:.2} %", run.normalization.name())
     };
     let range = match sorted.as_slice() {
         [best, .., worst] => {
@@ -44,13 +36,13 @@ fn summary(results: &Results) -> String {
         seeds => format!("with each normalization from {seeds} seeds"),
     };
     let samples = results.dataset.test_samples;
+    let points = sorted.first().map_or(0.0, |run| uncertainty(accuracy(run), samples));
     format!(
         "<header>\n<h1>Normalizations compared</h1>\n<p>One small network, trained {times}: same \
          first weights, same batches.</p>\n<p>{range} Measured on {} {}, an accuracy is known to \
-         about ±{:.1} points, so smaller differences may be chance.</p>\n</header>\n",
+         about ±{points:.1} points, so smaller differences may be chance.</p>\n</header>\n",
         thousands(samples),
-        results.dataset.samples,
-        sorted.first().map_or(0.0, |run| uncertainty(accuracy(run), samples))
+        results.dataset.samples
     )
 }
 
@@ -61,26 +53,16 @@ fn uncertainty(share: f64, samples: usize) -> f64 {
 
 fn table(results: &Results) -> String {
     let columns = columns(results);
-    let head: String =
-        columns.iter().map(|column| format!("<th scope=\"col\">{}</th>", column.heading)).collect();
-    let rows: String = results
-        .shown()
-        .iter()
-        .map(|run| {
-            let cells: String = columns
-                .iter()
-                .skip(1)
-                .map(|column| format!("<td>{}</td>", (column.cell)(run)))
-                .collect();
-            let name = run.normalization.name();
-            format!("<tr><th scope=\"row\">{}{name}</th>{cells}</tr>\n", swatch(name))
-        })
-        .collect();
-    format!(
-        "<section>\n<h2>Results</h2>\n{}<p class=\"note\">{}</p>\n</section>\n",
-        page::table("", &head, &rows),
-        escape(&notes(results))
-    )
+    let head = columns.iter().map(|(heading, _)| format!("<th scope=\"col\">{heading}</th>"));
+    let mut rows = String::new();
+    for run in results.shown() {
+        let name = run.normalization.name();
+        let cells = columns[1..].iter().map(|(_, cell)| format!("<td>{}</td>", cell(run)));
+        let cells: String = cells.collect();
+        rows += &format!("<tr><th scope=\"row\">{}{name}</th>{cells}</tr>\n", swatch(name));
+    }
+    let table = page::table("", &head.collect::<String>(), &rows);
+    page::section("Results", &format!("{table}<p class=\"note\">{}</p>\n", escape(&notes(results))))
 }
 
 fn chapter(chapter: &Chapter) -> String {
@@ -92,28 +74,18 @@ fn chapter(chapter: &Chapter) -> String {
 }
 
 fn section(section: &Section) -> String {
-    let legend: String = section
-        .legend
-        .iter()
-        .map(|norm| format!("<li>{}{}</li>", swatch(norm.name()), norm.name()))
-        .collect();
-    let legend = match legend.is_empty() {
-        true => legend,
-        false => format!("<ul class=\"legend\">{legend}</ul>\n"),
+    let Section { title, intro, legend, charts } = section;
+    let mut body = format!("<p>{intro}</p>\n");
+    if !legend.is_empty() {
+        let names = legend.iter().map(|norm| norm.name());
+        let items: String = names.map(|name| format!("<li>{}{name}</li>", swatch(name))).collect();
+        body += &format!("<ul class=\"legend\">{items}</ul>\n");
+    }
+    let chart = |Chart { title, svg, caption }: &Chart| {
+        format!("<figure>\n<h3>{title}</h3>\n{svg}<figcaption>{caption}</figcaption>\n</figure>\n")
     };
-    let charts: String = section.charts.iter().map(chart).collect();
-    format!(
-        "<section>\n<h2>{}</h2>\n<p>{}</p>\n{legend}<div \
-         class=\"figures\">\n{charts}</div>\n</section>\n",
-        section.title, section.intro
-    )
-}
-
-fn chart(chart: &Chart) -> String {
-    format!(
-        "<figure>\n<h3>{}</h3>\n{}<figcaption>{}</figcaption>\n</figure>\n",
-        chart.title, chart.svg, chart.caption
-    )
+    let charts: String = charts.iter().map(chart).collect();
+    page::section(title, &format!("{body}<div class=\"figures\">\n{charts}</div>\n"))
 }
 
 /// A piece of line as in the charts.
