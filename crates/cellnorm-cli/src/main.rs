@@ -33,8 +33,8 @@ mod stats;
 #[cfg(test)]
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
-    "order", "format", "output", "input", "norm", "page", "data", "network", "ranks", "machine",
-    "semantics", "explain", "fold", "inspect", "normalize", "stats", "compare", "error", "args",
+    "format", "output", "input", "norm", "page", "data", "network", "ranks", "machine", "semantics",
+    "explain", "fold", "inspect", "normalize", "stats", "compare", "error", "args",
 ];
 
 use args::{Cli, Command};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cellnorm::data::known::{ALL, known};
 use cellnorm_data::apply::{Normalization, normalize};
 use cellnorm_data::files;
 use cellnorm_data::settings::Settings;
@@ -14,7 +15,6 @@ use thiserror::Error;
 use crate::format::{join, thousands};
 use crate::input::{self, InputError, ReadArgs};
 use crate::output::{self, OutputError};
-use cellnorm::data::known::{ALL, known};
 
 /// Why data could not be normalized.
 #[derive(Debug, Error, Diagnostic)]
@@ -47,11 +47,11 @@ pub struct NormalizeArgs {
     #[arg(long, value_name = "FILE|NAME")]
     pub stats: String,
 
-    /// Where the result goes: a .npy file for one file, a folder for several.
+    /// Path of the result: a .npy file for one file, a folder for several.
     #[arg(short, long, value_name = "PATH")]
     pub output: PathBuf,
 
-    /// The way back, from normalized numbers to numbers between 0 and 1.
+    /// Undo the normalization: from normalized numbers to numbers between 0 and 1.
     #[arg(long)]
     pub invert: bool,
 

@@ -49,9 +49,9 @@ fn imports(text: &str) -> Vec<&str> {
 #[test]
 fn modules_import_only_from_modules_before_them() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (roots, modules): (Vec<_>, Vec<_>) = sources(&src)
-        .into_iter()
-        .partition(|(path, _)| ["lib.rs", "main.rs"].iter().any(|root| *path == src.join(root)));
+    let outside = ["lib.rs", "main.rs", "order.rs"].map(|name| src.join(name));
+    let (roots, modules): (Vec<_>, Vec<_>) =
+        sources(&src).into_iter().partition(|(path, _)| outside.contains(path));
     // the modules of the names that the root exports
     let exports = roots.iter().flat_map(|(_, text)| text.split("\npub use ").skip(1));
     let exports = exports.map(|rest| rest.split_once(';').map_or(rest, |(export, _)| export));

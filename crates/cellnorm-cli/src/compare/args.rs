@@ -46,8 +46,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "DIR", default_value = "cellnorm-report")]
     pub out: PathBuf,
 
-    /// Go on with a comparison that was interrupted: with the first training that
-    /// results.partial.json in that folder does not have.
+    /// Go on with a comparison that was interrupted, from the first training that is missing in
+    /// results.partial.json in that folder.
     #[arg(long)]
     pub resume: bool,
 
@@ -55,13 +55,13 @@ pub struct CompareArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Leave the data as they are (pixels between 0 and 1), to see the difference; otherwise each
+    /// Do not normalize the data (pixels between 0 and 1), to see the difference; otherwise each
     /// channel of the training data gets the mean 0 and the standard deviation 1.
     #[arg(long, conflicts_with = "stats")]
     pub no_data_norm: bool,
 
-    /// Normalize the data with these statistics, which `cellnorm stats` has written, instead of
-    /// those of the training data.
+    /// Normalize the data with these statistics, written by `cellnorm stats`, instead of the
+    /// statistics of the training data.
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
 
@@ -78,8 +78,8 @@ pub struct CompareArgs {
     #[arg(long, value_name = "N", value_parser = up_to::<1024>)]
     pub threads: Option<usize>,
 
-    /// Under mpirun, take batch normalization's statistics of the batches of all ranks together,
-    /// not of each rank's part.
+    /// Under mpirun, compute batch normalization's statistics over the batches of all ranks
+    /// together, not over each rank's part.
     #[arg(long)]
     pub sync: bool,
 }

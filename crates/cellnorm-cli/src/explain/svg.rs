@@ -163,10 +163,10 @@ impl<'a> Frame<'a> {
         body
     }
 
-    /// One cell on a face of the cube; it is in the set if it is so along every side.
+    /// One cell on a face of the cube; it is in the set if it is in the set along every side.
     fn face(&self, face: &str, corners: [(f64, f64, f64); 4], items: &[&Item]) -> String {
         let state = if items.iter().all(|item| item.marked) { "on" } else { "off" };
-        // a cell at the edge of the cube stands for its own index, never for what is left out
+        // a cell at the edge of the cube stands for its own index, never for cells left out
         let kind = if items.iter().any(|item| item.is_gap()) { "skip" } else { "cell" };
         let points =
             corners.map(|corner| self.point(corner)).map(|(x, y)| format!("{x:.1},{y:.1}"));

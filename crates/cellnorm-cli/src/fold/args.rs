@@ -18,7 +18,7 @@ pub struct FoldArgs {
     /// with --pairs.
     pub model: PathBuf,
 
-    /// Where the folded model goes.
+    /// Path of the folded model.
     #[arg(short, long, value_name = "FILE")]
     #[arg(required_unless_present_any = ["dry_run", "explain", "in_place"])]
     pub output: Option<PathBuf>,
@@ -39,7 +39,7 @@ pub struct FoldArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Draw what was folded to this file, to look at in a browser.
+    /// Draw the folds to this file, to view in a browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
@@ -50,8 +50,8 @@ pub struct FoldArgs {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub tol: Option<f64>,
 
-    /// Inputs to run the model on besides random ones: .npz or .safetensors, an array for each
-    /// input by its name.
+    /// Inputs to run the model on in addition to random ones: .npz or .safetensors, an array for
+    /// each input by its name.
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<PathBuf>,
 
@@ -71,8 +71,8 @@ pub struct FoldArgs {
     #[arg(long)]
     pub no_copy: bool,
 
-    /// Mean of the data for each channel, separated by commas, or one for all: the model will take
-    /// data as they are.
+    /// Mean of the data for each channel, separated by commas, or one for all: the model will then
+    /// take data that are not normalized.
     #[arg(
         long,
         value_name = "NUMBERS",
@@ -91,7 +91,7 @@ pub struct FoldArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "mean")]
     pub stats: Option<PathBuf>,
 
-    /// Input whose data --mean or --stats is of, if the model has several.
+    /// Input that --mean or --stats describes, if the model has several.
     #[arg(long, value_name = "NAME")]
     pub input: Option<String>,
 
@@ -100,8 +100,8 @@ pub struct FoldArgs {
     ///
     /// JSON: {"pairs": [{"layer": "conv1", "norm": "bn1", "kind": "conv"}]}. The kind is conv,
     /// conv-transposed or linear. A pair may have "groups" (1), "side" ("behind" or "ahead" of the
-    /// layer), "epsilon", and ahead of a convolution needs "unpadded": true, which says that no
-    /// zeros are padded to what it takes.
+    /// layer), "epsilon", and ahead of a convolution needs "unpadded": true, which says that the
+    /// convolution does not pad its input with zeros.
     #[arg(long, value_name = "FILE")]
     pub pairs: Option<PathBuf>,
 

@@ -27,7 +27,7 @@ pub struct StatsArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Go on from FILE.partial, which an interruption has left.
+    /// Go on from FILE.partial, which was left by an interruption.
     #[arg(long, requires = "output")]
     pub resume: bool,
 
@@ -60,8 +60,8 @@ pub struct StatsArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Draw a histogram of each channel, and samples before and after, to this file, to look at in
-    /// a browser.
+    /// Draw a histogram of each channel, and samples before and after, to this file, to view in a
+    /// browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
@@ -78,11 +78,11 @@ pub enum StatsCommand {
         /// The files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Where the result goes.
+        /// Path of the result.
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Measure how far a data set is from the one that statistics are of.
+    /// Measure how far a data set is from the data set of some statistics.
     Check {
         /// The file of statistics.
         file: PathBuf,

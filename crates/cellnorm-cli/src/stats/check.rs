@@ -1,4 +1,4 @@
-//! `cellnorm stats check`: how far a data set is from the one that statistics are of.
+//! `cellnorm stats check`: how far a data set is from the data set of some statistics.
 
 use std::path::{Path, PathBuf};
 
@@ -71,8 +71,8 @@ fn as_text(drifts: &[Drift], same: bool) -> String {
     }
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     let same = if same {
-        "The files have the same names and sizes as those that the statistics are of, and may be \
-         the same.\n"
+        "The files have the same names and sizes as the files of the statistics, and may be the \
+         same.\n"
     } else {
         ""
     };
