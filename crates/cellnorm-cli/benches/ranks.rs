@@ -1,5 +1,5 @@
-//! What synchronized batch normalization takes of a training step over 2 ranks: a convolution, the
-//! normalization, ReLU; backward, the sum of the gradients, and a step of SGD.
+//! The share of synchronized batch normalization in a training step over 2 ranks: a convolution,
+//! the normalization, ReLU; backward, the sum of the gradients, and a step of SGD.
 //!
 //! `cargo bench -p cellnorm-cli --features mpi --bench ranks`. Steps with and without shared
 //! statistics take turns; times are medians of the slowest rank, and an exchange is measured by

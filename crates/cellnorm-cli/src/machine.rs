@@ -1,70 +1,64 @@
 //! `cellnorm --version -v`: the machine as the library sees it.
 
 use cellnorm::machine::{CopyRate, Machine, Size, Threshold};
-use comfy_table::ContentArrangement;
-use serde_json::{Value, json};
+use miette::IntoDiagnostic;
+use serde_json::{Map, Value, json};
 
-use crate::error::Error;
-use crate::{output, table};
+use crate::{format, output};
 
-pub fn run(verbose: bool, as_json: bool) -> Result<(), Error> {
+pub fn run(verbose: bool, as_json: bool) -> miette::Result<()> {
     let version = format!("cellnorm {}\n", env!("CARGO_PKG_VERSION"));
     if !verbose {
-        return output::print(&version).map_err(Error::Standard);
+        return Ok(output::print(&version)?);
     }
     let machine = Machine::current();
-    let rates = machine.copy_rates()?;
+    let rates = machine.copy_rates().into_diagnostic()?;
     if as_json {
-        let text = serde_json::to_string_pretty(&as_value(machine, &rates))? + "\n";
-        return output::print(&text).map_err(Error::Standard);
+        return Ok(output::print_json(&as_value(machine, &rates))?);
     }
-    let mut fields = table::plain();
+    let [mut fields, mut thresholds, mut copies] =
+        [(); 3].map(|()| format::table(Some(output::width())));
     fields.set_header(["machine", ""]);
-    fields.add_row(["instruction set".to_owned(), machine.instruction_set.name().to_owned()]);
+    fields.add_row(["instruction set", machine.instruction_set.name()]);
     for (name, number) in machine.numbers() {
         fields.add_row([name.replace('_', " "), Size(number).to_string()]);
     }
-    let mut thresholds = table::plain();
     thresholds.set_header(["threshold", "bytes", ""]);
     for Threshold { name, bytes, meaning, .. } in machine.thresholds() {
         thresholds.add_row([name, &Size(bytes).to_string(), meaning]);
     }
-    let mut copies = table::plain();
     copies.set_header(["copy of", "plain, GB/s", "streamed, GB/s"]);
     let rate = |bytes_a_second: f64| format!("{:.0}", bytes_a_second / 1e9);
     for CopyRate { bytes, plain, streamed } in rates {
         copies.add_row([Size(bytes).to_string(), rate(plain), rate(streamed)]);
     }
-    let width = u16::try_from(output::width()).unwrap_or(u16::MAX);
-    let mut text = version;
-    for mut table in [fields, thresholds, copies] {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-        text += &format!("\n{}", table::trimmed(&table));
-    }
-    text += &format!("\nCELLNORM_MACHINE={machine}\n");
-    output::print(&text).map_err(Error::Standard)
+    let tables = [fields, thresholds, copies].map(|table| format::trimmed(&table));
+    let text = format!("{version}\n{}\nCELLNORM_MACHINE={machine}\n", tables.join("\n"));
+    Ok(output::print(&text)?)
 }
 
 fn as_value(machine: &Machine, rates: &[CopyRate]) -> Value {
-    let numbers =
-        machine.numbers().into_iter().map(|(name, number)| (name.to_owned(), json!(number)));
-    let mut fields: serde_json::Map<String, Value> = numbers.collect();
+    let mut fields: Map<String, Value> = machine
+        .numbers()
+        .into_iter()
+        .map(|(name, number)| (name.to_owned(), json!(number)))
+        .collect();
     fields.insert("instruction_set".into(), json!(machine.instruction_set.name()));
-    let thresholds: Vec<Value> = machine
-        .thresholds()
-        .iter()
-        .map(|Threshold { name, bytes, meaning, .. }| json!({"name": name, "bytes": bytes, "meaning": meaning}))
-        .collect();
-    let rates: Vec<Value> = rates
-        .iter()
-        .map(|CopyRate { bytes, plain, streamed }| {
-            json!({"bytes": bytes, "plain_bytes_per_second": plain, "streamed_bytes_per_second": streamed})
+    let threshold = |threshold: &Threshold| {
+        let Threshold { name, bytes, meaning, .. } = threshold;
+        json!({ "name": name, "bytes": bytes, "meaning": meaning })
+    };
+    let rate = |rate: &CopyRate| {
+        json!({
+            "bytes": rate.bytes,
+            "plain_bytes_per_second": rate.plain,
+            "streamed_bytes_per_second": rate.streamed,
         })
-        .collect();
+    };
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "machine": fields,
-        "thresholds": thresholds,
-        "copies": rates,
+        "thresholds": machine.thresholds().iter().map(threshold).collect::<Vec<_>>(),
+        "copies": rates.iter().map(rate).collect::<Vec<_>>(),
     })
 }

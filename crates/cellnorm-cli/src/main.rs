@@ -1,45 +1,48 @@
 //! `cellnorm`: train the same network with each normalization and see what each does; explain what
 //! one does with a shape; show what frameworks mean by it.
 //!
-//! Exit codes: 0 when that was done, 2 when the arguments, the data or the place of the output are
-//! at fault, 1 when the fault is the program's or appears after training began.
+//! Exit codes: 0 on success; 2 when the arguments or the data are wrong or the output cannot be
+//! written to its place; 1 when the program has an error or fails after training began.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 mod args;
-mod average;
 mod compare;
 mod data;
 mod error;
 mod explain;
 mod fold;
+mod format;
+mod input;
 mod inspect;
-mod kept;
 mod machine;
 mod network;
 mod norm;
 mod normalize;
-mod numbers;
+#[cfg(test)]
+mod order;
 mod output;
-mod progress;
+mod page;
 mod ranks;
-mod record;
-mod report;
-mod results;
-mod score;
 mod semantics;
 mod stats;
-mod table;
-mod task;
-mod train;
+
+/// The modules in an order in which each imports only from those before it; `order.rs` checks it.
+#[cfg(test)]
+#[rustfmt::skip]
+const ORDER: &[&str] = &[
+    "format", "output", "input", "norm", "page", "data", "network", "ranks", "machine", "semantics",
+    "explain", "fold", "inspect", "normalize", "stats", "compare", "error", "args",
+];
 
 use args::{Cli, Command};
+use error::Error;
 use ranks::{Ranks, RanksError};
 
 fn main() -> ExitCode {
-    // Paths and commands stay whole, so that they can be copied. The hook is set once.
+    // Paths and commands are not wrapped, so that they can be copied. The hook is set once.
     let _ = miette::set_hook(Box::new(|_| {
         Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
     }));
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
         return match machine::run(cli.verbose, cli.json) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{:?}", miette::Report::new(error));
+                eprintln!("{error:?}");
                 ExitCode::FAILURE
             }
         };
@@ -56,23 +59,29 @@ fn main() -> ExitCode {
     let ranks = match Ranks::start() {
         Ok(ranks) => ranks,
         Err(error) => {
-            let code = error.exit_code();
             eprintln!("{:?}", miette::Report::new(error));
-            return ExitCode::from(code);
+            return ExitCode::from(2);
         }
     };
-    let done = match command {
-        Command::Compare(args) => compare::run(&args, &ranks),
-        Command::Stats(args) => stats::run(&args, &ranks),
-        _ if !ranks.is_alone() => Err(RanksError::OneRank.into()),
-        Command::Explain(args) => explain::run(&args),
-        Command::Fold(args) => fold::run(&args),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Normalize(args) => normalize::run(&args),
-        Command::Semantics(command) => semantics::run(&command),
-    };
-    match done {
+    match run(command, &ranks) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => ranks.fail(error),
+        Err(error) => {
+            let (code, another_rank) = (error.exit_code(), error.is_of_another_rank());
+            ranks.fail(miette::Report::new(error), code, another_rank)
+        }
     }
+}
+
+fn run(command: Command, ranks: &Ranks) -> Result<(), Error> {
+    match command {
+        Command::Compare(args) => compare::run(&args, ranks)?,
+        Command::Stats(args) => stats::run(&args, ranks)?,
+        _ if !ranks.is_alone() => Err(RanksError::OneRank)?,
+        Command::Explain(args) => explain::run(&args)?,
+        Command::Fold(args) => fold::run(&args)?,
+        Command::Inspect(args) => inspect::run(&args)?,
+        Command::Normalize(args) => normalize::run(&args)?,
+        Command::Semantics(command) => semantics::run(&command)?,
+    }
+    Ok(())
 }

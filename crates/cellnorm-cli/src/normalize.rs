@@ -9,13 +9,33 @@ use cellnorm_data::settings::Settings;
 use cellnorm_data::state::Statistics;
 use clap::Args;
 use indicatif::ProgressBar;
+use miette::Diagnostic;
+use thiserror::Error;
 
-use crate::error::Error;
-use crate::numbers::thousands;
-use crate::output;
-use crate::stats::{Reading, paths};
+use crate::format::{join, thousands};
+use crate::input::{self, InputError, ReadArgs};
+use crate::output::{self, OutputError};
 
-/// What to normalize.
+/// Why data could not be normalized.
+#[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
+pub enum NormalizeError {
+    #[error("{name:?} is neither a file nor one of {known}")]
+    #[diagnostic(help("cellnorm stats PATH -o FILE makes a file of statistics"))]
+    NoStatistics { name: String, known: String },
+    #[diagnostic(transparent)]
+    Input(#[from] InputError),
+    #[diagnostic(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl From<cellnorm_data::Error> for NormalizeError {
+    fn from(error: cellnorm_data::Error) -> Self {
+        Self::Input(error.into())
+    }
+}
+
+/// The flags of `cellnorm normalize`.
 #[derive(Args)]
 pub struct NormalizeArgs {
     /// Folders and files; - reads a list of them from standard input, one in a line.
@@ -27,69 +47,65 @@ pub struct NormalizeArgs {
     #[arg(long, value_name = "FILE|NAME")]
     pub stats: String,
 
-    /// Where the result goes: a .npy file for one file, a folder for several.
+    /// Path of the result: a .npy file for one file, a folder for several.
     #[arg(short, long, value_name = "PATH")]
     pub output: PathBuf,
 
-    /// The way back, from normalized numbers to numbers between 0 and 1.
+    /// Undo the normalization: from normalized numbers to numbers between 0 and 1.
     #[arg(long)]
     pub invert: bool,
 
-    /// What is read, and how.
+    /// How the data are read.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadArgs,
 }
 
-/// Runs the command.
-pub fn run(args: &NormalizeArgs) -> Result<(), Error> {
-    let asked = args.reading.settings(None);
-    let (settings, mut normalization) = match known(&args.stats) {
-        Some(known) => (asked, Normalization::new(known.mean, known.deviation)?),
-        None => {
-            let path = Path::new(&args.stats);
-            if !path.exists() {
-                let names = ALL.map(|known| known.name).join(", ");
-                return Err(Error::NoStatistics { given: args.stats.clone(), names });
-            }
-            if output::same_place(path, &args.output) {
-                return Err(cellnorm_data::Error::file(
-                    path,
-                    "the result would take its place; name another one",
-                )
-                .into());
-            }
-            let statistics = Statistics::read(path)?;
-            warn(&statistics);
-            (agreed(asked, &statistics.settings)?, Normalization::from_statistics(&statistics)?)
-        }
-    };
-    if args.invert {
-        normalization = normalization.inverse();
-    }
-    let listing = files::list(&paths(&args.paths)?)?;
+pub fn run(args: &NormalizeArgs) -> Result<(), NormalizeError> {
+    let (settings, normalization) = settings(args)?;
+    let normalization = if args.invert { normalization.inverse() } else { normalization };
+    let listing = files::list(&input::paths(&args.paths)?)?;
     if let Some(failure) = listing.failures.first() {
         return Err(cellnorm_data::Error::file(&failure.name, failure.problem.clone()).into());
     }
     if listing.files.is_empty() {
-        return Err(
-            cellnorm_data::Error::Nothing { what: "there is no file to normalize".into() }.into()
-        );
+        let what = "there is no file to normalize".into();
+        return Err(cellnorm_data::Error::Nothing { what }.into());
     }
     let bar = ProgressBar::new(listing.files.len() as u64);
     let mut progress = |count: usize| bar.set_position(count as u64);
     let values = normalize(&listing, &settings, &normalization, &args.output, &mut progress)?;
     bar.finish_and_clear();
-    let text = format!(
+    output::print(&format!(
         "{} values of {} files written to {}\n",
-        thousands(values as usize),
+        thousands(values),
         thousands(listing.files.len()),
         args.output.display()
-    );
-    output::print(&text).map_err(Error::Standard)
+    ))?;
+    Ok(())
 }
 
-/// The settings that statistics were made with; what is asked besides must not contradict them.
-fn agreed(asked: Settings, made: &Settings) -> Result<Settings, Error> {
+/// How the data are read, and what is done to them.
+fn settings(args: &NormalizeArgs) -> Result<(Settings, Normalization), NormalizeError> {
+    let asked = args.reading.settings(None);
+    if let Some(known) = known(&args.stats) {
+        return Ok((asked, Normalization::new(known.mean, known.deviation)?));
+    }
+    let path = Path::new(&args.stats);
+    if !path.exists() {
+        let known = join(ALL.map(|known| known.name), ", ");
+        return Err(NormalizeError::NoStatistics { name: args.stats.clone(), known });
+    }
+    if output::same_place(path, &args.output) {
+        let problem = "the result would take its place; name another one";
+        return Err(cellnorm_data::Error::file(path, problem).into());
+    }
+    let statistics = Statistics::read(path)?;
+    input::warn(&statistics);
+    Ok((agreed(asked, &statistics.settings)?, Normalization::of(&statistics)?))
+}
+
+/// The settings that statistics were made with; the settings asked for must not contradict them.
+fn agreed(asked: Settings, made: &Settings) -> Result<Settings, cellnorm_data::Error> {
     let plain = Settings::default();
     let contradictions = [
         ("--per or --keep", asked.per != plain.per && asked.per != made.per),
@@ -108,7 +124,7 @@ fn agreed(asked: Settings, made: &Settings) -> Result<Settings, Error> {
         let problem = format!(
             "the statistics were made with another {flag}; leave it out, or make others with it"
         );
-        return Err(cellnorm_data::Error::Settings { problem }.into());
+        return Err(cellnorm_data::Error::Settings { problem });
     }
     Ok(Settings {
         channel_axis: asked.channel_axis.or(made.channel_axis),
@@ -118,26 +134,4 @@ fn agreed(asked: Settings, made: &Settings) -> Result<Settings, Error> {
         sample: None,
         ..made.clone()
     })
-}
-
-/// Mean and deviation of each channel, divided by the numbers' full scale.
-pub fn pairs(statistics: &Statistics, path: &Path) -> Result<(Vec<f64>, Vec<f64>), Error> {
-    let unusable =
-        |problem: &str| Error::Statistics { path: path.to_owned(), problem: problem.into() };
-    statistics.pairs().map_err(unusable)
-}
-
-/// Says so where statistics were taken from data that a model is judged by, or are not whole.
-pub fn warn(statistics: &Statistics) {
-    if let Some(split @ ("test" | "validation")) = statistics.dataset.split.as_deref() {
-        eprintln!(
-            "warning: these statistics are of the {split} split; a model that sees data \
-             normalized with them is judged by what it has seen"
-        );
-    }
-    if !statistics.is_complete() {
-        eprintln!(
-            "warning: these statistics are of a part of the data; merge the other shards first"
-        );
-    }
 }

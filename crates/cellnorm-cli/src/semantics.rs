@@ -4,25 +4,36 @@ use std::fmt::Debug;
 
 use cellnorm::{Normalization, Semantics};
 use clap::{Args, Subcommand};
-use comfy_table::ContentArrangement;
+use miette::Diagnostic;
 use serde_json::{Value, json};
+use thiserror::Error;
 
-use crate::error::Error;
-use crate::{output, table};
+use crate::format::{self, join};
+use crate::output::{self, OutputError};
+
+/// Why semantics could not be shown.
+#[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
+pub enum SemanticsError {
+    /// A name that the library refuses.
+    Refused(#[from] cellnorm::Error),
+    #[diagnostic(transparent)]
+    Output(#[from] OutputError),
+}
 
 /// The commands of `cellnorm semantics`.
 #[derive(Subcommand)]
 pub enum SemanticsCommand {
     /// List the names, and which normalizations each has.
-    List(Output),
+    List(OutputArgs),
     /// Show all that one name means by a normalization.
     Show {
         /// The name, such as pytorch-2, keras-3 or onnx-17.
         name: String,
         #[command(flatten)]
-        layer: LayerArg,
+        layer: LayerArgs,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
     /// Show what differs between two names, and by how much.
     Diff {
@@ -31,15 +42,15 @@ pub enum SemanticsCommand {
         /// The other.
         b: String,
         #[command(flatten)]
-        layer: LayerArg,
+        layer: LayerArgs,
         #[command(flatten)]
-        output: Output,
+        output: OutputArgs,
     },
 }
 
-/// Which normalization.
+/// The flag that names a normalization.
 #[derive(Args)]
-pub struct LayerArg {
+pub struct LayerArgs {
     /// The normalization: batch, layer, instance, group or rms.
     #[arg(long, value_name = "NAME", value_parser = known, default_value = "batch")]
     layer: Normalization,
@@ -47,41 +58,36 @@ pub struct LayerArg {
 
 /// How to print.
 #[derive(Args)]
-pub struct Output {
+pub struct OutputArgs {
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
 }
 
 fn known(name: &str) -> Result<Normalization, String> {
-    Normalization::ALL.into_iter().find(|layer| layer.to_string() == name).ok_or_else(|| {
-        let names: Vec<String> = Normalization::ALL.iter().map(Normalization::to_string).collect();
-        format!("it must be one of {}", names.join(", "))
-    })
+    Normalization::ALL
+        .into_iter()
+        .find(|layer| layer.to_string() == name)
+        .ok_or_else(|| format!("it must be one of {}", join(Normalization::ALL, ", ")))
 }
 
-/// Runs the command.
-pub fn run(command: &SemanticsCommand) -> Result<(), Error> {
-    let (text, json, output) = match command {
-        SemanticsCommand::List(output) => {
-            let (text, json) = list();
-            (text, json, output)
-        }
+pub fn run(command: &SemanticsCommand) -> Result<(), SemanticsError> {
+    let ((text, json), output) = match command {
+        SemanticsCommand::List(output) => (list(), output),
         SemanticsCommand::Show { name, layer, output } => {
             let semantics = Semantics::preset(name, layer.layer)?;
-            (format!("{semantics}\n"), show(&semantics), output)
+            ((format!("{semantics}\n"), show(&semantics)), output)
         }
         SemanticsCommand::Diff { a, b, layer, output } => {
             let [a, b] = [Semantics::preset(a, layer.layer)?, Semantics::preset(b, layer.layer)?];
-            let (text, json) = diff(&a, &b);
-            (text, json, output)
+            (diff(&a, &b), output)
         }
     };
-    let text = if output.json { serde_json::to_string_pretty(&json)? + "\n" } else { text };
-    output::print(&text).map_err(Error::Standard)
+    let printed = if output.json { output::print_json(&json) } else { output::print(&text) };
+    Ok(printed?)
 }
 
-/// All fields; what is no number, text or truth value is named as in Rust.
+/// All fields; values other than numbers, texts and truth values are named as in Rust.
 fn show(semantics: &Semantics) -> Value {
     let name = |value: &dyn Debug| format!("{value:?}");
     let names = &semantics.names;
@@ -110,19 +116,17 @@ fn show(semantics: &Semantics) -> Value {
 }
 
 fn list() -> (String, Value) {
-    let layers = |name: &str| -> Vec<String> {
-        let has = |layer: &&Normalization| Semantics::preset(name, **layer).is_ok();
-        Normalization::ALL.iter().filter(has).map(Normalization::to_string).collect()
-    };
-    let mut table = table::plain();
+    let mut table = format::table(None);
     table.set_header(["name", "normalizations"]);
     let mut json = Vec::new();
     for name in Semantics::presets() {
-        let layers = layers(name);
+        let has = |layer: &Normalization| Semantics::preset(name, *layer).is_ok();
+        let layers: Vec<String> =
+            Normalization::ALL.iter().filter(|layer| has(layer)).map(ToString::to_string).collect();
         table.add_row([name, &layers.join(", ")]);
         json.push(json!({ "name": name, "normalizations": layers }));
     }
-    (table::trimmed(&table), json.into())
+    (format::trimmed(&table), json.into())
 }
 
 fn diff(a: &Semantics, b: &Semantics) -> (String, Value) {
@@ -135,11 +139,10 @@ fn diff(a: &Semantics, b: &Semantics) -> (String, Value) {
     if differences.is_empty() {
         return (format!("{} and {} mean the same\n", a.name, b.name), json);
     }
-    let mut table = table::plain();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(output::width() as u16);
+    let mut table = format::table(Some(output::width()));
     table.set_header(["field", a.name, b.name, "effect"]);
     for difference in &differences {
         table.add_row([difference.field, &difference.a, &difference.b, &difference.effect]);
     }
-    (table::trimmed(&table), json)
+    (format::trimmed(&table), json)
 }

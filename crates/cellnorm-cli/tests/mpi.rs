@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{Workplace, entries, results, without_timing};
+use common::{Workplace, entries, remove_timing, results};
 
 #[allow(dead_code, reason = "shared with the other tests")]
 #[path = "cli/common.rs"]
@@ -159,8 +159,8 @@ fn ranks_train_one_network() {
     let done = compare(&again, "20", &[]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
     assert_eq!(
-        without_timing(found)["runs"],
-        without_timing(results(&again.out()))["runs"],
+        remove_timing(found)["runs"],
+        remove_timing(results(&again.out()))["runs"],
         "the same numbers each time"
     );
 
@@ -194,7 +194,7 @@ fn ranks_train_one_network() {
 }
 
 /// The processes that mpirun has started.
-fn of_mpirun(timeout: &Child) -> Vec<String> {
+fn mpirun_processes(timeout: &Child) -> Vec<String> {
     let children = |parent: &str| -> Vec<String> {
         let listed = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))
             .unwrap_or_default();
@@ -224,13 +224,13 @@ fn a_killed_rank_ends_all_and_nothing_is_lost() {
     let start = Instant::now();
     let done = compare(&undisturbed, "5", &[]).output().unwrap();
     assert!(done.status.success(), "{}", said(&done));
-    let expected = without_timing(results(&undisturbed.out()))["runs"].clone();
+    let expected = remove_timing(results(&undisturbed.out()))["runs"].clone();
     for (wait, rank) in moments(start.elapsed()) {
         let place = Workplace::new();
         let child =
             compare(&place, "5", &[]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         sleep(wait);
-        let ranks = of_mpirun(&child);
+        let ranks = mpirun_processes(&child);
         let kill = |process: &String| {
             Command::new("sh").args(["-c", "kill -9 $0", process]).status().unwrap().success()
         };
@@ -245,7 +245,7 @@ fn a_killed_rank_ends_all_and_nothing_is_lost() {
         let resumed = compare(&place, "5", &["--resume"]).output().unwrap();
         assert!(resumed.status.success(), "{}", said(&resumed));
         assert_eq!(
-            without_timing(results(&place.out()))["runs"],
+            remove_timing(results(&place.out()))["runs"],
             expected,
             "rank {rank} killed after {wait:?}"
         );

@@ -14,53 +14,23 @@ const LABELS_MAGIC: u32 = 0x801;
 /// Why some bytes are not the IDX file they should be.
 #[derive(Debug, Error, PartialEq)]
 pub enum IdxError {
-    /// The header is cut off.
     #[error("it holds {found} bytes, fewer than the {header} of its header")]
-    Header {
-        /// Bytes in the file.
-        found: usize,
-        /// Bytes of a whole header.
-        header: usize,
-    },
-    /// Another kind of file.
+    Header { found: usize, header: usize },
     #[error("it starts with {found:#010x} instead of {expected:#010x}")]
-    Magic {
-        /// The number in the file.
-        found: u32,
-        /// The number of such a file.
-        expected: u32,
-    },
-    /// Too few or too many values.
+    Magic { found: u32, expected: u32 },
     #[error("its header announces {announced} values, but {found} follow")]
-    Size {
-        /// The product of the sizes in the header.
-        announced: u64,
-        /// Bytes after the header.
-        found: u64,
-    },
-    /// Images of another size.
+    Size { announced: u64, found: u64 },
     #[error("its images have {rows} × {columns} pixels instead of {SIDE} × {SIDE}")]
-    Pixels {
-        /// Height of an image.
-        rows: u32,
-        /// Width of an image.
-        columns: u32,
-    },
-    /// A label that names no class.
+    Pixels { rows: u32, columns: u32 },
+    /// A label that names no class; `number` counts from 1.
     #[error("its label number {number} is {label}")]
-    Label {
-        /// The position, counted from 1.
-        number: usize,
-        /// The label.
-        label: u8,
-    },
-    /// No image or label at all.
+    Label { number: usize, label: u8 },
     #[error("it is empty")]
     Empty,
 }
 
 impl IdxError {
-    /// What would be right.
+    /// How to put it right.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Header { .. } | Self::Size { .. } => {

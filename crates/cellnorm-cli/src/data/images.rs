@@ -8,10 +8,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use flate2::read::MultiGzDecoder;
 
 use super::idx::{self, CLASSES, SIDE};
-use super::{Batch, Dataset, Samples, embedded};
-use crate::error::Error;
+use super::{Batch, DataError, Dataset, Samples};
+use crate::input::InputError;
 
 const PIXELS: usize = SIDE * SIDE;
+
+/// The name of the embedded subset in results and reports.
+const EMBEDDED: &str = "Fashion-MNIST, balanced subset";
 
 /// Images with their labels.
 pub struct Images {
@@ -54,28 +57,34 @@ impl Samples for Images {
 
 impl Dataset<Images> {
     /// The IDX files in `folder`, or the embedded subset when there is none.
-    pub fn load(folder: Option<&Path>) -> Result<Self, Error> {
-        let (name, train, test) = match folder {
-            None => (
-                embedded::NAME.to_owned(),
-                split("train", |name| Ok((name.into(), embedded::file(name).to_vec())))?,
-                split("t10k", |name| Ok((name.into(), embedded::file(name).to_vec())))?,
-            ),
-            Some(folder) => (
-                folder.display().to_string(),
-                split("train", |name| find(folder, name))?,
-                split("t10k", |name| find(folder, name))?,
-            ),
+    pub fn load(folder: Option<&Path>) -> Result<Self, DataError> {
+        let Some(folder) = folder else {
+            let read = |name: &'static str| Ok((name.into(), embedded(name).to_vec()));
+            let [train, test] = [split("train", read)?, split("t10k", read)?];
+            return Ok(Self::new(EMBEDDED.to_owned(), None, train, test));
         };
-        Ok(Self { name, source: None, normalization: None, train, test })
+        let read = |name| find(folder, name);
+        let [train, test] = [split("train", read)?, split("t10k", read)?];
+        Ok(Self::new(folder.display().to_string(), None, train, test))
+    }
+}
+
+/// The bytes of the file with that usual name, of the subset that comes with the program (see
+/// `data/README.md`).
+fn embedded(name: &'static str) -> &'static [u8] {
+    match name {
+        "train-images-idx3-ubyte" => include_bytes!("../../data/train-images-idx3-ubyte.gz"),
+        "train-labels-idx1-ubyte" => include_bytes!("../../data/train-labels-idx1-ubyte.gz"),
+        "t10k-images-idx3-ubyte" => include_bytes!("../../data/t10k-images-idx3-ubyte.gz"),
+        _ => include_bytes!("../../data/t10k-labels-idx1-ubyte.gz"),
     }
 }
 
 /// Reads the images and labels of one part of a dataset.
 fn split(
     part: &str,
-    read: impl Fn(&'static str) -> Result<(PathBuf, Vec<u8>), Error>,
-) -> Result<Images, Error> {
+    read: impl Fn(&'static str) -> Result<(PathBuf, Vec<u8>), DataError>,
+) -> Result<Images, DataError> {
     let (images_name, labels_name) = match part {
         "train" => ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
         _ => ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -85,7 +94,7 @@ fn split(
     let (labels_path, bytes) = read(labels_name)?;
     let labels = decode(bytes, &labels_path, idx::labels)?;
     if pixels.len() / PIXELS != labels.len() {
-        return Err(Error::Unpaired {
+        return Err(DataError::Unpaired {
             images: pixels.len() / PIXELS,
             images_path,
             labels: labels.len(),
@@ -100,15 +109,16 @@ fn decode<T>(
     bytes: Vec<u8>,
     path: &Path,
     parse: impl Fn(&[u8]) -> Result<T, idx::IdxError>,
-) -> Result<T, Error> {
-    let bytes = unpack(bytes).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    parse(&bytes).map_err(|problem| Error::Idx { path: path.to_owned(), problem })
+) -> Result<T, DataError> {
+    let bytes =
+        unpack(bytes).map_err(|source| InputError::Read { path: path.to_owned(), source })?;
+    parse(&bytes).map_err(|problem| DataError::Idx { path: path.to_owned(), problem })
 }
 
 /// More than any dataset of this kind; a gzip file can announce a thousand times its size.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Told by the content, so that a file renamed on its way is still read.
+/// Unpacks what begins like a gzip file, whatever its name ends in.
 fn unpack(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);
@@ -122,7 +132,7 @@ fn unpack(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
 }
 
 /// Finds a file under one of the spellings it is distributed with.
-fn find(folder: &Path, name: &'static str) -> Result<(PathBuf, Vec<u8>), Error> {
+fn find(folder: &Path, name: &'static str) -> Result<(PathBuf, Vec<u8>), DataError> {
     let dotted = name.replacen("-idx", ".idx", 1);
     for spelling in [name, &dotted] {
         for suffix in ["", ".gz"] {
@@ -130,12 +140,12 @@ fn find(folder: &Path, name: &'static str) -> Result<(PathBuf, Vec<u8>), Error> 
             if path.exists() {
                 return match fs::read(&path) {
                     Ok(bytes) => Ok((path, bytes)),
-                    Err(source) => Err(Error::Read { path, source }),
+                    Err(source) => Err(InputError::Read { path, source }.into()),
                 };
             }
         }
     }
-    Err(Error::Missing { folder: folder.to_owned(), name })
+    Err(DataError::Missing { folder: folder.to_owned(), name })
 }
 
 #[cfg(test)]

@@ -1,29 +1,55 @@
-//! What the networks learn from.
+//! The data that the networks learn from.
+
+use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor};
 use cellnorm::data::Floats;
+use miette::Diagnostic;
 use serde::Serialize;
+use thiserror::Error;
 
-mod embedded;
+use crate::input::InputError;
+
 pub mod idx;
 pub mod images;
 pub mod sequences;
+
+/// Why a folder of images cannot be learned from. Its exit code is 2.
+#[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
+pub enum DataError {
+    #[error("{} holds no {name}", folder.display())]
+    #[diagnostic(help(
+        "--data wants a folder with four files, each with or without \
+         .gz:\ntrain-images-idx3-ubyte, train-labels-idx1-ubyte,\nt10k-images-idx3-ubyte, \
+         t10k-labels-idx1-ubyte"
+    ))]
+    Missing { folder: PathBuf, name: &'static str },
+    #[error("{} is not usable: {problem}", path.display())]
+    #[diagnostic(help("{}", problem.help()))]
+    Idx { path: PathBuf, problem: idx::IdxError },
+    #[error(
+        "{} holds {labels} labels for the {images} images of {}", labels_path.display(),
+        images_path.display()
+    )]
+    #[diagnostic(help("each image needs one label: take both files from the same dataset"))]
+    Unpaired { images_path: PathBuf, images: usize, labels_path: PathBuf, labels: usize },
+    #[diagnostic(transparent)]
+    Input(#[from] InputError),
+}
 
 /// Samples with their labels.
 pub trait Samples {
     /// Some of them, as a network takes them.
     type Input;
 
-    /// What one sample is, in the plural.
+    /// The noun for several samples.
     const NOUN: &'static str;
 
-    /// The number of classes.
     const CLASSES: usize;
 
-    /// The number of channels.
     const CHANNELS: usize;
 
-    /// The number of samples.
     fn len(&self) -> usize;
 
     /// The values of all samples, those of the channels side by side.
@@ -35,16 +61,25 @@ pub trait Samples {
 
 /// Samples to train on and samples to test on.
 pub struct Dataset<S> {
-    /// What they are, or the folder they come from.
-    pub name: String,
-    /// Who made them, where their licence asks to say so.
-    pub source: Option<&'static str>,
-    /// What was done to each value.
-    pub normalization: Option<DataNorm>,
-    /// For training.
+    pub info: DatasetInfo,
     pub train: S,
-    /// For testing.
     pub test: S,
+}
+
+/// A dataset, as the results of a comparison show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatasetInfo {
+    /// Its name, or the folder it comes from.
+    pub name: String,
+    /// Who made it, where its licence asks to say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'static str>,
+    pub normalization: Option<DataNorm>,
+    /// The noun for its samples, in the plural.
+    pub samples: &'static str,
+    pub train_samples: usize,
+    pub test_samples: usize,
+    pub classes: usize,
 }
 
 /// (x − mean) / deviation for each channel.
@@ -52,13 +87,12 @@ pub struct Dataset<S> {
 pub struct DataNorm {
     /// The means, of pixels between 0 and 1.
     pub mean: Vec<f64>,
-    /// The standard deviations.
     pub deviation: Vec<f64>,
 }
 
 impl DataNorm {
-    /// Of values whose channels lie side by side.
-    pub fn of(values: &[f32], channels: usize) -> Self {
+    /// The mean and the deviation of each channel, for values whose channels lie side by side.
+    pub fn measure(values: &[f32], channels: usize) -> Self {
         let moments = |channel: Floats| (channel.moments.mean, channel.moments.variance().sqrt());
         let (mean, deviation) =
             Floats::of_columns(values, channels).into_iter().map(moments).unzip();
@@ -67,10 +101,23 @@ impl DataNorm {
 }
 
 impl<S: Samples> Dataset<S> {
-    /// With mean 0 and deviation 1, or what `norm` makes of it. A channel whose values are all
-    /// equal is not divided.
+    fn new(name: String, source: Option<&'static str>, train: S, test: S) -> Self {
+        let info = DatasetInfo {
+            name,
+            source,
+            normalization: None,
+            samples: S::NOUN,
+            train_samples: train.len(),
+            test_samples: test.len(),
+            classes: S::CLASSES,
+        };
+        Self { info, train, test }
+    }
+
+    /// Normalizes the values with `norm`, or to mean 0 and deviation 1. A channel whose values are
+    /// all equal is not divided.
     pub fn normalized(mut self, norm: Option<DataNorm>) -> Self {
-        let norm = norm.unwrap_or_else(|| DataNorm::of(self.train.values(), S::CHANNELS));
+        let norm = norm.unwrap_or_else(|| DataNorm::measure(self.train.values(), S::CHANNELS));
         for values in [self.train.values(), self.test.values()] {
             for sample in values.chunks_exact_mut(S::CHANNELS) {
                 for ((value, mean), deviation) in
@@ -81,14 +128,13 @@ impl<S: Samples> Dataset<S> {
                 }
             }
         }
-        self.normalization = Some(norm);
+        self.info.normalization = Some(norm);
         self
     }
 }
 
 /// A batch as the network takes it.
 pub struct Batch<X> {
-    /// The samples.
     pub x: X,
     /// Their labels, `[N]`, in the order in which the network scores the samples.
     pub labels: Tensor<1, Int>,

@@ -1,13 +1,12 @@
 //! Sequences of many lengths: JapaneseVowels, which comes with the program (see `data/README.md`).
 
 use std::io::{self, Read};
-use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use flate2::read::GzDecoder;
 
 use super::{Batch, Dataset, Samples};
-use crate::error::Error;
+use crate::input::InputError;
 
 /// Values of a time step.
 pub const CHANNELS: usize = 12;
@@ -46,28 +45,20 @@ pub struct Packed {
 
 impl Dataset<Sequences> {
     /// The sequences that come with the program.
-    pub fn embedded() -> Result<Self, Error> {
+    pub fn embedded() -> Result<Self, InputError> {
         let read = |name: &str, bytes: &[u8]| {
             parse(GzDecoder::new(bytes))
-                .map_err(|source| Error::Read { path: Path::new(name).to_owned(), source })
+                .map_err(|source| InputError::Read { path: name.into(), source })
         };
-        Ok(Self {
-            name: NAME.to_owned(),
-            source: Some(SOURCE),
-            normalization: None,
-            train: read(
-                "japanese-vowels-train.gz",
-                include_bytes!("../../data/japanese-vowels-train.gz"),
-            )?,
-            test: read(
-                "japanese-vowels-test.gz",
-                include_bytes!("../../data/japanese-vowels-test.gz"),
-            )?,
-        })
+        let train = include_bytes!("../../data/japanese-vowels-train.gz");
+        let test = include_bytes!("../../data/japanese-vowels-test.gz");
+        let train = read("japanese-vowels-train.gz", train)?;
+        let test = read("japanese-vowels-test.gz", test)?;
+        Ok(Self::new(NAME.to_owned(), Some(SOURCE), train, test))
     }
 }
 
-/// Reads what `data/make_sequences.py` writes: count (u16), classes (u8), lengths (u8), values
+/// Reads the output of `data/make_sequences.py`: count (u16), classes (u8), lengths (u8), values
 /// (f32), little-endian.
 fn parse(mut file: impl Read) -> io::Result<Sequences> {
     let mut count = [0; 2];

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use cellnorm::explain::{Explanation, Layout};
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::TypedValueParser;
 
-use super::norms::{Entry, NORMS};
-use crate::error::Error;
+use super::ExplainError;
+use super::norms::{NORMS, NormEntry};
+use crate::format::join;
+use crate::input::{StrayFlag, choice};
 
-/// What to explain.
+/// The flags of `cellnorm explain`.
 #[derive(Args)]
 pub struct ExplainArgs {
     /// Lengths of the tensor's axes, separated by commas.
@@ -17,10 +19,10 @@ pub struct ExplainArgs {
     pub shape: Vec<usize>,
 
     /// The normalization.
-    #[arg(long, value_name = "NAME", value_parser = entry())]
-    pub norm: &'static Entry,
+    #[arg(long, value_name = "NAME", value_parser = norm())]
+    pub norm: &'static NormEntry,
 
-    /// What the axes are, a letter each: n samples, c channels, t time, others positions; for
+    /// The meaning of the axes, a letter each: n samples, c channels, t time, others positions; for
     /// weights o outputs and i inputs. Channels come second when not given: nc, nct, nchw, ncdhw;
     /// oi, oit, oihw, oidhw.
     #[arg(long, value_name = "LETTERS")]
@@ -49,7 +51,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "N")]
     pub size: Option<usize>,
 
-    /// Draw the figure to this file, too, as SVG.
+    /// Also draw the figure to this file as SVG.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
 
@@ -60,56 +62,51 @@ pub struct ExplainArgs {
 
 impl ExplainArgs {
     /// Explains what is asked for.
-    pub fn explain(&self) -> Result<Explanation, Error> {
+    pub fn explain(&self) -> Result<Explanation, ExplainError> {
         self.refuse_strays()?;
         let rank = self.shape.len();
         let layout = match (&self.layout, self.axis) {
             (Some(letters), _) => Layout::named(letters, rank)?,
             (None, Some(axis)) => Layout::channels_first(rank)?.channel_axis(axis)?,
-            (None, None) if self.norm.of_weights => Layout::weight(rank)?,
+            (None, None) if self.norm.normalizes_weight => Layout::weight(rank)?,
             (None, None) => Layout::channels_first(rank)?,
         };
         Ok(self.norm.explain(self, layout)?)
     }
 
-    /// Flags that the normalization has no use for.
-    fn refuse_strays(&self) -> Result<(), Error> {
-        let norm = self.norm.name;
-        for (flag, given) in [
+    /// Refuses flags that say nothing about the normalization.
+    fn refuse_strays(&self) -> Result<(), StrayFlag> {
+        let stray = |flag, help| {
+            Err(StrayFlag { flag, subject: format!("--norm {}", self.norm.name), help })
+        };
+        for (flag, is_present) in [
             ("--axes", self.axes.is_some()),
             ("--groups", self.groups.is_some()),
             ("--virtual-batch", self.virtual_batch.is_some()),
             ("--size", self.size.is_some()),
         ] {
-            if given && !self.norm.flags.contains(&flag) {
+            if is_present && !self.norm.flags.contains(&flag) {
                 let takes = NORMS.iter().filter(|entry| entry.flags.contains(&flag));
-                let names: Vec<&str> = takes.map(|entry| entry.name).collect();
-                let help = format!("{flag} is for --norm {}", names.join(", "));
-                return Err(Error::Stray { flag, norm, help });
+                let names = join(takes.map(|entry| entry.name), ", ");
+                return stray(flag, format!("{flag} is for --norm {names}"));
             }
         }
-        if let Some(axis) = self.axis {
-            let over_axes = self.norm.flags.contains(&"--axes");
-            let help = if over_axes {
+        match self.axis {
+            Some(axis) if self.norm.flags.contains(&"--axes") => stray(
+                "--axis",
                 format!(
                     "to name axis {axis} write --axes {axis}; where the channels are says --layout"
-                )
-            } else {
-                "say with --layout which axis holds the outputs".into()
-            };
-            if over_axes || self.norm.of_weights {
-                return Err(Error::Stray { flag: "--axis", norm, help });
+                ),
+            ),
+            Some(_) if self.norm.normalizes_weight => {
+                stray("--axis", "say with --layout which axis holds the outputs".into())
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// The entry of a name, for clap.
-fn entry() -> impl TypedValueParser<Value = &'static Entry> {
-    let names = NORMS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about));
-    PossibleValuesParser::new(names).map(|name| {
-        let named = NORMS.iter().find(|entry| entry.name == name);
-        named.expect("clap lets only these names pass")
-    })
+fn norm() -> impl TypedValueParser<Value = &'static NormEntry> {
+    choice(NORMS.iter().map(|entry| (entry.name, entry.description, entry)).collect())
 }

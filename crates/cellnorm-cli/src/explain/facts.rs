@@ -1,11 +1,9 @@
-//! The table under the figure: counts, noise, parameters, state and bytes, each with how it comes
-//! about.
+//! The table under the drawing: counts, noise, parameters, state and bytes, each with its formula.
 
 use cellnorm::explain::{Along, CACHE, Explanation, Measure, Sharing, Table};
 
-use crate::numbers::{bytes, thousands};
+use crate::format::{bytes, join, thousands};
 
-/// The rows of the table.
 pub fn rows(explanation: &Explanation) -> Vec<[String; 2]> {
     let mut rows = vec![["formula".to_owned(), explanation.formula.to_owned()]];
     let several = explanation.sharings.len() > 1;
@@ -27,7 +25,7 @@ pub fn rows(explanation: &Explanation) -> Vec<[String; 2]> {
     rows
 }
 
-/// What is computed of a set.
+/// The statistic of a set.
 pub fn measure(sharing: &Sharing) -> &'static str {
     match sharing.measure {
         Measure::MeanVariance => "mean and variance",
@@ -38,7 +36,7 @@ pub fn measure(sharing: &Sharing) -> &'static str {
 }
 
 fn statistics(explanation: &Explanation, sharing: &Sharing) -> String {
-    let of_axis = |axis: usize| {
+    let factor = |axis: usize| {
         let (along, len) = (sharing.along[axis], sharing.shape[axis]);
         let letter = explanation.layout.letters()[axis];
         match along {
@@ -49,12 +47,12 @@ fn statistics(explanation: &Explanation, sharing: &Sharing) -> String {
             Along::Apart | Along::Window { .. } => Some(format!("{} {letter}", thousands(len))),
         }
     };
-    product(sharing.sets(), (0..sharing.shape.len()).filter_map(of_axis))
+    product(sharing.sets(), (0..sharing.shape.len()).filter_map(factor))
         + &format!(": {} each", measure(sharing))
 }
 
 fn values(explanation: &Explanation, sharing: &Sharing) -> String {
-    let of_axis = |axis: usize| {
+    let factor = |axis: usize| {
         let (along, len) = (sharing.along[axis], sharing.shape[axis]);
         let letter = explanation.layout.letters()[axis];
         match along {
@@ -71,14 +69,14 @@ fn values(explanation: &Explanation, sharing: &Sharing) -> String {
         }
     };
     let (least, most) = sharing.values();
-    let what = match least == most {
+    let smallest = match least == most {
         true => String::new(),
         false if sharing.measure == Measure::SumOfSquares => {
             format!("; {least} at an end of the axis")
         }
         false => format!("; {} in the smallest", thousands(least)),
     };
-    product(most, (0..sharing.shape.len()).filter_map(of_axis)) + &what
+    product(most, (0..sharing.shape.len()).filter_map(factor)) + &smallest
 }
 
 /// A count and where it comes from: "32 = 8 N × 4 blocks of 8 C".
@@ -115,18 +113,12 @@ fn noise(sharing: &Sharing) -> String {
 }
 
 fn tables(tables: &[Table], none: &str) -> String {
-    let shape =
-        |table: &Table| table.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    let each: Vec<String> =
-        tables.iter().map(|table| format!("{} [{}]", table.name, shape(table))).collect();
-    match each.is_empty() {
-        true => none.into(),
-        false => format!(
-            "{}: {} values",
-            each.join(", "),
-            thousands(tables.iter().map(Table::count).sum())
-        ),
+    if tables.is_empty() {
+        return none.into();
     }
+    let table = |table: &Table| format!("{} [{}]", table.name, join(&table.shape, ", "));
+    let count: usize = tables.iter().map(Table::count).sum();
+    format!("{}: {} values", join(tables.iter().map(table), ", "), thousands(count))
 }
 
 fn forward(explanation: &Explanation) -> String {
@@ -155,7 +147,7 @@ fn backward(explanation: &Explanation) -> String {
     format!("{} = read {x} and d{y}{second} + write d{x}; {held}", bytes(traffic.backward()))
 }
 
-/// What goes in and what comes out.
+/// The names of the input and the output.
 fn names(explanation: &Explanation) -> (&'static str, &'static str) {
     if explanation.layout.is_weight() { ("v", "w") } else { ("x", "y") }
 }

@@ -3,18 +3,19 @@
 use cellnorm::explain::{Along, Explanation, Sharing, Table};
 use serde_json::{Value, json};
 
+use super::cube::marked;
 use super::facts::measure;
-use super::figure::marked;
 
-/// Everything that figure and table say.
-pub fn of(explanation: &Explanation) -> Value {
+/// Everything that the drawing and the table say.
+pub fn value(explanation: &Explanation) -> Value {
     let traffic = &explanation.traffic;
+    let statistics = explanation.sharings.iter().map(|sharing| statistic(explanation, sharing));
     json!({
         "normalization": explanation.name,
         "shape": explanation.shape,
         "layout": explanation.layout.to_string(),
         "formula": explanation.formula,
-        "statistics": explanation.sharings.iter().map(|sharing| statistic(explanation, sharing)).collect::<Vec<_>>(),
+        "statistics": statistics.collect::<Vec<_>>(),
         "parameters": tables(&explanation.parameters),
         "state": tables(&explanation.state),
         "bytes_f32": {
@@ -35,30 +36,26 @@ pub fn of(explanation: &Explanation) -> Value {
 }
 
 fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
-    let along = |axis: usize| {
-        let mut of_axis = json!({
+    let axis_value = |axis: usize| {
+        let mut value = json!({
             "axis": axis,
             "letter": explanation.layout.letters()[axis].to_string(),
             "length": sharing.shape[axis],
         });
-        match sharing.along[axis] {
-            Along::Apart => of_axis["shares"] = "apart".into(),
-            Along::Shared => of_axis["shares"] = "all".into(),
-            Along::Blocks(size) => {
-                of_axis["shares"] = "blocks".into();
-                of_axis["block"] = size.into();
-            }
-            Along::Tail(from) => {
-                of_axis["shares"] = "tail".into();
-                of_axis["from"] = from.into();
-            }
+        let (shares, numbers) = match sharing.along[axis] {
+            Along::Apart => ("apart", vec![]),
+            Along::Shared => ("all", vec![]),
+            Along::Blocks(size) => ("blocks", vec![("block", size)]),
+            Along::Tail(from) => ("tail", vec![("from", from)]),
             Along::Window { before, after } => {
-                of_axis["shares"] = "window".into();
-                of_axis["before"] = before.into();
-                of_axis["after"] = after.into();
+                ("window", vec![("before", before), ("after", after)])
             }
+        };
+        value["shares"] = shares.into();
+        for (name, number) in numbers {
+            value[name] = number.into();
         }
-        of_axis
+        value
     };
     let (least, most) = sharing.values();
     let noise = sharing.noise();
@@ -73,13 +70,13 @@ fn statistic(explanation: &Explanation, sharing: &Sharing) -> Value {
         "values_least": least,
         "standard_error_mean": noise.and_then(|noise| noise.mean),
         "standard_error_variance": noise.and_then(|noise| noise.variance),
-        "axes": (0..sharing.shape.len()).map(along).collect::<Vec<_>>(),
+        "axes": (0..sharing.shape.len()).map(axis_value).collect::<Vec<_>>(),
         "marked": { "index": index, "set": set },
     })
 }
 
 fn tables(tables: &[Table]) -> Vec<Value> {
-    let of =
+    let value =
         |table: &Table| json!({ "name": table.name, "shape": table.shape, "count": table.count() });
-    tables.iter().map(of).collect()
+    tables.iter().map(value).collect()
 }

@@ -1,21 +1,22 @@
-//! `cellnorm explain`: which values share a statistic for a shape, as a figure, a table and
+//! `cellnorm explain`: which values share a statistic for a shape, as a drawing, a table and
 //! warnings.
 
 use std::io::{self, IsTerminal};
 use std::{env, fs};
 
 use cellnorm::explain::{Explanation, Measure, Sharing};
-use comfy_table::ContentArrangement;
+use miette::Diagnostic;
+use thiserror::Error;
 
-use crate::error::Error;
-use crate::numbers::thousands;
-use crate::{output, table};
-use figure::{Budget, Figure};
-use text::Pen;
+use crate::format::{self, join, thousands};
+use crate::input::StrayFlag;
+use crate::output::{self, OutputError};
+use cube::{Cube, Lengths};
+use text::Colors;
 
 mod args;
+mod cube;
 mod facts;
-mod figure;
 mod json;
 mod norms;
 mod svg;
@@ -23,30 +24,34 @@ mod text;
 
 pub use args::ExplainArgs;
 
-/// Runs the command.
-pub fn run(args: &ExplainArgs) -> Result<(), Error> {
+/// Why nothing could be explained.
+#[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
+pub enum ExplainError {
+    /// A shape or an axis that the library refuses.
+    Refused(#[from] cellnorm::Error),
+    #[diagnostic(transparent)]
+    Stray(#[from] StrayFlag),
+    #[diagnostic(transparent)]
+    Output(#[from] OutputError),
+}
+
+pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
     let explanation = args.explain()?;
     if let Some(path) = &args.svg {
-        fs::write(path, drawing(&explanation)).map_err(|source| Error::Drawing {
-            flag: "--svg",
-            path: path.clone(),
-            source,
-        })?;
+        output::draw("--svg", path, |path| fs::write(path, drawing(&explanation)))?;
     }
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&json::of(&explanation))? + "\n",
-        false => {
-            let color = io::stdout().is_terminal()
-                && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            page(&explanation, color, output::width())
-        }
-    };
-    output::print(&text).map_err(Error::Standard)
+    if args.json {
+        return Ok(output::print_json(&json::value(&explanation))?);
+    }
+    let color =
+        io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    Ok(output::print(&report(&explanation, color, output::width()))?)
 }
 
 fn heading(explanation: &Explanation) -> String {
-    let lengths: Vec<String> = explanation.shape.iter().map(usize::to_string).collect();
-    format!("{} of {} ({})", explanation.name, lengths.join(" × "), explanation.layout)
+    let lengths = join(&explanation.shape, " × ");
+    format!("{} of {lengths} ({})", explanation.name, explanation.layout)
 }
 
 fn marked(sharing: &Sharing) -> String {
@@ -63,73 +68,63 @@ fn others(sharing: &Sharing) -> String {
     }
 }
 
-/// Figure, table and warnings.
-fn page(explanation: &Explanation, color: bool, width: usize) -> String {
-    let mut lines = vec![heading(explanation), String::new()];
+/// Drawings, table and warnings.
+fn report(explanation: &Explanation, color: bool, width: usize) -> String {
+    let mut text = format!("{}\n\n", heading(explanation));
     for sharing in &explanation.sharings {
-        let pen = Pen { color: color.then(|| escape_of(ink(sharing))) };
         if explanation.sharings.len() > 1 {
-            lines.push(format!("{} statistics", sharing.name));
+            text += &format!("{} statistics\n", sharing.name);
         }
-        let mut budget = Budget { samples: 8, channels: 8, positions: 7 };
-        let mut figure = Figure::new(explanation, sharing, &budget);
-        // fewer samples, then fewer channels, until the figure is narrow enough
-        while text::width(&figure) > width && (budget.samples > 3 || budget.channels > 3) {
-            let side = if budget.samples > 3 { &mut budget.samples } else { &mut budget.channels };
-            *side -= 1;
-            figure = Figure::new(explanation, sharing, &budget);
-        }
-        let axes = [Some(&figure.samples), Some(&figure.channels), figure.positions.as_ref()];
-        let ways: &[&str] = if figure.positions.is_some() {
-            &["side by side", "across", "down"]
-        } else {
-            &["down", "across"]
-        };
-        let axes: Vec<String> = axes
-            .into_iter()
-            .flatten()
-            .zip(ways)
-            .map(|(side, way)| format!("{} {way}", side.title))
-            .collect();
-        match axes.iter().map(|axis| axis.chars().count() + 2).sum::<usize>() > width {
-            true => lines.extend(axes),
-            false => lines.push(axes.join(", ")),
-        }
-        lines.push(String::new());
-        lines.extend(pen.draw(&figure).iter().map(|line| line.trim_end().to_owned()));
-        lines.push(String::new());
-        lines.push(pen.legend(&marked(sharing), &others(sharing)));
-        lines.push(String::new());
+        text += &statistic(explanation, sharing, color, width);
     }
-    let mut facts = table::plain();
-    facts
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width as u16)
-        .add_rows(facts::rows(explanation));
-    lines.extend(facts.lines().map(|line| line.trim_end().to_owned()));
-    let mut text = lines.join("\n") + "\n";
+    let mut facts = format::table(Some(width));
+    facts.add_rows(facts::rows(explanation));
+    text += &format::trimmed(&facts);
     if !explanation.warnings.is_empty() {
-        let mut warnings = table::plain();
-        warnings.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
+        let mut warnings = format::table(Some(width));
         for warning in &explanation.warnings {
             warnings.add_row(["warning", &warning.what]).add_row(["what to do", &warning.remedy]);
         }
-        text += "\n";
-        text.extend(warnings.lines().map(|line| line.trim_end().to_owned() + "\n"));
+        text += &format!("\n{}", format::trimmed(&warnings));
     }
     text
 }
 
-/// The figure as SVG.
+/// The drawing of one statistic, with its axes and its legend.
+fn statistic(explanation: &Explanation, sharing: &Sharing, color: bool, width: usize) -> String {
+    let mut lengths = Lengths { samples: 8, channels: 8, positions: 7 };
+    let mut cube = Cube::new(explanation, sharing, &lengths);
+    // fewer samples, then fewer channels, until the drawing is narrow enough
+    while text::width(&cube) > width && (lengths.samples > 3 || lengths.channels > 3) {
+        let side = if lengths.samples > 3 { &mut lengths.samples } else { &mut lengths.channels };
+        *side -= 1;
+        cube = Cube::new(explanation, sharing, &lengths);
+    }
+    let axes = [Some(&cube.samples), Some(&cube.channels), cube.positions.as_ref()];
+    let directions: &[&str] = match cube.positions {
+        Some(_) => &["side by side", "across", "down"],
+        None => &["down", "across"],
+    };
+    let axes = axes.into_iter().flatten().zip(directions);
+    let axes: Vec<String> =
+        axes.map(|(side, direction)| format!("{} {direction}", side.title)).collect();
+    let is_wide = axes.iter().map(|axis| axis.chars().count() + 2).sum::<usize>() > width;
+    let axes = axes.join(if is_wide { "\n" } else { ", " });
+    let colors = Colors { marked: color.then(|| terminal_color(ink(sharing))) };
+    let lines: String =
+        colors.draw(&cube).iter().map(|line| line.trim_end().to_owned() + "\n").collect();
+    format!("{axes}\n\n{lines}\n{}\n\n", colors.legend(&marked(sharing), &others(sharing)))
+}
+
+/// The drawing as SVG.
 fn drawing(explanation: &Explanation) -> String {
-    let budget = Budget { samples: 8, channels: 8, positions: 8 };
+    let lengths = Lengths { samples: 8, channels: 8, positions: 8 };
     let panel = |sharing: &Sharing| svg::Panel {
-        figure: Figure::new(explanation, sharing, &budget),
+        cube: Cube::new(explanation, sharing, &lengths),
         ink: ink(sharing),
-        title: if explanation.sharings.len() > 1 {
-            format!("{} statistics", sharing.name)
-        } else {
-            String::new()
+        title: match explanation.sharings.len() {
+            1 => String::new(),
+            _ => format!("{} statistics", sharing.name),
         },
         caption: format!("{}; {} such sets in all", marked(sharing), thousands(sharing.sets())),
     };
@@ -146,8 +141,8 @@ fn ink(sharing: &Sharing) -> &'static str {
     }
 }
 
-/// The terminal's colour nearest to the report's.
-fn escape_of(ink: &str) -> &'static str {
+/// The escape sequence of the terminal's colour nearest to the report's.
+fn terminal_color(ink: &str) -> &'static str {
     match ink {
         "batch" => "\x1b[38;5;32m",
         "layer" => "\x1b[38;5;178m",
@@ -175,8 +170,8 @@ mod tests {
             parameters: GroupParameters::PerChannel,
         };
         let explanation = kind(&group, &[2, 8, 3, 3], layout).unwrap();
-        let (plain, colored) = (page(&explanation, false, 80), page(&explanation, true, 80));
-        let color = escape_of("group");
+        let (plain, colored) = (report(&explanation, false, 80), report(&explanation, true, 80));
+        let color = terminal_color("group");
         assert_eq!(
             colored.matches(&format!("{color}██")).count(),
             9 * 4 + 1,

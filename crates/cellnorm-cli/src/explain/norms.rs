@@ -12,23 +12,23 @@ use cellnorm::{Error, GroupParameters, LocalResponseNormConfig, LpNormConfig};
 use super::ExplainArgs;
 
 /// A normalization that can be explained.
-pub struct Entry {
+pub struct NormEntry {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What shares a statistic.
-    pub about: &'static str,
-    /// The flags that say more about it.
+    /// The values that share a statistic.
+    pub description: &'static str,
+    /// The flags that apply to it.
     pub flags: &'static [&'static str],
     /// Whether it normalizes a weight.
-    pub of_weights: bool,
-    explain: Explain,
+    pub normalizes_weight: bool,
+    explain: ExplainFn,
 }
 
-/// From what is asked, the number of channels (of a weight, of outputs) and their axis.
-type Explain = fn(&Asked, usize, isize) -> Result<Explanation, Error>;
+/// Takes the request, the number of channels (outputs where it is a weight), and their axis.
+type ExplainFn = fn(&Request, usize, isize) -> Result<Explanation, Error>;
 
-/// What is asked of a normalization.
-struct Asked<'a> {
+/// The flags with the layout that follows from them.
+struct Request<'a> {
     args: &'a ExplainArgs,
     layout: Layout,
 }
@@ -36,11 +36,11 @@ struct Asked<'a> {
 const AXES: &[&str] = &["--axes"];
 
 /// Every normalization, in the order of the help.
-pub const NORMS: &[Entry] = &[
-    of("batch", "Each channel over the whole batch", &[], |a, channels, channel_axis| {
+pub const NORMS: &[NormEntry] = &[
+    norm("batch", "Each channel over the whole batch", &[], |a, channels, channel_axis| {
         batch(&Batch { channels, channel_axis }, &a.args.shape, a.layout.clone())
     }),
-    of(
+    norm(
         "ghost-batch",
         "Each channel over a part of the batch",
         &["--virtual-batch"],
@@ -53,10 +53,10 @@ pub const NORMS: &[Entry] = &[
             })
         },
     ),
-    of("axes-batch", "Each index along several axes over the whole batch", AXES, |a, _, axis| {
+    norm("axes-batch", "Each index along several axes over the whole batch", AXES, |a, _, axis| {
         a.rule(&BatchAxes::of_shape(&a.axes_or(&[axis]), &a.args.shape)?)
     }),
-    of(
+    norm(
         "step-batch",
         "Each channel over the whole batch, at each time step",
         &[],
@@ -65,21 +65,21 @@ pub const NORMS: &[Entry] = &[
             a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
         },
     ),
-    of(
+    norm(
         "renorm",
-        "As batch, corrected toward the running averages",
+        "Like batch, corrected toward the running averages",
         &[],
         |a, channels, channel_axis| {
             a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 })
         },
     ),
-    of("layer", "The features of a sample", AXES, |a, channels, axis| {
+    norm("layer", "The features of a sample", AXES, |a, channels, axis| {
         a.kind(&Layer(a.features(channels, axis)?))
     }),
-    of("instance", "Each channel of a sample", &[], |a, channels, channel_axis| {
+    norm("instance", "Each channel of a sample", &[], |a, channels, channel_axis| {
         a.kind(&Instance { channels, channel_axis })
     }),
-    of(
+    norm(
         "group",
         "Each group of channels of a sample",
         &["--groups"],
@@ -88,22 +88,25 @@ pub const NORMS: &[Entry] = &[
             a.kind(&Group { groups, channels, channel_axis, parameters })
         },
     ),
-    of("rms", "The features of a sample, by root mean square", AXES, |a, channels, axis| {
+    norm("rms", "The features of a sample, by root mean square", AXES, |a, channels, axis| {
         a.kind(&Rms(a.features(channels, axis)?))
     }),
-    of("batch-instance", "A mixture of batch and instance", &[], |a, channels, channel_axis| {
+    norm("batch-instance", "A mixture of batch and instance", &[], |a, channels, channel_axis| {
         a.rule(&BatchInstance { channels, channel_axis })
     }),
-    of("switchable", "A mixture of instance, layer and batch", &[], |a, channels, channel_axis| {
-        a.rule(&Switchable { channels, channel_axis })
-    }),
-    of(
+    norm(
+        "switchable",
+        "A mixture of instance, layer and batch",
+        &[],
+        |a, channels, channel_axis| a.rule(&Switchable { channels, channel_axis }),
+    ),
+    norm(
         "graph",
         "Each channel of a sample, less a share of its mean",
         &[],
         |a, channels, channel_axis| a.rule(&Graph { channels, channel_axis }),
     ),
-    of(
+    norm(
         "filter-response",
         "Each channel of a sample, by mean square",
         &[],
@@ -111,13 +114,13 @@ pub const NORMS: &[Entry] = &[
             a.rule(&FilterResponse { channels, channel_axis, learned_epsilon: false })
         },
     ),
-    of("mean-variance", "Any axes, without parameters", AXES, |a, _, _| {
+    norm("mean-variance", "Any axes, without parameters", AXES, |a, _, _| {
         a.rule(&MeanVariance { axes: a.axes_or(&[0, 2, 3]) })
     }),
-    of("lp", "Vectors along any axes, by their length", AXES, |a, _, _| {
+    norm("lp", "Vectors along any axes, by their length", AXES, |a, _, _| {
         a.lines(&LpNormConfig::new(&a.axes_or(&[-1])).init()?)
     }),
-    of(
+    norm(
         "local-response",
         "A window of neighbouring channels at each position",
         &["--size"],
@@ -129,46 +132,50 @@ pub const NORMS: &[Entry] = &[
             )
         },
     ),
-    of_weights("weight", "The weights of each output, by their norm", |a, outputs, axis| {
+    weight_norm("weight", "The weights of each output, by their norm", |a, outputs, axis| {
         a.rule(&WeightDirection { axis: Some(axis as usize), outputs })
     }),
-    of_weights("weight-standardization", "The weights of each output", |a, outputs, axis| {
+    weight_norm("weight-standardization", "The weights of each output", |a, outputs, axis| {
         a.rule(&Standardization { outputs, axis })
     }),
 ];
 
-const fn of(
+const fn norm(
     name: &'static str,
-    about: &'static str,
+    description: &'static str,
     flags: &'static [&'static str],
-    explain: Explain,
-) -> Entry {
-    Entry { name, about, flags, of_weights: false, explain }
+    explain: ExplainFn,
+) -> NormEntry {
+    NormEntry { name, description, flags, normalizes_weight: false, explain }
 }
 
-const fn of_weights(name: &'static str, about: &'static str, explain: Explain) -> Entry {
-    Entry { name, about, flags: &[], of_weights: true, explain }
+const fn weight_norm(
+    name: &'static str,
+    description: &'static str,
+    explain: ExplainFn,
+) -> NormEntry {
+    NormEntry { name, description, flags: &[], normalizes_weight: true, explain }
 }
 
-impl Entry {
+impl NormEntry {
     /// Explains it for the shape that is asked for.
     pub fn explain(&self, args: &ExplainArgs, layout: Layout) -> Result<Explanation, Error> {
         let axis = if layout.is_weight() { layout.samples() } else { layout.channels() };
-        (self.explain)(&Asked { args, layout }, args.shape[axis], axis as isize)
+        (self.explain)(&Request { args, layout }, args.shape[axis], axis as isize)
     }
 }
 
-impl Asked<'_> {
-    fn kind<K: Kind>(&self, of: &K) -> Result<Explanation, Error> {
-        kind(of, &self.args.shape, self.layout.clone())
+impl Request<'_> {
+    fn kind<K: Kind>(&self, norm: &K) -> Result<Explanation, Error> {
+        kind(norm, &self.args.shape, self.layout.clone())
     }
 
-    fn rule<R: Rule>(&self, of: &R) -> Result<Explanation, Error> {
-        rule(of, &self.args.shape, self.layout.clone())
+    fn rule<R: Rule>(&self, norm: &R) -> Result<Explanation, Error> {
+        rule(norm, &self.args.shape, self.layout.clone())
     }
 
-    fn lines<L: Lines>(&self, of: &L) -> Result<Explanation, Error> {
-        lines(of, &self.args.shape, self.layout.clone())
+    fn lines<L: Lines>(&self, norm: &L) -> Result<Explanation, Error> {
+        lines(norm, &self.args.shape, self.layout.clone())
     }
 
     fn axes_or(&self, usual: &[isize]) -> Vec<isize> {

@@ -1,18 +1,15 @@
-//! The figure as a drawing: a cube whose front is the first sample, or a sheet where there are no
-//! positions.
+//! The cube as SVG: its front is the first sample; without positions it is a sheet of samples and
+//! channels.
 //!
-//! Channels go right, positions down, samples to the back; the faces that one sees are the first
-//! sample, the first position and the last channel. Colours are the report's, light and dark.
+//! Channels go right, positions down, samples to the back; the visible faces are the first sample,
+//! the first position and the last channel. Colours are the report's, light and dark.
 
-use std::fmt::Write;
+use super::cube::{Cube, Item, Side};
+use crate::page::{escape, palette};
 
-use super::figure::{Figure, Item, Side};
-use crate::numbers::escape;
-use crate::report::palette;
-
-/// One figure and the words around it.
+/// One cube and the words around it.
 pub struct Panel {
-    pub figure: Figure,
+    pub cube: Cube,
     /// The normalization whose colour the marked cells have.
     pub ink: &'static str,
     pub title: String,
@@ -29,7 +26,7 @@ const MARGIN: f64 = 24.0;
 /// A letter's width, at most.
 const LETTER: f64 = 7.2;
 
-/// A whole drawing, figures side by side.
+/// A whole drawing, with the panels side by side.
 pub fn draw(title: &str, panels: &[Panel]) -> String {
     let drawings: Vec<Drawing> = panels.iter().map(Drawing::new).collect();
     let head = 34.0;
@@ -47,9 +44,7 @@ pub fn draw(title: &str, panels: &[Panel]) -> String {
     );
     let mut x = 0.0;
     for drawing in &drawings {
-        // Writing to a String cannot fail.
-        let _ =
-            write!(svg, "<g transform=\"translate({x:.1} {head:.1})\">\n{}</g>\n", drawing.body);
+        svg += &format!("<g transform=\"translate({x:.1} {head:.1})\">\n{}</g>\n", drawing.body);
         x += drawing.width;
     }
     svg + "</svg>\n"
@@ -82,120 +77,170 @@ fn style(panels: &[Panel]) -> String {
     )
 }
 
-/// A figure that has become lines and areas, with its size.
+/// Where each cell of a side begins and ends.
+fn edges(side: &Side) -> Vec<(f64, f64)> {
+    let mut place = 0.0;
+    let edge = |item: &Item| {
+        let start = place + if item.border { WALL } else { 0.0 };
+        place = start + if item.is_gap() { GAP } else { CELL };
+        (start, place)
+    };
+    side.items.iter().map(edge).collect()
+}
+
+/// Where the last cell ends.
+fn end(edges: &[(f64, f64)]) -> f64 {
+    edges.last().map_or(0.0, |edge| edge.1)
+}
+
+fn text_width(text: &str) -> f64 {
+    text.chars().count() as f64 * LETTER
+}
+
+/// The sides of a cube as they are drawn, and the front's upper left corner.
+struct Frame<'a> {
+    columns: &'a [Item],
+    rows: &'a [Item],
+    /// No samples where they are the rows.
+    samples: &'a [Item],
+    across: Vec<(f64, f64)>,
+    down: Vec<(f64, f64)>,
+    back: Vec<(f64, f64)>,
+    left: f64,
+    top: f64,
+}
+
+impl<'a> Frame<'a> {
+    fn new(cube: &'a Cube, row_side: &'a Side, left: f64, top: f64) -> Self {
+        // tall enough for the words beside it
+        let tall = (text_width(&row_side.title) / end(&edges(row_side))).max(1.0);
+        let (samples, back) = match cube.positions {
+            Some(_) => (&cube.samples.items[..], edges(&cube.samples)),
+            None => (&[][..], vec![]),
+        };
+        Self {
+            columns: &cube.channels.items,
+            rows: &row_side.items,
+            samples,
+            across: edges(&cube.channels),
+            down: edges(row_side).into_iter().map(|(y, to)| (y * tall, to * tall)).collect(),
+            left,
+            top: top + end(&back) * BACK.1,
+            back,
+        }
+    }
+
+    /// A point by its distance right, down and back from the front's upper left corner.
+    fn point(&self, (x, y, z): (f64, f64, f64)) -> (f64, f64) {
+        (self.left + x + z * BACK.0, self.top + y - z * BACK.1)
+    }
+
+    /// The faces, the hindmost first.
+    fn faces(&self) -> String {
+        let w = end(&self.across);
+        let rows = || self.rows.iter().zip(&self.down);
+        let columns = || self.columns.iter().zip(&self.across);
+        let mut body = String::new();
+        for (sample, &(z, z_to)) in self.samples.iter().zip(&self.back).rev() {
+            for (column, &(x, x_to)) in columns() {
+                let corners = [(x, 0.0, z), (x_to, 0.0, z), (x_to, 0.0, z_to), (x, 0.0, z_to)];
+                body += &self.face("top", corners, &[sample, &self.rows[0], column]);
+            }
+            for (row, &(y, y_to)) in rows() {
+                let corners = [(w, y, z), (w, y, z_to), (w, y_to, z_to), (w, y_to, z)];
+                let last_column = &self.columns[self.columns.len() - 1];
+                body += &self.face("side", corners, &[sample, row, last_column]);
+            }
+        }
+        for (row, &(y, y_to)) in rows() {
+            for (column, &(x, x_to)) in columns() {
+                let corners = [(x, y, 0.0), (x_to, y, 0.0), (x_to, y_to, 0.0), (x, y_to, 0.0)];
+                let items: Vec<&Item> =
+                    [row, column].into_iter().chain(self.samples.first()).collect();
+                body += &self.face("front", corners, &items);
+            }
+        }
+        body
+    }
+
+    /// One cell on a face of the cube; it is in the set if it is in the set along every side.
+    fn face(&self, face: &str, corners: [(f64, f64, f64); 4], items: &[&Item]) -> String {
+        let state = if items.iter().all(|item| item.marked) { "on" } else { "off" };
+        // a cell at the edge of the cube stands for its own index, never for cells left out
+        let kind = if items.iter().any(|item| item.is_gap()) { "skip" } else { "cell" };
+        let points =
+            corners.map(|corner| self.point(corner)).map(|(x, y)| format!("{x:.1},{y:.1}"));
+        format!("<polygon class=\"{kind} {face} {state}\" points=\"{}\"/>\n", points.join(" "))
+    }
+
+    /// The indices along the visible edges.
+    fn ticks(&self) -> String {
+        let (w, h) = (end(&self.across), end(&self.down));
+        let label = |item: &Item, gap: &str| {
+            if item.is_gap() { gap.to_owned() } else { item.label.clone() }
+        };
+        let middle = |edge: &(f64, f64)| (edge.0 + edge.1) / 2.0;
+        let mut body = String::new();
+        for (item, x) in self.columns.iter().zip(&self.across) {
+            let place = (self.left + middle(x), self.top + h + 14.0);
+            body += &small(place, "middle", &label(item, "⋯"));
+        }
+        for (item, y) in self.rows.iter().zip(&self.down) {
+            body += &small((self.left - 6.0, self.top + middle(y) + 4.0), "end", &label(item, "⋮"));
+        }
+        for (item, z) in self.samples.iter().zip(&self.back) {
+            let (x, y) = self.point((w, h, middle(z)));
+            body += &small((x + 5.0, y + 9.0), "start", &label(item, "⋰"));
+        }
+        body
+    }
+}
+
+/// A panel that has become lines and areas, with its size.
 struct Drawing {
     body: String,
     width: f64,
     height: f64,
 }
 
-/// Where each cell of a side begins, and where the last ends.
-fn edges(side: &Side) -> Vec<(f64, f64)> {
-    let mut at = 0.0;
-    let edge = |item: &Item| {
-        let start = at + if item.border { WALL } else { 0.0 };
-        at = start + if item.is_gap() { GAP } else { CELL };
-        (start, at)
-    };
-    side.items.iter().map(edge).collect()
-}
-
 impl Drawing {
     fn new(panel: &Panel) -> Self {
-        let figure = &panel.figure;
-        let mut body = format!("<g class=\"{}\">\n", panel.ink);
-        let across = edges(&figure.channels);
-        let (down_side, depth_side) = match &figure.positions {
-            Some(positions) => (positions, Some(&figure.samples)),
-            None => (&figure.samples, None),
-        };
-        // tall enough for the words beside it
-        let tall = down_side.title.chars().count() as f64 * LETTER / end(&edges(down_side));
-        let down: Vec<_> = edges(down_side)
-            .into_iter()
-            .map(|(y, to)| (y * tall.max(1.0), to * tall.max(1.0)))
-            .collect();
-        let depth = depth_side.map_or_else(Vec::new, edges);
-        let (w, h) = (end(&across), end(&down));
-        let (back_x, back_y) = (end(&depth) * BACK.0, end(&depth) * BACK.1);
+        let cube = &panel.cube;
+        let row_side = cube.positions.as_ref().unwrap_or(&cube.samples);
+        let widest = row_side.items.iter().map(|item| item.label.len()).max().unwrap_or(0);
+        let widest = widest as f64 * LETTER;
+        let title_height = if panel.title.is_empty() { 0.0 } else { 42.0 };
+        let frame = Frame::new(cube, row_side, MARGIN + 22.0 + widest, MARGIN + title_height);
+        let (w, h) = (end(&frame.across), end(&frame.down));
+        let Frame { left, top, .. } = frame;
 
-        let widest =
-            down_side.items.iter().map(|item| item.label.len()).max().unwrap_or(0) as f64 * LETTER;
-        let left = MARGIN + 22.0 + widest;
-        let title = if panel.title.is_empty() { 0.0 } else { 42.0 };
-        let top = MARGIN + title + back_y;
-        // a point by its distance right, down and back from the front's upper left corner
-        let at = |x: f64, y: f64, z: f64| (left + x + z * BACK.0, top + y - z * BACK.1);
-
-        if let Some(samples) = depth_side {
-            let first_row = &down_side.items[0];
-            let last_column = &figure.channels.items[figure.channels.items.len() - 1];
-            for (sample, z) in samples.items.iter().zip(&depth).rev() {
-                for (column, x) in figure.channels.items.iter().zip(&across) {
-                    let corners = [
-                        at(x.0, 0.0, z.0),
-                        at(x.1, 0.0, z.0),
-                        at(x.1, 0.0, z.1),
-                        at(x.0, 0.0, z.1),
-                    ];
-                    face(&mut body, "top", corners, &[sample, first_row, column]);
-                }
-                for (row, y) in down_side.items.iter().zip(&down) {
-                    let corners =
-                        [at(w, y.0, z.0), at(w, y.0, z.1), at(w, y.1, z.1), at(w, y.1, z.0)];
-                    face(&mut body, "side", corners, &[sample, row, last_column]);
-                }
-            }
-        }
-        let first_sample = depth_side.map(|samples| &samples.items[0]);
-        for (row, y) in down_side.items.iter().zip(&down) {
-            for (column, x) in figure.channels.items.iter().zip(&across) {
-                let corners =
-                    [at(x.0, y.0, 0.0), at(x.1, y.0, 0.0), at(x.1, y.1, 0.0), at(x.0, y.1, 0.0)];
-                let mut items = vec![row, column];
-                items.extend(first_sample);
-                face(&mut body, "front", corners, &items);
-            }
-        }
-        body += "</g>\n";
-
-        for (item, x) in figure.channels.items.iter().zip(&across) {
-            small(&mut body, (left + (x.0 + x.1) / 2.0, top + h + 14.0), "middle", tick(item, "⋯"));
-        }
-        for (item, y) in down_side.items.iter().zip(&down) {
-            small(&mut body, (left - 6.0, top + (y.0 + y.1) / 2.0 + 4.0), "end", tick(item, "⋮"));
-        }
-        for (item, z) in depth_side.iter().flat_map(|side| &side.items).zip(&depth) {
-            let (x, y) = at(w, h, (z.0 + z.1) / 2.0);
-            small(&mut body, (x + 5.0, y + 9.0), "start", tick(item, "⋰"));
-        }
-        words(&mut body, (left + w / 2.0, top + h + 33.0), "middle", &figure.channels.title);
+        let mut body = format!("<g class=\"{}\">\n{}</g>\n", panel.ink, frame.faces());
+        body += &frame.ticks();
+        body += &words((left + w / 2.0, top + h + 33.0), "middle", &cube.channels.title);
         let (x, y) = (left - 14.0 - widest, top + h / 2.0);
-        let _ = writeln!(
-            body,
+        body += &format!(
             "<text class=\"words\" font-size=\"12\" text-anchor=\"middle\" \
-             transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{}</text>",
-            down_side.title
+             transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{}</text>\n",
+            row_side.title
         );
-        let mut right = left + w + back_x + 30.0;
-        if let Some(samples) = depth_side {
-            let (x, y) = at(w, h, end(&depth) / 2.0);
-            words(&mut body, (x + 24.0, y + 24.0), "start", &samples.title);
-            right = right.max(x + 24.0 + samples.title.chars().count() as f64 * LETTER);
+        let mut right = left + w + end(&frame.back) * BACK.0 + 30.0;
+        if cube.positions.is_some() {
+            let (x, y) = frame.point((w, h, end(&frame.back) / 2.0));
+            body += &words((x + 24.0, y + 24.0), "start", &cube.samples.title);
+            right = right.max(x + 24.0 + text_width(&cube.samples.title));
         }
         if !panel.title.is_empty() {
             let text = escape(&panel.title);
-            let _ = writeln!(
-                body,
+            body += &format!(
                 "<text class=\"words\" x=\"{MARGIN}\" y=\"48\" font-size=\"14\" \
-                 font-weight=\"600\">{text}</text>"
+                 font-weight=\"600\">{text}</text>\n"
             );
         }
         for (i, line) in panel.caption.lines().enumerate() {
-            small(&mut body, (MARGIN, top + h + 58.0 + 16.0 * i as f64), "start", line);
-            right = right.max(MARGIN + line.chars().count() as f64 * LETTER * 0.9);
+            body += &small((MARGIN, top + h + 58.0 + 16.0 * i as f64), "start", line);
+            right = right.max(MARGIN + text_width(line) * 0.9);
         }
-        right = right.max(MARGIN + panel.title.chars().count() as f64 * LETTER * 1.2);
+        right = right.max(MARGIN + text_width(&panel.title) * 1.2);
         Self {
             body,
             width: right + MARGIN / 2.0,
@@ -204,41 +249,18 @@ impl Drawing {
     }
 }
 
-fn end(edges: &[(f64, f64)]) -> f64 {
-    edges.last().map_or(0.0, |edge| edge.1)
+fn small(place: (f64, f64), anchor: &str, words: &str) -> String {
+    text("quiet", 11, place, anchor, words)
 }
 
-/// One cell on a face of the cube, in the set if it is so along every side.
-fn face(body: &mut String, face: &str, corners: [(f64, f64); 4], items: &[&Item]) {
-    let state = if items.iter().all(|item| item.on) { "on" } else { "off" };
-    // a cell at the edge of the cube stands for its own index, never for what is left out
-    let kind = if items.iter().any(|item| item.is_gap()) { "skip" } else { "cell" };
-    let points: Vec<String> = corners.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-    let _ = writeln!(
-        body,
-        "<polygon class=\"{kind} {face} {state}\" points=\"{}\"/>",
-        points.join(" ")
-    );
+fn words(place: (f64, f64), anchor: &str, words: &str) -> String {
+    text("words", 12, place, anchor, words)
 }
 
-fn tick<'a>(item: &'a Item, gap: &'a str) -> &'a str {
-    if item.is_gap() { gap } else { &item.label }
-}
-
-fn small(body: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
-    let text = escape(text);
-    let _ = writeln!(
-        body,
-        "<text class=\"quiet\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"11\" \
-         text-anchor=\"{anchor}\">{text}</text>"
-    );
-}
-
-fn words(body: &mut String, (x, y): (f64, f64), anchor: &str, text: &str) {
-    let text = escape(text);
-    let _ = writeln!(
-        body,
-        "<text class=\"words\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"12\" \
-         text-anchor=\"{anchor}\">{text}</text>"
-    );
+fn text(class: &str, size: u32, (x, y): (f64, f64), anchor: &str, words: &str) -> String {
+    format!(
+        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{size}\" \
+         text-anchor=\"{anchor}\">{}</text>\n",
+        escape(words)
+    )
 }

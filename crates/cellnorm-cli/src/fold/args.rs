@@ -7,28 +7,31 @@ use cellnorm_onnx::fold::{Data, Options};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::error::Error;
+use super::FoldError;
+use crate::input::{self, InputError};
+use crate::output::{self, OutputError};
 
-/// What to fold, and where to put it.
+/// The flags of `cellnorm fold`.
 #[derive(Args)]
 pub struct FoldArgs {
     /// The ONNX model; or a checkpoint without a graph, .safetensors, .npz, .pth or .pt,
     /// with --pairs.
     pub model: PathBuf,
 
-    /// Where the folded model goes.
-    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["dry_run", "explain", "in_place"])]
+    /// Path of the folded model.
+    #[arg(short, long, value_name = "FILE")]
+    #[arg(required_unless_present_any = ["dry_run", "explain", "in_place"])]
     pub output: Option<PathBuf>,
 
-    /// Put the folded model in the place of the model.
+    /// Replace the model by the folded one.
     #[arg(long, conflicts_with = "output")]
     pub in_place: bool,
 
-    /// Say what would be folded, and write nothing.
+    /// Print what would be folded, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Say what became of one node, by its name or the name of what it makes, and write nothing.
+    /// Print what became of one node, named by itself or by its output, and write nothing.
     #[arg(long, value_name = "NODE", conflicts_with_all = ["json", "html"])]
     pub explain: Option<String>,
 
@@ -36,7 +39,7 @@ pub struct FoldArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Draw what was folded to this file, to look at in a browser.
+    /// Draw the folds to this file, to view in a browser.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
@@ -47,12 +50,12 @@ pub struct FoldArgs {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub tol: Option<f64>,
 
-    /// Inputs to run the model on besides random ones: .npz or .safetensors, an array for each
-    /// input by its name.
+    /// Inputs to run the model on in addition to random ones: .npz or .safetensors, an array for
+    /// each input by its name.
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<PathBuf>,
 
-    /// What runs the model before and after.
+    /// The runtime that runs the model before and after.
     #[arg(long, value_name = "NAME", value_enum, default_value = "auto")]
     pub runtime: RuntimeChoice,
 
@@ -60,7 +63,7 @@ pub struct FoldArgs {
     #[arg(long)]
     pub force: bool,
 
-    /// Take weights that are also inputs of the model for constants, and remove these inputs.
+    /// Treat weights that are also inputs of the model as constants, and remove these inputs.
     #[arg(long)]
     pub freeze_inputs: bool,
 
@@ -68,8 +71,8 @@ pub struct FoldArgs {
     #[arg(long)]
     pub no_copy: bool,
 
-    /// Mean of the data for each channel, separated by commas, or one for all: the model will take
-    /// data as they are.
+    /// Mean of the data for each channel, separated by commas, or one for all: the model will then
+    /// take data that are not normalized.
     #[arg(
         long,
         value_name = "NUMBERS",
@@ -88,7 +91,7 @@ pub struct FoldArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "mean")]
     pub stats: Option<PathBuf>,
 
-    /// Input whose data --mean or --stats is of, if the model has several.
+    /// Input that --mean or --stats describes, if the model has several.
     #[arg(long, value_name = "NAME")]
     pub input: Option<String>,
 
@@ -97,8 +100,8 @@ pub struct FoldArgs {
     ///
     /// JSON: {"pairs": [{"layer": "conv1", "norm": "bn1", "kind": "conv"}]}. The kind is conv,
     /// conv-transposed or linear. A pair may have "groups" (1), "side" ("behind" or "ahead" of the
-    /// layer), "epsilon", and ahead of a convolution needs "unpadded": true, which says that no
-    /// zeros are padded to what it takes.
+    /// layer), "epsilon", and ahead of a convolution needs "unpadded": true, which says that the
+    /// convolution does not pad its input with zeros.
     #[arg(long, value_name = "FILE")]
     pub pairs: Option<PathBuf>,
 
@@ -108,7 +111,7 @@ pub struct FoldArgs {
     pub epsilon: Option<f64>,
 }
 
-/// What runs the model.
+/// A runtime for the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RuntimeChoice {
     /// ONNX Runtime where ORT_DYLIB_PATH names its library, otherwise rten.
@@ -117,7 +120,7 @@ pub enum RuntimeChoice {
     Rten,
     /// ONNX Runtime, whose library ORT_DYLIB_PATH names.
     Onnxruntime,
-    /// Nothing: each fold is proven on its own all the same.
+    /// Nothing; each fold is still proven on its own.
     None,
 }
 
@@ -128,49 +131,23 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What a file of statistics says.
-#[derive(Deserialize)]
-struct Statistics {
-    mean: Vec<f64>,
-    std: Vec<f64>,
-}
-
 impl FoldArgs {
-    /// What to fold.
-    pub fn options(&self) -> Result<Options, Error> {
+    /// The options of the library.
+    pub fn options(&self) -> Result<Options, FoldError> {
         let (mean, deviation) = match &self.stats {
             None => (self.mean.clone(), self.std.clone()),
-            Some(path) => {
-                let text = fs::read_to_string(path)
-                    .map_err(|source| Error::Read { path: path.clone(), source })?;
-                let read: Statistics =
-                    serde_json::from_str(&text).map_err(|error| Error::Statistics {
-                        path: path.clone(),
-                        problem: format!("is not usable: {error}"),
-                    })?;
-                (read.mean, read.std)
-            }
+            Some(path) => read_statistics(path)?,
         };
-        if let Some(path) = &self.stats {
-            let fit = |other: usize| other == 1 || mean.len() == 1 || other == mean.len();
-            if mean.is_empty() || deviation.is_empty() || !fit(deviation.len()) {
-                let problem =
-                    format!("has {} means and {} deviations", mean.len(), deviation.len());
-                return Err(Error::Statistics { path: path.clone(), problem });
-            }
-        }
         if let Some(number) = mean.iter().chain(&deviation).find(|number| !number.is_finite()) {
-            let expected = "finite";
-            return Err(
-                cellnorm::Error::Number { name: "mean or std", given: *number, expected }.into()
-            );
+            let (name, expected) = ("mean or std", "finite");
+            return Err(cellnorm::Error::Number { name, given: *number, expected }.into());
         }
         let data = (!mean.is_empty()).then(|| Data { input: self.input.clone(), mean, deviation });
         Ok(Options { freeze_inputs: self.freeze_inputs, no_copy: self.no_copy, data })
     }
 
-    /// Where the page goes: to no file that is read or written besides.
-    fn check_html(&self) -> Result<(), Error> {
+    /// Refuses a page that would replace a file that is read or written.
+    fn check_html(&self) -> Result<(), OutputError> {
         let full = |path: &PathBuf| {
             let folder = path
                 .parent()
@@ -182,27 +159,46 @@ impl FoldArgs {
         };
         let others =
             [Some(&self.model), self.output.as_ref(), self.inputs.as_ref(), self.stats.as_ref()];
-        let html = self.html.as_ref().and_then(full);
-        match others.into_iter().flatten().find(|other| html.is_some() && full(other) == html) {
-            Some(other) => Err(Error::PageOver { path: other.clone() }),
+        let Some(html) = self.html.as_ref().and_then(full) else { return Ok(()) };
+        match others.into_iter().flatten().find(|other| full(other).as_ref() == Some(&html)) {
+            Some(other) => Err(OutputError::PageOverFile { path: other.clone() }),
             None => Ok(()),
         }
     }
 
-    /// Where the folded model goes; `None` if nothing is to be written.
-    pub fn place(&self) -> Result<Option<PathBuf>, Error> {
+    /// The path of the folded model; `None` if nothing is to be written.
+    pub fn place(&self) -> Result<Option<PathBuf>, FoldError> {
         self.check_html()?;
         if self.dry_run || self.explain.is_some() {
             return Ok(None);
         }
-        if self.in_place {
-            return Ok(Some(self.model.clone()));
+        match &self.output {
+            _ if self.in_place => Ok(Some(self.model.clone())),
+            Some(output)
+                if fs::canonicalize(output).is_ok() && output::same_place(output, &self.model) =>
+            {
+                Err(FoldError::OutputOverInput { path: output.clone() })
+            }
+            output => Ok(output.clone()),
         }
-        let Some(output) = self.output.clone() else { return Ok(None) };
-        let same = |a: &PathBuf| fs::canonicalize(a).ok();
-        if same(&output).is_some() && same(&output) == same(&self.model) {
-            return Err(Error::OverInput { path: output });
-        }
-        Ok(Some(output))
     }
+}
+
+/// Mean and deviation of each channel, of a file of statistics.
+fn read_statistics(path: &Path) -> Result<(Vec<f64>, Vec<f64>), InputError> {
+    #[derive(Deserialize)]
+    struct Statistics {
+        mean: Vec<f64>,
+        std: Vec<f64>,
+    }
+
+    let unusable = |problem| InputError::Statistics { path: path.to_owned(), problem };
+    let Statistics { mean, std } = serde_json::from_str(&input::read_text(path)?)
+        .map_err(|error| unusable(format!("is not usable: {error}")))?;
+    let fit = std.len() == 1 || mean.len() == 1 || std.len() == mean.len();
+    if mean.is_empty() || std.is_empty() || !fit {
+        let problem = format!("has {} means and {} deviations", mean.len(), std.len());
+        return Err(unusable(problem));
+    }
+    Ok((mean, std))
 }

@@ -7,31 +7,28 @@ use cellnorm_onnx::check::{Array, Feed};
 use cellnorm_onnx::proto::graph::Value;
 use cellnorm_onnx::proto::model::Model;
 
-use crate::error::Error;
+use super::FoldError;
+use crate::format::join;
 
 /// Samples of a run where the model leaves their number open.
 const BATCH: usize = 64;
 
 /// The batches of a file.
-pub fn read(model: &Model<'_>, path: &Path) -> Result<Vec<Feed>, Error> {
+pub fn read(model: &Model<'_>, path: &Path) -> Result<Vec<Feed>, FoldError> {
     let tensors = cellnorm::state::read(path)?;
     let inputs: Vec<&Value<'_>> =
         model.graph.values.iter().filter(|value| value.input_only()).collect();
-    let failed = |problem: String| Error::Inputs { path: path.to_owned(), problem };
+    let failed = |problem: String| FoldError::Feeds { path: path.to_owned(), problem };
     let mut arrays = Vec::new();
     let mut batch = None;
     for input in &inputs {
         let tensor = find(&tensors, &input.name, inputs.len() == 1).ok_or_else(|| {
-            failed(format!(
-                "has no array {:?}, but {}",
-                input.name,
-                tensors.keys().cloned().collect::<Vec<_>>().join(", ")
-            ))
+            failed(format!("has no array {:?}, but {}", input.name, join(tensors.keys(), ", ")))
         })?;
         let shape = tensor.values.shape().to_vec();
         let expected = input.shape.clone().unwrap_or_else(|| vec![None; shape.len()]);
-        let fits = |(given, expected): (&usize, &Option<usize>)| {
-            expected.is_none_or(|expected| expected == *given)
+        let fits = |(length, expected): (&usize, &Option<usize>)| {
+            expected.is_none_or(|expected| expected == *length)
         };
         if shape.len() != expected.len() || !shape.iter().zip(&expected).skip(1).all(fits) {
             return Err(failed(format!(
@@ -59,37 +56,28 @@ pub fn read(model: &Model<'_>, path: &Path) -> Result<Vec<Feed>, Error> {
     }
     let (samples, size) = batch.unwrap_or((0, 1));
     let part = |start: usize| {
-        let of = |(name, shape, element, numbers): &(String, Vec<usize>, i32, Vec<f64>)| {
+        let array = |(name, shape, element, numbers): &(String, Vec<usize>, i32, Vec<f64>)| {
             let sample: usize = shape.iter().skip(1).product();
             let end = samples.min(start + size);
             let mut shape = shape.clone();
             if let Some(first) = shape.first_mut() {
                 *first = end - start;
             }
-            (
-                name.clone(),
-                Array {
-                    shape,
-                    element: *element,
-                    numbers: numbers[start * sample..end * sample].to_vec(),
-                },
-            )
+            let numbers = numbers[start * sample..end * sample].to_vec();
+            (name.clone(), Array { shape, element: *element, numbers })
         };
-        arrays.iter().map(of).collect()
+        arrays.iter().map(array).collect()
     };
     Ok((0..samples).step_by(size).map(part).collect())
 }
 
-/// The array of an input: of its name, or the only one if the model has but one input.
+/// The array of an input: the one of its name, or the only array where the model has one input.
 fn find<'t>(tensors: &'t Tensors, name: &str, only: bool) -> Option<&'t cellnorm::state::Tensor> {
     let single = || tensors.values().next().filter(|_| only && tensors.len() == 1);
     tensors.get(name).or_else(single)
 }
 
 fn words(shape: &[Option<usize>]) -> String {
-    let lengths: Vec<String> = shape
-        .iter()
-        .map(|length| length.map_or("any".into(), |length| length.to_string()))
-        .collect();
-    format!("[{}]", lengths.join(", "))
+    let length = |length: &Option<usize>| length.map_or("any".into(), |length| length.to_string());
+    format!("[{}]", join(shape.iter().map(length), ", "))
 }

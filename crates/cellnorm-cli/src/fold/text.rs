@@ -1,49 +1,43 @@
-//! What was done, as tables for the terminal.
+//! The outcome of a fold as tables for the terminal.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
-use cellnorm_onnx::check::{Certificate, Outcome};
-use cellnorm_onnx::fold::{Direction, Fold, Report, Unfolded};
-use comfy_table::ContentArrangement;
+use cellnorm_onnx::check::{Certificate, Run};
+use cellnorm_onnx::fold::{Direction, Fold, Kept, Report};
 
-use super::Story;
-use crate::error::Error;
-use crate::numbers::thousands;
-use crate::table;
+use super::{FoldError, Outcome};
+use crate::format::{join, paragraphs, sparse_table, thousands};
 
-/// Rows of a table; what is more is counted.
+/// Rows of a table; further rows are counted.
 const MOST_ROWS: usize = 24;
 
-/// The whole report.
-pub fn report(story: &Story<'_>, width: usize) -> String {
-    let report = &story.folded.report;
-    let parts = [
-        heading(story),
+pub fn report(outcome: &Outcome<'_>, width: usize) -> String {
+    let report = &outcome.folded.report;
+    paragraphs([
+        heading(outcome),
         listed(
-            report.folds.iter().map(fold_row),
+            report.folds.iter().map(fold_row).collect(),
             ["folded", "channels", "into", "direction", "through"],
             width,
         ),
         listed(
-            report.kept.iter().map(kept_row),
-            ["kept", "operator", "reason", "seen at", ""],
+            report.kept.iter().map(kept_row).collect(),
+            ["kept", "operator", "reason", "seen at"],
             width,
         ),
-        advice(&report.kept),
-        story.certificate.map(checked).unwrap_or_default(),
-        place(story),
-    ];
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+        advice(report.kept.iter().map(|kept| (kept.reason.code(), kept.advice))),
+        outcome.certificate.map(checked).unwrap_or_default(),
+        place(outcome),
+    ])
 }
 
 /// One line: how much is gone.
-pub fn heading(story: &Story<'_>) -> String {
-    let report = &story.folded.report;
+pub fn heading(outcome: &Outcome<'_>) -> String {
+    let report = &outcome.folded.report;
     let (before, after) = (report.before, report.after);
     format!(
         "{}: {} of {} batch normalizations folded; {} nodes before, {} after\n",
-        story.source.path().display(),
+        outcome.source.path().display(),
         thousands(before.batch_norms.saturating_sub(after.batch_norms)),
         thousands(before.batch_norms),
         thousands(before.nodes),
@@ -52,17 +46,21 @@ pub fn heading(story: &Story<'_>) -> String {
 }
 
 fn fold_row(fold: &Fold) -> [String; 5] {
-    let into: Vec<&str> = fold.targets.iter().map(|target| target.name.as_str()).collect();
     [
         fold.node.name.clone(),
         fold.channels.to_string(),
-        into.join(", "),
+        targets(fold),
         direction(fold).into(),
         fold.through.join(", "),
     ]
 }
 
-/// The way that a map went.
+/// The layers that a map became part of.
+pub fn targets(fold: &Fold) -> String {
+    join(fold.targets.iter().map(|target| &target.name), ", ")
+}
+
+/// The direction in which a map went.
 pub fn direction(fold: &Fold) -> &'static str {
     match fold.direction {
         Direction::Backward => "backward",
@@ -70,45 +68,25 @@ pub fn direction(fold: &Fold) -> &'static str {
     }
 }
 
-fn kept_row(kept: &Unfolded) -> [String; 5] {
-    [
-        kept.node.name.clone(),
-        kept.node.op.clone(),
-        kept.reason.code().into(),
-        kept.at.clone(),
-        String::new(),
-    ]
+fn kept_row(kept: &Kept) -> [String; 4] {
+    [kept.node.name.clone(), kept.node.op.clone(), kept.reason.code().into(), kept.at.clone()]
 }
 
-fn listed(rows: impl Iterator<Item = [String; 5]>, heads: [&str; 5], width: usize) -> String {
-    let rows: Vec<[String; 5]> = rows.collect();
+fn listed<const N: usize>(rows: Vec<[String; N]>, heads: [&str; N], width: usize) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let columns: Vec<usize> =
-        (0..5).filter(|column| rows.iter().any(|row| !row[*column].is_empty())).collect();
-    let mut table = table::plain();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
-    table.set_header(columns.iter().map(|column| heads[*column]));
-    let shown = if rows.len() > MOST_ROWS + 1 { MOST_ROWS } else { rows.len() };
-    for row in &rows[..shown] {
-        table.add_row(columns.iter().map(|column| row[*column].clone()));
-    }
-    let more = match rows.len() - shown {
-        0 => String::new(),
-        more => format!("and {} more; --json names them\n", thousands(more)),
-    };
+    let (table, _, _, more) = sparse_table(heads, &rows, MOST_ROWS, width);
     format!("{table}\n{more}")
 }
 
-/// What each reason means, once.
-fn advice(kept: &[Unfolded]) -> String {
-    let reasons: BTreeMap<&str, &str> =
-        kept.iter().map(|kept| (kept.reason.code(), kept.advice)).collect();
+/// The meaning of each reason, once.
+pub fn advice<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let reasons: BTreeMap<&str, &str> = reasons.collect();
     reasons.iter().map(|(code, advice)| format!("{code}: {advice}.\n")).collect()
 }
 
-/// What was checked, in lines.
+/// The checks, a line each.
 pub fn checked(certificate: &Certificate) -> String {
     let worst = certificate.proofs.iter().map(|proof| proof.share).fold(0.0, f64::max);
     let mut text = format!(
@@ -117,13 +95,11 @@ pub fn checked(certificate: &Certificate) -> String {
         thousands(certificate.proofs.len()),
         if certificate.proofs.len() == 1 { "layer" } else { "layers" }
     );
-    // Writing to a String cannot fail.
-    let _ = match &certificate.run {
-        Outcome::NotRun(problem) => writeln!(text, "whole model: not run; {problem}"),
-        Outcome::Compared(run) => writeln!(
-            text,
+    text += &match &certificate.run {
+        Run::NotRun(problem) => format!("whole model: not run; {problem}\n"),
+        Run::Compared(run) => format!(
             "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed \
-             {:.1e}), {:.1e} at the outputs{}{}; a run takes {:.2} ms before, {:.2} ms after",
+             {:.1e}), {:.1e} at the outputs{}{}; a run takes {:.2} ms before, {:.2} ms after\n",
             run.runtime,
             thousands(run.runs),
             if run.runs == 1 { "input" } else { "inputs" },
@@ -169,32 +145,28 @@ pub fn failure(certificate: &Certificate) -> String {
     }
 }
 
-fn place(story: &Story<'_>) -> String {
-    match story.written {
-        Some((path, bytes)) => {
-            let before = story.source.bytes().len();
-            format!(
-                "written to {} ({} bytes; {} before)\n",
-                path.display(),
-                thousands(bytes as usize),
-                thousands(before)
-            )
-        }
+fn place(outcome: &Outcome<'_>) -> String {
+    match outcome.written {
+        Some((path, bytes)) => format!(
+            "written to {} ({} bytes; {} before)\n",
+            path.display(),
+            thousands(bytes),
+            thousands(outcome.source.bytes().len())
+        ),
         None => "nothing written\n".into(),
     }
 }
 
-/// What became of one node.
-pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
+/// Tells what became of one node.
+pub fn explain(report: &Report, name: &str) -> Result<String, FoldError> {
     let mut text = String::new();
     for fold in report.folds.iter().filter(|fold| {
         fold.node.is_called(name) || fold.targets.iter().any(|into| into.is_called(name))
     }) {
-        let into: Vec<String> =
-            fold.targets.iter().map(|into| format!("{} ({})", into.name, into.op)).collect();
-        let through = match fold.through.as_slice() {
+        let targets = fold.targets.iter().map(|into| format!("{} ({})", into.name, into.op));
+        let steps = match fold.through.as_slice() {
             [] => String::new(),
-            through => format!(", through {}", through.join(", ")),
+            nodes => format!(", through {}", nodes.join(", ")),
         };
         let (node, op, channels) = (&fold.node.name, &fold.node.op, fold.channels);
         let formula = match fold.direction {
@@ -207,18 +179,15 @@ pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
                  scale a and the shift c of the node's channel"
             }
         };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{node} ({op}, {channels} channels) became part of {}, {}{through}.\n{formula}.",
-            into.join(" and "),
+        text += &format!(
+            "{node} ({op}, {channels} channels) became part of {}, {}{steps}.\n{formula}.\n",
+            join(targets, " and "),
             direction(fold)
         );
     }
     for kept in report.kept.iter().filter(|kept| kept.node.is_called(name)) {
-        let _ = writeln!(
-            text,
-            "{} ({}) stays: {}, seen at {}.\n{}.",
+        text += &format!(
+            "{} ({}) stays: {}, seen at {}.\n{}.\n",
             kept.node.name,
             kept.node.op,
             kept.reason.code(),
@@ -226,9 +195,8 @@ pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
             kept.advice
         );
         if let Some(other) = &kept.other_way {
-            let _ = writeln!(
-                text,
-                "The other way: {}, seen at {}.\n{}.",
+            text += &format!(
+                "The other way: {}, seen at {}.\n{}.\n",
                 other.reason.code(),
                 other.at,
                 other.reason.advice()
@@ -236,15 +204,10 @@ pub fn explain(report: &Report, name: &str) -> Result<String, Error> {
         }
     }
     if text.is_empty() {
-        let known = report
-            .folds
-            .iter()
-            .map(|fold| &fold.node)
-            .chain(report.kept.iter().map(|kept| &kept.node));
-        return Err(Error::UnknownNode {
-            name: name.into(),
-            known: known.map(|node| node.name.clone()).collect(),
-        });
+        let folded = report.folds.iter().map(|fold| &fold.node);
+        let known = folded.chain(report.kept.iter().map(|kept| &kept.node));
+        let known = known.map(|node| node.name.clone()).collect();
+        return Err(FoldError::UnknownNode { name: name.into(), known });
     }
     Ok(text)
 }

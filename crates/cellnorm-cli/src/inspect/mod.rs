@@ -2,20 +2,38 @@
 
 use std::path::{Path, PathBuf};
 
-use cellnorm::inspect::{Health, Numbers};
+use cellnorm::inspect::{DEAD, EXPLODING, Range};
 use clap::Args;
+use miette::Diagnostic;
+use serde_json::{Value, json};
+use thiserror::Error;
 
-use crate::error::Error;
-use crate::fold::{CHECKPOINTS, Problem};
-use crate::output;
+use crate::fold::ModelError;
+use crate::input::StrayFlag;
+use crate::output::{self, OutputError};
+use rows::Row;
 
-mod checkpoint;
-mod json;
-mod onnx;
+mod rows;
 mod text;
-mod warnings;
 
-/// What to look at.
+/// Why a model could not be inspected.
+#[derive(Debug, Error, Diagnostic)]
+#[error(transparent)]
+pub enum InspectError {
+    #[error("{} is none of the files that can be inspected", path.display())]
+    #[diagnostic(help("its name must end in .onnx, .safetensors, .npz, .pth or .pt"))]
+    Extension { path: PathBuf },
+    #[diagnostic(transparent)]
+    Model(#[from] ModelError),
+    /// A checkpoint that the library refuses.
+    Refused(#[from] cellnorm::Error),
+    #[diagnostic(transparent)]
+    Stray(#[from] StrayFlag),
+    #[diagnostic(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// The flags of `cellnorm inspect`.
 #[derive(Args)]
 pub struct InspectArgs {
     /// The model: .onnx; or .safetensors, .npz, .pth, .pt.
@@ -31,56 +49,49 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// A normalization, as it is told.
-pub struct Row {
-    /// Its name.
-    pub name: String,
-    /// What it is inside of.
-    pub inside: Vec<String>,
-    /// Its kind: the preset of its semantics, the operator, or what names tell.
-    pub kind: String,
-    /// What it does, in words.
-    pub meaning: String,
-    /// ε.
-    pub epsilon: Option<f64>,
-    /// Whether the file says ε.
-    pub epsilon_stored: bool,
-    /// Its numbers, where the file has them.
-    pub numbers: Option<Numbers>,
-    /// What they say.
-    pub health: Health,
-    /// Whether it folds, and where; a checkpoint does not tell.
-    pub fold: Option<Fold>,
-}
-
-/// Whether a normalization becomes part of layers.
-pub struct Fold {
-    /// In a few words.
-    pub words: String,
-    /// What the words mean, and what would help.
-    pub advice: Option<(&'static str, &'static str)>,
-    /// All that is known.
-    pub json: serde_json::Value,
-}
-
-/// Runs the command.
-pub fn run(args: &InspectArgs) -> Result<(), Error> {
-    let rows = rows(&args.model, args.epsilon)?;
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&json::of(&args.model, &rows))? + "\n",
-        false => text::report(&args.model, &rows, output::width()),
+pub fn run(args: &InspectArgs) -> Result<(), InspectError> {
+    let rows = rows::read(&args.model, args.epsilon)?;
+    let printed = match args.json {
+        true => output::print_json(&json(&args.model, &rows)),
+        false => output::print(&text::report(&args.model, &rows, output::width())),
     };
-    output::print(&text).map_err(Error::Standard)
+    Ok(printed?)
 }
 
-fn rows(path: &Path, epsilon: Option<f64>) -> Result<Vec<Row>, Error> {
-    match path.extension().and_then(|extension| extension.to_str()) {
-        Some("onnx") if epsilon.is_some() => {
-            let what = "checkpoints, which do not store it";
-            Err(Problem::Flag { flag: "--epsilon", path: path.to_owned(), what }.into())
-        }
-        Some("onnx") => onnx::rows(path),
-        Some(extension) if CHECKPOINTS.contains(&extension) => checkpoint::rows(path, epsilon),
-        _ => Err(Error::Extension { path: path.to_owned() }),
-    }
+/// All numbers, those included that the table rounds or leaves out.
+fn json(path: &Path, rows: &[Row]) -> Value {
+    json!({
+        "model": path,
+        "dead_share": DEAD,
+        "exploding_gain": EXPLODING,
+        "normalizations": rows.iter().map(row_json).collect::<Vec<_>>(),
+    })
+}
+
+fn row_json(row: &Row) -> Value {
+    let health = &row.health;
+    let range = |range: Option<Range>| {
+        range.map(|range| json!({ "least": range.least, "largest": range.largest }))
+    };
+    json!({
+        "name": row.name,
+        "inside": row.inside,
+        "kind": row.kind,
+        "meaning": row.meaning,
+        "epsilon": row.epsilon,
+        "epsilon_stored": row.epsilon_stored,
+        "constant": row.numbers.is_some(),
+        "channels": health.channels,
+        "gamma": range(health.gamma),
+        "beta": range(health.beta),
+        "mean": range(health.mean),
+        "variance": range(health.variance),
+        "largest_gain": health.gain,
+        "dead_gamma": health.dead_gamma,
+        "dead_variance": health.dead_variance,
+        "exploding": health.exploding,
+        "negative_variance": health.negative_variance,
+        "not_finite": health.not_finite,
+        "fold": row.fold.as_ref().map(|fold| &fold.json),
+    })
 }

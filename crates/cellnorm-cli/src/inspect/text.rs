@@ -1,32 +1,32 @@
-//! The normalizations as a table, with what is wrong below it.
+//! The normalizations as a table, and below it each problem with its meaning, its remedy and its
+//! places.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use cellnorm::inspect::Range;
-use comfy_table::{CellAlignment, ContentArrangement};
+use cellnorm::inspect::{Health, Range};
+use comfy_table::CellAlignment;
 
-use super::{Row, warnings};
-use crate::numbers::thousands;
-use crate::table;
+use super::rows::Row;
+use crate::fold::advice;
+use crate::format::{self, join, paragraphs, sparse_table, thousands};
 
-/// The whole report.
 pub fn report(path: &Path, rows: &[Row], width: usize) -> String {
     if rows.is_empty() {
         return format!("{}: no normalization in it\n", path.display());
     }
-    let parts = [
+    let reasons = rows.iter().filter_map(|row| row.fold.as_ref()?.advice);
+    paragraphs([
         heading(path, rows),
         meanings(rows),
         listed(rows, width),
-        warnings::of(rows),
-        advice(rows),
-    ];
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+        paragraphs(PROBLEMS.iter().map(|problem| warning(problem, rows))),
+        advice(reasons),
+    ])
 }
 
 fn heading(path: &Path, rows: &[Row]) -> String {
-    let count = |of: fn(&Row) -> usize| thousands(rows.iter().map(of).sum());
+    let count = |count: fn(&Row) -> usize| thousands(rows.iter().map(count).sum::<usize>());
     format!(
         "{}: {} normalizations, {} channels; {} dead, {} exploding, {} with a variance below 0, \
          {} not finite\n",
@@ -40,7 +40,7 @@ fn heading(path: &Path, rows: &[Row]) -> String {
     )
 }
 
-/// What each kind does, once.
+/// The meaning of each kind, once.
 fn meanings(rows: &[Row]) -> String {
     let mut kinds: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     rows.iter().for_each(|row| *kinds.entry((&row.kind, &row.meaning)).or_default() += 1);
@@ -56,20 +56,13 @@ const NUMBERS: [usize; 6] = [2, 3, 4, 5, 6, 7];
 fn listed(rows: &[Row], width: usize) -> String {
     let heads = ["normalization", "kind", "ε", "channels", "γ", "β", "mean", "variance", "folds"];
     let cells: Vec<[String; 9]> = rows.iter().map(cells).collect();
-    let columns: Vec<usize> =
-        (0..heads.len()).filter(|at| cells.iter().any(|row| !row[*at].is_empty())).collect();
-    let mut table = table::plain();
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width as u16);
-    table.set_header(columns.iter().map(|at| heads[*at]));
-    for row in &cells {
-        table.add_row(columns.iter().map(|at| &row[*at]));
-    }
+    let (mut table, columns, ..) = sparse_table(heads, &cells, usize::MAX - 1, width);
     for (at, column) in columns.iter().zip(table.column_iter_mut()) {
         if NUMBERS.contains(at) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table::trimmed(&table)
+    format::trimmed(&table)
 }
 
 fn cells(row: &Row) -> [String; 9] {
@@ -119,11 +112,74 @@ fn trimmed(text: String) -> String {
     }
 }
 
-/// What each reason to stay means, once.
-fn advice(rows: &[Row]) -> String {
-    let reasons: BTreeMap<&str, &str> =
-        rows.iter().filter_map(|row| row.fold.as_ref()?.advice).collect();
-    reasons.iter().map(|(code, advice)| format!("{code}: {advice}.\n")).collect()
+struct Problem {
+    /// Its meaning and remedy.
+    words: &'static str,
+    channels: fn(&Health) -> &[usize],
+}
+
+const PROBLEMS: [Problem; 5] = [
+    Problem {
+        words: "NaN or infinity among the numbers of these channels: every output that depends on \
+                them is NaN, too. Go back to a checkpoint before training broke",
+        channels: |health| &health.not_finite,
+    },
+    Problem {
+        words: "The variance of these channels is negative, which no variance can be: its root is \
+                NaN. Check how the model was converted, or gather the statistics again",
+        channels: |health| &health.negative_variance,
+    },
+    Problem {
+        words: "These channels multiply their input by more than 1,000 (|γ|/√(variance + \
+                ε)), and rounding errors with it. Gather the statistics again on real data, or \
+                use a larger ε and train on",
+        channels: |health| &health.exploding,
+    },
+    Problem {
+        words: "The variance of these channels is next to 0 (their deviation at most 1e-4 of the \
+                layer's largest): their input never changed. Check whether the layer before is \
+                dead there; it can be pruned",
+        channels: |health| &health.dead_variance,
+    },
+    Problem {
+        words: "γ of these channels is next to 0 (at most 1e-4 of the layer's largest): their \
+                output is β, whatever the input. They can be pruned; if there are many, decay γ \
+                less in training",
+        channels: |health| &health.dead_gamma,
+    },
+];
+
+/// Layers that are named for a problem; more are counted.
+const MOST_LAYERS: usize = 12;
+
+/// Channels that are named for a layer.
+const MOST_CHANNELS: usize = 8;
+
+/// The layers and channels that have a problem; empty where none has it.
+fn warning(problem: &Problem, rows: &[Row]) -> String {
+    let affected: Vec<(&Row, &[usize])> = rows
+        .iter()
+        .map(|row| (row, (problem.channels)(&row.health)))
+        .filter(|(_, channels)| !channels.is_empty())
+        .collect();
+    if affected.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{}:\n", problem.words);
+    for (row, channels) in affected.iter().take(MOST_LAYERS) {
+        let shown = join(channels.iter().take(MOST_CHANNELS), ", ");
+        let more = if channels.len() > MOST_CHANNELS { ", …" } else { "" };
+        text += &format!(
+            "  {}: {} of {} ({shown}{more})\n",
+            row.name,
+            channels.len(),
+            row.health.channels
+        );
+    }
+    if let Some(more) = affected.len().checked_sub(MOST_LAYERS).filter(|more| *more > 0) {
+        text += &format!("  and {more} more layers; --json names them\n");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -10,11 +10,10 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use cellnorm_burn::*;
 
-use super::{Forward, Moments, Network, count};
+use super::{Adam, Forward, Moments, Network, Sizes, count};
 use crate::data::idx::{CLASSES, SIDE};
 use crate::data::images::Images;
 use crate::norm::Norm;
-use crate::results::{Adam, Sizes};
 use cellnorm_burn::stopwatch::Stopwatch;
 
 /// Channels of the convolution.

@@ -3,10 +3,10 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 use cellnorm_burn::stopwatch::{Lap, Stopwatch};
+use serde::Serialize;
 
 use crate::data::Samples;
 use crate::norm::Norm;
-use crate::results::{Adam, Sizes};
 
 mod image;
 mod sequence;
@@ -48,6 +48,34 @@ pub trait Network: Module {
     /// Burn draws the initial weights when they are first looked at; counting looks at them in
     /// the order of the layers, before dropout takes random numbers of its own.
     fn count_parameters(&self) -> (usize, usize);
+}
+
+/// How large a network is.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Sizes {
+    /// Channels of the convolution, groups of group normalization, units of the hidden layer, and
+    /// the chance of a hidden unit to be dropped.
+    Image { channels: usize, groups: usize, hidden: usize, dropout: f64 },
+    /// Values of a time step, and units of the LSTM.
+    Sequence { inputs: usize, hidden: usize },
+}
+
+/// The constants of Adam.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Adam {
+    pub learning_rate: f64,
+    /// Decay of the mean gradient.
+    pub beta_1: f32,
+    /// Decay of the mean square gradient.
+    pub beta_2: f32,
+    /// Added to the root of the mean square gradient.
+    pub epsilon: f32,
+}
+
+impl Adam {
+    /// The constants of its paper.
+    pub const PAPER: Self = Self { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
 }
 
 /// What a training step needs of the forward pass.

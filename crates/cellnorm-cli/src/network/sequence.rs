@@ -24,10 +24,9 @@ use burn::tensor::{Device, Tensor};
 use cellnorm_burn::stopwatch::Stopwatch;
 
 use super::time_norm::TimeNorm;
-use super::{Forward, Moments, Network, count};
+use super::{Adam, Forward, Moments, Network, Sizes, count};
 use crate::data::sequences::{CHANNELS, CLASSES, Packed, Sequences};
 use crate::norm::Norm;
-use crate::results::{Adam, Sizes};
 
 /// Units of the LSTM.
 const HIDDEN: usize = 64;

@@ -1,17 +1,15 @@
 //! The statistics as a page: the numbers, a histogram of each channel, and samples as they are and
 //! normalized.
 
-use std::fmt::Write;
-
-use cellnorm::data::{Channel, Values};
+use cellnorm::data::{Channel, Summary, Values};
 use cellnorm_data::apply::Normalization;
 use cellnorm_data::files::Listing;
-use cellnorm_data::preview::pictures;
+use cellnorm_data::preview::{Picture, pictures};
 use cellnorm_data::state::Statistics;
 
 use super::text;
-use crate::numbers::{escape, thousands};
-use crate::report;
+use crate::format::thousands;
+use crate::page::{self, escape};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -21,64 +19,48 @@ const DRAWN: usize = 16;
 /// Samples shown.
 const SHOWN: usize = 16;
 
-/// The page.
 pub fn page(statistics: &Statistics, listing: &Listing) -> String {
     let body = [
         header(statistics),
         table(statistics),
         histograms(statistics),
         samples(statistics, listing),
-        words(statistics),
+        terminal_text(statistics),
     ];
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta \
-         name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta \
-         name=\"color-scheme\" content=\"light dark\">\n<title>Statistics of a data \
-         set</title>\n<style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</\
-         html>\n",
-        report::style(),
-        body.concat()
-    )
+    page::render("Statistics of a data set", STYLE, &body.concat())
 }
 
 fn header(statistics: &Statistics) -> String {
-    let split = statistics
-        .dataset
-        .split
-        .as_ref()
-        .map(|split| format!(", split {}", escape(split)))
-        .unwrap_or_default();
+    let split = statistics.about.split.as_ref();
     format!(
-        "<header>\n<h1>Statistics of a data set</h1>\n<p>{} {}{split}.</p>\n</header>\n",
-        thousands(statistics.dataset.files),
-        if statistics.dataset.files == 1 { "file" } else { "files" }
+        "<header>\n<h1>Statistics of a data set</h1>\n<p>{}{}.</p>\n</header>\n",
+        text::files(statistics.about.files),
+        split.map_or(String::new(), |split| format!(", split {}", escape(split)))
     )
 }
 
 fn table(statistics: &Statistics) -> String {
     let full = statistics.full_scale();
-    let row = |(channel, summary): (usize, Option<cellnorm::data::Summary>)| match summary {
+    let row = |(channel, summary): (usize, Option<Summary>)| match summary {
         None => format!("<tr><th scope=\"row\">{channel}</th><td>none</td></tr>\n"),
-        Some(one) => format!(
-            "<tr><th scope=\"row\">{channel}</th><td>{}</td><td>{:.6}</td><td>{:.6}</td><td>{:.\
-             4}</td><td>{:.4}</td><td>{}</td></tr>\n",
-            thousands(one.count as usize),
-            one.mean / full,
-            one.deviation / full,
-            one.min / full,
-            one.max / full,
-            one.by_sample
-                .map(|by| format!("{:.6}", by.mean_of_deviations / full))
-                .unwrap_or_default()
-        ),
+        Some(one) => {
+            let [mean, deviation, min, max] =
+                [one.mean, one.deviation, one.min, one.max].map(|number| number / full);
+            let sample_mean = one
+                .by_sample
+                .map_or(String::new(), |by| format!("{:.6}", by.mean_of_deviations / full));
+            format!(
+                "<tr><th scope=\"row\">{channel}</th><td>{}</td><td>{mean:.6}</td>\
+                 <td>{deviation:.6}</td><td>{min:.4}</td><td>{max:.4}</td><td>{sample_mean}</td>\
+                 </tr>\n",
+                thousands(one.count)
+            )
+        }
     };
     let rows: String = statistics.summaries().into_iter().enumerate().map(row).collect();
-    format!(
-        "<section>\n<h2>Mean and standard deviation</h2>\n<div \
-         class=\"scroll\"><table>\n<thead><tr><th>channel</th><th>values</th><th>mean</\
-         th><th>std</th><th>min</th><th>max</th><th>mean of samples’ \
-         std</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</section>\n"
-    )
+    let heads = "<th>channel</th><th>values</th><th>mean</th><th>std</th><th>min</th><th>max</th>\
+                 <th>mean of samples’ std</th>";
+    page::section("Mean and standard deviation", &page::table("", heads, &rows))
 }
 
 const WIDTH: f64 = 512.0;
@@ -92,22 +74,18 @@ fn histograms(statistics: &Statistics) -> String {
         (3, 2) => "blue",
         _ => "grey",
     };
-    let drawn: String = channels
-        .iter()
-        .enumerate()
-        .take(DRAWN)
-        .filter_map(|(place, channel)| {
-            histogram(place, colour(place), channel, statistics.full_scale())
-        })
+    let full = statistics.full_scale();
+    let drawn = channels.iter().enumerate().take(DRAWN);
+    let drawn: String = drawn
+        .filter_map(|(place, channel)| histogram(place, colour(place), channel, full))
         .collect();
     if drawn.is_empty() {
         return String::new();
     }
-    format!(
-        "<section>\n<h2>Values</h2>\n<p>How often each value occurs; the height is the root of \
-         the share, so that rare values show. The line is the mean, the band one deviation to \
-         both sides.</p>\n<div class=\"charts\">\n{drawn}</div>\n</section>\n"
-    )
+    let words = "How often each value occurs; the height is the root of the share, so that rare \
+                 values show. The line is the mean, the band one deviation to both sides.";
+    let body = format!("<p>{words}</p>\n<div class=\"charts\">\n{drawn}</div>\n");
+    page::section("Values", &body)
 }
 
 fn histogram(place: usize, colour: &str, channel: &Channel, full: f64) -> Option<String> {
@@ -123,9 +101,8 @@ fn histogram(place: usize, colour: &str, channel: &Channel, full: f64) -> Option
     let mut path = String::new();
     for (bar, count) in bars.iter().enumerate().filter(|(_, count)| **count > 0) {
         let height = HEIGHT * (*count as f64 / most).sqrt();
-        // Writing to a String cannot fail.
-        let _ =
-            write!(path, "M{:.2} {HEIGHT}v-{height:.2}h{step:.2}v{height:.2}z", bar as f64 * step);
+        let left = bar as f64 * step;
+        path += &format!("M{left:.2} {HEIGHT}v-{height:.2}h{step:.2}v{height:.2}z");
     }
     let [from, to] = [summary.mean - summary.deviation, summary.mean + summary.deviation].map(x);
     Some(format!(
@@ -146,15 +123,11 @@ fn histogram(place: usize, colour: &str, channel: &Channel, full: f64) -> Option
 
 fn samples(statistics: &Statistics, listing: &Listing) -> String {
     let full = statistics.full_scale();
-    let pairs: Option<Vec<(f64, f64)>> = statistics
-        .summaries()
-        .into_iter()
-        .map(|summary| {
-            summary.map(|one| {
-                (one.mean / full, if one.is_constant() { 1.0 } else { one.deviation / full })
-            })
-        })
-        .collect();
+    let pair = |one: Summary| {
+        (one.mean / full, if one.is_constant() { 1.0 } else { one.deviation / full })
+    };
+    let pairs: Option<Vec<(f64, f64)>> =
+        statistics.summaries().into_iter().map(|summary| summary.map(pair)).collect();
     let (mean, deviation): (Vec<f64>, Vec<f64>) = pairs.unwrap_or_default().into_iter().unzip();
     let Ok(normalization) = Normalization::new(&mean, &deviation) else { return String::new() };
     let pictures = pictures(listing, &statistics.settings, &normalization, SHOWN);
@@ -164,7 +137,7 @@ fn samples(statistics: &Statistics, listing: &Listing) -> String {
     let image = |bytes: &[u8], what: &str| {
         format!("<img alt=\"{what}\" src=\"data:image/png;base64,{}\">", base64(bytes))
     };
-    let one = |picture: &cellnorm_data::preview::Picture| {
+    let pair = |picture: &Picture| {
         format!(
             "<figure title=\"{}\">{}{}</figure>\n",
             escape(&picture.name).replace('"', "&quot;"),
@@ -172,28 +145,24 @@ fn samples(statistics: &Statistics, listing: &Listing) -> String {
             image(&picture.after, "normalized")
         )
     };
-    let all: String = pictures.iter().map(one).collect();
-    format!(
-        "<section>\n<h2>Samples</h2>\n<p>Left as they are, right normalized: black is three \
-         deviations below the mean, white three above.</p>\n<div \
-         class=\"samples\">\n{all}</div>\n</section>\n"
-    )
+    let all: String = pictures.iter().map(pair).collect();
+    let words = "Left as they are, right normalized: black is three deviations below the mean, \
+                 white three above.";
+    let body = format!("<p>{words}</p>\n<div class=\"samples\">\n{all}</div>\n");
+    page::section("Samples", &body)
 }
 
-fn words(statistics: &Statistics) -> String {
+fn terminal_text(statistics: &Statistics) -> String {
     let text = escape(&text::report(statistics, 0, 120));
-    format!("<section>\n<h2>As the terminal shows it</h2>\n<pre>{text}</pre>\n</section>\n")
+    page::section("As the terminal shows it", &format!("<pre>{text}</pre>\n"))
 }
 
 /// Bytes in the 64 letters of RFC 4648.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let four = |three: &[u8]| {
-        let bits = three
-            .iter()
-            .chain(&[0, 0])
-            .take(3)
-            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+        let padded = three.iter().chain(&[0, 0]).take(3);
+        let bits = padded.fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
         let letter = |place: usize| match place <= three.len() {
             true => char::from(LETTERS[(bits >> (18 - 6 * place) & 63) as usize]),
             false => '=',

@@ -1,19 +1,19 @@
-//! Everything as JSON.
+//! The statistics as JSON.
 
-use cellnorm::data::{Channel, Values};
+use cellnorm::data::{Channel, Summary, Values};
 use cellnorm_data::state::Statistics;
 use serde_json::{Value, json};
 
-/// Percentiles that are told of integers.
+/// The percentiles that are written for integers.
 const PERCENTS: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
 
 /// The statistics; `mean` and `std` of numbers between 0 and 1 where the data are integers,
 /// `channels` in the units of the data.
-pub fn of(statistics: &Statistics) -> Value {
+pub fn value(statistics: &Statistics) -> Value {
     let full = statistics.full_scale();
     let summaries = statistics.summaries();
-    let each = |of: fn(&cellnorm::data::Summary) -> f64| -> Vec<Option<f64>> {
-        summaries.iter().map(|summary| summary.as_ref().map(|summary| of(summary) / full)).collect()
+    let each = |number: fn(&Summary) -> f64| -> Vec<Option<f64>> {
+        summaries.iter().map(|summary| summary.as_ref().map(|one| number(one) / full)).collect()
     };
     let channels: Vec<Value> =
         statistics.channels.total().unwrap_or_default().iter().map(channel).collect();

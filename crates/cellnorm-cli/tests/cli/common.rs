@@ -100,13 +100,13 @@ impl Workplace {
     }
 }
 
-/// What `results.json` holds.
+/// The content of `results.json`.
 pub fn results(out: &Path) -> Value {
     serde_json::from_slice(&fs::read(out.join("results.json")).unwrap()).unwrap()
 }
 
 /// Removes every object named `timing`.
-pub fn without_timing(mut value: Value) -> Value {
+pub fn remove_timing(mut value: Value) -> Value {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(map) => {

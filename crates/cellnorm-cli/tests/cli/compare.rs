@@ -1,8 +1,8 @@
-//! A whole comparison on a few images: what is written, what is said, and that it repeats.
+//! A whole comparison on a few images: the files, the output, and that it repeats.
 
 use std::fs;
 
-use crate::common::{Workplace, entries, gzip, plain, results, without_timing};
+use crate::common::{Workplace, entries, gzip, plain, remove_timing, results};
 
 const TWO: [&str; 2] = ["--norms", "none,batch"];
 
@@ -102,7 +102,7 @@ fn one_seed_gives_one_result_on_any_number_of_threads() {
     let two = run(&["--threads", "2"]);
     assert_eq!(one["timing"]["threads"], 1);
     assert_eq!(two["timing"]["threads"], 2);
-    assert_eq!(without_timing(one.clone()), without_timing(two));
+    assert_eq!(remove_timing(one.clone()), remove_timing(two));
     let other = run(&["--seed", "2"]);
     assert_ne!(one["runs"][0]["epochs"], other["runs"][0]["epochs"]);
 }
@@ -121,7 +121,7 @@ fn every_spelling_of_the_data_is_read() {
         }
     }
     workplace.compare(&["--norms", "none", "--quiet"]).assert().success();
-    assert_eq!(without_timing(plain), without_timing(results(&workplace.out())));
+    assert_eq!(remove_timing(plain), remove_timing(results(&workplace.out())));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_killed_comparison_goes_on_to_the_same_results() {
     let resumed = command(&disturbed, norms, &["--resume"]).output().unwrap();
     assert!(resumed.status.success(), "{}", plain(&resumed.stderr));
     let [found, expected] =
-        [&disturbed, &undisturbed].map(|place| without_timing(results(&place.out())));
+        [&disturbed, &undisturbed].map(|place| remove_timing(results(&place.out())));
     assert_eq!(found["runs"], expected["runs"]);
     assert!(!partial.exists(), "what was kept has served its end");
 }

@@ -60,7 +60,7 @@ fn model() -> (TempDir, String) {
     (folder, path)
 }
 
-fn beside(folder: &TempDir, name: &str) -> (PathBuf, String) {
+fn file_in(folder: &TempDir, name: &str) -> (PathBuf, String) {
     let path = folder.path().join(name);
     let text = path.display().to_string();
     (path, text)
@@ -127,9 +127,9 @@ fn a_checkpoint_is_folded_by_the_pairs_that_its_guesses_print() {
         guessed.contains("Names do not tell what lies between") && guessed.contains("net.conv"),
         "{guessed}"
     );
-    let (pairs_path, pairs) = beside(&folder, "pairs.json");
+    let (pairs_path, pairs) = file_in(&folder, "pairs.json");
     fs::write(&pairs_path, text(&["fold", &model, "--dry-run", "--json"])).unwrap();
-    let (path, output) = beside(&folder, "folded.safetensors");
+    let (path, output) = file_in(&folder, "folded.safetensors");
 
     refuses(
         &["fold", &model, "-o", &output],
@@ -173,7 +173,7 @@ fn a_checkpoint_is_folded_by_the_pairs_that_its_guesses_print() {
 fn bad_files_are_refused_in_one_message() {
     let (folder, model) = model();
     let put = |name: &str, bytes: &[u8]| {
-        let (path, text) = beside(&folder, name);
+        let (path, text) = file_in(&folder, name);
         fs::write(path, bytes).unwrap();
         text
     };

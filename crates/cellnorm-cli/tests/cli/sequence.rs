@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{compare, entries, plain, results, without_timing};
+use crate::common::{compare, entries, plain, remove_timing, results};
 use assert_cmd::Command;
 use tempfile::TempDir;
 
@@ -38,7 +38,7 @@ fn all_normalizations_learn_from_the_sequences() {
         assert_eq!(losses.len(), 3);
         assert!(losses[2] < losses[0], "{losses:?}");
         assert_eq!(run["seed"], 1);
-        // γ of the gates twice and of the cell; its β too, but for RMS.
+        // γ of the gates twice and of the cell; also its β, except for RMS.
         let parameters = match run["normalization"].as_str().unwrap() {
             "none" => 0,
             "rms" => 2 * 256 + 64,
@@ -68,7 +68,7 @@ fn one_seed_gives_one_result_on_any_number_of_threads() {
         let (mut command, out) =
             sequences(&["--norms", "layer,step", "--quiet", "--threads", threads]);
         command.assert().success();
-        without_timing(results(out.path()))
+        remove_timing(results(out.path()))
     };
     assert_eq!(run("1"), run("2"));
 }

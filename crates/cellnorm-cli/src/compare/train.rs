@@ -1,0 +1,187 @@
+//! Training one network, and testing it as it learns.
+
+use std::time::Instant;
+
+use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::Device;
+use cellnorm_burn::ranks::{convert_sync_batch_norm, sum_gradients};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
+
+use super::CompareError;
+use super::progress::{Case, Progress};
+use super::record::{Record, Step};
+use super::results::{Config, Epoch, Origin, ParameterCounts, Training};
+use super::score::{Score, test};
+use crate::data::{Batch, Dataset, Samples};
+use crate::network::Network;
+use crate::ranks::Ranks;
+
+/// Trains the network of one case, and tests it after each epoch. Each of several ranks learns from
+/// its part of every batch; the first tests.
+///
+/// All random numbers come from the seed: the weights and then the dropout from that of the
+/// device, the order of the samples from one of its own. The normalization takes none of them, so
+/// networks of equal batch size start from the same weights, see the same batches and drop the
+/// same units.
+pub fn train<N: Network>(
+    case: Case,
+    config: &Config,
+    data: &Dataset<N::Samples>,
+    progress: &Progress,
+    ranks: &Ranks,
+) -> Result<Training, CompareError> {
+    let Case { norm, batch_size, seed } = case;
+    let device = Device::flex().autodiff();
+    device.seed(seed);
+    let mut network = N::new(norm, &device);
+    if config.sync && !ranks.is_alone() {
+        network = convert_sync_batch_norm(network, ranks.shared_communicator());
+    }
+    let (network_parameters, norm_parameters) = network.count_parameters();
+    if !ranks.is_alone() {
+        // the weights are drawn; samples of different ranks must not lose the same units
+        device.seed(seed ^ (ranks.rank() as u64 + 1).rotate_right(16));
+    }
+    let mut trainer = Trainer {
+        network,
+        optimizer: AdamConfig::new()
+            .with_beta_1(N::ADAM.beta_1)
+            .with_beta_2(N::ADAM.beta_2)
+            .with_epsilon(N::ADAM.epsilon)
+            .init(),
+        loss: CrossEntropyLossConfig::new().init(&device),
+        record: Record::new(config.epochs * data.train.len().div_ceil(batch_size)),
+    };
+    let mut order = Order::new(data.train.len(), seed);
+    let mut epochs = Vec::new();
+    let mut epoch_seconds = Vec::new();
+    for epoch in 1..=config.epochs {
+        let start = Instant::now();
+        let mut train = Score::default();
+        for indices in order.next_epoch().chunks(batch_size) {
+            let part = rank_part(indices, ranks);
+            // a last batch that is too small for all to have a part of it
+            if indices.len() >= ranks.size() {
+                let share = part.len() as f64 / indices.len() as f64;
+                train.add(&trainer.step(data.train.batch(part, &device), share, ranks)?);
+            }
+            progress.step();
+        }
+        epoch_seconds.push(start.elapsed().as_secs_f64());
+        let test =
+            if ranks.is_first() { test(&trainer.network, &data.test)? } else { Score::default() };
+        let epoch = Epoch {
+            epoch,
+            train_loss: train.mean_loss(),
+            train_accuracy: train.accuracy(),
+            test_loss: test.mean_loss(),
+            test_accuracy: test.accuracy(),
+        };
+        progress.epoch(case, &epoch);
+        epochs.push(epoch);
+    }
+    let record = trainer.record;
+    Ok(Training {
+        normalization: norm,
+        batch_size,
+        origin: Origin::One { seed },
+        parameters: ParameterCounts { network: network_parameters, normalization: norm_parameters },
+        epochs,
+        training_loss: record.training_loss(),
+        timing: record.timing(epoch_seconds),
+        statistics: record.into_statistics(),
+    })
+}
+
+struct Trainer<N> {
+    network: N,
+    optimizer: ModuleOptimizer,
+    loss: CrossEntropyLoss,
+    record: Record,
+}
+
+impl<N: Network> Trainer<N> {
+    /// Learns from one batch, or from this rank's share of it, and returns how well it was
+    /// classified before.
+    fn step(
+        &mut self,
+        batch: Batch<<N::Samples as Samples>::Input>,
+        share: f64,
+        ranks: &Ranks,
+    ) -> Result<Score, CompareError> {
+        let start = Instant::now();
+        let forward = self.network.forward_timed(batch.x);
+        let loss = self.loss.forward(forward.logits.clone(), batch.labels.clone());
+        let part = if ranks.is_alone() { loss.clone() } else { loss.clone() * share };
+        let mut gradients = GradientsParams::from_grads(part.backward(), &self.network);
+        if !ranks.is_alone() {
+            gradients = sum_gradients(&self.network, gradients, ranks.communicator())?;
+        }
+        // The optimizer consumes the network; the clone shares its tensors.
+        let network = self.network.clone();
+        self.network = self.optimizer.step(N::ADAM.learning_rate, network, gradients);
+        let time = start.elapsed();
+
+        let lap = forward.lap();
+        let score =
+            Score::new(forward.logits, batch.labels, loss)?.sum_ranks(ranks.communicator())?;
+        self.record.add(Step {
+            loss: score.mean_loss(),
+            time,
+            lap,
+            moments: forward.moments.zip(self.network.running_moments()),
+        })?;
+        Ok(score)
+    }
+}
+
+/// This rank's part of a batch.
+fn rank_part<'a>(batch: &'a [usize], ranks: &Ranks) -> &'a [usize] {
+    let end = |rank: usize| rank * batch.len() / ranks.size();
+    &batch[end(ranks.rank())..end(ranks.rank() + 1)]
+}
+
+/// The order in which the samples are seen: a new permutation each epoch, all from one seed.
+struct Order {
+    indices: Vec<usize>,
+    rng: Xoshiro256PlusPlus,
+}
+
+impl Order {
+    fn new(samples: usize, seed: u64) -> Self {
+        Self { indices: (0..samples).collect(), rng: Xoshiro256PlusPlus::seed_from_u64(seed) }
+    }
+
+    fn next_epoch(&mut self) -> &[usize] {
+        self.indices.shuffle(&mut self.rng);
+        &self.indices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_epoch_sees_every_sample_in_an_order_of_the_seed() {
+        let mut order = Order::new(50, 7);
+        let first = order.next_epoch().to_vec();
+        let second = order.next_epoch().to_vec();
+        for epoch in [&first, &second] {
+            let mut sorted = epoch.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+        }
+        assert_ne!(first, second);
+        assert_eq!(Order::new(50, 7).next_epoch(), first);
+        assert_ne!(Order::new(50, 8).next_epoch(), first);
+    }
+
+    #[test]
+    fn the_order_is_the_same_in_every_version() {
+        assert_eq!(Order::new(8, 1).next_epoch(), [4, 2, 5, 1, 6, 0, 3, 7]);
+    }
+}
