@@ -112,6 +112,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    #[inline(always)]
     pub(super) fn new(inner: usize, rows: usize) -> Self {
         let fold = fold(inner);
         Self { inner, fold: if rows >= fold * ROWS_AT_ONCE { fold } else { 1 } }
