@@ -68,7 +68,7 @@ pub(super) struct AffinePass<'a, 'b, T> {
 }
 
 impl<T: Element> AffinePass<'_, '_, T> {
-    /// As `rows`, for centers that are far.
+    /// `rows` for maps that need f64.
     #[cold]
     #[inline(never)]
     fn in_f64(&self, range: Range<usize>, affines: &[Affine]) {

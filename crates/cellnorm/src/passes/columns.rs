@@ -112,6 +112,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    #[inline(always)]
     pub(super) fn new(inner: usize, rows: usize) -> Self {
         let fold = fold(inner);
         Self { inner, fold: if rows >= fold * ROWS_AT_ONCE { fold } else { 1 } }
@@ -138,14 +139,13 @@ impl Columns {
     ) -> [Aligned<A>; K] {
         let (inner, len) = (self.inner, self.width() + LANES);
         let mut rows = std::array::from_fn(|_| Aligned::new(len, A::default()));
-        let first = rows.each_mut().map(
+        let mut first = rows.each_mut().map(
             #[inline(always)]
             |row| &mut row[..inner],
         );
         for cell in 0..inner {
-            let values = of_cell(cell);
-            for k in 0..K {
-                first[k][cell] = values[k];
+            for (row, value) in first.iter_mut().zip(of_cell(cell)) {
+                row[cell] = value;
             }
         }
         for row in &mut rows {

@@ -95,8 +95,8 @@ impl Fork {
         if !self.enter() {
             return;
         }
-        // SAFETY: the state was not closed on entering, so the reference lives until this thread has
-        // left.
+        // SAFETY: the state was not closed on entering, so the reference lives until this thread
+        // has left.
         let done = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.work)() }));
         if let Err(panic) = done {
             let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);

@@ -62,7 +62,7 @@ pub(super) struct GradientPass<'a, 'b, T> {
 }
 
 impl<T: Element> GradientPass<'_, '_, T> {
-    /// As `rows`, for centers that are far.
+    /// `rows` for centers that need f64.
     #[cold]
     #[inline(never)]
     fn in_f64(&self, range: Range<usize>, first_cell: usize, gradients: &[Gradient]) {

@@ -25,7 +25,7 @@ impl PreActivations<'static> {
 }
 
 impl PreActivations<'_> {
-    /// g of elements whose centers are far, given the cell of each lane.
+    /// g of elements whose maps need f64, given the cell of each lane.
     pub(super) fn g_in_f64<A: Real, S: Vectors>(
         &self,
         cell: impl Fn(usize) -> usize,

@@ -189,15 +189,21 @@ fn apply_segments<A: Apply>(
         let order = Order { count: items.len(), first_cell: items.start, ..order };
         return apply_cells(apply, order, coefficients, ahead, false);
     }
-    for item in items {
+    let mut item = items.start;
+    while item < items.end {
         let (o, i) = (item / per_block, item % per_block);
         let of_block = &coefficients[o * cells.inner..(o + 1) * cells.inner];
         if cells.inner == 1 {
             let order = Order { first_cell: o, segment: Some(i), ..order };
             apply_cells(apply, order, of_block, ahead, false);
-        } else {
-            apply_rows(apply, cells, o, i, of_block, ahead);
+            item += 1;
+            continue;
         }
+        // rows of the same cells in one go, since their coefficients are spread out first
+        let count = (per_block - i).min(items.end - item);
+        let range = segment(cells, o, i).start..segment(cells, o, i + count - 1).end;
+        apply_rows(apply, range, o * cells.inner, of_block, ahead);
+        item += count;
     }
 }
 
@@ -339,16 +345,14 @@ impl<A: Apply, E: Epilogue> Kernel for ApplyCells<'_, A, E> {
     }
 }
 
-/// Maps a block's segment with the coefficients of its cells.
+/// Maps rows of interleaved cells, the first of which is `first_cell`, with their coefficients.
 pub(super) fn apply_rows<A: Apply>(
     apply: &A,
-    cells: &Cells,
-    block: usize,
-    i: usize,
+    range: Range<usize>,
+    first_cell: usize,
     coefficients: &[A::Coefficients],
     ahead: Prefetch,
 ) {
-    let (range, first_cell) = (segment(cells, block, i), block * cells.inner);
     match apply.activation() {
         // without a distance the loop has a register more
         Activation::Identity if ahead.is_none() => {

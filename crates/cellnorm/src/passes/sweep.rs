@@ -233,7 +233,8 @@ impl<R: Reduce, A: Apply, Out> BlockSweep<'_, R, A, Out> {
             for i in (0..segments(cells)).rev() {
                 // the last one's memory is no longer needed when the next block begins
                 let ahead = if i == 0 { ahead } else { Prefetch::NONE };
-                apply_rows(apply, cells, o, i, &coefficients, ahead);
+                let range = segment(cells, o, i);
+                apply_rows(apply, range, o * cells.inner, &coefficients, ahead);
             }
             if R::PER_CELL {
                 all.extend(partials);

@@ -84,7 +84,7 @@ struct Backward<'a, 'b, T: Element> {
 }
 
 impl<T: Element> Backward<'_, '_, T> {
-    /// A row whose center is far: s = (x − center) · scale is taken in f64 and takes the place of
+    /// A row whose map needs f64: s = (x − center) · scale is taken in f64 and takes the place of
     /// x, with the map s + offset.
     #[cold]
     #[inline(never)]

@@ -89,7 +89,7 @@ struct Forward<'a, 'b, 'c, T: Element> {
 }
 
 impl<T: Element> Forward<'_, '_, '_, T> {
-    /// A row whose center is far.
+    /// A row whose map needs f64.
     #[cold]
     #[inline(never)]
     fn row_in_f64(&self, span: Span<'_, T>, affine: Affine) {
