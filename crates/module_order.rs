@@ -1,6 +1,6 @@
 //! Unit test of every crate that declares this file: the top-level modules of the crate import only
-//! themselves and what stands above them in `lib.rs`, so no two import each other, however long the
-//! way around.
+//! themselves and those above them in `lib.rs` or `main.rs`, so no two import each other, however
+//! long the way around.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 #[test]
 fn modules_import_only_what_stands_above_them() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let root = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let roots = ["lib.rs", "main.rs"].map(|root| source.join(root));
+    let root = roots.iter().find(|root| root.exists()).expect("a crate has a root");
+    let root = fs::read_to_string(root).unwrap();
     let order: Vec<&str> = root
         .lines()
         .filter_map(|line| line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod "))
@@ -16,7 +18,7 @@ fn modules_import_only_what_stands_above_them() {
         .collect();
     assert!(!order.is_empty());
     let place = |name: &str| order.iter().position(|module| *module == name);
-    for file in files(&source).iter().filter(|file| !file.ends_with("lib.rs")) {
+    for file in files(&source).iter().filter(|file| !roots.contains(file)) {
         let inside = file.strip_prefix(&source).unwrap().with_extension("");
         let module = inside.iter().next().unwrap().to_str().unwrap();
         let Some(own) = place(module) else { continue };
@@ -24,7 +26,7 @@ fn modules_import_only_what_stands_above_them() {
             let imported = place(&name);
             let shown = file.display();
             let imported = imported.unwrap_or_else(|| panic!("{shown}: {name} is no module"));
-            assert!(imported <= own, "{shown}: {name} does not stand above {module} in lib.rs");
+            assert!(imported <= own, "{shown}: {name} does not stand above {module}");
         }
     }
 }

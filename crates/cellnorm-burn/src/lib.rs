@@ -29,20 +29,25 @@
 //! and [`functions::cell_affine`] are the building blocks of further normalizations.
 #![deny(missing_docs)]
 
-mod apply;
-mod composed;
-pub mod data;
-pub mod fold;
-pub mod functions;
-mod modules;
+// each imports only from those above it; a test holds this order
 mod ops;
-pub mod parameters;
+mod tables;
+mod composed;
+mod apply;
+pub mod functions;
 pub mod ranks;
+mod modules;
+pub mod fold;
 mod recalibrate;
+pub mod data;
+pub mod parameters;
 #[cfg(feature = "flex")]
 pub mod stopwatch;
-mod tables;
 pub mod weights;
+
+#[cfg(test)]
+#[path = "../../module_order.rs"]
+mod module_order;
 
 pub use cellnorm;
 pub use cellnorm::norms;

@@ -34,7 +34,7 @@ pub enum InputError {
 impl InputError {
     /// 1 for data that other ranks have read, 2 otherwise.
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, Self::DataSet(cellnorm_data::Error::OfRank { .. })) { 1 } else { 2 }
+        if matches!(self, Self::DataSet(cellnorm_data::Error::Rank { .. })) { 1 } else { 2 }
     }
 }
 
@@ -192,7 +192,7 @@ pub fn channel_pairs(
 
 /// Warns of statistics of data that a model is judged by, and of those that are not complete.
 pub fn warn(statistics: &Statistics) {
-    if let Some(split @ ("test" | "validation")) = statistics.about.split.as_deref() {
+    if let Some(split @ ("test" | "validation")) = statistics.dataset.split.as_deref() {
         eprintln!(
             "warning: these statistics are of the {split} split; a model that sees data \
              normalized with them is judged by what it has seen"

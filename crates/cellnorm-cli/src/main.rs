@@ -8,34 +8,29 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-mod args;
-mod compare;
+// each imports only from those above it; a test holds this order
+mod format;
+mod output;
+mod input;
+mod norm;
+mod page;
 mod data;
-mod error;
+mod network;
+mod ranks;
+mod machine;
+mod semantics;
 mod explain;
 mod fold;
-mod format;
-mod input;
 mod inspect;
-mod machine;
-mod network;
-mod norm;
 mod normalize;
-#[cfg(test)]
-mod order;
-mod output;
-mod page;
-mod ranks;
-mod semantics;
 mod stats;
+mod compare;
+mod error;
+mod args;
 
-/// The modules in an order in which each imports only from those before it; `order.rs` checks it.
 #[cfg(test)]
-#[rustfmt::skip]
-const ORDER: &[&str] = &[
-    "format", "output", "input", "norm", "page", "data", "network", "ranks", "machine", "semantics",
-    "explain", "fold", "inspect", "normalize", "stats", "compare", "error", "args",
-];
+#[path = "../../module_order.rs"]
+mod module_order;
 
 use args::{Cli, Command};
 use error::Error;

@@ -101,7 +101,7 @@ fn settings(args: &NormalizeArgs) -> Result<(Settings, Normalization), Normalize
     }
     let statistics = Statistics::read(path)?;
     input::warn(&statistics);
-    Ok((agreed(asked, &statistics.settings)?, Normalization::of(&statistics)?))
+    Ok((agreed(asked, &statistics.settings)?, Normalization::from_statistics(&statistics)?))
 }
 
 /// The settings that statistics were made with; the settings asked for must not contradict them.

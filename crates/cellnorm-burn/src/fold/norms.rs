@@ -8,7 +8,7 @@ use cellnorm::{Error, StatisticsFrom};
 
 use super::FixedNorm;
 use super::numbers::read;
-use crate::BatchNorm;
+use crate::modules::BatchNorm;
 
 /// Our own layer, in inference or frozen.
 impl FixedNorm for BatchNorm {

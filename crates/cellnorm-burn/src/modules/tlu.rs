@@ -15,9 +15,8 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 
 use super::value;
+use cellnorm::norms::{Features, Layer};
 use cellnorm::rule::Rule;
-
-use crate::norms::{Features, Layer};
 
 /// Makes a [`Tlu`].
 #[derive(Config, Debug)]

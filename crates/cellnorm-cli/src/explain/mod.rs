@@ -155,7 +155,7 @@ fn terminal_color(ink: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use cellnorm::GroupParameters;
-    use cellnorm::explain::{Layout, kind};
+    use cellnorm::explain::{Layout, rule};
     use cellnorm::norms::Group;
 
     use super::*;
@@ -169,7 +169,7 @@ mod tests {
             channel_axis: 1,
             parameters: GroupParameters::PerChannel,
         };
-        let explanation = kind(&group, &[2, 8, 3, 3], layout).unwrap();
+        let explanation = rule(&group, &[2, 8, 3, 3], layout).unwrap();
         let (plain, colored) = (report(&explanation, false, 80), report(&explanation, true, 80));
         let color = terminal_color("group");
         assert_eq!(

@@ -1,11 +1,11 @@
 //! The normalizations that can be explained, an entry each.
 
-use cellnorm::explain::{Explanation, Layout, batch, kind, lines, rule};
+use cellnorm::explain::{Explanation, Layout, lines, rule};
 use cellnorm::norms::{
-    Batch, BatchAxes, BatchInstance, Features, FilterResponse, Ghost, Graph, Group, Instance, Kind,
-    Layer, Lines, MeanVariance, Renorm, Rms, Step, Switchable,
+    Batch, BatchInstance, Features, FilterResponse, Ghost, Graph, Group, Instance, Layer, Lines,
+    MeanVariance, Renorm, Rms, Step, Switchable,
 };
-use cellnorm::tables::Rule;
+use cellnorm::rule::Rule;
 use cellnorm::weights::{Standardization, WeightDirection};
 use cellnorm::{Error, GroupParameters, LocalResponseNormConfig, LpNormConfig};
 
@@ -38,7 +38,7 @@ const AXES: &[&str] = &["--axes"];
 /// Every normalization, in the order of the help.
 pub const NORMS: &[NormEntry] = &[
     norm("batch", "Each channel over the whole batch", &[], |a, channels, channel_axis| {
-        batch(&Batch { channels, channel_axis }, &a.args.shape, a.layout.clone())
+        a.rule(&Batch::new(channels, channel_axis))
     }),
     norm(
         "ghost-batch",
@@ -54,7 +54,7 @@ pub const NORMS: &[NormEntry] = &[
         },
     ),
     norm("axes-batch", "Each index along several axes over the whole batch", AXES, |a, _, axis| {
-        a.rule(&BatchAxes::of_shape(&a.axes_or(&[axis]), &a.args.shape)?)
+        a.rule(&Batch::from_shape(&a.axes_or(&[axis]), &a.args.shape)?)
     }),
     norm(
         "step-batch",
@@ -74,10 +74,10 @@ pub const NORMS: &[NormEntry] = &[
         },
     ),
     norm("layer", "The features of a sample", AXES, |a, channels, axis| {
-        a.kind(&Layer(a.features(channels, axis)?))
+        a.rule(&Layer(a.features(channels, axis)?))
     }),
     norm("instance", "Each channel of a sample", &[], |a, channels, channel_axis| {
-        a.kind(&Instance { channels, channel_axis })
+        a.rule(&Instance { channels, channel_axis })
     }),
     norm(
         "group",
@@ -85,11 +85,11 @@ pub const NORMS: &[NormEntry] = &[
         &["--groups"],
         |a, channels, channel_axis| {
             let (groups, parameters) = (a.args.groups.unwrap_or(32), GroupParameters::PerChannel);
-            a.kind(&Group { groups, channels, channel_axis, parameters })
+            a.rule(&Group { groups, channels, channel_axis, parameters })
         },
     ),
     norm("rms", "The features of a sample, by root mean square", AXES, |a, channels, axis| {
-        a.kind(&Rms(a.features(channels, axis)?))
+        a.rule(&Rms(a.features(channels, axis)?))
     }),
     norm("batch-instance", "A mixture of batch and instance", &[], |a, channels, channel_axis| {
         a.rule(&BatchInstance { channels, channel_axis })
@@ -166,10 +166,6 @@ impl NormEntry {
 }
 
 impl Request<'_> {
-    fn kind<K: Kind>(&self, norm: &K) -> Result<Explanation, Error> {
-        kind(norm, &self.args.shape, self.layout.clone())
-    }
-
     fn rule<R: Rule>(&self, norm: &R) -> Result<Explanation, Error> {
         rule(norm, &self.args.shape, self.layout.clone())
     }
@@ -186,7 +182,7 @@ impl Request<'_> {
     /// for each channel.
     fn features(&self, channels: usize, axis: isize) -> Result<Features, Error> {
         match &self.args.axes {
-            Some(axes) => Features::of_shape(axes, &self.args.shape),
+            Some(axes) => Features::from_shape(axes, &self.args.shape),
             None => Ok(Features::PerChannel { channels, axis }),
         }
     }

@@ -161,10 +161,12 @@ enum LayerKindName {
 
 /// The words of the file for a [`Side`].
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Side", rename_all = "kebab-case")]
+#[serde(remote = "Side")]
 enum SideName {
-    Behind,
-    Ahead,
+    #[serde(rename = "behind")]
+    After,
+    #[serde(rename = "ahead")]
+    Before,
 }
 
 fn one() -> usize {
@@ -193,7 +195,7 @@ impl Pairing {
                 norm: guess.norm.clone(),
                 kind,
                 groups: 1,
-                side: Side::Behind,
+                side: Side::After,
                 unpadded: false,
                 epsilon: None,
             })

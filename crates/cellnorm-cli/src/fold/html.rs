@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use cellnorm_onnx::fold::Kept;
+use cellnorm_onnx::fold::Unfolded;
 use cellnorm_onnx::proto::graph::Graph;
 
 use super::{Outcome, text};
@@ -216,11 +216,11 @@ fn kept(outcome: &Outcome<'_>) -> String {
     if kept.is_empty() {
         return String::new();
     }
-    let other = |kept: &Kept| match &kept.other_way {
+    let other = |kept: &Unfolded| match &kept.other_way {
         Some(other) => format!("; the other way {} at {}", other.reason.code(), escape(&other.at)),
         None => String::new(),
     };
-    let row = |kept: &Kept| {
+    let row = |kept: &Unfolded| {
         let [name, op, at, advice] =
             [&kept.node.name, &kept.node.op, &kept.at, kept.advice].map(escape);
         let (reason, other) = (kept.reason.code(), other(kept));

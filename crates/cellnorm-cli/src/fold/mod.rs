@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cellnorm_onnx::check::{Certificate, Checks, OnnxRuntime, Rten, Run, Runtime, certify};
+use cellnorm_onnx::check::{self, Certificate, Checks, OnnxRuntime, Rten, Runtime, certify};
 use cellnorm_onnx::fold::{Folded, fold};
 use cellnorm_onnx::{Draft, Source};
 use indicatif::ProgressBar;
@@ -121,7 +121,7 @@ pub fn run(args: &FoldArgs) -> Result<(), FoldError> {
     let certificate = check(args, &source, &folded, &draft)?;
     spinner.finish_and_clear();
     let size = input::file_size(&draft.path())?;
-    if let (Some(path), Run::NotRun(problem)) = (&args.inputs, &certificate.run) {
+    if let (Some(path), check::Outcome::NotRun(problem)) = (&args.inputs, &certificate.run) {
         let problem = format!("could not be run: {problem}");
         return Err(FoldError::Feeds { path: path.clone(), problem });
     }

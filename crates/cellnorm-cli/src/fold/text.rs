@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use cellnorm_onnx::check::{Certificate, Run};
-use cellnorm_onnx::fold::{Direction, Fold, Kept, Report};
+use cellnorm_onnx::check::{self, Certificate};
+use cellnorm_onnx::fold::{Direction, Fold, Report, Unfolded};
 
 use super::{FoldError, Outcome};
 use crate::format::{join, paragraphs, sparse_table, thousands};
@@ -68,7 +68,7 @@ pub fn direction(fold: &Fold) -> &'static str {
     }
 }
 
-fn kept_row(kept: &Kept) -> [String; 4] {
+fn kept_row(kept: &Unfolded) -> [String; 4] {
     [kept.node.name.clone(), kept.node.op.clone(), kept.reason.code().into(), kept.at.clone()]
 }
 
@@ -96,8 +96,8 @@ pub fn checked(certificate: &Certificate) -> String {
         if certificate.proofs.len() == 1 { "layer" } else { "layers" }
     );
     text += &match &certificate.run {
-        Run::NotRun(problem) => format!("whole model: not run; {problem}\n"),
-        Run::Compared(run) => format!(
+        check::Outcome::NotRun(problem) => format!("whole model: not run; {problem}\n"),
+        check::Outcome::Compared(run) => format!(
             "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed \
              {:.1e}), {:.1e} at the outputs{}{}; a run takes {:.2} ms before, {:.2} ms after\n",
             run.runtime,

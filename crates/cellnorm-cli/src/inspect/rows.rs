@@ -6,7 +6,7 @@ use std::path::Path;
 use cellnorm::inspect::{Health, Numbers};
 use cellnorm::state::{Checkpoint, Found};
 use cellnorm_onnx::Source;
-use cellnorm_onnx::inspect::{Layer, Statistics, Verdict, inspect};
+use cellnorm_onnx::inspect::{NormNode, Statistics, Verdict, inspect};
 use serde_json::json;
 
 use super::InspectError;
@@ -73,11 +73,11 @@ pub fn read(path: &Path, epsilon: Option<f64>) -> Result<Vec<Row>, InspectError>
     }
 }
 
-fn onnx_row(layer: Layer) -> Row {
-    let meaning = layer.meaning.as_ref();
+fn onnx_row(node: NormNode) -> Row {
+    let meaning = node.meaning.as_ref();
     let preset = meaning.and_then(|meaning| meaning.preset);
     Row {
-        kind: preset.map_or_else(|| layer.operator.clone(), str::to_owned),
+        kind: preset.map_or_else(|| node.operator.clone(), str::to_owned),
         meaning: meaning.map_or_else(
             || "inside a function of the model".into(),
             |meaning| meaning.words.clone(),
@@ -85,13 +85,13 @@ fn onnx_row(layer: Layer) -> Row {
         epsilon: meaning.and_then(|meaning| meaning.epsilon),
         epsilon_stored: true,
         fold: Some(fold(
-            &layer.verdict,
+            &node.verdict,
             meaning.is_some_and(|meaning| meaning.statistics != Statistics::Fixed),
         )),
-        name: layer.name,
-        inside: layer.inside,
-        numbers: layer.numbers,
-        health: layer.health,
+        name: node.name,
+        inside: node.inside,
+        numbers: node.numbers,
+        health: node.health,
     }
 }
 

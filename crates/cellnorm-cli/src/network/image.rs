@@ -69,14 +69,14 @@ layers! {
     Instance: InstanceNorm, device => InstanceNormConfig::new(CHANNELS).init(device);
     Group: GroupNorm, device => GroupNormConfig::new(GROUPS, CHANNELS).init(device);
     Rms: RmsNorm, device => RmsNormConfig::per_channel(CHANNELS).init(device);
-    BatchInstance: BatchInstanceNorm, device => BatchInstanceNorm::new(cellnorm::BatchInstanceNormConfig::new(CHANNELS), device);
-    Switchable: SwitchableNorm, device => SwitchableNorm::new(cellnorm::SwitchableNormConfig::new(CHANNELS), device);
-    Renorm: BatchRenorm, device => BatchRenorm::new(cellnorm::BatchRenormConfig::new(CHANNELS), device);
-    Ghost: GhostBatchNorm, device => GhostBatchNorm::new(cellnorm::GhostBatchNormConfig::new(CHANNELS, PART), device);
-    Graph: GraphNorm, device => GraphNorm::new(cellnorm::GraphNormConfig::new(CHANNELS), device);
+    BatchInstance: BatchInstanceNorm, device => BatchInstanceNormConfig::new(CHANNELS).init(device);
+    Switchable: SwitchableNorm, device => SwitchableNormConfig::new(CHANNELS).init(device);
+    Renorm: BatchRenorm, device => BatchRenormConfig::new(CHANNELS).init(device);
+    Ghost: GhostBatchNorm, device => GhostBatchNormConfig::new(CHANNELS, PART).init(device);
+    Graph: GraphNorm, device => GraphNormConfig::new(CHANNELS).init(device);
     FilterResponse: FilterResponseNorm, device =>
-        FilterResponseNorm::new(cellnorm::FilterResponseNormConfig::new(CHANNELS), device);
-    MeanVariance: MeanVarianceNorm, device => MeanVarianceNorm::new(cellnorm::MeanVarianceNormConfig::new(&[1, 2, 3]), device);
+        FilterResponseNormConfig::new(CHANNELS).init(device);
+    MeanVariance: MeanVarianceNorm, device => MeanVarianceNormConfig::new(&[1, 2, 3]).init(device);
     Lp: LpNorm, _device => LpNormConfig::new(vec![1]).init();
     LocalResponse: LocalResponseNorm, _device => LocalResponseNormConfig::new(WINDOW).init();
 }

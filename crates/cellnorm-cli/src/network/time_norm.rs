@@ -3,8 +3,10 @@
 use burn::module::Module;
 use burn::nn::Identity;
 use burn::tensor::{Device, Tensor};
-use cellnorm_burn::cellnorm::{OneValue, StepBatchNormConfig};
-use cellnorm_burn::{LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig, StepBatchNorm};
+use cellnorm_burn::cellnorm::OneValue;
+use cellnorm_burn::{
+    LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig, StepBatchNorm, StepBatchNormConfig,
+};
 
 use crate::data::sequences::LONGEST_TRAINED;
 use crate::norm::Norm;
@@ -65,9 +67,8 @@ impl TimeNorm {
 /// later ones.
 fn in_time(features: usize, steps: usize, center: bool, device: &Device) -> StepBatchNorm {
     // one sample has no variance
-    let config =
-        StepBatchNormConfig::new(features, steps).center(center).one_value(OneValue::UseRunning);
-    StepBatchNorm::new(config, device)
+    let config = StepBatchNormConfig::new(features, steps).with_center(center);
+    config.with_one_value(OneValue::UseRunning).init(device)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub fn run(
         return Err(StatsError::NoData { failures: new.failures });
     }
     let drifts = drift(&old, &new)?;
-    let same = old.about.digest == new.about.digest;
+    let same = old.dataset.digest == new.dataset.digest;
     match json {
         true => output::print_json(&as_json(&drifts, same, &new))?,
         false => output::print(&(as_text(&drifts, same) + &failures(&new)))?,

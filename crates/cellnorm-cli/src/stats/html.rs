@@ -31,10 +31,10 @@ pub fn page(statistics: &Statistics, listing: &Listing) -> String {
 }
 
 fn header(statistics: &Statistics) -> String {
-    let split = statistics.about.split.as_ref();
+    let split = statistics.dataset.split.as_ref();
     format!(
         "<header>\n<h1>Statistics of a data set</h1>\n<p>{}{}.</p>\n</header>\n",
-        text::files(statistics.about.files),
+        text::files(statistics.dataset.files),
         split.map_or(String::new(), |split| format!(", split {}", escape(split)))
     )
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cellnorm::ranks::exchange;
 use cellnorm_data::files::{self, Failure, File, Listing};
-use cellnorm_data::scan::{Plan, Progress, Run};
+use cellnorm_data::scan::{Plan, Progress, ScanOptions};
 use cellnorm_data::settings::Settings;
 use cellnorm_data::state::Statistics;
 use indicatif::{HumanBytes, ProgressBar};
@@ -76,10 +76,10 @@ pub fn run(args: &StatsArgs, ranks: &Ranks) -> Result<(), StatsError> {
     }
     let (plan, statistics) = match read(args, ranks) {
         Ok((plan, own)) => {
-            (plan, Statistics::over(Ok::<_, StatsError>(own), ranks.communicator())?)
+            (plan, Statistics::gather(Ok::<_, StatsError>(own), ranks.communicator())?)
         }
         // the others hear of it
-        Err(error) => return Statistics::over(Err(error), ranks.communicator()).map(drop),
+        Err(error) => return Statistics::gather(Err(error), ranks.communicator()).map(drop),
     };
     let saved = if ranks.is_first() { save(args, &plan, &statistics) } else { Ok(()) };
     exchange(ranks.communicator(), "the file of statistics", saved.map(|()| vec![]))?;
@@ -100,7 +100,10 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), StatsErro
         return Err(RanksError::StandardInput.into());
     }
     let listing = files::list(&input::paths(&args.paths)?)?;
-    [&args.output, &args.html].into_iter().flatten().try_for_each(|path| listing.spare(path))?;
+    [&args.output, &args.html]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| listing.check_output(path))?;
     if let (Some(output), Some(html)) = (&args.output, &args.html)
         && output::same_place(output, html)
     {
@@ -128,7 +131,7 @@ fn read(args: &StatsArgs, ranks: &Ranks) -> Result<(Plan, Statistics), StatsErro
         (asked, _) => threads(asked),
     };
     let (progress, keep) = (&mut progress, &mut keep);
-    let run = Run { threads, shard, strict: args.strict, progress, keep };
+    let run = ScanOptions { threads, shard, strict: args.strict, progress, keep };
     let statistics = plan.run(start, run)?;
     bar.finish_and_clear();
     Ok((plan, statistics))
@@ -201,8 +204,13 @@ fn measure(
     let plan = Plan::new(listing, settings, split)?;
     let bar = bar();
     let mut progress = |now: &Progress| show(&bar, now);
-    let run =
-        Run { threads, shard: None, strict: false, progress: &mut progress, keep: &mut |_| Ok(()) };
+    let run = ScanOptions {
+        threads,
+        shard: None,
+        strict: false,
+        progress: &mut progress,
+        keep: &mut |_| Ok(()),
+    };
     let statistics = plan.run(plan.start(), run)?;
     bar.finish_and_clear();
     Ok(statistics)

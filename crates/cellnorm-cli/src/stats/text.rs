@@ -28,8 +28,8 @@ pub fn files(count: usize) -> String {
 }
 
 fn heading(statistics: &Statistics, others: usize) -> String {
-    let mut text = files(statistics.about.files);
-    if let Some(split) = &statistics.about.split {
+    let mut text = files(statistics.dataset.files);
+    if let Some(split) = &statistics.dataset.split {
         text += &format!(", split {split}");
     }
     if !statistics.is_complete() {
@@ -131,7 +131,7 @@ fn notes(summaries: &[Option<Summary>], statistics: &Statistics) -> String {
             100.0 * (1.0 - 1.0 / apart)
         );
     }
-    if let Some(split @ ("test" | "validation")) = statistics.about.split.as_deref() {
+    if let Some(split @ ("test" | "validation")) = statistics.dataset.split.as_deref() {
         text += &format!(
             "These are data of the {split} split: a model that is normalized with them has seen \
              what it will be judged by. Take the training data's statistics for all splits.\n"

@@ -137,7 +137,7 @@ pub(super) fn tournament<T: Merge>(
     Some(first.merge(&tournament(half..places.end, of)?))
 }
 
-impl Merge for crate::Moments {
+impl Merge for crate::moments::Moments {
     fn merge(self, later: &Self) -> Self {
         Self::merge(self, *later)
     }

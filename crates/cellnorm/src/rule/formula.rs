@@ -224,12 +224,11 @@ impl<R: Rule> Formula<R> {
         let mut dmean = gradients.get(taped.mean).to_vec();
         let mut dvariance = gradients.get(taped.variance).to_vec();
         if let Some((over, request)) = over {
-            let shared = self.exchange_gradients(&taped.merged, &gradients, over, request)?;
-            let mut shared = shared.as_slice();
-            for (sets, merged) in self.sets.iter().zip(merged) {
-                let Some(Merged { values, statistics }) = merged else { continue };
-                let dmeans = shared.split_off(..values.len()).expect("a gradient for each set");
-                let dvariances = shared.split_off(..values.len()).expect("a gradient for each set");
+            let totals = self.exchange_gradients(&taped.merged, &gradients, over, request)?;
+            let shared = self.sets.iter().zip(merged);
+            let shared = shared.filter_map(|(sets, merged)| Some((sets, merged.as_ref()?)));
+            for ((sets, Merged { values, statistics }), [dmeans, dvariances]) in shared.zip(totals)
+            {
                 for (cell, (m, set)) in moments.iter().zip(sets.as_slice()).enumerate() {
                     let set = *set as usize;
                     let share = m.count / values[set].max(1.0);
@@ -253,6 +252,23 @@ impl<R: Rule> Formula<R> {
         })
     }
 
+    /// Whether each statistic has one value, and the policy has the running averages take its
+    /// place.
+    ///
+    /// # Errors
+    /// If the policy refuses one value a statistic.
+    pub(super) fn uses_running(&self, merged: &[Option<Merged>]) -> Result<bool, Error> {
+        let Settings { one_value, batch, .. } = &self.settings;
+        let (Some(policy), Some(k)) = (one_value, self.rule.variance_sharing()) else {
+            return Ok(false);
+        };
+        let one = match merged.get(k).and_then(Option::as_ref) {
+            Some(merged) => merged.values.iter().all(|values| *values <= 1.0),
+            None => self.sets[k].sums(&self.counts).iter().all(|values| *values <= 1.0),
+        };
+        Ok(one && policy.uses_running(R::NAME, &self.shape, *batch)?)
+    }
+
     /// Records the formula on a tape, with the target of the running averages where `track`.
     fn record<'t>(
         &self,
@@ -262,6 +278,7 @@ impl<R: Rule> Formula<R> {
         merged: &[Option<Merged>],
         track: bool,
     ) -> Result<Taped<'t>, Error> {
+        let uses_running = self.uses_running(merged)?;
         let table = |part: fn(&Moments) -> f64| tape.table(moments.iter().map(part).collect());
         let (mean, variance) = (table(|m| m.mean), table(Moments::variance));
         let var = |values: &Vec<f64>| tape.table(values.clone());
@@ -279,14 +296,7 @@ impl<R: Rule> Formula<R> {
             Grid { shape: &self.shape, coordinates: &self.coordinates, counts: &self.counts };
         let center = super::Table::detach(mean);
         let cells = CellTables { grid, sets: &self.sets, merged: &merged, mean, variance, center };
-        let Settings { epsilon, one_value, batch, running } = &self.settings;
-        let one = |k| cells.values(k).iter().all(|values| *values <= 1.0);
-        let uses_running = match one_value {
-            Some(policy) if self.rule.variance_sharing().is_some_and(one) => {
-                policy.uses_running(R::NAME, &self.shape, *batch)?
-            }
-            _ => false,
-        };
+        let Settings { epsilon, batch, running, .. } = &self.settings;
         let batch = *batch && !uses_running;
         let running = running.get(batch).map(statistics);
         let context = Context { epsilon: *epsilon, batch, running, parameters: &parameters };
@@ -296,17 +306,18 @@ impl<R: Rule> Formula<R> {
         Ok(Taped { mean, variance, parameters, merged, coefficients, tracked })
     }
 
-    /// The gradients of the statistics that ranks share, added over the ranks: for each sharing the
-    /// means' and the variances'.
+    /// The gradients of the statistics that ranks share, added over the ranks: the means' and the
+    /// variances' of each sharing.
     fn exchange_gradients(
         &self,
         merged: &[Option<Merged<Var<'_>>>],
         gradients: &TapeGradients,
         over: &dyn Communicator,
         request: &str,
-    ) -> Result<Vec<f64>, Error> {
+    ) -> Result<Vec<[Vec<f64>; 2]>, Error> {
         let shared = merged.iter().flatten();
         let own: Vec<f64> = shared
+            .clone()
             .flat_map(|Merged { statistics: Statistics { mean, variance }, .. }| {
                 [gradients.get(*mean), gradients.get(*variance)].concat()
             })
@@ -314,9 +325,13 @@ impl<R: Rule> Formula<R> {
         let request = format!("the backward pass of {request}");
         let tables = exchange::<Error>(over, &request, Ok(own))?;
         let total = |i: usize| tables.iter().map(|table| table[i]).sum();
-        let totals = (0..tables.first().map_or(0, Vec::len)).map(total).collect();
-        check_finite("dy", &[&totals])?;
-        Ok(totals)
+        let mut totals = (0..tables.first().map_or(0, Vec::len)).map(total);
+        let tables = |Merged { values, .. }: &Merged<Var<'_>>| {
+            let [means, variances] = [(); 2].map(|()| totals.by_ref().take(values.len()).collect());
+            check_finite("dy", &[&means, &variances])?;
+            Ok([means, variances])
+        };
+        shared.map(tables).collect()
     }
 
     /// The sets that ranks share.

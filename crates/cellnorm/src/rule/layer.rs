@@ -501,7 +501,13 @@ impl<R: Rule> Norm<R> {
         {
             check_finite("x", &[&affines.iter().map(part).collect()])?;
         }
-        let fixed = !call.batch && self.running.is_some();
+        let fixed = self.running.is_some() && (!call.batch || formula.uses_running(&merged)?);
+        if fixed && call.ranks.is_some() {
+            // the other ranks have no part in y
+            let local = Call { mask: call.mask, ranks: call.ranks, ..Call::default() };
+            let Forward { y, saved, .. } = self.run(x.x, local)?;
+            return Ok(Forward { y: typed(y), saved, tracked });
+        }
         let statistics = match (&running.inference, &tracked) {
             (Some(running), _) if fixed => running.clone(),
             (_, Some(Tracked { mean, variance, .. })) => {
@@ -528,7 +534,7 @@ impl<R: Rule> Norm<R> {
         let Some(cells) = &saved.cells else {
             self.check()?;
             if ranks.is_some() && x.is_empty() {
-                return self.differentiate_empty(x.shape(), dy);
+                return self.differentiate_empty(saved, x.shape(), dy);
             }
             return self.differentiate_plain(saved, x, dy);
         };
@@ -546,6 +552,10 @@ impl<R: Rule> Norm<R> {
             if given != expected {
                 let (given, expected) = (vec![given], vec![expected]);
                 return Err(Error::Parameter { name: "the saved mean", given, expected });
+            }
+            if saved.statistics != Statistics::default() {
+                let roles = self.rule.roles(&shape, self.is_affine())?;
+                self.check_saved(saved, roles.map(|roles| roles.sets(&shape)))?;
             }
             let mask = cells.mask.as_ref();
             let x = self.arrange(CowArray::from(x.into_dyn()), mask, across_ranks)?;
@@ -591,7 +601,8 @@ impl<R: Rule> Norm<R> {
             let none = vec![crate::passes::Gradient::default(); moments.len()];
             let maps = gradients.as_ref().map_or(&none, |gradients| &gradients.cells);
             region.gradient(x, buffers, &centers, maps);
-            finite.and(gradients)
+            // the other ranks name the same set
+            gradients.and_then(|gradients| finite.map(|()| gradients))
         })?;
         Ok(self.gradients(typed(dx), gradients?.parameters))
     }
@@ -599,6 +610,7 @@ impl<R: Rule> Norm<R> {
     /// The gradients of a rank without samples.
     fn differentiate_empty<T: Element, D: Dimension>(
         &self,
+        saved: &Saved,
         shape: &[usize],
         dy: CowArray<'_, T, D>,
     ) -> Result<Gradients<T, D>, Error> {
@@ -607,6 +619,7 @@ impl<R: Rule> Norm<R> {
             let (given, expected) = (dy.shape().to_vec(), shape.to_vec());
             return Err(Error::Shape { name: "dy", given, expected });
         }
+        self.check_saved(saved, None)?;
         let zeros = |name| self.parameter(name).map(|values| vec![0.0; values.len()]);
         let values = self.names().map(|name| (name, zeros(name))).collect();
         Ok(self.gradients(dy.into_owned(), values))
@@ -619,7 +632,9 @@ impl<R: Rule> Norm<R> {
         dy: CowArray<'_, T, D>,
     ) -> Result<Gradients<T, D>, Error> {
         let shape = x.shape().to_vec();
-        let Some(roles) = self.rule.roles(&shape, self.is_affine())? else {
+        let roles = self.rule.roles(&shape, self.is_affine())?;
+        self.check_saved(saved, roles.as_ref().map(|roles| roles.sets(&shape)))?;
+        let Some(roles) = roles else {
             let what = "is not plain, and the saved numbers are those of a plain normalization";
             return Err(Error::Unsupported { layer: R::NAME, what });
         };
@@ -627,15 +642,6 @@ impl<R: Rule> Norm<R> {
             true => Cow::Owned(self.spread(&saved.statistics, &shape)),
             false => Cow::Borrowed(&saved.statistics),
         };
-        let sets = roles.sets(&shape);
-        for (name, table) in
-            [("the saved mean", &spread.mean), ("the saved variance", &spread.variance)]
-        {
-            if table.len() != sets {
-                let (given, expected) = (vec![table.len()], vec![sets]);
-                return Err(Error::Parameter { name, given, expected });
-            }
-        }
         let x = Arranged::new(CowArray::from(x.into_dyn()), &roles)?;
         let (gamma, beta) = (self.scale(), flat(&self.beta));
         if saved.fixed && !self.mode.train_parameters && self.activation == Activation::Identity {
@@ -659,6 +665,24 @@ impl<R: Rule> Norm<R> {
         check_finite("x", &[&gradients.gamma])?;
         let values = vec![("gamma", Some(gradients.gamma)), ("beta", Some(gradients.beta))];
         Ok(self.gradients(typed(dx), values))
+    }
+
+    /// Whether there are as many saved statistics as running averages, where these or tables of
+    /// cells normalized x; else as many as `sets`, where x has sets.
+    fn check_saved(&self, saved: &Saved, sets: Option<usize>) -> Result<(), Error> {
+        let averages = self.rule.running().filter(|_| saved.fixed || saved.cells.is_some());
+        let averages = averages.map(|(shape, _)| shape.iter().product());
+        let Some(expected) = averages.or(sets) else { return Ok(()) };
+        let Statistics { mean, variance } = &saved.statistics;
+        for (name, given) in
+            [("the saved mean", mean.len()), ("the saved variance", variance.len())]
+        {
+            if given != expected {
+                let (given, expected) = (vec![given], vec![expected]);
+                return Err(Error::Parameter { name, given, expected });
+            }
+        }
+        Ok(())
     }
 
     /// dx, and the gradients of the parameters that are trained, in their shapes.
