@@ -1,7 +1,7 @@
 //! The library's own `passes/fork_join.rs`, with loom's threads and atomics in place of those that
-//! `passes::sync` names.
+//! `kernels::sync` names.
 
-#[path = "../../crates/cellnorm/src/passes/fork_join.rs"]
+#[path = "../../crates/cellnorm/src/kernels/fork_join.rs"]
 mod fork_join;
 
 mod sync {
@@ -27,7 +27,7 @@ mod sync {
     }
 }
 
-/// `passes::fork_join::run`.
+/// `kernels::fork_join::run`.
 pub fn run(others: usize, work: &(dyn Fn() + Sync)) {
     fork_join::run(others, work);
 }

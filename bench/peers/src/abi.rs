@@ -7,7 +7,7 @@ use std::ptr::null_mut;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 use std::time::Instant;
 
-use cellnorm::passes::rows::ParameterGradients;
+use cellnorm::kernels::rows::ParameterGradients;
 use cellnorm::{Element, Statistics};
 
 use crate::case::{Case, Layout, Norm};

@@ -1,8 +1,8 @@
 //! One normalization of one tensor: the plan, built once, and the three passes over it that are
 //! timed.
 
-use cellnorm::passes::Buffers;
-use cellnorm::passes::rows::ParameterGradients;
+use cellnorm::kernels::Buffers;
+use cellnorm::kernels::rows::ParameterGradients;
 use cellnorm::rule::ClosedForm;
 use cellnorm::{Axis, Centering, Element, Parameters, Plan, Statistics};
 

@@ -1,6 +1,7 @@
 //! `cellnorm --version -v`: the machine as the library sees it.
 
-use cellnorm::machine::{CopyRate, Machine, Size, Threshold};
+use cellnorm::kernels::CopyRate;
+use cellnorm::machine::{Machine, Size, Threshold};
 use miette::IntoDiagnostic;
 use serde_json::{Map, Value, json};
 

@@ -11,7 +11,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use cellnorm::passes::Buffers;
+use cellnorm::kernels::Buffers;
 use cellnorm::rule::ClosedForm;
 use cellnorm::{Axis, Centering, Parameters, Plan, Statistics};
 
@@ -40,7 +40,7 @@ fn main() {
     println!(
         "{} threads, {}, f32, medians of {} blocks",
         rayon::current_num_threads(),
-        cellnorm::passes::instruction_set(),
+        cellnorm::kernels::instruction_set(),
         options.rounds
     );
     let pass = |name: &str| format!("{name:>11} {:>8} {:>7}   ", "of copy", "GB/s");

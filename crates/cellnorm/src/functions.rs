@@ -5,10 +5,10 @@ use std::fmt;
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
-use crate::element::{Element, Real};
 use crate::error::{Error, check_epsilon};
+use crate::kernels::{self, Affine};
+use crate::kernels::{Element, Real};
 use crate::moments::Moments;
-use crate::passes::{self, Affine};
 use crate::rule::{Arranged, typed};
 use crate::shape::{Form, Roles, axis_set};
 
@@ -41,7 +41,7 @@ pub fn moments<T: Element, D: Dimension>(
     let Form::Cells { cells, sets, .. } = &x.plan.form else {
         unreachable!("without parameters there are no rows")
     };
-    let cell_moments = passes::moments(x.slice(), cells);
+    let cell_moments = kernels::moments(x.slice(), cells);
     let merge_set = |set| {
         Moments::merge_all(sets.members(set).iter().map(|cell| &cell_moments[*cell as usize]))
     };
@@ -135,7 +135,7 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
             unreachable!("without parameters there are no rows")
         };
         let affines: Vec<Affine> = sets.of_cells().iter().map(|set| maps[*set as usize]).collect();
-        passes::affine(buffers, cells, &affines);
+        kernels::affine(buffers, cells, &affines);
     });
     Ok(typed(y))
 }

@@ -12,7 +12,7 @@
 //! | [`GroupNorm`] | the cells of one sample and one group of channels | \[N, G\] |
 //! | [`RmsNorm`] | as layer, about zero | \[N\] |
 //!
-//! So the large tensor is touched by four [`passes`] and no others, and a normalization is
+//! So the large tensor is touched by four [`kernels`] and no others, and a normalization is
 //! arithmetic on small tables. Results are the same bits on any number of threads and any
 //! instruction set, and stay exact where the mean is far from zero. Two normalizations have no such
 //! statistics and map lines of values to lines: [`LpNorm`] and [`LocalResponseNorm`].
@@ -28,7 +28,7 @@
 //! * [`ranks`]: a batch that several processes or threads hold together;
 //! * [`explain`]: which values share a statistic for a shape, and what that costs, without
 //!   computing anything;
-//! * [`passes`], [`Plan`] and [`rule::Rule`], for authors of new normalizations and of adapters.
+//! * [`kernels`], [`Plan`] and [`rule::Rule`], for authors of new normalizations and of adapters.
 //!
 //! ```
 //! use cellnorm::GroupNormConfig;
@@ -51,8 +51,7 @@ pub mod momentum;
 mod moments;
 pub mod machine;
 pub mod shape;
-mod element;
-pub mod passes;
+pub mod kernels;
 pub mod ranks;
 pub mod semantics;
 pub mod parameters;
@@ -70,9 +69,9 @@ pub mod explain;
 #[path = "../../module_order.rs"]
 mod module_order;
 
-pub use element::{Element, Real};
 pub use error::{Error, check_epsilon};
 pub use functions::{Stats, batch_normalization, get_stats, moments};
+pub use kernels::{Activation, Element, Parameters, Real};
 pub use moments::Moments;
 pub use momentum::{Frozen, Mode, Momentum, OneValue, RunningVariance, StatisticsFrom};
 pub use normalization::Normalization;
@@ -86,7 +85,6 @@ pub use norms::{
     SwitchableNormConfig, Tlu, TluConfig, TluGradients, TrackedInstanceNorm,
     TrackedInstanceNormConfig, Window,
 };
-pub use passes::{Activation, Parameters};
 pub use rule::{Gradients, Saved, Statistics};
 pub use semantics::{Difference, EpsilonAt, GroupParameters, ParameterNames, Sample, Semantics};
 pub use shape::{Axis, Cells, Centering, Mask, Plan, Sets};

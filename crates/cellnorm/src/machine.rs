@@ -25,9 +25,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::error::Error;
 
 mod caches;
-mod rates;
-
-pub use rates::CopyRate;
 
 /// The instruction sets that the passes are compiled for, each with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{Bytes, DType, Flex, TensorMetadata};
 use burn::tensor::{bf16, f16};
-use cellnorm::passes::Buffers;
+use cellnorm::kernels::Buffers;
 use cellnorm::shape::Roles;
 use cellnorm::{Element, Plan};
 

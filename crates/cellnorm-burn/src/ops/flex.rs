@@ -6,9 +6,9 @@
 use burn::backend::flex::FlexTensor;
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{DType, Flex, TensorMetadata};
+use cellnorm::kernels::rows::ParameterGradients;
+use cellnorm::kernels::{self, Affine, Gradient};
 use cellnorm::norms::lines_of;
-use cellnorm::passes::rows::ParameterGradients;
-use cellnorm::passes::{self, Affine, Gradient};
 use cellnorm::rule::{ClosedForm, FormulaGradients};
 use cellnorm::shape::Roles;
 use cellnorm::{Activation, Cells, Moments, Parameters, Statistics};
@@ -199,7 +199,7 @@ impl NormOps for Flex {
 
     fn cell_moments(x: FlexTensor, cells: Cells) -> FlexTensor {
         let x = Arranged::row_major(wide(x));
-        let moments = with_elements!(x.tensor, T => passes::moments(x.elements::<T>(), &cells));
+        let moments = with_elements!(x.tensor, T => kernels::moments(x.elements::<T>(), &cells));
         let (mean, variance) =
             (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.variance()));
         from_table(mean.chain(variance).collect(), &[2, cells.count()], DType::F64)
@@ -225,7 +225,7 @@ impl NormOps for Flex {
         let zeros =
             Flex::float_zeros(x.tensor.shape(), &Default::default(), x.tensor.dtype().into());
         let (dx, ()) = with_elements!(x.tensor, T => Arranged::row_major(zeros).map::<T, _>(|buffers| {
-            passes::gradient(x.elements::<T>(), buffers, &cells, centers, &gradients)
+            kernels::gradient(x.elements::<T>(), buffers, &cells, centers, &gradients)
         }));
         narrow(dx, dtype)
     }
@@ -243,7 +243,7 @@ impl NormOps for Flex {
         let affines: Vec<Affine> = (0..cells.count()).map(affine).collect();
         let x = Arranged::row_major(wide(x));
         let (y, ()) = with_elements!(x.tensor, T => {
-            x.map::<T, _>(|buffers| passes::affine(buffers, &cells, &affines))
+            x.map::<T, _>(|buffers| kernels::affine(buffers, &cells, &affines))
         });
         narrow(y, dtype)
     }
@@ -260,10 +260,10 @@ impl NormOps for Flex {
         let x = Arranged::row_major(wide(x));
         let dy = Arranged::row_major(narrow(dy, x.tensor.dtype()));
         let (dx, sums) = with_elements!(x.tensor, T => {
-            let sums = passes::sums(x.elements::<T>(), dy.elements::<T>(), &cells, &center);
+            let sums = kernels::sums(x.elements::<T>(), dy.elements::<T>(), &cells, &center);
             let affine = |scale: &f64| Affine { center: 0.0, scale: *scale, offset: 0.0 };
             let affines: Vec<Affine> = scale.iter().map(affine).collect();
-            (dy.map::<T, _>(|buffers| passes::affine(buffers, &cells, &affines)).0, sums)
+            (dy.map::<T, _>(|buffers| kernels::affine(buffers, &cells, &affines)).0, sums)
         });
         let shaped = |values: Vec<f64>| from_table(values, &table_shape, table_dtype);
         let dcenter = sums.iter().zip(&scale).map(|(sums, scale)| -scale * sums.dy).collect();

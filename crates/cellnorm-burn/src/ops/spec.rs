@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::{Arc, OnceLock, Weak};
 
-use cellnorm::passes::{Affine, Sums};
+use cellnorm::kernels::{Affine, Sums};
 use cellnorm::ranks::Communicator;
 use cellnorm::rule::{
     Formula, FormulaGradients, FormulaOutput, Merged, NamedValues, Region, Rule, Statistics,

@@ -4,7 +4,7 @@
 //! takes longer than normalizing it: a row-major x goes to the plan as it lies, unless something is
 //! wrong with it or with the layer.
 
-use cellnorm::passes::Buffers;
+use cellnorm::kernels::Buffers;
 use cellnorm::rule::{ClosedForm, Norm, ParameterSpec, Rule};
 use cellnorm::{Element, Error, Mask, Parameters, Plan, Statistics, check_epsilon};
 use ndarray::{ArrayD, ArrayViewD};

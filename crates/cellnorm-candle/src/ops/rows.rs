@@ -4,7 +4,7 @@
 use std::ops::Deref;
 
 use candle_core::{Layout, Storage, Tensor};
-use cellnorm::passes::Buffers;
+use cellnorm::kernels::Buffers;
 use cellnorm::rule::{Norm, Rule};
 use cellnorm::{Parameters, Real, check_epsilon};
 

@@ -50,8 +50,8 @@ fn extremes(run: &Training) -> (f64, f64) {
 pub fn notes(results: &Results) -> String {
     let mut notes = String::from(
         "step: median time of a training step; forward/step, backward/step and share of step: \
-         the part of it that is spent in the normalization; parameters: trainable, in the whole network \
-         and in the normalization.",
+         the part of it that is spent in the normalization; parameters: trainable, in the whole \
+         network and in the normalization.",
     );
     if results.config.seeds > 1 {
         notes += &format!(

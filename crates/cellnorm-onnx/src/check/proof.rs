@@ -18,7 +18,7 @@
 
 use std::hint::black_box;
 
-use cellnorm::passes::vectorized;
+use cellnorm::kernels::vectorized;
 use rayon::prelude::*;
 use serde::Serialize;
 

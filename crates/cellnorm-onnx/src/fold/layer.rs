@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cellnorm::fold::{Folding, Kernel};
-use cellnorm::passes::vectorized;
+use cellnorm::kernels::vectorized;
 use rayon::prelude::*;
 
 use super::linear::{LayerKind, Linear};

@@ -11,9 +11,9 @@
 use std::hint::black_box;
 
 use super::merge::Merge;
-use crate::element::{Element, Real};
+use crate::kernels::vectorized;
+use crate::kernels::{Element, Real};
 use crate::moments::Moments;
-use crate::passes::vectorized;
 
 /// Moments, range and irregular values of some floats.
 ///

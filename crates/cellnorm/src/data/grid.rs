@@ -6,8 +6,8 @@ use super::floats::Floats;
 use super::forest::tournament;
 use super::histogram::Histogram;
 use super::merge::Merge;
-use crate::element::Element;
 use crate::error::Error;
+use crate::kernels::Element;
 use crate::moments::Moments;
 
 /// The channels of samples of one shape.

@@ -12,8 +12,8 @@
 use ndarray::{Array, ArrayView, ArrayView2, CowArray, Dimension};
 
 use super::axes::{batch_sharing, cell_channels, sample_and_channel};
-use crate::element::Element;
 use crate::error::Error;
+use crate::kernels::Element;
 use crate::momentum::{Momentum, RunningVariance};
 use crate::rule::{
     CellTables, Coefficients, Context, Gradients, Norm, NormConfig, ParameterSpec, Rule, Running,

@@ -10,8 +10,8 @@
 use super::divisor::{Divisor, Divisors};
 use super::lines::reduce;
 use super::strips::{Fault, Row, SIDE, Strip};
-use crate::element::Element;
-use crate::passes;
+use crate::kernels;
+use crate::kernels::Element;
 
 /// n as a product.
 #[derive(Clone, Copy)]
@@ -166,8 +166,8 @@ pub(super) fn for_lines<T: Element>(
     len: usize,
     map: impl Fn(&[T], &mut [T]) -> Result<(), &'static str> + Sync,
 ) -> Result<(), Fault> {
-    passes::fill_lines(out, len, |line, out| {
-        passes::vectorized(
+    kernels::fill_lines(out, len, |line, out| {
+        kernels::vectorized(
             #[inline(always)]
             || map(&x[line * len..][..len], out),
         )

@@ -5,8 +5,8 @@
 
 use ndarray::{Array, ArrayD, ArrayView, Dimension};
 
-use crate::element::{Element, Real};
 use crate::error::Error;
+use crate::kernels::{Element, Real};
 use crate::rule::{like, typed};
 use crate::shape::{Cells, Roles, Sharing, inverse};
 

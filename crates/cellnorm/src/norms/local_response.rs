@@ -17,8 +17,8 @@ use ndarray::{Array, ArrayView, Dimension};
 use super::lines::{Lines, map_lines};
 use super::strips::{Fault, Row, Strip, for_strips};
 use super::windows::{Power, Windows};
-use crate::element::Element;
 use crate::error::Error;
+use crate::kernels::Element;
 use crate::shape::{Along, Cells, Measure, Sharing, axis_index};
 
 /// On which side of its channel a window of even size is longer by one; of odd size, both sides are

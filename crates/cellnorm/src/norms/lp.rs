@@ -17,8 +17,8 @@ use super::length::{Lengths, add, for_lines, joined, length};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
 use super::slope::{Slope, Slopes};
 use super::strips::{Fault, for_strips};
-use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::kernels::Element;
 use crate::shape::{Cells, Measure, Sharing, axis_set};
 
 /// What keeps the divisor D from 0, with n = ‖x‖_p.

@@ -8,9 +8,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::lines::{narrow, wide};
-use crate::element::Element;
+use crate::kernels::Element;
+use crate::kernels::{self, LINE, fetch};
 use crate::machine::Machine;
-use crate::passes::{self, LINE, fetch};
 use crate::shape::Cells;
 
 /// The number of lines of a strip: four registers of AVX-512, so that none waits long for the one
@@ -164,7 +164,7 @@ pub(super) fn for_strips<T: Element, S: Default>(
                 strip.fetch_next(x);
                 strip.fetch_next(of_strip);
             }
-            let mapped = passes::vectorized(
+            let mapped = kernels::vectorized(
                 #[inline(always)]
                 || map(x, of_strip, strip, &mut scratch),
             );
@@ -188,6 +188,6 @@ pub(super) fn for_strips<T: Element, S: Default>(
         Ok(())
     };
     // no block fails: failures are gathered above
-    let _ = passes::fill_lines(out, of_block * len, fill);
+    let _ = kernels::fill_lines(out, of_block * len, fill);
     first.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }

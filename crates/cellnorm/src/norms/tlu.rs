@@ -15,8 +15,8 @@ use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn, Zip};
 
 use super::axes::{check_lengths, named_axes};
 use super::lines::{narrow, wide};
-use crate::element::Element;
 use crate::error::Error;
+use crate::kernels::Element;
 use crate::rule::{like, typed};
 use crate::shape::check_size;
 

@@ -7,9 +7,9 @@
 use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
 use super::Region;
-use crate::element::Element;
 use crate::error::Error;
-use crate::passes::Buffers;
+use crate::kernels::Buffers;
+use crate::kernels::Element;
 use crate::shape::{Labels, Mask, Plan, Roles, inverse};
 
 /// The cells of a tensor, and their index along each axis that numbers them.

@@ -18,10 +18,10 @@
 //! left of dx.
 
 use super::Statistics;
-use crate::element::Element;
+use crate::kernels::Element;
+use crate::kernels::rows::{self, ParameterGradients};
+use crate::kernels::{self, Activation, Affine, Buffers, Gradient, Parameters, Sums};
 use crate::moments::Moments;
-use crate::passes::rows::{self, ParameterGradients};
-use crate::passes::{self, Activation, Affine, Buffers, Gradient, Parameters, Sums};
 use crate::shape::{Cells, Centering, Form, Plan, Sets};
 
 /// The numbers of the formula besides x and its statistics.
@@ -62,7 +62,7 @@ impl Centering {
     ///
     /// ```
     /// use cellnorm::Parameters;
-    /// use cellnorm::passes::Buffers;
+    /// use cellnorm::kernels::Buffers;
     /// use cellnorm::shape::Centering;
     /// let (x, mut y) = ([2.0_f32, 4.0, 4.0, 6.0], Vec::new());
     /// let parameters = Parameters { gamma: Some(&[2.0; 4][..]), ..Parameters::default() };
@@ -166,7 +166,7 @@ impl Plan {
     /// channels.
     ///
     /// ```
-    /// use cellnorm::passes::Buffers;
+    /// use cellnorm::kernels::Buffers;
     /// use cellnorm::rule::ClosedForm;
     /// use cellnorm::shape::{Axis, Plan};
     /// let plan = Plan::new(&Axis::row_major(&[1, 4], |axis| (axis == 1, false))).unwrap();
@@ -194,7 +194,7 @@ impl Plan {
                     }
                     (mean, variance)
                 };
-                passes::forward_activated(x_y, cells, sets, parameters.activation, table)
+                kernels::forward_activated(x_y, cells, sets, parameters.activation, table)
             }
             Form::Rows { width } => {
                 let table = |_: usize, moments| centering.row(moments, epsilon);
@@ -212,10 +212,10 @@ impl Plan {
         let Form::Cells { cells, sets, .. } = &self.form else {
             let positions = self.values_per_set() as usize;
             let rows = Cells { outer: self.sets(), positions, inner: 1 };
-            let moments = passes::moments(x, &rows).into_iter();
+            let moments = kernels::moments(x, &rows).into_iter();
             return Statistics::unzip(moments.map(mean_variance).collect());
         };
-        let moments = passes::moments(x, cells);
+        let moments = kernels::moments(x, cells);
         let merge = |set| {
             let members = sets.members(set).iter();
             mean_variance(Moments::merge_all(members.map(|cell| &moments[*cell as usize])))
@@ -239,7 +239,7 @@ impl Plan {
         };
         form.check(self);
         let affines = form.affines(sets, channel_of, statistics);
-        passes::affine_activated(x_y, cells, &affines, form.parameters.activation);
+        kernels::affine_activated(x_y, cells, &affines, form.parameters.activation);
     }
 
     /// Adds a residual and normalizes the sum: h = x + residual, y = act(γ ĥ + β); both are kept.
@@ -272,7 +272,7 @@ impl Plan {
             let rows = rows::forward_add([x, residual], [h, y], *width, form.parameters, table);
             return Statistics::unzip(rows);
         }
-        passes::add(Buffers::Apart(x, h), residual);
+        kernels::add(Buffers::Apart(x, h), residual);
         self.forward(Buffers::Apart(h, y), form)
     }
 
@@ -296,7 +296,7 @@ impl Plan {
             return self.backward_rows(h, dy_dx, Some(dh), width, statistics, form);
         }
         let gradients = self.backward(h, Buffers::Apart(dy, &mut *dx), statistics, form, false);
-        passes::add(Buffers::Over(dx), dh);
+        kernels::add(Buffers::Over(dx), dh);
         gradients
     }
 
@@ -337,11 +337,11 @@ impl Plan {
         let sums = if parameters.activation == Activation::Identity {
             let centers: Vec<f64> =
                 sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
-            passes::backward(x, dy_dx, cells, sets, &centers, table)
+            kernels::backward(x, dy_dx, cells, sets, &centers, table)
         } else {
             let affines = form.affines(sets, channel_of, statistics);
             let activation = parameters.activation;
-            passes::backward_activated(x, dy_dx, cells, sets, &affines, activation, table)
+            kernels::backward_activated(x, dy_dx, cells, sets, &affines, activation, table)
         };
         let zero = vec![0.0; self.channels()];
         let mut gradients = ParameterGradients { gamma: zero.clone(), beta: zero };

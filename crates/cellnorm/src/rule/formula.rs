@@ -25,9 +25,9 @@ use super::{
     TapeGradients, Tracked, Var,
 };
 use crate::error::Error;
+use crate::kernels::{Affine, Gradient, Sums};
 use crate::moments::Moments;
 use crate::momentum::OneValue;
-use crate::passes::{Affine, Gradient, Sums};
 use crate::ranks::{Communicator, exchange, merge};
 use crate::shape::{Along, Labels};
 
@@ -56,7 +56,7 @@ pub struct Settings {
 /// use cellnorm::shape::cells_of;
 /// use cellnorm::{
 ///     OneValue,
-///     passes::{self, Buffers},
+///     kernels::{self, Buffers},
 /// };
 /// let (shape, x) = ([2, 1, 3], [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
 /// let rule = BatchInstance { channels: 1, channel_axis: 1 };
@@ -70,9 +70,9 @@ pub struct Settings {
 /// let grid = Grid { shape: &shape, coordinates: &coordinates, counts: &[3.0; 2] };
 /// let formula = Formula::new(rule, settings, grid)?;
 /// let parameters = vec![("rho", Some(vec![0.0]))]; // the instance's statistics alone
-/// let output = formula.forward(&passes::moments(&x, &cells), &parameters, &[])?;
+/// let output = formula.forward(&kernels::moments(&x, &cells), &parameters, &[])?;
 /// let mut y = Vec::new();
-/// passes::affine(Buffers::Into(&x, &mut y), &cells, &output.affines);
+/// kernels::affine(Buffers::Into(&x, &mut y), &cells, &output.affines);
 /// assert!((y[0] + 1.5_f32.sqrt()).abs() < 1e-4 && y[1] == 0.0);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```

@@ -15,11 +15,11 @@ use super::{
     ClosedForm, Correction, Formula, FormulaOutput, Grid, Merged, NamedValues, Region, Rule,
     Running, RunningTables, Settings, Statistics, Tape, Tracked,
 };
-use crate::element::Element;
 use crate::error::{Error, check_epsilon};
+use crate::kernels::Element;
+use crate::kernels::{Activation, Parameters};
 use crate::moments::Moments;
 use crate::momentum::{Frozen, Mode, Momentum, OneValue, Phase, RunningVariance, StatisticsFrom};
-use crate::passes::{Activation, Parameters};
 use crate::ranks::{Communicator, report};
 use crate::shape::{Centering, Mask, Roles};
 
@@ -497,7 +497,7 @@ impl<R: Rule> Norm<R> {
         let targets = tracked.iter().flat_map(|of| [&of.mean, &of.variance]);
         check_finite("x", &targets.collect::<Vec<_>>())?;
         for part in
-            [|map: &crate::passes::Affine| map.scale, |map: &crate::passes::Affine| map.offset]
+            [|map: &crate::kernels::Affine| map.scale, |map: &crate::kernels::Affine| map.offset]
         {
             check_finite("x", &[&affines.iter().map(part).collect()])?;
         }
@@ -594,11 +594,11 @@ impl<R: Rule> Norm<R> {
         let ranks = request.as_ref().map(|(ranks, request)| (*ranks, request.as_str()));
         let (dx, gradients) = x.map_gradient(dy, |x, buffers| {
             let sums = region.sums(x, buffers.source(), &centers);
-            let [dy, dy_x] = [|s: &crate::passes::Sums| s.dy, |s: &crate::passes::Sums| s.dy_x]
+            let [dy, dy_x] = [|s: &crate::kernels::Sums| s.dy, |s: &crate::kernels::Sums| s.dy_x]
                 .map(|part| sums.iter().map(part).collect());
             let finite = check_finite("dy", &[&dy, &dy_x]);
             let gradients = formula.backward(&moments, &parameters, &sums, &cells.merged, ranks);
-            let none = vec![crate::passes::Gradient::default(); moments.len()];
+            let none = vec![crate::kernels::Gradient::default(); moments.len()];
             let maps = gradients.as_ref().map_or(&none, |gradients| &gradients.cells);
             region.gradient(x, buffers, &centers, maps);
             // the other ranks name the same set

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use ndarray::ArrayD;
 
-use crate::element::Element;
 use crate::error::Error;
+use crate::kernels::Element;
+use crate::kernels::{self, Activation, Affine, Buffers, Gradient, Sums};
 use crate::moments::Moments;
-use crate::passes::{self, Activation, Affine, Buffers, Gradient, Sums};
 use crate::shape::{Axis, Cells, Labels, Mask, Sets, cells_of, grid};
 
 /// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor
-/// libraries. The [passes](crate::passes) over it, which panic where a slice is not as long as the
+/// libraries. The [passes](crate::kernels) over it, which panic where a slice is not as long as the
 /// tensor, or a table not as the cells.
 ///
 /// ```
@@ -118,10 +118,10 @@ impl Region {
     /// The moments of each cell.
     pub fn moments<T: Element>(&self, x: &[T]) -> Vec<Moments> {
         match self {
-            Self::All(cells) => passes::moments(x, cells),
+            Self::All(cells) => kernels::moments(x, cells),
             Self::Picked { first, elements } => {
                 let x = gather(x, elements);
-                runs(first).flat_map(|run| passes::moments(&x[run.values], &run.cells)).collect()
+                runs(first).flat_map(|run| kernels::moments(&x[run.values], &run.cells)).collect()
             }
         }
     }
@@ -139,11 +139,11 @@ impl Region {
         activation: Activation,
     ) {
         match self {
-            Self::All(cells) => passes::affine_activated(x_y, cells, affines, activation),
+            Self::All(cells) => kernels::affine_activated(x_y, cells, affines, activation),
             Self::Picked { first, elements } => picked(x_y, elements, |values| {
                 for run in runs(first) {
                     let (values, affines) = (&mut values[run.values], &affines[run.numbers]);
-                    passes::affine_activated(
+                    kernels::affine_activated(
                         Buffers::Over(values),
                         &run.cells,
                         affines,
@@ -168,7 +168,7 @@ impl Region {
                 maps.fill(Gradient { a: 1.0, b: 0.0, k: 0.0 });
             };
             let sets = Sets::new(&each);
-            passes::backward_activated(x, dy_dz, cells, &sets, affines, activation, copy);
+            kernels::backward_activated(x, dy_dz, cells, &sets, affines, activation, copy);
         };
         match self {
             Self::All(cells) => run_pass(x, dy_dz, cells, affines),
@@ -187,11 +187,11 @@ impl Region {
     /// Σ dy and Σ dy · (x − center) of each cell.
     pub fn sums<T: Element>(&self, x: &[T], dy: &[T], centers: &[f64]) -> Vec<Sums> {
         match self {
-            Self::All(cells) => passes::sums(x, dy, cells, centers),
+            Self::All(cells) => kernels::sums(x, dy, cells, centers),
             Self::Picked { first, elements } => {
                 let (x, dy) = (gather(x, elements), gather(dy, elements));
                 let sum_run = |run: Run| {
-                    passes::sums(
+                    kernels::sums(
                         &x[run.values.clone()],
                         &dy[run.values],
                         &run.cells,
@@ -212,14 +212,14 @@ impl Region {
         gradients: &[Gradient],
     ) {
         match self {
-            Self::All(cells) => passes::gradient(x, dy_dx, cells, centers, gradients),
+            Self::All(cells) => kernels::gradient(x, dy_dx, cells, centers, gradients),
             Self::Picked { first, elements } => {
                 let x = gather(x, elements);
                 picked(dy_dx, elements, |values| {
                     for run in runs(first) {
                         let (x, dx) =
                             (&x[run.values.clone()], Buffers::Over(&mut values[run.values]));
-                        passes::gradient(
+                        kernels::gradient(
                             x,
                             dx,
                             &run.cells,

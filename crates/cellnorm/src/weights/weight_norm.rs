@@ -9,9 +9,9 @@
 
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
-use crate::element::Element;
 use crate::error::Error;
 use crate::functions::moments;
+use crate::kernels::Element;
 use crate::rule::{
     CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
 };

@@ -2,7 +2,7 @@
 
 use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::{
-    Cells, Element, Error, GroupNormConfig, LayerNormConfig, get_stats, moments, passes,
+    Cells, Element, Error, GroupNormConfig, LayerNormConfig, get_stats, kernels, moments,
 };
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, Array3, ArrayD, IxDyn};
@@ -20,7 +20,7 @@ fn constant_everywhere<T: Element + Into<f64>>(value: T, sizes: &[usize]) {
             Cells::channels_last(2, size, 3),
             Cells::channels_last(1, size, 6),
         ] {
-            for cell in passes::moments(&x, &cells) {
+            for cell in kernels::moments(&x, &cells) {
                 assert_eq!(
                     (cell.count, cell.mean, cell.m2),
                     (size as f64, value.into(), 0.0),

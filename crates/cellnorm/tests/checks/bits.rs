@@ -1,8 +1,8 @@
 //! The same bits on any number of threads, any instruction set, in any batch, and in whichever
 //! order the passes run.
 
+use cellnorm::kernels::{self, Affine, Buffers, Gradient};
 use cellnorm::machine::Machine;
-use cellnorm::passes::{self, Affine, Buffers, Gradient};
 use cellnorm::{Cells, Element, LocalResponseNormConfig, LpNormConfig, Moments, Sets};
 use ndarray::{ArrayD, Axis};
 use proptest::prelude::*;
@@ -27,7 +27,7 @@ const CACHES: [&str; 3] = [
 
 /// On every instruction set of this machine, each with other caches, with the name of it all.
 fn on_every_machine(mut work: impl FnMut(&str)) {
-    for set in passes::instruction_sets() {
+    for set in kernels::instruction_sets() {
         for caches in CACHES {
             let name = format!("instruction_set={set},{caches}");
             let (machine, notes) = Machine::this().with(&name);
@@ -82,7 +82,7 @@ fn any_threads_and_any_instruction_set() {
     check(80, (specs(200_000), 0..4_usize), |((spec, seed), element)| {
         with_element!(element, T => same_everywhere::<T>(&spec, seed));
     });
-    println!("equal bits on {}, 1 to 4 threads", passes::instruction_sets().join(", "));
+    println!("equal bits on {}, 1 to 4 threads", kernels::instruction_sets().join(", "));
 }
 
 /// Sizes above the one from which threads share the work (one set, few, and many), small planes,
@@ -250,7 +250,7 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
         }
         (all.mean, all.variance())
     };
-    let slopes = |_set: usize, sums: &[passes::Sums], gradients: &mut [Gradient]| {
+    let slopes = |_set: usize, sums: &[kernels::Sums], gradients: &mut [Gradient]| {
         let (dy, dy_x) = sums.iter().fold((0.0, 0.0), |(dy, dy_x), s| (dy + s.dy, dy_x + s.dy_x));
         for (i, gradient) in gradients.iter_mut().enumerate() {
             *gradient = Gradient { a: 1.0 + i as f64, b: dy_x * 1e-4, k: dy * 1e-4 };
@@ -258,16 +258,16 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
     };
 
     // the passes on their own
-    let of_cells = passes::moments(&x, &cells);
+    let of_cells = kernels::moments(&x, &cells);
     // sets of as many neighbouring cells each are reduced as cells of their own
     let size = labels.len() / sets.count();
     let neighbours = cells.inner == 1
         && size > 1
         && labels.chunks(size).zip(0..).all(|(of, set)| of.iter().all(|l| *l == set));
     let whole = Cells { outer: sets.count(), positions: size * cells.positions, inner: 1 };
-    let of_sets = neighbours.then(|| passes::moments(&x, &whole));
+    let of_sets = neighbours.then(|| kernels::moments(&x, &whole));
     let centers: Vec<f64> = of_cells.iter().map(|moments| moments.mean).collect();
-    let sums = passes::sums(&x, &dy, &cells, &centers);
+    let sums = kernels::sums(&x, &dy, &cells, &centers);
     let mut affines = vec![Affine::default(); cells.count()];
     let mut gradients = vec![Gradient::default(); cells.count()];
     for set in 0..sets.count() {
@@ -289,8 +289,8 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
         }
     }
     let (mut y, mut dx) = (Vec::new(), Vec::new());
-    passes::affine(Buffers::Into(&x, &mut y), &cells, &affines);
-    passes::gradient(&x, Buffers::Into(&dy, &mut dx), &cells, &centers, &gradients);
+    kernels::affine(Buffers::Into(&x, &mut y), &cells, &affines);
+    kernels::gradient(&x, Buffers::Into(&dy, &mut dx), &cells, &centers, &gradients);
 
     for threads in THREADS {
         with_threads(threads, || {
@@ -301,7 +301,7 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
                 Buffers::Apart(&x, &mut apart),
                 Buffers::Over(&mut over),
             ] {
-                passes::forward(buffers, &cells, &sets, maps);
+                kernels::forward(buffers, &cells, &sets, maps);
             }
             for result in [into, apart, over] {
                 assert!(
@@ -317,7 +317,7 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
                 Buffers::Apart(&dy, &mut apart),
                 Buffers::Over(&mut over),
             ] {
-                passes::backward(&x, buffers, &cells, &sets, &centers, slopes);
+                kernels::backward(&x, buffers, &cells, &sets, &centers, slopes);
             }
             for result in [into, apart, over] {
                 assert!(

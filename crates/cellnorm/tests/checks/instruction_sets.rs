@@ -3,14 +3,14 @@
 
 use std::process::Command;
 
-use cellnorm::passes;
+use cellnorm::kernels;
 
 /// What a child prints: the instruction set that a pass runs on.
 #[test]
 #[ignore = "run by the test below"]
 fn child() {
-    let mean = passes::moments(&[1.0_f32, 3.0], &cellnorm::Cells::channels_first(1, 1, 2))[0].mean;
-    println!("set {} {mean}", passes::instruction_set());
+    let mean = kernels::moments(&[1.0_f32, 3.0], &cellnorm::Cells::channels_first(1, 1, 2))[0].mean;
+    println!("set {} {mean}", kernels::instruction_set());
 }
 
 /// The instruction set a child used, and what it wrote to stderr.
@@ -39,7 +39,7 @@ fn run_child(asked: &str) -> (String, String) {
 #[test]
 #[cfg_attr(miri, ignore = "Miri starts no processes")]
 fn the_environment_holds_the_choice_down() {
-    let possible = passes::instruction_sets();
+    let possible = kernels::instruction_sets();
     let widest = *possible.last().unwrap();
     assert_eq!(run_child("").0, widest);
     for asked in ["portable", "avx2", "avx512", "avx512bf16"] {

@@ -4,7 +4,7 @@
 //! The twin applies them outside: y = act(z) with the z of the plain layer, h = x + residual with a
 //! plain addition.
 
-use cellnorm::passes::Buffers;
+use cellnorm::kernels::Buffers;
 use cellnorm::rule::ClosedForm;
 use cellnorm::{Activation, Axis, Centering, Parameters, Plan, Statistics};
 

@@ -14,8 +14,8 @@
 //! What is asserted needs no twin: without γ and β the values of y that share statistics have mean
 //! 0 and variance 1, and a gradient has neither a part along 1 nor, ε aside, along y.
 
+use cellnorm::kernels::Buffers;
 use cellnorm::norms::Lines;
-use cellnorm::passes::Buffers;
 use cellnorm::rule::ClosedForm;
 use cellnorm::{Activation, Axis, Cells, Element, LpNormConfig, Parameters, Plan, Real};
 

@@ -17,12 +17,12 @@
 use super::dispatch::{Kernel, dispatch};
 use super::lanes::{LANES, Lanes};
 use super::vectors::Vectors;
-use crate::element::Real;
+use crate::kernels::Real;
 
 /// What is applied to γ x̂ + β.
 ///
 /// ```
-/// use cellnorm::passes::Buffers;
+/// use cellnorm::kernels::Buffers;
 /// use cellnorm::rule::ClosedForm;
 /// use cellnorm::{Activation, Axis, Parameters, Plan};
 /// let plan = Plan::new(&Axis::row_major(&[1, 3], |axis| (axis == 1, false))).unwrap();
@@ -271,7 +271,7 @@ fn normal<A: Real>(z: A) -> A {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::passes::vectors::Portable;
+    use crate::kernels::vectors::Portable;
 
     /// erf by its Taylor series, and erfc by its continued fraction where that is better.
     fn normal_naive(z: f64) -> f64 {

@@ -24,7 +24,7 @@ use super::lanes::LANES;
 use super::lines::Aligned;
 use super::lines::LINE;
 use super::{Activation, Affine, Buffers, Gradient, Parameters, Sums, vectorized};
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 use crate::moments::Moments;
 
 /// The gradients of the parameters, each as long as a row.

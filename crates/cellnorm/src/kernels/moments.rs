@@ -13,7 +13,7 @@ use super::lanes::{LANES, Lanes, end_tile};
 use super::segments::{RUNS_AT_ONCE, Reduce};
 use super::vectors::Vectors;
 use super::{BLOCK, column_moments};
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 use crate::moments::Moments;
 use std::ops::Range;
 

@@ -3,21 +3,21 @@
 use std::ops::Range;
 
 use super::{aligned_row, count};
-use crate::element::Element;
+use crate::kernels::Element;
+use crate::kernels::activation::{Epilogue, NoEpilogue};
+use crate::kernels::buffers::Shared;
+use crate::kernels::coefficients::{Along, Constant, paired};
+use crate::kernels::dispatch::{Kernel, dispatch};
+use crate::kernels::lanes::Lanes;
+use crate::kernels::span::{Prefetch, Span};
+use crate::kernels::vectors::{Portable, Vectors};
+use crate::kernels::{Activation, Affine, Buffers, Parameters, moments, threads};
 use crate::moments::Moments;
-use crate::passes::activation::{Epilogue, NoEpilogue};
-use crate::passes::buffers::Shared;
-use crate::passes::coefficients::{Along, Constant, paired};
-use crate::passes::dispatch::{Kernel, dispatch};
-use crate::passes::lanes::Lanes;
-use crate::passes::span::{Prefetch, Span};
-use crate::passes::vectors::{Portable, Vectors};
-use crate::passes::{Activation, Affine, Buffers, Parameters, moments, threads};
 
 /// From a row's moments to what it is mapped with, and its statistics.
 pub(crate) type Table<'a> = dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync + 'a;
 
-pub(in crate::passes) fn forward<T: Element>(
+pub(in crate::kernels) fn forward<T: Element>(
     x_y: Buffers<'_, T>,
     width: usize,
     parameters: Parameters<'_, T::Acc>,
@@ -31,7 +31,7 @@ pub(in crate::passes) fn forward<T: Element>(
 }
 
 /// h = x + residual on the way.
-pub(in crate::passes) fn forward_add<T: Element>(
+pub(in crate::kernels) fn forward_add<T: Element>(
     [x, residual]: [&[T]; 2],
     [h, y]: [&mut [T]; 2],
     width: usize,
@@ -171,7 +171,7 @@ impl<T: Element, E: Epilogue> Kernel for ForwardRows<'_, '_, '_, '_, T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::passes::rows::forward;
+    use crate::kernels::rows::forward;
 
     #[test]
     fn no_beta_is_a_beta_of_zeros() {

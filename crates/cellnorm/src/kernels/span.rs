@@ -8,7 +8,7 @@ use super::lanes::{LANES, Lanes, end_tile};
 use super::lines::{LINE, fetch};
 use super::pairs::PAIR;
 use super::vectors::Vectors;
-use crate::element::Element;
+use crate::kernels::Element;
 use crate::machine::Machine;
 
 /// Spans of fewer lines are written through the caches: the lines at their ends are not filled

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::Machine;
 use crate::error::Error;
-use crate::passes::{self, Affine, Buffers};
+use crate::kernels::{self, Affine, Buffers};
+use crate::machine::Machine;
 use crate::shape::Cells;
 
 /// The rates of a copy of one array to another, on all threads.
@@ -67,7 +67,7 @@ fn rate(x: &[f32], y: &mut [f32]) -> f64 {
     let identity = [Affine { center: 0.0, scale: 1.0, offset: 0.0 }];
     let mut copy = || {
         let start = Instant::now();
-        passes::affine(Buffers::Apart(x, black_box(&mut *y)), &cells, &identity);
+        kernels::affine(Buffers::Apart(x, black_box(&mut *y)), &cells, &identity);
         start.elapsed().as_secs_f64()
     };
     copy();

@@ -93,11 +93,11 @@ fn available() -> impl Iterator<Item = InstructionSet> {
 /// If this machine does not have the set, or there is none of this name; `work` is not run then.
 ///
 /// ```
-/// use cellnorm::passes;
-/// for set in passes::instruction_sets() {
-///     assert_eq!(passes::on_instruction_set(set, passes::instruction_set)?, set);
+/// use cellnorm::kernels;
+/// for set in kernels::instruction_sets() {
+///     assert_eq!(kernels::on_instruction_set(set, kernels::instruction_set)?, set);
 /// }
-/// assert!(passes::on_instruction_set("sse9", || ()).is_err());
+/// assert!(kernels::on_instruction_set("sse9", || ()).is_err());
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 pub fn on_instruction_set<R>(name: &str, work: impl FnOnce() -> R) -> Result<R, Error> {
@@ -112,7 +112,7 @@ pub fn on_instruction_set<R>(name: &str, work: impl FnOnce() -> R) -> Result<R, 
 ///
 /// ```
 /// let x = [1.0_f32; 100];
-/// let sum = cellnorm::passes::vectorized(
+/// let sum = cellnorm::kernels::vectorized(
 ///     #[inline(always)]
 ///     || x.iter().map(|x| f64::from(*x)).sum::<f64>(),
 /// );

@@ -12,7 +12,7 @@ use half::{bf16, f16};
 
 use super::lanes::LANES;
 use super::vectors::{Lane, Vector, Vectors};
-use crate::element::Element;
+use crate::kernels::Element;
 
 /// The elements of two vectors.
 pub(super) const PAIR: usize = 2 * LANES;
@@ -150,8 +150,8 @@ impl Pairs for bf16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::Real;
-    use crate::passes::dispatch::{Kernel, dispatch, instruction_sets, on_instruction_set};
+    use crate::kernels::Real;
+    use crate::kernels::dispatch::{Kernel, dispatch, instruction_sets, on_instruction_set};
 
     /// Bits of f32 at which narrowing changes: ties, numbers that round up to infinity, both
     /// infinities, subnormal ones of each type, and NaN.

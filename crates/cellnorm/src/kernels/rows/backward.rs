@@ -4,17 +4,17 @@ use std::ops::Range;
 
 use super::parameter_sums::{ParameterSums, ROWS};
 use super::{Narrowed, ParameterGradients, aligned_row, count};
-use crate::element::{Element, Real};
-use crate::passes::activation::{Epilogue, NoEpilogue};
-use crate::passes::buffers::Shared;
-use crate::passes::coefficients::{Along, paired};
-use crate::passes::dispatch::{Kernel, dispatch};
-use crate::passes::lanes::Lanes;
-use crate::passes::lines::Aligned;
-use crate::passes::pre_activation::RowPreActivation;
-use crate::passes::span::Prefetch;
-use crate::passes::vectors::{Portable, Vectors};
-use crate::passes::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
+use crate::kernels::activation::{Epilogue, NoEpilogue};
+use crate::kernels::buffers::Shared;
+use crate::kernels::coefficients::{Along, paired};
+use crate::kernels::dispatch::{Kernel, dispatch};
+use crate::kernels::lanes::Lanes;
+use crate::kernels::lines::Aligned;
+use crate::kernels::pre_activation::RowPreActivation;
+use crate::kernels::span::Prefetch;
+use crate::kernels::vectors::{Portable, Vectors};
+use crate::kernels::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
+use crate::kernels::{Element, Real};
 
 /// How many rows one task takes: by the shape alone, since the parameters' gradients are added up
 /// task by task.
@@ -26,7 +26,7 @@ fn rows_per_task(rows: usize, width: usize) -> usize {
 /// From a row's sums to the coefficients of its dx.
 pub(crate) type Table<'a> = dyn Fn(usize, Sums) -> Gradient + Sync + 'a;
 
-pub(in crate::passes) fn backward<T: Element>(
+pub(in crate::kernels) fn backward<T: Element>(
     x: &[T],
     dy_dx: Buffers<'_, T>,
     plus: Option<&[T]>,

@@ -13,7 +13,7 @@ use super::lines::Aligned;
 use super::lines::{LINE, fetch};
 use super::pairs::PAIR;
 use super::vectors::Vectors;
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 use crate::machine::Machine;
 
 /// How many neighbouring rows a reduction takes in one go: its sums stay in registers for as many,

@@ -4,7 +4,7 @@ use super::lanes::{LANES, Lanes};
 use super::lines::Aligned;
 use super::pairs::PAIR;
 use super::vectors::Vectors;
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 
 /// Where a span's coefficients come from.
 pub(super) trait Coefficients<A, S> {

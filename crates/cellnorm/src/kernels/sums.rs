@@ -16,7 +16,7 @@ use super::pre_activation::{CellPreActivation, ColumnPreActivations, PreActivati
 use super::segments::{RUNS_AT_ONCE, Reduce};
 use super::vectors::{Portable, Vectors};
 use super::{BLOCK, CHUNK};
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 
 /// The two sums over a cell that a backward pass starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

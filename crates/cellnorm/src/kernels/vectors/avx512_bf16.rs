@@ -9,8 +9,8 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::{Avx512, Vectors, avx512};
-use crate::passes::lanes::LANES;
-use crate::passes::pairs::PAIR;
+use crate::kernels::lanes::LANES;
+use crate::kernels::pairs::PAIR;
 
 /// The instruction set.
 #[derive(Clone, Copy)]

@@ -9,7 +9,7 @@ use super::columns::{Columns, apart};
 use super::lanes::Lanes;
 use super::lines::Aligned;
 use super::vectors::{Portable, Vectors};
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 
 /// The affine maps that led to each cell's pre-activations z, and the activation.
 #[derive(Clone, Copy, Debug)]

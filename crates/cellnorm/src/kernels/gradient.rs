@@ -13,7 +13,7 @@ use super::pre_activation::PreActivations;
 use super::segments::Apply;
 use super::span::Prefetch;
 use super::vectors::{Portable, Vectors};
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 
 /// What the gradient pass does to a cell: dx = a · dy + b · (x − center) + k.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

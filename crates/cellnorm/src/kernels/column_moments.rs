@@ -11,7 +11,7 @@ use super::columns::{
 use super::lanes::{LANES, end_tile};
 use super::moments::part;
 use super::vectors::Vectors;
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 use crate::moments::Moments;
 
 /// Merges the moments of each column of x into those of its cell, which is the column modulo the

@@ -7,7 +7,7 @@ use super::coefficients::Constant;
 use super::dispatch::{Kernel, dispatch};
 use super::threads;
 use super::vectors::Vectors;
-use crate::element::Element;
+use crate::kernels::Element;
 
 /// # Panics
 /// If they differ in length.

@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::{UPPER, Vector, Vectors, registers};
-use crate::passes::lanes::{LANES, end_tile};
-use crate::passes::pairs::PAIR;
+use crate::kernels::lanes::{LANES, end_tile};
+use crate::kernels::pairs::PAIR;
 
 /// The instruction set.
 #[derive(Clone, Copy)]
@@ -140,7 +140,7 @@ unsafe fn f32_of([a, b]: [__m256i; 2]) -> F32 {
 }
 
 /// The nearest bf16 of each, in the upper half of a word: see
-/// [`nearest_bf16`](crate::element::nearest_bf16).
+/// [`nearest_bf16`](crate::kernels::nearest_bf16).
 #[inline(always)]
 unsafe fn nearest(value: __m256) -> __m256i {
     // SAFETY: as above.

@@ -13,7 +13,7 @@ use super::pre_activation::PreActivations;
 use super::rows::{self, ParameterGradients};
 use super::sums::{Sums, SumsPass};
 use super::{add, segments, sweep};
-use crate::element::Element;
+use crate::kernels::Element;
 use crate::moments::Moments;
 use crate::shape::{Cells, Sets};
 

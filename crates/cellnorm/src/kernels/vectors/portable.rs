@@ -6,9 +6,9 @@ use std::hint::black_box;
 use half::{bf16, f16};
 
 use super::{UPPER, Vector, Vectors};
-use crate::element::{Element, Real, nearest_bf16};
-use crate::passes::lanes::{LANES, end_tile};
-use crate::passes::pairs::PAIR;
+use crate::kernels::lanes::{LANES, end_tile};
+use crate::kernels::pairs::PAIR;
+use crate::kernels::{Element, Real, nearest_bf16};
 
 /// What every processor has.
 #[derive(Clone, Copy)]

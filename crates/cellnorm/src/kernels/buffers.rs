@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::lines;
 use super::span::Span;
-use crate::element::Element;
+use crate::kernels::Element;
 use crate::machine::Machine;
 
 /// The source and the destination of an elementwise pass.

@@ -15,7 +15,6 @@
 //! All of them give the same bits on any number of threads and any instruction set: reductions run
 //! over 16 lanes in blocks cut by the shape alone and are merged in index order in f64.
 
-use crate::element::Element;
 use crate::moments::Moments;
 use crate::shape::{Cells, Sets};
 use pre_activation::PreActivations;
@@ -28,7 +27,9 @@ mod coefficients;
 mod column_moments;
 mod columns;
 mod compiled;
+mod copy_rates;
 mod dispatch;
+mod element;
 mod fork_join;
 mod gradient;
 mod lanes;
@@ -58,7 +59,10 @@ pub use activation::{Activation, Parameters};
 pub use affine::Affine;
 pub use buffers::Buffers;
 pub(crate) use compiled::Compiled;
+pub use copy_rates::CopyRate;
 pub use dispatch::{instruction_set, instruction_sets, on_instruction_set, vectorized};
+pub(crate) use element::nearest_bf16;
+pub use element::{Element, Real};
 pub use gradient::Gradient;
 pub(crate) use lines::{LINE, fetch};
 pub(crate) use pairs::Pairs;
@@ -77,9 +81,9 @@ const CHUNK: usize = 128;
 /// If `x` is not as long as the cells.
 ///
 /// ```
-/// use cellnorm::{Cells, passes};
+/// use cellnorm::{Cells, kernels};
 /// let x = [1.0_f32, 3.0, 10.0, 10.0];
-/// let moments = passes::moments(&x, &Cells::channels_first(1, 2, 2));
+/// let moments = kernels::moments(&x, &Cells::channels_first(1, 2, 2));
 /// assert_eq!((moments[0].mean, moments[0].variance()), (2.0, 1.0));
 /// assert_eq!((moments[1].mean, moments[1].variance()), (10.0, 0.0));
 /// ```
@@ -149,14 +153,14 @@ pub fn gradient<T: Element>(
 /// ```
 /// use cellnorm::{
 ///     Cells, Moments, Sets,
-///     passes::{self, Affine, Buffers},
+///     kernels::{self, Affine, Buffers},
 /// };
 /// // layer normalization of 2 samples × 2 channels × 2 positions, without parameters
 /// let x = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0];
 /// let (cells, sets) = (Cells::channels_first(2, 2, 2), Sets::new(&[0, 0, 1, 1]));
 /// let mut y = Vec::new();
 /// let statistics =
-///     passes::forward(Buffers::Into(&x, &mut y), &cells, &sets, |_set, moments, affines| {
+///     kernels::forward(Buffers::Into(&x, &mut y), &cells, &sets, |_set, moments, affines| {
 ///         let all = Moments::merge_all(moments);
 ///         let rstd = 1.0 / (all.variance() + 1e-5).sqrt();
 ///         affines.fill(Affine { center: all.mean, scale: rstd, offset: 0.0 });

@@ -5,13 +5,13 @@
 //! need not fit the computing type.
 
 use super::ParameterGradients;
-use crate::element::{Element, Real};
-use crate::passes::activation::Epilogue;
-use crate::passes::lanes::{LANES, Lanes};
-use crate::passes::lines::Aligned;
-use crate::passes::pre_activation::RowPreActivation;
-use crate::passes::vectors::Vectors;
-use crate::passes::{BLOCK, Sums};
+use crate::kernels::activation::Epilogue;
+use crate::kernels::lanes::{LANES, Lanes};
+use crate::kernels::lines::Aligned;
+use crate::kernels::pre_activation::RowPreActivation;
+use crate::kernels::vectors::Vectors;
+use crate::kernels::{BLOCK, Sums};
+use crate::kernels::{Element, Real};
 
 /// How many rows the parameters' gradients are added over in the computing type before they go to
 /// f64.

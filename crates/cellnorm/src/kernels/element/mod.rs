@@ -11,7 +11,7 @@ use std::ops::{Add, Div, Mul, Sub};
 mod exp;
 mod halves;
 
-use crate::passes::{Compiled, Lane, Pairs};
+use crate::kernels::{Compiled, Lane, Pairs};
 
 pub(crate) use halves::nearest_bf16;
 

@@ -14,7 +14,7 @@ use super::lanes::Lanes;
 use super::segments::Apply;
 use super::span::Prefetch;
 use super::vectors::{Portable, Vectors};
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 
 /// What the affine pass does to a cell: y = (x − center) · scale + offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -9,7 +9,7 @@ use std::ops::{Add, Mul, Sub};
 use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::vectors::{Vector, Vectors};
-use crate::element::{Element, Real};
+use crate::kernels::{Element, Real};
 
 /// The number of lanes.
 pub(super) const LANES: usize = 16;

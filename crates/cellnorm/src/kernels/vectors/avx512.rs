@@ -5,9 +5,9 @@ use std::arch::x86_64::*;
 use half::{bf16, f16};
 
 use super::{Avx2, UPPER, Vector, Vectors, avx2, registers};
-use crate::passes::lanes::{LANES, end_tile};
-use crate::passes::lines::LINE;
-use crate::passes::pairs::PAIR;
+use crate::kernels::lanes::{LANES, end_tile};
+use crate::kernels::lines::LINE;
+use crate::kernels::pairs::PAIR;
 
 /// The instruction set.
 #[derive(Clone, Copy)]
@@ -135,7 +135,7 @@ unsafe fn sum_f64([a, b]: [__m512d; 2]) -> f64 {
 const SELECT: i32 = 0b1100_1010;
 
 /// The nearest bf16 of each, in the upper half of a word: see
-/// [`nearest_bf16`](crate::element::nearest_bf16).
+/// [`nearest_bf16`](crate::kernels::nearest_bf16).
 #[inline(always)]
 unsafe fn nearest(value: __m512) -> __m512i {
     // SAFETY: as above.
