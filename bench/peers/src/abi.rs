@@ -8,7 +8,7 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 use std::time::Instant;
 
 use cellnorm::kernels::rows::ParameterGradients;
-use cellnorm::{Element, Statistics};
+use cellnorm::{Element, rule::Statistics};
 
 use crate::case::{Case, Layout, Norm};
 use crate::streams::{self, Stores};

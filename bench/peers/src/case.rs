@@ -4,7 +4,7 @@
 use cellnorm::kernels::Buffers;
 use cellnorm::kernels::rows::ParameterGradients;
 use cellnorm::rule::ClosedForm;
-use cellnorm::{Axis, Centering, Element, Parameters, Plan, Statistics};
+use cellnorm::{Element, kernels::Parameters, rule::Statistics, shape::{Axis, Centering, Plan}};
 
 /// What is normalized over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

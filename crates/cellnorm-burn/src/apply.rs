@@ -18,8 +18,10 @@ use cellnorm::rule::{
     Statistics, Tracked,
 };
 use cellnorm::shape::{Roles, cells_of};
-use cellnorm::{Activation, Centering, Error, Mask, Mode, Momentum, OneValue, RunningVariance};
-use cellnorm::{Cells, check_epsilon};
+use cellnorm::{
+    Activation, Error, Mask, Mode, Momentum, OneValue, RunningVariance, shape::Centering,
+};
+use cellnorm::{rule::check_epsilon, shape::Cells};
 use ndarray::{ArrayD, IxDyn};
 
 use crate::composed;

@@ -4,7 +4,10 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::tensor::{Bool, Tensor, activation};
 use cellnorm::shape::Roles;
-use cellnorm::{Activation, Cells, Centering};
+use cellnorm::{
+    Activation,
+    shape::{Cells, Centering},
+};
 
 /// (y, mean, variance) of a plain normalization; with `statistics` given, those are used.
 pub(crate) fn normalize<const D: usize>(

@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 use cellnorm::rule::{Rule, Tracked};
-use cellnorm::{Activation, Cells, Mode};
+use cellnorm::{Activation, Mode, shape::Cells};
 
 use crate::apply::{Call, affine_of_cells, moments_of_cells};
 use crate::tables::Table;
@@ -23,8 +23,7 @@ pub struct Normalized<const D: usize> {
 /// autodiff node, so that neither γ x̂ + β nor its gradient is ever in memory.
 ///
 /// γ and β are as long as the product of their shape in
-/// [`Rule::parameters`](cellnorm::rule::Rule::parameters). On Flex the statistics are f64; elsewhere
-/// of x's type.
+/// [`Rule::parameters`]. On Flex the statistics are f64; elsewhere of x's type.
 ///
 /// # Panics
 /// If the rule is not plain, or the shape of x does not suit it; the message says what would.

@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use cellnorm_burn::cellnorm::StatisticsFrom;
+use cellnorm_burn::cellnorm::momentum::StatisticsFrom;
 use cellnorm_burn::ranks::{Alone, Communicator, Threads, convert_sync_batch_norm, sum_gradients};
 use cellnorm_burn::{BatchNorm, BatchNormConfig, recalibrate};
 

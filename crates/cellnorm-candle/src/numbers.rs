@@ -6,7 +6,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, DType, Device, Error, Layout, Result, Shape, Storage, Tensor, WithDType,
 };
-use cellnorm::{Element, Mask, Real};
+use cellnorm::{Element, Mask, kernels::Real};
 use ndarray::{ArrayD, ArrayViewD, IxDyn, ShapeBuilder};
 
 /// Elements that both Candle and the library know.

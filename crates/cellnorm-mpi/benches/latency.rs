@@ -71,7 +71,7 @@ fn main() {
         let joined = median(&over, || {
             let mut layer = layer.clone();
             let (y, saved) = layer.forward_over(x.view(), None, &over).expect("forward");
-            drop(layer.backward_over(&saved, x.view(), y, None, &over));
+            drop(layer.backward_over(&saved, x.view(), y, &over));
         });
         let share = 100.0 * (joined - alone).max(0.0) / joined;
         let shape = shape.map(|len| len.to_string()).join("×");

@@ -116,9 +116,8 @@ fn batch(over: &Mpi) {
     let own = s![ends[over.rank()]..ends[over.rank() + 1], .., ..];
     let (mut ours, mut alone) = (layer(), layer());
     let (y, saved) = ours.forward_over(x.slice(own), None, over).expect("a forward pass");
-    let gradients = ours
-        .backward_over(&saved, x.slice(own), dy.slice(own), None, over)
-        .expect("a backward pass");
+    let gradients =
+        ours.backward_over(&saved, x.slice(own), dy.slice(own), over).expect("a backward pass");
     let (expected_y, expected) = alone.forward(x.view()).expect("a forward pass");
     let expected = alone.backward(&expected, x.view(), dy.view()).expect("a backward pass");
 
@@ -137,11 +136,13 @@ fn batch(over: &Mpi) {
         .map(|of| of.expect("trained").into_raw_vec_and_offset().0)
         .concat();
     over.sum(&mut tables).expect("a sum");
-    tables.extend(ours.running_mean.iter().chain(&ours.running_var));
+    let running = ours.running.as_ref().unwrap();
+    tables.extend(running.mean.iter().chain(&running.variance));
     let joined = [expected.dgamma, expected.dbeta]
         .map(|of| of.expect("trained").into_raw_vec_and_offset().0)
         .concat();
-    let joined = joined.iter().chain(&alone.running_mean).chain(&alone.running_var);
+    let running = alone.running.as_ref().unwrap();
+    let joined = joined.iter().chain(&running.mean).chain(&running.variance);
     assert!(tables.iter().zip(joined).all(|(a, b)| units(*a, *b) <= 1.0));
     let all = exchange::<Error>(over, "the tables", Ok(tables.clone())).expect("all ranks");
     assert!(all.iter().all(|of| *of == tables), "other bits on another rank");

@@ -13,7 +13,11 @@ use std::time::Instant;
 
 use cellnorm::kernels::Buffers;
 use cellnorm::rule::ClosedForm;
-use cellnorm::{Axis, Centering, Parameters, Plan, Statistics};
+use cellnorm::{
+    kernels::Parameters,
+    rule::Statistics,
+    shape::{Axis, Centering, Plan},
+};
 
 mod yardstick;
 

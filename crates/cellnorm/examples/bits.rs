@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cellnorm::{Element, Error, Real};
+use cellnorm::{Element, Error, kernels::Real};
 use half::{bf16, f16};
 use ndarray::{ArrayD, ArrayViewMutD, Axis, CowArray, IxDyn, Slice};
 

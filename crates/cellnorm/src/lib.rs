@@ -15,20 +15,22 @@
 //! So the large tensor is touched by four [`kernels`] and no others, and a normalization is
 //! arithmetic on small tables. Results are the same bits on any number of threads and any
 //! instruction set, and stay exact where the mean is far from zero. Two normalizations have no such
-//! statistics and map lines of values to lines: [`LpNorm`] and [`LocalResponseNorm`].
+//! statistics and map lines of values to lines: [`LpNorm`](norms::LpNorm) and
+//! [`LocalResponseNorm`](norms::LocalResponseNorm).
 //!
 //! The library is public at four heights:
 //!
 //! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
-//! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` (see
-//!   [`norms`]); how their parameters start and what they keep to is in [`parameters`], the
-//!   normalization of weights in [`weights`];
+//! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` ([`norms`]
+//!   has all of them); [`parameters`] has their initializers and constraints, [`weights`] the
+//!   normalization of weights;
 //! * [`data`]: the statistics of a data set;
 //! * [`fold`]: normalizations with fixed statistics as part of the linear layer beside them;
 //! * [`ranks`]: a batch that several processes or threads hold together;
 //! * [`explain`]: which values share a statistic for a shape, and what that costs, without
 //!   computing anything;
-//! * [`kernels`], [`Plan`] and [`rule::Rule`], for authors of new normalizations and of adapters.
+//! * [`rule::Rule`] for authors of new normalizations, [`kernels`] and [`shape::Plan`] for those
+//!   of adapters.
 //!
 //! ```
 //! use cellnorm::GroupNormConfig;
@@ -69,22 +71,15 @@ pub mod explain;
 #[path = "../../module_order.rs"]
 mod module_order;
 
-pub use error::{Error, check_epsilon};
+pub use error::Error;
 pub use functions::{Stats, batch_normalization, get_stats, moments};
-pub use kernels::{Activation, Element, Parameters, Real};
+pub use kernels::{Activation, Element};
 pub use moments::Moments;
-pub use momentum::{Frozen, Mode, Momentum, OneValue, RunningVariance, StatisticsFrom};
+pub use momentum::{Mode, Momentum, OneValue, RunningVariance};
 pub use normalization::Normalization;
 pub use norms::{
-    AdaptiveNorm, BatchInstanceNorm, BatchInstanceNormConfig, BatchNorm, BatchNormConfig,
-    BatchRenorm, BatchRenormConfig, FilterResponseNorm, FilterResponseNormConfig, Floor,
-    GhostBatchNorm, GhostBatchNormConfig, GraphNorm, GraphNormConfig, GroupNorm, GroupNormConfig,
-    InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, LocalResponseNorm,
-    LocalResponseNormConfig, LpNorm, LpNormConfig, MeanVarianceNorm, MeanVarianceNormConfig,
-    RmsNorm, RmsNormConfig, StepBatchNorm, StepBatchNormConfig, SwitchableNorm,
-    SwitchableNormConfig, Tlu, TluConfig, TluGradients, TrackedInstanceNorm,
-    TrackedInstanceNormConfig, Window,
+    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig,
+    LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig,
 };
-pub use rule::{Gradients, Saved, Statistics};
-pub use semantics::{Difference, EpsilonAt, GroupParameters, ParameterNames, Sample, Semantics};
-pub use shape::{Axis, Cells, Centering, Mask, Plan, Sets};
+pub use semantics::Semantics;
+pub use shape::Mask;

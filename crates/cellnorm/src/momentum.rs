@@ -25,7 +25,7 @@ pub enum Momentum {
     /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's
     /// `momentum=None`. Batches are counted for all channels together: one that a mask leaves empty
     /// in the first batch keeps a share of what it started with. So do the averages of a
-    /// [`StepBatchNorm`](crate::StepBatchNorm) that is given one step at a time, since each call
+    /// [`StepBatchNorm`](crate::norms::StepBatchNorm) that is given one step at a time, since each call
     /// counts: give it whole sequences.
     Cumulative,
 }
@@ -226,7 +226,10 @@ impl Mode {
     /// statistics do as [`Frozen`] says.
     ///
     /// ```
-    /// use cellnorm::{Frozen, Mode, StatisticsFrom};
+    /// use cellnorm::{
+    ///     Mode,
+    ///     momentum::{Frozen, StatisticsFrom},
+    /// };
     /// let keras_legacy = Mode::frozen(Frozen::BatchStatistics);
     /// assert_eq!((keras_legacy.statistics, keras_legacy.update), (StatisticsFrom::Batch, false));
     /// ```

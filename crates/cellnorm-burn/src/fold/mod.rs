@@ -104,7 +104,7 @@ pub trait Fold: Sized {
 /// let error = norm.affine().unwrap_err(); // it still trains
 /// assert!(error.to_string().contains("valid()"));
 /// assert_eq!(norm.valid().affine()?.scale(), [0.5, 0.5]); // 1 / √(1 + 3)
-///     
+///
 /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
 /// ```
 pub trait FixedNorm {

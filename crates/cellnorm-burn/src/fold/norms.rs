@@ -4,7 +4,7 @@ use burn::module::{Param, RunningState};
 use burn::nn;
 use burn::tensor::Tensor;
 use cellnorm::fold::Affine;
-use cellnorm::{Error, StatisticsFrom};
+use cellnorm::{Error, momentum::StatisticsFrom};
 
 use super::FixedNorm;
 use super::numbers::read;

@@ -38,7 +38,7 @@ pub struct AdaptiveNormConfig {
 }
 
 /// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call and
-/// differentiated: AdaIN, FiLM, conditional batch normalization ([`cellnorm::AdaptiveNorm`]).
+/// differentiated: AdaIN, FiLM, conditional batch normalization ([`cellnorm::norms::AdaptiveNorm`]).
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics of
 /// [`AdaptiveStatistics::Batch`] are those of x and the running averages move toward them; else these are

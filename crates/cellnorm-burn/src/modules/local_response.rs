@@ -1,21 +1,21 @@
 //! Local response normalization for Burn.
 //!
 //! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the
-//! same sample and position; see [`cellnorm::LocalResponseNorm`]. On Flex its passes serve; on
+//! same sample and position; see [`cellnorm::norms::LocalResponseNorm`]. On Flex its passes serve; on
 //! other devices this is composed of Burn's own operations, and the squares are added up `size`
 //! times, shifted by one channel more each time.
 
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use cellnorm::Window;
+use cellnorm::norms::Window;
 use cellnorm::shape::Along;
 
 use super::{at_least_single, lines, sharing_of};
 use crate::ops::{LineLayer, is_fused};
 
 /// Makes a [`LocalResponseNorm`]. What frameworks mean, as numbers for this config, is at
-/// [`cellnorm::LocalResponseNormConfig`].
+/// [`cellnorm::norms::LocalResponseNormConfig`].
 #[derive(Config, Debug)]
 pub struct LocalResponseNormConfig {
     /// How many neighbouring channels a window holds.
@@ -109,9 +109,10 @@ impl LocalResponseNorm {
     }
 
     /// The layer on arrays, which knows what is sound and where windows lie.
-    fn on_arrays(&self) -> cellnorm::LocalResponseNorm {
-        let config =
-            cellnorm::LocalResponseNormConfig::new(self.size).alpha(self.alpha).beta(self.beta);
+    fn on_arrays(&self) -> cellnorm::norms::LocalResponseNorm {
+        let config = cellnorm::norms::LocalResponseNormConfig::new(self.size)
+            .alpha(self.alpha)
+            .beta(self.beta);
         let config = config.bias(self.bias).window(self.window).channel_axis(self.channel_axis);
         config.init().unwrap_or_else(|error| panic!("{error}"))
     }

@@ -1,7 +1,7 @@
 //! Lp normalization for Burn: the vectors along some axes are divided by their length.
 //!
 //! y = x / D with D = ‖x‖_p = (Σ |x_i|^p)^(1/p), or max |x_i| for p = ∞, kept from 0 by a
-//! [`Floor`]; see [`cellnorm::LpNorm`], whose passes serve on Flex. On other devices it is composed
+//! [`Floor`]; see [`cellnorm::norms::LpNorm`], whose passes serve on Flex. On other devices it is composed
 //! of Burn's own operations. There D is scale · relative, where the scale is a constant of each
 //! vector and relative the norm of x / scale: powers of that neither overflow nor vanish, and since
 //! D does not depend on the scale, no gradient has to flow through it.
@@ -9,7 +9,7 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
-use cellnorm::Floor;
+use cellnorm::norms::Floor;
 
 use super::{at_least_single, lines, sharing_of};
 use crate::ops::{LineLayer, is_fused};
@@ -143,8 +143,8 @@ impl LpNorm {
     }
 
     /// The layer on arrays, which knows what is sound and where vectors lie.
-    fn on_arrays(&self) -> cellnorm::LpNorm {
-        let config = cellnorm::LpNormConfig::new(&self.axes).p(self.p).floor(self.floor);
+    fn on_arrays(&self) -> cellnorm::norms::LpNorm {
+        let config = cellnorm::norms::LpNormConfig::new(&self.axes).p(self.p).floor(self.floor);
         config.init().unwrap_or_else(|error| panic!("{error}"))
     }
 }

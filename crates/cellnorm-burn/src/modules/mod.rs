@@ -56,7 +56,7 @@ fn value(parameter: &Parameter) -> Option<Tensor<1>> {
 /// # Panics
 /// If ε is not finite and at least 1e-36.
 pub(crate) fn check_epsilon(epsilon: f64) {
-    if let Err(error) = cellnorm::check_epsilon(epsilon) {
+    if let Err(error) = cellnorm::rule::check_epsilon(epsilon) {
         panic!("{error}");
     }
 }

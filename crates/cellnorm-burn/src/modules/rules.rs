@@ -221,7 +221,7 @@ macro_rules! layers {
 
 layers! {
     /// Batch-instance normalization: a gate for each channel blends the batch's and the instance's
-    /// result ([`cellnorm::BatchInstanceNorm`]).
+    /// result ([`cellnorm::norms::BatchInstanceNorm`]).
     ///
     /// ```
     /// use burn::tensor::{Device, Distribution, Tensor};
@@ -234,7 +234,7 @@ layers! {
     /// ```
     BatchInstanceNorm, BatchInstanceNormConfig::new(channels: usize), norms::BatchInstance { gamma, beta, rho };
     /// Switchable normalization: learned weights blend instance, layer and batch statistics
-    /// ([`cellnorm::SwitchableNorm`]).
+    /// ([`cellnorm::norms::SwitchableNorm`]).
     SwitchableNorm, SwitchableNormConfig::new(channels: usize), norms::Switchable {
          gamma, beta, mean_weight, variance_weight };
     /// Batch normalization over several axes: each index along them has statistics of its own
@@ -243,21 +243,21 @@ layers! {
         gamma, beta
     };
     /// Batch renormalization: batch statistics, corrected toward the running ones
-    /// ([`cellnorm::BatchRenorm`]).
+    /// ([`cellnorm::norms::BatchRenorm`]).
     BatchRenorm, BatchRenormConfig::new(channels: usize), norms::Renorm { gamma, beta };
-    /// Ghost batch normalization: a large batch in small parts ([`cellnorm::GhostBatchNorm`]).
+    /// Ghost batch normalization: a large batch in small parts ([`cellnorm::norms::GhostBatchNorm`]).
     GhostBatchNorm, GhostBatchNormConfig::new(channels: usize, size: usize), norms::Ghost { gamma, beta };
     /// Batch normalization of sequences with statistics for each time step
-    /// ([`cellnorm::StepBatchNorm`]); inside a recurrence, [one step at a
+    /// ([`cellnorm::norms::StepBatchNorm`]); inside a recurrence, [one step at a
     /// time](StepBatchNorm::at_step).
     StepBatchNorm, StepBatchNormConfig::new(channels: usize, steps: usize), norms::Step { gamma, beta };
     /// Graph normalization: instance statistics, and a learned share of the mean
-    /// ([`cellnorm::GraphNorm`]).
+    /// ([`cellnorm::norms::GraphNorm`]).
     GraphNorm, GraphNormConfig::new(channels: usize), norms::Graph { gamma, beta, mean_scale };
     /// Filter response normalization: each channel by its root mean square
-    /// ([`cellnorm::FilterResponseNorm`]).
+    /// ([`cellnorm::norms::FilterResponseNorm`]).
     FilterResponseNorm, FilterResponseNormConfig::new(channels: usize), norms::FilterResponse { gamma, beta, learned_epsilon };
     /// Mean-variance normalization over any axes, without parameters
-    /// ([`cellnorm::MeanVarianceNorm`]).
+    /// ([`cellnorm::norms::MeanVarianceNorm`]).
     MeanVarianceNorm, MeanVarianceNormConfig::new(axes: &[isize]), norms::MeanVariance { };
 }

@@ -6,7 +6,7 @@ use burn::backend::{Bytes, DType, Flex, TensorMetadata};
 use burn::tensor::{bf16, f16};
 use cellnorm::kernels::Buffers;
 use cellnorm::shape::Roles;
-use cellnorm::{Element, Plan};
+use cellnorm::{Element, shape::Plan};
 
 use super::pool::{self, Pool};
 

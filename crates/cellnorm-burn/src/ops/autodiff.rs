@@ -8,7 +8,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend};
-use cellnorm::Cells;
+use cellnorm::shape::Cells;
 
 use super::{NormOps, Spec};
 

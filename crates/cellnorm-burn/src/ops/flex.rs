@@ -11,7 +11,7 @@ use cellnorm::kernels::{self, Affine, Gradient};
 use cellnorm::norms::lines_of;
 use cellnorm::rule::{ClosedForm, FormulaGradients};
 use cellnorm::shape::Roles;
-use cellnorm::{Activation, Cells, Moments, Parameters, Statistics};
+use cellnorm::{Activation, Moments, kernels::Parameters, rule::Statistics, shape::Cells};
 
 use super::arranged::{Arranged, from_table, narrow, table, wide, with_elements};
 use super::{CellSpec, Form, NormOps, Spec};
@@ -277,7 +277,7 @@ impl NormOps for Flex {
 mod tests {
     use burn::backend::Bytes;
     use burn::backend::flex::Layout;
-    use cellnorm::Centering;
+    use cellnorm::shape::Centering;
 
     use super::*;
 

@@ -20,7 +20,7 @@ pub(crate) use spec::{CellSpec, Form, LineLayer, Ranks, RuleFormula};
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchDevice, backend_extension};
-use cellnorm::Cells;
+use cellnorm::shape::Cells;
 
 /// The operations that a backend implements for the layers to run fused.
 #[backend_extension(Flex: cfg(feature = "flex"), Autodiff)]

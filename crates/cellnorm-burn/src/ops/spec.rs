@@ -9,7 +9,11 @@ use cellnorm::rule::{
     Formula, FormulaGradients, FormulaOutput, Merged, NamedValues, Region, Rule, Statistics,
 };
 use cellnorm::shape::Roles;
-use cellnorm::{Activation, Cells, Centering, Element, Error, LocalResponseNorm, LpNorm, Moments};
+use cellnorm::{
+    Activation, Element, Error, Moments,
+    norms::{LocalResponseNorm, LpNorm},
+    shape::{Cells, Centering},
+};
 
 /// How a tensor of one shape is normalized.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use burn::nn::{self, LinearConfig, PaddingConfig2d};
 use burn::tensor::quantization::{Calibration, QuantScheme};
 use burn::tensor::{DType, Device, Tensor};
 use cellnorm_burn::BatchNormConfig;
-use cellnorm_burn::cellnorm::{Error, Frozen, Mode};
+use cellnorm_burn::cellnorm::{Error, Mode, momentum::Frozen};
 use cellnorm_burn::fold::{Affine, FixedNorm, Fold};
 
 use super::common::{ours, theirs};

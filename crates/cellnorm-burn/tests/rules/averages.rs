@@ -8,7 +8,9 @@ use burn::tensor::{Device, Tensor};
 use cellnorm_burn as ours;
 use cellnorm_burn::cellnorm::Mask;
 use cellnorm_burn::cellnorm::rule::Running;
-use cellnorm_burn::cellnorm::{self, Momentum, OneValue, RunningVariance, StepBatchNormConfig};
+use cellnorm_burn::cellnorm::{
+    self, Momentum, OneValue, RunningVariance, norms::StepBatchNormConfig,
+};
 use ndarray::{ArrayD, s};
 
 use crate::common::{bools, close, devices, list, randomize, tensor, values};
@@ -71,10 +73,15 @@ const POLICIES: [OneValue; 4] =
 
 #[test]
 fn one_value_does_what_the_policy_says() {
-    follows_the_policy!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), [4, 3, 2], [1, 3, 1]);
+    follows_the_policy!(
+        BatchRenorm,
+        cellnorm::norms::BatchRenormConfig::new(3),
+        [4, 3, 2],
+        [1, 3, 1]
+    );
     follows_the_policy!(
         GhostBatchNorm,
-        cellnorm::GhostBatchNormConfig::new(3, 2),
+        cellnorm::norms::GhostBatchNormConfig::new(3, 2),
         [4, 3, 2],
         [1, 3, 1]
     );
@@ -191,7 +198,8 @@ fn steps_are_no_batches_to_count() {
 #[test]
 #[should_panic(expected = "leave correction_momentum out")]
 fn a_correction_has_no_averages_in_burn() {
-    let config = cellnorm::BatchRenormConfig::new(3).correction_momentum(Momentum::Step(0.5));
+    let config =
+        cellnorm::norms::BatchRenormConfig::new(3).correction_momentum(Momentum::Step(0.5));
     ours::BatchRenormConfig::from(config).init(&Device::flex());
 }
 
@@ -203,7 +211,7 @@ fn cumulative_momentum_goes_on_after_a_record() {
     for (number, device) in devices().into_iter().enumerate() {
         let what = &format!("{device:?}");
         let input = |k: usize| tensor::<3>(&batch(k), &device);
-        let config = cellnorm::BatchRenormConfig::new(3).momentum(Momentum::Cumulative);
+        let config = cellnorm::norms::BatchRenormConfig::new(3).momentum(Momentum::Cumulative);
         let plain = ours::BatchNormConfig::new(3).with_momentum(Momentum::Cumulative);
         let mut arrays = config.clone().init().unwrap();
         let mut plain_arrays =
@@ -259,7 +267,7 @@ fn only_cumulative_momentum_counts_batches() {
     assert!(layer.num_batches_tracked.is_some());
     assert_eq!(ours::parameters::norm_parameters(&layer).len(), 2, "a count is no parameter");
     // a rule without running averages has nothing to count
-    let config = cellnorm::FilterResponseNormConfig::new(3).momentum(Momentum::Cumulative);
+    let config = cellnorm::norms::FilterResponseNormConfig::new(3).momentum(Momentum::Cumulative);
     assert!(
         ours::FilterResponseNormConfig::from(config).init(&device).num_batches_tracked.is_none()
     );

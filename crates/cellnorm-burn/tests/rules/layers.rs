@@ -82,25 +82,25 @@ macro_rules! agrees {
 
 #[test]
 fn rules_agree_with_arrays() {
-    agrees!(BatchInstanceNorm, cellnorm::BatchInstanceNormConfig::new(3), SHAPE, 3);
-    agrees!(GraphNorm, cellnorm::GraphNormConfig::new(3), SHAPE, 3);
+    agrees!(BatchInstanceNorm, cellnorm::norms::BatchInstanceNormConfig::new(3), SHAPE, 3);
+    agrees!(GraphNorm, cellnorm::norms::GraphNormConfig::new(3), SHAPE, 3);
     agrees!(
         BatchInstanceNorm,
-        cellnorm::BatchInstanceNormConfig::new(3).channel_axis(-1),
+        cellnorm::norms::BatchInstanceNormConfig::new(3).channel_axis(-1),
         SHAPE,
         1
     );
-    agrees!(SwitchableNorm, cellnorm::SwitchableNormConfig::new(3), SHAPE, 3);
-    agrees!(BatchRenorm, cellnorm::BatchRenormConfig::new(3), SHAPE, 3);
-    agrees!(GhostBatchNorm, cellnorm::GhostBatchNormConfig::new(3, 2), SHAPE, 3);
-    agrees!(StepBatchNorm, cellnorm::StepBatchNormConfig::new(5, 3), [4, 4, 5], 1);
+    agrees!(SwitchableNorm, cellnorm::norms::SwitchableNormConfig::new(3), SHAPE, 3);
+    agrees!(BatchRenorm, cellnorm::norms::BatchRenormConfig::new(3), SHAPE, 3);
+    agrees!(GhostBatchNorm, cellnorm::norms::GhostBatchNormConfig::new(3, 2), SHAPE, 3);
+    agrees!(StepBatchNorm, cellnorm::norms::StepBatchNormConfig::new(5, 3), [4, 4, 5], 1);
     agrees!(
         FilterResponseNorm,
-        cellnorm::FilterResponseNormConfig::new(3).learned_epsilon(true),
+        cellnorm::norms::FilterResponseNormConfig::new(3).learned_epsilon(true),
         SHAPE,
         3
     );
-    agrees!(MeanVarianceNorm, cellnorm::MeanVarianceNormConfig::new(&[0, 2, 3]), SHAPE, 3);
+    agrees!(MeanVarianceNorm, cellnorm::norms::MeanVarianceNormConfig::new(&[0, 2, 3]), SHAPE, 3);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn layers_under_a_mask_agree_with_arrays() {
 fn a_frozen_batch_norm_stays_so_in_training() {
     let device = Device::flex().autodiff();
     let mut layer = ours::BatchNormConfig::new(3).init(&device);
-    layer.mode = cellnorm::Mode::frozen(cellnorm::Frozen::Inference);
+    layer.mode = cellnorm::Mode::frozen(cellnorm::momentum::Frozen::Inference);
     let x = tensor::<3>(&values(&[4, 3, 5], 1), &device).require_grad();
     let y = layer.forward(x.clone());
     assert_eq!(list(layer.running_mean.value_sync()), [0.0; 3]);

@@ -1,7 +1,10 @@
 //! Local response and Lp normalization against their forms on arrays.
 
 use burn::tensor::{Device, Tensor};
-use cellnorm_burn::cellnorm::{self, Floor, Window};
+use cellnorm_burn::cellnorm::{
+    self,
+    norms::{Floor, Window},
+};
 use cellnorm_burn::{LocalResponseNormConfig, LpNormConfig};
 use ndarray::{ArrayD, Axis};
 
@@ -42,7 +45,7 @@ fn local_response_agrees_with_arrays() {
                     .with_bias(0.5)
                     .with_window(window);
                 let layer = layer.with_channel_axis(axis).init();
-                let arrays = cellnorm::LocalResponseNormConfig::new(size)
+                let arrays = cellnorm::norms::LocalResponseNormConfig::new(size)
                     .alpha(0.7)
                     .bias(0.5)
                     .window(window);
@@ -64,7 +67,7 @@ const POWERS: [f64; 5] = [1.0, 1.5, 2.0, 3.0, f64::INFINITY];
 
 fn lp_agrees(x: &ArrayD<f64>, axes: &[isize], p: f64, floor: Floor, device: &Device) {
     let layer = LpNormConfig::new(axes.to_vec()).with_p(p).with_floor(floor).init();
-    let arrays = cellnorm::LpNormConfig::new(axes).p(p).floor(floor).init().unwrap();
+    let arrays = cellnorm::norms::LpNormConfig::new(axes).p(p).floor(floor).init().unwrap();
     let expected = |x: &ArrayD<f64>, dy: &ArrayD<f64>| {
         [arrays.forward(x.view()).unwrap(), arrays.backward(x.view(), dy.view()).unwrap()]
     };
@@ -108,7 +111,7 @@ fn lp_neither_overflows_nor_vanishes() {
         for p in POWERS {
             let layer = LpNormConfig::new(vec![1, 2]).with_p(p).with_floor(Floor::None).init();
             let expected =
-                cellnorm::LpNormConfig::new(&[1, 2]).p(p).floor(Floor::None).init().unwrap();
+                cellnorm::norms::LpNormConfig::new(&[1, 2]).p(p).floor(Floor::None).init().unwrap();
             let expected = expected.forward(x.view()).unwrap();
             for scale in [1e37, 1e-35] {
                 let input = (tensor::<3>(&x, &device) * scale).detach().require_grad();

@@ -6,7 +6,7 @@ use cellnorm::rule::{
     self, CellTables, Coefficients, Context, Grid, Norm, Rule, Running, Statistics, Tracked,
 };
 use cellnorm::shape::{Cells, cells_of};
-use cellnorm::{Error, Mask, StatisticsFrom, check_epsilon};
+use cellnorm::{Error, Mask, momentum::StatisticsFrom, rule::check_epsilon};
 
 use super::table::Table;
 use super::{activate, standardize};

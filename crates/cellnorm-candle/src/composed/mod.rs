@@ -11,7 +11,7 @@ pub(crate) use formula::normalize;
 use candle_core::{Result, Tensor};
 use cellnorm::rule::{Norm, Rule};
 use cellnorm::shape::Roles;
-use cellnorm::{Activation, Centering, Error, StatisticsFrom};
+use cellnorm::{Activation, Error, momentum::StatisticsFrom, shape::Centering};
 
 use crate::numbers::wrong;
 use crate::ops::{NamedTensor, accumulator, parameter};

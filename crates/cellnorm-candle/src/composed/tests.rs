@@ -7,8 +7,12 @@ use cellnorm::norms::{Batch, Features, Group, Instance, Layer as LayerRule, Rms}
 use cellnorm::rule::{Norm, NormConfig, Rule};
 use cellnorm::weights::WeightDirection;
 use cellnorm::{
-    Activation, BatchInstanceNormConfig, BatchNormConfig, FilterResponseNormConfig,
-    GhostBatchNormConfig, GroupParameters, Mask, Mode, OneValue, SwitchableNormConfig,
+    Activation, BatchNormConfig, Mask, Mode, OneValue,
+    norms::{
+        BatchInstanceNormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
+        SwitchableNormConfig,
+    },
+    semantics::GroupParameters,
 };
 
 use super::normalize;

@@ -5,7 +5,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use cellnorm::norms::{Group, Instance};
-use cellnorm::{GroupNormConfig, GroupParameters};
+use cellnorm::{GroupNormConfig, semantics::GroupParameters};
 
 use super::RuleNorm;
 

@@ -4,15 +4,15 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Module, Result, Shape, Tensor};
 use cellnorm::norms::Lines;
 use cellnorm::shape::Along;
-use cellnorm::{Error, LocalResponseNormConfig};
+use cellnorm::{Error, norms::LocalResponseNormConfig};
 
 use crate::numbers::{to_storage, untracked, view, with_elements, with_gradient, wrong};
 use crate::ops::accumulator;
 
-const NAME: &str = cellnorm::LocalResponseNorm::NAME;
+const NAME: &str = cellnorm::norms::LocalResponseNorm::NAME;
 
 /// Local response normalization, without parameters, the same in training and in inference; see
-/// [`cellnorm::LocalResponseNorm`].
+/// [`cellnorm::norms::LocalResponseNorm`].
 ///
 /// x has at least two axes; NaN, infinity and numbers too large to square are refused. On the CPU
 /// computed in f64; on other devices in f32 unless x is f64, where squares overflow from about 10¹⁹
@@ -42,7 +42,7 @@ pub struct LocalResponseNorm {
     /// The constant k that the mean square is added to. Default: 1.
     pub bias: f64,
     /// Where windows of even size lie. Default: longer toward the first channel, as PyTorch.
-    pub window: cellnorm::Window,
+    pub window: cellnorm::norms::Window,
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last.
     pub channel_axis: isize,
 }
@@ -50,12 +50,12 @@ pub struct LocalResponseNorm {
 impl LocalResponseNorm {
     /// Windows of `size` channels.
     pub fn new(size: usize) -> Self {
-        let window = cellnorm::Window::default();
+        let window = cellnorm::norms::Window::default();
         Self { size, alpha: 1e-4, beta: 0.75, bias: 1.0, window, channel_axis: 1 }
     }
 
     /// The layer on arrays, which checks the fields and knows where windows lie.
-    fn on_arrays(self) -> Result<cellnorm::LocalResponseNorm> {
+    fn on_arrays(self) -> Result<cellnorm::norms::LocalResponseNorm> {
         let config = LocalResponseNormConfig::new(self.size)
             .alpha(self.alpha)
             .beta(self.beta)

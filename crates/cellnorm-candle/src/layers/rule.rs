@@ -9,8 +9,8 @@ use candle_nn::{Init, VarBuilder};
 use cellnorm::norms::{BatchInstance, FilterResponse, HasChannels, OverFeatures, Switchable};
 use cellnorm::rule::{Norm, NormConfig, ParameterSpec, Rule, Running};
 use cellnorm::{
-    Activation, BatchInstanceNormConfig, FilterResponseNormConfig, Mask, Mode, Momentum, Semantics,
-    SwitchableNormConfig,
+    Activation, Mask, Mode, Momentum, Semantics,
+    norms::{BatchInstanceNormConfig, FilterResponseNormConfig, SwitchableNormConfig},
 };
 use ndarray::{ArrayD, IxDyn};
 
@@ -35,15 +35,15 @@ pub struct RuleNorm<R: Rule, const TRAIN_FLAG: bool = true> {
 }
 
 /// Batch-instance normalization: a gate `rho` for each channel blends the batch's and the
-/// instance's result ([`cellnorm::BatchInstanceNorm`]). Made by [`batch_instance_norm`].
+/// instance's result ([`cellnorm::norms::BatchInstanceNorm`]). Made by [`batch_instance_norm`].
 pub type BatchInstanceNorm = RuleNorm<BatchInstance>;
 
 /// Switchable normalization: `mean_weight` and `variance_weight`, three each, blend instance, layer
-/// and batch statistics ([`cellnorm::SwitchableNorm`]). Made by [`switchable_norm`].
+/// and batch statistics ([`cellnorm::norms::SwitchableNorm`]). Made by [`switchable_norm`].
 pub type SwitchableNorm = RuleNorm<Switchable>;
 
 /// Filter response normalization: each channel of each sample by its root mean square
-/// ([`cellnorm::FilterResponseNorm`]), the same in training and in inference. Made by
+/// ([`cellnorm::norms::FilterResponseNorm`]), the same in training and in inference. Made by
 /// [`filter_response_norm`].
 pub type FilterResponseNorm = RuleNorm<FilterResponse>;
 
@@ -287,7 +287,7 @@ impl<R: Rule + 'static> RuleNorm<R, true> {
     /// ```
     /// use candle_core::{DType, Device, Tensor};
     /// use candle_nn::{VarBuilder, VarMap};
-    /// use cellnorm_candle::cellnorm::{Frozen, Mode};
+    /// use cellnorm_candle::cellnorm::{Mode, momentum::Frozen};
     /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
     /// let layer = cellnorm_candle::batch_norm(3, 1e-5, vb)?;
     /// let x = Tensor::randn(10f32, 2., (8, 3), &Device::Cpu)?;
@@ -408,7 +408,7 @@ impl Averages {
 /// ```
 /// use candle_core::{DType, Device, Tensor};
 /// use candle_nn::{ModuleT, VarBuilder, VarMap};
-/// use cellnorm_candle::{cellnorm::GhostBatchNormConfig, rule_norm};
+/// use cellnorm_candle::{cellnorm::norms::GhostBatchNormConfig, rule_norm};
 /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
 /// // a large batch in parts of 4 samples
 /// let layer = rule_norm(GhostBatchNormConfig::new(3, 4), vb)?;

@@ -6,7 +6,12 @@
 
 use cellnorm::kernels::Buffers;
 use cellnorm::rule::{ClosedForm, Norm, ParameterSpec, Rule};
-use cellnorm::{Element, Error, Mask, Parameters, Plan, Statistics, check_epsilon};
+use cellnorm::{
+    Element, Error, Mask,
+    kernels::Parameters,
+    rule::{Statistics, check_epsilon},
+    shape::Plan,
+};
 use ndarray::{ArrayD, ArrayViewD};
 
 use crate::numbers::{finite, row_major};
@@ -16,7 +21,7 @@ pub(super) enum Saved {
     /// Of a row-major tensor: how it lies, and the statistics.
     RowMajor(Plan, Statistics),
     /// Of any other.
-    Arranged(cellnorm::Saved),
+    Arranged(cellnorm::rule::Saved),
 }
 
 /// The gradients of the parameters, flat.

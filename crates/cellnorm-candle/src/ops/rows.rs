@@ -6,7 +6,10 @@ use std::ops::Deref;
 use candle_core::{Layout, Storage, Tensor};
 use cellnorm::kernels::Buffers;
 use cellnorm::rule::{Norm, Rule};
-use cellnorm::{Parameters, Real, check_epsilon};
+use cellnorm::{
+    kernels::{Parameters, Real},
+    rule::check_epsilon,
+};
 
 use super::{NamedTensor, parameter, tracks};
 use crate::numbers::{Number, finite, untracked};

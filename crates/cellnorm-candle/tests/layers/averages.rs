@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder, VarMap};
 use cellnorm_candle::cellnorm::rule::Running;
 use cellnorm_candle::cellnorm::{
-    BatchNormConfig, Frozen, Mode, Momentum, Normalization, OneValue, Semantics,
-    SwitchableNormConfig,
+    BatchNormConfig, Mode, Momentum, Normalization, OneValue, Semantics, momentum::Frozen,
+    norms::SwitchableNormConfig,
 };
 use cellnorm_candle::{BatchNorm, batch_norm, switchable_norm};
 use ndarray::{ArrayD, IxDyn};

@@ -180,7 +180,12 @@ pub fn cases(dtype: DType) -> Vec<Case> {
             "filter response",
             &images,
             dtype,
-            |vb| rule_norm(cellnorm::FilterResponseNormConfig::new(4).learned_epsilon(true), vb),
+            |vb| {
+                rule_norm(
+                    cellnorm::norms::FilterResponseNormConfig::new(4).learned_epsilon(true),
+                    vb,
+                )
+            },
             |l: &FilterResponseNorm, x| l.forward_t(x, true),
         ),
         case(

@@ -5,9 +5,12 @@ use candle_core::{DType, Result, Tensor, Var, WithDType};
 use candle_nn::{Module, ModuleT};
 use cellnorm_candle::cellnorm::rule::{NormConfig, Rule};
 use cellnorm_candle::cellnorm::{
-    Activation, BatchInstanceNormConfig, BatchNormConfig, Element, FilterResponseNormConfig,
-    GroupNormConfig, InstanceNormConfig, LayerNormConfig, LocalResponseNormConfig, RmsNormConfig,
-    SwitchableNormConfig,
+    Activation, BatchNormConfig, Element, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    RmsNormConfig,
+    norms::{
+        BatchInstanceNormConfig, FilterResponseNormConfig, LocalResponseNormConfig,
+        SwitchableNormConfig,
+    },
 };
 use cellnorm_candle::{
     BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RmsNorm, RuleNorm, rule_norm,

@@ -154,9 +154,9 @@ fn terminal_color(ink: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use cellnorm::GroupParameters;
     use cellnorm::explain::{Layout, rule};
     use cellnorm::norms::Group;
+    use cellnorm::semantics::GroupParameters;
 
     use super::*;
 

@@ -7,7 +7,11 @@ use cellnorm::norms::{
 };
 use cellnorm::rule::Rule;
 use cellnorm::weights::{Standardization, WeightDirection};
-use cellnorm::{Error, GroupParameters, LocalResponseNormConfig, LpNormConfig};
+use cellnorm::{
+    Error,
+    norms::{LocalResponseNormConfig, LpNormConfig},
+    semantics::GroupParameters,
+};
 
 use super::ExplainArgs;
 

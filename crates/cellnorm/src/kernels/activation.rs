@@ -24,7 +24,11 @@ use crate::kernels::Real;
 /// ```
 /// use cellnorm::kernels::Buffers;
 /// use cellnorm::rule::ClosedForm;
-/// use cellnorm::{Activation, Axis, Parameters, Plan};
+/// use cellnorm::{
+///     Activation,
+///     kernels::Parameters,
+///     shape::{Axis, Plan},
+/// };
 /// let plan = Plan::new(&Axis::row_major(&[1, 3], |axis| (axis == 1, false))).unwrap();
 /// let (x, mut y) = ([-1.0_f32, 0.0, 1.0], Vec::new());
 /// let parameters = Parameters { activation: Activation::Relu, ..Parameters::default() };

@@ -81,7 +81,7 @@ const CHUNK: usize = 128;
 /// If `x` is not as long as the cells.
 ///
 /// ```
-/// use cellnorm::{Cells, kernels};
+/// use cellnorm::{kernels, shape::Cells};
 /// let x = [1.0_f32, 3.0, 10.0, 10.0];
 /// let moments = kernels::moments(&x, &Cells::channels_first(1, 2, 2));
 /// assert_eq!((moments[0].mean, moments[0].variance()), (2.0, 1.0));
@@ -152,20 +152,25 @@ pub fn gradient<T: Element>(
 ///
 /// ```
 /// use cellnorm::{
-///     Cells, Moments, Sets,
+///     Moments,
 ///     kernels::{self, Affine, Buffers},
+///     shape::{Cells, Sets},
 /// };
 /// // layer normalization of 2 samples × 2 channels × 2 positions, without parameters
 /// let x = [1.0_f32, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0];
 /// let (cells, sets) = (Cells::channels_first(2, 2, 2), Sets::new(&[0, 0, 1, 1]));
 /// let mut y = Vec::new();
-/// let statistics =
-///     kernels::forward(Buffers::Into(&x, &mut y), &cells, &sets, |_set, moments, affines| {
+/// let statistics = kernels::forward(
+///     Buffers::Into(&x, &mut y),
+///     &cells,
+///     &sets,
+///     |_set, moments, affines| {
 ///         let all = Moments::merge_all(moments);
 ///         let rstd = 1.0 / (all.variance() + 1e-5).sqrt();
 ///         affines.fill(Affine { center: all.mean, scale: rstd, offset: 0.0 });
 ///         (all.mean, all.variance())
-///     });
+///     },
+/// );
 /// assert_eq!(statistics, [(2.5, 1.25), (5.0, 0.0)]);
 /// assert_eq!(y[4..], [0.0; 4]);
 /// ```

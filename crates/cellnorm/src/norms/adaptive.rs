@@ -112,7 +112,10 @@ impl Rule for Adaptive {
 /// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call.
 ///
 /// ```
-/// use cellnorm::{AdaptiveNorm, moments, norms::AdaptiveStatistics};
+/// use cellnorm::{
+///     moments,
+///     norms::{AdaptiveNorm, AdaptiveStatistics},
+/// };
 /// use ndarray::{Array4, Ix2};
 /// let image = |k: usize| {
 ///     Array4::from_shape_fn((2, 3, 4, 4), |(n, c, h, w)| {

@@ -35,7 +35,8 @@ pub struct Batch {
 /// use cellnorm::{BatchNormConfig, Momentum, RunningVariance};
 /// use ndarray::Array4;
 /// // the worked example of MXNet Gluon's normalization tutorial
-/// let x = Array4::from_shape_fn((2, 2, 2, 2), |(n, c, h, w)| (8 * n + 4 * c + 2 * h + w) as f32);
+/// let x =
+///     Array4::from_shape_fn((2, 2, 2, 2), |(n, c, h, w)| (8 * n + 4 * c + 2 * h + w) as f32);
 /// let mut layer = BatchNormConfig::new(2)
 ///     .momentum(Momentum::Keep(0.9))
 ///     .running_variance(RunningVariance::Biased)
@@ -82,9 +83,8 @@ impl NormConfig<Batch> {
     /// use cellnorm::BatchNormConfig;
     /// use ndarray::Array3;
     /// // 5 samples of 2 channels and 3 frequencies, which is 6 channels to batch normalization
-    /// let x = Array3::from_shape_fn((5, 2, 3), |(n, c, f)| {
-    ///     ((5 * n + 3 * n * c + f * f) % 7) as f64
-    /// });
+    /// let x =
+    ///     Array3::from_shape_fn((5, 2, 3), |(n, c, f)| ((5 * n + 3 * n * c + f * f) % 7) as f64);
     /// let mut layer = BatchNormConfig::over(&[1, 2], &[2, 3]).init()?;
     /// let (y, _) = layer.forward(x.view())?;
     /// let flat = x.into_shape_with_order((5, 6)).unwrap();

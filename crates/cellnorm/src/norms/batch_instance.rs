@@ -32,7 +32,7 @@ pub struct BatchInstance {
 /// optimizer can bring it back.
 ///
 /// ```
-/// use cellnorm::{BatchInstanceNormConfig, BatchNormConfig, InstanceNormConfig};
+/// use cellnorm::{BatchNormConfig, InstanceNormConfig, norms::BatchInstanceNormConfig};
 /// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| {
 ///     ((7 * n + 3 * c + s * s) % 11) as f64
 /// });

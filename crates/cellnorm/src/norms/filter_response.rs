@@ -30,7 +30,7 @@ pub struct FilterResponse {
 /// learned_epsilon, \[1\], where it is asked for.
 ///
 /// ```
-/// use cellnorm::{FilterResponseNormConfig, RmsNormConfig};
+/// use cellnorm::{RmsNormConfig, norms::FilterResponseNormConfig};
 /// let x = ndarray::Array3::from_shape_fn((2, 3, 4), |(n, c, s)| (n + c + s) as f64);
 /// let y = FilterResponseNormConfig::new(3).init()?.infer(x.view())?;
 /// let rms = RmsNormConfig::new(&[4]).epsilon(1e-6).init()?.infer(x.view())?;

@@ -32,7 +32,7 @@ pub struct Ghost {
 /// Ghost batch normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\].
 ///
 /// ```
-/// use cellnorm::{BatchNormConfig, GhostBatchNormConfig};
+/// use cellnorm::{BatchNormConfig, norms::GhostBatchNormConfig};
 /// use ndarray::{Array2, s};
 /// let x = Array2::from_shape_fn((6, 3), |(n, c)| ((5 * n + c * c) % 7) as f64);
 /// let (y, _) = GhostBatchNormConfig::new(3, 2).init()?.forward(x.view())?;

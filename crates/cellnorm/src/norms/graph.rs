@@ -33,7 +33,7 @@ pub struct Graph {
 /// With graphs of different sizes, give [`Mask::lengths`](crate::Mask::lengths).
 ///
 /// ```
-/// use cellnorm::{GraphNormConfig, InstanceNormConfig};
+/// use cellnorm::{InstanceNormConfig, norms::GraphNormConfig};
 /// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| {
 ///     ((7 * n + 3 * c + s * s) % 11) as f64
 /// });

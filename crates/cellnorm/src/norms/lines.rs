@@ -35,7 +35,10 @@ pub trait Lines {
     /// If a slice is not as long as the lines.
     ///
     /// ```
-    /// use cellnorm::{Cells, LpNormConfig, norms::Lines};
+    /// use cellnorm::{
+    ///     norms::{Lines, LpNormConfig},
+    ///     shape::Cells,
+    /// };
     /// // two lines that are interleaved: (3, 4) and (0, 2)
     /// let (x, mut y) = ([3.0_f32, 0.0, 4.0, 2.0], [0.0; 4]);
     /// let layer = LpNormConfig::new(&[0]).init()?;

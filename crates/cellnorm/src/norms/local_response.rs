@@ -48,7 +48,7 @@ pub enum Window {
 /// 5, k = 2, β = 0.75 and, undivided, α = 1e-4, which is 5e-4 here.
 ///
 /// ```
-/// use cellnorm::{LocalResponseNormConfig, Window};
+/// use cellnorm::norms::{LocalResponseNormConfig, Window};
 /// let onnx = LocalResponseNormConfig::new(4).window(Window::Right).init()?;
 /// let (depth_radius, alpha) = (5, 1.0);
 /// let size = 2 * depth_radius + 1;
@@ -144,7 +144,7 @@ impl LocalResponseNormConfig {
 /// It has no parameters, and is the same in training and in inference.
 ///
 /// ```
-/// use cellnorm::LocalResponseNormConfig;
+/// use cellnorm::norms::LocalResponseNormConfig;
 /// // one position of three channels: the windows hold 1 + 4, 1 + 4 + 9 and 4 + 9
 /// let x = ndarray::array![[1.0_f32, 2.0, 3.0]];
 /// let layer = LocalResponseNormConfig::new(3).alpha(3.0).beta(1.0).init()?;

@@ -48,7 +48,7 @@ pub enum Floor {
 /// Makes an [`LpNorm`].
 ///
 /// ```
-/// use cellnorm::{Floor, LpNormConfig};
+/// use cellnorm::norms::{Floor, LpNormConfig};
 /// // ONNX LpNormalization with its defaults
 /// let onnx = LpNormConfig::new(&[-1]).p(2.0).floor(Floor::None).init()?;
 /// // the largest value of each image becomes 1
@@ -114,7 +114,7 @@ impl LpNormConfig {
 /// overflow nor vanish for any finite x.
 ///
 /// ```
-/// use cellnorm::LpNormConfig;
+/// use cellnorm::norms::LpNormConfig;
 /// let x = ndarray::array![[3.0_f32, 4.0], [0.0, -2.0]];
 /// let layer = LpNormConfig::unit(&[-1]).init()?;
 /// assert_eq!(layer.forward(x.view())?, ndarray::array![[0.6, 0.8], [0.0, -1.0]]);

@@ -22,7 +22,7 @@ pub struct MeanVariance {
 /// Mean-variance normalization.
 ///
 /// ```
-/// use cellnorm::MeanVarianceNormConfig;
+/// use cellnorm::norms::MeanVarianceNormConfig;
 /// let y = MeanVarianceNormConfig::new(&[0])
 ///     .init()?
 ///     .infer(ndarray::array![[1.0_f64, 5.0], [3.0, 5.0]])?;

@@ -42,7 +42,7 @@ pub struct Renorm {
 /// running σ.
 ///
 /// ```
-/// use cellnorm::{BatchNormConfig, BatchRenormConfig};
+/// use cellnorm::{BatchNormConfig, norms::BatchRenormConfig};
 /// let x = ndarray::Array2::from_shape_fn((6, 3), |(n, c)| ((5 * n + c * c) % 7) as f64);
 /// let (y, _) =
 ///     BatchRenormConfig::new(3).epsilon(1e-5).bounds(1.0, 0.0).init()?.forward(x.view())?;
@@ -77,7 +77,7 @@ impl NormConfig<Renorm> {
     /// one whatever their `momentum` is.
     ///
     /// ```
-    /// use cellnorm::{BatchRenormConfig, Momentum};
+    /// use cellnorm::{Momentum, norms::BatchRenormConfig};
     /// let x = ndarray::array![[1.0, 4.0], [3.0, 8.0]];
     /// let config = BatchRenormConfig::new(2).momentum(Momentum::Keep(0.99));
     /// let mut layer = config.correction_momentum(Momentum::Keep(0.5)).init()?;

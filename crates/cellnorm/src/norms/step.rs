@@ -37,7 +37,7 @@ pub struct Step {
 /// With sequences of different lengths, give [`Mask::lengths`](crate::Mask::lengths).
 ///
 /// ```
-/// use cellnorm::{Mask, StepBatchNormConfig};
+/// use cellnorm::{Mask, norms::StepBatchNormConfig};
 /// let x = ndarray::Array3::from_shape_fn((4, 3, 2), |(n, t, c)| {
 ///     ((5 * n + 3 * t + c) % 7) as f32
 /// });

@@ -30,7 +30,7 @@ pub struct Switchable {
 /// and variance_weight, \[3\]: instance, layer, batch.
 ///
 /// ```
-/// use cellnorm::{InstanceNormConfig, SwitchableNormConfig};
+/// use cellnorm::{InstanceNormConfig, norms::SwitchableNormConfig};
 /// let x = ndarray::Array3::from_shape_fn((4, 2, 5), |(n, c, s)| {
 ///     ((7 * n + 3 * c + s * s) % 11) as f32
 /// });

@@ -67,7 +67,7 @@ impl TluConfig {
 /// The thresholded linear unit, the same in training and in inference. Made by [`TluConfig`].
 ///
 /// ```
-/// use cellnorm::{FilterResponseNormConfig, TluConfig};
+/// use cellnorm::norms::{FilterResponseNormConfig, TluConfig};
 /// use ndarray::{Array3, array};
 /// let x = Array3::from_shape_fn((2, 3, 4), |(n, c, s)| {
 ///     ((5 * n + 3 * c + s * s) % 7) as f32 - 3.0

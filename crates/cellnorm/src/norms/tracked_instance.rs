@@ -28,7 +28,7 @@ pub struct TrackedInstance {
 /// Instance normalization with running averages, \[C\].
 ///
 /// ```
-/// use cellnorm::{Momentum, TrackedInstanceNormConfig};
+/// use cellnorm::{Momentum, norms::TrackedInstanceNormConfig};
 /// use ndarray::Array3;
 /// let x = Array3::from_shape_fn((4, 2, 8), |(n, c, s)| ((n + 3 * c + 1) * s) as f64);
 /// let mut layer = TrackedInstanceNormConfig::new(2).momentum(Momentum::Step(1.0)).init()?;

@@ -61,8 +61,8 @@ impl Centering {
     /// as a row.
     ///
     /// ```
-    /// use cellnorm::Parameters;
     /// use cellnorm::kernels::Buffers;
+    /// use cellnorm::kernels::Parameters;
     /// use cellnorm::shape::Centering;
     /// let (x, mut y) = ([2.0_f32, 4.0, 4.0, 6.0], Vec::new());
     /// let parameters = Parameters { gamma: Some(&[2.0; 4][..]), ..Parameters::default() };

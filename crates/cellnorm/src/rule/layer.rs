@@ -158,7 +158,7 @@ impl<R: Rule> Norm<R> {
     /// Sets the mode to training or inference, but leaves a frozen layer frozen.
     ///
     /// ```
-    /// use cellnorm::{BatchNormConfig, Frozen, Mode};
+    /// use cellnorm::{BatchNormConfig, Mode, momentum::Frozen};
     /// let mut layer = BatchNormConfig::new(4).init()?;
     /// layer.freeze(Frozen::Inference);
     /// layer.train(true);
@@ -250,8 +250,9 @@ impl<R: Rule> Norm<R> {
     /// use ndarray::{Array2, array, s};
     /// let x: Array2<f32> = array![[1.0], [2.0], [3.0], [6.0]];
     /// let parts = [x.slice(s![..1, ..]), x.slice(s![1.., ..])];
-    /// let run_rank =
-    ///     |ranks: Threads, part| BatchNormConfig::new(1).init()?.forward_over(part, None, &ranks);
+    /// let run_rank = |ranks: Threads, part| {
+    ///     BatchNormConfig::new(1).init()?.forward_over(part, None, &ranks)
+    /// };
     /// let statistics = std::thread::scope(|scope| {
     ///     let ranks = Threads::split(2).into_iter().zip(parts);
     ///     let threads: Vec<_> =

@@ -31,6 +31,7 @@ mod running;
 mod standard;
 mod tape;
 
+pub use crate::error::check_epsilon;
 pub(crate) use arrays::{Arranged, like, typed};
 pub use cell_tables::{CellTables, Grid, Merged, Statistics};
 pub use closed_form::ClosedForm;

@@ -164,7 +164,8 @@ impl<V: Table> Context<'_, V> {
 ///     }
 /// }
 ///
-/// let y = NormConfig::custom(Rows).init()?.infer(ndarray::array![[1.0_f32, 3.0], [5.0, 9.0]])?;
+/// let y =
+///     NormConfig::custom(Rows).init()?.infer(ndarray::array![[1.0_f32, 3.0], [5.0, 9.0]])?;
 /// assert!((y[[0, 1]] - 1.0).abs() < 1e-4 && (y[[1, 1]] - 1.0).abs() < 1e-4);
 /// # Ok::<(), Error>(())
 /// ```
@@ -174,7 +175,9 @@ impl<V: Table> Context<'_, V> {
 ///
 /// ```
 /// use cellnorm::Error;
-/// use cellnorm::rule::{CellTables, Coefficients, Context, NormConfig, ParameterSpec, Rule, Table};
+/// use cellnorm::rule::{
+///     CellTables, Coefficients, Context, NormConfig, ParameterSpec, Rule, Table,
+/// };
 /// use cellnorm::shape::{Measure, Sharing};
 ///
 /// /// Each channel of each sample is divided by its standard deviation, and keeps its mean.
@@ -198,7 +201,10 @@ impl<V: Table> Context<'_, V> {
 ///         cells: &CellTables<'_, V>,
 ///         context: &Context<'_, V>,
 ///     ) -> Coefficients<V> {
-///         Coefficients { scale: context.rstd(cells.variance.clone()), offset: cells.mean.clone() }
+///         Coefficients {
+///             scale: context.rstd(cells.variance.clone()),
+///             offset: cells.mean.clone(),
+///         }
 ///     }
 /// }
 ///

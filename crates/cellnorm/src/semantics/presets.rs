@@ -20,7 +20,7 @@ impl Semantics {
     /// exist.
     ///
     /// ```
-    /// use cellnorm::{GroupParameters, Normalization, Semantics};
+    /// use cellnorm::{Normalization, Semantics, semantics::GroupParameters};
     /// let group = Semantics::preset("onnx-20", Normalization::Group)?;
     /// assert_eq!((group.name, group.group_parameters), ("onnx-18 group", GroupParameters::PerGroup));
     /// let missing = Semantics::preset("tfa-0.23", Normalization::Batch).unwrap_err().to_string();

@@ -15,7 +15,7 @@ use std::ops::Range;
 /// one row of `inner` elements touches each once.
 ///
 /// ```
-/// use cellnorm::Cells;
+/// use cellnorm::shape::Cells;
 /// let nchw = Cells::channels_first(8, 16, 49);
 /// let nhwc = Cells::channels_last(8, 49, 16);
 /// assert_eq!((nchw.count(), nhwc.count()), (128, 128));
@@ -73,7 +73,7 @@ impl Cells {
 /// Which cells share statistics: every cell belongs to one set.
 ///
 /// ```
-/// use cellnorm::Sets;
+/// use cellnorm::shape::Sets;
 /// // 2 samples of 3 channels: batch norm's sets are the channels, layer norm's the samples
 /// let batch = Sets::new(&[0, 1, 2, 0, 1, 2]);
 /// let layer = Sets::new(&[0, 0, 0, 1, 1, 1]);

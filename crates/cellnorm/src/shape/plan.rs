@@ -12,7 +12,7 @@ use super::{Axis, Cells, Labels, Sets};
 /// How a tensor is normalized: its shape in memory and which values share what.
 ///
 /// ```
-/// use cellnorm::{Axis, Plan};
+/// use cellnorm::shape::{Axis, Plan};
 /// // batch norm of NCHW: all axes but the channels' share statistics, the channels' carries the parameters
 /// let axes = Axis::row_major(&[8, 16, 7, 7], |axis| (axis != 1, axis == 1));
 /// let plan = Plan::new(&axes).unwrap();

@@ -7,7 +7,7 @@
 //! | [`WeightStandardization`] | (v − mean) / √(variance + ε) of each output | S. Qiao et al., 2019 |
 //!
 //! All except [`SpectralNorm`], which keeps its weight itself, are rules of
-//! [`tables`](crate::tables): `forward` makes the weight w that the network uses from the trained
+//! [rules](crate::rule): `forward` makes the weight w that the network uses from the trained
 //! v, and `backward` takes ∂L/∂w to ∂L/∂v and the parameters' gradients; `infer` makes the weight
 //! once and for all, to ship.
 

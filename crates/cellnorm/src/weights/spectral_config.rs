@@ -20,7 +20,7 @@ use crate::shape::axis_index;
 /// | [`warm_up`](Self::warm_up) | 15 | 0 | 0 | 0 |
 ///
 /// ```
-/// use cellnorm::Floor;
+/// use cellnorm::norms::Floor;
 /// use cellnorm::weights::{Iteration, SpectralNormConfig};
 /// // as Keras 3: the kernel itself becomes the normalized one, and inference takes it as it is
 /// let keras = SpectralNormConfig::default()

@@ -2,7 +2,7 @@
 
 use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::{
-    Cells, Element, Error, GroupNormConfig, LayerNormConfig, get_stats, kernels, moments,
+    Element, Error, GroupNormConfig, LayerNormConfig, get_stats, kernels, moments, shape::Cells,
 };
 use half::{bf16, f16};
 use ndarray::{Array1, Array2, Array3, ArrayD, IxDyn};

@@ -2,7 +2,9 @@
 //! and what inference takes.
 
 use cellnorm::{
-    BatchNormConfig, BatchRenorm, BatchRenormConfig, Error, Frozen, Mask, Momentum, OneValue,
+    BatchNormConfig, Error, Mask, Momentum, OneValue,
+    momentum::Frozen,
+    norms::{BatchRenorm, BatchRenormConfig},
 };
 use ndarray::{ArrayD, IxDyn};
 

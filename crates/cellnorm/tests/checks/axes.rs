@@ -1,7 +1,7 @@
 //! Batch normalization over several axes is batch normalization of the channels that these axes
 //! make together.
 
-use cellnorm::{BatchNorm, BatchNormConfig, Error, Mask, StepBatchNormConfig};
+use cellnorm::{BatchNorm, BatchNormConfig, Error, Mask, norms::StepBatchNormConfig};
 use ndarray::{ArrayD, IxDyn};
 
 use crate::common::{Numbers, distance, running};

@@ -3,7 +3,11 @@
 
 use cellnorm::kernels::{self, Affine, Buffers, Gradient};
 use cellnorm::machine::Machine;
-use cellnorm::{Cells, Element, LocalResponseNormConfig, LpNormConfig, Moments, Sets};
+use cellnorm::{
+    Element, Moments,
+    norms::{LocalResponseNormConfig, LpNormConfig},
+    shape::{Cells, Sets},
+};
 use ndarray::{ArrayD, Axis};
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! Tensors of any element type.
 
-use cellnorm::{Element, Real};
+use cellnorm::{Element, kernels::Real};
 
 /// The element nearest to a value.
 pub fn element<T: Element>(value: f64) -> T {

@@ -9,7 +9,8 @@ use cellnorm::kernels;
 #[test]
 #[ignore = "run by the test below"]
 fn child() {
-    let mean = kernels::moments(&[1.0_f32, 3.0], &cellnorm::Cells::channels_first(1, 1, 2))[0].mean;
+    let mean =
+        kernels::moments(&[1.0_f32, 3.0], &cellnorm::shape::Cells::channels_first(1, 1, 2))[0].mean;
     println!("set {} {mean}", kernels::instruction_set());
 }
 

@@ -161,7 +161,7 @@ fn layers_on_any_array() {
                     assert_eq!(a.is_some(), b.is_some());
                     a.iter().zip(b).for_each(|(a, b)| same("a parameter's gradient", a, b));
                 }
-                let flat = |saved: &cellnorm::Saved| {
+                let flat = |saved: &cellnorm::rule::Saved| {
                     [&saved.statistics.mean[..], &saved.statistics.variance].concat()
                 };
                 assert!(

@@ -2,7 +2,11 @@
 //! differences.
 
 use cellnorm::norms::Lines;
-use cellnorm::{Cells, Error, LocalResponseNorm, LocalResponseNormConfig, Window};
+use cellnorm::{
+    Error,
+    norms::{LocalResponseNorm, LocalResponseNormConfig, Window},
+    shape::Cells,
+};
 use ndarray::{Array1, ArrayD, Axis, IxDyn, array, s};
 use proptest::prelude::*;
 

@@ -1,7 +1,10 @@
 //! Lp normalization against a naive twin, PyTorch's numbers, finite differences, and at the edge of
 //! what floats hold.
 
-use cellnorm::{Error, Floor, LpNorm, LpNormConfig};
+use cellnorm::{
+    Error,
+    norms::{Floor, LpNorm, LpNormConfig},
+};
 use ndarray::{Array1, ArrayD, Axis, IxDyn, array};
 use proptest::prelude::*;
 

@@ -5,10 +5,13 @@ use cellnorm::rule::{NormConfig, ParameterRules, ParameterSpec, Rule, Rules};
 use cellnorm::shape::Roles;
 use cellnorm::weights::WeightDirection;
 use cellnorm::{
-    BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, EpsilonAt, Error,
-    FilterResponseNormConfig, GhostBatchNormConfig, GroupNormConfig, InstanceNormConfig,
-    LayerNormConfig, Mask, MeanVarianceNormConfig, Momentum, Normalization, OneValue,
-    RmsNormConfig, RunningVariance, Semantics, StepBatchNormConfig, TluConfig,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Mask, Momentum,
+    Normalization, OneValue, RmsNormConfig, RunningVariance, Semantics,
+    norms::{
+        BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
+        MeanVarianceNormConfig, StepBatchNormConfig, TluConfig,
+    },
+    semantics::EpsilonAt,
 };
 use ndarray::{Array3, array};
 
@@ -253,7 +256,7 @@ fn constraints_hold_for_both_or_none() -> Result<(), Error> {
 #[test]
 fn cells_that_a_table_leaves_out() {
     use cellnorm::kernels::{Affine, Buffers};
-    use cellnorm::{Cells, Sets};
+    use cellnorm::shape::{Cells, Sets};
     let (cells, sets) = (
         Cells::channels_last(8, 3, 4),
         Sets::new(&(0..32).map(|cell| cell / 2).collect::<Vec<u32>>()),

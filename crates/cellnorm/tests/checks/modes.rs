@@ -3,8 +3,8 @@
 use crate::common::{Numbers, averages, distance, running, running_distance};
 use cellnorm::rule::Running;
 use cellnorm::{
-    BatchNorm, BatchNormConfig, Error, Frozen, InstanceNormConfig, Mode, Momentum, RunningVariance,
-    StatisticsFrom,
+    BatchNorm, BatchNormConfig, Error, InstanceNormConfig, Mode, Momentum, RunningVariance,
+    momentum::{Frozen, StatisticsFrom},
 };
 use ndarray::{Array3, ArrayD, Axis, array};
 

@@ -6,7 +6,12 @@
 
 use cellnorm::kernels::Buffers;
 use cellnorm::rule::ClosedForm;
-use cellnorm::{Activation, Axis, Centering, Parameters, Plan, Statistics};
+use cellnorm::{
+    Activation,
+    kernels::Parameters,
+    rule::Statistics,
+    shape::{Axis, Centering, Plan},
+};
 
 use crate::common::Numbers;
 

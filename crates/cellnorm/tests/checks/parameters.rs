@@ -3,7 +3,7 @@
 
 use cellnorm::parameters::{Constraint, Initializer, Regularizer};
 use cellnorm::rule::{ParameterRules, Rules};
-use cellnorm::{BatchNormConfig, Error, Gradients, GroupNormConfig, LayerNormConfig};
+use cellnorm::{BatchNormConfig, Error, GroupNormConfig, LayerNormConfig, rule::Gradients};
 use ndarray::{Array1, ArrayD, Ix2, IxDyn, array};
 
 use crate::common::{Numbers, distance};

@@ -7,7 +7,8 @@ use std::thread;
 use cellnorm::ranks::{Communicator, Threads, exchange, merge};
 use cellnorm::rule::Running;
 use cellnorm::{
-    BatchNorm, BatchNormConfig, Element, Error, Gradients, Mask, Mode, Moments, StatisticsFrom,
+    BatchNorm, BatchNormConfig, Element, Error, Mask, Mode, Moments, momentum::StatisticsFrom,
+    rule::Gradients,
 };
 use ndarray::{ArrayD, Axis, IxDyn, Slice};
 

@@ -2,10 +2,7 @@
 
 use cellnorm::ranks::{Alone, Communicator};
 use cellnorm::rule::{Norm, Rule};
-use cellnorm::{
-    BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error, Mask, StepBatchNormConfig,
-    SwitchableNormConfig, TrackedInstanceNormConfig,
-};
+use cellnorm::{BatchNormConfig, Error, Mask, norms::{BatchInstanceNormConfig, BatchRenormConfig, StepBatchNormConfig, SwitchableNormConfig, TrackedInstanceNormConfig}};
 use ndarray::{ArrayD, Axis, Slice};
 
 use crate::common::{Numbers, distance, running_distance};
@@ -17,7 +14,7 @@ type Outcome<R> = (ArrayD<f64>, ArrayD<f64>, Vec<f64>, Norm<R>);
 /// The gradients of all parameters, one after another.
 fn flat<R: Rule>(
     layer: &Norm<R>,
-    gradients: &cellnorm::Gradients<f64, ndarray::IxDyn>,
+    gradients: &cellnorm::rule::Gradients<f64, ndarray::IxDyn>,
 ) -> Vec<f64> {
     layer.names().flat_map(|name| gradients.parameter(name).unwrap().clone()).collect()
 }

@@ -5,10 +5,13 @@ use cellnorm::norms::{AdaptiveStatistics, Step};
 use cellnorm::rule::{Norm, Rule, Running};
 use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
 use cellnorm::{
-    AdaptiveNorm, BatchInstanceNormConfig, BatchNormConfig, BatchRenormConfig, Error,
-    FilterResponseNormConfig, GhostBatchNormConfig, GraphNormConfig, GroupNormConfig,
-    InstanceNormConfig, LayerNormConfig, Mask, MeanVarianceNormConfig, Momentum, RmsNormConfig,
-    StepBatchNormConfig, SwitchableNormConfig,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Mask, Momentum,
+    RmsNormConfig,
+    norms::{
+        AdaptiveNorm, BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig,
+        GhostBatchNormConfig, GraphNormConfig, MeanVarianceNormConfig, StepBatchNormConfig,
+        SwitchableNormConfig,
+    },
 };
 use ndarray::{ArrayD, Axis, IxDyn, s};
 
@@ -302,7 +305,7 @@ fn a_frozen_rule_keeps_its_averages_and_has_no_parameter_gradients() -> Result<(
     let x = Numbers::new(9).tensor(&[4, 2, 3], 1.0);
     let mut layer = SwitchableNormConfig::new(2).init()?;
     layer.forward(x.view())?;
-    layer.freeze(cellnorm::Frozen::Inference);
+    layer.freeze(cellnorm::momentum::Frozen::Inference);
     layer.train(true);
     let before = layer.running.clone();
     let (y, saved) = layer.forward(x.view())?;

@@ -4,9 +4,10 @@
 use crate::common::{Numbers, averages, running};
 use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::{
-    BatchNormConfig, Difference, EpsilonAt, Error, Frozen, GroupNormConfig, GroupParameters,
-    InstanceNormConfig, LayerNormConfig, Momentum, Normalization, OneValue, RmsNormConfig,
-    RunningVariance, Sample, Semantics,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Momentum,
+    Normalization, OneValue, RmsNormConfig, RunningVariance, Semantics,
+    momentum::Frozen,
+    semantics::{Difference, EpsilonAt, GroupParameters, Sample},
 };
 use ndarray::{ArrayD, Axis, IxDyn, array};
 

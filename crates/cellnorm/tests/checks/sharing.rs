@@ -8,7 +8,10 @@ use cellnorm::norms::{
 use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::weights::{Standardization, WeightDirection};
 use cellnorm::{
-    BatchNormConfig, Error, GroupParameters, LocalResponseNormConfig, LpNormConfig, Saved,
+    BatchNormConfig, Error,
+    norms::{LocalResponseNormConfig, LpNormConfig},
+    rule::Saved,
+    semantics::GroupParameters,
 };
 use ndarray::{ArrayD, Dimension, IxDyn};
 use proptest::prelude::*;
@@ -208,7 +211,7 @@ fn rules_share_as_their_papers_say() {
     check(&lines(&unit, &shape, named("nchw")).unwrap(), &[&|a, b| a[0] == b[0] && a[2] == b[2]]);
 }
 
-pub fn window(size: usize) -> cellnorm::LocalResponseNorm {
+pub fn window(size: usize) -> cellnorm::norms::LocalResponseNorm {
     LocalResponseNormConfig::new(size).init().unwrap()
 }
 

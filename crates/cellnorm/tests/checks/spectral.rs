@@ -2,7 +2,7 @@
 //! the loss.
 
 use cellnorm::weights::{Iteration, SpectralNorm, SpectralNormConfig};
-use cellnorm::{Error, Floor};
+use cellnorm::{Error, norms::Floor};
 use ndarray::{Array2, ArrayD, IxDyn, array};
 use serde_json::Value;
 

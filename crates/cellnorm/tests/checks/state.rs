@@ -3,8 +3,8 @@
 use cellnorm::rule::Running;
 use cellnorm::state::{DType, Known, Place, State, Tensor, Tensors};
 use cellnorm::{
-    BatchNormConfig, Error, GroupNormConfig, GroupParameters, Momentum, Normalization,
-    RunningVariance, Semantics,
+    BatchNormConfig, Error, GroupNormConfig, Momentum, Normalization, RunningVariance, Semantics,
+    semantics::GroupParameters,
 };
 use ndarray::{ArrayD, array};
 

@@ -1,7 +1,10 @@
 //! The thresholded linear unit: differences of the loss, ReLU and leaky ReLU as cases of it, and
 //! any strides.
 
-use cellnorm::{Error, Tlu, TluConfig};
+use cellnorm::{
+    Error,
+    norms::{Tlu, TluConfig},
+};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice, array};
 
 use crate::common::{Numbers, distance};

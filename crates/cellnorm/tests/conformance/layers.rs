@@ -7,7 +7,9 @@ use cellnorm::norms::OverFeatures;
 use cellnorm::rule::{Norm, NormConfig, Rule};
 use cellnorm::{
     BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Mask, Mode,
-    Normalization, RmsNormConfig, Semantics, StatisticsFrom, TluConfig, TluGradients,
+    Normalization, RmsNormConfig, Semantics,
+    momentum::StatisticsFrom,
+    norms::{TluConfig, TluGradients},
 };
 use ndarray::ArrayD;
 use serde_json::Value;

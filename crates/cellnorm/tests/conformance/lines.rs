@@ -1,6 +1,9 @@
 //! The layers that divide by a size, without statistics and without parameters.
 
-use cellnorm::{Error, Floor, LocalResponseNormConfig, LpNormConfig};
+use cellnorm::{
+    Error,
+    norms::{Floor, LocalResponseNormConfig, LpNormConfig},
+};
 use ndarray::{ArrayD, ArrayViewD};
 
 use crate::case::{Case, Step};

@@ -3,8 +3,8 @@
 use cellnorm::rule::{Norm, Rule};
 use cellnorm::weights::WeightNormConfig;
 use cellnorm::{
-    BatchRenormConfig, Error, FilterResponseNormConfig, GhostBatchNormConfig, Momentum,
-    Normalization,
+    Error, Momentum, Normalization,
+    norms::{BatchRenormConfig, FilterResponseNormConfig, GhostBatchNormConfig},
 };
 
 use crate::case::{Case, Step};

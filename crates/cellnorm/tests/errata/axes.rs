@@ -1,6 +1,6 @@
 //! Which axis holds the channels, and which axes share statistics.
 
-use cellnorm::{BatchNormConfig, Error, LayerNormConfig, Momentum, Saved, moments};
+use cellnorm::{BatchNormConfig, Error, LayerNormConfig, Momentum, moments, rule::Saved};
 use ndarray::{Array, ArrayD, Axis, array};
 
 use crate::{Erratum, Numbers, distance, running};

@@ -3,9 +3,9 @@
 
 use cellnorm::rule::Running;
 use cellnorm::{
-    BatchNormConfig, Error, Floor, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
-    LocalResponseNormConfig, LpNormConfig, MeanVarianceNormConfig, Momentum, Normalization,
-    RmsNormConfig, RunningVariance, Semantics, Window,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Momentum,
+    Normalization, RmsNormConfig, RunningVariance, Semantics,
+    norms::{Floor, LocalResponseNormConfig, LpNormConfig, MeanVarianceNormConfig, Window},
 };
 use ndarray::{ArrayD, IxDyn};
 

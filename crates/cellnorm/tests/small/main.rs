@@ -17,7 +17,12 @@
 use cellnorm::kernels::Buffers;
 use cellnorm::norms::Lines;
 use cellnorm::rule::ClosedForm;
-use cellnorm::{Activation, Axis, Cells, Element, LpNormConfig, Parameters, Plan, Real};
+use cellnorm::{
+    Activation, Element,
+    kernels::{Parameters, Real},
+    norms::LpNormConfig,
+    shape::{Axis, Cells, Plan},
+};
 
 /// About the mean, without γ and β.
 fn form() -> ClosedForm<'static> {

@@ -14,7 +14,7 @@ mod reference;
 use std::io::BufRead;
 use std::path::Path;
 
-use cellnorm::Statistics;
+use cellnorm::rule::Statistics;
 use cellnorm_peers::case::{Case, Layout};
 use cellnorm_peers::streams::{self, Stores};
 

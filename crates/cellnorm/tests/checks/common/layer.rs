@@ -2,8 +2,9 @@
 
 use super::{Numbers, Spec, Which, averages};
 use cellnorm::{
-    BatchNorm, BatchNormConfig, Element, Error, Gradients, GroupNorm, GroupNormConfig,
-    InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig, Saved,
+    BatchNorm, BatchNormConfig, Element, Error, GroupNorm, GroupNormConfig, InstanceNorm,
+    InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig,
+    rule::{Gradients, Saved},
 };
 use ndarray::{ArrayD, ArrayViewD, CowArray, IxDyn};
 

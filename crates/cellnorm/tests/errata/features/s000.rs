@@ -3,9 +3,9 @@
 use cellnorm::explain::{self, Layout};
 use cellnorm::norms::Group;
 use cellnorm::{
-    BatchNormConfig, Error, Gradients, GroupNormConfig, GroupParameters, InstanceNormConfig,
-    LayerNormConfig, Mode, Momentum, Normalization, RunningVariance, Semantics, StatisticsFrom,
-    batch_normalization, moments,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Mode, Momentum,
+    Normalization, RunningVariance, Semantics, batch_normalization, moments,
+    momentum::StatisticsFrom, rule::Gradients, semantics::GroupParameters,
 };
 use ndarray::{Array4, ArrayD, array};
 

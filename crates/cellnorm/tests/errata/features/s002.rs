@@ -3,7 +3,8 @@
 use cellnorm::explain::{self, Layout};
 use cellnorm::norms::Group;
 use cellnorm::{
-    Error, GroupNormConfig, GroupParameters, Normalization, Semantics, Stats, get_stats, moments,
+    Error, GroupNormConfig, Normalization, Semantics, Stats, get_stats, moments,
+    semantics::GroupParameters,
 };
 use ndarray::{Array, ArrayView};
 

@@ -6,8 +6,9 @@ use cellnorm::explain::{self, Layout};
 use cellnorm::norms::{Batch, Features, Layer};
 use cellnorm::weights::WeightNormConfig;
 use cellnorm::{
-    BatchInstanceNormConfig, BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig,
-    LayerNormConfig, Moments, SwitchableNormConfig, batch_normalization, get_stats,
+    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Moments,
+    batch_normalization, get_stats,
+    norms::{BatchInstanceNormConfig, SwitchableNormConfig},
 };
 use ndarray::{ArrayD, array};
 
