@@ -2,7 +2,7 @@
 //! the same lines compute the same bits.
 //!
 //! ```sh
-//! cargo run --release -p cellnorm --example bits > bits-before.txt
+//! cd bench/bits && cargo run --release > bits-before.txt
 //! ```
 //!
 //! A line has twelve columns with a space between two:
