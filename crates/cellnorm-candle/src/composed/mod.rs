@@ -8,6 +8,8 @@ mod table;
 
 pub(crate) use formula::normalize;
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use candle_core::{Result, Tensor};
 use cellnorm::rule::{Norm, Rule};
 use cellnorm::shape::Roles;
@@ -63,7 +65,8 @@ fn activate(z: Tensor, activation: Activation) -> Result<Tensor> {
         Activation::Relu => z.relu(),
         Activation::LeakyRelu(slope) => candle_nn::ops::leaky_relu(&z, slope),
         Activation::Silu => z.silu(),
-        Activation::Gelu => z.gelu_erf(),
+        // the gradient of Candle's own has six digits
+        Activation::Gelu => (&z * 0.5)? * ((&z * FRAC_1_SQRT_2)?.erf()? + 1.0)?,
     }
 }
 

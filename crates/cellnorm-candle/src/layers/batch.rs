@@ -14,7 +14,7 @@ use crate::numbers::wrong;
 ///
 /// In training they are the batch's, and the running ones move toward them: running = (1 − m) ·
 /// running + m · batch, with m = 0.1 and the unbiased variance, as in PyTorch. In inference they
-/// are the running ones. [`forward_mode`](Self::forward_mode) has all between.
+/// are the running ones. [`forward_mode`](RuleNorm::forward_mode) has all between.
 ///
 /// f32, f64, f16 and bf16 train and infer, beside parameters and statistics of any of these types,
 /// and [`batch_norm`] makes the statistics f32 at least. Training refuses one value a channel, and

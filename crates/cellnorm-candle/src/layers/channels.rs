@@ -114,24 +114,18 @@ pub type InstanceNorm = RuleNorm<Instance, false>;
 impl RuleNorm<Instance, false> {
     /// γ and β of each channel, the number of channels, and ε.
     pub fn new(weight: Tensor, bias: Tensor, num_channels: usize, eps: f64) -> Self {
-        Self::over_channels(num_channels, Some(weight), Some(bias), eps)
+        let rule = Instance { channels: num_channels, channel_axis: 1 };
+        Self::new_affine(rule, Some(weight), Some(bias), eps).expect(SOUND)
     }
 
     /// Without γ and β.
     pub fn new_no_affine(num_channels: usize, eps: f64) -> Self {
-        Self::over_channels(num_channels, None, None, eps)
-    }
-
-    fn over_channels(
-        channels: usize,
-        gamma: Option<Tensor>,
-        beta: Option<Tensor>,
-        eps: f64,
-    ) -> Self {
-        let layer = Self::new_affine(Instance { channels, channel_axis: 1 }, gamma, beta, eps);
-        layer.expect("any number of channels is sound")
+        let rule = Instance { channels: num_channels, channel_axis: 1 };
+        Self::new_affine(rule, None, None, eps).expect(SOUND)
     }
 }
+
+const SOUND: &str = "any number of channels is sound";
 
 /// A layer from `weight` and `bias`, \[C\], which start as 1 and 0. `config` is ε, or more.
 ///
