@@ -716,6 +716,8 @@ impl<R: Rule> Norm<R> {
             numbered[0] = true;
             if x.is_empty() {
                 let plan = Region::row_major(x.shape(), &numbered, None)?.into();
+                // a view without elements may have any strides
+                let x = ArrayD::default(x.raw_dim()).into();
                 return Ok(Arranged { x, plan });
             }
         }

@@ -31,6 +31,7 @@ mod pairs;
 mod parameters;
 mod ranks;
 mod ranks_refusals;
+mod ranks_rules;
 mod relations;
 mod rules;
 mod semantics;

@@ -2,7 +2,13 @@
 
 use cellnorm::ranks::{Alone, Communicator};
 use cellnorm::rule::{Norm, Rule};
-use cellnorm::{BatchNormConfig, Error, Mask, norms::{BatchInstanceNormConfig, BatchRenormConfig, StepBatchNormConfig, SwitchableNormConfig, TrackedInstanceNormConfig}};
+use cellnorm::{
+    BatchNormConfig, Error, Mask,
+    norms::{
+        BatchInstanceNormConfig, BatchRenormConfig, StepBatchNormConfig, SwitchableNormConfig,
+        TrackedInstanceNormConfig,
+    },
+};
 use ndarray::{ArrayD, Axis, Slice};
 
 use crate::common::{Numbers, distance, running_distance};
@@ -35,12 +41,12 @@ fn check<R: Rule>(layer: Norm<R>, shape: &[usize], masked: bool) -> Result<(), E
     let gradients = alone.backward(&saved, x.view(), dy.view())?;
     for split in [[0, 3, 3], [2, 0, 4], [6, 0, 0]] {
         let outcomes: Vec<Outcome<R>> = on_ranks(3, |ranks| {
-            let start = split[..ranks.rank()].iter().sum();
+            let start: usize = split[..ranks.rank()].iter().sum();
             let slice = Slice::from(start..start + split[ranks.rank()]);
             let (x, dy) = (x.slice_axis(Axis(0), slice), dy.slice_axis(Axis(0), slice));
             let mask = masked.then(|| Mask::new(valid.slice_axis(Axis(0), slice)));
             let mut layer = layer.clone();
-            let (y, saved) = layer.forward_over(x, mask.as_ref(), &ranks)?;
+            let (y, saved) = layer.forward_over(x.view(), mask.as_ref(), &ranks)?;
             let gradients = layer.backward_over(&saved, x, dy, &ranks)?;
             let mut parameters = flat(&layer, &gradients);
             ranks.sum(&mut parameters)?;

@@ -5,8 +5,8 @@ use cellnorm::norms::{AdaptiveStatistics, Step};
 use cellnorm::rule::{Norm, Rule, Running};
 use cellnorm::weights::{WeightNormConfig, WeightStandardizationConfig};
 use cellnorm::{
-    BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Mask, Momentum,
-    RmsNormConfig,
+    Activation, BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Mask,
+    Momentum, RmsNormConfig,
     norms::{
         AdaptiveNorm, BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig,
         GhostBatchNormConfig, GraphNormConfig, MeanVarianceNormConfig, StepBatchNormConfig,
@@ -84,6 +84,10 @@ fn check<R: Rule>(layer: Norm<R>, shape: &[usize], last: isize) -> Result<(), Er
     let scattered = ArrayD::from_shape_simple_fn(IxDyn(shape), || numbers.uniform() < 0.7);
     let masks = [None, Some(Mask::lengths(&lengths, last)), Some(Mask::new(scattered.view()))];
     for (seed, mask) in masks.iter().enumerate() {
+        let mut activated = layer.clone();
+        activated.activation = Activation::Silu;
+        let worst = deviation(&activated, shape, mask.as_ref(), 50 + seed as u64)?;
+        assert!(worst < BAR, "{} with SiLU, {mask:?}: {worst:e}", R::NAME);
         let worst = deviation(&layer, shape, mask.as_ref(), 40 + seed as u64)?;
         println!("{:<36} {:<10} {worst:.1e}", R::NAME, ["all", "lengths", "scattered"][seed]);
         assert!(worst < BAR, "{}, {mask:?}: {worst:e}", R::NAME);
