@@ -1,6 +1,6 @@
 //! Unit test of every crate that declares this file: the top-level modules of the crate import only
-//! themselves and those above them in `lib.rs` or `main.rs`, so no two import each other, however
-//! long the way around.
+//! themselves and the modules above them in `lib.rs` or `main.rs`, so no two import each other,
+//! directly or through others. Files named `tests.rs` may import anything.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ fn modules_import_only_what_stands_above_them() {
         .collect();
     assert!(!order.is_empty());
     let place = |name: &str| order.iter().position(|module| *module == name);
-    for file in files(&source).iter().filter(|file| !roots.contains(file)) {
+    let checked = |file: &&PathBuf| !roots.contains(file) && !file.ends_with("tests.rs");
+    for file in files(&source).iter().filter(checked) {
         let inside = file.strip_prefix(&source).unwrap().with_extension("");
         let module = inside.iter().next().unwrap().to_str().unwrap();
         let Some(own) = place(module) else { continue };

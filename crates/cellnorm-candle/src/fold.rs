@@ -37,7 +37,7 @@ use candle_nn::{Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Linear};
 use cellnorm::fold::{Folding, Kernel};
 use cellnorm::{Activation, Error};
 
-use crate::BatchNorm;
+use crate::layers::BatchNorm;
 use crate::numbers::{tensor, values, wrong};
 use crate::weights::Weighted;
 

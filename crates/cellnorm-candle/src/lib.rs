@@ -67,13 +67,16 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-mod composed;
-pub mod debug;
-pub mod fold;
-mod layers;
 mod numbers;
 mod ops;
 pub mod weights;
+mod layers;
+pub mod fold;
+pub mod debug;
+
+#[cfg(test)]
+#[path = "../../module_order.rs"]
+mod module_order;
 
 pub use candle_nn::{BatchNormConfig, LayerNormConfig};
 pub use cellnorm;

@@ -99,9 +99,12 @@ impl<R: RuleModule> RuleConfig<R> {
 }
 
 macro_rules! layers {
-    ($($(#[$doc:meta])* $name:ident, $config:ident::$new:ident($($argument:ident: $type:ty),*), $rule:ty {
-        $($parameter:ident),*
-    };)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident, $config:ident::$new:ident($($argument:ident: $type:ty),*), $rule:ty {
+            $($parameter:ident),*
+        };
+    )*) => {
         /// The names of these layers.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
     $(
@@ -232,11 +235,14 @@ layers! {
     /// let gradients = layer.forward(x).square().sum().backward();
     /// assert_eq!(layer.rho.unwrap().grad(&gradients).unwrap().dims(), [3]);
     /// ```
-    BatchInstanceNorm, BatchInstanceNormConfig::new(channels: usize), norms::BatchInstance { gamma, beta, rho };
+    BatchInstanceNorm, BatchInstanceNormConfig::new(channels: usize), norms::BatchInstance {
+        gamma, beta, rho
+    };
     /// Switchable normalization: learned weights blend instance, layer and batch statistics
     /// ([`cellnorm::norms::SwitchableNorm`]).
     SwitchableNorm, SwitchableNormConfig::new(channels: usize), norms::Switchable {
-         gamma, beta, mean_weight, variance_weight };
+        gamma, beta, mean_weight, variance_weight
+    };
     /// Batch normalization over several axes: each index along them has statistics of its own
     /// ([`cellnorm::BatchNormConfig::over`]).
     AxesBatchNorm, AxesBatchNormConfig::over(axes: &[isize], lengths: &[usize]), norms::Batch {
@@ -245,18 +251,25 @@ layers! {
     /// Batch renormalization: batch statistics, corrected toward the running ones
     /// ([`cellnorm::norms::BatchRenorm`]).
     BatchRenorm, BatchRenormConfig::new(channels: usize), norms::Renorm { gamma, beta };
-    /// Ghost batch normalization: a large batch in small parts ([`cellnorm::norms::GhostBatchNorm`]).
-    GhostBatchNorm, GhostBatchNormConfig::new(channels: usize, size: usize), norms::Ghost { gamma, beta };
+    /// Ghost batch normalization: a large batch in small parts
+    /// ([`cellnorm::norms::GhostBatchNorm`]).
+    GhostBatchNorm, GhostBatchNormConfig::new(channels: usize, size: usize), norms::Ghost {
+        gamma, beta
+    };
     /// Batch normalization of sequences with statistics for each time step
     /// ([`cellnorm::norms::StepBatchNorm`]); inside a recurrence, [one step at a
     /// time](StepBatchNorm::at_step).
-    StepBatchNorm, StepBatchNormConfig::new(channels: usize, steps: usize), norms::Step { gamma, beta };
+    StepBatchNorm, StepBatchNormConfig::new(channels: usize, steps: usize), norms::Step {
+        gamma, beta
+    };
     /// Graph normalization: instance statistics, and a learned share of the mean
     /// ([`cellnorm::norms::GraphNorm`]).
     GraphNorm, GraphNormConfig::new(channels: usize), norms::Graph { gamma, beta, mean_scale };
     /// Filter response normalization: each channel by its root mean square
     /// ([`cellnorm::norms::FilterResponseNorm`]).
-    FilterResponseNorm, FilterResponseNormConfig::new(channels: usize), norms::FilterResponse { gamma, beta, learned_epsilon };
+    FilterResponseNorm, FilterResponseNormConfig::new(channels: usize), norms::FilterResponse {
+        gamma, beta, learned_epsilon
+    };
     /// Mean-variance normalization over any axes, without parameters
     /// ([`cellnorm::norms::MeanVarianceNorm`]).
     MeanVarianceNorm, MeanVarianceNormConfig::new(axes: &[isize]), norms::MeanVariance { };

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{DType, Module, ModuleT, Result, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
-use cellnorm::norms::{BatchInstance, FilterResponse, HasChannels, OverFeatures, Switchable};
+use cellnorm::norms::{
+    BatchInstance, Features, FilterResponse, HasChannels, OverFeatures, Switchable,
+};
 use cellnorm::rule::{Norm, NormConfig, ParameterSpec, Rule, Running};
 use cellnorm::{
     Activation, Mask, Mode, Momentum, Semantics,
@@ -14,7 +16,6 @@ use cellnorm::{
 };
 use ndarray::{ArrayD, IxDyn};
 
-use crate::norms::Features;
 use crate::numbers::{tensor, values, wrong};
 use crate::ops::{NamedTensor, apply, infer_rows, parameter, tracks};
 
@@ -238,8 +239,9 @@ impl<R: OverFeatures, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn with_features(mut self, features: Features) -> Self {
-        self.rows = matches!((&features, self.parameter("gamma")),
+        let rows = matches!((&features, self.parameter("gamma")),
             (Features::Last(last), Some(gamma)) if last == gamma.dims());
+        self.rows = rows && R::GAMMA_OFFSET == 0.0;
         *self.settings.rule_mut() = features.into();
         self
     }

@@ -1,10 +1,11 @@
 //! The layer of a rule as one operation on tensors.
 //!
 //! On the CPU the operation is [fused]: the library's passes forward and backward, one node in
-//! Candle's graph. On other devices the same layer is [composed](crate::composed) of Candle's own
+//! Candle's graph. On other devices the same layer is [composed] of Candle's own
 //! operations, which Candle differentiates. Rows that no gradient is wanted of need [no
 //! operation](rows).
 
+mod composed;
 mod fused;
 mod row_major;
 mod rows;
@@ -40,7 +41,7 @@ pub(crate) fn apply<R: Rule + 'static>(
     if x.device().is_cpu() {
         return fused::apply(norm, x, parameters, mask, then);
     }
-    let y = crate::composed::normalize(&mut norm, x, parameters, mask)?;
+    let y = composed::normalize(&mut norm, x, parameters, mask)?;
     then(&norm)?;
     Ok(y)
 }

@@ -13,6 +13,19 @@ use super::{activate, standardize};
 use crate::numbers::{values, wrong};
 use crate::ops::{NamedTensor, accumulator, parameter};
 
+/// The parameters with γ itself, where the layer stores it less an offset.
+fn scaled<R: Rule>(parameters: &[NamedTensor]) -> Result<Vec<NamedTensor>> {
+    let mut scaled = parameters.to_vec();
+    for (name, tensor) in &mut scaled {
+        if let ("gamma", Some(stored)) = (*name, tensor)
+            && R::GAMMA_OFFSET != 0.0
+        {
+            *stored = (&*stored + R::GAMMA_OFFSET)?;
+        }
+    }
+    Ok(scaled)
+}
+
 /// y over the values alone that a mask says are valid; running averages move as the layer's mode
 /// says.
 pub(crate) fn normalize<R: Rule>(
@@ -21,6 +34,7 @@ pub(crate) fn normalize<R: Rule>(
     parameters: &[NamedTensor],
     mask: Option<&Mask>,
 ) -> Result<Tensor> {
+    let parameters = &scaled::<R>(parameters)?;
     let (rule, shape, dtype) = (norm.rule(), x.dims(), accumulator(x.dtype()));
     check_epsilon(norm.epsilon).and_then(|()| rule.check()).map_err(wrong)?;
     let affine = ["gamma", "beta"].iter().any(|name| parameter(parameters, name).is_some());
