@@ -270,6 +270,11 @@ layers! {
     FilterResponseNorm, FilterResponseNormConfig::new(channels: usize), norms::FilterResponse {
         gamma, beta, learned_epsilon
     };
+    /// RMS normalization with γ stored less 1, as Gemma's models have it
+    /// ([`cellnorm::norms::GemmaRmsNorm`]).
+    GemmaRmsNorm, GemmaRmsNormConfig::new(normalized_shape: &[usize]), norms::GemmaRms {
+        gamma, beta
+    };
     /// Mean-variance normalization over any axes, without parameters
     /// ([`cellnorm::norms::MeanVarianceNorm`]).
     MeanVarianceNorm, MeanVarianceNormConfig::new(axes: &[isize]), norms::MeanVariance { };

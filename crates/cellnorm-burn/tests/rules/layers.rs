@@ -84,6 +84,7 @@ macro_rules! agrees {
 fn rules_agree_with_arrays() {
     agrees!(BatchInstanceNorm, cellnorm::norms::BatchInstanceNormConfig::new(3), SHAPE, 3);
     agrees!(GraphNorm, cellnorm::norms::GraphNormConfig::new(3), SHAPE, 3);
+    agrees!(GemmaRmsNorm, cellnorm::norms::GemmaRmsNormConfig::new(&[SHAPE[3]]), SHAPE, 3);
     agrees!(
         BatchInstanceNorm,
         cellnorm::norms::BatchInstanceNormConfig::new(3).channel_axis(-1),

@@ -8,8 +8,8 @@ use cellnorm_candle::cellnorm::{
     Activation, BatchNormConfig, Element, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
     RmsNormConfig,
     norms::{
-        BatchInstanceNormConfig, FilterResponseNormConfig, LocalResponseNormConfig,
-        SwitchableNormConfig,
+        BatchInstanceNormConfig, FilterResponseNormConfig, GemmaRmsNormConfig,
+        LocalResponseNormConfig, SwitchableNormConfig,
     },
 };
 use cellnorm_candle::{
@@ -197,6 +197,7 @@ fn of_rules<T: Element + WithDType>() {
     of_rule::<T, _>("switchable", || SwitchableNormConfig::new(4));
     of_rule::<T, _>("batch-instance", || BatchInstanceNormConfig::new(4));
     of_rule::<T, _>("filter response", || FilterResponseNormConfig::new(4));
+    of_rule::<T, _>("Gemma's rms", || GemmaRmsNormConfig::new(&[5]));
     let layer = LocalResponseNorm::new(3);
     check::<T>("local response", &|x| layer.forward(x), &[], &|x, dy| {
         let layer = LocalResponseNormConfig::new(3).init().unwrap();

@@ -2,8 +2,8 @@
 
 use cellnorm::explain::{Explanation, Layout, lines, rule};
 use cellnorm::norms::{
-    Batch, BatchInstance, Features, FilterResponse, Ghost, Graph, Group, Instance, Layer, Lines,
-    MeanVariance, Renorm, Rms, Step, Switchable,
+    Batch, BatchInstance, Features, FilterResponse, GemmaRms, Ghost, Graph, Group, Instance, Layer,
+    Lines, MeanVariance, Renorm, Rms, Step, Switchable,
 };
 use cellnorm::rule::Rule;
 use cellnorm::weights::{Standardization, WeightDirection};
@@ -94,6 +94,9 @@ pub const NORMS: &[NormEntry] = &[
     ),
     norm("rms", "The features of a sample, by root mean square", AXES, |a, channels, axis| {
         a.rule(&Rms(a.features(channels, axis)?))
+    }),
+    norm("gemma-rms", "Like rms, with the factor stored less 1", AXES, |a, channels, axis| {
+        a.rule(&GemmaRms(a.features(channels, axis)?))
     }),
     norm("batch-instance", "A mixture of batch and instance", &[], |a, channels, channel_axis| {
         a.rule(&BatchInstance { channels, channel_axis })

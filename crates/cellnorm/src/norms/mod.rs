@@ -8,6 +8,7 @@
 //! | [`InstanceNorm`] | those of one channel of one sample | per channel |
 //! | [`GroupNorm`] | those of one group of channels of one sample | per channel |
 //! | [`RmsNorm`] | as layer, about zero instead of the mean | per element or per channel |
+//! | [`GemmaRmsNorm`] | as RMS; γ is stored less 1 | per element or per channel |
 //!
 //! Others blend, split or correct these statistics, or scale otherwise:
 //!
@@ -44,6 +45,7 @@ mod batch_instance;
 mod divisor;
 mod features;
 mod filter_response;
+mod gemma_rms;
 mod ghost;
 mod graph;
 mod group;
@@ -70,6 +72,7 @@ pub use batch::{Batch, BatchNorm, BatchNormConfig};
 pub use batch_instance::{BatchInstance, BatchInstanceNorm, BatchInstanceNormConfig};
 pub use features::{Features, OverFeatures};
 pub use filter_response::{FilterResponse, FilterResponseNorm, FilterResponseNormConfig};
+pub use gemma_rms::{GemmaRms, GemmaRmsNorm, GemmaRmsNormConfig};
 pub use ghost::{Ghost, GhostBatchNorm, GhostBatchNormConfig};
 pub use graph::{Graph, GraphNorm, GraphNormConfig};
 pub use group::{Group, GroupNorm, GroupNormConfig};

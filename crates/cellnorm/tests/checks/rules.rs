@@ -9,8 +9,8 @@ use cellnorm::{
     Momentum, RmsNormConfig,
     norms::{
         AdaptiveNorm, BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig,
-        GhostBatchNormConfig, GraphNormConfig, MeanVarianceNormConfig, StepBatchNormConfig,
-        SwitchableNormConfig,
+        GemmaRmsNormConfig, GhostBatchNormConfig, GraphNormConfig, MeanVarianceNormConfig,
+        StepBatchNormConfig, SwitchableNormConfig,
     },
 };
 use ndarray::{ArrayD, Axis, IxDyn, s};
@@ -100,6 +100,8 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
     let shape = [4, 3, 2, 3];
     check(BatchInstanceNormConfig::new(3).init()?, &shape, 3)?;
     check(GraphNormConfig::new(3).init()?, &shape, 3)?;
+    check(GemmaRmsNormConfig::new(&[3]).init()?, &shape, 3)?;
+    check(GemmaRmsNormConfig::new(&[2, 3]).center(true).init()?, &shape, 3)?;
     check(SwitchableNormConfig::new(3).init()?, &shape, 3)?;
     check(GhostBatchNormConfig::new(3, 2).init()?, &shape, 3)?;
     check(GhostBatchNormConfig::new(3, 2).interleaved(true).init()?, &shape, 3)?;

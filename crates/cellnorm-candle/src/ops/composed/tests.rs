@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Module, VarBuilder, VarMap};
-use cellnorm::norms::{Batch, Features, Group, Instance, Layer as LayerRule, Rms};
+use cellnorm::norms::{Batch, Features, GemmaRms, Group, Instance, Layer as LayerRule, Rms};
 use cellnorm::rule::{Norm, NormConfig, Rule};
 use cellnorm::weights::WeightDirection;
 use cellnorm::{
@@ -126,6 +126,7 @@ fn plain_rules() {
     let channels = Features::PerChannel { channels: 6, axis: 1 };
     plain("layer of channels", LayerRule(channels), &[&[6], &[6]]);
     plain("rms", Rms(Features::Last(vec![5])), &[&[5]]);
+    plain("Gemma's rms", GemmaRms(Features::Last(vec![5])), &[&[5]]);
     let parameters = GroupParameters::PerChannel;
     plain("group", Group { groups: 3, channels: 6, channel_axis: 1, parameters }, &[&[6], &[6]]);
     plain("instance", Instance { channels: 6, channel_axis: 1 }, &[&[6], &[6]]);
