@@ -117,9 +117,16 @@ fn every_interleaving(most: usize, part: fn(&Work), check: fn(&Work, Option<Mean
             check(work, who_failed(outcome));
             seen.joined[work.joined()].fetch_add(1, Ordering::Relaxed);
         });
-        assert_eq!(seen.faults.load(Ordering::Relaxed), 0, "parts that failed, with {others} others");
+        assert_eq!(
+            seen.faults.load(Ordering::Relaxed),
+            0,
+            "parts that failed, with {others} others"
+        );
         let joined = &seen.joined[..=others];
-        assert!(joined.iter().all(|times| times.load(Ordering::Relaxed) > 0), "by joiners: {joined:?}");
+        assert!(
+            joined.iter().all(|times| times.load(Ordering::Relaxed) > 0),
+            "by joiners: {joined:?}"
+        );
     }
 }
 

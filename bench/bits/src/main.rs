@@ -166,7 +166,7 @@ impl Hash {
     }
 }
 
-/// What a tensor holds.
+/// An element of a tensor.
 trait Number: Element {
     /// The nearest number of this type.
     fn of(value: f64) -> Self;
@@ -229,7 +229,7 @@ struct Case {
     calls: usize,
 }
 
-/// What tells the settings of one normalization apart.
+/// The settings of one normalization.
 #[derive(Debug)]
 enum Which {
     BatchNorm,
@@ -301,7 +301,7 @@ struct Layout {
     stepped: Option<(usize, isize)>,
 }
 
-/// What normalizations have in common.
+/// The settings that all normalizations have.
 #[derive(Clone, Copy, PartialEq)]
 enum Family {
     /// Masks.
@@ -526,7 +526,7 @@ fn shape(draw: &mut Draw, name: &str) -> Vec<usize> {
     shape
 }
 
-/// What x and dy are like. In a few cases they hold something that a layer refuses.
+/// The kind of x and dy. In a few cases they hold a value that a layer refuses.
 fn values(draw: &mut Draw, element: &str) -> Word {
     match draw.below(100) {
         0..=24 => "plain",
@@ -762,10 +762,10 @@ mod layers {
     /// Sees the values of a parameter or of a running average under its name.
     pub type Visit<'a> = dyn FnMut(&'static str, ArrayViewMutD<f64>) + 'a;
 
-    /// What a case does with a layer. The methods have other names than those of the layers, so
+    /// The calls of a case on a layer. The methods have other names than those of the layers, so
     /// that no call is ambiguous.
     pub trait Layer {
-        /// What the gradients need of the forward pass.
+        /// The part of the forward pass that the gradients need.
         type Saved;
 
         /// Visits all parameters.
@@ -964,7 +964,7 @@ mod layers {
         visit(names[1], running.variance.view_mut());
     }
 
-    /// Those that are there.
+    /// The arrays that are there.
     fn some<const N: usize>(named: [(&'static str, Option<ArrayD<f64>>); N]) -> Named {
         named.into_iter().filter_map(|(name, values)| Some((name, values?))).collect()
     }

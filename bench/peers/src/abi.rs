@@ -75,9 +75,11 @@ pub unsafe extern "C" fn cellnorm_case(
     let Some(case) = Case::new(norm, layout, shape, epsilon) else { return null_mut() };
     let channels = case.channels();
     // SAFETY: the caller's promise.
-    let [gamma, beta, mean, variance] = unsafe { *parameters }
-        .map(|values| (!values.is_null()).then(|| unsafe { from_raw_parts(values, channels) }.to_vec()));
-    let fixed = Statistics { mean: mean.unwrap_or_default(), variance: variance.unwrap_or_default() };
+    let [gamma, beta, mean, variance] = unsafe { *parameters }.map(|values| {
+        (!values.is_null()).then(|| unsafe { from_raw_parts(values, channels) }.to_vec())
+    });
+    let fixed =
+        Statistics { mean: mean.unwrap_or_default(), variance: variance.unwrap_or_default() };
     Box::into_raw(Box::new(Handle { case: case.with_parameters(gamma, beta), dtype, fixed }))
 }
 
@@ -96,7 +98,12 @@ pub unsafe extern "C" fn cellnorm_free(handle: *mut Handle) {
 /// `handle` is from [`cellnorm_case`]; the arrays that the pass uses are of its type and length,
 /// and those written are apart from all others.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cellnorm_run(handle: *const Handle, pass: u32, arrays: *const Arrays, times: usize) -> f64 {
+pub unsafe extern "C" fn cellnorm_run(
+    handle: *const Handle,
+    pass: u32,
+    arrays: *const Arrays,
+    times: usize,
+) -> f64 {
     // SAFETY: the caller's promise.
     let (handle, arrays) = unsafe { (&*handle, &*arrays) };
     let typed = match handle.dtype {
@@ -143,7 +150,8 @@ pub unsafe extern "C" fn cellnorm_add(
 ) -> f64 {
     let stores = if streamed { Stores::Streamed } else { Stores::Plain };
     // SAFETY: the caller's promise.
-    let (a, b, to) = unsafe { (from_raw_parts(a, len), from_raw_parts(b, len), from_raw_parts_mut(to, len)) };
+    let (a, b, to) =
+        unsafe { (from_raw_parts(a, len), from_raw_parts(b, len), from_raw_parts_mut(to, len)) };
     seconds(times, || streams::add(a, b, black_box(&mut *to), stores))
 }
 
@@ -173,7 +181,8 @@ unsafe fn run<T: Element>(handle: &Handle, pass: u32, arrays: &Arrays, times: us
             let dx = unsafe { from_raw_parts_mut(arrays.dx.cast::<T>(), len) };
             let mut gradients = ParameterGradients::default();
             let seconds = seconds(times, || gradients = case.train(x, dy, y, dx));
-            for (values, to) in [(&gradients.gamma, arrays.dgamma), (&gradients.beta, arrays.dbeta)] {
+            for (values, to) in [(&gradients.gamma, arrays.dgamma), (&gradients.beta, arrays.dbeta)]
+            {
                 if !to.is_null() {
                     // SAFETY: the caller's promise.
                     unsafe { to.copy_from_nonoverlapping(values.as_ptr(), values.len()) };

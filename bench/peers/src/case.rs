@@ -4,9 +4,14 @@
 use cellnorm::kernels::Buffers;
 use cellnorm::kernels::rows::ParameterGradients;
 use cellnorm::rule::ClosedForm;
-use cellnorm::{Element, kernels::Parameters, rule::Statistics, shape::{Axis, Centering, Plan}};
+use cellnorm::{
+    Element,
+    kernels::Parameters,
+    rule::Statistics,
+    shape::{Axis, Centering, Plan},
+};
 
-/// What is normalized over.
+/// The values that share statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Norm {
     Batch,
@@ -40,7 +45,14 @@ impl Case {
     pub fn new(norm: Norm, layout: Layout, shape: &[usize], epsilon: f64) -> Option<Case> {
         let centering = if norm == Norm::Rms { Centering::Zero } else { Centering::Mean };
         let plan = Plan::new(&axes(norm, layout, shape))?;
-        Some(Case { plan, centering, epsilon, gamma: None, beta: None, len: shape.iter().product() })
+        Some(Case {
+            plan,
+            centering,
+            epsilon,
+            gamma: None,
+            beta: None,
+            len: shape.iter().product(),
+        })
     }
 
     /// With γ and β, each as long as [`Case::channels`].
@@ -65,7 +77,13 @@ impl Case {
     }
 
     /// y, then dx and the gradients of γ and β.
-    pub fn train<T: Element>(&self, x: &[T], dy: &[T], y: &mut [T], dx: &mut [T]) -> ParameterGradients {
+    pub fn train<T: Element>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        y: &mut [T],
+        dx: &mut [T],
+    ) -> ParameterGradients {
         let statistics = self.forward(x, y);
         self.plan.backward(x, Buffers::Apart(dy, dx), &statistics, self.form(), false)
     }

@@ -1,4 +1,4 @@
-//! What memory allows: a copy, and a sum of two arrays, that move the bytes a forward and a
+//! The speed of memory: a copy, and a sum of two arrays, that move the bytes a forward and a
 //! backward pass must move, with stores past the cache (which spare reading the destination first)
 //! or plain ones.
 
@@ -125,6 +125,24 @@ mod x86 {
     }
     stream!(copy_256, "avx2", 8, _mm256_loadu_ps, _mm256_stream_ps, (a), a, a);
     stream!(copy_512, "avx512f", 16, _mm512_loadu_ps, _mm512_stream_ps, (a), a, a);
-    stream!(add_256, "avx2", 8, _mm256_loadu_ps, _mm256_stream_ps, (a, b), _mm256_add_ps(a, b), a + b);
-    stream!(add_512, "avx512f", 16, _mm512_loadu_ps, _mm512_stream_ps, (a, b), _mm512_add_ps(a, b), a + b);
+    stream!(
+        add_256,
+        "avx2",
+        8,
+        _mm256_loadu_ps,
+        _mm256_stream_ps,
+        (a, b),
+        _mm256_add_ps(a, b),
+        a + b
+    );
+    stream!(
+        add_512,
+        "avx512f",
+        16,
+        _mm512_loadu_ps,
+        _mm512_stream_ps,
+        (a, b),
+        _mm512_add_ps(a, b),
+        a + b
+    );
 }

@@ -27,7 +27,7 @@ pub fn seconds(calls: &[Call]) -> Result<f64, Error> {
 
 thread_local!(static CALLS: RefCell<Option<Vec<Call>>> = const { RefCell::new(None) });
 
-/// What `run` returns, and the calls that it makes.
+/// The result of `run`, and the calls that it makes.
 pub fn record<T>(run: impl FnOnce() -> T) -> (T, Vec<Call>) {
     CALLS.set(Some(vec![]));
     let result = run();

@@ -25,7 +25,10 @@ pub fn convnext() -> (Images, Vec<u32>) {
 pub fn transformer() -> (Vec<u32>, Vec<u32>) {
     let mut random = Random::new(2);
     let symbol = |_| (random.next() * transformer::SYMBOLS as f64) as u32;
-    ((0..transformer::BATCH * transformer::LENGTH).map(symbol).collect(), classes(transformer::BATCH))
+    (
+        (0..transformer::BATCH * transformer::LENGTH).map(symbol).collect(),
+        classes(transformer::BATCH),
+    )
 }
 
 /// Images and what is to be made of them, one colour.

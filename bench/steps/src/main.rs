@@ -41,7 +41,9 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     for &framework in &arguments.frameworks {
         for &network in &arguments.networks {
             let row = measure(framework, network);
-            rows.push(row.map_err(|error| format!("{} {}: {error}", framework.name(), network.name()))?);
+            rows.push(
+                row.map_err(|error| format!("{} {}: {error}", framework.name(), network.name()))?,
+            );
         }
     }
     if arguments.json {

@@ -1,4 +1,4 @@
-//! What can be asked for, and the sizes of the networks, which are the same in both frameworks.
+//! The networks and their sizes, which are the same in both frameworks.
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Framework {
@@ -26,7 +26,8 @@ pub enum Network {
 }
 
 impl Network {
-    pub const ALL: [Network; 4] = [Network::Resnet18, Network::Convnext, Network::Transformer, Network::Unet];
+    pub const ALL: [Network; 4] =
+        [Network::Resnet18, Network::Convnext, Network::Transformer, Network::Unet];
 
     pub fn name(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::network::{Framework, Network, Norms};
 use crate::training::Losses;
 
-/// What one network took in one framework.
+/// The time that one network took in one framework.
 pub struct Row {
     pub framework: Framework,
     pub network: Network,
@@ -53,7 +53,13 @@ pub fn table(rows: &[Row]) -> String {
         Machine::this()
     );
     for row in rows {
-        let _ = write!(text, "| {} | {} | {} |", row.framework.name(), row.network.name(), row.network.normalization());
+        let _ = write!(
+            text,
+            "| {} | {} | {} |",
+            row.framework.name(),
+            row.network.name(),
+            row.network.normalization()
+        );
         for of in Norms::ALL {
             let (step, norms) = (row.step(of), row.norms(of));
             let _ = write!(text, " {step:.1} | {norms:.1} | {:.1} % |", 100.0 * norms / step);

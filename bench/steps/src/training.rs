@@ -56,7 +56,10 @@ pub fn check(theirs: &mut dyn Training, ours: &mut dyn Training) -> Result<[Loss
         .into());
     }
     if (end - start).abs() < MOVED * start.abs() {
-        return Err(format!("a step moves the loss from {start} to {end} only, which proves nothing").into());
+        return Err(format!(
+            "a step moves the loss from {start} to {end} only, which proves nothing"
+        )
+        .into());
     }
     Ok(losses)
 }

@@ -69,7 +69,10 @@ impl Stage {
             norm: LayerNorm::new(norms, WIDTHS[stage - 1], device),
             conv: patches([WIDTHS[stage - 1], WIDTHS[stage]], 2, device),
         });
-        Self { entry, blocks: (0..DEPTHS[stage]).map(|_| Block::new(WIDTHS[stage], norms, device)).collect() }
+        Self {
+            entry,
+            blocks: (0..DEPTHS[stage]).map(|_| Block::new(WIDTHS[stage], norms, device)).collect(),
+        }
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
@@ -98,8 +101,9 @@ struct Block {
 
 impl Block {
     fn new(width: usize, norms: Norms, device: &Device) -> Self {
-        let conv =
-            Conv2dConfig::new([width, width], [KERNEL, KERNEL]).with_padding(PaddingConfig2d::Same).with_groups(width);
+        let conv = Conv2dConfig::new([width, width], [KERNEL, KERNEL])
+            .with_padding(PaddingConfig2d::Same)
+            .with_groups(width);
         Self {
             conv: conv.init(device),
             norm: LayerNorm::new(norms, width, device),

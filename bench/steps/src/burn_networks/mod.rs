@@ -44,7 +44,12 @@ fn trainers<L: Learner>(new: fn(Norms, &Device) -> L) -> Trainings {
         let (network, batch) = (new(norms, &device), L::batch(&device));
         // weights are drawn where they are first used: now, from the seed
         let (_, norms) = record(|| network.loss(&batch));
-        Box::new(Trainer { network: Some(network), optimizer: SgdConfig::new().init(), batch, norms })
+        Box::new(Trainer {
+            network: Some(network),
+            optimizer: SgdConfig::new().init(),
+            batch,
+            norms,
+        })
     })
 }
 

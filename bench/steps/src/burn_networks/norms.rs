@@ -58,7 +58,10 @@ layers! {
     GroupNorm: GroupNormConfig(groups, channels);
 }
 
-fn forward_and_backward<const D: usize>(x: &Tensor<D>, layer: impl Fn(Tensor<D>) -> Tensor<D> + 'static) -> Work {
+fn forward_and_backward<const D: usize>(
+    x: &Tensor<D>,
+    layer: impl Fn(Tensor<D>) -> Tensor<D> + 'static,
+) -> Work {
     let x = x.clone().detach();
     Box::new(move || {
         let x = x.clone().require_grad();

@@ -70,7 +70,8 @@ impl Block {
         Self {
             first: Convolution::new([width, out], 3, stride, norms, device),
             second: Convolution::new([out, out], 3, 1, norms, device),
-            shortcut: (width != out).then(|| Convolution::new([width, out], 1, stride, norms, device)),
+            shortcut: (width != out)
+                .then(|| Convolution::new([width, out], 1, stride, norms, device)),
         }
     }
 
@@ -92,7 +93,13 @@ struct Convolution {
 }
 
 impl Convolution {
-    fn new(channels: [usize; 2], kernel: usize, stride: usize, norms: Norms, device: &Device) -> Self {
+    fn new(
+        channels: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        norms: Norms,
+        device: &Device,
+    ) -> Self {
         let pad = kernel / 2;
         let conv = Conv2dConfig::new(channels, [kernel, kernel])
             .with_stride([stride, stride])

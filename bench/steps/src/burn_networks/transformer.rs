@@ -91,7 +91,8 @@ impl Block {
         let [batch, length, width] = x.dims();
         let size = width / HEADS;
         let parts = self.qkv.forward(x).chunk(3, 2);
-        let [q, k, v] = [0, 1, 2].map(|i| parts[i].clone().reshape([batch, length, HEADS, size]).swap_dims(1, 2));
+        let [q, k, v] = [0, 1, 2]
+            .map(|i| parts[i].clone().reshape([batch, length, HEADS, size]).swap_dims(1, 2));
         let scores = q.matmul(k.swap_dims(2, 3)) / (size as f64).sqrt();
         let context = softmax(scores, 3).matmul(v);
         self.out.forward(context.swap_dims(1, 2).reshape([batch, length, width]))

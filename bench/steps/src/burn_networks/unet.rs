@@ -30,7 +30,9 @@ impl Unet {
     pub fn new(norms: Norms, device: &Device) -> Self {
         let [outer, inner, bottom] = WIDTHS;
         let twice = |channels| Convolutions::new(channels, norms, device);
-        let widen = |channels| ConvTranspose2dConfig::new(channels, [2, 2]).with_stride([2, 2]).init(device);
+        let widen = |channels| {
+            ConvTranspose2dConfig::new(channels, [2, 2]).with_stride([2, 2]).init(device)
+        };
         Self {
             down: [twice([COLORS, outer]), twice([outer, inner])],
             pool: MaxPool2dConfig::new([2, 2]).init(),
@@ -70,7 +72,9 @@ struct Convolutions {
 impl Convolutions {
     fn new([width, out]: [usize; 2], norms: Norms, device: &Device) -> Self {
         let conv = |width| {
-            let conv = Conv2dConfig::new([width, out], [3, 3]).with_padding(PaddingConfig2d::Same).with_bias(false);
+            let conv = Conv2dConfig::new([width, out], [3, 3])
+                .with_padding(PaddingConfig2d::Same)
+                .with_bias(false);
             conv.init(device)
         };
         let norm = || GroupNorm::new(norms, GROUPS, out, device);

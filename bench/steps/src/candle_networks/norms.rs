@@ -73,7 +73,10 @@ fn call(layer: Rc<impl Fn(&Tensor) -> Result<Tensor> + 'static>, x: &Tensor) -> 
 }
 
 /// `layer` on a variable whose values lie in memory as those of x.
-fn forward_and_backward(x: &Tensor, layer: impl Fn(&Tensor) -> Result<Tensor> + 'static) -> Result<Work> {
+fn forward_and_backward(
+    x: &Tensor,
+    layer: impl Fn(&Tensor) -> Result<Tensor> + 'static,
+) -> Result<Work> {
     let mut order: Vec<usize> = (0..x.rank()).collect();
     order.sort_by_key(|&axis| Reverse(x.stride()[axis]));
     let mut back = vec![0; x.rank()];

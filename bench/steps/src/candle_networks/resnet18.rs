@@ -33,7 +33,12 @@ impl Resnet18 {
         for (stage, out) in WIDTHS.into_iter().enumerate() {
             for block in 0..DEPTH {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                blocks.push(Block::new([width, out], stride, norms, vb.pp(format!("stage{stage}.block{block}")))?);
+                blocks.push(Block::new(
+                    [width, out],
+                    stride,
+                    norms,
+                    vb.pp(format!("stage{stage}.block{block}")),
+                )?);
                 width = out;
             }
         }
@@ -84,7 +89,13 @@ struct Convolution {
 }
 
 impl Convolution {
-    fn new([width, out]: [usize; 2], kernel: usize, stride: usize, norms: Norms, vb: VarBuilder) -> Result<Self> {
+    fn new(
+        [width, out]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        norms: Norms,
+        vb: VarBuilder,
+    ) -> Result<Self> {
         let config = Conv2dConfig { padding: kernel / 2, stride, ..Default::default() };
         let conv = conv2d_no_bias(width, out, kernel, config, vb.pp("conv"))?;
         Ok(Self { conv, norm: batch_norm(norms, out, vb.pp("norm"))? })

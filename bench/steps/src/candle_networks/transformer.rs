@@ -62,7 +62,10 @@ struct Block {
 impl Block {
     fn new(norms: Norms, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            norms: [layer_norm(norms, WIDTH, vb.pp("norm1"))?, layer_norm(norms, WIDTH, vb.pp("norm2"))?],
+            norms: [
+                layer_norm(norms, WIDTH, vb.pp("norm1"))?,
+                layer_norm(norms, WIDTH, vb.pp("norm2"))?,
+            ],
             qkv: linear(WIDTH, 3 * WIDTH, vb.pp("qkv"))?,
             out: linear(WIDTH, WIDTH, vb.pp("out"))?,
             up: linear(WIDTH, EXPANSION * WIDTH, vb.pp("up"))?,
@@ -74,7 +77,9 @@ impl Block {
         let (batch, length, width) = x.dims3()?;
         let size = width / HEADS;
         let parts = self.qkv.forward(x)?.chunk(3, 2)?;
-        let part = |i: usize| parts[i].reshape((batch, length, HEADS, size))?.transpose(1, 2)?.contiguous();
+        let part = |i: usize| {
+            parts[i].reshape((batch, length, HEADS, size))?.transpose(1, 2)?.contiguous()
+        };
         let scores = (part(0)?.matmul(&part(1)?.t()?)? / (size as f64).sqrt())?;
         // not softmax_last_dim, which has no gradient
         let context = ops::softmax(&scores, 3)?.matmul(&part(2)?)?;

@@ -5,8 +5,8 @@
 use candle_core::{Result, Tensor};
 use candle_nn::loss::mse;
 use candle_nn::{
-    Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, Module, VarBuilder, conv_transpose2d, conv2d,
-    conv2d_no_bias,
+    Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig, Module, VarBuilder,
+    conv_transpose2d, conv2d, conv2d_no_bias,
 };
 
 use super::norms::{Norm, group_norm};
@@ -35,7 +35,8 @@ impl Unet {
         let [outer, inner, bottom] = WIDTHS;
         let twice = |channels, name| Convolutions::new(channels, norms, vb.pp(name));
         let config = ConvTranspose2dConfig { stride: 2, ..Default::default() };
-        let widen = |[width, out]: [usize; 2], name| conv_transpose2d(width, out, 2, config, vb.pp(name));
+        let widen =
+            |[width, out]: [usize; 2], name| conv_transpose2d(width, out, 2, config, vb.pp(name));
         Ok(Self {
             down: [twice([COLORS, outer], "down0")?, twice([outer, inner], "down1")?],
             bottom: twice([inner, bottom], "bottom")?,
@@ -51,8 +52,10 @@ impl Module for Unet {
         let outer = self.down[0].forward(x)?;
         let inner = self.down[1].forward(&outer.max_pool2d(2)?)?;
         let bottom = self.bottom.forward(&inner.max_pool2d(2)?)?;
-        let inner = self.up[1].forward(&Tensor::cat(&[inner, self.widen[1].forward(&bottom)?], 1)?)?;
-        let outer = self.up[0].forward(&Tensor::cat(&[outer, self.widen[0].forward(&inner)?], 1)?)?;
+        let inner =
+            self.up[1].forward(&Tensor::cat(&[inner, self.widen[1].forward(&bottom)?], 1)?)?;
+        let outer =
+            self.up[0].forward(&Tensor::cat(&[outer, self.widen[0].forward(&inner)?], 1)?)?;
         self.head.forward(&outer)
     }
 }

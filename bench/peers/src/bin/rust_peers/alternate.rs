@@ -32,7 +32,8 @@ pub fn alternate(
     while need(block, blocks) > budget && blocks > 3 {
         blocks -= 1;
     }
-    let least = if !far && blocks as f64 * single.iter().sum::<f64>() * 4.0 < 1.5 * budget { 3 } else { 1 };
+    let least =
+        if !far && blocks as f64 * single.iter().sum::<f64>() * 4.0 < 1.5 * budget { 3 } else { 1 };
     let counts = single.map(|t| ((block / t).round() as usize).max(least));
     let mut times = [const { Vec::new() }; 3];
     for turn in 0..blocks {

@@ -20,10 +20,12 @@ pub fn prepare(task: &Task, inputs: &Inputs) -> Option<Prepared> {
 fn ready<const D: usize>(task: &Task, inputs: &Inputs, shape: [usize; D]) -> Prepared {
     // batch normalization learns from the batch only where a gradient can be asked for
     let plain = Device::flex();
-    let learns = task.step == Step::Training || (task.norm == Norm::Batch && task.step == Step::Forward);
+    let learns =
+        task.step == Step::Training || (task.norm == Norm::Batch && task.step == Step::Forward);
     let device = if learns { plain.autodiff() } else { plain };
     let forward = std::rc::Rc::new(layer::<D>(task, inputs, &device));
-    let tensor = |values: &[f32]| Tensor::<D>::from_data(TensorData::new(values.to_vec(), shape), &device);
+    let tensor =
+        |values: &[f32]| Tensor::<D>::from_data(TensorData::new(values.to_vec(), shape), &device);
     let (x, dy) = (tensor(inputs.x.slice()), tensor(inputs.dy.slice()));
     let values = |tensor: Tensor<D>| tensor.into_data().try_to_vec::<f32>().expect("f32");
     if task.step != Step::Training {
@@ -50,9 +52,14 @@ fn ready<const D: usize>(task: &Task, inputs: &Inputs, shape: [usize; D]) -> Pre
     }
 }
 
-fn layer<const D: usize>(task: &Task, inputs: &Inputs, device: &Device) -> Box<dyn Fn(Tensor<D>) -> Tensor<D>> {
+fn layer<const D: usize>(
+    task: &Task,
+    inputs: &Inputs,
+    device: &Device,
+) -> Box<dyn Fn(Tensor<D>) -> Tensor<D>> {
     let channels = task.channels();
-    let vector = |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [channels]), device);
+    let vector =
+        |values: Vec<f32>| Tensor::<1>::from_data(TensorData::new(values, [channels]), device);
     let single = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let gamma = Param::from_tensor(vector(inputs.gamma_f32()));
     let beta = || Param::from_tensor(vector(inputs.beta_f32()));
@@ -65,12 +72,14 @@ fn layer<const D: usize>(task: &Task, inputs: &Inputs, device: &Device) -> Box<d
             Box::new(move |x| layer.forward(x))
         }
         Norm::Group { groups } => {
-            let mut layer = nn::GroupNormConfig::new(groups, channels).with_epsilon(EPSILON).init(device);
+            let mut layer =
+                nn::GroupNormConfig::new(groups, channels).with_epsilon(EPSILON).init(device);
             (layer.gamma, layer.beta) = (Some(gamma), Some(beta()));
             Box::new(move |x| layer.forward(x))
         }
         Norm::Instance => {
-            let mut layer = nn::InstanceNormConfig::new(channels).with_epsilon(EPSILON).init(device);
+            let mut layer =
+                nn::InstanceNormConfig::new(channels).with_epsilon(EPSILON).init(device);
             (layer.gamma, layer.beta) = (Some(gamma), Some(beta()));
             Box::new(move |x| layer.forward(x))
         }

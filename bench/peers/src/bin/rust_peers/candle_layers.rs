@@ -24,7 +24,8 @@ fn ready(task: &Task, inputs: &Inputs) -> Result<Prepared> {
     let tensor = |values: &[f32]| Tensor::from_slice(values, &task.shape[..], &Device::Cpu);
     let (x, dy) = (tensor(inputs.x.slice())?, tensor(inputs.dy.slice())?);
     let forward = layer(task, inputs)?;
-    let values = |tensor: Tensor| tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
+    let values =
+        |tensor: Tensor| tensor.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("f32");
     if task.step != Step::Training {
         let (again, same) = (forward.clone(), x.clone());
         return Ok(Prepared {
@@ -52,15 +53,17 @@ fn ready(task: &Task, inputs: &Inputs) -> Result<Prepared> {
 fn layer(task: &Task, inputs: &Inputs) -> Result<Forward> {
     let channels = task.channels();
     let vector = |values: Vec<f32>| Tensor::from_vec(values, channels, &Device::Cpu);
-    let variable =
-        |values: Vec<f32>| Ok::<_, candle_core::Error>(Var::from_tensor(&vector(values)?)?.as_tensor().clone());
+    let variable = |values: Vec<f32>| {
+        Ok::<_, candle_core::Error>(Var::from_tensor(&vector(values)?)?.as_tensor().clone())
+    };
     let single = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let training = task.step == Step::Training;
     let gamma = if training { variable(inputs.gamma_f32())? } else { vector(inputs.gamma_f32())? };
     let beta = || if training { variable(inputs.beta_f32()) } else { vector(inputs.beta_f32()) };
     Ok(match task.norm {
         Norm::Batch => {
-            let (mean, variance) = (vector(single(&inputs.mean))?, vector(single(&inputs.variance))?);
+            let (mean, variance) =
+                (vector(single(&inputs.mean))?, vector(single(&inputs.variance))?);
             let layer = BatchNorm::new(channels, mean, variance, gamma, beta()?, EPSILON)?;
             let learns = task.step != Step::Inference;
             Rc::new(move |x| layer.forward_t(x, learns))

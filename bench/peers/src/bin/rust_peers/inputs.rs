@@ -1,4 +1,4 @@
-//! What a line of input asks for, and numbers to do it with.
+//! The task that a line of input names, and its numbers.
 
 use std::path::Path;
 
@@ -101,7 +101,9 @@ impl Inputs {
         };
         let (x, dy) = (tensor(2.0, 0.5), tensor(1.0, 0.0));
         let mut channels = |low: f64, high: f64| -> Vec<f64> {
-            (0..task.channels()).map(|_| ((low + (high - low) * random.next()) * 64.0).round() / 64.0).collect()
+            (0..task.channels())
+                .map(|_| ((low + (high - low) * random.next()) * 64.0).round() / 64.0)
+                .collect()
         };
         let (gamma, beta) = (channels(0.5, 1.5), channels(-1.0, 1.0));
         let (mean, variance) = (channels(0.0, 1.0), channels(1.0, 5.0));
@@ -112,7 +114,10 @@ impl Inputs {
     pub fn read(task: &Task, folder: &Path) -> std::io::Result<Inputs> {
         let values = |name: &str| -> std::io::Result<Vec<f32>> {
             let bytes = std::fs::read(folder.join(name))?;
-            Ok(bytes.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect())
+            Ok(bytes
+                .chunks_exact(4)
+                .map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]))
+                .collect())
         };
         let tensor = |name: &str| -> std::io::Result<Aligned> {
             let mut to = Aligned::new(task.shape.iter().product());

@@ -53,11 +53,12 @@ fn main() {
 /// The version of a crate that this was built with.
 fn version(name: &str) -> &'static str {
     let lock = include_str!("../../../Cargo.lock");
-    let after = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).map_or("", |(_, after)| after);
+    let after =
+        lock.split_once(&format!("name = \"{name}\"\nversion = \"")).map_or("", |(_, after)| after);
     after.split('"').next().unwrap_or_default()
 }
 
-/// What the peer makes of the numbers in the folder.
+/// The peer's results for the numbers in the folder.
 fn results(peer: &str, task: &Task, folder: &Path) -> Result<String, String> {
     let inputs = Inputs::read(task, folder).map_err(|error| error.to_string())?;
     let prepared = prepare(peer, task, &inputs)?;
@@ -79,7 +80,8 @@ fn prepare(peer: &str, task: &Task, inputs: &Inputs) -> Result<Prepared, String>
 fn measure(peer: &str, task: &Task, budget: f64) -> Result<String, String> {
     let inputs = Inputs::new(task);
     let prepared = prepare(peer, task, &inputs)?;
-    let case = Case::new(task.norm, task.layout, &task.shape, inputs::EPSILON).ok_or("Cellnorm has no plan for it")?;
+    let case = Case::new(task.norm, task.layout, &task.shape, inputs::EPSILON)
+        .ok_or("Cellnorm has no plan for it")?;
     let case = case.with_parameters(Some(inputs.gamma.clone()), inputs.beta.clone());
     let fixed = Statistics { mean: inputs.mean.clone(), variance: inputs.variance.clone() };
     let (mut y, mut dx) = (inputs::Aligned::new(case.len), inputs::Aligned::new(case.len));
@@ -92,9 +94,14 @@ fn measure(peer: &str, task: &Task, budget: f64) -> Result<String, String> {
     };
     own(y, dx);
     let expected = reference::results(task, &inputs);
-    let of_ours = [&*y, &*dx].into_iter().zip(&expected).map(|(a, b)| reference::error(a, b)).fold(0.0, f64::max);
+    let of_ours = [&*y, &*dx]
+        .into_iter()
+        .zip(&expected)
+        .map(|(a, b)| reference::error(a, b))
+        .fold(0.0, f64::max);
     let theirs = (prepared.results)();
-    let of_theirs = theirs.iter().zip(&expected).map(|(a, b)| reference::error(a, b)).fold(0.0, f64::max);
+    let of_theirs =
+        theirs.iter().zip(&expected).map(|(a, b)| reference::error(a, b)).fold(0.0, f64::max);
     drop((theirs, expected));
     if of_ours.max(of_theirs) > LIMIT || of_theirs.is_nan() {
         return Err(format!("wrong results: ours {of_ours:.1e}, {peer} {of_theirs:.1e}"));
