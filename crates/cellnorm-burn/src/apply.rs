@@ -33,7 +33,7 @@ use crate::tables::{Table, numbers};
 pub(crate) struct Call<'a, R> {
     pub(crate) rule: &'a R,
     pub(crate) epsilon: f64,
-    /// What one value a statistic does where there is no mask.
+    /// The policy for one value a statistic, where there is no mask.
     pub(crate) one_value: OneValue,
     /// The parameters in the order of the rule's, flat.
     pub(crate) parameters: Vec<(&'static str, Option<Tensor<1>>)>,

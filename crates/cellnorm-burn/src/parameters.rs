@@ -166,7 +166,7 @@ impl ModuleMapper for Constrainer<'_> {
     }
 }
 
-/// What the sizes of the parameters named add to the loss, `[1]`; 0 where none is in the module.
+/// The penalty of the parameters named, `[1]`; 0 where none is in the module.
 /// Gradients flow through it.
 ///
 /// ```

@@ -3,7 +3,7 @@
 //! Forward is timed around the call. Backward runs inside the tensor library, so the layer is put
 //! between two marks: operations that return their input unchanged and whose backward notes the
 //! time. Gradients flow from the last operation to the first and the CPU backend computes each one
-//! before the next, so the time from the mark behind the layer to the mark before it is that of the
+//! before the next, so the time from the mark after the layer to the mark before it is that of the
 //! layer's backward.
 
 use std::sync::{Arc, OnceLock};

@@ -33,7 +33,7 @@ struct State<'a> {
     tensors: BTreeMap<&'a str, (&'a Value, Vec<f32>)>,
     semantics: Box<dyn Fn(Normalization) -> Semantics>,
     device: Device,
-    /// What to take a gradient step with after the backward pass.
+    /// The steps to take after the backward pass.
     steps: Vec<Step<'a>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a Burn user does with a layer besides calling it: train, validate, freeze, save, load,
+//! The life of a layer in Burn besides calls: train, validate, freeze, save, load,
 //! checkpoint gradients.
 
 use burn::module::Module;

@@ -198,7 +198,7 @@ fn shape(x: &Tensor) -> String {
     x.dims().iter().map(usize::to_string).collect::<Vec<_>>().join("×")
 }
 
-/// What a version takes.
+/// The time that a version takes.
 struct Time {
     seconds: f64,
     /// Divided by what the first version takes beside it.

@@ -6,8 +6,8 @@
 //!
 //! | the normalization is | W′ | b′ |
 //! |---|---|---|
-//! | [behind the layer](Fold::fold_after) | a\[o\] · W\[o, i, k\] | a\[o\] · b\[o\] + c\[o\] |
-//! | [ahead of it](Fold::fold_before) | W\[o, i, k\] · a\[i\] | b\[o\] + Σ W\[o, i, k\] · c\[i\] |
+//! | [after the layer](Fold::fold_after) | a\[o\] · W\[o, i, k\] | a\[o\] · b\[o\] + c\[o\] |
+//! | [before it](Fold::fold_before) | W\[o, i, k\] · a\[i\] | b\[o\] + Σ W\[o, i, k\] · c\[i\] |
 //!
 //! with output o, input i and tap k of the kernel, the sum over i and k. The layers are Candle's
 //! `Conv1d`, `Conv2d`, `ConvTranspose1d`, `ConvTranspose2d` and `Linear`; the normalizations our
@@ -147,7 +147,7 @@ const PARTIAL: &str = "has outputs, at the border or between strides, that see a
                        build the network with it behind, or with stride 1 and a padding of at \
                        least dilation * (kernel - 1) + output_padding";
 
-/// Each layer with the axes that hold its channels, its kernel, and why a shift ahead of it is no
+/// Each layer with the axes that hold its channels, its kernel, and why a shift before it is no
 /// bias, if it is not.
 macro_rules! folds {
     ($($this:ident: $layer:ident, $on_axis:expr, $kernel:expr, $obstacle:expr;)*) => {$(

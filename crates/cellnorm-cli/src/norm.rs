@@ -21,7 +21,7 @@ macro_rules! norms {
                 }
             }
 
-            /// What is normalized together.
+            /// The values that are normalized together.
             pub fn description(self) -> &'static str {
                 match self {
                     $(Self::$norm => $description,)*

@@ -31,7 +31,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// There is nothing to read.
@@ -60,7 +60,7 @@ pub enum Error {
     /// The settings ask for something that cannot be done.
     #[error("{problem}")]
     Settings {
-        /// What is wrong with them.
+        /// The problem with them.
         problem: String,
     },
     /// The arithmetic failed.

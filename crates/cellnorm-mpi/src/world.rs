@@ -21,7 +21,7 @@ pub struct Mpi {
 
 struct State {
     universe: Universe,
-    /// What a sum is computed in, used again by the next.
+    /// The buffer of a sum, used again by the next.
     whole: Vec<f64>,
     parts: Vec<f64>,
 }
@@ -83,7 +83,7 @@ impl Debug for Mpi {
     }
 }
 
-// What MPI itself finds wrong, such as a lost connection, ends all ranks with a message of its own:
+// An error of MPI itself, such as a lost connection, ends all ranks with MPI's own message:
 // that is MPI's default.
 impl Communicator for Mpi {
     fn rank(&self) -> usize {

@@ -13,7 +13,7 @@ use cellnorm::{BatchNorm, BatchNormConfig, Error};
 use cellnorm_mpi::{Mpi, launched};
 use ndarray::{Array3, s};
 
-/// What the ranks do.
+/// The case that the ranks run.
 const CASE: &str = "CELLNORM_MPI_CASE";
 /// After this long, a rank hangs.
 const PATIENCE: Duration = Duration::from_secs(30);

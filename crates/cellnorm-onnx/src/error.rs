@@ -1,4 +1,4 @@
-//! What can go wrong with a model's file.
+//! Errors of a model's file.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A file could not be written. What was in its place is as it was.
@@ -27,7 +27,7 @@ pub enum Error {
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is no usable ONNX model.
@@ -47,7 +47,7 @@ pub enum Error {
     NoInput {
         /// The name asked for.
         name: String,
-        /// Those that it has.
+        /// The inputs that it has.
         inputs: Vec<String>,
     },
     /// Several inputs, none of them named.

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::normalization::Normalization;
 
-/// What is wrong with an input.
+/// A problem with an input.
 ///
 /// ```
 /// use cellnorm::GroupNormConfig;
@@ -83,7 +83,7 @@ pub enum Error {
         layout: String,
         /// The tensor's number of axes.
         rank: usize,
-        /// What is wrong, and what would be right.
+        /// The problem, and the remedy.
         reason: &'static str,
     },
     /// More elements than can be counted.
@@ -141,7 +141,7 @@ pub enum Error {
         axes: Vec<isize>,
         /// Their lengths in the tensor, in its order.
         given: Vec<usize>,
-        /// Those that the layer was made for.
+        /// The values that the layer was made for.
         expected: Vec<usize>,
     },
     /// A statistic over no values.
@@ -198,7 +198,7 @@ pub enum Error {
     Unsupported {
         /// The layer.
         layer: &'static str,
-        /// What it does not do, and what would be right.
+        /// The part that it does not do, and the remedy.
         what: &'static str,
     },
     /// A tensor that a checkpoint does not have.
@@ -214,7 +214,7 @@ pub enum Error {
     Tensor {
         /// Its name.
         name: String,
-        /// What is wrong with it.
+        /// The problem with it.
         problem: String,
     },
     /// State that another framework cannot store as it is.
@@ -222,9 +222,9 @@ pub enum Error {
     Conversion {
         /// The semantics that it has.
         from: &'static str,
-        /// Those that it should have.
+        /// The names that it should have.
         to: &'static str,
-        /// What is in the way, and what would be right.
+        /// The obstacle, and the remedy.
         problem: String,
     },
     /// A file that cannot be read or written.
@@ -232,7 +232,7 @@ pub enum Error {
     File {
         /// The file.
         path: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A parameter or statistic of the wrong shape.
@@ -294,7 +294,7 @@ pub enum Error {
     RankFailed {
         /// Its number.
         rank: usize,
-        /// What it said.
+        /// The message of the other side.
         problem: String,
     },
     /// Ranks do not do the same.
@@ -305,9 +305,9 @@ pub enum Error {
     RanksDiffer {
         /// The first that does something else than rank 0.
         rank: usize,
-        /// What rank 0 does.
+        /// The request of rank 0.
         first: String,
-        /// What that rank does.
+        /// The request of that rank.
         other: String,
     },
     /// NaN or infinity in the input.

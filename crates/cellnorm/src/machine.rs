@@ -30,7 +30,7 @@ mod caches;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum InstructionSet {
-    /// What every machine of the target has: SSE2 on x86-64, NEON on AArch64.
+    /// The set that every machine of the target has: SSE2 on x86-64, NEON on AArch64.
     Portable,
     /// AVX2 and F16C of x86-64.
     Avx2,

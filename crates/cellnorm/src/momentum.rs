@@ -81,7 +81,7 @@ impl RunningVariance {
         Ok(())
     }
 
-    /// What the biased variance of n values is multiplied by; 1 for a single value, whose variance
+    /// The factor of the biased variance of n values; 1 for a single value, whose variance
     /// is 0.
     ///
     /// ```
@@ -190,15 +190,15 @@ pub enum Frozen {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum StatisticsFrom {
-    /// Those of x.
+    /// The statistics of x.
     #[default]
     Batch,
     /// The running ones.
     Running,
 }
 
-/// What [`BatchNorm::forward`](crate::BatchNorm::forward) and `backward` do. All eight settings
-/// work.
+/// The behaviour of [`BatchNorm::forward`](crate::BatchNorm::forward) and `backward`. All eight
+/// settings work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Mode {
@@ -222,7 +222,7 @@ impl Mode {
         Self { statistics: StatisticsFrom::Running, update: false, train_parameters: true }
     }
 
-    /// What a framework means by a frozen layer in training: γ and β have no gradients, and the
+    /// A framework's meaning of a frozen layer in training: γ and β have no gradients, and the
     /// statistics do as [`Frozen`] says.
     ///
     /// ```

@@ -8,7 +8,7 @@ use cellnorm::fold::{Affine, Kernel};
 use super::numbers::fold;
 use super::{FixedNorm, Fold};
 
-/// A layer's name and kernel, the axes that hold its channels, and why a shift ahead of it is no
+/// A layer's name and kernel, the axes that hold its channels, and why a shift before it is no
 /// bias, if it is not.
 macro_rules! folds {
     ($layer:ident, $kernel:expr, $on_axis:expr, $obstacle:expr) => {
@@ -104,7 +104,7 @@ folds!(
     |_, _| None::<&'static str>
 );
 
-/// What the normalization does, if its channels are those of the layer.
+/// The map of the normalization, if its channels are those of the layer.
 fn fitting(
     norm: &impl FixedNorm,
     layer: &'static str,

@@ -6,8 +6,8 @@
 //!
 //! | the normalization is | W′ | b′ |
 //! |---|---|---|
-//! | behind the layer, [`fold_after`](Fold::fold_after) | a\[o\] · W\[o, i, k\] | a\[o\] · b\[o\] + c\[o\] |
-//! | ahead of it, [`fold_before`](Fold::fold_before) | W\[o, i, k\] · a\[i\] | b\[o\] + Σ W\[o, i, k\] · c\[i\] |
+//! | after the layer, [`fold_after`](Fold::fold_after) | a\[o\] · W\[o, i, k\] | a\[o\] · b\[o\] + c\[o\] |
+//! | before it, [`fold_before`](Fold::fold_before) | W\[o, i, k\] · a\[i\] | b\[o\] + Σ W\[o, i, k\] · c\[i\] |
 //!
 //! with output o, input i and tap k of the kernel, the sum over i and k. The layers are Burn's
 //! `Conv1d`, `Conv2d`, `Conv3d`, `ConvTranspose1d`, `ConvTranspose2d`, `ConvTranspose3d` and
@@ -37,7 +37,7 @@
 //!     .into_data()
 //!     .assert_approx_eq::<f32>(&y.into_data(), Tolerance::absolute(1e-5));
 //!
-//! // a normalization of the data, ahead of the first layer, and Burn's layer behind it
+//! // a normalization of the data, before the first layer, and Burn's layer after it
 //! let data = Affine::standardize(&[0.5, 0.1], &[0.2, 3.0])?;
 //! let norm = BatchNormConfig::new(4).init(&device);
 //! let linear =
@@ -94,7 +94,7 @@ pub trait Fold: Sized {
     fn fold_before(self, norm: &impl FixedNorm) -> Result<Self, Error>;
 }
 
-/// What is the same affine map of each channel for every input.
+/// A layer that is the same affine map of each channel for every input.
 ///
 /// ```
 /// use burn::module::Module;

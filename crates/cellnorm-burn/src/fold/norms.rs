@@ -1,4 +1,4 @@
-//! What batch normalizations do to each channel while their statistics are fixed.
+//! The map of each channel by batch normalizations with fixed statistics.
 
 use burn::module::{Param, RunningState};
 use burn::nn;

@@ -32,7 +32,7 @@ pub struct AdaptiveNormConfig {
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
-    /// What one value a statistic does in training. Default: an error, as PyTorch
+    /// The policy for one value a statistic in training. Default: an error, as PyTorch
     #[config(default = "OneValue::Error")]
     pub one_value: OneValue,
 }
@@ -74,10 +74,10 @@ pub struct AdaptiveNorm {
     /// Whose statistics.
     #[module(skip)]
     pub statistics: AdaptiveStatistics,
-    /// What one value a statistic does in training.
+    /// The policy for one value a statistic in training.
     #[module(skip)]
     pub one_value: OneValue,
-    /// What the layer does in training, whatever its parents do.
+    /// The mode of the layer in training, whatever the mode of its parents.
     #[module(skip)]
     pub mode: Mode,
     #[module(skip)]

@@ -31,7 +31,7 @@ pub(super) struct Averages<'a> {
 }
 
 impl<'a> Averages<'a> {
-    /// Those of a layer, where it keeps any.
+    /// The averages of a layer, where it keeps any.
     pub(super) fn of(
         mean: &'a Average,
         variance: &'a Average,

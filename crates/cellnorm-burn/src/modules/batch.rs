@@ -44,7 +44,7 @@ pub struct BatchNormConfig {
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
-    /// What one value a channel does in training. Default: an error, as PyTorch
+    /// The policy for one value a channel in training. Default: an error, as PyTorch
     #[config(default = "OneValue::Error")]
     pub one_value: OneValue,
 }
@@ -97,10 +97,10 @@ pub struct BatchNorm {
     /// Which variance the running variance follows.
     #[module(skip)]
     pub running_variance: RunningVariance,
-    /// What one value a channel does in training.
+    /// The policy for one value a channel in training.
     #[module(skip)]
     pub one_value: OneValue,
-    /// What the layer does in training, whatever its parents do: whose statistics normalize,
+    /// The mode in training, whatever the mode of its parents: whose statistics normalize,
     /// whether the running ones move, and whether γ and β have gradients.
     #[module(skip)]
     pub mode: Mode,

@@ -26,7 +26,7 @@ pub struct LpNormConfig {
     /// The power p ≥ 1; `f64::INFINITY` divides by the largest magnitude. Default: 2
     #[config(default = 2.0)]
     pub p: f64,
-    /// What keeps the divisor from 0. Default: `Floor::Max(1e-12)`, as PyTorch
+    /// The floor that keeps the divisor from 0. Default: `Floor::Max(1e-12)`, as PyTorch
     #[config(default = "Floor::Max(1e-12)")]
     pub floor: Floor,
 }
@@ -52,7 +52,7 @@ pub struct LpNorm {
     pub axes: Vec<isize>,
     /// The power.
     pub p: f64,
-    /// What keeps the divisor from 0.
+    /// The floor that keeps the divisor from 0.
     #[module(skip)]
     pub floor: Floor,
 }

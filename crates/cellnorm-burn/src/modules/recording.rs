@@ -20,7 +20,7 @@ thread_local! {
 /// By the id of the running mean.
 pub(crate) type Records = HashMap<ParamId, Recorded>;
 
-/// What one layer has seen, and what its running variance makes of it.
+/// The batches that one layer has seen, and the rule of its running variance.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) moments: Vec<Moments>,

@@ -71,7 +71,7 @@ impl<R: Rule> RuleConfig<R> {
         with_momentum(momentum: Momentum);
         /// Which variance the running variance follows. Default: unbiased.
         with_running_variance(running_variance: RunningVariance);
-        /// What one value a statistic does in training. Default: an error.
+        /// The policy for one value a statistic in training. Default: an error.
         with_one_value(one_value: OneValue);
         /// As a framework has it.
         with_semantics(semantics: &Semantics);
@@ -143,10 +143,10 @@ macro_rules! layers {
             /// The normalization.
             #[module(skip)]
             pub rule: $rule,
-            /// What one value a statistic does in training.
+            /// The policy for one value a statistic in training.
             #[module(skip)]
             pub one_value: OneValue,
-            /// What the layer does in training, whatever its parents do: whose statistics
+            /// The mode in training, whatever the mode of its parents: whose statistics
             /// normalize, whether the running ones move, and whether the parameters have gradients.
             #[module(skip)]
             pub mode: Mode,

@@ -239,7 +239,7 @@ layers! {
     } {
         /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
         channel_axis: isize = 1,
-        /// What γ and β belong to: channels, or groups as in MXNet 1.9. Default: channels
+        /// The owners of γ and β: channels, or groups as in MXNet 1.9. Default: channels
         parameters: GroupParameters = "GroupParameters::PerChannel" skip,
     }
     center: true,

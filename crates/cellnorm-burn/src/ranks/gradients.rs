@@ -91,7 +91,7 @@ struct Sums<'a> {
     piece: Vec<f64>,
     /// The number of the next one.
     parameter: usize,
-    /// Those that are summed: a module may have a parameter in two places.
+    /// The parameters already summed: a module may have one in two places.
     done: HashSet<ParamId>,
 }
 

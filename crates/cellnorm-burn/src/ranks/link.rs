@@ -1,4 +1,4 @@
-//! What a batch normalization shares its statistics through.
+//! The link through which a batch normalization shares its statistics.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Link {
         Self(Some(ranks))
     }
 
-    /// What carries tables to the others.
+    /// The communicator that carries tables to the others.
     pub fn ranks(&self) -> Option<&Arc<dyn Communicator>> {
         self.0.as_ref()
     }

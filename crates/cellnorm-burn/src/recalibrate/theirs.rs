@@ -13,7 +13,7 @@ use crate::modules::recording::{Recorded, Records};
 
 const FAR: f64 = (1u64 << 60) as f64;
 
-/// Those that move their running statistics, and what they have seen.
+/// The layers that move their running statistics, and the batches that they have seen.
 pub(super) struct Theirs {
     /// Mean, variance and w.
     layers: Vec<(ParamId, ParamId, f64)>,

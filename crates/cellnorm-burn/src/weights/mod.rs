@@ -45,7 +45,7 @@ use cellnorm::Error;
 /// Which part of a weight is normalized as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Per {
-    /// What leads to one output, as in PyTorch for linear and convolution layers: an index of axis
+    /// The weights of one output, as in PyTorch for linear and convolution layers: an index of axis
     /// 1 of a matrix, because Burn's `Linear` holds `[inputs, outputs]`, and of axis 0 of any other
     /// weight.
     #[default]

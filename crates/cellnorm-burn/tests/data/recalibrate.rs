@@ -126,7 +126,7 @@ pub fn assert_near(given: &[Vec<f64>], expected: &[Vec<f64>], tolerance: f64) {
     assert!(error <= tolerance, "{given:?} is not {expected:?}");
 }
 
-/// What is no running statistic.
+/// The parameters that are no running statistics.
 pub fn parameters<M: Module>(module: &M) -> Vec<Vec<f64>> {
     struct All(Vec<String>, Vec<Vec<f64>>);
     impl ModuleVisitor for All {

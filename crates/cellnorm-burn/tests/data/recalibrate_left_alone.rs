@@ -1,4 +1,4 @@
-//! What recalibration leaves as it was: all of it after an error, and layers that it is not for.
+//! Recalibration leaves the network as it was after an error, and other layers always.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use cellnorm_burn::fold::FixedNorm;
 use cellnorm_burn::{BatchNorm, BatchNormConfig};
 
-/// What both kinds of batch normalization do here.
+/// The common part of both kinds of batch normalization.
 pub trait Norm: FixedNorm {
     fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D>;
 }

@@ -1,4 +1,4 @@
-//! What a folded parameter keeps: id, device, type, whether it trains, and its form in records.
+//! A folded parameter keeps its id, device, type, whether it trains, and its form in records.
 
 use burn::module::Module;
 use burn::nn::conv::Conv2dConfig;

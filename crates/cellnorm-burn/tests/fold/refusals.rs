@@ -1,4 +1,4 @@
-//! What does not fold, and the words that say why and what would.
+//! Layers that do not fold, and the messages that say why and which would.
 
 use burn::module::{Module, Quantizer};
 use burn::nn::conv::{Conv2dConfig, ConvTranspose1dConfig};

@@ -1,4 +1,4 @@
-//! What running averages do over several batches: one value a statistic, single time steps,
+//! Running averages over several batches: one value a statistic, single time steps,
 //! cumulative momentum.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,4 @@
-//! What is refused, and what is said then.
+//! Refusals and their messages.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap};

@@ -7,7 +7,7 @@ use cellnorm_candle::batch_norm;
 
 use super::common::*;
 
-/// What rounding once leaves, relative to the value.
+/// The error of rounding once, relative to the value.
 fn rounding(dtype: DType) -> f64 {
     1.001 * if dtype == DType::F16 { 2.0_f64.powi(-11) } else { 2.0_f64.powi(-8) }
 }

@@ -20,10 +20,10 @@ use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Slice};
 
 use super::common::*;
 
-/// What one run gives: y, dx, and the parameters' gradients.
+/// The results of one run: y, dx, and the parameters' gradients.
 type Results<T> = (Vec<T>, Vec<T>, Vec<Vec<f32>>);
 
-/// What a layer on arrays gives for x and dy.
+/// The results of a layer on arrays for x and dy.
 type OnArrays<'a, T> = dyn Fn(ArrayViewD<'_, T>, ArrayViewD<'_, T>) -> Results<T> + 'a;
 
 /// A way to lie in memory, in both libraries.

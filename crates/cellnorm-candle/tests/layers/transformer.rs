@@ -72,8 +72,8 @@ fn rms_norm_trains_all_of_a_transformer() {
         .unwrap();
 }
 
-/// What the two tests above would say of candle-nn's own layers: once this fails, candle has mended
-/// them.
+/// The two tests above on candle-nn's own layers, which fail them: once this fails, candle has
+/// mended them.
 #[test]
 fn candle_nn_trains_what_comes_after_the_last_norm() {
     let layer =

@@ -71,7 +71,7 @@ pub struct Dataset<S> {
 pub struct DatasetInfo {
     /// Its name, or the folder it comes from.
     pub name: String,
-    /// Who made it, where its licence asks to say so.
+    /// The author, where the licence asks to name them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<&'static str>,
     pub normalization: Option<DataNorm>,

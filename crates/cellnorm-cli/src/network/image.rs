@@ -1,6 +1,6 @@
 //! The network for images.
 //!
-//! A 3×3 convolution to 10 channels, the normalization right behind it, then two dense layers:
+//! A 3×3 convolution to 10 channels, the normalization right after it, then two dense layers:
 //! 128 ReLU with dropout, and 10 classes.
 
 use burn::module::Module;

@@ -17,7 +17,7 @@ pub use sequence::SequenceNetwork;
 
 /// A network with one of the normalizations in it.
 pub trait Network: Module {
-    /// What it learns from.
+    /// The samples that it learns from.
     type Samples: Samples;
 
     /// The normalizations that it can have.
@@ -78,7 +78,7 @@ impl Adam {
     pub const PAPER: Self = Self { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 };
 }
 
-/// What a training step needs of the forward pass.
+/// The part of the forward pass that a training step needs.
 pub struct Forward {
     /// Scores of the classes, `[N, classes]`.
     pub logits: Tensor<2>,

@@ -36,7 +36,7 @@ const HIDDEN: usize = 64;
 pub struct SequenceNetwork {
     input: Linear,
     recurrent: Linear,
-    /// b of the gates; behind the normalization, which would take away one before it.
+    /// b of the gates; after the normalization, which would take away one before it.
     bias: Param<Tensor<1>>,
     input_norm: TimeNorm,
     recurrent_norm: TimeNorm,
@@ -102,7 +102,7 @@ impl Network for SequenceNetwork {
             }));
         }
         ended.extend(state.map(|state| state.h));
-        // Those that ended last are the first rows.
+        // The sequences that ended last are the first rows.
         ended.reverse();
         Forward { logits: self.output.forward(Tensor::cat(ended, 0)), moments: None, stopwatches }
     }

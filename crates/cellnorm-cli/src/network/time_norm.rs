@@ -50,7 +50,7 @@ impl TimeNorm {
     /// Normalizes all steps, one after another in the rows of x: `counts[t]` samples have the step
     /// t.
     pub fn all_steps(&self, x: Tensor<2>, counts: &[usize]) -> Tensor<2> {
-        // What looks at one sample alone need not know the step.
+        // A normalization of single samples need not know the step.
         if !matches!(self, Self::Batch(_)) {
             return self.at_step(x, 0);
         }

@@ -109,7 +109,7 @@ impl Stored {
     /// bytes.
     ///
     /// # Errors
-    /// Those of `fill`.
+    /// Same errors as `fill`.
     pub fn read(
         self,
         big_endian: bool,

@@ -13,7 +13,7 @@ pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// What `make.py` found with NumPy.
+/// The results of `make.py` with NumPy.
 pub fn expected(name: &str) -> Value {
     let text = std::fs::read_to_string(fixture("expected.json")).unwrap();
     serde_json::from_str::<Value>(&text).unwrap()[name].clone()

@@ -1,4 +1,4 @@
-//! What benchmarks of ranks begin and end with: a start under `mpirun`, and the time of the slowest
+//! The frame of benchmarks of ranks: a start under `mpirun`, and the time of the slowest
 //! rank.
 
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What the exchanges of a layer cost at many ranks, on paper ([model]).
+//! The cost of a layer's exchanges at many ranks, on paper ([model]).
 //!
 //! `cargo run -p cellnorm-mpi --example cost -- docs/ranks-cost.svg 1.5:3.0:2.5 30:1.1:2.5` draws
 //! one pair of lines for each latency in microseconds, bandwidth in GB/s, and GB/s at which tables

@@ -1,4 +1,4 @@
-//! What an exchange costs, on paper.
+//! The cost of an exchange, on paper.
 //!
 //! A message takes latency + bytes / bandwidth. Short tables are gathered by doubling, in ⌈log₂ R⌉
 //! rounds; either way each rank receives those of the R − 1 others, with m bytes from each. It then

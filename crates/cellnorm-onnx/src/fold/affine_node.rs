@@ -16,11 +16,11 @@ pub struct AffineNode {
     pub input: ValueId,
     /// The value that it makes.
     pub output: ValueId,
-    /// What it does.
+    /// The map of the node.
     pub map: Map,
 }
 
-/// What a node does to channels; `None` if it is no such operator, an error if it is one that
+/// The map of channels by a node; `None` if it is no such operator, an error if it is one that
 /// cannot be folded as it is.
 pub fn affine_node(search: &Search<'_, '_>, id: NodeId) -> Option<Result<AffineNode, Refusal>> {
     let Search { scope, opset, .. } = search;

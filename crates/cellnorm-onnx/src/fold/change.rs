@@ -18,7 +18,7 @@ pub struct NewTensor<'a> {
     pub numbers: Numbers<'a>,
 }
 
-/// What changes in the constants of a graph.
+/// The changes of a graph's constants.
 #[derive(Default)]
 pub struct Changes<'a> {
     /// New numbers of initializers of the file.

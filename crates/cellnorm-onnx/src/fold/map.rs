@@ -124,7 +124,7 @@ impl Formula {
 /// A node's map at some place of the graph.
 #[derive(Clone, Debug)]
 pub struct Map {
-    /// What the node does.
+    /// The formula of the node.
     pub formula: Arc<Formula>,
     pub(super) affine: Arc<Affine>,
     /// The node's channel at each place of the axis.

@@ -31,7 +31,7 @@ pub use shapes::Shapes;
 pub use walk::Side;
 use work::Work;
 
-/// What to fold, and how.
+/// The folds to make, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Take initializers that are also inputs for constants, and remove these inputs.
@@ -57,7 +57,7 @@ pub struct Data {
 pub struct Folded<'a> {
     /// The model with its graph changed.
     pub model: Model<'a>,
-    /// What changes in the constants of each graph: the model's own first, then those inside nodes,
+    /// The changes of each graph's constants: the model's own first, then those inside nodes,
     /// in the order of the file.
     pub changes: Vec<Changes<'a>>,
     /// The layers with other numbers than before.
@@ -66,7 +66,7 @@ pub struct Folded<'a> {
     pub inputs_are_constant: bool,
     /// The normalization of the data, if it became part of the model.
     pub data: Option<FoldedData>,
-    /// What was done.
+    /// A report of the folds.
     pub report: Report,
 }
 

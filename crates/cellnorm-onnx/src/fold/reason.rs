@@ -26,7 +26,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// What it means, and what would help.
+            /// The meaning, and a remedy.
             pub fn advice(self) -> &'static str {
                 match self {
                     $(Self::$reason => $advice,)*

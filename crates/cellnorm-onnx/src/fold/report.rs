@@ -8,11 +8,11 @@ use super::walk::Side;
 /// The result of folding a model.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// What there was.
+    /// The counts before folding.
     pub before: Counts,
-    /// What is left.
+    /// The counts after folding.
     pub after: Counts,
-    /// What was folded, in the order in which it happened.
+    /// The folds, in the order in which they happened.
     pub folds: Vec<Fold>,
     /// Normalizations that stay.
     pub kept: Vec<Unfolded>,
@@ -88,7 +88,7 @@ pub struct Unfolded {
     pub reason: Reason,
     /// Where it was seen: an operator, a value, a number.
     pub at: String,
-    /// What the reason means, and what would help.
+    /// The meaning of the reason, and a remedy.
     pub advice: &'static str,
     /// Why it cannot be folded the other way, if that is another reason.
     pub other_way: Option<Refusal>,

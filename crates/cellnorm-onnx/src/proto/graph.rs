@@ -15,7 +15,7 @@ pub type ValueId = usize;
 /// A node's place in [`Graph::nodes`].
 pub type NodeId = usize;
 
-/// What nodes hand to each other.
+/// The values that nodes hand to each other.
 #[derive(Debug, Default)]
 pub struct Value<'a> {
     /// Its name.
@@ -32,7 +32,7 @@ pub struct Value<'a> {
     pub initializer: Option<usize>,
     /// ONNX's number of the type of its elements; 0 if the model does not say it.
     pub element: i32,
-    /// What the model says of its shape.
+    /// The shape that the model states.
     pub shape: Option<Shape>,
 }
 

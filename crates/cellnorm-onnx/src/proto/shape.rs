@@ -11,7 +11,7 @@ pub fn product(lengths: impl IntoIterator<Item = usize>) -> Option<usize> {
     lengths.into_iter().try_fold(1_usize, |product, length| product.checked_mul(length))
 }
 
-/// What a model says of a value.
+/// The type and shape that a model states for a value.
 #[derive(Debug, Default)]
 pub struct Described<'a> {
     /// Its name.
@@ -22,7 +22,7 @@ pub struct Described<'a> {
     pub shape: Option<Shape>,
 }
 
-/// What a `ValueInfoProto` says.
+/// The content of a `ValueInfoProto`.
 pub fn value_info(message: &[u8]) -> Result<Described<'_>, Malformed> {
     let mut described = Described::default();
     for field in wire::fields(message) {

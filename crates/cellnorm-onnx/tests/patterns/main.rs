@@ -19,7 +19,7 @@ fn each_pattern_is_folded_or_kept_as_it_should() {
     assert!(wrong.is_empty(), "{}\n{} of {} wrong", wrong.join("\n"), wrong.len(), all.len());
 }
 
-/// What differs between what is expected of a pattern and what folding does.
+/// The difference between the expected folds of a pattern and the actual ones.
 fn difference(pattern: &Pattern) -> Option<String> {
     let source = pattern.source();
     let folded = fold::fold(source.model().unwrap(), &Options::default()).unwrap();

@@ -1,5 +1,5 @@
-//! What memory can do: a copy and a sum of two buffers, each thread a half, with stores that stream
-//! past the caches.
+//! The speed of memory: a copy and a sum of two buffers, each thread a half, with stores that
+//! stream past the caches.
 
 use rayon::prelude::*;
 

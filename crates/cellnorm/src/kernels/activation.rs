@@ -19,7 +19,7 @@ use super::lanes::{LANES, Lanes};
 use super::vectors::Vectors;
 use crate::kernels::Real;
 
-/// What is applied to γ x̂ + β.
+/// The function of γ x̂ + β.
 ///
 /// ```
 /// use cellnorm::kernels::Buffers;

@@ -16,7 +16,7 @@ use super::span::Prefetch;
 use super::vectors::{Portable, Vectors};
 use crate::kernels::{Element, Real};
 
-/// What the affine pass does to a cell: y = (x − center) · scale + offset.
+/// The affine map of a cell: y = (x − center) · scale + offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Affine {
     /// Subtracted first: usually the mean.

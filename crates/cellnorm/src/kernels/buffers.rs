@@ -24,7 +24,7 @@ pub enum Buffers<'a, T> {
 }
 
 impl<T> Buffers<'_, T> {
-    /// What is read.
+    /// The elements to read.
     pub fn source(&self) -> &[T] {
         match self {
             Self::Into(source, _) | Self::Apart(source, _) => source,

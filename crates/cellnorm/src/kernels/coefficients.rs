@@ -15,7 +15,7 @@ pub(super) trait Coefficients<A, S> {
     const PAIRS: bool = false;
     /// Whether there are coefficients for so many elements.
     fn reach(&self, len: usize) -> bool;
-    /// Those of the 16 elements from `at`.
+    /// The coefficients of the 16 elements from `at`.
     ///
     /// # Safety
     /// They must reach `at` + 16 elements.
@@ -25,7 +25,7 @@ pub(super) trait Coefficients<A, S> {
     fn pairs(&self, _at: usize) -> bool {
         false
     }
-    /// Those of half of the 32 elements from `at`.
+    /// The coefficients of half of the 32 elements from `at`.
     ///
     /// # Safety
     /// There must be `pairs` at `at`, and they must reach `at` + 32 elements.

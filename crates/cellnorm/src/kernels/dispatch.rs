@@ -87,7 +87,7 @@ fn available() -> impl Iterator<Item = InstructionSet> {
 }
 
 /// Runs `work` with all passes on the instruction set named: [`Machine::run`] on the machine in
-/// use, but for that set.
+/// use, except for that set.
 ///
 /// # Errors
 /// If this machine does not have the set, or there is none of this name; `work` is not run then.

@@ -15,7 +15,7 @@ use super::span::Prefetch;
 use super::vectors::{Portable, Vectors};
 use crate::kernels::{Element, Real};
 
-/// What the gradient pass does to a cell: dx = a · dy + b · (x − center) + k.
+/// The gradient map of a cell: dx = a · dy + b · (x − center) + k.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Gradient {
     /// How much of dy passes through.

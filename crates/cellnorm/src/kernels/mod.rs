@@ -45,7 +45,7 @@ mod sweep;
 mod threads;
 mod vectors;
 
-/// What `fork_join` waits with. `loom/` compiles it with loom's in their place, to try every
+/// The locks of `fork_join`. `loom/` compiles it with loom's in their place, to try every
 /// interleaving.
 mod sync {
     pub(super) use std::sync::Mutex;

@@ -1,6 +1,6 @@
 //! The gradient before an activation: g = dy · act′(z), z = (x − center) · scale + offset.
 //!
-//! What a backward pass calls dy is g where the forward pass ended with an activation. It is
+//! Where the forward pass ended with an activation, the dy of a backward pass is g. It is
 //! computed from x, dy and the coefficients of the forward pass, and never written.
 
 use super::activation::{Activation, Epilogue};
@@ -15,7 +15,7 @@ use crate::kernels::{Element, Real};
 #[derive(Clone, Copy, Debug)]
 pub struct PreActivations<'a> {
     pub(super) activation: Activation,
-    /// What the forward pass did to each cell; ignored where there is no activation.
+    /// The affine map of each cell in the forward pass; ignored where there is no activation.
     pub(super) affines: &'a [Affine],
 }
 
@@ -51,7 +51,7 @@ impl PreActivations<'_> {
         CellPreActivation { epilogue, affine: affine.rounded().map(Lanes::splat) }
     }
 
-    /// Those of the columns of rows whose first cell is `first_cell`.
+    /// The coefficients of the columns of rows whose first cell is `first_cell`.
     #[inline(always)]
     pub(super) fn columns<A: Real, E: Epilogue>(
         &self,

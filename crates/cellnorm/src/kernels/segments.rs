@@ -32,7 +32,7 @@ pub(super) trait Reduce: Sync {
     /// Whether each cell's own result is asked for. If not, the cells of a set that lie side by
     /// side are reduced as one.
     const PER_CELL: bool;
-    /// Whether it can run behind an activation.
+    /// Whether it can run after an activation.
     const ACTIVATED: bool;
     fn join(a: Self::Partial, b: Self::Partial) -> Self::Partial;
     /// The activation that follows the cells' maps.

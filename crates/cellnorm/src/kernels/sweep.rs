@@ -36,7 +36,7 @@ type Table<'a, P, C, Out> = dyn Fn(usize, &[P], &mut [C]) -> Out + Sync + 'a;
 
 /// The results of a sweep.
 pub(super) struct Swept<Out, P> {
-    /// What the tables returned, by set.
+    /// The results of the tables, by set.
     pub(super) results: Vec<Out>,
     /// The partial result of each cell, where the reduction is asked for them.
     pub(super) partials: Vec<P>,
@@ -108,7 +108,7 @@ struct SetSweep<'a, R: Reduce, A: Apply, Out> {
 }
 
 impl<R: Reduce, A: Apply, Out> SetSweep<'_, R, A, Out> {
-    /// What the tables returned, and the partial results of all cells, set after set.
+    /// The results of the tables, and the partial results of all cells, set after set.
     fn run(self) -> (Vec<Out>, Vec<R::Partial>) {
         let Self { reduce, apply, cells, sets, whole, table, range } = self;
         let mut results = Vec::with_capacity(range.len());
@@ -217,7 +217,7 @@ struct BlockSweep<'a, R: Reduce, A: Apply, Out> {
 }
 
 impl<R: Reduce, A: Apply, Out> BlockSweep<'_, R, A, Out> {
-    /// What the tables returned, and the partial results of all cells.
+    /// The results of the tables, and the partial results of all cells.
     fn run(self) -> (Vec<(usize, Out)>, Vec<R::Partial>) {
         let Self { reduce, apply, cells, sets, table, range } = self;
         let (mut results, mut all) = (Vec::new(), Vec::new());

@@ -101,7 +101,7 @@ mod cpuid {
     }
 }
 
-/// What Linux says, `/sys/devices/system/cpu/cpu0/cache`.
+/// The caches by Linux, `/sys/devices/system/cpu/cpu0/cache`.
 #[cfg(any(all(test, target_os = "linux"), not(all(target_arch = "x86_64", not(miri)))))]
 mod system {
     use std::fs::read_to_string;

@@ -1,4 +1,4 @@
-//! What a vector is divided by: D, its length kept from 0 by a floor.
+//! The divisor of a vector: D, its length kept from 0 by a floor.
 
 use super::length::{Length, Lengths};
 use super::lp::Floor;
@@ -55,7 +55,7 @@ impl Divisor {
     }
 }
 
-/// What a length is kept from falling below, by a floor that is no sum.
+/// The least length, by a floor that is no sum.
 fn least(floor: Floor) -> f64 {
     match floor {
         Floor::Max(epsilon) => epsilon,
@@ -65,7 +65,7 @@ fn least(floor: Floor) -> f64 {
     }
 }
 
-/// Those of a strip.
+/// The divisors of a strip.
 pub(super) struct Divisors {
     first: Row,
     second: Row,

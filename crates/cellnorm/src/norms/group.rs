@@ -24,7 +24,7 @@ pub struct Group {
     pub channels: usize,
     /// Their axis; negative counts from the last.
     pub channel_axis: isize,
-    /// What γ and β belong to.
+    /// The owners of γ and β: channels or groups.
     pub parameters: GroupParameters,
 }
 

@@ -35,7 +35,7 @@ pub enum Window {
 
 /// Makes a [`LocalResponseNorm`].
 ///
-/// What frameworks mean, as numbers for this config:
+/// The settings of frameworks, as numbers for this config:
 ///
 /// | framework | size | α | β | bias k | window | channel axis |
 /// |---|---|---|---|---|---|---|

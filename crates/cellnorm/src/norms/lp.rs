@@ -21,7 +21,7 @@ use crate::error::{Error, check_epsilon};
 use crate::kernels::Element;
 use crate::shape::{Cells, Measure, Sharing, axis_set};
 
-/// What keeps the divisor D from 0, with n = ‖x‖_p.
+/// A floor that keeps the divisor D from 0, with n = ‖x‖_p.
 ///
 /// | framework | floor |
 /// |---|---|
@@ -81,7 +81,7 @@ impl LpNormConfig {
         self
     }
 
-    /// What keeps the divisor from 0. Default: `Floor::Max(1e-12)`.
+    /// The floor that keeps the divisor from 0. Default: `Floor::Max(1e-12)`.
     pub fn floor(mut self, floor: Floor) -> Self {
         self.floor = floor;
         self

@@ -41,7 +41,7 @@ impl Slope {
     }
 }
 
-/// Those of a strip, for any p but 2, where ∂n/∂x is x / n.
+/// The slopes of a strip, for any p except 2, where ∂n/∂x is x / n.
 pub(super) struct Slopes(Vec<Slope>);
 
 impl Slopes {

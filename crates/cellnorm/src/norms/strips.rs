@@ -93,7 +93,7 @@ impl Strip {
         }
     }
 
-    /// Asks for the strip behind this one: its runs are short and lie apart, which no processor
+    /// Asks for the strip after this one: its runs are short and lie apart, which no processor
     /// foresees.
     fn fetch_next<T>(&self, block: &[T]) {
         let run = SIDE * size_of::<T>();

@@ -1,4 +1,4 @@
-//! What local response normalization computes of its lines: sums over windows, and a power of them.
+//! The lines of local response normalization: sums over windows, and a power of them.
 
 use super::strips::{Row, SIDE};
 

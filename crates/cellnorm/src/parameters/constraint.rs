@@ -1,4 +1,4 @@
-//! What a parameter must keep to after every step of the optimizer.
+//! Constraints that a parameter satisfies after every step of the optimizer.
 
 use ndarray::{ArrayD, Axis};
 

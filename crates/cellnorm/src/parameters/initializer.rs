@@ -12,7 +12,7 @@ use crate::shape::check_size;
 /// Starting values of a parameter.
 ///
 /// Random ones come from xoshiro256++ seeded with `seed`, in row-major order: a seed gives the same
-/// numbers on every machine (but for the last bit of rare normal numbers far from the mean, which
+/// numbers on every machine (except the last bit of rare normal numbers far from the mean, which
 /// need a logarithm), and γ and β with the same seed have the same draws.
 ///
 /// ```
@@ -84,8 +84,8 @@ impl Initializer {
         })
     }
 
-    /// What to know before a layer starts with this γ: that its root mean square is below 0.1, and
-    /// by what factor the layer's output shrinks. Legal, but the layers behind see almost nothing
+    /// A warning about a layer that starts with this γ: its root mean square is below 0.1, and
+    /// by what factor the layer's output shrinks. Legal, but the layers after it see almost nothing
     /// of x at first, and hand back as little gradient.
     ///
     /// Keras' `"random_uniform"`, U(−0.05, 0.05), is the common case:

@@ -1,4 +1,4 @@
-//! What happens to γ and β besides the gradient: how they start, what is added to the loss, what
+//! The handling of γ and β besides the gradient: how they start, what is added to the loss, what
 //! they must keep to, how fast they learn.
 //!
 //! | | when | named after |

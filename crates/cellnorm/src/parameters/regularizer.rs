@@ -1,4 +1,4 @@
-//! What a parameter's size adds to the loss.
+//! Penalties: the part of the loss that grows with a parameter's size.
 
 use ndarray::{ArrayD, Zip};
 
@@ -35,7 +35,7 @@ pub enum Regularizer {
 }
 
 impl Regularizer {
-    /// What the parameter adds to the loss.
+    /// The penalty of the parameter.
     ///
     /// # Errors
     /// If a factor is negative or not finite.

@@ -1,6 +1,6 @@
 //! An exchange of tables that no rank can take for another one.
 //!
-//! A rank sends \[what it asks for, whether it failed, how long its table is\] and, behind it, as
+//! A rank sends \[what it asks for, whether it failed, how long its table is\] and, after it, as
 //! much of the table as one message of [`FIRST`] numbers holds. Since that message is equally long
 //! whatever a rank asks for, each sees what the others ask for. If all ask for the same and none
 //! failed, the rest of a longer table follows; otherwise the ranks tell each other in words.
@@ -13,11 +13,11 @@ use crate::moments::Moments;
 
 /// The numbers of the first message: 2 KB, which covers the statistics of 84 channels.
 const FIRST: usize = 256;
-/// Those before the table.
+/// The numbers before the table.
 const HEADER: usize = 3;
 /// The numbers of what a rank says in words, with [`BYTES`] of a text in each.
 const WORDS: usize = 128;
-/// What a number holds exactly.
+/// The bytes that a number holds exactly.
 const BYTES: usize = 6;
 /// Other versions may give other bits.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -184,7 +184,7 @@ fn signature(request: &str) -> f64 {
     (hash >> 12) as f64
 }
 
-/// Bytes as so many whole numbers, which come through unchanged; zeros behind their end.
+/// Bytes as so many whole numbers, which come through unchanged; zeros after their end.
 fn words(bytes: &[u8], count: usize) -> Vec<f64> {
     let number = |word: &[u8]| {
         (0..BYTES).fold(0.0, |number, i| {

@@ -22,7 +22,7 @@ pub use threads::Threads;
 
 use crate::error::Error;
 
-/// What carries tables between ranks.
+/// A communicator carries tables between ranks.
 ///
 /// Calls are collective: every rank makes the same ones in the same order, and waits for the
 /// others.

@@ -26,7 +26,7 @@ struct Table {
 struct Round {
     number: u64,
     given: Vec<Option<Vec<f64>>>,
-    /// What was given in the round before.
+    /// The tables of the round before.
     all: Arc<Vec<f64>>,
     gone: Option<usize>,
 }

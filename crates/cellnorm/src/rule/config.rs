@@ -63,7 +63,7 @@ impl<R: Rule> NormConfig<R> {
         self
     }
 
-    /// What one value a statistic does. Default: an error in training.
+    /// The policy for one value a statistic. Default: an error in training.
     pub fn one_value(mut self, policy: OneValue) -> Self {
         self.one_value = policy;
         self

@@ -40,7 +40,7 @@ pub type NamedValues = Vec<(&'static str, Option<Vec<f64>>)>;
 pub struct Settings {
     /// ε.
     pub epsilon: f64,
-    /// What one value a statistic does; None under a mask, where one value is fine.
+    /// The policy for one value a statistic; None under a mask, where one value is fine.
     pub one_value: Option<OneValue>,
     /// Whether statistics are those of x, as in training.
     pub batch: bool,

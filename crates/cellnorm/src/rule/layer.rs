@@ -42,12 +42,12 @@ pub struct Norm<R> {
     pub momentum: Momentum,
     /// Which variance the running variance follows.
     pub running_variance: RunningVariance,
-    /// What one value a statistic does in training.
+    /// The policy for one value a statistic in training.
     pub one_value: OneValue,
     /// The activation after γ x̂ + β.
     pub activation: Activation,
-    /// What `forward` and `backward` do; [`train`](Self::train) and [`freeze`](Self::freeze) set
-    /// it, too.
+    /// The mode of `forward` and `backward`; [`train`](Self::train) and [`freeze`](Self::freeze)
+    /// set it, too.
     pub mode: Mode,
     pub(super) phase: Phase,
     /// How often the running averages have moved: PyTorch's `num_batches_tracked`. Cumulative

@@ -10,9 +10,9 @@ use crate::parameters::{Constraint, Regularizer, check};
 /// The rules of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// What its size adds to the loss. Default: none.
+    /// The penalty of its size in the loss. Default: none.
     pub regularizer: Option<Regularizer>,
-    /// What it must keep to. Default: none.
+    /// The constraint after every step. Default: none.
     pub constraint: Option<Constraint>,
     /// The factor of its learning rate, MXNet's `lr_mult`. Default: 1. With 0 it is frozen: it
     /// never moves, and as in Keras it then has neither penalty nor constraint.
@@ -98,14 +98,14 @@ impl Rules {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ParameterRules {
-    /// Those of γ.
+    /// The rules of γ.
     pub gamma: Rules,
-    /// Those of β.
+    /// The rules of β.
     pub beta: Rules,
 }
 
 impl ParameterRules {
-    /// What the sizes of γ and β add to the loss.
+    /// The penalty of γ and β in the loss.
     ///
     /// # Errors
     /// If a regularizer has a negative factor.

@@ -33,9 +33,9 @@ pub struct Correction {
 /// The running averages of a layer as its rule takes them, flat.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunningTables {
-    /// Those of inference.
+    /// The statistics of inference.
     pub inference: Option<Statistics>,
-    /// Those that training is given in their place.
+    /// The statistics that training is given in their place.
     pub training: Option<Statistics>,
 }
 

@@ -110,7 +110,7 @@ impl From<Centering> for Measure {
 pub struct Sharing {
     /// The short name of the normalization that shares in this way, such as `"instance"`.
     pub name: &'static str,
-    /// What is computed.
+    /// The statistic.
     pub measure: Measure,
     /// The tensor's shape.
     pub shape: Vec<usize>,

@@ -52,7 +52,7 @@ const CLASSES: [Class; 8] = [
     Class::Largest,
 ];
 
-/// What the values of a class look like in an element type, and how near results must come.
+/// The values of a class in an element type, and the tolerance of results.
 struct Limits {
     far: f64,
     tiny: f64,

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use crate::common::Numbers;
 
-/// What the crate `half` makes of a number, as bits.
+/// The conversions of the crate `half`, as bits.
 trait Reference: Element<Acc = f32> {
     fn of_bits(bits: u16) -> Self;
     fn bits(self) -> u16;

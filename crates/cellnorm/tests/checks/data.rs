@@ -99,7 +99,7 @@ fn squares_of_the_largest_bytes_are_exact() {
     );
 }
 
-/// What a loop over all values finds of each channel.
+/// The statistics of each channel by a loop over all values.
 fn by_hand(shape: &[usize], keep: &[usize], values: &[f64]) -> Vec<Vec<f64>> {
     let channels: usize = keep.iter().map(|axis| shape[*axis]).product();
     let length: usize = shape.iter().product();

@@ -1,4 +1,4 @@
-//! What `explain` warns of, counts and refuses.
+//! The warnings, counts and refusals of `explain`.
 
 use cellnorm::Error;
 use cellnorm::explain::{Explanation, Layout, lines, rule};

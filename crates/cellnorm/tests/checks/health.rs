@@ -1,4 +1,4 @@
-//! What numbers say of a normalization, where every kind of trouble is in them.
+//! The health report of a normalization, for numbers with every kind of trouble.
 
 use cellnorm::inspect::{Health, Numbers, Range};
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use cellnorm::kernels;
 
-/// What a child prints: the instruction set that a pass runs on.
+/// A child prints the instruction set that a pass runs on.
 #[test]
 #[ignore = "run by the test below"]
 fn child() {

@@ -189,7 +189,7 @@ fn layers_on_any_array() {
     println!("layers on any array against a plain copy: {:.1e}", worst.get());
 }
 
-/// What is handed over is written over: no second tensor.
+/// A tensor handed over is written over: no second tensor.
 #[test]
 fn owned_arrays_are_written_over() {
     check(300, specs(500), |(spec, seed)| {

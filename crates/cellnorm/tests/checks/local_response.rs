@@ -132,7 +132,7 @@ fn layouts() {
     }
 }
 
-/// What leaves a window takes nothing along.
+/// A value that leaves a window leaves no rounding error.
 #[test]
 fn no_digits_are_lost_behind_a_large_channel() {
     let mut x = Array1::from_elem(40, 1e-3).insert_axis(Axis(0));

@@ -1,4 +1,4 @@
-//! What the library promises, a file for each promise; `cargo test -p cellnorm --test
+//! The promises of the library, a file for each; `cargo test -p cellnorm --test
 //! checks -- --nocapture` shows the figures.
 
 mod accuracy;

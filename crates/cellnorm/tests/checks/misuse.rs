@@ -1,4 +1,4 @@
-//! What a caller may get wrong gives an error, not a panic and not a wrong number.
+//! A caller's mistake gives an error, not a panic and not a wrong number.
 
 use cellnorm::parameters::{Constraint, Initializer};
 use cellnorm::rule::{NormConfig, ParameterRules, ParameterSpec, Rule, Rules};
@@ -45,7 +45,7 @@ fn numbers_too_large_for_a_common_variance() -> Result<(), Error> {
     Ok(())
 }
 
-/// What one layer saved, handed to another that x suits as well.
+/// The numbers that one layer saved, handed to another that x suits as well.
 #[test]
 fn saved_of_another_layer() -> Result<(), Error> {
     let x = Array3::from_shape_fn((2, 3, 4), |(n, c, s)| (5 * n + c * s) as f64);
@@ -106,8 +106,8 @@ fn semantics_that_do_not_suit_a_rule() -> Result<(), Error> {
     Ok(())
 }
 
-/// What a rule and a layer are changed to after they were made is checked like what they are made
-/// of.
+/// Changes of a rule and a layer after they were made are checked like the settings that they are
+/// made of.
 #[test]
 fn rules_changed_since_their_layer_was_made() -> Result<(), Error> {
     let x = Array3::from_shape_fn((2, 3, 4), |(n, c, s)| (5 * n + c * s) as f64);

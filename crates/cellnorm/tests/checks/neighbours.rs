@@ -1,4 +1,4 @@
-//! What is fused with a normalization: an activation behind it and a residual before it, on every
+//! Operations fused with a normalization: an activation after it and a residual before it, on every
 //! form of plan.
 //!
 //! The twin applies them outside: y = act(z) with the z of the plain layer, h = x + residual with a

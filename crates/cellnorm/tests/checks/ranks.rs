@@ -19,7 +19,7 @@ use crate::elements::{element, wide};
 const SPLITS: [&[usize]; 8] =
     [&[8], &[4, 4], &[5, 3], &[8, 0], &[3, 3, 2], &[0, 1, 7], &[2, 2, 2, 2], &[1, 0, 6, 1]];
 
-/// What one rank has after a step.
+/// The outcome of a step on one rank.
 #[derive(Clone, Debug)]
 struct Outcome<T> {
     y: ArrayD<T>,

@@ -1,4 +1,4 @@
-//! What ranks refuse, and that each of them hears of it.
+//! Refusals of ranks, which every rank hears of.
 
 use cellnorm::ranks::{Communicator, Threads};
 use cellnorm::{Error, Mask};

@@ -1,4 +1,4 @@
-//! What one layer has to do with another.
+//! Relations between layers.
 
 use cellnorm::{Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig};
 use ndarray::array;

@@ -17,7 +17,7 @@ use ndarray::{ArrayD, Axis, IxDyn, s};
 
 use crate::common::{Numbers, averages, distance, largest, running};
 
-/// What finite differences may differ by, relative to the largest gradient.
+/// The tolerance of finite differences, relative to the largest gradient.
 const BAR: f64 = 1e-7;
 const H: f64 = 1e-5;
 
@@ -299,7 +299,7 @@ fn steps_can_come_one_at_a_time() -> Result<(), Error> {
     Ok(())
 }
 
-/// Those of the last step, and of the steps before it.
+/// The running means of the last step, and of the steps before it.
 fn running_means(layer: &Norm<Step>) -> (Vec<f64>, Vec<f64>) {
     let mean: Vec<f64> = running(layer).mean.iter().copied().collect();
     let (before, last) = mean.split_at(mean.len() - 2);

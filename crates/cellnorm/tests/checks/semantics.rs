@@ -1,5 +1,5 @@
-//! What frameworks mean: the presets construct, differences have the right numbers, and layers do
-//! what their semantics say.
+//! Semantics of frameworks: the presets construct, differences have the right numbers, and layers
+//! do what their semantics say.
 
 use crate::common::{Numbers, averages, running};
 use cellnorm::rule::{NormConfig, Rule};
@@ -136,8 +136,8 @@ fn pytorch_and_keras_differ_in_these_numbers() {
     close(find(&torch.diff(&cumulative), "momentum").by, 1.0 / (1.0 - 0.9_f64.powi(100)) - 1.0);
 }
 
-/// What one stores and the other does not is a difference from either side: candle has all of
-/// PyTorch's but the steps.
+/// A tensor that one stores and the other does not is a difference from either side: candle has
+/// all of PyTorch's except the steps.
 #[test]
 fn differences_are_the_same_from_both_sides() {
     let fields = |of: Vec<Difference>| of.into_iter().map(|d| d.field).collect::<Vec<_>>();

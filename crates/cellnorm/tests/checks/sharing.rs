@@ -1,4 +1,4 @@
-//! What `explain` says about sharing, against the layers and against each rule in one sentence.
+//! The sharing that `explain` reports, against the layers and against each rule in one sentence.
 
 use cellnorm::explain::{Explanation, Layout, Sharing, lines, rule};
 use cellnorm::norms::{

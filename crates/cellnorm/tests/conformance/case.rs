@@ -36,7 +36,7 @@ impl<'a> Case<'a> {
         self.given(argument)?.as_f64()
     }
 
-    /// What was remembered before the first step, where that was not the default.
+    /// The state before the first step, where it was not the default.
     pub fn state(&self, name: &str) -> Option<Vec<f64>> {
         f64s(&self.json["state"][name])
     }

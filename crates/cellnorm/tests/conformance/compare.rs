@@ -7,7 +7,7 @@ pub const TOLERANCE: f64 = 1e-5;
 /// compared with those.
 pub const FAR: f64 = 3e-6;
 
-/// What a comparison found.
+/// The outcome of a comparison.
 pub enum Found {
     /// Within the tolerance.
     Agrees(Distance),

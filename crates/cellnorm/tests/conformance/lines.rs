@@ -18,7 +18,7 @@ pub fn unit(case: &Case) -> Result<Vec<Results>, Error> {
     run(case, |x| layer.forward(x), |x, dy| layer.backward(x, dy))
 }
 
-/// What keeps a length from 0, where the case says so.
+/// The floor of a length, where the case names one.
 pub fn floor(case: &Case) -> Option<Floor> {
     let (kind, value) = case.given("floor")?.as_object()?.iter().next()?;
     let value = value.as_f64().expect("a number");

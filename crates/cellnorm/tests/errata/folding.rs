@@ -36,7 +36,7 @@ impl Trained {
         Self { gamma, beta, mean: array![1.0, -2.0, 0.5], variance: array![4.0, 0.5, 2.0] }
     }
 
-    /// What it makes of the output of a layer, \[C, …\].
+    /// The result for the output of a layer, \[C, …\].
     fn infer<D: Dimension>(&self, z: Array<f64, D>) -> Result<ArrayD<f64>, Error> {
         let mut layer = BatchNormConfig::new(self.gamma.len()).epsilon(EPSILON).init()?;
         (layer.gamma, layer.beta) =

@@ -1,4 +1,4 @@
-//! What x − mean is divided by: √(variance + ε), not the variance, not √(x + ε), and not without ε.
+//! The divisor of x − mean: √(variance + ε), not the variance, not √(x + ε), and not without ε.
 
 use cellnorm::{Error, GroupNormConfig, LayerNormConfig, batch_normalization, get_stats, moments};
 use ndarray::{Array, ArrayD, array};

@@ -1,4 +1,4 @@
-//! What the tutorials show rightly, with their shapes and numbers.
+//! Correct examples of the tutorials, with their shapes and numbers.
 
 use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::{

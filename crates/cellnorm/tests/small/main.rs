@@ -11,7 +11,7 @@
 //!
 //! Under Miri the passes share even these among threads.
 //!
-//! What is asserted needs no twin: without γ and β the values of y that share statistics have mean
+//! The assertions need no twin: without γ and β the values of y that share statistics have mean
 //! 0 and variance 1, and a gradient has neither a part along 1 nor, ε aside, along y.
 
 use cellnorm::kernels::Buffers;

@@ -70,7 +70,7 @@ pub(in crate::kernels) fn backward<T: Element>(
     parts.into_iter().flatten().reduce(join).unwrap_or_else(|| ParameterGradients::zeros(width))
 }
 
-/// What all rows of a backward pass share.
+/// The common part of all rows of a backward pass.
 struct Backward<'a, 'b, T: Element> {
     x: &'a [T],
     shared: &'a Shared<'b, T>,

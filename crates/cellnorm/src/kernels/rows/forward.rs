@@ -73,7 +73,7 @@ fn run<T: Element>(
     results.into_iter().flatten().collect()
 }
 
-/// What all rows of a forward pass share.
+/// The common part of all rows of a forward pass.
 struct Forward<'a, 'b, 'c, T: Element> {
     shared: &'a Shared<'b, T>,
     added: Option<Added<'a, 'c, T>>,

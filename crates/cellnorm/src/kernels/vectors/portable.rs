@@ -10,7 +10,7 @@ use crate::kernels::lanes::{LANES, end_tile};
 use crate::kernels::pairs::PAIR;
 use crate::kernels::{Element, Real, nearest_bf16};
 
-/// What every processor has.
+/// The set that every processor has.
 #[derive(Clone, Copy)]
 pub struct Portable;
 

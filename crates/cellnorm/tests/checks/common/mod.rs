@@ -1,4 +1,4 @@
-//! What the tests share: seeded numbers, the five layers behind one type, and a naive twin of them.
+//! Common parts of the tests: seeded numbers, the five layers as one type, a naive twin.
 
 mod layer;
 mod numbers;

@@ -6,7 +6,7 @@
 
 use super::{Parameters, Spec, Which};
 
-/// What the twin computes, flat in logical order, and the sizes that errors are measured against.
+/// The results of the twin, flat in logical order, and the sizes that errors are measured against.
 pub struct Twin {
     pub y: Vec<f64>,
     pub dx: Vec<f64>,
