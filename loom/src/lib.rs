@@ -1,4 +1,4 @@
-//! The library's own `passes/fork_join.rs`, with loom's threads and atomics in place of those that
+//! The library's own `kernels/fork_join.rs`, with loom's threads and atomics in place of those that
 //! `kernels::sync` names.
 
 #[path = "../../crates/cellnorm/src/kernels/fork_join.rs"]

@@ -135,13 +135,13 @@ pub enum OneValue {
     /// Training is an error, inference runs: PyTorch's batch normalization.
     #[default]
     Error,
-    /// An error in inference too: PyTorch's instance normalization, and its group normalization of
-    /// one sample.
+    /// An error in inference too, except with running averages: PyTorch's instance normalization, and
+    /// its group normalization of one sample.
     AlwaysError,
     /// The layer runs: y = β. Running statistics move, the variance toward 0: Keras, TensorFlow on
     /// the CPU, MXNet, Flax, ONNX.
     Beta,
-    /// The running statistics normalize, and stay as they are; only batch normalization has them.
+    /// The running statistics normalize, and stay as they are; for normalizations that keep some.
     UseRunning,
 }
 

@@ -9,6 +9,8 @@
 //! al., *FiLM: Visual Reasoning with a General Conditioning Layer*, 2018) and conditional batch
 //! normalization.
 
+use std::fmt;
+
 use ndarray::{Array, ArrayView, ArrayView2, CowArray, Dimension};
 
 use super::axes::{batch_sharing, cell_channels, sample_and_channel};
@@ -33,7 +35,7 @@ pub enum AdaptiveStatistics {
 }
 
 /// γ and β for each sample.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Adaptive {
     /// The number of channels.
     pub channels: usize,
@@ -43,6 +45,17 @@ pub struct Adaptive {
     pub statistics: AdaptiveStatistics,
     /// The number of samples that γ and β are given for.
     pub samples: usize,
+}
+
+/// Without the number of samples, in which ranks may differ: they compare rules as text.
+impl fmt::Debug for Adaptive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adaptive")
+            .field("channels", &self.channels)
+            .field("channel_axis", &self.channel_axis)
+            .field("statistics", &self.statistics)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Rule for Adaptive {

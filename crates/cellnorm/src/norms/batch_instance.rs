@@ -90,7 +90,7 @@ impl Rule for BatchInstance {
         context: &Context<'_, V>,
     ) -> Coefficients<V> {
         let (channel, instance) = (&cells.sets[0], &cells.sets[1]);
-        let rho = context.parameter("rho").expect("a slot that is always there");
+        let rho = context.parameter("rho").expect("a parameter that is always there");
         let bounded = rho.clone() + (rho.clone().clamp(0.0, 1.0) - rho.clone()).detach();
         let gate = bounded.take(channel);
         let batch_sharing = context.statistics(cells, 0).take(channel);

@@ -104,7 +104,7 @@ impl Rule for Step {
             });
         }
         let mut steps = batch_sharing(shape, channel);
-        steps.along[time] = Along::Tail((self.steps - 1).saturating_sub(self.first));
+        steps.along[time] = Along::Tail(self.steps.saturating_sub(1).saturating_sub(self.first));
         Ok(vec![steps])
     }
 

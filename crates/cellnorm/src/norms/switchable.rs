@@ -108,7 +108,7 @@ impl Rule for Switchable {
         let [cell, sample, channel] = [0, 1, 2].map(|k| &cells.sets[k]);
         let weights = |name| {
             softmax(
-                context.parameter(name).expect("a slot that is always there"),
+                context.parameter(name).expect("a parameter that is always there"),
                 cells.grid.counts.len(),
             )
         };

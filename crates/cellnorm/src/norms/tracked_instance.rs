@@ -64,6 +64,7 @@ impl InstanceNorm {
         (layer.gamma, layer.beta) = (self.gamma, self.beta);
         (layer.epsilon, layer.one_value) = (self.epsilon, self.one_value);
         (layer.activation, layer.mode) = (self.activation, self.mode);
+        layer.phase = self.phase;
         Ok(layer)
     }
 }

@@ -6,6 +6,7 @@ use crate::kernels::Activation;
 use crate::momentum::{Mode, Momentum, OneValue, Phase, RunningVariance};
 use crate::parameters::Initializer;
 use crate::semantics::{EpsilonAt, Semantics};
+use crate::shape::Centering;
 
 /// Makes a [`Norm`]. The constructors are at each normalization.
 #[derive(Clone, Debug)]
@@ -122,13 +123,17 @@ impl<R: Rule> NormConfig<R> {
     /// legacy one; if momentum is not in \[0, 1\], or the rule is not sound (groups that do not
     /// divide the channels, no axis, another number of lengths than of axes); if the semantics are
     /// those of another layer, one value a statistic is to use running averages that there are none
-    /// of, or an initializer cannot be used.
+    /// of, an initializer cannot be used, or the rule is centered at zero and keeps running averages.
     pub fn init(self) -> Result<Norm<R>, Error> {
         self.suits?;
         let running = self.rule.running();
         if self.one_value == OneValue::UseRunning && running.is_none() {
             let what =
                 "has no running statistics to use for one value; choose Error, AlwaysError or Beta";
+            return Err(Error::Unsupported { layer: R::NAME, what });
+        }
+        if R::CENTERING == Centering::Zero && running.is_some() {
+            let what = "takes statistics about zero and keeps running averages; a rule does one";
             return Err(Error::Unsupported { layer: R::NAME, what });
         }
         check_epsilon(self.epsilon)?;

@@ -262,9 +262,12 @@ impl<R: Rule> Formula<R> {
         let (Some(policy), Some(k)) = (one_value, self.rule.variance_sharing()) else {
             return Ok(false);
         };
+        // a set without values has no statistic
+        let one =
+            |values: &[f64]| values.iter().all(|values| *values <= 1.0) && values.contains(&1.0);
         let one = match merged.get(k).and_then(Option::as_ref) {
-            Some(merged) => merged.values.iter().all(|values| *values <= 1.0),
-            None => self.sets[k].sums(&self.counts).iter().all(|values| *values <= 1.0),
+            Some(merged) => one(&merged.values),
+            None => one(&self.sets[k].sums(&self.counts)),
         };
         Ok(one && policy.uses_running(R::NAME, &self.shape, *batch)?)
     }

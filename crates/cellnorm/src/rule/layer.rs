@@ -49,7 +49,7 @@ pub struct Norm<R> {
     /// The mode of `forward` and `backward`; [`train`](Self::train) and [`freeze`](Self::freeze)
     /// set it, too.
     pub mode: Mode,
-    pub(super) phase: Phase,
+    pub(crate) phase: Phase,
     /// How often the running averages have moved: PyTorch's `num_batches_tracked`. Cumulative
     /// momentum needs it.
     pub steps: u64,
@@ -60,7 +60,8 @@ pub struct Norm<R> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Saved {
     /// The statistics that x was normalized with, in row-major order of the axes that do not share
-    /// them; empty where the rule blends several and keeps none.
+    /// them. Where the pass was not the closed form, the running averages, or the statistics of x
+    /// that these move toward; empty where the rule keeps none.
     pub statistics: Statistics,
     /// Whether they were given (running averages) rather than taken from x.
     pub fixed: bool,
@@ -75,6 +76,8 @@ struct SavedCells {
     mask: Option<Mask>,
     merged: Vec<Option<Merged>>,
     running: RunningTables,
+    /// Whether the statistics of x were asked for.
+    batch: bool,
 }
 
 /// The gradients of a layer.
@@ -279,9 +282,9 @@ impl<R: Rule> Norm<R> {
     /// the rule keeps any.
     ///
     /// # Errors
-    /// Same errors as [`forward`](Self::forward), except that one value per statistic is fine unless
-    /// it is always an error. With running averages alone, nothing of x is summed, and NaN and
-    /// infinity pass on to y.
+    /// Same errors as [`forward`](Self::forward), except that one value per statistic is fine, unless
+    /// it is always an error and there are no running averages. Where these make the normalization an
+    /// affine map of each channel, nothing of x is summed, and NaN and infinity pass on to y.
     pub fn infer<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,
@@ -429,8 +432,10 @@ impl<R: Rule> Norm<R> {
         let x = Arranged::new(x.into_dyn(), roles)?;
         let (sets, values) = (x.plan.sets(), x.plan.values_per_set());
         let one_value = R::CENTERING == Centering::Mean && values == 1.0;
-        let training = call.batch || call.track;
-        let uses_running = one_value && self.one_value.uses_running(R::NAME, &shape, training)?;
+        let uses_running = match self.policy(call) {
+            Some(policy) if one_value => policy.uses_running(R::NAME, &shape, call.batch)?,
+            _ => false,
+        };
         let fixed = uses_running || !call.batch;
         let running = self.running_tables()?.inference.filter(|_| fixed);
         let Some(statistics) = running else {
@@ -471,7 +476,8 @@ impl<R: Rule> Norm<R> {
         let running = checked.and_then(|()| self.running_tables());
         let prepared = running.and_then(|running| {
             let x = self.arrange(x.into_dyn(), call.mask, call.ranks.is_some())?;
-            let formula = self.formula(&shape, &x.plan, call.batch, call.mask, running.clone())?;
+            let policy = self.policy(call);
+            let formula = self.formula(&shape, &x.plan, call.batch, policy, running.clone())?;
             let moments = x.plan.region.moments(x.slice());
             Ok((x, formula, moments, running))
         });
@@ -517,7 +523,8 @@ impl<R: Rule> Norm<R> {
             _ => Statistics::default(),
         };
         let (region, mask) = (x.plan.region.clone(), call.mask.cloned());
-        let cells = Some(SavedCells { region, moments, mask, merged, running });
+        let batch = call.batch;
+        let cells = Some(SavedCells { region, moments, mask, merged, running, batch });
         let y = x.map_owned(|grid, buffers| {
             grid.region.affine_activated(buffers, &affines, self.activation);
         });
@@ -540,6 +547,11 @@ impl<R: Rule> Norm<R> {
             return self.differentiate_plain(saved, x, dy);
         };
         let across_ranks = !cells.merged.is_empty();
+        if across_ranks && !saved.fixed && ranks.is_none() {
+            let what = "normalized x over ranks; take its gradients with backward_over and the \
+                        same ranks";
+            return Err(Error::Unsupported { layer: R::NAME, what });
+        }
         let ranks = ranks.filter(|_| across_ranks && !saved.fixed);
         let request = || self.request::<T>(cells.mask.is_some());
         let shape = x.shape().to_vec();
@@ -560,8 +572,9 @@ impl<R: Rule> Norm<R> {
             }
             let mask = cells.mask.as_ref();
             let x = self.arrange(CowArray::from(x.into_dyn()), mask, across_ranks)?;
-            let (batch, running) = (!saved.fixed, cells.running.clone());
-            let formula = self.formula(&shape, &x.plan, batch, mask, running)?;
+            let (batch, running) = (cells.batch && !saved.fixed, cells.running.clone());
+            // the forward pass has asked the policy
+            let formula = self.formula(&shape, &x.plan, batch, None, running)?;
             Ok((x, formula))
         });
         let (x, formula) = match (prepared, ranks) {
@@ -671,6 +684,11 @@ impl<R: Rule> Norm<R> {
     /// Whether there are as many saved statistics as running averages, where these or tables of
     /// cells normalized x; else as many as `sets`, where x has sets.
     fn check_saved(&self, saved: &Saved, sets: Option<usize>) -> Result<(), Error> {
+        if saved.fixed && self.rule.running().is_none() {
+            let what = "keeps no running averages, and the saved numbers are those of a layer \
+                        that was normalized with some";
+            return Err(Error::Unsupported { layer: R::NAME, what });
+        }
         let averages = self.rule.running().filter(|_| saved.fixed || saved.cells.is_some());
         let averages = averages.map(|(shape, _)| shape.iter().product());
         let Some(expected) = averages.or(sets) else { return Ok(()) };
@@ -729,14 +747,22 @@ impl<R: Rule> Norm<R> {
         shape: &[usize],
         cells: &CellGrid,
         batch: bool,
-        mask: Option<&Mask>,
+        one_value: Option<OneValue>,
         running: RunningTables,
     ) -> Result<Formula<R>, Error> {
-        let one_value = mask.is_none().then_some(self.one_value);
         let settings = Settings { epsilon: self.epsilon, one_value, batch, running };
         let counts = cells.region.counts();
         let grid = Grid { shape, coordinates: &cells.coordinates, counts: &counts };
         Formula::new(self.rule.clone(), settings, grid)
+    }
+
+    /// The policy for one value a statistic: none under a mask, and none in inference with running
+    /// averages that stay, where no statistic of x is taken.
+    fn policy(&self, call: Call<'_>) -> Option<OneValue> {
+        let own = call.batch || call.track || self.running.is_none();
+        let lenient = self.one_value == OneValue::Error && call.track;
+        let policy = if lenient { OneValue::AlwaysError } else { self.one_value };
+        (own && call.mask.is_none()).then_some(policy)
     }
 
     fn closed_form<'a>(&self, gamma: Option<&'a [f64]>, beta: Option<&'a [f64]>) -> ClosedForm<'a> {
@@ -802,10 +828,12 @@ impl<R: Rule> Norm<R> {
         let element = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
         let channels = self.rule.running().map_or(0, |(shape, _)| shape.iter().product());
         let Self { epsilon, momentum, running_variance, one_value, mode, rule, .. } = self;
+        let correction = self.correction.as_ref().map(|of| of.momentum);
         format!(
             "{} of {channels} channels of {element}, epsilon {epsilon}, {momentum:?}, \
-             {running_variance:?} running variance, {one_value:?}, {mode:?}, {rule:?}{}",
+             {running_variance:?} running variance, {one_value:?}, {mode:?}, {rule:?}{}{}",
             R::NAME,
+            correction.map_or(String::new(), |of| format!(", {of:?} correction")),
             if masked { ", masked" } else { "" }
         )
     }

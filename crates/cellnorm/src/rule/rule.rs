@@ -14,7 +14,8 @@ pub struct ParameterSpec {
     pub name: &'static str,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// The value that each element starts with.
+    /// The value that each element starts with; the config's initializers replace that of gamma and
+    /// beta.
     pub initial: f64,
 }
 
@@ -344,12 +345,12 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     }
 
     /// Whether ranks exchange statistics in a forward pass over this shape, where those of x are
-    /// taken (`batch`): whether samples share any. A shape that does not suit is told to the
-    /// others, in an exchange.
+    /// taken: in training (`batch`), or always where the rule keeps no running averages. They do
+    /// where samples share any. A shape that does not suit is told to the others, in an exchange.
     fn exchanges(&self, shape: &[usize], batch: bool) -> bool {
         let shared = |sharing: &Sharing| sharing.along.first() == Some(&Along::Shared);
-        batch
-            && self.running().is_some()
+        !Self::OF_WEIGHTS
+            && (batch || self.running().is_none())
             && self.sharings(shape).map_or(true, |sharings| sharings.iter().any(shared))
     }
 }

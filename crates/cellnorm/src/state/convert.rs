@@ -95,7 +95,7 @@ impl State {
         let variance = state.variance.map(|v| rebias(v, to, from, known)).transpose()?;
         let counted = to.normalization == Normalization::Batch && to.names.steps.is_some();
         let steps = counted.then(|| state.steps.unwrap_or(0));
-        Ok(State { gamma: gamma?, beta: beta?, mean: state.mean, variance, steps })
+        Ok(State { gamma: gamma?, beta: beta?, variance, steps, ..state })
     }
 }
 

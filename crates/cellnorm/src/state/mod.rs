@@ -73,6 +73,8 @@ pub struct State {
     pub variance: Option<ArrayD<f64>>,
     /// The number of training steps.
     pub steps: Option<u64>,
+    /// The parameters besides γ and β, by name: ρ of batch-instance normalization is `rho`.
+    pub others: BTreeMap<String, ArrayD<f64>>,
 }
 
 /// How a layer's names become those of the checkpoint: what stands before them, or a pattern in
@@ -141,6 +143,7 @@ impl State {
             mean: take(mean, true)?,
             variance: take(variance.clone(), true)?,
             steps: steps.map_or(Ok(None), |name| take_steps(tensors, &name))?,
+            others: BTreeMap::new(),
         };
         for (name, a, b) in [
             ("beta", &state.gamma, &state.beta),
@@ -169,7 +172,8 @@ impl State {
     /// framework is to be [converted](Self::to) before.
     ///
     /// # Errors
-    /// If the semantics need a tensor that is absent, or γ or β must be made and no shape is known.
+    /// If the semantics need a tensor that is absent, γ or β must be made and no shape is known, or
+    /// there are other parameters, for which no semantics have a name.
     pub fn put(
         &self,
         tensors: &mut Tensors,
@@ -177,6 +181,13 @@ impl State {
         semantics: &Semantics,
         dtype: DType,
     ) -> Result<(), Error> {
+        if let Some(name) = self.others.keys().next() {
+            let problem = format!(
+                "has no name in {}; put it among the tensors yourself, and clear `others`",
+                semantics.name
+            );
+            return Err(Error::Tensor { name: name.clone(), problem });
+        }
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
         let made = |values: &Option<ArrayD<f64>>, learned: bool, fixed: f64| match values {
             None if semantics.stores_fixed && !learned => {

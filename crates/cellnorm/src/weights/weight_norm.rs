@@ -62,7 +62,7 @@ impl NormConfig<WeightDirection> {
             .and(&variance)
             .map_collect(|m, v| (values * (v + m * m)).sqrt());
         let mut layer = Self::custom(WeightDirection { axis, outputs: count }).init()?;
-        *layer.parameter_mut("g").expect("a slot that is always there") = reshaped(g, count);
+        *layer.parameter_mut("g").expect("a parameter that is always there") = reshaped(g, count);
         Ok(layer)
     }
 }
@@ -115,7 +115,7 @@ impl Rule for WeightDirection {
         let outputs = &cells.sets[0];
         let values = cells.mean.constant(cells.values(0));
         let square = (cells.mean_square(0) * values).clamp(context.epsilon, f64::INFINITY);
-        let g = context.parameter("g").expect("a slot that is always there");
+        let g = context.parameter("g").expect("a parameter that is always there");
         let scale = (g.clone() * square.rsqrt()).take(outputs);
         Coefficients { scale: scale.clone(), offset: scale * cells.center.clone() }
     }

@@ -3,10 +3,11 @@
 use cellnorm::ranks::{Alone, Communicator};
 use cellnorm::rule::{Norm, Rule};
 use cellnorm::{
-    BatchNormConfig, Error, Mask,
+    BatchNormConfig, Error, Mask, Mode, OneValue,
+    momentum::StatisticsFrom,
     norms::{
-        BatchInstanceNormConfig, BatchRenormConfig, StepBatchNormConfig, SwitchableNormConfig,
-        TrackedInstanceNormConfig,
+        BatchInstanceNormConfig, BatchRenormConfig, GraphNormConfig, MeanVarianceNormConfig,
+        StepBatchNormConfig, SwitchableNormConfig, TrackedInstanceNormConfig,
     },
 };
 use ndarray::{ArrayD, Axis, Slice};
@@ -65,7 +66,10 @@ fn check<R: Rule>(layer: Norm<R>, shape: &[usize], masked: bool) -> Result<(), E
         for (_, _, parameters, layer) in &outcomes {
             let apart = distance(parameters.iter().copied(), flat(&alone, &gradients));
             assert!(apart < 1e-11, "parameters of {what}: {apart:e}");
-            assert!(running_distance(layer, &alone) < 1e-13, "running averages of {what}");
+            if layer.running.is_some() {
+                let apart = running_distance(layer, &alone);
+                assert!(apart < 1e-13, "running averages of {what}: {apart:e}");
+            }
             assert_eq!(layer.running, outcomes[0].3.running, "the same bits on every rank");
         }
     }
@@ -82,7 +86,41 @@ fn rules_over_ranks_are_one_process() -> Result<(), Error> {
         check(SwitchableNormConfig::new(4).init()?, &shape, masked)?;
         check(BatchRenormConfig::new(4).init()?, &shape, masked)?;
         check(StepBatchNormConfig::new(5, 3).init()?, &shape, masked)?;
+        check(MeanVarianceNormConfig::new(&[0, 2]).init()?, &shape, masked)?;
     }
+    Ok(())
+}
+
+#[test]
+fn gradients_of_shared_statistics_take_ranks() -> Result<(), Error> {
+    let x = Numbers::new(5).tensor(&[6, 4, 5], 1.0);
+    let mut layer = BatchNormConfig::new(4).init()?;
+    let (_, saved) = layer.forward_over(x.view(), None, &Alone)?;
+    let refused = layer.backward(&saved, x.view(), x.view()).unwrap_err().to_string();
+    assert!(refused.contains("backward_over"), "{refused}");
+    Ok(())
+}
+
+/// The policy is asked where a statistic of x is taken, over ranks as in one process.
+#[test]
+fn one_value_is_refused_where_it_is_taken() -> Result<(), Error> {
+    let one = ArrayD::from_elem(vec![1, 4], 2.0);
+    let refuses =
+        |result: Result<(ArrayD<f64>, _), Error>| matches!(result, Err(Error::OneValue { .. }));
+    let mut layer = BatchNormConfig::new(4).init()?;
+    layer.mode = Mode { statistics: StatisticsFrom::Running, ..Mode::training() };
+    assert!(refuses(layer.forward(one.view())));
+    assert!(refuses(layer.forward_over(one.view(), None, &Alone)));
+    layer.mode.update = false;
+    assert!(!refuses(layer.forward(one.view())));
+    layer.one_value = OneValue::AlwaysError;
+    assert!(layer.infer(one.view()).is_ok(), "running averages normalize");
+
+    let mut graph = GraphNormConfig::new(4).init()?;
+    graph.train(false);
+    let one = ArrayD::from_elem(vec![2, 4, 1], 2.0);
+    let (_, saved) = graph.forward(one.view())?;
+    graph.backward(&saved, one.view(), one.view())?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use cellnorm::rule::Running;
 use cellnorm::state::{DType, Known, Place, State, Tensor, Tensors};
 use cellnorm::{
     BatchNormConfig, Error, GroupNormConfig, Momentum, Normalization, RunningVariance, Semantics,
-    semantics::GroupParameters,
+    norms::SwitchableNormConfig, semantics::GroupParameters,
 };
 use ndarray::{ArrayD, array};
 
@@ -43,6 +43,7 @@ fn some_state(semantics: &Semantics) -> State {
         mean: running.then(|| numbers.tensor(&[CHANNELS], 0.0)),
         variance: running.then(|| numbers.tensor(&[CHANNELS], 0.0).mapv(f64::exp)),
         steps: semantics.names.steps.filter(|_| running).map(|_| 0),
+        ..State::default()
     }
 }
 
@@ -394,4 +395,25 @@ mod files {
             }
         }
     }
+}
+
+/// Parameters besides γ and β are part of a layer's state, and no framework has a name for them.
+#[test]
+fn other_parameters_come_along() -> Result<(), Error> {
+    let mut trained = SwitchableNormConfig::new(3).init()?;
+    let weights = ArrayD::from_shape_vec(vec![3], vec![0.5, -1.0, 2.0]).unwrap();
+    trained.parameter_mut("mean_weight").unwrap().assign(&weights);
+    let state = trained.state();
+    let mut layer = SwitchableNormConfig::new(3).init()?;
+    layer.load(&state)?;
+    assert_eq!(layer.parameter("mean_weight"), Some(&weights));
+
+    let said = |result: Result<(), Error>| result.unwrap_err().to_string();
+    let lacks = State { others: [].into(), ..state.clone() };
+    assert!(said(layer.load(&lacks)).contains("mean_weight is missing"));
+    assert!(said(BatchNormConfig::new(3).init()?.load(&state)).contains("has no such parameter"));
+    let torch = Semantics::preset("pytorch-2", Normalization::Batch)?;
+    let put = state.put(&mut Tensors::new(), "norm.", &torch, DType::F32);
+    assert!(said(put).contains("has no name in pytorch-2"));
+    Ok(())
 }

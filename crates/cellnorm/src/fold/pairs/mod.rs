@@ -44,8 +44,9 @@ use std::collections::BTreeMap;
 
 use super::Affine;
 use crate::error::{Error, check_epsilon};
+use crate::normalization::Normalization;
+use crate::semantics::Semantics;
 use crate::state::{Checkpoint, State, Tensors};
-use crate::{Normalization, Semantics};
 pub use guess::{Guess, guesses};
 use layer::Layer;
 

@@ -52,9 +52,11 @@ pub fn averages(mean: &[f64], variance: &[f64]) -> Running {
 
 /// max |a − b|.
 pub fn distance(a: impl IntoIterator<Item = f64>, b: impl IntoIterator<Item = f64>) -> f64 {
+    let [a, b]: [Vec<f64>; 2] = [a.into_iter().collect(), b.into_iter().collect()];
+    assert_eq!(a.len(), b.len(), "distances are those of equally many numbers");
     // a NaN must show, and f64::max would drop it
-    a.into_iter()
-        .zip(b)
+    a.iter()
+        .zip(&b)
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, |worst, d| if d <= worst { worst } else { d })
 }
