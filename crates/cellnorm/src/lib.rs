@@ -18,7 +18,7 @@
 //! statistics and map lines of values to lines: [`LpNorm`](norms::LpNorm) and
 //! [`LocalResponseNorm`](norms::LocalResponseNorm).
 //!
-//! The library is public at four heights:
+//! From the functions of the tutorials down to the kernels:
 //!
 //! * functions: [`moments`](fn@moments), [`batch_normalization`], [`get_stats`];
 //! * layers: a config, `forward` and `backward` with an explicit saved state, `infer` ([`norms`]

@@ -68,8 +68,8 @@ pub(super) trait Apply: Sync {
     const BF16: bool;
     /// The activation that follows the cells' maps.
     fn activation(&self) -> Activation;
-    /// Maps elements `range` of the tensor, a part of one cell. What lies `ahead` of it is needed
-    /// next.
+    /// Maps elements `range` of the tensor, a part of one cell. The next pass needs the
+    /// values `ahead` of it.
     fn run<S: Vectors, E: Epilogue>(
         &self,
         epilogue: E,
@@ -78,8 +78,8 @@ pub(super) trait Apply: Sync {
         coefficients: &Self::Coefficients,
         ahead: Prefetch,
     );
-    /// Maps rows of interleaved cells, the first of which is `first_cell`. What lies `ahead` of
-    /// them is needed next.
+    /// Maps rows of interleaved cells, the first of which is `first_cell`. The next pass
+    /// needs the values `ahead` of them.
     fn rows<S: Vectors, E: Epilogue>(
         &self,
         epilogue: E,

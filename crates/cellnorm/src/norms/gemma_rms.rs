@@ -44,7 +44,7 @@ impl OverFeatures for GemmaRms {}
 impl HasChannels for GemmaRms {}
 
 impl Rule for GemmaRms {
-    const NAME: &'static str = "Gemma's RMS normalization";
+    const NAME: &'static str = "Gemma RMS normalization";
     const FORMULA: &'static str = "y = (1 + gamma) x / √(mean(x²) + ε)";
     const EPSILON: f64 = 1e-6;
     const CENTER: bool = false;

@@ -152,7 +152,7 @@ impl Roles {
     }
 
     /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry
-    /// no parameter. Those of a group are to be repeated for its channels before.
+    /// no parameter. Repeat the parameters of a group for its channels first.
     pub fn parameters_along(&self, shape: &[usize]) -> Vec<usize> {
         self.axes
             .iter()
