@@ -10,14 +10,14 @@
 use std::sync::Arc;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, DType, Tensor};
 use cellnorm::momentum::StatisticsFrom;
 use cellnorm::ranks::{Communicator, report};
 use cellnorm::rule::{
     CellTables, Coefficients, Context, Formula, Grid, Region, Rule, RunningTables, Settings,
     Statistics, Tracked,
 };
-use cellnorm::shape::{Roles, cells_of};
+use cellnorm::shape::{Labels, Roles, cells_of};
 use cellnorm::{
     Activation, Error, Mask, Mode, Momentum, OneValue, RunningVariance, shape::Centering,
 };
@@ -25,7 +25,7 @@ use cellnorm::{rule::check_epsilon, shape::Cells};
 use ndarray::{ArrayD, IxDyn};
 
 use crate::composed;
-use crate::ops::{CellSpec, Form, NormOps, Ranks, RuleFormula, Spec, is_fused};
+use crate::ops::{CellSpec, Form, NormOps, Ranks, RuleFormula, RunningUse, Spec, is_fused};
 use crate::tables::{Table, numbers};
 
 /// A rule with the parts of a layer that it runs on.
@@ -87,7 +87,13 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
                 *parameter = parameter.take().map(Tensor::detach);
             }
             if *name == "gamma" && R::GAMMA_OFFSET != 0.0 {
-                *parameter = parameter.take().map(|stored| stored.add_scalar(R::GAMMA_OFFSET));
+                // half precision has no room for the digits of a small number beside the offset
+                let wide = |stored: Tensor<1>| match stored.dtype() {
+                    DType::F16 | DType::BF16 => stored.cast(DType::F32),
+                    _ => stored,
+                };
+                let offset = |stored| wide(stored).add_scalar(R::GAMMA_OFFSET);
+                *parameter = parameter.take().map(offset);
             }
         }
         let batch = self.batch() || self.mode.update;
@@ -108,6 +114,20 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
 
     fn batch(&self) -> bool {
         self.running.is_none() || self.mode.statistics == StatisticsFrom::Batch
+    }
+
+    /// The policy for one value a statistic of x, where such statistics normalize or are tracked;
+    /// [`OneValue::Error`] only acts in training.
+    fn policy(&self) -> Option<OneValue> {
+        let batch = self.mode.statistics == StatisticsFrom::Batch;
+        let update = self.mode.update && self.running.is_some();
+        let own = self.running.is_none() || batch || update;
+        own.then_some(match self.one_value {
+            // a formula asks the policy with its own idea of training
+            OneValue::Error if update => OneValue::AlwaysError,
+            OneValue::Error if !batch => OneValue::Beta,
+            policy => policy,
+        })
     }
 
     fn affine(&self) -> bool {
@@ -134,6 +154,7 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             return Ok(self.run_cells(x, cells.map_err(|e| report(&**over, &forward, e))?));
         }
         check_epsilon(self.epsilon)?;
+        self.rule.check()?;
         if mask.is_none()
             && let Some(roles) = self.rule.roles(&shape, self.affine())?
         {
@@ -157,11 +178,22 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let (shape, device) = (x.dims(), x.device());
         let sets = roles.sets(&shape);
         let values = shape.iter().product::<usize>() as f64 / sets as f64;
-        let training = self.batch() || self.mode.update;
         let one_value = R::CENTERING == Centering::Mean && values == 1.0;
-        let uses_running = one_value && self.one_value.uses_running(R::NAME, &shape, training)?;
+        let uses_running = match self.policy() {
+            Some(policy) if one_value => policy.uses_running(R::NAME, &shape, true)?,
+            _ => false,
+        };
         let labels = self.rule.running_labels(&shape);
         let given = self.running.clone().filter(|_| uses_running || !self.batch());
+        if let Some((mean, variance)) = &given {
+            let expected = labels.as_ref().map_or(sets, Labels::count);
+            for (name, of) in [("running_mean", mean), ("running_var", variance)] {
+                let (given, expected) = (of.dims().to_vec(), vec![expected]);
+                if given != expected {
+                    return Err(Error::Parameter { name, given, expected });
+                }
+            }
+        }
         let given = given.map(|(mean, variance)| {
             let spread = |of: Tensor<1>| match &labels {
                 Some(labels) => Table(of.to_device(&device)).take_rows(labels),
@@ -223,13 +255,14 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         ranks: Option<(&Arc<dyn Communicator>, String)>,
     ) -> Result<CellSpec, Error> {
         check_epsilon(self.epsilon)?;
+        self.rule.check()?;
         let mut numbered = self.rule.cell_axes(shape, self.affine())?;
         if ranks.is_some() {
             numbered[0] = true;
         } else if shape.contains(&0) {
             return Err(Error::Empty { shape: shape.to_vec() });
         }
-        let one_value = mask.is_none().then_some(self.one_value);
+        let one_value = self.policy().filter(|_| mask.is_none());
         let mask = mask.map(values_of_mask);
         let (region, coordinates) = Region::row_major(shape, &numbered, mask.as_ref())?;
         let inference = self.running.clone().map(|(mean, variance)| Statistics {
@@ -248,7 +281,13 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let ranks = ranks.map(|(over, request)| Ranks { over: Arc::downgrade(over), request });
         let len = |of: &Option<Tensor<1>>| of.as_ref().map(|of| of.dims()[0]);
         let parameters = self.parameters.iter().map(|(name, of)| (*name, len(of))).collect();
-        Ok(CellSpec { region, formula: Box::new(RuleFormula::new(formula, ranks)), parameters })
+        let averages = match (self.running.is_some(), self.batch()) {
+            (false, _) => RunningUse::Never,
+            (true, false) => RunningUse::Always,
+            (true, true) => RunningUse::Untracked,
+        };
+        let formula = Box::new(RuleFormula::new(formula, ranks, averages));
+        Ok(CellSpec { region, formula, parameters })
     }
 
     /// The formula on Burn tensors.
@@ -265,7 +304,7 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let (cells, coordinates) = cells_of(&shape, &numbered);
         let mask = match mask {
             Some(mask) => {
-                // its own words for a mask that does not fit
+                // `Mask::over` says why a mask does not fit
                 values_of_mask(mask.clone()).over(&shape)?;
                 Some(mask.expand(shape))
             }
@@ -293,8 +332,11 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         };
         let one = |k| tables.values(k).iter().all(|values| *values <= 1.0);
         let single = mask.is_none() && self.rule.variance_sharing().is_some_and(one);
+        let uses_running = match self.policy() {
+            Some(policy) if single => policy.uses_running(R::NAME, &shape, true)?,
+            _ => false,
+        };
         let batch = self.batch();
-        let uses_running = single && self.one_value.uses_running(R::NAME, &shape, batch)?;
         let parameters: Vec<_> = self
             .parameters
             .into_iter()

@@ -44,7 +44,10 @@ pub(crate) fn normalize<const D: usize>(
     let along = roles.parameters_along(&shape);
     let along: [usize; D] = along.try_into().expect("a length for each axis");
     if let Some(gamma) = gamma {
-        y = y * gamma.reshape(along);
+        // a γ that is stored less an offset is f32 beside half precision
+        let (dtype, own) = (y.dtype(), gamma.dtype());
+        let wide = if own.size() > dtype.size() { own } else { dtype };
+        y = (y.cast(wide) * gamma.cast(wide).reshape(along)).cast(dtype);
     }
     if let Some(beta) = beta {
         y = y + beta.reshape(along);

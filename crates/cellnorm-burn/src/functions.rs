@@ -13,14 +13,16 @@ use crate::tables::Table;
 pub struct Normalized<const D: usize> {
     /// The result, of the shape of x.
     pub y: Tensor<D>,
-    /// The mean of each set, row-major over the axes that do not share statistics.
+    /// The mean of each set, row-major over the axes that do not share statistics. For a rule with
+    /// [`running_labels`](Rule::running_labels), the mean that each running average moves toward.
     pub mean: Tensor<1>,
-    /// The biased variance of each set; about zero, the mean square.
+    /// The biased variance of each set; about zero, the mean square. For a rule with
+    /// [`running_labels`](Rule::running_labels), one for each running average, too.
     pub variance: Tensor<1>,
 }
 
-/// Normalizes x with its own statistics by a plain rule: act(γ (x − mean) / √(variance + ε) + β), one
-/// autodiff node, so that neither γ x̂ + β nor its gradient is ever in memory.
+/// Normalizes x with its own statistics by a plain rule: act(γ (x − mean) / √(variance + ε) + β),
+/// one autodiff node, so that neither γ x̂ + β nor its gradient is ever in memory.
 ///
 /// γ and β are as long as the product of their shape in
 /// [`Rule::parameters`]. On Flex the statistics are f64; elsewhere of x's type.
@@ -51,10 +53,11 @@ pub fn normalize<R: Rule + 'static, const D: usize>(
 }
 
 /// Normalizes x with given statistics, as in inference or in a frozen layer; they get no gradient.
-/// The pairs are γ and β, and mean and variance, each with a number for each set.
+/// The pairs are γ and β, and mean and variance. Mean and variance have a number for each set, or
+/// for a rule with [`running_labels`](Rule::running_labels) one for each running average.
 ///
 /// # Panics
-/// Same as [`normalize`].
+/// Same as [`normalize`]; also if mean or variance has another length.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -91,8 +94,9 @@ pub fn normalize_fixed<R: Rule + 'static, const D: usize>(
 /// use burn::tensor::Tensor;
 /// use cellnorm_burn::functions::{cell_affine, cell_moments};
 ///
-/// /// Batch-instance normalization: a gate ρ for each channel blends the batch's and the instance's result.
-/// fn batch_instance(x: Tensor<4>, rho: Tensor<2>, gamma: Tensor<2>, beta: Tensor<2>) -> Tensor<4> {
+/// /// Batch-instance normalization: a gate ρ for each channel blends two results.
+/// fn batch_instance(x: Tensor<4>, rho: Tensor<2>, affine: [Tensor<2>; 2]) -> Tensor<4> {
+///     let [gamma, beta] = affine;
 ///     let (mean, variance) = cell_moments(x.clone(), false); // [N, C]
 ///     let batch_mean = mean.clone().mean_dim(0); // [1, C]
 ///     let spread = (mean.clone() - batch_mean.clone()).square();
@@ -108,8 +112,8 @@ pub fn normalize_fixed<R: Rule + 'static, const D: usize>(
 /// let device = Device::flex().autodiff();
 /// let x = Tensor::<4>::random([4, 2, 3, 3], Distribution::Default, &device).require_grad();
 /// let table = |v: f32| Tensor::<2>::full([1, 2], v, &device);
-/// let y = batch_instance(x.clone(), table(1.0), table(1.0), table(0.0));
-/// let z = batch_instance(x.clone(), table(0.3), table(1.0), table(0.0));
+/// let y = batch_instance(x.clone(), table(1.0), [table(1.0), table(0.0)]);
+/// let z = batch_instance(x.clone(), table(0.3), [table(1.0), table(0.0)]);
 /// assert!(y.mean().into_scalar::<f32>().abs() < 1e-5);
 /// assert_eq!(x.grad(&z.square().sum().backward()).unwrap().dims(), [4, 2, 3, 3]);
 /// ```

@@ -65,43 +65,46 @@ const LAYERS: [&str; 7] = [
 ];
 
 /// γ, β and the gains of every normalization in the module: Cellnorm's layers, Burn's own, and
-/// [`weights`](crate::weights). Running statistics are not parameters.
+/// [`weights`](crate::weights). Running statistics are not parameters. The `gamma` of
+/// [`GemmaRmsNorm`](crate::GemmaRmsNorm) is among them, which holds γ − 1.
 ///
 /// Burn tells a visitor the name of a type but not its crate, so another module that is called as
 /// one of them, such as `BatchNorm`, counts too.
 pub fn norm_parameters<M: Module>(module: &M) -> Vec<ParamId> {
-    collect(module, |name| !name.starts_with("running") && name != "num_batches_tracked")
+    collect(module, |_, name| !name.starts_with("running") && name != "num_batches_tracked")
 }
 
-/// The γ of every normalization layer in the module.
+/// The γ of every normalization layer in the module, except those of
+/// [`GemmaRmsNorm`](crate::GemmaRmsNorm): it stores γ − 1, so a constraint on γ would be wrong.
 pub fn gammas<M: Module>(module: &M) -> Vec<ParamId> {
-    collect(module, |name| name == "gamma")
+    collect(module, |layer, name| name == "gamma" && layer != "GemmaRmsNorm")
 }
 
 /// The β of every normalization layer in the module.
 pub fn betas<M: Module>(module: &M) -> Vec<ParamId> {
-    collect(module, |name| name == "beta")
+    collect(module, |_, name| name == "beta")
 }
 
-fn collect<M: Module>(module: &M, wanted: impl Fn(&str) -> bool) -> Vec<ParamId> {
+fn collect<M: Module>(module: &M, wanted: impl Fn(&str, &str) -> bool) -> Vec<ParamId> {
     let mut collector = Collector { wanted, inside: vec![], found: vec![] };
     module.visit(&mut collector);
     collector.found
 }
 
 struct Collector<W> {
+    /// Of a layer's name and that of its field.
     wanted: W,
     /// For every field that the visit is in, whether it is one to collect.
     inside: Vec<bool>,
     found: Vec<ParamId>,
 }
 
-impl<W: Fn(&str) -> bool> ModuleVisitor for Collector<W> {
+impl<W: Fn(&str, &str) -> bool> ModuleVisitor for Collector<W> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        let is_layer = container_type
+        let layer = container_type
             .strip_prefix("Struct:")
-            .is_some_and(|layer| LAYERS.contains(&layer) || NAMES.contains(&layer));
-        self.inside.push(is_layer && (self.wanted)(name));
+            .filter(|layer| LAYERS.contains(layer) || NAMES.contains(layer));
+        self.inside.push(layer.is_some_and(|layer| (self.wanted)(layer, name)));
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {

@@ -2,13 +2,14 @@
 //! within rounding.
 
 use burn::backend::DispatchDevice;
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Distribution, Tensor, TensorData};
 use cellnorm_burn::cellnorm::Activation;
 use cellnorm_burn::functions::{cell_affine, cell_moments};
 use cellnorm_burn::{BatchInstanceNormConfig, SwitchableNormConfig};
 use cellnorm_burn::{
-    BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, RmsNormConfig,
+    BatchNormConfig, GemmaRmsNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    RmsNormConfig,
 };
 use cellnorm_burn::{LocalResponseNormConfig, LpNormConfig};
 
@@ -105,6 +106,25 @@ fn half_precision_is_rounded_once() {
         let narrow = x.clone().cast(dtype);
         let layer = LayerNormConfig::new(64).init(&Device::flex());
         let (y, wide) = (layer.forward(narrow.clone()), layer.forward(narrow.cast(DType::F32)));
+        assert_eq!(y.dtype(), dtype);
+        assert_eq!(y.into_data().convert::<f32>(), wide.cast(dtype).into_data().convert::<f32>());
+    }
+}
+
+/// γ is 1 and a number smaller than half a digit of the type at 1.
+#[test]
+fn an_offset_of_gamma_keeps_its_digits() {
+    let device = Device::flex();
+    let x = Tensor::<2>::random([40, 64], Distribution::Normal(1.0, 2.0), &device);
+    for dtype in [DType::BF16, DType::F16] {
+        let narrow = x.clone().cast(dtype);
+        let stored = Tensor::<1>::full([64], 0.0003, (&device, dtype));
+        let [half, wide] = [dtype, DType::F32].map(|of| {
+            let mut layer = GemmaRmsNormConfig::new(&[64]).init(&device);
+            layer.gamma = Some(Param::from_tensor(stored.clone().cast(of)));
+            layer
+        });
+        let (y, wide) = (half.forward(narrow.clone()), wide.forward(narrow.cast(DType::F32)));
         assert_eq!(y.dtype(), dtype);
         assert_eq!(y.into_data().convert::<f32>(), wide.cast(dtype).into_data().convert::<f32>());
     }

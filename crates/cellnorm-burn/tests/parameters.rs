@@ -9,7 +9,8 @@ use cellnorm_burn::parameters::{
 };
 use cellnorm_burn::weights::{WeightNorm, WeightNormConfig};
 use cellnorm_burn::{
-    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, RmsNorm, RmsNormConfig,
+    BatchNorm, BatchNormConfig, GemmaRmsNormConfig, GroupNorm, GroupNormConfig, RmsNorm,
+    RmsNormConfig,
 };
 
 #[derive(Module, Debug)]
@@ -59,6 +60,10 @@ fn norm_parameters_are_found() {
     let all = norm_parameters(&network);
     assert_eq!(all.len(), 8, "and neither running statistics nor the linear layer");
     assert!(gamma.iter().chain(&beta).all(|id| all.contains(id)));
+
+    let gemma = GemmaRmsNormConfig::new(&[3]).init(&Device::flex());
+    assert_eq!(gammas(&gemma), [], "it stores γ − 1");
+    assert_eq!(norm_parameters(&gemma)[0], id(&gemma.gamma));
 
     let linear = network.linear.apply_reparameterization(WeightNormConfig::new());
     let g = linear.weight.reparameterization::<WeightNorm>().expect("attached").g.id;

@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use cellnorm_burn::cellnorm::momentum::StatisticsFrom;
+use cellnorm_burn::cellnorm::momentum::{OneValue, StatisticsFrom};
 use cellnorm_burn::ranks::{Alone, Communicator, Threads, convert_sync_batch_norm, sum_gradients};
 use cellnorm_burn::{BatchNorm, BatchNormConfig, recalibrate};
 
@@ -341,6 +341,28 @@ fn in_inference_nothing_is_exchanged() {
     let layer = convert_sync_batch_norm(BatchNormConfig::new(2).init(&device), Arc::new(one));
     let y = layer.forward(Tensor::<2>::ones([3, 2], &device));
     assert!(numbers(y).iter().all(|y| (y - 1.0).abs() < 1e-4));
+}
+
+/// Only one of two ranks goes backward, which would otherwise wait for the other.
+#[test]
+fn running_statistics_that_normalized_exchange_nothing_backward() {
+    for statistics in [StatisticsFrom::Batch, StatisticsFrom::Running] {
+        let gradients = on_ranks(2, |over| {
+            let (rank, over) = (over.rank(), Arc::new(over));
+            let device = Device::flex().autodiff();
+            let config = BatchNormConfig::new(2).with_one_value(OneValue::UseRunning);
+            let mut layer = convert_sync_batch_norm(config.init(&device), over.clone());
+            layer.mode.statistics = statistics;
+            let x = Tensor::<2>::full([1 - rank, 2], 3.0, &device).require_grad();
+            let y = layer.forward(x.clone());
+            let dx = (rank == 0).then(|| numbers(x.grad(&y.sum().backward()).unwrap()));
+            // both stay until the end: a rank that is gone would end the other
+            over.sum(&mut [0.0]).unwrap();
+            dx
+        });
+        let dx = gradients[0].as_ref().unwrap();
+        assert!(dx.iter().all(|dx| (dx - 1.0).abs() < 1e-4), "{statistics:?}: {dx:?}");
+    }
 }
 
 #[test]

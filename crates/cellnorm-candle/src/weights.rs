@@ -23,7 +23,6 @@
 //! let gradients = conv.forward(&x)?.sqr()?.sum_all()?.backward()?;
 //! assert!(gradients.get(conv.weight_norm().g()).is_some());
 //! let plain: Conv1d = conv.plain()?; // to ship
-//!     
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 

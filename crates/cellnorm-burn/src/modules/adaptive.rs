@@ -38,11 +38,12 @@ pub struct AdaptiveNormConfig {
 }
 
 /// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call and
-/// differentiated: AdaIN, FiLM, conditional batch normalization ([`cellnorm::norms::AdaptiveNorm`]).
+/// differentiated: AdaIN, FiLM, conditional batch normalization
+/// ([`cellnorm::norms::AdaptiveNorm`]).
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics of
-/// [`AdaptiveStatistics::Batch`] are those of x and the running averages move toward them; else these are
-/// used.
+/// [`AdaptiveStatistics::Batch`] are those of x and the running averages move toward them;
+/// otherwise the running averages normalize.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};
@@ -77,7 +78,8 @@ pub struct AdaptiveNorm {
     /// The policy for one value a statistic in training.
     #[module(skip)]
     pub one_value: OneValue,
-    /// The mode of the layer in training, whatever the mode of its parents.
+    /// The mode of the layer in training, whatever the mode of its parents. γ and β have gradients
+    /// in every mode: they are no parameters of the layer.
     #[module(skip)]
     pub mode: Mode,
     #[module(skip)]
@@ -182,6 +184,7 @@ impl AdaptiveNorm {
         let averages =
             Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked);
         let mode = mode_on(&x.device(), self.training.is_enabled(), mode);
+        let mode = Mode { train_parameters: true, ..mode };
         let parts =
             Parts { rule, epsilon, one_value, parameters, averages, mode, pace, link: None };
         parts.run(x, mask, Activation::Identity).0

@@ -165,11 +165,3 @@ where
 {
     running * (-share.clone() + 1.0) + batch * share
 }
-
-/// # Panics
-/// If momentum is not in \[0, 1\].
-pub(super) fn check(momentum: Momentum) {
-    if let Momentum::Step(given) | Momentum::Keep(given) = momentum {
-        assert!((0.0..=1.0).contains(&given), "momentum is {given}; it must be between 0 and 1");
-    }
-}

@@ -10,7 +10,7 @@ use cellnorm::{Activation, Mode, Momentum, OneValue, RunningVariance, Semantics}
 
 use super::averages::{self, Average, Averages, Pace};
 use super::parts::{Parts, forwards, mode_on};
-use super::{check_epsilon, parameters, value};
+use super::{parameters, value};
 use crate::ranks::Link;
 use crate::tables::Table;
 
@@ -149,14 +149,18 @@ impl BatchNormConfig {
     /// variance 1.
     ///
     /// # Panics
-    /// If there are no channels, ε is not positive and finite, or momentum is not in \[0, 1\].
+    /// If there are no channels, ε is not finite and at least 1e-36, momentum is not in \[0, 1\],
+    /// or the running variance does not go with ε.
     pub fn init(&self, device: &Device) -> BatchNorm {
-        check_epsilon(self.epsilon);
         assert!(
             self.num_features > 0,
             "num_features is 0; batch normalization needs at least 1 channel"
         );
-        averages::check(self.momentum);
+        let config = cellnorm::BatchNormConfig::new(self.num_features).epsilon(self.epsilon);
+        let config = config.momentum(self.momentum).running_variance(self.running_variance);
+        if let Err(error) = config.init() {
+            panic!("{error}");
+        }
         let (wanted, initializers) =
             ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
         let [gamma, beta] = parameters(self.num_features, wanted, initializers, device);
@@ -183,6 +187,7 @@ impl BatchNorm {
 
     /// Normalizes with the batch's statistics, moves the running ones, and returns (y, mean, biased
     /// variance of the batch), which is that of all ranks where the layer is linked to others.
+    /// [`OneValue::UseRunning`] acts as [`OneValue::Beta`] here.
     ///
     /// # Panics
     /// Same as [`BatchNorm::forward`].
@@ -190,7 +195,13 @@ impl BatchNorm {
         &self,
         x: Tensor<D>,
     ) -> (Tensor<D>, Tensor<1>, Tensor<1>) {
-        let (y, tracked) = self.run_in(Mode::training(), x, None, Activation::Identity);
+        // the running averages have no statistics of the batch to return
+        let one_value = match self.one_value {
+            OneValue::UseRunning => OneValue::Beta,
+            policy => policy,
+        };
+        let training = (Mode::training(), one_value);
+        let (y, tracked) = self.run_in(training, x, None, Activation::Identity);
         let Tracked { mean: Table(mean), variance: Table(variance), .. } =
             tracked.expect("the statistics of a batch");
         (y, mean, variance)
@@ -202,12 +213,12 @@ impl BatchNorm {
         mask: Option<Tensor<D, Bool>>,
         activation: Activation,
     ) -> Tensor<D> {
-        self.run_in(self.mode_on(&x.device()), x, mask, activation).0
+        self.run_in((self.mode_on(&x.device()), self.one_value), x, mask, activation).0
     }
 
     fn run_in<const D: usize>(
         &self,
-        mode: Mode,
+        (mode, one_value): (Mode, OneValue),
         x: Tensor<D>,
         mask: Option<Tensor<D, Bool>>,
         activation: Activation,
@@ -218,7 +229,7 @@ impl BatchNorm {
         let parts = Parts {
             rule: &rule,
             epsilon: self.epsilon,
-            one_value: self.one_value,
+            one_value,
             parameters: vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))],
             averages: Some(Averages { mean, variance, batches, part: None }),
             mode,

@@ -1,7 +1,7 @@
 //! The axes of the layers that normalize over the features of a sample.
 
 use burn::config::Config;
-use cellnorm::norms;
+use cellnorm::{Semantics, norms};
 
 /// Which axes share statistics, and how γ and β, always one-dimensional, lie on them.
 #[derive(Config, Debug, PartialEq, Eq)]
@@ -24,6 +24,13 @@ pub enum Features {
 }
 
 impl Features {
+    /// Takes from a framework's semantics the axis of the channels, where these have parameters.
+    pub(super) fn adopt(&mut self, semantics: &Semantics) {
+        if let Self::PerChannel { channel_axis } = self {
+            *channel_axis = semantics.channel_axis;
+        }
+    }
+
     pub(super) fn rule(&self, d_model: usize) -> norms::Features {
         match self {
             Self::Last => norms::Features::Last(vec![d_model]),

@@ -26,6 +26,7 @@ macro_rules! layers {
         center: $center:literal,
         rule: |$own:ident| -> $rule:ty { $make:expr },
         semantics: { $($taken:ident: $from:ident),* },
+        $(adopts: $adopting:ident,)?
         display: { $($shown:ident as $as:ty),* };
     )*) => {$(
         #[doc = concat!("Makes a [`", stringify!($layer), "`].")]
@@ -80,6 +81,7 @@ macro_rules! layers {
                 self.epsilon = semantics.epsilon;
                 (self.scale, self.center) = (semantics.scale, semantics.center);
                 $(self.$taken = semantics.$from;)*
+                $(self.$adopting.adopt(semantics);)?
                 self
             }
 
@@ -131,8 +133,8 @@ macro_rules! layers {
 }
 
 layers! {
-    /// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any axes, or
-    /// all features of a sample.
+    /// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any axes,
+    /// or all features of a sample.
     ///
     /// Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016; defaults as
     /// `torch.nn.LayerNorm` of PyTorch 2.
@@ -158,10 +160,11 @@ layers! {
     center: true,
     rule: |layer| -> norms::Layer { norms::Layer(layer.features.rule(layer.d_model)) },
     semantics: {},
+    adopts: features,
     display: { d_model as usize, epsilon as f64 };
 
-    /// RMS normalization: γ x / √(mean(x²) + ε) + β, over the last axis, any axes, or all features of
-    /// a sample.
+    /// RMS normalization: γ x / √(mean(x²) + ε) + β, over the last axis, any axes, or all features
+    /// of a sample.
     ///
     /// Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019. ε is 1e-5 as in
     /// Burn's own layer; `torch.nn.RMSNorm` of PyTorch 2 uses 1.19e-7 where none is given, Keras 3
@@ -186,14 +189,15 @@ layers! {
     center: false,
     rule: |layer| -> norms::Rms { norms::Rms(layer.features.rule(layer.d_model)) },
     semantics: {},
+    adopts: features,
     display: { d_model as usize, epsilon as f64 };
 
     /// Instance normalization: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a mean and a
     /// variance for each channel of each sample.
     ///
     /// Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization*, 2016; ε as
-    /// `torch.nn.InstanceNorm*d` of PyTorch 2, with γ and β as Burn's own layer and TensorFlow Addons
-    /// have them (PyTorch: `affine=True`).
+    /// `torch.nn.InstanceNorm*d` of PyTorch 2, with γ and β as Burn's own layer and TensorFlow
+    /// Addons have them (PyTorch: `affine=True`).
     ///
     /// ```
     /// use burn::tensor::{Device, Distribution, Tensor};
@@ -207,7 +211,8 @@ layers! {
         /// The number of channels.
         num_channels: usize,
     } {
-        /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
+        /// The axis of the channels; negative counts from the last. Default: 1; −1 for
+        /// channels-last
         channel_axis: isize = 1,
     }
     center: true,
@@ -217,8 +222,8 @@ layers! {
     semantics: { channel_axis: channel_axis },
     display: { num_channels as usize, epsilon as f64, channel_axis as i64 };
 
-    /// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a variance
-    /// for each group of neighbouring channels of each sample.
+    /// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a
+    /// variance for each group of neighbouring channels of each sample.
     ///
     /// Source: Y. Wu, K. He, *Group Normalization*, 2018; defaults as `torch.nn.GroupNorm` of
     /// PyTorch 2.
@@ -237,7 +242,8 @@ layers! {
         /// The number of channels.
         num_channels: usize,
     } {
-        /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
+        /// The axis of the channels; negative counts from the last. Default: 1; −1 for
+        /// channels-last
         channel_axis: isize = 1,
         /// The owners of γ and β: channels, or groups as in MXNet 1.9. Default: channels
         parameters: GroupParameters = "GroupParameters::PerChannel" skip,

@@ -74,7 +74,7 @@ impl AtStep<'_> {
         let axis = if step_axis < 0 { step_axis + D as isize } else { step_axis };
         // of a shape without this axis, the rule says what would suit
         let len = x.dims().get(axis as usize).copied().unwrap_or(1).max(1);
-        let begin = self.first.min(steps - 1);
+        let begin = self.first.min(steps.saturating_sub(1));
         let end = self.first.saturating_add(len).min(steps);
         let rule = Step { steps: end - begin, first: 0, ..self.layer.rule.clone() };
         let mut parts = self.layer.parts(&rule, &x.device());

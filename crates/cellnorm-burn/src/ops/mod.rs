@@ -16,7 +16,7 @@ mod spec;
 #[cfg(feature = "flex")]
 pub use pool::keep_buffers;
 pub use spec::Spec;
-pub(crate) use spec::{CellSpec, Form, LineLayer, Ranks, RuleFormula};
+pub(crate) use spec::{CellSpec, Form, LineLayer, Ranks, RuleFormula, RunningUse};
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchDevice, backend_extension};

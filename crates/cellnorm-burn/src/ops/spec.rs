@@ -27,7 +27,7 @@ pub struct Spec {
     pub(crate) activation: Activation,
 }
 
-/// The three ways of the passes.
+/// How the passes normalize.
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
     /// One mean and one variance a set, in closed form; of x, or given.
@@ -67,7 +67,7 @@ impl CellSpec {
 /// The formula of any rule: operations of a backend cannot be generic.
 pub(crate) trait AnyFormula: Debug + Send + Sync {
     fn forward(&self, moments: &[Moments], parameters: &NamedValues) -> FormulaOutput;
-    /// The maps of the cells of a forward pass that was.
+    /// The cells' maps of the earlier forward pass.
     fn maps(&self, moments: &[Moments], parameters: &NamedValues) -> Vec<Affine>;
     fn backward(
         &self,
@@ -82,8 +82,22 @@ pub(crate) trait AnyFormula: Debug + Send + Sync {
 pub(crate) struct RuleFormula<R> {
     formula: Formula<R>,
     ranks: Option<Ranks>,
+    averages: RunningUse,
     /// The statistics of the forward pass that ranks share.
     merged: OnceLock<Vec<Option<Merged>>>,
+    /// Whether the running averages normalized in the forward pass.
+    fixed: OnceLock<bool>,
+}
+
+/// When the running averages normalize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunningUse {
+    /// The layer has none.
+    Never,
+    /// The mode says so.
+    Always,
+    /// The policy for one value says so; then no statistics of x are tracked.
+    Untracked,
 }
 
 /// The other ranks, and in words the settings that all must have alike.
@@ -96,8 +110,8 @@ pub(crate) struct Ranks {
 }
 
 impl<R> RuleFormula<R> {
-    pub(crate) fn new(formula: Formula<R>, ranks: Option<Ranks>) -> Self {
-        Self { formula, ranks, merged: OnceLock::new() }
+    pub(crate) fn new(formula: Formula<R>, ranks: Option<Ranks>, averages: RunningUse) -> Self {
+        Self { formula, ranks, averages, merged: OnceLock::new(), fixed: OnceLock::new() }
     }
 
     /// The ranks, while the layer keeps them.
@@ -118,7 +132,13 @@ impl<R: Rule> AnyFormula for RuleFormula<R> {
             let merged = self.merged.get_or_init(|| merged);
             self.formula.forward(moments, parameters, merged)
         });
-        output.unwrap_or_else(|error| panic!("{error}"))
+        let output = output.unwrap_or_else(|error| panic!("{error}"));
+        self.fixed.get_or_init(|| match self.averages {
+            RunningUse::Never => false,
+            RunningUse::Always => true,
+            RunningUse::Untracked => output.tracked.is_none(),
+        });
+        output
     }
 
     fn maps(&self, moments: &[Moments], parameters: &NamedValues) -> Vec<Affine> {
@@ -134,7 +154,9 @@ impl<R: Rule> AnyFormula for RuleFormula<R> {
         sums: &[Sums],
     ) -> FormulaGradients {
         let merged = self.merged.get().expect("the forward pass came first");
-        let ranks = self.ranks();
+        // other ranks have no part in y where the running averages normalized
+        let fixed = *self.fixed.get().expect("the forward pass came first");
+        let ranks = if fixed { None } else { self.ranks() };
         let over = ranks.as_ref().map(|(over, request)| (&**over, *request));
         let gradients = self.formula.backward(moments, parameters, sums, merged, over);
         gradients.unwrap_or_else(|error| panic!("{error}"))

@@ -18,8 +18,9 @@ use super::link::Link;
 /// [`sum_gradients`](super::sum_gradients).
 ///
 /// Make each rank's network on its own thread: clones share the leaves of Burn's graph, whose lock
-/// one rank would hold while it waits for another. With `OneValue::UseRunning`, a single value over
-/// all ranks gives β. NaN or infinity in x, on any rank, ends all of them with a panic.
+/// one rank would hold while it waits for another. With `OneValue::UseRunning`, the running
+/// statistics normalize a single value over all ranks, and stay. NaN or infinity in x, on any rank,
+/// ends all of them with a panic.
 ///
 /// Layers of other kinds, Burn's own batch normalization among them, stay alone. It runs on the CPU
 /// backend Flex.

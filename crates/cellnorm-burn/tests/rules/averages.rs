@@ -88,6 +88,49 @@ fn one_value_does_what_the_policy_says() {
     follows_the_policy!(StepBatchNorm, StepBatchNormConfig::new(3, 2), [4, 2, 3], [1, 2, 3]);
 }
 
+/// Of one value a channel, the statistics are returned under a policy that does not refuse it, and
+/// the running averages move toward them.
+#[test]
+fn statistics_of_one_value_are_returned() {
+    for (policy, device) in [OneValue::Beta, OneValue::UseRunning]
+        .into_iter()
+        .flat_map(|policy| devices().map(|device| (policy, device)))
+    {
+        let layer = ours::BatchNormConfig::new(2).with_one_value(policy).init(&device);
+        let x = Tensor::<2>::from_floats([[3.0, -5.0]], &device);
+        let (y, mean, variance) = layer.forward_with_statistics(x);
+        let of = |table: Tensor<1>| table.into_data().iter::<f32>().collect::<Vec<_>>();
+        assert_eq!(of(y.flatten(0, 1)), [0.0, 0.0], "{policy:?} {device:?}");
+        assert_eq!((of(mean), of(variance)), (vec![3.0, -5.0], vec![0.0, 0.0]));
+        assert_eq!(of(layer.running_mean.value_sync()), [0.3, -0.5]);
+    }
+}
+
+#[test]
+fn averages_that_normalize_and_stay_take_no_statistics() {
+    for device in devices() {
+        let config = ours::BatchNormConfig::new(2).with_one_value(OneValue::AlwaysError);
+        let layer = config.init(&device);
+        let x = Tensor::<2>::from_floats([[3.0, -5.0]], &device);
+        let frozen = layer.freeze();
+        assert_eq!(frozen.forward(x.clone()).dims(), [1, 2]);
+        let mut tracking = ours::BatchNormConfig::new(2).init(&device);
+        tracking.mode.statistics = cellnorm::momentum::StatisticsFrom::Running;
+        assert!(catch_unwind(AssertUnwindSafe(|| tracking.forward(x))).is_err(), "it would track");
+    }
+}
+
+#[test]
+#[should_panic(expected = "running_mean")]
+fn given_statistics_have_a_number_for_each_set() {
+    let device = Device::flex();
+    let x = Tensor::<2>::from_floats([[3.0, -5.0]], &device);
+    let [mean, variance] = [(); 2].map(|()| Tensor::<1>::ones([3], &device));
+    let rule = ours::norms::Batch::new(2, 1);
+    let (none, activation) = ([None, None], cellnorm::Activation::Identity);
+    ours::functions::normalize_fixed(&rule, x, none, [mean, variance], 1e-5, activation);
+}
+
 #[test]
 fn a_recurrence_normalizes_one_step_at_a_time() {
     let (x, dy) = (values(&[4, 3, 5], 1), values(&[4, 3, 5], 2));

@@ -184,6 +184,9 @@ fn semantics_set_every_layer() {
         .with_semantics(&of("keras-3", Normalization::Batch))
         .init(&device);
     assert_eq!((keras.epsilon, keras.momentum), (1e-3, cellnorm::Momentum::Keep(0.99)));
+    let per_channel =
+        ours::LayerNormConfig::per_channel(3).with_semantics(&of("keras-3", Normalization::Layer));
+    assert_eq!(per_channel.features, ours::Features::PerChannel { channel_axis: -1 });
     // a value a channel is β in Keras, and an error in PyTorch
     assert_eq!(
         keras.forward(Tensor::<2>::ones([1, 3], &device)).into_data().try_to_vec::<f32>().unwrap(),

@@ -20,7 +20,8 @@ fn scaled<R: Rule>(parameters: &[NamedTensor]) -> Result<Vec<NamedTensor>> {
         if let ("gamma", Some(stored)) = (*name, tensor)
             && R::GAMMA_OFFSET != 0.0
         {
-            *stored = (&*stored + R::GAMMA_OFFSET)?;
+            // half precision has no room for the digits of a small number beside the offset
+            *stored = (stored.to_dtype(accumulator(stored.dtype()))? + R::GAMMA_OFFSET)?;
         }
     }
     Ok(scaled)
@@ -65,9 +66,12 @@ pub(crate) fn normalize<R: Rule>(
     };
     let batch = norm.mode.statistics == StatisticsFrom::Batch;
     let one_value = |k| tables.values(k).iter().all(|values| *values <= 1.0);
-    let uses_running = valid.is_none()
+    // statistics of x neither normalize nor are tracked where running averages normalize and stay
+    let update = norm.mode.update && norm.running.is_some();
+    let uses_running = (norm.running.is_none() || batch || update)
+        && valid.is_none()
         && rule.variance_sharing().is_some_and(one_value)
-        && norm.one_value.uses_running(R::NAME, shape, batch).map_err(wrong)?;
+        && norm.one_value.uses_running(R::NAME, shape, batch || update).map_err(wrong)?;
     let flat = |(name, tensor): &NamedTensor| -> Result<_> {
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_dtype(dtype);
         Ok((*name, tensor.as_ref().map(flat).transpose()?.map(Table::new)))
