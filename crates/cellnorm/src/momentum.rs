@@ -25,8 +25,8 @@ pub enum Momentum {
     /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's
     /// `momentum=None`. Batches are counted for all channels together: one that a mask leaves empty
     /// in the first batch keeps a share of what it started with. So do the averages of a
-    /// [`StepBatchNorm`](crate::norms::StepBatchNorm) that is given one step at a time, since each call
-    /// counts: give it whole sequences.
+    /// [`StepBatchNorm`](crate::norms::StepBatchNorm) that is given one step at a time, since each
+    /// call counts: give it whole sequences.
     Cumulative,
 }
 
@@ -135,8 +135,8 @@ pub enum OneValue {
     /// Training is an error, inference runs: PyTorch's batch normalization.
     #[default]
     Error,
-    /// An error in inference too, except with running averages: PyTorch's instance normalization, and
-    /// its group normalization of one sample.
+    /// An error in inference too, except with running averages: PyTorch's instance normalization,
+    /// and its group normalization of one sample.
     AlwaysError,
     /// The layer runs: y = β. Running statistics move, the variance toward 0: Keras, TensorFlow on
     /// the CPU, MXNet, Flax, ONNX.

@@ -1,8 +1,8 @@
 //! Local response normalization for Burn.
 //!
 //! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the
-//! same sample and position; see [`cellnorm::norms::LocalResponseNorm`]. On Flex its passes serve; on
-//! other devices this is composed of Burn's own operations, and the squares are added up `size`
+//! same sample and position; see [`cellnorm::norms::LocalResponseNorm`]. On Flex its passes serve;
+//! on other devices this is composed of Burn's own operations, and the squares are added up `size`
 //! times, shifted by one channel more each time.
 
 use burn::config::Config;

@@ -1,10 +1,10 @@
 //! Lp normalization for Burn: the vectors along some axes are divided by their length.
 //!
 //! y = x / D with D = ‖x‖_p = (Σ |x_i|^p)^(1/p), or max |x_i| for p = ∞, kept from 0 by a
-//! [`Floor`]; see [`cellnorm::norms::LpNorm`], whose passes serve on Flex. On other devices it is composed
-//! of Burn's own operations. There D is scale · relative, where the scale is a constant of each
-//! vector and relative the norm of x / scale: powers of that neither overflow nor vanish, and since
-//! D does not depend on the scale, no gradient has to flow through it.
+//! [`Floor`]; see [`cellnorm::norms::LpNorm`], whose passes serve on Flex. On other devices it is
+//! composed of Burn's own operations. There D is scale · relative, where the scale is a constant of
+//! each vector and relative the norm of x / scale: powers of that neither overflow nor vanish, and
+//! since D does not depend on the scale, no gradient has to flow through it.
 
 use burn::config::Config;
 use burn::module::Module;

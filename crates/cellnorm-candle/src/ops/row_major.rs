@@ -88,8 +88,8 @@ pub(super) fn backward<R: Rule, T: Element>(
     Ok((shaped(dx, &x), vec![("gamma", gradients.gamma), ("beta", gradients.beta)]))
 }
 
-/// The plan of a row-major x, where the rule is plain and stores γ itself, the layer keeps no running
-/// averages, and nothing is wrong.
+/// The plan of a row-major x, where the rule is plain and stores γ itself, the layer keeps no
+/// running averages, and nothing is wrong.
 fn plan<R: Rule, T>(norm: &Norm<R>, x: &ArrayViewD<'_, T>) -> Result<Option<Plan>, Error> {
     if x.is_empty() || norm.running.is_some() || R::GAMMA_OFFSET != 0.0 {
         return Ok(None);

@@ -175,8 +175,8 @@ impl AdaptiveNorm {
         self
     }
 
-    /// The pace of the running averages of [`AdaptiveStatistics::Batch`], and the variance that they follow.
-    /// Default: as PyTorch.
+    /// The pace of the running averages of [`AdaptiveStatistics::Batch`], and the variance that
+    /// they follow. Default: as PyTorch.
     pub fn running_averages(mut self, momentum: Momentum, variance: RunningVariance) -> Self {
         (self.layer.momentum, self.layer.running_variance) = (momentum, variance);
         self

@@ -1,10 +1,10 @@
 //! Batch normalization: the cells of one channel share a mean and a variance, and running averages
 //! serve inference.
 //!
-//! y = γ_k (x − mean_k) / √(variance_k + ε) + β_k, where k numbers the channels, or the indices along
-//! several axes, and the statistics are over all other axes. In training, mean and biased variance
-//! are those of the batch, and the running averages move toward them; in inference they are the
-//! running averages.
+//! y = γ_k (x − mean_k) / √(variance_k + ε) + β_k, where k numbers the channels, or the indices
+//! along several axes, and the statistics are over all other axes. In training, mean and biased
+//! variance are those of the batch, and the running averages move toward them; in inference they
+//! are the running averages.
 //!
 //! With the axes of images or spectra beside the channels', each pixel or frequency of each channel
 //! is normalized by itself, over the samples.
@@ -76,8 +76,8 @@ impl NormConfig<Batch> {
     }
 
     /// Statistics for each index along several axes, negative ones counted from the last; `lengths`
-    /// are in the order of the tensor's axes. [`init`](Self::init) refuses another number of lengths
-    /// than of axes.
+    /// are in the order of the tensor's axes. [`init`](Self::init) refuses another number of
+    /// lengths than of axes.
     ///
     /// ```
     /// use cellnorm::BatchNormConfig;

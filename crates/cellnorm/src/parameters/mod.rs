@@ -8,8 +8,9 @@
 //! | [`Constraint`] | after the optimizer's step | Keras `gamma_constraint` |
 //! | [`Rules::rate`](crate::rule::Rules::rate) | as a factor of the learning rate | MXNet `lr_mult` |
 //!
-//! A layer knows only its initializers. The rest are [`ParameterRules`](crate::rule::ParameterRules) beside the layer, for
-//! whoever moves its parameters.
+//! A layer knows only its initializers. The rest are
+//! [`ParameterRules`](crate::rule::ParameterRules) beside the layer, for whoever moves its
+//! parameters.
 
 mod constraint;
 mod initializer;

@@ -14,8 +14,8 @@
 //!
 //! (S. Ioffe, C. Szegedy: *Batch Normalization*, 2015; J. L. Ba, J. R. Kiros, G. E. Hinton: *Layer
 //! Normalization*, 2016; Y. Wu, K. He: *Group Normalization*, 2018; B. Zhang, R. Sennrich: *Root
-//! Mean Square Layer Normalization*, 2019.) Fixed statistics have no gradient: then only γ r · dz is
-//! left of dx.
+//! Mean Square Layer Normalization*, 2019.) Fixed statistics have no gradient: then only γ r · dz
+//! is left of dx.
 
 use super::Statistics;
 use crate::kernels::Element;
@@ -226,8 +226,8 @@ impl Plan {
     /// Normalizes with given statistics, as in inference.
     ///
     /// # Panics
-    /// Same as [`Plan::forward`]; also if there is not one mean and one variance for each set, or if
-    /// the plan is of rows, whose statistics are always those of x.
+    /// Same as [`Plan::forward`]; also if there is not one mean and one variance for each set, or
+    /// if the plan is of rows, whose statistics are always those of x.
     pub fn forward_fixed<T: Element>(
         &self,
         x_y: Buffers<'_, T>,

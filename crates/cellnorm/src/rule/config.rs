@@ -123,7 +123,8 @@ impl<R: Rule> NormConfig<R> {
     /// legacy one; if momentum is not in \[0, 1\], or the rule is not sound (groups that do not
     /// divide the channels, no axis, another number of lengths than of axes); if the semantics are
     /// those of another layer, one value a statistic is to use running averages that there are none
-    /// of, an initializer cannot be used, or the rule is centered at zero and keeps running averages.
+    /// of, an initializer cannot be used, or the rule is centered at zero and keeps running
+    /// averages.
     pub fn init(self) -> Result<Norm<R>, Error> {
         self.suits?;
         let running = self.rule.running();

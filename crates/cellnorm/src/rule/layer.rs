@@ -208,7 +208,8 @@ impl<R: Rule> Norm<R> {
         self.step(x, None, None)
     }
 
-    /// Normalizes the valid values alone: y is 0 at the others, and `backward` gives 0 for their dx.
+    /// Normalizes the valid values alone: y is 0 at the others, and `backward` gives 0 for their
+    /// dx.
     ///
     /// A set of one valid value gives β, whatever [`one_value`](Self::one_value) says, and moves
     /// its running variance only as [`RunningVariance::moves`] says; a set of none has nothing to
@@ -282,9 +283,10 @@ impl<R: Rule> Norm<R> {
     /// the rule keeps any.
     ///
     /// # Errors
-    /// Same errors as [`forward`](Self::forward), except that one value per statistic is fine, unless
-    /// it is always an error and there are no running averages. Where these make the normalization an
-    /// affine map of each channel, nothing of x is summed, and NaN and infinity pass on to y.
+    /// Same errors as [`forward`](Self::forward), except that one value per statistic is fine,
+    /// unless it is always an error and there are no running averages. Where these make the
+    /// normalization an affine map of each channel, nothing of x is summed, and NaN and infinity
+    /// pass on to y.
     pub fn infer<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,
@@ -554,31 +556,9 @@ impl<R: Rule> Norm<R> {
         }
         let ranks = ranks.filter(|_| across_ranks && !saved.fixed);
         let request = || self.request::<T>(cells.mask.is_some());
-        let shape = x.shape().to_vec();
-        let prepared = self.check().and_then(|()| {
-            if dy.shape() != shape {
-                let (given, expected) = (dy.shape().to_vec(), shape.clone());
-                return Err(Error::Shape { name: "dy", given, expected });
-            }
-            let len = |of: &RunningTables| of.inference.as_ref().map_or(0, |of| of.mean.len());
-            let (given, expected) = (len(&cells.running), len(&self.running_tables()?));
-            if given != expected {
-                let (given, expected) = (vec![given], vec![expected]);
-                return Err(Error::Parameter { name: "the saved mean", given, expected });
-            }
-            if saved.statistics != Statistics::default() {
-                let roles = self.rule.roles(&shape, self.is_affine())?;
-                self.check_saved(saved, roles.map(|roles| roles.sets(&shape)))?;
-            }
-            let mask = cells.mask.as_ref();
-            let x = self.arrange(CowArray::from(x.into_dyn()), mask, across_ranks)?;
-            let (batch, running) = (cells.batch && !saved.fixed, cells.running.clone());
-            // the forward pass has asked the policy
-            let formula = self.formula(&shape, &x.plan, batch, None, running)?;
-            Ok((x, formula))
-        });
-        let (x, formula) = match (prepared, ranks) {
-            (Ok(prepared), _) => prepared,
+        let arranged = self.arrange_saved(saved, cells, x.into_dyn(), dy.shape());
+        let (x, formula) = match (arranged, ranks) {
+            (Ok(arranged), _) => arranged,
             (Err(error), None) => return Err(error),
             (Err(error), Some(ranks)) => {
                 let request = format!("the backward pass of {}", request());
@@ -619,6 +599,37 @@ impl<R: Rule> Norm<R> {
             gradients.and_then(|gradients| finite.map(|()| gradients))
         })?;
         Ok(self.gradients(typed(dx), gradients?.parameters))
+    }
+
+    /// x and the formula of a backward pass, where they suit the saved tables of cells.
+    fn arrange_saved<'x, T: Element>(
+        &self,
+        saved: &Saved,
+        cells: &SavedCells,
+        x: ArrayView<'x, T, IxDyn>,
+        dy_shape: &[usize],
+    ) -> Result<(Arranged<'x, T, CellGrid>, Formula<R>), Error> {
+        self.check()?;
+        let shape = x.shape().to_vec();
+        if dy_shape != shape {
+            let (given, expected) = (dy_shape.to_vec(), shape);
+            return Err(Error::Shape { name: "dy", given, expected });
+        }
+        let len = |of: &RunningTables| of.inference.as_ref().map_or(0, |of| of.mean.len());
+        let (given, expected) = (len(&cells.running), len(&self.running_tables()?));
+        if given != expected {
+            let (given, expected) = (vec![given], vec![expected]);
+            return Err(Error::Parameter { name: "the saved mean", given, expected });
+        }
+        if saved.statistics != Statistics::default() {
+            let roles = self.rule.roles(&shape, self.is_affine())?;
+            self.check_saved(saved, roles.map(|roles| roles.sets(&shape)))?;
+        }
+        let x = self.arrange(CowArray::from(x), cells.mask.as_ref(), !cells.merged.is_empty())?;
+        let (batch, running) = (cells.batch && !saved.fixed, cells.running.clone());
+        // the forward pass has asked the policy
+        let formula = self.formula(&shape, &x.plan, batch, None, running)?;
+        Ok((x, formula))
     }
 
     /// The gradients of a rank without samples.

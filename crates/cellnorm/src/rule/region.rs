@@ -40,8 +40,8 @@ pub enum Region {
 }
 
 impl Region {
-    /// The cells of a row-major tensor that are numbered by some of its axes, or their valid values,
-    /// and the cells' coordinates. A tensor may have no elements.
+    /// The cells of a row-major tensor that are numbered by some of its axes, or their valid
+    /// values, and the cells' coordinates. A tensor may have no elements.
     ///
     /// # Errors
     /// If the mask does not broadcast to the shape.

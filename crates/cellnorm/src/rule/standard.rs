@@ -1,4 +1,5 @@
-//! The plain case of a rule: the cells of a set share one mean and one variance, or one mean square.
+//! The plain case of a rule: the cells of a set share one mean and one variance, or one mean
+//! square.
 //!
 //! y = γ (x − mean) / √(variance + ε) + β
 //!
