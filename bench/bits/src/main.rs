@@ -692,8 +692,8 @@ impl Layout {
         Self { order, reversed, stepped }
     }
 
-    /// The same values in this layout. The gaps between them hold NaN, so that a hash shows when one
-    /// is read.
+    /// The same values in this layout. The gaps between them hold NaN, so that a hash shows when
+    /// one is read.
     fn arranged<T: Number>(&self, values: &ArrayD<T>) -> ArrayD<T> {
         let order = self.order.clone().unwrap_or((0..values.ndim()).collect());
         let mut shape = values.shape().to_vec();

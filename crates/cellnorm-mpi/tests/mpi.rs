@@ -108,8 +108,8 @@ fn layer() -> BatchNorm {
 }
 
 /// Uneven parts, with no sample at all on rank 1 where there are more than two: as one process on
-/// the joined batch, to one unit in the last place of f32: of y, of the term γ · rstd · dy of dx, and
-/// of Σ |dy · x̂| for dγ, since dy is about 100 and these terms cancel.
+/// the joined batch, to one unit in the last place of f32: of y, of the term γ · rstd · dy of dx,
+/// and of Σ |dy · x̂| for dγ, since dy is about 100 and these terms cancel.
 fn batch(over: &Mpi) {
     let (x, dy) = (numbers(0), numbers(3));
     let ends = match over.size() {
