@@ -119,8 +119,8 @@ pub(super) struct Repeated<'a, A, const K: usize> {
     /// The same [`paired`]; empty where there is no use for it.
     pairs: [&'a [A]; K],
     width: usize,
-    /// How far the columns of neighbouring tiles lie apart.
-    step: usize,
+    /// The last column from which a vector does not go beyond the row.
+    last: usize,
     /// The element that comes next, and its column.
     at: usize,
     column: usize,
@@ -139,7 +139,7 @@ impl<'a, A, const K: usize> Repeated<'a, A, K> {
                     && (pairs.is_empty() || pairs.len() == width)
             );
         }
-        Self { rows, pairs, width, step: LANES % width, at: 0, column: 0 }
+        Self { rows, pairs, width, last: width.saturating_sub(LANES), at: 0, column: 0 }
     }
 }
 
@@ -147,8 +147,9 @@ impl<A: Real, S: Vectors, const K: usize> Coefficients<A, S> for Repeated<'_, A,
     type Lanes = [Lanes<A, S>; K];
     const PAIRS: bool = true;
     #[inline(always)]
-    fn reach(&self, _len: usize) -> bool {
-        true
+    fn reach(&self, len: usize) -> bool {
+        // `load` wraps around once a vector, which is enough where a row is no shorter than one
+        self.width >= LANES || len <= LANES
     }
     #[inline(always)]
     unsafe fn load(&mut self, at: usize) -> [Lanes<A, S>; K] {
@@ -160,8 +161,8 @@ impl<A: Real, S: Vectors, const K: usize> Coefficients<A, S> for Repeated<'_, A,
             *lanes = unsafe { Lanes::load_unchecked(row, column) };
         }
         self.at = at + LANES;
-        let next = column + self.step;
-        self.column = if next < self.width { next } else { next - self.width };
+        // both sums at once, then a choice: a loop waits for nothing else
+        self.column = if column < self.last { column + LANES } else { column - self.last };
         lanes
     }
     #[inline(always)]

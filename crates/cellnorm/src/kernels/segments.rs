@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::activation::{Activation, Epilogue, NoEpilogue};
 use super::columns::rows_per_chunk;
-use super::dispatch::{Kernel, dispatch};
+use super::dispatch::{Kernel, dispatch, vectorized};
 use super::span::Prefetch;
 use super::vectors::Vectors;
 use super::{BLOCK, threads};
@@ -400,11 +400,15 @@ impl<A: Apply, E: Epilogue, P: Into<Prefetch>> Kernel for ApplyRows<'_, A, E, P>
 }
 
 /// Joins the partial results of a further row of cells to those of the rows before.
-#[inline(always)]
 pub(super) fn join_rows<R: Reduce>(all: &mut [R::Partial], part: &[R::Partial]) {
-    for (all, part) in all.iter_mut().zip(part) {
-        *all = R::join(*all, *part);
-    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for (all, part) in all.iter_mut().zip(part) {
+                *all = R::join(*all, *part);
+            }
+        },
+    );
 }
 
 /// The number of segments an outer block is cut into.

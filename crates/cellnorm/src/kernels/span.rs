@@ -21,7 +21,7 @@ pub(super) struct Span<'a, T> {
     target: *mut T,
     len: usize,
     stream: bool,
-    /// How far ahead of the tile at hand the memory is fetched; 0 fetches the tile itself.
+    /// How far ahead of the tile at hand the memory is fetched; 0 fetches nothing.
     ahead: usize,
     /// Whether it is fetched to the first cache.
     to_l1: bool,
@@ -129,7 +129,10 @@ impl<'a, T: Element> Span<'a, T> {
         let mut end = [T::default(); LANES];
         if body_end < len {
             // SAFETY: both sources are valid for len elements, and the coefficients reach as far.
-            end = unsafe { tile([source, second], last, &mut coefficients, &mut f) };
+            end = unsafe {
+                let sources = [source, second].map(|x| x.add(last));
+                tile(sources, last, &mut coefficients, &mut f)
+            };
         }
         let (mut at, mut stop) = (0, body_end);
         if head > 0 {
@@ -166,45 +169,53 @@ impl<'a, T: Element> Span<'a, T> {
         coefficients: &mut C,
         f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
     ) {
-        let Self { source, target, .. } = *self;
-        let Range { start: mut at, end: stop } = range;
-        if T::AT_ONCE && C::PAIRS && coefficients.pairs(at) {
-            while at + PAIR <= stop {
-                fetch(source.wrapping_add(at + self.ahead), self.to_l1);
-                if TWO {
-                    fetch(second.wrapping_add(at + self.ahead), self.to_l1);
-                }
+        let Range { start, end } = range;
+        // pointers of this loop alone, which the compiler keeps in registers
+        // SAFETY: the tiles lie in the span.
+        let (sources, target) =
+            unsafe { ([self.source.add(start), second.add(start)], self.target.add(start)) };
+        let (mut i, len) = (0, end - start);
+        if T::AT_ONCE && C::PAIRS && coefficients.pairs(start) {
+            while i + PAIR <= len {
+                self.fetch_ahead::<TWO>(sources, i);
                 // SAFETY: as below, for 32 elements.
                 unsafe {
-                    let pair = pair([source, second], at, coefficients, f);
+                    let pair = pair(sources.map(|x| x.add(i)), start + i, coefficients, f);
                     if stream {
-                        S::stream(pair, target.add(at));
+                        S::stream(pair, target.add(i));
                     } else {
-                        target.add(at).cast::<[T; PAIR]>().write_unaligned(pair);
+                        target.add(i).cast::<[T; PAIR]>().write_unaligned(pair);
                         end_tile();
                     }
                 }
-                at += PAIR;
+                i += PAIR;
             }
         }
-        while at < stop {
-            fetch(source.wrapping_add(at + self.ahead), self.to_l1);
-            if TWO {
-                fetch(second.wrapping_add(at + self.ahead), self.to_l1);
-            }
-            // SAFETY: at + 16 ≤ len, for which sources, coefficients and the target are valid.
-            // A streamed tile begins at a line, or, where a tile is less than one, at a
-            // multiple of its size.
+        while i < len {
+            self.fetch_ahead::<TWO>(sources, i);
+            // SAFETY: sources, coefficients and the target are valid for the tile. A streamed tile
+            // begins at a line, or, where a tile is less than one, at a multiple of its size.
             unsafe {
-                let tile = tile([source, second], at, coefficients, f);
+                let tile = tile(sources.map(|x| x.add(i)), start + i, coefficients, f);
                 if stream {
-                    S::stream(tile, target.add(at));
+                    S::stream(tile, target.add(i));
                 } else {
-                    target.add(at).cast::<[T; LANES]>().write_unaligned(tile);
+                    target.add(i).cast::<[T; LANES]>().write_unaligned(tile);
                     end_tile();
                 }
             }
-            at += LANES;
+            i += LANES;
+        }
+    }
+
+    #[inline(always)]
+    fn fetch_ahead<const TWO: bool>(&self, sources: [*const T; 2], i: usize) {
+        // a fetch of the tile itself would take the place of a load
+        if self.ahead > 0 {
+            fetch(sources[0].wrapping_add(i + self.ahead), self.to_l1);
+            if TWO {
+                fetch(sources[1].wrapping_add(i + self.ahead), self.to_l1);
+            }
         }
     }
 
@@ -228,10 +239,10 @@ impl<'a, T: Element> Span<'a, T> {
     }
 }
 
-/// f(at, coefficients, source, second) of the tile at `at`.
+/// f(at, coefficients, source, second) of the tile at `at`, where the sources point.
 ///
 /// # Safety
-/// Both sources must be valid for `at` + 16 elements, and the coefficients reach as far.
+/// Both sources must be valid for 16 elements, and the coefficients reach `at` + 16.
 #[inline(always)]
 unsafe fn tile<S: Vectors, T: Element, C: Coefficients<T::Acc, S>>(
     sources: [*const T; 2],
@@ -241,17 +252,18 @@ unsafe fn tile<S: Vectors, T: Element, C: Coefficients<T::Acc, S>>(
 ) -> [T; LANES] {
     // SAFETY: by the caller.
     unsafe {
-        let a = Lanes(T::load_vector::<S>(sources[0].add(at)));
-        let b = Lanes(T::load_vector::<S>(sources[1].add(at)));
+        let a = Lanes(T::load_vector::<S>(sources[0]));
+        let b = Lanes(T::load_vector::<S>(sources[1]));
         f(at, coefficients.load(at), a, b).narrow()
     }
 }
 
-/// f(at, coefficients, source, second) of the 32 elements from `at`, half of them at a time.
+/// f(at, coefficients, source, second) of the 32 elements from `at`, where the sources point, half
+/// of them at a time.
 ///
 /// # Safety
-/// Both sources must be valid for `at` + 32 elements; there must be coefficients of pairs, and
-/// reach as far.
+/// Both sources must be valid for 32 elements; there must be coefficients of pairs, and reach
+/// `at` + 32.
 #[inline(always)]
 unsafe fn pair<S: Vectors, T: Element, C: Coefficients<T::Acc, S>>(
     sources: [*const T; 2],
@@ -261,8 +273,8 @@ unsafe fn pair<S: Vectors, T: Element, C: Coefficients<T::Acc, S>>(
 ) -> [T; PAIR] {
     // SAFETY: by the caller.
     unsafe {
-        let [a, c] = T::load_pair::<S>(sources[0].add(at));
-        let [b, d] = T::load_pair::<S>(sources[1].add(at));
+        let [a, c] = T::load_pair::<S>(sources[0]);
+        let [b, d] = T::load_pair::<S>(sources[1]);
         let first = f(at, coefficients.load_half(at, 0), Lanes(a), Lanes(b));
         let second = f(at, coefficients.load_half(at, 1), Lanes(c), Lanes(d));
         T::narrow_pair::<S>([first.0, second.0])
