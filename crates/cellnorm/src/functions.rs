@@ -6,8 +6,7 @@ use std::fmt;
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
 use crate::error::{Error, check_epsilon};
-use crate::kernels::{self, Affine};
-use crate::kernels::{Element, Real};
+use crate::kernels::{self, Activation, Affine, Element, Real};
 use crate::moments::Moments;
 use crate::rule::{Arranged, typed};
 use crate::shape::{Form, Roles, axis_set};
@@ -135,7 +134,7 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
             unreachable!("without parameters there are no rows")
         };
         let affines: Vec<Affine> = sets.of_cells().iter().map(|set| maps[*set as usize]).collect();
-        kernels::affine(buffers, cells, &affines);
+        kernels::affine(buffers, cells, &affines, Activation::Identity);
     });
     Ok(typed(y))
 }

@@ -243,7 +243,7 @@ impl NormOps for Flex {
         let affines: Vec<Affine> = (0..cells.count()).map(affine).collect();
         let x = Arranged::row_major(wide(x));
         let (y, ()) = with_elements!(x.tensor, T => {
-            x.map::<T, _>(|buffers| kernels::affine(buffers, &cells, &affines))
+            x.map::<T, _>(|buffers| kernels::affine(buffers, &cells, &affines, Activation::Identity))
         });
         narrow(y, dtype)
     }
@@ -263,7 +263,7 @@ impl NormOps for Flex {
             let sums = kernels::sums(x.elements::<T>(), dy.elements::<T>(), &cells, &center);
             let affine = |scale: &f64| Affine { center: 0.0, scale: *scale, offset: 0.0 };
             let affines: Vec<Affine> = scale.iter().map(affine).collect();
-            (dy.map::<T, _>(|buffers| kernels::affine(buffers, &cells, &affines)).0, sums)
+            (dy.map::<T, _>(|buffers| kernels::affine(buffers, &cells, &affines, Activation::Identity)).0, sums)
         });
         let shaped = |values: Vec<f64>| from_table(values, &table_shape, table_dtype);
         let dcenter = sums.iter().zip(&scale).map(|(sums, scale)| -scale * sums.dy).collect();

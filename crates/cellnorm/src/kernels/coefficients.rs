@@ -13,6 +13,9 @@ pub(super) trait Coefficients<A, S> {
     /// Whether the map may take two vectors at once, where [`Pairs`](super::Pairs) puts their
     /// elements.
     const PAIRS: bool = false;
+    /// Whether a loop of tiles has pointers of its own and counts from 0. Where coefficients take
+    /// many registers, the compiler keeps such pointers in registers, but those of the span not.
+    const OWN_POINTERS: bool = false;
     /// Whether there are coefficients for so many elements.
     fn reach(&self, len: usize) -> bool;
     /// The coefficients of the 16 elements from `at`.
@@ -146,6 +149,7 @@ impl<'a, A, const K: usize> Repeated<'a, A, K> {
 impl<A: Real, S: Vectors, const K: usize> Coefficients<A, S> for Repeated<'_, A, K> {
     type Lanes = [Lanes<A, S>; K];
     const PAIRS: bool = true;
+    const OWN_POINTERS: bool = true;
     #[inline(always)]
     fn reach(&self, len: usize) -> bool {
         // `load` wraps around once a vector, which is enough where a row is no shorter than one

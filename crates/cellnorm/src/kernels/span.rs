@@ -169,18 +169,17 @@ impl<'a, T: Element> Span<'a, T> {
         coefficients: &mut C,
         f: &mut impl FnMut(usize, C::Lanes, Lanes<T::Acc, S>, Lanes<T::Acc, S>) -> Lanes<T::Acc, S>,
     ) {
-        let Range { start, end } = range;
-        // pointers of this loop alone, which the compiler keeps in registers
+        let base = if C::OWN_POINTERS { range.start } else { 0 };
         // SAFETY: the tiles lie in the span.
         let (sources, target) =
-            unsafe { ([self.source.add(start), second.add(start)], self.target.add(start)) };
-        let (mut i, len) = (0, end - start);
-        if T::AT_ONCE && C::PAIRS && coefficients.pairs(start) {
-            while i + PAIR <= len {
+            unsafe { ([self.source.add(base), second.add(base)], self.target.add(base)) };
+        let (mut i, end) = (range.start - base, range.end - base);
+        if T::AT_ONCE && C::PAIRS && coefficients.pairs(range.start) {
+            while i + PAIR <= end {
                 self.fetch_ahead::<TWO>(sources, i);
                 // SAFETY: as below, for 32 elements.
                 unsafe {
-                    let pair = pair(sources.map(|x| x.add(i)), start + i, coefficients, f);
+                    let pair = pair(sources.map(|x| x.add(i)), base + i, coefficients, f);
                     if stream {
                         S::stream(pair, target.add(i));
                     } else {
@@ -191,12 +190,12 @@ impl<'a, T: Element> Span<'a, T> {
                 i += PAIR;
             }
         }
-        while i < len {
+        while i < end {
             self.fetch_ahead::<TWO>(sources, i);
             // SAFETY: sources, coefficients and the target are valid for the tile. A streamed tile
             // begins at a line, or, where a tile is less than one, at a multiple of its size.
             unsafe {
-                let tile = tile(sources.map(|x| x.add(i)), start + i, coefficients, f);
+                let tile = tile(sources.map(|x| x.add(i)), base + i, coefficients, f);
                 if stream {
                     S::stream(tile, target.add(i));
                 } else {

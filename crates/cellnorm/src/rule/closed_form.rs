@@ -19,7 +19,7 @@
 
 use super::Statistics;
 use crate::kernels::Element;
-use crate::kernels::rows::{self, ParameterGradients};
+use crate::kernels::rows::{self, Narrowed, ParameterGradients};
 use crate::kernels::{self, Activation, Affine, Buffers, Gradient, Parameters, Sums};
 use crate::moments::Moments;
 use crate::shape::{Cells, Centering, Form, Plan, Sets};
@@ -77,7 +77,7 @@ impl Centering {
         parameters: Parameters<'_, T::Acc>,
     ) -> Statistics {
         let table = |_: usize, moments| self.row(moments, epsilon);
-        Statistics::unzip(rows::forward_narrow(x_y, width, parameters, table))
+        Statistics::unzip(rows::forward(x_y, width, parameters, &table))
     }
 
     /// The mean and the variance of values with these moments.
@@ -194,11 +194,11 @@ impl Plan {
                     }
                     (mean, variance)
                 };
-                kernels::forward_activated(x_y, cells, sets, parameters.activation, table)
+                kernels::forward(x_y, cells, sets, parameters.activation, &table)
             }
             Form::Rows { width } => {
                 let table = |_: usize, moments| centering.row(moments, epsilon);
-                rows::forward(x_y, *width, parameters, table)
+                rows::forward(x_y, *width, Narrowed::new(parameters).parameters(), &table)
             }
         })
     }
@@ -239,7 +239,7 @@ impl Plan {
         };
         form.check(self);
         let affines = form.affines(sets, channel_of, statistics);
-        kernels::affine_activated(x_y, cells, &affines, form.parameters.activation);
+        kernels::affine(x_y, cells, &affines, form.parameters.activation);
     }
 
     /// Adds a residual and normalizes the sum: h = x + residual, y = act(γ ĥ + β); both are kept.
@@ -269,8 +269,15 @@ impl Plan {
         if let Form::Rows { width } = &self.form {
             form.check(self);
             let table = |_: usize, moments| form.centering.row(moments, form.epsilon);
-            let rows = rows::forward_add([x, residual], [h, y], *width, form.parameters, table);
-            return Statistics::unzip(rows);
+            let narrowed = Narrowed::new(form.parameters);
+            let (x, h) = ([x, residual], [h, y]);
+            return Statistics::unzip(rows::forward_add(
+                x,
+                h,
+                *width,
+                narrowed.parameters(),
+                &table,
+            ));
         }
         kernels::add(Buffers::Apart(x, h), residual);
         self.forward(Buffers::Apart(h, y), form)
@@ -337,11 +344,11 @@ impl Plan {
         let sums = if parameters.activation == Activation::Identity {
             let centers: Vec<f64> =
                 sets.of_cells().iter().map(|set| statistics.mean[*set as usize]).collect();
-            kernels::backward(x, dy_dx, cells, sets, &centers, table)
+            kernels::backward(x, dy_dx, cells, sets, &centers, &table)
         } else {
             let affines = form.affines(sets, channel_of, statistics);
             let activation = parameters.activation;
-            kernels::backward_activated(x, dy_dx, cells, sets, &affines, activation, table)
+            kernels::backward_activated(x, dy_dx, cells, sets, &affines, activation, &table)
         };
         let zero = vec![0.0; self.channels()];
         let mut gradients = ParameterGradients { gamma: zero.clone(), beta: zero };
@@ -382,6 +389,6 @@ impl Plan {
             let (b, k) = maps.shares(row, sums.dy, sums.dy_x);
             Gradient { a: maps.a(row), b, k }
         };
-        rows::backward(x, dy_dx, dh, width, form.parameters, &affines, table)
+        rows::backward(x, dy_dx, dh, width, form.parameters, &affines, &table)
     }
 }

@@ -55,7 +55,7 @@ pub struct Settings {
 /// use cellnorm::rule::{Formula, Grid, Rule, RunningTables, Settings};
 /// use cellnorm::shape::cells_of;
 /// use cellnorm::{
-///     OneValue,
+///     Activation, OneValue,
 ///     kernels::{self, Buffers},
 /// };
 /// let (shape, x) = ([2, 1, 3], [1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -72,7 +72,7 @@ pub struct Settings {
 /// let parameters = vec![("rho", Some(vec![0.0]))]; // the instance's statistics alone
 /// let output = formula.forward(&kernels::moments(&x, &cells), &parameters, &[])?;
 /// let mut y = Vec::new();
-/// kernels::affine(Buffers::Into(&x, &mut y), &cells, &output.affines);
+/// kernels::affine(Buffers::Into(&x, &mut y), &cells, &output.affines, Activation::Identity);
 /// assert!((y[0] + 1.5_f32.sqrt()).abs() < 1e-4 && y[1] == 0.0);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```

@@ -139,16 +139,11 @@ impl Region {
         activation: Activation,
     ) {
         match self {
-            Self::All(cells) => kernels::affine_activated(x_y, cells, affines, activation),
+            Self::All(cells) => kernels::affine(x_y, cells, affines, activation),
             Self::Picked { first, elements } => picked(x_y, elements, |values| {
                 for run in runs(first) {
                     let (values, affines) = (&mut values[run.values], &affines[run.numbers]);
-                    kernels::affine_activated(
-                        Buffers::Over(values),
-                        &run.cells,
-                        affines,
-                        activation,
-                    );
+                    kernels::affine(Buffers::Over(values), &run.cells, affines, activation);
                 }
             }),
         }
@@ -168,7 +163,7 @@ impl Region {
                 maps.fill(Gradient { a: 1.0, b: 0.0, k: 0.0 });
             };
             let sets = Sets::new(&each);
-            kernels::backward_activated(x, dy_dz, cells, &sets, affines, activation, copy);
+            kernels::backward_activated(x, dy_dz, cells, &sets, affines, activation, &copy);
         };
         match self {
             Self::All(cells) => run_pass(x, dy_dz, cells, affines),

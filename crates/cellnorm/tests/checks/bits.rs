@@ -1,7 +1,7 @@
 //! The same bits on any number of threads, any instruction set, in any batch, and in whichever
 //! order the passes run.
 
-use cellnorm::kernels::{self, Affine, Buffers, Gradient};
+use cellnorm::kernels::{self, Activation, Affine, Buffers, Gradient};
 use cellnorm::machine::Machine;
 use cellnorm::{
     Element, Moments,
@@ -293,7 +293,7 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
         }
     }
     let (mut y, mut dx) = (Vec::new(), Vec::new());
-    kernels::affine(Buffers::Into(&x, &mut y), &cells, &affines);
+    kernels::affine(Buffers::Into(&x, &mut y), &cells, &affines, Activation::Identity);
     kernels::gradient(&x, Buffers::Into(&dy, &mut dx), &cells, &centers, &gradients);
 
     for threads in THREADS {
@@ -305,7 +305,7 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
                 Buffers::Apart(&x, &mut apart),
                 Buffers::Over(&mut over),
             ] {
-                kernels::forward(buffers, &cells, &sets, maps);
+                kernels::forward(buffers, &cells, &sets, Activation::Identity, &maps);
             }
             for result in [into, apart, over] {
                 assert!(
@@ -321,7 +321,7 @@ fn same_in_any_order<T: Element>(cells: Cells, sets: usize, seed: u64) {
                 Buffers::Apart(&dy, &mut apart),
                 Buffers::Over(&mut over),
             ] {
-                kernels::backward(&x, buffers, &cells, &sets, &centers, slopes);
+                kernels::backward(&x, buffers, &cells, &sets, &centers, &slopes);
             }
             for result in [into, apart, over] {
                 assert!(

@@ -255,14 +255,15 @@ fn constraints_hold_for_both_or_none() -> Result<(), Error> {
 /// whoever maps it.
 #[test]
 fn cells_that_a_table_leaves_out() {
-    use cellnorm::kernels::{Affine, Buffers};
+    use cellnorm::kernels::{Activation, Affine, Buffers};
     use cellnorm::shape::{Cells, Sets};
     let (cells, sets) = (
         Cells::channels_last(8, 3, 4),
         Sets::new(&(0..32).map(|cell| cell / 2).collect::<Vec<u32>>()),
     );
     let (x, mut y) = (vec![1.0_f32; 96], Vec::new());
-    cellnorm::kernels::forward(Buffers::Into(&x, &mut y), &cells, &sets, |set, _, affines| {
+    let buffers = Buffers::Into(&x, &mut y);
+    cellnorm::kernels::forward(buffers, &cells, &sets, Activation::Identity, &|set, _, affines| {
         if set % 4 < 2 {
             affines.fill(Affine { center: 0.0, scale: 2.0, offset: 0.0 });
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::parameter_sums::{ParameterSums, ROWS};
-use super::{Narrowed, ParameterGradients, aligned_row, count};
+use super::{BackwardTable, Narrowed, ParameterGradients, aligned_row, count};
 use crate::kernels::activation::{Epilogue, NoEpilogue};
 use crate::kernels::buffers::Shared;
 use crate::kernels::coefficients::{Along, paired};
@@ -13,7 +13,7 @@ use crate::kernels::lines::Aligned;
 use crate::kernels::pre_activation::RowPreActivation;
 use crate::kernels::span::Prefetch;
 use crate::kernels::vectors::{Portable, Vectors};
-use crate::kernels::{Activation, Affine, Buffers, Gradient, Parameters, Sums, threads};
+use crate::kernels::{Activation, Affine, Gradient, Parameters, Sums, threads};
 use crate::kernels::{Element, Real};
 
 /// How many rows one task takes: by the shape alone, since the parameters' gradients are added up
@@ -23,19 +23,15 @@ fn rows_per_task(rows: usize, width: usize) -> usize {
     ((1 << 15) / width).max(1).max(rows.div_ceil(tasks))
 }
 
-/// From a row's sums to the coefficients of its dx.
-pub(crate) type Table<'a> = dyn Fn(usize, Sums) -> Gradient + Sync + 'a;
-
-pub(in crate::kernels) fn backward<T: Element>(
+pub(in crate::kernels) fn run<T: Element>(
     x: &[T],
-    dy_dx: Buffers<'_, T>,
+    shared: &Shared<'_, T>,
     plus: Option<&[T]>,
     width: usize,
     parameters: Parameters<'_>,
     affines: &[Affine],
-    table: &Table<'_>,
+    table: &BackwardTable<'_>,
 ) -> ParameterGradients {
-    let shared = Shared::new(dy_dx, 1 + usize::from(plus.is_some()));
     let rows = count(shared.len(), width);
     assert_eq!(x.len(), shared.len(), "x and dy differ in length");
     assert_eq!(affines.len(), rows, "one map for each row");
@@ -47,8 +43,7 @@ pub(in crate::kernels) fn backward<T: Element>(
     let narrowed = Narrowed::new(parameters);
     let Parameters { gamma, beta, .. } = narrowed.parameters();
     let (gamma, beta) = (&*aligned_row(width, gamma, 1.0), &*aligned_row(width, beta, 0.0));
-    let backward =
-        &Backward { x, shared: &shared, plus, width, parameters, gamma, beta, affines, table };
+    let backward = &Backward { x, shared, plus, width, parameters, gamma, beta, affines, table };
     let parts = threads::map(rows.div_ceil(step), step * width, |tasks| {
         let of_task = |task: usize| {
             let rows = task * step..((task + 1) * step).min(rows);
@@ -61,8 +56,6 @@ pub(in crate::kernels) fn backward<T: Element>(
         };
         tasks.map(of_task).collect::<Vec<ParameterGradients>>()
     });
-    // SAFETY: the tasks covered all rows, which are the aligned_row buffer.
-    unsafe { shared.finish() };
     let join = |mut all: ParameterGradients, part: ParameterGradients| {
         all.add(&part);
         all
@@ -80,7 +73,7 @@ struct Backward<'a, 'b, T: Element> {
     gamma: &'a [T::Acc],
     beta: &'a [T::Acc],
     affines: &'a [Affine],
-    table: &'a Table<'a>,
+    table: &'a BackwardTable<'a>,
 }
 
 impl<T: Element> Backward<'_, '_, T> {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{aligned_row, count};
+use super::{ForwardTable, aligned_row, count};
 use crate::kernels::Element;
 use crate::kernels::activation::{Epilogue, NoEpilogue};
 use crate::kernels::buffers::Shared;
@@ -11,49 +11,17 @@ use crate::kernels::dispatch::{Kernel, dispatch};
 use crate::kernels::lanes::Lanes;
 use crate::kernels::span::{Prefetch, Span};
 use crate::kernels::vectors::{Portable, Vectors};
-use crate::kernels::{Activation, Affine, Buffers, Parameters, moments, threads};
-use crate::moments::Moments;
-
-/// From a row's moments to what it is mapped with, and its statistics.
-pub(crate) type Table<'a> = dyn Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync + 'a;
-
-pub(in crate::kernels) fn forward<T: Element>(
-    x_y: Buffers<'_, T>,
-    width: usize,
-    parameters: Parameters<'_, T::Acc>,
-    table: &Table<'_>,
-) -> Vec<(f64, f64)> {
-    let shared = Shared::new(x_y, 0);
-    let results = run(&shared, None, width, parameters, table);
-    // SAFETY: the tasks covered all rows, which are the aligned_row buffer.
-    unsafe { shared.finish() };
-    results
-}
-
-/// h = x + residual on the way.
-pub(in crate::kernels) fn forward_add<T: Element>(
-    [x, residual]: [&[T]; 2],
-    [h, y]: [&mut [T]; 2],
-    width: usize,
-    parameters: Parameters<'_, T::Acc>,
-    table: &Table<'_>,
-) -> Vec<(f64, f64)> {
-    assert_eq!(residual.len(), x.len(), "x and the residual differ in length");
-    // h is read again at once: it is not streamed
-    let x_h = Shared::new(Buffers::Apart(x, h), 2).cached();
-    let h_y = x_h.then(y);
-    run(&h_y, Some((&x_h, residual)), width, parameters, table)
-}
+use crate::kernels::{Activation, Affine, Parameters, moments, threads};
 
 /// x and h, and what is added to x.
 type Added<'a, 'b, T> = (&'a Shared<'b, T>, &'a [T]);
 
-fn run<T: Element>(
+pub(in crate::kernels) fn run<T: Element>(
     shared: &Shared<'_, T>,
     added: Option<Added<'_, '_, T>>,
     width: usize,
     parameters: Parameters<'_, T::Acc>,
-    table: &Table<'_>,
+    table: &ForwardTable<'_>,
 ) -> Vec<(f64, f64)> {
     let rows = count(shared.len(), width);
     let Parameters { gamma, beta, activation } = parameters;
@@ -85,7 +53,7 @@ struct Forward<'a, 'b, 'c, T: Element> {
     /// γ and β [`paired`].
     pairs: [&'a [T::Acc]; 2],
     activation: Activation,
-    table: &'a Table<'a>,
+    table: &'a ForwardTable<'a>,
 }
 
 impl<T: Element> Forward<'_, '_, '_, T> {
@@ -171,20 +139,20 @@ impl<T: Element, E: Epilogue> Kernel for ForwardRows<'_, '_, '_, '_, T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::rows::forward;
+    use crate::kernels::{Buffers, rows};
 
     #[test]
     fn no_beta_is_a_beta_of_zeros() {
         let x: Vec<f32> =
             (0..70).map(|i| if i % 7 == 0 { -0.0 } else { (i as f32 - 30.0) * 1e-3 }).collect();
-        let gamma: Vec<f64> = (0..35).map(|i| f64::from(i) - 20.0).collect();
+        let gamma: Vec<f32> = (0..35).map(|i| i as f32 - 20.0).collect();
         for scale in [3.0, -0.5, f64::INFINITY] {
             for center in [0.0, -0.0, 0.25] {
-                let y_of = |beta: Option<&[f64]>| {
+                let y_of = |beta: Option<&[f32]>| {
                     let mut y = Vec::new();
                     let parameters =
                         Parameters { gamma: Some(&gamma), beta, activation: Activation::Identity };
-                    forward(Buffers::Into(&x, &mut y), 35, parameters, |_, _| {
+                    rows::forward(Buffers::Into(&x, &mut y), 35, parameters, &|_, _| {
                         (Affine { center, scale, offset: 0.0 }, (0.0, 0.0))
                     });
                     y.into_iter().map(f32::to_bits).collect::<Vec<_>>()

@@ -23,9 +23,13 @@ use std::ops::Deref;
 use super::lanes::LANES;
 use super::lines::Aligned;
 use super::lines::LINE;
-use super::{Activation, Affine, Buffers, Gradient, Parameters, Sums, vectorized};
-use crate::kernels::{Element, Real};
-use crate::moments::Moments;
+use super::{Activation, Parameters, vectorized};
+use crate::kernels::Real;
+
+pub use super::passes::{
+    RowBackwardTable as BackwardTable, RowForwardTable as ForwardTable, rows_backward as backward,
+    rows_forward as forward, rows_forward_add as forward_add,
+};
 
 /// The gradients of the parameters, each as long as a row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,76 +54,15 @@ impl ParameterGradients {
     }
 }
 
-/// For each row: moments, `table(row, moments)`, and y = act(x̂ · γ + β). Returns what the tables
-/// returned beside the map: the row's statistics.
-///
-/// # Panics
-/// If the buffer is not a whole number of rows of `width` > 0, or a parameter is not as long as a
-/// row.
-pub fn forward<T: Element>(
-    x_y: Buffers<'_, T>,
-    width: usize,
-    parameters: Parameters<'_>,
-    table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
-) -> Vec<(f64, f64)> {
-    forward_narrow(x_y, width, Narrowed::new(parameters).parameters(), table)
-}
-
-/// As [`forward`], of γ and β in the type that is computed in.
-///
-/// # Panics
-/// As [`forward`].
-pub fn forward_narrow<T: Element>(
-    x_y: Buffers<'_, T>,
-    width: usize,
-    parameters: Parameters<'_, T::Acc>,
-    table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
-) -> Vec<(f64, f64)> {
-    T::rows_forward(x_y, width, parameters, &table)
-}
-
-/// As [`forward`] of h = x + residual, which is written too.
-///
-/// # Panics
-/// As [`forward`], or if the buffers differ in length.
-pub fn forward_add<T: Element>(
-    x_residual: [&[T]; 2],
-    h_y: [&mut [T]; 2],
-    width: usize,
-    parameters: Parameters<'_>,
-    table: impl Fn(usize, Moments) -> (Affine, (f64, f64)) + Sync,
-) -> Vec<(f64, f64)> {
-    T::rows_forward_add(x_residual, h_y, width, Narrowed::new(parameters).parameters(), &table)
-}
-
-/// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the parameters'
-/// gradients over all rows, zero where there is no γ or no β. `affines` are the maps that the
-/// forward pass used; `plus` is added to dx.
-///
-/// # Panics
-/// If the buffers are not a whole number of rows of `width` > 0, a parameter is not as long as a
-/// row, or there are not as many maps as rows.
-pub fn backward<T: Element>(
-    x: &[T],
-    dy_dx: Buffers<'_, T>,
-    plus: Option<&[T]>,
-    width: usize,
-    parameters: Parameters<'_>,
-    affines: &[Affine],
-    table: impl Fn(usize, Sums) -> Gradient + Sync,
-) -> ParameterGradients {
-    T::rows_backward(x, dy_dx, plus, width, parameters, affines, &table)
-}
-
 /// γ and β in the computing type.
-struct Narrowed<A> {
+pub(crate) struct Narrowed<A> {
     gamma: Option<Aligned<A>>,
     beta: Option<Aligned<A>>,
     activation: Activation,
 }
 
 impl<A: Real> Narrowed<A> {
-    fn new(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
+    pub(crate) fn new(Parameters { gamma, beta, activation }: Parameters<'_>) -> Self {
         let narrow = |of: Option<&[f64]>| {
             let of = of?;
             let mut narrow = Aligned::new(of.len(), A::default());
@@ -137,7 +80,7 @@ impl<A: Real> Narrowed<A> {
         Self { gamma: narrow(gamma), beta: narrow(beta), activation }
     }
 
-    fn parameters(&self) -> Parameters<'_, A> {
+    pub(crate) fn parameters(&self) -> Parameters<'_, A> {
         Parameters {
             gamma: self.gamma.as_deref(),
             beta: self.beta.as_deref(),
