@@ -5,7 +5,7 @@ use std::fmt;
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
-use crate::error::{Error, check_epsilon};
+use crate::error::{Error, check_epsilon, check_numbers};
 use crate::kernels::{self, Affine};
 use crate::kernels::{Element, Real};
 use crate::moments::Moments;
@@ -86,14 +86,10 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
     if x.is_empty() {
         return Err(Error::Empty { shape: x.shape().to_vec() });
     }
-    if let Some(given) = variance.iter().find(|v| **v < 0.0) {
-        return Err(Error::Number { name: "variance", given: *given, expected: "not negative" });
-    }
+    check_numbers("variance", &variance, |v| v >= 0.0 || v.is_nan(), "not negative")?;
     let tables = [Some(mean), Some(variance), offset, scale];
     for (name, table) in ["mean", "variance", "offset", "scale"].into_iter().zip(&tables) {
-        if let Some(given) = table.iter().flatten().find(|v| !v.is_finite()) {
-            return Err(Error::Number { name, given: *given, expected: "finite" });
-        }
+        check_numbers(name, table.iter().flatten(), f64::is_finite, "finite")?;
     }
     // an axis along which any of them varies tells cells apart; along the others, coefficients are
     // constant

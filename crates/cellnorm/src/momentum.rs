@@ -9,7 +9,7 @@
 //! | [`Frozen::BatchStatistics`] | `track_running_stats=False` and `requires_grad=False` | | `trainable=False` | | |
 //! | [`Frozen::ParametersOnly`] | `requires_grad=False` | | | `lr_mult=0` | no update from the optimizer |
 
-use crate::error::Error;
+use crate::error::{Error, check_number};
 
 /// How far the running statistics move in one training step.
 ///
@@ -47,12 +47,8 @@ impl Momentum {
     }
 
     pub(crate) fn check(self) -> Result<(), Error> {
-        match self {
-            Self::Step(given) | Self::Keep(given) if !(0.0..=1.0).contains(&given) => {
-                Err(Error::Number { name: "momentum", given, expected: "between 0 and 1" })
-            }
-            _ => Ok(()),
-        }
+        let (Self::Step(given) | Self::Keep(given)) = self else { return Ok(()) };
+        check_number("momentum", given, (0.0..=1.0).contains(&given), "between 0 and 1")
     }
 }
 
@@ -73,12 +69,9 @@ pub enum RunningVariance {
 impl RunningVariance {
     /// The legacy rule divides by n − 1 − ε, which must be positive from two values on.
     pub(crate) fn check(self, epsilon: f64) -> Result<(), Error> {
-        if self == Self::KerasLegacy && epsilon >= 1.0 {
-            let expected = "below 1 where the running variance is Keras' legacy one, which \
-                            divides by n - 1 - epsilon";
-            return Err(Error::Number { name: "epsilon", given: epsilon, expected });
-        }
-        Ok(())
+        let expected = "below 1 where the running variance is Keras' legacy one, which divides by \
+                        n - 1 - epsilon";
+        check_number("epsilon", epsilon, self != Self::KerasLegacy || epsilon < 1.0, expected)
     }
 
     /// The factor of the biased variance of n values; 1 for a single value, whose variance

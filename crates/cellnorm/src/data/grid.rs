@@ -6,7 +6,7 @@ use super::floats::Floats;
 use super::forest::tournament;
 use super::histogram::Histogram;
 use super::merge::Merge;
-use crate::error::Error;
+use crate::error::{Error, check_shape};
 use crate::kernels::Element;
 use crate::moments::Moments;
 
@@ -212,11 +212,7 @@ impl Grid {
         match values.len().checked_rem(self.length) {
             Some(0) => Ok(()),
             None if values.is_empty() => Ok(()),
-            _ => Err(Error::Parameter {
-                name: "the values of whole samples",
-                given: vec![values.len()],
-                expected: vec![self.length],
-            }),
+            _ => check_shape("the values of whole samples", &[values.len()], &[self.length]),
         }
     }
 
@@ -251,14 +247,7 @@ impl Grid {
 }
 
 fn check_valid<T>(values: &[T], valid: Option<&[bool]>) -> Result<(), Error> {
-    match valid {
-        Some(valid) if valid.len() != values.len() => Err(Error::Parameter {
-            name: "valid",
-            given: vec![valid.len()],
-            expected: vec![values.len()],
-        }),
-        _ => Ok(()),
-    }
+    valid.map_or(Ok(()), |valid| check_shape("valid", &[valid.len()], &[values.len()]))
 }
 
 /// Exact sums of integers of one sample.

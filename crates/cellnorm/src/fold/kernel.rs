@@ -3,7 +3,7 @@
 //! and k, where `before` and `after` are the maps before and after the layer.
 
 use super::affine::{Affine, same_length};
-use crate::error::Error;
+use crate::error::{Error, check_numbers};
 
 /// How the weight of a linear layer is laid out: two axes of channels, then taps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,11 +258,7 @@ impl Folding {
             .zip(self.factors(0))
             .flat_map(|(run, factor)| run.iter().map(move |value| value * factor))
             .collect();
-        match scaled.iter().find(|value| !value.is_finite()) {
-            Some(value) => {
-                Err(Error::Number { name: "a folded weight", given: *value, expected: "finite" })
-            }
-            None => Ok(Folded { weight: scaled, bias }),
-        }
+        check_numbers("a folded weight", &scaled, f64::is_finite, "finite")?;
+        Ok(Folded { weight: scaled, bias })
     }
 }

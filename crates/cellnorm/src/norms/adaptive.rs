@@ -14,7 +14,7 @@ use std::fmt;
 use ndarray::{Array, ArrayView, ArrayView2, CowArray, Dimension};
 
 use super::axes::{batch_sharing, cell_channels, sample_and_channel};
-use crate::error::Error;
+use crate::error::{Error, check_shape};
 use crate::kernels::Element;
 use crate::momentum::{Momentum, RunningVariance};
 use crate::rule::{
@@ -86,15 +86,8 @@ impl Rule for Adaptive {
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
-        if shape[0] != self.samples {
-            let (given, expected) =
-                (vec![self.samples, self.channels], vec![shape[0], self.channels]);
-            return Err(Error::Parameter {
-                name: "gamma and beta of each sample",
-                given,
-                expected,
-            });
-        }
+        let given = [self.samples, self.channels];
+        check_shape("gamma and beta of each sample", &given, &[shape[0], self.channels])?;
         Ok(vec![match self.statistics {
             AdaptiveStatistics::Batch => batch_sharing(shape, channel),
             AdaptiveStatistics::Groups(groups) => {

@@ -10,7 +10,7 @@
 //! it `virtual_batch_size`.
 
 use super::axes::{HasChannels, batch_sharing, cell_channels, sample_and_channel};
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::rule::{
     CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table, Tracked,
 };
@@ -73,14 +73,7 @@ impl Rule for Ghost {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.size == 0 {
-            return Err(Error::Number {
-                name: "the size of a part",
-                given: 0.0,
-                expected: "at least 1",
-            });
-        }
-        Ok(())
+        check_number("the size of a part", self.size as f64, self.size > 0, "at least 1")
     }
 
     fn running(&self) -> Option<(Vec<usize>, f64)> {

@@ -5,7 +5,7 @@
 
 use ndarray::{Array, ArrayD, ArrayView, Dimension};
 
-use crate::error::Error;
+use crate::error::{Error, check_dy};
 use crate::kernels::{Element, Real};
 use crate::rule::{like, typed};
 use crate::shape::{Cells, Roles, Sharing, inverse};
@@ -100,13 +100,7 @@ pub(super) fn map_lines<T: Element, D: Dimension>(
     map: impl FnOnce(&[T], &mut [T], &Cells) -> Result<(), (usize, &'static str)>,
 ) -> Result<Array<T, D>, Error> {
     let (x, dy) = (x.into_dyn(), dy.map(ArrayView::into_dyn));
-    if let Some(dy) = dy.iter().find(|dy| dy.shape() != x.shape()) {
-        return Err(Error::Shape {
-            name: "dy",
-            given: dy.shape().to_vec(),
-            expected: x.shape().to_vec(),
-        });
-    }
+    dy.as_ref().map_or(Ok(()), |dy| check_dy(dy.shape(), x.shape()))?;
     if x.is_empty() {
         return Err(Error::Empty { shape: x.shape().to_vec() });
     }

@@ -17,7 +17,7 @@ use ndarray::{Array, ArrayView, Dimension};
 use super::lines::{Lines, map_lines};
 use super::strips::{Fault, Row, Strip, for_strips};
 use super::windows::{Power, Windows};
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::kernels::Element;
 use crate::shape::{Along, Cells, Measure, Sharing, axis_index};
 
@@ -119,22 +119,15 @@ impl LocalResponseNormConfig {
     /// If the size is 0, α or β is negative or not finite, the bias k is not finite and at least
     /// 1e-36, or k^(−β) overflows.
     pub fn init(self) -> Result<LocalResponseNorm, Error> {
-        let number = |name, given, sound: bool, expected| match sound {
-            true => Ok(()),
-            false => Err(Error::Number { name, given, expected }),
-        };
+        let Self { size, alpha, beta, bias, .. } = self;
         let not_negative = |given: f64| given.is_finite() && given >= 0.0;
-        number("size", self.size as f64, self.size > 0, "at least 1")?;
-        number(
-            "alpha",
-            self.alpha,
-            not_negative(self.alpha),
-            "finite and not negative, such as 1e-4",
-        )?;
-        let bias = (1e-36..f64::INFINITY).contains(&self.bias);
-        number("bias", self.bias, bias, "finite and at least 1e-36, such as 1")?;
-        let beta = not_negative(self.beta) && self.bias.powf(-self.beta).is_finite();
-        number("beta", self.beta, beta, "not negative, such as 0.75, and bias^-beta finite")?;
+        check_number("size", size as f64, size > 0, "at least 1")?;
+        let expected = "finite and not negative, such as 1e-4";
+        check_number("alpha", alpha, not_negative(alpha), expected)?;
+        let sound = (1e-36..f64::INFINITY).contains(&bias);
+        check_number("bias", bias, sound, "finite and at least 1e-36, such as 1")?;
+        let sound = not_negative(beta) && bias.powf(-beta).is_finite();
+        check_number("beta", beta, sound, "not negative, such as 0.75, and bias^-beta finite")?;
         Ok(LocalResponseNorm(self))
     }
 }

@@ -17,7 +17,7 @@ use super::length::{Lengths, add, for_lines, joined, length};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
 use super::slope::{Slope, Slopes};
 use super::strips::{Fault, for_strips};
-use crate::error::{Error, check_epsilon};
+use crate::error::{Error, check_epsilon, check_number};
 use crate::kernels::Element;
 use crate::shape::{Cells, Measure, Sharing, axis_set};
 
@@ -95,14 +95,13 @@ impl LpNormConfig {
         if self.axes.is_empty() {
             return Err(Error::NoAxes);
         }
-        if self.p.is_nan() || self.p < 1.0 {
-            let expected = "at least 1, or f64::INFINITY for the largest magnitude";
-            return Err(Error::Number { name: "p", given: self.p, expected });
-        }
-        if let Floor::Max(epsilon) | Floor::MaxSquare(epsilon) | Floor::AddSquare(epsilon) =
-            self.floor
-        {
-            check_epsilon(epsilon)?;
+        let expected = "at least 1, or f64::INFINITY for the largest magnitude";
+        check_number("p", self.p, self.p >= 1.0, expected)?;
+        match self.floor {
+            Floor::Max(floor) | Floor::MaxSquare(floor) | Floor::AddSquare(floor) => {
+                check_epsilon(floor)?;
+            }
+            Floor::None => {}
         }
         Ok(LpNorm(self))
     }

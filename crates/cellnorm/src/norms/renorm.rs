@@ -17,7 +17,7 @@
 //! them between steps with [`rule_mut`](Norm::rule_mut).
 
 use super::axes::{HasChannels, batch_sharing, channel_axis};
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::momentum::Momentum;
 use crate::rule::{
     CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
@@ -105,14 +105,8 @@ impl Rule for Renorm {
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (name, given, least, expected) in
-            [("r_max", self.r_max, 1.0, "at least 1"), ("d_max", self.d_max, 0.0, "not negative")]
-        {
-            if given.is_nan() || given < least {
-                return Err(Error::Number { name, given, expected });
-            }
-        }
-        Ok(())
+        check_number("r_max", self.r_max, self.r_max >= 1.0, "at least 1")?;
+        check_number("d_max", self.d_max, self.d_max >= 0.0, "not negative")
     }
 
     fn running(&self) -> Option<(Vec<usize>, f64)> {

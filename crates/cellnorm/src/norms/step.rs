@@ -8,11 +8,10 @@
 //! Normalization*, 2016, which starts with γ = 0.1 inside a recurrence.
 
 use super::axes::{HasChannels, batch_sharing, cell_channels, channel_axis};
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::rule::{
     CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table,
 };
-
 use crate::shape::{Along, Labels, Roles, Sharing, axis_index};
 
 /// The values of one channel at one time step share statistics.
@@ -80,10 +79,7 @@ impl Rule for Step {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.steps == 0 {
-            return Err(Error::Number { name: "steps", given: 0.0, expected: "at least 1" });
-        }
-        Ok(())
+        check_number("steps", self.steps as f64, self.steps > 0, "at least 1")
     }
 
     fn running(&self) -> Option<(Vec<usize>, f64)> {
@@ -98,10 +94,8 @@ impl Rule for Step {
         let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 3)?;
         let time = axis_index(self.step_axis, shape.len())?;
         if time == channel {
-            return Err(Error::AxisTwice {
-                axis: time,
-                axes: vec![self.step_axis, self.channel_axis],
-            });
+            let axes = vec![self.step_axis, self.channel_axis];
+            return Err(Error::AxisTwice { axis: time, axes });
         }
         let mut steps = batch_sharing(shape, channel);
         steps.along[time] = Along::Tail(self.steps.saturating_sub(1).saturating_sub(self.first));

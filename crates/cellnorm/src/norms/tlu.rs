@@ -15,7 +15,7 @@ use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn, Zip};
 
 use super::axes::{check_lengths, named_axes};
 use super::lines::{narrow, wide};
-use crate::error::Error;
+use crate::error::{Error, check_dy, check_numbers, check_shape};
 use crate::kernels::Element;
 use crate::rule::{like, typed};
 use crate::shape::check_size;
@@ -181,13 +181,7 @@ impl Tlu {
     ) -> Result<TluGradients<T, D>, Error> {
         let thresholds = self.thresholds(x.shape())?;
         let (x, dy) = (x.into_dyn(), dy.into_dyn());
-        if dy.shape() != x.shape() {
-            return Err(Error::Shape {
-                name: "dy",
-                given: dy.shape().to_vec(),
-                expected: x.shape().to_vec(),
-            });
-        }
+        check_dy(dy.shape(), x.shape())?;
         let slope = |x: &T, number| match thresholds.instead(wide(x), number) {
             Some(_) => thresholds.alpha(number),
             None => 1.0,
@@ -213,13 +207,8 @@ impl Tlu {
         let named = named_axes(shape, &self.axes, &self.lengths)?;
         for (name, values) in [("tau", Some(&self.tau)), ("alpha", self.alpha.as_ref())] {
             let Some(values) = values else { continue };
-            if values.shape() != self.lengths {
-                let (given, expected) = (values.shape().to_vec(), self.lengths.clone());
-                return Err(Error::Parameter { name, given, expected });
-            }
-            if let Some(given) = values.iter().find(|v| !v.is_finite()) {
-                return Err(Error::Number { name, given: *given, expected: "finite" });
-            }
+            check_shape(name, values.shape(), &self.lengths)?;
+            check_numbers(name, values, f64::is_finite, "finite")?;
         }
         let flat = |values: &ArrayD<f64>| values.iter().copied().collect::<Vec<f64>>();
         let along: Vec<usize> =

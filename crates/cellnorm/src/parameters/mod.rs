@@ -19,15 +19,3 @@ mod regularizer;
 pub use constraint::Constraint;
 pub use initializer::Initializer;
 pub use regularizer::Regularizer;
-
-use crate::error::Error;
-
-/// That a number of a rule can be used.
-pub(crate) fn check(
-    name: &'static str,
-    given: f64,
-    sound: bool,
-    expected: &'static str,
-) -> Result<(), Error> {
-    if sound { Ok(()) } else { Err(Error::Number { name, given, expected }) }
-}

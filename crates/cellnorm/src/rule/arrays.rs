@@ -7,9 +7,8 @@
 use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
 use super::Region;
-use crate::error::Error;
-use crate::kernels::Buffers;
-use crate::kernels::Element;
+use crate::error::{Error, check_dy};
+use crate::kernels::{Buffers, Element};
 use crate::shape::{Labels, Mask, Plan, Roles, inverse};
 
 /// The cells of a tensor, and their index along each axis that numbers them.
@@ -111,10 +110,7 @@ impl<T: Element, P> Arranged<'_, T, P> {
         dy: CowArray<'_, T, IxDyn>,
         pass: impl FnOnce(&[T], Buffers<'_, T>) -> R,
     ) -> Result<(ArrayD<T>, R), Error> {
-        if dy.shape() != self.x.shape() {
-            let (given, expected) = (dy.shape().to_vec(), self.x.shape().to_vec());
-            return Err(Error::Shape { name: "dy", given, expected });
-        }
+        check_dy(dy.shape(), self.x.shape())?;
         let same =
             (0..dy.ndim()).all(|i| dy.len_of(Nd(i)) == 1 || dy.strides()[i] == self.x.strides()[i]);
         if same && dy.is_view() {

@@ -15,7 +15,7 @@ use super::{
     ClosedForm, Correction, Formula, FormulaOutput, Grid, Merged, NamedValues, Region, Rule,
     Running, RunningTables, Settings, Statistics, Tape, Tracked,
 };
-use crate::error::{Error, check_epsilon};
+use crate::error::{Error, check_dy, check_epsilon, check_numbers, check_shape};
 use crate::kernels::Element;
 use crate::kernels::{Activation, Parameters};
 use crate::moments::Moments;
@@ -457,10 +457,7 @@ impl<R: Rule> Norm<R> {
             false => None,
         };
         let spread = self.spread(&statistics, &shape);
-        if spread.mean.len() != sets {
-            let (given, expected) = (vec![spread.mean.len()], vec![sets]);
-            return Err(Error::Parameter { name: "running_mean", given, expected });
-        }
+        check_shape("running_mean", &[spread.mean.len()], &[sets])?;
         let y = x.map_owned(|plan, buffers| plan.forward_fixed(buffers, &spread, form));
         let saved = Saved { statistics, fixed: true, cells: None };
         Ok(Forward { y: typed(y), saved, tracked })
@@ -611,16 +608,9 @@ impl<R: Rule> Norm<R> {
     ) -> Result<(Arranged<'x, T, CellGrid>, Formula<R>), Error> {
         self.check()?;
         let shape = x.shape().to_vec();
-        if dy_shape != shape {
-            let (given, expected) = (dy_shape.to_vec(), shape);
-            return Err(Error::Shape { name: "dy", given, expected });
-        }
-        let len = |of: &RunningTables| of.inference.as_ref().map_or(0, |of| of.mean.len());
-        let (given, expected) = (len(&cells.running), len(&self.running_tables()?));
-        if given != expected {
-            let (given, expected) = (vec![given], vec![expected]);
-            return Err(Error::Parameter { name: "the saved mean", given, expected });
-        }
+        check_dy(dy_shape, &shape)?;
+        let len = |of: &RunningTables| [of.inference.as_ref().map_or(0, |of| of.mean.len())];
+        check_shape("the saved mean", &len(&cells.running), &len(&self.running_tables()?))?;
         if saved.statistics != Statistics::default() {
             let roles = self.rule.roles(&shape, self.is_affine())?;
             self.check_saved(saved, roles.map(|roles| roles.sets(&shape)))?;
@@ -640,10 +630,7 @@ impl<R: Rule> Norm<R> {
         dy: CowArray<'_, T, D>,
     ) -> Result<Gradients<T, D>, Error> {
         self.rule.sharings(shape)?;
-        if dy.shape() != shape {
-            let (given, expected) = (dy.shape().to_vec(), shape.to_vec());
-            return Err(Error::Shape { name: "dy", given, expected });
-        }
+        check_dy(dy.shape(), shape)?;
         self.check_saved(saved, None)?;
         let zeros = |name| self.parameter(name).map(|values| vec![0.0; values.len()]);
         let values = self.names().map(|name| (name, zeros(name))).collect();
@@ -704,15 +691,8 @@ impl<R: Rule> Norm<R> {
         let averages = averages.map(|(shape, _)| shape.iter().product());
         let Some(expected) = averages.or(sets) else { return Ok(()) };
         let Statistics { mean, variance } = &saved.statistics;
-        for (name, given) in
-            [("the saved mean", mean.len()), ("the saved variance", variance.len())]
-        {
-            if given != expected {
-                let (given, expected) = (vec![given], vec![expected]);
-                return Err(Error::Parameter { name, given, expected });
-            }
-        }
-        Ok(())
+        check_shape("the saved mean", &[mean.len()], &[expected])?;
+        check_shape("the saved variance", &[variance.len()], &[expected])
     }
 
     /// dx, and the gradients of the parameters that are trained, in their shapes.
@@ -863,13 +843,12 @@ impl<R: Rule> Norm<R> {
         }
         for spec in self.rule.parameters() {
             let Some(parameter) = self.parameter(spec.name) else { continue };
-            let name = spec.name;
-            if parameter.shape() != spec.shape {
-                let given = parameter.shape().to_vec();
-                return Err(Error::Parameter { name, given, expected: spec.shape });
-            }
-            if let Some(given) = not_finite(parameter) {
-                return Err(Error::Number { name, given, expected: "finite" });
+            check_shape(spec.name, parameter.shape(), &spec.shape)?;
+            // whether one is not finite is asked a vector at a time
+            let finite =
+                |values: &[f64]| values.iter().fold(true, |all, value| all & value.is_finite());
+            if !parameter.as_slice().is_some_and(finite) {
+                check_numbers(spec.name, parameter, f64::is_finite, "finite")?;
             }
         }
         Ok(())
@@ -886,13 +865,4 @@ fn flat(parameter: &Option<ArrayD<f64>>) -> Option<Cow<'_, [f64]>> {
         Some(values) => Cow::Borrowed(values),
         None => parameter.iter().copied().collect(),
     })
-}
-
-/// The first value that is not finite; whether there is one is asked a vector at a time.
-fn not_finite(parameter: &ArrayD<f64>) -> Option<f64> {
-    let finite = |values: &[f64]| values.iter().fold(true, |all, value| all & value.is_finite());
-    if parameter.as_slice().is_some_and(finite) {
-        return None;
-    }
-    parameter.iter().copied().find(|value| !value.is_finite())
 }

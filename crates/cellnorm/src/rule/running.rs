@@ -7,7 +7,7 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::{Statistics, Tracked};
-use crate::error::Error;
+use crate::error::{Error, check_numbers, check_shape};
 use crate::momentum::Momentum;
 use crate::shape::check_size;
 
@@ -98,20 +98,9 @@ impl Running {
     fn flat(&self, names: [&'static str; 2], shape: &[usize]) -> Result<Statistics, Error> {
         let [mean, variance] = [(names[0], &self.mean, f64::MIN), (names[1], &self.variance, 0.0)];
         let flat = |(name, table, least): (_, &ArrayD<f64>, f64)| -> Result<Vec<f64>, Error> {
-            if table.shape() != shape {
-                return Err(Error::Parameter {
-                    name,
-                    given: table.shape().to_vec(),
-                    expected: shape.to_vec(),
-                });
-            }
-            if let Some(given) = table.iter().find(|v| !v.is_finite() || **v < least) {
-                return Err(Error::Number {
-                    name,
-                    given: *given,
-                    expected: "finite, and a variance not negative",
-                });
-            }
+            check_shape(name, table.shape(), shape)?;
+            let sound = |v: f64| v.is_finite() && v >= least;
+            check_numbers(name, table, sound, "finite, and a variance not negative")?;
             Ok(table.iter().copied().collect())
         };
         Ok(Statistics { mean: flat(mean)?, variance: flat(variance)? })

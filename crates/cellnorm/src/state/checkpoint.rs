@@ -86,7 +86,7 @@ impl Checkpoint {
         let stored = self.stored.get(name).ok_or_else(|| missing(name, self.names()))?;
         let Some((_, dtype)) = TYPES.iter().find(|(theirs, _)| *theirs == stored.dtype) else {
             let problem = format!("has the type {}, which is not read here", stored.dtype);
-            return Err(Error::Tensor { name: name.into(), problem });
+            return Err(Error::tensor(name, problem));
         };
         from_bytes(name, *dtype, &stored.shape, &stored.bytes)
     }

@@ -45,7 +45,7 @@ use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, IxDyn};
 
-use crate::error::Error;
+use crate::error::{Error, check_shape};
 use crate::normalization::Normalization;
 use crate::semantics::Semantics;
 #[cfg(feature = "files")]
@@ -149,19 +149,13 @@ impl State {
             ("beta", &state.gamma, &state.beta),
             ("the running variance", &state.mean, &state.variance),
         ] {
-            if let (Some(a), Some(b)) = (a, b)
-                && a.shape() != b.shape()
-            {
-                return Err(Error::Parameter {
-                    name,
-                    given: b.shape().to_vec(),
-                    expected: a.shape().to_vec(),
-                });
+            if let (Some(a), Some(b)) = (a, b) {
+                check_shape(name, b.shape(), a.shape())?;
             }
         }
         if let Some(given) = state.variance.iter().flatten().find(|v| **v < 0.0) {
             let problem = format!("holds the variance {given}; a variance is not negative");
-            return Err(Error::Tensor { name: variance.unwrap_or_default(), problem });
+            return Err(Error::tensor(&variance.unwrap_or_default(), problem));
         }
         Ok(state)
     }
@@ -186,7 +180,7 @@ impl State {
                 "has no name in {}; put it among the tensors yourself, and clear `others`",
                 semantics.name
             );
-            return Err(Error::Tensor { name: name.clone(), problem });
+            return Err(Error::tensor(name, problem));
         }
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
         let made = |values: &Option<ArrayD<f64>>, learned: bool, fixed: f64| match values {
@@ -210,7 +204,7 @@ impl State {
                 (Some(name), None) if needed => {
                     let problem =
                         format!("is part of {}, but the state does not have it", semantics.name);
-                    return Err(Error::Tensor { name, problem });
+                    return Err(Error::tensor(&name, problem));
                 }
                 _ => {}
             }
@@ -221,6 +215,15 @@ impl State {
         }
         tensors.append(&mut found);
         Ok(())
+    }
+
+    /// A parameter by its name.
+    fn parameter(&self, name: &str) -> Option<&ArrayD<f64>> {
+        match name {
+            "gamma" => self.gamma.as_ref(),
+            "beta" => self.beta.as_ref(),
+            _ => self.others.get(name),
+        }
     }
 
     /// The shape that γ and β would have, from what there is.
@@ -236,17 +239,11 @@ impl State {
 /// The values of a tensor, which must be finite.
 fn take(tensors: &Tensors, name: &str, needed: bool) -> Result<Option<ArrayD<f64>>, Error> {
     let Some(tensor) = tensors.get(name) else {
-        return if needed {
-            Err(missing(name, tensors.keys().map(String::as_str)))
-        } else {
-            Ok(None)
-        };
+        let error = || missing(name, tensors.keys().map(String::as_str));
+        return if needed { Err(error()) } else { Ok(None) };
     };
     match tensor.values.iter().find(|v| !v.is_finite()) {
-        Some(value) => Err(Error::Tensor {
-            name: name.into(),
-            problem: format!("holds {value}; it must be finite"),
-        }),
+        Some(value) => Err(Error::tensor(name, format!("holds {value}; it must be finite"))),
         None => Ok(Some(tensor.values.clone())),
     }
 }
@@ -267,7 +264,7 @@ fn take_steps(tensors: &Tensors, name: &str) -> Result<Option<u64>, Error> {
         first => {
             let given = first.map_or("nothing".into(), f64::to_string);
             let problem = format!("holds {given}; it must be one whole number of steps up to 2^53");
-            Err(Error::Tensor { name: name.into(), problem })
+            Err(Error::tensor(name, problem))
         }
     }
 }

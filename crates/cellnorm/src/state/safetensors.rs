@@ -42,5 +42,5 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
 }
 
 fn damaged(error: safetensors::SafeTensorError) -> Error {
-    Error::Tensor { name: "safetensors".into(), problem: error.to_string() }
+    Error::tensor("safetensors", error)
 }

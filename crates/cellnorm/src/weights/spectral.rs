@@ -15,7 +15,7 @@
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, ArrayViewD};
 
 use super::Iteration;
-use crate::error::Error;
+use crate::error::{Error, check_number, check_shape};
 use crate::norms::LpNorm;
 
 /// Spectral normalization of one weight; layers use [`SpectralWeight::weight`]. Made by
@@ -140,23 +140,17 @@ impl SpectralNorm {
         for (name, vector, expected) in
             [("u", &self.u, matrix.nrows()), ("v", &self.v, matrix.ncols())]
         {
-            if vector.len() != expected {
-                return Err(Error::Parameter {
-                    name,
-                    given: vec![vector.len()],
-                    expected: vec![expected],
-                });
-            }
+            check_shape(name, &[vector.len()], &[expected])?;
         }
         let sums = [
             ("the weight's sum of squares", matrix.iter().map(|w| w * w).sum::<f64>()),
             ("the sum of squares of u", self.u.dot(&self.u)),
             ("the sum of squares of v", self.v.dot(&self.v)),
         ];
-        match sums.into_iter().find(|(_, sum)| !sum.is_finite()) {
-            Some((name, given)) => Err(Error::Number { name, given, expected: "finite" }),
-            None => Ok(matrix),
+        for (name, sum) in sums {
+            check_number(name, sum, sum.is_finite(), "finite")?;
         }
+        Ok(matrix)
     }
 }
 
@@ -166,10 +160,7 @@ impl SpectralWeight {
     /// # Errors
     /// If the gradient has another shape than the weight.
     pub fn backward(&self, dweight: ArrayViewD<'_, f64>) -> Result<ArrayD<f64>, Error> {
-        if dweight.shape() != self.weight.shape() {
-            let (given, expected) = (dweight.shape().to_vec(), self.weight.shape().to_vec());
-            return Err(Error::Parameter { name: "the weight's gradient", given, expected });
-        }
+        check_shape("the weight's gradient", dweight.shape(), self.weight.shape())?;
         let Some((u, v)) = &self.vectors else {
             return Ok(dweight.to_owned());
         };

@@ -4,7 +4,7 @@ use ndarray::{Array1, ArrayD};
 
 use super::power_iteration::renewed;
 use super::{Iteration, SpectralNorm};
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::norms::{Floor, LpNormConfig};
 use crate::parameters::Initializer;
 use crate::shape::axis_index;
@@ -127,13 +127,8 @@ impl SpectralNormConfig {
     /// no iterations, or the floor's ε is not finite and at least 1e-36.
     pub fn init(self, weight: ArrayD<f64>) -> Result<SpectralNorm, Error> {
         let unit = LpNormConfig::new(&[0]).floor(self.floor).init()?;
-        if self.iterations == 0 {
-            return Err(Error::Number {
-                name: "the number of power iterations",
-                given: 0.0,
-                expected: "at least 1",
-            });
-        }
+        let (name, given) = ("the number of power iterations", self.iterations as f64);
+        check_number(name, given, self.iterations > 0, "at least 1")?;
         if weight.ndim() == 0 {
             return Err(Error::Rank { layer: "spectral normalization", shape: vec![], least: 1 });
         }

@@ -9,7 +9,7 @@
 
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::functions::moments;
 use crate::kernels::Element;
 use crate::rule::{
@@ -82,15 +82,9 @@ impl Rule for WeightDirection {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.axis.is_none() && self.outputs != 1 {
-            let given = self.outputs as f64;
-            return Err(Error::Number {
-                name: "the number of outputs",
-                given,
-                expected: "1 for one norm of all weights",
-            });
-        }
-        Ok(())
+        let sound = self.axis.is_some() || self.outputs == 1;
+        let expected = "1 for one norm of all weights";
+        check_number("the number of outputs", self.outputs as f64, sound, expected)
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {

@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{LayerKind, Norm, Pair, Side, refused};
+use super::{LayerKind, Norm, Pair, Side};
 use crate::error::Error;
 use crate::fold::{Folding, Kernel};
 use crate::state::{Checkpoint, DType, Tensor};
@@ -29,13 +29,13 @@ impl Layer {
             }
             (LayerKind::Linear, [outputs, inputs]) => Kernel::dense([*outputs, *inputs])?,
             (LayerKind::Linear, _) => {
-                return Err(refused(
+                return Err(Error::tensor(
                     &names[0],
                     format!("has the shape {shape:?}; that of a linear layer has two axes"),
                 ));
             }
             _ => {
-                return Err(refused(
+                return Err(Error::tensor(
                     &names[0],
                     format!("has the shape {shape:?}; that of a convolution has three or more"),
                 ));
@@ -44,20 +44,20 @@ impl Layer {
         for (name, tensor) in names.iter().zip([Some(&weight), bias.as_ref()]) {
             let Some(tensor) = tensor else { continue };
             if !matches!(tensor.dtype, DType::F16 | DType::Bf16 | DType::F32 | DType::F64) {
-                return Err(refused(
+                return Err(Error::tensor(
                     name,
                     format!("is of type {:?}; only floats can be folded", tensor.dtype),
                 ));
             }
             if let Some(value) = tensor.values.iter().find(|value| !value.is_finite()) {
-                return Err(refused(name, format!("holds {value}; it must be finite")));
+                return Err(Error::tensor(name, format!("holds {value}; it must be finite")));
             }
         }
         if let Some(bias) = &bias
             && bias.values.shape() != [kernel.outputs()]
         {
             let (given, expected) = (bias.values.shape(), [kernel.outputs()]);
-            return Err(refused(
+            return Err(Error::tensor(
                 &names[1],
                 format!("has the shape {given:?}; it must be {expected:?}"),
             ));
@@ -75,7 +75,7 @@ impl Layer {
             };
             if norm.map.channels() != needed {
                 let channels = norm.map.channels();
-                return Err(refused(
+                return Err(Error::tensor(
                     &self.name,
                     format!("has {needed} {at}, its normalization {channels} channels"),
                 ));

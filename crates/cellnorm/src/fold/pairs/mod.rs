@@ -120,10 +120,10 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
         if others.iter().any(|other| other.side == pair.side) {
             let problem = "has two normalizations on one side: weights that several places share \
                            cannot be folded";
-            return Err(refused(&pair.layer, problem));
+            return Err(Error::tensor(&pair.layer, problem));
         }
         if *sides.entry(&pair.norm).or_insert(pair.side) != pair.side {
-            return Err(refused(
+            return Err(Error::tensor(
                 &pair.norm,
                 "is after one layer and before another: it can be folded to one side alone",
             ));
@@ -166,10 +166,6 @@ fn tensors_of(norm: &str, semantics: &Semantics) -> Vec<String> {
     let all =
         [Some(names.gamma), Some(names.beta), Some(names.mean), Some(names.variance), names.steps];
     all.into_iter().flatten().map(|name| format!("{norm}.{name}")).collect()
-}
-
-fn refused(name: &str, problem: impl Into<String>) -> Error {
-    Error::Tensor { name: name.to_owned(), problem: problem.into() }
 }
 
 /// A normalization of a pair: its numbers, and where it is.
@@ -218,12 +214,12 @@ impl Norm {
                 LayerKind::Convolution if !pair.unpadded => {
                     let problem = "shifts what the convolution takes, which differs where zeros \
                                    are padded: say that none are (\"unpadded\": true), if so";
-                    return Err(refused(&pair.norm, problem));
+                    return Err(Error::tensor(&pair.norm, problem));
                 }
                 LayerKind::TransposedConvolution => {
                     let problem = "shifts what the transposed convolution takes, whose outputs \
                                    see different numbers of taps: it cannot be folded";
-                    return Err(refused(&pair.norm, problem));
+                    return Err(Error::tensor(&pair.norm, problem));
                 }
                 _ => {}
             }
