@@ -103,20 +103,15 @@ impl From<&str> for Place {
 
 /// The names of γ, β, mean, variance and steps in the checkpoint.
 fn names(place: &Place, semantics: &Semantics) -> [Option<String>; 5] {
-    let at = |place: &str, name: &str| {
-        if place.contains("{}") { place.replace("{}", name) } else { format!("{place}{name}") }
-    };
-    let names = semantics.names;
-    let running = |name| {
-        (semantics.normalization == Normalization::Batch).then(|| at(&place.statistics, name))
-    };
-    [
-        Some(at(&place.parameters, names.gamma)),
-        Some(at(&place.parameters, names.beta)),
-        running(names.mean),
-        running(names.variance),
-        names.steps.and_then(running),
-    ]
+    let Place { parameters, statistics } = place;
+    let mut places = [parameters, parameters, statistics, statistics, statistics].into_iter();
+    semantics.names().map(|name| {
+        let place = places.next().expect("a place for each");
+        name.map(|name| match place.contains("{}") {
+            true => place.replace("{}", name),
+            false => format!("{place}{name}"),
+        })
+    })
 }
 
 impl State {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Checkpoint;
 use crate::normalization::Normalization;
-use crate::semantics::{ParameterNames, Semantics};
+use crate::semantics::Semantics;
 
 /// The names of a normalization's tensors in a checkpoint; absent where it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,14 +62,8 @@ type Words = [Option<&'static str>; 5];
 /// tensors.
 fn vocabularies() -> Vec<(&'static str, Words)> {
     let named = |preset: &'static str| {
-        let words = |names: ParameterNames| {
-            let [gamma, beta, mean, variance] =
-                [names.gamma, names.beta, names.mean, names.variance].map(Some);
-            [gamma, beta, mean, variance, names.steps]
-        };
-        let vocabulary = move |layer| {
-            Semantics::preset(preset, layer).ok().map(|semantics| (preset, words(semantics.names)))
-        };
+        let vocabulary =
+            move |layer| Some((preset, Semantics::preset(preset, layer).ok()?.names.all()));
         Normalization::ALL.into_iter().filter_map(vocabulary)
     };
     let mut all: Vec<_> = Semantics::presets()
@@ -146,11 +140,7 @@ impl Checkpoint {
         vocabularies: &[(&'static str, Words)],
     ) -> Option<Found> {
         let explained = |words: &Words| {
-            words
-                .map(|word| word.filter(|word| tensors.contains_key(word)))
-                .iter()
-                .flatten()
-                .count()
+            words.iter().flatten().filter(|word| tensors.contains_key(**word)).count()
         };
         let most = vocabularies.iter().map(|(_, words)| explained(words)).max()?;
         let mut fitting = vocabularies.iter().filter(|(_, words)| explained(words) == most);

@@ -162,10 +162,7 @@ fn pytorch() -> Result<Semantics, Error> {
 
 /// The names of all that a normalization stores.
 fn tensors_of(norm: &str, semantics: &Semantics) -> Vec<String> {
-    let names = semantics.names;
-    let all =
-        [Some(names.gamma), Some(names.beta), Some(names.mean), Some(names.variance), names.steps];
-    all.into_iter().flatten().map(|name| format!("{norm}.{name}")).collect()
+    semantics.names().into_iter().flatten().map(|name| format!("{norm}.{name}")).collect()
 }
 
 /// A normalization of a pair: its numbers, and where it is.
