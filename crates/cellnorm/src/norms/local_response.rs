@@ -82,35 +82,18 @@ impl LocalResponseNormConfig {
         }
     }
 
-    /// α, the weight of the mean square of a window. Default: 1e-4.
-    pub fn alpha(mut self, alpha: f64) -> Self {
-        self.alpha = alpha;
-        self
-    }
-
-    /// The exponent β. Default: 0.75.
-    pub fn beta(mut self, beta: f64) -> Self {
-        self.beta = beta;
-        self
-    }
-
-    /// The constant k that the mean square is added to. Default: 1.
-    pub fn bias(mut self, bias: f64) -> Self {
-        self.bias = bias;
-        self
-    }
-
-    /// Where windows of even size lie. Default: [`Window::Left`].
-    pub fn window(mut self, window: Window) -> Self {
-        self.window = window;
-        self
-    }
-
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
-    /// channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.channel_axis = axis;
-        self
+    setters! {
+        /// α, the weight of the mean square of a window. Default: 1e-4.
+        alpha: f64,
+        /// The exponent β. Default: 0.75.
+        beta: f64,
+        /// The constant k that the mean square is added to. Default: 1.
+        bias: f64,
+        /// Where windows of even size lie. Default: [`Window::Left`].
+        window: Window,
+        /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
+        /// channels-last.
+        channel_axis: isize,
     }
 
     /// The layer.

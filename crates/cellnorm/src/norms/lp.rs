@@ -75,16 +75,11 @@ impl LpNormConfig {
         Self::new(axes).floor(Floor::MaxSquare(1e-24))
     }
 
-    /// The power p ≥ 1; `f64::INFINITY` divides by the largest magnitude. Default: 2.
-    pub fn p(mut self, p: f64) -> Self {
-        self.p = p;
-        self
-    }
-
-    /// The floor that keeps the divisor from 0. Default: `Floor::Max(1e-12)`.
-    pub fn floor(mut self, floor: Floor) -> Self {
-        self.floor = floor;
-        self
+    setters! {
+        /// The power p ≥ 1; `f64::INFINITY` divides by the largest magnitude. Default: 2.
+        p: f64,
+        /// The floor that keeps the divisor from 0. Default: `Floor::Max(1e-12)`.
+        floor: Floor,
     }
 
     /// The layer.

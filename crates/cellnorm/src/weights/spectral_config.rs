@@ -61,62 +61,37 @@ impl Default for SpectralNormConfig {
 }
 
 impl SpectralNormConfig {
-    /// The axis of the rows: that of the layer's outputs. Negative counts from the last. Default:
-    /// 0; PyTorch takes 1 for transposed convolutions, and where kernels have their outputs last,
-    /// as in Keras and Flax, it is −1.
-    pub fn axis(mut self, axis: isize) -> Self {
-        self.axis = axis;
-        self
-    }
-
-    /// Which of u and v an iteration renews first, and what inference does. Default:
-    /// [`Iteration::LeftFirst`].
-    pub fn iteration(mut self, iteration: Iteration) -> Self {
-        self.iteration = iteration;
-        self
-    }
-
-    /// Power iterations in every training step. Default: 1.
-    pub fn iterations(mut self, iterations: usize) -> Self {
-        self.iterations = iterations;
-        self
-    }
-
-    /// Power iterations when the layer is made. Default: 15; the fewer, the further σ is too small
-    /// in the first steps.
-    pub fn warm_up(mut self, iterations: usize) -> Self {
-        self.warm_up = iterations;
-        self
-    }
-
-    /// How the lengths of W v and Wᵀ u are kept from 0. Default: `Floor::Max(1e-12)`.
-    ///
-    /// One below a floor of the two Max kinds counts as 0: u, or v, stays as it was. Frameworks let
-    /// the vector shrink there, and σ with it, so that nearly zero becomes huge; so does
-    /// [`Floor::AddSquare`] here, as in Flax, for weights below about √ε. Above, it shows in the
-    /// numbers, too: a length n comes out as n / √(n² + ε), which is 1 within 5e-9 from n = 0.01 on
-    /// with Flax's ε.
-    pub fn floor(mut self, floor: Floor) -> Self {
-        self.floor = floor;
-        self
-    }
-
-    /// Whether training divides the weight itself by σ. Default: false.
-    ///
-    /// * false: W stays as it is trained, Ŵ is made of it at each use, and its gradient goes
-    ///   through σ: along W itself it is 0.
-    /// * true: W ← W / σ in each training step, so what the optimizer changes is Ŵ, and its
-    ///   gradient is that of Ŵ, as if σ did not depend on W. Inference takes W as it is, steps of
-    ///   the optimizer since the last forward pass included.
-    pub fn in_place(mut self, in_place: bool) -> Self {
-        self.in_place = in_place;
-        self
-    }
-
-    /// The seed of the normal numbers that u and v start from. Default: 0.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
+    setters! {
+        /// The axis of the rows: that of the layer's outputs. Negative counts from the last.
+        /// Default: 0; PyTorch takes 1 for transposed convolutions, and where kernels have their
+        /// outputs last, as in Keras and Flax, it is −1.
+        axis: isize,
+        /// Which of u and v an iteration renews first, and what inference does. Default:
+        /// [`Iteration::LeftFirst`].
+        iteration: Iteration,
+        /// Power iterations in every training step. Default: 1.
+        iterations: usize,
+        /// Power iterations when the layer is made. Default: 15; the fewer, the further σ is too
+        /// small in the first steps.
+        warm_up: usize,
+        /// How the lengths of W v and Wᵀ u are kept from 0. Default: `Floor::Max(1e-12)`.
+        ///
+        /// One below a floor of the two Max kinds counts as 0: u, or v, stays as it was. Frameworks
+        /// let the vector shrink there, and σ with it, so that nearly zero becomes huge; so does
+        /// [`Floor::AddSquare`] here, as in Flax, for weights below about √ε. Above, it shows in
+        /// the numbers, too: a length n comes out as n / √(n² + ε), which is 1 within 5e-9 from n =
+        /// 0.01 on with Flax's ε.
+        floor: Floor,
+        /// Whether training divides the weight itself by σ. Default: false.
+        ///
+        /// * false: W stays as it is trained, Ŵ is made of it at each use, and its gradient goes
+        ///   through σ: along W itself it is 0.
+        /// * true: W ← W / σ in each training step, so what the optimizer changes is Ŵ, and its
+        ///   gradient is that of Ŵ, as if σ did not depend on W. Inference takes W as it is, steps
+        ///   of the optimizer since the last forward pass included.
+        in_place: bool,
+        /// The seed of the normal numbers that u and v start from. Default: 0.
+        seed: u64,
     }
 
     /// The normalization of this weight, after the power iterations of the
