@@ -18,8 +18,7 @@ use crate::error::{Error, check_shape};
 use crate::kernels::Element;
 use crate::momentum::{Momentum, RunningVariance};
 use crate::rule::{
-    CellTables, Coefficients, Context, Gradients, Norm, NormConfig, ParameterSpec, Rule, Running,
-    Saved, Table,
+    Coefficients, Context, Gradients, Norm, NormConfig, ParameterSpec, Rule, Running, Saved, Table,
 };
 use crate::shape::{Along, Measure, Sharing};
 
@@ -103,15 +102,12 @@ impl Rule for Adaptive {
         Ok((0..shape.len()).map(|axis| axis == 0 || axis == channel).collect())
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
-        let of = context.statistics(cells, 0).take(&cells.sets[0]);
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
+        let of = context.statistics(0).take(&cells.sets[0]);
         let place =
             cells.grid.labels(|axis| axis == 0).and(&cell_channels(&cells.grid, self.channel_axis));
-        context.standardize(cells, of, &place)
+        context.standardize(of, &place)
     }
 }
 

@@ -12,7 +12,7 @@
 use super::axes::{HasChannels, batch_sharing, cell_channels, sample_and_channel};
 use crate::error::{Error, check_number};
 use crate::rule::{
-    CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table, Tracked,
+    Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table, Tracked,
 };
 use crate::shape::{Along, Labels, Sharing};
 
@@ -101,24 +101,18 @@ impl Rule for Ghost {
         Ok(vec![samples.and(&cell_channels(grid, self.channel_axis))])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let channel = cell_channels(&cells.grid, self.channel_axis);
         let statistics = match context.batch {
             true => cells.merge(0).take(&cells.sets[0]),
-            false => context.statistics(cells, 0).take(&channel),
+            false => context.statistics(0).take(&channel),
         };
-        context.standardize(cells, statistics, &channel)
+        context.standardize(statistics, &channel)
     }
 
-    fn tracked<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        _context: &Context<'_, V>,
-    ) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
+        let cells = context.cells;
         let channel = |set| (set % self.channels) as u32;
         let channels = (0..cells.sets[0].count()).map(channel).collect();
         Some(Tracked::merged(cells, 0).mean_by(&Labels::new(channels, self.channels)))

@@ -14,7 +14,7 @@
 use super::axes::{HasChannels, cell_channels, instance_sharing, sample_and_channel};
 use crate::error::Error;
 use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
+    Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
 };
 use crate::shape::Sharing;
 
@@ -81,11 +81,8 @@ impl Rule for Graph {
         )])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let channel = cell_channels(&cells.grid, self.channel_axis);
         let alpha = context
             .parameter("mean_scale")
@@ -95,6 +92,6 @@ impl Rule for Graph {
         let taken = alpha * mean.clone();
         let left = mean - taken.clone();
         let variance = variance + left.clone() * left;
-        context.standardize(cells, Statistics { mean: taken, variance }, &channel)
+        context.standardize(Statistics { mean: taken, variance }, &channel)
     }
 }

@@ -6,9 +6,7 @@
 //! 1e-9.
 
 use crate::error::Error;
-use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
+use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::semantics::EpsilonAt;
 use crate::shape::{Measure, Sharing, axis_set};
 
@@ -64,11 +62,8 @@ impl Rule for MeanVariance {
         None
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let of = cells.merge(0).take(&cells.sets[0]);
         let scale = of.variance.sqrt().plus(context.epsilon).recip();
         Coefficients { scale: scale.clone(), offset: scale * (cells.center.clone() - of.mean) }

@@ -20,8 +20,7 @@ use super::axes::{HasChannels, batch_sharing, channel_axis};
 use crate::error::{Error, check_number};
 use crate::momentum::Momentum;
 use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
-    Tracked,
+    Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table, Tracked,
 };
 use crate::shape::Sharing;
 
@@ -124,11 +123,8 @@ impl Rule for Renorm {
         )])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let channel = &cells.sets[0];
         let running = context.running.as_ref().expect("renormalization keeps running averages");
         if !context.batch {
@@ -148,12 +144,8 @@ impl Rule for Renorm {
         context.affine(scale, shift, channel)
     }
 
-    fn tracked<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Option<Tracked<V>> {
-        let Tracked { mean, variance, values } = Tracked::merged(cells, 0);
+    fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
+        let Tracked { mean, variance, values } = Tracked::merged(context.cells, 0);
         let infinite =
             values.iter().map(|values| if *values > 0.0 { f64::INFINITY } else { 0.0 }).collect();
         Some(Tracked { mean, variance: variance.plus(context.epsilon).sqrt(), values: infinite })

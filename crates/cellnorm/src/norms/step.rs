@@ -9,9 +9,7 @@
 
 use super::axes::{HasChannels, batch_sharing, cell_channels, channel_axis};
 use crate::error::{Error, check_number};
-use crate::rule::{
-    CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
+use crate::rule::{Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::shape::{Along, Labels, Roles, Sharing, axis_index};
 
 /// The values of one channel at one time step share statistics.
@@ -125,12 +123,9 @@ impl Rule for Step {
         Ok(vec![step.and(&channels)])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
-        let statistics = context.statistics(cells, 0).take(&cells.sets[0]);
-        context.standardize(cells, statistics, &cell_channels(&cells.grid, self.channel_axis))
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
+        let statistics = context.statistics(0).take(&cells.sets[0]);
+        context.standardize(statistics, &cell_channels(&cells.grid, self.channel_axis))
     }
 }

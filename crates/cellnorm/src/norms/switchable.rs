@@ -12,8 +12,7 @@
 use super::axes::{HasChannels, batch_sharing, instance_sharing, sample_and_channel};
 use crate::error::Error;
 use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
-    Tracked,
+    Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table, Tracked,
 };
 use crate::shape::{Labels, Measure, Sharing};
 
@@ -100,11 +99,8 @@ impl Rule for Switchable {
         Some(2)
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let [cell, sample, channel] = [0, 1, 2].map(|k| &cells.sets[k]);
         let weights = |name| {
             softmax(
@@ -116,19 +112,15 @@ impl Rule for Switchable {
         let [variance_i, variance_l, variance_b] = weights("variance_weight");
         let instance = cells.merge(0).take(cell);
         let layer = cells.merge(1).take(sample);
-        let batch = context.statistics(cells, 2).take(channel);
+        let batch = context.statistics(2).take(channel);
         let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
         let variance = variance_i * instance.variance
             + variance_l * layer.variance
             + variance_b * batch.variance;
-        context.standardize(cells, Statistics { mean, variance }, channel)
+        context.standardize(Statistics { mean, variance }, channel)
     }
 
-    fn tracked<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        _context: &Context<'_, V>,
-    ) -> Option<Tracked<V>> {
-        Some(Tracked::merged(cells, 2))
+    fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
+        Some(Tracked::merged(context.cells, 2))
     }
 }

@@ -302,9 +302,10 @@ impl<R: Rule> Formula<R> {
         let Settings { epsilon, batch, running, .. } = &self.settings;
         let batch = *batch && !uses_running;
         let running = running.get(batch).map(statistics);
-        let context = Context { epsilon: *epsilon, batch, running, parameters: &parameters };
-        let coefficients = self.rule.table(&cells, &context);
-        let tracked = (track && !uses_running).then(|| self.rule.tracked(&cells, &context));
+        let context =
+            Context { cells: &cells, epsilon: *epsilon, batch, running, parameters: &parameters };
+        let coefficients = self.rule.table(&context);
+        let tracked = (track && !uses_running).then(|| self.rule.tracked(&context));
         let tracked = tracked.flatten();
         Ok(Taped { mean, variance, parameters, merged, coefficients, tracked })
     }

@@ -76,9 +76,11 @@ impl<V: Table> Tracked<V> {
     }
 }
 
-/// The numbers that a formula takes besides the cells.
+/// What a formula takes: the cells, and a few numbers.
 #[derive(Clone, Debug)]
 pub struct Context<'a, V> {
+    /// The cells.
+    pub cells: &'a CellTables<'a, V>,
     /// ε.
     pub epsilon: f64,
     /// Whether statistics are those of x, as in training; else the running ones, where the rule has
@@ -99,10 +101,10 @@ impl<V: Table> Context<'_, V> {
 
     /// The statistics of the sets that running averages are kept of, sharing `k`: of x in training,
     /// the running ones in inference.
-    pub fn statistics(&self, cells: &CellTables<'_, V>, k: usize) -> Statistics<V> {
+    pub fn statistics(&self, k: usize) -> Statistics<V> {
         match &self.running {
             Some(running) if !self.batch => running.clone(),
-            _ => cells.merge(k),
+            _ => self.cells.merge(k),
         }
     }
 
@@ -112,14 +114,9 @@ impl<V: Table> Context<'_, V> {
     }
 
     /// γ (x − mean) / √(variance + ε) + β, with the statistics and the channel of each cell.
-    pub fn standardize(
-        &self,
-        cells: &CellTables<'_, V>,
-        statistics: Statistics<V>,
-        channels: &Labels,
-    ) -> Coefficients<V> {
+    pub fn standardize(&self, statistics: Statistics<V>, channels: &Labels) -> Coefficients<V> {
         let r = self.rstd(statistics.variance);
-        self.affine(r.clone(), r * (cells.center.clone() - statistics.mean), channels)
+        self.affine(r.clone(), r * (self.cells.center.clone() - statistics.mean), channels)
     }
 
     /// γ and β, where the layer has them, after a cell's `scale` and `shift`: scale · γ and
@@ -176,9 +173,7 @@ impl<V: Table> Context<'_, V> {
 ///
 /// ```
 /// use cellnorm::Error;
-/// use cellnorm::rule::{
-///     CellTables, Coefficients, Context, NormConfig, ParameterSpec, Rule, Table,
-/// };
+/// use cellnorm::rule::{Coefficients, Context, NormConfig, ParameterSpec, Rule, Table};
 /// use cellnorm::shape::{Measure, Sharing};
 ///
 /// /// Each channel of each sample is divided by its standard deviation, and keeps its mean.
@@ -197,15 +192,9 @@ impl<V: Table> Context<'_, V> {
 ///         Ok(vec![Sharing::over("contrast", Measure::MeanVariance, shape, |axis| axis < 2)])
 ///     }
 ///
-///     fn table<V: Table>(
-///         &self,
-///         cells: &CellTables<'_, V>,
-///         context: &Context<'_, V>,
-///     ) -> Coefficients<V> {
-///         Coefficients {
-///             scale: context.rstd(cells.variance.clone()),
-///             offset: cells.mean.clone(),
-///         }
+///     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+///         let scale = context.rstd(context.cells.variance.clone());
+///         Coefficients { scale, offset: context.cells.mean.clone() }
 ///     }
 /// }
 ///
@@ -320,22 +309,14 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     }
 
     /// The formula, on tables. By default it standardizes over the first sharing.
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
-        standard::table(self, cells, context)
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        standard::table(self, context)
     }
 
     /// The statistics of the batch that running averages move toward. By default those of the first
     /// sharing, where the rule is plain or keeps running averages.
-    fn tracked<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        _context: &Context<'_, V>,
-    ) -> Option<Tracked<V>> {
-        standard::tracked(self, cells)
+    fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
+        standard::tracked(self, context.cells)
     }
 
     /// The running average of each set of the first sharing, in the plain case, where several sets

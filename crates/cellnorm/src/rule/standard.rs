@@ -21,16 +21,13 @@ pub(super) fn sharing<R: Rule>(rule: &R, shape: &[usize]) -> Result<Sharing, Err
     Ok(Sharing { name, measure: R::CENTERING.into(), shape: shape.to_vec(), along })
 }
 
-pub(super) fn table<R: Rule, V: Table>(
-    rule: &R,
-    cells: &CellTables<'_, V>,
-    context: &Context<'_, V>,
-) -> Coefficients<V> {
+pub(super) fn table<R: Rule, V: Table>(rule: &R, context: &Context<'_, V>) -> Coefficients<V> {
+    let cells = context.cells;
     let sets = &cells.sets[0];
     let affine = ["gamma", "beta"].iter().any(|name| context.parameter(name).is_some());
     let Some(roles) = rule.roles(cells.grid.shape, affine).expect("checked with the sharings")
     else {
-        return context.standardize(cells, context.statistics(cells, 0).take(sets), sets);
+        return context.standardize(context.statistics(0).take(sets), sets);
     };
     let channels = channels(&roles, cells);
     if R::CENTERING == Centering::Zero {
@@ -38,14 +35,14 @@ pub(super) fn table<R: Rule, V: Table>(
         return context.affine(r.clone(), r * cells.center.clone(), &channels);
     }
     let shared = rule.running_labels(cells.grid.shape).filter(|_| !context.batch);
-    let statistics = context.statistics(cells, 0);
+    let statistics = context.statistics(0);
     let statistics = match shared {
         Some(labels) => {
             statistics.take(&sets.map(labels.count(), |set| labels.as_slice()[set] as usize))
         }
         None => statistics.take(sets),
     };
-    context.standardize(cells, statistics, &channels)
+    context.standardize(statistics, &channels)
 }
 
 pub(super) fn tracked<R: Rule, V: Table>(

@@ -8,9 +8,7 @@
 //! et al., *Big Transfer*, 2020.
 
 use crate::error::Error;
-use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
+use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::shape::{Measure, Sharing, axis_index};
 
 /// The weights of one output share statistics.
@@ -70,12 +68,9 @@ impl Rule for Standardization {
         Ok(vec![Sharing::over("weight", Measure::MeanVariance, shape, |of| of == axis)])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let statistics = cells.merge(0).take(&cells.sets[0]);
-        context.standardize(cells, statistics, &cells.sets[0])
+        context.standardize(statistics, &cells.sets[0])
     }
 }

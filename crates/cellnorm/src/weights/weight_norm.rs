@@ -12,9 +12,7 @@ use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 use crate::error::{Error, check_number};
 use crate::functions::moments;
 use crate::kernels::Element;
-use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
+use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::shape::{Measure, Sharing, axis_index};
 
 /// The direction of each output's weights, whose length is a parameter of its own.
@@ -101,11 +99,8 @@ impl Rule for WeightDirection {
         None
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let outputs = &cells.sets[0];
         let values = cells.mean.constant(cells.values(0));
         let square = (cells.mean_square(0) * values).clamp(context.epsilon, f64::INFINITY);
