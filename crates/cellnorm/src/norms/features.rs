@@ -92,10 +92,8 @@ impl Features {
             }
             Self::Last(normalized) => {
                 if !shape.ends_with(normalized) {
-                    return Err(Error::Normalized {
-                        shape: shape.to_vec(),
-                        normalized: normalized.clone(),
-                    });
+                    let (shape, normalized) = (shape.to_vec(), normalized.clone());
+                    return Err(Error::Normalized { shape, normalized });
                 }
                 (0..shape.len()).map(|axis| axis >= shape.len() - normalized.len()).collect()
             }
@@ -104,3 +102,43 @@ impl Features {
         Ok(Roles::new(shared.into_iter().map(|shared: bool| (shared, shared && affine))))
     }
 }
+
+/// Makes a struct of [`Features`] the rule over them, with these constants.
+macro_rules! over_features {
+    ($rule:ident: $($constants:tt)*) => {
+        impl From<Features> for $rule {
+            fn from(features: Features) -> Self {
+                Self(features)
+            }
+        }
+
+        impl $crate::norms::OverFeatures for $rule {}
+
+        impl $crate::norms::HasChannels for $rule {}
+
+        impl $crate::rule::Rule for $rule {
+            $($constants)*
+
+            fn parameters(&self) -> Vec<$crate::rule::ParameterSpec> {
+                $crate::rule::ParameterSpec::affine(&self.0.parameter_shape())
+            }
+
+            fn check(&self) -> Result<(), $crate::Error> {
+                self.0.check()
+            }
+
+            fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+                self.0.channel_axis_mut()
+            }
+
+            fn roles(
+                &self,
+                shape: &[usize],
+                affine: bool,
+            ) -> Result<Option<$crate::shape::Roles>, $crate::Error> {
+                self.0.roles(Self::NAME, shape, affine).map(Some)
+            }
+        }
+    };
+}
+pub(super) use over_features;

@@ -9,7 +9,7 @@
 //! variances are unbiased. Its `momentum=None` leaves the running averages as they are; here
 //! [`Momentum::Cumulative`](crate::Momentum::Cumulative) is a plain mean.
 
-use super::axes::{HasChannels, sample_and_channel};
+use super::axes::HasChannels;
 use super::{Instance, InstanceNorm};
 use crate::error::Error;
 use crate::momentum::Momentum;
@@ -87,8 +87,6 @@ impl Rule for TrackedInstance {
     }
 
     fn roles(&self, shape: &[usize], affine: bool) -> Result<Option<Roles>, Error> {
-        // the layer's own check of the axes
-        sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         let Self { channels, channel_axis } = *self;
         Instance { channels, channel_axis }.roles(shape, affine)
     }
