@@ -12,10 +12,8 @@
 
 use ndarray::{Array, ArrayView, Dimension};
 
-use super::divisor::{Divisor, Divisors};
-use super::length::{Lengths, add, for_lines, joined, length};
+use super::length::{Divisor, Divisors, Lengths, Slope, Slopes, add, for_lines, joined, length};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
-use super::slope::{Slope, Slopes};
 use super::strips::{Fault, for_strips};
 use crate::error::{Error, check_epsilon, check_number};
 use crate::kernels::Element;
