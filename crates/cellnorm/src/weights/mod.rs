@@ -13,12 +13,10 @@
 
 mod power_iteration;
 mod spectral;
-mod spectral_config;
 mod standardization;
 mod weight_norm;
 
 pub use power_iteration::Iteration;
-pub use spectral::{SpectralNorm, SpectralWeight};
-pub use spectral_config::SpectralNormConfig;
+pub use spectral::{SpectralNorm, SpectralNormConfig, SpectralWeight};
 pub use standardization::{Standardization, WeightStandardization, WeightStandardizationConfig};
 pub use weight_norm::{WeightDirection, WeightNorm, WeightNormConfig};

@@ -8,7 +8,7 @@
 //! et al., *Big Transfer*, 2020.
 
 use crate::error::Error;
-use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
+use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
 use crate::shape::{Measure, Sharing, axis_index};
 
 /// The weights of one output share statistics.
@@ -66,11 +66,5 @@ impl Rule for Standardization {
             return Err(Error::Channels { axis, shape: shape.to_vec(), channels: self.outputs });
         }
         Ok(vec![Sharing::over("weight", Measure::MeanVariance, shape, |of| of == axis)])
-    }
-
-    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
-        let cells = context.cells;
-        let statistics = cells.merge(0).take(&cells.sets[0]);
-        context.standardize(statistics, &cells.sets[0])
     }
 }
