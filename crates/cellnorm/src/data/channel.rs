@@ -1,8 +1,8 @@
 //! A channel of a data set: its values together, and its samples, each with the same weight.
 
 use super::floats::Floats;
+use super::forest::Merge;
 use super::histogram::Histogram;
-use super::merge::Merge;
 use crate::moments::Moments;
 
 /// One channel of a part of a data set.

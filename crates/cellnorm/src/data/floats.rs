@@ -10,7 +10,7 @@
 
 use std::hint::black_box;
 
-use super::merge::Merge;
+use super::forest::Merge;
 use crate::kernels::vectorized;
 use crate::kernels::{Element, Real};
 use crate::moments::Moments;

@@ -9,8 +9,24 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::merge::Merge;
 use crate::error::Error;
+
+/// A value of a part of a data set that can be merged with that of the part after it.
+pub trait Merge {
+    /// Of both; `self` is of what comes first.
+    fn merge(self, later: &Self) -> Self;
+}
+
+impl<T: Merge> Merge for Vec<T> {
+    /// One by one.
+    ///
+    /// # Panics
+    /// If there are not equally many.
+    fn merge(self, later: &Self) -> Self {
+        assert_eq!(self.len(), later.len(), "the parts of one data set have the same channels");
+        self.into_iter().zip(later).map(|(a, b)| a.merge(b)).collect()
+    }
+}
 
 /// Parts of a data set, merged as far as they are neighbours.
 ///

@@ -3,9 +3,8 @@
 
 use super::channel::{Channel, Samples, Values};
 use super::floats::Floats;
-use super::forest::tournament;
+use super::forest::{Merge, tournament};
 use super::histogram::Histogram;
-use super::merge::Merge;
 use crate::error::{Error, check_shape};
 use crate::kernels::Element;
 use crate::moments::Moments;

@@ -1,7 +1,7 @@
 //! n(v) = how often the integer v occurs. Σ v·n(v) and Σ v²·n(v) are exact, so counts merge in any
 //! order without a difference.
 
-use super::merge::Merge;
+use super::forest::Merge;
 
 /// How often each value of an unsigned integer of 8 or 16 bits occurs.
 ///

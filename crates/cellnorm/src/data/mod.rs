@@ -25,11 +25,9 @@ mod forest;
 mod grid;
 mod histogram;
 pub mod known;
-mod merge;
 
 pub use channel::{BySample, Channel, Samples, Summary, Values};
 pub use floats::Floats;
-pub use forest::Forest;
+pub use forest::{Forest, Merge};
 pub use grid::Grid;
 pub use histogram::Histogram;
-pub use merge::Merge;

@@ -7,7 +7,7 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::State;
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::momentum::Momentum;
 use crate::normalization::Normalization;
 use crate::semantics::{GroupParameters, Semantics};
@@ -60,12 +60,9 @@ impl State {
     /// groups that is needed is absent.
     pub fn to(&self, to: &Semantics, from: &Semantics, known: &Known) -> Result<State, Error> {
         let refused = |problem| Error::Conversion { from: from.name, to: to.name, problem };
-        if from.normalization != to.normalization {
-            let problem = format!(
-                "one is {} normalization, the other {}",
-                from.normalization, to.normalization
-            );
-            return Err(refused(problem));
+        let (one, other) = (from.normalization, to.normalization);
+        if one != other {
+            return Err(refused(format!("one is {one} normalization, the other {other}")));
         }
         if (from.epsilon, from.epsilon_at) != (to.epsilon, to.epsilon_at) {
             let (a, b) = (from.epsilon, to.epsilon);
@@ -79,10 +76,9 @@ impl State {
             state.gamma = regroup(&self.gamma, to, from, known)?;
             state.beta = regroup(&self.beta, to, from, known)?;
         }
-        let length = if to.group_parameters == GroupParameters::PerGroup {
-            known.groups
-        } else {
-            known.channels
+        let length = match to.group_parameters {
+            GroupParameters::PerGroup => known.groups,
+            GroupParameters::PerChannel => known.channels,
         };
         let shape = state.shape().or(length.map(|length| vec![length]));
         let [gamma, beta] =
@@ -132,21 +128,15 @@ fn rebias(
     }
     a.check(from.epsilon)?;
     b.check(to.epsilon)?;
-    match known.values {
-        Some(n) if n >= 2.0 && n.is_finite() => {
-            Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon)))
-        }
-        Some(given) => {
-            Err(Error::Number { name: "values", given, expected: "finite and at least 2" })
-        }
-        None => {
-            let problem = format!(
-                "the running variance changes from {a:?} to {b:?}; say how many values each \
-                 channel had in a training batch (samples times positions)"
-            );
-            Err(Error::Conversion { from: from.name, to: to.name, problem })
-        }
-    }
+    let Some(n) = known.values else {
+        let problem = format!(
+            "the running variance changes from {a:?} to {b:?}; say how many values each channel had \
+             in a training batch (samples times positions)"
+        );
+        return Err(Error::Conversion { from: from.name, to: to.name, problem });
+    };
+    check_number("values", n, n >= 2.0 && n.is_finite(), "finite and at least 2")?;
+    Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon)))
 }
 
 /// γ or β of group normalization, per channel or per group.
@@ -163,11 +153,9 @@ fn regroup(
     let regrouped = match (from.group_parameters, to.group_parameters) {
         (PerGroup, PerChannel) => {
             let Some(channels) = known.channels else {
-                return refuse(
-                    "each group's value is to be repeated for its channels; say the number of \
-                     channels"
-                        .into(),
-                );
+                let problem = "each group's value is to be repeated for its channels; say the \
+                               number of channels";
+                return refuse(problem.into());
             };
             if values.is_empty() || !channels.is_multiple_of(values.len()) {
                 return Err(Error::Groups { channels, groups: values.len() });
@@ -177,10 +165,9 @@ fn regroup(
         }
         (PerChannel, PerGroup) => {
             let Some(groups) = known.groups else {
-                return refuse(
-                    "the channels' values are to become those of groups; say the number of groups"
-                        .into(),
-                );
+                let problem =
+                    "the channels' values are to become those of groups; say the number of groups";
+                return refuse(problem.into());
             };
             if groups == 0 || !values.len().is_multiple_of(groups) {
                 return Err(Error::Groups { channels: values.len(), groups });
