@@ -18,9 +18,8 @@
 //! is left of dx.
 
 use super::Statistics;
-use crate::kernels::Element;
 use crate::kernels::rows::{self, ParameterGradients};
-use crate::kernels::{self, Activation, Affine, Buffers, Gradient, Parameters, Sums};
+use crate::kernels::{self, Activation, Affine, Buffers, Element, Gradient, Parameters, Sums};
 use crate::moments::Moments;
 use crate::shape::{Cells, Centering, Form, Plan, Sets};
 
@@ -106,7 +105,7 @@ impl Statistics {
 impl ClosedForm<'_> {
     /// The map of each cell.
     fn affines(&self, sets: &Sets, channels: &[u32], statistics: &Statistics) -> Vec<Affine> {
-        let rstd: Vec<f64> = statistics.variance.iter().map(|v| rstd(*v, self.epsilon)).collect();
+        let rstd = self.rstd(statistics);
         let affine = |(set, channel): (&u32, &u32)| Affine {
             center: statistics.mean[*set as usize],
             scale: self.parameters.gamma(*channel) * rstd[*set as usize],
@@ -115,13 +114,14 @@ impl ClosedForm<'_> {
         sets.of_cells().iter().zip(channels).map(affine).collect()
     }
 
+    fn rstd(&self, statistics: &Statistics) -> Vec<f64> {
+        statistics.variance.iter().map(|variance| rstd(*variance, self.epsilon)).collect()
+    }
+
     fn check(&self, plan: &Plan) {
         for parameter in [self.parameters.gamma, self.parameters.beta].into_iter().flatten() {
-            assert_eq!(
-                parameter.len(),
-                plan.channels(),
-                "a parameter is not as long as the channels"
-            );
+            let (given, channels) = (parameter.len(), plan.channels());
+            assert_eq!(given, channels, "a parameter is not as long as the channels");
         }
     }
 }
@@ -320,8 +320,7 @@ impl Plan {
                 return self.backward_rows(x, dy_dx, None, *width, statistics, form);
             }
         };
-        let ClosedForm { parameters, epsilon, .. } = form;
-        let rstd: Vec<f64> = statistics.variance.iter().map(|v| rstd(*v, epsilon)).collect();
+        let (parameters, rstd) = (form.parameters, form.rstd(statistics));
         let maps = self.set_gradients(&rstd, form, fixed);
         let gamma = |cell: u32| parameters.gamma(channel_of[cell as usize]);
         let table = |set: usize, sums: &[Sums], gradients: &mut [Gradient]| {
@@ -373,7 +372,7 @@ impl Plan {
         statistics: &Statistics,
         form: ClosedForm<'_>,
     ) -> ParameterGradients {
-        let rstd: Vec<f64> = statistics.variance.iter().map(|v| rstd(*v, form.epsilon)).collect();
+        let rstd = form.rstd(statistics);
         let maps = self.set_gradients(&rstd, form, false);
         let affine =
             |set: usize| Affine { center: statistics.mean[set], scale: rstd[set], offset: 0.0 };

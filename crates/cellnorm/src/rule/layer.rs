@@ -16,8 +16,7 @@ use super::{
     Running, RunningTables, Settings, Statistics, Tape, Tracked,
 };
 use crate::error::{Error, check_dy, check_epsilon, check_numbers, check_shape};
-use crate::kernels::Element;
-use crate::kernels::{Activation, Parameters};
+use crate::kernels::{Activation, Affine, Element, Gradient, Parameters, Sums};
 use crate::moments::Moments;
 use crate::momentum::{Frozen, Mode, Momentum, OneValue, Phase, RunningVariance, StatisticsFrom};
 use crate::ranks::{Communicator, report};
@@ -480,15 +479,8 @@ impl<R: Rule> Norm<R> {
             let moments = x.plan.region.moments(x.slice());
             Ok((x, formula, moments, running))
         });
-        let (x, formula, moments, running) = match (prepared, call.ranks) {
-            (Ok(prepared), _) => prepared,
-            (Err(error), None) => return Err(error),
-            // the others hear of it
-            (Err(error), Some(ranks)) => {
-                let request = format!("the forward pass of {}", request());
-                return Err(report(ranks, &request, error));
-            }
-        };
+        let told = || format!("the forward pass of {}", request());
+        let (x, formula, moments, running) = tell(prepared, call.ranks, told)?;
         let merged = match call.ranks {
             Some(ranks) => formula.merge_ranks(ranks, &request(), Ok(moments.as_slice()))?,
             None => vec![],
@@ -502,9 +494,7 @@ impl<R: Rule> Norm<R> {
         // cells that are finite each can be too far apart for a common variance
         let targets = tracked.iter().flat_map(|of| [&of.mean, &of.variance]);
         check_finite("x", &targets.collect::<Vec<_>>())?;
-        for part in
-            [|map: &crate::kernels::Affine| map.scale, |map: &crate::kernels::Affine| map.offset]
-        {
+        for part in [|map: &Affine| map.scale, |map: &Affine| map.offset] {
             check_finite("x", &[&affines.iter().map(part).collect()])?;
         }
         let fixed = self.running.is_some() && (!call.batch || formula.uses_running(&merged)?);
@@ -554,14 +544,8 @@ impl<R: Rule> Norm<R> {
         let ranks = ranks.filter(|_| across_ranks && !saved.fixed);
         let request = || self.request::<T>(cells.mask.is_some());
         let arranged = self.arrange_saved(saved, cells, x.into_dyn(), dy.shape());
-        let (x, formula) = match (arranged, ranks) {
-            (Ok(arranged), _) => arranged,
-            (Err(error), None) => return Err(error),
-            (Err(error), Some(ranks)) => {
-                let request = format!("the backward pass of {}", request());
-                return Err(report(ranks, &request, error));
-            }
-        };
+        let told = || format!("the backward pass of {}", request());
+        let (x, formula) = tell(arranged, ranks, told)?;
         let (region, parameters) = (&x.plan.region, self.named_values());
         // cells are numbered as x lies in memory, which may not be as in the forward pass
         let moments = match *region == cells.region {
@@ -585,11 +569,11 @@ impl<R: Rule> Norm<R> {
         let ranks = request.as_ref().map(|(ranks, request)| (*ranks, request.as_str()));
         let (dx, gradients) = x.map_gradient(dy, |x, buffers| {
             let sums = region.sums(x, buffers.source(), &centers);
-            let [dy, dy_x] = [|s: &crate::kernels::Sums| s.dy, |s: &crate::kernels::Sums| s.dy_x]
-                .map(|part| sums.iter().map(part).collect());
+            let [dy, dy_x] =
+                [|s: &Sums| s.dy, |s: &Sums| s.dy_x].map(|part| sums.iter().map(part).collect());
             let finite = check_finite("dy", &[&dy, &dy_x]);
             let gradients = formula.backward(&moments, &parameters, &sums, &cells.merged, ranks);
-            let none = vec![crate::kernels::Gradient::default(); moments.len()];
+            let none = vec![Gradient::default(); moments.len()];
             let maps = gradients.as_ref().map_or(&none, |gradients| &gradients.cells);
             region.gradient(x, buffers, &centers, maps);
             // the other ranks name the same set
@@ -792,10 +776,8 @@ impl<R: Rule> Norm<R> {
     fn spread(&self, running: &Statistics, shape: &[usize]) -> Statistics {
         match self.rule.running_labels(shape) {
             Some(labels) if running.mean.len() == labels.count() => {
-                let spread = |of: &[f64]| {
-                    labels.as_slice().iter().map(|label| of[*label as usize]).collect()
-                };
-                Statistics { mean: spread(&running.mean), variance: spread(&running.variance) }
+                let [mean, variance] = [&running.mean, &running.variance].map(|of| labels.take(of));
+                Statistics { mean, variance }
             }
             _ => running.clone(),
         }
@@ -858,6 +840,18 @@ impl<R: Rule> Norm<R> {
 /// Of a rule whose running averages are those of single samples or of parts of a batch.
 const OWN_AVERAGES: &str = "keeps running averages of statistics that ranks do not share; move \
                             them on one rank, and let the others have a mode without update";
+
+/// A result, after the other ranks have heard of its error.
+fn tell<T>(
+    result: Result<T, Error>,
+    ranks: Option<&dyn Communicator>,
+    request: impl FnOnce() -> String,
+) -> Result<T, Error> {
+    result.map_err(|error| match ranks {
+        Some(ranks) => report(ranks, &request(), error),
+        None => error,
+    })
+}
 
 /// The values of a parameter; an array's iterator takes longer for a row than to normalize it.
 fn flat(parameter: &Option<ArrayD<f64>>) -> Option<Cow<'_, [f64]>> {

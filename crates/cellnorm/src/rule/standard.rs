@@ -68,7 +68,7 @@ pub(super) fn tracked<R: Rule, V: Table>(
 fn channels<V: Table>(roles: &Roles, cells: &CellTables<'_, V>) -> Labels {
     let grid = cells.grid;
     let carries = |axis| roles.carries(axis);
-    let Some((split, groups)) = roles.split().filter(|_| roles.per_group()) else {
+    let Some((split, groups)) = roles.groups.filter(|_| roles.per_group) else {
         return grid.labels(carries);
     };
     let size = grid.shape[split] / groups;

@@ -115,8 +115,7 @@ impl Tape {
                     accumulate(&mut before[*input], labels.sums(gradient).into_iter())
                 }
                 Origin::Sum(input, labels) => {
-                    let shares = labels.as_slice().iter().map(|label| gradient[*label as usize]);
-                    accumulate(&mut before[*input], shares);
+                    accumulate(&mut before[*input], labels.take(gradient).into_iter());
                 }
             }
         }
@@ -248,9 +247,7 @@ impl Table for Var<'_> {
     }
 
     fn take(&self, labels: &Labels) -> Self {
-        let sets = self.borrow();
-        let values = labels.as_slice().iter().map(|label| sets[*label as usize]).collect();
-        drop(sets);
+        let values = labels.take(&self.borrow());
         self.tape.node(values, Origin::Take(self.id, labels.clone()))
     }
 

@@ -43,14 +43,16 @@ impl Axis {
 #[derive(Clone, Debug)]
 pub struct Roles {
     axes: Vec<(bool, bool)>,
-    groups: Option<(usize, usize)>,
-    parameter_per_group: bool,
+    /// The axis that is split, and into how many groups.
+    pub(crate) groups: Option<(usize, usize)>,
+    /// Whether γ and β of a split axis belong to its groups.
+    pub(crate) per_group: bool,
 }
 
 impl Roles {
     /// From (shared, parameter) for each axis.
     pub fn new(axes: impl IntoIterator<Item = (bool, bool)>) -> Self {
-        Self { axes: axes.into_iter().collect(), groups: None, parameter_per_group: false }
+        Self { axes: axes.into_iter().collect(), groups: None, per_group: false }
     }
 
     /// The same, but `axis` is split into `groups` groups of neighbours that each share statistics
@@ -66,11 +68,6 @@ impl Roles {
     /// If there is no such axis.
     pub fn carries(&self, axis: usize) -> bool {
         self.axes[axis].1
-    }
-
-    /// The axis that is split, and into how many groups.
-    pub(crate) fn split(&self) -> Option<(usize, usize)> {
-        self.groups
     }
 
     /// That a tensor of this shape has elements, and that the groups of a split axis divide it.
@@ -95,15 +92,10 @@ impl Roles {
         }
     }
 
-    /// Whether γ and β of a split axis belong to its groups.
-    pub(crate) fn per_group(&self) -> bool {
-        self.parameter_per_group
-    }
-
     /// The same, but γ and β vary from group to group of a split axis that carries them, and not
     /// inside a group.
     pub fn parameter_per_group(mut self) -> Self {
-        self.parameter_per_group = true;
+        self.per_group = true;
         self
     }
 
@@ -116,7 +108,7 @@ impl Roles {
             match self.groups {
                 Some((split, groups)) if split == i => {
                     let [outer, inner] = axis.grouped(groups);
-                    let parameter = inner.parameter && !self.parameter_per_group;
+                    let parameter = inner.parameter && !self.per_group;
                     axes.extend([outer, Axis { parameter, ..inner }]);
                 }
                 _ => axes.push(axis),
