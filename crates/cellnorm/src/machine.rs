@@ -290,14 +290,12 @@ impl Machine {
                  ignored"
             ));
         };
-        match size(value) {
-            Some(size) if size > 0 || field == "huge_page" => *number = size,
-            _ => {
-                return Err(format!(
+        *number =
+            size(value).filter(|size| *size > 0 || field == "huge_page").ok_or_else(|| {
+                format!(
                     "{field} is {value:?}; it must be a size such as 48K, 2M or 33554432; ignored"
-                ));
-            }
-        }
+                )
+            })?;
         Ok(())
     }
 
@@ -396,12 +394,10 @@ fn size(text: &str) -> Option<usize> {
 fn choose(asked: &str, widest: InstructionSet) -> Result<InstructionSet, String> {
     match InstructionSet::ALL.into_iter().find(|set| set.name() == asked) {
         Some(set) if set <= widest => Ok(set),
-        Some(_) => {
-            let most = widest.name();
-            Err(format!(
-                "instruction_set is {asked}, but this processor has {most} at most; ignored"
-            ))
-        }
+        Some(_) => Err(format!(
+            "instruction_set is {asked}, but this processor has {} at most; ignored",
+            widest.name()
+        )),
         None => {
             let possible = InstructionSet::ALL.map(InstructionSet::name).join(", ");
             Err(format!("instruction_set is {asked:?}; it must be one of {possible}; ignored"))

@@ -46,6 +46,12 @@ impl Momentum {
         }
     }
 
+    /// Where a statistic stands after a step of this weight toward another.
+    pub(crate) fn moved(running: f64, to: f64, weight: f64) -> f64 {
+        // the difference would round a small `to` away
+        if weight == 1.0 { to } else { running + weight * (to - running) }
+    }
+
     pub(crate) fn check(self) -> Result<(), Error> {
         let (Self::Step(given) | Self::Keep(given)) = self else { return Ok(()) };
         check_number("momentum", given, (0.0..=1.0).contains(&given), "between 0 and 1")
@@ -93,9 +99,7 @@ impl RunningVariance {
             Self::KerasLegacy => n / (n - 1.0 - epsilon),
         }
     }
-}
 
-impl RunningVariance {
     /// Whether the running variance moves toward that of n values. One value has no unbiased
     /// variance to move toward, unless the policy takes it as 0, as frameworks do that give β then.
     ///
@@ -110,14 +114,6 @@ impl RunningVariance {
     /// ```
     pub fn moves(self, n: f64, one_value: OneValue) -> bool {
         n > 1.0 || n > 0.0 && (self == Self::Biased || one_value == OneValue::Beta)
-    }
-}
-
-impl Momentum {
-    /// Where a statistic stands after a step of this weight toward another.
-    pub(crate) fn moved(running: f64, to: f64, weight: f64) -> f64 {
-        // the difference would round a small `to` away
-        if weight == 1.0 { to } else { running + weight * (to - running) }
     }
 }
 

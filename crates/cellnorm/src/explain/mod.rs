@@ -100,16 +100,17 @@ pub fn rule<R: Rule>(rule: &R, shape: &[usize], layout: Layout) -> Result<Explan
     check(shape, &layout, R::OF_WEIGHTS)?;
     let sharings = rule.sharings(shape)?;
     if sharings.is_empty() {
-        return Err(Error::Unsupported {
-            layer: R::NAME,
-            what: "takes no statistics that could be explained",
-        });
+        let what = "takes no statistics that could be explained";
+        return Err(Error::Unsupported { layer: R::NAME, what });
     }
     let direction = R::OF_WEIGHTS.then(|| Table { name: "v", shape: shape.to_vec() });
     let usual = rule.parameters().into_iter().filter(|spec| R::CENTER || spec.name != "beta");
     let tables = usual.map(|spec| Table { name: spec.name, shape: spec.shape });
     let parameters = direction.into_iter().chain(tables).collect();
-    let state = rule.running().map_or(vec![], |(shape, _)| running(&shape));
+    let running = rule.running().into_iter().flat_map(|(shape, _)| {
+        ["running_mean", "running_var"].map(|name| Table { name, shape: shape.clone() })
+    });
+    let state = running.collect();
     Ok(Explanation::new(R::NAME, R::FORMULA, sharings, layout, parameters, state))
 }
 
@@ -143,10 +144,6 @@ impl Explanation {
             state,
         }
     }
-}
-
-fn running(shape: &[usize]) -> Vec<Table> {
-    ["running_mean", "running_var"].map(|name| Table { name, shape: shape.to_vec() }).into()
 }
 
 /// # Errors

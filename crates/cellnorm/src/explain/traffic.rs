@@ -59,9 +59,9 @@ fn held(sharings: &[Sharing]) -> usize {
     let joined =
         |axis: usize| sharings.iter().map(|s| s.set(&middle)[axis].len()).max().unwrap_or(1);
     let runs = joined(shape.len() - 1) > 1 || shape[shape.len() - 1] == 1;
-    let window = sharings
-        .iter()
-        .any(|s| s.measure == Measure::SumOfSquares || s.along.iter().any(is_window));
+    let is_window = |along: &Along| matches!(along, Along::Window { .. });
+    let window = |s: &Sharing| s.measure == Measure::SumOfSquares || s.along.iter().any(is_window);
+    let window = sharings.iter().any(window);
     if runs && !window {
         return (0..shape.len()).map(joined).product();
     }
@@ -72,8 +72,4 @@ fn held(sharings: &[Sharing]) -> usize {
         stride *= shape[axis];
     }
     last + 1
-}
-
-fn is_window(along: &Along) -> bool {
-    matches!(along, Along::Window { .. })
 }

@@ -123,10 +123,9 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
             return Err(Error::tensor(&pair.layer, problem));
         }
         if *sides.entry(&pair.norm).or_insert(pair.side) != pair.side {
-            return Err(Error::tensor(
-                &pair.norm,
-                "is after one layer and before another: it can be folded to one side alone",
-            ));
+            let problem =
+                "is after one layer and before another: it can be folded to one side alone";
+            return Err(Error::tensor(&pair.norm, problem));
         }
         others.push(pair);
     }
@@ -139,8 +138,9 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
         layer.plus(&norms)?.write(&mut folded)?;
         let written = Layer::read(&folded, name, pairs[0])?;
         let share = proof::share(&layer, &norms, &written);
-        let outputs = layer.kernel.outputs();
-        done.push(FoldedLayer { layer: name.to_owned(), norms: names(&pairs), outputs, share });
+        let (layer, outputs) = (name.to_owned(), layer.kernel.outputs());
+        let norms = pairs.iter().map(|pair| pair.norm.clone()).collect();
+        done.push(FoldedLayer { layer, norms, outputs, share });
     }
     for norm in sides.keys() {
         for name in tensors_of(norm, &pytorch()?) {
@@ -149,10 +149,6 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
     }
     *checkpoint = folded;
     Ok(done)
-}
-
-fn names(pairs: &[&Pair]) -> Vec<String> {
-    pairs.iter().map(|pair| pair.norm.clone()).collect()
 }
 
 /// The semantics whose names the tensors have.
@@ -197,15 +193,10 @@ impl Norm {
             values.as_ref().map(|of| of.iter().copied().collect::<Vec<_>>())
         };
         let (gamma, beta) = (list(&state.gamma), list(&state.beta));
-        let (mean, variance) =
-            (list(&state.mean).unwrap_or_default(), list(&state.variance).unwrap_or_default());
-        let map = Affine::of_batch_norm(
-            gamma.as_deref(),
-            beta.as_deref(),
-            &mean,
-            &variance,
-            pair.epsilon,
-        )?;
+        let [mean, variance] =
+            [&state.mean, &state.variance].map(|of| list(of).unwrap_or_default());
+        let affine = (gamma.as_deref(), beta.as_deref());
+        let map = Affine::of_batch_norm(affine.0, affine.1, &mean, &variance, pair.epsilon)?;
         if pair.side == Side::Before && !map.is_linear() {
             match pair.kind {
                 LayerKind::Convolution if !pair.unpadded => {
