@@ -45,8 +45,7 @@ pub struct Health {
     pub mean: Option<Range>,
     /// The range of the variance.
     pub variance: Option<Range>,
-    /// The largest |γ|/√(variance + ε), where a channel has one that is finite; of γ alone where no
-    /// statistics are fixed.
+    /// The largest |γ|/√(variance + ε) that is finite; of γ alone without fixed statistics.
     pub gain: Option<f64>,
     /// Channels whose γ is next to 0: their output is β for every input.
     pub dead_gamma: Vec<usize>,

@@ -2,8 +2,7 @@
 //! that follow from them.
 //!
 //! It is read once, when the first pass runs. Every threshold of the passes that depends on the
-//! machine is a method of [`Machine`], a formula over its sizes; none of them changes a bit of the
-//! results.
+//! machine is a method of [`Machine`], a formula over its sizes; none changes a bit of the results.
 //!
 //! The environment variable `CELLNORM_MACHINE` overrides any field, so that one machine can take
 //! the paths of another:
@@ -95,15 +94,13 @@ pub struct Machine {
     pub l2: usize,
     /// The bytes of the last cache. A virtual machine may own a part of it alone.
     pub l3: usize,
-    /// The cores that share the last cache, those of other virtual machines included where the
-    /// processor tells.
+    /// The cores that share the last cache, other virtual machines' too if it is known.
     pub l3_cores: usize,
     /// The bytes of a huge page; 0 where the system grants none.
     pub huge_page: usize,
 }
 
-/// An element counts as this many bytes where a threshold is in elements: the passes compute in
-/// f32.
+/// The bytes of an element where a threshold is in elements: the passes compute in f32.
 const ELEMENT: usize = size_of::<f32>();
 
 /// The thresholds.
@@ -144,14 +141,12 @@ impl Machine {
         self.l2 / (8 * ELEMENT)
     }
 
-    /// Memory that is needed next is fetched to the first cache if it is at most so many bytes, a
-    /// quarter of that cache.
+    /// The next memory is fetched to the first cache up to so many bytes, a quarter of that cache.
     pub fn near_bytes(&self) -> usize {
         self.l1 / 4
     }
 
-    /// Memory that is needed next is fetched to the second cache if it is at most so many bytes,
-    /// half of that cache.
+    /// The next memory is fetched to the second cache up to so many bytes, half of that cache.
     pub fn fetch_bytes(&self) -> usize {
         self.l2 / 2
     }
@@ -217,8 +212,7 @@ impl Machine {
     }
 }
 
-/// The machine in use, never with an instruction set above what this one has; null before the first
-/// pass.
+/// The machine in use, with no instruction set above this one's; null before the first pass.
 static CURRENT: AtomicPtr<Machine> = AtomicPtr::new(null_mut());
 
 impl Machine {
@@ -343,8 +337,7 @@ impl Machine {
         if self.instruction_set > InstructionSet::widest() {
             return Err(Error::no_instruction_set(self.instruction_set.name()));
         }
-        /// Puts back, even when `work` panics, what was chosen and held before; the lock goes after
-        /// it.
+        /// Puts back what was chosen and held before, even when `work` panics; then the lock goes.
         struct Restore(&'static Machine, bool);
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -405,8 +398,7 @@ fn choose(asked: &str, widest: InstructionSet) -> Result<InstructionSet, String>
     }
 }
 
-/// The bytes of a huge page where the system grants one to memory that asks; the usual size where
-/// it does not say.
+/// The bytes of a huge page where memory that asks is granted one; the usual size if nothing says.
 fn huge_page() -> usize {
     const USUAL: usize = 2 << 20;
     let setting =

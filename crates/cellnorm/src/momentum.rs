@@ -80,8 +80,7 @@ impl RunningVariance {
         check_number("epsilon", epsilon, self != Self::KerasLegacy || epsilon < 1.0, expected)
     }
 
-    /// The factor of the biased variance of n values; 1 for a single value, whose variance
-    /// is 0.
+    /// The factor of the biased variance of n values; 1 for one value, whose variance is 0.
     ///
     /// ```
     /// use cellnorm::RunningVariance;
@@ -136,8 +135,7 @@ pub enum OneValue {
 
 impl OneValue {
     /// Where each statistic of an x of this shape has one value: whether the running statistics
-    /// normalize it, and stay as they are. `batch` is whether statistics are those of x, as in
-    /// training.
+    /// normalize it, and stay as they are. `batch`: whether statistics are those of x.
     ///
     /// # Errors
     /// If the policy refuses such an x.
@@ -167,8 +165,7 @@ pub enum Frozen {
     /// As inference: the running statistics normalize and stay. Keras 3 and tf.keras 2
     /// (`trainable=False`), Burn (`freeze`).
     Inference,
-    /// The batch's statistics normalize, and the running ones stay: Keras 2.3.1
-    /// (`trainable=False`).
+    /// The batch's statistics normalize, the running ones stay: Keras 2.3.1 (`trainable=False`).
     BatchStatistics,
     /// Only γ and β stay; the batch's statistics normalize and move the running ones. PyTorch
     /// (`requires_grad=False`), MXNet (`lr_mult=0`), early Keras 2.

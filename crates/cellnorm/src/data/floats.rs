@@ -30,8 +30,7 @@ use crate::moments::Moments;
 pub struct Floats {
     /// Count, mean and Σ (x − mean)² of the finite values.
     pub moments: Moments,
-    /// The low part of the mean: the mean less `moments.mean`, at most half a unit of its last
-    /// place.
+    /// The low part of the mean: it less `moments.mean`, at most half a unit of the last place.
     pub low: f64,
     /// The smallest finite value; infinity if there is none.
     pub min: f64,

@@ -84,8 +84,7 @@ impl<T: Merge> Forest<T> {
     /// Adds what covers 2^`level` places from `start` on.
     ///
     /// # Errors
-    /// If `start` is no multiple of 2^`level` or the level is above 62, or a place is covered
-    /// already.
+    /// If `start` is no multiple of 2^`level`, the level is above 62, or a place is covered.
     pub fn insert(&mut self, start: u64, level: u32, part: T) -> Result<(), Error> {
         if level > 62
             || !start.is_multiple_of(1 << level)
@@ -139,8 +138,7 @@ impl<T: Merge> Forest<T> {
     }
 }
 
-/// Merges places in the order in which a forest merges a power of two of them; `None` for no
-/// places.
+/// Merges places in the order in which a forest merges a power of two of them; `None` for none.
 pub(super) fn tournament<T: Merge>(
     places: Range<usize>,
     of: &mut impl FnMut(usize) -> T,

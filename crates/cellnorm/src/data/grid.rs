@@ -36,12 +36,10 @@ pub struct Grid {
 const LONG: usize = 64;
 
 impl Grid {
-    /// Samples of a shape, without the axis of the samples themselves, of which these axes are
-    /// kept.
+    /// Samples of a shape, which leaves out their own axis; these axes are kept.
     ///
     /// # Errors
-    /// If an axis does not exist or is named twice, or the shape has more values than a machine can
-    /// count.
+    /// If an axis does not exist or is named twice, or the shape has too many values.
     pub fn new(sample: &[usize], keep: &[usize]) -> Result<Self, Error> {
         for (place, axis) in keep.iter().enumerate() {
             if *axis >= sample.len() {

@@ -125,8 +125,7 @@ impl Histogram {
         self.counts.iter().rposition(|count| *count > 0).map(|value| value as u16)
     }
 
-    /// The smallest value that at least `percent` of a hundred of the values do not exceed; `None`
-    /// for no values.
+    /// The smallest value that at least `percent` % of the values do not exceed; `None` for none.
     pub fn percentile(&self, percent: f64) -> Option<u16> {
         let needed =
             (percent.clamp(0.0, 100.0) / 100.0 * self.count() as f64).ceil().max(1.0) as u64;

@@ -63,8 +63,7 @@ impl Table {
     }
 }
 
-/// Explains a normalization for a tensor of this shape; for a weight, the trained weight v counts
-/// as a parameter.
+/// Explains a normalization for a tensor of this shape; for a weight, v counts as a parameter.
 ///
 /// # Errors
 /// If the normalization refuses the shape (axes that do not exist, groups that do not divide the

@@ -54,8 +54,7 @@ fn missing_channels(layout: &Layout, shape: &[usize]) -> Option<Warning> {
     })
 }
 
-/// Whether a statistic is one of features, as of layer and RMS normalization: it looks at one
-/// sample.
+/// Whether a statistic is one of the features of a sample, as of layer and RMS normalization.
 fn shares_features(sharing: &Sharing) -> bool {
     matches!(sharing.name, "layer" | "RMS")
 }

@@ -209,16 +209,14 @@ impl Folding {
         &self.after
     }
 
-    /// The factor of each run of [`taps`](Kernel::taps) weights, in the order of memory, from one
-    /// run on.
+    /// The factor of each run of [`taps`](Kernel::taps) weights, in memory order, from one run on.
     pub fn factors(&self, start: usize) -> impl Iterator<Item = f64> + '_ {
         self.kernel
             .runs(start)
             .map(|(output, input)| self.after.scale()[output] * self.before.scale()[input])
     }
 
-    /// The same for runs that follow each other with one factor: how many there are, and the
-    /// factor.
+    /// The same for consecutive runs with one factor: how many there are, and the factor.
     pub fn stretches(&self, start: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
         self.kernel.segments(start).flat_map(move |Segment { output, input, runs }| {
             let after = self.after.scale()[output];

@@ -7,8 +7,7 @@ use super::{InstructionSet, Machine};
 struct Cache {
     level: usize,
     bytes: usize,
-    /// The cores that share it; on x86-64 the most that the processor has numbers for, which may be
-    /// more.
+    /// The cores that share it; on x86-64 the most that it has numbers for.
     cores: usize,
 }
 

@@ -151,8 +151,7 @@ impl AdaptiveNorm {
         Ok(Self { layer: NormConfig::custom(rule).init()? })
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
-    /// channels-last.
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for NHWC.
     pub fn channel_axis(mut self, axis: isize) -> Self {
         self.layer.rule_mut().channel_axis = axis;
         self

@@ -76,8 +76,7 @@ impl NormConfig<Batch> {
     }
 
     /// Statistics for each index along several axes, negative ones counted from the last; `lengths`
-    /// are in the order of the tensor's axes. [`init`](Self::init) refuses another number of
-    /// lengths than of axes.
+    /// are in the order of the tensor's axes. [`init`](Self::init) refuses another number of them.
     ///
     /// ```
     /// use cellnorm::BatchNormConfig;
@@ -104,8 +103,7 @@ impl Batch {
         Self { axes: vec![channel_axis], lengths: vec![channels] }
     }
 
-    /// Statistics for each index along these axes of tensors of this shape; negative axes count
-    /// from the last.
+    /// Statistics for each index along axes of tensors of this shape; negative ones from the last.
     ///
     /// # Errors
     /// If an axis does not exist or is named twice.

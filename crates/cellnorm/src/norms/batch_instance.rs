@@ -1,5 +1,4 @@
-//! Batch-instance normalization: a gate for each channel blends the batch's and the instance's
-//! result.
+//! Batch-instance normalization: a gate for each channel blends the two results.
 //!
 //! y = γ (ρ (x − mean_c) r_c + (1 − ρ) (x − mean_{n,c}) r_{n,c}) + β, with r = 1/√(variance + ε)
 //! and ρ kept in \[0, 1\].

@@ -37,8 +37,7 @@ impl<R: OverFeatures> NormConfig<R> {
         Self::custom(Features::Axes(axes.to_vec(), lengths.to_vec()).into())
     }
 
-    /// Over all axes but the samples' (axis 0), with a parameter for each of the `channels`
-    /// channels on axis 1.
+    /// Over all axes but the samples' (axis 0), with a parameter for each channel on axis 1.
     pub fn per_channel(channels: usize) -> Self {
         Self::custom(Features::PerChannel { channels, axis: 1 }.into())
     }

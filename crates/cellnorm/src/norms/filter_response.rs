@@ -1,5 +1,4 @@
-//! Filter response normalization: each channel of each sample is divided by its root mean square,
-//! whatever its mean.
+//! Filter response normalization: each channel of each sample is divided by its root mean square.
 //!
 //! y = γ x / √(ν² + |ε| + |ε_l|) + β, ν² = mean of x² over the positions, with ε_l learned where
 //! asked for. The paper follows it by max(y, τ) with a learned τ for each channel:

@@ -55,8 +55,7 @@ impl NormConfig<Ghost> {
         Self::custom(Ghost { channels, channel_axis: 1, size, interleaved: false })
     }
 
-    /// Whether a part takes every so many-th sample, as Keras 2 does, instead of neighbours.
-    /// Default: false.
+    /// Whether a part takes every so many-th sample, as Keras 2, not neighbours. Default: false.
     pub fn interleaved(mut self, interleaved: bool) -> Self {
         self.rule.interleaved = interleaved;
         self

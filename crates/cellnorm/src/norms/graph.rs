@@ -27,8 +27,7 @@ pub struct Graph {
     pub channel_axis: isize,
 }
 
-/// Graph normalization of tensors \[N, C, nodes\]; parameters gamma, beta and mean_scale (α), \[C\]
-/// each.
+/// Graph normalization of tensors \[N, C, nodes\]; parameters gamma, beta, mean_scale (α), \[C\].
 ///
 /// With graphs of different sizes, give [`Mask::lengths`](crate::Mask::lengths).
 ///

@@ -1,12 +1,10 @@
-//! Group normalization: the cells of one group of channels of one sample share a mean and a
-//! variance.
+//! Group normalization: the cells of a group of channels of one sample share a mean and a variance.
 //!
 //! y = γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β over the positions and the C/G neighbouring
 //! channels of group g; γ and β per channel, or per group as MXNet 1.6 to 1.9 and ONNX 18 have it.
 //! One group is layer normalization over all features, C groups is instance normalization.
 //!
-//! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm` of
-//! PyTorch 2.
+//! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm`, PyTorch 2.
 
 use super::axes::{HasChannels, sample_and_channel};
 use crate::error::Error;

@@ -1,5 +1,4 @@
-//! Layer normalization: the features of one sample share a mean and a variance, over any set of
-//! axes.
+//! Layer normalization: the features of a sample, along any axes, share a mean and a variance.
 //!
 //! y = γ (x − mean_n) / √(variance_n + ε) + β. γ and β have a value for each element of the
 //! normalized axes (transformers, Keras `axis=[1, 2, 3]`) or for each channel. The same in training

@@ -135,8 +135,7 @@ fn square(x: f64) -> f64 {
 }
 
 /// Joins the `len` terms of each line of a strip, those of one index a row, as [`reduce`] joins the
-/// terms of a line: first those that remain behind whole eights, then what each of 8 lanes has
-/// joined.
+/// terms of a line: first those after whole eights, then what each of 8 lanes joined.
 #[inline(always)]
 pub(super) fn joined(
     len: usize,

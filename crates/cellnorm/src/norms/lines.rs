@@ -68,8 +68,7 @@ pub trait Lines {
     ) -> Result<(), (usize, &'static str)>;
 }
 
-/// The lines of a row-major tensor along the axes marked; None where these are not next to each
-/// other.
+/// The lines of a row-major tensor along the axes marked; None where these lie apart.
 ///
 /// ```
 /// use cellnorm::norms::lines_of;

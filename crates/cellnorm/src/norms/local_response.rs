@@ -1,16 +1,13 @@
-//! Local response normalization: each value is divided by a power of the mean square of its
-//! neighbours in channel.
+//! Local response normalization: each value is divided by a power of its neighbours' mean square.
 //!
 //! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the
 //! same sample and position. Channels beyond the first and the last count as zeros; the sum is
 //! always divided by `size`. With r_c = d_c^(−β):
 //!
-//! dx_j = r_j dy_j − (2 α β / size) · x_j · Σ dy_c x_c r_c / d_c, over the channels c whose windows
-//! hold j
+//! dx_j = r_j dy_j − (2 α β / size) · x_j · Σ dy_c x_c r_c / d_c, over all c whose windows hold j
 //!
 //! Source: A. Krizhevsky, I. Sutskever, G. E. Hinton, *ImageNet Classification with Deep
-//! Convolutional Neural Networks*, 2012, section 3.3. Defaults as `torch.nn.LocalResponseNorm` of
-//! PyTorch 2.
+//! Convolutional Neural Networks*, 2012, section 3.3. Defaults as `LocalResponseNorm` of PyTorch 2.
 
 use ndarray::{Array, ArrayView, Dimension};
 
@@ -21,8 +18,7 @@ use crate::error::{Error, check_number};
 use crate::kernels::Element;
 use crate::shape::{Along, Cells, Measure, Sharing, axis_index};
 
-/// On which side of its channel a window of even size is longer by one; of odd size, both sides are
-/// equal.
+/// On which side of its channel a window of even size is longer by one; odd ones are symmetric.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Window {

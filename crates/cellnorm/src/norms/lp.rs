@@ -248,8 +248,7 @@ impl LpNorm {
         map_lines(x, Some(dy), &along, |x, dy, lines| self.backward_lines(x, dy, lines))
     }
 
-    /// x / D of one vector; None where D does not depend on x: the floor is above its length, or it
-    /// is zeros.
+    /// x / D of one vector; None where D does not depend on x: below the floor, or for zeros.
     pub(crate) fn divided(&self, x: &[f64]) -> Result<Option<Vec<f64>>, Error> {
         let length = length(x, self.0.p);
         length.checked().map_err(|name| Error::NotFinite { name, set: 0, sets: 1 })?;

@@ -2,8 +2,7 @@
 //!
 //! y = (x − mean) / (√variance + ε).
 //!
-//! Source: the operator `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε =
-//! 1e-9.
+//! Source: `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε = 1e-9.
 
 use crate::error::Error;
 use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};

@@ -1,5 +1,4 @@
-//! The normalizations, one file each: which values share statistics, and what is kept between
-//! steps.
+//! The normalizations, one file each: which values share statistics, and what each keeps.
 //!
 //! | normalization | values that share a mean and a variance | parameters |
 //! |---|---|---|

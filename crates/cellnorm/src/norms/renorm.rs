@@ -5,8 +5,7 @@
 //! averages and r and d are constants to the gradient. In inference y = γ (x − mean) / σ + β.
 //!
 //! With a [`correction_momentum`](BatchRenormConfig::correction_momentum), mean and σ in r and d
-//! are averages of their own that move at that pace, and those of inference stay with the layer's
-//! momentum.
+//! are averages of their own at that pace; those of inference keep the layer's momentum.
 //!
 //! r_max = 1 and d_max = 0 is batch normalization; without bounds, training normalizes as inference
 //! does.
@@ -37,8 +36,7 @@ pub struct Renorm {
     pub d_max: f64,
 }
 
-/// Batch renormalization; parameters gamma and beta, \[C\]. Its running "variance" holds the
-/// running σ.
+/// Batch renormalization; parameters gamma and beta, \[C\]; its running "variance" is σ.
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, norms::BatchRenormConfig};

@@ -1,7 +1,6 @@
 //! RMS normalization: the features of one sample are divided by their root mean square.
 //!
-//! y = γ x / √(mean(x²) + ε) + β; there is no β unless asked for. The same in training and in
-//! inference.
+//! y = γ x / √(mean(x²) + ε) + β, the same in training and inference; β only where asked for.
 //!
 //! Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019. ε is 1e-5;
 //! `torch.nn.RMSNorm` of PyTorch 2 uses 1.19e-7 where none is given, Keras 3 1e-6.

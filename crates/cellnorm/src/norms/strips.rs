@@ -62,8 +62,7 @@ impl Row {
 /// The number of a line, and the name of what is not finite there.
 pub(super) type Fault = (usize, &'static str);
 
-/// Neighbouring lines in a block of memory: index i of all of them is the run at `first + i ·
-/// along`.
+/// Neighbouring lines in a block: index i of all of them is the run at `first + i · along`.
 #[derive(Clone, Copy)]
 pub(super) struct Strip {
     first: usize,
@@ -93,8 +92,7 @@ impl Strip {
         }
     }
 
-    /// Asks for the strip after this one: its runs are short and lie apart, which no processor
-    /// foresees.
+    /// Asks for the strip after this one: no processor foresees its short runs.
     fn fetch_next<T>(&self, block: &[T]) {
         let run = SIDE * size_of::<T>();
         let Some(near) = Machine::current().fetches_near(self.len * run) else { return };

@@ -1,5 +1,4 @@
-//! Switchable normalization: two softmaxes weigh the statistics of instance, layer and batch
-//! normalization.
+//! Switchable normalization: two softmaxes weigh instance, layer and batch statistics.
 //!
 //! mean = Σ_k a_k mean_k, variance = Σ_k b_k variance_k, y = γ (x − mean) / √(variance + ε) + β,
 //! where k runs over instance, layer and batch, a = softmax(mean_weight) and b =

@@ -101,8 +101,7 @@ impl Power {
     }
 }
 
-/// d^(−1/4) to the last digits, without a division or a root: these have few units in a processor,
-/// and wait long.
+/// d^(−1/4) to the last digits, without a division or a root: these have few units, and wait long.
 ///
 /// A quarter of the exponent, taken from the bits, is right within 4 %. With e = 1 − d y⁴, the root
 /// is y (1 − e)^(−1/4) = y (1 + e/4 + 5e²/32 + 15e³/128 + …); a step leaves an error of e⁴/10, so

@@ -9,8 +9,7 @@
 //! | [`Rules::rate`](crate::rule::Rules::rate) | as a factor of the learning rate | MXNet `lr_mult` |
 //!
 //! A layer knows only its initializers. The rest are
-//! [`ParameterRules`](crate::rule::ParameterRules) beside the layer, for whoever moves its
-//! parameters.
+//! [`ParameterRules`](crate::rule::ParameterRules) beside the layer, for its optimizer.
 
 mod constraint;
 mod initializer;

@@ -14,8 +14,7 @@
 //!
 //! (S. Ioffe, C. Szegedy: *Batch Normalization*, 2015; J. L. Ba, J. R. Kiros, G. E. Hinton: *Layer
 //! Normalization*, 2016; Y. Wu, K. He: *Group Normalization*, 2018; B. Zhang, R. Sennrich: *Root
-//! Mean Square Layer Normalization*, 2019.) Fixed statistics have no gradient: then only γ r · dz
-//! is left of dx.
+//! Mean Square Layer Normalization*, 2019.) With fixed statistics, dx = γ r · dz.
 
 use super::Statistics;
 use crate::kernels::rows::{self, ParameterGradients};
@@ -56,8 +55,7 @@ impl Centering {
     /// parameter, without a plan. For single rows, which take less time than the making of one.
     ///
     /// # Panics
-    /// If the buffers are not a whole number of rows of `width` > 0, or a parameter is not as long
-    /// as a row.
+    /// If the buffers are not whole rows of `width` > 0, or a parameter is not as long as a row.
     ///
     /// ```
     /// use cellnorm::kernels::Buffers;
@@ -162,8 +160,7 @@ impl Plan {
     /// Normalizes with the statistics of x itself and returns them.
     ///
     /// # Panics
-    /// If the buffers are not as long as the plan's tensor, or a parameter is not as long as its
-    /// channels.
+    /// If the buffers are not as long as the plan's tensor, or a parameter not as its channels.
     ///
     /// ```
     /// use cellnorm::kernels::Buffers;

@@ -46,8 +46,7 @@ impl<R: Rule> NormConfig<R> {
     }
 
     setters! {
-        /// ε, added to the variance inside the root. Default: 1e-5, unless the normalization says
-        /// otherwise.
+        /// ε, added to the variance inside the root. Default: 1e-5, or as the normalization says.
         epsilon: f64,
         /// Whether there is a factor γ. Default: true.
         scale: bool,
@@ -57,8 +56,7 @@ impl<R: Rule> NormConfig<R> {
         one_value: OneValue,
         /// The activation after γ x̂ + β, in the same passes forward and backward. Default: none.
         activation: Activation,
-        /// How γ starts. Default: [`Initializer::Ones`]. [`Initializer::warning`] tells of a γ
-        /// near 0.
+        /// How γ starts. Default: [`Initializer::Ones`]. See [`Initializer::warning`].
         gamma_initializer: Initializer,
         /// How β starts. Default: [`Initializer::Zeros`].
         beta_initializer: Initializer,
@@ -71,8 +69,7 @@ impl<R: Rule> NormConfig<R> {
     /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one
     /// value a statistic does. Later calls override.
     ///
-    /// [`init`](Self::init) refuses semantics of another layer, or with ε on another side of the
-    /// root.
+    /// [`init`](Self::init) refuses those of another layer, or with ε on another side of the root.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
         self.suits = suits::<R>(semantics);
         (self.epsilon, self.scale, self.center) =
@@ -91,8 +88,7 @@ impl<R: Rule> NormConfig<R> {
     /// legacy one; if momentum is not in \[0, 1\], or the rule is not sound (groups that do not
     /// divide the channels, no axis, another number of lengths than of axes); if the semantics are
     /// those of another layer, one value a statistic is to use running averages that there are none
-    /// of, an initializer cannot be used, or the rule is centered at zero and keeps running
-    /// averages.
+    /// of, an initializer cannot be used, or a rule about zero keeps running averages.
     pub fn init(self) -> Result<Norm<R>, Error> {
         self.suits?;
         let running = self.rule.running();

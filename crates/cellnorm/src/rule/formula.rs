@@ -31,8 +31,7 @@ use crate::momentum::OneValue;
 use crate::ranks::{Communicator, exchange, merge};
 use crate::shape::{Along, Labels};
 
-/// The values of each parameter, flat, in the order of [`Rule::parameters`]; None for one that the
-/// layer does not have.
+/// The values of each parameter, flat, in the order of [`Rule::parameters`]; None where absent.
 pub type NamedValues = Vec<(&'static str, Option<Vec<f64>>)>;
 
 /// The settings of a layer besides its rule.
@@ -252,8 +251,7 @@ impl<R: Rule> Formula<R> {
         })
     }
 
-    /// Whether each statistic has one value, and the policy has the running averages take its
-    /// place.
+    /// Whether each statistic has one value, and the policy puts the running averages in its place.
     ///
     /// # Errors
     /// If the policy refuses one value a statistic.

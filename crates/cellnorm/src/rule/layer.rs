@@ -207,8 +207,7 @@ impl<R: Rule> Norm<R> {
         self.step(x, None, None)
     }
 
-    /// Normalizes the valid values alone: y is 0 at the others, and `backward` gives 0 for their
-    /// dx.
+    /// Normalizes the valid values alone: y is 0 at the others, and so is dx of `backward`.
     ///
     /// A set of one valid value gives β, whatever [`one_value`](Self::one_value) says, and moves
     /// its running variance only as [`RunningVariance::moves`] says; a set of none has nothing to
@@ -284,8 +283,7 @@ impl<R: Rule> Norm<R> {
     /// # Errors
     /// Same errors as [`forward`](Self::forward), except that one value per statistic is fine,
     /// unless it is always an error and there are no running averages. Where these make the
-    /// normalization an affine map of each channel, nothing of x is summed, and NaN and infinity
-    /// pass on to y.
+    /// normalization an affine map of each channel, NaN and infinity pass on to y.
     pub fn infer<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,

@@ -1,5 +1,4 @@
-//! The rules that γ and β follow in training, beside the layer, and a plain gradient step that
-//! keeps them.
+//! The rules that γ and β follow in training, and a plain gradient step that keeps them.
 
 use ndarray::{ArrayD, Dimension};
 

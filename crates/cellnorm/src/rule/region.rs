@@ -62,8 +62,7 @@ impl Region {
         Ok((Self::All(cells), coordinates))
     }
 
-    /// All cells of a tensor with these axes, whose positions are its shared ones, and the cells'
-    /// coordinates.
+    /// All cells of a tensor with these axes, the shared ones inside, and the cells' coordinates.
     pub(crate) fn all(axes: &[Axis]) -> Option<(Self, Vec<Option<Labels>>)> {
         grid(axes).map(|(cells, coordinates)| (Self::All(cells), coordinates))
     }

@@ -14,8 +14,7 @@ pub struct ParameterSpec {
     pub name: &'static str,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// The value that each element starts with; the config's initializers replace that of gamma and
-    /// beta.
+    /// The value that each element starts with; gamma and beta have the config's initializers.
     pub initial: f64,
 }
 
@@ -60,8 +59,7 @@ impl<V: Table> Tracked<V> {
         Self { mean, variance, values: cells.values(k) }
     }
 
-    /// Their means over the sets of each label, whatever the sets' numbers of values; a set without
-    /// values does not count.
+    /// Their means over the sets of each label; each set with values has the same weight.
     pub fn mean_by(self, labels: &Labels) -> Self {
         let Self { mean, variance, values } = self;
         let present: Vec<f64> = values.iter().map(|n| f64::from(*n > 0.0)).collect();
@@ -88,8 +86,7 @@ pub struct Context<'a, V> {
     pub batch: bool,
     /// The running averages, where the rule has them.
     pub running: Option<Statistics<V>>,
-    /// The parameters, flat, in the order of [`Rule::parameters`]; None for one that the layer does
-    /// not have.
+    /// The parameters, flat, in the order of [`Rule::parameters`]; None where the layer has none.
     pub parameters: &'a [(&'static str, Option<V>)],
 }
 
@@ -119,8 +116,7 @@ impl<V: Table> Context<'_, V> {
         self.affine(r.clone(), r * (self.cells.center.clone() - statistics.mean), channels)
     }
 
-    /// γ and β, where the layer has them, after a cell's `scale` and `shift`: scale · γ and
-    /// shift · γ + β.
+    /// γ and β, where the layer has them, after `scale` and `shift`: scale · γ and shift · γ + β.
     pub fn affine(&self, scale: V, shift: V, channels: &Labels) -> Coefficients<V> {
         let (mut scale, mut offset) = (scale, shift);
         if let Some(gamma) = self.parameter("gamma") {
@@ -302,8 +298,7 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
         Ok(sets_of(&self.sharings(grid.shape)?, grid.coordinates, grid.counts.len()))
     }
 
-    /// Index of the statistic for which training refuses a one-value set; None where one value is
-    /// fine.
+    /// Which statistic training refuses of a one-value set; None where one value is fine.
     fn variance_sharing(&self) -> Option<usize> {
         (Self::CENTERING == Centering::Mean).then_some(0)
     }

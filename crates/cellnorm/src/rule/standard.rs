@@ -1,5 +1,4 @@
-//! The plain case of a rule: the cells of a set share one mean and one variance, or one mean
-//! square.
+//! The plain case of a rule: the cells of a set share a mean and a variance, or a mean square.
 //!
 //! y = γ (x − mean) / √(variance + ε) + β
 //!

@@ -1,8 +1,7 @@
 //! Tables of f64 that remember how they came about, and the gradients of what they led to.
 //!
 //! Reverse-mode differentiation (S. Linnainmaa, 1970), on tables instead of numbers. The tape holds
-//! values and the slopes of what made them, which are computed on the way back, and only where a
-//! gradient comes by.
+//! values and the slopes of what made them, computed on the way back where a gradient comes by.
 
 use std::cell::{Ref, RefCell};
 use std::fmt;

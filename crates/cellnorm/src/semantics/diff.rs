@@ -11,8 +11,7 @@ use super::{EpsilonAt, Semantics};
 use crate::momentum::{Frozen, Momentum, OneValue};
 use crate::normalization::Normalization;
 
-/// Where a difference is measured: the variance of the data, and the number of values that share a
-/// statistic.
+/// Where a difference is measured: the variance of the data, and the values that share a statistic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// The variance of the values, biased.
@@ -66,8 +65,7 @@ impl Semantics {
         self.diff_at(other, Sample::default())
     }
 
-    /// The differences, measured at `sample`; empty where both mean the same, even under other
-    /// names.
+    /// The differences, measured at `sample`; empty where both mean the same.
     ///
     /// Momentum, the running variance and freezing are compared only between batch normalizations.
     pub fn diff_at(&self, other: &Self, sample: Sample) -> Vec<Difference> {

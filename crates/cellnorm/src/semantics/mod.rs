@@ -33,8 +33,7 @@ pub enum EpsilonAt {
     /// 1 / √(variance + ε): all layers of all frameworks here.
     #[default]
     InsideRoot,
-    /// 1 / (√variance + ε): ONNX's MeanVarianceNormalization, and Burn's layer normalization before
-    /// 0.14.
+    /// 1 / (√variance + ε): ONNX's MeanVarianceNormalization, and Burn's layer before 0.14.
     OutsideRoot,
 }
 
@@ -96,8 +95,7 @@ pub struct Semantics {
 
 /// The names of γ, β, the running mean and variance, and the number of steps.
 ///
-/// Layers without running statistics have names for them, too: those that the framework uses
-/// elsewhere.
+/// Layers without running statistics have names for them, too: those used elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParameterNames {
     /// γ.

@@ -9,12 +9,10 @@ impl Semantics {
     /// The semantics of this layer in the preset `name`.
     ///
     /// Names are those of [`presets`](Self::presets), and "onnx-" before any opset number: the
-    /// operator in force at that opset answers, and its own number is in the `name` of what is
-    /// returned.
+    /// operator in force at that opset answers, with its own number in the `name`.
     ///
     /// # Errors
-    /// If there is no such name, or the framework has no such layer; the message lists those that
-    /// exist.
+    /// If there is no such name, or no such layer in it; the message lists those that exist.
     ///
     /// ```
     /// use cellnorm::{Normalization, Semantics, semantics::GroupParameters};

@@ -38,8 +38,7 @@ impl Axis {
     }
 }
 
-/// The role of each axis of a tensor: whether its values share statistics, and whether γ and β vary
-/// along it.
+/// The role of each axis: whether its values share statistics, and whether γ and β vary along it.
 #[derive(Clone, Debug)]
 pub struct Roles {
     axes: Vec<(bool, bool)>,
@@ -55,8 +54,7 @@ impl Roles {
         Self { axes: axes.into_iter().collect(), groups: None, per_group: false }
     }
 
-    /// The same, but `axis` is split into `groups` groups of neighbours that each share statistics
-    /// inside.
+    /// The same, but `axis` is split into `groups` groups of neighbours that share statistics.
     pub fn grouped(mut self, axis: usize, groups: usize) -> Self {
         self.groups = Some((axis, groups));
         self
@@ -92,8 +90,7 @@ impl Roles {
         }
     }
 
-    /// The same, but γ and β vary from group to group of a split axis that carries them, and not
-    /// inside a group.
+    /// The same, but γ and β of a split axis that carries them vary from group to group alone.
     pub fn parameter_per_group(mut self) -> Self {
         self.per_group = true;
         self
@@ -153,8 +150,7 @@ impl Roles {
             .collect()
     }
 
-    /// Which axes number the cells: each that a statistic is not shared along, or that γ and β vary
-    /// along.
+    /// Which axes number the cells: those not shared, and those along which γ and β vary.
     pub(crate) fn cell_axes(&self) -> Vec<bool> {
         self.axes.iter().map(|(shared, parameter)| !shared || *parameter).collect()
     }

@@ -45,8 +45,7 @@ impl Labels {
         self.count
     }
 
-    /// Whether each member is a set of its own, in their order: then what belongs to sets belongs
-    /// to members.
+    /// Whether each member is a set of its own, in their order: tables of sets are of members.
     pub fn are_members(&self) -> bool {
         // all of them, so that the compiler compares a vector at a time
         let same = |same, (label, member): (&u32, u32)| same & (*label == member);

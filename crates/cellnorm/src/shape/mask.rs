@@ -6,7 +6,7 @@ use super::axis_index;
 use crate::error::{Error, check_number};
 
 /// Which values of a tensor are valid: statistics are over these alone, whatever the others hold,
-/// NaN included. The result and the gradient are 0 at the others, and dy is not looked at there.
+/// NaN included. The result and the gradient are 0 at the others, and dy is ignored there.
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, Mask};

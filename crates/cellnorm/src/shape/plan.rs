@@ -29,8 +29,7 @@ pub struct Plan {
 /// The two shapes of a tensor.
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
-    /// Parameters are constant inside a cell: `channel_of[cell]` is the index of the cell's γ and
-    /// β.
+    /// Parameters are constant inside a cell: `channel_of[cell]` numbers its γ and β.
     Cells { cells: Cells, sets: Sets, channel_of: Vec<u32> },
     /// Each row is a set, and γ and β are as long as a row.
     Rows { width: usize },

@@ -14,8 +14,7 @@ pub enum Along {
     Apart,
     /// All indices share.
     Shared,
-    /// Neighbouring indices share in blocks of this many, at least 1; the last block holds the
-    /// rest.
+    /// Neighbouring indices share in blocks of so many, at least 1; the last holds the rest.
     Blocks(usize),
     /// Each index has its own, but all from this one on share.
     Tail(usize),
@@ -182,7 +181,6 @@ impl Sharing {
 pub struct Noise {
     /// Of the mean, in units of σ: 1/√n. None where no mean is taken.
     pub mean: Option<f64>,
-    /// Of the variance, relative to it: √(2/(n − 1)), of a mean square √(2/n). None for the
-    /// variance of one value.
+    /// Of the variance, relative to it: √(2/(n − 1)), of a mean square √(2/n). None for one value.
     pub variance: Option<f64>,
 }

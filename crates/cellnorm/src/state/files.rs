@@ -78,8 +78,7 @@ pub(super) fn read_stored(path: &Path) -> Result<Checkpoint, Error> {
     })
 }
 
-/// Writes a checkpoint as it is stored: beside the file first, which is replaced when all is
-/// written.
+/// Writes a checkpoint as it is stored: beside the file first, then in its place.
 pub(super) fn write_stored(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
     let format = format(path, |format| format.encode.is_some())?;
     let bytes = format.encode.map_or(Ok(Vec::new()), |encode| encode(checkpoint));

@@ -51,15 +51,13 @@ impl Found {
 /// The prefixes by which frameworks separate parameters and statistics: Flax, MXNet.
 const APART: [&str; 6] = ["params/", "batch_stats/", "params.", "batch_stats.", "arg:", "aux:"];
 
-/// Words in the name of a layer with one vector of weights that tell a normalization from a slope
-/// or a table.
+/// Words that tell a normalization with one vector of weights from a slope or a table.
 const TELLING: [&str; 3] = ["norm", "ln", "rms"];
 
 /// A framework's names of γ, β, mean, variance and steps.
 type Words = [Option<&'static str>; 5];
 
-/// The names of γ, β, mean, variance and steps in each framework. ONNX's operators name inputs, not
-/// tensors.
+/// The names of γ, β, mean, variance and steps in each framework except ONNX, which names inputs.
 fn vocabularies() -> Vec<(&'static str, Words)> {
     let named = |preset: &'static str| {
         let vocabulary =
@@ -75,8 +73,7 @@ fn vocabularies() -> Vec<(&'static str, Words)> {
     all
 }
 
-/// A name as the layer's and the tensor's own: at the last dot or stroke, or for MXNet at an
-/// underscore.
+/// A name as the layer's and the tensor's own, at the last dot or stroke; MXNet's at an underscore.
 fn split<'n>(name: &'n str, words: &[&str]) -> Option<(&'n str, &'n str)> {
     let name = name.strip_suffix(":0").unwrap_or(name);
     let name = APART.iter().find_map(|apart| name.strip_prefix(apart)).unwrap_or(name);

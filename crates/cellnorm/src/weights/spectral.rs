@@ -158,8 +158,7 @@ pub struct SpectralNorm {
     pub weight: ArrayD<f64>,
     /// The left singular vector as far as it is known, a value for each row.
     pub u: Array1<f64>,
-    /// The right singular vector as far as it is known, a value for each column, row-major over the
-    /// other axes.
+    /// The right one as far as it is known, a value for each column, row-major over the other axes.
     pub v: Array1<f64>,
     axis: usize,
     iteration: Iteration,
@@ -174,8 +173,7 @@ pub struct SpectralNorm {
 pub struct SpectralWeight {
     /// Ŵ = W / σ, in the shape of W.
     pub weight: ArrayD<f64>,
-    /// The divisor of W: uᵀ W v; 1 for a weight of zeros, and for a weight that inference leaves
-    /// unchanged.
+    /// The divisor of W: uᵀ W v; 1 for zeros, and for a weight that inference leaves unchanged.
     pub sigma: f64,
     /// u and v, where the gradient goes through σ.
     vectors: Option<(Array1<f64>, Array1<f64>)>,

@@ -36,14 +36,12 @@ pub type WeightStandardization = Norm<Standardization>;
 pub type WeightStandardizationConfig = NormConfig<Standardization>;
 
 impl NormConfig<Standardization> {
-    /// `outputs` outputs on axis 0, as convolutions have them in PyTorch, Burn and Candle, without
-    /// a gain; ε = 1e-10.
+    /// `outputs` outputs on axis 0, as in PyTorch, Burn and Candle, without a gain; ε = 1e-10.
     pub fn new(outputs: usize) -> Self {
         Self::custom(Standardization { outputs, axis: 0 }).scale(false)
     }
 
-    /// The axis of the outputs; negative counts from the last. Default: 0; −1 for TensorFlow's
-    /// kernels.
+    /// The axis of the outputs; negative counts from the last. Default: 0; TensorFlow's is −1.
     pub fn output_axis(mut self, axis: isize) -> Self {
         self.rule.axis = axis;
         self

@@ -1,5 +1,4 @@
-//! Folding in a checkpoint, where nothing but a list of pairs says which normalization belongs to
-//! which layer.
+//! Folding in a checkpoint, where a list of pairs says which normalization belongs to which layer.
 //!
 //! A checkpoint has names and numbers. It does not say what lies between two layers (an activation
 //! between them makes folding wrong), nor ε, groups or padding. So a [`Pair`] says all of it, and
@@ -105,8 +104,7 @@ pub struct FoldedLayer {
 }
 
 /// Folds all pairs, or none: weights are computed in f64 and rounded once to their type. Afterwards
-/// each layer has a `.bias`, and the normalizations' tensors are gone. All other tensors stay
-/// unchanged.
+/// each layer has a `.bias`, the normalizations' tensors are gone, all others unchanged.
 ///
 /// # Errors
 /// If a tensor is missing or of a wrong shape, a number is not finite or does not fit its type, a

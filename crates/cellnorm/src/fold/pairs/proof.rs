@@ -51,8 +51,7 @@ fn share_of(old: &Layer, norms: &[Norm], new: &Layer, seed: u64) -> f64 {
     shares.fold(0.0, f64::max)
 }
 
-/// The outputs of a layer for one position's taps, and the sums of the absolute values of their
-/// terms.
+/// The outputs of a layer for one position's taps, and the sums of the absolute terms.
 fn outputs(layer: &Layer, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (kernel, weight) = (&layer.kernel, layer.numbers());
     let mut sums = layer.bias_numbers().unwrap_or_else(|| vec![0.0; kernel.outputs()]);
