@@ -397,6 +397,19 @@ pub(crate) fn check_shape(
     Err(Error::Parameter { name, given: given.to_vec(), expected: expected.to_vec() })
 }
 
+/// That channels can be split into equal groups.
+pub(crate) fn check_groups(channels: usize, groups: usize) -> Result<(), Error> {
+    if groups > 0 && channels.is_multiple_of(groups) {
+        return Ok(());
+    }
+    Err(Error::Groups { channels, groups })
+}
+
+/// That a tensor has elements.
+pub(crate) fn check_not_empty(shape: &[usize]) -> Result<(), Error> {
+    if shape.contains(&0) { Err(Error::Empty { shape: shape.to_vec() }) } else { Ok(()) }
+}
+
 /// That dy has the shape of x.
 pub(crate) fn check_dy(dy: &[usize], x: &[usize]) -> Result<(), Error> {
     if dy == x {

@@ -143,9 +143,8 @@ impl Channel {
     pub fn summary(&self) -> Option<Summary> {
         let (moments, count, min, max, nan, infinite) = match &self.values {
             Values::Integers(histogram) => {
-                let count = histogram.count();
-                let moments =
-                    Moments { count: count as f64, mean: histogram.mean(), m2: histogram.m2() };
+                let (count, mean, m2) = (histogram.count(), histogram.mean(), histogram.m2());
+                let moments = Moments { count: count as f64, mean, m2 };
                 (moments, count, histogram.min()?.into(), histogram.max()?.into(), 0, 0)
             }
             Values::Floats(floats) => {

@@ -50,8 +50,7 @@ impl Grid {
                 return Err(Error::AxisTwice { axis: *axis, axes });
             }
         }
-        let length =
-            sample.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
+        let length = sample.iter().try_fold(1_usize, |product, len| product.checked_mul(*len));
         let length = length.filter(|length| *length <= u32::MAX as usize);
         let length = length.ok_or_else(|| Error::TooLarge { shape: sample.to_vec() })?;
         let first = keep.iter().min().copied().unwrap_or(sample.len());
@@ -196,13 +195,12 @@ impl Grid {
     ) -> Result<Option<Vec<Samples>>, Error> {
         self.check_whole(values)?;
         let samples = values.len().checked_div(self.length).unwrap_or(0);
-        let mut sample =
-            |place: usize| moments(place, &values[place * self.length..][..self.length]);
+        let mut sample = |n: usize| moments(n, &values[n * self.length..][..self.length]);
         if !self.has_spread() {
-            (0..samples).for_each(|place| drop(sample(place)));
+            (0..samples).for_each(|n| drop(sample(n)));
             return Ok(None);
         }
-        Ok(tournament(0..samples, &mut |place| sample(place).iter().map(Samples::one).collect()))
+        Ok(tournament(0..samples, &mut |n| sample(n).iter().map(Samples::one).collect()))
     }
 
     fn check_whole<T>(&self, values: &[T]) -> Result<(), Error> {

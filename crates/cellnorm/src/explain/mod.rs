@@ -20,7 +20,7 @@ pub use layout::Layout;
 pub use traffic::{CACHE, Traffic};
 pub use warning::Warning;
 
-use crate::error::Error;
+use crate::error::{Error, check_not_empty};
 use crate::norms::Lines;
 use crate::rule::Rule;
 
@@ -164,9 +164,7 @@ fn check(shape: &[usize], layout: &Layout, are_weights: bool) -> Result<(), Erro
     if let Some(reason) = reason {
         return Err(Error::Layout { layout: layout.to_string(), rank: shape.len(), reason });
     }
-    if shape.contains(&0) {
-        return Err(Error::Empty { shape: shape.to_vec() });
-    }
+    check_not_empty(shape)?;
     // room for the bytes of the five tensors that a backward pass may move
     if shape.iter().try_fold(64_usize, |product, len| product.checked_mul(*len)).is_none() {
         return Err(Error::TooLarge { shape: shape.to_vec() });

@@ -124,9 +124,8 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
     }
     match (sharing.name, sharing.along[layout.samples()]) {
         (_, Along::Blocks(part)) if part < samples => {
-            let of_sample =
-                sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0).len());
-            let of_sample = of_sample.product::<usize>() / part;
+            let first = sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0));
+            let of_sample = first.map(|range| range.len()).product::<usize>() / part;
             format!(
                 "take virtual batches of at least {}, which divide the batch",
                 FEW.div_ceil(of_sample)

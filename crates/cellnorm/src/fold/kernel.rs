@@ -3,7 +3,7 @@
 //! and k, where `before` and `after` are the maps before and after the layer.
 
 use super::affine::{Affine, same_length};
-use crate::error::{Error, check_numbers};
+use crate::error::{Error, check_groups, check_numbers};
 
 /// How the weight of a linear layer is laid out: two axes of channels, then taps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +57,7 @@ impl Kernel {
         let [first, second, taps @ ..] = shape else {
             return Err(Error::Rank { layer, shape: shape.to_vec(), least: 2 });
         };
-        if groups == 0 || !first.is_multiple_of(groups) {
-            return Err(Error::Groups { channels: *first, groups });
-        }
+        check_groups(*first, groups)?;
         let taps = taps.iter().try_fold(1, |product: usize, tap| product.checked_mul(*tap));
         let elements = taps.and_then(|taps| first.checked_mul(*second)?.checked_mul(taps));
         let channels = second.checked_mul(groups);

@@ -14,7 +14,7 @@ use std::fmt;
 use ndarray::{Array, ArrayView, ArrayView2, CowArray, Dimension};
 
 use super::axes::{batch_sharing, cell_channels, sample_and_channel};
-use crate::error::{Error, check_shape};
+use crate::error::{Error, check_groups, check_shape};
 use crate::kernels::Element;
 use crate::momentum::{Momentum, RunningVariance};
 use crate::rule::{
@@ -66,12 +66,8 @@ impl Rule for Adaptive {
 
     fn check(&self) -> Result<(), Error> {
         match self.statistics {
-            AdaptiveStatistics::Groups(groups)
-                if groups == 0 || !self.channels.is_multiple_of(groups) =>
-            {
-                Err(Error::Groups { channels: self.channels, groups })
-            }
-            _ => Ok(()),
+            AdaptiveStatistics::Groups(groups) => check_groups(self.channels, groups),
+            AdaptiveStatistics::Batch => Ok(()),
         }
     }
 

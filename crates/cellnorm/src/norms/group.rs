@@ -7,7 +7,7 @@
 //! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm`, PyTorch 2.
 
 use super::axes::{HasChannels, sample_and_channel};
-use crate::error::Error;
+use crate::error::{Error, check_groups};
 use crate::normalization::Normalization;
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
 use crate::semantics::{GroupParameters, Semantics};
@@ -78,10 +78,7 @@ impl Rule for Group {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.groups == 0 || !self.channels.is_multiple_of(self.groups) {
-            return Err(Error::Groups { channels: self.channels, groups: self.groups });
-        }
-        Ok(())
+        check_groups(self.channels, self.groups)
     }
 
     fn channel_axis_mut(&mut self) -> Option<&mut isize> {

@@ -1,5 +1,5 @@
-//! The length n = ‖x‖_p of a vector, its divisor D, which a floor keeps from 0, and the slope of n by
-//! each value: ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1).
+//! The length n = ‖x‖_p of a vector, its divisor D, which a floor keeps from 0, and the slope of n
+//! by each value: ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1).
 //!
 //! A length is scale · relative with scale = max |x| and relative the norm of x / scale: powers of
 //! that neither overflow nor vanish. Squares of elements narrower than f64 do neither in f64, so

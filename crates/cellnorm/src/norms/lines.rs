@@ -5,7 +5,7 @@
 
 use ndarray::{Array, ArrayD, ArrayView, Dimension};
 
-use crate::error::{Error, check_dy};
+use crate::error::{Error, check_dy, check_not_empty};
 use crate::kernels::{Element, Real};
 use crate::rule::{like, typed};
 use crate::shape::{Cells, Roles, Sharing, inverse};
@@ -100,9 +100,7 @@ pub(super) fn map_lines<T: Element, D: Dimension>(
 ) -> Result<Array<T, D>, Error> {
     let (x, dy) = (x.into_dyn(), dy.map(ArrayView::into_dyn));
     dy.as_ref().map_or(Ok(()), |dy| check_dy(dy.shape(), x.shape()))?;
-    if x.is_empty() {
-        return Err(Error::Empty { shape: x.shape().to_vec() });
-    }
+    check_not_empty(x.shape())?;
     let roles = Roles::new(along.iter().map(|along| (*along, false)));
     let as_it_lies = lines_of(x.shape(), along).filter(|_| x.is_standard_layout());
     let order = match as_it_lies {

@@ -127,16 +127,16 @@ impl Rule for Renorm {
         let running = context.running.as_ref().expect("renormalization keeps running averages");
         if !context.batch {
             let r = running.variance.clone().clamp(context.epsilon.sqrt(), f64::INFINITY).recip();
-            let shift =
-                r.clone().take(channel) * (cells.center.clone() - running.mean.take(channel));
-            return context.affine(r.take(channel), shift, channel);
+            let r = r.take(channel);
+            let shift = r.clone() * (cells.center.clone() - running.mean.take(channel));
+            return context.affine(r, shift, channel);
         }
         let Statistics { mean, variance } = cells.merge(0);
         let deviation = variance.plus(context.epsilon).sqrt();
         let sigma = running.variance.clone().clamp(context.epsilon.sqrt(), f64::INFINITY);
         let r = (deviation.clone() / sigma.clone()).clamp(1.0 / self.r_max, self.r_max).detach();
-        let d =
-            ((mean.clone() - running.mean.clone()) / sigma).clamp(-self.d_max, self.d_max).detach();
+        let d = (mean.clone() - running.mean.clone()) / sigma;
+        let d = d.clamp(-self.d_max, self.d_max).detach();
         let scale = (r / deviation).take(channel);
         let shift = scale.clone() * (cells.center.clone() - mean.take(channel)) + d.take(channel);
         context.affine(scale, shift, channel)

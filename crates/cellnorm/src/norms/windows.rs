@@ -39,8 +39,8 @@ impl Windows {
             }
             for (i, to_end) in self.to_end.iter().enumerate().take(rows - block) {
                 if i > 0 {
-                    from_start =
-                        plus(from_start, among(&values, rows, block + size + i - 1, before));
+                    let next = block + size + i - 1;
+                    from_start = plus(from_start, among(&values, rows, next, before));
                 }
                 give(block + i, plus(*to_end, from_start));
             }

@@ -7,7 +7,7 @@
 use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
 use super::Region;
-use crate::error::{Error, check_dy};
+use crate::error::{Error, check_dy, check_not_empty};
 use crate::kernels::{Buffers, Element};
 use crate::shape::{Labels, Mask, Plan, Roles, inverse};
 
@@ -60,9 +60,7 @@ impl<'a, T: Element> Arranged<'a, T, CellGrid> {
         numbered: &[bool],
         mask: Option<&Mask>,
     ) -> Result<Self, Error> {
-        if x.is_empty() {
-            return Err(Error::Empty { shape: x.shape().to_vec() });
-        }
+        check_not_empty(x.shape())?;
         let plan = if let Some(mask) = mask {
             Region::picked(numbered, &mask.over(x.shape())?).into()
         } else {

@@ -29,7 +29,7 @@ use crate::kernels::{Affine, Gradient, Sums};
 use crate::moments::Moments;
 use crate::momentum::OneValue;
 use crate::ranks::{Communicator, exchange, merge};
-use crate::shape::{Along, Labels};
+use crate::shape::{Along, Labels, Sharing};
 
 /// The values of each parameter, flat, in the order of [`Rule::parameters`]; None where absent.
 pub type NamedValues = Vec<(&'static str, Option<Vec<f64>>)>;
@@ -122,8 +122,7 @@ impl<R: Rule> Formula<R> {
     /// If the shape does not suit the rule.
     pub fn new(rule: R, settings: Settings, grid: Grid<'_>) -> Result<Self, Error> {
         let sharings = rule.sharings(grid.shape)?;
-        let shared =
-            |sharing: &crate::shape::Sharing| sharing.along.first() == Some(&Along::Shared);
+        let shared = |sharing: &Sharing| sharing.along.first() == Some(&Along::Shared);
         Ok(Self {
             sets: rule.sets(&grid)?,
             across_ranks: sharings.iter().map(shared).collect(),
@@ -188,16 +187,11 @@ impl<R: Rule> Formula<R> {
         merged: &[Option<Merged>],
     ) -> Result<FormulaOutput, Error> {
         let tape = Tape::default();
-        let Taped { coefficients, tracked, .. } =
-            self.record(&tape, moments, parameters, merged, true)?;
-        let (scale, offset) = (coefficients.scale.values(), coefficients.offset.values());
-        let maps = moments.iter().zip(scale.into_iter().zip(offset));
+        let taped = self.record(&tape, moments, parameters, merged, true)?;
+        let Coefficients { scale, offset } = taped.coefficients;
+        let maps = moments.iter().zip(scale.values().into_iter().zip(offset.values()));
         let affines = maps.map(|(m, (scale, offset))| Affine { center: m.mean, scale, offset });
-        let tracked = tracked.map(|Tracked { mean, variance, values }| Tracked {
-            mean: mean.values(),
-            variance: variance.values(),
-            values,
-        });
+        let tracked = taped.tracked.map(Tracked::values);
         Ok(FormulaOutput { affines: affines.collect(), tracked })
     }
 
@@ -261,12 +255,11 @@ impl<R: Rule> Formula<R> {
             return Ok(false);
         };
         // a set without values has no statistic
-        let one =
-            |values: &[f64]| values.iter().all(|values| *values <= 1.0) && values.contains(&1.0);
-        let one = match merged.get(k).and_then(Option::as_ref) {
-            Some(merged) => one(&merged.values),
-            None => one(&self.sets[k].sums(&self.counts)),
+        let values = match merged.get(k).and_then(Option::as_ref) {
+            Some(merged) => &merged.values,
+            None => &self.sets[k].sums(&self.counts),
         };
+        let one = values.iter().all(|values| *values <= 1.0) && values.contains(&1.0);
         Ok(one && policy.uses_running(R::NAME, &self.shape, *batch)?)
     }
 

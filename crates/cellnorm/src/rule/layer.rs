@@ -30,7 +30,7 @@ pub struct Norm<R> {
     pub gamma: Option<ArrayD<f64>>,
     /// The offset β; None without center.
     pub beta: Option<ArrayD<f64>>,
-    pub(super) extra: Vec<(&'static str, ArrayD<f64>)>,
+    pub(crate) extra: Vec<(&'static str, ArrayD<f64>)>,
     /// The running averages, where the rule keeps any.
     pub running: Option<Running>,
     /// The averages that training takes in their place, where they have a pace of their own.
@@ -487,8 +487,8 @@ impl<R: Rule> Norm<R> {
         for part in [|m: &Moments| m.mean, |m: &Moments| m.m2] {
             check_finite("x", &[&moments.iter().map(part).collect()])?;
         }
-        let FormulaOutput { affines, tracked } =
-            formula.forward(&moments, &self.named_values(), &merged)?;
+        let parameters = self.named_values();
+        let FormulaOutput { affines, tracked } = formula.forward(&moments, &parameters, &merged)?;
         // cells that are finite each can be too far apart for a common variance
         let targets = tracked.iter().flat_map(|of| [&of.mean, &of.variance]);
         check_finite("x", &targets.collect::<Vec<_>>())?;
@@ -553,13 +553,11 @@ impl<R: Rule> Norm<R> {
         let dy = match self.activation {
             Activation::Identity => dy.into_dyn(),
             activation => {
-                let FormulaOutput { affines, .. } =
-                    formula.forward(&moments, &parameters, &cells.merged)?;
-                x.map_gradient(dy.into_dyn(), |x, buffers| {
+                let affines = formula.forward(&moments, &parameters, &cells.merged)?.affines;
+                let (dz, ()) = x.map_gradient(dy.into_dyn(), |x, buffers| {
                     region.activation_gradient(x, buffers, &affines, activation);
-                })?
-                .0
-                .into()
+                })?;
+                dz.into()
             }
         };
         let centers: Vec<f64> = moments.iter().map(|m| m.mean).collect();
@@ -790,8 +788,7 @@ impl<R: Rule> Norm<R> {
         };
         let tape = Tape::default();
         let sets = Tracked { mean: tape.table(mean), variance: tape.table(variance), values };
-        let Tracked { mean, variance, values } = sets.mean_by(&labels);
-        Tracked { mean: mean.values(), variance: variance.values(), values }
+        sets.mean_by(&labels).values()
     }
 
     /// In words, the settings that all ranks must have alike.

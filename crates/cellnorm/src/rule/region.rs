@@ -182,8 +182,8 @@ impl Region {
         });
     }
 
-    /// Calls `pass(x, buffers, cells, their numbers)` for all cells, or for each run of picked ones,
-    /// and leaves 0 outside of these. x may be empty where the pass does not read it.
+    /// Calls `pass(x, buffers, cells, their numbers)` for all cells, or for each run of picked
+    /// ones, and leaves 0 outside of these. x may be empty where the pass does not read it.
     fn run_pass<T: Element>(
         &self,
         x: &[T],

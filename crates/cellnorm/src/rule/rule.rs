@@ -1,7 +1,6 @@
 //! A normalization: which values share each statistic, its parameters, and one formula on tables.
 
-use super::standard;
-use super::{CellTables, Grid, Statistics, Table};
+use super::{CellTables, Grid, Statistics, Table, Var, standard};
 use crate::error::Error;
 use crate::normalization::Normalization;
 use crate::semantics::{EpsilonAt, Semantics};
@@ -50,6 +49,14 @@ pub struct Tracked<V> {
     /// The number of values of each, for the unbiased running variance: infinite where the second
     /// is no variance. A set without values does not move its averages.
     pub values: Vec<f64>,
+}
+
+impl Tracked<Var<'_>> {
+    /// The same in numbers.
+    pub(super) fn values(self) -> Tracked<Vec<f64>> {
+        let Self { mean, variance, values } = self;
+        Tracked { mean: mean.values(), variance: variance.values(), values }
+    }
 }
 
 impl<V: Table> Tracked<V> {

@@ -135,8 +135,7 @@ fn accumulate(all: &mut Vec<f64>, part: impl Iterator<Item = f64>) {
 /// The gradient of an input, from that of the result and the slope at each element.
 fn chain(gradient: &[f64], slopes: impl Iterator<Item = f64>, input_gradient: &mut Vec<f64>) {
     // an infinite slope times a zero gradient is not a gradient
-    let share =
-        |(gradient, slope): (&f64, f64)| if *gradient == 0.0 { 0.0 } else { gradient * slope };
+    let share = |(dy, slope): (&f64, f64)| if *dy == 0.0 { 0.0 } else { dy * slope };
     accumulate(input_gradient, gradient.iter().zip(slopes).map(share));
 }
 

@@ -1,7 +1,7 @@
 //! The axes of a tensor: their indices, their memory, and the role of each in a normalization.
 
 use super::{Along, Plan};
-use crate::error::Error;
+use crate::error::{Error, check_groups, check_not_empty};
 
 /// One axis of a tensor: its length, its stride in elements, and its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,20 +74,12 @@ impl Roles {
     /// If it does not.
     pub fn check(&self, shape: &[usize]) -> Result<(), Error> {
         self.check_groups(shape)?;
-        if shape.contains(&0) {
-            return Err(Error::Empty { shape: shape.to_vec() });
-        }
-        Ok(())
+        check_not_empty(shape)
     }
 
     /// That the groups of a split axis divide it.
     pub(crate) fn check_groups(&self, shape: &[usize]) -> Result<(), Error> {
-        match self.groups {
-            Some((axis, groups)) if groups == 0 || !shape[axis].is_multiple_of(groups) => {
-                Err(Error::Groups { channels: shape[axis], groups })
-            }
-            _ => Ok(()),
-        }
+        self.groups.map_or(Ok(()), |(axis, groups)| check_groups(shape[axis], groups))
     }
 
     /// The same, but γ and β of a split axis that carries them vary from group to group alone.

@@ -87,8 +87,8 @@ impl Labels {
     }
 }
 
-/// The set of each cell, for each of some statistics, row-major over the axes that the statistic is not
-/// shared along; the coordinates are those of [`cells_of`].
+/// The set of each cell, for each of some statistics, row-major over the axes that the statistic is
+/// not shared along; the coordinates are those of [`cells_of`].
 ///
 /// # Panics
 /// If a statistic is not shared along an axis that lies inside the cells, or shared in windows,

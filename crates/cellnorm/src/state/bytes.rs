@@ -66,8 +66,7 @@ pub(super) fn from_bytes(
         let len = bytes.len();
         return refuse(format!("has {len} bytes, which is not {shape:?} values of {dtype:?}"));
     }
-    let values: Vec<f64> =
-        bytes.chunks_exact(dtype.size()).map(|bytes| dtype.value(bytes)).collect();
+    let values = bytes.chunks_exact(dtype.size()).map(|bytes| dtype.value(bytes)).collect();
     // of the bytes: as f64, 2^53 + 1 is 2^53
     let whole = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("8 bytes"));
     if dtype == DType::I64

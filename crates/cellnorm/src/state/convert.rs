@@ -7,7 +7,7 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::State;
-use crate::error::{Error, check_number};
+use crate::error::{Error, check_groups, check_number};
 use crate::momentum::Momentum;
 use crate::normalization::Normalization;
 use crate::semantics::{GroupParameters, Semantics};
@@ -130,8 +130,8 @@ fn rebias(
     b.check(to.epsilon)?;
     let Some(n) = known.values else {
         let problem = format!(
-            "the running variance changes from {a:?} to {b:?}; say how many values each channel had \
-             in a training batch (samples times positions)"
+            "the running variance changes from {a:?} to {b:?}; say how many values each \
+             channel had in a training batch (samples times positions)"
         );
         return Err(Error::Conversion { from: from.name, to: to.name, problem });
     };
@@ -157,9 +157,7 @@ fn regroup(
                                number of channels";
                 return refuse(problem.into());
             };
-            if values.is_empty() || !channels.is_multiple_of(values.len()) {
-                return Err(Error::Groups { channels, groups: values.len() });
-            }
+            check_groups(channels, values.len())?;
             let size = channels / values.len();
             values.iter().flat_map(|value| std::iter::repeat_n(*value, size)).collect()
         }
@@ -169,9 +167,7 @@ fn regroup(
                     "the channels' values are to become those of groups; say the number of groups";
                 return refuse(problem.into());
             };
-            if groups == 0 || !values.len().is_multiple_of(groups) {
-                return Err(Error::Groups { channels: values.len(), groups });
-            }
+            check_groups(values.len(), groups)?;
             let each: Vec<&[f64]> = values.chunks(values.len() / groups).collect();
             if let Some(group) = each.iter().position(|of| of.iter().any(|value| value != &of[0])) {
                 return refuse(format!(

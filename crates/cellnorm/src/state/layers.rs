@@ -15,11 +15,10 @@ impl<R: Rule> Norm<R> {
         let running = self.running.clone().map(|running| (running.mean, running.variance));
         let (mean, variance) = running.unzip();
         let steps = self.running.as_ref().map(|_| self.steps);
-        let others = self.names().filter(|name| !matches!(*name, "gamma" | "beta"));
         let others =
-            others.map(|name| (name.into(), self.parameter(name).expect("its own").clone()));
+            self.extra.iter().map(|(name, values)| ((*name).into(), values.clone())).collect();
         let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
-        State { gamma, beta, mean, variance, steps, others: others.collect() }
+        State { gamma, beta, mean, variance, steps, others }
     }
 
     /// Takes the parameters and running averages of the layer's own semantics ([`State::to`]

@@ -86,7 +86,7 @@ fn split<'n>(name: &'n str, words: &[&str]) -> Option<(&'n str, &'n str)> {
     let mut in_part =
         words.iter().filter(|word| !["weight", "bias", "scale", "mean", "var"].contains(word));
     let word =
-        in_part.find(|word| last.strip_suffix(**word).is_some_and(|rest| rest.ends_with('_')))?;
+        in_part.find(|word| last.strip_suffix(**word).is_some_and(|of| of.ends_with('_')))?;
     let end = name.len() - word.len();
     Some((&name[..end - 1], &name[end..]))
 }
@@ -154,7 +154,7 @@ impl Checkpoint {
         let is_vector = shape(&gamma).is_some_and(|shape| shape.len() == 1) && beta.is_none();
         let is_one = has_statistics || has_both || is_vector && says_so;
         is_one.then(|| {
-            let mut frameworks: Vec<&str> =
+            let mut frameworks: Vec<_> =
                 fitting.by_ref().map(|(framework, _)| *framework).collect();
             frameworks.dedup();
             Found {

@@ -15,7 +15,7 @@
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, ArrayViewD};
 
 use super::power_iteration::{Iteration, renewed};
-use crate::error::{Error, check_number, check_shape};
+use crate::error::{Error, check_not_empty, check_number, check_shape};
 use crate::norms::{Floor, LpNorm, LpNormConfig};
 use crate::parameters::Initializer;
 use crate::shape::axis_index;
@@ -119,9 +119,7 @@ impl SpectralNormConfig {
             return Err(Error::Rank { layer: "spectral normalization", shape: vec![], least: 1 });
         }
         let axis = axis_index(self.axis, weight.ndim())?;
-        if weight.is_empty() {
-            return Err(Error::Empty { shape: weight.shape().to_vec() });
-        }
+        check_not_empty(weight.shape())?;
         let (rows, columns) = (weight.shape()[axis], weight.len() / weight.shape()[axis]);
         let drawn = |len, seed| -> Result<Array1<f64>, Error> {
             let vector = Initializer::Normal { mean: 0.0, std: 1.0, seed }.init(&[len])?;
