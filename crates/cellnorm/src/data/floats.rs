@@ -11,9 +11,8 @@
 use std::hint::black_box;
 
 use super::forest::Merge;
-use crate::kernels::vectorized;
 use crate::kernels::{Element, Real};
-use crate::moments::Moments;
+use crate::{kernels::vectorized, moments::Moments};
 
 /// Moments, range and irregular values of some floats.
 ///

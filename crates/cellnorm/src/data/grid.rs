@@ -6,8 +6,7 @@ use super::floats::Floats;
 use super::forest::{Merge, tournament};
 use super::histogram::Histogram;
 use crate::error::{Error, check_shape};
-use crate::kernels::Element;
-use crate::moments::Moments;
+use crate::{kernels::Element, moments::Moments};
 
 /// The channels of samples of one shape.
 ///

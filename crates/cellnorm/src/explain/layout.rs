@@ -1,7 +1,6 @@
 //! The meaning of the axes of a tensor, one letter each.
 
-use crate::error::Error;
-use crate::shape::axis_index;
+use crate::{error::Error, shape::axis_index};
 
 /// The meaning of each axis: N samples, C channels, T time, others such as D, H and W positions. A
 /// weight has O outputs, I inputs and positions.

@@ -21,8 +21,7 @@ pub use traffic::{CACHE, Traffic};
 pub use warning::Warning;
 
 use crate::error::{Error, check_not_empty};
-use crate::norms::Lines;
-use crate::rule::Rule;
+use crate::{norms::Lines, rule::Rule};
 
 /// The explanation of a normalization for a tensor of one shape.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,10 +14,8 @@
 //! Several axes as tf.keras 2, `BatchNormalization(axis=[1, 2])`; Keras 3 and the others take one.
 
 use super::axes::{HasChannels, axis_lengths, channel_axis, check_lengths, named_axes};
-use crate::error::Error;
-use crate::normalization::Normalization;
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
-use crate::shape::Roles;
+use crate::{error::Error, normalization::Normalization, shape::Roles};
 
 /// The values at one index along some axes, most often the channels', share statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,9 +10,8 @@
 //! Networks*, 2018; ρ starts at 1 as in the authors' code.
 
 use super::axes::{HasChannels, batch_sharing, instance_sharing, sample_and_channel};
-use crate::error::Error;
 use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
-use crate::shape::Sharing;
+use crate::{error::Error, shape::Sharing};
 
 /// A gate ρ for each channel blends batch and instance normalization.
 #[derive(Clone, Debug)]

@@ -1,9 +1,8 @@
 //! The axes and parameters of normalizations over the features of a sample: layer and RMS.
 
 use super::axes::{axis_lengths, check_lengths, named_axes, sample_and_channel};
-use crate::error::Error;
 use crate::rule::{NormConfig, Rule};
-use crate::shape::Roles;
+use crate::{error::Error, shape::Roles};
 
 /// Which axes share statistics, and how γ and β lie on them.
 #[derive(Clone, Debug)]

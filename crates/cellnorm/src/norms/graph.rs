@@ -12,11 +12,10 @@
 //! PyTorch Geometric 2.
 
 use super::axes::{HasChannels, cell_channels, instance_sharing, sample_and_channel};
-use crate::error::Error;
 use crate::rule::{
     Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
 };
-use crate::shape::Sharing;
+use crate::{error::Error, shape::Sharing};
 
 /// A share of the mean for each channel of each sample.
 #[derive(Clone, Debug)]

@@ -8,10 +8,9 @@
 
 use super::axes::{HasChannels, sample_and_channel};
 use crate::error::{Error, check_groups};
-use crate::normalization::Normalization;
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
 use crate::semantics::{GroupParameters, Semantics};
-use crate::shape::Roles;
+use crate::{normalization::Normalization, shape::Roles};
 
 /// The cells of one group of channels of one sample share statistics.
 #[derive(Clone, Debug)]

@@ -4,10 +4,9 @@
 //!
 //! Source: `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε = 1e-9.
 
-use crate::error::Error;
 use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
-use crate::semantics::EpsilonAt;
 use crate::shape::{Measure, Sharing, axis_set};
+use crate::{error::Error, semantics::EpsilonAt};
 
 /// The values along some axes share statistics; nothing is learned.
 #[derive(Clone, Debug)]

@@ -17,11 +17,10 @@
 
 use super::axes::{HasChannels, batch_sharing, channel_axis};
 use crate::error::{Error, check_number};
-use crate::momentum::Momentum;
 use crate::rule::{
     Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table, Tracked,
 };
-use crate::shape::Sharing;
+use crate::{momentum::Momentum, shape::Sharing};
 
 /// The batch's statistics, corrected toward the running ones.
 #[derive(Clone, Debug)]

@@ -7,9 +7,8 @@
 
 use super::Features;
 use super::features::over_features;
-use crate::normalization::Normalization;
 use crate::rule::{Norm, NormConfig};
-use crate::shape::Centering;
+use crate::{normalization::Normalization, shape::Centering};
 
 /// The features of one sample share a mean square.
 #[derive(Clone, Debug)]

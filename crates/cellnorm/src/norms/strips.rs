@@ -8,10 +8,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::lines::{narrow, wide};
-use crate::kernels::Element;
 use crate::kernels::{self, LINE, fetch};
-use crate::machine::Machine;
-use crate::shape::Cells;
+use crate::{kernels::Element, machine::Machine, shape::Cells};
 
 /// The number of lines of a strip: four registers of AVX-512, so that none waits long for the one
 /// before, and a strip of a hundred rows is still in the nearest cache.

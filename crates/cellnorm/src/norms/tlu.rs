@@ -16,9 +16,8 @@ use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn, Zip};
 use super::axes::{check_lengths, named_axes};
 use super::lines::{narrow, wide};
 use crate::error::{Error, check_dy, check_numbers, check_shape};
-use crate::kernels::Element;
 use crate::rule::{like, typed};
-use crate::shape::check_size;
+use crate::{kernels::Element, shape::check_size};
 
 /// Makes a [`Tlu`].
 #[derive(Clone, Debug)]

@@ -11,10 +11,9 @@
 
 use super::axes::HasChannels;
 use super::{Instance, InstanceNorm};
-use crate::error::Error;
-use crate::momentum::Momentum;
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
 use crate::shape::{Labels, Roles};
+use crate::{error::Error, momentum::Momentum};
 
 /// Each cell has its own statistics in training, each channel the running ones in inference.
 #[derive(Clone, Debug)]

@@ -8,8 +8,7 @@
 use std::fmt::Display;
 
 use super::Communicator;
-use crate::error::Error;
-use crate::moments::Moments;
+use crate::{error::Error, moments::Moments};
 
 /// The numbers of the first message: 2 KB, which covers the statistics of 84 channels.
 const FIRST: usize = 256;

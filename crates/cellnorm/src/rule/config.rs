@@ -2,11 +2,9 @@
 
 use super::{Correction, Norm, ParameterSpec, Rule, Running};
 use crate::error::{Error, check_epsilon};
-use crate::kernels::Activation;
 use crate::momentum::{Mode, Momentum, OneValue, Phase, RunningVariance};
-use crate::parameters::Initializer;
 use crate::semantics::{EpsilonAt, Semantics};
-use crate::shape::Centering;
+use crate::{kernels::Activation, parameters::Initializer, shape::Centering};
 
 /// Makes a [`Norm`]. The constructors are at each normalization.
 #[derive(Clone, Debug)]

@@ -24,12 +24,10 @@ use super::{
     CellTables, Coefficients, Context, Grid, Merged, Rule, RunningTables, Statistics, Tape,
     TapeGradients, Tracked, Var,
 };
-use crate::error::Error;
 use crate::kernels::{Affine, Gradient, Sums};
-use crate::moments::Moments;
-use crate::momentum::OneValue;
 use crate::ranks::{Communicator, exchange, merge};
 use crate::shape::{Along, Labels, Sharing};
+use crate::{error::Error, moments::Moments, momentum::OneValue};
 
 /// The values of each parameter, flat, in the order of [`Rule::parameters`]; None where absent.
 pub type NamedValues = Vec<(&'static str, Option<Vec<f64>>)>;

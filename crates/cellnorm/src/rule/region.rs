@@ -4,10 +4,9 @@ use std::ops::Range;
 
 use ndarray::ArrayD;
 
-use crate::error::Error;
 use crate::kernels::{self, Activation, Affine, Buffers, Element, Gradient, Sums};
-use crate::moments::Moments;
 use crate::shape::{Axis, Cells, Labels, Mask, Sets, cells_of, grid};
+use crate::{error::Error, moments::Moments};
 
 /// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor
 /// libraries. The [passes](crate::kernels) over it, which panic where a slice is not as long as the

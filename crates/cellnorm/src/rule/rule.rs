@@ -1,10 +1,9 @@
 //! A normalization: which values share each statistic, its parameters, and one formula on tables.
 
 use super::{CellTables, Grid, Statistics, Table, Var, standard};
-use crate::error::Error;
-use crate::normalization::Normalization;
 use crate::semantics::{EpsilonAt, Semantics};
 use crate::shape::{Along, Centering, Labels, Roles, Sharing, sets_of};
+use crate::{error::Error, normalization::Normalization};
 
 /// A parameter of a rule.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::{Statistics, Tracked};
 use crate::error::{Error, check_numbers, check_shape};
-use crate::momentum::Momentum;
-use crate::shape::check_size;
+use crate::{momentum::Momentum, shape::check_size};
 
 /// Running averages, which inference normalizes with.
 #[derive(Clone, Debug, PartialEq)]

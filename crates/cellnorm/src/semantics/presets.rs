@@ -2,8 +2,7 @@
 
 use super::Semantics;
 use super::table::TABLE;
-use crate::error::Error;
-use crate::normalization::Normalization;
+use crate::{error::Error, normalization::Normalization};
 
 impl Semantics {
     /// The semantics of this layer in the preset `name`.

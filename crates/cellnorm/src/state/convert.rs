@@ -8,9 +8,8 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::State;
 use crate::error::{Error, check_groups, check_number};
-use crate::momentum::Momentum;
-use crate::normalization::Normalization;
 use crate::semantics::{GroupParameters, Semantics};
+use crate::{momentum::Momentum, normalization::Normalization};
 
 /// The values that a conversion may need besides the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -45,8 +45,7 @@ use std::collections::BTreeMap;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::error::{Error, check_shape};
-use crate::normalization::Normalization;
-use crate::semantics::Semantics;
+use crate::{normalization::Normalization, semantics::Semantics};
 #[cfg(feature = "files")]
 pub use checkpoint::Checkpoint;
 pub use convert::Known;

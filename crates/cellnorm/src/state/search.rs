@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checkpoint;
-use crate::normalization::Normalization;
-use crate::semantics::Semantics;
+use crate::{normalization::Normalization, semantics::Semantics};
 
 /// The names of a normalization's tensors in a checkpoint; absent where it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,8 +8,7 @@
 
 use ndarray::{Array1, ArrayView2};
 
-use crate::error::Error;
-use crate::norms::LpNorm;
+use crate::{error::Error, norms::LpNorm};
 
 /// Which singular vector a power iteration renews first, and so what is remembered between steps.
 ///

@@ -17,8 +17,7 @@ use ndarray::{Array1, Array2, ArrayD, ArrayView2, ArrayViewD};
 use super::power_iteration::{Iteration, renewed};
 use crate::error::{Error, check_not_empty, check_number, check_shape};
 use crate::norms::{Floor, LpNorm, LpNormConfig};
-use crate::parameters::Initializer;
-use crate::shape::axis_index;
+use crate::{parameters::Initializer, shape::axis_index};
 
 /// Makes a [`SpectralNorm`].
 ///

@@ -10,10 +10,9 @@
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
 use crate::error::{Error, check_number};
-use crate::functions::moments;
-use crate::kernels::Element;
 use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::shape::{Measure, Sharing, axis_index};
+use crate::{functions::moments, kernels::Element};
 
 /// The direction of each output's weights, whose length is a parameter of its own.
 #[derive(Clone, Debug)]

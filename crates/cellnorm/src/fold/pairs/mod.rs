@@ -43,9 +43,8 @@ use std::collections::BTreeMap;
 
 use super::Affine;
 use crate::error::{Error, check_epsilon};
-use crate::normalization::Normalization;
-use crate::semantics::Semantics;
 use crate::state::{Checkpoint, State, Tensors};
+use crate::{normalization::Normalization, semantics::Semantics};
 pub use guess::{Guess, guesses};
 use layer::Layer;
 
