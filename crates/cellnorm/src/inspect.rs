@@ -1,8 +1,6 @@
-//! The health of a normalization by its numbers: dead channels, exploding channels, and impossible
-//! numbers.
+//! The health of a normalization: dead channels, exploding channels, and impossible numbers.
 
-/// A channel is dead where |γ| is at most this share of the largest |γ|, or the deviation of the
-/// largest deviation.
+/// A channel is dead where |γ| or its deviation is at most this share of the largest.
 pub const DEAD: f64 = 1e-4;
 
 /// A channel explodes where it multiplies its input by more than this: |γ|/√(variance + ε).

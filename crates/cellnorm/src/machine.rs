@@ -1,11 +1,9 @@
-//! The machine that the passes run on: caches, cores, huge pages and vectors, and the thresholds
-//! that follow from them.
+//! The machine that the passes run on, and the thresholds that follow from it.
 //!
 //! It is read once, when the first pass runs. Every threshold of the passes that depends on the
 //! machine is a method of [`Machine`], a formula over its sizes; none changes a bit of the results.
 //!
-//! The environment variable `CELLNORM_MACHINE` overrides any field, so that one machine can take
-//! the paths of another:
+//! `CELLNORM_MACHINE` overrides any field, so that one machine can take the paths of another:
 //!
 //! ```sh
 //! CELLNORM_MACHINE=l2=2M,l3=260M,instruction_set=avx2 cellnorm --version -v
@@ -107,8 +105,7 @@ const ELEMENT: usize = size_of::<f32>();
 impl Machine {
     /// An output of so many bytes is streamed past the caches by a pass that touches `tensors` of
     /// this size: together they fill half of the last caches; but at most sixteen times what the
-    /// second caches hold, since other programs and other virtual machines own the rest of a last
-    /// cache that is far larger.
+    /// second caches hold, since others own the rest of a last cache that is far larger.
     pub fn stream_bytes(&self, tensors: usize) -> usize {
         let last = self.l3.saturating_mul((self.cores / self.l3_cores.max(1)).max(1));
         let second = self.l2.saturating_mul(16).saturating_mul(self.cores);
@@ -151,8 +148,7 @@ impl Machine {
         self.l2 / 2
     }
 
-    /// Whether so many bytes that are needed next are fetched to the first cache, or to the second;
-    /// None where they are not fetched.
+    /// Whether so many bytes are fetched to the first cache, or to the second; None for neither.
     pub(crate) fn fetches_near(&self, bytes: usize) -> Option<bool> {
         (bytes <= self.fetch_bytes().max(self.near_bytes())).then(|| bytes <= self.near_bytes())
     }
@@ -251,8 +247,7 @@ impl Machine {
         decided
     }
 
-    /// The same machine with the fields that `text` names, and what to tell the user of those that
-    /// it names wrongly.
+    /// The same machine with the fields that `text` names, and notes on those that it cannot name.
     ///
     /// ```
     /// use cellnorm::machine::Machine;
@@ -311,8 +306,7 @@ impl Machine {
         ]
     }
 
-    /// Runs `work` with all passes, on whichever thread, as on this machine, and then goes back to
-    /// the one before.
+    /// Runs `work` with all passes, on any thread, as on this machine, and then goes back.
     ///
     /// For tests and benchmarks that compare machines within one program: the machine is the whole
     /// program's, so that the threads which a pass calls in have it too. Such calls wait for one

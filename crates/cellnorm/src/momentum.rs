@@ -19,8 +19,7 @@ use crate::error::{Error, check_number};
 pub enum Momentum {
     /// running = (1 − m) · running + m · batch, as PyTorch means it (default 0.1).
     Step(f64),
-    /// running = m · running + (1 − m) · batch, as Keras (default 0.99), MXNet and ONNX (default
-    /// 0.9) mean it.
+    /// running = m · running + (1 − m) · batch: Keras (default 0.99), MXNet and ONNX (default 0.9).
     Keep(f64),
     /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's
     /// `momentum=None`. Batches are counted for all channels together: one that a mask leaves empty
@@ -58,8 +57,7 @@ impl Momentum {
     }
 }
 
-/// Which variance of the batch the running variance moves toward. The batch itself is always
-/// normalized with the biased one.
+/// Which variance of the batch the running variance moves toward; the biased one normalizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum RunningVariance {
@@ -183,8 +181,7 @@ pub enum StatisticsFrom {
     Running,
 }
 
-/// The behaviour of [`BatchNorm::forward`](crate::BatchNorm::forward) and `backward`. All eight
-/// settings work.
+/// The behaviour of [`forward`](crate::BatchNorm::forward) and `backward`. All eight settings work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Mode {
@@ -208,8 +205,7 @@ impl Mode {
         Self { statistics: StatisticsFrom::Running, update: false, train_parameters: true }
     }
 
-    /// A framework's meaning of a frozen layer in training: γ and β have no gradients, and the
-    /// statistics do as [`Frozen`] says.
+    /// A frozen layer in training: γ and β have no gradients, statistics do as [`Frozen`] says.
     ///
     /// ```
     /// use cellnorm::{

@@ -117,8 +117,7 @@ pub struct BySample {
 }
 
 impl Channel {
-    /// Whether all moments are finite: not if values lie so far apart that the squares of the
-    /// distances are beyond f64.
+    /// Whether all moments are finite: not if the squares of distances are beyond f64.
     pub fn is_finite(&self) -> bool {
         let of_values = match &self.values {
             Values::Integers(_) => [0.0; 2],

@@ -16,8 +16,7 @@ pub struct Traffic {
     pub x: usize,
     /// The bytes of x that lie between reading a value for its statistic and normalizing it.
     pub held: usize,
-    /// How often forward reads a tensor of the size of x: 1, or 2 where `held` exceeds [`CACHE`].
-    /// It writes one.
+    /// How often forward reads as much as x: 1, or 2 where `held` exceeds [`CACHE`]. It writes one.
     pub forward_reads: usize,
     /// How often backward reads such a tensor: 2 (x and dy), or 4 where twice `held` exceeds
     /// [`CACHE`]. It writes one.

@@ -40,8 +40,7 @@ impl Affine {
     /// is 0 where absent.
     ///
     /// # Errors
-    /// If the lengths differ, a variance is negative or variance + ε is not above 0, or a number is
-    /// not finite.
+    /// If lengths differ, a variance is negative, variance + ε not above 0, or a number not finite.
     pub fn of_batch_norm(
         gamma: Option<&[f64]>,
         beta: Option<&[f64]>,

@@ -91,8 +91,7 @@ impl Kernel {
         })
     }
 
-    /// Runs of one output and of inputs that follow each other, as long as the layout has them,
-    /// from one run on.
+    /// Runs of one output and of consecutive inputs, as long as possible, from one run on.
     pub fn segments(&self, start: usize) -> impl Iterator<Item = Segment> + use<> {
         let Self { first, second, groups, output_first, .. } = *self;
         // an empty axis has no runs, and no group either

@@ -28,8 +28,7 @@ use crate::shape::{Along, Measure, Sharing};
 pub enum AdaptiveStatistics {
     /// Each channel's over the batch, with running averages.
     Batch,
-    /// Each sample's, over this many groups of channels: 1 is layer, as many as channels is
-    /// instance normalization.
+    /// Each sample's, over so many groups of channels: 1 is layer, one a channel is instance.
     Groups(usize),
 }
 

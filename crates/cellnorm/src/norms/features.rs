@@ -43,8 +43,7 @@ impl<R: OverFeatures> NormConfig<R> {
 }
 
 impl Features {
-    /// These axes of tensors of this shape, with a parameter for each element; negative axes count
-    /// from the last.
+    /// These axes of tensors of this shape, with a parameter for each element; −1 is the last axis.
     ///
     /// # Errors
     /// If an axis does not exist or is named twice, or none is.

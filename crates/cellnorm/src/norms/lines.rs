@@ -141,8 +141,7 @@ pub(super) fn narrow<T: Element>(value: f64) -> T {
     T::narrow(T::Acc::from_f64(value))
 }
 
-/// Joins a term of each index of some slices, in 8 lanes that do not wait for one another; `join`
-/// of 0 and a term is the term.
+/// Joins a term of each index of some slices, in 8 lanes; `join` of 0 and a term is the term.
 #[inline(always)]
 pub(super) fn reduce<T: Element, const N: usize>(
     slices: [&[T]; N],

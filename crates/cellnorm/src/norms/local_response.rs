@@ -87,8 +87,7 @@ impl LocalResponseNormConfig {
         bias: f64,
         /// Where windows of even size lie. Default: [`Window::Left`].
         window: Window,
-        /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
-        /// channels-last.
+        /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for NHWC.
         channel_axis: isize,
     }
 

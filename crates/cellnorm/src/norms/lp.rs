@@ -5,8 +5,7 @@
 //!
 //! dx_i = (dy_i − (Σ dy_j y_j) · ∂D/∂n · ∂n/∂x_i) / D,   ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1)
 //!
-//! For p = ∞ the largest values share ∂n/∂x equally. ∂D/∂n is 0 where a floor under the norm holds;
-//! then dx = dy / D.
+//! For p = ∞ the largest values share ∂n/∂x equally. ∂D/∂n is 0 under a floor; then dx = dy / D.
 //!
 //! Defaults as `torch.nn.functional.normalize` of PyTorch 2.
 
@@ -38,8 +37,7 @@ pub enum Floor {
     MaxSquare(f64),
     /// D = √(n² + ε).
     AddSquare(f64),
-    /// D = n; a vector of zeros gives y = 0 and dx = 0. Where D is below 1e-38, dx can be too large
-    /// for f32.
+    /// D = n; a vector of zeros gives y = 0 and dx = 0. Below 1e-38, dx can be too large for f32.
     None,
 }
 
@@ -237,8 +235,7 @@ impl LpNorm {
     /// The gradient of x, given the x of the forward pass and dy.
     ///
     /// # Errors
-    /// As [`LpNorm::forward`], or if dy has another shape than x or holds NaN, infinity or numbers
-    /// too large to sum.
+    /// As [`LpNorm::forward`], or if dy has another shape than x or its sums are not finite.
     pub fn backward<T: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,

@@ -7,8 +7,7 @@
 //! With a [`correction_momentum`](BatchRenormConfig::correction_momentum), mean and σ in r and d
 //! are averages of their own at that pace; those of inference keep the layer's momentum.
 //!
-//! r_max = 1 and d_max = 0 is batch normalization; without bounds, training normalizes as inference
-//! does.
+//! r_max = 1 and d_max = 0 is batch normalization; without bounds, training equals inference.
 //!
 //! Source: S. Ioffe, *Batch Renormalization: Towards Reducing Minibatch Dependence in
 //! Batch-Normalized Models*, 2017; σ is averaged, not the variance, as there and in Keras'

@@ -28,8 +28,7 @@ pub struct Step {
     pub first: usize,
 }
 
-/// Per-time-step batch normalization of tensors \[N, T, C\]; parameters gamma and beta, \[C\];
-/// running averages \[steps, C\].
+/// Per-time-step batch normalization of \[N, T, C\]; gamma and beta, \[C\]; averages \[steps, C\].
 ///
 /// With sequences of different lengths, give [`Mask::lengths`](crate::Mask::lengths).
 ///

@@ -52,8 +52,7 @@ pub trait Communicator: Debug + Send + Sync {
     /// If another rank is gone.
     fn all_gather(&self, own: &[f64]) -> Result<Vec<f64>, Error>;
 
-    /// The sum over ranks in the place of a table, which is equally long on all; the same bits on
-    /// every rank.
+    /// The sum over ranks in the place of a table, equally long on all; the same bits on all.
     ///
     /// # Errors
     /// If another rank is gone.

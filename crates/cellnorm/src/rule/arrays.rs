@@ -53,8 +53,7 @@ impl<'a, T: Element> Arranged<'a, T> {
 }
 
 impl<'a, T: Element> Arranged<'a, T, CellGrid> {
-    /// Takes x as it lies where that can be, else a row-major copy; its cells are numbered by some
-    /// of its axes.
+    /// Takes x as it lies where that can be, else a row-major copy, in cells numbered by some axes.
     pub(crate) fn in_cells(
         x: CowArray<'a, T, IxDyn>,
         numbered: &[bool],

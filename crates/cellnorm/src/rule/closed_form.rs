@@ -297,8 +297,7 @@ impl Plan {
         gradients
     }
 
-    /// The gradients of x (into the buffers) and of γ and β. `fixed` says that the statistics did
-    /// not come from x.
+    /// The gradients of x (into the buffers), γ and β. `fixed`: the statistics did not come from x.
     ///
     /// # Panics
     /// Same as [`Plan::forward`]; also if the statistics are not those of this plan.

@@ -299,8 +299,7 @@ impl<R: Rule> Formula<R> {
         Ok(Taped { mean, variance, parameters, merged, coefficients, tracked })
     }
 
-    /// The gradients of the statistics that ranks share, added over the ranks: the means' and the
-    /// variances' of each sharing.
+    /// The gradients of the statistics that ranks share, added: the means' and the variances'.
     fn exchange_gradients(
         &self,
         merged: &[Option<Merged<Var<'_>>>],

@@ -45,12 +45,11 @@ pub struct Norm<R> {
     pub one_value: OneValue,
     /// The activation after γ x̂ + β.
     pub activation: Activation,
-    /// The mode of `forward` and `backward`; [`train`](Self::train) and [`freeze`](Self::freeze)
-    /// set it, too.
+    /// The mode of both passes; [`train`](Self::train) and [`freeze`](Self::freeze) set it, too.
     pub mode: Mode,
     pub(crate) phase: Phase,
-    /// How often the running averages have moved: PyTorch's `num_batches_tracked`. Cumulative
-    /// momentum needs it.
+    /// How often the running averages moved, for cumulative momentum: PyTorch's
+    /// `num_batches_tracked`.
     pub steps: u64,
     pub(super) rule: R,
 }

@@ -19,8 +19,7 @@ pub struct Running {
     pub variance: ArrayD<f64>,
 }
 
-/// Running averages that training is given in place of those for inference, for rules that look at
-/// both the batch and the past.
+/// Running averages for training in place of inference's, for rules that see batch and past.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Correction {
     /// The averages.

@@ -91,8 +91,7 @@ impl Labels {
 /// not shared along; the coordinates are those of [`cells_of`].
 ///
 /// # Panics
-/// If a statistic is not shared along an axis that lies inside the cells, or shared in windows,
-/// which are no sets.
+/// If a statistic is not shared along an axis inside the cells, or is shared in windows.
 ///
 /// ```
 /// use cellnorm::shape::{Measure, Sharing, cells_of, sets_of};

@@ -25,8 +25,7 @@ impl<R: Rule> Norm<R> {
     /// converts); steps stay where they are absent. Averages of a [`Correction`] stay.
     ///
     /// # Errors
-    /// If one is missing that the layer has, is there that it does not have, or has another shape.
-    /// Then nothing has changed.
+    /// If one is missing, is not the layer's, or has another shape. Then nothing has changed.
     pub fn load(&mut self, state: &State) -> Result<(), Error> {
         let parameters = self.rule().parameters();
         let mut loaded = vec![];

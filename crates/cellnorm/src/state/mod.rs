@@ -1,5 +1,4 @@
-//! A normalization's parameters and statistics, from and to the named tensors of a framework's
-//! checkpoint.
+//! A normalization's parameters and statistics, from and to a framework's named tensors.
 //!
 //! ```
 //! use cellnorm::state::{DType, Known, State, Tensor, Tensors};
@@ -109,8 +108,7 @@ pub struct State {
     pub others: BTreeMap<String, ArrayD<f64>>,
 }
 
-/// How a layer's names become those of the checkpoint: what stands before them, or a pattern in
-/// which `{}` stands for them.
+/// How a layer's names become those of the checkpoint: a prefix, or a pattern with `{}` for them.
 ///
 /// Frameworks that keep parameters and statistics apart have two: `Place::apart("params/bn/",
 /// "batch_stats/bn/")` for Flax, `Place::apart("arg:bn_", "aux:bn_")` for MXNet.
@@ -148,8 +146,7 @@ fn names(place: &Place, semantics: &Semantics) -> [Option<String>; 5] {
 
 impl State {
     /// Finds a layer's tensors. γ and β that the semantics do not learn are taken where they are,
-    /// but ignored where they are stored nevertheless (`stores_fixed`: the framework takes them as
-    /// 1 and 0). Steps may be missing.
+    /// but ignored under `stores_fixed`: the framework takes them as 1 and 0. Steps may be missing.
     ///
     /// # Errors
     /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between

@@ -6,10 +6,9 @@
 //! | [`SpectralNorm`] | v / σ(v), the largest singular value | T. Miyato et al., 2018 |
 //! | [`WeightStandardization`] | (v − mean) / √(variance + ε) of each output | S. Qiao et al., 2019 |
 //!
-//! All except [`SpectralNorm`], which keeps its weight itself, are rules of
-//! [rules](crate::rule): `forward` makes the weight w that the network uses from the trained
-//! v, and `backward` takes ∂L/∂w to ∂L/∂v and the parameters' gradients; `infer` makes the weight
-//! once and for all, to ship.
+//! All except [`SpectralNorm`], which keeps its weight itself, are rules of [rules](crate::rule):
+//! `forward` makes the weight w that the network uses from the trained v, and `backward` takes
+//! ∂L/∂w to ∂L/∂v and the parameters' gradients; `infer` makes a weight to ship.
 
 mod power_iteration;
 mod spectral;
