@@ -124,10 +124,8 @@ impl Channel {
             Values::Floats(floats) => [floats.moments.mean, floats.moments.m2],
         };
         let Samples { means, variances, deviations } = self.samples;
-        of_values
-            .into_iter()
-            .chain([means.mean, means.m2, variances, deviations])
-            .all(f64::is_finite)
+        let of_samples = [means.mean, means.m2, variances, deviations];
+        of_values.into_iter().chain(of_samples).all(f64::is_finite)
     }
 
     /// How many values were left out because they are NaN, and how many because they are infinite.

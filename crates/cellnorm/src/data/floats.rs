@@ -77,13 +77,8 @@ impl Floats {
                 let [sums, all_squares] = squares(values, LANES, &[mean; LANES]);
                 let least = least.into_iter().fold(f64::INFINITY, f64::min);
                 let most = most.into_iter().fold(f64::NEG_INFINITY, f64::max);
-                Some(Self::corrected(
-                    n,
-                    mean,
-                    sums.iter().sum(),
-                    all_squares.iter().sum(),
-                    [least, most],
-                ))
+                let [sum, squares] = [sums, all_squares].map(|lanes| lanes.iter().sum());
+                Some(Self::corrected(n, mean, sum, squares, [least, most]))
             },
         )
         .unwrap_or_else(|| Self::finite(values))
@@ -256,13 +251,8 @@ fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
         );
         for lane in 0..LANES {
             all[first + lane] = if means[lane].is_finite() {
-                Floats::corrected(
-                    n,
-                    means[lane],
-                    rests[lane],
-                    all_squares[lane],
-                    [least[lane], most[lane]],
-                )
+                let range = [least[lane], most[lane]];
+                Floats::corrected(n, means[lane], rests[lane], all_squares[lane], range)
             } else {
                 let column: Vec<T> = group[lane..].iter().step_by(width).copied().collect();
                 Floats::finite(&column)

@@ -121,10 +121,8 @@ impl<T: Merge> Forest<T> {
         if let Some(place) = twice {
             return Err(Error::PlaceTwice { place });
         }
-        other
-            .nodes
-            .into_iter()
-            .try_for_each(|(start, (level, part))| self.insert(start, level, part))
+        let mut nodes = other.nodes.into_iter();
+        nodes.try_for_each(|(start, (level, part))| self.insert(start, level, part))
     }
 
     /// All together, in the order of the places; `None` if there is nothing.

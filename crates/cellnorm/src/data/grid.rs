@@ -173,16 +173,9 @@ impl Grid {
 
     /// The values of a sample that are valid, with their channels.
     fn chosen<T: Copy>(&self, sample: &[T], valid: &[bool]) -> impl Iterator<Item = (usize, T)> {
-        let labels = self
-            .labels
-            .iter()
-            .cycle()
-            .flat_map(|label| std::iter::repeat_n(*label as usize, self.run));
-        labels
-            .zip(sample)
-            .zip(valid)
-            .filter(|(_, valid)| **valid)
-            .map(|((channel, value), _)| (channel, *value))
+        let run = |label: &u32| std::iter::repeat_n(*label as usize, self.run);
+        let values = self.labels.iter().cycle().flat_map(run).zip(sample).zip(valid);
+        values.filter(|(_, valid)| **valid).map(|((channel, value), _)| (channel, *value))
     }
 
     /// Calls `moments` with the place and the values of each sample, and merges the moments of its
@@ -215,16 +208,12 @@ impl Grid {
         let mut add =
             |label: u32, more: &Floats| all[label as usize] = all[label as usize].merge(more);
         if self.run >= LONG {
-            let labels = self.labels.iter().cycle();
-            sample
-                .chunks_exact(self.run)
-                .zip(labels)
-                .for_each(|(run, label)| add(*label, &Floats::of(run)));
+            let runs = sample.chunks_exact(self.run).zip(self.labels.iter().cycle());
+            runs.for_each(|(run, label)| add(*label, &Floats::of(run)));
             return all;
         }
-        for (column, more) in
-            Floats::of_columns(sample, self.labels.len() * self.run).iter().enumerate()
-        {
+        let columns = Floats::of_columns(sample, self.labels.len() * self.run);
+        for (column, more) in columns.iter().enumerate() {
             add(self.labels[column / self.run], more);
         }
         all

@@ -101,11 +101,8 @@ impl Histogram {
             // beyond 2⁴⁸ values of 16 bits; nothing cancels in this form either
             None => {
                 let mean = self.mean();
-                self.counts
-                    .iter()
-                    .zip(0_u32..)
-                    .map(|(count, v)| *count as f64 * (f64::from(v) - mean).powi(2))
-                    .sum()
+                let counts = self.counts.iter().zip(0_u32..);
+                counts.map(|(count, v)| *count as f64 * (f64::from(v) - mean).powi(2)).sum()
             }
         }
     }

@@ -55,15 +55,11 @@ impl Affine {
         }
         let sound = |variance| variance >= 0.0 && variance + epsilon > 0.0;
         check_numbers("variance", variance, sound, "at least 0, and above 0 with epsilon")?;
-        let number = |values: Option<&[f64]>, channel: usize, absent| {
-            values.map_or(absent, |values| values[channel])
-        };
-        let scale: Vec<f64> = (0..channels)
-            .map(|channel| number(gamma, channel, 1.0) / (variance[channel] + epsilon).sqrt())
-            .collect();
-        let shift = (0..channels)
-            .map(|channel| number(beta, channel, 0.0) - scale[channel] * mean[channel])
-            .collect();
+        let gamma = |i: usize| gamma.map_or(1.0, |gamma| gamma[i]);
+        let beta = |i: usize| beta.map_or(0.0, |beta| beta[i]);
+        let scale: Vec<f64> =
+            (0..channels).map(|i| gamma(i) / (variance[i] + epsilon).sqrt()).collect();
+        let shift = (0..channels).map(|i| beta(i) - scale[i] * mean[i]).collect();
         Self::new(scale, shift)
     }
 

@@ -208,9 +208,8 @@ impl Folding {
 
     /// The factor of each run of [`taps`](Kernel::taps) weights, in memory order, from one run on.
     pub fn factors(&self, start: usize) -> impl Iterator<Item = f64> + '_ {
-        self.kernel
-            .runs(start)
-            .map(|(output, input)| self.after.scale()[output] * self.before.scale()[input])
+        let (after, before) = (self.after.scale(), self.before.scale());
+        self.kernel.runs(start).map(|(output, input)| after[output] * before[input])
     }
 
     /// The same for consecutive runs with one factor: how many there are, and the factor.
@@ -249,10 +248,9 @@ impl Folding {
             added[output] += self.before.shift()[input] * run.iter().sum::<f64>();
         }
         let bias = self.bias(bias, &added)?;
-        let scaled: Vec<f64> = runs()
-            .zip(self.factors(0))
-            .flat_map(|(run, factor)| run.iter().map(move |value| value * factor))
-            .collect();
+        let scaled = runs().zip(self.factors(0));
+        let scaled = scaled.flat_map(|(run, factor)| run.iter().map(move |value| value * factor));
+        let scaled: Vec<f64> = scaled.collect();
         check_numbers("a folded weight", &scaled, f64::is_finite, "finite")?;
         Ok(Folded { weight: scaled, bias })
     }

@@ -108,10 +108,8 @@ mod system {
     use super::Cache;
 
     pub(super) fn caches() -> Vec<Cache> {
-        (0..16)
-            .map_while(|index| of(&format!("/sys/devices/system/cpu/cpu0/cache/index{index}")))
-            .flatten()
-            .collect()
+        let folder = |index| format!("/sys/devices/system/cpu/cpu0/cache/index{index}");
+        (0..16).map_while(|index| of(&folder(index))).flatten().collect()
     }
 
     /// None where there is no such cache, and none in it where it holds instructions.

@@ -83,7 +83,7 @@ impl Rule for BatchInstance {
     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
         let cells = context.cells;
         let (channel, instance) = (&cells.sets[0], &cells.sets[1]);
-        let rho = context.parameter("rho").expect("a parameter that is always there");
+        let rho = context.always("rho");
         let bounded = rho.clone() + (rho.clone().clamp(0.0, 1.0) - rho.clone()).detach();
         let gate = bounded.take(channel);
         let batch_sharing = context.statistics(0).take(channel);

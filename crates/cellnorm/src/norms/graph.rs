@@ -82,10 +82,7 @@ impl Rule for Graph {
     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
         let cells = context.cells;
         let channel = cell_channels(&cells.grid, self.channel_axis);
-        let alpha = context
-            .parameter("mean_scale")
-            .expect("a parameter that is always there")
-            .take(&channel);
+        let alpha = context.always("mean_scale").take(&channel);
         let Statistics { mean, variance } = cells.merge(0).take(&cells.sets[0]);
         let taken = alpha * mean.clone();
         let left = mean - taken.clone();

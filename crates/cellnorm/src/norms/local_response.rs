@@ -134,9 +134,8 @@ impl Lines for LocalResponseNorm {
 
     fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error> {
         let (channel, (before, after)) = (self.along(shape)?, self.reach());
-        let along = channel
-            .iter()
-            .map(|channel| if *channel { Along::Window { before, after } } else { Along::Apart });
+        let window = Along::Window { before, after };
+        let along = channel.iter().map(|channel| if *channel { window } else { Along::Apart });
         let (name, measure) = ("local-response", Measure::SumOfSquares);
         Ok(Sharing { name, measure, shape: shape.to_vec(), along: along.collect() })
     }

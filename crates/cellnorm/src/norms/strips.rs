@@ -146,9 +146,8 @@ pub(super) fn for_strips<T: Element, S: Default>(
                     copy.resize(len * SIDE, T::default());
                     for j in 0..width {
                         let line = block[(start + j) * across..].iter().step_by(along);
-                        copy.chunks_exact_mut(SIDE)
-                            .zip(line)
-                            .for_each(|(row, value)| row[j] = *value);
+                        let rows = copy.chunks_exact_mut(SIDE).zip(line);
+                        rows.for_each(|(row, value)| row[j] = *value);
                     }
                 }
             }
@@ -167,10 +166,8 @@ pub(super) fn for_strips<T: Element, S: Default>(
             if !as_it_lies {
                 for j in 0..width {
                     let line = out[(start + j) * across..].iter_mut().step_by(along);
-                    copy_of_out
-                        .chunks_exact(SIDE)
-                        .zip(line)
-                        .for_each(|(row, value)| *value = row[j]);
+                    let rows = copy_of_out.chunks_exact(SIDE).zip(line);
+                    rows.for_each(|(row, value)| *value = row[j]);
                 }
             }
             if let Err((line, name)) = mapped {

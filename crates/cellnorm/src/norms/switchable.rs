@@ -101,12 +101,7 @@ impl Rule for Switchable {
     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
         let cells = context.cells;
         let [cell, sample, channel] = [0, 1, 2].map(|k| &cells.sets[k]);
-        let weights = |name| {
-            softmax(
-                context.parameter(name).expect("a parameter that is always there"),
-                cells.grid.counts.len(),
-            )
-        };
+        let weights = |name| softmax(context.always(name), cells.grid.counts.len());
         let [mean_i, mean_l, mean_b] = weights("mean_weight");
         let [variance_i, variance_l, variance_b] = weights("variance_weight");
         let instance = cells.merge(0).take(cell);

@@ -128,18 +128,12 @@ pub fn exchange_bytes<E: From<Error> + Display>(
         Err(error) => (vec![], Some(error)),
     };
     let len = vec![bytes.len() as f64];
-    let lens: Vec<usize> = exchange(over, request, failed.map_or(Ok(len), Err))?
-        .concat()
-        .iter()
-        .map(|len| *len as usize)
-        .collect();
+    let lens = exchange(over, request, failed.map_or(Ok(len), Err))?.concat();
+    let lens: Vec<usize> = lens.iter().map(|len| *len as usize).collect();
     let most = lens.iter().copied().max().unwrap_or_default().div_ceil(BYTES);
     let all = over.all_gather(&words(&bytes, most))?;
-    Ok(lens
-        .iter()
-        .enumerate()
-        .map(|(rank, len)| bytes_of(&all[rank * most..][..most], *len))
-        .collect())
+    let lens = lens.iter().enumerate();
+    Ok(lens.map(|(rank, len)| bytes_of(&all[rank * most..][..most], *len)).collect())
 }
 
 /// Why no table came of it, the same on all ranks but the one that failed, which has its own error.

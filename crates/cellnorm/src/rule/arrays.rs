@@ -39,15 +39,10 @@ impl<'a, T: Element> Arranged<'a, T> {
             return Ok(Self { x, plan });
         }
         let order = roles.shared_last();
-        let copy = x
-            .view()
-            .permuted_axes(order.clone())
-            .as_standard_layout()
-            .into_owned()
-            .permuted_axes(inverse(&order));
-        let plan = roles
-            .plan(copy.shape(), copy.strides())
-            .expect("with the shared axes innermost every tensor has a plan");
+        let copy = x.view().permuted_axes(order.clone()).as_standard_layout().into_owned();
+        let copy = copy.permuted_axes(inverse(&order));
+        let plan = roles.plan(copy.shape(), copy.strides());
+        let plan = plan.expect("with the shared axes innermost every tensor has a plan");
         Ok(Self { x: copy.into(), plan })
     }
 }
@@ -94,10 +89,8 @@ impl<T: Element, P> Arranged<'_, T, P> {
             return self.map(|buffers| pass(&self.plan, buffers)).0;
         }
         let mut x = self.x.into_owned();
-        pass(
-            &self.plan,
-            Buffers::Over(x.as_slice_memory_order_mut().expect("arranged without gaps")),
-        );
+        let slice = x.as_slice_memory_order_mut().expect("arranged without gaps");
+        pass(&self.plan, Buffers::Over(slice));
         x
     }
 
@@ -123,10 +116,8 @@ impl<T: Element, P> Arranged<'_, T, P> {
             copy.assign(&dy);
             copy
         };
-        let result = pass(
-            self.slice(),
-            Buffers::Over(dx.as_slice_memory_order_mut().expect("laid out as x")),
-        );
+        let slice = dx.as_slice_memory_order_mut().expect("laid out as x");
+        let result = pass(self.slice(), Buffers::Over(slice));
         Ok((dx, result))
     }
 }

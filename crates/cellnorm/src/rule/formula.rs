@@ -328,11 +328,8 @@ impl<R: Rule> Formula<R> {
 
     /// The sets that ranks share.
     fn shared_sets(&self) -> impl Iterator<Item = &Labels> {
-        self.sets
-            .iter()
-            .zip(&self.across_ranks)
-            .filter(|(_, across)| **across)
-            .map(|(sets, _)| sets)
+        let sets = self.sets.iter().zip(&self.across_ranks);
+        sets.filter(|(_, across)| **across).map(|(sets, _)| sets)
     }
 }
 

@@ -102,6 +102,11 @@ impl<V: Table> Context<'_, V> {
         self.parameters.iter().find(|(own, _)| *own == name).and_then(|(_, value)| value.as_ref())
     }
 
+    /// A parameter that every layer has: neither gamma nor beta.
+    pub(crate) fn always(&self, name: &str) -> &V {
+        self.parameter(name).expect("a parameter that is always there")
+    }
+
     /// The statistics of the sets that running averages are kept of, sharing `k`: of x in training,
     /// the running ones in inference.
     pub fn statistics(&self, k: usize) -> Statistics<V> {

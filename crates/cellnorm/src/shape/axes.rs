@@ -135,11 +135,8 @@ impl Roles {
     /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry
     /// no parameter. Repeat the parameters of a group for its channels first.
     pub fn parameters_along(&self, shape: &[usize]) -> Vec<usize> {
-        self.axes
-            .iter()
-            .zip(shape)
-            .map(|((_, parameter), len)| if *parameter { *len } else { 1 })
-            .collect()
+        let axes = self.axes.iter().zip(shape);
+        axes.map(|((_, parameter), len)| if *parameter { *len } else { 1 }).collect()
     }
 
     /// Which axes number the cells: those not shared, and those along which γ and β vary.

@@ -155,11 +155,8 @@ impl Sharing {
     /// If an axis has length 0.
     pub fn values(&self) -> (usize, usize) {
         let lengths = |(along, len): (&Along, &usize)| along.lengths(*len);
-        self.along
-            .iter()
-            .zip(&self.shape)
-            .map(lengths)
-            .fold((1, 1), |(a, b), (least, most)| (a * least, b * most))
+        let lengths = self.along.iter().zip(&self.shape).map(lengths);
+        lengths.fold((1, 1), |(a, b), (least, most)| (a * least, b * most))
     }
 
     /// How far chance moves the statistic; None where nothing is estimated.

@@ -252,11 +252,8 @@ impl State {
 
     /// The shape that γ and β would have, from what there is.
     fn shape(&self) -> Option<Vec<usize>> {
-        [&self.gamma, &self.beta, &self.mean, &self.variance]
-            .into_iter()
-            .flatten()
-            .next()
-            .map(|a| a.shape().to_vec())
+        let all = [&self.gamma, &self.beta, &self.mean, &self.variance];
+        all.into_iter().flatten().next().map(|values| values.shape().to_vec())
     }
 }
 

@@ -10,22 +10,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Error> {
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let stored = |(name, view): (String, TensorView<'_>)| {
-        (
-            name,
-            Stored {
-                dtype: view.dtype(),
-                shape: view.shape().to_vec(),
-                bytes: view.data().to_vec(),
-            },
-        )
+        let (dtype, shape, bytes) = (view.dtype(), view.shape().to_vec(), view.data().to_vec());
+        (name, Stored { dtype, shape, bytes })
     };
     Ok(Checkpoint {
-        metadata: header
-            .metadata()
-            .iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
+        metadata: header.metadata().clone().into_iter().flatten().collect(),
         stored: file.tensors().into_iter().map(stored).collect(),
     })
 }

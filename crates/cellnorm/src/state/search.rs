@@ -63,11 +63,8 @@ fn vocabularies() -> Vec<(&'static str, Words)> {
             move |layer| Some((preset, Semantics::preset(preset, layer).ok()?.names.all()));
         Normalization::ALL.into_iter().filter_map(vocabulary)
     };
-    let mut all: Vec<_> = Semantics::presets()
-        .into_iter()
-        .filter(|name| !name.starts_with("onnx-"))
-        .flat_map(named)
-        .collect();
+    let presets = Semantics::presets().into_iter().filter(|name| !name.starts_with("onnx-"));
+    let mut all: Vec<_> = presets.flat_map(named).collect();
     all.dedup();
     all
 }
@@ -122,10 +119,8 @@ impl Checkpoint {
                 layers.entry(layer).or_default().insert(word, name);
             }
         }
-        layers
-            .into_iter()
-            .filter_map(|(layer, tensors)| self.found(layer, &tensors, &vocabularies))
-            .collect()
+        let found = |(layer, tensors)| self.found(layer, &tensors, &vocabularies);
+        layers.into_iter().filter_map(found).collect()
     }
 
     /// The normalization that a group of tensors is, if it is one.

@@ -103,7 +103,7 @@ impl Rule for WeightDirection {
         let outputs = &cells.sets[0];
         let values = cells.mean.constant(cells.values(0));
         let square = (cells.mean_square(0) * values).clamp(context.epsilon, f64::INFINITY);
-        let g = context.parameter("g").expect("a parameter that is always there");
+        let g = context.always("g");
         let scale = (g.clone() * square.rsqrt()).take(outputs);
         Coefficients { scale: scale.clone(), offset: scale * cells.center.clone() }
     }

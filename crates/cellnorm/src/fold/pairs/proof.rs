@@ -36,10 +36,8 @@ fn share_of(old: &Layer, norms: &[Norm], new: &Layer, seed: u64) -> f64 {
     let mapped = normalized(Side::Before, &x, kernel.taps());
     let expected = normalized(Side::After, &outputs(old, &mapped).0, 1);
     let (given, sizes) = outputs(new, &x);
-    let types = [Some(&new.weight), new.bias.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|tensor| rounding(tensor.dtype));
+    let tensors = [Some(&new.weight), new.bias.as_ref()].into_iter().flatten();
+    let types = tensors.map(|tensor| rounding(tensor.dtype));
     let (unit, smallest) = types.fold((0.0, 0.0), |a: (f64, f64), b| (a.0.max(b.0), a.1.max(b.1)));
     // each is off by at most half the smallest number where it is next to 0
     let terms = kernel.elements() as f64 / kernel.outputs().max(1) as f64 + 1.0;
