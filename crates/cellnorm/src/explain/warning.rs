@@ -63,6 +63,7 @@ fn shares_features(sharing: &Sharing) -> bool {
 fn not_the_channels(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let (rank, channels) = (sharing.shape.len(), layout.channels());
     (shares_features(sharing) && !sharing.shares(channels)).then(|| {
+        let negative = channels as isize - rank as isize;
         let named = (0..rank).filter(|axis| sharing.shares(*axis));
         let meanings: Vec<String> = named
             .map(|axis| format!("axis {axis} of {layout} is {}", meaning(layout.letters()[axis])))
@@ -70,10 +71,7 @@ fn not_the_channels(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
         Warning {
             code: "not-the-channels",
             what: format!("{}, not the channels", meanings.join(", ")),
-            remedy: format!(
-                "for the channels name axis {channels}, or {}",
-                channels as isize - rank as isize
-            ),
+            remedy: format!("for the channels name axis {channels}, or {negative}"),
         }
     })
 }
@@ -119,6 +117,7 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
     let shape = &sharing.shape;
     let (samples, channels) = (shape[layout.samples()], shape[layout.channels()]);
     let positions: usize = layout.positions().iter().map(|axis| shape[*axis]).product();
+    let values = channels * positions;
     if layout.is_weight() {
         return "an output has too few weights to be standardized: leave it as it is".into();
     }
@@ -126,10 +125,8 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
         (_, Along::Blocks(part)) if part < samples => {
             let first = sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0));
             let of_sample = first.map(|range| range.len()).product::<usize>() / part;
-            format!(
-                "take virtual batches of at least {}, which divide the batch",
-                FEW.div_ceil(of_sample)
-            )
+            let least = FEW.div_ceil(of_sample);
+            format!("take virtual batches of at least {least}, which divide the batch")
         }
         ("batch", Along::Apart) => "average over the samples, too".into(),
         ("batch", _) => format!(
@@ -142,19 +139,14 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
             .find(|g| channels % g == 0 && channels / g * positions >= FEW)
         {
             Some(groups) => format!("take at most {groups} groups"),
-            None => format!(
-                "a sample has {} values in all: use batch normalization",
-                channels * positions
-            ),
+            None => format!("a sample has {values} values in all: use batch normalization"),
         },
         ("mean-variance", _) => "average over more axes".into(),
-        ("layer" | "RMS", _) if channels * positions >= FEW => {
+        ("layer" | "RMS", _) if values >= FEW => {
             "average over more axes, such as all features of a sample".into()
         }
         ("layer" | "RMS", _) => "a sample has too few features: use batch normalization".into(),
-        _ if channels * positions >= FEW => {
-            "let channels share: group or layer normalization".into()
-        }
+        _ if values >= FEW => "let channels share: group or layer normalization".into(),
         _ => "a sample has too few values: use batch normalization".into(),
     }
 }

@@ -62,13 +62,9 @@ mod cpuid {
     const LEAVES: [(u32, u32); 2] = [(0x8000_0000, 0x8000_001d), (0x0000_0000, 0x0000_0004)];
 
     pub(super) fn caches() -> Vec<Cache> {
-        let found =
-            LEAVES.map(
-                |(first, leaf)| {
-                    if __cpuid_count(first, 0).eax >= leaf { caches_of(leaf) } else { vec![] }
-                },
-            );
-        found.into_iter().find(|caches| !caches.is_empty()).unwrap_or_default()
+        let known = |(first, leaf): &(u32, u32)| __cpuid_count(*first, 0).eax >= *leaf;
+        let mut found = LEAVES.into_iter().filter(known).map(|(_, leaf)| caches_of(leaf));
+        found.find(|caches| !caches.is_empty()).unwrap_or_default()
     }
 
     fn caches_of(leaf: u32) -> Vec<Cache> {

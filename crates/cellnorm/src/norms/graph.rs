@@ -73,10 +73,8 @@ impl Rule for Graph {
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![instance_sharing(
-            shape,
-            sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?,
-        )])
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        Ok(vec![instance_sharing(shape, channel)])
     }
 
     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {

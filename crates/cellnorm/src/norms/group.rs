@@ -48,12 +48,8 @@ pub type GroupNormConfig = NormConfig<Group>;
 impl NormConfig<Group> {
     /// `channels` channels on axis 1 in `groups` groups of neighbours, with γ and β per channel.
     pub fn new(groups: usize, channels: usize) -> Self {
-        Self::custom(Group {
-            groups,
-            channels,
-            channel_axis: 1,
-            parameters: GroupParameters::PerChannel,
-        })
+        let parameters = GroupParameters::PerChannel;
+        Self::custom(Group { groups, channels, channel_axis: 1, parameters })
     }
 
     /// Whether γ and β have a value for each channel or for each group. Default: each channel.

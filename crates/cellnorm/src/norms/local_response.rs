@@ -206,11 +206,8 @@ impl Lines for LocalResponseNorm {
                     |i, sum| {
                         finite_dy = still(finite_dy, sum);
                         let through = strip.load(x, i).zip(sum, |x, sum| factor * x * sum);
-                        strip.store(
-                            dy_dx,
-                            i,
-                            direct[i].zip(through, |direct, through| direct - through),
-                        );
+                        let dx = direct[i].zip(through, |direct, through| direct - through);
+                        strip.store(dy_dx, i, dx);
                     },
                 );
                 finite_x.finite("x").and(finite_dy.finite("dy"))

@@ -113,10 +113,8 @@ impl Rule for Renorm {
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![batch_sharing(
-            shape,
-            channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?,
-        )])
+        let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?;
+        Ok(vec![batch_sharing(shape, channel)])
     }
 
     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {

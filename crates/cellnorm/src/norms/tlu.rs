@@ -54,12 +54,8 @@ impl TluConfig {
         check_lengths(&self.axes, &self.lengths)?;
         check_size(&self.lengths)?;
         let zeros = ArrayD::zeros(IxDyn(&self.lengths));
-        Ok(Tlu {
-            alpha: self.affine.then(|| zeros.clone()),
-            tau: zeros,
-            axes: self.axes,
-            lengths: self.lengths,
-        })
+        let alpha = self.affine.then(|| zeros.clone());
+        Ok(Tlu { tau: zeros, alpha, axes: self.axes, lengths: self.lengths })
     }
 }
 
@@ -195,11 +191,8 @@ impl Tlu {
         let shaped = |values| {
             ArrayD::from_shape_vec(IxDyn(&self.lengths), values).expect("as many values as τ")
         };
-        Ok(TluGradients {
-            dx: typed(dx),
-            dtau: shaped(dtau),
-            dalpha: self.alpha.as_ref().map(|_| shaped(dalpha)),
-        })
+        let dalpha = self.alpha.as_ref().map(|_| shaped(dalpha));
+        Ok(TluGradients { dx: typed(dx), dtau: shaped(dtau), dalpha })
     }
 
     fn thresholds(&self, shape: &[usize]) -> Result<Thresholds, Error> {

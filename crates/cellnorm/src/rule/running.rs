@@ -67,10 +67,8 @@ impl Running {
     /// If the shape has too many elements.
     pub(super) fn start(shape: &[usize], second: f64) -> Result<Self, Error> {
         check_size(shape)?;
-        Ok(Self {
-            mean: ArrayD::zeros(IxDyn(shape)),
-            variance: ArrayD::from_elem(IxDyn(shape), second),
-        })
+        let (mean, shape) = (ArrayD::zeros(IxDyn(shape)), IxDyn(shape));
+        Ok(Self { mean, variance: ArrayD::from_elem(shape, second) })
     }
 
     /// running += weight · (batch − running), where the batch has any values; the variance times a

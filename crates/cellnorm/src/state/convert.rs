@@ -80,17 +80,15 @@ impl State {
             GroupParameters::PerChannel => known.channels,
         };
         let shape = state.shape().or(length.map(|length| vec![length]));
-        let [gamma, beta] =
-            [("gamma", state.gamma, to.scale, 1.0), ("beta", state.beta, to.center, 0.0)].map(
-                |(name, values, learned, absent)| {
-                    fill(values, learned, absent, &shape)
-                        .map_err(|why| refused(format!("{name} {why}")))
-                },
-            );
+        let filled = |name: &str, values, learned, absent| {
+            fill(values, learned, absent, &shape).map_err(|why| refused(format!("{name} {why}")))
+        };
+        let gamma = filled("gamma", state.gamma, to.scale, 1.0)?;
+        let beta = filled("beta", state.beta, to.center, 0.0)?;
         let variance = state.variance.map(|v| rebias(v, to, from, known)).transpose()?;
         let counted = to.normalization == Normalization::Batch && to.names.steps.is_some();
         let steps = counted.then(|| state.steps.unwrap_or(0));
-        Ok(State { gamma: gamma?, beta: beta?, variance, steps, ..state })
+        Ok(State { gamma, beta, variance, steps, ..state })
     }
 }
 

@@ -86,11 +86,8 @@ pub(super) fn write_stored(path: &Path, checkpoint: &Checkpoint) -> Result<(), E
     // no two writes share a file, whichever process or thread they are of
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(
-        ".{}-{}.partial",
-        std::process::id(),
-        WRITES.fetch_add(1, Ordering::Relaxed)
-    ));
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    beside.push(format!(".{}-{number}.partial", std::process::id()));
     let beside = PathBuf::from(beside);
     let written = File::create(&beside).and_then(|mut file| {
         file.write_all(&bytes)?;

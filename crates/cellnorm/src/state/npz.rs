@@ -62,10 +62,9 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
 
 fn npy(name: &str, stored: &Stored) -> Result<Vec<u8>, Error> {
     let Some((descr, _)) = TYPES.iter().find(|(_, dtype)| *dtype == stored.dtype) else {
-        let problem = format!(
-            "is of type {}, which npz does not have; choose F32, or safetensors",
-            stored.dtype
-        );
+        let dtype = stored.dtype;
+        let problem =
+            format!("is of type {dtype}, which npz does not have; choose F32, or safetensors");
         return Err(Error::tensor(name, problem));
     };
     let shape: String = stored.shape.iter().map(|len| format!("{len}, ")).collect();
@@ -98,10 +97,8 @@ fn parse(name: &str, npy: &[u8]) -> Result<Stored, Error> {
     }
     let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
     if count.and_then(|count| count.checked_mul(size)) != Some(data.len()) {
-        return Err(Error::tensor(
-            name,
-            format!("has {} bytes, which is not {shape:?} values of {dtype}", data.len()),
-        ));
+        let problem = format!("has {} bytes, which is not {shape:?} values of {dtype}", data.len());
+        return Err(Error::tensor(name, problem));
     }
     if fortran {
         data = row_major(&shape, &data, size)

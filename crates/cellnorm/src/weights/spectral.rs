@@ -204,12 +204,8 @@ impl SpectralNorm {
     pub fn infer(&self) -> Result<SpectralWeight, Error> {
         let matrix = self.matrix()?;
         if self.in_place {
-            return Ok(SpectralWeight {
-                weight: self.weight.clone(),
-                sigma: 1.0,
-                vectors: None,
-                axis: self.axis,
-            });
+            let (weight, axis) = (self.weight.clone(), self.axis);
+            return Ok(SpectralWeight { weight, sigma: 1.0, vectors: None, axis });
         }
         let (u, v) = match self.iteration {
             Iteration::LeftFirst => (self.u.clone(), self.v.clone()),
@@ -236,12 +232,8 @@ impl SpectralNorm {
         let sigma = u.dot(&matrix.dot(&v));
         // below the floor it counts as 0, as the lengths do
         let sigma = if self.unit.divided(&[sigma])?.is_some() { sigma } else { 1.0 };
-        Ok(SpectralWeight {
-            weight: &self.weight / sigma,
-            sigma,
-            vectors: Some((u, v)),
-            axis: self.axis,
-        })
+        let (weight, vectors) = (&self.weight / sigma, Some((u, v)));
+        Ok(SpectralWeight { weight, sigma, vectors, axis: self.axis })
     }
 
     /// W as a matrix. The fields may have been set since the layer was made.
