@@ -1,6 +1,9 @@
 //! A normalization: which values share each statistic, its parameters, and one formula on tables.
+//!
+//! The defaults of [`Rule`] are the plain case, y = γ (x − mean) / √(variance + ε) + β, on the tables
+//! that serve masks, ranks and devices.
 
-use super::{CellTables, Grid, Statistics, Table, Var, standard};
+use super::{CellTables, Grid, Statistics, Table, Var};
 use crate::semantics::{EpsilonAt, Semantics};
 use crate::shape::{Along, Centering, Labels, Roles, Sharing, sets_of};
 use crate::{error::Error, normalization::Normalization};
@@ -283,7 +286,14 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     /// # Errors
     /// If the shape does not suit the normalization.
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![standard::sharing(self, shape)?])
+        let Some(roles) = self.roles(shape, true)? else {
+            let what = "names neither the roles of its axes nor its sharings";
+            return Err(Error::Unsupported { layer: Self::NAME, what });
+        };
+        // the first word of the rule's name
+        let name = Self::NAME.split(' ').next().unwrap_or(Self::NAME);
+        let (measure, along) = (Self::CENTERING.into(), roles.along(shape));
+        Ok(vec![Sharing { name, measure, shape: shape.to_vec(), along }])
     }
 
     /// Which axes number the cells; along the others lie the values of a cell: each axis that a
@@ -314,15 +324,49 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
         (Self::CENTERING == Centering::Mean).then_some(0)
     }
 
-    /// The formula, on tables. By default it standardizes over the first sharing.
+    /// The formula, on tables. By default it standardizes over the first sharing, in the plain case
+    /// as [`Plan::forward`](crate::shape::Plan::forward) does in closed form.
     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
-        standard::table(self, context)
+        let cells = context.cells;
+        let sets = &cells.sets[0];
+        let affine = ["gamma", "beta"].iter().any(|name| context.parameter(name).is_some());
+        let roles = self.roles(cells.grid.shape, affine).expect("checked with the sharings");
+        let Some(roles) = roles else {
+            return context.standardize(context.statistics(0).take(sets), sets);
+        };
+        let channels = channels(&roles, cells);
+        if Self::CENTERING == Centering::Zero {
+            let r = context.rstd(cells.mean_square(0).take(sets));
+            return context.affine(r.clone(), r * cells.center.clone(), &channels);
+        }
+        let shared = self.running_labels(cells.grid.shape).filter(|_| !context.batch);
+        let statistics = context.statistics(0);
+        let statistics = match shared {
+            Some(labels) => {
+                statistics.take(&sets.map(labels.count(), |set| labels.as_slice()[set] as usize))
+            }
+            None => statistics.take(sets),
+        };
+        context.standardize(statistics, &channels)
     }
 
     /// The statistics of the batch that running averages move toward. By default those of the first
     /// sharing, where the rule is plain or keeps running averages.
     fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
-        standard::tracked(self, context.cells)
+        let shape = context.cells.grid.shape;
+        let plain = self.roles(shape, true).is_ok_and(|roles| roles.is_some());
+        if !plain && self.running().is_none() {
+            return None;
+        }
+        let merged = Tracked::merged(context.cells, 0);
+        Some(match (Self::CENTERING, self.running_labels(shape)) {
+            (Centering::Zero, _) => {
+                let variance = context.cells.mean_square(0);
+                Tracked { mean: merged.mean.times(0.0), variance, ..merged }
+            }
+            (Centering::Mean, Some(labels)) => merged.mean_by(&labels),
+            (Centering::Mean, None) => merged,
+        })
     }
 
     /// The running average of each set of the first sharing, in the plain case, where several sets
@@ -340,4 +384,17 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
             && (batch || self.running().is_none())
             && self.sharings(shape).map_or(true, |sharings| sharings.iter().any(shared))
     }
+}
+
+/// The γ and β of each cell, row-major over the axes that carry them.
+fn channels<V: Table>(roles: &Roles, cells: &CellTables<'_, V>) -> Labels {
+    let grid = cells.grid;
+    let carries = |axis| roles.carries(axis);
+    let Some((split, groups)) = roles.groups.filter(|_| roles.per_group) else {
+        return grid.labels(carries);
+    };
+    let size = grid.shape[split] / groups;
+    let group = grid.labels(|axis| axis == split).map(groups, |channel| channel / size);
+    let before = grid.labels(|axis| axis < split && carries(axis));
+    before.and(&group).and(&grid.labels(|axis| axis > split && carries(axis)))
 }

@@ -35,8 +35,6 @@ mod npz;
 #[cfg(feature = "pytorch")]
 mod pytorch;
 #[cfg(feature = "files")]
-mod safetensors;
-#[cfg(feature = "files")]
 mod search;
 
 use std::collections::BTreeMap;
