@@ -39,7 +39,7 @@ struct Node {
 }
 
 /// Adds to the gradient of an input, from the values of all inputs and the gradient of the result.
-type Chain<const N: usize> = Box<dyn Fn([&[f64]; N], &[f64], &mut Vec<f64>)>;
+type Chain<const N: usize> = Box<dyn Fn([&[f64]; N], &[f64], &mut Vec<f64>) + Send>;
 
 /// Which nodes a node was computed from, and how its gradient reaches them.
 enum Origin {
@@ -150,7 +150,7 @@ impl<'t> Var<'t> {
     }
 
     /// `f` of each element, with its slope there.
-    fn map(self, f: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64 + 'static) -> Self {
+    fn map(self, f: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64 + Send + 'static) -> Self {
         let values = self.borrow().iter().map(|v| f(*v)).collect();
         let through: Chain<1> = Box::new(move |[input], gradient, input_gradient| {
             chain(gradient, input.iter().map(|v| slope(*v)), input_gradient);
@@ -163,8 +163,8 @@ impl<'t> Var<'t> {
         self,
         other: Self,
         f: impl Fn(f64, f64) -> f64,
-        first: impl Fn(f64, f64) -> f64 + 'static,
-        second: impl Fn(f64, f64) -> f64 + 'static,
+        first: impl Fn(f64, f64) -> f64 + Send + 'static,
+        second: impl Fn(f64, f64) -> f64 + Send + 'static,
     ) -> Self {
         let (a, b) = (self.borrow(), other.borrow());
         assert_eq!(a.len(), b.len(), "two tables of different lengths");
@@ -176,7 +176,7 @@ impl<'t> Var<'t> {
 }
 
 /// The gradient of an input of a pair, from the slope by it.
-fn pairwise(slope: impl Fn(f64, f64) -> f64 + 'static) -> Chain<2> {
+fn pairwise(slope: impl Fn(f64, f64) -> f64 + Send + 'static) -> Chain<2> {
     Box::new(move |[a, b], gradient, input_gradient| {
         chain(gradient, a.iter().zip(b).map(|(a, b)| slope(*a, *b)), input_gradient);
     })
