@@ -348,13 +348,14 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             Statistics { mean, variance }
         });
         let context = Context {
+            cells: &tables,
             epsilon: self.epsilon,
             batch: batch && !uses_running,
             running,
             parameters: &parameters,
         };
-        let Coefficients { scale, offset } = self.rule.table(&tables, &context);
-        let tracked = self.rule.tracked(&tables, &context).filter(|_| !uses_running);
+        let Coefficients { scale, offset } = self.rule.table(&context);
+        let tracked = self.rule.tracked(&context).filter(|_| !uses_running);
         let maps = [center, scale.0, offset.0].map(|table| table.unsqueeze());
         let y = composed::activated(affine_of_cells(x, maps, cells), self.activation);
         let y = match mask {

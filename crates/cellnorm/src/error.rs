@@ -348,17 +348,72 @@ fn divisors(channels: usize) -> String {
     if possible.is_empty() { "none without a channel".into() } else { possible.join(", ") }
 }
 
+impl Error {
+    /// A problem with a tensor of a checkpoint.
+    pub(crate) fn tensor(name: &str, problem: impl ToString) -> Self {
+        Self::Tensor { name: name.into(), problem: problem.to_string() }
+    }
+}
+
 /// Whether ε can be used: finite, and large enough that 1/ε fits an f32.
 ///
 /// # Errors
 /// If it is not.
 pub fn check_epsilon(epsilon: f64) -> Result<(), Error> {
-    if (1e-36..f64::INFINITY).contains(&epsilon) {
+    let sound = (1e-36..f64::INFINITY).contains(&epsilon);
+    check_number("epsilon", epsilon, sound, "finite and at least 1e-36, such as 1e-5")
+}
+
+/// That a number is in its range.
+pub(crate) fn check_number(
+    name: &'static str,
+    given: f64,
+    sound: bool,
+    expected: &'static str,
+) -> Result<(), Error> {
+    if sound { Ok(()) } else { Err(Error::Number { name, given, expected }) }
+}
+
+/// That all of some numbers are in their range.
+pub(crate) fn check_numbers<'a>(
+    name: &'static str,
+    values: impl IntoIterator<Item = &'a f64>,
+    sound: impl Fn(f64) -> bool,
+    expected: &'static str,
+) -> Result<(), Error> {
+    let fault = values.into_iter().find(|value| !sound(**value));
+    fault.map_or(Ok(()), |given| check_number(name, *given, false, expected))
+}
+
+/// That a parameter, a statistic or the like has the right shape.
+pub(crate) fn check_shape(
+    name: &'static str,
+    given: &[usize],
+    expected: &[usize],
+) -> Result<(), Error> {
+    if given == expected {
         return Ok(());
     }
-    Err(Error::Number {
-        name: "epsilon",
-        given: epsilon,
-        expected: "finite and at least 1e-36, such as 1e-5",
-    })
+    Err(Error::Parameter { name, given: given.to_vec(), expected: expected.to_vec() })
+}
+
+/// That channels can be split into equal groups.
+pub(crate) fn check_groups(channels: usize, groups: usize) -> Result<(), Error> {
+    if groups > 0 && channels.is_multiple_of(groups) {
+        return Ok(());
+    }
+    Err(Error::Groups { channels, groups })
+}
+
+/// That a tensor has elements.
+pub(crate) fn check_not_empty(shape: &[usize]) -> Result<(), Error> {
+    if shape.contains(&0) { Err(Error::Empty { shape: shape.to_vec() }) } else { Ok(()) }
+}
+
+/// That dy has the shape of x.
+pub(crate) fn check_dy(dy: &[usize], x: &[usize]) -> Result<(), Error> {
+    if dy == x {
+        return Ok(());
+    }
+    Err(Error::Shape { name: "dy", given: dy.to_vec(), expected: x.to_vec() })
 }

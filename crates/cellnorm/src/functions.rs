@@ -5,7 +5,7 @@ use std::fmt;
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
-use crate::error::{Error, check_epsilon};
+use crate::error::{Error, check_epsilon, check_not_empty, check_numbers};
 use crate::kernels::{self, Activation, Affine, Element, Real};
 use crate::moments::Moments;
 use crate::rule::{Arranged, typed};
@@ -32,8 +32,7 @@ pub fn moments<T: Element, D: Dimension>(
     keepdims: bool,
 ) -> Result<(ArrayD<f64>, ArrayD<f64>), Error> {
     let shared = axis_set(axes, x.ndim())?;
-    let axis =
-        |axis: usize| if shared[axis] { keepdims.then_some(1) } else { Some(x.len_of(Nd(axis))) };
+    let axis = |i: usize| if shared[i] { keepdims.then_some(1) } else { Some(x.len_of(Nd(i))) };
     let shape: Vec<usize> = (0..x.ndim()).filter_map(axis).collect();
     let roles = Roles::new(shared.iter().map(|shared| (*shared, false)));
     let x = Arranged::new(CowArray::from(x.into_dyn()), &roles)?;
@@ -82,24 +81,17 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
 ) -> Result<Array<T, D>, Error> {
     check_epsilon(epsilon)?;
     let x = x.into().into_dyn();
-    if x.is_empty() {
-        return Err(Error::Empty { shape: x.shape().to_vec() });
-    }
-    if let Some(given) = variance.iter().find(|v| **v < 0.0) {
-        return Err(Error::Number { name: "variance", given: *given, expected: "not negative" });
-    }
+    check_not_empty(x.shape())?;
+    check_numbers("variance", &variance, |v| v >= 0.0 || v.is_nan(), "not negative")?;
     let tables = [Some(mean), Some(variance), offset, scale];
     for (name, table) in ["mean", "variance", "offset", "scale"].into_iter().zip(&tables) {
-        if let Some(given) = table.iter().flatten().find(|v| !v.is_finite()) {
-            return Err(Error::Number { name, given: *given, expected: "finite" });
-        }
+        check_numbers(name, table.iter().flatten(), f64::is_finite, "finite")?;
     }
     // an axis along which any of them varies tells cells apart; along the others, coefficients are
     // constant
     let varies = |axis: usize| {
-        let places = x.ndim() - axis;
-        let long =
-            |t: &ArrayViewD<'_, f64>| t.ndim() >= places && t.len_of(Nd(t.ndim() - places)) > 1;
+        let last = x.ndim() - axis;
+        let long = |t: &ArrayViewD<'_, f64>| t.ndim() >= last && t.len_of(Nd(t.ndim() - last)) > 1;
         tables.iter().flatten().any(long)
     };
     let roles: Vec<(bool, bool)> = (0..x.ndim()).map(|axis| (!varies(axis), false)).collect();

@@ -1,8 +1,6 @@
-//! The health of a normalization by its numbers: dead channels, exploding channels, and impossible
-//! numbers.
+//! The health of a normalization: dead channels, exploding channels, and impossible numbers.
 
-/// A channel is dead where |γ| is at most this share of the largest |γ|, or the deviation of the
-/// largest deviation.
+/// A channel is dead where |γ| or its deviation is at most this share of the largest.
 pub const DEAD: f64 = 1e-4;
 
 /// A channel explodes where it multiplies its input by more than this: |γ|/√(variance + ε).
@@ -45,8 +43,7 @@ pub struct Health {
     pub mean: Option<Range>,
     /// The range of the variance.
     pub variance: Option<Range>,
-    /// The largest |γ|/√(variance + ε), where a channel has one that is finite; of γ alone where no
-    /// statistics are fixed.
+    /// The largest |γ|/√(variance + ε) that is finite; of γ alone without fixed statistics.
     pub gain: Option<f64>,
     /// Channels whose γ is next to 0: their output is β for every input.
     pub dead_gamma: Vec<usize>,
@@ -79,8 +76,7 @@ impl Health {
         let Numbers { gamma, beta, mean, variance, epsilon } = numbers;
         let all = [gamma, beta, mean, variance];
         let channels = all.into_iter().flatten().map(Vec::len).max().unwrap_or(0);
-        let places =
-            |is: &dyn Fn(usize) -> bool| (0..channels).filter(|channel| is(*channel)).collect();
+        let places = |is: &dyn Fn(usize) -> bool| (0..channels).filter(|i| is(*i)).collect();
         let at = |values: &Option<Vec<f64>>, channel: usize| {
             values.as_ref().and_then(|of| of.get(channel)).copied()
         };
@@ -90,6 +86,7 @@ impl Health {
             finite.fold(0.0, f64::max)
         };
         let (largest_gamma, largest_variance) = (largest(gamma), largest(variance));
+        let dead = DEAD * DEAD * largest_variance;
         let gain = |channel: usize| -> Option<f64> {
             let scale = at(gamma, channel).or(variance.as_ref().map(|_| 1.0))?.abs();
             match variance {
@@ -106,29 +103,22 @@ impl Health {
             mean: range(mean),
             variance: range(variance),
             gain: (0..channels).filter_map(gain).filter(|gain| gain.is_finite()).reduce(f64::max),
-            dead_gamma: places(&|channel| {
-                at(gamma, channel).is_some_and(|gamma| gamma.abs() <= DEAD * largest_gamma)
+            dead_gamma: places(&|i| {
+                at(gamma, i).is_some_and(|gamma| gamma.abs() <= DEAD * largest_gamma)
             }),
-            dead_variance: places(&|channel| {
-                at(variance, channel)
-                    .is_some_and(|of| of >= 0.0 && of <= DEAD * DEAD * largest_variance)
-            }),
-            exploding: places(&|channel| gain(channel).is_some_and(|gain| gain > EXPLODING)),
-            negative_variance: places(&|channel| {
-                at(variance, channel).is_some_and(|variance| variance < 0.0)
-            }),
-            not_finite: places(&|channel| {
-                all.into_iter()
-                    .any(|values| at(values, channel).is_some_and(|value| !value.is_finite()))
+            dead_variance: places(&|i| at(variance, i).is_some_and(|v| (0.0..=dead).contains(&v))),
+            exploding: places(&|i| gain(i).is_some_and(|gain| gain > EXPLODING)),
+            negative_variance: places(&|i| at(variance, i).is_some_and(|v| v < 0.0)),
+            not_finite: places(&|i| {
+                all.iter().any(|values| at(values, i).is_some_and(|value| !value.is_finite()))
             }),
         }
     }
 
     /// Channels that are dead for either reason.
     pub fn dead(&self) -> usize {
-        let by_variance =
-            self.dead_variance.iter().filter(|channel| !self.dead_gamma.contains(channel));
-        self.dead_gamma.len() + by_variance.count()
+        let others = self.dead_variance.iter().filter(|place| !self.dead_gamma.contains(place));
+        self.dead_gamma.len() + others.count()
     }
 }
 

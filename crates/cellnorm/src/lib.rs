@@ -47,6 +47,8 @@
 #![deny(missing_docs)]
 
 // each imports only from those above it; a test holds this order
+#[macro_use]
+mod setters;
 mod normalization;
 mod error;
 pub mod momentum;

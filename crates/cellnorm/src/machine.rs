@@ -1,12 +1,9 @@
-//! The machine that the passes run on: caches, cores, huge pages and vectors, and the thresholds
-//! that follow from them.
+//! The machine that the passes run on, and the thresholds that follow from it.
 //!
 //! It is read once, when the first pass runs. Every threshold of the passes that depends on the
-//! machine is a method of [`Machine`], a formula over its sizes; none of them changes a bit of the
-//! results.
+//! machine is a method of [`Machine`], a formula over its sizes; none changes a bit of the results.
 //!
-//! The environment variable `CELLNORM_MACHINE` overrides any field, so that one machine can take
-//! the paths of another:
+//! `CELLNORM_MACHINE` overrides any field, so that one machine can take the paths of another:
 //!
 //! ```sh
 //! CELLNORM_MACHINE=l2=2M,l3=260M,instruction_set=avx2 cellnorm --version -v
@@ -95,23 +92,20 @@ pub struct Machine {
     pub l2: usize,
     /// The bytes of the last cache. A virtual machine may own a part of it alone.
     pub l3: usize,
-    /// The cores that share the last cache, those of other virtual machines included where the
-    /// processor tells.
+    /// The cores that share the last cache, other virtual machines' too if it is known.
     pub l3_cores: usize,
     /// The bytes of a huge page; 0 where the system grants none.
     pub huge_page: usize,
 }
 
-/// An element counts as this many bytes where a threshold is in elements: the passes compute in
-/// f32.
+/// The bytes of an element where a threshold is in elements: the passes compute in f32.
 const ELEMENT: usize = size_of::<f32>();
 
 /// The thresholds.
 impl Machine {
     /// An output of so many bytes is streamed past the caches by a pass that touches `tensors` of
     /// this size: together they fill half of the last caches; but at most sixteen times what the
-    /// second caches hold, since other programs and other virtual machines own the rest of a last
-    /// cache that is far larger.
+    /// second caches hold, since others own the rest of a last cache that is far larger.
     pub fn stream_bytes(&self, tensors: usize) -> usize {
         let last = self.l3.saturating_mul((self.cores / self.l3_cores.max(1)).max(1));
         let second = self.l2.saturating_mul(16).saturating_mul(self.cores);
@@ -144,20 +138,17 @@ impl Machine {
         self.l2 / (8 * ELEMENT)
     }
 
-    /// Memory that is needed next is fetched to the first cache if it is at most so many bytes, a
-    /// quarter of that cache.
+    /// The next memory is fetched to the first cache up to so many bytes, a quarter of that cache.
     pub fn near_bytes(&self) -> usize {
         self.l1 / 4
     }
 
-    /// Memory that is needed next is fetched to the second cache if it is at most so many bytes,
-    /// half of that cache.
+    /// The next memory is fetched to the second cache up to so many bytes, half of that cache.
     pub fn fetch_bytes(&self) -> usize {
         self.l2 / 2
     }
 
-    /// Whether so many bytes that are needed next are fetched to the first cache, or to the second;
-    /// None where they are not fetched.
+    /// Whether so many bytes are fetched to the first cache, or to the second; None for neither.
     pub(crate) fn fetches_near(&self, bytes: usize) -> Option<bool> {
         (bytes <= self.fetch_bytes().max(self.near_bytes())).then(|| bytes <= self.near_bytes())
     }
@@ -217,8 +208,7 @@ impl Machine {
     }
 }
 
-/// The machine in use, never with an instruction set above what this one has; null before the first
-/// pass.
+/// The machine in use, with no instruction set above this one's; null before the first pass.
 static CURRENT: AtomicPtr<Machine> = AtomicPtr::new(null_mut());
 
 impl Machine {
@@ -257,8 +247,7 @@ impl Machine {
         decided
     }
 
-    /// The same machine with the fields that `text` names, and what to tell the user of those that
-    /// it names wrongly.
+    /// The same machine with the fields that `text` names, and notes on those that it cannot name.
     ///
     /// ```
     /// use cellnorm::machine::Machine;
@@ -290,14 +279,12 @@ impl Machine {
                  ignored"
             ));
         };
-        match size(value) {
-            Some(size) if size > 0 || field == "huge_page" => *number = size,
-            _ => {
-                return Err(format!(
+        *number =
+            size(value).filter(|size| *size > 0 || field == "huge_page").ok_or_else(|| {
+                format!(
                     "{field} is {value:?}; it must be a size such as 48K, 2M or 33554432; ignored"
-                ));
-            }
-        }
+                )
+            })?;
         Ok(())
     }
 
@@ -319,8 +306,7 @@ impl Machine {
         ]
     }
 
-    /// Runs `work` with all passes, on whichever thread, as on this machine, and then goes back to
-    /// the one before.
+    /// Runs `work` with all passes, on any thread, as on this machine, and then goes back.
     ///
     /// For tests and benchmarks that compare machines within one program: the machine is the whole
     /// program's, so that the threads which a pass calls in have it too. Such calls wait for one
@@ -345,8 +331,7 @@ impl Machine {
         if self.instruction_set > InstructionSet::widest() {
             return Err(Error::no_instruction_set(self.instruction_set.name()));
         }
-        /// Puts back, even when `work` panics, what was chosen and held before; the lock goes after
-        /// it.
+        /// Puts back what was chosen and held before, even when `work` panics; then the lock goes.
         struct Restore(&'static Machine, bool);
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -396,12 +381,10 @@ fn size(text: &str) -> Option<usize> {
 fn choose(asked: &str, widest: InstructionSet) -> Result<InstructionSet, String> {
     match InstructionSet::ALL.into_iter().find(|set| set.name() == asked) {
         Some(set) if set <= widest => Ok(set),
-        Some(_) => {
-            let most = widest.name();
-            Err(format!(
-                "instruction_set is {asked}, but this processor has {most} at most; ignored"
-            ))
-        }
+        Some(_) => Err(format!(
+            "instruction_set is {asked}, but this processor has {} at most; ignored",
+            widest.name()
+        )),
         None => {
             let possible = InstructionSet::ALL.map(InstructionSet::name).join(", ");
             Err(format!("instruction_set is {asked:?}; it must be one of {possible}; ignored"))
@@ -409,8 +392,7 @@ fn choose(asked: &str, widest: InstructionSet) -> Result<InstructionSet, String>
     }
 }
 
-/// The bytes of a huge page where the system grants one to memory that asks; the usual size where
-/// it does not say.
+/// The bytes of a huge page where memory that asks is granted one; the usual size if nothing says.
 fn huge_page() -> usize {
     const USUAL: usize = 2 << 20;
     let setting =
@@ -460,17 +442,10 @@ mod tests {
         let (same, notes) = this.with("l2=2MB,l4=1M,l1=0,cores,instruction_set=sse9");
         assert_eq!(same, this);
         assert_eq!(notes.len(), 5);
-        assert_eq!(
-            notes[0],
-            "l2 is \"2MB\"; it must be a size such as 48K, 2M or 33554432; ignored"
-        );
-        assert!(
-            notes[1].starts_with(
-                "there is no field \"l4\"; it must be one of instruction_set, cores, l1"
-            ),
-            "{}",
-            notes[1]
-        );
+        let size = "l2 is \"2MB\"; it must be a size such as 48K, 2M or 33554432; ignored";
+        assert_eq!(notes[0], size);
+        let known = "there is no field \"l4\"; it must be one of instruction_set, cores, l1";
+        assert!(notes[1].starts_with(known), "{}", notes[1]);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | [`Frozen::BatchStatistics`] | `track_running_stats=False` and `requires_grad=False` | | `trainable=False` | | |
 //! | [`Frozen::ParametersOnly`] | `requires_grad=False` | | | `lr_mult=0` | no update from the optimizer |
 
-use crate::error::Error;
+use crate::error::{Error, check_number};
 
 /// How far the running statistics move in one training step.
 ///
@@ -19,8 +19,7 @@ use crate::error::Error;
 pub enum Momentum {
     /// running = (1 − m) · running + m · batch, as PyTorch means it (default 0.1).
     Step(f64),
-    /// running = m · running + (1 − m) · batch, as Keras (default 0.99), MXNet and ONNX (default
-    /// 0.9) mean it.
+    /// running = m · running + (1 − m) · batch: Keras (default 0.99), MXNet and ONNX (default 0.9).
     Keep(f64),
     /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's
     /// `momentum=None`. Batches are counted for all channels together: one that a mask leaves empty
@@ -46,18 +45,19 @@ impl Momentum {
         }
     }
 
+    /// Where a statistic stands after a step of this weight toward another.
+    pub(crate) fn moved(running: f64, to: f64, weight: f64) -> f64 {
+        // the difference would round a small `to` away
+        if weight == 1.0 { to } else { running + weight * (to - running) }
+    }
+
     pub(crate) fn check(self) -> Result<(), Error> {
-        match self {
-            Self::Step(given) | Self::Keep(given) if !(0.0..=1.0).contains(&given) => {
-                Err(Error::Number { name: "momentum", given, expected: "between 0 and 1" })
-            }
-            _ => Ok(()),
-        }
+        let (Self::Step(given) | Self::Keep(given)) = self else { return Ok(()) };
+        check_number("momentum", given, (0.0..=1.0).contains(&given), "between 0 and 1")
     }
 }
 
-/// Which variance of the batch the running variance moves toward. The batch itself is always
-/// normalized with the biased one.
+/// Which variance of the batch the running variance moves toward; the biased one normalizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum RunningVariance {
@@ -73,16 +73,12 @@ pub enum RunningVariance {
 impl RunningVariance {
     /// The legacy rule divides by n − 1 − ε, which must be positive from two values on.
     pub(crate) fn check(self, epsilon: f64) -> Result<(), Error> {
-        if self == Self::KerasLegacy && epsilon >= 1.0 {
-            let expected = "below 1 where the running variance is Keras' legacy one, which \
-                            divides by n - 1 - epsilon";
-            return Err(Error::Number { name: "epsilon", given: epsilon, expected });
-        }
-        Ok(())
+        let expected = "below 1 where the running variance is Keras' legacy one, which divides by \
+                        n - 1 - epsilon";
+        check_number("epsilon", epsilon, self != Self::KerasLegacy || epsilon < 1.0, expected)
     }
 
-    /// The factor of the biased variance of n values; 1 for a single value, whose variance
-    /// is 0.
+    /// The factor of the biased variance of n values; 1 for one value, whose variance is 0.
     ///
     /// ```
     /// use cellnorm::RunningVariance;
@@ -100,9 +96,7 @@ impl RunningVariance {
             Self::KerasLegacy => n / (n - 1.0 - epsilon),
         }
     }
-}
 
-impl RunningVariance {
     /// Whether the running variance moves toward that of n values. One value has no unbiased
     /// variance to move toward, unless the policy takes it as 0, as frameworks do that give β then.
     ///
@@ -117,14 +111,6 @@ impl RunningVariance {
     /// ```
     pub fn moves(self, n: f64, one_value: OneValue) -> bool {
         n > 1.0 || n > 0.0 && (self == Self::Biased || one_value == OneValue::Beta)
-    }
-}
-
-impl Momentum {
-    /// Where a statistic stands after a step of this weight toward another.
-    pub(crate) fn moved(running: f64, to: f64, weight: f64) -> f64 {
-        // the difference would round a small `to` away
-        if weight == 1.0 { to } else { running + weight * (to - running) }
     }
 }
 
@@ -147,8 +133,7 @@ pub enum OneValue {
 
 impl OneValue {
     /// Where each statistic of an x of this shape has one value: whether the running statistics
-    /// normalize it, and stay as they are. `batch` is whether statistics are those of x, as in
-    /// training.
+    /// normalize it, and stay as they are. `batch`: whether statistics are those of x.
     ///
     /// # Errors
     /// If the policy refuses such an x.
@@ -178,8 +163,7 @@ pub enum Frozen {
     /// As inference: the running statistics normalize and stay. Keras 3 and tf.keras 2
     /// (`trainable=False`), Burn (`freeze`).
     Inference,
-    /// The batch's statistics normalize, and the running ones stay: Keras 2.3.1
-    /// (`trainable=False`).
+    /// The batch's statistics normalize, the running ones stay: Keras 2.3.1 (`trainable=False`).
     BatchStatistics,
     /// Only γ and β stay; the batch's statistics normalize and move the running ones. PyTorch
     /// (`requires_grad=False`), MXNet (`lr_mult=0`), early Keras 2.
@@ -197,8 +181,7 @@ pub enum StatisticsFrom {
     Running,
 }
 
-/// The behaviour of [`BatchNorm::forward`](crate::BatchNorm::forward) and `backward`. All eight
-/// settings work.
+/// The behaviour of [`forward`](crate::BatchNorm::forward) and `backward`. All eight settings work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Mode {
@@ -222,8 +205,7 @@ impl Mode {
         Self { statistics: StatisticsFrom::Running, update: false, train_parameters: true }
     }
 
-    /// A framework's meaning of a frozen layer in training: γ and β have no gradients, and the
-    /// statistics do as [`Frozen`] says.
+    /// A frozen layer in training: γ and β have no gradients, statistics do as [`Frozen`] says.
     ///
     /// ```
     /// use cellnorm::{

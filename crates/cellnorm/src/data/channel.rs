@@ -1,8 +1,8 @@
 //! A channel of a data set: its values together, and its samples, each with the same weight.
 
 use super::floats::Floats;
+use super::forest::Merge;
 use super::histogram::Histogram;
-use super::merge::Merge;
 use crate::moments::Moments;
 
 /// One channel of a part of a data set.
@@ -117,18 +117,15 @@ pub struct BySample {
 }
 
 impl Channel {
-    /// Whether all moments are finite: not if values lie so far apart that the squares of the
-    /// distances are beyond f64.
+    /// Whether all moments are finite: not if the squares of distances are beyond f64.
     pub fn is_finite(&self) -> bool {
         let of_values = match &self.values {
             Values::Integers(_) => [0.0; 2],
             Values::Floats(floats) => [floats.moments.mean, floats.moments.m2],
         };
         let Samples { means, variances, deviations } = self.samples;
-        of_values
-            .into_iter()
-            .chain([means.mean, means.m2, variances, deviations])
-            .all(f64::is_finite)
+        let of_samples = [means.mean, means.m2, variances, deviations];
+        of_values.into_iter().chain(of_samples).all(f64::is_finite)
     }
 
     /// How many values were left out because they are NaN, and how many because they are infinite.
@@ -143,9 +140,8 @@ impl Channel {
     pub fn summary(&self) -> Option<Summary> {
         let (moments, count, min, max, nan, infinite) = match &self.values {
             Values::Integers(histogram) => {
-                let count = histogram.count();
-                let moments =
-                    Moments { count: count as f64, mean: histogram.mean(), m2: histogram.m2() };
+                let (count, mean, m2) = (histogram.count(), histogram.mean(), histogram.m2());
+                let moments = Moments { count: count as f64, mean, m2 };
                 (moments, count, histogram.min()?.into(), histogram.max()?.into(), 0, 0)
             }
             Values::Floats(floats) => {

@@ -10,10 +10,9 @@
 
 use std::hint::black_box;
 
-use super::merge::Merge;
-use crate::kernels::vectorized;
+use super::forest::Merge;
 use crate::kernels::{Element, Real};
-use crate::moments::Moments;
+use crate::{kernels::vectorized, moments::Moments};
 
 /// Moments, range and irregular values of some floats.
 ///
@@ -30,8 +29,7 @@ use crate::moments::Moments;
 pub struct Floats {
     /// Count, mean and Σ (x − mean)² of the finite values.
     pub moments: Moments,
-    /// The low part of the mean: the mean less `moments.mean`, at most half a unit of its last
-    /// place.
+    /// The low part of the mean: it less `moments.mean`, at most half a unit of the last place.
     pub low: f64,
     /// The smallest finite value; infinity if there is none.
     pub min: f64,
@@ -79,13 +77,8 @@ impl Floats {
                 let [sums, all_squares] = squares(values, LANES, &[mean; LANES]);
                 let least = least.into_iter().fold(f64::INFINITY, f64::min);
                 let most = most.into_iter().fold(f64::NEG_INFINITY, f64::max);
-                Some(Self::corrected(
-                    n,
-                    mean,
-                    sums.iter().sum(),
-                    all_squares.iter().sum(),
-                    [least, most],
-                ))
+                let [sum, squares] = [sums, all_squares].map(|lanes| lanes.iter().sum());
+                Some(Self::corrected(n, mean, sum, squares, [least, most]))
             },
         )
         .unwrap_or_else(|| Self::finite(values))
@@ -258,13 +251,8 @@ fn columns<T: Element>(values: &[T], width: usize) -> Vec<Floats> {
         );
         for lane in 0..LANES {
             all[first + lane] = if means[lane].is_finite() {
-                Floats::corrected(
-                    n,
-                    means[lane],
-                    rests[lane],
-                    all_squares[lane],
-                    [least[lane], most[lane]],
-                )
+                let range = [least[lane], most[lane]];
+                Floats::corrected(n, means[lane], rests[lane], all_squares[lane], range)
             } else {
                 let column: Vec<T> = group[lane..].iter().step_by(width).copied().collect();
                 Floats::finite(&column)

@@ -9,8 +9,24 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::merge::Merge;
 use crate::error::Error;
+
+/// A value of a part of a data set that can be merged with that of the part after it.
+pub trait Merge {
+    /// Of both; `self` is of what comes first.
+    fn merge(self, later: &Self) -> Self;
+}
+
+impl<T: Merge> Merge for Vec<T> {
+    /// One by one.
+    ///
+    /// # Panics
+    /// If there are not equally many.
+    fn merge(self, later: &Self) -> Self {
+        assert_eq!(self.len(), later.len(), "the parts of one data set have the same channels");
+        self.into_iter().zip(later).map(|(a, b)| a.merge(b)).collect()
+    }
+}
 
 /// Parts of a data set, merged as far as they are neighbours.
 ///
@@ -68,8 +84,7 @@ impl<T: Merge> Forest<T> {
     /// Adds what covers 2^`level` places from `start` on.
     ///
     /// # Errors
-    /// If `start` is no multiple of 2^`level` or the level is above 62, or a place is covered
-    /// already.
+    /// If `start` is no multiple of 2^`level`, the level is above 62, or a place is covered.
     pub fn insert(&mut self, start: u64, level: u32, part: T) -> Result<(), Error> {
         if level > 62
             || !start.is_multiple_of(1 << level)
@@ -106,10 +121,8 @@ impl<T: Merge> Forest<T> {
         if let Some(place) = twice {
             return Err(Error::PlaceTwice { place });
         }
-        other
-            .nodes
-            .into_iter()
-            .try_for_each(|(start, (level, part))| self.insert(start, level, part))
+        let mut nodes = other.nodes.into_iter();
+        nodes.try_for_each(|(start, (level, part))| self.insert(start, level, part))
     }
 
     /// All together, in the order of the places; `None` if there is nothing.
@@ -123,8 +136,7 @@ impl<T: Merge> Forest<T> {
     }
 }
 
-/// Merges places in the order in which a forest merges a power of two of them; `None` for no
-/// places.
+/// Merges places in the order in which a forest merges a power of two of them; `None` for none.
 pub(super) fn tournament<T: Merge>(
     places: Range<usize>,
     of: &mut impl FnMut(usize) -> T,

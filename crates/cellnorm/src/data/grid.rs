@@ -3,12 +3,10 @@
 
 use super::channel::{Channel, Samples, Values};
 use super::floats::Floats;
-use super::forest::tournament;
+use super::forest::{Merge, tournament};
 use super::histogram::Histogram;
-use super::merge::Merge;
-use crate::error::Error;
-use crate::kernels::Element;
-use crate::moments::Moments;
+use crate::error::{Error, check_shape};
+use crate::{kernels::Element, moments::Moments};
 
 /// The channels of samples of one shape.
 ///
@@ -37,12 +35,10 @@ pub struct Grid {
 const LONG: usize = 64;
 
 impl Grid {
-    /// Samples of a shape, without the axis of the samples themselves, of which these axes are
-    /// kept.
+    /// Samples of a shape, which leaves out their own axis; these axes are kept.
     ///
     /// # Errors
-    /// If an axis does not exist or is named twice, or the shape has more values than a machine can
-    /// count.
+    /// If an axis does not exist or is named twice, or the shape has too many values.
     pub fn new(sample: &[usize], keep: &[usize]) -> Result<Self, Error> {
         for (place, axis) in keep.iter().enumerate() {
             if *axis >= sample.len() {
@@ -53,8 +49,7 @@ impl Grid {
                 return Err(Error::AxisTwice { axis: *axis, axes });
             }
         }
-        let length =
-            sample.iter().try_fold(1_usize, |product, length| product.checked_mul(*length));
+        let length = sample.iter().try_fold(1_usize, |product, len| product.checked_mul(*len));
         let length = length.filter(|length| *length <= u32::MAX as usize);
         let length = length.ok_or_else(|| Error::TooLarge { shape: sample.to_vec() })?;
         let first = keep.iter().min().copied().unwrap_or(sample.len());
@@ -178,16 +173,9 @@ impl Grid {
 
     /// The values of a sample that are valid, with their channels.
     fn chosen<T: Copy>(&self, sample: &[T], valid: &[bool]) -> impl Iterator<Item = (usize, T)> {
-        let labels = self
-            .labels
-            .iter()
-            .cycle()
-            .flat_map(|label| std::iter::repeat_n(*label as usize, self.run));
-        labels
-            .zip(sample)
-            .zip(valid)
-            .filter(|(_, valid)| **valid)
-            .map(|((channel, value), _)| (channel, *value))
+        let run = |label: &u32| std::iter::repeat_n(*label as usize, self.run);
+        let values = self.labels.iter().cycle().flat_map(run).zip(sample).zip(valid);
+        values.filter(|(_, valid)| **valid).map(|((channel, value), _)| (channel, *value))
     }
 
     /// Calls `moments` with the place and the values of each sample, and merges the moments of its
@@ -199,24 +187,19 @@ impl Grid {
     ) -> Result<Option<Vec<Samples>>, Error> {
         self.check_whole(values)?;
         let samples = values.len().checked_div(self.length).unwrap_or(0);
-        let mut sample =
-            |place: usize| moments(place, &values[place * self.length..][..self.length]);
+        let mut sample = |n: usize| moments(n, &values[n * self.length..][..self.length]);
         if !self.has_spread() {
-            (0..samples).for_each(|place| drop(sample(place)));
+            (0..samples).for_each(|n| drop(sample(n)));
             return Ok(None);
         }
-        Ok(tournament(0..samples, &mut |place| sample(place).iter().map(Samples::one).collect()))
+        Ok(tournament(0..samples, &mut |n| sample(n).iter().map(Samples::one).collect()))
     }
 
     fn check_whole<T>(&self, values: &[T]) -> Result<(), Error> {
         match values.len().checked_rem(self.length) {
             Some(0) => Ok(()),
             None if values.is_empty() => Ok(()),
-            _ => Err(Error::Parameter {
-                name: "the values of whole samples",
-                given: vec![values.len()],
-                expected: vec![self.length],
-            }),
+            _ => check_shape("the values of whole samples", &[values.len()], &[self.length]),
         }
     }
 
@@ -225,16 +208,12 @@ impl Grid {
         let mut add =
             |label: u32, more: &Floats| all[label as usize] = all[label as usize].merge(more);
         if self.run >= LONG {
-            let labels = self.labels.iter().cycle();
-            sample
-                .chunks_exact(self.run)
-                .zip(labels)
-                .for_each(|(run, label)| add(*label, &Floats::of(run)));
+            let runs = sample.chunks_exact(self.run).zip(self.labels.iter().cycle());
+            runs.for_each(|(run, label)| add(*label, &Floats::of(run)));
             return all;
         }
-        for (column, more) in
-            Floats::of_columns(sample, self.labels.len() * self.run).iter().enumerate()
-        {
+        let columns = Floats::of_columns(sample, self.labels.len() * self.run);
+        for (column, more) in columns.iter().enumerate() {
             add(self.labels[column / self.run], more);
         }
         all
@@ -251,14 +230,7 @@ impl Grid {
 }
 
 fn check_valid<T>(values: &[T], valid: Option<&[bool]>) -> Result<(), Error> {
-    match valid {
-        Some(valid) if valid.len() != values.len() => Err(Error::Parameter {
-            name: "valid",
-            given: vec![valid.len()],
-            expected: vec![values.len()],
-        }),
-        _ => Ok(()),
-    }
+    valid.map_or(Ok(()), |valid| check_shape("valid", &[valid.len()], &[values.len()]))
 }
 
 /// Exact sums of integers of one sample.
@@ -294,8 +266,7 @@ impl Sums {
         }
     }
 
-    /// Σ (v − mean)² = (n Σ v² − (Σ v)²) / n; a sample has at most 2³² values of 16 bits, so 128
-    /// bits hold the products.
+    /// Σ (v − mean)² = (n Σ v² − (Σ v)²) / n; 128 bits hold the products of 2³² values of 16 bits.
     fn moments(&self) -> Moments {
         let [n, sum, squares] = [self.count, self.sum, self.squares].map(u128::from);
         let n_or_one = n.max(1);

@@ -1,7 +1,7 @@
 //! n(v) = how often the integer v occurs. Σ v·n(v) and Σ v²·n(v) are exact, so counts merge in any
 //! order without a difference.
 
-use super::merge::Merge;
+use super::forest::Merge;
 
 /// How often each value of an unsigned integer of 8 or 16 bits occurs.
 ///
@@ -101,11 +101,8 @@ impl Histogram {
             // beyond 2⁴⁸ values of 16 bits; nothing cancels in this form either
             None => {
                 let mean = self.mean();
-                self.counts
-                    .iter()
-                    .zip(0_u32..)
-                    .map(|(count, v)| *count as f64 * (f64::from(v) - mean).powi(2))
-                    .sum()
+                let counts = self.counts.iter().zip(0_u32..);
+                counts.map(|(count, v)| *count as f64 * (f64::from(v) - mean).powi(2)).sum()
             }
         }
     }
@@ -125,8 +122,7 @@ impl Histogram {
         self.counts.iter().rposition(|count| *count > 0).map(|value| value as u16)
     }
 
-    /// The smallest value that at least `percent` of a hundred of the values do not exceed; `None`
-    /// for no values.
+    /// The smallest value that at least `percent` % of the values do not exceed; `None` for none.
     pub fn percentile(&self, percent: f64) -> Option<u16> {
         let needed =
             (percent.clamp(0.0, 100.0) / 100.0 * self.count() as f64).ceil().max(1.0) as u64;

@@ -4,8 +4,7 @@
 //! batch normalization whose batch is everything there is. Parts are computed where the data lie
 //! and merged: [`Grid`] makes the [`Channel`]s of some samples, [`Forest`] puts the parts together.
 //! Integers are counted ([`Histogram`]), so all that follows is exact; of floats the moments are
-//! kept in f64 ([`Floats`]). In both cases the bits depend on the data alone, not on threads, order
-//! or shards.
+//! kept in f64 ([`Floats`]). The bits depend on the data alone, not on threads, order or shards.
 //!
 //! ```
 //! use cellnorm::data::{Forest, Grid};
@@ -25,11 +24,9 @@ mod forest;
 mod grid;
 mod histogram;
 pub mod known;
-mod merge;
 
 pub use channel::{BySample, Channel, Samples, Summary, Values};
 pub use floats::Floats;
-pub use forest::Forest;
+pub use forest::{Forest, Merge};
 pub use grid::Grid;
 pub use histogram::Histogram;
-pub use merge::Merge;

@@ -1,7 +1,6 @@
 //! The meaning of the axes of a tensor, one letter each.
 
-use crate::error::Error;
-use crate::shape::axis_index;
+use crate::{error::Error, shape::axis_index};
 
 /// The meaning of each axis: N samples, C channels, T time, others such as D, H and W positions. A
 /// weight has O outputs, I inputs and positions.
@@ -68,14 +67,9 @@ impl Layout {
 
     fn assumed(first: &str, rank: usize) -> Result<Self, Error> {
         let positions = ["", "T", "HW", "DHW"];
-        let Some(positions) =
-            rank.checked_sub(2).and_then(|positions_of| positions.get(positions_of))
-        else {
-            return Err(Error::Layout {
-                layout: first.to_owned(),
-                rank,
-                reason: "without a layout named, 2 to 5 axes are understood",
-            });
+        let Some(positions) = rank.checked_sub(2).and_then(|count| positions.get(count)) else {
+            let reason = "without a layout named, 2 to 5 axes are understood";
+            return Err(Error::Layout { layout: first.to_owned(), rank, reason });
         };
         Ok(Self { letters: first.chars().chain(positions.chars()).collect(), assumed: true })
     }
@@ -102,14 +96,12 @@ impl Layout {
 
     /// The axis of the channels, or of a weight's inputs.
     pub fn channels(&self) -> usize {
-        self.find(if self.is_weight() { 'I' } else { 'C' })
-            .expect("checked when the layout was made")
+        self.axis(if self.is_weight() { 'I' } else { 'C' })
     }
 
     /// The axis of the samples, or of a weight's outputs.
     pub fn samples(&self) -> usize {
-        self.find(if self.is_weight() { 'O' } else { 'N' })
-            .expect("checked when the layout was made")
+        self.axis(if self.is_weight() { 'O' } else { 'N' })
     }
 
     /// The axis of the time steps, if there is one.
@@ -127,6 +119,10 @@ impl Layout {
     /// Whether the tensor is a weight.
     pub fn is_weight(&self) -> bool {
         self.letters.contains(&'O') && self.letters.contains(&'I')
+    }
+
+    fn axis(&self, letter: char) -> usize {
+        self.find(letter).expect("checked when the layout was made")
     }
 
     fn find(&self, letter: char) -> Option<usize> {

@@ -20,9 +20,8 @@ pub use layout::Layout;
 pub use traffic::{CACHE, Traffic};
 pub use warning::Warning;
 
-use crate::error::Error;
-use crate::norms::Lines;
-use crate::rule::Rule;
+use crate::error::{Error, check_not_empty};
+use crate::{norms::Lines, rule::Rule};
 
 /// The explanation of a normalization for a tensor of one shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +62,7 @@ impl Table {
     }
 }
 
-/// Explains a normalization for a tensor of this shape; for a weight, the trained weight v counts
-/// as a parameter.
+/// Explains a normalization for a tensor of this shape; for a weight, v counts as a parameter.
 ///
 /// # Errors
 /// If the normalization refuses the shape (axes that do not exist, groups that do not divide the
@@ -100,16 +98,17 @@ pub fn rule<R: Rule>(rule: &R, shape: &[usize], layout: Layout) -> Result<Explan
     check(shape, &layout, R::OF_WEIGHTS)?;
     let sharings = rule.sharings(shape)?;
     if sharings.is_empty() {
-        return Err(Error::Unsupported {
-            layer: R::NAME,
-            what: "takes no statistics that could be explained",
-        });
+        let what = "takes no statistics that could be explained";
+        return Err(Error::Unsupported { layer: R::NAME, what });
     }
     let direction = R::OF_WEIGHTS.then(|| Table { name: "v", shape: shape.to_vec() });
     let usual = rule.parameters().into_iter().filter(|spec| R::CENTER || spec.name != "beta");
     let tables = usual.map(|spec| Table { name: spec.name, shape: spec.shape });
     let parameters = direction.into_iter().chain(tables).collect();
-    let state = rule.running().map_or(vec![], |(shape, _)| running(&shape));
+    let running = rule.running().into_iter().flat_map(|(shape, _)| {
+        ["running_mean", "running_var"].map(|name| Table { name, shape: shape.clone() })
+    });
+    let state = running.collect();
     Ok(Explanation::new(R::NAME, R::FORMULA, sharings, layout, parameters, state))
 }
 
@@ -145,10 +144,6 @@ impl Explanation {
     }
 }
 
-fn running(shape: &[usize]) -> Vec<Table> {
-    ["running_mean", "running_var"].map(|name| Table { name, shape: shape.to_vec() }).into()
-}
-
 /// # Errors
 /// If there is not one letter for each axis, they are those of a weight where they should not be or
 /// the reverse, an axis has length 0, or the elements are too many to count.
@@ -168,9 +163,7 @@ fn check(shape: &[usize], layout: &Layout, are_weights: bool) -> Result<(), Erro
     if let Some(reason) = reason {
         return Err(Error::Layout { layout: layout.to_string(), rank: shape.len(), reason });
     }
-    if shape.contains(&0) {
-        return Err(Error::Empty { shape: shape.to_vec() });
-    }
+    check_not_empty(shape)?;
     // room for the bytes of the five tensors that a backward pass may move
     if shape.iter().try_fold(64_usize, |product, len| product.checked_mul(*len)).is_none() {
         return Err(Error::TooLarge { shape: shape.to_vec() });

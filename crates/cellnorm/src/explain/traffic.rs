@@ -16,8 +16,7 @@ pub struct Traffic {
     pub x: usize,
     /// The bytes of x that lie between reading a value for its statistic and normalizing it.
     pub held: usize,
-    /// How often forward reads a tensor of the size of x: 1, or 2 where `held` exceeds [`CACHE`].
-    /// It writes one.
+    /// How often forward reads as much as x: 1, or 2 where `held` exceeds [`CACHE`]. It writes one.
     pub forward_reads: usize,
     /// How often backward reads such a tensor: 2 (x and dy), or 4 where twice `held` exceeds
     /// [`CACHE`]. It writes one.
@@ -59,9 +58,9 @@ fn held(sharings: &[Sharing]) -> usize {
     let joined =
         |axis: usize| sharings.iter().map(|s| s.set(&middle)[axis].len()).max().unwrap_or(1);
     let runs = joined(shape.len() - 1) > 1 || shape[shape.len() - 1] == 1;
-    let window = sharings
-        .iter()
-        .any(|s| s.measure == Measure::SumOfSquares || s.along.iter().any(is_window));
+    let is_window = |along: &Along| matches!(along, Along::Window { .. });
+    let window = |s: &Sharing| s.measure == Measure::SumOfSquares || s.along.iter().any(is_window);
+    let window = sharings.iter().any(window);
     if runs && !window {
         return (0..shape.len()).map(joined).product();
     }
@@ -72,8 +71,4 @@ fn held(sharings: &[Sharing]) -> usize {
         stride *= shape[axis];
     }
     last + 1
-}
-
-fn is_window(along: &Along) -> bool {
-    matches!(along, Along::Window { .. })
 }

@@ -54,8 +54,7 @@ fn missing_channels(layout: &Layout, shape: &[usize]) -> Option<Warning> {
     })
 }
 
-/// Whether a statistic is one of features, as of layer and RMS normalization: it looks at one
-/// sample.
+/// Whether a statistic is one of the features of a sample, as of layer and RMS normalization.
 fn shares_features(sharing: &Sharing) -> bool {
     matches!(sharing.name, "layer" | "RMS")
 }
@@ -64,6 +63,7 @@ fn shares_features(sharing: &Sharing) -> bool {
 fn not_the_channels(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let (rank, channels) = (sharing.shape.len(), layout.channels());
     (shares_features(sharing) && !sharing.shares(channels)).then(|| {
+        let negative = channels as isize - rank as isize;
         let named = (0..rank).filter(|axis| sharing.shares(*axis));
         let meanings: Vec<String> = named
             .map(|axis| format!("axis {axis} of {layout} is {}", meaning(layout.letters()[axis])))
@@ -71,10 +71,7 @@ fn not_the_channels(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
         Warning {
             code: "not-the-channels",
             what: format!("{}, not the channels", meanings.join(", ")),
-            remedy: format!(
-                "for the channels name axis {channels}, or {}",
-                channels as isize - rank as isize
-            ),
+            remedy: format!("for the channels name axis {channels}, or {negative}"),
         }
     })
 }
@@ -120,18 +117,16 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
     let shape = &sharing.shape;
     let (samples, channels) = (shape[layout.samples()], shape[layout.channels()]);
     let positions: usize = layout.positions().iter().map(|axis| shape[*axis]).product();
+    let values = channels * positions;
     if layout.is_weight() {
         return "an output has too few weights to be standardized: leave it as it is".into();
     }
     match (sharing.name, sharing.along[layout.samples()]) {
         (_, Along::Blocks(part)) if part < samples => {
-            let of_sample =
-                sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0).len());
-            let of_sample = of_sample.product::<usize>() / part;
-            format!(
-                "take virtual batches of at least {}, which divide the batch",
-                FEW.div_ceil(of_sample)
-            )
+            let first = sharing.along.iter().zip(shape).map(|(along, len)| along.range(*len, 0));
+            let of_sample = first.map(|range| range.len()).product::<usize>() / part;
+            let least = FEW.div_ceil(of_sample);
+            format!("take virtual batches of at least {least}, which divide the batch")
         }
         ("batch", Along::Apart) => "average over the samples, too".into(),
         ("batch", _) => format!(
@@ -144,19 +139,14 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
             .find(|g| channels % g == 0 && channels / g * positions >= FEW)
         {
             Some(groups) => format!("take at most {groups} groups"),
-            None => format!(
-                "a sample has {} values in all: use batch normalization",
-                channels * positions
-            ),
+            None => format!("a sample has {values} values in all: use batch normalization"),
         },
         ("mean-variance", _) => "average over more axes".into(),
-        ("layer" | "RMS", _) if channels * positions >= FEW => {
+        ("layer" | "RMS", _) if values >= FEW => {
             "average over more axes, such as all features of a sample".into()
         }
         ("layer" | "RMS", _) => "a sample has too few features: use batch normalization".into(),
-        _ if channels * positions >= FEW => {
-            "let channels share: group or layer normalization".into()
-        }
+        _ if values >= FEW => "let channels share: group or layer normalization".into(),
         _ => "a sample has too few values: use batch normalization".into(),
     }
 }

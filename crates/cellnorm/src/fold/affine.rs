@@ -1,7 +1,7 @@
 //! z = scale · y + shift, for each channel; for a batch normalization scale = γ / √(variance + ε),
 //! shift = β − scale · mean.
 
-use crate::error::Error;
+use crate::error::{Error, check_numbers, check_shape};
 
 /// A map of each channel: z = scale·y + shift, all numbers finite.
 ///
@@ -26,13 +26,7 @@ impl Affine {
     pub fn new(scale: Vec<f64>, shift: Vec<f64>) -> Result<Self, Error> {
         same_length("shift", shift.len(), scale.len())?;
         for (name, values) in [("scale", &scale), ("shift", &shift)] {
-            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                return Err(Error::Number {
-                    name,
-                    given: *value,
-                    expected: "finite in every channel",
-                });
-            }
+            check_numbers(name, values, f64::is_finite, "finite in every channel")?;
         }
         Ok(Self { scale, shift })
     }
@@ -46,8 +40,7 @@ impl Affine {
     /// is 0 where absent.
     ///
     /// # Errors
-    /// If the lengths differ, a variance is negative or variance + ε is not above 0, or a number is
-    /// not finite.
+    /// If lengths differ, a variance is negative, variance + ε not above 0, or a number not finite.
     pub fn of_batch_norm(
         gamma: Option<&[f64]>,
         beta: Option<&[f64]>,
@@ -60,21 +53,13 @@ impl Affine {
         for (name, values) in [("gamma", gamma), ("beta", beta)] {
             same_length(name, values.map_or(channels, <[f64]>::len), channels)?;
         }
-        if let Some(value) =
-            variance.iter().find(|value| !(**value >= 0.0 && **value + epsilon > 0.0))
-        {
-            let expected = "at least 0, and above 0 with epsilon";
-            return Err(Error::Number { name: "variance", given: *value, expected });
-        }
-        let number = |values: Option<&[f64]>, channel: usize, absent| {
-            values.map_or(absent, |values| values[channel])
-        };
-        let scale: Vec<f64> = (0..channels)
-            .map(|channel| number(gamma, channel, 1.0) / (variance[channel] + epsilon).sqrt())
-            .collect();
-        let shift = (0..channels)
-            .map(|channel| number(beta, channel, 0.0) - scale[channel] * mean[channel])
-            .collect();
+        let sound = |variance| variance >= 0.0 && variance + epsilon > 0.0;
+        check_numbers("variance", variance, sound, "at least 0, and above 0 with epsilon")?;
+        let gamma = |i: usize| gamma.map_or(1.0, |gamma| gamma[i]);
+        let beta = |i: usize| beta.map_or(0.0, |beta| beta[i]);
+        let scale: Vec<f64> =
+            (0..channels).map(|i| gamma(i) / (variance[i] + epsilon).sqrt()).collect();
+        let shift = (0..channels).map(|i| beta(i) - scale[i] * mean[i]).collect();
         Self::new(scale, shift)
     }
 
@@ -84,13 +69,8 @@ impl Affine {
     /// If the lengths differ, a deviation is not above 0 and finite, or a number is not finite.
     pub fn standardize(mean: &[f64], deviation: &[f64]) -> Result<Self, Error> {
         same_length("deviation", deviation.len(), mean.len())?;
-        if let Some(value) = deviation.iter().find(|value| !(**value > 0.0 && value.is_finite())) {
-            return Err(Error::Number {
-                name: "deviation",
-                given: *value,
-                expected: "above 0 and finite",
-            });
-        }
+        let sound = |deviation: f64| deviation > 0.0 && deviation.is_finite();
+        check_numbers("deviation", deviation, sound, "above 0 and finite")?;
         let shift = mean.iter().zip(deviation).map(|(mean, deviation)| -mean / deviation).collect();
         Self::new(deviation.iter().map(|deviation| 1.0 / deviation).collect(), shift)
     }
@@ -143,8 +123,5 @@ impl Affine {
 
 /// An error unless there are as many as channels.
 pub(super) fn same_length(name: &'static str, given: usize, expected: usize) -> Result<(), Error> {
-    if given == expected {
-        return Ok(());
-    }
-    Err(Error::Parameter { name, given: vec![given], expected: vec![expected] })
+    check_shape(name, &[given], &[expected])
 }

@@ -3,7 +3,7 @@
 //! and k, where `before` and `after` are the maps before and after the layer.
 
 use super::affine::{Affine, same_length};
-use crate::error::Error;
+use crate::error::{Error, check_groups, check_numbers};
 
 /// How the weight of a linear layer is laid out: two axes of channels, then taps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +57,7 @@ impl Kernel {
         let [first, second, taps @ ..] = shape else {
             return Err(Error::Rank { layer, shape: shape.to_vec(), least: 2 });
         };
-        if groups == 0 || !first.is_multiple_of(groups) {
-            return Err(Error::Groups { channels: *first, groups });
-        }
+        check_groups(*first, groups)?;
         let taps = taps.iter().try_fold(1, |product: usize, tap| product.checked_mul(*tap));
         let elements = taps.and_then(|taps| first.checked_mul(*second)?.checked_mul(taps));
         let channels = second.checked_mul(groups);
@@ -93,8 +91,7 @@ impl Kernel {
         })
     }
 
-    /// Runs of one output and of inputs that follow each other, as long as the layout has them,
-    /// from one run on.
+    /// Runs of one output and of consecutive inputs, as long as possible, from one run on.
     pub fn segments(&self, start: usize) -> impl Iterator<Item = Segment> + use<> {
         let Self { first, second, groups, output_first, .. } = *self;
         // an empty axis has no runs, and no group either
@@ -209,16 +206,13 @@ impl Folding {
         &self.after
     }
 
-    /// The factor of each run of [`taps`](Kernel::taps) weights, in the order of memory, from one
-    /// run on.
+    /// The factor of each run of [`taps`](Kernel::taps) weights, in memory order, from one run on.
     pub fn factors(&self, start: usize) -> impl Iterator<Item = f64> + '_ {
-        self.kernel
-            .runs(start)
-            .map(|(output, input)| self.after.scale()[output] * self.before.scale()[input])
+        let (after, before) = (self.after.scale(), self.before.scale());
+        self.kernel.runs(start).map(|(output, input)| after[output] * before[input])
     }
 
-    /// The same for runs that follow each other with one factor: how many there are, and the
-    /// factor.
+    /// The same for consecutive runs with one factor: how many there are, and the factor.
     pub fn stretches(&self, start: usize) -> impl Iterator<Item = (usize, f64)> + '_ {
         self.kernel.segments(start).flat_map(move |Segment { output, input, runs }| {
             let after = self.after.scale()[output];
@@ -254,15 +248,10 @@ impl Folding {
             added[output] += self.before.shift()[input] * run.iter().sum::<f64>();
         }
         let bias = self.bias(bias, &added)?;
-        let scaled: Vec<f64> = runs()
-            .zip(self.factors(0))
-            .flat_map(|(run, factor)| run.iter().map(move |value| value * factor))
-            .collect();
-        match scaled.iter().find(|value| !value.is_finite()) {
-            Some(value) => {
-                Err(Error::Number { name: "a folded weight", given: *value, expected: "finite" })
-            }
-            None => Ok(Folded { weight: scaled, bias }),
-        }
+        let scaled = runs().zip(self.factors(0));
+        let scaled = scaled.flat_map(|(run, factor)| run.iter().map(move |value| value * factor));
+        let scaled: Vec<f64> = scaled.collect();
+        check_numbers("a folded weight", &scaled, f64::is_finite, "finite")?;
+        Ok(Folded { weight: scaled, bias })
     }
 }

@@ -7,8 +7,7 @@ use super::{InstructionSet, Machine};
 struct Cache {
     level: usize,
     bytes: usize,
-    /// The cores that share it; on x86-64 the most that the processor has numbers for, which may be
-    /// more.
+    /// The cores that share it; on x86-64 the most that it has numbers for.
     cores: usize,
 }
 
@@ -63,13 +62,9 @@ mod cpuid {
     const LEAVES: [(u32, u32); 2] = [(0x8000_0000, 0x8000_001d), (0x0000_0000, 0x0000_0004)];
 
     pub(super) fn caches() -> Vec<Cache> {
-        let found =
-            LEAVES.map(
-                |(first, leaf)| {
-                    if __cpuid_count(first, 0).eax >= leaf { caches_of(leaf) } else { vec![] }
-                },
-            );
-        found.into_iter().find(|caches| !caches.is_empty()).unwrap_or_default()
+        let known = |(first, leaf): &(u32, u32)| __cpuid_count(*first, 0).eax >= *leaf;
+        let mut found = LEAVES.into_iter().filter(known).map(|(_, leaf)| caches_of(leaf));
+        found.find(|caches| !caches.is_empty()).unwrap_or_default()
     }
 
     fn caches_of(leaf: u32) -> Vec<Cache> {
@@ -109,10 +104,8 @@ mod system {
     use super::Cache;
 
     pub(super) fn caches() -> Vec<Cache> {
-        (0..16)
-            .map_while(|index| of(&format!("/sys/devices/system/cpu/cpu0/cache/index{index}")))
-            .flatten()
-            .collect()
+        let folder = |index| format!("/sys/devices/system/cpu/cpu0/cache/index{index}");
+        (0..16).map_while(|index| of(&folder(index))).flatten().collect()
     }
 
     /// None where there is no such cache, and none in it where it holds instructions.

@@ -14,12 +14,11 @@ use std::fmt;
 use ndarray::{Array, ArrayView, ArrayView2, CowArray, Dimension};
 
 use super::axes::{batch_sharing, cell_channels, sample_and_channel};
-use crate::error::Error;
+use crate::error::{Error, check_groups, check_shape};
 use crate::kernels::Element;
 use crate::momentum::{Momentum, RunningVariance};
 use crate::rule::{
-    CellTables, Coefficients, Context, Gradients, Norm, NormConfig, ParameterSpec, Rule, Running,
-    Saved, Table,
+    Coefficients, Context, Gradients, Norm, NormConfig, ParameterSpec, Rule, Running, Saved, Table,
 };
 use crate::shape::{Along, Measure, Sharing};
 
@@ -29,8 +28,7 @@ use crate::shape::{Along, Measure, Sharing};
 pub enum AdaptiveStatistics {
     /// Each channel's over the batch, with running averages.
     Batch,
-    /// Each sample's, over this many groups of channels: 1 is layer, as many as channels is
-    /// instance normalization.
+    /// Each sample's, over so many groups of channels: 1 is layer, one a channel is instance.
     Groups(usize),
 }
 
@@ -67,12 +65,8 @@ impl Rule for Adaptive {
 
     fn check(&self) -> Result<(), Error> {
         match self.statistics {
-            AdaptiveStatistics::Groups(groups)
-                if groups == 0 || !self.channels.is_multiple_of(groups) =>
-            {
-                Err(Error::Groups { channels: self.channels, groups })
-            }
-            _ => Ok(()),
+            AdaptiveStatistics::Groups(groups) => check_groups(self.channels, groups),
+            AdaptiveStatistics::Batch => Ok(()),
         }
     }
 
@@ -86,15 +80,8 @@ impl Rule for Adaptive {
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
         let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
-        if shape[0] != self.samples {
-            let (given, expected) =
-                (vec![self.samples, self.channels], vec![shape[0], self.channels]);
-            return Err(Error::Parameter {
-                name: "gamma and beta of each sample",
-                given,
-                expected,
-            });
-        }
+        let given = [self.samples, self.channels];
+        check_shape("gamma and beta of each sample", &given, &[shape[0], self.channels])?;
         Ok(vec![match self.statistics {
             AdaptiveStatistics::Batch => batch_sharing(shape, channel),
             AdaptiveStatistics::Groups(groups) => {
@@ -110,15 +97,12 @@ impl Rule for Adaptive {
         Ok((0..shape.len()).map(|axis| axis == 0 || axis == channel).collect())
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
-        let of = context.statistics(cells, 0).take(&cells.sets[0]);
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
+        let of = context.statistics(0).take(&cells.sets[0]);
         let place =
             cells.grid.labels(|axis| axis == 0).and(&cell_channels(&cells.grid, self.channel_axis));
-        context.standardize(cells, of, &place)
+        context.standardize(of, &place)
     }
 }
 
@@ -162,8 +146,7 @@ impl AdaptiveNorm {
         Ok(Self { layer: NormConfig::custom(rule).init()? })
     }
 
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
-    /// channels-last.
+    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for NHWC.
     pub fn channel_axis(mut self, axis: isize) -> Self {
         self.layer.rule_mut().channel_axis = axis;
         self

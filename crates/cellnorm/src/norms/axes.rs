@@ -75,8 +75,7 @@ pub(super) fn axis_lengths(axes: &[isize], shape: &[usize]) -> Result<Vec<usize>
     Ok((0..shape.len()).filter(|axis| named[*axis]).map(|axis| shape[axis]).collect())
 }
 
-/// Which axes are named, after checking that they have these lengths, which are in the order of the
-/// tensor's axes.
+/// Which axes are named, if they have these lengths, which are in the order of the tensor's axes.
 pub(super) fn named_axes(
     shape: &[usize],
     axes: &[isize],

@@ -14,10 +14,8 @@
 //! Several axes as tf.keras 2, `BatchNormalization(axis=[1, 2])`; Keras 3 and the others take one.
 
 use super::axes::{HasChannels, axis_lengths, channel_axis, check_lengths, named_axes};
-use crate::error::Error;
-use crate::normalization::Normalization;
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
-use crate::shape::Roles;
+use crate::{error::Error, normalization::Normalization, shape::Roles};
 
 /// The values at one index along some axes, most often the channels', share statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +74,7 @@ impl NormConfig<Batch> {
     }
 
     /// Statistics for each index along several axes, negative ones counted from the last; `lengths`
-    /// are in the order of the tensor's axes. [`init`](Self::init) refuses another number of
-    /// lengths than of axes.
+    /// are in the order of the tensor's axes. [`init`](Self::init) refuses another number of them.
     ///
     /// ```
     /// use cellnorm::BatchNormConfig;
@@ -104,8 +101,7 @@ impl Batch {
         Self { axes: vec![channel_axis], lengths: vec![channels] }
     }
 
-    /// Statistics for each index along these axes of tensors of this shape; negative axes count
-    /// from the last.
+    /// Statistics for each index along axes of tensors of this shape; negative ones from the last.
     ///
     /// # Errors
     /// If an axis does not exist or is named twice.

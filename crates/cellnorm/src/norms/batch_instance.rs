@@ -1,5 +1,4 @@
-//! Batch-instance normalization: a gate for each channel blends the batch's and the instance's
-//! result.
+//! Batch-instance normalization: a gate for each channel blends the two results.
 //!
 //! y = γ (ρ (x − mean_c) r_c + (1 − ρ) (x − mean_{n,c}) r_{n,c}) + β, with r = 1/√(variance + ε)
 //! and ρ kept in \[0, 1\].
@@ -11,11 +10,8 @@
 //! Networks*, 2018; ρ starts at 1 as in the authors' code.
 
 use super::axes::{HasChannels, batch_sharing, instance_sharing, sample_and_channel};
-use crate::error::Error;
-use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
-use crate::shape::Sharing;
+use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
+use crate::{error::Error, shape::Sharing};
 
 /// A gate ρ for each channel blends batch and instance normalization.
 #[derive(Clone, Debug)]
@@ -84,16 +80,13 @@ impl Rule for BatchInstance {
         Ok(vec![batch_sharing(shape, channel), instance_sharing(shape, channel)])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let (channel, instance) = (&cells.sets[0], &cells.sets[1]);
-        let rho = context.parameter("rho").expect("a parameter that is always there");
+        let rho = context.always("rho");
         let bounded = rho.clone() + (rho.clone().clamp(0.0, 1.0) - rho.clone()).detach();
         let gate = bounded.take(channel);
-        let batch_sharing = context.statistics(cells, 0).take(channel);
+        let batch_sharing = context.statistics(0).take(channel);
         let instance = cells.merge(1).take(instance);
         let [batch, own] = [(gate.clone(), batch_sharing), (gate.times(-1.0).plus(1.0), instance)]
             .map(|(gate, of)| {

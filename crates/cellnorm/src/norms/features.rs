@@ -1,9 +1,8 @@
 //! The axes and parameters of normalizations over the features of a sample: layer and RMS.
 
 use super::axes::{axis_lengths, check_lengths, named_axes, sample_and_channel};
-use crate::error::Error;
 use crate::rule::{NormConfig, Rule};
-use crate::shape::Roles;
+use crate::{error::Error, shape::Roles};
 
 /// Which axes share statistics, and how γ and β lie on them.
 #[derive(Clone, Debug)]
@@ -37,16 +36,14 @@ impl<R: OverFeatures> NormConfig<R> {
         Self::custom(Features::Axes(axes.to_vec(), lengths.to_vec()).into())
     }
 
-    /// Over all axes but the samples' (axis 0), with a parameter for each of the `channels`
-    /// channels on axis 1.
+    /// Over all axes but the samples' (axis 0), with a parameter for each channel on axis 1.
     pub fn per_channel(channels: usize) -> Self {
         Self::custom(Features::PerChannel { channels, axis: 1 }.into())
     }
 }
 
 impl Features {
-    /// These axes of tensors of this shape, with a parameter for each element; negative axes count
-    /// from the last.
+    /// These axes of tensors of this shape, with a parameter for each element; −1 is the last axis.
     ///
     /// # Errors
     /// If an axis does not exist or is named twice, or none is.
@@ -92,10 +89,8 @@ impl Features {
             }
             Self::Last(normalized) => {
                 if !shape.ends_with(normalized) {
-                    return Err(Error::Normalized {
-                        shape: shape.to_vec(),
-                        normalized: normalized.clone(),
-                    });
+                    let (shape, normalized) = (shape.to_vec(), normalized.clone());
+                    return Err(Error::Normalized { shape, normalized });
                 }
                 (0..shape.len()).map(|axis| axis >= shape.len() - normalized.len()).collect()
             }
@@ -104,3 +99,43 @@ impl Features {
         Ok(Roles::new(shared.into_iter().map(|shared: bool| (shared, shared && affine))))
     }
 }
+
+/// Makes a struct of [`Features`] the rule over them, with these constants.
+macro_rules! over_features {
+    ($rule:ident: $($constants:tt)*) => {
+        impl From<Features> for $rule {
+            fn from(features: Features) -> Self {
+                Self(features)
+            }
+        }
+
+        impl $crate::norms::OverFeatures for $rule {}
+
+        impl $crate::norms::HasChannels for $rule {}
+
+        impl $crate::rule::Rule for $rule {
+            $($constants)*
+
+            fn parameters(&self) -> Vec<$crate::rule::ParameterSpec> {
+                $crate::rule::ParameterSpec::affine(&self.0.parameter_shape())
+            }
+
+            fn check(&self) -> Result<(), $crate::Error> {
+                self.0.check()
+            }
+
+            fn channel_axis_mut(&mut self) -> Option<&mut isize> {
+                self.0.channel_axis_mut()
+            }
+
+            fn roles(
+                &self,
+                shape: &[usize],
+                affine: bool,
+            ) -> Result<Option<$crate::shape::Roles>, $crate::Error> {
+                self.0.roles(Self::NAME, shape, affine).map(Some)
+            }
+        }
+    };
+}
+pub(super) use over_features;

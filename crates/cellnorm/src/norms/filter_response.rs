@@ -1,5 +1,4 @@
-//! Filter response normalization: each channel of each sample is divided by its root mean square,
-//! whatever its mean.
+//! Filter response normalization: each channel of each sample is divided by its root mean square.
 //!
 //! y = γ x / √(ν² + |ε| + |ε_l|) + β, ν² = mean of x² over the positions, with ε_l learned where
 //! asked for. The paper follows it by max(y, τ) with a learned τ for each channel:
@@ -10,9 +9,7 @@
 
 use super::axes::{HasChannels, cell_channels, sample_and_channel};
 use crate::error::Error;
-use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
+use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::shape::{Labels, Measure, Sharing};
 
 /// Each channel of each sample is divided by its root mean square.
@@ -84,11 +81,8 @@ impl Rule for FilterResponse {
         None
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let channel = cell_channels(&cells.grid, self.channel_axis);
         let mut square = cells.mean_square(0).take(&cells.sets[0]);
         if let Some(learned) = context.parameter("learned_epsilon") {

@@ -6,11 +6,10 @@
 //! Source: `GemmaRMSNorm` of Hugging Face Transformers 4, ε = 1e-6; Gemma Team, *Gemma: Open Models
 //! Based on Gemini Research and Technology*, 2024.
 
-use super::axes::HasChannels;
-use super::{Features, OverFeatures};
-use crate::error::Error;
-use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
-use crate::shape::{Centering, Roles};
+use super::Features;
+use super::features::over_features;
+use crate::rule::{Norm, NormConfig};
+use crate::shape::Centering;
 
 /// The features of one sample share a mean square; the gain is stored as γ − 1.
 #[derive(Clone, Debug)]
@@ -33,37 +32,12 @@ pub type GemmaRmsNorm = Norm<GemmaRms>;
 /// Makes a [`GemmaRmsNorm`].
 pub type GemmaRmsNormConfig = NormConfig<GemmaRms>;
 
-impl From<Features> for GemmaRms {
-    fn from(features: Features) -> Self {
-        Self(features)
-    }
-}
-
-impl OverFeatures for GemmaRms {}
-
-impl HasChannels for GemmaRms {}
-
-impl Rule for GemmaRms {
+over_features! {
+    GemmaRms:
     const NAME: &'static str = "Gemma RMS normalization";
     const FORMULA: &'static str = "y = (1 + gamma) x / √(mean(x²) + ε)";
     const EPSILON: f64 = 1e-6;
     const CENTER: bool = false;
     const CENTERING: Centering = Centering::Zero;
     const GAMMA_OFFSET: f64 = 1.0;
-
-    fn parameters(&self) -> Vec<ParameterSpec> {
-        ParameterSpec::affine(&self.0.parameter_shape())
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.0.check()
-    }
-
-    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
-        self.0.channel_axis_mut()
-    }
-
-    fn roles(&self, shape: &[usize], affine: bool) -> Result<Option<Roles>, Error> {
-        self.0.roles(Self::NAME, shape, affine).map(Some)
-    }
 }

@@ -10,9 +10,9 @@
 //! it `virtual_batch_size`.
 
 use super::axes::{HasChannels, batch_sharing, cell_channels, sample_and_channel};
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::rule::{
-    CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table, Tracked,
+    Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table, Tracked,
 };
 use crate::shape::{Along, Labels, Sharing};
 
@@ -55,8 +55,7 @@ impl NormConfig<Ghost> {
         Self::custom(Ghost { channels, channel_axis: 1, size, interleaved: false })
     }
 
-    /// Whether a part takes every so many-th sample, as Keras 2 does, instead of neighbours.
-    /// Default: false.
+    /// Whether a part takes every so many-th sample, as Keras 2, not neighbours. Default: false.
     pub fn interleaved(mut self, interleaved: bool) -> Self {
         self.rule.interleaved = interleaved;
         self
@@ -73,14 +72,7 @@ impl Rule for Ghost {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.size == 0 {
-            return Err(Error::Number {
-                name: "the size of a part",
-                given: 0.0,
-                expected: "at least 1",
-            });
-        }
-        Ok(())
+        check_number("the size of a part", self.size as f64, self.size > 0, "at least 1")
     }
 
     fn running(&self) -> Option<(Vec<usize>, f64)> {
@@ -108,24 +100,18 @@ impl Rule for Ghost {
         Ok(vec![samples.and(&cell_channels(grid, self.channel_axis))])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let channel = cell_channels(&cells.grid, self.channel_axis);
         let statistics = match context.batch {
             true => cells.merge(0).take(&cells.sets[0]),
-            false => context.statistics(cells, 0).take(&channel),
+            false => context.statistics(0).take(&channel),
         };
-        context.standardize(cells, statistics, &channel)
+        context.standardize(statistics, &channel)
     }
 
-    fn tracked<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        _context: &Context<'_, V>,
-    ) -> Option<Tracked<V>> {
+    fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
+        let cells = context.cells;
         let channel = |set| (set % self.channels) as u32;
         let channels = (0..cells.sets[0].count()).map(channel).collect();
         Some(Tracked::merged(cells, 0).mean_by(&Labels::new(channels, self.channels)))

@@ -12,11 +12,10 @@
 //! PyTorch Geometric 2.
 
 use super::axes::{HasChannels, cell_channels, instance_sharing, sample_and_channel};
-use crate::error::Error;
 use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
+    Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
 };
-use crate::shape::Sharing;
+use crate::{error::Error, shape::Sharing};
 
 /// A share of the mean for each channel of each sample.
 #[derive(Clone, Debug)]
@@ -27,8 +26,7 @@ pub struct Graph {
     pub channel_axis: isize,
 }
 
-/// Graph normalization of tensors \[N, C, nodes\]; parameters gamma, beta and mean_scale (α), \[C\]
-/// each.
+/// Graph normalization of tensors \[N, C, nodes\]; parameters gamma, beta, mean_scale (α), \[C\].
 ///
 /// With graphs of different sizes, give [`Mask::lengths`](crate::Mask::lengths).
 ///
@@ -75,26 +73,18 @@ impl Rule for Graph {
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![instance_sharing(
-            shape,
-            sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?,
-        )])
+        let channel = sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
+        Ok(vec![instance_sharing(shape, channel)])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let channel = cell_channels(&cells.grid, self.channel_axis);
-        let alpha = context
-            .parameter("mean_scale")
-            .expect("a parameter that is always there")
-            .take(&channel);
+        let alpha = context.always("mean_scale").take(&channel);
         let Statistics { mean, variance } = cells.merge(0).take(&cells.sets[0]);
         let taken = alpha * mean.clone();
         let left = mean - taken.clone();
         let variance = variance + left.clone() * left;
-        context.standardize(cells, Statistics { mean: taken, variance }, &channel)
+        context.standardize(Statistics { mean: taken, variance }, &channel)
     }
 }

@@ -1,19 +1,16 @@
-//! Group normalization: the cells of one group of channels of one sample share a mean and a
-//! variance.
+//! Group normalization: the cells of a group of channels of one sample share a mean and a variance.
 //!
 //! y = γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β over the positions and the C/G neighbouring
 //! channels of group g; γ and β per channel, or per group as MXNet 1.6 to 1.9 and ONNX 18 have it.
 //! One group is layer normalization over all features, C groups is instance normalization.
 //!
-//! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm` of
-//! PyTorch 2.
+//! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm`, PyTorch 2.
 
 use super::axes::{HasChannels, sample_and_channel};
-use crate::error::Error;
-use crate::normalization::Normalization;
+use crate::error::{Error, check_groups};
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
 use crate::semantics::{GroupParameters, Semantics};
-use crate::shape::Roles;
+use crate::{normalization::Normalization, shape::Roles};
 
 /// The cells of one group of channels of one sample share statistics.
 #[derive(Clone, Debug)]
@@ -51,12 +48,8 @@ pub type GroupNormConfig = NormConfig<Group>;
 impl NormConfig<Group> {
     /// `channels` channels on axis 1 in `groups` groups of neighbours, with γ and β per channel.
     pub fn new(groups: usize, channels: usize) -> Self {
-        Self::custom(Group {
-            groups,
-            channels,
-            channel_axis: 1,
-            parameters: GroupParameters::PerChannel,
-        })
+        let parameters = GroupParameters::PerChannel;
+        Self::custom(Group { groups, channels, channel_axis: 1, parameters })
     }
 
     /// Whether γ and β have a value for each channel or for each group. Default: each channel.
@@ -80,10 +73,7 @@ impl Rule for Group {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.groups == 0 || !self.channels.is_multiple_of(self.groups) {
-            return Err(Error::Groups { channels: self.channels, groups: self.groups });
-        }
-        Ok(())
+        check_groups(self.channels, self.groups)
     }
 
     fn channel_axis_mut(&mut self) -> Option<&mut isize> {

@@ -7,10 +7,8 @@
 //! (there `affine=True`), as TensorFlow Addons has it.
 
 use super::axes::{HasChannels, sample_and_channel};
-use crate::error::Error;
-use crate::normalization::Normalization;
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
-use crate::shape::Roles;
+use crate::{error::Error, normalization::Normalization, shape::Roles};
 
 /// Each cell has its own statistics.
 #[derive(Clone, Debug)]

@@ -1,5 +1,4 @@
-//! Layer normalization: the features of one sample share a mean and a variance, over any set of
-//! axes.
+//! Layer normalization: the features of a sample, along any axes, share a mean and a variance.
 //!
 //! y = γ (x − mean_n) / √(variance_n + ε) + β. γ and β have a value for each element of the
 //! normalized axes (transformers, Keras `axis=[1, 2, 3]`) or for each channel. The same in training
@@ -8,12 +7,10 @@
 //! Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016. Defaults as
 //! `torch.nn.LayerNorm` of PyTorch 2.
 
-use super::axes::HasChannels;
-use super::{Features, OverFeatures};
-use crate::error::Error;
+use super::Features;
+use super::features::over_features;
 use crate::normalization::Normalization;
-use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
-use crate::shape::Roles;
+use crate::rule::{Norm, NormConfig};
 
 /// The features of one sample share statistics.
 #[derive(Clone, Debug)]
@@ -36,33 +33,8 @@ pub type LayerNorm = Norm<Layer>;
 /// Makes a [`LayerNorm`].
 pub type LayerNormConfig = NormConfig<Layer>;
 
-impl From<Features> for Layer {
-    fn from(features: Features) -> Self {
-        Self(features)
-    }
-}
-
-impl OverFeatures for Layer {}
-
-impl HasChannels for Layer {}
-
-impl Rule for Layer {
+over_features! {
+    Layer:
     const NAME: &'static str = "layer normalization";
     const NORMALIZATION: Option<Normalization> = Some(Normalization::Layer);
-
-    fn parameters(&self) -> Vec<ParameterSpec> {
-        ParameterSpec::affine(&self.0.parameter_shape())
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.0.check()
-    }
-
-    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
-        self.0.channel_axis_mut()
-    }
-
-    fn roles(&self, shape: &[usize], affine: bool) -> Result<Option<Roles>, Error> {
-        self.0.roles(Self::NAME, shape, affine).map(Some)
-    }
 }

@@ -1,4 +1,5 @@
-//! The length of a vector, ‖x‖_p.
+//! The length n = ‖x‖_p of a vector, its divisor D, which a floor keeps from 0, and the slope of n
+//! by each value: ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1).
 //!
 //! A length is scale · relative with scale = max |x| and relative the norm of x / scale: powers of
 //! that neither overflow nor vanish. Squares of elements narrower than f64 do neither in f64, so
@@ -7,11 +8,10 @@
 //! Lines that are runs of memory are computed one at a time, interleaved ones a strip at a time;
 //! terms are joined in the same order, so that both give the same bits.
 
-use super::divisor::{Divisor, Divisors};
 use super::lines::reduce;
+use super::lp::Floor;
 use super::strips::{Fault, Row, SIDE, Strip};
-use crate::kernels;
-use crate::kernels::Element;
+use crate::kernels::{self, Element};
 
 /// n as a product.
 #[derive(Clone, Copy)]
@@ -135,8 +135,7 @@ fn square(x: f64) -> f64 {
 }
 
 /// Joins the `len` terms of each line of a strip, those of one index a row, as [`reduce`] joins the
-/// terms of a line: first those that remain behind whole eights, then what each of 8 lanes has
-/// joined.
+/// terms of a line: first those after whole eights, then what each of 8 lanes joined.
 #[inline(always)]
 pub(super) fn joined(
     len: usize,
@@ -183,4 +182,179 @@ fn larger(a: f64, b: f64) -> f64 {
 #[inline(always)]
 pub(super) fn add(a: f64, b: f64) -> f64 {
     a + b
+}
+
+/// 1 / D as a product, for the same reason as a length is one, and ∂D/∂n.
+#[derive(Clone, Copy)]
+pub(super) struct Divisor {
+    first: f64,
+    second: f64,
+    pub(super) slope: f64,
+}
+
+impl Divisor {
+    #[inline(always)]
+    pub(super) fn new(length: Length, floor: Floor) -> Self {
+        let Floor::AddSquare(epsilon) = floor else { return Self::at_least(least(floor), length) };
+        let Length { scale, relative } = length;
+        let common = scale.max(epsilon.sqrt());
+        let norm = scale / common * relative;
+        let both = norm.hypot(epsilon.sqrt() / common);
+        Self::by(common, both, norm / both)
+    }
+
+    /// D is the length, or `least` where that is larger. No branch in here and in `by`, so that
+    /// several lines are done at once.
+    #[inline(always)]
+    fn at_least(least: f64, Length { scale, relative }: Length) -> Self {
+        let below = scale * relative < least;
+        let pick = |then: f64, otherwise: f64| if below { then } else { otherwise };
+        Self::by(pick(least, scale), pick(1.0, relative), pick(0.0, 1.0))
+    }
+
+    /// 1 / n.
+    #[inline(always)]
+    pub(super) fn of(length: Length) -> Self {
+        Self::by(length.scale, length.relative, 1.0)
+    }
+
+    /// D = scale · relative; where that is 0, everything divided by it is 0.
+    #[inline(always)]
+    pub(super) fn by(scale: f64, relative: f64, slope: f64) -> Self {
+        // 1 / scale can overflow, or have lost digits below the least normal number; the second
+        // factor makes up for both
+        let first = f64::min(1.0 / scale, 1e300);
+        let second = 1.0 / (scale * first * relative);
+        let unless_zero = |value: f64| if scale == 0.0 { 0.0 } else { value };
+        Self { first: unless_zero(first), second: unless_zero(second), slope: unless_zero(slope) }
+    }
+
+    #[inline(always)]
+    pub(super) fn divide(&self, value: f64) -> f64 {
+        value * self.first * self.second
+    }
+}
+
+/// The least length, by a floor that is no sum.
+fn least(floor: Floor) -> f64 {
+    match floor {
+        Floor::Max(epsilon) => epsilon,
+        Floor::MaxSquare(epsilon) => epsilon.sqrt(),
+        // `Divisor::new` adds instead
+        Floor::AddSquare(_) | Floor::None => 0.0,
+    }
+}
+
+/// The divisors of a strip.
+pub(super) struct Divisors {
+    first: Row,
+    second: Row,
+    pub(super) slope: Row,
+}
+
+impl Divisors {
+    #[inline(always)]
+    pub(super) fn new(lengths: &Lengths, floor: Floor) -> Self {
+        if let Floor::AddSquare(_) = floor {
+            return Self::each(|line| Divisor::new(lengths.of(line), floor));
+        }
+        let least = least(floor);
+        Self::each(
+            #[inline(always)]
+            |line| Divisor::at_least(least, lengths.of(line)),
+        )
+    }
+
+    /// 1 / n.
+    #[inline(always)]
+    pub(super) fn of(lengths: &Lengths) -> Self {
+        Self::each(
+            #[inline(always)]
+            |line| Divisor::of(lengths.of(line)),
+        )
+    }
+
+    #[inline(always)]
+    fn each(divisor: impl Fn(usize) -> Divisor) -> Self {
+        let mut all = Self { first: Row::ZEROS, second: Row::ZEROS, slope: Row::ZEROS };
+        for line in 0..SIDE {
+            let one = divisor(line);
+            (all.first.0[line], all.second.0[line], all.slope.0[line]) =
+                (one.first, one.second, one.slope);
+        }
+        all
+    }
+
+    #[inline(always)]
+    pub(super) fn divide(&self, values: Row) -> Row {
+        values
+            .zip(self.first, |value, first| value * first)
+            .zip(self.second, |value, second| value * second)
+    }
+}
+
+/// ∂n/∂x_i.
+#[derive(Clone, Copy)]
+pub(super) struct Slope {
+    p: f64,
+    unit: Divisor,
+    scale: f64,
+    /// 1 / the number of largest values, among which p = ∞ shares the slope.
+    share: f64,
+}
+
+impl Slope {
+    pub(super) fn new<I: Iterator<Item = f64>>(
+        p: f64,
+        length: Length,
+        line: impl FnOnce() -> I,
+    ) -> Self {
+        let scale = length.scale;
+        let share = match p {
+            f64::INFINITY => 1.0 / line().filter(|x| x.abs() == scale).count() as f64,
+            _ => 1.0,
+        };
+        Self { p, unit: Divisor::of(length), scale, share }
+    }
+
+    #[inline(always)]
+    pub(super) fn at(&self, x: f64) -> f64 {
+        match self.p {
+            2.0 => self.unit.divide(x),
+            _ if x == 0.0 => 0.0,
+            1.0 => 1.0_f64.copysign(x),
+            f64::INFINITY if x.abs() < self.scale => 0.0,
+            f64::INFINITY => self.share.copysign(x),
+            p => self.unit.divide(x).abs().powf(p - 1.0).copysign(x),
+        }
+    }
+}
+
+/// The slopes of a strip, for any p except 2, where ∂n/∂x is x / n.
+pub(super) struct Slopes(Vec<Slope>);
+
+impl Slopes {
+    #[inline(always)]
+    pub(super) fn new<I: Iterator<Item = f64>>(
+        p: f64,
+        lengths: &Lengths,
+        line: impl Fn(usize) -> I,
+    ) -> Self {
+        if p == 2.0 {
+            return Self(vec![]);
+        }
+        Self((0..SIDE).map(|number| Slope::new(p, lengths.of(number), || line(number))).collect())
+    }
+
+    /// ∂n/∂x of the values of one index; `units` divide by n.
+    #[inline(always)]
+    pub(super) fn at(&self, units: &Divisors, mut x: Row) -> Row {
+        if self.0.is_empty() {
+            return units.divide(x);
+        }
+        for (x, line) in x.0.iter_mut().zip(&self.0) {
+            *x = line.at(*x);
+        }
+        x
+    }
 }

@@ -5,7 +5,7 @@
 
 use ndarray::{Array, ArrayD, ArrayView, Dimension};
 
-use crate::error::Error;
+use crate::error::{Error, check_dy, check_not_empty};
 use crate::kernels::{Element, Real};
 use crate::rule::{like, typed};
 use crate::shape::{Cells, Roles, Sharing, inverse};
@@ -68,8 +68,7 @@ pub trait Lines {
     ) -> Result<(), (usize, &'static str)>;
 }
 
-/// The lines of a row-major tensor along the axes marked; None where these are not next to each
-/// other.
+/// The lines of a row-major tensor along the axes marked; None where these lie apart.
 ///
 /// ```
 /// use cellnorm::norms::lines_of;
@@ -100,16 +99,8 @@ pub(super) fn map_lines<T: Element, D: Dimension>(
     map: impl FnOnce(&[T], &mut [T], &Cells) -> Result<(), (usize, &'static str)>,
 ) -> Result<Array<T, D>, Error> {
     let (x, dy) = (x.into_dyn(), dy.map(ArrayView::into_dyn));
-    if let Some(dy) = dy.iter().find(|dy| dy.shape() != x.shape()) {
-        return Err(Error::Shape {
-            name: "dy",
-            given: dy.shape().to_vec(),
-            expected: x.shape().to_vec(),
-        });
-    }
-    if x.is_empty() {
-        return Err(Error::Empty { shape: x.shape().to_vec() });
-    }
+    dy.as_ref().map_or(Ok(()), |dy| check_dy(dy.shape(), x.shape()))?;
+    check_not_empty(x.shape())?;
     let roles = Roles::new(along.iter().map(|along| (*along, false)));
     let as_it_lies = lines_of(x.shape(), along).filter(|_| x.is_standard_layout());
     let order = match as_it_lies {
@@ -150,8 +141,7 @@ pub(super) fn narrow<T: Element>(value: f64) -> T {
     T::narrow(T::Acc::from_f64(value))
 }
 
-/// Joins a term of each index of some slices, in 8 lanes that do not wait for one another; `join`
-/// of 0 and a term is the term.
+/// Joins a term of each index of some slices, in 8 lanes; `join` of 0 and a term is the term.
 #[inline(always)]
 pub(super) fn reduce<T: Element, const N: usize>(
     slices: [&[T]; N],

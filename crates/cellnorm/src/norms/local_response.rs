@@ -1,28 +1,24 @@
-//! Local response normalization: each value is divided by a power of the mean square of its
-//! neighbours in channel.
+//! Local response normalization: each value is divided by a power of its neighbours' mean square.
 //!
 //! y_c = x_c / d_c^β with d_c = k + (α / size) · Σ x_j², over the `size` channels j around c at the
 //! same sample and position. Channels beyond the first and the last count as zeros; the sum is
 //! always divided by `size`. With r_c = d_c^(−β):
 //!
-//! dx_j = r_j dy_j − (2 α β / size) · x_j · Σ dy_c x_c r_c / d_c, over the channels c whose windows
-//! hold j
+//! dx_j = r_j dy_j − (2 α β / size) · x_j · Σ dy_c x_c r_c / d_c, over all c whose windows hold j
 //!
 //! Source: A. Krizhevsky, I. Sutskever, G. E. Hinton, *ImageNet Classification with Deep
-//! Convolutional Neural Networks*, 2012, section 3.3. Defaults as `torch.nn.LocalResponseNorm` of
-//! PyTorch 2.
+//! Convolutional Neural Networks*, 2012, section 3.3. Defaults as `LocalResponseNorm` of PyTorch 2.
 
 use ndarray::{Array, ArrayView, Dimension};
 
 use super::lines::{Lines, map_lines};
 use super::strips::{Fault, Row, Strip, for_strips};
 use super::windows::{Power, Windows};
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::kernels::Element;
 use crate::shape::{Along, Cells, Measure, Sharing, axis_index};
 
-/// On which side of its channel a window of even size is longer by one; of odd size, both sides are
-/// equal.
+/// On which side of its channel a window of even size is longer by one; odd ones are symmetric.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Window {
@@ -82,35 +78,17 @@ impl LocalResponseNormConfig {
         }
     }
 
-    /// α, the weight of the mean square of a window. Default: 1e-4.
-    pub fn alpha(mut self, alpha: f64) -> Self {
-        self.alpha = alpha;
-        self
-    }
-
-    /// The exponent β. Default: 0.75.
-    pub fn beta(mut self, beta: f64) -> Self {
-        self.beta = beta;
-        self
-    }
-
-    /// The constant k that the mean square is added to. Default: 1.
-    pub fn bias(mut self, bias: f64) -> Self {
-        self.bias = bias;
-        self
-    }
-
-    /// Where windows of even size lie. Default: [`Window::Left`].
-    pub fn window(mut self, window: Window) -> Self {
-        self.window = window;
-        self
-    }
-
-    /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for
-    /// channels-last.
-    pub fn channel_axis(mut self, axis: isize) -> Self {
-        self.channel_axis = axis;
-        self
+    setters! {
+        /// α, the weight of the mean square of a window. Default: 1e-4.
+        alpha: f64,
+        /// The exponent β. Default: 0.75.
+        beta: f64,
+        /// The constant k that the mean square is added to. Default: 1.
+        bias: f64,
+        /// Where windows of even size lie. Default: [`Window::Left`].
+        window: Window,
+        /// The axis of the channels; negative counts from the last. Default: 1 (NCHW); −1 for NHWC.
+        channel_axis: isize,
     }
 
     /// The layer.
@@ -119,22 +97,15 @@ impl LocalResponseNormConfig {
     /// If the size is 0, α or β is negative or not finite, the bias k is not finite and at least
     /// 1e-36, or k^(−β) overflows.
     pub fn init(self) -> Result<LocalResponseNorm, Error> {
-        let number = |name, given, sound: bool, expected| match sound {
-            true => Ok(()),
-            false => Err(Error::Number { name, given, expected }),
-        };
+        let Self { size, alpha, beta, bias, .. } = self;
         let not_negative = |given: f64| given.is_finite() && given >= 0.0;
-        number("size", self.size as f64, self.size > 0, "at least 1")?;
-        number(
-            "alpha",
-            self.alpha,
-            not_negative(self.alpha),
-            "finite and not negative, such as 1e-4",
-        )?;
-        let bias = (1e-36..f64::INFINITY).contains(&self.bias);
-        number("bias", self.bias, bias, "finite and at least 1e-36, such as 1")?;
-        let beta = not_negative(self.beta) && self.bias.powf(-self.beta).is_finite();
-        number("beta", self.beta, beta, "not negative, such as 0.75, and bias^-beta finite")?;
+        check_number("size", size as f64, size > 0, "at least 1")?;
+        let expected = "finite and not negative, such as 1e-4";
+        check_number("alpha", alpha, not_negative(alpha), expected)?;
+        let sound = (1e-36..f64::INFINITY).contains(&bias);
+        check_number("bias", bias, sound, "finite and at least 1e-36, such as 1")?;
+        let sound = not_negative(beta) && bias.powf(-beta).is_finite();
+        check_number("beta", beta, sound, "not negative, such as 0.75, and bias^-beta finite")?;
         Ok(LocalResponseNorm(self))
     }
 }
@@ -163,9 +134,8 @@ impl Lines for LocalResponseNorm {
 
     fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error> {
         let (channel, (before, after)) = (self.along(shape)?, self.reach());
-        let along = channel
-            .iter()
-            .map(|channel| if *channel { Along::Window { before, after } } else { Along::Apart });
+        let window = Along::Window { before, after };
+        let along = channel.iter().map(|channel| if *channel { window } else { Along::Apart });
         let (name, measure) = ("local-response", Measure::SumOfSquares);
         Ok(Sharing { name, measure, shape: shape.to_vec(), along: along.collect() })
     }
@@ -236,11 +206,8 @@ impl Lines for LocalResponseNorm {
                     |i, sum| {
                         finite_dy = still(finite_dy, sum);
                         let through = strip.load(x, i).zip(sum, |x, sum| factor * x * sum);
-                        strip.store(
-                            dy_dx,
-                            i,
-                            direct[i].zip(through, |direct, through| direct - through),
-                        );
+                        let dx = direct[i].zip(through, |direct, through| direct - through);
+                        strip.store(dy_dx, i, dx);
                     },
                 );
                 finite_x.finite("x").and(finite_dy.finite("dy"))

@@ -5,19 +5,16 @@
 //!
 //! dx_i = (dy_i − (Σ dy_j y_j) · ∂D/∂n · ∂n/∂x_i) / D,   ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1)
 //!
-//! For p = ∞ the largest values share ∂n/∂x equally. ∂D/∂n is 0 where a floor under the norm holds;
-//! then dx = dy / D.
+//! For p = ∞ the largest values share ∂n/∂x equally. ∂D/∂n is 0 under a floor; then dx = dy / D.
 //!
 //! Defaults as `torch.nn.functional.normalize` of PyTorch 2.
 
 use ndarray::{Array, ArrayView, Dimension};
 
-use super::divisor::{Divisor, Divisors};
-use super::length::{Lengths, add, for_lines, joined, length};
+use super::length::{Divisor, Divisors, Lengths, Slope, Slopes, add, for_lines, joined, length};
 use super::lines::{Lines, map_lines, narrow, reduce, wide};
-use super::slope::{Slope, Slopes};
 use super::strips::{Fault, for_strips};
-use crate::error::{Error, check_epsilon};
+use crate::error::{Error, check_epsilon, check_number};
 use crate::kernels::Element;
 use crate::shape::{Cells, Measure, Sharing, axis_set};
 
@@ -40,8 +37,7 @@ pub enum Floor {
     MaxSquare(f64),
     /// D = √(n² + ε).
     AddSquare(f64),
-    /// D = n; a vector of zeros gives y = 0 and dx = 0. Where D is below 1e-38, dx can be too large
-    /// for f32.
+    /// D = n; a vector of zeros gives y = 0 and dx = 0. Below 1e-38, dx can be too large for f32.
     None,
 }
 
@@ -75,16 +71,11 @@ impl LpNormConfig {
         Self::new(axes).floor(Floor::MaxSquare(1e-24))
     }
 
-    /// The power p ≥ 1; `f64::INFINITY` divides by the largest magnitude. Default: 2.
-    pub fn p(mut self, p: f64) -> Self {
-        self.p = p;
-        self
-    }
-
-    /// The floor that keeps the divisor from 0. Default: `Floor::Max(1e-12)`.
-    pub fn floor(mut self, floor: Floor) -> Self {
-        self.floor = floor;
-        self
+    setters! {
+        /// The power p ≥ 1; `f64::INFINITY` divides by the largest magnitude. Default: 2.
+        p: f64,
+        /// The floor that keeps the divisor from 0. Default: `Floor::Max(1e-12)`.
+        floor: Floor,
     }
 
     /// The layer.
@@ -95,14 +86,13 @@ impl LpNormConfig {
         if self.axes.is_empty() {
             return Err(Error::NoAxes);
         }
-        if self.p.is_nan() || self.p < 1.0 {
-            let expected = "at least 1, or f64::INFINITY for the largest magnitude";
-            return Err(Error::Number { name: "p", given: self.p, expected });
-        }
-        if let Floor::Max(epsilon) | Floor::MaxSquare(epsilon) | Floor::AddSquare(epsilon) =
-            self.floor
-        {
-            check_epsilon(epsilon)?;
+        let expected = "at least 1, or f64::INFINITY for the largest magnitude";
+        check_number("p", self.p, self.p >= 1.0, expected)?;
+        match self.floor {
+            Floor::Max(floor) | Floor::MaxSquare(floor) | Floor::AddSquare(floor) => {
+                check_epsilon(floor)?;
+            }
+            Floor::None => {}
         }
         Ok(LpNorm(self))
     }
@@ -245,8 +235,7 @@ impl LpNorm {
     /// The gradient of x, given the x of the forward pass and dy.
     ///
     /// # Errors
-    /// As [`LpNorm::forward`], or if dy has another shape than x or holds NaN, infinity or numbers
-    /// too large to sum.
+    /// As [`LpNorm::forward`], or if dy has another shape than x or its sums are not finite.
     pub fn backward<T: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,
@@ -256,8 +245,7 @@ impl LpNorm {
         map_lines(x, Some(dy), &along, |x, dy, lines| self.backward_lines(x, dy, lines))
     }
 
-    /// x / D of one vector; None where D does not depend on x: the floor is above its length, or it
-    /// is zeros.
+    /// x / D of one vector; None where D does not depend on x: below the floor, or for zeros.
     pub(crate) fn divided(&self, x: &[f64]) -> Result<Option<Vec<f64>>, Error> {
         let length = length(x, self.0.p);
         length.checked().map_err(|name| Error::NotFinite { name, set: 0, sets: 1 })?;

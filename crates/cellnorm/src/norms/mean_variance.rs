@@ -2,15 +2,11 @@
 //!
 //! y = (x − mean) / (√variance + ε).
 //!
-//! Source: the operator `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε =
-//! 1e-9.
+//! Source: `MeanVarianceNormalization` of ONNX (opsets 9 and 13): axes 0, 2 and 3, ε = 1e-9.
 
-use crate::error::Error;
-use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
-use crate::semantics::EpsilonAt;
+use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::shape::{Measure, Sharing, axis_set};
+use crate::{error::Error, semantics::EpsilonAt};
 
 /// The values along some axes share statistics; nothing is learned.
 #[derive(Clone, Debug)]
@@ -64,11 +60,8 @@ impl Rule for MeanVariance {
         None
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let of = cells.merge(0).take(&cells.sets[0]);
         let scale = of.variance.sqrt().plus(context.epsilon).recip();
         Coefficients { scale: scale.clone(), offset: scale * (cells.center.clone() - of.mean) }

@@ -1,5 +1,4 @@
-//! The normalizations, one file each: which values share statistics, and what is kept between
-//! steps.
+//! The normalizations, one file each: which values share statistics, and what each keeps.
 //!
 //! | normalization | values that share a mean and a variance | parameters |
 //! |---|---|---|
@@ -42,7 +41,6 @@ mod adaptive;
 mod axes;
 mod batch;
 mod batch_instance;
-mod divisor;
 mod features;
 mod filter_response;
 mod gemma_rms;
@@ -58,7 +56,6 @@ mod lp;
 mod mean_variance;
 mod renorm;
 mod rms;
-mod slope;
 mod step;
 mod strips;
 mod switchable;

@@ -5,11 +5,9 @@
 //! averages and r and d are constants to the gradient. In inference y = γ (x − mean) / σ + β.
 //!
 //! With a [`correction_momentum`](BatchRenormConfig::correction_momentum), mean and σ in r and d
-//! are averages of their own that move at that pace, and those of inference stay with the layer's
-//! momentum.
+//! are averages of their own at that pace; those of inference keep the layer's momentum.
 //!
-//! r_max = 1 and d_max = 0 is batch normalization; without bounds, training normalizes as inference
-//! does.
+//! r_max = 1 and d_max = 0 is batch normalization; without bounds, training equals inference.
 //!
 //! Source: S. Ioffe, *Batch Renormalization: Towards Reducing Minibatch Dependence in
 //! Batch-Normalized Models*, 2017; σ is averaged, not the variance, as there and in Keras'
@@ -17,13 +15,11 @@
 //! them between steps with [`rule_mut`](Norm::rule_mut).
 
 use super::axes::{HasChannels, batch_sharing, channel_axis};
-use crate::error::Error;
-use crate::momentum::Momentum;
+use crate::error::{Error, check_number};
 use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
-    Tracked,
+    Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table, Tracked,
 };
-use crate::shape::Sharing;
+use crate::{momentum::Momentum, shape::Sharing};
 
 /// The batch's statistics, corrected toward the running ones.
 #[derive(Clone, Debug)]
@@ -38,8 +34,7 @@ pub struct Renorm {
     pub d_max: f64,
 }
 
-/// Batch renormalization; parameters gamma and beta, \[C\]. Its running "variance" holds the
-/// running σ.
+/// Batch renormalization; parameters gamma and beta, \[C\]; its running "variance" is σ.
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, norms::BatchRenormConfig};
@@ -105,14 +100,8 @@ impl Rule for Renorm {
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (name, given, least, expected) in
-            [("r_max", self.r_max, 1.0, "at least 1"), ("d_max", self.d_max, 0.0, "not negative")]
-        {
-            if given.is_nan() || given < least {
-                return Err(Error::Number { name, given, expected });
-            }
-        }
-        Ok(())
+        check_number("r_max", self.r_max, self.r_max >= 1.0, "at least 1")?;
+        check_number("d_max", self.d_max, self.d_max >= 0.0, "not negative")
     }
 
     fn running(&self) -> Option<(Vec<usize>, f64)> {
@@ -124,42 +113,33 @@ impl Rule for Renorm {
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![batch_sharing(
-            shape,
-            channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?,
-        )])
+        let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 2)?;
+        Ok(vec![batch_sharing(shape, channel)])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let channel = &cells.sets[0];
         let running = context.running.as_ref().expect("renormalization keeps running averages");
         if !context.batch {
             let r = running.variance.clone().clamp(context.epsilon.sqrt(), f64::INFINITY).recip();
-            let shift =
-                r.clone().take(channel) * (cells.center.clone() - running.mean.take(channel));
-            return context.affine(r.take(channel), shift, channel);
+            let r = r.take(channel);
+            let shift = r.clone() * (cells.center.clone() - running.mean.take(channel));
+            return context.affine(r, shift, channel);
         }
         let Statistics { mean, variance } = cells.merge(0);
         let deviation = variance.plus(context.epsilon).sqrt();
         let sigma = running.variance.clone().clamp(context.epsilon.sqrt(), f64::INFINITY);
         let r = (deviation.clone() / sigma.clone()).clamp(1.0 / self.r_max, self.r_max).detach();
-        let d =
-            ((mean.clone() - running.mean.clone()) / sigma).clamp(-self.d_max, self.d_max).detach();
+        let d = (mean.clone() - running.mean.clone()) / sigma;
+        let d = d.clamp(-self.d_max, self.d_max).detach();
         let scale = (r / deviation).take(channel);
         let shift = scale.clone() * (cells.center.clone() - mean.take(channel)) + d.take(channel);
         context.affine(scale, shift, channel)
     }
 
-    fn tracked<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Option<Tracked<V>> {
-        let Tracked { mean, variance, values } = Tracked::merged(cells, 0);
+    fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
+        let Tracked { mean, variance, values } = Tracked::merged(context.cells, 0);
         let infinite =
             values.iter().map(|values| if *values > 0.0 { f64::INFINITY } else { 0.0 }).collect();
         Some(Tracked { mean, variance: variance.plus(context.epsilon).sqrt(), values: infinite })

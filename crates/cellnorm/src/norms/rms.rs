@@ -1,17 +1,14 @@
 //! RMS normalization: the features of one sample are divided by their root mean square.
 //!
-//! y = γ x / √(mean(x²) + ε) + β; there is no β unless asked for. The same in training and in
-//! inference.
+//! y = γ x / √(mean(x²) + ε) + β, the same in training and inference; β only where asked for.
 //!
 //! Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019. ε is 1e-5;
 //! `torch.nn.RMSNorm` of PyTorch 2 uses 1.19e-7 where none is given, Keras 3 1e-6.
 
-use super::axes::HasChannels;
-use super::{Features, OverFeatures};
-use crate::error::Error;
-use crate::normalization::Normalization;
-use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
-use crate::shape::{Centering, Roles};
+use super::Features;
+use super::features::over_features;
+use crate::rule::{Norm, NormConfig};
+use crate::{normalization::Normalization, shape::Centering};
 
 /// The features of one sample share a mean square.
 #[derive(Clone, Debug)]
@@ -31,36 +28,11 @@ pub type RmsNorm = Norm<Rms>;
 /// Makes a [`RmsNorm`].
 pub type RmsNormConfig = NormConfig<Rms>;
 
-impl From<Features> for Rms {
-    fn from(features: Features) -> Self {
-        Self(features)
-    }
-}
-
-impl OverFeatures for Rms {}
-
-impl HasChannels for Rms {}
-
-impl Rule for Rms {
+over_features! {
+    Rms:
     const NAME: &'static str = "RMS normalization";
     const FORMULA: &'static str = "y = γ x / √(mean(x²) + ε)";
     const CENTERING: Centering = Centering::Zero;
     const CENTER: bool = false;
     const NORMALIZATION: Option<Normalization> = Some(Normalization::Rms);
-
-    fn parameters(&self) -> Vec<ParameterSpec> {
-        ParameterSpec::affine(&self.0.parameter_shape())
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.0.check()
-    }
-
-    fn channel_axis_mut(&mut self) -> Option<&mut isize> {
-        self.0.channel_axis_mut()
-    }
-
-    fn roles(&self, shape: &[usize], affine: bool) -> Result<Option<Roles>, Error> {
-        self.0.roles(Self::NAME, shape, affine).map(Some)
-    }
 }

@@ -8,11 +8,8 @@
 //! Normalization*, 2016, which starts with γ = 0.1 inside a recurrence.
 
 use super::axes::{HasChannels, batch_sharing, cell_channels, channel_axis};
-use crate::error::Error;
-use crate::rule::{
-    CellTables, Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
-
+use crate::error::{Error, check_number};
+use crate::rule::{Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::shape::{Along, Labels, Roles, Sharing, axis_index};
 
 /// The values of one channel at one time step share statistics.
@@ -31,8 +28,7 @@ pub struct Step {
     pub first: usize,
 }
 
-/// Per-time-step batch normalization of tensors \[N, T, C\]; parameters gamma and beta, \[C\];
-/// running averages \[steps, C\].
+/// Per-time-step batch normalization of \[N, T, C\]; gamma and beta, \[C\]; averages \[steps, C\].
 ///
 /// With sequences of different lengths, give [`Mask::lengths`](crate::Mask::lengths).
 ///
@@ -80,10 +76,7 @@ impl Rule for Step {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.steps == 0 {
-            return Err(Error::Number { name: "steps", given: 0.0, expected: "at least 1" });
-        }
-        Ok(())
+        check_number("steps", self.steps as f64, self.steps > 0, "at least 1")
     }
 
     fn running(&self) -> Option<(Vec<usize>, f64)> {
@@ -98,10 +91,8 @@ impl Rule for Step {
         let channel = channel_axis(Self::NAME, shape, self.channel_axis, self.channels, 3)?;
         let time = axis_index(self.step_axis, shape.len())?;
         if time == channel {
-            return Err(Error::AxisTwice {
-                axis: time,
-                axes: vec![self.step_axis, self.channel_axis],
-            });
+            let axes = vec![self.step_axis, self.channel_axis];
+            return Err(Error::AxisTwice { axis: time, axes });
         }
         let mut steps = batch_sharing(shape, channel);
         steps.along[time] = Along::Tail(self.steps.saturating_sub(1).saturating_sub(self.first));
@@ -131,12 +122,9 @@ impl Rule for Step {
         Ok(vec![step.and(&channels)])
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
-        let statistics = context.statistics(cells, 0).take(&cells.sets[0]);
-        context.standardize(cells, statistics, &cell_channels(&cells.grid, self.channel_axis))
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
+        let statistics = context.statistics(0).take(&cells.sets[0]);
+        context.standardize(statistics, &cell_channels(&cells.grid, self.channel_axis))
     }
 }

@@ -8,10 +8,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::lines::{narrow, wide};
-use crate::kernels::Element;
 use crate::kernels::{self, LINE, fetch};
-use crate::machine::Machine;
-use crate::shape::Cells;
+use crate::{kernels::Element, machine::Machine, shape::Cells};
 
 /// The number of lines of a strip: four registers of AVX-512, so that none waits long for the one
 /// before, and a strip of a hundred rows is still in the nearest cache.
@@ -62,8 +60,7 @@ impl Row {
 /// The number of a line, and the name of what is not finite there.
 pub(super) type Fault = (usize, &'static str);
 
-/// Neighbouring lines in a block of memory: index i of all of them is the run at `first + i ·
-/// along`.
+/// Neighbouring lines in a block: index i of all of them is the run at `first + i · along`.
 #[derive(Clone, Copy)]
 pub(super) struct Strip {
     first: usize,
@@ -93,8 +90,7 @@ impl Strip {
         }
     }
 
-    /// Asks for the strip after this one: its runs are short and lie apart, which no processor
-    /// foresees.
+    /// Asks for the strip after this one: no processor foresees its short runs.
     fn fetch_next<T>(&self, block: &[T]) {
         let run = SIDE * size_of::<T>();
         let Some(near) = Machine::current().fetches_near(self.len * run) else { return };
@@ -150,9 +146,8 @@ pub(super) fn for_strips<T: Element, S: Default>(
                     copy.resize(len * SIDE, T::default());
                     for j in 0..width {
                         let line = block[(start + j) * across..].iter().step_by(along);
-                        copy.chunks_exact_mut(SIDE)
-                            .zip(line)
-                            .for_each(|(row, value)| row[j] = *value);
+                        let rows = copy.chunks_exact_mut(SIDE).zip(line);
+                        rows.for_each(|(row, value)| row[j] = *value);
                     }
                 }
             }
@@ -171,10 +166,8 @@ pub(super) fn for_strips<T: Element, S: Default>(
             if !as_it_lies {
                 for j in 0..width {
                     let line = out[(start + j) * across..].iter_mut().step_by(along);
-                    copy_of_out
-                        .chunks_exact(SIDE)
-                        .zip(line)
-                        .for_each(|(row, value)| *value = row[j]);
+                    let rows = copy_of_out.chunks_exact(SIDE).zip(line);
+                    rows.for_each(|(row, value)| *value = row[j]);
                 }
             }
             if let Err((line, name)) = mapped {

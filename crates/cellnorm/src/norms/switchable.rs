@@ -1,5 +1,4 @@
-//! Switchable normalization: two softmaxes weigh the statistics of instance, layer and batch
-//! normalization.
+//! Switchable normalization: two softmaxes weigh instance, layer and batch statistics.
 //!
 //! mean = Σ_k a_k mean_k, variance = Σ_k b_k variance_k, y = γ (x − mean) / √(variance + ε) + β,
 //! where k runs over instance, layer and batch, a = softmax(mean_weight) and b =
@@ -12,8 +11,7 @@
 use super::axes::{HasChannels, batch_sharing, instance_sharing, sample_and_channel};
 use crate::error::Error;
 use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
-    Tracked,
+    Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table, Tracked,
 };
 use crate::shape::{Labels, Measure, Sharing};
 
@@ -100,35 +98,23 @@ impl Rule for Switchable {
         Some(2)
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let [cell, sample, channel] = [0, 1, 2].map(|k| &cells.sets[k]);
-        let weights = |name| {
-            softmax(
-                context.parameter(name).expect("a parameter that is always there"),
-                cells.grid.counts.len(),
-            )
-        };
+        let weights = |name| softmax(context.always(name), cells.grid.counts.len());
         let [mean_i, mean_l, mean_b] = weights("mean_weight");
         let [variance_i, variance_l, variance_b] = weights("variance_weight");
         let instance = cells.merge(0).take(cell);
         let layer = cells.merge(1).take(sample);
-        let batch = context.statistics(cells, 2).take(channel);
+        let batch = context.statistics(2).take(channel);
         let mean = mean_i * instance.mean + mean_l * layer.mean + mean_b * batch.mean;
         let variance = variance_i * instance.variance
             + variance_l * layer.variance
             + variance_b * batch.variance;
-        context.standardize(cells, Statistics { mean, variance }, channel)
+        context.standardize(Statistics { mean, variance }, channel)
     }
 
-    fn tracked<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        _context: &Context<'_, V>,
-    ) -> Option<Tracked<V>> {
-        Some(Tracked::merged(cells, 2))
+    fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
+        Some(Tracked::merged(context.cells, 2))
     }
 }

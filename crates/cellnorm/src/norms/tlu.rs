@@ -15,10 +15,9 @@ use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Dimension, IxDyn, Zip};
 
 use super::axes::{check_lengths, named_axes};
 use super::lines::{narrow, wide};
-use crate::error::Error;
-use crate::kernels::Element;
+use crate::error::{Error, check_dy, check_numbers, check_shape};
 use crate::rule::{like, typed};
-use crate::shape::check_size;
+use crate::{kernels::Element, shape::check_size};
 
 /// Makes a [`Tlu`].
 #[derive(Clone, Debug)]
@@ -55,12 +54,8 @@ impl TluConfig {
         check_lengths(&self.axes, &self.lengths)?;
         check_size(&self.lengths)?;
         let zeros = ArrayD::zeros(IxDyn(&self.lengths));
-        Ok(Tlu {
-            alpha: self.affine.then(|| zeros.clone()),
-            tau: zeros,
-            axes: self.axes,
-            lengths: self.lengths,
-        })
+        let alpha = self.affine.then(|| zeros.clone());
+        Ok(Tlu { tau: zeros, alpha, axes: self.axes, lengths: self.lengths })
     }
 }
 
@@ -181,13 +176,7 @@ impl Tlu {
     ) -> Result<TluGradients<T, D>, Error> {
         let thresholds = self.thresholds(x.shape())?;
         let (x, dy) = (x.into_dyn(), dy.into_dyn());
-        if dy.shape() != x.shape() {
-            return Err(Error::Shape {
-                name: "dy",
-                given: dy.shape().to_vec(),
-                expected: x.shape().to_vec(),
-            });
-        }
+        check_dy(dy.shape(), x.shape())?;
         let slope = |x: &T, number| match thresholds.instead(wide(x), number) {
             Some(_) => thresholds.alpha(number),
             None => 1.0,
@@ -202,24 +191,16 @@ impl Tlu {
         let shaped = |values| {
             ArrayD::from_shape_vec(IxDyn(&self.lengths), values).expect("as many values as τ")
         };
-        Ok(TluGradients {
-            dx: typed(dx),
-            dtau: shaped(dtau),
-            dalpha: self.alpha.as_ref().map(|_| shaped(dalpha)),
-        })
+        let dalpha = self.alpha.as_ref().map(|_| shaped(dalpha));
+        Ok(TluGradients { dx: typed(dx), dtau: shaped(dtau), dalpha })
     }
 
     fn thresholds(&self, shape: &[usize]) -> Result<Thresholds, Error> {
         let named = named_axes(shape, &self.axes, &self.lengths)?;
         for (name, values) in [("tau", Some(&self.tau)), ("alpha", self.alpha.as_ref())] {
             let Some(values) = values else { continue };
-            if values.shape() != self.lengths {
-                let (given, expected) = (values.shape().to_vec(), self.lengths.clone());
-                return Err(Error::Parameter { name, given, expected });
-            }
-            if let Some(given) = values.iter().find(|v| !v.is_finite()) {
-                return Err(Error::Number { name, given: *given, expected: "finite" });
-            }
+            check_shape(name, values.shape(), &self.lengths)?;
+            check_numbers(name, values, f64::is_finite, "finite")?;
         }
         let flat = |values: &ArrayD<f64>| values.iter().copied().collect::<Vec<f64>>();
         let along: Vec<usize> =

@@ -9,12 +9,11 @@
 //! variances are unbiased. Its `momentum=None` leaves the running averages as they are; here
 //! [`Momentum::Cumulative`](crate::Momentum::Cumulative) is a plain mean.
 
-use super::axes::{HasChannels, sample_and_channel};
+use super::axes::HasChannels;
 use super::{Instance, InstanceNorm};
-use crate::error::Error;
-use crate::momentum::Momentum;
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
 use crate::shape::{Labels, Roles};
+use crate::{error::Error, momentum::Momentum};
 
 /// Each cell has its own statistics in training, each channel the running ones in inference.
 #[derive(Clone, Debug)]
@@ -87,8 +86,6 @@ impl Rule for TrackedInstance {
     }
 
     fn roles(&self, shape: &[usize], affine: bool) -> Result<Option<Roles>, Error> {
-        // the layer's own check of the axes
-        sample_and_channel(Self::NAME, shape, self.channel_axis, self.channels)?;
         let Self { channels, channel_axis } = *self;
         Instance { channels, channel_axis }.roles(shape, affine)
     }

@@ -39,8 +39,8 @@ impl Windows {
             }
             for (i, to_end) in self.to_end.iter().enumerate().take(rows - block) {
                 if i > 0 {
-                    from_start =
-                        plus(from_start, among(&values, rows, block + size + i - 1, before));
+                    let next = block + size + i - 1;
+                    from_start = plus(from_start, among(&values, rows, next, before));
                 }
                 give(block + i, plus(*to_end, from_start));
             }
@@ -101,8 +101,7 @@ impl Power {
     }
 }
 
-/// d^(−1/4) to the last digits, without a division or a root: these have few units in a processor,
-/// and wait long.
+/// d^(−1/4) to the last digits, without a division or a root: these have few units, and wait long.
 ///
 /// A quarter of the exponent, taken from the bits, is right within 4 %. With e = 1 − d y⁴, the root
 /// is y (1 − e)^(−1/4) = y (1 + e/4 + 5e²/32 + 15e³/128 + …); a step leaves an error of e⁴/10, so

@@ -2,8 +2,7 @@
 
 use ndarray::{ArrayD, Axis};
 
-use super::check;
-use crate::error::Error;
+use crate::error::{Error, check_number, check_numbers};
 use crate::shape::axis_index;
 
 /// Added to the norm in [`Constraint::MaxNorm`], as in Keras.
@@ -48,14 +47,12 @@ impl Constraint {
     pub fn check(&self) -> Result<(), Error> {
         match *self {
             Self::NonNegative => Ok(()),
-            Self::MaxNorm { max, .. } => check(
-                "the constraint's max",
-                max,
-                (0.0..f64::INFINITY).contains(&max),
-                "finite and at least 0",
-            ),
+            Self::MaxNorm { max, .. } => {
+                let sound = (0.0..f64::INFINITY).contains(&max);
+                check_number("the constraint's max", max, sound, "finite and at least 0")
+            }
             Self::Clip { low, high } => {
-                check("the constraint's low", low, low <= high, "no more than high")
+                check_number("the constraint's low", low, low <= high, "no more than high")
             }
         }
     }
@@ -67,13 +64,7 @@ impl Constraint {
     /// infinity. Then nothing has changed.
     pub fn apply(&self, parameter: &mut ArrayD<f64>) -> Result<(), Error> {
         self.check()?;
-        if let Some(given) = parameter.iter().find(|value| !value.is_finite()) {
-            return Err(Error::Number {
-                name: "the constrained parameter",
-                given: *given,
-                expected: "finite",
-            });
-        }
+        check_numbers("the constrained parameter", &*parameter, f64::is_finite, "finite")?;
         match *self {
             Self::NonNegative => parameter.mapv_inplace(|value| value.max(0.0)),
             Self::MaxNorm { max, axis } => {

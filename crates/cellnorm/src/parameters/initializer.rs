@@ -5,8 +5,7 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, StandardNormal, StandardUniform};
 
-use super::check;
-use crate::error::Error;
+use crate::error::{Error, check_number};
 use crate::shape::check_size;
 
 /// Starting values of a parameter.
@@ -134,29 +133,21 @@ impl Initializer {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let finite = |name, value: f64| check(name, value, value.is_finite(), "finite");
+        let finite = |name, value: f64| check_number(name, value, value.is_finite(), "finite");
         match *self {
             Self::Ones | Self::Zeros => Ok(()),
             Self::Constant(value) => finite("the initializer's constant", value),
             Self::Uniform { low, high, .. } => {
                 finite("the initializer's low", low)?;
                 finite("the initializer's high", high)?;
-                check("the initializer's low", low, low <= high, "no more than high")?;
-                check(
-                    "the initializer's high",
-                    high,
-                    (high - low).is_finite(),
-                    "so near to low that high - low is finite",
-                )
+                check_number("the initializer's low", low, low <= high, "no more than high")?;
+                let expected = "so near to low that high - low is finite";
+                check_number("the initializer's high", high, (high - low).is_finite(), expected)
             }
             Self::Normal { mean, std, .. } => {
                 finite("the initializer's mean", mean)?;
-                check(
-                    "the initializer's std",
-                    std,
-                    (0.0..f64::INFINITY).contains(&std),
-                    "finite and at least 0",
-                )
+                let sound = (0.0..f64::INFINITY).contains(&std);
+                check_number("the initializer's std", std, sound, "finite and at least 0")
             }
         }
     }

@@ -9,8 +9,7 @@
 //! | [`Rules::rate`](crate::rule::Rules::rate) | as a factor of the learning rate | MXNet `lr_mult` |
 //!
 //! A layer knows only its initializers. The rest are
-//! [`ParameterRules`](crate::rule::ParameterRules) beside the layer, for whoever moves its
-//! parameters.
+//! [`ParameterRules`](crate::rule::ParameterRules) beside the layer, for its optimizer.
 
 mod constraint;
 mod initializer;
@@ -19,15 +18,3 @@ mod regularizer;
 pub use constraint::Constraint;
 pub use initializer::Initializer;
 pub use regularizer::Regularizer;
-
-use crate::error::Error;
-
-/// That a number of a rule can be used.
-pub(crate) fn check(
-    name: &'static str,
-    given: f64,
-    sound: bool,
-    expected: &'static str,
-) -> Result<(), Error> {
-    if sound { Ok(()) } else { Err(Error::Number { name, given, expected }) }
-}

@@ -2,8 +2,7 @@
 
 use ndarray::{ArrayD, Zip};
 
-use super::check;
-use crate::error::Error;
+use crate::error::{Error, check_number, check_shape};
 
 /// A penalty on the size of a parameter w, without a factor ½: Keras' convention.
 ///
@@ -54,10 +53,7 @@ impl Regularizer {
         gradient: &mut ArrayD<f64>,
     ) -> Result<(), Error> {
         let (l1, l2) = self.factors()?;
-        if gradient.shape() != parameter.shape() {
-            let (given, expected) = (gradient.shape().to_vec(), parameter.shape().to_vec());
-            return Err(Error::Parameter { name: "the parameter's gradient", given, expected });
-        }
+        check_shape("the parameter's gradient", gradient.shape(), parameter.shape())?;
         // signum(0) is 1
         let sign = |w: f64| if w == 0.0 { 0.0 } else { w.signum() };
         Zip::from(gradient)
@@ -77,7 +73,8 @@ impl Regularizer {
             Self::L1L2 { l1, l2 } => (l1, l2),
         };
         for (name, factor) in [("the regularizer's l1", l1), ("the regularizer's l2", l2)] {
-            check(name, factor, (0.0..f64::INFINITY).contains(&factor), "finite and at least 0")?;
+            let sound = (0.0..f64::INFINITY).contains(&factor);
+            check_number(name, factor, sound, "finite and at least 0")?;
         }
         Ok((l1, l2))
     }

@@ -8,8 +8,7 @@
 use std::fmt::Display;
 
 use super::Communicator;
-use crate::error::Error;
-use crate::moments::Moments;
+use crate::{error::Error, moments::Moments};
 
 /// The numbers of the first message: 2 KB, which covers the statistics of 84 channels.
 const FIRST: usize = 256;
@@ -93,22 +92,17 @@ pub fn merge<E: From<Error> + Display>(
     request: &str,
     own: Result<Vec<Moments>, E>,
 ) -> Result<Vec<Moments>, E> {
-    let table =
-        own.map(|own| own.iter().map(|m| [m.count, m.mean, m.m2]).collect::<Vec<_>>().concat());
+    let table = own.map(|own| own.iter().flat_map(|m| [m.count, m.mean, m.m2]).collect());
     let tables = exchange(over, request, table)?;
     let rank_table = |table: &Vec<f64>, set: usize| {
         let [count, mean, m2] = [0, 1, 2].map(|part| table[3 * set + part]);
         Moments { count, mean, m2 }
     };
+    let merged = |set| {
+        tables.iter().map(|table| rank_table(table, set)).fold(Moments::default(), Moments::merge)
+    };
     let sets = tables.first().map_or(0, Vec::len) / 3;
-    Ok((0..sets)
-        .map(|set| {
-            tables
-                .iter()
-                .map(|table| rank_table(table, set))
-                .fold(Moments::default(), Moments::merge)
-        })
-        .collect())
+    Ok((0..sets).map(merged).collect())
 }
 
 /// Bytes of each rank, in the order of ranks; each may have any number.
@@ -134,18 +128,12 @@ pub fn exchange_bytes<E: From<Error> + Display>(
         Err(error) => (vec![], Some(error)),
     };
     let len = vec![bytes.len() as f64];
-    let lens: Vec<usize> = exchange(over, request, failed.map_or(Ok(len), Err))?
-        .concat()
-        .iter()
-        .map(|len| *len as usize)
-        .collect();
+    let lens = exchange(over, request, failed.map_or(Ok(len), Err))?.concat();
+    let lens: Vec<usize> = lens.iter().map(|len| *len as usize).collect();
     let most = lens.iter().copied().max().unwrap_or_default().div_ceil(BYTES);
     let all = over.all_gather(&words(&bytes, most))?;
-    Ok(lens
-        .iter()
-        .enumerate()
-        .map(|(rank, len)| bytes_of(&all[rank * most..][..most], *len))
-        .collect())
+    let lens = lens.iter().enumerate();
+    Ok(lens.map(|(rank, len)| bytes_of(&all[rank * most..][..most], *len)).collect())
 }
 
 /// Why no table came of it, the same on all ranks but the one that failed, which has its own error.
@@ -197,9 +185,8 @@ fn words(bytes: &[u8], count: usize) -> Vec<f64> {
 }
 
 fn bytes_of(words: &[f64], len: usize) -> Vec<u8> {
-    let bytes =
-        words.iter().flat_map(|word| (*word as u64).to_be_bytes().into_iter().skip(8 - BYTES));
-    bytes.take(len).collect()
+    let bytes = words.iter().map(|word| (*word as u64).to_be_bytes());
+    bytes.flat_map(|word| word.into_iter().skip(8 - BYTES)).take(len).collect()
 }
 
 #[cfg(test)]

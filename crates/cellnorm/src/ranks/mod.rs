@@ -2,8 +2,7 @@
 //!
 //! Each is a *rank*. Statistics of parts merge ([`Moments::merge`](crate::Moments::merge)), so that
 //! ranks exchange small tables and no tensors: forward (count, mean, M2) of each channel, backward
-//! Σ dy and Σ dy (x − mean). Each rank merges all tables in the order of ranks, so all hold the
-//! same bits.
+//! Σ dy and Σ dy (x − mean). Each merges all tables in the order of ranks: all hold the same bits.
 //!
 //! A [`Communicator`] carries the tables. Three are here: [`Alone`] for one rank, [`Threads`] for
 //! threads of one process, and in the crate `cellnorm-mpi` MPI. [`exchange`] is what layers call:
@@ -24,8 +23,7 @@ use crate::error::Error;
 
 /// A communicator carries tables between ranks.
 ///
-/// Calls are collective: every rank makes the same ones in the same order, and waits for the
-/// others.
+/// Calls are collective: every rank makes the same ones in the same order, and waits for all.
 ///
 /// ```
 /// use cellnorm::ranks::{Communicator, Threads};
@@ -54,8 +52,7 @@ pub trait Communicator: Debug + Send + Sync {
     /// If another rank is gone.
     fn all_gather(&self, own: &[f64]) -> Result<Vec<f64>, Error>;
 
-    /// The sum over ranks in the place of a table, which is equally long on all; the same bits on
-    /// every rank.
+    /// The sum over ranks in the place of a table, equally long on all; the same bits on all.
     ///
     /// # Errors
     /// If another rank is gone.

@@ -7,8 +7,7 @@ use crate::error::Error;
 
 /// A rank that is a thread of this process. Example: [`Communicator`].
 ///
-/// A rank that is dropped, as when its thread panics, is gone: the others get an error where they
-/// would wait for it.
+/// A rank that is dropped, as when its thread panics, is gone: the others get an error.
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,

@@ -7,9 +7,8 @@
 use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
 use super::Region;
-use crate::error::Error;
-use crate::kernels::Buffers;
-use crate::kernels::Element;
+use crate::error::{Error, check_dy, check_not_empty};
+use crate::kernels::{Buffers, Element};
 use crate::shape::{Labels, Mask, Plan, Roles, inverse};
 
 /// The cells of a tensor, and their index along each axis that numbers them.
@@ -40,30 +39,22 @@ impl<'a, T: Element> Arranged<'a, T> {
             return Ok(Self { x, plan });
         }
         let order = roles.shared_last();
-        let copy = x
-            .view()
-            .permuted_axes(order.clone())
-            .as_standard_layout()
-            .into_owned()
-            .permuted_axes(inverse(&order));
-        let plan = roles
-            .plan(copy.shape(), copy.strides())
-            .expect("with the shared axes innermost every tensor has a plan");
+        let copy = x.view().permuted_axes(order.clone()).as_standard_layout().into_owned();
+        let copy = copy.permuted_axes(inverse(&order));
+        let plan = roles.plan(copy.shape(), copy.strides());
+        let plan = plan.expect("with the shared axes innermost every tensor has a plan");
         Ok(Self { x: copy.into(), plan })
     }
 }
 
 impl<'a, T: Element> Arranged<'a, T, CellGrid> {
-    /// Takes x as it lies where that can be, else a row-major copy; its cells are numbered by some
-    /// of its axes.
+    /// Takes x as it lies where that can be, else a row-major copy, in cells numbered by some axes.
     pub(crate) fn in_cells(
         x: CowArray<'a, T, IxDyn>,
         numbered: &[bool],
         mask: Option<&Mask>,
     ) -> Result<Self, Error> {
-        if x.is_empty() {
-            return Err(Error::Empty { shape: x.shape().to_vec() });
-        }
+        check_not_empty(x.shape())?;
         let plan = if let Some(mask) = mask {
             Region::picked(numbered, &mask.over(x.shape())?).into()
         } else {
@@ -98,10 +89,8 @@ impl<T: Element, P> Arranged<'_, T, P> {
             return self.map(|buffers| pass(&self.plan, buffers)).0;
         }
         let mut x = self.x.into_owned();
-        pass(
-            &self.plan,
-            Buffers::Over(x.as_slice_memory_order_mut().expect("arranged without gaps")),
-        );
+        let slice = x.as_slice_memory_order_mut().expect("arranged without gaps");
+        pass(&self.plan, Buffers::Over(slice));
         x
     }
 
@@ -111,10 +100,7 @@ impl<T: Element, P> Arranged<'_, T, P> {
         dy: CowArray<'_, T, IxDyn>,
         pass: impl FnOnce(&[T], Buffers<'_, T>) -> R,
     ) -> Result<(ArrayD<T>, R), Error> {
-        if dy.shape() != self.x.shape() {
-            let (given, expected) = (dy.shape().to_vec(), self.x.shape().to_vec());
-            return Err(Error::Shape { name: "dy", given, expected });
-        }
+        check_dy(dy.shape(), self.x.shape())?;
         let same =
             (0..dy.ndim()).all(|i| dy.len_of(Nd(i)) == 1 || dy.strides()[i] == self.x.strides()[i]);
         if same && dy.is_view() {
@@ -130,10 +116,8 @@ impl<T: Element, P> Arranged<'_, T, P> {
             copy.assign(&dy);
             copy
         };
-        let result = pass(
-            self.slice(),
-            Buffers::Over(dx.as_slice_memory_order_mut().expect("laid out as x")),
-        );
+        let slice = dx.as_slice_memory_order_mut().expect("laid out as x");
+        let result = pass(self.slice(), Buffers::Over(slice));
         Ok((dx, result))
     }
 }

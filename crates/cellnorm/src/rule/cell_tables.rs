@@ -60,15 +60,13 @@ pub struct CellTables<'a, V> {
     pub grid: Grid<'a>,
     /// The set of each cell, for each of the rule's [sharings](super::Rule::sharings).
     pub sets: &'a [Labels],
-    /// For each sharing, the statistics that other ranks have a part in; None where this rank has
-    /// all values.
+    /// For each sharing, the statistics that ranks share; None where this rank has all values.
     pub merged: &'a [Option<Merged<V>>],
     /// The mean of each cell.
     pub mean: V,
     /// The biased variance of each cell.
     pub variance: V,
-    /// The same numbers as the means, as the constants that x is measured from; no gradient flows
-    /// through them.
+    /// The means again, as the constants that x is measured from; no gradient flows through them.
     pub center: V,
 }
 

@@ -14,13 +14,11 @@
 //!
 //! (S. Ioffe, C. Szegedy: *Batch Normalization*, 2015; J. L. Ba, J. R. Kiros, G. E. Hinton: *Layer
 //! Normalization*, 2016; Y. Wu, K. He: *Group Normalization*, 2018; B. Zhang, R. Sennrich: *Root
-//! Mean Square Layer Normalization*, 2019.) Fixed statistics have no gradient: then only γ r · dz
-//! is left of dx.
+//! Mean Square Layer Normalization*, 2019.) With fixed statistics, dx = γ r · dz.
 
 use super::Statistics;
-use crate::kernels::Element;
 use crate::kernels::rows::{self, Narrowed, ParameterGradients};
-use crate::kernels::{self, Activation, Affine, Buffers, Gradient, Parameters, Sums};
+use crate::kernels::{self, Activation, Affine, Buffers, Element, Gradient, Parameters, Sums};
 use crate::moments::Moments;
 use crate::shape::{Cells, Centering, Form, Plan, Sets};
 
@@ -57,8 +55,7 @@ impl Centering {
     /// parameter, without a plan. For single rows, which take less time than the making of one.
     ///
     /// # Panics
-    /// If the buffers are not a whole number of rows of `width` > 0, or a parameter is not as long
-    /// as a row.
+    /// If the buffers are not whole rows of `width` > 0, or a parameter is not as long as a row.
     ///
     /// ```
     /// use cellnorm::kernels::Buffers;
@@ -106,7 +103,7 @@ impl Statistics {
 impl ClosedForm<'_> {
     /// The map of each cell.
     fn affines(&self, sets: &Sets, channels: &[u32], statistics: &Statistics) -> Vec<Affine> {
-        let rstd: Vec<f64> = statistics.variance.iter().map(|v| rstd(*v, self.epsilon)).collect();
+        let rstd = self.rstd(statistics);
         let affine = |(set, channel): (&u32, &u32)| Affine {
             center: statistics.mean[*set as usize],
             scale: self.parameters.gamma(*channel) * rstd[*set as usize],
@@ -115,13 +112,14 @@ impl ClosedForm<'_> {
         sets.of_cells().iter().zip(channels).map(affine).collect()
     }
 
+    fn rstd(&self, statistics: &Statistics) -> Vec<f64> {
+        statistics.variance.iter().map(|variance| rstd(*variance, self.epsilon)).collect()
+    }
+
     fn check(&self, plan: &Plan) {
         for parameter in [self.parameters.gamma, self.parameters.beta].into_iter().flatten() {
-            assert_eq!(
-                parameter.len(),
-                plan.channels(),
-                "a parameter is not as long as the channels"
-            );
+            let (given, channels) = (parameter.len(), plan.channels());
+            assert_eq!(given, channels, "a parameter is not as long as the channels");
         }
     }
 }
@@ -162,8 +160,7 @@ impl Plan {
     /// Normalizes with the statistics of x itself and returns them.
     ///
     /// # Panics
-    /// If the buffers are not as long as the plan's tensor, or a parameter is not as long as its
-    /// channels.
+    /// If the buffers are not as long as the plan's tensor, or a parameter not as its channels.
     ///
     /// ```
     /// use cellnorm::kernels::Buffers;
@@ -307,8 +304,7 @@ impl Plan {
         gradients
     }
 
-    /// The gradients of x (into the buffers) and of γ and β. `fixed` says that the statistics did
-    /// not come from x.
+    /// The gradients of x (into the buffers), γ and β. `fixed`: the statistics did not come from x.
     ///
     /// # Panics
     /// Same as [`Plan::forward`]; also if the statistics are not those of this plan.
@@ -327,8 +323,7 @@ impl Plan {
                 return self.backward_rows(x, dy_dx, None, *width, statistics, form);
             }
         };
-        let ClosedForm { parameters, epsilon, .. } = form;
-        let rstd: Vec<f64> = statistics.variance.iter().map(|v| rstd(*v, epsilon)).collect();
+        let (parameters, rstd) = (form.parameters, form.rstd(statistics));
         let maps = self.set_gradients(&rstd, form, fixed);
         let gamma = |cell: u32| parameters.gamma(channel_of[cell as usize]);
         let table = |set: usize, sums: &[Sums], gradients: &mut [Gradient]| {
@@ -380,7 +375,7 @@ impl Plan {
         statistics: &Statistics,
         form: ClosedForm<'_>,
     ) -> ParameterGradients {
-        let rstd: Vec<f64> = statistics.variance.iter().map(|v| rstd(*v, form.epsilon)).collect();
+        let rstd = form.rstd(statistics);
         let maps = self.set_gradients(&rstd, form, false);
         let affine =
             |set: usize| Affine { center: statistics.mean[set], scale: rstd[set], offset: 0.0 };

@@ -2,11 +2,9 @@
 
 use super::{Correction, Norm, ParameterSpec, Rule, Running};
 use crate::error::{Error, check_epsilon};
-use crate::kernels::Activation;
 use crate::momentum::{Mode, Momentum, OneValue, Phase, RunningVariance};
-use crate::parameters::Initializer;
 use crate::semantics::{EpsilonAt, Semantics};
-use crate::shape::Centering;
+use crate::{kernels::Activation, parameters::Initializer, shape::Centering};
 
 /// Makes a [`Norm`]. The constructors are at each normalization.
 #[derive(Clone, Debug)]
@@ -45,66 +43,31 @@ impl<R: Rule> NormConfig<R> {
         }
     }
 
-    /// ε, added to the variance inside the root. Default: 1e-5, unless the normalization says
-    /// otherwise.
-    pub fn epsilon(mut self, epsilon: f64) -> Self {
-        self.epsilon = epsilon;
-        self
-    }
-
-    /// Whether there is a factor γ. Default: true.
-    pub fn scale(mut self, scale: bool) -> Self {
-        self.scale = scale;
-        self
-    }
-
-    /// Whether there is an offset β. Default: true, but false for RMS.
-    pub fn center(mut self, center: bool) -> Self {
-        self.center = center;
-        self
-    }
-
-    /// The policy for one value a statistic. Default: an error in training.
-    pub fn one_value(mut self, policy: OneValue) -> Self {
-        self.one_value = policy;
-        self
-    }
-
-    /// The activation after γ x̂ + β, in the same passes forward and backward. Default: none.
-    pub fn activation(mut self, activation: Activation) -> Self {
-        self.activation = activation;
-        self
-    }
-
-    /// How γ starts. Default: [`Initializer::Ones`]. [`Initializer::warning`] tells of a γ near 0.
-    pub fn gamma_initializer(mut self, initializer: Initializer) -> Self {
-        self.gamma_initializer = initializer;
-        self
-    }
-
-    /// How β starts. Default: [`Initializer::Zeros`].
-    pub fn beta_initializer(mut self, initializer: Initializer) -> Self {
-        self.beta_initializer = initializer;
-        self
-    }
-
-    /// The pace of the running averages. Default: `Momentum::Step(0.1)`.
-    pub fn momentum(mut self, momentum: Momentum) -> Self {
-        self.momentum = momentum;
-        self
-    }
-
-    /// Which variance the running variance follows. Default: unbiased.
-    pub fn running_variance(mut self, running_variance: RunningVariance) -> Self {
-        self.running_variance = running_variance;
-        self
+    setters! {
+        /// ε, added to the variance inside the root. Default: 1e-5, or as the normalization says.
+        epsilon: f64,
+        /// Whether there is a factor γ. Default: true.
+        scale: bool,
+        /// Whether there is an offset β. Default: true, but false for RMS.
+        center: bool,
+        /// The policy for one value a statistic. Default: an error in training.
+        one_value: OneValue,
+        /// The activation after γ x̂ + β, in the same passes forward and backward. Default: none.
+        activation: Activation,
+        /// How γ starts. Default: [`Initializer::Ones`]. See [`Initializer::warning`].
+        gamma_initializer: Initializer,
+        /// How β starts. Default: [`Initializer::Zeros`].
+        beta_initializer: Initializer,
+        /// The pace of the running averages. Default: `Momentum::Step(0.1)`.
+        momentum: Momentum,
+        /// Which variance the running variance follows. Default: unbiased.
+        running_variance: RunningVariance,
     }
 
     /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one
     /// value a statistic does. Later calls override.
     ///
-    /// [`init`](Self::init) refuses semantics of another layer, or with ε on another side of the
-    /// root.
+    /// [`init`](Self::init) refuses those of another layer, or with ε on another side of the root.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
         self.suits = suits::<R>(semantics);
         (self.epsilon, self.scale, self.center) =
@@ -123,8 +86,7 @@ impl<R: Rule> NormConfig<R> {
     /// legacy one; if momentum is not in \[0, 1\], or the rule is not sound (groups that do not
     /// divide the channels, no axis, another number of lengths than of axes); if the semantics are
     /// those of another layer, one value a statistic is to use running averages that there are none
-    /// of, an initializer cannot be used, or the rule is centered at zero and keeps running
-    /// averages.
+    /// of, an initializer cannot be used, or a rule about zero keeps running averages.
     pub fn init(self) -> Result<Norm<R>, Error> {
         self.suits?;
         let running = self.rule.running();

@@ -24,15 +24,12 @@ use super::{
     CellTables, Coefficients, Context, Grid, Merged, Rule, RunningTables, Statistics, Tape,
     TapeGradients, Tracked, Var,
 };
-use crate::error::Error;
 use crate::kernels::{Affine, Gradient, Sums};
-use crate::moments::Moments;
-use crate::momentum::OneValue;
 use crate::ranks::{Communicator, exchange, merge};
-use crate::shape::{Along, Labels};
+use crate::shape::{Along, Labels, Sharing};
+use crate::{error::Error, moments::Moments, momentum::OneValue};
 
-/// The values of each parameter, flat, in the order of [`Rule::parameters`]; None for one that the
-/// layer does not have.
+/// The values of each parameter, flat, in the order of [`Rule::parameters`]; None where absent.
 pub type NamedValues = Vec<(&'static str, Option<Vec<f64>>)>;
 
 /// The settings of a layer besides its rule.
@@ -123,8 +120,7 @@ impl<R: Rule> Formula<R> {
     /// If the shape does not suit the rule.
     pub fn new(rule: R, settings: Settings, grid: Grid<'_>) -> Result<Self, Error> {
         let sharings = rule.sharings(grid.shape)?;
-        let shared =
-            |sharing: &crate::shape::Sharing| sharing.along.first() == Some(&Along::Shared);
+        let shared = |sharing: &Sharing| sharing.along.first() == Some(&Along::Shared);
         Ok(Self {
             sets: rule.sets(&grid)?,
             across_ranks: sharings.iter().map(shared).collect(),
@@ -189,16 +185,11 @@ impl<R: Rule> Formula<R> {
         merged: &[Option<Merged>],
     ) -> Result<FormulaOutput, Error> {
         let tape = Tape::default();
-        let Taped { coefficients, tracked, .. } =
-            self.record(&tape, moments, parameters, merged, true)?;
-        let (scale, offset) = (coefficients.scale.values(), coefficients.offset.values());
-        let maps = moments.iter().zip(scale.into_iter().zip(offset));
+        let taped = self.record(&tape, moments, parameters, merged, true)?;
+        let Coefficients { scale, offset } = taped.coefficients;
+        let maps = moments.iter().zip(scale.values().into_iter().zip(offset.values()));
         let affines = maps.map(|(m, (scale, offset))| Affine { center: m.mean, scale, offset });
-        let tracked = tracked.map(|Tracked { mean, variance, values }| Tracked {
-            mean: mean.values(),
-            variance: variance.values(),
-            values,
-        });
+        let tracked = taped.tracked.map(Tracked::values);
         Ok(FormulaOutput { affines: affines.collect(), tracked })
     }
 
@@ -252,8 +243,7 @@ impl<R: Rule> Formula<R> {
         })
     }
 
-    /// Whether each statistic has one value, and the policy has the running averages take its
-    /// place.
+    /// Whether each statistic has one value, and the policy puts the running averages in its place.
     ///
     /// # Errors
     /// If the policy refuses one value a statistic.
@@ -263,12 +253,11 @@ impl<R: Rule> Formula<R> {
             return Ok(false);
         };
         // a set without values has no statistic
-        let one =
-            |values: &[f64]| values.iter().all(|values| *values <= 1.0) && values.contains(&1.0);
-        let one = match merged.get(k).and_then(Option::as_ref) {
-            Some(merged) => one(&merged.values),
-            None => one(&self.sets[k].sums(&self.counts)),
+        let values = match merged.get(k).and_then(Option::as_ref) {
+            Some(merged) => &merged.values,
+            None => &self.sets[k].sums(&self.counts),
         };
+        let one = values.iter().all(|values| *values <= 1.0) && values.contains(&1.0);
         Ok(one && policy.uses_running(R::NAME, &self.shape, *batch)?)
     }
 
@@ -302,15 +291,15 @@ impl<R: Rule> Formula<R> {
         let Settings { epsilon, batch, running, .. } = &self.settings;
         let batch = *batch && !uses_running;
         let running = running.get(batch).map(statistics);
-        let context = Context { epsilon: *epsilon, batch, running, parameters: &parameters };
-        let coefficients = self.rule.table(&cells, &context);
-        let tracked = (track && !uses_running).then(|| self.rule.tracked(&cells, &context));
+        let context =
+            Context { cells: &cells, epsilon: *epsilon, batch, running, parameters: &parameters };
+        let coefficients = self.rule.table(&context);
+        let tracked = (track && !uses_running).then(|| self.rule.tracked(&context));
         let tracked = tracked.flatten();
         Ok(Taped { mean, variance, parameters, merged, coefficients, tracked })
     }
 
-    /// The gradients of the statistics that ranks share, added over the ranks: the means' and the
-    /// variances' of each sharing.
+    /// The gradients of the statistics that ranks share, added: the means' and the variances'.
     fn exchange_gradients(
         &self,
         merged: &[Option<Merged<Var<'_>>>],
@@ -339,11 +328,8 @@ impl<R: Rule> Formula<R> {
 
     /// The sets that ranks share.
     fn shared_sets(&self) -> impl Iterator<Item = &Labels> {
-        self.sets
-            .iter()
-            .zip(&self.across_ranks)
-            .filter(|(_, across)| **across)
-            .map(|(sets, _)| sets)
+        let sets = self.sets.iter().zip(&self.across_ranks);
+        sets.filter(|(_, across)| **across).map(|(sets, _)| sets)
     }
 }
 

@@ -15,9 +15,8 @@ use super::{
     ClosedForm, Correction, Formula, FormulaOutput, Grid, Merged, NamedValues, Region, Rule,
     Running, RunningTables, Settings, Statistics, Tape, Tracked,
 };
-use crate::error::{Error, check_epsilon};
-use crate::kernels::Element;
-use crate::kernels::{Activation, Parameters};
+use crate::error::{Error, check_dy, check_epsilon, check_numbers, check_shape};
+use crate::kernels::{Activation, Affine, Element, Gradient, Parameters, Sums};
 use crate::moments::Moments;
 use crate::momentum::{Frozen, Mode, Momentum, OneValue, Phase, RunningVariance, StatisticsFrom};
 use crate::ranks::{Communicator, report};
@@ -31,7 +30,7 @@ pub struct Norm<R> {
     pub gamma: Option<ArrayD<f64>>,
     /// The offset β; None without center.
     pub beta: Option<ArrayD<f64>>,
-    pub(super) extra: Vec<(&'static str, ArrayD<f64>)>,
+    pub(crate) extra: Vec<(&'static str, ArrayD<f64>)>,
     /// The running averages, where the rule keeps any.
     pub running: Option<Running>,
     /// The averages that training takes in their place, where they have a pace of their own.
@@ -46,12 +45,11 @@ pub struct Norm<R> {
     pub one_value: OneValue,
     /// The activation after γ x̂ + β.
     pub activation: Activation,
-    /// The mode of `forward` and `backward`; [`train`](Self::train) and [`freeze`](Self::freeze)
-    /// set it, too.
+    /// The mode of both passes; [`train`](Self::train) and [`freeze`](Self::freeze) set it, too.
     pub mode: Mode,
     pub(crate) phase: Phase,
-    /// How often the running averages have moved: PyTorch's `num_batches_tracked`. Cumulative
-    /// momentum needs it.
+    /// How often the running averages moved, for cumulative momentum: PyTorch's
+    /// `num_batches_tracked`.
     pub steps: u64,
     pub(super) rule: R,
 }
@@ -208,8 +206,7 @@ impl<R: Rule> Norm<R> {
         self.step(x, None, None)
     }
 
-    /// Normalizes the valid values alone: y is 0 at the others, and `backward` gives 0 for their
-    /// dx.
+    /// Normalizes the valid values alone: y is 0 at the others, and so is dx of `backward`.
     ///
     /// A set of one valid value gives β, whatever [`one_value`](Self::one_value) says, and moves
     /// its running variance only as [`RunningVariance::moves`] says; a set of none has nothing to
@@ -285,8 +282,7 @@ impl<R: Rule> Norm<R> {
     /// # Errors
     /// Same errors as [`forward`](Self::forward), except that one value per statistic is fine,
     /// unless it is always an error and there are no running averages. Where these make the
-    /// normalization an affine map of each channel, nothing of x is summed, and NaN and infinity
-    /// pass on to y.
+    /// normalization an affine map of each channel, NaN and infinity pass on to y.
     pub fn infer<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,
@@ -457,10 +453,7 @@ impl<R: Rule> Norm<R> {
             false => None,
         };
         let spread = self.spread(&statistics, &shape);
-        if spread.mean.len() != sets {
-            let (given, expected) = (vec![spread.mean.len()], vec![sets]);
-            return Err(Error::Parameter { name: "running_mean", given, expected });
-        }
+        check_shape("running_mean", &[spread.mean.len()], &[sets])?;
         let y = x.map_owned(|plan, buffers| plan.forward_fixed(buffers, &spread, form));
         let saved = Saved { statistics, fixed: true, cells: None };
         Ok(Forward { y: typed(y), saved, tracked })
@@ -483,15 +476,8 @@ impl<R: Rule> Norm<R> {
             let moments = x.plan.region.moments(x.slice());
             Ok((x, formula, moments, running))
         });
-        let (x, formula, moments, running) = match (prepared, call.ranks) {
-            (Ok(prepared), _) => prepared,
-            (Err(error), None) => return Err(error),
-            // the others hear of it
-            (Err(error), Some(ranks)) => {
-                let request = format!("the forward pass of {}", request());
-                return Err(report(ranks, &request, error));
-            }
-        };
+        let told = || format!("the forward pass of {}", request());
+        let (x, formula, moments, running) = tell(prepared, call.ranks, told)?;
         let merged = match call.ranks {
             Some(ranks) => formula.merge_ranks(ranks, &request(), Ok(moments.as_slice()))?,
             None => vec![],
@@ -500,14 +486,12 @@ impl<R: Rule> Norm<R> {
         for part in [|m: &Moments| m.mean, |m: &Moments| m.m2] {
             check_finite("x", &[&moments.iter().map(part).collect()])?;
         }
-        let FormulaOutput { affines, tracked } =
-            formula.forward(&moments, &self.named_values(), &merged)?;
+        let parameters = self.named_values();
+        let FormulaOutput { affines, tracked } = formula.forward(&moments, &parameters, &merged)?;
         // cells that are finite each can be too far apart for a common variance
         let targets = tracked.iter().flat_map(|of| [&of.mean, &of.variance]);
         check_finite("x", &targets.collect::<Vec<_>>())?;
-        for part in
-            [|map: &crate::kernels::Affine| map.scale, |map: &crate::kernels::Affine| map.offset]
-        {
+        for part in [|map: &Affine| map.scale, |map: &Affine| map.offset] {
             check_finite("x", &[&affines.iter().map(part).collect()])?;
         }
         let fixed = self.running.is_some() && (!call.batch || formula.uses_running(&merged)?);
@@ -557,14 +541,8 @@ impl<R: Rule> Norm<R> {
         let ranks = ranks.filter(|_| across_ranks && !saved.fixed);
         let request = || self.request::<T>(cells.mask.is_some());
         let arranged = self.arrange_saved(saved, cells, x.into_dyn(), dy.shape());
-        let (x, formula) = match (arranged, ranks) {
-            (Ok(arranged), _) => arranged,
-            (Err(error), None) => return Err(error),
-            (Err(error), Some(ranks)) => {
-                let request = format!("the backward pass of {}", request());
-                return Err(report(ranks, &request, error));
-            }
-        };
+        let told = || format!("the backward pass of {}", request());
+        let (x, formula) = tell(arranged, ranks, told)?;
         let (region, parameters) = (&x.plan.region, self.named_values());
         // cells are numbered as x lies in memory, which may not be as in the forward pass
         let moments = match *region == cells.region {
@@ -574,13 +552,11 @@ impl<R: Rule> Norm<R> {
         let dy = match self.activation {
             Activation::Identity => dy.into_dyn(),
             activation => {
-                let FormulaOutput { affines, .. } =
-                    formula.forward(&moments, &parameters, &cells.merged)?;
-                x.map_gradient(dy.into_dyn(), |x, buffers| {
+                let affines = formula.forward(&moments, &parameters, &cells.merged)?.affines;
+                let (dz, ()) = x.map_gradient(dy.into_dyn(), |x, buffers| {
                     region.activation_gradient(x, buffers, &affines, activation);
-                })?
-                .0
-                .into()
+                })?;
+                dz.into()
             }
         };
         let centers: Vec<f64> = moments.iter().map(|m| m.mean).collect();
@@ -588,11 +564,11 @@ impl<R: Rule> Norm<R> {
         let ranks = request.as_ref().map(|(ranks, request)| (*ranks, request.as_str()));
         let (dx, gradients) = x.map_gradient(dy, |x, buffers| {
             let sums = region.sums(x, buffers.source(), &centers);
-            let [dy, dy_x] = [|s: &crate::kernels::Sums| s.dy, |s: &crate::kernels::Sums| s.dy_x]
-                .map(|part| sums.iter().map(part).collect());
+            let [dy, dy_x] =
+                [|s: &Sums| s.dy, |s: &Sums| s.dy_x].map(|part| sums.iter().map(part).collect());
             let finite = check_finite("dy", &[&dy, &dy_x]);
             let gradients = formula.backward(&moments, &parameters, &sums, &cells.merged, ranks);
-            let none = vec![crate::kernels::Gradient::default(); moments.len()];
+            let none = vec![Gradient::default(); moments.len()];
             let maps = gradients.as_ref().map_or(&none, |gradients| &gradients.cells);
             region.gradient(x, buffers, &centers, maps);
             // the other ranks name the same set
@@ -611,16 +587,9 @@ impl<R: Rule> Norm<R> {
     ) -> Result<(Arranged<'x, T, CellGrid>, Formula<R>), Error> {
         self.check()?;
         let shape = x.shape().to_vec();
-        if dy_shape != shape {
-            let (given, expected) = (dy_shape.to_vec(), shape);
-            return Err(Error::Shape { name: "dy", given, expected });
-        }
-        let len = |of: &RunningTables| of.inference.as_ref().map_or(0, |of| of.mean.len());
-        let (given, expected) = (len(&cells.running), len(&self.running_tables()?));
-        if given != expected {
-            let (given, expected) = (vec![given], vec![expected]);
-            return Err(Error::Parameter { name: "the saved mean", given, expected });
-        }
+        check_dy(dy_shape, &shape)?;
+        let len = |of: &RunningTables| [of.inference.as_ref().map_or(0, |of| of.mean.len())];
+        check_shape("the saved mean", &len(&cells.running), &len(&self.running_tables()?))?;
         if saved.statistics != Statistics::default() {
             let roles = self.rule.roles(&shape, self.is_affine())?;
             self.check_saved(saved, roles.map(|roles| roles.sets(&shape)))?;
@@ -640,10 +609,7 @@ impl<R: Rule> Norm<R> {
         dy: CowArray<'_, T, D>,
     ) -> Result<Gradients<T, D>, Error> {
         self.rule.sharings(shape)?;
-        if dy.shape() != shape {
-            let (given, expected) = (dy.shape().to_vec(), shape.to_vec());
-            return Err(Error::Shape { name: "dy", given, expected });
-        }
+        check_dy(dy.shape(), shape)?;
         self.check_saved(saved, None)?;
         let zeros = |name| self.parameter(name).map(|values| vec![0.0; values.len()]);
         let values = self.names().map(|name| (name, zeros(name))).collect();
@@ -704,15 +670,8 @@ impl<R: Rule> Norm<R> {
         let averages = averages.map(|(shape, _)| shape.iter().product());
         let Some(expected) = averages.or(sets) else { return Ok(()) };
         let Statistics { mean, variance } = &saved.statistics;
-        for (name, given) in
-            [("the saved mean", mean.len()), ("the saved variance", variance.len())]
-        {
-            if given != expected {
-                let (given, expected) = (vec![given], vec![expected]);
-                return Err(Error::Parameter { name, given, expected });
-            }
-        }
-        Ok(())
+        check_shape("the saved mean", &[mean.len()], &[expected])?;
+        check_shape("the saved variance", &[variance.len()], &[expected])
     }
 
     /// dx, and the gradients of the parameters that are trained, in their shapes.
@@ -812,10 +771,8 @@ impl<R: Rule> Norm<R> {
     fn spread(&self, running: &Statistics, shape: &[usize]) -> Statistics {
         match self.rule.running_labels(shape) {
             Some(labels) if running.mean.len() == labels.count() => {
-                let spread = |of: &[f64]| {
-                    labels.as_slice().iter().map(|label| of[*label as usize]).collect()
-                };
-                Statistics { mean: spread(&running.mean), variance: spread(&running.variance) }
+                let [mean, variance] = [&running.mean, &running.variance].map(|of| labels.take(of));
+                Statistics { mean, variance }
             }
             _ => running.clone(),
         }
@@ -830,8 +787,7 @@ impl<R: Rule> Norm<R> {
         };
         let tape = Tape::default();
         let sets = Tracked { mean: tape.table(mean), variance: tape.table(variance), values };
-        let Tracked { mean, variance, values } = sets.mean_by(&labels);
-        Tracked { mean: mean.values(), variance: variance.values(), values }
+        sets.mean_by(&labels).values()
     }
 
     /// In words, the settings that all ranks must have alike.
@@ -863,13 +819,12 @@ impl<R: Rule> Norm<R> {
         }
         for spec in self.rule.parameters() {
             let Some(parameter) = self.parameter(spec.name) else { continue };
-            let name = spec.name;
-            if parameter.shape() != spec.shape {
-                let given = parameter.shape().to_vec();
-                return Err(Error::Parameter { name, given, expected: spec.shape });
-            }
-            if let Some(given) = not_finite(parameter) {
-                return Err(Error::Number { name, given, expected: "finite" });
+            check_shape(spec.name, parameter.shape(), &spec.shape)?;
+            // whether one is not finite is asked a vector at a time
+            let finite =
+                |values: &[f64]| values.iter().fold(true, |all, value| all & value.is_finite());
+            if !parameter.as_slice().is_some_and(finite) {
+                check_numbers(spec.name, parameter, f64::is_finite, "finite")?;
             }
         }
         Ok(())
@@ -880,19 +835,22 @@ impl<R: Rule> Norm<R> {
 const OWN_AVERAGES: &str = "keeps running averages of statistics that ranks do not share; move \
                             them on one rank, and let the others have a mode without update";
 
+/// A result, after the other ranks have heard of its error.
+fn tell<T>(
+    result: Result<T, Error>,
+    ranks: Option<&dyn Communicator>,
+    request: impl FnOnce() -> String,
+) -> Result<T, Error> {
+    result.map_err(|error| match ranks {
+        Some(ranks) => report(ranks, &request(), error),
+        None => error,
+    })
+}
+
 /// The values of a parameter; an array's iterator takes longer for a row than to normalize it.
 fn flat(parameter: &Option<ArrayD<f64>>) -> Option<Cow<'_, [f64]>> {
     parameter.as_ref().map(|parameter| match parameter.as_slice() {
         Some(values) => Cow::Borrowed(values),
         None => parameter.iter().copied().collect(),
     })
-}
-
-/// The first value that is not finite; whether there is one is asked a vector at a time.
-fn not_finite(parameter: &ArrayD<f64>) -> Option<f64> {
-    let finite = |values: &[f64]| values.iter().fold(true, |all, value| all & value.is_finite());
-    if parameter.as_slice().is_some_and(finite) {
-        return None;
-    }
-    parameter.iter().copied().find(|value| !value.is_finite())
 }

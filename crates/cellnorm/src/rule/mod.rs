@@ -28,7 +28,6 @@ mod region;
 #[expect(clippy::module_inception, reason = "the trait that the module is named for")]
 mod rule;
 mod running;
-mod standard;
 mod tape;
 
 pub use crate::error::check_epsilon;

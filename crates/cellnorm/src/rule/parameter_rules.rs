@@ -1,11 +1,10 @@
-//! The rules that γ and β follow in training, beside the layer, and a plain gradient step that
-//! keeps them.
+//! The rules that γ and β follow in training, and a plain gradient step that keeps them.
 
 use ndarray::{ArrayD, Dimension};
 
 use super::{Gradients, Norm, Rule};
-use crate::error::Error;
-use crate::parameters::{Constraint, Regularizer, check};
+use crate::error::{Error, check_number, check_numbers, check_shape};
+use crate::parameters::{Constraint, Regularizer};
 
 /// The rules of one parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,11 +45,8 @@ impl Rules {
         rate: f64,
     ) -> Result<ArrayD<f64>, Error> {
         let sound = (0.0..f64::INFINITY).contains(&self.rate);
-        check("the factor of a learning rate", self.rate, sound, "finite and at least 0")?;
-        if gradient.shape() != parameter.shape() {
-            let (given, expected) = (gradient.shape().to_vec(), parameter.shape().to_vec());
-            return Err(Error::Parameter { name: "the parameter's gradient", given, expected });
-        }
+        check_number("the factor of a learning rate", self.rate, sound, "finite and at least 0")?;
+        check_shape("the parameter's gradient", gradient.shape(), parameter.shape())?;
         if self.rate == 0.0 {
             return Ok(parameter.clone());
         }
@@ -59,13 +55,7 @@ impl Rules {
             regularizer.add_gradient(parameter, &mut gradient)?;
         }
         let mut stepped = parameter - &(gradient * (rate * self.rate));
-        if let Some(given) = stepped.iter().find(|value| !value.is_finite()) {
-            return Err(Error::Number {
-                name: "a parameter after the step",
-                given: *given,
-                expected: "finite",
-            });
-        }
+        check_numbers("a parameter after the step", &stepped, f64::is_finite, "finite")?;
         self.constrain(&mut stepped)?;
         Ok(stepped)
     }
@@ -143,7 +133,7 @@ impl ParameterRules {
         gradients: &Gradients<T, D>,
         rate: f64,
     ) -> Result<(), Error> {
-        check("the learning rate", rate, rate.is_finite(), "finite")?;
+        check_number("the learning rate", rate, rate.is_finite(), "finite")?;
         let gradients = [&gradients.dgamma, &gradients.dbeta];
         let mut stepped = [None, None];
         for (i, (rules, parameter)) in

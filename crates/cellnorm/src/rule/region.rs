@@ -4,11 +4,9 @@ use std::ops::Range;
 
 use ndarray::ArrayD;
 
-use crate::error::Error;
-use crate::kernels::Element;
-use crate::kernels::{self, Activation, Affine, Buffers, Gradient, Sums};
-use crate::moments::Moments;
+use crate::kernels::{self, Activation, Affine, Buffers, Element, Gradient, Sums};
 use crate::shape::{Axis, Cells, Labels, Mask, Sets, cells_of, grid};
+use crate::{error::Error, moments::Moments};
 
 /// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor
 /// libraries. The [passes](crate::kernels) over it, which panic where a slice is not as long as the
@@ -63,8 +61,7 @@ impl Region {
         Ok((Self::All(cells), coordinates))
     }
 
-    /// All cells of a tensor with these axes, whose positions are its shared ones, and the cells'
-    /// coordinates.
+    /// All cells of a tensor with these axes, the shared ones inside, and the cells' coordinates.
     pub(crate) fn all(axes: &[Axis]) -> Option<(Self, Vec<Option<Labels>>)> {
         grid(axes).map(|(cells, coordinates)| (Self::All(cells), coordinates))
     }
@@ -83,12 +80,8 @@ impl Region {
         let mut members: Vec<Vec<usize>> = vec![vec![]; stride];
         for (element, (index, valid)) in valid.indexed_iter().enumerate() {
             if *valid {
-                members[strides
-                    .iter()
-                    .enumerate()
-                    .map(|(axis, stride)| index[axis] * stride)
-                    .sum::<usize>()]
-                .push(element);
+                let places = strides.iter().enumerate().map(|(axis, stride)| index[axis] * stride);
+                members[places.sum::<usize>()].push(element);
             }
         }
         let mut first = vec![0];
@@ -138,15 +131,9 @@ impl Region {
         affines: &[Affine],
         activation: Activation,
     ) {
-        match self {
-            Self::All(cells) => kernels::affine(x_y, cells, affines, activation),
-            Self::Picked { first, elements } => picked(x_y, elements, |values| {
-                for run in runs(first) {
-                    let (values, affines) = (&mut values[run.values], &affines[run.numbers]);
-                    kernels::affine(Buffers::Over(values), &run.cells, affines, activation);
-                }
-            }),
-        }
+        self.run_pass(&[], x_y, |_, x_y, cells, numbers| {
+            kernels::affine(x_y, cells, &affines[numbers], activation);
+        });
     }
 
     /// dz = dy · act′(z), z = (x − center) · scale + offset; 0 outside of the cells.
@@ -157,26 +144,14 @@ impl Region {
         affines: &[Affine],
         activation: Activation,
     ) {
-        let run_pass = |x: &[T], dy_dz: Buffers<'_, T>, cells: &Cells, affines: &[Affine]| {
+        self.run_pass(x, dy_dz, |x, dy_dz, cells, numbers| {
             let each: Vec<u32> = (0..cells.count() as u32).collect();
             let copy = |_: usize, _: &[Sums], maps: &mut [Gradient]| {
                 maps.fill(Gradient { a: 1.0, b: 0.0, k: 0.0 });
             };
-            let sets = Sets::new(&each);
+            let (sets, affines) = (Sets::new(&each), &affines[numbers]);
             kernels::backward_activated(x, dy_dz, cells, &sets, affines, activation, &copy);
-        };
-        match self {
-            Self::All(cells) => run_pass(x, dy_dz, cells, affines),
-            Self::Picked { first, elements } => {
-                let x = gather(x, elements);
-                picked(dy_dz, elements, |values| {
-                    for run in runs(first) {
-                        let dz = Buffers::Over(&mut values[run.values.clone()]);
-                        run_pass(&x[run.values], dz, &run.cells, &affines[run.numbers]);
-                    }
-                });
-            }
-        }
+        });
     }
 
     /// Σ dy and Σ dy · (x − center) of each cell.
@@ -185,13 +160,8 @@ impl Region {
             Self::All(cells) => kernels::sums(x, dy, cells, centers),
             Self::Picked { first, elements } => {
                 let (x, dy) = (gather(x, elements), gather(dy, elements));
-                let sum_run = |run: Run| {
-                    kernels::sums(
-                        &x[run.values.clone()],
-                        &dy[run.values],
-                        &run.cells,
-                        &centers[run.numbers],
-                    )
+                let sum_run = |Run { numbers, values, cells }: Run| {
+                    kernels::sums(&x[values.clone()], &dy[values], &cells, &centers[numbers])
                 };
                 runs(first).flat_map(sum_run).collect()
             }
@@ -206,24 +176,42 @@ impl Region {
         centers: &[f64],
         gradients: &[Gradient],
     ) {
-        match self {
-            Self::All(cells) => kernels::gradient(x, dy_dx, cells, centers, gradients),
-            Self::Picked { first, elements } => {
-                let x = gather(x, elements);
-                picked(dy_dx, elements, |values| {
-                    for run in runs(first) {
-                        let (x, dx) =
-                            (&x[run.values.clone()], Buffers::Over(&mut values[run.values]));
-                        kernels::gradient(
-                            x,
-                            dx,
-                            &run.cells,
-                            &centers[run.numbers.clone()],
-                            &gradients[run.numbers],
-                        );
-                    }
-                });
+        self.run_pass(x, dy_dx, |x, dy_dx, cells, numbers| {
+            kernels::gradient(x, dy_dx, cells, &centers[numbers.clone()], &gradients[numbers]);
+        });
+    }
+
+    /// Calls `pass(x, buffers, cells, their numbers)` for all cells, or for each run of picked
+    /// ones, and leaves 0 outside of these. x may be empty where the pass does not read it.
+    fn run_pass<T: Element>(
+        &self,
+        x: &[T],
+        buffers: Buffers<'_, T>,
+        pass: impl Fn(&[T], Buffers<'_, T>, &Cells, Range<usize>),
+    ) {
+        let (first, elements) = match self {
+            Self::All(cells) => return pass(x, buffers, cells, 0..cells.count()),
+            Self::Picked { first, elements } => (first, elements),
+        };
+        let mut picked = gather(buffers.source(), elements);
+        let x = if x.is_empty() { vec![] } else { gather(x, elements) };
+        for Run { numbers, values, cells } in runs(first) {
+            let x = x.get(values.clone()).unwrap_or_default();
+            pass(x, Buffers::Over(&mut picked[values]), &cells, numbers);
+        }
+        let out = match buffers {
+            Buffers::Into(x, out) => {
+                out.clear();
+                out.resize(x.len(), T::default());
+                out.as_mut_slice()
             }
+            Buffers::Apart(_, out) | Buffers::Over(out) => {
+                out.fill(T::default());
+                out
+            }
+        };
+        for (element, value) in elements.iter().zip(picked) {
+            out[*element] = value;
         }
     }
 }
@@ -254,36 +242,4 @@ fn runs(first: &[usize]) -> impl Iterator<Item = Run> {
 
 fn gather<T: Element>(x: &[T], elements: &[usize]) -> Vec<T> {
     elements.iter().map(|element| x[*element]).collect()
-}
-
-/// Runs a pass over the picked elements, and leaves 0 in the others.
-fn picked<T: Element>(buffers: Buffers<'_, T>, elements: &[usize], pass: impl FnOnce(&mut [T])) {
-    let scatter = |out: &mut [T], values: Vec<T>| {
-        for (element, value) in elements.iter().zip(values) {
-            out[*element] = value;
-        }
-    };
-    let run = |x: &[T]| {
-        let mut values = gather(x, elements);
-        pass(&mut values);
-        values
-    };
-    match buffers {
-        Buffers::Into(x, out) => {
-            let values = run(x);
-            out.clear();
-            out.resize(x.len(), T::default());
-            scatter(out, values);
-        }
-        Buffers::Apart(x, out) => {
-            let values = run(x);
-            out.fill(T::default());
-            scatter(out, values);
-        }
-        Buffers::Over(x) => {
-            let values = run(x);
-            x.fill(T::default());
-            scatter(x, values);
-        }
-    }
 }

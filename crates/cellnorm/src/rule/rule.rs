@@ -1,11 +1,12 @@
 //! A normalization: which values share each statistic, its parameters, and one formula on tables.
+//!
+//! The defaults of [`Rule`] are the plain case, y = γ (x − mean) / √(variance + ε) + β, on the tables
+//! that serve masks, ranks and devices.
 
-use super::standard;
-use super::{CellTables, Grid, Statistics, Table};
-use crate::error::Error;
-use crate::normalization::Normalization;
+use super::{CellTables, Grid, Statistics, Table, Var};
 use crate::semantics::{EpsilonAt, Semantics};
 use crate::shape::{Along, Centering, Labels, Roles, Sharing, sets_of};
+use crate::{error::Error, normalization::Normalization};
 
 /// A parameter of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,8 +15,7 @@ pub struct ParameterSpec {
     pub name: &'static str,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// The value that each element starts with; the config's initializers replace that of gamma and
-    /// beta.
+    /// The value that each element starts with; gamma and beta have the config's initializers.
     pub initial: f64,
 }
 
@@ -53,6 +53,14 @@ pub struct Tracked<V> {
     pub values: Vec<f64>,
 }
 
+impl Tracked<Var<'_>> {
+    /// The same in numbers.
+    pub(super) fn values(self) -> Tracked<Vec<f64>> {
+        let Self { mean, variance, values } = self;
+        Tracked { mean: mean.values(), variance: variance.values(), values }
+    }
+}
+
 impl<V: Table> Tracked<V> {
     /// The statistics of a rule's sharing `k`.
     pub fn merged(cells: &CellTables<'_, V>, k: usize) -> Self {
@@ -60,8 +68,7 @@ impl<V: Table> Tracked<V> {
         Self { mean, variance, values: cells.values(k) }
     }
 
-    /// Their means over the sets of each label, whatever the sets' numbers of values; a set without
-    /// values does not count.
+    /// Their means over the sets of each label; each set with values has the same weight.
     pub fn mean_by(self, labels: &Labels) -> Self {
         let Self { mean, variance, values } = self;
         let present: Vec<f64> = values.iter().map(|n| f64::from(*n > 0.0)).collect();
@@ -76,9 +83,11 @@ impl<V: Table> Tracked<V> {
     }
 }
 
-/// The numbers that a formula takes besides the cells.
+/// What a formula takes: the cells, and a few numbers.
 #[derive(Clone, Debug)]
 pub struct Context<'a, V> {
+    /// The cells.
+    pub cells: &'a CellTables<'a, V>,
     /// ε.
     pub epsilon: f64,
     /// Whether statistics are those of x, as in training; else the running ones, where the rule has
@@ -86,8 +95,7 @@ pub struct Context<'a, V> {
     pub batch: bool,
     /// The running averages, where the rule has them.
     pub running: Option<Statistics<V>>,
-    /// The parameters, flat, in the order of [`Rule::parameters`]; None for one that the layer does
-    /// not have.
+    /// The parameters, flat, in the order of [`Rule::parameters`]; None where the layer has none.
     pub parameters: &'a [(&'static str, Option<V>)],
 }
 
@@ -97,12 +105,17 @@ impl<V: Table> Context<'_, V> {
         self.parameters.iter().find(|(own, _)| *own == name).and_then(|(_, value)| value.as_ref())
     }
 
+    /// A parameter that every layer has: neither gamma nor beta.
+    pub(crate) fn always(&self, name: &str) -> &V {
+        self.parameter(name).expect("a parameter that is always there")
+    }
+
     /// The statistics of the sets that running averages are kept of, sharing `k`: of x in training,
     /// the running ones in inference.
-    pub fn statistics(&self, cells: &CellTables<'_, V>, k: usize) -> Statistics<V> {
+    pub fn statistics(&self, k: usize) -> Statistics<V> {
         match &self.running {
             Some(running) if !self.batch => running.clone(),
-            _ => cells.merge(k),
+            _ => self.cells.merge(k),
         }
     }
 
@@ -112,18 +125,12 @@ impl<V: Table> Context<'_, V> {
     }
 
     /// γ (x − mean) / √(variance + ε) + β, with the statistics and the channel of each cell.
-    pub fn standardize(
-        &self,
-        cells: &CellTables<'_, V>,
-        statistics: Statistics<V>,
-        channels: &Labels,
-    ) -> Coefficients<V> {
+    pub fn standardize(&self, statistics: Statistics<V>, channels: &Labels) -> Coefficients<V> {
         let r = self.rstd(statistics.variance);
-        self.affine(r.clone(), r * (cells.center.clone() - statistics.mean), channels)
+        self.affine(r.clone(), r * (self.cells.center.clone() - statistics.mean), channels)
     }
 
-    /// γ and β, where the layer has them, after a cell's `scale` and `shift`: scale · γ and
-    /// shift · γ + β.
+    /// γ and β, where the layer has them, after `scale` and `shift`: scale · γ and shift · γ + β.
     pub fn affine(&self, scale: V, shift: V, channels: &Labels) -> Coefficients<V> {
         let (mut scale, mut offset) = (scale, shift);
         if let Some(gamma) = self.parameter("gamma") {
@@ -176,9 +183,7 @@ impl<V: Table> Context<'_, V> {
 ///
 /// ```
 /// use cellnorm::Error;
-/// use cellnorm::rule::{
-///     CellTables, Coefficients, Context, NormConfig, ParameterSpec, Rule, Table,
-/// };
+/// use cellnorm::rule::{Coefficients, Context, NormConfig, ParameterSpec, Rule, Table};
 /// use cellnorm::shape::{Measure, Sharing};
 ///
 /// /// Each channel of each sample is divided by its standard deviation, and keeps its mean.
@@ -197,15 +202,9 @@ impl<V: Table> Context<'_, V> {
 ///         Ok(vec![Sharing::over("contrast", Measure::MeanVariance, shape, |axis| axis < 2)])
 ///     }
 ///
-///     fn table<V: Table>(
-///         &self,
-///         cells: &CellTables<'_, V>,
-///         context: &Context<'_, V>,
-///     ) -> Coefficients<V> {
-///         Coefficients {
-///             scale: context.rstd(cells.variance.clone()),
-///             offset: cells.mean.clone(),
-///         }
+///     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+///         let scale = context.rstd(context.cells.variance.clone());
+///         Coefficients { scale, offset: context.cells.mean.clone() }
 ///     }
 /// }
 ///
@@ -287,7 +286,14 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     /// # Errors
     /// If the shape does not suit the normalization.
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
-        Ok(vec![standard::sharing(self, shape)?])
+        let Some(roles) = self.roles(shape, true)? else {
+            let what = "names neither the roles of its axes nor its sharings";
+            return Err(Error::Unsupported { layer: Self::NAME, what });
+        };
+        // the first word of the rule's name
+        let name = Self::NAME.split(' ').next().unwrap_or(Self::NAME);
+        let (measure, along) = (Self::CENTERING.into(), roles.along(shape));
+        Ok(vec![Sharing { name, measure, shape: shape.to_vec(), along }])
     }
 
     /// Which axes number the cells; along the others lie the values of a cell: each axis that a
@@ -313,29 +319,54 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
         Ok(sets_of(&self.sharings(grid.shape)?, grid.coordinates, grid.counts.len()))
     }
 
-    /// Index of the statistic for which training refuses a one-value set; None where one value is
-    /// fine.
+    /// Which statistic training refuses of a one-value set; None where one value is fine.
     fn variance_sharing(&self) -> Option<usize> {
         (Self::CENTERING == Centering::Mean).then_some(0)
     }
 
-    /// The formula, on tables. By default it standardizes over the first sharing.
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
-        standard::table(self, cells, context)
+    /// The formula, on tables. By default it standardizes over the first sharing, in the plain case
+    /// as [`Plan::forward`](crate::shape::Plan::forward) does in closed form.
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
+        let sets = &cells.sets[0];
+        let affine = ["gamma", "beta"].iter().any(|name| context.parameter(name).is_some());
+        let roles = self.roles(cells.grid.shape, affine).expect("checked with the sharings");
+        let Some(roles) = roles else {
+            return context.standardize(context.statistics(0).take(sets), sets);
+        };
+        let channels = channels(&roles, cells);
+        if Self::CENTERING == Centering::Zero {
+            let r = context.rstd(cells.mean_square(0).take(sets));
+            return context.affine(r.clone(), r * cells.center.clone(), &channels);
+        }
+        let shared = self.running_labels(cells.grid.shape).filter(|_| !context.batch);
+        let statistics = context.statistics(0);
+        let statistics = match shared {
+            Some(labels) => {
+                statistics.take(&sets.map(labels.count(), |set| labels.as_slice()[set] as usize))
+            }
+            None => statistics.take(sets),
+        };
+        context.standardize(statistics, &channels)
     }
 
     /// The statistics of the batch that running averages move toward. By default those of the first
     /// sharing, where the rule is plain or keeps running averages.
-    fn tracked<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        _context: &Context<'_, V>,
-    ) -> Option<Tracked<V>> {
-        standard::tracked(self, cells)
+    fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
+        let shape = context.cells.grid.shape;
+        let plain = self.roles(shape, true).is_ok_and(|roles| roles.is_some());
+        if !plain && self.running().is_none() {
+            return None;
+        }
+        let merged = Tracked::merged(context.cells, 0);
+        Some(match (Self::CENTERING, self.running_labels(shape)) {
+            (Centering::Zero, _) => {
+                let variance = context.cells.mean_square(0);
+                Tracked { mean: merged.mean.times(0.0), variance, ..merged }
+            }
+            (Centering::Mean, Some(labels)) => merged.mean_by(&labels),
+            (Centering::Mean, None) => merged,
+        })
     }
 
     /// The running average of each set of the first sharing, in the plain case, where several sets
@@ -353,4 +384,17 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
             && (batch || self.running().is_none())
             && self.sharings(shape).map_or(true, |sharings| sharings.iter().any(shared))
     }
+}
+
+/// The γ and β of each cell, row-major over the axes that carry them.
+fn channels<V: Table>(roles: &Roles, cells: &CellTables<'_, V>) -> Labels {
+    let grid = cells.grid;
+    let carries = |axis| roles.carries(axis);
+    let Some((split, groups)) = roles.groups.filter(|_| roles.per_group) else {
+        return grid.labels(carries);
+    };
+    let size = grid.shape[split] / groups;
+    let group = grid.labels(|axis| axis == split).map(groups, |channel| channel / size);
+    let before = grid.labels(|axis| axis < split && carries(axis));
+    before.and(&group).and(&grid.labels(|axis| axis > split && carries(axis)))
 }

@@ -7,9 +7,8 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::{Statistics, Tracked};
-use crate::error::Error;
-use crate::momentum::Momentum;
-use crate::shape::check_size;
+use crate::error::{Error, check_numbers, check_shape};
+use crate::{momentum::Momentum, shape::check_size};
 
 /// Running averages, which inference normalizes with.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +19,7 @@ pub struct Running {
     pub variance: ArrayD<f64>,
 }
 
-/// Running averages that training is given in place of those for inference, for rules that look at
-/// both the batch and the past.
+/// Running averages for training in place of inference's, for rules that see batch and past.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Correction {
     /// The averages.
@@ -69,10 +67,8 @@ impl Running {
     /// If the shape has too many elements.
     pub(super) fn start(shape: &[usize], second: f64) -> Result<Self, Error> {
         check_size(shape)?;
-        Ok(Self {
-            mean: ArrayD::zeros(IxDyn(shape)),
-            variance: ArrayD::from_elem(IxDyn(shape), second),
-        })
+        let (mean, shape) = (ArrayD::zeros(IxDyn(shape)), IxDyn(shape));
+        Ok(Self { mean, variance: ArrayD::from_elem(shape, second) })
     }
 
     /// running += weight · (batch − running), where the batch has any values; the variance times a
@@ -98,20 +94,9 @@ impl Running {
     fn flat(&self, names: [&'static str; 2], shape: &[usize]) -> Result<Statistics, Error> {
         let [mean, variance] = [(names[0], &self.mean, f64::MIN), (names[1], &self.variance, 0.0)];
         let flat = |(name, table, least): (_, &ArrayD<f64>, f64)| -> Result<Vec<f64>, Error> {
-            if table.shape() != shape {
-                return Err(Error::Parameter {
-                    name,
-                    given: table.shape().to_vec(),
-                    expected: shape.to_vec(),
-                });
-            }
-            if let Some(given) = table.iter().find(|v| !v.is_finite() || **v < least) {
-                return Err(Error::Number {
-                    name,
-                    given: *given,
-                    expected: "finite, and a variance not negative",
-                });
-            }
+            check_shape(name, table.shape(), shape)?;
+            let sound = |v: f64| v.is_finite() && v >= least;
+            check_numbers(name, table, sound, "finite, and a variance not negative")?;
             Ok(table.iter().copied().collect())
         };
         Ok(Statistics { mean: flat(mean)?, variance: flat(variance)? })

@@ -1,10 +1,10 @@
 //! Tables of f64 that remember how they came about, and the gradients of what they led to.
 //!
 //! Reverse-mode differentiation (S. Linnainmaa, 1970), on tables instead of numbers. The tape holds
-//! values and what made them; derivatives are computed from these on the way back, and only where a
-//! gradient comes by.
+//! values and the slopes of what made them, computed on the way back where a gradient comes by.
 
 use std::cell::{Ref, RefCell};
+use std::fmt;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::Table;
@@ -33,41 +33,27 @@ pub struct Var<'t> {
     id: usize,
 }
 
-#[derive(Debug)]
 struct Node {
     values: Vec<f64>,
     origin: Origin,
 }
 
-/// Which nodes a node was computed from, and how.
-#[derive(Debug)]
+/// Adds to the gradient of an input, from the values of all inputs and the gradient of the result.
+type Chain<const N: usize> = Box<dyn Fn([&[f64]; N], &[f64], &mut Vec<f64>) + Send>;
+
+/// Which nodes a node was computed from, and how its gradient reaches them.
 enum Origin {
     Input,
-    One(usize, Map),
-    Two([usize; 2], Join),
+    One(usize, Chain<1>),
+    Two([usize; 2], [Chain<2>; 2]),
     Take(usize, Labels),
     Sum(usize, Labels),
 }
 
-/// A function of each element.
-#[derive(Clone, Copy, Debug)]
-enum Map {
-    Plus,
-    Times(f64),
-    Sqrt,
-    Recip,
-    Exp,
-    Abs,
-    Clamp(f64, f64),
-}
-
-/// A function of each pair of elements.
-#[derive(Clone, Copy, Debug)]
-enum Join {
-    Add,
-    Sub,
-    Mul,
-    Div,
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.values.fmt(f)
+    }
 }
 
 /// The gradients of every table of a tape.
@@ -102,11 +88,8 @@ impl Tape {
         // empty as long as no gradient has come
         let mut gradients: Vec<Vec<f64>> = vec![vec![]; nodes.len()];
         for (result, gradient) in results {
-            assert_eq!(
-                gradient.len(),
-                nodes[result.id].values.len(),
-                "a gradient as long as its table"
-            );
+            let len = nodes[result.id].values.len();
+            assert_eq!(gradient.len(), len, "a gradient as long as its table");
             accumulate(&mut gradients[result.id], gradient.iter().copied());
         }
         for (id, node) in nodes.iter().enumerate().rev() {
@@ -118,22 +101,20 @@ impl Tape {
             }
             match &node.origin {
                 Origin::Input => {}
-                Origin::One(input, map) => {
-                    map.chain(&nodes[*input].values, gradient, &mut before[*input])
+                Origin::One(input, chain) => {
+                    chain([&nodes[*input].values], gradient, &mut before[*input]);
                 }
-                Origin::Two(inputs, join) => {
-                    let [a, b] = inputs.map(|input| nodes[input].values.as_slice());
-                    join.chain_first([a, b], gradient, &mut before[inputs[0]]);
-                    join.chain_second([a, b], gradient, &mut before[inputs[1]]);
+                Origin::Two(inputs, chains) => {
+                    let values = inputs.map(|input| nodes[input].values.as_slice());
+                    for (input, chain) in inputs.iter().zip(chains) {
+                        chain(values, gradient, &mut before[*input]);
+                    }
                 }
                 Origin::Take(input, labels) => {
                     accumulate(&mut before[*input], labels.sums(gradient).into_iter())
                 }
                 Origin::Sum(input, labels) => {
-                    accumulate(
-                        &mut before[*input],
-                        labels.as_slice().iter().map(|label| gradient[*label as usize]),
-                    );
+                    accumulate(&mut before[*input], labels.take(gradient).into_iter());
                 }
             }
         }
@@ -154,52 +135,8 @@ fn accumulate(all: &mut Vec<f64>, part: impl Iterator<Item = f64>) {
 /// The gradient of an input, from that of the result and the slope at each element.
 fn chain(gradient: &[f64], slopes: impl Iterator<Item = f64>, input_gradient: &mut Vec<f64>) {
     // an infinite slope times a zero gradient is not a gradient
-    let share =
-        |(gradient, slope): (&f64, f64)| if *gradient == 0.0 { 0.0 } else { gradient * slope };
+    let share = |(dy, slope): (&f64, f64)| if *dy == 0.0 { 0.0 } else { dy * slope };
     accumulate(input_gradient, gradient.iter().zip(slopes).map(share));
-}
-
-impl Map {
-    fn chain(self, input: &[f64], gradient: &[f64], input_gradient: &mut Vec<f64>) {
-        let input = input.iter();
-        match self {
-            Self::Plus => chain(gradient, input.map(|_| 1.0), input_gradient),
-            Self::Times(number) => chain(gradient, input.map(|_| number), input_gradient),
-            Self::Sqrt => chain(
-                gradient,
-                input.map(|v| if *v > 0.0 { 0.5 / v.sqrt() } else { 0.0 }),
-                input_gradient,
-            ),
-            Self::Recip => chain(gradient, input.map(|v| -1.0 / v / v), input_gradient),
-            Self::Exp => chain(gradient, input.map(|v| v.exp()), input_gradient),
-            Self::Abs => {
-                chain(gradient, input.map(|v| if *v < 0.0 { -1.0 } else { 1.0 }), input_gradient)
-            }
-            Self::Clamp(low, high) => {
-                let within = |v: &f64| if (low..=high).contains(v) { 1.0 } else { 0.0 };
-                chain(gradient, input.map(within), input_gradient);
-            }
-        }
-    }
-}
-
-impl Join {
-    fn chain_first(self, [_, b]: [&[f64]; 2], gradient: &[f64], of_a: &mut Vec<f64>) {
-        match self {
-            Self::Add | Self::Sub => chain(gradient, b.iter().map(|_| 1.0), of_a),
-            Self::Mul => chain(gradient, b.iter().copied(), of_a),
-            Self::Div => chain(gradient, b.iter().map(|b| 1.0 / b), of_a),
-        }
-    }
-
-    fn chain_second(self, [a, b]: [&[f64]; 2], gradient: &[f64], of_b: &mut Vec<f64>) {
-        match self {
-            Self::Add => chain(gradient, a.iter().map(|_| 1.0), of_b),
-            Self::Sub => chain(gradient, a.iter().map(|_| -1.0), of_b),
-            Self::Mul => chain(gradient, a.iter().copied(), of_b),
-            Self::Div => chain(gradient, a.iter().zip(b).map(|(a, b)| -a / b / b), of_b),
-        }
-    }
 }
 
 impl<'t> Var<'t> {
@@ -212,47 +149,64 @@ impl<'t> Var<'t> {
         Ref::map(self.tape.nodes.borrow(), |nodes| &nodes[self.id].values)
     }
 
-    /// `f` of each element.
-    fn map(self, map: Map, f: impl Fn(f64) -> f64) -> Self {
+    /// `f` of each element, with its slope there.
+    fn map(self, f: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64 + Send + 'static) -> Self {
         let values = self.borrow().iter().map(|v| f(*v)).collect();
-        self.tape.node(values, Origin::One(self.id, map))
+        let through: Chain<1> = Box::new(move |[input], gradient, input_gradient| {
+            chain(gradient, input.iter().map(|v| slope(*v)), input_gradient);
+        });
+        self.tape.node(values, Origin::One(self.id, through))
     }
 
-    /// `f` of each pair of elements.
-    fn join(self, other: Self, join: Join, f: impl Fn(f64, f64) -> f64) -> Self {
+    /// `f` of each pair of elements, with its slopes by the first and by the second there.
+    fn join(
+        self,
+        other: Self,
+        f: impl Fn(f64, f64) -> f64,
+        first: impl Fn(f64, f64) -> f64 + Send + 'static,
+        second: impl Fn(f64, f64) -> f64 + Send + 'static,
+    ) -> Self {
         let (a, b) = (self.borrow(), other.borrow());
         assert_eq!(a.len(), b.len(), "two tables of different lengths");
         let values = a.iter().zip(b.iter()).map(|(a, b)| f(*a, *b)).collect();
         drop((a, b));
-        self.tape.node(values, Origin::Two([self.id, other.id], join))
+        self.tape
+            .node(values, Origin::Two([self.id, other.id], [pairwise(first), pairwise(second)]))
     }
+}
+
+/// The gradient of an input of a pair, from the slope by it.
+fn pairwise(slope: impl Fn(f64, f64) -> f64 + Send + 'static) -> Chain<2> {
+    Box::new(move |[a, b], gradient, input_gradient| {
+        chain(gradient, a.iter().zip(b).map(|(a, b)| slope(*a, *b)), input_gradient);
+    })
 }
 
 impl Add for Var<'_> {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        self.join(other, Join::Add, |a, b| a + b)
+        self.join(other, |a, b| a + b, |_, _| 1.0, |_, _| 1.0)
     }
 }
 
 impl Sub for Var<'_> {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        self.join(other, Join::Sub, |a, b| a - b)
+        self.join(other, |a, b| a - b, |_, _| 1.0, |_, _| -1.0)
     }
 }
 
 impl Mul for Var<'_> {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
-        self.join(other, Join::Mul, |a, b| a * b)
+        self.join(other, |a, b| a * b, |_, b| b, |a, _| a)
     }
 }
 
 impl Div for Var<'_> {
     type Output = Self;
     fn div(self, other: Self) -> Self {
-        self.join(other, Join::Div, |a, b| a / b)
+        self.join(other, |a, b| a / b, |_, b| 1.0 / b, |a, b| -a / b / b)
     }
 }
 
@@ -262,37 +216,36 @@ impl Table for Var<'_> {
     }
 
     fn plus(self, number: f64) -> Self {
-        self.map(Map::Plus, |v| v + number)
+        self.map(|v| v + number, |_| 1.0)
     }
 
     fn times(self, number: f64) -> Self {
-        self.map(Map::Times(number), |v| v * number)
+        self.map(|v| v * number, move |_| number)
     }
 
     fn sqrt(self) -> Self {
-        self.map(Map::Sqrt, f64::sqrt)
+        self.map(f64::sqrt, |v| if v > 0.0 { 0.5 / v.sqrt() } else { 0.0 })
     }
 
     fn recip(self) -> Self {
-        self.map(Map::Recip, |v| 1.0 / v)
+        self.map(|v| 1.0 / v, |v| -1.0 / v / v)
     }
 
     fn exp(self) -> Self {
-        self.map(Map::Exp, f64::exp)
+        self.map(f64::exp, f64::exp)
     }
 
     fn abs(self) -> Self {
-        self.map(Map::Abs, f64::abs)
+        self.map(f64::abs, |v| if v < 0.0 { -1.0 } else { 1.0 })
     }
 
     fn clamp(self, low: f64, high: f64) -> Self {
-        self.map(Map::Clamp(low, high), |v| v.clamp(low, high))
+        let within = move |v| if (low..=high).contains(&v) { 1.0 } else { 0.0 };
+        self.map(|v| v.clamp(low, high), within)
     }
 
     fn take(&self, labels: &Labels) -> Self {
-        let sets = self.borrow();
-        let values = labels.as_slice().iter().map(|label| sets[*label as usize]).collect();
-        drop(sets);
+        let values = labels.take(&self.borrow());
         self.tape.node(values, Origin::Take(self.id, labels.clone()))
     }
 

@@ -8,12 +8,10 @@
 use std::fmt;
 
 use super::{EpsilonAt, Semantics};
-use crate::momentum::Momentum;
-use crate::momentum::{Frozen, OneValue};
+use crate::momentum::{Frozen, Momentum, OneValue};
 use crate::normalization::Normalization;
 
-/// Where a difference is measured: the variance of the data, and the number of values that share a
-/// statistic.
+/// Where a difference is measured: the variance of the data, and the values that share a statistic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// The variance of the values, biased.
@@ -67,8 +65,7 @@ impl Semantics {
         self.diff_at(other, Sample::default())
     }
 
-    /// The differences, measured at `sample`; empty where both mean the same, even under other
-    /// names.
+    /// The differences, measured at `sample`; empty where both mean the same.
     ///
     /// Momentum, the running variance and freezing are compared only between batch normalizations.
     pub fn diff_at(&self, other: &Self, sample: Sample) -> Vec<Difference> {
@@ -90,44 +87,31 @@ impl Semantics {
             format!("outputs move by {} where the variance is {}", percent(by), sample.variance);
         field!(epsilon, Some(by), outputs.clone());
         field!(epsilon_at, Some(by), outputs);
-        field!(
-            channel_axis,
-            None,
-            "the same memory has its channels elsewhere; transpose, or set the axis".into()
-        );
+        let effect = "the same memory has its channels elsewhere; transpose, or set the axis";
+        field!(channel_axis, None, effect.into());
         field!(scale, None, only("gamma is learned", a.scale, a, b));
         field!(center, None, only("beta is learned", a.center, a, b));
-        field!(
-            stores_fixed,
-            None,
-            only("a gamma or beta that is not learned is stored", a.stores_fixed, a, b)
-        );
-        field!(
-            one_value,
-            None,
-            format!("{}: {}; {}: {}", a.name, one_value(a), b.name, one_value(b))
-        );
+        let stored = "a gamma or beta that is not learned is stored";
+        field!(stores_fixed, None, only(stored, a.stores_fixed, a, b));
+        let each =
+            |say: fn(&Self) -> &str| format!("{}: {}; {}: {}", a.name, say(a), b.name, say(b));
+        field!(one_value, None, each(one_value));
         if a.normalization == Normalization::Group || b.normalization == Normalization::Group {
-            field!(
-                group_parameters,
-                None,
-                "repeat a group's value for its channels, or the reverse where all agree".into()
-            );
+            let effect = "repeat a group's value for its channels, or the reverse where all agree";
+            field!(group_parameters, None, effect.into());
         }
         if a.normalization == Normalization::Batch && b.normalization == Normalization::Batch {
             let (by, effect) = pace(a.momentum, b.momentum);
             field!(momentum, Some(by), effect);
             let factor = |of: &Semantics| of.running_variance.factor(sample.values, of.epsilon);
             let by = factor(b) / factor(a) - 1.0;
-            let effect = format!(
-                "the running variance moves by {} at {} values",
-                percent(by),
-                sample.values
-            );
+            let (moves, values) = (percent(by), sample.values);
+            let effect = format!("the running variance moves by {moves} at {values} values");
             field!(running_variance, Some(by), effect);
-            field!(frozen, None, format!("{}: {}; {}: {}", a.name, frozen(a), b.name, frozen(b)));
+            field!(frozen, None, each(frozen));
         }
-        for ((field, of_a), (_, of_b)) in a.names().into_iter().zip(b.names()) {
+        let fields = ["names.gamma", "names.beta", "names.mean", "names.variance", "names.steps"];
+        for (field, (of_a, of_b)) in fields.into_iter().zip(a.names().into_iter().zip(b.names())) {
             let effect = match (of_a, of_b) {
                 (Some(_), None) => format!("stored only by {}", a.name),
                 (None, Some(_)) => format!("stored only by {}", b.name),

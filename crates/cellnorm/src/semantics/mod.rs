@@ -15,13 +15,14 @@
 //! ```
 
 mod diff;
-mod names;
 mod presets;
-mod show;
 mod table;
 
 pub use diff::{Difference, Sample};
-pub use names::ParameterNames;
+
+use std::fmt;
+
+use diff::text;
 
 use crate::momentum::{Frozen, Momentum, OneValue, RunningVariance};
 use crate::normalization::Normalization;
@@ -32,8 +33,7 @@ pub enum EpsilonAt {
     /// 1 / √(variance + ε): all layers of all frameworks here.
     #[default]
     InsideRoot,
-    /// 1 / (√variance + ε): ONNX's MeanVarianceNormalization, and Burn's layer normalization before
-    /// 0.14.
+    /// 1 / (√variance + ε): ONNX's MeanVarianceNormalization, and Burn's layer before 0.14.
     OutsideRoot,
 }
 
@@ -91,4 +91,69 @@ pub struct Semantics {
     pub frozen: Frozen,
     /// The framework's names of parameters and statistics.
     pub names: ParameterNames,
+}
+
+/// The names of γ, β, the running mean and variance, and the number of steps.
+///
+/// Layers without running statistics have names for them, too: those used elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParameterNames {
+    /// γ.
+    pub gamma: &'static str,
+    /// β.
+    pub beta: &'static str,
+    /// The running mean.
+    pub mean: &'static str,
+    /// The running variance.
+    pub variance: &'static str,
+    /// The number of training steps, where it is stored.
+    pub steps: Option<&'static str>,
+}
+
+impl ParameterNames {
+    /// γ, β, mean, variance and steps.
+    pub(crate) fn all(&self) -> [Option<&'static str>; 5] {
+        let Self { gamma, beta, mean, variance, steps } = *self;
+        [Some(gamma), Some(beta), Some(mean), Some(variance), steps]
+    }
+}
+
+impl Semantics {
+    /// The names of γ, β, mean, variance and steps; `None` where this framework does not store it.
+    pub(crate) fn names(&self) -> [Option<&'static str>; 5] {
+        let [gamma, beta, running @ ..] = self.names.all();
+        let kept = |name: Option<_>| name.filter(|_| self.normalization == Normalization::Batch);
+        let [mean, variance, steps] = running.map(kept);
+        [gamma, beta, mean, variance, steps]
+    }
+}
+
+/// A line for each field that says something about the layer.
+///
+/// ```
+/// use cellnorm::{Normalization, Semantics};
+/// let keras = Semantics::preset("keras-3", Normalization::Batch)?.to_string();
+/// assert!(keras.starts_with("keras-3 batch\n  epsilon           0.001, InsideRoot\n"));
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+impl fmt::Display for Semantics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        let mut row = |field: &str, value: String| write!(f, "\n  {field:<17} {value}");
+        row("epsilon", format!("{}, {:?}", text(self.epsilon), self.epsilon_at))?;
+        row("channel_axis", text(self.channel_axis))?;
+        row("scale", text(self.scale))?;
+        row("center", text(self.center))?;
+        row("stores_fixed", text(self.stores_fixed))?;
+        row("one_value", text(self.one_value))?;
+        if self.normalization == Normalization::Group {
+            row("group_parameters", text(self.group_parameters))?;
+        }
+        if self.normalization == Normalization::Batch {
+            row("momentum", text(self.momentum))?;
+            row("running_variance", text(self.running_variance))?;
+            row("frozen", text(self.frozen))?;
+        }
+        row("names", self.names().into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }

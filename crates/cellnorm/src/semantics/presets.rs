@@ -1,23 +1,17 @@
 //! Presets by name.
 
 use super::Semantics;
-use super::table::{OPSETS, TABLE};
-use crate::error::Error;
-use crate::normalization::Normalization;
-
-/// The prefix of an opset's number in the name of a preset.
-const OPSET: &str = "onnx-";
+use super::table::TABLE;
+use crate::{error::Error, normalization::Normalization};
 
 impl Semantics {
     /// The semantics of this layer in the preset `name`.
     ///
     /// Names are those of [`presets`](Self::presets), and "onnx-" before any opset number: the
-    /// operator in force at that opset answers, and its own number is in the `name` of what is
-    /// returned.
+    /// operator in force at that opset answers, with its own number in the `name`.
     ///
     /// # Errors
-    /// If there is no such name, or the framework has no such layer; the message lists those that
-    /// exist.
+    /// If there is no such name, or no such layer in it; the message lists those that exist.
     ///
     /// ```
     /// use cellnorm::{Normalization, Semantics, semantics::GroupParameters};
@@ -50,31 +44,26 @@ impl Semantics {
 
     /// The names of the presets; for ONNX, the opsets at which a normalization changed.
     pub fn presets() -> Vec<&'static str> {
-        let mut opsets: Vec<_> =
-            OPSETS.iter().map(|(since, row)| (*since, row.framework())).collect();
-        opsets.sort_unstable();
-        opsets.dedup();
-        TABLE
-            .iter()
-            .map(|(name, _)| *name)
-            .chain(opsets.into_iter().map(|(_, name)| name))
-            .collect()
+        let mut names: Vec<_> = TABLE.iter().map(Semantics::framework).collect();
+        names.dedup();
+        names
     }
 }
 
 /// The layers that a framework has; None without such a framework.
 fn layers(name: &str) -> Option<Vec<Semantics>> {
-    if let Some((_, layers)) = TABLE.iter().find(|(known, _)| *known == name) {
-        return Some(layers.to_vec());
-    }
-    let opset: u32 = name.strip_prefix(OPSET)?.parse().ok().filter(|opset| *opset > 0)?;
-    let in_force = |normalization| {
-        let rows = OPSETS
-            .iter()
-            .filter(|(since, row)| *since <= opset && row.normalization == normalization);
-        rows.max_by_key(|(since, _)| since).map(|(_, row)| *row)
+    let opset = |name: &str| name.strip_prefix("onnx-")?.parse::<u32>().ok();
+    let layers: Vec<Semantics> = match opset(name) {
+        None => TABLE.iter().filter(|row| row.framework() == name).copied().collect(),
+        Some(asked) => {
+            let before = |row: &&Semantics| opset(row.framework()).is_some_and(|own| own <= asked);
+            let in_force = |layer| {
+                TABLE.iter().filter(before).rfind(|row| row.normalization == layer).copied()
+            };
+            Normalization::ALL.into_iter().filter_map(in_force).collect()
+        }
     };
-    Some(Normalization::ALL.into_iter().filter_map(in_force).collect())
+    (!layers.is_empty()).then_some(layers)
 }
 
 /// The number of letters to insert, delete or change.

@@ -3,10 +3,40 @@
 //! A row says how it differs from the framework's first row, so what one framework says everywhere
 //! is written once.
 
-use super::{EpsilonAt, GroupParameters, ParameterNames, Semantics};
-use crate::momentum::{Frozen, OneValue};
-use crate::momentum::{Momentum, RunningVariance};
+use super::GroupParameters::{PerChannel, PerGroup};
+use super::{EpsilonAt, ParameterNames, Semantics};
+use crate::momentum::OneValue::{self, AlwaysError, Beta};
+use crate::momentum::{Frozen, Momentum, RunningVariance};
 use crate::normalization::Normalization::{Batch, Group, Instance, Layer, Rms};
+
+impl ParameterNames {
+    const fn new(
+        gamma: &'static str,
+        beta: &'static str,
+        mean: &'static str,
+        variance: &'static str,
+    ) -> Self {
+        Self { gamma, beta, mean, variance, steps: None }
+    }
+
+    const PYTORCH: Self = Self {
+        steps: Some("num_batches_tracked"),
+        ..Self::new("weight", "bias", "running_mean", "running_var")
+    };
+    const CANDLE: Self = Self::new("weight", "bias", "running_mean", "running_var");
+    const KERAS: Self = Self::new("gamma", "beta", "moving_mean", "moving_variance");
+    const KERAS_RMS: Self = Self { gamma: "scale", ..Self::KERAS };
+    /// The symbol operator; Gluon's blocks have running statistics instead.
+    const MXNET: Self = Self::new("gamma", "beta", "moving_mean", "moving_var");
+    const GLUON: Self = Self::new("gamma", "beta", "running_mean", "running_var");
+    const FLAX: Self = Self::new("scale", "bias", "mean", "var");
+    const BURN: Self = Self::GLUON;
+    const ONNX: Self = Self::new("scale", "B", "input_mean", "input_var");
+    /// Batch normalization before opset 14.
+    const ONNX_BATCH_1: Self = Self { mean: "mean", variance: "var", ..Self::ONNX };
+    const ONNX_LAYER: Self = Self { gamma: "Scale", ..Self::ONNX };
+    const ONNX_GROUP: Self = Self { beta: "bias", ..Self::ONNX };
+}
 
 /// PyTorch 2.15. Group normalization refuses one value a statistic only in a batch of one sample.
 /// `InstanceNorm*d` has no γ and β unless asked for. The ε of `RMSNorm` is that of f32 where none
@@ -21,7 +51,7 @@ const PYTORCH: Semantics = Semantics {
     center: true,
     stores_fixed: false,
     one_value: OneValue::Error,
-    group_parameters: GroupParameters::PerChannel,
+    group_parameters: PerChannel,
     momentum: Momentum::Step(0.1),
     running_variance: RunningVariance::Unbiased,
     frozen: Frozen::ParametersOnly,
@@ -33,7 +63,7 @@ const KERAS: Semantics = Semantics {
     name: "keras-3 batch",
     epsilon: 1e-3,
     channel_axis: -1,
-    one_value: OneValue::Beta,
+    one_value: Beta,
     momentum: Momentum::Keep(0.99),
     running_variance: RunningVariance::Biased,
     frozen: Frozen::Inference,
@@ -83,7 +113,7 @@ const FLAX: Semantics = Semantics {
 /// burn-nn 0.22.
 const BURN: Semantics = Semantics {
     name: "burn-0.22 batch",
-    one_value: OneValue::Beta,
+    one_value: Beta,
     running_variance: RunningVariance::Biased,
     frozen: Frozen::Inference,
     names: ParameterNames::BURN,
@@ -106,251 +136,156 @@ const ONNX: Semantics = Semantics {
     ..KERAS
 };
 
-/// Each framework's layers.
-pub(super) static TABLE: [(&str, &[Semantics]); 11] = [
-    (
-        "pytorch-2",
-        &[
-            PYTORCH,
-            Semantics {
-                name: "pytorch-2 layer",
-                normalization: Layer,
-                channel_axis: -1,
-                one_value: OneValue::Beta,
-                ..PYTORCH
-            },
-            Semantics {
-                name: "pytorch-2 instance",
-                normalization: Instance,
-                scale: false,
-                center: false,
-                one_value: OneValue::AlwaysError,
-                ..PYTORCH
-            },
-            Semantics {
-                name: "pytorch-2 group",
-                normalization: Group,
-                one_value: OneValue::AlwaysError,
-                ..PYTORCH
-            },
-            Semantics {
-                name: "pytorch-2 rms",
-                normalization: Rms,
-                channel_axis: -1,
-                epsilon: f32::EPSILON as f64,
-                center: false,
-                one_value: OneValue::Beta,
-                ..PYTORCH
-            },
-        ],
-    ),
-    (
-        "keras-3",
-        &[
-            KERAS,
-            Semantics { name: "keras-3 layer", normalization: Layer, ..KERAS },
-            Semantics { name: "keras-3 instance", normalization: Instance, ..KERAS },
-            Semantics { name: "keras-3 group", normalization: Group, ..KERAS },
-            Semantics {
-                name: "keras-3 rms",
-                normalization: Rms,
-                epsilon: 1e-6,
-                center: false,
-                names: ParameterNames::KERAS_RMS,
-                ..KERAS
-            },
-        ],
-    ),
-    ("tf-keras-2-fused", &[TF_FUSED]),
-    (
-        "tf-keras-2",
-        &[
-            Semantics { name: "tf-keras-2 batch", ..KERAS },
-            Semantics { name: "tf-keras-2 layer", normalization: Layer, ..KERAS },
-            Semantics { name: "tf-keras-2 instance", normalization: Instance, ..KERAS },
-            Semantics { name: "tf-keras-2 group", normalization: Group, ..KERAS },
-        ],
-    ),
-    (
-        "keras-2.3",
-        &[Semantics {
-            name: "keras-2.3 batch",
-            running_variance: RunningVariance::KerasLegacy,
-            frozen: Frozen::BatchStatistics,
-            ..KERAS
-        }],
-    ),
-    (
-        "tfa-0.23",
-        &[
-            Semantics { name: "tfa-0.23 instance", normalization: Instance, ..KERAS },
-            Semantics { name: "tfa-0.23 group", normalization: Group, ..KERAS },
-        ],
-    ),
-    (
-        "mxnet-1.9-operator",
-        &[
-            MXNET,
-            Semantics {
-                name: "mxnet-1.9-operator layer",
-                normalization: Layer,
-                epsilon: 1e-5,
-                channel_axis: -1,
-                scale: true,
-                ..MXNET
-            },
-            Semantics {
-                name: "mxnet-1.9-operator instance",
-                normalization: Instance,
-                scale: true,
-                ..MXNET
-            },
-            Semantics {
-                name: "mxnet-1.9-operator group",
-                normalization: Group,
-                epsilon: 1e-5,
-                scale: true,
-                group_parameters: GroupParameters::PerGroup,
-                ..MXNET
-            },
-        ],
-    ),
-    (
-        "mxnet-1.9-gluon",
-        &[
-            GLUON,
-            Semantics {
-                name: "mxnet-1.9-gluon layer",
-                normalization: Layer,
-                channel_axis: -1,
-                ..GLUON
-            },
-            Semantics {
-                name: "mxnet-1.9-gluon instance",
-                normalization: Instance,
-                scale: false,
-                ..GLUON
-            },
-            Semantics {
-                name: "mxnet-1.9-gluon group",
-                normalization: Group,
-                group_parameters: GroupParameters::PerGroup,
-                ..GLUON
-            },
-        ],
-    ),
-    (
-        "flax-0.12",
-        &[
-            FLAX,
-            Semantics { name: "flax-0.12 layer", normalization: Layer, epsilon: 1e-6, ..FLAX },
-            Semantics {
-                name: "flax-0.12 instance",
-                normalization: Instance,
-                epsilon: 1e-6,
-                ..FLAX
-            },
-            Semantics { name: "flax-0.12 group", normalization: Group, epsilon: 1e-6, ..FLAX },
-            Semantics {
-                name: "flax-0.12 rms",
-                normalization: Rms,
-                epsilon: 1e-6,
-                center: false,
-                ..FLAX
-            },
-        ],
-    ),
-    (
-        "burn-0.22",
-        &[
-            BURN,
-            Semantics { name: "burn-0.22 layer", normalization: Layer, channel_axis: -1, ..BURN },
-            Semantics { name: "burn-0.22 instance", normalization: Instance, ..BURN },
-            Semantics { name: "burn-0.22 group", normalization: Group, ..BURN },
-            Semantics {
-                name: "burn-0.22 rms",
-                normalization: Rms,
-                channel_axis: -1,
-                center: false,
-                ..BURN
-            },
-        ],
-    ),
-    (
-        "candle-0.11",
-        &[
-            CANDLE,
-            Semantics {
-                name: "candle-0.11 layer",
-                normalization: Layer,
-                channel_axis: -1,
-                one_value: OneValue::Beta,
-                ..CANDLE
-            },
-            Semantics {
-                name: "candle-0.11 group",
-                normalization: Group,
-                one_value: OneValue::Beta,
-                ..CANDLE
-            },
-            Semantics {
-                name: "candle-0.11 rms",
-                normalization: Rms,
-                channel_axis: -1,
-                center: false,
-                one_value: OneValue::Beta,
-                ..CANDLE
-            },
-        ],
-    ),
-];
-
-/// ONNX's operators, each with the opset from which its row holds.
-pub(super) static OPSETS: [(u32, Semantics); 10] = [
-    (1, Semantics { name: "onnx-1 batch", names: ParameterNames::ONNX_BATCH_1, ..ONNX }),
-    (9, Semantics { name: "onnx-9 batch", names: ParameterNames::ONNX_BATCH_1, ..ONNX }),
-    (14, Semantics { name: "onnx-14 batch", ..ONNX }),
-    (15, ONNX),
-    (1, Semantics { name: "onnx-1 instance", normalization: Instance, ..ONNX }),
-    (22, Semantics { name: "onnx-22 instance", normalization: Instance, ..ONNX }),
-    (
-        17,
-        Semantics {
-            name: "onnx-17 layer",
-            normalization: Layer,
-            channel_axis: -1,
-            names: ParameterNames::ONNX_LAYER,
-            ..ONNX
-        },
-    ),
-    (
-        18,
-        Semantics {
-            name: "onnx-18 group",
-            normalization: Group,
-            group_parameters: GroupParameters::PerGroup,
-            names: ParameterNames::ONNX_GROUP,
-            ..ONNX
-        },
-    ),
-    (
-        21,
-        Semantics {
-            name: "onnx-21 group",
-            normalization: Group,
-            names: ParameterNames::ONNX_GROUP,
-            ..ONNX
-        },
-    ),
-    (
-        23,
-        Semantics {
-            name: "onnx-23 rms",
-            normalization: Rms,
-            channel_axis: -1,
-            center: false,
-            stores_fixed: false,
-            ..ONNX
-        },
-    ),
+/// Each framework's layers; ONNX's operators in the order of the opsets from which their rows hold.
+pub(super) static TABLE: [Semantics; 50] = [
+    PYTORCH,
+    Semantics {
+        name: "pytorch-2 layer",
+        normalization: Layer,
+        channel_axis: -1,
+        one_value: Beta,
+        ..PYTORCH
+    },
+    Semantics {
+        name: "pytorch-2 instance",
+        normalization: Instance,
+        scale: false,
+        center: false,
+        one_value: AlwaysError,
+        ..PYTORCH
+    },
+    Semantics { name: "pytorch-2 group", normalization: Group, one_value: AlwaysError, ..PYTORCH },
+    Semantics {
+        name: "pytorch-2 rms",
+        normalization: Rms,
+        channel_axis: -1,
+        epsilon: f32::EPSILON as f64,
+        center: false,
+        one_value: Beta,
+        ..PYTORCH
+    },
+    KERAS,
+    Semantics { name: "keras-3 layer", normalization: Layer, ..KERAS },
+    Semantics { name: "keras-3 instance", normalization: Instance, ..KERAS },
+    Semantics { name: "keras-3 group", normalization: Group, ..KERAS },
+    Semantics {
+        name: "keras-3 rms",
+        normalization: Rms,
+        epsilon: 1e-6,
+        center: false,
+        names: ParameterNames::KERAS_RMS,
+        ..KERAS
+    },
+    TF_FUSED,
+    Semantics { name: "tf-keras-2 batch", ..KERAS },
+    Semantics { name: "tf-keras-2 layer", normalization: Layer, ..KERAS },
+    Semantics { name: "tf-keras-2 instance", normalization: Instance, ..KERAS },
+    Semantics { name: "tf-keras-2 group", normalization: Group, ..KERAS },
+    Semantics {
+        name: "keras-2.3 batch",
+        running_variance: RunningVariance::KerasLegacy,
+        frozen: Frozen::BatchStatistics,
+        ..KERAS
+    },
+    Semantics { name: "tfa-0.23 instance", normalization: Instance, ..KERAS },
+    Semantics { name: "tfa-0.23 group", normalization: Group, ..KERAS },
+    MXNET,
+    Semantics {
+        name: "mxnet-1.9-operator layer",
+        normalization: Layer,
+        epsilon: 1e-5,
+        channel_axis: -1,
+        scale: true,
+        ..MXNET
+    },
+    Semantics {
+        name: "mxnet-1.9-operator instance",
+        normalization: Instance,
+        scale: true,
+        ..MXNET
+    },
+    Semantics {
+        name: "mxnet-1.9-operator group",
+        normalization: Group,
+        epsilon: 1e-5,
+        scale: true,
+        group_parameters: PerGroup,
+        ..MXNET
+    },
+    GLUON,
+    Semantics { name: "mxnet-1.9-gluon layer", normalization: Layer, channel_axis: -1, ..GLUON },
+    Semantics { name: "mxnet-1.9-gluon instance", normalization: Instance, scale: false, ..GLUON },
+    Semantics {
+        name: "mxnet-1.9-gluon group",
+        normalization: Group,
+        group_parameters: PerGroup,
+        ..GLUON
+    },
+    FLAX,
+    Semantics { name: "flax-0.12 layer", normalization: Layer, epsilon: 1e-6, ..FLAX },
+    Semantics { name: "flax-0.12 instance", normalization: Instance, epsilon: 1e-6, ..FLAX },
+    Semantics { name: "flax-0.12 group", normalization: Group, epsilon: 1e-6, ..FLAX },
+    Semantics { name: "flax-0.12 rms", normalization: Rms, epsilon: 1e-6, center: false, ..FLAX },
+    BURN,
+    Semantics { name: "burn-0.22 layer", normalization: Layer, channel_axis: -1, ..BURN },
+    Semantics { name: "burn-0.22 instance", normalization: Instance, ..BURN },
+    Semantics { name: "burn-0.22 group", normalization: Group, ..BURN },
+    Semantics {
+        name: "burn-0.22 rms",
+        normalization: Rms,
+        channel_axis: -1,
+        center: false,
+        ..BURN
+    },
+    CANDLE,
+    Semantics {
+        name: "candle-0.11 layer",
+        normalization: Layer,
+        channel_axis: -1,
+        one_value: Beta,
+        ..CANDLE
+    },
+    Semantics { name: "candle-0.11 group", normalization: Group, one_value: Beta, ..CANDLE },
+    Semantics {
+        name: "candle-0.11 rms",
+        normalization: Rms,
+        channel_axis: -1,
+        center: false,
+        one_value: Beta,
+        ..CANDLE
+    },
+    Semantics { name: "onnx-1 batch", names: ParameterNames::ONNX_BATCH_1, ..ONNX },
+    Semantics { name: "onnx-1 instance", normalization: Instance, ..ONNX },
+    Semantics { name: "onnx-9 batch", names: ParameterNames::ONNX_BATCH_1, ..ONNX },
+    Semantics { name: "onnx-14 batch", ..ONNX },
+    ONNX,
+    Semantics {
+        name: "onnx-17 layer",
+        normalization: Layer,
+        channel_axis: -1,
+        names: ParameterNames::ONNX_LAYER,
+        ..ONNX
+    },
+    Semantics {
+        name: "onnx-18 group",
+        normalization: Group,
+        group_parameters: PerGroup,
+        names: ParameterNames::ONNX_GROUP,
+        ..ONNX
+    },
+    Semantics {
+        name: "onnx-21 group",
+        normalization: Group,
+        names: ParameterNames::ONNX_GROUP,
+        ..ONNX
+    },
+    Semantics { name: "onnx-22 instance", normalization: Instance, ..ONNX },
+    Semantics {
+        name: "onnx-23 rms",
+        normalization: Rms,
+        channel_axis: -1,
+        center: false,
+        stores_fixed: false,
+        ..ONNX
+    },
 ];

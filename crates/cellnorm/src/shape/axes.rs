@@ -1,7 +1,7 @@
 //! The axes of a tensor: their indices, their memory, and the role of each in a normalization.
 
 use super::{Along, Plan};
-use crate::error::Error;
+use crate::error::{Error, check_groups, check_not_empty};
 
 /// One axis of a tensor: its length, its stride in elements, and its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,23 +38,23 @@ impl Axis {
     }
 }
 
-/// The role of each axis of a tensor: whether its values share statistics, and whether γ and β vary
-/// along it.
+/// The role of each axis: whether its values share statistics, and whether γ and β vary along it.
 #[derive(Clone, Debug)]
 pub struct Roles {
     axes: Vec<(bool, bool)>,
-    groups: Option<(usize, usize)>,
-    parameter_per_group: bool,
+    /// The axis that is split, and into how many groups.
+    pub(crate) groups: Option<(usize, usize)>,
+    /// Whether γ and β of a split axis belong to its groups.
+    pub(crate) per_group: bool,
 }
 
 impl Roles {
     /// From (shared, parameter) for each axis.
     pub fn new(axes: impl IntoIterator<Item = (bool, bool)>) -> Self {
-        Self { axes: axes.into_iter().collect(), groups: None, parameter_per_group: false }
+        Self { axes: axes.into_iter().collect(), groups: None, per_group: false }
     }
 
-    /// The same, but `axis` is split into `groups` groups of neighbours that each share statistics
-    /// inside.
+    /// The same, but `axis` is split into `groups` groups of neighbours that share statistics.
     pub fn grouped(mut self, axis: usize, groups: usize) -> Self {
         self.groups = Some((axis, groups));
         self
@@ -68,42 +68,23 @@ impl Roles {
         self.axes[axis].1
     }
 
-    /// The axis that is split, and into how many groups.
-    pub(crate) fn split(&self) -> Option<(usize, usize)> {
-        self.groups
-    }
-
     /// That a tensor of this shape has elements, and that the groups of a split axis divide it.
     ///
     /// # Errors
     /// If it does not.
     pub fn check(&self, shape: &[usize]) -> Result<(), Error> {
         self.check_groups(shape)?;
-        if shape.contains(&0) {
-            return Err(Error::Empty { shape: shape.to_vec() });
-        }
-        Ok(())
+        check_not_empty(shape)
     }
 
     /// That the groups of a split axis divide it.
     pub(crate) fn check_groups(&self, shape: &[usize]) -> Result<(), Error> {
-        match self.groups {
-            Some((axis, groups)) if groups == 0 || !shape[axis].is_multiple_of(groups) => {
-                Err(Error::Groups { channels: shape[axis], groups })
-            }
-            _ => Ok(()),
-        }
+        self.groups.map_or(Ok(()), |(axis, groups)| check_groups(shape[axis], groups))
     }
 
-    /// Whether γ and β of a split axis belong to its groups.
-    pub(crate) fn per_group(&self) -> bool {
-        self.parameter_per_group
-    }
-
-    /// The same, but γ and β vary from group to group of a split axis that carries them, and not
-    /// inside a group.
+    /// The same, but γ and β of a split axis that carries them vary from group to group alone.
     pub fn parameter_per_group(mut self) -> Self {
-        self.parameter_per_group = true;
+        self.per_group = true;
         self
     }
 
@@ -116,7 +97,7 @@ impl Roles {
             match self.groups {
                 Some((split, groups)) if split == i => {
                     let [outer, inner] = axis.grouped(groups);
-                    let parameter = inner.parameter && !self.parameter_per_group;
+                    let parameter = inner.parameter && !self.per_group;
                     axes.extend([outer, Axis { parameter, ..inner }]);
                 }
                 _ => axes.push(axis),
@@ -154,15 +135,11 @@ impl Roles {
     /// The shape in which γ and β broadcast against a tensor of this shape: 1 for axes that carry
     /// no parameter. Repeat the parameters of a group for its channels first.
     pub fn parameters_along(&self, shape: &[usize]) -> Vec<usize> {
-        self.axes
-            .iter()
-            .zip(shape)
-            .map(|((_, parameter), len)| if *parameter { *len } else { 1 })
-            .collect()
+        let axes = self.axes.iter().zip(shape);
+        axes.map(|((_, parameter), len)| if *parameter { *len } else { 1 }).collect()
     }
 
-    /// Which axes number the cells: each that a statistic is not shared along, or that γ and β vary
-    /// along.
+    /// Which axes number the cells: those not shared, and those along which γ and β vary.
     pub(crate) fn cell_axes(&self) -> Vec<bool> {
         self.axes.iter().map(|(shared, parameter)| !shared || *parameter).collect()
     }

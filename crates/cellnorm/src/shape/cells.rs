@@ -7,8 +7,7 @@
 
 use std::ops::Range;
 
-/// How the cells of a tensor lie in memory: as the array \[outer, positions, inner\] in row-major
-/// order.
+/// How the cells of a tensor lie in memory: as a row-major array \[outer, positions, inner\].
 ///
 /// Cell `o · inner + i` holds the elements \[o, ·, i\]. Channels-first has `inner = 1`: each cell
 /// is one run of memory. Channels-last has `inner = C`: the cells of a sample are interleaved, and

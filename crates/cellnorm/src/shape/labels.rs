@@ -45,8 +45,7 @@ impl Labels {
         self.count
     }
 
-    /// Whether each member is a set of its own, in their order: then what belongs to sets belongs
-    /// to members.
+    /// Whether each member is a set of its own, in their order: tables of sets are of members.
     pub fn are_members(&self) -> bool {
         // all of them, so that the compiler compares a vector at a time
         let same = |same, (label, member): (&u32, u32)| same & (*label == member);
@@ -73,23 +72,9 @@ impl Labels {
         Self::new(self.values.iter().map(|label| to(*label as usize) as u32).collect(), count)
     }
 
-    /// The set of each cell, row-major over the axes that a statistic is not shared along, from the
-    /// cells' coordinates.
-    ///
-    /// # Panics
-    /// If such an axis lies inside the cells, or its values share in windows, which are no sets.
-    pub(crate) fn sets(sharing: &Sharing, coordinates: &[Option<Self>], cells: usize) -> Self {
-        let none = Self::new(vec![0; cells], 1);
-        (0..sharing.shape.len()).filter(|axis| !sharing.shares(*axis)).fold(none, |labels, axis| {
-            let index = coordinates[axis].as_ref().expect("an axis that numbers the cells");
-            let count = sharing.along[axis].sets(sharing.shape[axis]);
-            labels.and(&match sharing.along[axis] {
-                Along::Blocks(size) => index.map(count, |i| i / size.max(1)),
-                Along::Tail(from) => index.map(count, |i| i.min(from)),
-                Along::Window { .. } => panic!("windows overlap"),
-                Along::Apart | Along::Shared => index.clone(),
-            })
-        })
+    /// The value of each member's label.
+    pub(crate) fn take(&self, values: &[f64]) -> Vec<f64> {
+        self.values.iter().map(|label| values[*label as usize]).collect()
     }
 
     /// The sums of the members' values, by label.
@@ -102,11 +87,11 @@ impl Labels {
     }
 }
 
-/// The set of each cell, for each of some statistics; the coordinates are those of [`cells_of`].
+/// The set of each cell, for each of some statistics, row-major over the axes that the statistic is
+/// not shared along; the coordinates are those of [`cells_of`].
 ///
 /// # Panics
-/// If a statistic is not shared along an axis that lies inside the cells, or shared in windows,
-/// which are no sets.
+/// If a statistic is not shared along an axis inside the cells, or is shared in windows.
 ///
 /// ```
 /// use cellnorm::shape::{Measure, Sharing, cells_of, sets_of};
@@ -119,7 +104,20 @@ impl Labels {
 /// );
 /// ```
 pub fn sets_of(sharings: &[Sharing], coordinates: &[Option<Labels>], cells: usize) -> Vec<Labels> {
-    sharings.iter().map(|sharing| Labels::sets(sharing, coordinates, cells)).collect()
+    let set_of = |sharing: &Sharing| {
+        let none = Labels::new(vec![0; cells], 1);
+        (0..sharing.shape.len()).filter(|axis| !sharing.shares(*axis)).fold(none, |labels, axis| {
+            let index = coordinates[axis].as_ref().expect("an axis that numbers the cells");
+            let count = sharing.along[axis].sets(sharing.shape[axis]);
+            labels.and(&match sharing.along[axis] {
+                Along::Blocks(size) => index.map(count, |i| i / size.max(1)),
+                Along::Tail(from) => index.map(count, |i| i.min(from)),
+                Along::Window { .. } => panic!("windows overlap"),
+                Along::Apart | Along::Shared => index.clone(),
+            })
+        })
+    };
+    sharings.iter().map(set_of).collect()
 }
 
 /// The cells of a row-major tensor that are numbered by some of its axes, and the index of each

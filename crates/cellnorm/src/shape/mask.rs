@@ -3,10 +3,10 @@
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
 use super::axis_index;
-use crate::error::Error;
+use crate::error::{Error, check_number};
 
 /// Which values of a tensor are valid: statistics are over these alone, whatever the others hold,
-/// NaN included. The result and the gradient are 0 at the others, and dy is not looked at there.
+/// NaN included. The result and the gradient are 0 at the others, and dy is ignored there.
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, Mask};
@@ -69,16 +69,13 @@ impl Mask {
             Self::Lengths { lengths, axis } => {
                 let axis = axis_index(*axis, shape.len())?;
                 if axis == 0 || lengths.len() != shape[0] {
+                    let name = "the lengths along an axis other than 0";
                     let (given, expected) = (vec![lengths.len()], vec![shape[0]]);
-                    return Err(Error::Parameter {
-                        name: "the lengths along an axis other than 0",
-                        given,
-                        expected,
-                    });
+                    return Err(Error::Parameter { name, given, expected });
                 }
-                if let Some(long) = lengths.iter().find(|length| **length > shape[axis]) {
-                    let (given, expected) = (*long as f64, "at most as long as the axis");
-                    return Err(Error::Number { name: "a length", given, expected });
+                for length in lengths {
+                    let (given, sound) = (*length as f64, *length <= shape[axis]);
+                    check_number("a length", given, sound, "at most as long as the axis")?;
                 }
                 Ok(ArrayD::from_shape_fn(IxDyn(shape), |index| index[axis] < lengths[index[0]]))
             }

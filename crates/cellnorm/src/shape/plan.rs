@@ -29,8 +29,7 @@ pub struct Plan {
 /// The two shapes of a tensor.
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
-    /// Parameters are constant inside a cell: `channel_of[cell]` is the index of the cell's γ and
-    /// β.
+    /// Parameters are constant inside a cell: `channel_of[cell]` numbers its γ and β.
     Cells { cells: Cells, sets: Sets, channel_of: Vec<u32> },
     /// Each row is a set, and γ and β are as long as a row.
     Rows { width: usize },
@@ -38,8 +37,7 @@ pub(crate) enum Form {
 
 impl Plan {
     /// The plan for a tensor with these axes, in logical order. None where the memory is not a
-    /// gapless arrangement of the axes, or where parameters vary inside sets that are not rows: the
-    /// caller then copies.
+    /// gapless arrangement of the axes, or parameters vary inside sets that are no rows: copy it.
     ///
     /// Statistics are numbered over the axes that are not shared, parameters over those that carry
     /// them, both row-major in logical order.
@@ -117,8 +115,7 @@ struct Ordered {
     channel_stride: usize,
 }
 
-/// The axes longer than 1 from the outermost in memory to the innermost; None where memory has gaps
-/// or overlaps.
+/// The axes longer than 1, the innermost in memory last; None where memory has gaps or overlaps.
 fn in_memory_order(axes: &[Axis]) -> Option<Vec<Ordered>> {
     let (mut set_stride, mut channel_stride) = (1, 1);
     let mut ordered = Vec::new();

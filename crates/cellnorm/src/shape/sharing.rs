@@ -14,8 +14,7 @@ pub enum Along {
     Apart,
     /// All indices share.
     Shared,
-    /// Neighbouring indices share in blocks of this many, at least 1; the last block holds the
-    /// rest.
+    /// Neighbouring indices share in blocks of so many, at least 1; the last holds the rest.
     Blocks(usize),
     /// Each index has its own, but all from this one on share.
     Tail(usize),
@@ -156,11 +155,8 @@ impl Sharing {
     /// If an axis has length 0.
     pub fn values(&self) -> (usize, usize) {
         let lengths = |(along, len): (&Along, &usize)| along.lengths(*len);
-        self.along
-            .iter()
-            .zip(&self.shape)
-            .map(lengths)
-            .fold((1, 1), |(a, b), (least, most)| (a * least, b * most))
+        let lengths = self.along.iter().zip(&self.shape).map(lengths);
+        lengths.fold((1, 1), |(a, b), (least, most)| (a * least, b * most))
     }
 
     /// How far chance moves the statistic; None where nothing is estimated.
@@ -182,7 +178,6 @@ impl Sharing {
 pub struct Noise {
     /// Of the mean, in units of σ: 1/√n. None where no mean is taken.
     pub mean: Option<f64>,
-    /// Of the variance, relative to it: √(2/(n − 1)), of a mean square √(2/n). None for the
-    /// variance of one value.
+    /// Of the variance, relative to it: √(2/(n − 1)), of a mean square √(2/n). None for one value.
     pub variance: Option<f64>,
 }

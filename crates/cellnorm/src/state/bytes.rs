@@ -60,16 +60,13 @@ pub(super) fn from_bytes(
     shape: &[usize],
     bytes: &[u8],
 ) -> Result<Tensor, Error> {
-    let refuse = |problem: String| Err(Error::Tensor { name: name.into(), problem });
+    let refuse = |problem| Err(Error::tensor(name, problem));
     let count = shape.iter().try_fold(1_usize, |count, len| count.checked_mul(*len));
     if count.and_then(|count| count.checked_mul(dtype.size())) != Some(bytes.len()) {
-        return refuse(format!(
-            "has {} bytes, which is not {shape:?} values of {dtype:?}",
-            bytes.len()
-        ));
+        let len = bytes.len();
+        return refuse(format!("has {len} bytes, which is not {shape:?} values of {dtype:?}"));
     }
-    let values: Vec<f64> =
-        bytes.chunks_exact(dtype.size()).map(|bytes| dtype.value(bytes)).collect();
+    let values = bytes.chunks_exact(dtype.size()).map(|bytes| dtype.value(bytes)).collect();
     // of the bytes: as f64, 2^53 + 1 is 2^53
     let whole = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().expect("8 bytes"));
     if dtype == DType::I64
@@ -80,10 +77,8 @@ pub(super) fn from_bytes(
             "holds {value}, beyond the whole numbers up to 2^53 that f64 holds"
         ));
     }
-    match ArrayD::from_shape_vec(IxDyn(shape), values) {
-        Ok(values) => Ok(Tensor::new(values, dtype)),
-        Err(error) => refuse(error.to_string()),
-    }
+    let values = ArrayD::from_shape_vec(IxDyn(shape), values);
+    Ok(Tensor::new(values.map_err(|error| Error::tensor(name, error))?, dtype))
 }
 
 impl Tensor {
@@ -92,11 +87,10 @@ impl Tensor {
         let mut bytes = Vec::with_capacity(self.values.len() * self.dtype.size());
         for value in &self.values {
             if !self.dtype.holds(*value) {
-                let problem = format!(
-                    "holds {value}, which {:?} cannot store; choose a wider type",
-                    self.dtype
-                );
-                return Err(Error::Tensor { name: name.into(), problem });
+                let dtype = self.dtype;
+                let problem =
+                    format!("holds {value}, which {dtype:?} cannot store; choose a wider type");
+                return Err(Error::tensor(name, problem));
             }
             match self.dtype {
                 DType::F16 => bytes.extend(f16::from_f64(*value).to_le_bytes()),

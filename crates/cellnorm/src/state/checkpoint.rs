@@ -1,5 +1,4 @@
-//! A checkpoint as it is stored: what nobody asks for stays as it is, bit for bit, whatever its
-//! type.
+//! A checkpoint as it is stored: what nobody asks for stays bit for bit, whatever its type.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,8 +49,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a `.safetensors` or `.npz` file, and with the feature `pytorch` a `.pth` or `.pt`
-    /// file.
+    /// Reads a `.safetensors` or `.npz` file, with the feature `pytorch` `.pth` and `.pt`, too.
     ///
     /// # Errors
     /// If it cannot be read, has another extension or is damaged.
@@ -86,7 +84,7 @@ impl Checkpoint {
         let stored = self.stored.get(name).ok_or_else(|| missing(name, self.names()))?;
         let Some((_, dtype)) = TYPES.iter().find(|(theirs, _)| *theirs == stored.dtype) else {
             let problem = format!("has the type {}, which is not read here", stored.dtype);
-            return Err(Error::Tensor { name: name.into(), problem });
+            return Err(Error::tensor(name, problem));
         };
         from_bytes(name, *dtype, &stored.shape, &stored.bytes)
     }

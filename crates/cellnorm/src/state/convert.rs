@@ -7,10 +7,9 @@
 use ndarray::{ArrayD, IxDyn};
 
 use super::State;
-use crate::error::Error;
-use crate::momentum::Momentum;
-use crate::normalization::Normalization;
+use crate::error::{Error, check_groups, check_number};
 use crate::semantics::{GroupParameters, Semantics};
+use crate::{momentum::Momentum, normalization::Normalization};
 
 /// The values that a conversion may need besides the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,12 +59,9 @@ impl State {
     /// groups that is needed is absent.
     pub fn to(&self, to: &Semantics, from: &Semantics, known: &Known) -> Result<State, Error> {
         let refused = |problem| Error::Conversion { from: from.name, to: to.name, problem };
-        if from.normalization != to.normalization {
-            let problem = format!(
-                "one is {} normalization, the other {}",
-                from.normalization, to.normalization
-            );
-            return Err(refused(problem));
+        let (one, other) = (from.normalization, to.normalization);
+        if one != other {
+            return Err(refused(format!("one is {one} normalization, the other {other}")));
         }
         if (from.epsilon, from.epsilon_at) != (to.epsilon, to.epsilon_at) {
             let (a, b) = (from.epsilon, to.epsilon);
@@ -79,23 +75,20 @@ impl State {
             state.gamma = regroup(&self.gamma, to, from, known)?;
             state.beta = regroup(&self.beta, to, from, known)?;
         }
-        let length = if to.group_parameters == GroupParameters::PerGroup {
-            known.groups
-        } else {
-            known.channels
+        let length = match to.group_parameters {
+            GroupParameters::PerGroup => known.groups,
+            GroupParameters::PerChannel => known.channels,
         };
         let shape = state.shape().or(length.map(|length| vec![length]));
-        let [gamma, beta] =
-            [("gamma", state.gamma, to.scale, 1.0), ("beta", state.beta, to.center, 0.0)].map(
-                |(name, values, learned, absent)| {
-                    fill(values, learned, absent, &shape)
-                        .map_err(|why| refused(format!("{name} {why}")))
-                },
-            );
+        let filled = |name: &str, values, learned, absent| {
+            fill(values, learned, absent, &shape).map_err(|why| refused(format!("{name} {why}")))
+        };
+        let gamma = filled("gamma", state.gamma, to.scale, 1.0)?;
+        let beta = filled("beta", state.beta, to.center, 0.0)?;
         let variance = state.variance.map(|v| rebias(v, to, from, known)).transpose()?;
         let counted = to.normalization == Normalization::Batch && to.names.steps.is_some();
         let steps = counted.then(|| state.steps.unwrap_or(0));
-        Ok(State { gamma: gamma?, beta: beta?, variance, steps, ..state })
+        Ok(State { gamma, beta, variance, steps, ..state })
     }
 }
 
@@ -132,21 +125,15 @@ fn rebias(
     }
     a.check(from.epsilon)?;
     b.check(to.epsilon)?;
-    match known.values {
-        Some(n) if n >= 2.0 && n.is_finite() => {
-            Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon)))
-        }
-        Some(given) => {
-            Err(Error::Number { name: "values", given, expected: "finite and at least 2" })
-        }
-        None => {
-            let problem = format!(
-                "the running variance changes from {a:?} to {b:?}; say how many values each \
-                 channel had in a training batch (samples times positions)"
-            );
-            Err(Error::Conversion { from: from.name, to: to.name, problem })
-        }
-    }
+    let Some(n) = known.values else {
+        let problem = format!(
+            "the running variance changes from {a:?} to {b:?}; say how many values each \
+             channel had in a training batch (samples times positions)"
+        );
+        return Err(Error::Conversion { from: from.name, to: to.name, problem });
+    };
+    check_number("values", n, n >= 2.0 && n.is_finite(), "finite and at least 2")?;
+    Ok(variance * (b.factor(n, to.epsilon) / a.factor(n, from.epsilon)))
 }
 
 /// γ or β of group normalization, per channel or per group.
@@ -163,28 +150,21 @@ fn regroup(
     let regrouped = match (from.group_parameters, to.group_parameters) {
         (PerGroup, PerChannel) => {
             let Some(channels) = known.channels else {
-                return refuse(
-                    "each group's value is to be repeated for its channels; say the number of \
-                     channels"
-                        .into(),
-                );
+                let problem = "each group's value is to be repeated for its channels; say the \
+                               number of channels";
+                return refuse(problem.into());
             };
-            if values.is_empty() || !channels.is_multiple_of(values.len()) {
-                return Err(Error::Groups { channels, groups: values.len() });
-            }
+            check_groups(channels, values.len())?;
             let size = channels / values.len();
             values.iter().flat_map(|value| std::iter::repeat_n(*value, size)).collect()
         }
         (PerChannel, PerGroup) => {
             let Some(groups) = known.groups else {
-                return refuse(
-                    "the channels' values are to become those of groups; say the number of groups"
-                        .into(),
-                );
+                let problem =
+                    "the channels' values are to become those of groups; say the number of groups";
+                return refuse(problem.into());
             };
-            if groups == 0 || !values.len().is_multiple_of(groups) {
-                return Err(Error::Groups { channels: values.len(), groups });
-            }
+            check_groups(values.len(), groups)?;
             let each: Vec<&[f64]> = values.chunks(values.len() / groups).collect();
             if let Some(group) = each.iter().position(|of| of.iter().any(|value| value != &of[0])) {
                 return refuse(format!(

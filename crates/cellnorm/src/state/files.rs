@@ -5,7 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Checkpoint, Tensors, npz, safetensors};
+use safetensors::SafeTensorError;
+use safetensors::tensor::{SafeTensors, TensorView, serialize};
+
+use super::checkpoint::Stored;
+use super::{Checkpoint, Tensors, npz};
 use crate::error::Error;
 
 /// How a checkpoint becomes a file's bytes.
@@ -21,8 +25,8 @@ struct Format {
 const FORMATS: &[Format] = &[
     Format {
         extension: "safetensors",
-        read: |path| safetensors::decode(&all(path)?),
-        encode: Some(safetensors::encode),
+        read: |path| decode_safetensors(&all(path)?),
+        encode: Some(encode_safetensors),
     },
     Format { extension: "npz", read: |path| npz::decode(&all(path)?), encode: Some(npz::encode) },
     #[cfg(feature = "pytorch")]
@@ -78,8 +82,7 @@ pub(super) fn read_stored(path: &Path) -> Result<Checkpoint, Error> {
     })
 }
 
-/// Writes a checkpoint as it is stored: beside the file first, which is replaced when all is
-/// written.
+/// Writes a checkpoint as it is stored: beside the file first, then in its place.
 pub(super) fn write_stored(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
     let format = format(path, |format| format.encode.is_some())?;
     let bytes = format.encode.map_or(Ok(Vec::new()), |encode| encode(checkpoint));
@@ -87,11 +90,8 @@ pub(super) fn write_stored(path: &Path, checkpoint: &Checkpoint) -> Result<(), E
     // no two writes share a file, whichever process or thread they are of
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(
-        ".{}-{}.partial",
-        std::process::id(),
-        WRITES.fetch_add(1, Ordering::Relaxed)
-    ));
+    let number = WRITES.fetch_add(1, Ordering::Relaxed);
+    beside.push(format!(".{}-{number}.partial", std::process::id()));
     let beside = PathBuf::from(beside);
     let written = File::create(&beside).and_then(|mut file| {
         file.write_all(&bytes)?;
@@ -122,4 +122,32 @@ fn all(path: &Path) -> Result<Vec<u8>, Error> {
 
 fn failed(path: &Path, problem: impl ToString) -> Error {
     Error::File { path: path.display().to_string(), problem: problem.to_string() }
+}
+
+fn decode_safetensors(bytes: &[u8]) -> Result<Checkpoint, Error> {
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+    let stored = |(name, view): (String, TensorView<'_>)| {
+        let (dtype, shape, bytes) = (view.dtype(), view.shape().to_vec(), view.data().to_vec());
+        (name, Stored { dtype, shape, bytes })
+    };
+    Ok(Checkpoint {
+        metadata: header.metadata().clone().into_iter().flatten().collect(),
+        stored: file.tensors().into_iter().map(stored).collect(),
+    })
+}
+
+fn encode_safetensors(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
+    let views = checkpoint.stored.iter().map(|(name, stored)| {
+        let view =
+            TensorView::new(stored.dtype, stored.shape.clone(), &stored.bytes).map_err(damaged)?;
+        Ok((name, view))
+    });
+    let metadata = &checkpoint.metadata;
+    let metadata = (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    serialize(views.collect::<Result<Vec<_>, Error>>()?, metadata).map_err(damaged)
+}
+
+fn damaged(error: SafeTensorError) -> Error {
+    Error::tensor("safetensors", error)
 }

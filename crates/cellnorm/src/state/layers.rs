@@ -3,11 +3,11 @@
 use ndarray::ArrayD;
 
 use super::State;
-use crate::error::Error;
+use crate::error::{Error, check_shape};
 use crate::normalization::Normalization;
 #[cfg(doc)]
 use crate::rule::Correction;
-use crate::rule::{Norm, Rule, Running};
+use crate::rule::{Norm, ParameterSpec, Rule, Running};
 
 impl<R: Rule> Norm<R> {
     /// The parameters, and where the layer has them the running averages and steps.
@@ -15,106 +15,63 @@ impl<R: Rule> Norm<R> {
         let running = self.running.clone().map(|running| (running.mean, running.variance));
         let (mean, variance) = running.unzip();
         let steps = self.running.as_ref().map(|_| self.steps);
-        let others = self.names().filter(|name| !matches!(*name, "gamma" | "beta"));
         let others =
-            others.map(|name| (name.into(), self.parameter(name).expect("its own").clone()));
+            self.extra.iter().map(|(name, values)| ((*name).into(), values.clone())).collect();
         let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
-        State { gamma, beta, mean, variance, steps, others: others.collect() }
+        State { gamma, beta, mean, variance, steps, others }
     }
 
     /// Takes the parameters and running averages of the layer's own semantics ([`State::to`]
     /// converts); steps stay where they are absent. Averages of a [`Correction`] stay.
     ///
     /// # Errors
-    /// If one is missing that the layer has, is there that it does not have, or has another shape.
-    /// Then nothing has changed.
+    /// If one is missing, is not the layer's, or has another shape. Then nothing has changed.
     pub fn load(&mut self, state: &State) -> Result<(), Error> {
         let parameters = self.rule().parameters();
-        for (name, given, wanted) in [
-            ("gamma", &state.gamma, self.gamma.is_some()),
-            ("beta", &state.beta, self.beta.is_some()),
-        ] {
-            let fault = match given {
-                None if wanted => "is missing, and the layer has one",
-                Some(_) if !wanted => {
-                    "is there, and the layer has none; make it with scale(true) or center(true)"
-                }
-                Some(given) => {
-                    let spec = parameters.iter().find(|spec| spec.name == name);
-                    check(name, given, &spec.expect("the layer has it").shape)?;
-                    continue;
-                }
-                None => continue,
-            };
-            return Err(Error::Tensor { name: name.into(), problem: fault.into() });
-        }
-        let mut others = vec![];
-        for spec in parameters.iter().filter(|spec| !matches!(spec.name, "gamma" | "beta")) {
-            let Some(given) = state.others.get(spec.name) else {
-                let problem = "is missing, and the layer has one".into();
-                return Err(Error::Tensor { name: spec.name.into(), problem });
-            };
-            check(spec.name, given, &spec.shape)?;
-            others.push((spec.name, given));
-        }
-        let unknown = |name: &&String| parameters.iter().all(|spec| spec.name != **name);
-        if let Some(name) = state.others.keys().find(unknown) {
-            let problem = format!("is there, and {} has no such parameter", R::NAME);
-            return Err(Error::Tensor { name: name.clone(), problem });
-        }
-        let running = match self.rule().running() {
-            Some((shape, _)) => Some(Running {
-                mean: statistic("running_mean", &state.mean, &shape)?,
-                variance: statistic("running_var", &state.variance, &shape)?,
-            }),
-            None => {
-                for (name, given) in
-                    [("running_mean", &state.mean), ("running_var", &state.variance)]
-                {
-                    if given.is_some() {
-                        let advice = match R::NORMALIZATION {
-                            Some(Normalization::Instance) => {
-                                "; InstanceNorm::track makes one that has"
-                            }
-                            _ => "",
-                        };
-                        let problem =
-                            format!("is there, and the layer has no running statistics{advice}");
-                        return Err(Error::Tensor { name: name.into(), problem });
-                    }
-                }
-                None
+        let mut loaded = vec![];
+        for ParameterSpec { name, shape, .. } in &parameters {
+            let given = state.parameter(name);
+            if self.parameter(name).is_some() {
+                loaded.push((name, present(name, given, shape)?.clone()));
+            } else if given.is_some() {
+                let problem =
+                    "is there, and the layer has none; make it with scale(true) or center(true)";
+                return Err(Error::tensor(name, problem));
             }
-        };
-        (self.gamma, self.beta) = (state.gamma.clone(), state.beta.clone());
-        for (name, given) in others {
-            *self.parameter_mut(name).expect("its own") = given.clone();
         }
-        if running.is_some() {
-            self.running = running;
+        let affine = ["gamma", "beta"].into_iter().filter(|name| state.parameter(name).is_some());
+        let mut names = affine.chain(state.others.keys().map(String::as_str));
+        if let Some(name) = names.find(|name| parameters.iter().all(|spec| spec.name != *name)) {
+            let problem = format!("is there, and {} has no such parameter", R::NAME);
+            return Err(Error::tensor(name, problem));
+        }
+        let statistics = [("running_mean", &state.mean), ("running_var", &state.variance)];
+        if let Some((shape, _)) = self.rule().running() {
+            let [mean, variance] =
+                statistics.map(|(name, given)| present(name, given.as_ref(), &shape).cloned());
+            self.running = Some(Running { mean: mean?, variance: variance? });
             self.steps = state.steps.unwrap_or(self.steps);
+        } else if let Some((name, _)) = statistics.iter().find(|(_, given)| given.is_some()) {
+            let advice = match R::NORMALIZATION {
+                Some(Normalization::Instance) => "; InstanceNorm::track makes one that has",
+                _ => "",
+            };
+            let problem = format!("is there, and the layer has no running statistics{advice}");
+            return Err(Error::tensor(name, problem));
+        }
+        for (name, values) in loaded {
+            *self.parameter_mut(name).expect("its own") = values;
         }
         Ok(())
     }
 }
 
-fn check(name: &'static str, given: &ArrayD<f64>, shape: &[usize]) -> Result<(), Error> {
-    if given.shape() != shape {
-        let (given, expected) = (given.shape().to_vec(), shape.to_vec());
-        return Err(Error::Parameter { name, given, expected });
-    }
-    Ok(())
-}
-
-fn statistic(
+fn present<'a>(
     name: &'static str,
-    given: &Option<ArrayD<f64>>,
+    given: Option<&'a ArrayD<f64>>,
     shape: &[usize],
-) -> Result<ArrayD<f64>, Error> {
-    let Some(given) = given else {
-        let problem = "is missing, and the layer has one".into();
-        return Err(Error::Tensor { name: name.into(), problem });
-    };
-    check(name, given, shape)?;
-    Ok(given.clone())
+) -> Result<&'a ArrayD<f64>, Error> {
+    let given = given.ok_or_else(|| Error::tensor(name, "is missing, and the layer has one"))?;
+    check_shape(name, given.shape(), shape)?;
+    Ok(given)
 }

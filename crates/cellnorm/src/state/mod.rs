@@ -1,5 +1,4 @@
-//! A normalization's parameters and statistics, from and to the named tensors of a framework's
-//! checkpoint.
+//! A normalization's parameters and statistics, from and to a framework's named tensors.
 //!
 //! ```
 //! use cellnorm::state::{DType, Known, State, Tensor, Tensors};
@@ -36,18 +35,14 @@ mod npz;
 #[cfg(feature = "pytorch")]
 mod pytorch;
 #[cfg(feature = "files")]
-mod safetensors;
-#[cfg(feature = "files")]
 mod search;
-mod tensor;
 
 use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, IxDyn};
 
-use crate::error::Error;
-use crate::normalization::Normalization;
-use crate::semantics::Semantics;
+use crate::error::{Error, check_shape};
+use crate::{normalization::Normalization, semantics::Semantics};
 #[cfg(feature = "files")]
 pub use checkpoint::Checkpoint;
 pub use convert::Known;
@@ -55,7 +50,41 @@ pub use convert::Known;
 pub use files::{read, write};
 #[cfg(feature = "files")]
 pub use search::{Found, Names};
-pub use tensor::{DType, Tensor};
+
+/// The type that a tensor's values are stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DType {
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+    /// Single precision.
+    F32,
+    /// Double precision.
+    F64,
+    /// Bytes.
+    U8,
+    /// Integers of 32 bits.
+    I32,
+    /// Integers of 64 bits; those beyond 2^53 are refused, since f64 does not hold them.
+    I64,
+}
+
+/// Values as f64, and the type that they are stored in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// The values.
+    pub values: ArrayD<f64>,
+    /// Their type in the checkpoint.
+    pub dtype: DType,
+}
+
+impl Tensor {
+    /// Values to be stored in this type.
+    pub fn new(values: ArrayD<f64>, dtype: DType) -> Self {
+        Self { values, dtype }
+    }
+}
 
 /// The tensors of a checkpoint by name.
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -77,8 +106,7 @@ pub struct State {
     pub others: BTreeMap<String, ArrayD<f64>>,
 }
 
-/// How a layer's names become those of the checkpoint: what stands before them, or a pattern in
-/// which `{}` stands for them.
+/// How a layer's names become those of the checkpoint: a prefix, or a pattern with `{}` for them.
 ///
 /// Frameworks that keep parameters and statistics apart have two: `Place::apart("params/bn/",
 /// "batch_stats/bn/")` for Flax, `Place::apart("arg:bn_", "aux:bn_")` for MXNet.
@@ -103,26 +131,20 @@ impl From<&str> for Place {
 
 /// The names of γ, β, mean, variance and steps in the checkpoint.
 fn names(place: &Place, semantics: &Semantics) -> [Option<String>; 5] {
-    let at = |place: &str, name: &str| {
-        if place.contains("{}") { place.replace("{}", name) } else { format!("{place}{name}") }
-    };
-    let names = semantics.names;
-    let running = |name| {
-        (semantics.normalization == Normalization::Batch).then(|| at(&place.statistics, name))
-    };
-    [
-        Some(at(&place.parameters, names.gamma)),
-        Some(at(&place.parameters, names.beta)),
-        running(names.mean),
-        running(names.variance),
-        names.steps.and_then(running),
-    ]
+    let Place { parameters, statistics } = place;
+    let mut places = [parameters, parameters, statistics, statistics, statistics].into_iter();
+    semantics.names().map(|name| {
+        let place = places.next().expect("a place for each");
+        name.map(|name| match place.contains("{}") {
+            true => place.replace("{}", name),
+            false => format!("{place}{name}"),
+        })
+    })
 }
 
 impl State {
     /// Finds a layer's tensors. γ and β that the semantics do not learn are taken where they are,
-    /// but ignored where they are stored nevertheless (`stores_fixed`: the framework takes them as
-    /// 1 and 0). Steps may be missing.
+    /// but ignored under `stores_fixed`: the framework takes them as 1 and 0. Steps may be missing.
     ///
     /// # Errors
     /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between
@@ -149,19 +171,13 @@ impl State {
             ("beta", &state.gamma, &state.beta),
             ("the running variance", &state.mean, &state.variance),
         ] {
-            if let (Some(a), Some(b)) = (a, b)
-                && a.shape() != b.shape()
-            {
-                return Err(Error::Parameter {
-                    name,
-                    given: b.shape().to_vec(),
-                    expected: a.shape().to_vec(),
-                });
+            if let (Some(a), Some(b)) = (a, b) {
+                check_shape(name, b.shape(), a.shape())?;
             }
         }
         if let Some(given) = state.variance.iter().flatten().find(|v| **v < 0.0) {
             let problem = format!("holds the variance {given}; a variance is not negative");
-            return Err(Error::Tensor { name: variance.unwrap_or_default(), problem });
+            return Err(Error::tensor(&variance.unwrap_or_default(), problem));
         }
         Ok(state)
     }
@@ -186,7 +202,7 @@ impl State {
                 "has no name in {}; put it among the tensors yourself, and clear `others`",
                 semantics.name
             );
-            return Err(Error::Tensor { name: name.clone(), problem });
+            return Err(Error::tensor(name, problem));
         }
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
         let made = |values: &Option<ArrayD<f64>>, learned: bool, fixed: f64| match values {
@@ -210,7 +226,7 @@ impl State {
                 (Some(name), None) if needed => {
                     let problem =
                         format!("is part of {}, but the state does not have it", semantics.name);
-                    return Err(Error::Tensor { name, problem });
+                    return Err(Error::tensor(&name, problem));
                 }
                 _ => {}
             }
@@ -223,30 +239,30 @@ impl State {
         Ok(())
     }
 
+    /// A parameter by its name.
+    fn parameter(&self, name: &str) -> Option<&ArrayD<f64>> {
+        match name {
+            "gamma" => self.gamma.as_ref(),
+            "beta" => self.beta.as_ref(),
+            _ => self.others.get(name),
+        }
+    }
+
     /// The shape that γ and β would have, from what there is.
     fn shape(&self) -> Option<Vec<usize>> {
-        [&self.gamma, &self.beta, &self.mean, &self.variance]
-            .into_iter()
-            .flatten()
-            .next()
-            .map(|a| a.shape().to_vec())
+        let all = [&self.gamma, &self.beta, &self.mean, &self.variance];
+        all.into_iter().flatten().next().map(|values| values.shape().to_vec())
     }
 }
 
 /// The values of a tensor, which must be finite.
 fn take(tensors: &Tensors, name: &str, needed: bool) -> Result<Option<ArrayD<f64>>, Error> {
     let Some(tensor) = tensors.get(name) else {
-        return if needed {
-            Err(missing(name, tensors.keys().map(String::as_str)))
-        } else {
-            Ok(None)
-        };
+        let error = || missing(name, tensors.keys().map(String::as_str));
+        return if needed { Err(error()) } else { Ok(None) };
     };
     match tensor.values.iter().find(|v| !v.is_finite()) {
-        Some(value) => Err(Error::Tensor {
-            name: name.into(),
-            problem: format!("holds {value}; it must be finite"),
-        }),
+        Some(value) => Err(Error::tensor(name, format!("holds {value}; it must be finite"))),
         None => Ok(Some(tensor.values.clone())),
     }
 }
@@ -267,7 +283,7 @@ fn take_steps(tensors: &Tensors, name: &str) -> Result<Option<u64>, Error> {
         first => {
             let given = first.map_or("nothing".into(), f64::to_string);
             let problem = format!("holds {given}; it must be one whole number of steps up to 2^53");
-            Err(Error::Tensor { name: name.into(), problem })
+            Err(Error::tensor(name, problem))
         }
     }
 }

@@ -32,14 +32,15 @@ const TYPES: [(&str, Dtype); 12] = [
 ];
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, Error> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| damaged("npz", error))?;
+    let mut archive =
+        ZipArchive::new(Cursor::new(bytes)).map_err(|error| Error::tensor("npz", error))?;
     let mut checkpoint = Checkpoint::default();
     for index in 0..archive.len() {
-        let mut entry = archive.by_index(index).map_err(|error| damaged("npz", error))?;
-        let file = entry.name().map_err(|error| damaged("npz", error))?.into_owned();
+        let mut entry = archive.by_index(index).map_err(|error| Error::tensor("npz", error))?;
+        let file = entry.name().map_err(|error| Error::tensor("npz", error))?.into_owned();
         let Some(name) = file.strip_suffix(".npy").map(str::to_owned) else { continue };
         let mut npy = Vec::new();
-        entry.read_to_end(&mut npy).map_err(|error| damaged(&name, error))?;
+        entry.read_to_end(&mut npy).map_err(|error| Error::tensor(&name, error))?;
         let stored = parse(&name, &npy)?;
         checkpoint.stored.insert(name, stored);
     }
@@ -51,19 +52,20 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, stored) in &checkpoint.stored {
         let npy = npy(name, stored)?;
-        archive.start_file(format!("{name}.npy"), options).map_err(|error| damaged(name, error))?;
-        archive.write_all(&npy).map_err(|error| damaged(name, error))?;
+        archive
+            .start_file(format!("{name}.npy"), options)
+            .map_err(|error| Error::tensor(name, error))?;
+        archive.write_all(&npy).map_err(|error| Error::tensor(name, error))?;
     }
-    Ok(archive.finish().map_err(|error| damaged("npz", error))?.into_inner())
+    Ok(archive.finish().map_err(|error| Error::tensor("npz", error))?.into_inner())
 }
 
 fn npy(name: &str, stored: &Stored) -> Result<Vec<u8>, Error> {
     let Some((descr, _)) = TYPES.iter().find(|(_, dtype)| *dtype == stored.dtype) else {
-        let problem = format!(
-            "is of type {}, which npz does not have; choose F32, or safetensors",
-            stored.dtype
-        );
-        return Err(Error::Tensor { name: name.into(), problem });
+        let dtype = stored.dtype;
+        let problem =
+            format!("is of type {dtype}, which npz does not have; choose F32, or safetensors");
+        return Err(Error::tensor(name, problem));
     };
     let shape: String = stored.shape.iter().map(|len| format!("{len}, ")).collect();
     // one byte has no order
@@ -80,13 +82,14 @@ fn npy(name: &str, stored: &Stored) -> Result<Vec<u8>, Error> {
 }
 
 fn parse(name: &str, npy: &[u8]) -> Result<Stored, Error> {
-    let (header, data) = split(npy).ok_or_else(|| damaged(name, "not an npy file, or cut off"))?;
+    let (header, data) =
+        split(npy).ok_or_else(|| Error::tensor(name, "not an npy file, or cut off"))?;
     let (descr, fortran, shape) = fields(header).ok_or_else(|| {
-        damaged(name, format!("a header that is not understood: {}", header.trim()))
+        Error::tensor(name, format!("a header that is not understood: {}", header.trim()))
     })?;
     let (order, kind) = descr.split_at(1);
     let Some((_, dtype)) = TYPES.iter().find(|(theirs, _)| *theirs == kind) else {
-        return Err(damaged(name, format!("has the type {descr}, which is not read here")));
+        return Err(Error::tensor(name, format!("has the type {descr}, which is not read here")));
     };
     let (mut data, size) = (data.to_vec(), dtype.bitsize() / 8);
     if order == ">" {
@@ -94,14 +97,12 @@ fn parse(name: &str, npy: &[u8]) -> Result<Stored, Error> {
     }
     let count = shape.iter().try_fold(1_usize, |count, length| count.checked_mul(*length));
     if count.and_then(|count| count.checked_mul(size)) != Some(data.len()) {
-        return Err(damaged(
-            name,
-            format!("has {} bytes, which is not {shape:?} values of {dtype}", data.len()),
-        ));
+        let problem = format!("has {} bytes, which is not {shape:?} values of {dtype}", data.len());
+        return Err(Error::tensor(name, problem));
     }
     if fortran {
         data = row_major(&shape, &data, size)
-            .ok_or_else(|| damaged(name, "has more values than can be counted"))?;
+            .ok_or_else(|| Error::tensor(name, "has more values than can be counted"))?;
     }
     Ok(Stored { dtype: *dtype, shape, bytes: data })
 }
@@ -137,8 +138,4 @@ fn fields(header: &str) -> Option<(&str, bool, Vec<usize>)> {
         .map(|length| length.parse().ok());
     let byte_order = descr.starts_with(['<', '>', '|', '=']);
     Some((descr, fortran, lengths.collect::<Option<_>>()?)).filter(|_| byte_order)
-}
-
-fn damaged(name: &str, problem: impl ToString) -> Error {
-    Error::Tensor { name: name.into(), problem: problem.to_string() }
 }

@@ -1,5 +1,4 @@
-//! PyTorch's own checkpoints, of `torch.save`: a pickle and the bytes of the tensors. Nothing in
-//! the pickle is run.
+//! PyTorch's checkpoints (`torch.save`): a pickle, of which nothing is run, and the tensors' bytes.
 
 use std::path::Path;
 

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Checkpoint;
-use crate::normalization::Normalization;
-use crate::semantics::{ParameterNames, Semantics};
+use crate::{normalization::Normalization, semantics::Semantics};
 
 /// The names of a normalization's tensors in a checkpoint; absent where it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,38 +50,26 @@ impl Found {
 /// The prefixes by which frameworks separate parameters and statistics: Flax, MXNet.
 const APART: [&str; 6] = ["params/", "batch_stats/", "params.", "batch_stats.", "arg:", "aux:"];
 
-/// Words in the name of a layer with one vector of weights that tell a normalization from a slope
-/// or a table.
+/// Words that tell a normalization with one vector of weights from a slope or a table.
 const TELLING: [&str; 3] = ["norm", "ln", "rms"];
 
 /// A framework's names of γ, β, mean, variance and steps.
 type Words = [Option<&'static str>; 5];
 
-/// The names of γ, β, mean, variance and steps in each framework. ONNX's operators name inputs, not
-/// tensors.
+/// The names of γ, β, mean, variance and steps in each framework except ONNX, which names inputs.
 fn vocabularies() -> Vec<(&'static str, Words)> {
     let named = |preset: &'static str| {
-        let words = |names: ParameterNames| {
-            let [gamma, beta, mean, variance] =
-                [names.gamma, names.beta, names.mean, names.variance].map(Some);
-            [gamma, beta, mean, variance, names.steps]
-        };
-        let vocabulary = move |layer| {
-            Semantics::preset(preset, layer).ok().map(|semantics| (preset, words(semantics.names)))
-        };
+        let vocabulary =
+            move |layer| Some((preset, Semantics::preset(preset, layer).ok()?.names.all()));
         Normalization::ALL.into_iter().filter_map(vocabulary)
     };
-    let mut all: Vec<_> = Semantics::presets()
-        .into_iter()
-        .filter(|name| !name.starts_with("onnx-"))
-        .flat_map(named)
-        .collect();
+    let presets = Semantics::presets().into_iter().filter(|name| !name.starts_with("onnx-"));
+    let mut all: Vec<_> = presets.flat_map(named).collect();
     all.dedup();
     all
 }
 
-/// A name as the layer's and the tensor's own: at the last dot or stroke, or for MXNet at an
-/// underscore.
+/// A name as the layer's and the tensor's own, at the last dot or stroke; MXNet's at an underscore.
 fn split<'n>(name: &'n str, words: &[&str]) -> Option<(&'n str, &'n str)> {
     let name = name.strip_suffix(":0").unwrap_or(name);
     let name = APART.iter().find_map(|apart| name.strip_prefix(apart)).unwrap_or(name);
@@ -95,7 +82,7 @@ fn split<'n>(name: &'n str, words: &[&str]) -> Option<(&'n str, &'n str)> {
     let mut in_part =
         words.iter().filter(|word| !["weight", "bias", "scale", "mean", "var"].contains(word));
     let word =
-        in_part.find(|word| last.strip_suffix(**word).is_some_and(|rest| rest.ends_with('_')))?;
+        in_part.find(|word| last.strip_suffix(**word).is_some_and(|of| of.ends_with('_')))?;
     let end = name.len() - word.len();
     Some((&name[..end - 1], &name[end..]))
 }
@@ -132,10 +119,8 @@ impl Checkpoint {
                 layers.entry(layer).or_default().insert(word, name);
             }
         }
-        layers
-            .into_iter()
-            .filter_map(|(layer, tensors)| self.found(layer, &tensors, &vocabularies))
-            .collect()
+        let found = |(layer, tensors)| self.found(layer, &tensors, &vocabularies);
+        layers.into_iter().filter_map(found).collect()
     }
 
     /// The normalization that a group of tensors is, if it is one.
@@ -146,11 +131,7 @@ impl Checkpoint {
         vocabularies: &[(&'static str, Words)],
     ) -> Option<Found> {
         let explained = |words: &Words| {
-            words
-                .map(|word| word.filter(|word| tensors.contains_key(word)))
-                .iter()
-                .flatten()
-                .count()
+            words.iter().flatten().filter(|word| tensors.contains_key(**word)).count()
         };
         let most = vocabularies.iter().map(|(_, words)| explained(words)).max()?;
         let mut fitting = vocabularies.iter().filter(|(_, words)| explained(words) == most);
@@ -167,7 +148,7 @@ impl Checkpoint {
         let is_vector = shape(&gamma).is_some_and(|shape| shape.len() == 1) && beta.is_none();
         let is_one = has_statistics || has_both || is_vector && says_so;
         is_one.then(|| {
-            let mut frameworks: Vec<&str> =
+            let mut frameworks: Vec<_> =
                 fitting.by_ref().map(|(framework, _)| *framework).collect();
             frameworks.dedup();
             Found {

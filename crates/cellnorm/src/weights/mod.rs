@@ -6,19 +6,16 @@
 //! | [`SpectralNorm`] | v / σ(v), the largest singular value | T. Miyato et al., 2018 |
 //! | [`WeightStandardization`] | (v − mean) / √(variance + ε) of each output | S. Qiao et al., 2019 |
 //!
-//! All except [`SpectralNorm`], which keeps its weight itself, are rules of
-//! [rules](crate::rule): `forward` makes the weight w that the network uses from the trained
-//! v, and `backward` takes ∂L/∂w to ∂L/∂v and the parameters' gradients; `infer` makes the weight
-//! once and for all, to ship.
+//! All except [`SpectralNorm`], which keeps its weight itself, are rules of [rules](crate::rule):
+//! `forward` makes the weight w that the network uses from the trained v, and `backward` takes
+//! ∂L/∂w to ∂L/∂v and the parameters' gradients; `infer` makes a weight to ship.
 
 mod power_iteration;
 mod spectral;
-mod spectral_config;
 mod standardization;
 mod weight_norm;
 
 pub use power_iteration::Iteration;
-pub use spectral::{SpectralNorm, SpectralWeight};
-pub use spectral_config::SpectralNormConfig;
+pub use spectral::{SpectralNorm, SpectralNormConfig, SpectralWeight};
 pub use standardization::{Standardization, WeightStandardization, WeightStandardizationConfig};
 pub use weight_norm::{WeightDirection, WeightNorm, WeightNormConfig};

@@ -8,11 +8,9 @@
 
 use ndarray::{Array1, ArrayView2};
 
-use crate::error::Error;
-use crate::norms::LpNorm;
+use crate::{error::Error, norms::LpNorm};
 
-/// Which singular vector a power iteration renews first, and with it what has to be remembered
-/// between steps.
+/// Which singular vector a power iteration renews first, and so what is remembered between steps.
 ///
 /// | | an iteration | σ after it | remembered | inference | frameworks |
 /// |---|---|---|---|---|---|
@@ -26,8 +24,7 @@ pub enum Iteration {
     /// u, then v, which both start the next iteration or inference.
     #[default]
     LeftFirst,
-    /// v, then u. v is made of u anew, so u alone is remembered, and what v was before does not
-    /// matter.
+    /// v, then u. v is made of u anew, so u alone is remembered.
     RightFirst,
 }
 

@@ -14,12 +14,127 @@
 
 use ndarray::{Array1, Array2, ArrayD, ArrayView2, ArrayViewD};
 
-use super::Iteration;
-use crate::error::Error;
-use crate::norms::LpNorm;
+use super::power_iteration::{Iteration, renewed};
+use crate::error::{Error, check_not_empty, check_number, check_shape};
+use crate::norms::{Floor, LpNorm, LpNormConfig};
+use crate::{parameters::Initializer, shape::axis_index};
+
+/// Makes a [`SpectralNorm`].
+///
+/// | | PyTorch | Keras 3 | tf.keras 2, TensorFlow Addons | Flax |
+/// |---|---|---|---|---|
+/// | [`axis`](Self::axis) | 0; 1 for transposed convolutions | −1 | −1 | −1 |
+/// | [`iteration`](Self::iteration) | `LeftFirst` | `RightFirst` | `RightFirst` | `RightFirst` |
+/// | [`floor`](Self::floor) | `Max(1e-12)` | `Max(1e-7)` | `MaxSquare(1e-12)` | `AddSquare(1e-12)` |
+/// | [`in_place`](Self::in_place) | false | true | true | false |
+/// | [`warm_up`](Self::warm_up) | 15 | 0 | 0 | 0 |
+///
+/// ```
+/// use cellnorm::norms::Floor;
+/// use cellnorm::weights::{Iteration, SpectralNormConfig};
+/// // as Keras 3: the kernel itself becomes the normalized one, and inference takes it as it is
+/// let keras = SpectralNormConfig::default()
+///     .axis(-1)
+///     .iteration(Iteration::RightFirst)
+///     .floor(Floor::Max(1e-7))
+///     .in_place(true);
+/// let mut layer = keras.init(ndarray::array![[0.0, 4.0], [3.0, 0.0]].into_dyn())?;
+/// let normalized = layer.forward()?;
+/// assert!((normalized.sigma - 4.0).abs() < 1e-6);
+/// assert_eq!(layer.weight, normalized.weight);
+/// assert_eq!(layer.infer()?.weight, normalized.weight);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SpectralNormConfig {
+    axis: isize,
+    iteration: Iteration,
+    iterations: usize,
+    warm_up: usize,
+    floor: Floor,
+    in_place: bool,
+    seed: u64,
+}
+
+impl Default for SpectralNormConfig {
+    fn default() -> Self {
+        Self {
+            axis: 0,
+            iteration: Iteration::default(),
+            iterations: 1,
+            warm_up: 15,
+            floor: Floor::Max(1e-12),
+            in_place: false,
+            seed: 0,
+        }
+    }
+}
+
+impl SpectralNormConfig {
+    setters! {
+        /// The axis of the rows: that of the layer's outputs. Negative counts from the last.
+        /// Default: 0; PyTorch takes 1 for transposed convolutions, and where kernels have their
+        /// outputs last, as in Keras and Flax, it is −1.
+        axis: isize,
+        /// Which of u and v an iteration renews first, and what inference does. Default:
+        /// [`Iteration::LeftFirst`].
+        iteration: Iteration,
+        /// Power iterations in every training step. Default: 1.
+        iterations: usize,
+        /// Power iterations when the layer is made. Default: 15; the fewer, the further σ is too
+        /// small in the first steps.
+        warm_up: usize,
+        /// How the lengths of W v and Wᵀ u are kept from 0. Default: `Floor::Max(1e-12)`.
+        ///
+        /// One below a floor of the two Max kinds counts as 0: u, or v, stays as it was. Frameworks
+        /// let the vector shrink there, and σ with it, so that nearly zero becomes huge; so does
+        /// [`Floor::AddSquare`] here, as in Flax, for weights below about √ε. Above, it shows in
+        /// the numbers, too: a length n comes out as n / √(n² + ε), which is 1 within 5e-9 from n =
+        /// 0.01 on with Flax's ε.
+        floor: Floor,
+        /// Whether training divides the weight itself by σ. Default: false.
+        ///
+        /// * false: W stays as it is trained, Ŵ is made of it at each use, and its gradient goes
+        ///   through σ: along W itself it is 0.
+        /// * true: W ← W / σ in each training step, so what the optimizer changes is Ŵ, and its
+        ///   gradient is that of Ŵ, as if σ did not depend on W. Inference takes W as it is, steps
+        ///   of the optimizer since the last forward pass included.
+        in_place: bool,
+        /// The seed of the normal numbers that u and v start from. Default: 0.
+        seed: u64,
+    }
+
+    /// The normalization of this weight, after the power iterations of the
+    /// [warm-up](Self::warm_up). The weight is still as given.
+    ///
+    /// # Errors
+    /// If the weight has no such axis, is empty, or its sum of squares is not finite; if there are
+    /// no iterations, or the floor's ε is not finite and at least 1e-36.
+    pub fn init(self, weight: ArrayD<f64>) -> Result<SpectralNorm, Error> {
+        let unit = LpNormConfig::new(&[0]).floor(self.floor).init()?;
+        let (name, given) = ("the number of power iterations", self.iterations as f64);
+        check_number(name, given, self.iterations > 0, "at least 1")?;
+        if weight.ndim() == 0 {
+            return Err(Error::Rank { layer: "spectral normalization", shape: vec![], least: 1 });
+        }
+        let axis = axis_index(self.axis, weight.ndim())?;
+        check_not_empty(weight.shape())?;
+        let (rows, columns) = (weight.shape()[axis], weight.len() / weight.shape()[axis]);
+        let drawn = |len, seed| -> Result<Array1<f64>, Error> {
+            let vector = Initializer::Normal { mean: 0.0, std: 1.0, seed }.init(&[len])?;
+            let vector = Array1::from_iter(vector);
+            renewed(vector.clone(), vector, &unit)
+        };
+        let (u, v) = (drawn(rows, self.seed)?, drawn(columns, self.seed.wrapping_add(1))?);
+        let Self { iteration, iterations, in_place, .. } = self;
+        let mut layer = SpectralNorm { weight, u, v, axis, iteration, iterations, in_place, unit };
+        (layer.u, layer.v) = layer.iterated(layer.matrix()?.view(), self.warm_up)?;
+        Ok(layer)
+    }
+}
 
 /// Spectral normalization of one weight; layers use [`SpectralWeight::weight`]. Made by
-/// [`SpectralNormConfig`](super::SpectralNormConfig).
+/// [`SpectralNormConfig`].
 ///
 /// ```
 /// use cellnorm::weights::SpectralNormConfig;
@@ -40,15 +155,14 @@ pub struct SpectralNorm {
     pub weight: ArrayD<f64>,
     /// The left singular vector as far as it is known, a value for each row.
     pub u: Array1<f64>,
-    /// The right singular vector as far as it is known, a value for each column, row-major over the
-    /// other axes.
+    /// The right one as far as it is known, a value for each column, row-major over the other axes.
     pub v: Array1<f64>,
-    pub(super) axis: usize,
-    pub(super) iteration: Iteration,
-    pub(super) iterations: usize,
-    pub(super) in_place: bool,
+    axis: usize,
+    iteration: Iteration,
+    iterations: usize,
+    in_place: bool,
     /// Divides a vector by its length.
-    pub(super) unit: LpNorm,
+    unit: LpNorm,
 }
 
 /// A normalized weight, with the values that its backward pass needs.
@@ -56,8 +170,7 @@ pub struct SpectralNorm {
 pub struct SpectralWeight {
     /// Ŵ = W / σ, in the shape of W.
     pub weight: ArrayD<f64>,
-    /// The divisor of W: uᵀ W v; 1 for a weight of zeros, and for a weight that inference leaves
-    /// unchanged.
+    /// The divisor of W: uᵀ W v; 1 for zeros, and for a weight that inference leaves unchanged.
     pub sigma: f64,
     /// u and v, where the gradient goes through σ.
     vectors: Option<(Array1<f64>, Array1<f64>)>,
@@ -91,12 +204,8 @@ impl SpectralNorm {
     pub fn infer(&self) -> Result<SpectralWeight, Error> {
         let matrix = self.matrix()?;
         if self.in_place {
-            return Ok(SpectralWeight {
-                weight: self.weight.clone(),
-                sigma: 1.0,
-                vectors: None,
-                axis: self.axis,
-            });
+            let (weight, axis) = (self.weight.clone(), self.axis);
+            return Ok(SpectralWeight { weight, sigma: 1.0, vectors: None, axis });
         }
         let (u, v) = match self.iteration {
             Iteration::LeftFirst => (self.u.clone(), self.v.clone()),
@@ -106,7 +215,7 @@ impl SpectralNorm {
     }
 
     /// u and v after some power iterations.
-    pub(super) fn iterated(
+    fn iterated(
         &self,
         matrix: ArrayView2<'_, f64>,
         rounds: usize,
@@ -123,16 +232,12 @@ impl SpectralNorm {
         let sigma = u.dot(&matrix.dot(&v));
         // below the floor it counts as 0, as the lengths do
         let sigma = if self.unit.divided(&[sigma])?.is_some() { sigma } else { 1.0 };
-        Ok(SpectralWeight {
-            weight: &self.weight / sigma,
-            sigma,
-            vectors: Some((u, v)),
-            axis: self.axis,
-        })
+        let (weight, vectors) = (&self.weight / sigma, Some((u, v)));
+        Ok(SpectralWeight { weight, sigma, vectors, axis: self.axis })
     }
 
     /// W as a matrix. The fields may have been set since the layer was made.
-    pub(super) fn matrix(&self) -> Result<Array2<f64>, Error> {
+    fn matrix(&self) -> Result<Array2<f64>, Error> {
         if self.axis >= self.weight.ndim() {
             return Err(Error::Axis { axis: self.axis as isize, rank: self.weight.ndim() });
         }
@@ -140,23 +245,17 @@ impl SpectralNorm {
         for (name, vector, expected) in
             [("u", &self.u, matrix.nrows()), ("v", &self.v, matrix.ncols())]
         {
-            if vector.len() != expected {
-                return Err(Error::Parameter {
-                    name,
-                    given: vec![vector.len()],
-                    expected: vec![expected],
-                });
-            }
+            check_shape(name, &[vector.len()], &[expected])?;
         }
         let sums = [
             ("the weight's sum of squares", matrix.iter().map(|w| w * w).sum::<f64>()),
             ("the sum of squares of u", self.u.dot(&self.u)),
             ("the sum of squares of v", self.v.dot(&self.v)),
         ];
-        match sums.into_iter().find(|(_, sum)| !sum.is_finite()) {
-            Some((name, given)) => Err(Error::Number { name, given, expected: "finite" }),
-            None => Ok(matrix),
+        for (name, sum) in sums {
+            check_number(name, sum, sum.is_finite(), "finite")?;
         }
+        Ok(matrix)
     }
 }
 
@@ -166,10 +265,7 @@ impl SpectralWeight {
     /// # Errors
     /// If the gradient has another shape than the weight.
     pub fn backward(&self, dweight: ArrayViewD<'_, f64>) -> Result<ArrayD<f64>, Error> {
-        if dweight.shape() != self.weight.shape() {
-            let (given, expected) = (dweight.shape().to_vec(), self.weight.shape().to_vec());
-            return Err(Error::Parameter { name: "the weight's gradient", given, expected });
-        }
+        check_shape("the weight's gradient", dweight.shape(), self.weight.shape())?;
         let Some((u, v)) = &self.vectors else {
             return Ok(dweight.to_owned());
         };

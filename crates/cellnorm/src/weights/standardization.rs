@@ -8,9 +8,7 @@
 //! et al., *Big Transfer*, 2020.
 
 use crate::error::Error;
-use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
+use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
 use crate::shape::{Measure, Sharing, axis_index};
 
 /// The weights of one output share statistics.
@@ -38,14 +36,12 @@ pub type WeightStandardization = Norm<Standardization>;
 pub type WeightStandardizationConfig = NormConfig<Standardization>;
 
 impl NormConfig<Standardization> {
-    /// `outputs` outputs on axis 0, as convolutions have them in PyTorch, Burn and Candle, without
-    /// a gain; ε = 1e-10.
+    /// `outputs` outputs on axis 0, as in PyTorch, Burn and Candle, without a gain; ε = 1e-10.
     pub fn new(outputs: usize) -> Self {
         Self::custom(Standardization { outputs, axis: 0 }).scale(false)
     }
 
-    /// The axis of the outputs; negative counts from the last. Default: 0; −1 for TensorFlow's
-    /// kernels.
+    /// The axis of the outputs; negative counts from the last. Default: 0; TensorFlow's is −1.
     pub fn output_axis(mut self, axis: isize) -> Self {
         self.rule.axis = axis;
         self
@@ -68,14 +64,5 @@ impl Rule for Standardization {
             return Err(Error::Channels { axis, shape: shape.to_vec(), channels: self.outputs });
         }
         Ok(vec![Sharing::over("weight", Measure::MeanVariance, shape, |of| of == axis)])
-    }
-
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
-        let statistics = cells.merge(0).take(&cells.sets[0]);
-        context.standardize(cells, statistics, &cells.sets[0])
     }
 }

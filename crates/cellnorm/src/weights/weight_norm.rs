@@ -9,13 +9,10 @@
 
 use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 
-use crate::error::Error;
-use crate::functions::moments;
-use crate::kernels::Element;
-use crate::rule::{
-    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table,
-};
+use crate::error::{Error, check_number};
+use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
 use crate::shape::{Measure, Sharing, axis_index};
+use crate::{functions::moments, kernels::Element};
 
 /// The direction of each output's weights, whose length is a parameter of its own.
 #[derive(Clone, Debug)]
@@ -82,15 +79,9 @@ impl Rule for WeightDirection {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.axis.is_none() && self.outputs != 1 {
-            let given = self.outputs as f64;
-            return Err(Error::Number {
-                name: "the number of outputs",
-                given,
-                expected: "1 for one norm of all weights",
-            });
-        }
-        Ok(())
+        let sound = self.axis.is_some() || self.outputs == 1;
+        let expected = "1 for one norm of all weights";
+        check_number("the number of outputs", self.outputs as f64, sound, expected)
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
@@ -107,15 +98,12 @@ impl Rule for WeightDirection {
         None
     }
 
-    fn table<V: Table>(
-        &self,
-        cells: &CellTables<'_, V>,
-        context: &Context<'_, V>,
-    ) -> Coefficients<V> {
+    fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
+        let cells = context.cells;
         let outputs = &cells.sets[0];
         let values = cells.mean.constant(cells.values(0));
         let square = (cells.mean_square(0) * values).clamp(context.epsilon, f64::INFINITY);
-        let g = context.parameter("g").expect("a parameter that is always there");
+        let g = context.always("g");
         let scale = (g.clone() * square.rsqrt()).take(outputs);
         Coefficients { scale: scale.clone(), offset: scale * cells.center.clone() }
     }

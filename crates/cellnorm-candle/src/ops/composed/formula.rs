@@ -83,9 +83,10 @@ pub(crate) fn normalize<R: Rule>(
         Statistics { mean, variance }
     });
     let batch = batch && !uses_running;
-    let context = Context { epsilon: norm.epsilon, batch, running, parameters: &named };
-    let Coefficients { scale, offset } = rule.table(&tables, &context);
-    let tracked = rule.tracked(&tables, &context).filter(|_| !uses_running);
+    let context =
+        Context { cells: &tables, epsilon: norm.epsilon, batch, running, parameters: &named };
+    let Coefficients { scale, offset } = rule.table(&context);
+    let tracked = rule.tracked(&context).filter(|_| !uses_running);
     let read = |table: Table| values(&table.tensor()?, R::NAME);
     let tracked = tracked.map(|Tracked { mean, variance, values }| -> Result<_> {
         Ok(Tracked { mean: read(mean)?, variance: read(variance)?, values })

@@ -35,10 +35,9 @@ pub fn guesses(checkpoint: &Checkpoint) -> Vec<Guess> {
         .map(|found| {
             let variance = found.names.variance.as_deref().and_then(|name| checkpoint.shape(name));
             let channels = variance.map_or(0, |shape| shape.iter().product());
-            let layers = candidates(&found.name).into_iter();
+            let mut layers = candidates(&found.name).into_iter();
             let layer = layers
-                .filter_map(|layer| kind(checkpoint, &layer, channels).map(|kind| (layer, kind)))
-                .next();
+                .find_map(|layer| kind(checkpoint, &layer, channels).map(|kind| (layer, kind)));
             Guess { norm: found.name.clone(), channels, layer }
         })
         .collect()
@@ -49,11 +48,8 @@ fn candidates(norm: &str) -> Vec<String> {
     let start = norm.rfind('.').map_or(0, |at| at + 1);
     let (parent, last) = norm.split_at(start);
     if let Ok(place) = last.parse::<usize>() {
-        return place
-            .checked_sub(1)
-            .map(|before| format!("{parent}{before}"))
-            .into_iter()
-            .collect();
+        let before = place.checked_sub(1);
+        return before.map(|before| format!("{parent}{before}")).into_iter().collect();
     }
     let lower = last.to_lowercase();
     let mut names = Vec::new();

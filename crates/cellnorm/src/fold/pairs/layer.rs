@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{LayerKind, Norm, Pair, Side, refused};
+use super::{LayerKind, Norm, Pair, Side};
 use crate::error::Error;
 use crate::fold::{Folding, Kernel};
 use crate::state::{Checkpoint, DType, Tensor};
@@ -28,39 +28,31 @@ impl Layer {
                 Kernel::transposed_convolution(shape, pair.groups)?
             }
             (LayerKind::Linear, [outputs, inputs]) => Kernel::dense([*outputs, *inputs])?,
-            (LayerKind::Linear, _) => {
-                return Err(refused(
-                    &names[0],
-                    format!("has the shape {shape:?}; that of a linear layer has two axes"),
-                ));
-            }
-            _ => {
-                return Err(refused(
-                    &names[0],
-                    format!("has the shape {shape:?}; that of a convolution has three or more"),
-                ));
+            (kind, _) => {
+                let right = match kind {
+                    LayerKind::Linear => "a linear layer has two axes",
+                    _ => "a convolution has three or more",
+                };
+                let problem = format!("has the shape {shape:?}; that of {right}");
+                return Err(Error::tensor(&names[0], problem));
             }
         };
         for (name, tensor) in names.iter().zip([Some(&weight), bias.as_ref()]) {
             let Some(tensor) = tensor else { continue };
             if !matches!(tensor.dtype, DType::F16 | DType::Bf16 | DType::F32 | DType::F64) {
-                return Err(refused(
-                    name,
-                    format!("is of type {:?}; only floats can be folded", tensor.dtype),
-                ));
+                let problem = format!("is of type {:?}; only floats can be folded", tensor.dtype);
+                return Err(Error::tensor(name, problem));
             }
             if let Some(value) = tensor.values.iter().find(|value| !value.is_finite()) {
-                return Err(refused(name, format!("holds {value}; it must be finite")));
+                return Err(Error::tensor(name, format!("holds {value}; it must be finite")));
             }
         }
         if let Some(bias) = &bias
             && bias.values.shape() != [kernel.outputs()]
         {
             let (given, expected) = (bias.values.shape(), [kernel.outputs()]);
-            return Err(refused(
-                &names[1],
-                format!("has the shape {given:?}; it must be {expected:?}"),
-            ));
+            let problem = format!("has the shape {given:?}; it must be {expected:?}");
+            return Err(Error::tensor(&names[1], problem));
         }
         Ok(Self { name: name.to_owned(), kernel, weight, bias })
     }
@@ -75,10 +67,8 @@ impl Layer {
             };
             if norm.map.channels() != needed {
                 let channels = norm.map.channels();
-                return Err(refused(
-                    &self.name,
-                    format!("has {needed} {at}, its normalization {channels} channels"),
-                ));
+                let problem = format!("has {needed} {at}, its normalization {channels} channels");
+                return Err(Error::tensor(&self.name, problem));
             }
             folding = match norm.side {
                 Side::After => folding.fold_after(&norm.map)?,
@@ -86,18 +76,17 @@ impl Layer {
             };
         }
         let folded = folding.fold(&self.numbers(), self.bias_numbers().as_deref())?;
-        let array = |shape: &[usize], values| {
-            ArrayD::from_shape_vec(IxDyn(shape), values).expect("as many as before")
+        let tensor = |shape: &[usize], values, dtype| {
+            let values = ArrayD::from_shape_vec(IxDyn(shape), values);
+            Tensor::new(values.expect("as many as before"), dtype)
         };
-        let dtype = self.bias.as_ref().map_or(self.weight.dtype, |bias| bias.dtype);
+        let Tensor { values, dtype } = &self.weight;
+        let bias_dtype = self.bias.as_ref().map_or(*dtype, |bias| bias.dtype);
         Ok(Self {
             name: self.name.clone(),
             kernel: self.kernel,
-            weight: Tensor::new(
-                array(self.weight.values.shape(), folded.weight),
-                self.weight.dtype,
-            ),
-            bias: Some(Tensor::new(array(&[self.kernel.outputs()], folded.bias), dtype)),
+            weight: tensor(values.shape(), folded.weight, *dtype),
+            bias: Some(tensor(&[self.kernel.outputs()], folded.bias, bias_dtype)),
         })
     }
 

@@ -1,5 +1,4 @@
-//! Folding in a checkpoint, where nothing but a list of pairs says which normalization belongs to
-//! which layer.
+//! Folding in a checkpoint, where a list of pairs says which normalization belongs to which layer.
 //!
 //! A checkpoint has names and numbers. It does not say what lies between two layers (an activation
 //! between them makes folding wrong), nor ε, groups or padding. So a [`Pair`] says all of it, and
@@ -44,9 +43,8 @@ use std::collections::BTreeMap;
 
 use super::Affine;
 use crate::error::{Error, check_epsilon};
-use crate::normalization::Normalization;
-use crate::semantics::Semantics;
 use crate::state::{Checkpoint, State, Tensors};
+use crate::{normalization::Normalization, semantics::Semantics};
 pub use guess::{Guess, guesses};
 use layer::Layer;
 
@@ -105,8 +103,7 @@ pub struct FoldedLayer {
 }
 
 /// Folds all pairs, or none: weights are computed in f64 and rounded once to their type. Afterwards
-/// each layer has a `.bias`, and the normalizations' tensors are gone. All other tensors stay
-/// unchanged.
+/// each layer has a `.bias`, the normalizations' tensors are gone, all others unchanged.
 ///
 /// # Errors
 /// If a tensor is missing or of a wrong shape, a number is not finite or does not fit its type, a
@@ -120,13 +117,12 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
         if others.iter().any(|other| other.side == pair.side) {
             let problem = "has two normalizations on one side: weights that several places share \
                            cannot be folded";
-            return Err(refused(&pair.layer, problem));
+            return Err(Error::tensor(&pair.layer, problem));
         }
         if *sides.entry(&pair.norm).or_insert(pair.side) != pair.side {
-            return Err(refused(
-                &pair.norm,
-                "is after one layer and before another: it can be folded to one side alone",
-            ));
+            let problem =
+                "is after one layer and before another: it can be folded to one side alone";
+            return Err(Error::tensor(&pair.norm, problem));
         }
         others.push(pair);
     }
@@ -139,8 +135,9 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
         layer.plus(&norms)?.write(&mut folded)?;
         let written = Layer::read(&folded, name, pairs[0])?;
         let share = proof::share(&layer, &norms, &written);
-        let outputs = layer.kernel.outputs();
-        done.push(FoldedLayer { layer: name.to_owned(), norms: names(&pairs), outputs, share });
+        let (layer, outputs) = (name.to_owned(), layer.kernel.outputs());
+        let norms = pairs.iter().map(|pair| pair.norm.clone()).collect();
+        done.push(FoldedLayer { layer, norms, outputs, share });
     }
     for norm in sides.keys() {
         for name in tensors_of(norm, &pytorch()?) {
@@ -151,10 +148,6 @@ pub fn fold(checkpoint: &mut Checkpoint, pairs: &[Pair]) -> Result<Vec<FoldedLay
     Ok(done)
 }
 
-fn names(pairs: &[&Pair]) -> Vec<String> {
-    pairs.iter().map(|pair| pair.norm.clone()).collect()
-}
-
 /// The semantics whose names the tensors have.
 fn pytorch() -> Result<Semantics, Error> {
     Semantics::preset("pytorch-2", Normalization::Batch)
@@ -162,14 +155,7 @@ fn pytorch() -> Result<Semantics, Error> {
 
 /// The names of all that a normalization stores.
 fn tensors_of(norm: &str, semantics: &Semantics) -> Vec<String> {
-    let names = semantics.names;
-    let all =
-        [Some(names.gamma), Some(names.beta), Some(names.mean), Some(names.variance), names.steps];
-    all.into_iter().flatten().map(|name| format!("{norm}.{name}")).collect()
-}
-
-fn refused(name: &str, problem: impl Into<String>) -> Error {
-    Error::Tensor { name: name.to_owned(), problem: problem.into() }
+    semantics.names().into_iter().flatten().map(|name| format!("{norm}.{name}")).collect()
 }
 
 /// A normalization of a pair: its numbers, and where it is.
@@ -204,26 +190,21 @@ impl Norm {
             values.as_ref().map(|of| of.iter().copied().collect::<Vec<_>>())
         };
         let (gamma, beta) = (list(&state.gamma), list(&state.beta));
-        let (mean, variance) =
-            (list(&state.mean).unwrap_or_default(), list(&state.variance).unwrap_or_default());
-        let map = Affine::of_batch_norm(
-            gamma.as_deref(),
-            beta.as_deref(),
-            &mean,
-            &variance,
-            pair.epsilon,
-        )?;
+        let [mean, variance] =
+            [&state.mean, &state.variance].map(|of| list(of).unwrap_or_default());
+        let affine = (gamma.as_deref(), beta.as_deref());
+        let map = Affine::of_batch_norm(affine.0, affine.1, &mean, &variance, pair.epsilon)?;
         if pair.side == Side::Before && !map.is_linear() {
             match pair.kind {
                 LayerKind::Convolution if !pair.unpadded => {
                     let problem = "shifts what the convolution takes, which differs where zeros \
                                    are padded: say that none are (\"unpadded\": true), if so";
-                    return Err(refused(&pair.norm, problem));
+                    return Err(Error::tensor(&pair.norm, problem));
                 }
                 LayerKind::TransposedConvolution => {
                     let problem = "shifts what the transposed convolution takes, whose outputs \
                                    see different numbers of taps: it cannot be folded";
-                    return Err(refused(&pair.norm, problem));
+                    return Err(Error::tensor(&pair.norm, problem));
                 }
                 _ => {}
             }

@@ -36,10 +36,8 @@ fn share_of(old: &Layer, norms: &[Norm], new: &Layer, seed: u64) -> f64 {
     let mapped = normalized(Side::Before, &x, kernel.taps());
     let expected = normalized(Side::After, &outputs(old, &mapped).0, 1);
     let (given, sizes) = outputs(new, &x);
-    let types = [Some(&new.weight), new.bias.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|tensor| rounding(tensor.dtype));
+    let tensors = [Some(&new.weight), new.bias.as_ref()].into_iter().flatten();
+    let types = tensors.map(|tensor| rounding(tensor.dtype));
     let (unit, smallest) = types.fold((0.0, 0.0), |a: (f64, f64), b| (a.0.max(b.0), a.1.max(b.1)));
     // each is off by at most half the smallest number where it is next to 0
     let terms = kernel.elements() as f64 / kernel.outputs().max(1) as f64 + 1.0;
@@ -51,8 +49,7 @@ fn share_of(old: &Layer, norms: &[Norm], new: &Layer, seed: u64) -> f64 {
     shares.fold(0.0, f64::max)
 }
 
-/// The outputs of a layer for one position's taps, and the sums of the absolute values of their
-/// terms.
+/// The outputs of a layer for one position's taps, and the sums of the absolute terms.
 fn outputs(layer: &Layer, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (kernel, weight) = (&layer.kernel, layer.numbers());
     let mut sums = layer.bias_numbers().unwrap_or_else(|| vec![0.0; kernel.outputs()]);
