@@ -26,7 +26,6 @@ pub struct Lengths {
     pub positions: usize,
 }
 
-/// One side of the cube.
 pub struct Side {
     /// Its axes and their lengths: "H × W = 28 × 28 (axes 2, 3)".
     pub title: String,
@@ -54,7 +53,6 @@ impl Item {
 }
 
 impl Cube {
-    /// The set of one value of a tensor.
     pub fn new(explanation: &Explanation, sharing: &Sharing, lengths: &Lengths) -> Self {
         let layout = &explanation.layout;
         let set = sharing.set(&marked(sharing));
