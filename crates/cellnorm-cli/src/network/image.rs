@@ -94,7 +94,6 @@ impl NormLayer {
     }
 }
 
-/// The whole network.
 #[derive(Module, Debug)]
 pub struct ImageNetwork {
     conv: Conv2d,
@@ -158,7 +157,6 @@ impl ImageNetwork {
 
 #[cfg(test)]
 impl ImageNetwork {
-    /// The weights around the normalization.
     pub fn weights(&self) -> Vec<burn::tensor::TensorData> {
         [self.hidden.weight.val(), self.output.weight.val()]
             .map(Tensor::into_data)
