@@ -23,7 +23,6 @@ const SOURCE: &str = "M. Kudo, J. Toyama, M. Shimbo, \"Multidimensional curve cl
                       using passing-through regions\", 1999, UCI Machine Learning Repository, CC \
                       BY 4.0";
 
-/// Sequences with their labels.
 pub struct Sequences {
     /// Sequence after sequence, step after step, 12 values a step.
     values: Vec<f32>,
@@ -44,12 +43,9 @@ pub struct Packed {
 }
 
 impl Dataset<Sequences> {
-    /// The sequences that come with the program.
     pub fn embedded() -> Result<Self, InputError> {
-        let read = |name: &str, bytes: &[u8]| {
-            parse(GzDecoder::new(bytes))
-                .map_err(|source| InputError::Read { path: name.into(), source })
-        };
+        let read =
+            |name: &str, bytes: &[u8]| parse(GzDecoder::new(bytes)).map_err(InputError::read(name));
         let train = include_bytes!("../../data/japanese-vowels-train.gz");
         let test = include_bytes!("../../data/japanese-vowels-test.gz");
         let train = read("japanese-vowels-train.gz", train)?;
