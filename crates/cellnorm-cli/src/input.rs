@@ -180,16 +180,6 @@ pub fn file_size(path: &Path) -> Result<u64, InputError> {
     Ok(fs::metadata(path).map_err(InputError::read(path))?.len())
 }
 
-/// Mean and deviation of each channel, divided by the numbers' full scale.
-pub fn channel_pairs(
-    statistics: &Statistics,
-    path: &Path,
-) -> Result<(Vec<f64>, Vec<f64>), InputError> {
-    let unusable =
-        |problem: &str| InputError::Statistics { path: path.to_owned(), problem: problem.into() };
-    statistics.pairs().map_err(unusable)
-}
-
 /// Warns of statistics of data that a model is judged by, and of those that are not complete.
 pub fn warn(statistics: &Statistics) {
     if let Some(split @ ("test" | "validation")) = statistics.dataset.split.as_deref() {

@@ -23,11 +23,10 @@ use crate::output::{self, OutputError};
 pub enum InspectError {
     #[error("{} is none of the files that can be inspected", path.display())]
     #[diagnostic(help("its name must end in .onnx, .safetensors, .npz, .pth or .pt"))]
-    Extension {
-        path: PathBuf,
-    },
+    Extension { path: PathBuf },
     #[diagnostic(transparent)]
     Model(#[from] ModelError),
+    /// A checkpoint that the library refuses.
     Refused(#[from] cellnorm::Error),
     #[diagnostic(transparent)]
     Stray(#[from] StrayFlag),

@@ -10,7 +10,6 @@ use crate::network::Network;
 /// Samples tested at once: enough to keep the processor busy.
 const TEST_BATCH: usize = 250;
 
-/// Loss and accuracy over some samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
     samples: usize,
@@ -37,7 +36,6 @@ impl Score {
         Ok(Self { samples, right, loss: f64::from(loss) * samples as f64 })
     }
 
-    /// Adds the samples of `other`.
     pub fn add(&mut self, other: &Self) {
         self.samples += other.samples;
         self.right += other.right;

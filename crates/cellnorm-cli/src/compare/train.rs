@@ -1,22 +1,25 @@
 //! Training one network, and testing it as it learns.
 
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::Device;
 use cellnorm_burn::ranks::{convert_sync_batch_norm, sum_gradients};
+use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 
 use super::CompareError;
-use super::progress::{Case, Progress};
-use super::record::{Record, Step};
+use super::record::Record;
 use super::results::{Config, Epoch, Origin, ParameterCounts, Training};
 use super::score::{Score, test};
 use crate::data::{Batch, Dataset, Samples};
 use crate::network::Network;
+use crate::norm::Norm;
+use crate::output::bar;
 use crate::ranks::Ranks;
 
 /// Trains the network of one case, and tests it after each epoch. Each of several ranks learns from
@@ -68,7 +71,7 @@ pub fn train<N: Network>(
                 let share = part.len() as f64 / indices.len() as f64;
                 train.add(&trainer.step(data.train.batch(part, &device), share, ranks)?);
             }
-            progress.step();
+            progress.bar.inc(1);
         }
         epoch_seconds.push(start.elapsed().as_secs_f64());
         let test =
@@ -128,17 +131,12 @@ impl<N: Network> Trainer<N> {
         let lap = forward.lap();
         let score =
             Score::new(forward.logits, batch.labels, loss)?.sum_ranks(ranks.communicator())?;
-        self.record.add(Step {
-            loss: score.mean_loss(),
-            time,
-            lap,
-            moments: forward.moments.zip(self.network.running_moments()),
-        })?;
+        let moments = forward.moments.zip(self.network.running_moments());
+        self.record.add(score.mean_loss(), time, lap, moments)?;
         Ok(score)
     }
 }
 
-/// This rank's part of a batch.
 fn rank_part<'a>(batch: &'a [usize], ranks: &Ranks) -> &'a [usize] {
     let end = |rank: usize| rank * batch.len() / ranks.size();
     &batch[end(ranks.rank())..end(ranks.rank() + 1)]
@@ -158,6 +156,51 @@ impl Order {
     fn next_epoch(&mut self) -> &[usize] {
         self.indices.shuffle(&mut self.rng);
         &self.indices
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub norm: Norm,
+    pub batch_size: usize,
+    pub seed: u64,
+}
+
+/// Shows how far the work has come, on standard error.
+pub struct Progress {
+    /// Hidden where there is no terminal.
+    pub bar: ProgressBar,
+    lines: bool,
+}
+
+impl Progress {
+    /// Progress over `steps` training steps.
+    pub fn new(quiet: bool, steps: usize) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let template = "{msg} {wide_bar} {percent:>3} %  {eta:>4} left";
+        let bar =
+            if quiet || !terminal { ProgressBar::hidden() } else { bar(template, steps as u64) };
+        Self { bar, lines: !quiet && !terminal }
+    }
+
+    /// A network is about to be trained.
+    pub fn start(&self, Case { norm, batch_size, seed }: Case) {
+        self.bar.set_message(format!("{:8} batch {batch_size} seed {seed}", norm.name()));
+    }
+
+    pub fn epoch(&self, Case { norm, batch_size, seed }: Case, epoch: &Epoch) {
+        if self.lines {
+            eprintln!(
+                "{:8}  batch size {batch_size}  seed {seed}  epoch {}  train loss {:.4}  accuracy \
+                 {:.2} %  test loss {:.4}  accuracy {:.2} %",
+                norm.name(),
+                epoch.epoch,
+                epoch.train_loss,
+                epoch.train_accuracy * 100.0,
+                epoch.test_loss,
+                epoch.test_accuracy * 100.0,
+            );
+        }
     }
 }
 

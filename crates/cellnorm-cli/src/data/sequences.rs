@@ -131,24 +131,13 @@ mod tests {
         let data = Dataset::embedded().unwrap();
         // The counts and lengths that the archive's page tells, and numbers from the beginning of
         // both files.
-        for (split, speakers, steps, longest, first, second) in [
-            (
-                &data.train,
-                [30; 9],
-                20,
-                LONGEST_TRAINED,
-                [1.860936, -0.207383, 0.261557],
-                [1.891651, -0.193249],
-            ),
-            (
-                &data.test,
-                [31, 35, 88, 44, 29, 24, 40, 50, 29],
-                19,
-                29,
-                [1.635533, 0.024848, 0.432087],
-                [1.547694, 0.008754],
-            ),
-        ] {
+        let train = ([30; 9], 20, LONGEST_TRAINED);
+        let train_values = ([1.860936, -0.207383, 0.261557], [1.891651, -0.193249]);
+        let test = ([31, 35, 88, 44, 29, 24, 40, 50, 29], 19, 29);
+        let test_values = ([1.635533, 0.024848, 0.432087], [1.547694, 0.008754]);
+        for (split, (speakers, steps, longest), (first, second)) in
+            [(&data.train, train, train_values), (&data.test, test, test_values)]
+        {
             let mut counts = [0; CLASSES];
             for &label in &split.labels {
                 counts[usize::from(label)] += 1;

@@ -27,6 +27,7 @@ mod text;
 #[derive(Debug, Error, Diagnostic)]
 #[error(transparent)]
 pub enum ExplainError {
+    /// A shape or an axis that the library refuses.
     Refused(#[from] cellnorm::Error),
     #[diagnostic(transparent)]
     Stray(#[from] StrayFlag),

@@ -11,13 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
 
-use super::args::{FoldArgs, RuntimeChoice};
-use super::{FoldError, written_json};
+use super::{FoldArgs, FoldError, RuntimeChoice, written_json};
 use crate::format::{self, thousands};
 use crate::input::{self, StrayFlag};
 use crate::output::{self, OutputError};
 
-/// Why a checkpoint could not be folded.
 #[derive(Debug, Error, Diagnostic)]
 pub enum CheckpointError {
     #[error("{} does not say which normalization belongs to which layer", path.display())]
@@ -26,7 +24,6 @@ pub enum CheckpointError {
         path.display()
     ))]
     NoPairs { path: PathBuf },
-    /// A pairing file that cannot be used.
     #[error("{} {problem}", path.display())]
     #[diagnostic(help(
         "it must be JSON such as {{\"pairs\": [{{\"layer\": \"conv1\", \"norm\": \"bn1\", \
@@ -83,7 +80,6 @@ pub fn is_checkpoint(args: &FoldArgs) -> Result<bool, StrayFlag> {
     }
 }
 
-/// Folds a checkpoint.
 pub fn run(args: &FoldArgs) -> Result<(), FoldError> {
     let place = args.place()?;
     let mut checkpoint = Checkpoint::read(&args.model)?;
@@ -124,7 +120,6 @@ pub fn run(args: &FoldArgs) -> Result<(), FoldError> {
     }))?)
 }
 
-/// The pairing file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pairing {
@@ -174,7 +169,6 @@ fn one() -> usize {
 }
 
 impl Pairing {
-    /// Reads a file.
     fn read(path: &Path) -> Result<Self, FoldError> {
         let text = input::read_text(path)?;
         let unusable = |problem| CheckpointError::Pairs { path: path.to_owned(), problem };
@@ -258,7 +252,6 @@ fn guesses_text(path: &Path, guesses: &[Guess], file: &str) -> String {
     format!("{heading}\n{}\n{UNKNOWN}\n{file}", format::trimmed(&table))
 }
 
-/// The outcome of the fold.
 fn folded_text(
     path: &Path,
     folded: &[FoldedLayer],

@@ -81,19 +81,6 @@ layers! {
     LocalResponse: LocalResponseNorm, _device => LocalResponseNormConfig::new(WINDOW).init();
 }
 
-impl NormLayer {
-    /// The same in training, where Batch Normalization also tells the moments of the batch.
-    fn forward_with_moments(&self, x: Tensor<4>) -> (Tensor<4>, Option<Moments>) {
-        match self {
-            Self::Batch(layer) => {
-                let (y, mean, variance) = layer.forward_with_statistics(x);
-                (y, Some(Moments { mean, variance }))
-            }
-            _ => (self.forward(x), None),
-        }
-    }
-}
-
 #[derive(Module, Debug)]
 pub struct ImageNetwork {
     conv: Conv2d,
@@ -129,7 +116,13 @@ impl Network for ImageNetwork {
 
     fn forward_timed(&self, x: Tensor<4>) -> Forward {
         let x = self.conv.forward(x);
-        let (y, moments, stopwatch) = Stopwatch::run(x, |x| self.norm.forward_with_moments(x));
+        let (y, moments, stopwatch) = Stopwatch::run(x, |x| match &self.norm {
+            NormLayer::Batch(layer) => {
+                let (y, mean, variance) = layer.forward_with_statistics(x);
+                (y, Some(Moments { mean, variance }))
+            }
+            layer => (layer.forward(x), None),
+        });
         Forward { logits: self.classify(y), moments, stopwatches: vec![stopwatch] }
     }
 

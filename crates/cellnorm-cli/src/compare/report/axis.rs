@@ -1,41 +1,19 @@
 //! An axis of a chart: what range it covers, and which places on it are labelled.
 
-use std::ops::Range;
-
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
-
-/// How values are spread over an axis.
-#[derive(Clone, Copy)]
-enum Scale {
-    /// Equal differences take equal room.
-    Linear,
-    /// Equal ratios take equal room.
-    Logarithmic,
-}
-
-impl Scale {
-    fn apply(self, value: f64) -> f64 {
-        match self {
-            Self::Linear => value,
-            Self::Logarithmic => value.log10(),
-        }
-    }
-}
-
 /// A range with its labelled places.
-#[derive(Clone)]
 pub struct Axis {
-    scale: Scale,
     from: f64,
     to: f64,
+    /// Whether equal ratios, not equal differences, take equal room.
+    logarithmic: bool,
     /// Places and their labels.
-    ticks: Vec<(f64, String)>,
+    pub ticks: Vec<(f64, String)>,
 }
 
 impl Axis {
     /// An axis from `from` to `to`, labelled at `ticks` alone.
     pub fn new(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
-        Self { scale: Scale::Linear, from, to, ticks }
+        Self { from, to, logarithmic: false, ticks }
     }
 
     /// One label for each of `names`, at 0, 1, 2 and so on.
@@ -77,7 +55,17 @@ impl Axis {
                 let decimals = -power.min(0) as usize;
                 (place, format!("{place:.decimals$}"))
             });
-        Self { scale: Scale::Logarithmic, ..Self::new(from, to, ticks.collect()) }
+        Self { logarithmic: true, ..Self::new(from, to, ticks.collect()) }
+    }
+
+    /// The coordinate of a value, on an axis drawn between two coordinates.
+    pub fn map(&self, value: f64, (start, end): (i32, i32)) -> i32 {
+        let [value, from, to] = [value, self.from, self.to]
+            .map(|place| if self.logarithmic { place.log10() } else { place });
+        // a loss of 0 is infinitely far down a logarithmic axis: it leaves the chart, and that is
+        // all
+        let share = ((value - from) / (to - from)).clamp(-1.0, 2.0);
+        start + (share * f64::from(end - start)).round() as i32
     }
 }
 
@@ -88,34 +76,6 @@ fn range(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
         .filter(|value| value.is_finite())
         .map(|value| (value, value))
         .reduce(|(low, high), (value, _)| (low.min(value), high.max(value)))
-}
-
-impl Ranged for Axis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn range(&self) -> Range<f64> {
-        self.from..self.to
-    }
-
-    fn map(&self, value: &f64, (start, end): (i32, i32)) -> i32 {
-        let [value, from, to] = [*value, self.from, self.to].map(|place| self.scale.apply(place));
-        // a loss of 0 is infinitely far down a logarithmic axis: it leaves the chart, and that is
-        // all
-        let share = ((value - from) / (to - from)).clamp(-1.0, 2.0);
-        start + (share * f64::from(end - start)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
-        self.ticks.iter().map(|(place, _)| *place).collect()
-    }
-}
-
-impl ValueFormatter<f64> for Axis {
-    fn format_ext(&self, value: &f64) -> String {
-        let tick = self.ticks.iter().find(|(place, _)| place == value);
-        tick.map(|(_, label)| label.clone()).unwrap_or_default()
-    }
 }
 
 /// The multiples of `step` between `from` and `to`.
@@ -138,8 +98,8 @@ fn round_step(step: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn labels(axis: &Axis) -> Vec<String> {
-        axis.key_points(10).iter().map(|p| axis.format_ext(p)).collect()
+    fn labels(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, label)| label.as_str()).collect()
     }
 
     #[test]
@@ -155,7 +115,7 @@ mod tests {
     fn one_value_or_none_still_gives_an_axis() {
         for values in [vec![], vec![0.0], vec![3.0, 3.0]] {
             let axis = Axis::values(values);
-            assert!(axis.from < axis.to && !axis.key_points(10).is_empty());
+            assert!(axis.from < axis.to && !axis.ticks.is_empty());
         }
     }
 
@@ -163,7 +123,7 @@ mod tests {
     fn values_are_mapped_between_the_ends() {
         let axis = Axis::new(2.0, 4.0, Vec::new());
         let upwards = (100, 0);
-        assert_eq!([2.0, 2.5, 4.0].map(|v| axis.map(&v, upwards)), [100, 75, 0]);
+        assert_eq!([2.0, 2.5, 4.0].map(|v| axis.map(v, upwards)), [100, 75, 0]);
     }
 
     #[test]
@@ -171,9 +131,9 @@ mod tests {
         assert_eq!(labels(&Axis::ratios([0.0012, 1.0])), ["0.01", "0.1", "1"]);
         assert_eq!(labels(&Axis::ratios([0.3, 2.5])), ["0.5", "1", "2"]);
         let axis = Axis::ratios([1.1, 10.0]);
-        assert_eq!([1.0, 11.0].map(|v| axis.map(&v, (0, 100))), [0, 100]);
-        assert_eq!(axis.map(&11f64.sqrt(), (0, 100)), 50);
-        assert_eq!([0.0, f64::INFINITY].map(|v| axis.map(&v, (300, 400))), [200, 500]);
+        assert_eq!([1.0, 11.0].map(|v| axis.map(v, (0, 100))), [0, 100]);
+        assert_eq!(axis.map(11f64.sqrt(), (0, 100)), 50);
+        assert_eq!([0.0, f64::INFINITY].map(|v| axis.map(v, (300, 400))), [200, 500]);
     }
 
     #[test]
