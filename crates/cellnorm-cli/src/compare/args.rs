@@ -205,8 +205,7 @@ impl Task {
         }
     }
 
-    /// The normalizations that are compared when none are asked for: as many as a reader can tell
-    /// apart in one chart.
+    /// Those compared when none are asked for: as many as a reader can tell apart in one chart.
     pub fn usual_norms(self) -> &'static [Norm] {
         match self {
             Self::Image => {

@@ -8,7 +8,7 @@ use cellnorm_data::state::Statistics;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::data::{DataError, DataNorm, Dataset, DatasetInfo, Samples};
+use crate::data::{DataError, DataNorm, Dataset, Samples};
 use crate::input::{self, InputError};
 use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::norm::Norm;
@@ -16,7 +16,7 @@ use crate::output::{self, Folder, OutputError};
 use crate::ranks::{Ranks, RanksError};
 use args::Task;
 use partial::PartialResults;
-use results::{Config, Results, TotalTiming, Training, average};
+use results::{Config, Results, TotalTiming, average};
 use train::{Case, Progress, train};
 
 mod args;
@@ -24,7 +24,6 @@ mod partial;
 mod record;
 mod report;
 mod results;
-mod score;
 mod table;
 mod train;
 
@@ -124,7 +123,14 @@ fn compare<N: Network>(
 
     let partial = train_all::<N>(&config, &data, args.quiet, partial.transpose()?, ranks)?;
     let (Some(folder), Some(mut partial)) = (folder, partial) else { return Ok(()) };
-    let results = results(config, data.info, std::mem::take(&mut partial.runs), start);
+    let runs = std::mem::take(&mut partial.runs);
+    let averages = match config.seeds {
+        1 => vec![],
+        seeds => runs.chunks(seeds as usize).map(average).collect(),
+    };
+    let (threads, total_seconds) = (rayon::current_num_threads(), start.elapsed().as_secs_f64());
+    let timing = TotalTiming { threads, total_seconds };
+    let results = Results { config, dataset: data.info, runs, averages, timing };
     let json = output::json(&results)?;
     let html = report::render(&results);
     folder.save(&[(RESULTS, &json), (REPORT, &html)])?;
@@ -214,15 +220,4 @@ fn train_all<N: Network>(
     }
     progress.bar.finish_and_clear();
     Ok(partial)
-}
-
-/// The results, with the averages over seeds.
-fn results(config: Config, dataset: DatasetInfo, runs: Vec<Training>, start: Instant) -> Results {
-    let cases = runs.chunks(config.seeds as usize);
-    let averages = if config.seeds > 1 { cases.map(average).collect() } else { vec![] };
-    let timing = TotalTiming {
-        threads: rayon::current_num_threads(),
-        total_seconds: start.elapsed().as_secs_f64(),
-    };
-    Results { config, dataset, runs, averages, timing }
 }

@@ -1,7 +1,5 @@
-//! The results of a comparison, in the shape of `results.json`.
-//!
-//! Times are in objects named `timing`, apart from everything that depends on the flags and the
-//! seed alone.
+//! The results of a comparison, in the shape of `results.json`. Times are in objects named
+//! `timing`; everything else depends on the flags and the seed alone.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -76,8 +74,7 @@ pub struct Training {
     pub timing: TrainingTiming,
 }
 
-/// Whether it is one training or the average of several, with the extremes of the test accuracy
-/// after the last epoch.
+/// One training, or the average of several with the extremes of their last test accuracies.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Origin {

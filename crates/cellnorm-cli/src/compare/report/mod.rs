@@ -7,7 +7,6 @@ use crate::network::Sizes;
 use crate::page::{self, escape};
 use sections::{batch_sizes, sections};
 
-mod axis;
 mod charts;
 mod sections;
 

@@ -2,8 +2,7 @@
 //! size, how the running statistics of batch normalization follow those of the batches, and how
 //! long each normalization takes.
 
-use super::axis::Axis;
-use super::charts::{Bars, Line, bar_chart, line_chart, values};
+use super::charts::{Axis, Bars, Line, bar_chart, line_chart, values};
 use super::{ranking, swatch};
 use crate::compare::results::{BatchStatistics, ChannelStatistics, Epoch, Results, Training};
 use crate::data::DatasetInfo;
@@ -32,8 +31,7 @@ pub fn sections(runs: &[&Training], dataset: &DatasetInfo) -> String {
     learning(runs, dataset) + &times(runs) + &statistics.collect::<String>()
 }
 
-/// A section of charts about one question; `intro` tells how to read them, the legend explains the
-/// colours of `norms`.
+/// A section of charts; `intro` tells how to read them, a legend the colours of `norms`.
 fn section(title: &str, intro: &str, norms: &[Norm], charts: &str) -> String {
     let mut body = format!("<p>{intro}</p>\n");
     if !norms.is_empty() {
@@ -151,8 +149,7 @@ fn curve(norm: Norm, points: impl Iterator<Item = (f64, f64)>) -> Line {
     Line { class, points: points.collect(), width: 2, opacity: 1.0, dots: true }
 }
 
-/// The accuracies after the last epoch, ranked, or the range of the losses, whose noise is not
-/// known.
+/// The accuracies after the last epoch, ranked, or the range of losses, whose noise is unknown.
 fn outcome(runs: &[&Training], value: impl Fn(&Training) -> f64, samples: Option<usize>) -> String {
     let name = |run: &Training| run.normalization.name().to_owned();
     let losses = || runs.iter().map(|run| value(run));
