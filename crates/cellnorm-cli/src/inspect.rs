@@ -240,8 +240,7 @@ fn row_json(row: &Row) -> Value {
     })
 }
 
-/// The normalizations as a table, and below it each problem with its meaning, its remedy and its
-/// places.
+/// The normalizations as a table, then each problem with its meaning, its remedy and its places.
 fn report(path: &Path, rows: &[Row], width: usize) -> String {
     if rows.is_empty() {
         return format!("{}: no normalization in it\n", path.display());

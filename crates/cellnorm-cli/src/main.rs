@@ -142,22 +142,18 @@ fn main() -> ExitCode {
     let _ = miette::set_hook(Box::new(|_| {
         Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
     }));
+    let fail = |error: miette::Report, code: u8| {
+        eprintln!("{error:?}");
+        ExitCode::from(code)
+    };
     let cli = Cli::parse();
     let Some(command) = cli.command else {
-        return match machine::run(cli.verbose, cli.json) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:?}");
-                ExitCode::FAILURE
-            }
-        };
+        let done = machine::run(cli.verbose, cli.json);
+        return done.map_or_else(|error| fail(error, 1), |()| ExitCode::SUCCESS);
     };
     let ranks = match Ranks::start() {
         Ok(ranks) => ranks,
-        Err(error) => {
-            eprintln!("{:?}", miette::Report::new(error));
-            return ExitCode::from(2);
-        }
+        Err(error) => return fail(error.into(), 2),
     };
     match run(command, &ranks) {
         Ok(()) => ExitCode::SUCCESS,

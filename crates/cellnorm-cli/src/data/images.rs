@@ -68,8 +68,7 @@ impl Dataset<Images> {
     }
 }
 
-/// The bytes of the file with that usual name, of the subset that comes with the program (see
-/// `data/README.md`).
+/// The file of that name in the subset that comes with the program (see `data/README.md`).
 fn embedded(name: &'static str) -> &'static [u8] {
     match name {
         "train-images-idx3-ubyte" => include_bytes!("../../data/train-images-idx3-ubyte.gz"),

@@ -111,8 +111,7 @@ impl<S: Samples> Dataset<S> {
         Self { info, train, test }
     }
 
-    /// Normalizes the values with `norm`, or to mean 0 and deviation 1. A channel whose values are
-    /// all equal is not divided.
+    /// Normalizes with `norm`, or to mean 0 and deviation 1. A constant channel is not divided.
     pub fn normalized(mut self, norm: Option<DataNorm>) -> Self {
         let norm = norm.unwrap_or_else(|| DataNorm::measure(self.train.values(), S::CHANNELS));
         for values in [self.train.values(), self.test.values()] {

@@ -26,8 +26,7 @@ const SOURCE: &str = "M. Kudo, J. Toyama, M. Shimbo, \"Multidimensional curve cl
 pub struct Sequences {
     /// Sequence after sequence, step after step, 12 values a step.
     values: Vec<f32>,
-    /// The first step of each sequence, among the steps of all; at the end, the number of all
-    /// steps.
+    /// The first step of each sequence, among the steps of all; then the number of all steps.
     starts: Vec<usize>,
     /// One class a sequence.
     labels: Vec<u8>,
@@ -35,8 +34,7 @@ pub struct Sequences {
 
 /// Sequences as the network takes them: the longest first, without padding.
 pub struct Packed {
-    /// The first step of all sequences, then the second of those that have one, and so on, `[steps,
-    /// 12]`.
+    /// `[steps, 12]`: the first step of all sequences, the second of those that have one, ….
     pub x: Tensor<2>,
     /// How many sequences have the first step, the second, and so on.
     pub counts: Vec<usize>,

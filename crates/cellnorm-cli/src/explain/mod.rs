@@ -1,5 +1,4 @@
-//! `cellnorm explain`: which values share a statistic for a shape, as a drawing, a table and
-//! warnings.
+//! `cellnorm explain`: which values share a statistic, as a drawing, a table and warnings.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -226,8 +225,7 @@ fn drawing(explanation: &Explanation) -> String {
     svg::draw(&heading(explanation), &explanation.sharings.iter().map(panel).collect::<Vec<_>>())
 }
 
-/// The normalization of the report whose colour a statistic has: its own, or RMS where squares are
-/// summed about zero.
+/// The normalization whose colour a statistic has: its own, or RMS where squares are summed.
 fn ink(sharing: &Sharing) -> &'static str {
     match (sharing.name, sharing.measure) {
         (name @ ("batch" | "layer" | "instance" | "group"), _) => name,

@@ -34,8 +34,7 @@ struct Request<'a> {
     layout: Layout,
 }
 
-/// Each expression takes the request, the number of channels (outputs where it is a weight), and
-/// their axis.
+/// Each expression takes the request, the number of channels (or outputs), and their axis.
 macro_rules! norms {
     (|$request:ident, $channels:ident, $axis:ident|
      $($tensor:ident $name:literal $flags:tt $description:literal => $explain:expr;)*) => {
@@ -123,8 +122,7 @@ impl Request<'_> {
         self.args.axes.clone().unwrap_or_else(|| usual.to_vec())
     }
 
-    /// The axes named, with a parameter for each element; else all features of a sample with one
-    /// for each channel.
+    /// The axes named, with a parameter an element; else a sample's features, with one a channel.
     fn features(&self, channels: usize, axis: isize) -> Result<Features, Error> {
         match &self.args.axes {
             Some(axes) => Features::from_shape(axes, &self.args.shape),

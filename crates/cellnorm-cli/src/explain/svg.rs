@@ -1,8 +1,6 @@
-//! The cube as SVG: its front is the first sample; without positions it is a sheet of samples and
-//! channels.
-//!
-//! Channels go right, positions down, samples to the back; the visible faces are the first sample,
-//! the first position and the last channel. Colours are the report's, light and dark.
+//! The cube as SVG: channels go right, positions down, samples to the back; the visible faces are
+//! the first sample, the first position and the last channel. Without positions it is a sheet of
+//! samples and channels. Colours are the report's, light and dark.
 
 use super::cube::{Cube, Item, Side};
 use crate::page::{escape, palette};

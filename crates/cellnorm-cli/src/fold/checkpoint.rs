@@ -1,5 +1,4 @@
-//! Folding a checkpoint, which has no graph, by a pairing file: JSON that says which normalization
-//! belongs to which layer.
+//! Folding a checkpoint, which has no graph, by a file that pairs normalizations and layers.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,4 @@
-//! The outcome of a fold as a page: how much is gone, the graph with its folds as arcs, the proof,
-//! and what stays.
+//! The outcome of a fold as a page: counts, the graph with folds as arcs, the proof, what stays.
 
 use std::collections::HashMap;
 
@@ -75,8 +74,7 @@ struct GraphRow {
     depth: usize,
 }
 
-/// The graph as a column of nodes; each fold is an arc from the node that is gone to the layers
-/// that hold it now.
+/// The graph as a column of nodes; a fold is an arc from a node to the layers that hold it now.
 fn graph(outcome: &Outcome<'_>) -> String {
     let Ok(model) = outcome.source.model() else { return String::new() };
     let mut rows = Vec::new();
@@ -157,8 +155,7 @@ const HEIGHT: f64 = 160.0;
 const BASE: f64 = 130.0;
 const LEFT: f64 = 40.0;
 
-/// The proof as bars: for each layer, the difference that was found as a share of the difference
-/// that rounding explains.
+/// The proof as bars: the difference of each layer, as a share of what rounding explains.
 fn proof(outcome: &Outcome<'_>) -> String {
     let proofs = outcome.certificate.map_or(&[][..], |certificate| &certificate.proofs);
     if proofs.is_empty() {

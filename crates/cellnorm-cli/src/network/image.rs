@@ -1,7 +1,5 @@
-//! The network for images.
-//!
-//! A 3×3 convolution to 10 channels, the normalization right after it, then two dense layers:
-//! 128 ReLU with dropout, and 10 classes.
+//! The network for images: a 3×3 convolution to 10 channels, the normalization right after it, then
+//! two dense layers: 128 ReLU with dropout, and 10 classes.
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};

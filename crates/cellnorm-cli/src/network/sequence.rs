@@ -156,15 +156,13 @@ fn timed(
     y
 }
 
-/// The normalization of one place of the network, which comes by once a time step, on
-/// `[n, features]`.
+/// The normalization of one place of the network at each time step, on `[n, features]`.
 #[derive(Module, Debug)]
 enum TimeNorm {
     None(Identity),
     Layer(LayerNorm),
     Rms(RmsNorm),
-    /// Statistics of the samples that have a step; running ones of each step, or of all of them
-    /// together.
+    /// Statistics of the samples that have a step; running ones of each step, or of all together.
     Batch(StepBatchNorm),
 }
 
@@ -193,8 +191,7 @@ impl TimeNorm {
         }
     }
 
-    /// Normalizes all steps, one after another in the rows of x: `counts[t]` samples have the step
-    /// t.
+    /// Normalizes all steps, which are the rows of x in order: `counts[t]` samples have the step t.
     fn all_steps(&self, x: Tensor<2>, counts: &[usize]) -> Tensor<2> {
         // A normalization of single samples need not know the step.
         if !matches!(self, Self::Batch(_)) {
