@@ -39,8 +39,7 @@ pub fn paragraphs(parts: impl IntoIterator<Item = String>) -> String {
     join(parts.into_iter().filter(|part| !part.is_empty()), "\n")
 }
 
-/// An empty table without lines except the one under its heading, wrapped to `width` columns where
-/// one is given.
+/// An empty table with a line under its heading alone, wrapped to `width` columns if given.
 pub fn table(width: Option<usize>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));

@@ -11,7 +11,6 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use miette::Diagnostic;
 use thiserror::Error;
 
-/// Why something could not be read.
 #[derive(Debug, Error, Diagnostic)]
 pub enum InputError {
     #[error("cannot read {}", path.display())]
@@ -32,6 +31,12 @@ pub enum InputError {
 }
 
 impl InputError {
+    /// The error of a file that could not be read.
+    pub fn read(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self::Read { path, source }
+    }
+
     /// 1 for data that other ranks have read, 2 otherwise.
     pub fn exit_code(&self) -> u8 {
         if matches!(self, Self::DataSet(cellnorm_data::Error::Rank { .. })) { 1 } else { 2 }
@@ -48,7 +53,6 @@ pub struct StrayFlag {
     pub help: String,
 }
 
-/// How a data set is read.
 #[derive(Args, Clone)]
 pub struct ReadArgs {
     /// The values that share a mean and a deviation.
@@ -159,8 +163,7 @@ pub fn paths(named: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
             continue;
         }
         for line in io::stdin().lock().lines() {
-            let line =
-                line.map_err(|source| InputError::Read { path: "standard input".into(), source })?;
+            let line = line.map_err(InputError::read("standard input"))?;
             if !line.is_empty() {
                 all.push(line.into());
             }
@@ -169,25 +172,12 @@ pub fn paths(named: &[PathBuf]) -> Result<Vec<PathBuf>, InputError> {
     Ok(all)
 }
 
-/// The text of a file.
 pub fn read_text(path: &Path) -> Result<String, InputError> {
-    fs::read_to_string(path).map_err(|source| InputError::Read { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(InputError::read(path))
 }
 
-/// The number of bytes of a file.
 pub fn file_size(path: &Path) -> Result<u64, InputError> {
-    let metadata = fs::metadata(path);
-    Ok(metadata.map_err(|source| InputError::Read { path: path.to_owned(), source })?.len())
-}
-
-/// Mean and deviation of each channel, divided by the numbers' full scale.
-pub fn channel_pairs(
-    statistics: &Statistics,
-    path: &Path,
-) -> Result<(Vec<f64>, Vec<f64>), InputError> {
-    let unusable =
-        |problem: &str| InputError::Statistics { path: path.to_owned(), problem: problem.into() };
-    statistics.pairs().map_err(unusable)
+    Ok(fs::metadata(path).map_err(InputError::read(path))?.len())
 }
 
 /// Warns of statistics of data that a model is judged by, and of those that are not complete.

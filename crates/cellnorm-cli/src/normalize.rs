@@ -16,7 +16,6 @@ use crate::format::{join, thousands};
 use crate::input::{self, InputError, ReadArgs};
 use crate::output::{self, OutputError};
 
-/// Why data could not be normalized.
 #[derive(Debug, Error, Diagnostic)]
 #[error(transparent)]
 pub enum NormalizeError {
@@ -35,7 +34,6 @@ impl From<cellnorm_data::Error> for NormalizeError {
     }
 }
 
-/// The flags of `cellnorm normalize`.
 #[derive(Args)]
 pub struct NormalizeArgs {
     /// Folders and files; - reads a list of them from standard input, one in a line.
@@ -55,7 +53,6 @@ pub struct NormalizeArgs {
     #[arg(long)]
     pub invert: bool,
 
-    /// How the data are read.
     #[command(flatten)]
     pub reading: ReadArgs,
 }

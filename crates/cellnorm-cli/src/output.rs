@@ -10,7 +10,6 @@ use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
-/// Why something could not be printed or saved.
 #[derive(Debug, Error, Diagnostic)]
 pub enum OutputError {
     #[error("cannot print")]
@@ -23,7 +22,6 @@ pub enum OutputError {
     #[error("cannot write {}", path.display())]
     #[diagnostic(help("name a file that you may write to with {flag}; its folder must exist"))]
     Drawing { flag: &'static str, path: PathBuf, source: io::Error },
-    /// The page would replace another file.
     #[error("--html names {}, which is read or written besides", path.display())]
     #[diagnostic(help("name another file with --html"))]
     PageOverFile { path: PathBuf },
@@ -53,12 +51,10 @@ pub fn write_stdout(text: &str) -> io::Result<()> {
     }
 }
 
-/// Prints a text.
 pub fn print(text: &str) -> Result<(), OutputError> {
     write_stdout(text).map_err(OutputError::Print)
 }
 
-/// Prints a value as JSON.
 pub fn print_json(value: &impl Serialize) -> Result<(), OutputError> {
     print(&json(value)?)
 }
@@ -68,7 +64,6 @@ pub fn json(value: &impl Serialize) -> Result<String, OutputError> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// A progress bar on a terminal.
 pub fn bar(template: &str, length: u64) -> ProgressBar {
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -86,9 +81,7 @@ pub fn width() -> usize {
 
 /// Writes a file beside its place, then renames it: what a link leads to stays.
 pub fn replace(path: &Path, content: &str) -> io::Result<()> {
-    let folder =
-        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let draft = Draft::new(folder, &path.file_name().unwrap_or_default().to_string_lossy());
+    let draft = Draft::new(folder(path), &path.file_name().unwrap_or_default().to_string_lossy());
     fs::write(&draft.path, content)?;
     fs::rename(&draft.path, path)
 }
@@ -104,7 +97,15 @@ pub fn draw(
 
 /// Whether two paths lead to one file, or would.
 pub fn same_place(a: &Path, b: &Path) -> bool {
-    a == b || fs::canonicalize(a).ok().is_some_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
+    let full = |path: &Path| {
+        let future = || Some(fs::canonicalize(folder(path)).ok()?.join(path.file_name()?));
+        fs::canonicalize(path).ok().or_else(future)
+    };
+    a == b || full(a).is_some_and(|a| full(b) == Some(a))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A file not yet in its place. It vanishes if it does not get there.
@@ -113,7 +114,6 @@ struct Draft {
 }
 
 impl Draft {
-    /// The draft of the file `name` in `folder`.
     fn new(folder: &Path, name: &str) -> Self {
         Self { path: folder.join(format!(".{name}.{}", std::process::id())) }
     }

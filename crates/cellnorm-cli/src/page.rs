@@ -4,14 +4,17 @@ use crate::norm::Norm;
 
 const STYLE: &str = include_str!("style.css");
 
-/// A whole page; `style` is added to the common style sheet. `title` and `body` are markup.
-pub fn render(title: &str, style: &str, body: &str) -> String {
+/// A whole page; `style` is added to the common style sheet. `title`, the paragraphs of `lead`
+/// under it, and the sections are markup.
+pub fn render(title: &str, style: &str, lead: &str, sections: &[String]) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-         <style>\n{}{style}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
-        common_style()
+         <style>\n{}{style}</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{title}</h1>\n{lead}\n\
+         </header>\n{}</main>\n</body>\n</html>\n",
+        common_style(),
+        sections.concat()
     )
 }
 

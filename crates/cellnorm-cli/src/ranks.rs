@@ -96,12 +96,10 @@ impl Ranks {
         }
     }
 
-    /// The number of this rank, counted from 0.
     pub fn rank(&self) -> usize {
         self.communicator().rank()
     }
 
-    /// The number of ranks.
     pub fn size(&self) -> usize {
         self.communicator().size()
     }
@@ -118,7 +116,6 @@ impl Ranks {
         self.rank() == 0
     }
 
-    /// Whether there is only one.
     pub fn is_alone(&self) -> bool {
         self.size() == 1
     }

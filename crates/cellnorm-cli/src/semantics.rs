@@ -11,7 +11,6 @@ use thiserror::Error;
 use crate::format::{self, join};
 use crate::output::{self, OutputError};
 
-/// Why semantics could not be shown.
 #[derive(Debug, Error, Diagnostic)]
 #[error(transparent)]
 pub enum SemanticsError {
@@ -21,7 +20,6 @@ pub enum SemanticsError {
     Output(#[from] OutputError),
 }
 
-/// The commands of `cellnorm semantics`.
 #[derive(Subcommand)]
 pub enum SemanticsCommand {
     /// List the names, and which normalizations each has.
@@ -48,7 +46,6 @@ pub enum SemanticsCommand {
     },
 }
 
-/// The flag that names a normalization.
 #[derive(Args)]
 pub struct LayerArgs {
     /// The normalization: batch, layer, instance, group or rms.
@@ -56,7 +53,6 @@ pub struct LayerArgs {
     layer: Normalization,
 }
 
-/// How to print.
 #[derive(Args)]
 pub struct OutputArgs {
     /// Print JSON instead of a table.

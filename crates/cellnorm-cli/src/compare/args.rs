@@ -1,16 +1,16 @@
-//! The flags of `cellnorm compare`.
+//! The flags of `cellnorm compare`, and the tasks that it knows.
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::TypedValueParser;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
-use super::task::Task;
 use crate::format::join;
 use crate::input::choice;
+use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::norm::Norm;
 
-/// The flags of `cellnorm compare`.
 #[derive(Args)]
 pub struct CompareArgs {
     /// The task that the networks learn.
@@ -178,6 +178,57 @@ fn norm_choice() -> impl TypedValueParser<Value = NormChoice> {
     choice(named.chain([("all", "all of these that suit the task", NormChoice::All)]).collect())
 }
 
+/// A kind of data with the network that suits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Images and a convolution: MNIST or Fashion-MNIST.
+    Image,
+    /// Sequences of many lengths and a recurrent network: JapaneseVowels.
+    Sequence,
+}
+
+impl Task {
+    /// The name used on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Sequence => "sequence",
+        }
+    }
+
+    /// The normalizations that its network can have, in the order of tables and legends.
+    pub fn norms(self) -> &'static [Norm] {
+        match self {
+            Self::Image => ImageNetwork::NORMS,
+            Self::Sequence => SequenceNetwork::NORMS,
+        }
+    }
+
+    /// Those compared when none are asked for: as many as a reader can tell apart in one chart.
+    pub fn usual_norms(self) -> &'static [Norm] {
+        match self {
+            Self::Image => {
+                &[Norm::None, Norm::Batch, Norm::Layer, Norm::Instance, Norm::Group, Norm::Rms]
+            }
+            Self::Sequence => SequenceNetwork::NORMS,
+        }
+    }
+
+    /// The names of its normalizations, as `--norms` takes them.
+    pub fn norm_names(self) -> String {
+        join(self.norms().iter().map(|norm| norm.name()), ",")
+    }
+
+    /// Passes over the training data when none are asked for: enough to see the networks settle.
+    pub fn epochs(self) -> usize {
+        match self {
+            Self::Image => 3,
+            Self::Sequence => 30,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -196,17 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_all_norms_three_epochs_and_batches_of_32() {
-        let args = parse(&[]).unwrap();
+    fn each_task_has_norms_and_epochs_of_its_own() {
         assert_eq!(
-            args.command_line(),
+            parse(&[]).unwrap().command_line(),
             "cellnorm compare --task image --norms none,batch,layer,instance,group,rms --epochs 3 \
              --batch-sizes 32 --seed 1"
         );
-    }
-
-    #[test]
-    fn sequences_have_norms_and_epochs_of_their_own() {
         assert_eq!(
             parse(&["--task", "sequence", "--seeds", "3"]).unwrap().command_line(),
             "cellnorm compare --task sequence --norms none,layer,step,batch,rms --epochs 30 \
@@ -217,11 +263,8 @@ mod tests {
     #[test]
     fn all_is_every_norm_that_the_network_can_have() {
         let norms = |flags: &[&str]| parse(flags).unwrap().norms_and_batch_sizes().0;
-        assert_eq!(
-            norms(&["--norms", "all"]).len(),
-            Norm::ALL.len() - 1,
-            "step is for sequences alone"
-        );
+        // step is for sequences alone
+        assert_eq!(norms(&["--norms", "all"]).len(), Norm::ALL.len() - 1);
         assert_eq!(norms(&["--norms", "rms,all"])[..2], [Norm::Rms, Norm::None]);
         let sequence_norms = norms(&["--task", "sequence", "--norms", "all"]);
         assert_eq!(sequence_norms, norms(&["--task", "sequence"]));
@@ -243,20 +286,19 @@ mod tests {
         assert!(parse(&["--threads", "100000000"]).is_err());
         let line = parse(&["--data", "a b; $(x)'s"]).unwrap().command_line();
         assert!(line.ends_with(r#" --data 'a b; $(x)'\''s'"#), "{line}");
-        assert!(
-            parse(&["--data", "/data/mnist"])
-                .unwrap()
-                .command_line()
-                .ends_with(" --data /data/mnist")
-        );
+        let line = parse(&["--data", "/data/mnist"]).unwrap().command_line();
+        assert!(line.ends_with(" --data /data/mnist"));
+    }
+
+    fn refusal(flags: &[&str]) -> String {
+        parse(flags).err().expect("refused").to_string()
     }
 
     #[test]
     fn zero_and_words_are_no_counts() {
         for flag in ["--epochs", "--batch-sizes", "--threads"] {
             for value in ["0", "-1", "many", "1.5"] {
-                let message =
-                    parse(&[&format!("{flag}={value}")]).err().expect("refused").to_string();
+                let message = refusal(&[&format!("{flag}={value}")]);
                 assert!(message.contains(flag) && message.contains("at least 1"));
             }
         }
@@ -264,7 +306,7 @@ mod tests {
 
     #[test]
     fn an_unknown_norm_brings_the_list_and_the_closest_name() {
-        let message = parse(&["--norms", "bacth"]).err().expect("refused").to_string();
+        let message = refusal(&["--norms", "bacth"]);
         assert!(message.contains("none, batch, layer, instance, group, rms"));
         assert!(message.contains("similar value exists: 'batch'"));
     }

@@ -8,34 +8,27 @@ use cellnorm_data::state::Statistics;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::data::{DataError, DataNorm, Dataset, DatasetInfo, Samples};
+use crate::data::{DataError, DataNorm, Dataset, Samples};
 use crate::input::{self, InputError};
 use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::norm::Norm;
 use crate::output::{self, Folder, OutputError};
 use crate::ranks::{Ranks, RanksError};
-use average::average;
+use args::Task;
 use partial::PartialResults;
-use progress::{Case, Progress};
-use results::{Config, Results, TotalTiming, Training};
-use task::Task;
-use train::train;
+use results::{Config, Results, TotalTiming, average};
+use train::{Case, Progress, train};
 
 mod args;
-mod average;
 mod partial;
-mod progress;
 mod record;
 mod report;
 mod results;
-mod score;
 mod table;
-mod task;
 mod train;
 
 pub use args::CompareArgs;
 
-/// Why the normalizations could not be compared.
 #[derive(Debug, Error, Diagnostic)]
 #[error(transparent)]
 pub enum CompareError {
@@ -63,8 +56,6 @@ pub enum CompareError {
     Refused(#[from] cellnorm::Error),
     #[error("cannot read a tensor")]
     Tensor(#[from] burn::tensor::TensorReadError),
-    #[error("cannot draw a chart: {0}")]
-    Chart(String),
     #[error("cannot print the results; they are saved in {}", folder.display())]
     Print { folder: PathBuf, source: std::io::Error },
     #[diagnostic(transparent)]
@@ -103,16 +94,15 @@ fn normalized<S: Samples>(args: &CompareArgs, data: Dataset<S>) -> Result<Datase
     let Some(path) = &args.stats else { return Ok(data.normalized(None)) };
     let statistics = Statistics::read(path)?;
     input::warn(&statistics);
-    let (mean, deviation) = input::channel_pairs(&statistics, path)?;
+    let unusable = |problem: String| InputError::Statistics { path: path.clone(), problem };
+    let (mean, deviation) = statistics.pairs().map_err(|problem| unusable(problem.into()))?;
     if mean.len() != S::CHANNELS {
-        let problem =
-            format!("has {} channels, and the {} have {}", mean.len(), S::NOUN, S::CHANNELS);
-        return Err(InputError::Statistics { path: path.clone(), problem });
+        let (given, noun, right) = (mean.len(), S::NOUN, S::CHANNELS);
+        return Err(unusable(format!("has {given} channels, and the {noun} have {right}")));
     }
     Ok(data.normalized(Some(DataNorm { mean, deviation })))
 }
 
-/// Runs the command with one network and its data.
 fn compare<N: Network>(
     args: &CompareArgs,
     data: Dataset<N::Samples>,
@@ -133,9 +123,16 @@ fn compare<N: Network>(
 
     let partial = train_all::<N>(&config, &data, args.quiet, partial.transpose()?, ranks)?;
     let (Some(folder), Some(mut partial)) = (folder, partial) else { return Ok(()) };
-    let results = results(config, data.info, partial.take(), start);
+    let runs = std::mem::take(&mut partial.runs);
+    let averages = match config.seeds {
+        1 => vec![],
+        seeds => runs.chunks(seeds as usize).map(average).collect(),
+    };
+    let (threads, total_seconds) = (rayon::current_num_threads(), start.elapsed().as_secs_f64());
+    let timing = TotalTiming { threads, total_seconds };
+    let results = Results { config, dataset: data.info, runs, averages, timing };
     let json = output::json(&results)?;
-    let html = report::render(&results)?;
+    let html = report::render(&results);
     folder.save(&[(RESULTS, &json), (REPORT, &html)])?;
     partial.remove();
 
@@ -209,7 +206,7 @@ fn train_all<N: Network>(
     let noun = N::Samples::NOUN;
     let (train_samples, test_samples) = (data.train.len(), data.test.len());
     let request = format!("{}, {train_samples} and {test_samples} {noun}", config.command);
-    let done = partial.as_ref().map_or(0, |partial| partial.trainings().len()) as f64;
+    let done = partial.as_ref().map_or(0, |partial| partial.runs.len()) as f64;
     let done = exchange(ranks.communicator(), &request, Ok::<_, CompareError>(vec![done]))?;
     let left = cases.get(done[0][0] as usize..).unwrap_or_default();
     let steps = |case: &Case| config.epochs * train_samples.div_ceil(case.batch_size);
@@ -221,17 +218,6 @@ fn train_all<N: Network>(
             partial.add(training)?;
         }
     }
-    progress.finish();
+    progress.bar.finish_and_clear();
     Ok(partial)
-}
-
-/// The results, with the averages over seeds.
-fn results(config: Config, dataset: DatasetInfo, runs: Vec<Training>, start: Instant) -> Results {
-    let cases = runs.chunks(config.seeds as usize);
-    let averages = if config.seeds > 1 { cases.map(average).collect() } else { vec![] };
-    let timing = TotalTiming {
-        threads: rayon::current_num_threads(),
-        total_seconds: start.elapsed().as_secs_f64(),
-    };
-    Results { config, dataset, runs, averages, timing }
 }

@@ -17,17 +17,15 @@ use crate::output::{self, OutputError};
 const NAME: &str = "results.partial.json";
 
 /// The file, and what it holds.
-pub struct PartialResults {
-    path: PathBuf,
-    content: Content,
-}
-
 #[derive(Serialize, Deserialize)]
-struct Content {
+pub struct PartialResults {
+    #[serde(skip)]
+    path: PathBuf,
     command: String,
     version: String,
     ranks: usize,
-    runs: Vec<Training>,
+    /// The trainings that are done.
+    pub runs: Vec<Training>,
 }
 
 impl PartialResults {
@@ -35,43 +33,31 @@ impl PartialResults {
     pub fn new(folder: &Path, config: &Config, resume: bool) -> Result<Self, CompareError> {
         let path = folder.join(NAME);
         let (command, version) = (config.command.clone(), config.version.to_owned());
-        let mut content = Content { command, version, ranks: config.ranks, runs: vec![] };
-        let text = match fs::read(&path) {
+        let new = Self { path, command, version, ranks: config.ranks, runs: vec![] };
+        let text = match fs::read(&new.path) {
             Ok(text) if resume => text,
             Err(source) if resume && source.kind() != io::ErrorKind::NotFound => {
-                return Err(InputError::Read { path, source }.into());
+                return Err(InputError::read(new.path)(source).into());
             }
-            _ => return Ok(Self { path, content }),
+            _ => return Ok(new),
         };
-        let refused = |problem: String| CompareError::Resume { path: path.clone(), problem };
-        let found: Content = serde_json::from_slice(&text)
+        let refused = |problem: String| CompareError::Resume { path: new.path.clone(), problem };
+        let found: Self = serde_json::from_slice(&text)
             .map_err(|error| refused(format!("is damaged: {error}")))?;
-        let [was, is] = [&found, &content].map(|Content { command, version, ranks, .. }| {
+        let [was, is] = [&found, &new].map(|Self { command, version, ranks, .. }| {
             format!("`{command}`, version {version}, ranks: {ranks}")
         });
         if was != is {
             return Err(refused(format!("is of {was}; this is {is}")));
         }
-        content.runs = found.runs;
-        Ok(Self { path, content })
+        Ok(Self { runs: found.runs, ..new })
     }
 
-    /// The trainings that are done.
-    pub fn trainings(&self) -> &[Training] {
-        &self.content.runs
-    }
-
-    /// Saves one more.
     pub fn add(&mut self, training: Training) -> Result<(), OutputError> {
-        self.content.runs.push(training);
-        let text = serde_json::to_string(&self.content)?;
+        self.runs.push(training);
+        let text = serde_json::to_string(self)?;
         output::replace(&self.path, &text)
             .map_err(|source| OutputError::Write { path: self.path.clone(), source })
-    }
-
-    /// Takes all of them.
-    pub fn take(&mut self) -> Vec<Training> {
-        std::mem::take(&mut self.content.runs)
     }
 
     /// Removes the file, once the results are saved.

@@ -17,7 +17,7 @@ const FOLLOWED_STEPS: usize = 500;
 /// Values of the loss that are stored; in a longer training each is a mean of several steps.
 const TRACE_VALUES: usize = 1000;
 
-/// The numbers of all steps so far.
+#[derive(Default)]
 pub struct Record {
     every: usize,
     losses: Vec<f32>,
@@ -27,43 +27,31 @@ pub struct Record {
     channels: Vec<ChannelStatistics>,
 }
 
-/// The numbers of one step.
-pub struct Step {
-    /// Mean loss of the batch.
-    pub loss: f64,
-    /// Time of the whole step.
-    pub time: Duration,
-    /// Times of the normalization.
-    pub lap: Option<Lap>,
-    /// Moments of the batch and running ones after it.
-    pub moments: Option<(Moments, Moments)>,
-}
-
 impl Record {
     /// An empty record for a training of so many steps.
     pub fn new(steps: usize) -> Self {
-        Self {
-            every: steps.div_ceil(TRACE_VALUES),
-            losses: Vec::with_capacity(steps),
-            steps: Vec::with_capacity(steps),
-            laps: Vec::with_capacity(steps),
-            shares: Vec::with_capacity(steps),
-            channels: Vec::new(),
-        }
+        Self { every: steps.div_ceil(TRACE_VALUES), ..Self::default() }
     }
 
-    /// Adds one step.
-    pub fn add(&mut self, step: Step) -> Result<(), TensorReadError> {
-        if let Some((batch, running)) = step.moments
+    /// Adds the mean loss of a step, its time and that of the normalization in it, and the moments
+    /// of the batch with the running ones after it.
+    pub fn add(
+        &mut self,
+        loss: f64,
+        time: Duration,
+        lap: Option<Lap>,
+        moments: Option<(Moments, Moments)>,
+    ) -> Result<(), TensorReadError> {
+        if let Some((batch, running)) = moments
             && self.losses.len() < FOLLOWED_STEPS
         {
             self.follow(batch, running)?;
         }
-        self.losses.push(step.loss as f32);
-        self.steps.push(step.time);
-        if let Some(lap) = step.lap {
+        self.losses.push(loss as f32);
+        self.steps.push(time);
+        if let Some(lap) = lap {
             self.laps.push(lap);
-            self.shares.push((lap.forward + lap.backward).as_secs_f64() / step.time.as_secs_f64());
+            self.shares.push((lap.forward + lap.backward).as_secs_f64() / time.as_secs_f64());
         }
         Ok(())
     }
@@ -127,35 +115,26 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 mod tests {
     use super::*;
 
-    fn step(number: u64) -> Step {
-        Step {
-            loss: number as f64,
-            time: Duration::from_millis(number),
-            lap: Some(Lap {
-                forward: Duration::from_millis(2 * number),
-                backward: Duration::from_millis(3 * number),
-            }),
-            moments: None,
+    fn record(numbers: impl ExactSizeIterator<Item = u64>) -> Record {
+        let mut record = Record::new(numbers.len());
+        for number in numbers {
+            let time = Duration::from_millis(number);
+            let lap = Lap { forward: 2 * time, backward: 3 * time };
+            record.add(number as f64, time, Some(lap), None).unwrap();
         }
+        record
     }
 
     #[test]
     fn long_trainings_are_thinned_to_means() {
-        let mut record = Record::new(2001);
-        for number in 0..2001 {
-            record.add(step(number)).unwrap();
-        }
-        let trace = record.training_loss();
+        let trace = record((0..2001u32).map(u64::from)).training_loss();
         assert_eq!((trace.every, trace.values.len()), (3, 667));
         assert_eq!(trace.values[..2], [1.0, 4.0]);
     }
 
     #[test]
     fn times_are_medians() {
-        let mut record = Record::new(3);
-        for number in [900, 1, 2] {
-            record.add(step(number)).unwrap();
-        }
+        let record = record([900, 1, 2].into_iter());
         let timing = record.timing(vec![0.5, 0.25]);
         assert_eq!(timing.training_seconds, 0.75);
         assert_eq!(timing.step_ms, 2.0);

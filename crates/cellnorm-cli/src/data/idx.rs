@@ -5,7 +5,6 @@ use thiserror::Error;
 /// Width and height of an image in pixels.
 pub const SIDE: usize = 28;
 
-/// The number of classes.
 pub const CLASSES: usize = 10;
 
 const IMAGES_MAGIC: u32 = 0x803;
@@ -30,7 +29,6 @@ pub enum IdxError {
 }
 
 impl IdxError {
-    /// How to put it right.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Header { .. } | Self::Size { .. } => {
@@ -121,43 +119,33 @@ mod tests {
             let error = images(&whole[..found]).unwrap_err();
             assert_eq!(error, IdxError::Header { found, header: 16 });
         }
-        assert_eq!(
-            labels(&[0, 0, 8]).unwrap_err().to_string(),
-            "it holds 3 bytes, fewer than the 8 of its header"
-        );
     }
 
     #[test]
-    fn a_wrong_magic_number_is_named() {
-        let error = images(&idx(&[0x801, 1, 28, 28], &[0; 784])).unwrap_err();
-        assert_eq!(error.to_string(), "it starts with 0x00000801 instead of 0x00000803");
+    fn every_fault_is_named_with_its_place_and_numbers() {
+        for (words, values, message) in [
+            (
+                &[0x801, 1, 28, 28][..],
+                &[0; 784][..],
+                "it starts with 0x00000801 instead of 0x00000803",
+            ),
+            (&[0x803, 2, 28, 28], &[0; 784], "its header announces 1568 values, but 784 follow"),
+            (&[0x803, 1, 2, 3], &[0; 6], "its images have 2 × 3 pixels instead of 28 × 28"),
+        ] {
+            assert_eq!(images(&idx(words, values)).unwrap_err().to_string(), message);
+        }
+        let message = |bytes: &[u8]| labels(bytes).unwrap_err().to_string();
+        assert_eq!(message(&[0, 0, 8]), "it holds 3 bytes, fewer than the 8 of its header");
+        assert_eq!(message(&idx(&[0x801, 3], &[9, 10, 11])), "its label number 2 is 10");
     }
 
     #[test]
-    fn sizes_that_disagree_are_named() {
-        let error = images(&idx(&[0x803, 2, 28, 28], &[0; 784])).unwrap_err();
-        assert_eq!(error.to_string(), "its header announces 1568 values, but 784 follow");
+    fn sizes_that_disagree_are_refused_without_overflow() {
         let error = labels(&idx(&[0x801, 1], &[1, 2])).unwrap_err();
         assert_eq!(error, IdxError::Size { announced: 1, found: 2 });
-    }
-
-    #[test]
-    fn sizes_beyond_any_file_are_refused_without_overflow() {
         let most = u32::MAX;
         let error = images(&idx(&[0x803, most, most, most], &[])).unwrap_err();
         assert_eq!(error, IdxError::Size { announced: u64::MAX, found: 0 });
-    }
-
-    #[test]
-    fn images_of_another_size_are_named() {
-        let error = images(&idx(&[0x803, 1, 2, 3], &[0; 6])).unwrap_err();
-        assert_eq!(error.to_string(), "its images have 2 × 3 pixels instead of 28 × 28");
-    }
-
-    #[test]
-    fn a_label_out_of_range_is_named_with_its_place() {
-        let error = labels(&idx(&[0x801, 3], &[9, 10, 11])).unwrap_err();
-        assert_eq!(error.to_string(), "its label number 2 is 10");
     }
 
     #[test]

@@ -16,7 +16,6 @@ const PIXELS: usize = SIDE * SIDE;
 /// The name of the embedded subset in results and reports.
 const EMBEDDED: &str = "Fashion-MNIST, balanced subset";
 
-/// Images with their labels.
 pub struct Images {
     /// Pixels from 0 to 1, image after image.
     pixels: Vec<f32>,
@@ -58,19 +57,18 @@ impl Samples for Images {
 impl Dataset<Images> {
     /// The IDX files in `folder`, or the embedded subset when there is none.
     pub fn load(folder: Option<&Path>) -> Result<Self, DataError> {
-        let Some(folder) = folder else {
-            let read = |name: &'static str| Ok((name.into(), embedded(name).to_vec()));
-            let [train, test] = [split("train", read)?, split("t10k", read)?];
-            return Ok(Self::new(EMBEDDED.to_owned(), None, train, test));
+        let read = |name: &'static str| match folder {
+            None => Ok((name.into(), embedded(name).to_vec())),
+            Some(folder) => find(folder, name),
         };
-        let read = |name| find(folder, name);
-        let [train, test] = [split("train", read)?, split("t10k", read)?];
-        Ok(Self::new(folder.display().to_string(), None, train, test))
+        let train = split(["train-images-idx3-ubyte", "train-labels-idx1-ubyte"], read)?;
+        let test = split(["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"], read)?;
+        let name = folder.map_or(EMBEDDED.to_owned(), |folder| folder.display().to_string());
+        Ok(Self::new(name, None, train, test))
     }
 }
 
-/// The bytes of the file with that usual name, of the subset that comes with the program (see
-/// `data/README.md`).
+/// The file of that name in the subset that comes with the program (see `data/README.md`).
 fn embedded(name: &'static str) -> &'static [u8] {
     match name {
         "train-images-idx3-ubyte" => include_bytes!("../../data/train-images-idx3-ubyte.gz"),
@@ -82,13 +80,9 @@ fn embedded(name: &'static str) -> &'static [u8] {
 
 /// Reads the images and labels of one part of a dataset.
 fn split(
-    part: &str,
+    [images_name, labels_name]: [&'static str; 2],
     read: impl Fn(&'static str) -> Result<(PathBuf, Vec<u8>), DataError>,
 ) -> Result<Images, DataError> {
-    let (images_name, labels_name) = match part {
-        "train" => ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-        _ => ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-    };
     let (images_path, bytes) = read(images_name)?;
     let pixels = decode(bytes, &images_path, idx::images)?;
     let (labels_path, bytes) = read(labels_name)?;
@@ -104,14 +98,12 @@ fn split(
     Ok(Images { pixels, labels })
 }
 
-/// Unpacks the bytes of a file if they are gzipped, and parses them.
 fn decode<T>(
     bytes: Vec<u8>,
     path: &Path,
     parse: impl Fn(&[u8]) -> Result<T, idx::IdxError>,
 ) -> Result<T, DataError> {
-    let bytes =
-        unpack(bytes).map_err(|source| InputError::Read { path: path.to_owned(), source })?;
+    let bytes = unpack(bytes).map_err(InputError::read(path))?;
     parse(&bytes).map_err(|problem| DataError::Idx { path: path.to_owned(), problem })
 }
 
@@ -138,10 +130,8 @@ fn find(folder: &Path, name: &'static str) -> Result<(PathBuf, Vec<u8>), DataErr
         for suffix in ["", ".gz"] {
             let path = folder.join(format!("{spelling}{suffix}"));
             if path.exists() {
-                return match fs::read(&path) {
-                    Ok(bytes) => Ok((path, bytes)),
-                    Err(source) => Err(InputError::Read { path, source }.into()),
-                };
+                let bytes = fs::read(&path).map_err(InputError::read(&path))?;
+                return Ok((path, bytes));
             }
         }
     }

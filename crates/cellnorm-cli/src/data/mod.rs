@@ -38,7 +38,6 @@ pub enum DataError {
     Input(#[from] InputError),
 }
 
-/// Samples with their labels.
 pub trait Samples {
     /// Some of them, as a network takes them.
     type Input;
@@ -59,7 +58,6 @@ pub trait Samples {
     fn batch(&self, indices: &[usize], device: &Device) -> Batch<Self::Input>;
 }
 
-/// Samples to train on and samples to test on.
 pub struct Dataset<S> {
     pub info: DatasetInfo,
     pub train: S,
@@ -85,7 +83,6 @@ pub struct DatasetInfo {
 /// (x − mean) / deviation for each channel.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataNorm {
-    /// The means, of pixels between 0 and 1.
     pub mean: Vec<f64>,
     pub deviation: Vec<f64>,
 }
@@ -114,8 +111,7 @@ impl<S: Samples> Dataset<S> {
         Self { info, train, test }
     }
 
-    /// Normalizes the values with `norm`, or to mean 0 and deviation 1. A channel whose values are
-    /// all equal is not divided.
+    /// Normalizes with `norm`, or to mean 0 and deviation 1. A constant channel is not divided.
     pub fn normalized(mut self, norm: Option<DataNorm>) -> Self {
         let norm = norm.unwrap_or_else(|| DataNorm::measure(self.train.values(), S::CHANNELS));
         for values in [self.train.values(), self.test.values()] {
@@ -133,7 +129,6 @@ impl<S: Samples> Dataset<S> {
     }
 }
 
-/// A batch as the network takes it.
 pub struct Batch<X> {
     pub x: X,
     /// Their labels, `[N]`, in the order in which the network scores the samples.

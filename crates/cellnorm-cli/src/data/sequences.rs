@@ -23,12 +23,10 @@ const SOURCE: &str = "M. Kudo, J. Toyama, M. Shimbo, \"Multidimensional curve cl
                       using passing-through regions\", 1999, UCI Machine Learning Repository, CC \
                       BY 4.0";
 
-/// Sequences with their labels.
 pub struct Sequences {
     /// Sequence after sequence, step after step, 12 values a step.
     values: Vec<f32>,
-    /// The first step of each sequence, among the steps of all; at the end, the number of all
-    /// steps.
+    /// The first step of each sequence, among the steps of all; then the number of all steps.
     starts: Vec<usize>,
     /// One class a sequence.
     labels: Vec<u8>,
@@ -36,20 +34,16 @@ pub struct Sequences {
 
 /// Sequences as the network takes them: the longest first, without padding.
 pub struct Packed {
-    /// The first step of all sequences, then the second of those that have one, and so on, `[steps,
-    /// 12]`.
+    /// `[steps, 12]`: the first step of all sequences, the second of those that have one, ….
     pub x: Tensor<2>,
     /// How many sequences have the first step, the second, and so on.
     pub counts: Vec<usize>,
 }
 
 impl Dataset<Sequences> {
-    /// The sequences that come with the program.
     pub fn embedded() -> Result<Self, InputError> {
-        let read = |name: &str, bytes: &[u8]| {
-            parse(GzDecoder::new(bytes))
-                .map_err(|source| InputError::Read { path: name.into(), source })
-        };
+        let read =
+            |name: &str, bytes: &[u8]| parse(GzDecoder::new(bytes)).map_err(InputError::read(name));
         let train = include_bytes!("../../data/japanese-vowels-train.gz");
         let test = include_bytes!("../../data/japanese-vowels-test.gz");
         let train = read("japanese-vowels-train.gz", train)?;
@@ -135,24 +129,13 @@ mod tests {
         let data = Dataset::embedded().unwrap();
         // The counts and lengths that the archive's page tells, and numbers from the beginning of
         // both files.
-        for (split, speakers, steps, longest, first, second) in [
-            (
-                &data.train,
-                [30; 9],
-                20,
-                LONGEST_TRAINED,
-                [1.860936, -0.207383, 0.261557],
-                [1.891651, -0.193249],
-            ),
-            (
-                &data.test,
-                [31, 35, 88, 44, 29, 24, 40, 50, 29],
-                19,
-                29,
-                [1.635533, 0.024848, 0.432087],
-                [1.547694, 0.008754],
-            ),
-        ] {
+        let train = ([30; 9], 20, LONGEST_TRAINED);
+        let train_values = ([1.860936, -0.207383, 0.261557], [1.891651, -0.193249]);
+        let test = ([31, 35, 88, 44, 29, 24, 40, 50, 29], 19, 29);
+        let test_values = ([1.635533, 0.024848, 0.432087], [1.547694, 0.008754]);
+        for (split, (speakers, steps, longest), (first, second)) in
+            [(&data.train, train, train_values), (&data.test, test, test_values)]
+        {
             let mut counts = [0; CLASSES];
             for &label in &split.labels {
                 counts[usize::from(label)] += 1;

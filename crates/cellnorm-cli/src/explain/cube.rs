@@ -26,7 +26,6 @@ pub struct Lengths {
     pub positions: usize,
 }
 
-/// One side of the cube.
 pub struct Side {
     /// Its axes and their lengths: "H × W = 28 × 28 (axes 2, 3)".
     pub title: String,
@@ -54,7 +53,6 @@ impl Item {
 }
 
 impl Cube {
-    /// The set of one value of a tensor.
     pub fn new(explanation: &Explanation, sharing: &Sharing, lengths: &Lengths) -> Self {
         let layout = &explanation.layout;
         let set = sharing.set(&marked(sharing));
@@ -68,8 +66,7 @@ impl Cube {
     }
 }
 
-/// The index of the value whose set is marked: 0 along each axis, except the middle where windows
-/// slide.
+/// The index of the value whose set is marked: 0 along each axis, the middle where windows slide.
 pub fn marked(sharing: &Sharing) -> Vec<usize> {
     let index = |(along, len): (&Along, &usize)| {
         if matches!(along, Along::Window { .. }) { len / 2 } else { 0 }
@@ -101,8 +98,7 @@ impl Side {
     }
 }
 
-/// The cells along some axes. Axes that share alike are one long axis in row-major order; others
-/// are taken one inside the other.
+/// The cells along some axes: axes that share alike as one, row-major; others one inside the other.
 fn side_items(sharing: &Sharing, set: &[Range<usize>], axes: &[usize], length: usize) -> Vec<Item> {
     let long: Vec<usize> = axes.iter().copied().filter(|axis| sharing.shape[*axis] > 1).collect();
     let alike = long.windows(2).all(|pair| sharing.along[pair[0]] == sharing.along[pair[1]]);
@@ -149,8 +145,7 @@ fn block(along: Along) -> Option<usize> {
     }
 }
 
-/// The cells of an axis: stretches that end where the set or a block does, each with its ends and a
-/// gap between.
+/// The cells of an axis: stretches that end where the set or a block does, with gaps inside them.
 fn items(
     len: usize,
     set: Range<usize>,
@@ -197,8 +192,7 @@ fn items(
     items
 }
 
-/// All blocks where they are few, else the first, the second if there is room, one gap, and the
-/// last.
+/// All blocks where they are few, else the first, the second if it fits, one gap, and the last.
 fn blocks(count: usize, length: usize) -> Vec<(Range<usize>, bool)> {
     let first = if length < 6 { 1 } else { 2 };
     if count <= (length / 2).max(first + 1) {

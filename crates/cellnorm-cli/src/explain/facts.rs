@@ -1,7 +1,10 @@
-//! The table under the drawing: counts, noise, parameters, state and bytes, each with its formula.
+//! The table under the drawing: counts, noise, parameters, state and bytes, each with its formula;
+//! and the same as JSON.
 
 use cellnorm::explain::{Along, CACHE, Explanation, Measure, Sharing, Table};
+use serde_json::{Value, json};
 
+use super::cube::marked;
 use crate::format::{bytes, join, thousands};
 
 pub fn rows(explanation: &Explanation) -> Vec<[String; 2]> {
@@ -25,7 +28,6 @@ pub fn rows(explanation: &Explanation) -> Vec<[String; 2]> {
     rows
 }
 
-/// The statistic of a set.
 pub fn measure(sharing: &Sharing) -> &'static str {
     match sharing.measure {
         Measure::MeanVariance => "mean and variance",
@@ -36,37 +38,26 @@ pub fn measure(sharing: &Sharing) -> &'static str {
 }
 
 fn statistics(explanation: &Explanation, sharing: &Sharing) -> String {
-    let factor = |axis: usize| {
-        let (along, len) = (sharing.along[axis], sharing.shape[axis]);
-        let letter = explanation.layout.letters()[axis];
-        match along {
-            Along::Shared => None,
-            Along::Blocks(size) if size >= len => None,
-            Along::Blocks(size) => Some(format!("{} blocks of {size} {letter}", along.sets(len))),
-            Along::Tail(_) => Some(format!("{} {letter}", thousands(along.sets(len)))),
-            Along::Apart | Along::Window { .. } => Some(format!("{} {letter}", thousands(len))),
-        }
+    let factor = |along: Along, len: usize| match along {
+        Along::Shared => None,
+        Along::Blocks(size) if size >= len => None,
+        Along::Blocks(size) => Some(format!("{} blocks of {size}", along.sets(len))),
+        Along::Tail(_) => Some(thousands(along.sets(len))),
+        Along::Apart | Along::Window { .. } => Some(thousands(len)),
     };
-    product(sharing.sets(), (0..sharing.shape.len()).filter_map(factor))
-        + &format!(": {} each", measure(sharing))
+    product(explanation, sharing, sharing.sets(), factor) + &format!(": {} each", measure(sharing))
 }
 
 fn values(explanation: &Explanation, sharing: &Sharing) -> String {
-    let factor = |axis: usize| {
-        let (along, len) = (sharing.along[axis], sharing.shape[axis]);
-        let letter = explanation.layout.letters()[axis];
-        match along {
-            Along::Apart => None,
-            Along::Shared => Some(format!("{} {letter}", thousands(len))),
-            Along::Blocks(size) => Some(format!("{} {letter}", thousands(size.min(len)))),
-            Along::Tail(from) => {
-                (from + 1 < len).then(|| format!("{} {letter}", thousands(len - from)))
-            }
-            Along::Window { before, after } if before.saturating_add(after) < len => {
-                Some(format!("{before} + 1 + {after} {letter}"))
-            }
-            Along::Window { .. } => Some(format!("up to {} {letter}", thousands(len))),
+    let factor = |along: Along, len: usize| match along {
+        Along::Apart => None,
+        Along::Shared => Some(thousands(len)),
+        Along::Blocks(size) => Some(thousands(size.min(len))),
+        Along::Tail(from) => (from + 1 < len).then(|| thousands(len - from)),
+        Along::Window { before, after } if before.saturating_add(after) < len => {
+            Some(format!("{before} + 1 + {after}"))
         }
+        Along::Window { .. } => Some(format!("up to {}", thousands(len))),
     };
     let (least, most) = sharing.values();
     let smallest = match least == most {
@@ -76,12 +67,20 @@ fn values(explanation: &Explanation, sharing: &Sharing) -> String {
         }
         false => format!("; {} in the smallest", thousands(least)),
     };
-    product(most, (0..sharing.shape.len()).filter_map(factor)) + &smallest
+    product(explanation, sharing, most, factor) + &smallest
 }
 
 /// A count and where it comes from: "32 = 8 N × 4 blocks of 8 C".
-fn product(count: usize, factors: impl Iterator<Item = String>) -> String {
-    let factors: Vec<String> = factors.collect();
+fn product(
+    explanation: &Explanation,
+    sharing: &Sharing,
+    count: usize,
+    factor: fn(Along, usize) -> Option<String>,
+) -> String {
+    let axes = sharing.along.iter().zip(&sharing.shape).zip(explanation.layout.letters());
+    let factors: Vec<String> = axes
+        .filter_map(|((along, len), letter)| Some(format!("{} {letter}", factor(*along, *len)?)))
+        .collect();
     match factors.as_slice() {
         [] => thousands(count),
         [factor] => factor.clone(),
@@ -147,7 +146,6 @@ fn backward(explanation: &Explanation) -> String {
     format!("{} = read {x} and d{y}{second} + write d{x}; {held}", bytes(traffic.backward()))
 }
 
-/// The names of the input and the output.
 fn names(explanation: &Explanation) -> (&'static str, &'static str) {
     if explanation.layout.is_weight() { ("v", "w") } else { ("x", "y") }
 }
@@ -155,4 +153,80 @@ fn names(explanation: &Explanation) -> (&'static str, &'static str) {
 fn cache(held: usize) -> String {
     let fits = if held > CACHE { "do not fit" } else { "fit" };
     format!("the {} of a set {fits} in a cache of 1 MiB", bytes(held))
+}
+
+/// Everything that the drawing and the table say.
+pub fn json(explanation: &Explanation) -> Value {
+    let traffic = &explanation.traffic;
+    let statistics =
+        explanation.sharings.iter().map(|sharing| statistic_json(explanation, sharing));
+    json!({
+        "normalization": explanation.name,
+        "shape": explanation.shape,
+        "layout": explanation.layout.to_string(),
+        "formula": explanation.formula,
+        "statistics": statistics.collect::<Vec<_>>(),
+        "parameters": tables_json(&explanation.parameters),
+        "state": tables_json(&explanation.state),
+        "bytes_f32": {
+            "x": traffic.x,
+            "held": traffic.held,
+            "cache": CACHE,
+            "forward": traffic.forward(),
+            "forward_reads": traffic.forward_reads,
+            "backward": traffic.backward(),
+            "backward_reads": traffic.backward_reads,
+        },
+        "warnings": explanation.warnings.iter().map(|warning| json!({
+            "code": warning.code,
+            "what": warning.what,
+            "remedy": warning.remedy,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn statistic_json(explanation: &Explanation, sharing: &Sharing) -> Value {
+    let axis_value = |axis: usize| {
+        let mut value = json!({
+            "axis": axis,
+            "letter": explanation.layout.letters()[axis].to_string(),
+            "length": sharing.shape[axis],
+        });
+        let (shares, numbers) = match sharing.along[axis] {
+            Along::Apart => ("apart", vec![]),
+            Along::Shared => ("all", vec![]),
+            Along::Blocks(size) => ("blocks", vec![("block", size)]),
+            Along::Tail(from) => ("tail", vec![("from", from)]),
+            Along::Window { before, after } => {
+                ("window", vec![("before", before), ("after", after)])
+            }
+        };
+        value["shares"] = shares.into();
+        for (name, number) in numbers {
+            value[name] = number.into();
+        }
+        value
+    };
+    let (least, most) = sharing.values();
+    let noise = sharing.noise();
+    let index = marked(sharing);
+    let set: Vec<_> =
+        sharing.set(&index).into_iter().map(|range| [range.start, range.end]).collect();
+    json!({
+        "of": sharing.name,
+        "measure": measure(sharing),
+        "count": sharing.sets(),
+        "values": most,
+        "values_least": least,
+        "standard_error_mean": noise.and_then(|noise| noise.mean),
+        "standard_error_variance": noise.and_then(|noise| noise.variance),
+        "axes": (0..sharing.shape.len()).map(axis_value).collect::<Vec<_>>(),
+        "marked": { "index": index, "set": set },
+    })
+}
+
+fn tables_json(tables: &[Table]) -> Vec<Value> {
+    let value =
+        |table: &Table| json!({ "name": table.name, "shape": table.shape, "count": table.count() });
+    tables.iter().map(value).collect()
 }

@@ -1,30 +1,28 @@
-//! `cellnorm explain`: which values share a statistic for a shape, as a drawing, a table and
-//! warnings.
+//! `cellnorm explain`: which values share a statistic, as a drawing, a table and warnings.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::{env, fs};
 
-use cellnorm::explain::{Explanation, Measure, Sharing};
+use cellnorm::explain::{Explanation, Layout, Measure, Sharing};
+use clap::Args;
+use clap::builder::TypedValueParser;
 use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::format::{self, join, thousands};
-use crate::input::StrayFlag;
+use crate::input::{StrayFlag, choice};
 use crate::output::{self, OutputError};
 use cube::{Cube, Lengths};
+use norms::{NORMS, NormEntry, Tensor};
 use text::Colors;
 
-mod args;
 mod cube;
 mod facts;
-mod json;
 mod norms;
 mod svg;
 mod text;
 
-pub use args::ExplainArgs;
-
-/// Why nothing could be explained.
 #[derive(Debug, Error, Diagnostic)]
 #[error(transparent)]
 pub enum ExplainError {
@@ -36,13 +34,111 @@ pub enum ExplainError {
     Output(#[from] OutputError),
 }
 
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// Lengths of the tensor's axes, separated by commas.
+    #[arg(long, value_name = "LENGTHS", value_delimiter = ',', required = true)]
+    pub shape: Vec<usize>,
+
+    /// The normalization.
+    #[arg(long, value_name = "NAME", value_parser = norm())]
+    pub norm: &'static NormEntry,
+
+    /// The meaning of the axes, a letter each: n samples, c channels, t time, others positions; for
+    /// weights o outputs and i inputs. Channels come second when not given: nc, nct, nchw, ncdhw;
+    /// oi, oit, oihw, oidhw.
+    #[arg(long, value_name = "LETTERS")]
+    pub layout: Option<String>,
+
+    /// Axis of the channels, negative counted from the last, instead of a layout.
+    #[arg(long, value_name = "AXIS", allow_negative_numbers = true, conflicts_with = "layout")]
+    pub axis: Option<isize>,
+
+    /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas; axes-batch:
+    /// axes that do not. layer, rms and axes-batch have a parameter for each element (`axis=[1, 2,
+    /// 3]` of Keras). When not given, layer and rms take all features of a sample, with a parameter
+    /// for each channel; mean-variance 0,2,3; lp -1; axes-batch the channels.
+    #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
+    pub axes: Option<Vec<isize>>,
+
+    /// group: number of groups, 32 when not given.
+    #[arg(long, value_name = "N")]
+    pub groups: Option<usize>,
+
+    /// ghost-batch: samples in each virtual batch, 32 when not given.
+    #[arg(long, value_name = "N")]
+    pub virtual_batch: Option<usize>,
+
+    /// local-response: channels in a window, 5 when not given.
+    #[arg(long, value_name = "N")]
+    pub size: Option<usize>,
+
+    /// Also draw the figure to this file as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+
+    /// Print everything as JSON instead of figure and table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ExplainArgs {
+    pub fn explain(&self) -> Result<Explanation, ExplainError> {
+        self.refuse_strays()?;
+        let rank = self.shape.len();
+        let layout = match (&self.layout, self.axis) {
+            (Some(letters), _) => Layout::named(letters, rank)?,
+            (None, Some(axis)) => Layout::channels_first(rank)?.channel_axis(axis)?,
+            (None, None) if self.norm.normalizes == Tensor::Weight => Layout::weight(rank)?,
+            (None, None) => Layout::channels_first(rank)?,
+        };
+        Ok(self.norm.explain(self, layout)?)
+    }
+
+    /// Refuses flags that say nothing about the normalization.
+    fn refuse_strays(&self) -> Result<(), StrayFlag> {
+        let stray = |flag, help| {
+            Err(StrayFlag { flag, subject: format!("--norm {}", self.norm.name), help })
+        };
+        for (flag, is_present) in [
+            ("--axes", self.axes.is_some()),
+            ("--groups", self.groups.is_some()),
+            ("--virtual-batch", self.virtual_batch.is_some()),
+            ("--size", self.size.is_some()),
+        ] {
+            if is_present && !self.norm.flags.contains(&flag) {
+                let takes = NORMS.iter().filter(|entry| entry.flags.contains(&flag));
+                let names = join(takes.map(|entry| entry.name), ", ");
+                return stray(flag, format!("{flag} is for --norm {names}"));
+            }
+        }
+        match self.axis {
+            Some(axis) if self.norm.flags.contains(&"--axes") => stray(
+                "--axis",
+                format!(
+                    "to name axis {axis} write --axes {axis}; where the channels are says --layout"
+                ),
+            ),
+            Some(_) if self.norm.normalizes == Tensor::Weight => {
+                stray("--axis", "say with --layout which axis holds the outputs".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The entry of a name, for clap.
+fn norm() -> impl TypedValueParser<Value = &'static NormEntry> {
+    choice(NORMS.iter().map(|entry| (entry.name, entry.description, entry)).collect())
+}
+
 pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
     let explanation = args.explain()?;
     if let Some(path) = &args.svg {
         output::draw("--svg", path, |path| fs::write(path, drawing(&explanation)))?;
     }
     if args.json {
-        return Ok(output::print_json(&json::value(&explanation))?);
+        return Ok(output::print_json(&facts::json(&explanation))?);
     }
     let color =
         io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -68,7 +164,6 @@ fn others(sharing: &Sharing) -> String {
     }
 }
 
-/// Drawings, table and warnings.
 fn report(explanation: &Explanation, color: bool, width: usize) -> String {
     let mut text = format!("{}\n\n", heading(explanation));
     for sharing in &explanation.sharings {
@@ -116,7 +211,6 @@ fn statistic(explanation: &Explanation, sharing: &Sharing, color: bool, width: u
     format!("{axes}\n\n{lines}\n{}\n\n", colors.legend(&marked(sharing), &others(sharing)))
 }
 
-/// The drawing as SVG.
 fn drawing(explanation: &Explanation) -> String {
     let lengths = Lengths { samples: 8, channels: 8, positions: 8 };
     let panel = |sharing: &Sharing| svg::Panel {
@@ -131,8 +225,7 @@ fn drawing(explanation: &Explanation) -> String {
     svg::draw(&heading(explanation), &explanation.sharings.iter().map(panel).collect::<Vec<_>>())
 }
 
-/// The normalization of the report whose colour a statistic has: its own, or RMS where squares are
-/// summed about zero.
+/// The normalization whose colour a statistic has: its own, or RMS where squares are summed.
 fn ink(sharing: &Sharing) -> &'static str {
     match (sharing.name, sharing.measure) {
         (name @ ("batch" | "layer" | "instance" | "group"), _) => name,
@@ -154,7 +247,7 @@ fn terminal_color(ink: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use cellnorm::explain::{Layout, rule};
+    use cellnorm::explain::rule;
     use cellnorm::norms::Group;
     use cellnorm::semantics::GroupParameters;
 

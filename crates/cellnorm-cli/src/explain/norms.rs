@@ -1,35 +1,32 @@
 //! The normalizations that can be explained, an entry each.
 
+use cellnorm::Error;
 use cellnorm::explain::{Explanation, Layout, lines, rule};
 use cellnorm::norms::{
     Batch, BatchInstance, Features, FilterResponse, GemmaRms, Ghost, Graph, Group, Instance, Layer,
-    Lines, MeanVariance, Renorm, Rms, Step, Switchable,
+    Lines, LocalResponseNormConfig, LpNormConfig, MeanVariance, Renorm, Rms, Step, Switchable,
 };
 use cellnorm::rule::Rule;
+use cellnorm::semantics::GroupParameters;
 use cellnorm::weights::{Standardization, WeightDirection};
-use cellnorm::{
-    Error,
-    norms::{LocalResponseNormConfig, LpNormConfig},
-    semantics::GroupParameters,
-};
 
 use super::ExplainArgs;
 
-/// A normalization that can be explained.
 pub struct NormEntry {
     /// Its name on the command line.
     pub name: &'static str,
     /// The values that share a statistic.
     pub description: &'static str,
-    /// The flags that apply to it.
     pub flags: &'static [&'static str],
-    /// Whether it normalizes a weight.
-    pub normalizes_weight: bool,
-    explain: ExplainFn,
+    pub normalizes: Tensor,
+    explain: fn(&Request, usize, isize) -> Result<Explanation, Error>,
 }
 
-/// Takes the request, the number of channels (outputs where it is a weight), and their axis.
-type ExplainFn = fn(&Request, usize, isize) -> Result<Explanation, Error>;
+#[derive(Clone, Copy, PartialEq)]
+pub enum Tensor {
+    Activation,
+    Weight,
+}
 
 /// The flags with the layout that follows from them.
 struct Request<'a> {
@@ -37,131 +34,71 @@ struct Request<'a> {
     layout: Layout,
 }
 
-const AXES: &[&str] = &["--axes"];
-
-/// Every normalization, in the order of the help.
-pub const NORMS: &[NormEntry] = &[
-    norm("batch", "Each channel over the whole batch", &[], |a, channels, channel_axis| {
-        a.rule(&Batch::new(channels, channel_axis))
-    }),
-    norm(
-        "ghost-batch",
-        "Each channel over a part of the batch",
-        &["--virtual-batch"],
-        |a, channels, channel_axis| {
-            a.rule(&Ghost {
-                channels,
-                channel_axis,
-                size: a.args.virtual_batch.unwrap_or(32),
-                interleaved: false,
-            })
-        },
-    ),
-    norm("axes-batch", "Each index along several axes over the whole batch", AXES, |a, _, axis| {
-        a.rule(&Batch::from_shape(&a.axes_or(&[axis]), &a.args.shape)?)
-    }),
-    norm(
-        "step-batch",
-        "Each channel over the whole batch, at each time step",
-        &[],
-        |a, channels, channel_axis| {
-            let (step_axis, steps) = a.time()?;
-            a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
-        },
-    ),
-    norm(
-        "renorm",
-        "Like batch, corrected toward the running averages",
-        &[],
-        |a, channels, channel_axis| {
-            a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 })
-        },
-    ),
-    norm("layer", "The features of a sample", AXES, |a, channels, axis| {
-        a.rule(&Layer(a.features(channels, axis)?))
-    }),
-    norm("instance", "Each channel of a sample", &[], |a, channels, channel_axis| {
-        a.rule(&Instance { channels, channel_axis })
-    }),
-    norm(
-        "group",
-        "Each group of channels of a sample",
-        &["--groups"],
-        |a, channels, channel_axis| {
-            let (groups, parameters) = (a.args.groups.unwrap_or(32), GroupParameters::PerChannel);
-            a.rule(&Group { groups, channels, channel_axis, parameters })
-        },
-    ),
-    norm("rms", "The features of a sample, by root mean square", AXES, |a, channels, axis| {
-        a.rule(&Rms(a.features(channels, axis)?))
-    }),
-    norm("gemma-rms", "Like rms, with the factor stored less 1", AXES, |a, channels, axis| {
-        a.rule(&GemmaRms(a.features(channels, axis)?))
-    }),
-    norm("batch-instance", "A mixture of batch and instance", &[], |a, channels, channel_axis| {
-        a.rule(&BatchInstance { channels, channel_axis })
-    }),
-    norm(
-        "switchable",
-        "A mixture of instance, layer and batch",
-        &[],
-        |a, channels, channel_axis| a.rule(&Switchable { channels, channel_axis }),
-    ),
-    norm(
-        "graph",
-        "Each channel of a sample, less a share of its mean",
-        &[],
-        |a, channels, channel_axis| a.rule(&Graph { channels, channel_axis }),
-    ),
-    norm(
-        "filter-response",
-        "Each channel of a sample, by mean square",
-        &[],
-        |a, channels, channel_axis| {
-            a.rule(&FilterResponse { channels, channel_axis, learned_epsilon: false })
-        },
-    ),
-    norm("mean-variance", "Any axes, without parameters", AXES, |a, _, _| {
-        a.rule(&MeanVariance { axes: a.axes_or(&[0, 2, 3]) })
-    }),
-    norm("lp", "Vectors along any axes, by their length", AXES, |a, _, _| {
-        a.lines(&LpNormConfig::new(&a.axes_or(&[-1])).init()?)
-    }),
-    norm(
-        "local-response",
-        "A window of neighbouring channels at each position",
-        &["--size"],
-        |a, _, axis| {
-            a.lines(
-                &LocalResponseNormConfig::new(a.args.size.unwrap_or(5))
-                    .channel_axis(axis)
-                    .init()?,
-            )
-        },
-    ),
-    weight_norm("weight", "The weights of each output, by their norm", |a, outputs, axis| {
-        a.rule(&WeightDirection { axis: Some(axis as usize), outputs })
-    }),
-    weight_norm("weight-standardization", "The weights of each output", |a, outputs, axis| {
-        a.rule(&Standardization { outputs, axis })
-    }),
-];
-
-const fn norm(
-    name: &'static str,
-    description: &'static str,
-    flags: &'static [&'static str],
-    explain: ExplainFn,
-) -> NormEntry {
-    NormEntry { name, description, flags, normalizes_weight: false, explain }
+/// Each expression takes the request, the number of channels (or outputs), and their axis.
+macro_rules! norms {
+    (|$request:ident, $channels:ident, $axis:ident|
+     $($tensor:ident $name:literal $flags:tt $description:literal => $explain:expr;)*) => {
+        /// Every normalization, in the order of the help.
+        pub const NORMS: &[NormEntry] = &[$(NormEntry {
+            name: $name,
+            description: $description,
+            flags: &$flags,
+            normalizes: Tensor::$tensor,
+            explain: |$request, $channels, $axis| {
+                let _ = ($channels, $axis);
+                $explain
+            },
+        }),*];
+    };
 }
 
-const fn weight_norm(
-    name: &'static str,
-    description: &'static str,
-    explain: ExplainFn,
-) -> NormEntry {
-    NormEntry { name, description, flags: &[], normalizes_weight: true, explain }
+norms! { |a, channels, channel_axis|
+    Activation "batch" [] "Each channel over the whole batch" =>
+        a.rule(&Batch::new(channels, channel_axis));
+    Activation "ghost-batch" ["--virtual-batch"] "Each channel over a part of the batch" => {
+        let size = a.args.virtual_batch.unwrap_or(32);
+        a.rule(&Ghost { channels, channel_axis, size, interleaved: false })
+    };
+    Activation "axes-batch" ["--axes"] "Each index along several axes over the whole batch" =>
+        a.rule(&Batch::from_shape(&a.axes_or(&[channel_axis]), &a.args.shape)?);
+    Activation "step-batch" [] "Each channel over the whole batch, at each time step" => {
+        let (step_axis, steps) = a.time()?;
+        a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
+    };
+    Activation "renorm" [] "Like batch, corrected toward the running averages" =>
+        a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 });
+    Activation "layer" ["--axes"] "The features of a sample" =>
+        a.rule(&Layer(a.features(channels, channel_axis)?));
+    Activation "instance" [] "Each channel of a sample" =>
+        a.rule(&Instance { channels, channel_axis });
+    Activation "group" ["--groups"] "Each group of channels of a sample" => {
+        let (groups, parameters) = (a.args.groups.unwrap_or(32), GroupParameters::PerChannel);
+        a.rule(&Group { groups, channels, channel_axis, parameters })
+    };
+    Activation "rms" ["--axes"] "The features of a sample, by root mean square" =>
+        a.rule(&Rms(a.features(channels, channel_axis)?));
+    Activation "gemma-rms" ["--axes"] "Like rms, with the factor stored less 1" =>
+        a.rule(&GemmaRms(a.features(channels, channel_axis)?));
+    Activation "batch-instance" [] "A mixture of batch and instance" =>
+        a.rule(&BatchInstance { channels, channel_axis });
+    Activation "switchable" [] "A mixture of instance, layer and batch" =>
+        a.rule(&Switchable { channels, channel_axis });
+    Activation "graph" [] "Each channel of a sample, less a share of its mean" =>
+        a.rule(&Graph { channels, channel_axis });
+    Activation "filter-response" [] "Each channel of a sample, by mean square" =>
+        a.rule(&FilterResponse { channels, channel_axis, learned_epsilon: false });
+    Activation "mean-variance" ["--axes"] "Any axes, without parameters" =>
+        a.rule(&MeanVariance { axes: a.axes_or(&[0, 2, 3]) });
+    Activation "lp" ["--axes"] "Vectors along any axes, by their length" =>
+        a.lines(&LpNormConfig::new(&a.axes_or(&[-1])).init()?);
+    Activation "local-response" ["--size"] "A window of neighbouring channels at each position" => {
+        let window = LocalResponseNormConfig::new(a.args.size.unwrap_or(5));
+        a.lines(&window.channel_axis(channel_axis).init()?)
+    };
+    Weight "weight" [] "The weights of each output, by their norm" =>
+        a.rule(&WeightDirection { axis: Some(channel_axis as usize), outputs: channels });
+    Weight "weight-standardization" [] "The weights of each output" =>
+        a.rule(&Standardization { outputs: channels, axis: channel_axis });
 }
 
 impl NormEntry {
@@ -185,8 +122,7 @@ impl Request<'_> {
         self.args.axes.clone().unwrap_or_else(|| usual.to_vec())
     }
 
-    /// The axes named, with a parameter for each element; else all features of a sample with one
-    /// for each channel.
+    /// The axes named, with a parameter an element; else a sample's features, with one a channel.
     fn features(&self, channels: usize, axis: isize) -> Result<Features, Error> {
         match &self.args.axes {
             Some(axes) => Features::from_shape(axes, &self.args.shape),
@@ -194,7 +130,6 @@ impl Request<'_> {
         }
     }
 
-    /// The axis of time and its length.
     fn time(&self) -> Result<(isize, usize), Error> {
         let reason = "statistics for each time step need an axis t, such as in nct or ntc";
         let (layout, rank) = (self.layout.to_string(), self.args.shape.len());

@@ -1,13 +1,10 @@
-//! The cube as SVG: its front is the first sample; without positions it is a sheet of samples and
-//! channels.
-//!
-//! Channels go right, positions down, samples to the back; the visible faces are the first sample,
-//! the first position and the last channel. Colours are the report's, light and dark.
+//! The cube as SVG: channels go right, positions down, samples to the back; the visible faces are
+//! the first sample, the first position and the last channel. Without positions it is a sheet of
+//! samples and channels. Colours are the report's, light and dark.
 
 use super::cube::{Cube, Item, Side};
 use crate::page::{escape, palette};
 
-/// One cube and the words around it.
 pub struct Panel {
     pub cube: Cube,
     /// The normalization whose colour the marked cells have.
@@ -77,20 +74,22 @@ fn style(panels: &[Panel]) -> String {
     )
 }
 
-/// Where each cell of a side begins and ends.
-fn edges(side: &Side) -> Vec<(f64, f64)> {
-    let mut place = 0.0;
-    let edge = |item: &Item| {
-        let start = place + if item.border { WALL } else { 0.0 };
-        place = start + if item.is_gap() { GAP } else { CELL };
-        (start, place)
+/// A cell, and where it begins and ends.
+type Placed<'a> = (&'a Item, f64, f64);
+
+/// The cells of a side, `stretch` times as long as usual.
+fn placed<'a>(side: &'a Side, stretch: f64) -> Vec<Placed<'a>> {
+    let mut end = 0.0;
+    let place = |item: &'a Item| {
+        let start = end + if item.border { WALL } else { 0.0 };
+        end = start + if item.is_gap() { GAP } else { CELL };
+        (item, start * stretch, end * stretch)
     };
-    side.items.iter().map(edge).collect()
+    side.items.iter().map(place).collect()
 }
 
-/// Where the last cell ends.
-fn end(edges: &[(f64, f64)]) -> f64 {
-    edges.last().map_or(0.0, |edge| edge.1)
+fn end(cells: &[Placed]) -> f64 {
+    cells.last().map_or(0.0, |cell| cell.2)
 }
 
 fn text_width(text: &str) -> f64 {
@@ -99,13 +98,10 @@ fn text_width(text: &str) -> f64 {
 
 /// The sides of a cube as they are drawn, and the front's upper left corner.
 struct Frame<'a> {
-    columns: &'a [Item],
-    rows: &'a [Item],
+    columns: Vec<Placed<'a>>,
+    rows: Vec<Placed<'a>>,
     /// No samples where they are the rows.
-    samples: &'a [Item],
-    across: Vec<(f64, f64)>,
-    down: Vec<(f64, f64)>,
-    back: Vec<(f64, f64)>,
+    samples: Vec<Placed<'a>>,
     left: f64,
     top: f64,
 }
@@ -113,21 +109,14 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     fn new(cube: &'a Cube, row_side: &'a Side, left: f64, top: f64) -> Self {
         // tall enough for the words beside it
-        let tall = (text_width(&row_side.title) / end(&edges(row_side))).max(1.0);
-        let (samples, back) = match cube.positions {
-            Some(_) => (&cube.samples.items[..], edges(&cube.samples)),
-            None => (&[][..], vec![]),
+        let tall = (text_width(&row_side.title) / end(&placed(row_side, 1.0))).max(1.0);
+        let samples = match cube.positions {
+            Some(_) => placed(&cube.samples, 1.0),
+            None => vec![],
         };
-        Self {
-            columns: &cube.channels.items,
-            rows: &row_side.items,
-            samples,
-            across: edges(&cube.channels),
-            down: edges(row_side).into_iter().map(|(y, to)| (y * tall, to * tall)).collect(),
-            left,
-            top: top + end(&back) * BACK.1,
-            back,
-        }
+        let top = top + end(&samples) * BACK.1;
+        let (columns, rows) = (placed(&cube.channels, 1.0), placed(row_side, tall));
+        Self { columns, rows, samples, left, top }
     }
 
     /// A point by its distance right, down and back from the front's upper left corner.
@@ -137,26 +126,24 @@ impl<'a> Frame<'a> {
 
     /// The faces, the hindmost first.
     fn faces(&self) -> String {
-        let w = end(&self.across);
-        let rows = || self.rows.iter().zip(&self.down);
-        let columns = || self.columns.iter().zip(&self.across);
+        let (first_row, last_column) = (self.rows[0].0, self.columns[self.columns.len() - 1].0);
+        let w = end(&self.columns);
         let mut body = String::new();
-        for (sample, &(z, z_to)) in self.samples.iter().zip(&self.back).rev() {
-            for (column, &(x, x_to)) in columns() {
+        for &(sample, z, z_to) in self.samples.iter().rev() {
+            for &(column, x, x_to) in &self.columns {
                 let corners = [(x, 0.0, z), (x_to, 0.0, z), (x_to, 0.0, z_to), (x, 0.0, z_to)];
-                body += &self.face("top", corners, &[sample, &self.rows[0], column]);
+                body += &self.face("top", corners, &[sample, first_row, column]);
             }
-            for (row, &(y, y_to)) in rows() {
+            for &(row, y, y_to) in &self.rows {
                 let corners = [(w, y, z), (w, y, z_to), (w, y_to, z_to), (w, y_to, z)];
-                let last_column = &self.columns[self.columns.len() - 1];
                 body += &self.face("side", corners, &[sample, row, last_column]);
             }
         }
-        for (row, &(y, y_to)) in rows() {
-            for (column, &(x, x_to)) in columns() {
+        let first_sample = self.samples.first().map(|sample| sample.0);
+        for &(row, y, y_to) in &self.rows {
+            for &(column, x, x_to) in &self.columns {
                 let corners = [(x, y, 0.0), (x_to, y, 0.0), (x_to, y_to, 0.0), (x, y_to, 0.0)];
-                let items: Vec<&Item> =
-                    [row, column].into_iter().chain(self.samples.first()).collect();
+                let items: Vec<&Item> = [row, column].into_iter().chain(first_sample).collect();
                 body += &self.face("front", corners, &items);
             }
         }
@@ -175,21 +162,21 @@ impl<'a> Frame<'a> {
 
     /// The indices along the visible edges.
     fn ticks(&self) -> String {
-        let (w, h) = (end(&self.across), end(&self.down));
+        let (w, h) = (end(&self.columns), end(&self.rows));
         let label = |item: &Item, gap: &str| {
             if item.is_gap() { gap.to_owned() } else { item.label.clone() }
         };
-        let middle = |edge: &(f64, f64)| (edge.0 + edge.1) / 2.0;
         let mut body = String::new();
-        for (item, x) in self.columns.iter().zip(&self.across) {
-            let place = (self.left + middle(x), self.top + h + 14.0);
+        for (item, x, x_to) in &self.columns {
+            let place = (self.left + (x + x_to) / 2.0, self.top + h + 14.0);
             body += &small(place, "middle", &label(item, "⋯"));
         }
-        for (item, y) in self.rows.iter().zip(&self.down) {
-            body += &small((self.left - 6.0, self.top + middle(y) + 4.0), "end", &label(item, "⋮"));
+        for (item, y, y_to) in &self.rows {
+            let place = (self.left - 6.0, self.top + (y + y_to) / 2.0 + 4.0);
+            body += &small(place, "end", &label(item, "⋮"));
         }
-        for (item, z) in self.samples.iter().zip(&self.back) {
-            let (x, y) = self.point((w, h, middle(z)));
+        for (item, z, z_to) in &self.samples {
+            let (x, y) = self.point((w, h, (z + z_to) / 2.0));
             body += &small((x + 5.0, y + 9.0), "start", &label(item, "⋰"));
         }
         body
@@ -211,7 +198,7 @@ impl Drawing {
         let widest = widest as f64 * LETTER;
         let title_height = if panel.title.is_empty() { 0.0 } else { 42.0 };
         let frame = Frame::new(cube, row_side, MARGIN + 22.0 + widest, MARGIN + title_height);
-        let (w, h) = (end(&frame.across), end(&frame.down));
+        let (w, h) = (end(&frame.columns), end(&frame.rows));
         let Frame { left, top, .. } = frame;
 
         let mut body = format!("<g class=\"{}\">\n{}</g>\n", panel.ink, frame.faces());
@@ -223,9 +210,9 @@ impl Drawing {
              transform=\"translate({x:.1} {y:.1}) rotate(-90)\">{}</text>\n",
             row_side.title
         );
-        let mut right = left + w + end(&frame.back) * BACK.0 + 30.0;
+        let mut right = left + w + end(&frame.samples) * BACK.0 + 30.0;
         if cube.positions.is_some() {
-            let (x, y) = frame.point((w, h, end(&frame.back) / 2.0));
+            let (x, y) = frame.point((w, h, end(&frame.samples) / 2.0));
             body += &words((x + 24.0, y + 24.0), "start", &cube.samples.title);
             right = right.max(x + 24.0 + text_width(&cube.samples.title));
         }

@@ -2,7 +2,6 @@
 
 use super::cube::{Cube, Item, Side};
 
-/// The colours of the drawing.
 pub struct Colors {
     /// The escape sequence of the colour of marked cells; None to draw without colour.
     pub marked: Option<&'static str>,
@@ -25,7 +24,6 @@ impl Colors {
         }
     }
 
-    /// The meaning of the two shades.
     pub fn legend(&self, marked: &str, others: &str) -> String {
         format!("{} {marked}   {} {others}", self.cell(true, None, 2), self.cell(false, None, 2))
     }

@@ -1,5 +1,4 @@
-//! Folding a checkpoint, which has no graph, by a pairing file: JSON that says which normalization
-//! belongs to which layer.
+//! Folding a checkpoint, which has no graph, by a file that pairs normalizations and layers.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
 
-use super::args::{FoldArgs, RuntimeChoice};
-use super::{FoldError, written_json};
+use super::{FoldArgs, FoldError, RuntimeChoice, written_json};
 use crate::format::{self, thousands};
 use crate::input::{self, StrayFlag};
 use crate::output::{self, OutputError};
 
-/// Why a checkpoint could not be folded.
 #[derive(Debug, Error, Diagnostic)]
 pub enum CheckpointError {
     #[error("{} does not say which normalization belongs to which layer", path.display())]
@@ -26,7 +23,6 @@ pub enum CheckpointError {
         path.display()
     ))]
     NoPairs { path: PathBuf },
-    /// A pairing file that cannot be used.
     #[error("{} {problem}", path.display())]
     #[diagnostic(help(
         "it must be JSON such as {{\"pairs\": [{{\"layer\": \"conv1\", \"norm\": \"bn1\", \
@@ -83,7 +79,6 @@ pub fn is_checkpoint(args: &FoldArgs) -> Result<bool, StrayFlag> {
     }
 }
 
-/// Folds a checkpoint.
 pub fn run(args: &FoldArgs) -> Result<(), FoldError> {
     let place = args.place()?;
     let mut checkpoint = Checkpoint::read(&args.model)?;
@@ -124,7 +119,6 @@ pub fn run(args: &FoldArgs) -> Result<(), FoldError> {
     }))?)
 }
 
-/// The pairing file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pairing {
@@ -174,7 +168,6 @@ fn one() -> usize {
 }
 
 impl Pairing {
-    /// Reads a file.
     fn read(path: &Path) -> Result<Self, FoldError> {
         let text = input::read_text(path)?;
         let unusable = |problem| CheckpointError::Pairs { path: path.to_owned(), problem };
@@ -258,7 +251,6 @@ fn guesses_text(path: &Path, guesses: &[Guess], file: &str) -> String {
     format!("{heading}\n{}\n{UNKNOWN}\n{file}", format::trimmed(&table))
 }
 
-/// The outcome of the fold.
 fn folded_text(
     path: &Path,
     folded: &[FoldedLayer],

@@ -13,7 +13,6 @@ use crate::format::join;
 /// Samples of a run where the model leaves their number open.
 const BATCH: usize = 64;
 
-/// The batches of a file.
 pub fn read(model: &Model<'_>, path: &Path) -> Result<Vec<Feed>, FoldError> {
     let tensors = cellnorm::state::read(path)?;
     let inputs: Vec<&Value<'_>> =

@@ -1,5 +1,4 @@
-//! The outcome of a fold as a page: how much is gone, the graph with its folds as arcs, the proof,
-//! and what stays.
+//! The outcome of a fold as a page: counts, the graph with folds as arcs, the proof, what stays.
 
 use std::collections::HashMap;
 
@@ -14,19 +13,12 @@ const STYLE: &str = include_str!("style.css");
 
 pub fn page(outcome: &Outcome<'_>) -> String {
     let name = outcome.source.path().file_name().unwrap_or_default().to_string_lossy();
-    let name = escape(&name);
-    let body = [
-        header(outcome, &name),
-        counts(outcome),
-        graph(outcome),
-        proof(outcome),
-        kept(outcome),
-        conditions(outcome),
-    ];
-    page::render(&format!("{name}, folded"), STYLE, &body.concat())
+    let sections =
+        [counts(outcome), graph(outcome), proof(outcome), kept(outcome), conditions(outcome)];
+    page::render(&format!("{}, folded", escape(&name)), STYLE, &lead(outcome), &sections)
 }
 
-fn header(outcome: &Outcome<'_>, name: &str) -> String {
+fn lead(outcome: &Outcome<'_>) -> String {
     let report = &outcome.folded.report;
     let all = report.before.batch_norms;
     let [gone, all] = [all.saturating_sub(report.after.batch_norms), all].map(thousands);
@@ -38,38 +30,34 @@ fn header(outcome: &Outcome<'_>, name: &str) -> String {
         None => " Nothing was written, and nothing checked.",
     };
     format!(
-        "<header>\n<h1>{name}, folded</h1>\n<p><strong>{gone}</strong> of {all} batch \
-         normalizations became part of the layers beside them.{proven}</p>\n</header>\n"
+        "<p><strong>{gone}</strong> of {all} batch normalizations became part of the layers beside \
+         them.{proven}</p>"
     )
 }
 
 /// Before and after, a pair of bars for each quantity.
 fn counts(outcome: &Outcome<'_>) -> String {
-    let report = &outcome.folded.report;
-    let whole = |number: usize| (number as f64, thousands(number));
-    let mut rows = vec![
-        ("batch normalizations", whole(report.before.batch_norms), whole(report.after.batch_norms)),
-        ("nodes", whole(report.before.nodes), whole(report.after.nodes)),
-    ];
-    if let Some(run) = outcome.certificate.and_then(|certificate| certificate.run.compared()) {
-        let time = |ms: f64| (ms, format!("{ms:.2} ms"));
-        rows.push(("time of a run", time(run.before_ms), time(run.after_ms)));
-    }
-    let bar = |class: &str, value: f64, largest: f64, label: &str| {
-        let share = if largest > 0.0 { 100.0 * value / largest } else { 0.0 };
-        format!(
-            "<div class=\"bar {class}\"><i \
-             style=\"width:{share:.1}%\"></i><span>{label}</span></div>"
-        )
+    let (before, after) = (outcome.folded.report.before, outcome.folded.report.after);
+    let row = |name: &str, numbers: [f64; 2], labels: [String; 2]| {
+        let largest = numbers[0].max(numbers[1]);
+        let bar = |class: &str, place: usize| {
+            let share = if largest > 0.0 { 100.0 * numbers[place] / largest } else { 0.0 };
+            format!(
+                "<div class=\"bar {class}\"><i style=\"width:{share:.1}%\"></i>\
+                 <span>{}</span></div>",
+                labels[place]
+            )
+        };
+        format!("<dt>{name}</dt><dd>{}{}</dd>\n", bar("before", 0), bar("after", 1))
     };
-    let mut list = String::new();
-    for (name, (before, before_label), (after, after_label)) in rows {
-        let largest = before.max(after);
-        list += &format!(
-            "<dt>{name}</dt><dd>{}{}</dd>\n",
-            bar("before", before, largest, &before_label),
-            bar("after", after, largest, &after_label)
-        );
+    let counted = |name: &str, numbers: [usize; 2]| {
+        row(name, numbers.map(|number| number as f64), numbers.map(thousands))
+    };
+    let mut list = counted("batch normalizations", [before.batch_norms, after.batch_norms])
+        + &counted("nodes", [before.nodes, after.nodes]);
+    if let Some(run) = outcome.certificate.and_then(|certificate| certificate.run.compared()) {
+        let times = [run.before_ms, run.after_ms];
+        list += &row("time of a run", times, times.map(|ms| format!("{ms:.2} ms")));
     }
     page::section("Before and after", &format!("<dl class=\"counts\">\n{list}</dl>\n"))
 }
@@ -80,15 +68,13 @@ const MOST_NODES: usize = 3000;
 const ROW_HEIGHT: f64 = 20.0;
 const COLUMN: f64 = 150.0;
 
-/// A node of the drawing.
 struct GraphRow {
     name: String,
     op: String,
     depth: usize,
 }
 
-/// The graph as a column of nodes; each fold is an arc from the node that is gone to the layers
-/// that hold it now.
+/// The graph as a column of nodes; a fold is an arc from a node to the layers that hold it now.
 fn graph(outcome: &Outcome<'_>) -> String {
     let Ok(model) = outcome.source.model() else { return String::new() };
     let mut rows = Vec::new();
@@ -169,8 +155,7 @@ const HEIGHT: f64 = 160.0;
 const BASE: f64 = 130.0;
 const LEFT: f64 = 40.0;
 
-/// The proof as bars: for each layer, the difference that was found as a share of the difference
-/// that rounding explains.
+/// The proof as bars: the difference of each layer, as a share of what rounding explains.
 fn proof(outcome: &Outcome<'_>) -> String {
     let proofs = outcome.certificate.map_or(&[][..], |certificate| &certificate.proofs);
     if proofs.is_empty() {

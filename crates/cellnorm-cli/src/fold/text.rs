@@ -55,12 +55,10 @@ fn fold_row(fold: &Fold) -> [String; 5] {
     ]
 }
 
-/// The layers that a map became part of.
 pub fn targets(fold: &Fold) -> String {
     join(fold.targets.iter().map(|target| &target.name), ", ")
 }
 
-/// The direction in which a map went.
 pub fn direction(fold: &Fold) -> &'static str {
     match fold.direction {
         Direction::Backward => "backward",
@@ -86,7 +84,6 @@ pub fn advice<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     reasons.iter().map(|(code, advice)| format!("{code}: {advice}.\n")).collect()
 }
 
-/// The checks, a line each.
 pub fn checked(certificate: &Certificate) -> String {
     let worst = certificate.proofs.iter().map(|proof| proof.share).fold(0.0, f64::max);
     let mut text = format!(
@@ -128,7 +125,6 @@ pub fn checked(certificate: &Certificate) -> String {
     text
 }
 
-/// Why a check failed.
 pub fn failure(certificate: &Certificate) -> String {
     let unproven: Vec<&str> = certificate
         .proofs
@@ -157,7 +153,6 @@ fn place(outcome: &Outcome<'_>) -> String {
     }
 }
 
-/// Tells what became of one node.
 pub fn explain(report: &Report, name: &str) -> Result<String, FoldError> {
     let mut text = String::new();
     for fold in report.folds.iter().filter(|fold| {

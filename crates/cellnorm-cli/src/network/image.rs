@@ -1,7 +1,5 @@
-//! The network for images.
-//!
-//! A 3×3 convolution to 10 channels, the normalization right after it, then two dense layers:
-//! 128 ReLU with dropout, and 10 classes.
+//! The network for images: a 3×3 convolution to 10 channels, the normalization right after it, then
+//! two dense layers: 128 ReLU with dropout, and 10 classes.
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -81,20 +79,6 @@ layers! {
     LocalResponse: LocalResponseNorm, _device => LocalResponseNormConfig::new(WINDOW).init();
 }
 
-impl NormLayer {
-    /// The same in training, where Batch Normalization also tells the moments of the batch.
-    fn forward_with_moments(&self, x: Tensor<4>) -> (Tensor<4>, Option<Moments>) {
-        match self {
-            Self::Batch(layer) => {
-                let (y, mean, variance) = layer.forward_with_statistics(x);
-                (y, Some(Moments { mean, variance }))
-            }
-            _ => (self.forward(x), None),
-        }
-    }
-}
-
-/// The whole network.
 #[derive(Module, Debug)]
 pub struct ImageNetwork {
     conv: Conv2d,
@@ -130,7 +114,13 @@ impl Network for ImageNetwork {
 
     fn forward_timed(&self, x: Tensor<4>) -> Forward {
         let x = self.conv.forward(x);
-        let (y, moments, stopwatch) = Stopwatch::run(x, |x| self.norm.forward_with_moments(x));
+        let (y, moments, stopwatch) = Stopwatch::run(x, |x| match &self.norm {
+            NormLayer::Batch(layer) => {
+                let (y, mean, variance) = layer.forward_with_statistics(x);
+                (y, Some(Moments { mean, variance }))
+            }
+            layer => (layer.forward(x), None),
+        });
         Forward { logits: self.classify(y), moments, stopwatches: vec![stopwatch] }
     }
 
@@ -158,7 +148,6 @@ impl ImageNetwork {
 
 #[cfg(test)]
 impl ImageNetwork {
-    /// The weights around the normalization.
     pub fn weights(&self) -> Vec<burn::tensor::TensorData> {
         [self.hidden.weight.val(), self.output.weight.val()]
             .map(Tensor::into_data)

@@ -10,23 +10,18 @@ use crate::norm::Norm;
 
 mod image;
 mod sequence;
-mod time_norm;
 
 pub use image::ImageNetwork;
 pub use sequence::SequenceNetwork;
 
 /// A network with one of the normalizations in it.
 pub trait Network: Module {
-    /// The samples that it learns from.
     type Samples: Samples;
 
-    /// The normalizations that it can have.
     const NORMS: &'static [Norm];
 
-    /// How large it is.
     const SIZES: Sizes;
 
-    /// How it is trained.
     const ADAM: Adam;
 
     /// A network with `norm`, whose weights come from the seed of `device`.
@@ -41,7 +36,9 @@ pub trait Network: Module {
     fn forward_timed(&self, x: <Self::Samples as Samples>::Input) -> Forward;
 
     /// The running mean and variance, the last update included, where there is one of each.
-    fn running_moments(&self) -> Option<Moments>;
+    fn running_moments(&self) -> Option<Moments> {
+        None
+    }
 
     /// Trainable parameters of the network and, of these, of the normalization.
     ///
@@ -61,7 +58,6 @@ pub enum Sizes {
     Sequence { inputs: usize, hidden: usize },
 }
 
-/// The constants of Adam.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Adam {
     pub learning_rate: f64,
@@ -90,9 +86,7 @@ pub struct Forward {
 
 /// Mean and variance of each channel of a batch.
 pub struct Moments {
-    /// Means.
     pub mean: Tensor<1>,
-    /// Variances.
     pub variance: Tensor<1>,
 }
 

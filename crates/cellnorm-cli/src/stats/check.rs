@@ -7,7 +7,7 @@ use cellnorm_data::state::Statistics;
 use comfy_table::CellAlignment;
 use serde_json::{Value, json};
 
-use super::text::failures;
+use super::report::failures;
 use super::{StatsError, measure};
 use crate::{format, input, output};
 

@@ -7,7 +7,7 @@ use cellnorm_data::files::Listing;
 use cellnorm_data::preview::{Picture, pictures};
 use cellnorm_data::state::Statistics;
 
-use super::text;
+use super::report;
 use crate::format::thousands;
 use crate::page::{self, escape};
 
@@ -16,27 +16,20 @@ const STYLE: &str = include_str!("style.css");
 /// Channels with a histogram of their own; further ones are in the table.
 const DRAWN: usize = 16;
 
-/// Samples shown.
 const SHOWN: usize = 16;
 
 pub fn page(statistics: &Statistics, listing: &Listing) -> String {
-    let body = [
-        header(statistics),
+    let split = statistics.dataset.split.as_ref();
+    let split = split.map_or(String::new(), |split| format!(", split {}", escape(split)));
+    let lead = format!("<p>{}{split}.</p>", report::files(statistics.dataset.files));
+    let text = escape(&report::text(statistics, 0, 120));
+    let sections = [
         table(statistics),
         histograms(statistics),
         samples(statistics, listing),
-        terminal_text(statistics),
+        page::section("As the terminal shows it", &format!("<pre>{text}</pre>\n")),
     ];
-    page::render("Statistics of a data set", STYLE, &body.concat())
-}
-
-fn header(statistics: &Statistics) -> String {
-    let split = statistics.dataset.split.as_ref();
-    format!(
-        "<header>\n<h1>Statistics of a data set</h1>\n<p>{}{}.</p>\n</header>\n",
-        text::files(statistics.dataset.files),
-        split.map_or(String::new(), |split| format!(", split {}", escape(split)))
-    )
+    page::render("Statistics of a data set", STYLE, &lead, &sections)
 }
 
 fn table(statistics: &Statistics) -> String {
@@ -150,11 +143,6 @@ fn samples(statistics: &Statistics, listing: &Listing) -> String {
                  white three above.";
     let body = format!("<p>{words}</p>\n<div class=\"samples\">\n{all}</div>\n");
     page::section("Samples", &body)
-}
-
-fn terminal_text(statistics: &Statistics) -> String {
-    let text = escape(&text::report(statistics, 0, 120));
-    page::section("As the terminal shows it", &format!("<pre>{text}</pre>\n"))
 }
 
 /// Bytes in the 64 letters of RFC 4648.

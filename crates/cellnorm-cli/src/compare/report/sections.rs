@@ -2,51 +2,74 @@
 //! size, how the running statistics of batch normalization follow those of the batches, and how
 //! long each normalization takes.
 
-use super::axis::Axis;
-use super::charts::{Bars, Line, bar_chart, line_chart, values};
-use super::ink::Ink;
-use super::{Chart, Section};
-use crate::compare::CompareError;
-use crate::compare::results::{BatchStatistics, Epoch, Results, Training};
+use super::charts::{Axis, Bars, Line, bar_chart, line_chart, values};
+use super::{ranking, swatch};
+use crate::compare::results::{BatchStatistics, ChannelStatistics, Epoch, Results, Training};
+use crate::data::DatasetInfo;
 use crate::format::join;
 use crate::norm::Norm;
+use crate::page;
 
 /// Values a curve by step is drawn with; each is the mean of its share of the steps.
 const CURVE_POINTS: usize = 30;
 
-/// A number of an epoch that is drawn as a curve: its title, its value, and whether it is an
-/// accuracy in percent, of which more is better, or a loss.
-type Measure = (&'static str, fn(&Epoch) -> f64, bool);
+/// A number of an epoch that is drawn as a curve: its title, its value, and for an accuracy in
+/// percent the number of samples that it is measured on.
+type Measure = (&'static str, fn(&Epoch) -> f64, Option<fn(&DatasetInfo) -> usize>);
 
 const MEASURES: [Measure; 4] = [
-    ("Test accuracy, %", |epoch| epoch.test_accuracy * 100.0, true),
-    ("Training accuracy, %", |epoch| epoch.train_accuracy * 100.0, true),
-    ("Test loss", |epoch| epoch.test_loss, false),
-    ("Training loss", |epoch| epoch.train_loss, false),
+    ("Test accuracy, %", |epoch| epoch.test_accuracy * 100.0, Some(|data| data.test_samples)),
+    ("Training accuracy, %", |epoch| epoch.train_accuracy * 100.0, Some(|data| data.train_samples)),
+    ("Test loss", |epoch| epoch.test_loss, None),
+    ("Training loss", |epoch| epoch.train_loss, None),
 ];
 
+/// The sections about `runs` with one batch size.
+pub fn sections(runs: &[&Training], dataset: &DatasetInfo) -> String {
+    let statistics =
+        runs.iter().filter_map(|run| Some(statistics(run.normalization, run.statistics.as_ref()?)));
+    learning(runs, dataset) + &times(runs) + &statistics.collect::<String>()
+}
+
+/// A section of charts; `intro` tells how to read them, a legend the colours of `norms`.
+fn section(title: &str, intro: &str, norms: &[Norm], charts: &str) -> String {
+    let mut body = format!("<p>{intro}</p>\n");
+    if !norms.is_empty() {
+        let names = norms.iter().map(|norm| norm.name());
+        let items: String = names.map(|name| format!("<li>{}{name}</li>", swatch(name))).collect();
+        body += &format!("<ul class=\"legend\">{items}</ul>\n");
+    }
+    page::section(title, &format!("{body}<div class=\"figures\">\n{charts}</div>\n"))
+}
+
+fn figure(title: &str, svg: &str, caption: &str) -> String {
+    format!("<figure>\n<h3>{title}</h3>\n{svg}<figcaption>{caption}</figcaption>\n</figure>\n")
+}
+
 /// Loss and accuracy as training goes on.
-pub fn learning(runs: &[&Training]) -> Result<Section, CompareError> {
-    let mut charts = Vec::new();
-    for measure @ (title, value, _) in &MEASURES {
+fn learning(runs: &[&Training], dataset: &DatasetInfo) -> String {
+    let mut charts = String::new();
+    for (title, value, samples) in MEASURES {
         let line = |run: &&Training| {
             let points = run.epochs.iter().map(|epoch| (epoch.epoch as f64 - 1.0, value(epoch)));
             curve(run.normalization, points)
         };
         let lines: Vec<Line> = runs.iter().map(line).collect();
         let y = Axis::values(values(&lines));
-        let svg = line_chart(title, "epoch", &epochs_axis(runs), &y, &lines)?;
-        charts.push(Chart { title: (*title).to_owned(), svg, caption: extremes(runs, measure) });
+        let svg = line_chart(title, "epoch", &epochs_axis(runs), &y, &lines);
+        let value = |run: &Training| value(&run.last());
+        let samples = samples.map(|samples| samples(dataset));
+        charts += &figure(title, &svg, &outcome(runs, value, samples));
     }
-    charts.push(loss_by_step(runs)?);
-    Ok(Section {
-        title: "Learning",
-        intro: "Training numbers are gathered while the network learns, with any dropout; test \
-                numbers after each epoch, without it. That is why the test can look better than \
-                the training at first.",
-        legend: runs.iter().map(|run| run.normalization).collect(),
-        charts,
-    })
+    charts += &loss_by_step(runs);
+    section(
+        "Learning",
+        "Training numbers are gathered while the network learns, with any dropout; test numbers \
+         after each epoch, without it. That is why the test can look better than the training at \
+         first.",
+        &runs.iter().map(|run| run.normalization).collect::<Vec<_>>(),
+        &charts,
+    )
 }
 
 fn epochs_axis(runs: &[&Training]) -> Axis {
@@ -58,7 +81,7 @@ fn epochs_axis(runs: &[&Training]) -> Axis {
     Axis::new(-0.1, epochs as f64 - 0.9, ticks)
 }
 
-fn loss_by_step(runs: &[&Training]) -> Result<Chart, CompareError> {
+fn loss_by_step(runs: &[&Training]) -> String {
     let mut last_step = 0;
     let mut together = 1;
     let mut lines = Vec::new();
@@ -74,18 +97,18 @@ fn loss_by_step(runs: &[&Training]) -> Result<Chart, CompareError> {
         });
         lines.push(Line { dots: false, ..curve(run.normalization, points) });
     }
-    let title = "Training loss by step".to_owned();
+    let title = "Training loss by step";
     let y = Axis::ratios(values(&lines));
-    let svg = line_chart(&title, "step", &Axis::counts(last_step), &y, &lines)?;
+    let svg = line_chart(title, "step", &Axis::counts(last_step), &y, &lines);
     let caption = format!(
         "Each point is the mean loss of {together} steps. The sooner a line falls, the faster that \
          network learns."
     );
-    Ok(Chart { title, svg, caption })
+    figure(title, &svg, &caption)
 }
 
 /// Test error against batch size.
-pub fn batch_sizes(results: &Results) -> Result<Section, CompareError> {
+pub fn batch_sizes(results: &Results) -> String {
     let config = &results.config;
     let mut sizes = config.batch_sizes.clone();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
@@ -101,93 +124,82 @@ pub fn batch_sizes(results: &Results) -> Result<Section, CompareError> {
     let lines: Vec<Line> = config.norms.iter().map(line).collect();
     let x = Axis::names(sizes.iter().map(usize::to_string));
     let y = Axis::values(values(&lines));
-    let title = "Test error, %".to_owned();
     let rises = config.norms.iter().zip(&lines).filter_map(|(norm, line)| {
         let (first, last) = (line.points.first()?, line.points.last()?);
         Some(format!("{} {:+.1}", norm.name(), last.1 - first.1))
     });
-    Ok(Section {
-        title: "Test error by batch size",
-        intro: "The share of test samples classified wrong after the last epoch, with batches \
-                from the largest to the smallest. Smaller batches also mean more steps an epoch.",
-        legend: config.norms.clone(),
-        charts: vec![Chart {
-            svg: line_chart(&title, "batch size", &x, &y, &lines)?,
-            title,
-            caption: format!(
-                "Change of the error from batches of {} to batches of {}, in points: {}.",
-                sizes[0],
-                sizes[sizes.len() - 1],
-                join(rises, ", ")
-            ),
-        }],
-    })
+    let title = "Test error, %";
+    let caption = format!(
+        "Change of the error from batches of {} to batches of {}, in points: {}.",
+        sizes[0],
+        sizes[sizes.len() - 1],
+        join(rises, ", ")
+    );
+    section(
+        "Test error by batch size",
+        "The share of test samples classified wrong after the last epoch, with batches from the \
+         largest to the smallest. Smaller batches also mean more steps an epoch.",
+        &config.norms,
+        &figure(title, &line_chart(title, "batch size", &x, &y, &lines), &caption),
+    )
 }
 
 fn curve(norm: Norm, points: impl Iterator<Item = (f64, f64)>) -> Line {
-    Line { ink: Ink::Norm(norm), points: points.collect(), width: 2, opacity: 1.0, dots: true }
+    let class = format!("dashed {}", norm.name());
+    Line { class, points: points.collect(), width: 2, opacity: 1.0, dots: true }
 }
 
-/// Names the best and the worst training after the last epoch.
-fn extremes(runs: &[&Training], (_, value, is_accuracy): &Measure) -> String {
-    let value = |run: &Training| value(&run.last());
-    let mut sorted = runs.to_vec();
-    sorted.sort_by(|a, b| value(a).total_cmp(&value(b)));
-    if *is_accuracy {
-        sorted.reverse();
-    }
-    let name = |run: &Training| match is_accuracy {
-        true => format!("{} ({:.1} %)", run.normalization.name(), value(run)),
-        false => format!("{} ({:.3})", run.normalization.name(), value(run)),
-    };
-    match sorted.as_slice() {
-        [best, .., worst] => {
-            format!("After the last epoch {} is best and {} last.", name(best), name(worst))
+/// The accuracies after the last epoch, ranked, or the range of losses, whose noise is unknown.
+fn outcome(runs: &[&Training], value: impl Fn(&Training) -> f64, samples: Option<usize>) -> String {
+    let name = |run: &Training| run.normalization.name().to_owned();
+    let losses = || runs.iter().map(|run| value(run));
+    let words = match (samples, runs) {
+        (Some(samples), _) => ranking(runs, value, samples, 1, name),
+        (None, [run]) => format!("{} ({:.3})", name(run), value(run)),
+        (None, _) => {
+            let [low, high] =
+                [losses().fold(f64::NAN, f64::min), losses().fold(f64::NAN, f64::max)];
+            format!("from {low:.3} to {high:.3}")
         }
-        [only] => format!("After the last epoch: {}.", name(only)),
-        [] => String::new(),
-    }
+    };
+    format!("After the last epoch: {words}.")
 }
 
 /// The first channels: their means, then their variances.
-pub fn statistics(norm: Norm, statistics: &BatchStatistics) -> Result<Section, CompareError> {
-    let numbered = || statistics.channels.iter().zip(1..);
-    let means = numbered().map(|(channel, number)| {
-        let (title, axis) = (format!("Channel {number}: mean"), Axis::values as AxisFn);
-        statistic(norm, title, axis, &channel.batch_mean, &channel.running_mean)
-    });
-    let variances = numbered().map(|(channel, number)| {
-        let (title, axis) = (format!("Channel {number}: variance"), Axis::ratios as AxisFn);
-        statistic(norm, title, axis, &channel.batch_variance, &channel.running_variance)
-    });
-    Ok(Section {
-        title: "Batch and running statistics",
-        intro: "Batch Normalization trains with the mean and variance of each batch (thin line) \
-                and is tested with running ones (thick line), which start at 0 and 1 and move a \
-                tenth of the way at each step. These are the first steps.",
-        legend: Vec::new(),
-        charts: means.chain(variances).collect::<Result<_, _>>()?,
-    })
+fn statistics(norm: Norm, statistics: &BatchStatistics) -> String {
+    let figures = |name: &str, axis: AxisFn, series: fn(&ChannelStatistics) -> [&[f32]; 2]| {
+        let numbered = statistics.channels.iter().zip(1..);
+        let figure = |(channel, number): (&ChannelStatistics, u32)| {
+            statistic(norm, &format!("Channel {number}: {name}"), axis, series(channel))
+        };
+        numbered.map(figure).collect::<String>()
+    };
+    let means = figures("mean", Axis::values, |one| [&one.batch_mean, &one.running_mean]);
+    let variances =
+        figures("variance", Axis::ratios, |one| [&one.batch_variance, &one.running_variance]);
+    section(
+        "Batch and running statistics",
+        "Batch Normalization trains with the mean and variance of each batch (thin line) and is \
+         tested with running ones (thick line), which start at 0 and 1 and move a tenth of the way \
+         at each step. These are the first steps.",
+        &[],
+        &(means + &variances),
+    )
 }
 
 type AxisFn = fn(Vec<f64>) -> Axis;
 
 /// A statistic of one channel, step by step. The caption tells where the running statistic ended,
 /// and how far the batches were from it.
-fn statistic(
-    norm: Norm,
-    title: String,
-    axis: AxisFn,
-    batch: &[f32],
-    running: &[f32],
-) -> Result<Chart, CompareError> {
+fn statistic(norm: Norm, title: &str, axis: AxisFn, [batch, running]: [&[f32]; 2]) -> String {
     let line = |series: &[f32], width, opacity| {
         let points = (1u32..).map(f64::from).zip(series.iter().copied().map(f64::from));
-        Line { ink: Ink::Solid(norm), points: points.collect(), width, opacity, dots: false }
+        let class = norm.name().to_owned();
+        Line { class, points: points.collect(), width, opacity, dots: false }
     };
     let lines = [line(batch, 1, 0.6), line(running, 3, 1.0)];
     let y = axis(values(&lines).collect());
-    let svg = line_chart(&title, "step", &Axis::counts(batch.len()), &y, &lines)?;
+    let svg = line_chart(title, "step", &Axis::counts(batch.len()), &y, &lines);
     let last_fifth = batch.len().div_ceil(5);
     let pairs = batch.iter().zip(running).skip(batch.len() - last_fifth);
     let distance: f32 = pairs.map(|(batch, running)| (batch - running).abs()).sum();
@@ -198,11 +210,11 @@ fn statistic(
         running.last().copied().unwrap_or_default(),
         distance / last_fifth as f32
     );
-    Ok(Chart { title, svg, caption })
+    figure(title, &svg, &caption)
 }
 
 /// Time in the normalization. There is no section when nothing normalizes.
-pub fn times(runs: &[&Training]) -> Result<Option<Section>, CompareError> {
+fn times(runs: &[&Training]) -> String {
     let normalizing = runs.iter().filter(|run| run.normalization != Norm::None);
     let bars = normalizing.map(|run| Bars {
         norm: run.normalization,
@@ -216,27 +228,23 @@ pub fn times(runs: &[&Training]) -> Result<Option<Section>, CompareError> {
         bars.iter().min_by(|a, b| sum(a).total_cmp(&sum(b))),
         bars.iter().max_by(|a, b| sum(a).total_cmp(&sum(b))),
     ) else {
-        return Ok(None);
+        return String::new();
     };
-    let title = "Milliseconds a step".to_owned();
-    Ok(Some(Section {
-        title: "Time in the normalization",
-        intro: "Full colour: forward. Half colour: backward. Medians over all training steps, \
-                measured inside the training.",
-        legend: Vec::new(),
-        charts: vec![Chart {
-            svg: bar_chart(&title, &bars)?,
-            title,
-            caption: format!(
-                "Least time: {}, {:.3} ms forward and backward together; most: {}, {:.3} ms. At \
-                 most {:.1} % of a training step goes into the normalization; the table has the \
-                 share of each.",
-                fast.norm.name(),
-                sum(&fast),
-                slow.norm.name(),
-                sum(&slow),
-                100.0 * share
-            ),
-        }],
-    }))
+    let title = "Milliseconds a step";
+    let caption = format!(
+        "Least time: {}, {:.3} ms forward and backward together; most: {}, {:.3} ms. At most \
+         {:.1} % of a training step goes into the normalization; the table has the share of each.",
+        fast.norm.name(),
+        sum(&fast),
+        slow.norm.name(),
+        sum(&slow),
+        100.0 * share
+    );
+    section(
+        "Time in the normalization",
+        "Full colour: forward. Half colour: backward. Medians over all training steps, measured \
+         inside the training.",
+        &[],
+        &figure(title, &bar_chart(title, &bars), &caption),
+    )
 }

@@ -1,9 +1,11 @@
-//! The statistics as a table, with remarks.
+//! The statistics as a table with remarks, as JSON, and as lines to paste into a program.
 
-use cellnorm::data::{Channel, Summary};
+use cellnorm::data::{Channel, Summary, Values};
 use cellnorm_data::state::Statistics;
 use comfy_table::{CellAlignment, ColumnConstraint, Width};
+use serde_json::{Value, json};
 
+use super::PasteTarget;
 use crate::format::{self, join, paragraphs, remainder, sparse_table, thousands};
 
 /// Rows of a table; further rows are counted.
@@ -12,7 +14,7 @@ const MOST_ROWS: usize = 32;
 /// Failures that are named.
 const MOST_FAILURES: usize = 20;
 
-pub fn report(statistics: &Statistics, others: usize, width: usize) -> String {
+pub fn text(statistics: &Statistics, others: usize, width: usize) -> String {
     let summaries = statistics.summaries();
     paragraphs([
         heading(statistics, others),
@@ -108,7 +110,6 @@ fn short(value: f64) -> String {
     if value == value.round() && value.abs() < 1e9 { format!("{value:.0}") } else { number(value) }
 }
 
-/// Remarks on the numbers.
 fn notes(summaries: &[Option<Summary>], statistics: &Statistics) -> String {
     let mut text = String::new();
     let all = || summaries.iter().flatten();
@@ -140,7 +141,6 @@ fn notes(summaries: &[Option<Summary>], statistics: &Statistics) -> String {
     text
 }
 
-/// The files that could not be read.
 pub fn failures(statistics: &Statistics) -> String {
     let failures = &statistics.failures;
     let count = match failures.len() {
@@ -156,4 +156,119 @@ pub fn failures(statistics: &Statistics) -> String {
         text += &format!("  {}", remainder(failures.len() - MOST_FAILURES));
     }
     text
+}
+
+/// The percentiles that are written for integers.
+const PERCENTS: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];
+
+/// The statistics; `mean` and `std` of numbers between 0 and 1 where the data are integers,
+/// `channels` in the units of the data.
+pub fn json(statistics: &Statistics) -> Value {
+    let full = statistics.full_scale();
+    let summaries = statistics.summaries();
+    let each = |number: fn(&Summary) -> f64| -> Vec<Option<f64>> {
+        summaries.iter().map(|summary| summary.as_ref().map(|one| number(one) / full)).collect()
+    };
+    let channels: Vec<Value> =
+        statistics.channels.total().unwrap_or_default().iter().map(channel).collect();
+    json!({
+        "mean": each(|summary| summary.mean),
+        "std": each(|summary| summary.deviation),
+        "full_scale": full,
+        "complete": statistics.is_complete(),
+        "files": statistics.dataset.files,
+        "digest": statistics.dataset.digest,
+        "split": statistics.dataset.split,
+        "settings": statistics.settings,
+        "channels": channels,
+        "failures": statistics.failures,
+    })
+}
+
+fn channel(channel: &Channel) -> Value {
+    let Some(summary) = channel.summary() else {
+        let [nan, infinite] = channel.left_out();
+        return json!({ "count": 0, "nan": nan, "infinite": infinite });
+    };
+    let mut value = json!({
+        "count": summary.count,
+        "mean": summary.mean,
+        "deviation": summary.deviation,
+        "sample_deviation": summary.sample_deviation,
+        "min": summary.min,
+        "max": summary.max,
+        "nan": summary.nan,
+        "infinite": summary.infinite,
+        "constant": summary.is_constant(),
+        "by_sample": summary.by_sample.map(|by| json!({
+            "samples": by.samples,
+            "mean": by.mean,
+            "deviation_of_means": by.deviation_of_means,
+            "deviation": by.deviation,
+            "mean_of_deviations": by.mean_of_deviations,
+        })),
+    });
+    if let Values::Integers(histogram) = &channel.values {
+        let percentiles: serde_json::Map<String, Value> = PERCENTS
+            .iter()
+            .map(|percent| (percent.to_string(), json!(histogram.percentile(*percent))))
+            .collect();
+        // sums of 128 bits are no numbers of JSON everywhere
+        value["sum"] = json!(histogram.sum().to_string());
+        value["sum_of_squares"] = json!(histogram.sum_of_squares().to_string());
+        value["percentiles"] = json!(percentiles);
+        value["histogram"] = json!(histogram.counts());
+    }
+    value
+}
+
+/// The lines for a framework; numbers between 0 and 1 where the data are integers.
+pub fn paste(statistics: &Statistics, framework: PasteTarget) -> String {
+    let summaries = statistics.summaries();
+    let unusable = (0..summaries.len())
+        .filter(|channel| summaries[*channel].is_none_or(|summary| summary.is_constant()));
+    let unusable = join(unusable, ", ");
+    if !unusable.is_empty() {
+        eprintln!(
+            "warning: no deviation to divide by in channel {unusable}; put in what suits you"
+        );
+    }
+    if !statistics.failures.is_empty() {
+        eprintln!(
+            "warning: files could not be read: {}; without --paste they are named",
+            statistics.failures.len()
+        );
+    }
+    let full = statistics.full_scale();
+    let list = |number: fn(&Summary) -> f64, power: i32| {
+        let each = summaries.iter().map(|summary| {
+            summary.as_ref().map_or(f64::NAN, |summary| number(summary) / full.powi(power))
+        });
+        join(each.map(|value| format!("{value:?}")), ", ")
+    };
+    let mean = list(|summary| summary.mean, 1);
+    let deviation = list(|summary| summary.deviation, 1);
+    let variance = list(|summary| summary.deviation * summary.deviation, 2);
+    let count = summaries.len();
+    match framework {
+        PasteTarget::Torch => format!("transforms.Normalize(mean=[{mean}], std=[{deviation}])\n"),
+        PasteTarget::Keras => format!(
+            "keras.layers.Normalization(axis=-1, mean=[{mean}], variance=[{variance}])  # of \
+             values between 0 and 1\n"
+        ),
+        PasteTarget::Burn => format!(
+            "let normalize = NormalizeConfig::new(vec![{mean}], \
+             vec![{deviation}]).init(&device)?;\n"
+        ),
+        PasteTarget::Candle => format!(
+            "let mean = Tensor::new(&[{mean}f32], &device)?.reshape((1, {count}, 1, 1))?;\nlet \
+             std = Tensor::new(&[{deviation}f32], &device)?.reshape((1, {count}, 1, 1))?;\nlet x \
+             = x.broadcast_sub(&mean)?.broadcast_div(&std)?;\n"
+        ),
+        PasteTarget::Onnx => format!(
+            "cellnorm fold model.onnx -o folded.onnx --mean {} --std {}\n",
+            mean.replace(' ', ""),
+            deviation.replace(' ', "")
+        ),
+    }
 }
