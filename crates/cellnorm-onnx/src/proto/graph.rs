@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::node::{Attribute, Node};
-use super::shape::{self, Shape};
-use super::tensor::{Externals, Tensor};
 use super::wire::{self, Field};
+use super::{Attribute, Externals, Node, Tensor};
 use crate::error::Malformed;
+
+/// A shape as far as it is known: `None` for a length that the model leaves open.
+pub type Shape = Vec<Option<usize>>;
 
 /// A value's place in [`Graph::values`].
 pub type ValueId = usize;
@@ -116,10 +117,8 @@ impl<'a> Graph<'a> {
         if node.op.is_empty() {
             return Err(Malformed(format!("node {id} names no operator")));
         }
-        let mut free = Vec::new();
-        for inner in node.graphs() {
-            inner.free_names(&mut |name| free.push(name.to_owned()));
-        }
+        let free = node.graphs().flat_map(|inner| inner.free_names()).map(str::to_owned);
+        let free: Vec<String> = free.collect();
         node.captured = free.into_iter().map(|name| self.value(Cow::Owned(name))).collect();
         for read in node.inputs.iter().flatten().chain(&node.captured) {
             self.values[*read].users.push(id);
@@ -149,14 +148,20 @@ impl<'a> Graph<'a> {
         Ok(Part::Initializer(id))
     }
 
+    /// A `ValueInfoProto`: the name of a value, and what is known of its type and shape.
     fn parse_description(&mut self, field: &Field<'a>) -> Result<Part<'a>, Malformed> {
-        let described = shape::value_info(field.bytes()?)?;
-        let id = self.value(Cow::Borrowed(described.name));
+        let message = field.bytes()?;
+        let id = self.value(Cow::Borrowed(wire::text(message, 1)?));
         let value = &mut self.values[id];
         value.input |= field.number == 11;
         value.output |= field.number == 12;
-        value.shape = described.shape.or(value.shape.take());
-        value.element = if described.element != 0 { described.element } else { value.element };
+        let kind = wire::bytes(message, 2)?.unwrap_or_default();
+        if let Some(tensor) = wire::bytes(kind, 1)? {
+            let shape = wire::bytes(tensor, 2)?.map(dimensions).transpose()?;
+            value.shape = shape.or(value.shape.take());
+            let element = wire::integer(tensor, 1)? as i32;
+            value.element = if element != 0 { element } else { value.element };
+        }
         Ok(Part::Described(id, field.raw))
     }
 
@@ -183,10 +188,10 @@ impl<'a> Graph<'a> {
     }
 
     /// The names that the graph and those inside it read but do not make.
-    fn free_names(&self, see: &mut dyn FnMut(&str)) {
+    fn free_names(&self) -> impl Iterator<Item = &str> {
         let is_read = |value: &&Value<'_>| !value.users.is_empty() || value.output;
         let read = self.values.iter().filter(|value| !value.made()).filter(is_read);
-        read.for_each(|value| see(&value.name));
+        read.map(|value| &*value.name)
     }
 
     /// All names of values of the graph and of those inside it.
@@ -220,10 +225,8 @@ impl<'a> Graph<'a> {
 
     /// Updates which values the graphs inside a node read.
     pub fn capture_again(&mut self, node: NodeId) {
-        let mut free = Vec::new();
-        for inner in self.nodes[node].graphs() {
-            inner.free_names(&mut |name| free.extend(self.find(name)));
-        }
+        let names = self.nodes[node].graphs().flat_map(|inner| inner.free_names());
+        let free: Vec<ValueId> = names.filter_map(|name| self.find(name)).collect();
         let old = std::mem::replace(&mut self.nodes[node].captured, free.clone());
         old.into_iter().for_each(|value| self.forget_user(value, node));
         free.into_iter().for_each(|value| self.values[value].users.push(node));
@@ -298,4 +301,17 @@ impl Value<'_> {
     pub fn input_only(&self) -> bool {
         self.input && self.initializer.is_none()
     }
+}
+
+fn dimensions(message: &[u8]) -> Result<Shape, Malformed> {
+    let length = |field: Field<'_>| {
+        let mut numbers = wire::fields_numbered(field.bytes()?, 1);
+        let length = numbers.find_map(|field| field.integer().ok());
+        // some exporters write 0 or -1 for a length left open
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        Ok(length.filter(|length| *length > 0))
+    };
+    let lengths =
+        wire::fields(message).filter(|field| !matches!(field, Ok(Field { number: 2.., .. })));
+    lengths.map(|field| length(field?)).collect()
 }

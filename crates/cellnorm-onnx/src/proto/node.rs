@@ -1,8 +1,7 @@
 //! `NodeProto`: an operator, the values that it reads and makes, and its attributes.
 
-use super::graph::{Graph, ValueId};
-use super::tensor::{Externals, Tensor};
 use super::wire::{self, Field, Value};
+use super::{Externals, Graph, Tensor, ValueId};
 use crate::error::Malformed;
 
 /// A node of a graph.
