@@ -154,7 +154,8 @@ impl Statistics {
     /// ```
     /// use cellnorm::ranks::{Communicator, Threads};
     /// use cellnorm_data::scan::{Plan, ScanOptions};
-    /// use cellnorm_data::{Error, apply::Normalization, files, settings::Settings, state::Statistics};
+    /// use cellnorm_data::{Error, apply::Normalization, files};
+    /// use cellnorm_data::{settings::Settings, state::Statistics};
     ///
     /// let rank = |over: Threads| {
     ///     let listing = files::list(&["tests/fixtures/features.csv".into()])?;

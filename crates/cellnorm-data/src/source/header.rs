@@ -62,8 +62,8 @@ pub fn idx(from: &mut dyn Read) -> Result<Header, String> {
     Ok(Header { stored, big_endian: true, shape })
 }
 
-/// The bytes of the header of a `.npy` file: eight of magic and version, its length in two bytes, in
-/// four from version 2 on, and the text.
+/// The bytes of the header of a `.npy` file: eight of magic and version, its length in two bytes,
+/// in four from version 2 on, and the text.
 fn npy_bytes(from: &mut dyn Read) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 8];
     from.read_exact(&mut bytes)?;

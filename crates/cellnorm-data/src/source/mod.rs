@@ -70,8 +70,8 @@ pub fn open(file: &File, settings: &Settings) -> Result<Box<dyn Source>, Error> 
     opened.map_err(|problem| Error::file(path, problem))
 }
 
-/// Reads the first part of a file until `see` has enough. An error or a decoder that panics ends the
-/// reading: it is reported when it is the file's turn.
+/// Reads the first part of a file until `see` has enough. An error or a decoder that panics ends
+/// the reading: it is reported when it is the file's turn.
 pub(crate) fn peek(file: &File, settings: &Settings, mut see: impl FnMut(&Block) -> bool) {
     let Ok(source) = open(file, settings) else { return };
     let Some(part) = source.parts().into_iter().next() else { return };
