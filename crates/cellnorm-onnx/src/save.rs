@@ -158,9 +158,9 @@ fn failed(path: &Path, problem: &str) -> Error {
 /// The key of the model's metadata under which a note of the folding is left.
 const NOTE: &str = "cellnorm.fold";
 
-/// Puts a folded model together: its bytes, and the numbers of its new side file in order. `note` is
-/// left in its metadata; `side` is the file that the numbers of new tensors go to, `None` for the
-/// model itself.
+/// Puts a folded model together: its bytes, and the numbers of its new side file in order. `note`
+/// is left in its metadata; `side` is the file that the numbers of new tensors go to, `None` for
+/// the model itself.
 fn encode<'r>(
     model: &'r Model<'_>,
     changes: &'r [Changes<'_>],

@@ -165,7 +165,7 @@ impl<'a> Search<'_, 'a> {
             false => Kernel::convolution(&weight.dims, groups),
         };
         let kernel = kernel.map_err(|error| Reason::Parameters.at(error))?;
-        let bias = self.bias(node, 2, 1.0)?;
+        let bias = self.bias(node, 1.0)?;
         check_bias(node, bias.as_ref(), kernel.outputs(), false)?;
         let any = |name, other_than: i64| {
             node.integers(name).is_some_and(|list| list.iter().any(|number| *number != other_than))
@@ -183,7 +183,7 @@ impl<'a> Search<'_, 'a> {
         let weight = self.constant(node, 1)?;
         let kernel = dense(&weight, node.integer("transB", 0) != 0)
             .ok_or_else(|| Reason::Parameters.at(node.op))?;
-        let bias = self.bias(node, 2, node.float("beta", 1.0))?;
+        let bias = self.bias(node, node.float("beta", 1.0))?;
         check_bias(node, bias.as_ref(), kernel.outputs(), true)?;
         Ok(Linear {
             alpha: node.float("alpha", 1.0),
@@ -225,7 +225,7 @@ impl<'a> Search<'_, 'a> {
         let kernel = Kernel::convolution(&[channels, 1], channels.max(1))
             .map_err(|error| Reason::Parameters.at(error))?;
         Ok(Linear {
-            bias: self.bias(node, 2, 1.0)?,
+            bias: self.bias(node, 1.0)?,
             own: Some(norm.map),
             ..Linear::new(id, LayerKind::BatchNorm, kernel, weight)
         })
@@ -263,13 +263,8 @@ impl<'a> Search<'_, 'a> {
         self.scope.floats(value)
     }
 
-    fn bias(
-        &self,
-        node: &Node<'a>,
-        place: usize,
-        factor: f64,
-    ) -> Result<Option<Bias<'a>>, Refusal> {
-        let constant = node.input(place).map(|value| self.scope.floats(value)).transpose()?;
+    fn bias(&self, node: &Node<'a>, factor: f64) -> Result<Option<Bias<'a>>, Refusal> {
+        let constant = node.input(2).map(|value| self.scope.floats(value)).transpose()?;
         Ok(constant.map(|constant| Bias { constant, factor }))
     }
 }

@@ -38,12 +38,11 @@ impl Passage {
     }
 }
 
+/// Values at the ends of a node, and the map of each.
+pub type Ends = Vec<(ValueId, Map)>;
+
 /// The map of a node's output as maps of its inputs.
-pub fn carry_up(
-    search: &Search<'_, '_>,
-    node: &Node<'_>,
-    map: &Map,
-) -> Result<Vec<(ValueId, Map)>, Refusal> {
+pub fn carry_up(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Ends, Refusal> {
     if node.only_output().is_none() {
         return Err(Reason::NonLinear.at(node.op));
     }
@@ -161,11 +160,7 @@ fn reshaped(
 }
 
 /// The maps of both addends for a map of the sum: the scale goes to both, the shift to the first.
-fn addends(
-    search: &Search<'_, '_>,
-    node: &Node<'_>,
-    map: &Map,
-) -> Result<Vec<(ValueId, Map)>, Refusal> {
+fn addends(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Ends, Refusal> {
     let (Some(first), Some(second)) = (node.input(0), node.input(1)) else {
         return Err(Reason::Parameters.at(node.op));
     };
@@ -179,11 +174,7 @@ fn addends(
 
 /// The maps of the parts for a map of their concatenation: each part has its own channels, or all
 /// where the parts are joined along another axis.
-fn parts(
-    search: &Search<'_, '_>,
-    node: &Node<'_>,
-    map: &Map,
-) -> Result<Vec<(ValueId, Map)>, Refusal> {
+fn parts(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Ends, Refusal> {
     let inputs: Vec<ValueId> = node.inputs.iter().copied().flatten().collect();
     let unknown = || Reason::ShapeUnknown.at(node.op);
     let Some(axis) = map.axis else {

@@ -1,5 +1,5 @@
-//! Report of what was folded and what stays, for people and for programs: each reason is a code that
-//! does not change from version to version, and a sentence.
+//! Report of what was folded and what stays, for people and for programs: each reason is a code
+//! that does not change from version to version, and a sentence.
 
 use std::fmt::Display;
 

@@ -24,7 +24,7 @@ enum Step<'a> {
     /// The node is a layer that takes the map.
     Layer(Box<Target<'a>>),
     /// The map passes an operator: its other values, and the map of each.
-    Operator(&'a str, Vec<(ValueId, Map)>),
+    Operator(&'a str, passage::Ends),
 }
 
 /// The way of a map of a value: backward to the layers that make the value, or forward to those
@@ -123,8 +123,8 @@ fn step_down<'a>(
         return Err(Reason::NonLinear.at(node.op));
     }
     let Some(linear) = linear.transpose()? else {
-        let direction = Direction::Forward;
-        return Ok(Step::Operator(node.op, vec![passage::carry(search, node, map, direction)?]));
+        let end = passage::carry(search, node, map, Direction::Forward)?;
+        return Ok(Step::Operator(node.op, vec![end]));
     };
     if linear.padded && !map.is_linear() {
         return Err(Reason::Padding.at(node.op));

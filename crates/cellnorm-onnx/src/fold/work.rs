@@ -1,4 +1,4 @@
-//! The folding of one graph: node by node, then the maps at its ends that no node of their own makes.
+//! The folding of one graph: node by node, then the maps at its ends that no node makes.
 
 use super::{
     AffineNode, Axis, Data, Direction, Fold, FoldedData, Folding, Formula, Layer, LayerKind,
@@ -52,8 +52,8 @@ impl<'a> Work<'_, '_, 'a> {
         }
     }
 
-    /// Makes the map of a node part of layers that stand before it or after it. `Err(None)` if there
-    /// is nothing to fold.
+    /// Makes the map of a node part of layers that stand before it or after it. `Err(None)` if
+    /// there is nothing to fold.
     fn fold_node(&mut self, id: NodeId, direction: Direction) -> Result<(), Option<Refusal>> {
         let search = self.search();
         if self.graph.nodes[id].removed || search.biased(id).is_some() {
@@ -208,7 +208,7 @@ impl<'a> Work<'_, '_, 'a> {
         (channels > 1).then(|| Axis::Front(axis.unwrap_or(1)))
     }
 
-    /// Folds γ and β, which layer and RMS normalizations end with, into the dense layers after them.
+    /// Folds γ and β, which layer and RMS normalizations end with, into the dense layers after.
     pub fn fold_gamma_and_beta(&mut self, order: &[NodeId]) {
         for id in order {
             let Some((output, map, float)) = self.gamma_and_beta(*id) else { continue };

@@ -5,13 +5,11 @@
 
 mod graph;
 mod model;
-mod node;
 mod tensor;
 mod values;
 pub mod wire;
 
-pub use graph::{Graph, NodeId, Part, Shape, Value, ValueId};
+pub use graph::{Attribute, Graph, Node, NodeId, Part, Shape, Value, ValueId};
 pub use model::{FunctionNorm, Model};
-pub use node::{Attribute, Node};
 pub use tensor::{Externals, Tensor, product};
 pub use values::{Float, Values};
