@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use crate::error::Error;
+use crate::error::{Error, text};
 
 /// A format of files that data sets are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,12 +132,11 @@ impl Listing {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    let problem = match (error.loop_ancestor(), error.io_error()) {
-                        (Some(folder), _) => {
+                    let problem = match error.loop_ancestor() {
+                        Some(folder) => {
                             format!("leads back to its own folder {}", folder.display())
                         }
-                        (None, Some(error)) => error.to_string(),
-                        (None, None) => error.to_string(),
+                        None => error.io_error().map_or_else(|| error.to_string(), text),
                     };
                     let name = error.path().map(name).unwrap_or_default();
                     self.failures.push(Failure { name, problem });

@@ -7,17 +7,11 @@
 //! whatever the order of reading ([`cellnorm::data`]).
 //!
 //! ```no_run
-//! use cellnorm_data::{
-//!     files,
-//!     scan::{Plan, ScanOptions},
-//!     settings::Settings,
-//! };
+//! use cellnorm_data::scan::{Plan, ScanOptions};
+//! use cellnorm_data::{files, settings::Settings};
 //!
-//! let plan = Plan::new(
-//!     files::list(&["images/train".into()])?,
-//!     Settings::default(),
-//!     Some("train".into()),
-//! )?;
+//! let listing = files::list(&["images/train".into()])?;
+//! let plan = Plan::new(listing, Settings::default(), Some("train".into()))?;
 //! let options = ScanOptions {
 //!     threads: 4,
 //!     shard: None,
@@ -26,12 +20,9 @@
 //!     keep: &mut |_| Ok(()),
 //! };
 //! let statistics = plan.run(plan.start(), options)?;
+//! let full = statistics.full_scale();
 //! for channel in statistics.summaries().into_iter().flatten() {
-//!     println!(
-//!         "{} ± {}",
-//!         channel.mean / statistics.full_scale(),
-//!         channel.deviation / statistics.full_scale()
-//!     );
+//!     println!("{} ± {}", channel.mean / full, channel.deviation / full);
 //! }
 //! # Ok::<(), cellnorm_data::Error>(())
 //! ```
@@ -45,7 +36,6 @@ pub mod source;
 pub mod layout;
 pub mod state;
 pub mod scan;
-mod ranks;
 pub mod drift;
 pub mod apply;
 pub mod preview;

@@ -4,10 +4,8 @@ use std::io::Cursor;
 
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use crate::apply::Normalization;
-use crate::files::Listing;
-use crate::settings::Settings;
-use crate::source::{Block, open};
+use crate::source::{Block, peek};
+use crate::{apply::Normalization, files::Listing, settings::Settings};
 
 /// A sample as two PNG files.
 pub struct Picture {
@@ -30,21 +28,18 @@ pub fn pictures(
     let mut all = Vec::new();
     let step = listing.files.len().div_ceil(count.max(1)).max(1);
     for file in listing.files.iter().step_by(step) {
-        let Ok(source) = open(file, settings) else { continue };
-        let Some(part) = source.parts().first().cloned() else { continue };
         let wanted =
             if listing.files.len() == 1 { count } else { count.div_ceil(listing.files.len()) };
         let mut taken = 0;
-        // refusing a block ends the reading; other errors have been reported already
-        let _ = source.read(&part, &mut |_, block| {
+        peek(file, settings, |block| {
             for sample in (0..).map_while(|sample| block.sample(sample)) {
                 if taken == wanted || all.len() == count {
-                    return Err("enough".into());
+                    return false;
                 }
                 all.extend(picture(&file.name, &sample, settings, normalization));
                 taken += 1;
             }
-            Ok(())
+            true
         });
     }
     all

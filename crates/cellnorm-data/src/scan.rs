@@ -21,7 +21,7 @@ use crate::error::{Error, text};
 use crate::files::{Failure, File, Format, Listing};
 use crate::layout::{Channels, Layout, TOO_FAR, add};
 use crate::settings::{Alpha, Colour, Settings};
-use crate::source::{Block, Source, open};
+use crate::source::{Block, Source, open, peek};
 use crate::state::{Dataset, Statistics};
 
 /// A data set that is about to be read.
@@ -372,15 +372,11 @@ fn first<'f, T>(
     read: impl Fn(&Block) -> Option<T>,
 ) -> Option<T> {
     files.find_map(|file| {
-        let source = open(file, settings).ok()?;
-        let part = source.parts().first()?.clone();
         let mut found = None;
-        // refusing a block ends the reading; other errors are reported when it is the file's turn
-        let mut give = |_, block: &Block| {
+        peek(file, settings, |block| {
             found = read(block);
-            Err("enough".into())
-        };
-        let _ = catch_unwind(AssertUnwindSafe(|| source.read(&part, &mut give)));
+            false
+        });
         found
     })
 }

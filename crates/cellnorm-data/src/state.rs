@@ -4,22 +4,26 @@
 //! It is JSON. `mean` and `std` come first, for programs that need nothing else. A digest of the
 //! rest shows whether somebody changed it.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use cellnorm::Moments;
 use cellnorm::data::{Channel, Floats, Forest, Histogram, Samples, Summary, Values};
+use cellnorm::ranks::{Communicator, exchange_bytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, text};
 use crate::files::{Failure, hex};
-use crate::layout::Layout;
-use crate::settings::Settings;
+use crate::{layout::Layout, settings::Settings};
 
 /// The version of the format.
 const VERSION: u32 = 1;
+
+/// What ranks exchange, which all must agree on.
+const REQUEST: &str = concat!("statistics of data of version ", env!("CARGO_PKG_VERSION"));
 
 /// A data set that statistics are of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +63,7 @@ impl Statistics {
         Self { dataset, settings, parts, done, failures, layout, channels }
     }
 
-    /// The largest value that the numbers' type can have: 255 and 65,535 for integers, 1 for
-    /// floats.
+    /// [`Layout::full_scale`]; 1 if no file could be read.
     pub fn full_scale(&self) -> f64 {
         self.layout.as_ref().map_or(1.0, |layout| layout.full_scale)
     }
@@ -140,6 +143,62 @@ impl Statistics {
         self.failures.sort();
         self.failures.dedup();
         Ok(())
+    }
+
+    /// The statistics of all ranks together, the same on each, and to the bit those of one process
+    /// that reads everything. If a rank could not read its part, all ranks get an error.
+    ///
+    /// # Errors
+    /// Same errors as [`exchange_bytes`], also if the parts do not belong together.
+    ///
+    /// ```
+    /// use cellnorm::ranks::{Communicator, Threads};
+    /// use cellnorm_data::scan::{Plan, ScanOptions};
+    /// use cellnorm_data::{Error, apply::Normalization, files};
+    /// use cellnorm_data::{settings::Settings, state::Statistics};
+    ///
+    /// let rank = |over: Threads| {
+    ///     let listing = files::list(&["tests/fixtures/features.csv".into()])?;
+    ///     let plan = Plan::new(listing, Settings::default(), None)?;
+    ///     let shard = Some(plan.shard(over.rank() as u64 + 1, over.size() as u64));
+    ///     let options = ScanOptions {
+    ///         threads: 1,
+    ///         shard,
+    ///         strict: true,
+    ///         progress: &mut |_| {},
+    ///         keep: &mut |_| Ok(()),
+    ///     };
+    ///     let statistics = Statistics::gather(plan.run(plan.start(), options), &over)?;
+    ///     assert!(statistics.is_complete());
+    ///     Normalization::from_statistics(&statistics) // the same on every rank
+    /// };
+    /// std::thread::scope(|scope| {
+    ///     let ranks: Vec<_> = Threads::split(2)
+    ///         .into_iter()
+    ///         .map(|over| scope.spawn(move || rank(over)))
+    ///         .collect();
+    ///     ranks.into_iter().try_for_each(|rank| rank.join().unwrap().map(drop))
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn gather<E>(own: Result<Self, E>, ranks: &dyn Communicator) -> Result<Self, E>
+    where
+        E: From<cellnorm::Error> + From<Error> + Display,
+    {
+        if ranks.size() == 1 {
+            return own;
+        }
+        let texts = exchange_bytes(ranks, REQUEST, own.map(|own| own.to_text().into_bytes()))?;
+        let mut all: Option<Self> = None;
+        for (rank, content) in texts.iter().enumerate() {
+            let failed = |problem| Error::Rank { rank, problem };
+            let part = Self::parse(content).map_err(failed)?;
+            match &mut all {
+                Some(all) => all.merge(part).map_err(|error| failed(text(error)))?,
+                None => all = Some(part),
+            }
+        }
+        Ok(all.expect("there is a rank"))
     }
 
     /// Reads a file of statistics.
@@ -382,22 +441,22 @@ impl Cell {
                 Values::Integers(Histogram::of_counts(all)?)
             }
             CellValues::Floats([count, mean, m2, low], ends, [nan, infinite]) => {
-                let is_count = count >= 0.0 && count.fract() == 0.0 && m2 >= 0.0;
+                let moments = moments(count, mean, m2)?;
                 let [min, max] = ends.unwrap_or([f64::INFINITY, f64::NEG_INFINITY]);
-                if !is_count || ends.is_none() != (count == 0.0) || (count > 0.0 && min > max) {
+                if ends.is_none() != (count == 0.0) || (count > 0.0 && min > max) {
                     return None;
                 }
-                let moments = Moments { count, mean, m2 };
                 Values::Floats(Floats { moments, low, min, max, nan, infinite })
             }
         };
         let [count, mean, m2, variances, deviations] = self.samples;
-        let is_fine = count >= 0.0
-            && count.fract() == 0.0
-            && m2 >= 0.0
-            && variances >= 0.0
-            && deviations >= 0.0;
-        let samples = Samples { means: Moments { count, mean, m2 }, variances, deviations };
-        is_fine.then_some(Channel { values, samples })
+        let samples = Samples { means: moments(count, mean, m2)?, variances, deviations };
+        (variances >= 0.0 && deviations >= 0.0).then_some(Channel { values, samples })
     }
+}
+
+/// Moments of a whole number of values.
+fn moments(count: f64, mean: f64, m2: f64) -> Option<Moments> {
+    let is_fine = count >= 0.0 && count.fract() == 0.0 && m2 >= 0.0;
+    is_fine.then_some(Moments { count, mean, m2 })
 }

@@ -31,7 +31,6 @@ mod error;
 pub mod proto;
 mod source;
 pub mod fold;
-mod encode;
 mod save;
 pub mod inspect;
 pub mod check;

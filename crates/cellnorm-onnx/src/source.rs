@@ -8,8 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::error::{Error, Malformed};
-use crate::proto::model::Model;
-use crate::proto::tensor::Externals;
+use crate::proto::{Externals, Model};
 
 /// A model's file and its side files.
 pub struct Source {
@@ -18,35 +17,22 @@ pub struct Source {
     side_files: BTreeMap<String, Bytes>,
 }
 
-/// A file in memory.
-enum Bytes {
-    Mapped(Mmap),
-    /// An empty file cannot be mapped.
-    Empty,
-}
+/// A file in memory; `None` for an empty file, which cannot be mapped.
+type Bytes = Option<Mmap>;
 
-impl Bytes {
-    fn open(path: &Path) -> Result<Self, Error> {
-        let read = |source| Error::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(read)?;
-        let about = file.metadata().map_err(read)?;
-        if !about.is_file() {
-            return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
-        }
-        if about.len() == 0 {
-            return Ok(Self::Empty);
-        }
-        // SAFETY: as with every mapped file, nobody may truncate or change it while it is read.
-        // This program writes elsewhere and renames, which leaves the mapped file as it is.
-        unsafe { Mmap::map(&file) }.map(Self::Mapped).map_err(read)
+fn map(path: &Path) -> Result<Bytes, Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(read)?;
+    let about = file.metadata().map_err(read)?;
+    if !about.is_file() {
+        return Err(read(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")));
     }
-
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Mapped(map) => map,
-            Self::Empty => &[],
-        }
+    if about.len() == 0 {
+        return Ok(None);
     }
+    // SAFETY: as with every mapped file, nobody may truncate or change it while it is read. This
+    // program writes elsewhere and renames, which leaves the mapped file as it is.
+    unsafe { Mmap::map(&file) }.map(Some).map_err(read)
 }
 
 impl Source {
@@ -57,10 +43,12 @@ impl Source {
     /// folder.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
-        let file = Bytes::open(&path)?;
+        let file = map(&path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut side_files = BTreeMap::new();
-        for location in Model::parse(file.get(), &Externals::new())?.locations() {
+        for location in
+            Model::parse(file.as_deref().unwrap_or_default(), &Externals::new())?.locations()
+        {
             let is_inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
             if location.is_empty() || !Path::new(location).components().all(is_inside) {
                 let problem = format!(
@@ -68,7 +56,7 @@ impl Source {
                 );
                 return Err(Malformed(problem).into());
             }
-            side_files.insert(location.to_owned(), Bytes::open(&folder.join(location))?);
+            side_files.insert(location.to_owned(), map(&folder.join(location))?);
         }
         Ok(Self { path, file, side_files })
     }
@@ -80,12 +68,14 @@ impl Source {
 
     /// The model's own bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.file.get()
+        self.file.as_deref().unwrap_or_default()
     }
 
     /// The side files by the names that the model gives them.
     pub fn side_files(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.side_files.iter().map(|(name, bytes)| (name.as_str(), bytes.get()))
+        self.side_files
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), bytes.as_deref().unwrap_or_default()))
     }
 
     /// The model.
@@ -93,6 +83,6 @@ impl Source {
     /// # Errors
     /// If it is damaged.
     pub fn model(&self) -> Result<Model<'_>, Error> {
-        Ok(Model::parse(self.file.get(), &self.side_files().collect())?)
+        Ok(Model::parse(self.bytes(), &self.side_files().collect())?)
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use cellnorm::fold::pairs::{LayerKind, Pair, Side, fold, guesses};
 use cellnorm::state::Checkpoint;
 use cellnorm_onnx::Source;
-use cellnorm_onnx::proto::graph::{Graph, ValueId};
+use cellnorm_onnx::proto::{Graph, ValueId};
 
 /// A convolution's weight and bias.
 type Numbers = (Vec<usize>, Vec<f64>, Vec<f64>);

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use cellnorm::state::Tensors;
 use cellnorm_onnx::check::{Array, Feed};
-use cellnorm_onnx::proto::graph::Value;
-use cellnorm_onnx::proto::model::Model;
+use cellnorm_onnx::proto::{Model, Value};
 
 use super::FoldError;
 use crate::format::join;

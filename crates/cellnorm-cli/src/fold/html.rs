@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cellnorm_onnx::fold::Unfolded;
-use cellnorm_onnx::proto::graph::Graph;
+use cellnorm_onnx::proto::Graph;
 
 use super::{Outcome, text};
 use crate::format::thousands;

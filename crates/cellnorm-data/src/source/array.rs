@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::numbers::{Block, Stored};
-use super::{Source, dyadic, level};
+use zip::ZipArchive;
+
+use super::header::{self, Header, ReadHeader};
+use super::numbers::Fill;
+use super::{Block, Give, Numbers, Source, Stored, dyadic, level};
 use crate::error::text;
 
 /// The place of an array's bytes.
@@ -15,36 +18,10 @@ pub enum Bytes {
     File(File, u64),
     /// Memory, where a file had to be unpacked.
     Memory(Vec<u8>),
+    /// A compressed `.npy` file, by its number in an archive. Each reading unpacks it from its
+    /// beginning.
+    Packed(PathBuf, usize),
 }
-
-/// The header of an array.
-pub struct Header {
-    /// The type of its numbers.
-    pub stored: Stored,
-    /// Whether the large end of a number comes first.
-    pub big_endian: bool,
-    /// Its shape.
-    pub shape: Vec<u64>,
-}
-
-impl Header {
-    /// How many bytes the numbers are; `None` for more than can be.
-    pub fn bytes(&self) -> Option<u64> {
-        let values = self.shape.iter().try_fold(1_u64, |all, length| all.checked_mul(*length));
-        values?.checked_mul(self.stored.size() as u64)
-    }
-
-    /// The shape of a sample and how many values it has; `None` for more than can be.
-    pub fn sample(&self) -> Option<(Vec<usize>, usize)> {
-        let lengths = self.shape.iter().skip(1).map(|length| usize::try_from(*length).ok());
-        let shape: Vec<usize> = lengths.collect::<Option<_>>()?;
-        let length = shape.iter().try_fold(1_usize, |all, length| all.checked_mul(*length))?;
-        Some((shape, length))
-    }
-}
-
-/// Reads a header, and no byte after it.
-pub type ReadHeader = fn(&mut dyn Read) -> Result<Header, String>;
 
 /// An array whose first axis is that of the samples.
 pub struct Array {
@@ -66,6 +43,8 @@ impl Array {
         let found = match &bytes {
             Bytes::Memory(bytes) => bytes.len() as u64,
             Bytes::File(file, start) => file.metadata().map_err(text)?.len().saturating_sub(*start),
+            // the archive says how many bytes it unpacks to, and reading stops where they end
+            Bytes::Packed(..) => announced,
         };
         if found < announced {
             return Err(format!(
@@ -96,12 +75,27 @@ impl Array {
         Self::boxed(Bytes::Memory(bytes), header)
     }
 
-    /// Reads the bytes from a place of the numbers on.
-    fn fill(&self, place: u64, to: &mut [u8]) -> Result<(), String> {
-        match &self.bytes {
-            Bytes::Memory(bytes) => to.copy_from_slice(&bytes[place as usize..][..to.len()]),
-            Bytes::File(file, first) => read_at(file, to, first + place).map_err(text)?,
+    /// Gives the blocks of a part; `read` reads so many numbers from a place of the bytes on.
+    fn give_blocks(
+        &self,
+        part: &Range<u64>,
+        give: &mut Give<'_>,
+        mut read: impl FnMut(u64, usize, &mut Numbers) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let sample = (self.length * self.stored.size()) as u64;
+        let mut block = Block::new(self.shape.clone(), self.stored.none());
+        for (start, level) in dyadic(part.clone(), level(self.length)) {
+            read(start * sample, self.length << level, &mut block.numbers)?;
+            give(start, &block)?;
         }
+        Ok(())
+    }
+}
+
+/// Fills bytes with the first of others.
+fn copy(from: &[u8]) -> impl Fn(&mut [u8]) -> Result<(), String> {
+    |to| {
+        to.copy_from_slice(&from[..to.len()]);
         Ok(())
     }
 }
@@ -128,32 +122,42 @@ impl Source for Array {
         let step = match self.bytes {
             // a part is some blocks, which use the same memory
             Bytes::File(..) => 1_u64 << (level(self.length) + 4),
-            // a file that had to be unpacked is one part, so that it is not unpacked for each
-            Bytes::Memory(_) => self.samples.max(1),
+            // a file that is unpacked is one part, so that it is not unpacked for each
+            Bytes::Memory(_) | Bytes::Packed(..) => self.samples.max(1),
         };
         (0..self.samples.div_ceil(step))
             .map(|part| part * step..(part * step + step).min(self.samples))
             .collect()
     }
 
-    fn read(
-        &self,
-        part: &Range<u64>,
-        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let sample = (self.length * self.stored.size()) as u64;
-        let mut block = Block {
-            shape: self.shape.clone(),
-            channel_axis: None,
-            numbers: self.stored.none(),
-            valid: None,
+    fn read(&self, part: &Range<u64>, give: &mut Give<'_>) -> Result<(), String> {
+        let read = |count, numbers: &mut Numbers, fill: &Fill<'_>| {
+            self.stored.read(self.big_endian, count, numbers, fill)
         };
-        for (start, level) in dyadic(part.clone(), level(self.length)) {
-            let fill = |to: &mut [u8]| self.fill(start * sample, to);
-            self.stored.read(self.big_endian, self.length << level, &mut block.numbers, fill)?;
-            give(start, &block)?;
+        match &self.bytes {
+            Bytes::File(file, first) => self.give_blocks(part, give, |place, count, numbers| {
+                read(count, numbers, &|to| read_at(file, to, first + place).map_err(text))
+            }),
+            Bytes::Memory(bytes) => self.give_blocks(part, give, |place, count, numbers| {
+                read(count, numbers, &copy(&bytes[place as usize..]))
+            }),
+            Bytes::Packed(path, index) => {
+                let mut archive = ZipArchive::new(File::open(path).map_err(text)?).map_err(text)?;
+                let mut entry = archive.by_index(*index).map_err(text)?;
+                let shape = header::npy(&mut entry)?.shape;
+                self.give_blocks(part, give, |_, count, numbers| {
+                    // memory is taken as the bytes come, however many the header announces
+                    let (needed, mut bytes) = (count * self.stored.size(), Vec::new());
+                    let read_all = entry.by_ref().take(needed as u64).read_to_end(&mut bytes);
+                    if read_all.map_err(|error| format!("it is damaged: {error}"))? != needed {
+                        return Err(format!(
+                            "its header announces the shape {shape:?}, and the numbers end before"
+                        ));
+                    }
+                    read(count, numbers, &copy(&bytes))
+                })
+            }
         }
-        Ok(())
     }
 
     fn samples(&self) -> Option<u64> {
@@ -161,7 +165,7 @@ impl Source for Array {
     }
 
     fn reads_any_range(&self) -> bool {
-        true
+        !matches!(self.bytes, Bytes::Packed(..))
     }
 }
 

@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 
 use csv::{ReaderBuilder, StringRecord};
 
-use super::numbers::{Block, Numbers};
-use super::{Source, dyadic, level};
-use crate::error::text;
-use crate::settings::Settings;
+use super::{Block, Give, Numbers, Source, give_samples, level};
+use crate::{error::text, settings::Settings};
 
 /// A table as text.
 struct Table {
@@ -71,32 +69,17 @@ impl Source for Table {
         vec![Range { start: 0, end: self.most_rows }]
     }
 
-    fn read(
-        &self,
-        _: &Range<u64>,
-        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
-    ) -> Result<(), String> {
+    fn read(&self, _: &Range<u64>, give: &mut Give<'_>) -> Result<(), String> {
         let width = self.columns.len();
         let at_once = 1_usize << level(width);
         let mut reader = reader(&self.path, self.delimiter, self.has_header)?;
         let mut record = StringRecord::new();
         let (mut start, mut numbers) = (0, Vec::with_capacity(at_once * width));
-        let mut give_rows = |start: &mut u64, numbers: &mut Vec<f64>| {
-            // the last rows are split, as their number is no power of two
-            let rows = (numbers.len() / width) as u64;
-            let mut rest = std::mem::take(numbers);
-            for (place, level) in dyadic(*start..*start + rows, level(width)) {
-                let later = rest.split_off((1 << level) * width);
-                let block = Block {
-                    shape: vec![width],
-                    channel_axis: Some(0),
-                    numbers: Numbers::F64(rest),
-                    valid: None,
-                };
-                give(place, &block)?;
-                rest = later;
-            }
-            *start += rows;
+        let mut give_rows = |numbers: &mut Vec<f64>| {
+            let end = start + (numbers.len() / width) as u64;
+            let block = Block::new(vec![width], Numbers::F64(std::mem::take(numbers)));
+            give_samples(start..end, &Block { channel_axis: Some(0), ..block }, give)?;
+            start = end;
             Ok::<(), String>(())
         };
         while reader.read_record(&mut record).map_err(text)? {
@@ -113,10 +96,10 @@ impl Source for Table {
                 numbers.push(number);
             }
             if numbers.len() == at_once * width {
-                give_rows(&mut start, &mut numbers)?;
+                give_rows(&mut numbers)?;
             }
         }
-        give_rows(&mut start, &mut numbers)
+        give_rows(&mut numbers)
     }
 
     fn samples(&self) -> Option<u64> {

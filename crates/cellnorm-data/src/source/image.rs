@@ -7,9 +7,8 @@ use std::path::PathBuf;
 
 use image::{DynamicImage, ImageFormat, ImageReader};
 
-use super::Source;
-use super::numbers::{Block, Numbers};
 use super::resize::{crop, resize};
+use super::{Block, Give, Numbers, Source};
 use crate::error::text;
 use crate::files::File;
 use crate::settings::{Alpha, Colour, Settings};
@@ -32,11 +31,7 @@ impl Source for Image {
         vec![Range { start: 0, end: 1 }]
     }
 
-    fn read(
-        &self,
-        _: &Range<u64>,
-        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
-    ) -> Result<(), String> {
+    fn read(&self, _: &Range<u64>, give: &mut Give<'_>) -> Result<(), String> {
         let file = fs::read(&self.path).map_err(text)?;
         give(0, &decode(&file, &self.settings)?)
     }

@@ -3,9 +3,8 @@
 
 mod array;
 mod csv;
-mod idx;
+mod header;
 mod image;
-mod npy;
 mod npz;
 mod numbers;
 mod parquet;
@@ -13,15 +12,20 @@ mod resize;
 mod safetensors;
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use array::Array;
 pub use image::decode;
+use numbers::Stored;
 pub use numbers::{Block, Numbers};
 pub(crate) use numbers::{each_type, floats};
 
 use crate::error::Error;
 use crate::files::{File, Format};
 use crate::settings::Settings;
+
+/// A function that gets the place of the first sample of a block, and the block.
+pub type Give<'g> = dyn FnMut(u64, &Block) -> Result<(), String> + 'g;
 
 /// A file that is read in parts, each by one thread, in blocks.
 pub trait Source: Send + Sync {
@@ -33,11 +37,7 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// If the file cannot be read or is damaged, or if `give` refuses a block.
-    fn read(
-        &self,
-        part: &Range<u64>,
-        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
-    ) -> Result<(), String>;
+    fn read(&self, part: &Range<u64>, give: &mut Give<'_>) -> Result<(), String>;
 
     /// How many samples the file has, if it says so.
     fn samples(&self) -> Option<u64>;
@@ -60,8 +60,8 @@ pub fn open(file: &File, settings: &Settings) -> Result<Box<dyn Source>, Error> 
         Format::Idx if is_packed => {
             array::whole(path).and_then(|bytes| from_bytes(Format::Idx, bytes))
         }
-        Format::Idx => Array::open(path, idx::header),
-        Format::Npy => Array::open(path, npy::header),
+        Format::Idx => Array::open(path, header::idx),
+        Format::Npy => Array::open(path, header::npy),
         Format::Npz => npz::open(path, settings),
         Format::Safetensors => safetensors::open(path, settings),
         Format::Csv => csv::open(path, settings),
@@ -70,14 +70,23 @@ pub fn open(file: &File, settings: &Settings) -> Result<Box<dyn Source>, Error> 
     opened.map_err(|problem| Error::file(path, problem))
 }
 
+/// Reads the first part of a file until `see` has enough. An error or a decoder that panics ends
+/// the reading: it is reported when it is the file's turn.
+pub(crate) fn peek(file: &File, settings: &Settings, mut see: impl FnMut(&Block) -> bool) {
+    let Ok(source) = open(file, settings) else { return };
+    let Some(part) = source.parts().into_iter().next() else { return };
+    let mut give = |_, block: &Block| if see(block) { Ok(()) } else { Err("enough".into()) };
+    let _ = catch_unwind(AssertUnwindSafe(|| source.read(&part, &mut give)));
+}
+
 /// The array in the bytes of an IDX or a `.npy` file, which may be part of a program.
 ///
 /// # Errors
 /// If they are damaged, or of another format.
 pub fn from_bytes(format: Format, bytes: Vec<u8>) -> Result<Box<dyn Source>, String> {
     match format {
-        Format::Idx => Array::from_bytes(bytes, idx::header),
-        Format::Npy => Array::from_bytes(bytes, npy::header),
+        Format::Idx => Array::from_bytes(bytes, header::idx),
+        Format::Npy => Array::from_bytes(bytes, header::npy),
         _ => Err("it is neither IDX nor .npy".into()),
     }
 }
@@ -101,6 +110,18 @@ pub fn dyadic(range: Range<u64>, level: u32) -> impl Iterator<Item = (u64, u32)>
         start += 1 << level;
         Some(block)
     })
+}
+
+/// Gives the samples at some places in blocks.
+fn give_samples(places: Range<u64>, samples: &Block, give: &mut Give<'_>) -> Result<(), String> {
+    let length = samples.shape.iter().product::<usize>();
+    for (place, level) in dyadic(places.clone(), level(length)) {
+        let from = (place - places.start) as usize * length;
+        let numbers = samples.numbers.slice(from..from + (length << level));
+        let block = Block::new(samples.shape.clone(), numbers);
+        give(place, &Block { channel_axis: samples.channel_axis, ..block })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

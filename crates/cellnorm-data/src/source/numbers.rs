@@ -20,6 +20,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// Samples of this shape: the file does not say which axis holds the channels, and none of
+    /// their numbers is missing.
+    pub fn new(shape: Vec<usize>, numbers: Numbers) -> Self {
+        Self { shape, channel_axis: None, numbers, valid: None }
+    }
+
     /// One of its samples; `None` if it has fewer.
     pub fn sample(&self, sample: u64) -> Option<Self> {
         let length: usize = self.shape.iter().product();
@@ -54,31 +60,18 @@ pub enum Numbers {
 /// How a number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// One byte, 0 or 1.
     Bool,
-    /// One byte.
     U8,
-    /// One byte, with a sign.
     I8,
-    /// Two bytes.
     U16,
-    /// Two bytes, with a sign.
     I16,
-    /// Four bytes.
     U32,
-    /// Four bytes, with a sign.
     I32,
-    /// Eight bytes.
     U64,
-    /// Eight bytes, with a sign.
     I64,
-    /// IEEE half precision.
     F16,
-    /// The upper half of an f32.
     Bf16,
-    /// IEEE single precision.
     F32,
-    /// IEEE double precision.
     F64,
 }
 
@@ -115,7 +108,7 @@ impl Stored {
         big_endian: bool,
         count: usize,
         numbers: &mut Numbers,
-        fill: impl Fill,
+        fill: &Fill<'_>,
     ) -> Result<(), String> {
         let raw = RawNumbers { count, big_endian, fill };
         match (self, numbers) {
@@ -134,25 +127,23 @@ impl Stored {
             (Self::I64, Numbers::F64(all)) => raw.widen(all, |le| i64::from_le_bytes(le) as f64),
             (_, others) => {
                 *others = self.none();
-                self.read(big_endian, count, others, raw.fill)
+                self.read(big_endian, count, others, fill)
             }
         }
     }
 }
 
-/// Reads the next bytes of a file.
-pub trait Fill: FnOnce(&mut [u8]) -> Result<(), String> {}
-
-impl<F: FnOnce(&mut [u8]) -> Result<(), String>> Fill for F {}
+/// Reads the bytes of numbers.
+pub type Fill<'f> = dyn Fn(&mut [u8]) -> Result<(), String> + 'f;
 
 /// Numbers whose bytes are still to be read.
-struct RawNumbers<F> {
+struct RawNumbers<'f> {
     count: usize,
     big_endian: bool,
-    fill: F,
+    fill: &'f Fill<'f>,
 }
 
-impl<F: Fill> RawNumbers<F> {
+impl RawNumbers<'_> {
     /// Reads them as numbers of their own type.
     fn copy<T: Pod>(self, all: &mut Vec<T>) -> Result<(), String> {
         all.resize(self.count, T::zeroed());

@@ -12,10 +12,8 @@ use parquet::data_type::DataType;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
-use super::numbers::{Block, Numbers};
-use super::{Source, dyadic, image, level};
-use crate::error::text;
-use crate::settings::Settings;
+use super::{Block, Give, Numbers, Source, give_samples, image};
+use crate::{error::text, settings::Settings};
 
 /// A table in columns.
 struct Table {
@@ -173,7 +171,7 @@ fn chosen(
 }
 
 fn reader(path: &Path) -> Result<SerializedFileReader<File>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = File::open(path).map_err(text)?;
     SerializedFileReader::new(file)
         .map_err(|error| format!("it is no usable Parquet file: {error}"))
 }
@@ -186,11 +184,7 @@ impl Source for Table {
         self.groups.iter().filter(|rows| !rows.is_empty()).cloned().collect()
     }
 
-    fn read(
-        &self,
-        part: &Range<u64>,
-        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
-    ) -> Result<(), String> {
+    fn read(&self, part: &Range<u64>, give: &mut Give<'_>) -> Result<(), String> {
         let reader = reader(&self.path)?;
         let group =
             self.groups.iter().position(|rows| rows == part).ok_or("a part of another file")?;
@@ -213,7 +207,8 @@ impl Source for Table {
             } else {
                 let columns = columns.iter_mut().zip(&self.columns);
                 let parts = columns.map(|(reader, column)| numbers(reader, rows, *column));
-                self.give_rows(start, rows, parts.collect::<Result<_, _>>()?, give)?;
+                let block = self.block(rows, parts.collect::<Result<_, _>>()?)?;
+                give_samples(start..start + rows as u64, &block, give)?;
             }
             start += rows as u64;
         }
@@ -226,44 +221,27 @@ impl Source for Table {
 }
 
 impl Table {
-    /// Gives the numbers of some rows in blocks.
-    fn give_rows(
-        &self,
-        start: u64,
-        rows: usize,
-        mut columns: Vec<Numbers>,
-        give: &mut dyn FnMut(u64, &Block) -> Result<(), String>,
-    ) -> Result<(), String> {
-        let (shape, numbers) = if self.content == Content::Numbers {
-            let width = columns.len();
+    /// Some rows as samples.
+    fn block(&self, rows: usize, mut columns: Vec<Numbers>) -> Result<Block, String> {
+        if self.content == Content::Numbers {
             if columns.iter().any(|column| column.len() != rows) {
                 return Err("its columns have different lengths".into());
             }
             let columns: Vec<Vec<f64>> = columns.iter().map(Numbers::to_f64).collect();
-            let rows =
-                (0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect();
-            (vec![width], Numbers::F64(rows))
-        } else {
-            let all = columns.pop().ok_or("it has no columns")?;
-            let length = all.len() / rows.max(1);
-            let shape = self.settings.shape.clone().unwrap_or_else(|| vec![length]);
-            if all.len() != rows * shape.iter().product::<usize>() {
-                return Err(format!(
-                    "{rows} lists have {} numbers together; they must all have the shape {shape:?}",
-                    all.len()
-                ));
-            }
-            (shape, all)
-        };
-        let length = shape.iter().product::<usize>();
-        let channel_axis = (self.content == Content::Numbers).then_some(0);
-        for (place, level) in dyadic(start..start + rows as u64, level(length)) {
-            let from = (place - start) as usize * length;
-            let to = from + (1 << level) * length;
-            let numbers = numbers.slice(from..to);
-            give(place, &Block { shape: shape.clone(), channel_axis, numbers, valid: None })?;
+            let numbers = (0..rows).flat_map(|row| columns.iter().map(move |column| column[row]));
+            let block = Block::new(vec![columns.len()], Numbers::F64(numbers.collect()));
+            return Ok(Block { channel_axis: Some(0), ..block });
         }
-        Ok(())
+        let all = columns.pop().ok_or("it has no columns")?;
+        let shape = self.settings.shape.clone();
+        let shape = shape.unwrap_or_else(|| vec![all.len() / rows.max(1)]);
+        if all.len() != rows * shape.iter().product::<usize>() {
+            return Err(format!(
+                "{rows} lists have {} numbers together; they must all have the shape {shape:?}",
+                all.len()
+            ));
+        }
+        Ok(Block::new(shape, all))
     }
 }
 

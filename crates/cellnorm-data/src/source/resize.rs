@@ -7,8 +7,7 @@
 //! after the point and each axis is rounded, as in Pillow's `Resample.c`: the result is the same to
 //! the last bit.
 
-use super::image::Pixels;
-use super::numbers::Numbers;
+use super::{Numbers, image::Pixels};
 
 /// The image whose shorter side has this length; the longer one is rounded down.
 pub fn resize(pixels: Pixels, side: u32) -> Result<Pixels, String> {

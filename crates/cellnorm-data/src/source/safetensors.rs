@@ -6,12 +6,9 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::Source;
-use super::array::{Array, Bytes, Header};
-use super::npz::chosen;
-use super::numbers::Stored;
-use crate::error::text;
-use crate::settings::Settings;
+use super::array::{Array, Bytes};
+use super::{Source, Stored, header::Header, npz::chosen};
+use crate::{error::text, settings::Settings};
 
 /// The longest header of the format.
 const LONGEST: u64 = 100_000_000;

@@ -2,9 +2,7 @@
 
 use std::iter;
 
-use crate::proto::model::Model;
-use crate::proto::shape::product;
-use crate::proto::values::Float;
+use crate::proto::{Float, Model, product};
 
 /// A tensor, whatever its type.
 #[derive(Clone, Debug, PartialEq)]

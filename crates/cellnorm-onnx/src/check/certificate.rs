@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::array::{Feed, random_feeds};
-use super::compare::{Comparison, Feeds, Pair, compare, default_tolerance};
-use super::probe::probes;
-use super::proof::{Proof, prove};
-use super::{Runtime, text};
+use super::{
+    Comparison, Feed, Pair, Proof, Runtime, compare, default_tolerance, probes, prove,
+    random_feeds, text,
+};
 use crate::error::Error;
 use crate::fold::Folded;
-use crate::proto::values::Float;
+use crate::proto::Float;
 use crate::save::Draft;
 use crate::source::Source;
 
@@ -98,15 +97,15 @@ fn run(
     let written = Source::open(draft.path()).map_err(text)?;
     let probes = probes(&model, &written.model().map_err(text)?);
     let (before, after) = (source.path(), &*draft.path());
-    let pair = Pair { before, after, probes: &probes, data: folded.data.as_ref() };
     let mut problems = Vec::new();
     let random = random_feeds(&model, 1).unwrap_or_else(|problem| {
         problems.push(problem);
         Vec::new()
     });
-    let feeds = Feeds { given: checks.inputs.clone(), random };
+    let (probes, data, given, random) = (&probes, folded.data.as_ref(), &*checks.inputs, &*random);
+    let pair = Pair { before, after, probes, data, given, random };
     for runtime in checks.runtimes {
-        match compare(*runtime, pair, &feeds, checks.timed) {
+        match compare(*runtime, pair, checks.timed) {
             Ok(comparison) => return Ok(comparison),
             Err(problem) => problems.push(format!("{}: {problem}", runtime.name())),
         }

@@ -1,16 +1,56 @@
 //! The whole model before and after: the difference of the results, the place of the largest, and
 //! the time.
+//!
+//! A network that ends in a sigmoid or a softmax answers 0 or 1 to most random inputs whatever its
+//! layers do; before that last operator the difference shows, so the values there are compared
+//! besides the outputs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::array::{Array, Feed};
-use super::probe::Probes;
-use super::{Runtime, Session};
+use super::{Array, Feed, Runtime, Session};
 use crate::fold::FoldedData;
-use crate::proto::values::Float;
+use crate::proto::{Float, Model};
+
+/// The values of a model that are compared, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probes {
+    /// Values before the last operator, by name.
+    pub before_last: Vec<String>,
+    /// Outputs that are judged by the value before them: a softmax of numbers near 10¹⁹ turns a
+    /// difference in the last digit into one between 0 and 1.
+    pub judged_before: BTreeSet<String>,
+    /// Other outputs between −1 and 1: 1 is their scale, however small the numbers happen to be.
+    pub bounded: BTreeSet<String>,
+}
+
+/// The values to compare of a model before and after, which both have.
+pub fn probes(before: &Model<'_>, after: &Model<'_>) -> Probes {
+    let mut probes = Probes::default();
+    let graph = &before.graph;
+    for output in graph.values.iter().filter(|value| value.output) {
+        let Some(node) = output.producer.map(|node| &graph.nodes[node]) else { continue };
+        let bounded = matches!(node.op, "Sigmoid" | "HardSigmoid" | "Softmax" | "Tanh");
+        let is_last = bounded || matches!(node.op, "LogSoftmax" | "ArgMax" | "Clip" | "Erf");
+        if !node.domain.is_empty() || !is_last {
+            continue;
+        }
+        let Some(value) = node.input(0).map(|value| &graph.values[value]) else { continue };
+        let same = after.graph.find(&value.name).map(|id| &after.graph.values[id]);
+        if value.producer.is_some() && same.is_some_and(|same| same.producer.is_some()) {
+            if !value.output {
+                probes.before_last.push(value.name.to_string());
+            }
+            probes.judged_before.insert(output.name.to_string());
+        } else if bounded {
+            probes.bounded.insert(output.name.to_string());
+        }
+    }
+    probes
+}
 
 /// The comparison of two models.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -46,7 +86,7 @@ pub fn default_tolerance(float: Float, layers: usize) -> f64 {
 /// Runs of each model that are timed, however long they take.
 const LEAST_TIMED: usize = 5;
 
-/// A model before and after.
+/// A model before and after, and the inputs that both are run on.
 #[derive(Clone, Copy, Debug)]
 pub struct Pair<'p> {
     /// The model before.
@@ -57,15 +97,10 @@ pub struct Pair<'p> {
     pub probes: &'p Probes,
     /// The normalization of the data that became part of the model after.
     pub data: Option<&'p FoldedData>,
-}
-
-/// The inputs that two models are run on.
-#[derive(Clone, Debug, Default)]
-pub struct Feeds {
     /// Inputs that must run.
-    pub given: Vec<Feed>,
+    pub given: &'p [Feed],
     /// Other inputs, ignored where the model does not take them.
-    pub random: Vec<Feed>,
+    pub random: &'p [Feed],
 }
 
 /// Runs two models on the same inputs, then in turns on the first of these for about `timed`, at
@@ -78,10 +113,9 @@ pub struct Feeds {
 pub fn compare(
     runtime: &dyn Runtime,
     pair: Pair<'_>,
-    feeds: &Feeds,
     timed: Duration,
 ) -> Result<Comparison, String> {
-    let Pair { before, after, probes, data } = pair;
+    let Pair { before, after, probes, data, given, random } = pair;
     let mut old_session = runtime.load(before, &probes.before_last)?;
     let mut comparison = Comparison { runtime: runtime.name(), ..Comparison::default() };
     let apart = Comparison {
@@ -91,12 +125,11 @@ pub fn compare(
     };
     let Ok(mut new_session) = runtime.load(after, &probes.before_last) else { return Ok(apart) };
     let (mut first, mut problem) = (None, "there is nothing to run it on".to_owned());
-    let given = feeds.given.iter().map(|feed| (feed, true));
-    for (feed, is_given) in given.chain(feeds.random.iter().map(|feed| (feed, false))) {
+    for (index, feed) in given.iter().chain(random).enumerate() {
         let old_feed = data.map_or_else(|| feed.clone(), |data| normalized(feed, data));
         let old = match old_session.run(&old_feed) {
             Ok(old) => old,
-            Err(error) if is_given => return Err(error),
+            Err(error) if index < given.len() => return Err(error),
             // a length that the model leaves open is not always free
             Err(error) => {
                 problem = error;

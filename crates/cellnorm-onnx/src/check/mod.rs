@@ -6,7 +6,6 @@ mod certificate;
 mod compare;
 #[cfg(feature = "run")]
 mod onnxruntime;
-mod probe;
 mod proof;
 #[cfg(feature = "run")]
 mod rten;
@@ -16,10 +15,9 @@ use std::path::Path;
 
 pub use array::{Array, Feed, random_feeds};
 pub use certificate::{Certificate, Checks, Outcome, certify};
-pub use compare::{Comparison, Feeds, Pair, compare, default_tolerance};
+pub use compare::{Comparison, Pair, Probes, compare, default_tolerance, probes};
 #[cfg(feature = "run")]
 pub use onnxruntime::OnnxRuntime;
-pub use probe::{Probes, probes};
 pub use proof::{Proof, prove};
 #[cfg(feature = "run")]
 pub use rten::Rten;

@@ -25,11 +25,10 @@ use serde::Serialize;
 use super::array::Random;
 use crate::error::{Error, Malformed};
 use crate::fold::{
-    Context, Folded, FoldedLayer, Layer, Layers, Linear, NodeName, PART, Scope, Search, Shapes,
-    Side, blocks,
+    Context, Direction, Folded, FoldedLayer, Layer, Layers, Linear, NodeName, PART, Scope, Search,
+    Shapes, blocks,
 };
-use crate::proto::graph::Graph;
-use crate::proto::model::Model;
+use crate::proto::{Graph, Model};
 
 /// The proof of one layer's folds.
 #[derive(Clone, Debug, Serialize)]
@@ -53,7 +52,7 @@ pub struct Proof {
 /// If the written model cannot be read, or lacks a layer.
 pub fn prove(folded: &Folded<'_>, written: &Model<'_>) -> Result<Vec<Proof>, Error> {
     let mut proofs = Vec::new();
-    let context = Context { opset: written.opset, inputs_are_constant: folded.inputs_are_constant };
+    let context = Context { opset: written.opset, ..folded.context };
     let mut index = 0;
     visit(&written.graph, None, context, &mut index, &mut |index, search| {
         let layers: Vec<&FoldedLayer<'_>> =
@@ -80,9 +79,9 @@ fn visit<'a>(
     index: &mut usize,
     see: &mut dyn FnMut(usize, &Search<'_, 'a>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let scope = Scope { graph, outer, inputs_are_constant: context.inputs_are_constant };
+    let scope = Scope { graph, outer, context };
     let shapes = Shapes::infer(&scope, &graph.order()?);
-    see(*index, &Search { scope, shapes: &shapes, opset: context.opset, layers: &Layers::new() })?;
+    see(*index, &Search { scope, shapes: &shapes, layers: &Layers::new() })?;
     *index += 1;
     graph.inner_graphs().try_for_each(|inner| visit(inner, Some(&scope), context, index, see))
 }
@@ -138,13 +137,14 @@ fn compare(name: NodeName, layer: &Layer<'_>, after: &Linear<'_>) -> Proof {
     let mut random = Random(0x5eed);
     let x: Vec<f64> = (0..kernel.inputs() * taps).map(|_| random.uniform() * 2.0 - 1.0).collect();
     // the map before the layer that was folded last is the first that the data meet
-    let maps_before = || layer.maps.iter().rev().filter(|(side, _)| *side == Side::Before);
+    let maps_before =
+        || layer.maps.iter().rev().filter(|(direction, _)| *direction == Direction::Forward);
     let mapped = |(place, x): (usize, &f64)| {
         maps_before().fold(*x, |x, (_, map)| map.apply(place / taps.max(1), x))
     };
     let mapped: Vec<f64> = x.iter().enumerate().map(mapped).collect();
     let maps_after = |output: usize, y: f64| {
-        let maps = layer.maps.iter().filter(|(side, _)| *side == Side::After);
+        let maps = layer.maps.iter().filter(|(direction, _)| *direction == Direction::Backward);
         maps.fold(y, |y, (_, map)| map.apply(output, y))
     };
     let sums = sums(before, after, &mapped, &x);

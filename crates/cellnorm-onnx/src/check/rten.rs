@@ -6,8 +6,7 @@ use ::rten::{Model, ModelOptions, NodeId, Value};
 use rten_tensor::Tensor;
 use rten_tensor::prelude::*;
 
-use super::array::{Array, Feed};
-use super::{Runtime, Session, text};
+use super::{Array, Feed, Runtime, Session, text};
 
 /// rten.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,12 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
-use super::layer::{Layer, Numbers};
-use super::linear::LayerKind;
-use super::reason::Refusal;
-use crate::proto::graph::{Graph, NodeId, Part, Value, ValueId};
-use crate::proto::node::{Attribute, Node};
-use crate::proto::values::Float;
+use super::{Layer, LayerKind, Numbers, Refusal};
+use crate::proto::{Attribute, Float, Graph, Node, NodeId, Part, Value, ValueId};
 
 /// A tensor that takes the place of another, or is new.
 pub struct NewTensor<'a> {
@@ -40,13 +36,9 @@ pub type Names = HashSet<String>;
 
 /// Writes new numbers into a graph.
 pub struct Editor<'e, 'a> {
-    /// The graph.
     pub graph: &'e mut Graph<'a>,
-    /// The changes of its constants.
     pub changes: &'e mut Changes<'a>,
-    /// The names that are taken.
     pub names: &'e mut Names,
-    /// The version of ONNX's operators.
     pub opset: i64,
 }
 

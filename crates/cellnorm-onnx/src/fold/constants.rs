@@ -1,12 +1,8 @@
 //! The constants of a graph: initializers that nobody can override, and what a few operators make
 //! of them.
 
-use super::reason::{Reason, Refusal};
-use crate::proto::graph::{Graph, ValueId};
-use crate::proto::node::Node;
-use crate::proto::shape::product;
-use crate::proto::tensor::Tensor;
-use crate::proto::values::{Float, Values};
+use super::{Context, Reason, Refusal, known, rearranged};
+use crate::proto::{Float, Graph, Node, Tensor, ValueId, Values, product};
 
 /// A constant tensor of floats.
 #[derive(Clone, Debug)]
@@ -24,9 +20,8 @@ pub struct Scope<'s, 'a> {
     pub graph: &'s Graph<'a>,
     /// The one that it is in.
     pub outer: Option<&'s Scope<'s, 'a>>,
-    /// Whether an initializer that is also an input is constant: before version 4 of the format it
-    /// had to be one.
-    pub inputs_are_constant: bool,
+    /// The rules by which the model is read.
+    pub context: Context,
 }
 
 /// Operators on constants that lead to a constant; more in a row is no model.
@@ -60,7 +55,7 @@ impl<'a> Scope<'_, 'a> {
     }
 
     fn is_fixed(&self, value: ValueId) -> bool {
-        !self.graph.values[value].input || self.inputs_are_constant
+        !self.graph.values[value].input || self.context.inputs_are_constant
     }
 
     /// The value of an outer graph that a value without a producer stands for.
@@ -75,7 +70,7 @@ impl<'a> Scope<'_, 'a> {
         let about = &self.graph.values[value];
         let constant = match (about.initializer, about.producer) {
             (Some(_), _) if !self.is_fixed(value) => {
-                return Err(Refusal::new(Reason::Overridable, &about.name));
+                return Err(Reason::Overridable.at(&about.name));
             }
             (Some(tensor), _) => constant(&self.graph.initializers[tensor]),
             (None, Some(node)) if steps > 0 => self.result(&self.graph.nodes[node], steps - 1)?,
@@ -85,13 +80,12 @@ impl<'a> Scope<'_, 'a> {
                 None => None,
             },
         };
-        constant.ok_or_else(|| Refusal::new(Reason::NotConstant, &about.name))
+        constant.ok_or_else(|| Reason::NotConstant.at(&about.name))
     }
 
     /// The constant that a node makes of constants; `Ok(None)` if it is none of the few operators,
     /// or its other inputs are not constant.
     fn result(&self, node: &Node<'a>, steps: usize) -> Result<Option<Constant<'a>>, Refusal> {
-        let axes = || self.listed(node, 1, "axes");
         match node.op {
             _ if !node.domain.is_empty() => return Ok(None),
             "Constant" => return Ok(literal(node)),
@@ -104,34 +98,18 @@ impl<'a> Scope<'_, 'a> {
         }
         let Some(input) = node.input(0) else { return Ok(None) };
         let Constant { dims, values } = self.floats_within(input, steps)?;
-        let rank = dims.len();
-        let dims = match node.op {
-            "Cast" => {
-                let float = Float::from_onnx(node.integer("to", 0) as i32);
-                return Ok(float.map(|float| Constant { dims, values: values.cast(float) }));
-            }
-            "Reshape" => self.listed(node, 1, "shape").and_then(|shape| reshaped(&dims, &shape)),
-            "Squeeze" => {
-                let axes = axes().and_then(|axes| places(&axes, rank));
-                let is_gone = |axis: usize| match &axes {
-                    Some(axes) => axes.contains(&axis),
-                    None => dims[axis] == 1,
-                };
-                Some((0..rank).filter(|axis| !is_gone(*axis)).map(|axis| dims[axis]).collect())
-            }
-            "Unsqueeze" => axes().and_then(|axes| unsqueezed(&dims, &axes, 1)),
-            _ => Some(dims),
-        };
+        if node.op == "Cast" {
+            let float = Float::from_onnx(node.integer("to", 0) as i32);
+            return Ok(float.map(|float| Constant { dims, values: values.cast(float) }));
+        }
+        if node.op == "Identity" {
+            return Ok(Some(Constant { dims, values }));
+        }
+        let shape = rearranged(self, node, Some(&known(&dims)));
+        let dims: Option<Vec<usize>> = shape.and_then(|shape| shape.into_iter().collect());
+        let dims = dims.filter(|dims| product(dims.iter().copied()) == Some(values.len()));
         Ok(dims.map(|dims| Constant { dims, values }))
     }
-}
-
-/// Lengths with `one` inserted at the axes that are new.
-pub fn unsqueezed<T: Copy>(lengths: &[T], new: &[i64], one: T) -> Option<Vec<T>> {
-    let rank = lengths.len() + new.len();
-    let new = places(new, rank)?;
-    let mut rest = lengths.iter().copied();
-    (0..rank).map(|axis| if new.contains(&axis) { Some(one) } else { rest.next() }).collect()
 }
 
 fn constant<'a>(tensor: &Tensor<'a>) -> Option<Constant<'a>> {
@@ -178,20 +156,4 @@ pub fn places(axes: &[i64], rank: usize) -> Option<Vec<usize>> {
     let rank = i64::try_from(rank).ok()?;
     let place = |axis: &i64| usize::try_from(if *axis < 0 { axis + rank } else { *axis }).ok();
     axes.iter().map(|axis| place(axis).filter(|place| (*place as i64) < rank)).collect()
-}
-
-/// The shape that `Reshape` makes: 0 keeps a length, -1 is what is left.
-fn reshaped(dims: &[usize], to: &[i64]) -> Option<Vec<usize>> {
-    let all: usize = dims.iter().product();
-    let length = |(axis, length): (usize, &i64)| match *length {
-        0 => dims.get(axis).copied(),
-        -1 => Some(1),
-        length => usize::try_from(length).ok(),
-    };
-    let mut new: Vec<usize> = to.iter().enumerate().map(length).collect::<Option<_>>()?;
-    let known = product(new.iter().copied())?;
-    if let Some(open) = to.iter().position(|length| *length == -1) {
-        new[open] = all.checked_div(known)?;
-    }
-    (product(new.iter().copied())? == all).then_some(new)
 }

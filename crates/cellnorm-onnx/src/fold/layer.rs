@@ -9,13 +9,9 @@ use cellnorm::fold::{Folding, Kernel};
 use cellnorm::kernels::vectorized;
 use rayon::prelude::*;
 
-use super::linear::{LayerKind, Linear};
-use super::map::{Formula, Map};
-use super::reason::{Reason, Refusal};
-use super::walk::{Side, Target};
-use crate::proto::graph::NodeId;
-use crate::proto::rope::Compute;
-use crate::proto::values::{Float, Values};
+use super::{Direction, Formula, LayerKind, Linear, Map, Reason, Refusal};
+use crate::proto::wire::Compute;
+use crate::proto::{Float, NodeId, Values};
 
 /// A layer with the maps that became part of it.
 #[derive(Clone, Debug)]
@@ -25,7 +21,7 @@ pub struct Layer<'a> {
     /// The maps as one on each side.
     pub folding: Folding,
     /// The maps one by one, in the order in which they were folded.
-    pub maps: Vec<(Side, Map)>,
+    pub maps: Vec<(Direction, Map)>,
 }
 
 /// The layers of a graph that maps became part of, by node.
@@ -46,17 +42,15 @@ impl<'a> Layer<'a> {
     }
 
     /// The layer with one more map.
-    pub fn plus(&self, target: &Target<'a>) -> Result<Self, Refusal> {
-        let mut layer = self.clone();
-        let map = target.map.affine();
-        let folding = match target.side {
-            Side::After => layer.folding.fold_after(&map),
-            Side::Before => layer.folding.fold_before(&map),
+    pub fn plus(mut self, direction: Direction, map: &Map) -> Result<Self, Refusal> {
+        let folding = match direction {
+            Direction::Backward => self.folding.fold_after(&map.affine()),
+            Direction::Forward => self.folding.fold_before(&map.affine()),
         };
-        layer.folding = folding.map_err(|error| Refusal::new(Reason::Range, error))?;
-        layer.maps.push((target.side, target.map.clone()));
-        layer.check_range()?;
-        Ok(layer)
+        self.folding = folding.map_err(|error| Reason::Range.at(error))?;
+        self.maps.push((direction, map.clone()));
+        self.check_range()?;
+        Ok(self)
     }
 
     /// Whether the weights are other numbers than before.
@@ -85,7 +79,7 @@ impl<'a> Layer<'a> {
         }
         let added = self.shifted_inputs();
         let row = |old: Option<&[f64]>| {
-            self.folding.bias(old, &added).map_err(|error| Refusal::new(Reason::Range, error))
+            self.folding.bias(old, &added).map_err(|error| Reason::Range.at(error))
         };
         match self.linear.bias_rows().as_slice() {
             [] => Ok(vec![row(None)?]),
@@ -202,9 +196,8 @@ fn is_finite(value: f64, float: Float) -> bool {
 
 /// An error if a number is not finite in its type.
 fn check_finite(values: &[f64], float: Float, name: &str) -> Result<(), Refusal> {
-    let refused = |value: &f64| {
-        Refusal::new(Reason::Range, format!("{name} would be {value:.3e} in {}", float.name()))
-    };
+    let refused =
+        |value: &f64| Reason::Range.at(format!("{name} would be {value:.3e} in {}", float.name()));
     values
         .iter()
         .find(|value| !is_finite(**value, float))
@@ -218,7 +211,7 @@ fn check_digits(values: &[f64], float: Float, name: &str) -> Result<(), Refusal>
         format!("{name} would be {value:.3e} in {float}, which has fewer digits below {least:.1e}")
     };
     let small = values.iter().find(|value| **value != 0.0 && value.abs() < least);
-    small.map_or(Ok(()), |value| Err(Refusal::new(Reason::Range, problem(value))))
+    small.map_or(Ok(()), |value| Err(Reason::Range.at(problem(value))))
 }
 
 /// Calls `compute` with the first run and the number of runs of each block of a kernel's weights,

@@ -3,14 +3,8 @@
 
 use cellnorm::fold::Kernel;
 
-use super::affine_node::affine_node;
-use super::constants::{Constant, Scope};
-use super::layer::Layers;
-use super::map::{Axis, Map};
-use super::reason::{Reason, Refusal};
-use super::shapes::Shapes;
-use crate::proto::graph::{NodeId, ValueId};
-use crate::proto::node::Node;
+use super::{Axis, Constant, Layers, Map, Reason, Refusal, Scope, Shapes, affine_node};
+use crate::proto::{Node, NodeId, ValueId};
 
 /// A kind of layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +106,6 @@ pub struct Search<'s, 'a> {
     pub scope: Scope<'s, 'a>,
     /// The shapes.
     pub shapes: &'s Shapes,
-    /// The version of ONNX's operators.
-    pub opset: i64,
     /// The layers that maps became part of already.
     pub layers: &'s Layers<'a>,
 }
@@ -129,7 +121,7 @@ impl<'a> Search<'_, 'a> {
         match node.op {
             _ if !node.domain.is_empty() => None,
             "Conv" | "ConvTranspose" | "Gemm" | "MatMul" if node.only_output().is_none() => {
-                Some(Err(refused(Reason::Parameters, node)))
+                Some(Err(Reason::Parameters.at(node.op)))
             }
             "Conv" | "ConvTranspose" => Some(self.convolution(id, node)),
             "Gemm" => Some(self.gemm(id, node)),
@@ -145,7 +137,7 @@ impl<'a> Search<'_, 'a> {
         match self.biased(id) {
             Some(linear) => Some(Ok(linear)),
             None if node.is("BatchNormalization") => {
-                Some(self.batch_norm(id).map_err(|_| refused(Reason::NonLinear, node)))
+                Some(self.batch_norm(id).map_err(|_| Reason::NonLinear.at(node.op)))
             }
             None => self.linear(id),
         }
@@ -166,14 +158,14 @@ impl<'a> Search<'_, 'a> {
     fn convolution(&self, id: NodeId, node: &Node<'a>) -> Result<Linear<'a>, Refusal> {
         let weight = self.constant(node, 1)?;
         let groups = usize::try_from(node.integer("group", 1))
-            .map_err(|_| refused(Reason::Parameters, node))?;
+            .map_err(|_| Reason::Parameters.at(node.op))?;
         let transposed = node.op == "ConvTranspose";
         let kernel = match transposed {
             true => Kernel::transposed_convolution(&weight.dims, groups),
             false => Kernel::convolution(&weight.dims, groups),
         };
-        let kernel = kernel.map_err(|error| Refusal::new(Reason::Parameters, error))?;
-        let bias = self.bias(node, 2, 1.0)?;
+        let kernel = kernel.map_err(|error| Reason::Parameters.at(error))?;
+        let bias = self.bias(node, 1.0)?;
         check_bias(node, bias.as_ref(), kernel.outputs(), false)?;
         let any = |name, other_than: i64| {
             node.integers(name).is_some_and(|list| list.iter().any(|number| *number != other_than))
@@ -190,8 +182,8 @@ impl<'a> Search<'_, 'a> {
     fn gemm(&self, id: NodeId, node: &Node<'a>) -> Result<Linear<'a>, Refusal> {
         let weight = self.constant(node, 1)?;
         let kernel = dense(&weight, node.integer("transB", 0) != 0)
-            .ok_or_else(|| refused(Reason::Parameters, node))?;
-        let bias = self.bias(node, 2, node.float("beta", 1.0))?;
+            .ok_or_else(|| Reason::Parameters.at(node.op))?;
+        let bias = self.bias(node, node.float("beta", 1.0))?;
         check_bias(node, bias.as_ref(), kernel.outputs(), true)?;
         Ok(Linear {
             alpha: node.float("alpha", 1.0),
@@ -208,11 +200,10 @@ impl<'a> Search<'_, 'a> {
         };
         // x·W has the channels on the last axis, W·x on the one before
         let axis = Axis::Back(1 - weight_place);
-        let kernel =
-            dense(&weight, weight_place == 0).ok_or_else(|| refused(Reason::Axis, node))?;
+        let kernel = dense(&weight, weight_place == 0).ok_or_else(|| Reason::Axis.at(node.op))?;
         // a vector as the other factor loses an axis
         if node.input(1 - weight_place).and_then(|value| self.shapes.rank(value)) == Some(1) {
-            return Err(refused(Reason::Axis, node));
+            return Err(Reason::Axis.at(node.op));
         }
         let (add, bias) = self.added_bias(node, kernel.outputs(), 1 - weight_place).unzip();
         Ok(Linear {
@@ -228,13 +219,13 @@ impl<'a> Search<'_, 'a> {
     /// A batch normalization as a layer of one weight for each channel.
     fn batch_norm(&self, id: NodeId) -> Result<Linear<'a>, Refusal> {
         let node = &self.scope.graph.nodes[id];
-        let norm = affine_node(self, id).ok_or_else(|| refused(Reason::Unsupported, node))??;
+        let norm = affine_node(self, id).ok_or_else(|| Reason::Unsupported.at(node.op))??;
         let weight = self.constant(node, 1)?;
         let channels = norm.map.channels.len();
         let kernel = Kernel::convolution(&[channels, 1], channels.max(1))
-            .map_err(|error| Refusal::new(Reason::Parameters, error))?;
+            .map_err(|error| Reason::Parameters.at(error))?;
         Ok(Linear {
-            bias: self.bias(node, 2, 1.0)?,
+            bias: self.bias(node, 1.0)?,
             own: Some(norm.map),
             ..Linear::new(id, LayerKind::BatchNorm, kernel, weight)
         })
@@ -268,23 +259,14 @@ impl<'a> Search<'_, 'a> {
     }
 
     fn constant(&self, node: &Node<'a>, place: usize) -> Result<Constant<'a>, Refusal> {
-        let value = node.input(place).ok_or_else(|| refused(Reason::Parameters, node))?;
+        let value = node.input(place).ok_or_else(|| Reason::Parameters.at(node.op))?;
         self.scope.floats(value)
     }
 
-    fn bias(
-        &self,
-        node: &Node<'a>,
-        place: usize,
-        factor: f64,
-    ) -> Result<Option<Bias<'a>>, Refusal> {
-        let constant = node.input(place).map(|value| self.scope.floats(value)).transpose()?;
+    fn bias(&self, node: &Node<'a>, factor: f64) -> Result<Option<Bias<'a>>, Refusal> {
+        let constant = node.input(2).map(|value| self.scope.floats(value)).transpose()?;
         Ok(constant.map(|constant| Bias { constant, factor }))
     }
-}
-
-fn refused(reason: Reason, node: &Node<'_>) -> Refusal {
-    Refusal::new(reason, node.op)
 }
 
 /// The layout of a matrix.
@@ -307,6 +289,5 @@ fn check_bias(
         [_, columns] => rows && (columns == outputs || columns == 1),
         _ => false,
     });
-    let refused = || Refusal::new(Reason::Parameters, format!("the bias of {}", node.op));
-    fits.then_some(()).ok_or_else(refused)
+    fits.then_some(()).ok_or_else(|| Reason::Parameters.at(format!("the bias of {}", node.op)))
 }

@@ -1,9 +1,13 @@
 //! A map of each channel on its way to a layer: which channels, on which axis, and how far it is
-//! linear.
+//! linear. The nodes that are such maps are batch normalizations with fixed statistics, and
+//! arithmetic with a constant.
 
 use std::sync::Arc;
 
 use cellnorm::fold::Affine;
+
+use super::{Constant, Layer, Reason, Refusal, Scope, Search};
+use crate::proto::{Node, NodeId, ValueId};
 
 /// An axis, counted from the first or back from the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,18 +35,7 @@ impl Axis {
 #[derive(Clone, Debug)]
 pub enum Formula {
     /// γ·(x − mean)/√(variance + ε) + β.
-    Norm {
-        /// γ.
-        gamma: Vec<f64>,
-        /// β.
-        beta: Vec<f64>,
-        /// The fixed mean.
-        mean: Vec<f64>,
-        /// The fixed variance.
-        variance: Vec<f64>,
-        /// ε.
-        epsilon: f64,
-    },
+    Norm { gamma: Vec<f64>, beta: Vec<f64>, mean: Vec<f64>, variance: Vec<f64>, epsilon: f64 },
     /// x · v.
     Multiply(Vec<f64>),
     /// x + v.
@@ -54,21 +47,11 @@ pub enum Formula {
     /// x / v.
     Divide(Vec<f64>),
     /// γ·x + β, which a layer or RMS normalization ends with.
-    ScaleShift {
-        /// γ.
-        gamma: Vec<f64>,
-        /// β.
-        beta: Vec<f64>,
-    },
+    ScaleShift { gamma: Vec<f64>, beta: Vec<f64> },
     /// One map after the other.
     Chain(Vec<Map>),
     /// (x − mean)/deviation, of the data.
-    Data {
-        /// The mean.
-        mean: Vec<f64>,
-        /// The standard deviation.
-        deviation: Vec<f64>,
-    },
+    Data { mean: Vec<f64>, deviation: Vec<f64> },
 }
 
 impl Formula {
@@ -199,5 +182,138 @@ impl Map {
     pub fn apply(&self, place: usize, x: f64) -> f64 {
         let result = |x: f64| self.formula.apply(self.channels[place], x);
         if self.shift_is_dropped { result(x) - result(0.0) } else { result(x) }
+    }
+}
+
+/// A node that maps each channel by itself.
+pub struct AffineNode {
+    pub input: ValueId,
+    pub output: ValueId,
+    pub map: Map,
+}
+
+/// The map of channels by a node; `None` if it is no such operator, an error if it is one that
+/// cannot be folded as it is.
+pub fn affine_node(search: &Search<'_, '_>, id: NodeId) -> Option<Result<AffineNode, Refusal>> {
+    let scope = &search.scope;
+    let node = &scope.graph.nodes[id];
+    if node.is("BatchNormalization") {
+        let own = batch_norm(scope, node);
+        return Some(match search.layers.get(&id) {
+            Some(layer) => own.and_then(|own| chained(own, layer)),
+            None => own,
+        });
+    }
+    if !node.domain.is_empty() || !matches!(node.op, "Mul" | "Add" | "Sub" | "Div") {
+        return None;
+    }
+    let (first, second) = (node.input(0)?, node.input(1)?);
+    let (input, constant, constant_first) = match (scope.floats(first), scope.floats(second)) {
+        (Err(_), Ok(constant)) => (first, constant, false),
+        (Ok(constant), Err(_)) => (second, constant, true),
+        _ => return None,
+    };
+    let output = node.only_output()?;
+    let map = arithmetic(search, node, input, &constant, constant_first);
+    Some(map.map(|map| AffineNode { input, output, map }))
+}
+
+/// A batch normalization and the maps that became part of it.
+fn chained(own: AffineNode, layer: &Layer<'_>) -> Result<AffineNode, Refusal> {
+    let map = own.map.chain(layer.maps.iter().map(|(_, map)| map));
+    Ok(AffineNode { map: map.map_err(|error| Reason::Range.at(error))?, ..own })
+}
+
+/// The attribute that makes a batch normalization use the statistics of each batch; `None` if it
+/// uses fixed ones.
+pub fn batch_statistics(opset: i64, node: &Node<'_>) -> Option<&'static str> {
+    if opset < 7 {
+        return (node.integer("is_test", 0) == 0).then_some("is_test=0");
+    }
+    if node.integer("training_mode", 0) != 0 {
+        return Some("training_mode=1");
+    }
+    (node.outputs.iter().flatten().count() > 1).then_some("several outputs")
+}
+
+fn batch_norm(scope: &Scope<'_, '_>, node: &Node<'_>) -> Result<AffineNode, Refusal> {
+    if let Some(at) = batch_statistics(scope.context.opset, node) {
+        return Err(Reason::BatchStatistics.at(at));
+    }
+    if scope.context.opset < 9 && node.integer("spatial", 1) == 0 {
+        return Err(Reason::Unsupported.at("spatial=0"));
+    }
+    let incomplete = || Reason::Parameters.at("an input or the output is missing");
+    let input = node.input(0).ok_or_else(incomplete)?;
+    let output = node.only_output().ok_or_else(incomplete)?;
+    let numbers = |place| {
+        let constant = scope.floats(node.input(place).ok_or_else(incomplete)?);
+        constant.map(|constant| constant.values.to_vec())
+    };
+    let formula = Formula::Norm {
+        gamma: numbers(1)?,
+        beta: numbers(2)?,
+        mean: numbers(3)?,
+        variance: numbers(4)?,
+        epsilon: node.float("epsilon", 1e-5),
+    };
+    let map = Map::new(formula, Some(Axis::Front(1)));
+    let map = map.map_err(|error| Reason::Parameters.at(error))?;
+    Ok(AffineNode { input, output, map })
+}
+
+fn arithmetic(
+    search: &Search<'_, '_>,
+    node: &Node<'_>,
+    input: ValueId,
+    constant: &Constant<'_>,
+    constant_first: bool,
+) -> Result<Map, Refusal> {
+    let shape = search.shapes.get(input);
+    let opset = search.scope.context.opset;
+    let axis = channel_axis(node, opset, shape.map(Vec::len), &constant.dims)?;
+    let length = axis.and_then(|axis| *shape?.get(axis.front(shape.map(Vec::len))?)?);
+    if axis.is_some() && length.is_some_and(|length| length != constant.values.len()) {
+        return Err(Reason::Axis.at("a constant that makes the value longer"));
+    }
+    let may_widen = axis.is_some() && length.is_none();
+    let values = constant.values.to_vec();
+    let formula = match (node.op, constant_first) {
+        ("Mul", _) => Formula::Multiply(values),
+        ("Add", _) => Formula::Add(values),
+        ("Sub", false) => Formula::Subtract(values),
+        ("Sub", true) => Formula::SubtractFrom(values),
+        ("Div", false) => Formula::Divide(values),
+        _ => return Err(Reason::NonLinear.at("a constant divided by a value")),
+    };
+    let map = Map::new(formula, axis).map_err(|error| Reason::Parameters.at(error))?;
+    Ok(Map { may_widen, ..map })
+}
+
+/// The axis along which a constant differs; `None` if it is one number.
+fn channel_axis(
+    node: &Node<'_>,
+    opset: i64,
+    rank: Option<usize>,
+    dims: &[usize],
+) -> Result<Option<Axis>, Refusal> {
+    let shape = || format!("a constant of shape {dims:?}");
+    // a constant of more axes than the value would add axes to it
+    if dims.len() > rank.unwrap_or(1) {
+        let reason = if rank.is_some() { Reason::Axis } else { Reason::ShapeUnknown };
+        return Err(reason.at(shape()));
+    }
+    let mut long = (0..dims.len()).filter(|axis| dims[*axis] != 1);
+    let Some(axis) = long.next() else { return Ok(None) };
+    if long.next().is_some() || dims[axis] == 0 {
+        return Err(Reason::Axis.at(shape()));
+    }
+    match node.attribute("axis").and_then(|start| start.integer()) {
+        // before opset 7 a constant could be laid along axes from `axis` on
+        Some(start) if opset < 7 => {
+            let start = usize::try_from(start).map_err(|_| Reason::Axis.at(shape()))?;
+            Ok(Some(Axis::Front(start + axis)))
+        }
+        _ => Ok(Some(Axis::Back(dims.len() - 1 - axis))),
     }
 }

@@ -1,34 +1,31 @@
 //! Folding a graph: every map of channels becomes part of a layer that makes its input or reads its
 //! result, where that is exact.
 
-mod affine_node;
 mod change;
 mod constants;
-mod ends;
 mod layer;
 mod linear;
 mod map;
 mod passage;
-mod reason;
 mod report;
 mod shapes;
 mod walk;
 mod work;
 
 use crate::error::{Error, Malformed};
-use crate::proto::graph::{Graph, NodeId};
-use crate::proto::model::{FunctionNorm, Model};
-pub(crate) use affine_node::batch_statistics;
+use crate::proto::{FunctionNorm, Graph, Model, NodeId};
 pub(crate) use change::label;
 pub use change::{Changes, NewTensor};
-use change::{Editor, first_output};
+use change::{Editor, Names, first_output};
 pub use constants::Scope;
+use constants::{Constant, places};
 pub use layer::{Layer, Layers, Numbers, PART, blocks};
 pub use linear::{LayerKind, Linear, Search};
-pub use reason::{Reason, Refusal};
-pub use report::{Counts, Direction, Fold, NodeName, Report, Unfolded};
+pub(crate) use map::batch_statistics;
+use map::{AffineNode, Axis, Formula, Map, affine_node};
+pub use report::{Counts, Direction, Fold, NodeName, Reason, Refusal, Report, Unfolded};
 pub use shapes::Shapes;
-pub use walk::Side;
+use shapes::{known, rearranged};
 use work::Work;
 
 /// The folds to make, and how.
@@ -62,8 +59,8 @@ pub struct Folded<'a> {
     pub changes: Vec<Changes<'a>>,
     /// The layers with other numbers than before.
     pub layers: Vec<FoldedLayer<'a>>,
-    /// Whether initializers that are inputs, too, were taken for constants.
-    pub inputs_are_constant: bool,
+    /// The rules by which it was read.
+    pub context: Context,
     /// The normalization of the data, if it became part of the model.
     pub data: Option<FoldedData>,
     /// A report of the folds.
@@ -100,14 +97,15 @@ pub struct FoldedLayer<'a> {
 pub struct Context {
     /// The version of ONNX's operators.
     pub opset: i64,
-    /// Whether initializers that are inputs, too, are constants.
+    /// Whether an initializer that is also an input is constant: before version 4 of the format it
+    /// had to be one.
     pub inputs_are_constant: bool,
 }
 
 struct Folding<'o, 'a> {
     options: &'o Options,
     context: Context,
-    names: change::Names,
+    names: Names,
     changes: Vec<Changes<'a>>,
     layers: Vec<FoldedLayer<'a>>,
     data: Option<FoldedData>,
@@ -120,7 +118,7 @@ struct Folding<'o, 'a> {
 /// If the graph is damaged: a node waits for its own result, or the input that data are normalized
 /// for does not exist.
 pub fn fold<'a>(mut model: Model<'a>, options: &Options) -> Result<Folded<'a>, Error> {
-    let mut names = change::Names::new();
+    let mut names = Names::new();
     model.graph.all_names(&mut |name| {
         names.insert(name.to_owned());
     });
@@ -140,9 +138,9 @@ pub fn fold<'a>(mut model: Model<'a>, options: &Options) -> Result<Folded<'a>, E
     folding.fold_graph(&mut model.graph, None)?;
     let function_norm = |norm: &FunctionNorm<'_>| {
         let (name, makes) = (norm.node.to_owned(), norm.makes.to_owned());
-        let node = NodeName { name, makes, op: "BatchNormalization".into() };
+        let node = NodeName { name, makes, op: "BatchNormalization".into(), place: None };
         let at = format!("inside the model's function {}", norm.function);
-        Unfolded::new(node, Refusal::new(Reason::Unsupported, at), None)
+        Unfolded::new(node, Reason::Unsupported.at(at), None)
     };
     folding.report.kept.extend(model.function_norms.iter().map(function_norm));
     folding.report.after = count(&model);
@@ -151,7 +149,7 @@ pub fn fold<'a>(mut model: Model<'a>, options: &Options) -> Result<Folded<'a>, E
         layers: folding.layers,
         report: folding.report,
         data: folding.data,
-        inputs_are_constant: context.inputs_are_constant,
+        context,
         model,
     })
 }
@@ -170,9 +168,10 @@ fn count_graph(graph: &Graph<'_>, counts: &mut Counts) {
     }
 }
 
-fn node_name(graph: &Graph<'_>, node: NodeId) -> NodeName {
-    let op = graph.nodes[node].op.to_owned();
-    NodeName { name: label(graph, node), makes: first_output(graph, node), op }
+/// The name of a node of the graph with the number `index`.
+fn node_name(index: usize, graph: &Graph<'_>, node: NodeId) -> NodeName {
+    let (op, place) = (graph.nodes[node].op.to_owned(), Some((index, node)));
+    NodeName { name: label(graph, node), makes: first_output(graph, node), op, place }
 }
 
 impl<'a> Folding<'_, 'a> {
@@ -187,10 +186,10 @@ impl<'a> Folding<'_, 'a> {
         let folds_before = self.report.folds.len();
         let order = graph.order()?;
         let were_read = change::constants_in_use(graph);
-        let inputs_are_constant = self.context.inputs_are_constant;
-        let shapes = &Shapes::infer(&Scope { graph, outer, inputs_are_constant }, &order);
+        let context = self.context;
+        let shapes = &Shapes::infer(&Scope { graph, outer, context }, &order);
         let (layers, reset) = (Layers::new(), Vec::new());
-        let mut work = Work { folding: self, graph, outer, shapes, layers, reset };
+        let mut work = Work { folding: self, index, graph, outer, shapes, layers, reset };
         work.fold_all(&order);
         if outer.is_none() {
             work.fold_data()?;
@@ -204,7 +203,7 @@ impl<'a> Folding<'_, 'a> {
                 continue;
             }
             let mut attributes = std::mem::take(&mut graph.nodes[node].attributes);
-            let scope = Scope { graph, outer, inputs_are_constant };
+            let scope = Scope { graph, outer, context };
             let mut inner_changed = false;
             for inner in attributes.iter_mut().flat_map(|attribute| &mut attribute.graphs) {
                 inner_changed |= self.fold_graph(inner, Some(&scope))?;
@@ -215,7 +214,7 @@ impl<'a> Folding<'_, 'a> {
             changed |= inner_changed;
         }
         let changes = &mut self.changes[index];
-        let (names, opset) = (&mut self.names, self.context.opset);
+        let (names, opset) = (&mut self.names, context.opset);
         let mut editor = Editor { graph, changes, names, opset };
         for (node, channels, float) in reset {
             editor.reset(node, channels, float);
@@ -225,7 +224,7 @@ impl<'a> Folding<'_, 'a> {
             editor.apply(&layer).map_err(|refusal| Malformed(refusal.at))?;
             let makes = layer.linear.add.unwrap_or(layer.linear.node);
             let output = first_output(editor.graph, makes);
-            let name = node_name(editor.graph, layer.linear.node);
+            let name = node_name(index, editor.graph, layer.linear.node);
             self.layers.push(FoldedLayer { graph: index, output, name, layer });
         }
         change::drop_unread(editor.graph, editor.changes, &were_read);

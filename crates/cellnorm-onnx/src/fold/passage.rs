@@ -1,13 +1,8 @@
 //! Operators that a map of channels passes through: f(a·x + c) = a·f(x) + c, with the channels
 //! where they were or on another axis.
 
-use super::constants::places;
-use super::linear::Search;
-use super::map::{Axis, Map};
-use super::reason::{Reason, Refusal};
-use crate::proto::graph::ValueId;
-use crate::proto::node::{Attribute, Node};
-use crate::proto::shape::{Shape, product};
+use super::{Axis, Direction, Map, Reason, Refusal, Search, places};
+use crate::proto::{Attribute, Node, Shape, ValueId, product};
 
 /// How an operator treats the axes.
 enum Axes {
@@ -43,88 +38,77 @@ impl Passage {
     }
 }
 
-/// The end of a node that a map is carried to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Input,
-    Output,
-}
+/// Values at the ends of a node, and the map of each.
+pub type Ends = Vec<(ValueId, Map)>;
 
 /// The map of a node's output as maps of its inputs.
-pub fn carry_up(
-    search: &Search<'_, '_>,
-    node: &Node<'_>,
-    map: &Map,
-) -> Result<Vec<(ValueId, Map)>, Refusal> {
+pub fn carry_up(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Ends, Refusal> {
     if node.only_output().is_none() {
-        return Err(Refusal::new(Reason::NonLinear, node.op));
+        return Err(Reason::NonLinear.at(node.op));
     }
     match node.op {
         "Add" | "Sub" if node.domain.is_empty() => addends(search, node, map),
         "Concat" if node.domain.is_empty() => parts(search, node, map),
-        _ => Ok(vec![carry(search, node, map, End::Input)?]),
+        _ => Ok(vec![carry(search, node, map, Direction::Backward)?]),
     }
 }
 
-/// The map of a node's input as the map of its output.
-pub fn carry_down(
+/// The value at an end of a node, and a map of the other end as a map of it: backward the input's,
+/// forward the output's.
+pub fn carry(
     search: &Search<'_, '_>,
     node: &Node<'_>,
     map: &Map,
+    direction: Direction,
 ) -> Result<(ValueId, Map), Refusal> {
-    carry(search, node, map, End::Output)
-}
-
-/// The value at an end of a node, and a map of the other end as a map of it.
-fn carry(
-    search: &Search<'_, '_>,
-    node: &Node<'_>,
-    map: &Map,
-    end: End,
-) -> Result<(ValueId, Map), Refusal> {
-    let refused = |reason| Refusal::new(reason, node.op);
     let passage = passage(search, node)?;
     if passage.rising && !map.is_rising() {
-        return Err(refused(Reason::Sign));
+        return Err(Reason::Sign.at(node.op));
     }
     if let Some(reason) = passage.unshifted.filter(|_| !map.is_linear()) {
-        return Err(refused(reason));
+        return Err(reason.at(node.op));
     }
-    let input = node.input(0).ok_or_else(|| refused(Reason::Parameters))?;
-    let output = node.only_output().ok_or_else(|| refused(Reason::NonLinear))?;
-    let (start, value) = if end == End::Input { (output, input) } else { (input, output) };
+    let input = node.input(0).ok_or_else(|| Reason::Parameters.at(node.op))?;
+    let output = node.only_output().ok_or_else(|| Reason::NonLinear.at(node.op))?;
+    let is_backward = direction == Direction::Backward;
+    let (start, value) = if is_backward { (output, input) } else { (input, output) };
     let Some(axis) = map.axis.filter(|_| !matches!(passage.axes, Axes::Same)) else {
         return Ok((value, map.clone()));
     };
     let axis =
-        axis.front(search.shapes.rank(start)).ok_or_else(|| refused(Reason::ShapeUnknown))?;
+        axis.front(search.shapes.rank(start)).ok_or_else(|| Reason::ShapeUnknown.at(node.op))?;
     let (axis, channels) = match &passage.axes {
         Axes::Shape { from, to } => {
-            let (old, new) = if end == End::Input { (to, from) } else { (from, to) };
+            let (old, new) = if is_backward { (to, from) } else { (from, to) };
             let is_open = || from.iter().chain(to).any(Option::is_none);
             reshaped(old, axis, new, &map.channels).ok_or_else(|| {
-                refused(if is_open() { Reason::ShapeUnknown } else { Reason::Axis })
+                (if is_open() { Reason::ShapeUnknown } else { Reason::Axis }).at(node.op)
             })?
         }
-        axes => (axes.moved(axis, end).ok_or_else(|| refused(Reason::Axis))?, map.channels.clone()),
+        axes => (
+            axes.moved(axis, direction).ok_or_else(|| Reason::Axis.at(node.op))?,
+            map.channels.clone(),
+        ),
     };
     Ok((value, map.relocate(channels, Some(Axis::Front(axis)))))
 }
 
 impl Axes {
     /// The axis at one end that an axis at the other end is; `None` if there is none.
-    fn moved(&self, axis: usize, end: End) -> Option<usize> {
-        match (self, end) {
+    fn moved(&self, axis: usize, direction: Direction) -> Option<usize> {
+        match (self, direction) {
             (Self::Same, _) => Some(axis),
-            (Self::Order(order), End::Input) => order.get(axis).copied(),
-            (Self::Order(order), End::Output) => order.iter().position(|from| *from == axis),
+            (Self::Order(order), Direction::Backward) => order.get(axis).copied(),
+            (Self::Order(order), Direction::Forward) => order.iter().position(|from| *from == axis),
             (Self::FirstTwo, _) => (axis < 2).then_some(axis),
             (Self::Beside(others), _) => (!others.contains(&axis)).then_some(axis),
-            (Self::Insert(others), End::Input) | (Self::Drop(others), End::Output) => {
+            (Self::Insert(others), Direction::Backward)
+            | (Self::Drop(others), Direction::Forward) => {
                 let before = others.iter().filter(|other| **other < axis).count();
                 (!others.contains(&axis)).then(|| axis - before)
             }
-            (Self::Insert(others), End::Output) | (Self::Drop(others), End::Input) => {
+            (Self::Insert(others), Direction::Forward)
+            | (Self::Drop(others), Direction::Backward) => {
                 (0..).filter(|place| !others.contains(place)).nth(axis)
             }
             (Self::Shape { .. }, _) => None,
@@ -176,31 +160,23 @@ fn reshaped(
 }
 
 /// The maps of both addends for a map of the sum: the scale goes to both, the shift to the first.
-fn addends(
-    search: &Search<'_, '_>,
-    node: &Node<'_>,
-    map: &Map,
-) -> Result<Vec<(ValueId, Map)>, Refusal> {
+fn addends(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Ends, Refusal> {
     let (Some(first), Some(second)) = (node.input(0), node.input(1)) else {
-        return Err(Refusal::new(Reason::Parameters, node.op));
+        return Err(Reason::Parameters.at(node.op));
     };
     // axes are counted from the first: both must have as many as the sum
     let rank = |value| search.shapes.rank(value);
     if map.axis.is_some() && (rank(first).is_none() || rank(first) != rank(second)) {
-        return Err(Refusal::new(Reason::ShapeUnknown, node.op));
+        return Err(Reason::ShapeUnknown.at(node.op));
     }
     Ok(vec![(first, map.clone()), (second, Map { shift_is_dropped: true, ..map.clone() })])
 }
 
 /// The maps of the parts for a map of their concatenation: each part has its own channels, or all
 /// where the parts are joined along another axis.
-fn parts(
-    search: &Search<'_, '_>,
-    node: &Node<'_>,
-    map: &Map,
-) -> Result<Vec<(ValueId, Map)>, Refusal> {
+fn parts(search: &Search<'_, '_>, node: &Node<'_>, map: &Map) -> Result<Ends, Refusal> {
     let inputs: Vec<ValueId> = node.inputs.iter().copied().flatten().collect();
-    let unknown = || Refusal::new(Reason::ShapeUnknown, node.op);
+    let unknown = || Reason::ShapeUnknown.at(node.op);
     let Some(axis) = map.axis else {
         return Ok(inputs.into_iter().map(|input| (input, map.clone())).collect());
     };
@@ -215,7 +191,7 @@ fn parts(
             let end = start + length.ok_or_else(unknown)?;
             let part = map.channels.get(start..end);
             start = end;
-            part.ok_or_else(|| Refusal::new(Reason::Axis, node.op))?.to_vec()
+            part.ok_or_else(|| Reason::Axis.at(node.op))?.to_vec()
         } else {
             map.channels.clone()
         };
@@ -226,9 +202,8 @@ fn parts(
 
 /// How a map passes a node's operator.
 fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal> {
-    let refused = |reason| Err(Refusal::new(reason, node.op));
     if !node.domain.is_empty() {
-        return refused(Reason::NonLinear);
+        return Err(Reason::NonLinear.at(node.op));
     }
     let shape = |value: Option<ValueId>| value.and_then(|value| search.shapes.get(value));
     let (from, to) = (shape(node.input(0)), shape(node.first_output()));
@@ -255,16 +230,16 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
         "AveragePool" => padding(counts_padding(node)),
         "Resize" | "Upsample" if is_interpolation(search, node) => Passage::any(Axes::FirstTwo),
         "Pad" if !pads(search, node, false) => Passage::any(Axes::Same),
-        "Pad" if pads(search, node, true) => return refused(Reason::Axis),
+        "Pad" if pads(search, node, true) => return Err(Reason::Axis.at(node.op)),
         "Pad" if node.text("mode", "constant") != "constant" => Passage::any(Axes::FirstTwo),
         "Pad" if pads_zero(search, node) => padding(true),
         "Transpose" => match (node.integers("perm"), from) {
             (Some(order), _) => match places(&order, order.len()) {
                 Some(order) => Passage::any(Axes::Order(order)),
-                None => return refused(Reason::Parameters),
+                None => return Err(Reason::Parameters.at(node.op)),
             },
             (None, Some(from)) => Passage::any(Axes::Order((0..from.len()).rev().collect())),
-            (None, None) => return refused(Reason::ShapeUnknown),
+            (None, None) => return Err(Reason::ShapeUnknown.at(node.op)),
         },
         "Squeeze" | "Unsqueeze" | "ReduceMean" | "Flatten" | "Reshape" => {
             let axes = match node.op {
@@ -276,17 +251,17 @@ fn passage(search: &Search<'_, '_>, node: &Node<'_>) -> Result<Passage, Refusal>
             };
             match axes {
                 Some(axes) => Passage::any(axes),
-                None => return refused(Reason::ShapeUnknown),
+                None => return Err(Reason::ShapeUnknown.at(node.op)),
             }
         }
-        _ => return refused(Reason::NonLinear),
+        _ => return Err(Reason::NonLinear.at(node.op)),
     };
     Ok(passage)
 }
 
 /// Whether a dropout does nothing: as the model is run, or because it has nothing to drop.
 fn is_inference(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
-    if search.opset < 7 {
+    if search.scope.context.opset < 7 {
         return node.integer("is_test", 0) != 0;
     }
     // a third input says whether it trains
@@ -305,7 +280,7 @@ fn is_interpolation(search: &Search<'_, '_>, node: &Node<'_>) -> bool {
     let means = matches!(node.text("mode", "nearest"), "nearest" | "linear" | "bilinear")
         && node.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize";
     // before opset 11 there was no region of interest before the scales
-    let place = if node.op == "Resize" && search.opset >= 11 { 2 } else { 1 };
+    let place = if node.op == "Resize" && search.scope.context.opset >= 11 { 2 } else { 1 };
     let read = || Some(search.scope.floats(node.input(place)?).ok()?.values.to_vec());
     let scales = node.attribute("scales").and_then(Attribute::floats).or_else(read);
     let keeps = scales.is_some_and(|scales| scales.len() > 2 && scales[..2] == [1.0, 1.0]);

@@ -1,9 +1,11 @@
-//! Report of what was folded and what stays, for people and for programs.
+//! Report of what was folded and what stays, for people and for programs: each reason is a code
+//! that does not change from version to version, and a sentence.
+
+use std::fmt::Display;
 
 use serde::Serialize;
 
-use super::reason::{Reason, Refusal};
-use super::walk::Side;
+use crate::proto::NodeId;
 
 /// The result of folding a model.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -36,6 +38,10 @@ pub struct NodeName {
     pub makes: String,
     /// Its operator.
     pub op: String,
+    /// The number of its graph, 0 being the model's own, then those inside nodes in the order of
+    /// the file, and its own number there; `None` inside a function of the model.
+    #[serde(skip)]
+    pub place: Option<(usize, NodeId)>,
 }
 
 impl NodeName {
@@ -70,15 +76,6 @@ pub enum Direction {
     Forward,
 }
 
-impl From<Side> for Direction {
-    fn from(side: Side) -> Self {
-        match side {
-            Side::After => Self::Backward,
-            Side::Before => Self::Forward,
-        }
-    }
-}
-
 /// A normalization that stays, and why.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unfolded {
@@ -101,4 +98,89 @@ impl Unfolded {
         let Refusal { reason, at } = refusal;
         Self { node, reason, at, advice: reason.advice(), other_way }
     }
+}
+
+/// One row for each reason: its name, its code, and what it means with what would help.
+macro_rules! reasons {
+    ($($reason:ident: $code:literal, $advice:literal;)*) => {
+        /// The reason that a normalization cannot be folded exactly.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $(#[doc = concat!("`", $code, "`: ", $advice, ".")] #[serde(rename = $code)] $reason,)*
+        }
+
+        impl Reason {
+            /// All reasons.
+            pub const ALL: &[Self] = &[$(Self::$reason),*];
+
+            /// The code, as JSON has it.
+            pub fn code(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $code,)*
+                }
+            }
+
+            /// The meaning, and a remedy.
+            pub fn advice(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $advice,)*
+                }
+            }
+
+            /// The reason, and where it was seen.
+            pub fn at(self, at: impl Display) -> Refusal {
+                Refusal { reason: self, at: at.to_string() }
+            }
+        }
+    };
+}
+
+reasons! {
+    FanOut: "fan-out",
+        "others read the value before normalization as well, so its layer must keep making it";
+    GraphOutput: "graph-output",
+        "the value before normalization is an output of the graph and must stay as it is";
+    BatchStatistics: "batch-statistics",
+        "it uses the statistics of each batch: export the model in evaluation mode";
+    NotConstant: "not-constant",
+        "its numbers are known only when the model runs";
+    Overridable: "overridable",
+        "its numbers are inputs that a caller may set: --freeze-inputs makes them constants";
+    Padding: "padding",
+        "the next layer pads zeros, which were not normalized: a shift there differs at the \
+         border. Train with the normalization after the layer, or pad before it";
+    NonLinear: "non-linear",
+        "between it and the nearest layer with weights lies an operator that is not linear";
+    Sign: "sign",
+        "the operator in between keeps its meaning under positive scales alone, and a scale here \
+         is negative";
+    Shift: "shift",
+        "the operator in between keeps its meaning under scales, not under shifts";
+    Axis: "axis",
+        "the operator in between mixes the channels with other axes";
+    ShapeUnknown: "shape-unknown",
+        "the model does not say the shapes: infer them first (onnx.shape_inference), or fix the \
+         inputs'";
+    Range: "range",
+        "the folded numbers would not fit the type of the weights: convert the model to float32 \
+         first";
+    Parameters: "parameters",
+        "its variance, scale or shift is negative, infinite or NaN, or of the wrong length: look \
+         at how the model was trained or exported";
+    Unsupported: "unsupported",
+        "this form is not handled";
+    Shared: "shared",
+        "the weights serve several layers: allow a copy by leaving out --no-copy";
+    NoLinearLayer: "no-linear-layer",
+        "no convolution or dense layer with constant weights is next to it";
+}
+
+/// A reason, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The reason.
+    pub reason: Reason,
+    /// Where it was seen: an operator, a value, a number.
+    pub at: String,
 }

@@ -1,9 +1,7 @@
 //! The shapes of values as far as they follow from the inputs, the weights and what the model says.
 
-use super::constants::{Scope, places, unsqueezed};
-use crate::proto::graph::{NodeId, Value, ValueId};
-use crate::proto::node::Node;
-use crate::proto::shape::{Shape, product};
+use super::{Scope, places};
+use crate::proto::{Node, NodeId, Shape, Value, ValueId, product};
 
 /// The known shapes of a graph's values.
 pub struct Shapes {
@@ -46,7 +44,7 @@ impl Shapes {
 }
 
 /// A shape whose lengths are all known.
-fn known(dims: &[usize]) -> Shape {
+pub fn known(dims: &[usize]) -> Shape {
     dims.iter().copied().map(Some).collect()
 }
 
@@ -70,46 +68,23 @@ impl Rule<'_, '_, '_> {
             "Add" | "Sub" | "Mul" | "Div" | "Pow" => {
                 Some(broadcast(self.input(0)?, self.input(1)?))
             }
-            "BatchNormalization"
-            | "InstanceNormalization"
-            | "LayerNormalization"
-            | "RMSNormalization"
-            | "Relu"
-            | "LeakyRelu"
-            | "PRelu"
-            | "Sigmoid"
-            | "HardSigmoid"
-            | "HardSwish"
-            | "Tanh"
-            | "Gelu"
-            | "Erf"
-            | "Sqrt"
-            | "Exp"
-            | "Clip"
-            | "Elu"
-            | "Selu"
-            | "Softmax"
-            | "LogSoftmax"
-            | "LRN"
-            | "Identity"
-            | "Dropout"
-            | "Cast"
-            | "Neg"
-            | "Abs" => self.input(0).cloned(),
+            "Relu" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSwish" | "Sigmoid"
+            | "HardSigmoid" | "Tanh" | "Erf" | "Softmax" | "LogSoftmax" | "LRN" | "Clip"
+            | "Abs" | "Neg" | "Exp" | "Sqrt" | "Cast" | "Dropout" | "Identity" => {
+                self.input(0).cloned()
+            }
+            op if op.ends_with("Normalization") => self.input(0).cloned(),
             "Resize" | "Upsample" | "Pad" | "Slice" => Some(vec![None; self.input(0)?.len()]),
             "Gemm" | "MatMul" => self.product(),
             "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "GlobalAveragePool"
             | "GlobalMaxPool" => self.window(),
-            _ => self.rearranged(),
+            "Concat" => self.concatenation(),
+            _ => rearranged(self.scope, self.node, self.input(0)),
         }
     }
 
     fn input(&self, place: usize) -> Option<&Shape> {
         self.shapes.get(self.node.input(place)?)
-    }
-
-    fn listed(&self, name: &str) -> Option<Vec<i64>> {
-        self.scope.listed(self.node, 1, name)
     }
 
     /// Products of matrices.
@@ -165,50 +140,58 @@ impl Rule<'_, '_, '_> {
         Some(shape)
     }
 
-    /// Operators that move, merge, split, insert or drop axes.
-    fn rearranged(&self) -> Option<Shape> {
-        let node = self.node;
-        if node.op == "Reshape" {
-            return Some(reshape(
-                self.input(0),
-                &self.listed("shape")?,
-                node.integer("allowzero", 0) != 0,
-            ));
+    fn concatenation(&self) -> Option<Shape> {
+        let mut shape = self.input(0)?.clone();
+        let axis = *places(&[self.node.integer("axis", 1)], shape.len())?.first()?;
+        let inputs = 0..self.node.inputs.len();
+        let mut lengths = inputs.map(|place| self.input(place)?.get(axis).copied().flatten());
+        shape[axis] = lengths.try_fold(0_usize, |sum, length| sum.checked_add(length?));
+        Some(shape)
+    }
+}
+
+/// The shape of x after an operator that moves, merges, splits, inserts or drops axes.
+pub fn rearranged(scope: &Scope<'_, '_>, node: &Node<'_>, x: Option<&Shape>) -> Option<Shape> {
+    let listed = |name: &str| scope.listed(node, 1, name);
+    if node.op == "Reshape" {
+        return Some(reshape(x, &listed("shape")?, node.integer("allowzero", 0) != 0));
+    }
+    let x = x?;
+    let rank = x.len();
+    let axes = || places(&listed("axes")?, rank);
+    match node.op {
+        "Flatten" => {
+            let axis = usize::try_from(node.integer("axis", 1)).ok();
+            let axis = axis.filter(|axis| *axis <= rank)?;
+            Some(vec![product_if_known(&x[..axis]), product_if_known(&x[axis..])])
         }
-        let x = self.input(0)?;
-        let rank = x.len();
-        match node.op {
-            "Flatten" => {
-                let axis = usize::try_from(node.integer("axis", 1)).ok();
-                let axis = axis.filter(|axis| *axis <= rank)?;
-                Some(vec![product_if_known(&x[..axis]), product_if_known(&x[axis..])])
-            }
-            "Transpose" => {
-                let order = node.integers("perm");
-                let order = order.unwrap_or_else(|| (0..rank as i64).rev().collect());
-                places(&order, rank)?.iter().map(|axis| x.get(*axis).copied()).collect()
-            }
-            "Squeeze" => {
-                let axes = places(&self.listed("axes")?, rank)?;
-                Some((0..rank).filter(|axis| !axes.contains(axis)).map(|axis| x[axis]).collect())
-            }
-            "Unsqueeze" => unsqueezed(x, &self.listed("axes")?, Some(1)),
-            "ReduceMean" => {
-                let axes = places(&self.listed("axes")?, rank)?;
-                let reduced = (node.integer("keepdims", 1) != 0).then_some(Some(1));
-                let length = |axis| if axes.contains(&axis) { reduced } else { Some(x[axis]) };
-                Some((0..rank).filter_map(length).collect())
-            }
-            "Concat" => {
-                let axis = *places(&[node.integer("axis", 1)], rank)?.first()?;
-                let mut lengths = (0..node.inputs.len())
-                    .map(|place| self.input(place)?.get(axis).copied().flatten());
-                let mut shape = x.clone();
-                shape[axis] = lengths.try_fold(0_usize, |sum, length| sum.checked_add(length?));
-                Some(shape)
-            }
-            _ => None,
+        "Transpose" => {
+            let order = node.integers("perm");
+            let order = order.unwrap_or_else(|| (0..rank as i64).rev().collect());
+            places(&order, rank)?.iter().map(|axis| x.get(*axis).copied()).collect()
         }
+        "Squeeze" => {
+            // axes of length 1 where none are named
+            let singles = (0..rank).filter(|axis| x[*axis] == Some(1)).collect();
+            let is_named = node.input(1).is_some() || x.contains(&None);
+            let axes = axes().or((!is_named).then_some(singles))?;
+            Some((0..rank).filter(|axis| !axes.contains(axis)).map(|axis| x[axis]).collect())
+        }
+        "Unsqueeze" => {
+            let new = listed("axes")?;
+            let rank = rank + new.len();
+            let new = places(&new, rank)?;
+            let mut rest = x.iter().copied();
+            let length = |axis| if new.contains(&axis) { Some(Some(1)) } else { rest.next() };
+            (0..rank).map(length).collect()
+        }
+        "ReduceMean" => {
+            let axes = axes()?;
+            let reduced = (node.integer("keepdims", 1) != 0).then_some(Some(1));
+            let length = |axis| if axes.contains(&axis) { reduced } else { Some(x[axis]) };
+            Some((0..rank).filter_map(length).collect())
+        }
+        _ => None,
     }
 }
 

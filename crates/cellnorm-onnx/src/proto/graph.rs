@@ -1,13 +1,15 @@
-//! `GraphProto`: nodes and the values between them, in a form that can be changed and written back.
+//! `GraphProto` and `NodeProto`: nodes and the values between them, in a form that can be changed
+//! and written back.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::node::{Attribute, Node};
-use super::shape::{self, Shape};
-use super::tensor::{Externals, Tensor};
 use super::wire::{self, Field};
+use super::{Externals, Tensor};
 use crate::error::Malformed;
+
+/// A shape as far as it is known: `None` for a length that the model leaves open.
+pub type Shape = Vec<Option<usize>>;
 
 /// A value's place in [`Graph::values`].
 pub type ValueId = usize;
@@ -116,10 +118,8 @@ impl<'a> Graph<'a> {
         if node.op.is_empty() {
             return Err(Malformed(format!("node {id} names no operator")));
         }
-        let mut free = Vec::new();
-        for inner in node.graphs() {
-            inner.free_names(&mut |name| free.push(name.to_owned()));
-        }
+        let free = node.graphs().flat_map(|inner| inner.free_names()).map(str::to_owned);
+        let free: Vec<String> = free.collect();
         node.captured = free.into_iter().map(|name| self.value(Cow::Owned(name))).collect();
         for read in node.inputs.iter().flatten().chain(&node.captured) {
             self.values[*read].users.push(id);
@@ -149,14 +149,20 @@ impl<'a> Graph<'a> {
         Ok(Part::Initializer(id))
     }
 
+    /// A `ValueInfoProto`: the name of a value, and what is known of its type and shape.
     fn parse_description(&mut self, field: &Field<'a>) -> Result<Part<'a>, Malformed> {
-        let described = shape::value_info(field.bytes()?)?;
-        let id = self.value(Cow::Borrowed(described.name));
+        let message = field.bytes()?;
+        let id = self.value(Cow::Borrowed(wire::text(message, 1)?));
         let value = &mut self.values[id];
         value.input |= field.number == 11;
         value.output |= field.number == 12;
-        value.shape = described.shape.or(value.shape.take());
-        value.element = if described.element != 0 { described.element } else { value.element };
+        let kind = wire::bytes(message, 2)?.unwrap_or_default();
+        if let Some(tensor) = wire::bytes(kind, 1)? {
+            let shape = wire::bytes(tensor, 2)?.map(dimensions).transpose()?;
+            value.shape = shape.or(value.shape.take());
+            let element = wire::integer(tensor, 1)? as i32;
+            value.element = if element != 0 { element } else { value.element };
+        }
         Ok(Part::Described(id, field.raw))
     }
 
@@ -183,10 +189,10 @@ impl<'a> Graph<'a> {
     }
 
     /// The names that the graph and those inside it read but do not make.
-    fn free_names(&self, see: &mut dyn FnMut(&str)) {
+    fn free_names(&self) -> impl Iterator<Item = &str> {
         let is_read = |value: &&Value<'_>| !value.users.is_empty() || value.output;
         let read = self.values.iter().filter(|value| !value.made()).filter(is_read);
-        read.for_each(|value| see(&value.name));
+        read.map(|value| &*value.name)
     }
 
     /// All names of values of the graph and of those inside it.
@@ -220,10 +226,8 @@ impl<'a> Graph<'a> {
 
     /// Updates which values the graphs inside a node read.
     pub fn capture_again(&mut self, node: NodeId) {
-        let mut free = Vec::new();
-        for inner in self.nodes[node].graphs() {
-            inner.free_names(&mut |name| free.extend(self.find(name)));
-        }
+        let names = self.nodes[node].graphs().flat_map(|inner| inner.free_names());
+        let free: Vec<ValueId> = names.filter_map(|name| self.find(name)).collect();
         let old = std::mem::replace(&mut self.nodes[node].captured, free.clone());
         old.into_iter().for_each(|value| self.forget_user(value, node));
         free.into_iter().for_each(|value| self.values[value].users.push(node));
@@ -297,5 +301,180 @@ impl Value<'_> {
     /// Whether it is given by the caller alone.
     pub fn input_only(&self) -> bool {
         self.input && self.initializer.is_none()
+    }
+}
+
+fn dimensions(message: &[u8]) -> Result<Shape, Malformed> {
+    let length = |field: Field<'_>| {
+        let mut numbers = wire::fields_numbered(field.bytes()?, 1);
+        let length = numbers.find_map(|field| field.integer().ok());
+        // some exporters write 0 or -1 for a length left open
+        let length = length.and_then(|length| usize::try_from(length).ok());
+        Ok(length.filter(|length| *length > 0))
+    };
+    let lengths =
+        wire::fields(message).filter(|field| !matches!(field, Ok(Field { number: 2.., .. })));
+    lengths.map(|field| length(field?)).collect()
+}
+
+/// A node of a graph.
+#[derive(Debug, Default)]
+pub struct Node<'a> {
+    /// The message; empty for a node that was not in the file.
+    pub message: &'a [u8],
+    /// The values that it reads; `None` where an optional one is left out.
+    pub inputs: Vec<Option<ValueId>>,
+    /// The values that it makes; `None` where an optional one is not wanted.
+    pub outputs: Vec<Option<ValueId>>,
+    /// The values of this graph that graphs inside the node read.
+    pub captured: Vec<ValueId>,
+    /// Its name, perhaps empty.
+    pub name: &'a str,
+    /// The operator.
+    pub op: &'a str,
+    /// The set that the operator is from; empty for ONNX's own.
+    pub domain: &'a str,
+    /// Its attributes.
+    pub attributes: Vec<Attribute<'a>>,
+    /// Whether it is to be written anew.
+    pub changed: bool,
+    /// Whether it is to be left out.
+    pub removed: bool,
+}
+
+impl<'a> Node<'a> {
+    /// Whether it is this operator of ONNX's own set.
+    pub fn is(&self, op: &str) -> bool {
+        self.op == op && self.domain.is_empty()
+    }
+
+    /// The attribute of this name.
+    pub fn attribute(&self, name: &str) -> Option<&Attribute<'a>> {
+        self.attributes.iter().find(|attribute| attribute.name == name)
+    }
+
+    /// An integer attribute, or what the operator takes without it.
+    pub fn integer(&self, name: &str, absent: i64) -> i64 {
+        self.attribute(name).and_then(Attribute::integer).unwrap_or(absent)
+    }
+
+    /// A number, or what the operator takes without it.
+    pub fn float(&self, name: &str, absent: f64) -> f64 {
+        self.attribute(name).and_then(Attribute::float).unwrap_or(absent)
+    }
+
+    /// Integers; `None` where they are not given.
+    pub fn integers(&self, name: &str) -> Option<Vec<i64>> {
+        self.attribute(name).and_then(Attribute::integers)
+    }
+
+    /// A text, or what the operator takes without it.
+    pub fn text(&self, name: &str, absent: &'static str) -> &'a str {
+        self.attribute(name).and_then(Attribute::text).unwrap_or(absent)
+    }
+
+    /// The input at a place; `None` where it is left out.
+    pub fn input(&self, place: usize) -> Option<ValueId> {
+        self.inputs.get(place).copied().flatten()
+    }
+
+    /// The only output; `None` if it makes several, or none.
+    pub fn only_output(&self) -> Option<ValueId> {
+        let mut made = self.outputs.iter().flatten();
+        made.next().copied().filter(|_| made.next().is_none())
+    }
+
+    /// The graphs that it holds: the branches of an `If`, the body of a `Loop`.
+    pub fn graphs(&self) -> impl Iterator<Item = &Graph<'a>> {
+        self.attributes.iter().flat_map(|attribute| &attribute.graphs)
+    }
+
+    /// The first of its outputs, if it is wanted.
+    pub fn first_output(&self) -> Option<ValueId> {
+        self.outputs.first().copied().flatten()
+    }
+}
+
+/// An attribute; its graphs and tensors are parsed, its numbers are looked up when asked for.
+#[derive(Debug, Default)]
+pub struct Attribute<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The message.
+    pub message: &'a [u8],
+    /// The graphs of a branch or a loop's body.
+    pub graphs: Vec<Graph<'a>>,
+    /// Its tensor.
+    pub tensor: Option<Tensor<'a>>,
+    /// Its tensors, if it has a list of them.
+    pub tensors: Vec<Tensor<'a>>,
+}
+
+impl<'a> Attribute<'a> {
+    /// The attribute that a message is, `depth` graphs below the model's.
+    pub fn parse(
+        message: &'a [u8],
+        externals: &Externals<'a>,
+        depth: usize,
+    ) -> Result<Self, Malformed> {
+        let mut attribute = Self { message, ..Self::default() };
+        for field in wire::fields(message) {
+            let field = field?;
+            match field.number {
+                1 => attribute.name = field.text()?,
+                5 => attribute.tensor = Some(Tensor::parse(field.bytes()?, externals)?),
+                10 => attribute.tensors.push(Tensor::parse(field.bytes()?, externals)?),
+                6 | 11 => {
+                    attribute.graphs.push(Graph::parse(field.bytes()?, externals, depth + 1)?)
+                }
+                _ => {}
+            }
+        }
+        Ok(attribute)
+    }
+
+    fn field(&self, number: u32) -> Option<Field<'a>> {
+        wire::fields_numbered(self.message, number).last()
+    }
+
+    /// A number.
+    pub fn float(&self) -> Option<f64> {
+        match self.field(2)?.value {
+            wire::Value::Fixed32(bits) => Some(f32::from_bits(bits).into()),
+            _ => None,
+        }
+    }
+
+    /// An integer.
+    pub fn integer(&self) -> Option<i64> {
+        self.field(3)?.integer().ok()
+    }
+
+    /// A text.
+    pub fn text(&self) -> Option<&'a str> {
+        self.field(4)?.text().ok()
+    }
+
+    /// Integers.
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        let lists = wire::fields_numbered(self.message, 8);
+        lists.flat_map(|field| field.integers()).collect::<Result<_, _>>().ok()
+    }
+
+    /// Numbers.
+    pub fn floats(&self) -> Option<Vec<f64>> {
+        let mut values = Vec::new();
+        for field in wire::fields_numbered(self.message, 7) {
+            match field.value {
+                wire::Value::Fixed32(bits) => values.push(f32::from_bits(bits).into()),
+                wire::Value::Bytes(bytes) => {
+                    let (numbers, _) = bytes.as_chunks();
+                    values
+                        .extend(numbers.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))));
+                }
+                _ => return None,
+            }
+        }
+        Some(values)
     }
 }

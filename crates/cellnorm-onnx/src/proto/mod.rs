@@ -3,11 +3,13 @@
 //!
 //! The numbers of the fields are those of `onnx.proto` (ONNX 1.20, IR version 13).
 
-pub mod graph;
-pub mod model;
-pub mod node;
-pub mod rope;
-pub mod shape;
-pub mod tensor;
-pub mod values;
+mod graph;
+mod model;
+mod tensor;
+mod values;
 pub mod wire;
+
+pub use graph::{Attribute, Graph, Node, NodeId, Part, Shape, Value, ValueId};
+pub use model::{FunctionNorm, Model};
+pub use tensor::{Externals, Tensor, product};
+pub use values::{Float, Values};

@@ -1,8 +1,7 @@
 //! `ModelProto`: a graph, and the versions of what it is written in.
 
-use super::graph::Graph;
-use super::tensor::Externals;
 use super::wire;
+use super::{Externals, Graph};
 use crate::error::Malformed;
 
 /// A model.
@@ -45,9 +44,9 @@ impl<'a> Model<'a> {
                 7 if graph.is_some() => return Err(Malformed("the model has two graphs".into())),
                 7 => graph = Some((fields.len(), Graph::parse(field.bytes()?, externals, 0)?)),
                 8 => {
-                    let (domain, version) = operator_set(field.bytes()?)?;
-                    if domain.is_empty() || domain == "ai.onnx" {
-                        opset = Some(version);
+                    let set = field.bytes()?;
+                    if matches!(wire::text(set, 1)?, "" | "ai.onnx") {
+                        opset = Some(wire::integer(set, 2)?);
                     }
                 }
                 25 => function_norms.extend(batch_norms(field.bytes()?)?),
@@ -83,40 +82,17 @@ fn locations<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
     graph.inner_graphs().for_each(|inner| locations(inner, found));
 }
 
-/// An `OperatorSetIdProto`.
-fn operator_set(message: &[u8]) -> Result<(&str, i64), Malformed> {
-    let (mut domain, mut version) = ("", 0);
-    for field in wire::fields(message) {
-        let field = field?;
-        match field.number {
-            1 => domain = field.text()?,
-            2 => version = field.integer()?,
-            _ => {}
-        }
-    }
-    Ok((domain, version))
-}
-
 /// The batch normalizations inside a `FunctionProto`.
-fn batch_norms(message: &[u8]) -> Result<Vec<FunctionNorm<'_>>, Malformed> {
-    let (mut name, mut nodes) = ("", Vec::new());
-    for field in wire::fields(message) {
-        let field = field?;
-        match field.number {
-            1 => name = field.text()?,
-            7 => {
-                let node = field.bytes()?;
-                let text = |number: u32| {
-                    let found = wire::fields_numbered(node, number).next();
-                    found.map_or(Ok(""), |field| field.text())
-                };
-                if text(4)? == "BatchNormalization" {
-                    nodes.push((text(3)?, text(2)?));
-                }
-            }
-            _ => {}
+fn batch_norms(function: &[u8]) -> Result<Vec<FunctionNorm<'_>>, Malformed> {
+    let (name, mut norms) = (wire::text(function, 1)?, Vec::new());
+    for node in wire::fields_numbered(function, 7) {
+        let node = node.bytes()?;
+        let text = |number: u32| {
+            wire::fields_numbered(node, number).next().map_or(Ok(""), |field| field.text())
+        };
+        if text(4)? == "BatchNormalization" {
+            norms.push(FunctionNorm { function: name, node: text(3)?, makes: text(2)? });
         }
     }
-    let norms = nodes.into_iter().map(|(node, makes)| FunctionNorm { function: name, node, makes });
-    Ok(norms.collect())
+    Ok(norms)
 }

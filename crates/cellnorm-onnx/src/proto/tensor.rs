@@ -3,13 +3,17 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::shape::product;
-use super::values::{Float, Values};
 use super::wire::{self, Value};
+use super::{Float, Values};
 use crate::error::Malformed;
 
 /// The contents of side files, by the name that tensors give.
 pub type Externals<'a> = BTreeMap<&'a str, &'a [u8]>;
+
+/// The product of lengths; `None` if it is more than a machine counts.
+pub fn product(lengths: impl IntoIterator<Item = usize>) -> Option<usize> {
+    lengths.into_iter().try_fold(1_usize, |product, length| product.checked_mul(length))
+}
 
 /// A tensor, its numbers where they lie.
 #[derive(Clone, Debug)]
@@ -47,7 +51,10 @@ impl<'a> Tensor<'a> {
                 2 => tensor.data_type = field.integer()? as i32,
                 8 => tensor.name = field.text()?,
                 9 => tensor.raw = Some(field.bytes()?),
-                13 => entries.push(entry(field.bytes()?)?),
+                13 => {
+                    let entry = field.bytes()?;
+                    entries.push((wire::text(entry, 1)?, wire::text(entry, 2)?));
+                }
                 14 => external = field.integer()? == 1,
                 _ => {}
             }
@@ -153,18 +160,4 @@ impl<'a> Tensor<'a> {
         };
         (values.len() == elements).then_some(values)
     }
-}
-
-/// A `StringStringEntryProto`: a key and its value.
-fn entry(message: &[u8]) -> Result<(&str, &str), Malformed> {
-    let (mut key, mut value) = ("", "");
-    for field in wire::fields(message) {
-        let field = field?;
-        match field.number {
-            1 => key = field.text()?,
-            2 => value = field.text()?,
-            _ => {}
-        }
-    }
-    Ok((key, value))
 }

@@ -2,8 +2,10 @@
 //! type) and a value.
 //!
 //! Fields are read where they lie and written back as they were, known or not, so nothing is lost
-//! that nobody asked to change.
+//! that nobody asked to change. A message inside a message says its length first, so every piece of
+//! a [`Rope`] knows its own, and none is held twice.
 
+use std::io::{self, Write};
 use std::{iter, str};
 
 use crate::error::Malformed;
@@ -75,6 +77,28 @@ pub fn fields(message: &[u8]) -> impl Iterator<Item = Result<Field<'_>, Malforme
 /// The fields of a message that have this number, as far as none is damaged.
 pub fn fields_numbered(message: &[u8], number: u32) -> impl Iterator<Item = Field<'_>> {
     fields(message).flatten().filter(move |field| field.number == number)
+}
+
+/// The last field of this number: a later one takes the place of an earlier one.
+pub fn last(message: &[u8], number: u32) -> Result<Option<Field<'_>>, Malformed> {
+    fields(message).try_fold(None, |last, field| {
+        field.map(|field| if field.number == number { Some(field) } else { last })
+    })
+}
+
+/// The bytes of the last field of this number.
+pub fn bytes(message: &[u8], number: u32) -> Result<Option<&[u8]>, Malformed> {
+    last(message, number)?.map(|field| field.bytes()).transpose()
+}
+
+/// The text of the last field of this number; empty if there is none.
+pub fn text(message: &[u8], number: u32) -> Result<&str, Malformed> {
+    last(message, number)?.map_or(Ok(""), |field| field.text())
+}
+
+/// The integer of the last field of this number; 0 if there is none.
+pub fn integer(message: &[u8], number: u32) -> Result<i64, Malformed> {
+    last(message, number)?.map_or(Ok(0), |field| field.integer())
 }
 
 /// Elements one after the other, each read from the start of the rest. They end after an error.
@@ -182,6 +206,78 @@ pub fn message(number: u32, bytes: &[u8]) -> Vec<u8> {
 pub fn put_integer(out: &mut Vec<u8>, number: u32, value: i64) {
     put_varint(out, u64::from(number) << 3);
     put_varint(out, value as u64);
+}
+
+/// Numbers that are computed when they are written.
+pub trait Compute {
+    /// How many bytes they are.
+    fn length(&self) -> u64;
+    /// Writes them.
+    fn write_to(&self, out: &mut dyn Write) -> io::Result<()>;
+}
+
+enum Piece<'a> {
+    Borrowed(&'a [u8]),
+    Owned(Vec<u8>),
+    Computed(&'a dyn Compute),
+}
+
+/// Pieces one after the other.
+#[derive(Default)]
+pub struct Rope<'a> {
+    pieces: Vec<Piece<'a>>,
+    length: u64,
+}
+
+impl<'a> Rope<'a> {
+    /// How many bytes it is.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends bytes that lie elsewhere.
+    pub fn push_borrowed(&mut self, bytes: &'a [u8]) {
+        self.length += bytes.len() as u64;
+        self.pieces.push(Piece::Borrowed(bytes));
+    }
+
+    /// Appends the bytes that `write` appends to a piece.
+    pub fn push_owned(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !matches!(self.pieces.last(), Some(Piece::Owned(_))) {
+            self.pieces.push(Piece::Owned(Vec::new()));
+        }
+        if let Some(Piece::Owned(bytes)) = self.pieces.last_mut() {
+            let length = bytes.len();
+            write(bytes);
+            self.length += (bytes.len() - length) as u64;
+        }
+    }
+
+    /// Appends a field of bytes that are computed later.
+    pub fn push_computed(&mut self, number: u32, compute: &'a dyn Compute) {
+        self.push_owned(|out| put_head(out, number, compute.length()));
+        self.length += compute.length();
+        self.pieces.push(Piece::Computed(compute));
+    }
+
+    /// Appends a field that is a message.
+    pub fn push_message(&mut self, number: u32, message: Rope<'a>) {
+        self.push_owned(|out| put_head(out, number, message.length));
+        self.length += message.length;
+        self.pieces.extend(message.pieces);
+    }
+
+    /// Writes all of it.
+    pub fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Borrowed(bytes) => out.write_all(bytes)?,
+                Piece::Owned(bytes) => out.write_all(bytes)?,
+                Piece::Computed(compute) => compute.write_to(out)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

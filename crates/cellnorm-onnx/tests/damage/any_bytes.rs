@@ -5,8 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cellnorm_onnx::fold::{Options, fold};
-use cellnorm_onnx::proto::model::Model;
-use cellnorm_onnx::proto::tensor::Externals;
+use cellnorm_onnx::proto::{Externals, Model};
 
 /// The system's allocator, counting.
 struct Counting;

@@ -7,8 +7,7 @@ use std::path::Path;
 
 use any_bytes::any_bytes;
 use cellnorm_onnx::fold::{Options, fold};
-use cellnorm_onnx::proto::model::Model;
-use cellnorm_onnx::proto::tensor::Externals;
+use cellnorm_onnx::proto::{Externals, Model};
 
 fn fixtures() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/patterns");

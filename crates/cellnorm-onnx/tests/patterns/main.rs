@@ -54,7 +54,7 @@ fn difference(pattern: &Pattern) -> Option<String> {
     )
 }
 
-fn names<'a>(graph: &cellnorm_onnx::proto::graph::Graph<'a>) -> Vec<&'a str> {
+fn names<'a>(graph: &cellnorm_onnx::proto::Graph<'a>) -> Vec<&'a str> {
     let nodes = graph.nodes.iter().filter(|node| !node.removed);
     nodes
         .flat_map(|node| {

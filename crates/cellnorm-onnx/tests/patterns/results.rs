@@ -5,8 +5,7 @@ use std::path::Path;
 
 use cellnorm_onnx::check::{self, OnnxRuntime, Rten, Runtime};
 use cellnorm_onnx::fold::{self, Options};
-use cellnorm_onnx::proto::model::Model;
-use cellnorm_onnx::proto::tensor::Externals;
+use cellnorm_onnx::proto::{Externals, Model};
 use cellnorm_onnx::{Draft, Source};
 
 use super::pattern::{Pattern, patterns};
