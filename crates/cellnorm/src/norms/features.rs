@@ -120,7 +120,7 @@ macro_rules! over_features {
                 $crate::rule::ParameterSpec::affine(&self.0.parameter_shape())
             }
 
-            fn check(&self) -> Result<(), $crate::Error> {
+            fn check(&self) -> Result<(), $crate::error::Error> {
                 self.0.check()
             }
 
@@ -132,7 +132,7 @@ macro_rules! over_features {
                 &self,
                 shape: &[usize],
                 affine: bool,
-            ) -> Result<Option<$crate::shape::Roles>, $crate::Error> {
+            ) -> Result<Option<$crate::shape::Roles>, $crate::error::Error> {
                 self.0.roles(Self::NAME, shape, affine).map(Some)
             }
         }
