@@ -5,7 +5,7 @@ use std::fmt;
 
 use ndarray::{Array, ArrayD, ArrayView, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 
-use crate::error::{Error, check_epsilon, check_not_empty, check_numbers};
+use crate::error::{Error, check_epsilon, check_numbers};
 use crate::kernels::{self, Activation, Affine, Element, Real};
 use crate::moments::Moments;
 use crate::rule::{Arranged, typed};
@@ -60,8 +60,8 @@ pub fn moments<T: Element, D: Dimension>(
 /// aligned at the last axis, lengths equal or 1. x is overwritten where the array is handed over.
 ///
 /// # Errors
-/// If one of them does not broadcast to x, holds NaN or infinity, or a variance is negative; if x
-/// is empty, or ε is not finite and at least 1e-36.
+/// If one of them does not broadcast to x, holds NaN or infinity, or a variance is negative; if
+/// ε is not finite and at least 1e-36.
 ///
 /// ```
 /// use cellnorm::{batch_normalization, moments};
@@ -81,7 +81,6 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
 ) -> Result<Array<T, D>, Error> {
     check_epsilon(epsilon)?;
     let x = x.into().into_dyn();
-    check_not_empty(x.shape())?;
     check_numbers("variance", &variance, |v| v >= 0.0 || v.is_nan(), "not negative")?;
     let tables = [Some(mean), Some(variance), offset, scale];
     for (name, table) in ["mean", "variance", "offset", "scale"].into_iter().zip(&tables) {
@@ -91,7 +90,7 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
     // constant
     let varies = |axis: usize| {
         let last = x.ndim() - axis;
-        let long = |t: &ArrayViewD<'_, f64>| t.ndim() >= last && t.len_of(Nd(t.ndim() - last)) > 1;
+        let long = |t: &ArrayViewD<'_, f64>| t.ndim() >= last && t.len_of(Nd(t.ndim() - last)) != 1;
         tables.iter().flatten().any(long)
     };
     let roles: Vec<(bool, bool)> = (0..x.ndim()).map(|axis| (!varies(axis), false)).collect();
@@ -120,6 +119,9 @@ pub fn batch_normalization<'a, T: Element, D: Dimension>(
         })
         .into_iter()
         .collect();
+    if x.is_empty() {
+        return Ok(typed(x.into_owned()));
+    }
     let x = Arranged::new(x, &Roles::new(roles))?;
     let y = x.map_owned(|plan, buffers| {
         let Form::Cells { cells, sets, .. } = &plan.form else {

@@ -91,7 +91,7 @@ pub fn lines_of(shape: &[usize], along: &[bool]) -> Option<Cells> {
 /// pass, which leaves dx in the place of dy; the result lies in memory as x does.
 ///
 /// # Errors
-/// If dy differs from x in shape, x is empty, or `map` fails.
+/// If dy differs from x in shape, a line has no values, or `map` fails.
 pub(super) fn map_lines<T: Element, D: Dimension>(
     x: ArrayView<'_, T, D>,
     dy: Option<ArrayView<'_, T, D>>,
@@ -100,14 +100,17 @@ pub(super) fn map_lines<T: Element, D: Dimension>(
 ) -> Result<Array<T, D>, Error> {
     let (x, dy) = (x.into_dyn(), dy.map(ArrayView::into_dyn));
     dy.as_ref().map_or(Ok(()), |dy| check_dy(dy.shape(), x.shape()))?;
-    check_not_empty(x.shape())?;
     let roles = Roles::new(along.iter().map(|along| (*along, false)));
+    let count = roles.sets(x.shape());
+    if count == 0 {
+        return Ok(typed(x.to_owned()));
+    }
+    check_not_empty(x.shape())?;
     let as_it_lies = lines_of(x.shape(), along).filter(|_| x.is_standard_layout());
     let order = match as_it_lies {
         Some(_) => (0..x.ndim()).collect(),
         None => roles.shared_last(),
     };
-    let count = roles.sets(x.shape());
     let lines = as_it_lies.unwrap_or(Cells { outer: count, positions: x.len() / count, inner: 1 });
 
     let permuted = x.view().permuted_axes(order.clone());

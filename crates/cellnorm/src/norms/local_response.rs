@@ -220,7 +220,7 @@ impl LocalResponseNorm {
     /// Normalizes.
     ///
     /// # Errors
-    /// If x has fewer than 2 axes or no such channel axis, is empty, or holds NaN, infinity or
+    /// If x has fewer than 2 axes, no such channel axis or no channels, or holds NaN, infinity or
     /// numbers too large to square; a statistic, in that message, is a position of a sample.
     pub fn forward<T: Element, D: Dimension>(
         &self,

@@ -222,8 +222,8 @@ impl LpNorm {
     /// Normalizes.
     ///
     /// # Errors
-    /// If an axis does not exist or is named twice, or x is empty or holds NaN or infinity; a
-    /// statistic, in that message, is a vector.
+    /// If an axis does not exist or is named twice, a norm has no values, or x holds NaN or infinity;
+    /// a statistic, in that message, is a vector.
     pub fn forward<T: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,

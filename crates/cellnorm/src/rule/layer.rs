@@ -196,9 +196,12 @@ impl<R: Rule> Norm<R> {
     /// running averages, where the rule keeps any, move toward them.
     ///
     /// # Errors
-    /// If x does not have the layer's axes, is empty, has one value per statistic and the policy
-    /// forbids it, or holds NaN or infinity; or if a parameter or a running average was set to a
+    /// If x does not have the layer's axes, a statistic has no values, or one value and the policy
+    /// forbids it, or x holds NaN or infinity; or if a parameter or a running average was set to a
     /// wrong shape or is not finite. Then nothing has changed.
+    ///
+    /// A batch without samples is no error where each sample has its own statistics, and none in
+    /// inference with running averages: y and dx are empty, the other gradients 0.
     pub fn forward<T: Element, D: Dimension>(
         &mut self,
         x: ArrayView<'_, T, D>,
@@ -392,10 +395,14 @@ impl<R: Rule> Norm<R> {
             if call.track {
                 return checked.and(Err(Error::Unsupported { layer: R::NAME, what: OWN_AVERAGES }));
             }
-            if x.is_empty() {
-                return checked.and_then(|()| self.run_empty(x));
-            }
             return self.run(x, Call { ranks: None, ..call });
+        }
+        if x.is_empty() && call.ranks.is_none() {
+            checked.clone()?;
+            let sharings = self.rule.sharings(x.shape())?;
+            if !self.takes_statistics(call) || sharings.iter().all(|sharing| sharing.sets() == 0) {
+                return self.run_empty(x, call.mask);
+            }
         }
         if call.mask.is_none() && call.ranks.is_none() {
             checked.clone()?;
@@ -406,14 +413,16 @@ impl<R: Rule> Norm<R> {
         self.run_cells(x, call, checked)
     }
 
-    /// The part of a rank without samples.
+    /// A tensor without elements, of which no statistic is taken.
     fn run_empty<T: Element, D: Dimension>(
         &self,
         x: CowArray<'_, T, D>,
+        mask: Option<&Mask>,
     ) -> Result<Forward<T, D>, Error> {
-        self.rule.sharings(x.shape())?;
-        let statistics = self.running_tables()?.inference.unwrap_or_default();
-        let saved = Saved { statistics, fixed: true, cells: None };
+        mask.map(|mask| mask.over(x.shape())).transpose()?;
+        let running = self.running_tables()?.inference;
+        let fixed = running.is_some();
+        let saved = Saved { statistics: running.unwrap_or_default(), fixed, cells: None };
         Ok(Forward { y: x.into_owned(), saved, tracked: None })
     }
 
@@ -527,7 +536,7 @@ impl<R: Rule> Norm<R> {
     ) -> Result<Gradients<T, D>, Error> {
         let Some(cells) = &saved.cells else {
             self.check()?;
-            if ranks.is_some() && x.is_empty() {
+            if x.is_empty() {
                 return self.differentiate_empty(saved, x.shape(), dy);
             }
             return self.differentiate_plain(saved, x, dy);
@@ -601,7 +610,7 @@ impl<R: Rule> Norm<R> {
         Ok((x, formula))
     }
 
-    /// The gradients of a rank without samples.
+    /// The gradients of [`run_empty`](Self::run_empty).
     fn differentiate_empty<T: Element, D: Dimension>(
         &self,
         saved: &Saved,
@@ -610,7 +619,7 @@ impl<R: Rule> Norm<R> {
     ) -> Result<Gradients<T, D>, Error> {
         self.rule.sharings(shape)?;
         check_dy(dy.shape(), shape)?;
-        self.check_saved(saved, None)?;
+        self.check_saved(saved, Some(0))?;
         let zeros = |name| self.parameter(name).map(|values| vec![0.0; values.len()]);
         let values = self.names().map(|name| (name, zeros(name))).collect();
         Ok(self.gradients(dy.into_owned(), values))
@@ -729,10 +738,14 @@ impl<R: Rule> Norm<R> {
     /// The policy for one value a statistic: none under a mask, and none in inference with running
     /// averages that stay, where no statistic of x is taken.
     fn policy(&self, call: Call<'_>) -> Option<OneValue> {
-        let own = call.batch || call.track || self.running.is_none();
         let lenient = self.one_value == OneValue::Error && call.track;
         let policy = if lenient { OneValue::AlwaysError } else { self.one_value };
-        (own && call.mask.is_none()).then_some(policy)
+        (self.takes_statistics(call) && call.mask.is_none()).then_some(policy)
+    }
+
+    /// Whether statistics of x are taken, to normalize or to move the running averages.
+    fn takes_statistics(&self, call: Call<'_>) -> bool {
+        call.batch || call.track || self.running.is_none()
     }
 
     fn closed_form<'a>(&self, gamma: Option<&'a [f64]>, beta: Option<&'a [f64]>) -> ClosedForm<'a> {

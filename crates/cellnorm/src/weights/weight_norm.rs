@@ -41,7 +41,7 @@ pub type WeightNormConfig = NormConfig<WeightDirection>;
 
 impl NormConfig<WeightDirection> {
     /// For a weight v with its outputs on this axis (PyTorch's `dim`, negative counted from the
-    /// last), or one norm for all of it (`dim=None`); g = ‖v‖.
+    /// last), or one norm for all of it (`dim=None`); g = max(‖v‖, √ε), so that w = v.
     ///
     /// # Errors
     /// If there is no such axis, or the weight is empty or holds NaN or infinity.
@@ -55,10 +55,9 @@ impl NormConfig<WeightDirection> {
             (0..v.ndim()).filter(|of| Some(*of) != axis).map(|of| of as isize).collect();
         let values = (v.len() / count.max(1)) as f64;
         let (mean, variance) = moments(v, &inside, false)?;
-        let g = ndarray::Zip::from(&mean)
-            .and(&variance)
-            .map_collect(|m, v| (values * (v + m * m)).sqrt());
         let mut layer = Self::custom(WeightDirection { axis, outputs: count }).init()?;
+        let square = |m: &f64, v: &f64| (values * (v + m * m)).max(layer.epsilon);
+        let g = ndarray::Zip::from(&mean).and(&variance).map_collect(|m, v| square(m, v).sqrt());
         *layer.parameter_mut("g").expect("a parameter that is always there") = reshaped(g, count);
         Ok(layer)
     }

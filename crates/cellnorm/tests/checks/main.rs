@@ -26,6 +26,7 @@ mod masks;
 mod misuse;
 mod modes;
 mod neighbours;
+mod no_samples;
 #[cfg(feature = "files")]
 mod pairs;
 mod parameters;

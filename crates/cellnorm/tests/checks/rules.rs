@@ -131,6 +131,18 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
 }
 
 #[test]
+fn a_weight_of_a_tiny_norm_does_not_change_when_it_is_normalized() -> Result<(), Error> {
+    let v = ndarray::array![[3e-8_f64, 4e-8], [3.0, 4.0], [0.0, 0.0]];
+    for outputs in [Some(0), Some(1), None] {
+        let w = WeightNormConfig::of_weight(v.view(), outputs)?.infer(v.view())?;
+        for (w, v) in w.iter().zip(v.iter()) {
+            assert!((w - v).abs() <= 1e-15 * v.abs(), "{w} {v}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn adaptive_gradients_are_finite_differences() -> Result<(), Error> {
     let mut numbers = Numbers::new(3);
     let (x, dy) = (numbers.tensor(&[3, 4, 5], 1.0), numbers.tensor(&[3, 4, 5], 0.0));
