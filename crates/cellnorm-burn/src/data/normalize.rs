@@ -109,10 +109,8 @@ impl NormalizeConfig {
     /// If there is no channel, not one deviation for each mean, a deviation or full scale is not
     /// above 0 and finite, or a mean is not finite, all of them as f32.
     pub fn init(&self, device: &Device) -> Result<Normalize, Error> {
-        let single = |numbers: &[f64]| {
-            numbers.iter().map(|number| f64::from(*number as f32)).collect::<Vec<f64>>()
-        };
-        let (mean, deviation) = (single(&self.mean), single(&self.deviation));
+        let [mean, deviation] = [&self.mean, &self.deviation]
+            .map(|of| of.iter().map(|number| f64::from(*number as f32)).collect::<Vec<f64>>());
         check(&mean, &deviation, self.full_scale)?;
         let constant =
             |numbers: Vec<f64>| RunningState::new(Tensor::from_data(&numbers[..], device));
