@@ -11,8 +11,8 @@
 //!
 //! with output o, input i and tap k of the kernel, the sum over i and k. The layers are Burn's
 //! `Conv1d`, `Conv2d`, `Conv3d`, `ConvTranspose1d`, `ConvTranspose2d`, `ConvTranspose3d` and
-//! `Linear`, with groups, strides and dilation; the normalizations our [`BatchNorm`], Burn's own, and
-//! any [`Affine`], such as the normalization of the data that a network gets.
+//! `Linear`, with groups, strides and dilation; the normalizations our [`BatchNorm`], Burn's own,
+//! and any [`Affine`], such as the normalization of the data that a network gets.
 //!
 //! Numbers are computed in f64 ([`cellnorm::fold`]) and rounded once, to the type that the
 //! parameter has. A parameter keeps its id, its device, its layout in records, and whether it

@@ -56,11 +56,12 @@ pub struct Recalibrated {
 /// use cellnorm_burn::{BatchNorm, BatchNormConfig, recalibrate};
 /// let device = Device::flex().autodiff();
 /// let layer = BatchNormConfig::new(1).init(&device);
-/// let batches = [[[1.0], [3.0]], [[5.0], [7.0]]].map(|batch| Tensor::<2>::from_floats(batch, &device));
+/// let batches = [[[1.0], [3.0]], [[5.0], [7.0]]];
+/// let batches = batches.map(|batch| Tensor::<2>::from_floats(batch, &device));
 /// let report = recalibrate(&layer, batches, BatchNorm::forward)?;
 /// assert_eq!(layer.running_mean.value().into_scalar::<f32>(), 4.0);
 /// assert_eq!(layer.running_var.value().into_scalar::<f32>(), 20.0 / 3.0); // 20 / (4 − 1)
-/// assert!((report[0].variance_ratio - 0.15).abs() < 1e-9); // the layer started with the variance 1
+/// assert!((report[0].variance_ratio - 0.15).abs() < 1e-9); // it started with the variance 1
 /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
 /// ```
 ///

@@ -12,8 +12,8 @@
 //! with output o, input i and tap k of the kernel, the sum over i and k. The layers are Candle's
 //! `Conv1d`, `Conv2d`, `ConvTranspose1d`, `ConvTranspose2d` and `Linear`; the normalizations our
 //! [`BatchNorm`], candle-nn's, and any [`Affine`], such as the normalization of the data that a
-//! network gets. Numbers are computed in f64 ([`cellnorm::fold`]) and rounded once. The folded layer
-//! is for inference: its weight and bias are constants.
+//! network gets. Numbers are computed in f64 ([`cellnorm::fold`]) and rounded once. The folded
+//! layer is for inference: its weight and bias are constants.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
