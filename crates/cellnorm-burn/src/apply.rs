@@ -24,55 +24,59 @@ use cellnorm::{
 use cellnorm::{rule::check_epsilon, shape::Cells};
 use ndarray::{ArrayD, IxDyn};
 
+use crate::averages::{Averages, Pace};
 use crate::composed;
-use crate::ops::{CellSpec, Form, NormOps, Ranks, RuleFormula, RunningUse, Spec, is_fused};
+use crate::ops::{CellSpec, Form, NormOps, Ranks, RuleFormula, Spec, is_fused};
 use crate::tables::{Table, numbers};
 
 /// A rule with the parts of a layer that it runs on.
 #[derive(Clone, Debug)]
 pub(crate) struct Call<'a, R> {
-    pub(crate) rule: &'a R,
+    pub(crate) rule: R,
     pub(crate) epsilon: f64,
     /// The policy for one value a statistic, where there is no mask.
     pub(crate) one_value: OneValue,
     /// The parameters in the order of the rule's, flat.
     pub(crate) parameters: Vec<(&'static str, Option<Tensor<1>>)>,
+    /// The running averages, which move as the mode says.
+    pub(crate) averages: Option<Averages<'a>>,
+    /// The mean and the variance that normalize instead of those of x, as the mode says: those of
+    /// the running averages, where there are any.
     pub(crate) running: Option<(Tensor<1>, Tensor<1>)>,
     pub(crate) mode: Mode,
     pub(crate) activation: Activation,
     /// The ranks that share the statistics of the batch.
     pub(crate) ranks: Option<&'a Arc<dyn Communicator>>,
     /// The pace of the running averages, which ranks must have alike.
-    pub(crate) pace: (Momentum, RunningVariance),
+    pub(crate) pace: Pace,
 }
 
 /// A normalized tensor, and the statistics that running averages move toward.
 pub(crate) type Applied<const D: usize> = (Tensor<D>, Option<Tracked<Table>>);
 
 impl<'a, R: Rule + 'static> Call<'a, R> {
-    /// γ and β alone, and the statistics of x.
-    pub(crate) fn plain(
-        rule: &'a R,
-        gamma: Option<Tensor<1>>,
-        beta: Option<Tensor<1>>,
+    /// The rule with these parameters and the statistics of x.
+    pub(crate) fn new(
+        rule: R,
         epsilon: f64,
-        activation: Activation,
+        parameters: Vec<(&'static str, Option<Tensor<1>>)>,
     ) -> Self {
         Self {
             rule,
             epsilon,
             one_value: OneValue::Beta,
-            parameters: vec![("gamma", gamma), ("beta", beta)],
+            parameters,
+            averages: None,
             running: None,
             mode: Mode::training(),
-            activation,
+            activation: Activation::Identity,
             ranks: None,
-            pace: (Momentum::Step(0.0), RunningVariance::default()),
+            pace: Pace { momentum: Momentum::Step(0.0), variance: RunningVariance::default() },
         }
     }
 
-    /// y, and the statistics of the batch that running averages move toward. `mask` is true where
-    /// a value is valid.
+    /// y, and the statistics of the batch; the running averages have moved toward them where the
+    /// mode says so. `mask` is true where a value is valid.
     ///
     /// # Panics
     /// If the shape of x does not suit the rule, the mask does not broadcast to it, the policy
@@ -82,6 +86,10 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         x: Tensor<D>,
         mask: Option<Tensor<D, Bool>>,
     ) -> Applied<D> {
+        self.mode.update &= self.averages.is_some();
+        if let Some(averages) = self.averages {
+            self.running = Some(averages.values());
+        }
         for (name, parameter) in &mut self.parameters {
             if !self.mode.train_parameters {
                 *parameter = parameter.take().map(Tensor::detach);
@@ -109,7 +117,12 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
                 return (x, None);
             }
         }
-        self.attempt(x, mask).unwrap_or_else(|error| panic!("{error}"))
+        let Self { averages, pace, epsilon, one_value, mode, .. } = self;
+        let (y, tracked) = self.attempt(x, mask).unwrap_or_else(|error| panic!("{error}"));
+        if let (true, Some(averages), Some(tracked)) = (mode.update, averages, &tracked) {
+            pace.follow(averages, tracked.clone(), epsilon, one_value);
+        }
+        (y, tracked)
     }
 
     fn batch(&self) -> bool {
@@ -128,6 +141,14 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             OneValue::Error if !batch => OneValue::Beta,
             policy => policy,
         })
+    }
+
+    /// Whether the running averages take the place of statistics of one value.
+    fn uses_running(&self, one_value: bool, shape: &[usize]) -> Result<bool, Error> {
+        match self.policy() {
+            Some(policy) if one_value => policy.uses_running(R::NAME, shape, true),
+            _ => Ok(false),
+        }
     }
 
     fn affine(&self) -> bool {
@@ -159,7 +180,7 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             && let Some(roles) = self.rule.roles(&shape, self.affine())?
         {
             roles.check(&shape)?;
-            return self.run_plain(x, roles, fused);
+            return self.run_plain(x, roles);
         }
         if fused {
             let cells = self.cells(&shape, mask, None)?;
@@ -169,20 +190,12 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
     }
 
     /// The closed form, or Burn's operations in its place.
-    fn run_plain<const D: usize>(
-        self,
-        x: Tensor<D>,
-        roles: Roles,
-        fused: bool,
-    ) -> Result<Applied<D>, Error> {
+    fn run_plain<const D: usize>(self, x: Tensor<D>, roles: Roles) -> Result<Applied<D>, Error> {
         let (shape, device) = (x.dims(), x.device());
         let sets = roles.sets(&shape);
         let values = shape.iter().product::<usize>() as f64 / sets as f64;
         let one_value = R::CENTERING == Centering::Mean && values == 1.0;
-        let uses_running = match self.policy() {
-            Some(policy) if one_value => policy.uses_running(R::NAME, &shape, true)?,
-            _ => false,
-        };
+        let uses_running = self.uses_running(one_value, &shape)?;
         let labels = self.rule.running_labels(&shape);
         let given = self.running.clone().filter(|_| uses_running || !self.batch());
         if let Some((mean, variance)) = &given {
@@ -201,14 +214,14 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             };
             (spread(mean), spread(variance))
         });
-        let [gamma, beta] = ["gamma", "beta"].map(|name| self.parameter(name));
-        let plain = Plain { roles, centering: R::CENTERING, epsilon: self.epsilon, fused };
+        let affine = ["gamma", "beta"].map(|name| self.parameter(name));
+        let rule = (&roles, R::CENTERING, self.epsilon);
         let track = self.mode.update && !uses_running;
         // a batch that does not normalize may move the running averages all the same
         let apart = (track && given.is_some())
-            .then(|| plain.run(x.clone().detach(), [None, None], None, Activation::Identity).1);
+            .then(|| plain(x.clone().detach(), [None, None], None, rule, Activation::Identity).1);
         let own = given.is_none();
-        let (y, statistics) = plain.run(x, [gamma, beta], given, self.activation);
+        let (y, statistics) = plain(x, affine, given, rule, self.activation);
         let (mean, variance) = apart.unwrap_or(statistics);
         let tracked = (own || track).then(|| {
             let values = vec![values; sets];
@@ -235,7 +248,7 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             1 => Some(others.remove(0)),
             _ => Some(Tensor::cat(others, 0)),
         };
-        let (y, tables) = normalize(x, gamma, others, spec);
+        let (y, tables) = operation(x, gamma, others, spec);
         let sets = (tables.dims()[0] - 2 * count) / 3;
         let part = |i: usize| tables.clone().narrow(0, 2 * count + i * sets, sets);
         let tracked = (sets > 0).then(|| Tracked {
@@ -281,12 +294,11 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let ranks = ranks.map(|(over, request)| Ranks { over: Arc::downgrade(over), request });
         let len = |of: &Option<Tensor<1>>| of.as_ref().map(|of| of.dims()[0]);
         let parameters = self.parameters.iter().map(|(name, of)| (*name, len(of))).collect();
-        let averages = match (self.running.is_some(), self.batch()) {
-            (false, _) => RunningUse::Never,
-            (true, false) => RunningUse::Always,
-            (true, true) => RunningUse::Untracked,
+        let fixed = match self.running {
+            Some(_) if self.batch() => None,
+            _ => Some(self.running.is_some()),
         };
-        let formula = Box::new(RuleFormula::new(formula, ranks, averages));
+        let formula = Box::new(RuleFormula::new(formula, ranks, fixed));
         Ok(CellSpec { region, formula, parameters })
     }
 
@@ -332,10 +344,7 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         };
         let one = |k| tables.values(k).iter().all(|values| *values <= 1.0);
         let single = mask.is_none() && self.rule.variance_sharing().is_some_and(one);
-        let uses_running = match self.policy() {
-            Some(policy) if single => policy.uses_running(R::NAME, &shape, true)?,
-            _ => false,
-        };
+        let uses_running = self.uses_running(single, &shape)?;
         let batch = self.batch();
         let parameters: Vec<_> = self
             .parameters
@@ -372,7 +381,8 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
     /// In words, the settings that all ranks must have alike.
     fn request<const D: usize>(&self, x: &Tensor<D>, masked: bool) -> String {
         let channels = self.rule.running().map_or(0, |(shape, _)| shape.iter().product());
-        let Self { rule, epsilon, one_value, mode, pace: (momentum, variance), .. } = self;
+        let Self { rule, epsilon, one_value, mode, pace, .. } = self;
+        let Pace { momentum, variance } = pace;
         format!(
             "{} of {channels} channels of {:?}, epsilon {epsilon}, {one_value:?}, {momentum:?}, \
              {variance:?} running variance, {mode:?}, {rule:?}{}",
@@ -383,50 +393,39 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
     }
 }
 
-/// The plain case, fused or composed.
-struct Plain {
-    roles: Roles,
-    centering: Centering,
-    epsilon: f64,
-    fused: bool,
-}
-
-impl Plain {
-    /// y, and the mean and the variance of each set.
-    fn run<const D: usize>(
-        &self,
-        x: Tensor<D>,
-        [gamma, beta]: [Option<Tensor<1>>; 2],
-        given: Option<(Tensor<1>, Tensor<1>)>,
-        activation: Activation,
-    ) -> (Tensor<D>, (Tensor<1>, Tensor<1>)) {
-        let (roles, centering) = (&self.roles, self.centering);
-        if !self.fused {
-            let given = given.map(|(mean, variance)| (mean.detach(), variance.detach()));
-            let (y, mean, variance) =
-                composed::normalize(x, [gamma, beta], given, roles, (centering, self.epsilon));
-            return (composed::activated(y, activation), (mean, variance));
-        }
-        let (scale, center) = (gamma.is_some(), beta.is_some());
-        let statistics = given.clone().map(|(mean, variance)| {
-            Arc::new(Statistics { mean: numbers(mean), variance: numbers(variance) })
-        });
-        let (roles, epsilon) = (roles.clone(), self.epsilon);
-        let form = Form::Plain { roles, centering, epsilon, given: statistics };
-        let (y, tables) = normalize(x, gamma, beta, Spec { form, scale, center, activation });
-        let sets = tables.dims()[0] / 2;
-        let part = |i: usize| tables.clone().narrow(0, i * sets, sets);
-        (y, given.unwrap_or_else(|| (part(0), part(1))))
+/// The plain case, fused or composed: y, and the mean and the variance of each set.
+fn plain<const D: usize>(
+    x: Tensor<D>,
+    affine: [Option<Tensor<1>>; 2],
+    given: Option<(Tensor<1>, Tensor<1>)>,
+    (roles, centering, epsilon): (&Roles, Centering, f64),
+    activation: Activation,
+) -> (Tensor<D>, (Tensor<1>, Tensor<1>)) {
+    if !is_fused(x.device().as_dispatch()) {
+        let given = given.map(|(mean, variance)| (mean.detach(), variance.detach()));
+        let (y, mean, variance) =
+            composed::normalize(x, affine, given, roles, (centering, epsilon));
+        return (composed::activated(y, activation), (mean, variance));
     }
+    let [gamma, beta] = affine;
+    let (scale, center) = (gamma.is_some(), beta.is_some());
+    let statistics = given.clone().map(|(mean, variance)| {
+        Arc::new(Statistics { mean: numbers(mean), variance: numbers(variance) })
+    });
+    let form = Form::Plain { roles: roles.clone(), centering, epsilon, given: statistics };
+    let (y, tables) = operation(x, gamma, beta, Spec { form, scale, center, activation });
+    let sets = tables.dims()[0] / 2;
+    let part = |i: usize| tables.clone().narrow(0, i * sets, sets);
+    (y, given.unwrap_or_else(|| (part(0), part(1))))
 }
 
 /// The operation; a tensor that is ignored stands for a parameter that is absent.
-pub(crate) fn normalize<const D: usize>(
+pub(crate) fn operation<const D: usize, const Y: usize>(
     x: Tensor<D>,
     gamma: Option<Tensor<1>>,
     others: Option<Tensor<1>>,
     spec: Spec,
-) -> (Tensor<D>, Tensor<1>) {
+) -> (Tensor<Y>, Tensor<1>) {
     let absent = || Tensor::<1>::zeros([1], (&x.device(), x.dtype()));
     let [gamma, others] = [gamma, others].map(|of| of.unwrap_or_else(absent).into_dispatch());
     let (y, tables) = <Dispatch as NormOps>::normalize(x.into_dispatch(), gamma, others, spec);
@@ -456,8 +455,7 @@ pub(crate) fn moments_of_cells<const D: usize>(
     if !is_fused(x.device().as_dispatch()) {
         return composed::cell_moments(x, cells, shape);
     }
-    let moments =
-        Tensor::<2>::from_dispatch(<Dispatch as NormOps>::cell_moments(x.into_dispatch(), cells));
+    let moments = operation::<D, 2>(x, None, None, Spec::bare(Form::Moments(cells))).0;
     let table = |i: usize| moments.clone().narrow(0, i, 1).reshape(shape);
     (table(0), table(1))
 }
@@ -468,15 +466,10 @@ pub(crate) fn affine_of_cells<const D: usize>(
     tables: [Tensor<2>; 3],
     cells: Cells,
 ) -> Tensor<D> {
-    let [center, scale, offset] = tables;
     if !is_fused(x.device().as_dispatch()) {
-        return composed::cell_affine(x, [center, scale, offset], cells);
+        return composed::cell_affine(x, tables, cells);
     }
-    Tensor::from_dispatch(<Dispatch as NormOps>::cell_affine(
-        x.into_dispatch(),
-        center.into_dispatch(),
-        scale.into_dispatch(),
-        offset.into_dispatch(),
-        cells,
-    ))
+    let tables = tables.map(|table| table.cast(DType::F64).reshape([cells.count()]));
+    let spec = Spec::bare(Form::Affine(cells));
+    operation(x, None, Some(Tensor::cat(tables.into(), 0)), spec).0
 }

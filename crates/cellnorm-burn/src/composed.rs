@@ -3,11 +3,8 @@
 use std::f64::consts::FRAC_1_SQRT_2;
 
 use burn::tensor::{Bool, Tensor, activation};
-use cellnorm::shape::Roles;
-use cellnorm::{
-    Activation,
-    shape::{Cells, Centering},
-};
+use cellnorm::Activation;
+use cellnorm::shape::{Cells, Centering, Roles, inverse};
 
 /// (y, mean, variance) of a plain normalization; with `statistics` given, those are used.
 pub(crate) fn normalize<const D: usize>(
@@ -36,10 +33,7 @@ pub(crate) fn normalize<const D: usize>(
         }
     };
     let normalized = (rows - mean.clone()) / (variance.clone() + epsilon).sqrt();
-    let mut inverse = [0; D];
-    for (i, axis) in order.iter().enumerate() {
-        inverse[*axis] = i as isize;
-    }
+    let inverse: [usize; D] = inverse(&order).try_into().expect("as many axes");
     let mut y: Tensor<D> = normalized.reshape(permuted).permute(inverse);
     let along = roles.parameters_along(&shape);
     let along: [usize; D] = along.try_into().expect("a length for each axis");

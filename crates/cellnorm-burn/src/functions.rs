@@ -46,7 +46,9 @@ pub fn normalize<R: Rule + 'static, const D: usize>(
     epsilon: f64,
     activation: Activation,
 ) -> Normalized<D> {
-    let (y, tracked) = Call::plain(rule, gamma, beta, epsilon, activation).run(x, None);
+    let parameters = vec![("gamma", gamma), ("beta", beta)];
+    let call = Call { activation, ..Call::new(rule.clone(), epsilon, parameters) };
+    let (y, tracked) = call.run(x, None);
     let Tracked { mean: Table(mean), variance: Table(variance), .. } =
         tracked.unwrap_or_else(|| panic!("{} is not plain", R::NAME));
     Normalized { y, mean, variance }
@@ -77,8 +79,10 @@ pub fn normalize_fixed<R: Rule + 'static, const D: usize>(
     epsilon: f64,
     activation: Activation,
 ) -> Tensor<D> {
-    let plain = Call::plain(rule, gamma, beta, epsilon, activation);
-    Call { running: Some((mean, variance)), mode: Mode::inference(), ..plain }.run(x, None).0
+    let parameters = vec![("gamma", gamma), ("beta", beta)];
+    let (running, mode) = (Some((mean, variance)), Mode::inference());
+    let call = Call::new(rule.clone(), epsilon, parameters);
+    Call { running, mode, activation, ..call }.run(x, None).0
 }
 
 /// The mean and the biased variance of each cell of x, \[N, C\] each; both differentiable.

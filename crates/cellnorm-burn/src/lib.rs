@@ -33,6 +33,7 @@
 mod ops;
 mod tables;
 mod composed;
+mod averages;
 mod apply;
 pub mod functions;
 pub mod ranks;

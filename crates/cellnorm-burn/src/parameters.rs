@@ -48,7 +48,7 @@ pub use cellnorm::parameters::{Constraint, Regularizer};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
-use cellnorm::Error;
+use cellnorm::shape::axis_index;
 
 use crate::modules::rules::NAMES;
 
@@ -133,9 +133,7 @@ impl<W: Fn(&str, &str) -> bool> ModuleVisitor for Collector<W> {
 /// # Panics
 /// If the constraint cannot be kept, or a parameter does not have its axis.
 pub fn constrain<M: Module>(module: M, ids: &[ParamId], constraint: Constraint) -> M {
-    if let Err(error) = constraint.check() {
-        panic!("{error}");
-    }
+    constraint.check().unwrap_or_else(|error| panic!("{error}"));
     module.map(&mut Constrainer { ids, constraint })
 }
 
@@ -156,11 +154,8 @@ impl ModuleMapper for Constrainer<'_> {
                 Constraint::NonNegative => value.clamp_min(0.0),
                 Constraint::Clip { low, high } => value.clamp(low, high),
                 Constraint::MaxNorm { max, axis } => {
-                    let index = if axis < 0 { axis + D as isize } else { axis };
-                    if index < 0 || index >= D as isize {
-                        panic!("{}", Error::Axis { axis, rank: D });
-                    }
-                    let norm = value.clone().square().sum_dim(index as usize).sqrt();
+                    let index = axis_index(axis, D).unwrap_or_else(|error| panic!("{error}"));
+                    let norm = value.clone().square().sum_dim(index).sqrt();
                     value * norm.clone().clamp_max(max) / (norm + 1e-7)
                 }
             };

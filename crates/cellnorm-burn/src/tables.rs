@@ -2,7 +2,7 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 use cellnorm::rule;
 use cellnorm::shape::Labels;
 
@@ -13,8 +13,7 @@ pub struct Table(pub Tensor<1>);
 impl Table {
     fn indices(&self, labels: &Labels) -> Tensor<1, Int> {
         let of: Vec<i64> = labels.as_slice().iter().map(|label| i64::from(*label)).collect();
-        let len = of.len();
-        Tensor::from_data(TensorData::new(of, [len]), &self.0.device())
+        Tensor::from_data(&of[..], &self.0.device())
     }
 
     /// The value of each member's set.
@@ -38,10 +37,17 @@ macro_rules! operator {
 }
 operator!(Add, add; Sub, sub; Mul, mul; Div, div);
 
+macro_rules! unary {
+    ($($method:ident),*) => {$(
+        fn $method(self) -> Self {
+            Self(self.0.$method())
+        }
+    )*};
+}
+
 impl rule::Table for Table {
     fn constant(&self, values: Vec<f64>) -> Self {
-        let len = values.len();
-        Self(Tensor::from_data(TensorData::new(values, [len]), (&self.0.device(), self.0.dtype())))
+        Self(Tensor::from_data(&values[..], (&self.0.device(), self.0.dtype())))
     }
 
     fn plus(self, number: f64) -> Self {
@@ -57,17 +63,7 @@ impl rule::Table for Table {
         Self(self.0.clamp_min(1e-38).sqrt())
     }
 
-    fn recip(self) -> Self {
-        Self(self.0.recip())
-    }
-
-    fn exp(self) -> Self {
-        Self(self.0.exp())
-    }
-
-    fn abs(self) -> Self {
-        Self(self.0.abs())
-    }
+    unary!(recip, exp, abs, detach);
 
     fn clamp(self, low: f64, high: f64) -> Self {
         Self(self.0.clamp(low, high))
@@ -83,10 +79,6 @@ impl rule::Table for Table {
         }
         let zeros = Tensor::zeros([labels.count()], (&self.0.device(), self.0.dtype()));
         Self(zeros.select_assign(0, self.indices(labels), self.0.clone(), IndexingUpdateOp::Add))
-    }
-
-    fn detach(self) -> Self {
-        Self(self.0.detach())
     }
 }
 

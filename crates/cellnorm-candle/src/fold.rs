@@ -11,9 +11,9 @@
 //!
 //! with output o, input i and tap k of the kernel, the sum over i and k. The layers are Candle's
 //! `Conv1d`, `Conv2d`, `ConvTranspose1d`, `ConvTranspose2d` and `Linear`; the normalizations our
-//! [`BatchNorm`], candle-nn's, and any [`Affine`], such as the normalization of
-//! the data that a network gets. Numbers are computed in f64 ([`cellnorm::fold`]) and rounded once.
-//! The folded layer is for inference: its weight and bias are constants.
+//! [`BatchNorm`], candle-nn's, and any [`Affine`], such as the normalization of the data that a
+//! network gets. Numbers are computed in f64 ([`cellnorm::fold`]) and rounded once. The folded
+//! layer is for inference: its weight and bias are constants.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -43,16 +43,14 @@ use crate::weights::Weighted;
 
 /// A layer of Candle that can take a normalization in.
 pub trait Fold: Sized {
-    /// The layer that does what this one and then `norm` do: W′\[o, i, k\] = a\[o\]·W\[o, i, k\],
-    /// b′\[o\] = a\[o\]·b\[o\] + c\[o\].
+    /// The layer that does what this one and then `norm` do.
     ///
     /// # Errors
     /// If the normalization's channels are not the outputs (their number or their axis is another
     /// one), a variance is negative, or a result is not finite in the type of the weight.
     fn fold_after(&self, norm: &impl FixedNorm) -> Result<Self>;
 
-    /// The layer that does what `norm` and then this one do: W′\[o, i, k\] = W\[o, i, k\]·a\[i\],
-    /// b′\[o\] = b\[o\] + Σ W\[o, i, k\]·c\[i\].
+    /// The layer that does what `norm` and then this one do.
     ///
     /// # Errors
     /// Same errors as [`fold_after`](Self::fold_after), for the inputs; also if some c is not 0

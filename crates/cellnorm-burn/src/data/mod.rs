@@ -19,26 +19,18 @@
 //! # Ok::<(), cellnorm_burn::cellnorm::Error>(())
 //! ```
 
-#[cfg(feature = "dataset")]
-mod mapper;
 mod normalize;
 mod pixels;
-mod presets;
 
 pub use normalize::{Normalize, NormalizeConfig};
 pub use pixels::Pixels;
 
 use cellnorm::Error;
-
-/// The axis counted from the first.
-fn index(axis: isize, rank: usize) -> Result<usize, Error> {
-    let index = if axis < 0 { axis + rank as isize } else { axis };
-    usize::try_from(index).ok().filter(|index| *index < rank).ok_or(Error::Axis { axis, rank })
-}
+use cellnorm::shape::axis_index;
 
 /// The axis counted from the first, if it is as long as there are channels.
 fn index_of_channels(axis: isize, shape: &[usize], channels: usize) -> Result<usize, Error> {
-    let axis = index(axis, shape.len())?;
+    let axis = axis_index(axis, shape.len())?;
     if shape[axis] == channels {
         Ok(axis)
     } else {

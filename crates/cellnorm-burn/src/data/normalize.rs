@@ -2,8 +2,9 @@
 
 use burn::config::Config;
 use burn::module::{Module, RunningState};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use cellnorm::Error;
+use cellnorm::data::known::{CIFAR10, FASHION_MNIST, IMAGENET, IMAGENET_POOLED, Known, MNIST};
 use cellnorm::fold::Affine;
 
 use super::{Pixels, index_of_channels};
@@ -51,6 +52,56 @@ pub struct Normalize {
     pub full_scale: f64,
 }
 
+/// Means and deviations of well-known data sets, for pixels in \[0, 1\].
+impl NormalizeConfig {
+    /// Statistics of a name, which say where they come from.
+    pub fn known(known: &Known) -> Self {
+        Self::new(known.mean.to_vec(), known.deviation.to_vec())
+    }
+
+    /// ImageNet, red, green, blue: mean 0.485, 0.456, 0.406, deviation 0.229, 0.224, 0.225.
+    ///
+    /// The numbers that torchvision's models are trained with. The deviations are means of the
+    /// deviations within single images of a subset; those of all pixels together are about 19 %
+    /// larger ([`imagenet_pooled`](Self::imagenet_pooled)). A network that was trained with the
+    /// former needs them.
+    pub fn imagenet() -> Self {
+        Self::known(&IMAGENET)
+    }
+
+    /// ImageNet, all pixels together: deviation 0.2724, 0.2637, 0.2761.
+    pub fn imagenet_pooled() -> Self {
+        Self::known(&IMAGENET_POOLED)
+    }
+
+    /// MNIST: mean 0.1306604763, deviation 0.3081078039; usually written 0.1307 and 0.3081.
+    pub fn mnist() -> Self {
+        Self::known(&MNIST)
+    }
+
+    /// Fashion-MNIST: mean 0.2860405970, deviation 0.3530242445.
+    pub fn fashion_mnist() -> Self {
+        Self::known(&FASHION_MNIST)
+    }
+
+    /// CIFAR-10, red, green, blue: mean 0.4914, 0.4822, 0.4465, deviation 0.2470, 0.2435, 0.2616.
+    pub fn cifar10() -> Self {
+        Self::known(&CIFAR10)
+    }
+
+    /// \[0, 1\] to \[−1, 1\]: mean 0.5 and deviation 0.5 for each of so many channels.
+    ///
+    /// ```
+    /// use cellnorm_burn::data::NormalizeConfig;
+    /// let ends = NormalizeConfig::half(1).pixels(0)?.data(&[0, 255], &[1, 2])?;
+    /// assert_eq!(ends.try_to_vec::<f32>().unwrap(), [-1.0, 1.0]);
+    /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
+    /// ```
+    pub fn half(channels: usize) -> Self {
+        Self::new(vec![0.5; channels], vec![0.5; channels])
+    }
+}
+
 impl NormalizeConfig {
     /// The module, with f32 numbers.
     ///
@@ -58,15 +109,11 @@ impl NormalizeConfig {
     /// If there is no channel, not one deviation for each mean, a deviation or full scale is not
     /// above 0 and finite, or a mean is not finite, all of them as f32.
     pub fn init(&self, device: &Device) -> Result<Normalize, Error> {
-        let single = |numbers: &[f64]| {
-            numbers.iter().map(|number| f64::from(*number as f32)).collect::<Vec<f64>>()
-        };
-        let (mean, deviation) = (single(&self.mean), single(&self.deviation));
+        let [mean, deviation] = [&self.mean, &self.deviation]
+            .map(|of| of.iter().map(|number| f64::from(*number as f32)).collect::<Vec<f64>>());
         check(&mean, &deviation, self.full_scale)?;
-        let constant = |numbers: Vec<f64>| {
-            let len = numbers.len();
-            RunningState::new(Tensor::from_data(TensorData::new(numbers, [len]), device))
-        };
+        let constant =
+            |numbers: Vec<f64>| RunningState::new(Tensor::from_data(&numbers[..], device));
         Ok(Normalize {
             mean: constant(mean),
             deviation: constant(deviation),
@@ -97,10 +144,8 @@ impl Normalize {
         at_least_single(x, |x| (x.clone() - like(mean, &x)) / like(deviation, &x))
     }
 
-    /// The data again, y · deviation + mean, as for showing them.
-    ///
-    /// # Panics
-    /// As [`forward`](Self::forward).
+    /// The data again, y · deviation + mean, as for showing them; with the panics of
+    /// [`forward`](Self::forward).
     pub fn invert<const D: usize>(&self, y: Tensor<D>) -> Tensor<D> {
         let [mean, deviation] = self.against(&y);
         at_least_single(y, |y| y.clone() * like(deviation, &y) + like(mean, &y))
@@ -113,9 +158,9 @@ impl Normalize {
     /// If the numbers of the module, as from a record, are none that [`NormalizeConfig::init`]
     /// takes.
     pub fn pixels(&self, from: isize) -> Result<Pixels, Error> {
+        let Self { channel_axis, full_scale, .. } = *self;
         let (mean, deviation) = (read(self.mean.value_sync())?, read(self.deviation.value_sync())?);
-        check(&mean, &deviation, self.full_scale)?;
-        Ok(Pixels::new(&mean, &deviation, self.full_scale, from, self.channel_axis))
+        NormalizeConfig { mean, deviation, channel_axis, full_scale }.pixels(from)
     }
 
     /// Mean and deviation in the shape that broadcasts to x.

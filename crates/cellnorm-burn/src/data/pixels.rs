@@ -1,10 +1,13 @@
 //! y = (v/full_scale − mean)/deviation for bytes v: 256 floats a channel say it all, so one pass
 //! over memory looks them up.
 
+#[cfg(feature = "dataset")]
+use burn::data::dataset::transform::Mapper;
 use burn::tensor::{Device, Tensor, TensorData};
 use cellnorm::Error;
+use cellnorm::shape::axis_index;
 
-use super::{index, index_of_channels};
+use super::index_of_channels;
 
 /// Normalization of bytes: y = (v/full_scale − mean)/deviation for each channel, in f32, with the
 /// channels moved to another axis.
@@ -43,7 +46,8 @@ impl Pixels {
     ///
     /// ```
     /// use cellnorm_burn::data::NormalizeConfig;
-    /// let pixels = NormalizeConfig::new(vec![0.0; 3], vec![1.0; 3]).with_full_scale(1.0).with_channel_axis(0).pixels(-1)?;
+    /// let config = NormalizeConfig::new(vec![0.0; 3], vec![1.0; 3]).with_full_scale(1.0);
+    /// let pixels = config.with_channel_axis(0).pixels(-1)?;
     /// let data = pixels.data(&[1, 10, 100, 2, 20, 200], &[2, 3])?; // two pixels beside each other
     /// assert_eq!(data.try_to_vec::<f32>().unwrap(), [1.0, 2.0, 10.0, 20.0, 100.0, 200.0]);
     /// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
@@ -51,7 +55,7 @@ impl Pixels {
     pub fn data(&self, pixels: &[u8], shape: &[usize]) -> Result<TensorData, Error> {
         let channels = self.tables.len();
         let from = index_of_channels(self.from, shape, channels)?;
-        let to = index(self.to, shape.len())?;
+        let to = axis_index(self.to, shape.len())?;
         let places = shape.iter().try_fold(1usize, |places, len| places.checked_mul(*len));
         let places = places.ok_or_else(|| Error::TooLarge { shape: shape.to_vec() })?;
         if pixels.len() != places {
@@ -81,10 +85,7 @@ impl Pixels {
         Ok(TensorData::new(values, moved))
     }
 
-    /// As [`data`](Self::data), as a tensor on a device.
-    ///
-    /// # Errors
-    /// As [`data`](Self::data).
+    /// [`data`](Self::data) as a tensor on a device, with the same errors.
     pub fn tensor<const D: usize>(
         &self,
         pixels: &[u8],
@@ -113,5 +114,37 @@ impl Pixels {
                 }
             }
         }
+    }
+}
+
+/// An image of bytes becomes one of f32, or the error says why not.
+///
+/// ```
+/// use burn::data::dataset::transform::MapperDataset;
+/// use burn::data::dataset::{Dataset, InMemDataset};
+/// use burn::tensor::TensorData;
+/// use cellnorm_burn::data::NormalizeConfig;
+/// let images = InMemDataset::new(vec![TensorData::new(vec![255u8; 12], [2, 2, 3])]); // [H, W, C]
+/// let pixels = NormalizeConfig::imagenet().with_channel_axis(-3).pixels(-1)?;
+/// let image = MapperDataset::new(images, pixels).get(0).unwrap()?;
+/// assert_eq!(image.shape().as_slice(), [3, 2, 2]);
+/// # Ok::<(), cellnorm_burn::cellnorm::Error>(())
+/// ```
+#[cfg(feature = "dataset")]
+impl Mapper<TensorData, Result<TensorData, Error>> for Pixels {
+    fn map(&self, item: &TensorData) -> Result<TensorData, Error> {
+        let bytes = item.as_slice::<u8>().map_err(|error| Error::Tensor {
+            name: "the item".into(),
+            problem: format!("holds no bytes of pixels, but {:?}: {error}", item.dtype()),
+        })?;
+        self.data(bytes, item.shape().as_slice())
+    }
+}
+
+/// An image with a label, which stays as it is.
+#[cfg(feature = "dataset")]
+impl<L: Clone> Mapper<(TensorData, L), Result<(TensorData, L), Error>> for Pixels {
+    fn map(&self, (image, label): &(TensorData, L)) -> Result<(TensorData, L), Error> {
+        Ok((self.map(image)?, label.clone()))
     }
 }

@@ -1,17 +1,16 @@
-//! Adaptive normalization for Burn: γ and β come with each x.
-//!
-//! y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}, with the statistics of instance, layer,
-//! group or batch normalization.
+//! Adaptive normalization, y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}: γ and β come with
+//! each x, statistics are those of instance, layer, group or batch normalization.
 
 use burn::config::Config;
 use burn::module::{Flag, Module, Param};
 use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::norms::{Adaptive, AdaptiveStatistics};
 use cellnorm::rule::NormConfig;
-use cellnorm::{Activation, Error, Mode, Momentum, OneValue, RunningVariance, Semantics};
+use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics};
 
-use super::averages::{Average, Averages, Pace};
-use super::parts::{Parts, averages_of, mode_on};
+use super::{averages_of, mode_on};
+use crate::apply::Call;
+use crate::averages::{Average, Averages, Pace};
 
 /// Makes an [`AdaptiveNorm`].
 #[derive(Config, Debug)]
@@ -101,30 +100,22 @@ impl AdaptiveNormConfig {
     /// If groups do not divide the channels, ε is not finite and at least 1e-36, or momentum is not
     /// in \[0, 1\].
     pub fn init(&self, device: &Device) -> AdaptiveNorm {
-        let Self {
-            channels,
-            statistics,
-            epsilon,
-            channel_axis,
-            momentum,
-            running_variance,
-            one_value,
-        } = *self;
-        let config =
-            NormConfig::custom(Adaptive { channels, channel_axis, statistics, samples: 0 });
-        let config = config.epsilon(epsilon).momentum(momentum).running_variance(running_variance);
-        let layer = config.init().unwrap_or_else(|error| panic!("{error}"));
+        let Self { channels, statistics, channel_axis, momentum, running_variance, .. } = *self;
+        let rule = Adaptive { channels, channel_axis, statistics, samples: 0 };
+        let config = NormConfig::custom(rule).epsilon(self.epsilon).momentum(momentum);
+        let layer = config.running_variance(running_variance).init();
+        let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         let [running_mean, running_var, num_batches_tracked] = averages_of(&layer, device);
         AdaptiveNorm {
             training: Param::from_bool(true),
             running_mean,
             running_var,
             num_batches_tracked,
-            epsilon,
+            epsilon: self.epsilon,
             channels,
             channel_axis,
             statistics,
-            one_value,
+            one_value: self.one_value,
             mode: Mode::training(),
             pace: Pace { momentum, variance: running_variance },
         }
@@ -147,8 +138,8 @@ impl AdaptiveNorm {
         self.run(x, gamma, beta, None)
     }
 
-    /// Normalizes the values alone where the mask is true; y and dx are 0
-    /// at the others, whatever x holds there. Each axis of the mask is as long as that of x, or 1.
+    /// Normalizes the values alone where the mask is true; y and dx are 0 at the others, whatever x
+    /// holds there. Each axis of the mask is as long as that of x, or 1.
     ///
     /// # Panics
     /// Same as [`forward`](Self::forward); also if the mask does not broadcast to x.
@@ -180,13 +171,12 @@ impl AdaptiveNorm {
             (name, Some(of.reshape([expected[0] * channels])))
         };
         let parameters = [("gamma", gamma), ("beta", beta)].map(flat).into();
-        let rule = &Adaptive { channels, channel_axis, statistics, samples: expected[0] };
+        let rule = Adaptive { channels, channel_axis, statistics, samples: expected[0] };
         let averages =
             Averages::of(&self.running_mean, &self.running_var, &self.num_batches_tracked);
         let mode = mode_on(&x.device(), self.training.is_enabled(), mode);
         let mode = Mode { train_parameters: true, ..mode };
-        let parts =
-            Parts { rule, epsilon, one_value, parameters, averages, mode, pace, link: None };
-        parts.run(x, mask, Activation::Identity).0
+        let call = Call::new(rule, epsilon, parameters);
+        Call { one_value, averages, mode, pace, ..call }.run(x, mask).0
     }
 }

@@ -1,16 +1,16 @@
 //! Batch normalization for Burn.
 
 use burn::config::Config;
-use burn::module::{Content, DisplaySettings, Flag, Module, ModuleDisplay, Param, RunningState};
+use burn::module::{Flag, Module, Param, RunningState};
 use burn::nn::Initializer;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use cellnorm::norms::Batch;
 use cellnorm::rule::Tracked;
-use cellnorm::{Activation, Mode, Momentum, OneValue, RunningVariance, Semantics};
+use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
 
-use super::averages::{self, Average, Averages, Pace};
-use super::parts::{Parts, forwards, mode_on};
-use super::{parameters, value};
+use super::{display, forwards, mode_on, parameters, value};
+use crate::apply::Call;
+use crate::averages::{self, Average, Averages, Pace};
 use crate::ranks::Link;
 use crate::tables::Table;
 
@@ -109,20 +109,12 @@ pub struct BatchNorm {
     pub link: Link,
 }
 
-impl ModuleDisplay for BatchNorm {
-    fn custom_settings(&self) -> Option<DisplaySettings> {
-        DisplaySettings::new().with_new_line_after_attribute(false).optional()
-    }
-
-    fn custom_content(&self, content: Content) -> Option<Content> {
-        content
-            .add("num_features", &self.running_mean.value().dims()[0])
-            .add("momentum", &format!("{:?}", self.momentum))
-            .add("epsilon", &self.epsilon)
-            .add("channel_axis", &(self.channel_axis as i64))
-            .optional()
-    }
-}
+display!(BatchNorm, |layer| {
+    num_features: layer.running_mean.value().dims()[0],
+    momentum: format!("{:?}", layer.momentum),
+    epsilon: layer.epsilon,
+    channel_axis: layer.channel_axis as i64
+});
 
 impl BatchNormConfig {
     /// As a framework has it: ε, γ and β, the channel axis, the running statistics, and what one
@@ -158,9 +150,7 @@ impl BatchNormConfig {
         );
         let config = cellnorm::BatchNormConfig::new(self.num_features).epsilon(self.epsilon);
         let config = config.momentum(self.momentum).running_variance(self.running_variance);
-        if let Err(error) = config.init() {
-            panic!("{error}");
-        }
+        config.init().unwrap_or_else(|error| panic!("{error}"));
         let (wanted, initializers) =
             ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
         let [gamma, beta] = parameters(self.num_features, wanted, initializers, device);
@@ -200,43 +190,26 @@ impl BatchNorm {
             OneValue::UseRunning => OneValue::Beta,
             policy => policy,
         };
-        let training = (Mode::training(), one_value);
-        let (y, tracked) = self.run_in(training, x, None, Activation::Identity);
+        let call = Call { mode: Mode::training(), one_value, ..self.call(&x.device()) };
+        let (y, tracked) = call.run(x, None);
         let Tracked { mean: Table(mean), variance: Table(variance), .. } =
             tracked.expect("the statistics of a batch");
         (y, mean, variance)
     }
 
-    fn run<const D: usize>(
-        &self,
-        x: Tensor<D>,
-        mask: Option<Tensor<D, Bool>>,
-        activation: Activation,
-    ) -> Tensor<D> {
-        self.run_in((self.mode_on(&x.device()), self.one_value), x, mask, activation).0
-    }
-
-    fn run_in<const D: usize>(
-        &self,
-        (mode, one_value): (Mode, OneValue),
-        x: Tensor<D>,
-        mask: Option<Tensor<D, Bool>>,
-        activation: Activation,
-    ) -> (Tensor<D>, Option<Tracked<Table>>) {
+    fn call(&self, device: &Device) -> Call<'_, Batch> {
         let rule = Batch::new(self.running_mean.value().dims()[0], self.channel_axis);
+        let parameters = vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))];
         let (mean, variance) = (&self.running_mean, &self.running_var);
         let batches = self.num_batches_tracked.as_ref();
-        let parts = Parts {
-            rule: &rule,
-            epsilon: self.epsilon,
-            one_value,
-            parameters: vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))],
+        Call {
+            one_value: self.one_value,
             averages: Some(Averages { mean, variance, batches, part: None }),
-            mode,
+            mode: self.mode_on(device),
             pace: Pace { momentum: self.momentum, variance: self.running_variance },
-            link: Some(&self.link),
-        };
-        parts.run(x, mask, activation)
+            ranks: self.link.ranks(),
+            ..Call::new(rule, self.epsilon, parameters)
+        }
     }
 
     /// The mode on a device: inference unless it is a training device and the layer is not frozen.

@@ -11,8 +11,8 @@ use burn::tensor::Tensor;
 use cellnorm::norms::Window;
 use cellnorm::shape::Along;
 
-use super::{at_least_single, lines, sharing_of};
-use crate::ops::{LineLayer, is_fused};
+use super::lines;
+use crate::ops::LineLayer;
 
 /// Makes a [`LocalResponseNorm`]. What frameworks mean, as numbers for this config, is at
 /// [`cellnorm::norms::LocalResponseNormConfig`].
@@ -90,18 +90,13 @@ impl LocalResponseNorm {
     /// # Panics
     /// If x has fewer than 2 axes or no such channel axis, or is empty.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let layer = self.on_arrays();
-        let sharing = sharing_of(&layer, &x.dims());
-        if is_fused(x.device().as_dispatch()) {
-            return lines(x, LineLayer::LocalResponse(layer), &sharing);
-        }
-        let window = |(axis, along): (usize, &Along)| match *along {
-            Along::Window { before, after } => Some((axis, before, after)),
-            _ => None,
-        };
-        let (axis, before, after) =
-            sharing.along.iter().enumerate().find_map(window).expect("a window of channels");
-        at_least_single(x, |x| {
+        lines(x, LineLayer::LocalResponse(self.on_arrays()), |x, along| {
+            let window = |(axis, along): (usize, &Along)| match *along {
+                Along::Window { before, after } => Some((axis, before, after)),
+                _ => None,
+            };
+            let (axis, before, after) =
+                along.iter().enumerate().find_map(window).expect("a window of channels");
             let sums = window_sums(x.clone() * x.clone(), axis, before, after);
             let d = sums.mul_scalar(self.alpha / self.size as f64).add_scalar(self.bias);
             x * d.powf_scalar(-self.beta)

@@ -10,9 +10,10 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
 use cellnorm::norms::Floor;
+use cellnorm::shape::Along;
 
-use super::{at_least_single, lines, sharing_of};
-use crate::ops::{LineLayer, is_fused};
+use super::lines;
+use crate::ops::LineLayer;
 
 /// A vector without a larger value counts as zeros: what is divided by less leaves the range of
 /// f32.
@@ -80,13 +81,10 @@ impl LpNorm {
     /// # Panics
     /// If an axis does not exist or is named twice, or x is empty.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let layer = self.on_arrays();
-        let sharing = sharing_of(&layer, &x.dims());
-        if is_fused(x.device().as_dispatch()) {
-            return lines(x, LineLayer::Lp(layer), &sharing);
-        }
-        let along: Vec<usize> = (0..D).filter(|axis| sharing.shares(*axis)).collect();
-        at_least_single(x, |x| self.divided(x, &along))
+        lines(x, LineLayer::Lp(self.on_arrays()), |x, along| {
+            let axes: Vec<usize> = (0..D).filter(|axis| along[*axis] == Along::Shared).collect();
+            self.divided(x, &axes)
+        })
     }
 
     fn divided<const D: usize>(&self, x: Tensor<D>, along: &[usize]) -> Tensor<D> {

@@ -1,13 +1,9 @@
 //! The layers, with Burn's names and records.
 
 mod adaptive;
-mod averages;
 mod batch;
-mod features;
 mod local_response;
 mod lp;
-mod parts;
-pub(crate) mod recording;
 pub(crate) mod rules;
 mod single_sample;
 mod step;
@@ -15,26 +11,27 @@ mod tlu;
 
 pub use adaptive::{AdaptiveNorm, AdaptiveNormConfig};
 pub use batch::{BatchNorm, BatchNormConfig};
-pub use features::Features;
 pub use local_response::{LocalResponseNorm, LocalResponseNormConfig};
 pub use lp::{LpNorm, LpNormConfig};
 pub use rules::*;
 pub use single_sample::{
-    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm, LayerNormConfig,
-    RmsNorm, RmsNormConfig,
+    Features, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LayerNorm,
+    LayerNormConfig, RmsNorm, RmsNormConfig,
 };
 pub use step::AtStep;
 pub use tlu::{Tlu, TluConfig};
 
-use burn::module::Param;
+use burn::module::{Param, RunningState};
 use burn::nn::Initializer;
 use burn::tensor::{DType, Device, Tensor};
-use cellnorm::norms::Lines;
+use cellnorm::Mode;
+use cellnorm::rule::{Norm, Rule};
 use cellnorm::shape::{Along, Sharing};
-use cellnorm::{Activation, Error};
+use ndarray::ArrayD;
 
-use crate::apply::normalize;
-use crate::ops::{Form, LineLayer, Spec};
+use crate::apply::operation;
+use crate::averages::{Average, batches};
+use crate::ops::{Form, LineLayer, Spec, is_fused};
 
 /// γ and β as a layer holds them.
 type Parameter = Option<Param<Tensor<1>>>;
@@ -56,29 +53,25 @@ fn value(parameter: &Parameter) -> Option<Tensor<1>> {
 /// # Panics
 /// If ε is not finite and at least 1e-36.
 pub(crate) fn check_epsilon(epsilon: f64) {
-    if let Err(error) = cellnorm::rule::check_epsilon(epsilon) {
-        panic!("{error}");
-    }
+    cellnorm::rule::check_epsilon(epsilon).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Which values of a tensor of this shape share what they are divided by.
+/// The normalization of lines, fused on a device that has it. Elsewhere it is `composed` of x, in
+/// f32 at least, and of which values share what they are divided by.
 ///
 /// # Panics
 /// If the shape does not suit the normalization, or the tensor is empty.
-fn sharing_of<L: Lines>(layer: &L, shape: &[usize]) -> Sharing {
-    let sharing = if shape.contains(&0) {
-        Err(Error::Empty { shape: shape.to_vec() })
-    } else {
-        layer.sharing(shape)
-    };
-    sharing.unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The fused normalization of lines, on a device that has it.
-fn lines<const D: usize>(x: Tensor<D>, layer: LineLayer, sharing: &Sharing) -> Tensor<D> {
-    let along = sharing.along.iter().map(|along| *along != Along::Apart).collect();
-    let (form, activation) = (Form::Lines { layer, along }, Activation::Identity);
-    normalize(x, None, None, Spec { form, scale: false, center: false, activation }).0
+fn lines<const D: usize>(
+    x: Tensor<D>,
+    layer: LineLayer,
+    composed: impl FnOnce(Tensor<D>, &[Along]) -> Tensor<D>,
+) -> Tensor<D> {
+    let Sharing { along, .. } = layer.sharing(&x.dims()).unwrap_or_else(|error| panic!("{error}"));
+    if is_fused(x.device().as_dispatch()) {
+        let along = along.iter().map(|along| *along != Along::Apart).collect();
+        return operation(x, None, None, Spec::bare(Form::Lines { layer, along })).0;
+    }
+    at_least_single(x, |x| composed(x, &along))
 }
 
 /// A function of x, computed in f32 where x has fewer digits: half precision has no room for
@@ -90,4 +83,105 @@ pub(crate) fn at_least_single<const D: usize>(
     let dtype = x.dtype();
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     of(x.cast(wide)).cast(dtype)
+}
+
+/// The mode on a device: inference unless it is a training device and the layer is not frozen.
+fn mode_on(device: &Device, training: bool, mode: Mode) -> Mode {
+    if device.is_autodiff() && training { mode } else { Mode::inference() }
+}
+
+/// `forward`, `forward_activated` and `forward_masked` of a layer that has `call(device)`.
+macro_rules! forwards {
+    () => {
+        /// Normalizes x.
+        ///
+        /// # Panics
+        /// If the shape of x does not suit the layer, or a statistic has one value and the policy
+        /// refuses it; the message says what would suit.
+        pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+            self.run(x, None, cellnorm::Activation::Identity)
+        }
+
+        /// Normalizes x and applies an activation, in the same pass over memory on Flex.
+        ///
+        /// # Panics
+        /// Same as [`forward`](Self::forward).
+        pub fn forward_activated<const D: usize>(
+            &self,
+            x: Tensor<D>,
+            activation: cellnorm::Activation,
+        ) -> Tensor<D> {
+            self.run(x, None, activation)
+        }
+
+        /// Normalizes the values alone where the mask is true; y and dx are 0 at the others,
+        /// whatever x holds there. Each axis of the mask is as long as that of x, or 1.
+        ///
+        /// # Panics
+        /// Same as [`forward`](Self::forward); also if the mask does not broadcast to x.
+        pub fn forward_masked<const D: usize>(
+            &self,
+            x: Tensor<D>,
+            mask: Tensor<D, burn::tensor::Bool>,
+        ) -> Tensor<D> {
+            self.run(x, Some(mask), cellnorm::Activation::Identity)
+        }
+
+        fn run<const D: usize>(
+            &self,
+            x: Tensor<D>,
+            mask: Option<Tensor<D, burn::tensor::Bool>>,
+            activation: cellnorm::Activation,
+        ) -> Tensor<D> {
+            Call { activation, ..self.call(&x.device()) }.run(x, mask).0
+        }
+    };
+}
+use forwards;
+
+/// The display of a layer: these fields in one line.
+macro_rules! display {
+    ($layer:ident, |$own:ident| { $($field:ident: $value:expr),* }) => {
+        impl burn::module::ModuleDisplay for $layer {
+            fn custom_settings(&self) -> Option<burn::module::DisplaySettings> {
+                let settings = burn::module::DisplaySettings::new();
+                settings.with_new_line_after_attribute(false).optional()
+            }
+
+            fn custom_content(
+                &self,
+                content: burn::module::Content,
+            ) -> Option<burn::module::Content> {
+                let $own = self;
+                content$(.add(stringify!($field), &$value))*.optional()
+            }
+        }
+    };
+}
+use display;
+
+/// The values as a tensor, flat.
+fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
+    let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+    Tensor::from_data(&values[..], device)
+}
+
+/// The running mean and variance of a layer on arrays, and the count of their batches where they
+/// need it.
+///
+/// # Panics
+/// If it has averages of another pace beside them.
+fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
+    let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
+    assert!(
+        layer.correction.is_none(),
+        "{} has a momentum of its own for its correction, for which a layer of Burn has no \
+         averages; leave correction_momentum out, or train on arrays",
+        R::NAME
+    );
+    let Some(running) = &layer.running else {
+        return [None, None, None];
+    };
+    let batches = batches(layer.momentum, layer.steps, device);
+    [Some(average(&running.mean)), Some(average(&running.variance)), batches]
 }

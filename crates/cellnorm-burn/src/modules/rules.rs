@@ -1,18 +1,15 @@
 //! The layers whose normalization is a rule of [`cellnorm::rule`] beyond Burn's own: one line each.
 
 use burn::module::{Flag, Module, Param};
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use cellnorm::norms::{self, HasChannels};
 use cellnorm::rule::{Norm, NormConfig, Rule};
-use cellnorm::{Activation, Mode, Momentum, OneValue, RunningVariance, Semantics};
+use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
 
-use super::averages::{Average, Averages, Pace};
-use super::parts::{Parts, averages_of, flat, forwards, mode_on};
-use super::value;
+use super::{Parameter, averages_of, flat, forwards, mode_on, value};
+use crate::apply::Call;
+use crate::averages::{Average, Averages, Pace};
 use crate::ranks::Link;
-
-/// A parameter of a rule as a layer holds it, flat.
-type Parameter = Option<Param<Tensor<1>>>;
 
 fn parameter<R: Rule>(layer: &Norm<R>, name: &str, device: &Device) -> Parameter {
     layer.parameter(name).map(|values| Param::from_tensor(flat(values, device)))
@@ -191,31 +188,16 @@ macro_rules! layers {
 
             forwards!();
 
-            fn run<const D: usize>(
-                &self,
-                x: Tensor<D>,
-                mask: Option<Tensor<D, Bool>>,
-                activation: Activation,
-            ) -> Tensor<D> {
-                self.parts(&self.rule, &x.device()).run(x, mask, activation).0
-            }
-
-            /// The parts of a forward pass, by this form of the layer's rule.
-            pub(super) fn parts<'a>(
-                &'a self,
-                rule: &'a $rule,
-                device: &Device,
-            ) -> Parts<'a, $rule> {
+            pub(super) fn call(&self, device: &Device) -> Call<'_, $rule> {
+                let parameters = vec![$((stringify!($parameter), value(&self.$parameter))),*];
                 let (mean, variance) = (&self.running_mean, &self.running_var);
-                Parts {
-                    rule,
-                    epsilon: self.epsilon,
+                Call {
                     one_value: self.one_value,
-                    parameters: vec![$((stringify!($parameter), value(&self.$parameter))),*],
                     averages: Averages::of(mean, variance, &self.num_batches_tracked),
                     mode: mode_on(device, self.training.is_enabled(), self.mode),
                     pace: self.pace,
-                    link: Some(&self.link),
+                    ranks: self.link.ranks(),
+                    ..Call::new(self.rule.clone(), self.epsilon, parameters)
                 }
             }
         }

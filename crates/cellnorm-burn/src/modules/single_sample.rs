@@ -2,16 +2,47 @@
 //! RMS normalization.
 
 use burn::config::Config;
-use burn::module::{Content, DisplaySettings, Module, ModuleDisplay, Param};
+use burn::module::{Module, Param};
 use burn::nn::Initializer;
-use burn::tensor::{Bool, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use cellnorm::rule::Rule;
 use cellnorm::semantics::GroupParameters;
-use cellnorm::{Activation, norms};
+use cellnorm::{Semantics, norms};
 
-use super::parts::forwards;
-use super::{Features, check_epsilon, parameters, value};
+use super::{check_epsilon, display, forwards, parameters, value};
 use crate::apply::Call;
+
+/// Which axes share statistics, and how γ and β, always one-dimensional, lie on them.
+#[derive(Config, Debug, PartialEq, Eq)]
+pub enum Features {
+    /// The last axis, `d_model` long; a parameter for each element.
+    Last,
+    /// These axes, with these lengths in the tensor's order; a parameter for each element,
+    /// row-major.
+    Axes {
+        /// The axes; negative counts from the last.
+        axes: Vec<isize>,
+        /// Their lengths; the product is `d_model`.
+        lengths: Vec<usize>,
+    },
+    /// All axes but the samples'; a parameter for each of the `d_model` channels.
+    PerChannel {
+        /// The axis of the channels; negative counts from the last.
+        channel_axis: isize,
+    },
+}
+
+impl Features {
+    fn rule(&self, d_model: usize) -> norms::Features {
+        match self {
+            Self::Last => norms::Features::Last(vec![d_model]),
+            Self::Axes { axes, lengths } => norms::Features::Axes(axes.clone(), lengths.clone()),
+            Self::PerChannel { channel_axis } => {
+                norms::Features::PerChannel { channels: d_model, axis: *channel_axis }
+            }
+        }
+    }
+}
 
 /// Config and module of each layer. Fields: required ones, and those with a default, of which
 /// `skip` leaves one out of records.
@@ -25,8 +56,7 @@ macro_rules! layers {
         }
         center: $center:literal,
         rule: |$own:ident| -> $rule:ty { $make:expr },
-        semantics: { $($taken:ident: $from:ident),* },
-        $(adopts: $adopting:ident,)?
+        semantics: |$taking:ident, $semantics:ident| $take:expr,
         display: { $($shown:ident as $as:ty),* };
     )*) => {$(
         #[doc = concat!("Makes a [`", stringify!($layer), "`].")]
@@ -65,23 +95,15 @@ macro_rules! layers {
             $($(#[$option_doc])* $(#[module($skip)])? pub $option: $type,)*
         }
 
-        impl ModuleDisplay for $layer {
-            fn custom_settings(&self) -> Option<DisplaySettings> {
-                DisplaySettings::new().with_new_line_after_attribute(false).optional()
-            }
-
-            fn custom_content(&self, content: Content) -> Option<Content> {
-                content$(.add(stringify!($shown), &(self.$shown as $as)))*.optional()
-            }
-        }
+        display!($layer, |layer| { $($shown: layer.$shown as $as),* });
 
         impl $config {
             /// As a framework has it: ε, γ and β, and where the layer has one the channel axis.
-            pub fn with_semantics(mut self, semantics: &cellnorm::Semantics) -> Self {
+            pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
                 self.epsilon = semantics.epsilon;
                 (self.scale, self.center) = (semantics.scale, semantics.center);
-                $(self.$taken = semantics.$from;)*
-                $(self.$adopting.adopt(semantics);)?
+                let ($taking, $semantics) = (&mut self, semantics);
+                $take;
                 self
             }
 
@@ -100,9 +122,7 @@ macro_rules! layers {
                     $($option: self.$option.clone(),)*
                 };
                 let rule = layer.rule();
-                if let Err(error) = rule.check() {
-                    panic!("{error}");
-                }
+                rule.check().unwrap_or_else(|error| panic!("{error}"));
                 let len = rule.parameters()[0].shape.iter().product();
                 let initializers = [&self.gamma_initializer, &self.beta_initializer];
                 let wanted = [self.scale, self.center];
@@ -114,14 +134,9 @@ macro_rules! layers {
         impl $layer {
             forwards!();
 
-            fn run<const D: usize>(
-                &self,
-                x: Tensor<D>,
-                mask: Option<Tensor<D, Bool>>,
-                activation: Activation,
-            ) -> Tensor<D> {
-                let (gamma, beta) = (value(&self.gamma), value(&self.beta));
-                Call::plain(&self.rule(), gamma, beta, self.epsilon, activation).run(x, mask).0
+            fn call(&self, _device: &Device) -> Call<'_, $rule> {
+                let parameters = vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))];
+                Call::new(self.rule(), self.epsilon, parameters)
             }
 
             fn rule(&self) -> $rule {
@@ -132,7 +147,48 @@ macro_rules! layers {
     )*};
 }
 
-layers! {
+/// The layers over the features of a sample, with a number of parameters and a choice of axes.
+macro_rules! over_features {
+    ($($(#[$doc:meta])* $layer:ident, $config:ident, $rule:path, center: $center:literal;)*) => {
+        layers! {$(
+            $(#[$doc])*
+            $layer, $config {
+                /// The number of values of γ and of β: the length of the last axis, unless other
+                /// features are chosen.
+                d_model: usize,
+            } {
+                /// Which axes share statistics. Default: the last
+                features: Features = "Features::Last" skip,
+            }
+            center: $center,
+            rule: |layer| -> $rule { $rule(layer.features.rule(layer.d_model)) },
+            semantics: |config, semantics| {
+                if let Features::PerChannel { channel_axis } = &mut config.features {
+                    *channel_axis = semantics.channel_axis;
+                }
+            },
+            display: { d_model as usize, epsilon as f64 };
+        )*}
+        $(
+            impl $config {
+                /// Over any axes, of these lengths, with a parameter for each element.
+                pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
+                    let d_model = lengths.iter().product();
+                    let (axes, lengths) = (axes.to_vec(), lengths.to_vec());
+                    Self::new(d_model).with_features(Features::Axes { axes, lengths })
+                }
+
+                /// Over all axes but the samples', with a parameter for each of the `channels`
+                /// channels on axis 1.
+                pub fn per_channel(channels: usize) -> Self {
+                    Self::new(channels).with_features(Features::PerChannel { channel_axis: 1 })
+                }
+            }
+        )*
+    };
+}
+
+over_features! {
     /// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any axes,
     /// or all features of a sample.
     ///
@@ -149,19 +205,7 @@ layers! {
     /// let all = LayerNormConfig::per_channel(8).init(&device).forward(x);
     /// assert!([last, image, all].iter().all(|y| y.dims() == [2, 8, 6, 6]));
     /// ```
-    LayerNorm, LayerNormConfig {
-        /// The number of values of γ and of β: the length of the last axis, unless other features
-        /// are chosen.
-        d_model: usize,
-    } {
-        /// Which axes share statistics. Default: the last
-        features: Features = "Features::Last" skip,
-    }
-    center: true,
-    rule: |layer| -> norms::Layer { norms::Layer(layer.features.rule(layer.d_model)) },
-    semantics: {},
-    adopts: features,
-    display: { d_model as usize, epsilon as f64 };
+    LayerNorm, LayerNormConfig, norms::Layer, center: true;
 
     /// RMS normalization: γ x / √(mean(x²) + ε) + β, over the last axis, any axes, or all features
     /// of a sample.
@@ -178,20 +222,10 @@ layers! {
     /// let y = RmsNormConfig::new(64).init(&device).forward(x);
     /// assert!((y.square().mean().into_scalar::<f32>() - 1.0).abs() < 1e-3);
     /// ```
-    RmsNorm, RmsNormConfig {
-        /// The number of values of γ, and of β: the length of the last axis, unless other features
-        /// are chosen.
-        d_model: usize,
-    } {
-        /// Which axes share statistics. Default: the last
-        features: Features = "Features::Last" skip,
-    }
-    center: false,
-    rule: |layer| -> norms::Rms { norms::Rms(layer.features.rule(layer.d_model)) },
-    semantics: {},
-    adopts: features,
-    display: { d_model as usize, epsilon as f64 };
+    RmsNorm, RmsNormConfig, norms::Rms, center: false;
+}
 
+layers! {
     /// Instance normalization: γ (x − mean_{n,c}) / √(variance_{n,c} + ε) + β, with a mean and a
     /// variance for each channel of each sample.
     ///
@@ -219,7 +253,7 @@ layers! {
     rule: |layer| -> norms::Instance {
         norms::Instance { channels: layer.num_channels, channel_axis: layer.channel_axis }
     },
-    semantics: { channel_axis: channel_axis },
+    semantics: |config, semantics| config.channel_axis = semantics.channel_axis,
     display: { num_channels as usize, epsilon as f64, channel_axis as i64 };
 
     /// Group normalization: γ (x − mean_{n,g}) / √(variance_{n,g} + ε) + β, with a mean and a
@@ -257,28 +291,11 @@ layers! {
             parameters: layer.parameters,
         }
     },
-    semantics: { channel_axis: channel_axis, parameters: group_parameters },
+    semantics: |config, semantics| {
+        (config.channel_axis, config.parameters) =
+            (semantics.channel_axis, semantics.group_parameters);
+    },
     display: {
         num_groups as usize, num_channels as usize, epsilon as f64, channel_axis as i64
     };
 }
-
-/// The axes of layer and RMS normalization.
-macro_rules! over_features {
-    ($($config:ident),*) => {$(
-        impl $config {
-            /// Over any axes, of these lengths, with a parameter for each element.
-            pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
-                let (axes, d_model) = (axes.to_vec(), lengths.iter().product());
-                Self::new(d_model).with_features(Features::Axes { axes, lengths: lengths.to_vec() })
-            }
-
-            /// Over all axes but the samples', with a parameter for each of the `channels` channels
-            /// on axis 1.
-            pub fn per_channel(channels: usize) -> Self {
-                Self::new(channels).with_features(Features::PerChannel { channel_axis: 1 })
-            }
-        }
-    )*};
-}
-over_features!(LayerNormConfig, RmsNormConfig);

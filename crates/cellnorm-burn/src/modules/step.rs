@@ -1,14 +1,11 @@
-//! Batch normalization of one time step at a time, as a recurrent cell knows them.
-//!
-//! y_t = γ (x_t − mean_{t,c}) / √(variance_{t,c} + ε) + β: the layer of whole sequences, told which
-//! step x begins with.
+//! Batch normalization of one time step at a time, y_t = γ (x_t − mean_{t,c}) / √(variance_{t,c} +
+//! ε) + β: the layer of whole sequences, told which step x begins with.
 
 use burn::tensor::{Bool, Tensor};
-use cellnorm::Activation;
 use cellnorm::norms::Step;
 
 use super::StepBatchNorm;
-use super::averages::Averages;
+use crate::averages::Averages;
 
 /// A [`StepBatchNorm`] at a time step. It holds nothing of its own: γ, β and running averages are
 /// the layer's.
@@ -43,18 +40,12 @@ impl StepBatchNorm {
 }
 
 impl AtStep<'_> {
-    /// As [`StepBatchNorm::forward`].
-    ///
-    /// # Panics
-    /// As [`StepBatchNorm::forward`].
+    /// Same as [`StepBatchNorm::forward`], with the same panics.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         self.run(x, None)
     }
 
-    /// As [`StepBatchNorm::forward_masked`].
-    ///
-    /// # Panics
-    /// As [`StepBatchNorm::forward_masked`].
+    /// Same as [`StepBatchNorm::forward_masked`], with the same panics.
     pub fn forward_masked<const D: usize>(&self, x: Tensor<D>, mask: Tensor<D, Bool>) -> Tensor<D> {
         self.run(x, Some(mask))
     }
@@ -76,12 +67,10 @@ impl AtStep<'_> {
         let len = x.dims().get(axis as usize).copied().unwrap_or(1).max(1);
         let begin = self.first.min(steps.saturating_sub(1));
         let end = self.first.saturating_add(len).min(steps);
-        let rule = Step { steps: end - begin, first: 0, ..self.layer.rule.clone() };
-        let mut parts = self.layer.parts(&rule, &x.device());
-        parts.averages = parts.averages.map(|all| {
-            let part = Some((begin * channels, (end - begin) * channels));
-            Averages { part, ..all }
-        });
-        parts.run(x, mask, Activation::Identity).0
+        let mut call = self.layer.call(&x.device());
+        call.rule = Step { steps: end - begin, first: 0, ..call.rule };
+        let part = Some((begin * channels, (end - begin) * channels));
+        call.averages = call.averages.map(|all| Averages { part, ..all });
+        call.run(x, mask).0
     }
 }

@@ -1,22 +1,13 @@
-//! The thresholded linear unit for Burn: a ReLU whose threshold is learned.
-//!
-//! y = max(x, τ), or in its affine form y = max(x, α x + τ), with τ and α for each channel or each
-//! index along several axes. Where both are equal, x has the gradient.
-//!
-//! It follows filter response normalization, which leaves the mean where it is, so that a ReLU's 0
-//! is no good place to cut.
-//!
-//! Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; the affine form is
-//! that of `TLU` in TensorFlow Addons, which has τ and α for each element of a sample.
+//! The thresholded linear unit, y = max(x, τ), or in its affine form y = max(x, α x + τ).
 
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-
-use super::value;
 use cellnorm::norms::{Features, Layer};
 use cellnorm::rule::Rule;
+
+use super::value;
 
 /// Makes a [`Tlu`].
 #[derive(Config, Debug)]
@@ -36,7 +27,15 @@ pub struct TluConfig {
     pub alpha_initializer: Initializer,
 }
 
-/// The thresholded linear unit, the same in training and in inference.
+/// The thresholded linear unit, a ReLU whose threshold is learned: y = max(x, τ), or in its affine
+/// form y = max(x, α x + τ), with τ and α for each channel or each index along several axes. It is
+/// the same in training and in inference. Where both are equal, x has the gradient.
+///
+/// It follows filter response normalization, which leaves the mean where it is, so that a ReLU's 0
+/// is no good place to cut.
+///
+/// Source: S. Singh, S. Krishnan, *Filter Response Normalization Layer*, 2020; the affine form is
+/// that of `TLU` in TensorFlow Addons, which has τ and α for each element of a sample.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

@@ -1,12 +1,14 @@
 //! Flex tensors as the passes take them: a type, a gapless order of memory, small tables in f64.
 
+use std::ops::Range;
+
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::{Bytes, DType, Flex, TensorMetadata};
 use burn::tensor::{bf16, f16};
+use cellnorm::Element;
 use cellnorm::kernels::Buffers;
-use cellnorm::shape::Roles;
-use cellnorm::{Element, shape::Plan};
+use cellnorm::shape::{Plan, Roles, inverse};
 
 use super::pool::{self, Pool};
 
@@ -63,9 +65,7 @@ pub(super) fn narrow(x: FlexTensor, dtype: DType) -> FlexTensor {
 
 /// A small table in f64.
 pub(super) fn table(x: FlexTensor) -> Vec<f64> {
-    let x = narrow(x, DType::F64).to_contiguous();
-    let start = x.layout().start_offset();
-    x.storage::<f64>()[start..start + x.layout().num_elements()].to_vec()
+    Arranged::row_major(narrow(x, DType::F64)).elements().to_vec()
 }
 
 /// A tensor of f64 in the type `dtype`.
@@ -103,11 +103,14 @@ impl Arranged {
 
     /// The strides of the axes in their own order.
     fn strides(&self) -> Vec<isize> {
-        let mut strides = vec![0; self.order.len()];
-        for (axis, stride) in self.order.iter().zip(self.tensor.layout().strides()) {
-            strides[*axis] = *stride;
-        }
-        strides
+        let strides = self.tensor.layout().strides();
+        inverse(&self.order).into_iter().map(|place| strides[place]).collect()
+    }
+
+    /// Where the elements lie in the storage.
+    fn range(&self) -> Range<usize> {
+        let start = self.tensor.layout().start_offset();
+        start..start + self.tensor.layout().num_elements()
     }
 
     /// x with its plan, in an order that has one.
@@ -124,8 +127,7 @@ impl Arranged {
 
     /// The elements in the order of memory.
     pub(super) fn elements<T: Number>(&self) -> &[T] {
-        let start = self.tensor.layout().start_offset();
-        &self.tensor.storage::<T>()[start..start + self.tensor.layout().num_elements()]
+        &self.tensor.storage::<T>()[self.range()]
     }
 
     /// Runs a pass over these elements where nobody else holds them, else into a fresh buffer; the
@@ -134,13 +136,12 @@ impl Arranged {
         mut self,
         pass: impl FnOnce(Buffers<'_, T>) -> R,
     ) -> (FlexTensor, R) {
-        let (start, len) =
-            (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
+        let range = self.range();
         if let Some(elements) = self.tensor.try_storage_mut::<T>() {
-            let result = pass(Buffers::Over(&mut elements[start..start + len]));
+            let result = pass(Buffers::Over(&mut elements[range]));
             return (self.restore(), result);
         }
-        let mut out = T::pool().take(len);
+        let mut out = T::pool().take(range.len());
         let result = pass(Buffers::Into(self.elements(), &mut out));
         (self.holding(out), result)
     }
@@ -155,13 +156,12 @@ impl Arranged {
 
     /// Runs a pass over these elements, or over a copy of them where somebody else holds them, too.
     pub(super) fn over<T: Number>(mut self, pass: impl FnOnce(&mut [T])) -> FlexTensor {
-        let (start, len) =
-            (self.tensor.layout().start_offset(), self.tensor.layout().num_elements());
+        let range = self.range();
         if let Some(elements) = self.tensor.try_storage_mut::<T>() {
-            pass(&mut elements[start..start + len]);
+            pass(&mut elements[range]);
             return self.restore();
         }
-        let mut out = T::pool().take(len);
+        let mut out = T::pool().take(range.len());
         out.extend_from_slice(self.elements());
         pass(&mut out);
         self.holding(out)
@@ -177,11 +177,7 @@ impl Arranged {
 
     /// The tensor with its axes in their own order.
     pub(super) fn restore(self) -> FlexTensor {
-        let mut inverse = vec![0; self.order.len()];
-        for (i, axis) in self.order.iter().enumerate() {
-            inverse[*axis] = i;
-        }
-        let layout = self.tensor.layout().permute(&inverse);
+        let layout = self.tensor.layout().permute(&inverse(&self.order));
         self.tensor.with_layout(layout)
     }
 }

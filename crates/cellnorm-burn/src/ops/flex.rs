@@ -14,7 +14,7 @@ use cellnorm::shape::Roles;
 use cellnorm::{Activation, Moments, kernels::Parameters, rule::Statistics, shape::Cells};
 
 use super::arranged::{Arranged, from_table, narrow, table, wide, with_elements};
-use super::{CellSpec, Form, NormOps, Spec};
+use super::{CellSpec, Form, NormBackward, NormOps, Spec};
 
 /// γ and β, where they are used.
 fn affine(
@@ -92,6 +92,48 @@ fn arrange_lines(x: FlexTensor, along: &[bool]) -> (Arranged, Cells) {
     (Arranged::in_order(x, roles.shared_last()), Cells { outer, positions: len / outer, inner: 1 })
 }
 
+/// dx from the gradients of the moments of cells.
+fn backward_moments(x: FlexTensor, moments: &[f64], dmoments: &[f64], cells: &Cells) -> FlexTensor {
+    let n = cells.positions as f64;
+    let x = Arranged::row_major(wide(x));
+    let (dmean, dvariance) = dmoments.split_at(cells.count());
+    let share = |(dmean, dvariance): (&f64, &f64)| Gradient {
+        a: 0.0,
+        b: 2.0 * dvariance / n,
+        k: dmean / n,
+    };
+    let gradients: Vec<Gradient> = dmean.iter().zip(dvariance).map(share).collect();
+    let centers = &moments[..cells.count()];
+    let zeros = Flex::float_zeros(x.tensor.shape(), &Default::default(), x.tensor.dtype().into());
+    let (dx, ()) = with_elements!(x.tensor, T => Arranged::row_major(zeros).map::<T, _>(|buffers| {
+        kernels::gradient(x.elements::<T>(), buffers, cells, centers, &gradients)
+    }));
+    dx
+}
+
+/// dx and the gradients of center, scale and offset of cells.
+fn backward_affine(
+    x: FlexTensor,
+    tables: &[f64],
+    dy: FlexTensor,
+    cells: &Cells,
+) -> (FlexTensor, Vec<f64>) {
+    let (center, rest) = tables.split_at(cells.count());
+    let scale = &rest[..cells.count()];
+    let x = Arranged::row_major(wide(x));
+    let dy = Arranged::row_major(narrow(dy, x.tensor.dtype()));
+    let (dx, sums) = with_elements!(x.tensor, T => {
+        let sums = kernels::sums(x.elements::<T>(), dy.elements::<T>(), cells, center);
+        let affine = |scale: &f64| Affine { center: 0.0, scale: *scale, offset: 0.0 };
+        let affines: Vec<Affine> = scale.iter().map(affine).collect();
+        (dy.map::<T, _>(|buffers| kernels::affine(buffers, cells, &affines, Activation::Identity)).0, sums)
+    });
+    let dcenter = sums.iter().zip(scale).map(|(sums, scale)| -scale * sums.dy);
+    let dscale = sums.iter().map(|sums| sums.dy_x);
+    let doffset = sums.iter().map(|sums| sums.dy);
+    (dx, dcenter.chain(dscale).chain(doffset).collect())
+}
+
 impl NormOps for Flex {
     fn normalize(
         x: FlexTensor,
@@ -139,19 +181,43 @@ impl NormOps for Flex {
                 });
                 (y, vec![])
             }
+            Form::Moments(cells) => {
+                let x = Arranged::row_major(wide(x));
+                let moments =
+                    with_elements!(x.tensor, T => kernels::moments(x.elements::<T>(), cells));
+                let (mean, variance) =
+                    (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.variance()));
+                let moments =
+                    from_table(mean.chain(variance).collect(), &[2, cells.count()], DType::F64);
+                return (moments.clone(), moments);
+            }
+            Form::Affine(cells) => {
+                let (tables, count) = (table(others), cells.count());
+                let affine = |i: usize| Affine {
+                    center: tables[i],
+                    scale: tables[count + i],
+                    offset: tables[2 * count + i],
+                };
+                let affines: Vec<Affine> = (0..count).map(affine).collect();
+                let x = Arranged::row_major(wide(x));
+                let (y, ()) = with_elements!(x.tensor, T => {
+                    x.map::<T, _>(|buffers| kernels::affine(buffers, cells, &affines, Activation::Identity))
+                });
+                (y, vec![])
+            }
         };
         let shape = [tables.len()];
         (narrow(y, dtype), from_table(tables, &shape, DType::F64))
     }
+}
 
+impl NormBackward for Flex {
     fn normalize_backward(
-        x: FlexTensor,
-        gamma: FlexTensor,
-        others: FlexTensor,
+        [x, gamma, others]: [FlexTensor; 3],
         tables: FlexTensor,
         dy: FlexTensor,
         spec: Spec,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+    ) -> [FlexTensor; 3] {
         let dtype = x.dtype();
         let shapes = [&gamma, &others].map(|of| (of.shape().to_vec(), of.dtype()));
         let (dx, [dgamma, dothers]) = match &spec.form {
@@ -173,11 +239,7 @@ impl NormOps for Flex {
                     })
                 });
                 let ParameterGradients { gamma, beta } = gradients;
-                (
-                    dx,
-                    [(spec.scale, gamma), (spec.center, beta)]
-                        .map(|(used, of)| if used { of } else { vec![] }),
-                )
+                (dx, [gamma, beta])
             }
             Form::Cells(cells) => backward_cells(cells, x, [gamma, others], tables, dy, &spec),
             Form::Lines { layer, along } => {
@@ -188,88 +250,21 @@ impl NormOps for Flex {
                 });
                 (dx, [vec![], vec![]])
             }
+            Form::Moments(cells) => {
+                (backward_moments(x, &table(tables), &table(dy), cells), [vec![], vec![]])
+            }
+            Form::Affine(cells) => {
+                let (dx, dtables) = backward_affine(x, &table(others), dy, cells);
+                (dx, [vec![], dtables])
+            }
         };
-        // a tensor that is ignored stands for a parameter that the layer does not have
+        // a tensor that is ignored stands for a parameter that the layer does not have; nobody asks
+        // for its gradient
         let shaped = |mut values: Vec<f64>, (shape, dtype): &(Vec<usize>, DType)| {
             values.resize(shape.iter().product(), 0.0);
             from_table(values, shape, *dtype)
         };
-        (narrow(dx, dtype), shaped(dgamma, &shapes[0]), shaped(dothers, &shapes[1]))
-    }
-
-    fn cell_moments(x: FlexTensor, cells: Cells) -> FlexTensor {
-        let x = Arranged::row_major(wide(x));
-        let moments = with_elements!(x.tensor, T => kernels::moments(x.elements::<T>(), &cells));
-        let (mean, variance) =
-            (moments.iter().map(|m| m.mean), moments.iter().map(|m| m.variance()));
-        from_table(mean.chain(variance).collect(), &[2, cells.count()], DType::F64)
-    }
-
-    fn cell_moments_backward(
-        x: FlexTensor,
-        moments: FlexTensor,
-        dmoments: FlexTensor,
-        cells: Cells,
-    ) -> FlexTensor {
-        let (dtype, n) = (x.dtype(), cells.positions as f64);
-        let x = Arranged::row_major(wide(x));
-        let (moments, dmoments) = (table(moments), table(dmoments));
-        let (dmean, dvariance) = dmoments.split_at(cells.count());
-        let share = |(dmean, dvariance): (&f64, &f64)| Gradient {
-            a: 0.0,
-            b: 2.0 * dvariance / n,
-            k: dmean / n,
-        };
-        let gradients: Vec<Gradient> = dmean.iter().zip(dvariance).map(share).collect();
-        let centers = &moments[..cells.count()];
-        let zeros =
-            Flex::float_zeros(x.tensor.shape(), &Default::default(), x.tensor.dtype().into());
-        let (dx, ()) = with_elements!(x.tensor, T => Arranged::row_major(zeros).map::<T, _>(|buffers| {
-            kernels::gradient(x.elements::<T>(), buffers, &cells, centers, &gradients)
-        }));
-        narrow(dx, dtype)
-    }
-
-    fn cell_affine(
-        x: FlexTensor,
-        center: FlexTensor,
-        scale: FlexTensor,
-        offset: FlexTensor,
-        cells: Cells,
-    ) -> FlexTensor {
-        let dtype = x.dtype();
-        let (center, scale, offset) = (table(center), table(scale), table(offset));
-        let affine = |i: usize| Affine { center: center[i], scale: scale[i], offset: offset[i] };
-        let affines: Vec<Affine> = (0..cells.count()).map(affine).collect();
-        let x = Arranged::row_major(wide(x));
-        let (y, ()) = with_elements!(x.tensor, T => {
-            x.map::<T, _>(|buffers| kernels::affine(buffers, &cells, &affines, Activation::Identity))
-        });
-        narrow(y, dtype)
-    }
-
-    fn cell_affine_backward(
-        x: FlexTensor,
-        center: FlexTensor,
-        scale: FlexTensor,
-        dy: FlexTensor,
-        cells: Cells,
-    ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
-        let (dtype, table_dtype, table_shape) = (x.dtype(), scale.dtype(), scale.shape().to_vec());
-        let (center, scale) = (table(center), table(scale));
-        let x = Arranged::row_major(wide(x));
-        let dy = Arranged::row_major(narrow(dy, x.tensor.dtype()));
-        let (dx, sums) = with_elements!(x.tensor, T => {
-            let sums = kernels::sums(x.elements::<T>(), dy.elements::<T>(), &cells, &center);
-            let affine = |scale: &f64| Affine { center: 0.0, scale: *scale, offset: 0.0 };
-            let affines: Vec<Affine> = scale.iter().map(affine).collect();
-            (dy.map::<T, _>(|buffers| kernels::affine(buffers, &cells, &affines, Activation::Identity)).0, sums)
-        });
-        let shaped = |values: Vec<f64>| from_table(values, &table_shape, table_dtype);
-        let dcenter = sums.iter().zip(&scale).map(|(sums, scale)| -scale * sums.dy).collect();
-        let dscale = sums.iter().map(|sums| sums.dy_x).collect();
-        let doffset = sums.iter().map(|sums| sums.dy).collect();
-        (narrow(dx, dtype), shaped(dcenter), shaped(dscale), shaped(doffset))
+        [narrow(dx, dtype), shaped(dgamma, &shapes[0]), shaped(dothers, &shapes[1])]
     }
 }
 
@@ -302,7 +297,9 @@ mod tests {
         };
         let [gamma, beta] = [1.0, 0.0].map(|value| table(vec![value; 3]));
         let statistics = table([[6.0; 3], [14.0; 3]].concat());
-        Flex::normalize_backward(tensor([2, 3, 4]), gamma, beta, statistics, dy, spec).0
+        let [dx, ..] =
+            Flex::normalize_backward([tensor([2, 3, 4]), gamma, beta], statistics, dy, spec);
+        dx
     }
 
     #[test]

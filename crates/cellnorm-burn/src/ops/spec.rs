@@ -4,16 +4,13 @@ use std::fmt::Debug;
 use std::sync::{Arc, OnceLock, Weak};
 
 use cellnorm::kernels::{Affine, Sums};
+use cellnorm::norms::{Lines, LocalResponseNorm, LpNorm};
 use cellnorm::ranks::Communicator;
 use cellnorm::rule::{
     Formula, FormulaGradients, FormulaOutput, Merged, NamedValues, Region, Rule, Statistics,
 };
-use cellnorm::shape::Roles;
-use cellnorm::{
-    Activation, Element, Error, Moments,
-    norms::{LocalResponseNorm, LpNorm},
-    shape::{Cells, Centering},
-};
+use cellnorm::shape::{Cells, Centering, Roles, Sharing};
+use cellnorm::{Activation, Element, Error, Moments};
 
 /// How a tensor of one shape is normalized.
 #[derive(Clone, Debug)]
@@ -27,6 +24,13 @@ pub struct Spec {
     pub(crate) activation: Activation,
 }
 
+impl Spec {
+    /// Without γ, β and activation.
+    pub(crate) fn bare(form: Form) -> Self {
+        Self { form, scale: false, center: false, activation: Activation::Identity }
+    }
+}
+
 /// How the passes normalize.
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
@@ -36,6 +40,11 @@ pub(crate) enum Form {
     Cells(Arc<CellSpec>),
     /// Lines of values, divided by a size; `along` marks the axes that they lie along.
     Lines { layer: LineLayer, along: Vec<bool> },
+    /// No normalization, but the mean and the biased variance of each cell.
+    Moments(Cells),
+    /// No normalization, but (x − center) · scale + offset for each cell, with these tables one
+    /// after another.
+    Affine(Cells),
 }
 
 /// A rule for the cells of one tensor.
@@ -82,22 +91,11 @@ pub(crate) trait AnyFormula: Debug + Send + Sync {
 pub(crate) struct RuleFormula<R> {
     formula: Formula<R>,
     ranks: Option<Ranks>,
-    averages: RunningUse,
     /// The statistics of the forward pass that ranks share.
     merged: OnceLock<Vec<Option<Merged>>>,
-    /// Whether the running averages normalized in the forward pass.
+    /// Whether the running averages normalize; where the policy for one value says so, no
+    /// statistics of x are tracked, as the forward pass finds out.
     fixed: OnceLock<bool>,
-}
-
-/// When the running averages normalize.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RunningUse {
-    /// The layer has none.
-    Never,
-    /// The mode says so.
-    Always,
-    /// The policy for one value says so; then no statistics of x are tracked.
-    Untracked,
 }
 
 /// The other ranks, and in words the settings that all must have alike.
@@ -110,8 +108,11 @@ pub(crate) struct Ranks {
 }
 
 impl<R> RuleFormula<R> {
-    pub(crate) fn new(formula: Formula<R>, ranks: Option<Ranks>, averages: RunningUse) -> Self {
-        Self { formula, ranks, averages, merged: OnceLock::new(), fixed: OnceLock::new() }
+    /// `fixed` says whether the running averages normalize; None where it is up to the policy for
+    /// one value.
+    pub(crate) fn new(formula: Formula<R>, ranks: Option<Ranks>, fixed: Option<bool>) -> Self {
+        let fixed = fixed.map_or_else(OnceLock::new, OnceLock::from);
+        Self { formula, ranks, merged: OnceLock::new(), fixed }
     }
 
     /// The ranks, while the layer keeps them.
@@ -133,11 +134,7 @@ impl<R: Rule> AnyFormula for RuleFormula<R> {
             self.formula.forward(moments, parameters, merged)
         });
         let output = output.unwrap_or_else(|error| panic!("{error}"));
-        self.fixed.get_or_init(|| match self.averages {
-            RunningUse::Never => false,
-            RunningUse::Always => true,
-            RunningUse::Untracked => output.tracked.is_none(),
-        });
+        self.fixed.get_or_init(|| output.tracked.is_none());
         output
     }
 
@@ -171,10 +168,18 @@ pub(crate) enum LineLayer {
 }
 
 impl LineLayer {
+    /// Which values of a tensor of this shape share what they are divided by.
+    pub(crate) fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error> {
+        match self {
+            _ if shape.contains(&0) => Err(Error::Empty { shape: shape.to_vec() }),
+            Self::Lp(layer) => layer.sharing(shape),
+            Self::LocalResponse(layer) => layer.sharing(shape),
+        }
+    }
+
     /// y of all lines. NaN and infinity in x pass on to y, and that is no error: a tensor library
     /// goes on.
     pub(super) fn forward<T: Element>(&self, x: &[T], y: &mut [T], lines: &Cells) {
-        use cellnorm::norms::Lines;
         let _ = match self {
             Self::Lp(layer) => layer.forward_lines(x, y, lines),
             Self::LocalResponse(layer) => layer.forward_lines(x, y, lines),
@@ -183,7 +188,6 @@ impl LineLayer {
 
     /// dx over dy.
     pub(super) fn backward<T: Element>(&self, x: &[T], dy_dx: &mut [T], lines: &Cells) {
-        use cellnorm::norms::Lines;
         let _ = match self {
             Self::Lp(layer) => layer.backward_lines(x, dy_dx, lines),
             Self::LocalResponse(layer) => layer.backward_lines(x, dy_dx, lines),

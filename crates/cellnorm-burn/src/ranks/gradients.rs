@@ -1,6 +1,7 @@
 //! Gradients of replicas, added up.
 
 use std::collections::HashSet;
+use std::vec;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
@@ -45,17 +46,10 @@ pub fn sum_gradients<M: Module>(
     let There { flags, shapes, .. } = there;
     let request = format!("the sum of the gradients of parameters {shapes:?}");
     let all = exchange::<Error>(over, &request, Ok(flags))?;
-    let somewhere =
+    let somewhere: Vec<bool> =
         (0..shapes.len()).map(|parameter| all.iter().any(|flags| flags[parameter] > 0.0)).collect();
-    let mut sums = Sums {
-        gradients,
-        somewhere,
-        over,
-        failed: None,
-        piece: vec![],
-        parameter: 0,
-        done: HashSet::new(),
-    };
+    let (somewhere, done) = (somewhere.into_iter(), HashSet::new());
+    let mut sums = Sums { gradients, somewhere, over, failed: None, piece: vec![], done };
     module.visit(&mut sums);
     match sums.failed {
         Some(error) => Err(error),
@@ -84,25 +78,25 @@ const PIECE: usize = 1 << 15;
 /// Puts sums in the place of gradients.
 struct Sums<'a> {
     gradients: GradientsParams,
-    /// For each parameter, whether any rank has a gradient.
-    somewhere: Vec<bool>,
+    /// For each parameter from the next one on, whether any rank has a gradient.
+    somewhere: vec::IntoIter<bool>,
     over: &'a dyn Communicator,
     failed: Option<Error>,
     piece: Vec<f64>,
-    /// The number of the next one.
-    parameter: usize,
     /// The parameters already summed: a module may have one in two places.
     done: HashSet<ParamId>,
 }
 
 impl Sums<'_> {
-    /// The sums of what these are on all ranks; `len` zeros where this one has none.
-    fn of(
+    /// The sums of what these are on all ranks, of `len` zeros where this one has none; each as
+    /// `narrow` makes it.
+    fn all<T>(
         &mut self,
         own: Option<&TensorData>,
         len: usize,
-        mut sum: impl FnMut(&[f64]),
-    ) -> Result<(), Error> {
+        narrow: impl Fn(f64) -> T,
+    ) -> Result<Vec<T>, Error> {
+        let mut sums = Vec::with_capacity(len);
         let single = own.and_then(|own| own.as_slice::<f32>().ok());
         let mut wide = own.filter(|_| single.is_none()).map(|own| own.iter::<f64>());
         for start in (0..len).step_by(PIECE) {
@@ -116,16 +110,15 @@ impl Sums<'_> {
                 (None, None) => self.piece.resize(end - start, 0.0),
             }
             self.over.sum(&mut self.piece)?;
-            sum(&self.piece);
+            sums.extend(self.piece.iter().map(|sum| narrow(*sum)));
         }
-        Ok(())
+        Ok(sums)
     }
 }
 
 impl ModuleVisitor for Sums<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let somewhere = self.somewhere[self.parameter];
-        self.parameter += 1;
+        let somewhere = self.somewhere.next() == Some(true);
         if !somewhere || self.failed.is_some() || !self.done.insert(param.id) {
             return;
         }
@@ -133,22 +126,18 @@ impl ModuleVisitor for Sums<'_> {
             (param.val(), self.gradients.remove::<D>(param.id).map(Tensor::into_data));
         let (shape, dtype) = (value.shape(), value.dtype());
         let len = shape.num_elements();
-        let single = if dtype == DType::F32 { len } else { 0 };
-        let (mut single, mut wide) = (Vec::with_capacity(single), Vec::with_capacity(len - single));
-        let summed = self.of(own.as_ref(), len, |piece| match dtype {
-            DType::F32 => single.extend(piece.iter().map(|sum| *sum as f32)),
-            _ => wide.extend_from_slice(piece),
-        });
-        if let Err(error) = summed {
-            self.failed = Some(error);
-            return;
-        }
-        let data = if dtype == DType::F32 {
-            TensorData::new(single, shape)
-        } else {
-            TensorData::new(wide, shape)
+        let own = own.as_ref();
+        let data = match dtype {
+            DType::F32 => {
+                self.all(own, len, |sum| sum as f32).map(|sums| TensorData::new(sums, shape))
+            }
+            _ => self.all(own, len, |sum| sum).map(|sums| TensorData::new(sums, shape)),
         };
-        let sum = Tensor::<D>::from_data(data, (&value.device().inner(), dtype));
-        self.gradients.register(param.id, sum);
+        let device = value.device().inner();
+        let sum = data.map(|data| Tensor::<D>::from_data(data, (&device, dtype)));
+        match sum {
+            Ok(sum) => self.gradients.register(param.id, sum),
+            Err(error) => self.failed = Some(error),
+        }
     }
 }

@@ -9,11 +9,9 @@
 //! The loss of a replica is its share of the whole batch's, Σ over its samples / the samples of all
 //! ranks. Then gradients are summed and no weights are needed, whatever the parts' sizes.
 
-mod convert;
 mod gradients;
 mod link;
 
 pub use cellnorm::ranks::{Alone, Communicator, Threads};
-pub use convert::convert_sync_batch_norm;
 pub use gradients::sum_gradients;
-pub use link::Link;
+pub use link::{Link, convert_sync_batch_norm};

@@ -55,10 +55,7 @@ impl RuleNorm<Batch> {
         Self::new_with_momentum(num_features, running_mean, running_var, weight, bias, eps, 0.1)
     }
 
-    /// [`new`](Self::new) without γ and β.
-    ///
-    /// # Errors
-    /// Same errors as [`new`](Self::new).
+    /// [`new`](Self::new) without γ and β, with the same errors.
     pub fn new_no_bias(
         num_features: usize,
         running_mean: Tensor,
@@ -85,10 +82,7 @@ impl RuleNorm<Batch> {
         Self::from_tensors(num_features, [running_mean, running_var], affine, eps, momentum)
     }
 
-    /// [`new_no_bias`](Self::new_no_bias) with the weight m of a batch in the running statistics.
-    ///
-    /// # Errors
-    /// Same errors as [`new_with_momentum`](Self::new_with_momentum).
+    /// [`new_with_momentum`](Self::new_with_momentum) without γ and β, with the same errors.
     pub fn new_no_bias_with_momentum(
         num_features: usize,
         running_mean: Tensor,

@@ -129,10 +129,7 @@ impl LayerNorm {
         either!(self, norm => wrap norm.with_activation(activation))
     }
 
-    /// See [`RuleNorm::with_semantics`].
-    ///
-    /// # Errors
-    /// If the semantics are those of another layer, or cannot be had here.
+    /// See [`RuleNorm::with_semantics`], which has the same errors.
     pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
         Ok(either!(self, norm => wrap norm.with_semantics(semantics)?))
     }
@@ -157,10 +154,7 @@ impl LayerNorm {
         matches!(self, Self::Mean(_))
     }
 
-    /// See [`RuleNorm::forward_masked`].
-    ///
-    /// # Errors
-    /// Same errors as `forward`, except one value; also if the mask does not fit x.
+    /// See [`RuleNorm::forward_masked`], which has the same errors.
     pub fn forward_masked(&self, x: &Tensor, mask: &Mask) -> Result<Tensor> {
         either!(self, norm => norm.forward_masked(x, mask))
     }
@@ -183,10 +177,8 @@ impl RuleNorm<Rms, false> {
         LayerNorm::Zero(self)
     }
 
-    /// Same as `forward`, which has a gradient, too; candle-nn has not.
-    ///
-    /// # Errors
-    /// Same errors as `forward`.
+    /// Same as `forward`, with the same errors: here `forward` has a gradient, too; candle-nn's has
+    /// not.
     pub fn forward_diff(&self, x: &Tensor) -> Result<Tensor> {
         self.forward(x)
     }
@@ -219,10 +211,7 @@ pub fn layer_norm<C: Into<LayerNormConfig>>(
     })
 }
 
-/// [`layer_norm`] without β.
-///
-/// # Errors
-/// Same errors as [`layer_norm`].
+/// [`layer_norm`] without β, with the same errors.
 pub fn layer_norm_no_bias(size: impl Into<Shape>, eps: f64, vb: VarBuilder) -> Result<LayerNorm> {
     layer_norm(size, LayerNormConfig { eps, remove_mean: true, affine: false }, vb)
 }

@@ -62,9 +62,7 @@ impl LocalResponseNorm {
             .bias(self.bias);
         config.window(self.window).channel_axis(self.channel_axis).init().map_err(wrong)
     }
-}
 
-impl LocalResponseNorm {
     /// The layer of Candle's own operations.
     pub(crate) fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let sharing = self.on_arrays()?.sharing(x.dims()).map_err(wrong)?;

@@ -121,18 +121,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         Ok(self)
     }
 
-    /// The activation after γ x̂ + β, in the same operation. Default: none.
-    ///
-    /// ```
-    /// use candle_core::{DType, Device, Tensor};
-    /// use candle_nn::{ModuleT, VarBuilder, VarMap};
-    /// use cellnorm_candle::{batch_norm, cellnorm::Activation};
-    /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
-    /// let layer = batch_norm(3, 1e-5, vb)?.with_activation(Activation::Relu);
-    /// let y = layer.forward_t(&Tensor::randn(0f32, 1., (4, 3), &Device::Cpu)?, true)?;
-    /// assert_eq!(y.min_all()?.to_scalar::<f32>()?, 0.0);
-    /// # Ok::<(), candle_core::Error>(())
-    /// ```
+    /// The activation after γ x̂ + β, in the same operation. Default: none. Example:
+    /// [`with_semantics`](Self::with_semantics).
     pub fn with_activation(mut self, activation: Activation) -> Self {
         self.settings.activation = activation;
         self
@@ -145,13 +135,16 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// If the semantics are those of another layer, or cannot be had here.
     ///
     /// ```
-    /// use candle_core::{DType, Device};
-    /// use candle_nn::{VarBuilder, VarMap};
-    /// use cellnorm_candle::cellnorm::{Normalization, Semantics};
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::{ModuleT, VarBuilder, VarMap};
+    /// use cellnorm_candle::{batch_norm, cellnorm::{Activation, Normalization, Semantics}};
     /// let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
     /// let keras = Semantics::preset("keras-3", Normalization::Batch).unwrap();
-    /// let layer = cellnorm_candle::batch_norm(8, 1e-5, vb)?.with_semantics(&keras)?;
+    /// let layer = batch_norm(3, 1e-5, vb)?.with_semantics(&keras)?;
     /// assert_eq!(layer.eps(), 1e-3);
+    /// let layer = layer.with_activation(Activation::Relu);
+    /// let y = layer.forward_t(&Tensor::randn(0f32, 1., (4, 3), &Device::Cpu)?, true)?;
+    /// assert_eq!(y.min_all()?.to_scalar::<f32>()?, 0.0);
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
@@ -271,10 +264,8 @@ impl<R: Rule + 'static, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
 }
 
 impl<R: Rule + 'static> RuleNorm<R, true> {
-    /// Training: the statistics of x normalize and move the running ones, where there are any.
-    ///
-    /// # Errors
-    /// Same errors as [`forward_mode`](Self::forward_mode).
+    /// Training: the statistics of x normalize and move the running ones, where there are any. Same
+    /// errors as [`forward_mode`](Self::forward_mode).
     pub fn forward_train(&self, x: &Tensor) -> Result<Tensor> {
         self.forward_mode(x, Mode::training())
     }
@@ -422,10 +413,8 @@ pub fn rule_norm<R: Rule + 'static>(config: NormConfig<R>, vb: VarBuilder) -> Re
     RuleNorm::from_builder(config, &vb)
 }
 
-/// Batch-instance normalization of \[N, C, …\]; ρ starts at 1, which is batch normalization.
-///
-/// # Errors
-/// Same errors as [`rule_norm`].
+/// Batch-instance normalization of \[N, C, …\]; ρ starts at 1, which is batch normalization. Same
+/// errors as [`rule_norm`].
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};
@@ -441,19 +430,13 @@ pub fn batch_instance_norm(num_channels: usize, vb: VarBuilder) -> Result<BatchI
     rule_norm(BatchInstanceNormConfig::new(num_channels), vb)
 }
 
-/// Switchable normalization of \[N, C, …\]; all weights start equal.
-///
-/// # Errors
-/// Same errors as [`rule_norm`].
+/// Switchable normalization of \[N, C, …\]; all weights start equal. Same errors as [`rule_norm`].
 pub fn switchable_norm(num_channels: usize, vb: VarBuilder) -> Result<SwitchableNorm> {
     rule_norm(SwitchableNormConfig::new(num_channels), vb)
 }
 
 /// Filter response normalization of \[N, C, …\], with ε = 1e-6; through [`rule_norm`] and
-/// [`FilterResponseNormConfig`] with a learned ε, too.
-///
-/// # Errors
-/// Same errors as [`rule_norm`].
+/// [`FilterResponseNormConfig`] with a learned ε, too. Same errors as [`rule_norm`].
 pub fn filter_response_norm(num_channels: usize, vb: VarBuilder) -> Result<FilterResponseNorm> {
     rule_norm(FilterResponseNormConfig::new(num_channels), vb)
 }

@@ -7,7 +7,6 @@
 
 mod composed;
 mod fused;
-mod row_major;
 mod rows;
 
 pub(crate) use rows::infer_rows;

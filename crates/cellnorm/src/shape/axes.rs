@@ -151,8 +151,11 @@ impl Roles {
     }
 }
 
-/// The permutation that undoes `order`.
-pub(crate) fn inverse(order: &[usize]) -> Vec<usize> {
+/// The permutation that undoes `order`: the place of each axis in it.
+///
+/// # Panics
+/// If `order` does not hold each of 0, 1, … once.
+pub fn inverse(order: &[usize]) -> Vec<usize> {
     let mut inverse = vec![0; order.len()];
     for (i, axis) in order.iter().enumerate() {
         inverse[*axis] = i;
@@ -161,7 +164,10 @@ pub(crate) fn inverse(order: &[usize]) -> Vec<usize> {
 }
 
 /// The index of an axis that may be counted from the last.
-pub(crate) fn axis_index(axis: isize, rank: usize) -> Result<usize, Error> {
+///
+/// # Errors
+/// If there is no such axis.
+pub fn axis_index(axis: isize, rank: usize) -> Result<usize, Error> {
     let index = if axis < 0 { axis + rank as isize } else { axis };
     if index < 0 || index >= rank as isize {
         return Err(Error::Axis { axis, rank });

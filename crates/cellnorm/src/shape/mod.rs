@@ -12,8 +12,8 @@ mod mask;
 mod plan;
 mod sharing;
 
-pub use axes::{Axis, Roles};
-pub(crate) use axes::{axis_index, axis_set, check_size, inverse};
+pub use axes::{Axis, Roles, axis_index, inverse};
+pub(crate) use axes::{axis_set, check_size};
 pub use cells::{Cells, Sets};
 pub use labels::{Labels, cells_of, sets_of};
 pub use mask::Mask;

@@ -1,38 +1,39 @@
 //! Running averages as Burn holds them.
 //!
 //! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative, 1
-//! over the number of batches so far.
+//! over the number of batches so far. While a thread records, they stay instead, and count, mean
+//! and Σ (x − mean)² of what the layers see are merged over batches.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::{Add, Mul, Neg};
 
-use burn::module::RunningState;
-use burn::tensor::{Device, Tensor, TensorData};
-use cellnorm::OneValue;
-use cellnorm::momentum::{Momentum, RunningVariance};
+use burn::module::{Module, ModuleVisitor, Param, ParamId, RunningState};
+use burn::tensor::{Device, Tensor};
 use cellnorm::rule::Tracked;
+use cellnorm::{Moments, Momentum, OneValue, RunningVariance};
 
-use super::recording::record;
 use crate::ops::is_fused;
 use crate::tables::{Table, numbers};
 
 /// A running average, flat; None where the layer keeps none.
-pub(super) type Average = Option<RunningState<Tensor<1>>>;
+pub(crate) type Average = Option<RunningState<Tensor<1>>>;
 
 /// A running mean and a running variance.
-#[derive(Clone, Copy)]
-pub(super) struct Averages<'a> {
-    pub(super) mean: &'a RunningState<Tensor<1>>,
-    pub(super) variance: &'a RunningState<Tensor<1>>,
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Averages<'a> {
+    pub(crate) mean: &'a RunningState<Tensor<1>>,
+    pub(crate) variance: &'a RunningState<Tensor<1>>,
     /// How often they have moved; there is one where momentum is cumulative.
-    pub(super) batches: Option<&'a RunningState<Tensor<1>>>,
+    pub(crate) batches: Option<&'a RunningState<Tensor<1>>>,
     /// Where those that a forward pass looks at and moves begin, and how many they are; None for
     /// all.
-    pub(super) part: Option<(usize, usize)>,
+    pub(crate) part: Option<(usize, usize)>,
 }
 
 impl<'a> Averages<'a> {
     /// The averages of a layer, where it keeps any.
-    pub(super) fn of(
+    pub(crate) fn of(
         mean: &'a Average,
         variance: &'a Average,
         batches: &'a Average,
@@ -42,7 +43,7 @@ impl<'a> Averages<'a> {
     }
 
     /// The running mean and variance.
-    pub(super) fn values(self) -> (Tensor<1>, Tensor<1>) {
+    pub(crate) fn values(self) -> (Tensor<1>, Tensor<1>) {
         (self.value(self.mean), self.value(self.variance))
     }
 
@@ -64,16 +65,16 @@ impl<'a> Averages<'a> {
 
 /// The number of batches so far, where momentum needs it: other layers' records stay those of
 /// Burn's own.
-pub(super) fn batches(momentum: Momentum, so_far: u64, device: &Device) -> Average {
+pub(crate) fn batches(momentum: Momentum, so_far: u64, device: &Device) -> Average {
     (momentum == Momentum::Cumulative)
         .then(|| RunningState::new(Tensor::full([1], so_far as f64, device)))
 }
 
 /// How running averages move.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    pub(super) momentum: Momentum,
-    pub(super) variance: RunningVariance,
+pub(crate) struct Pace {
+    pub(crate) momentum: Momentum,
+    pub(crate) variance: RunningVariance,
 }
 
 impl Pace {
@@ -82,7 +83,7 @@ impl Pace {
     ///
     /// # Panics
     /// If momentum is cumulative and the layer has no count.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         self,
         averages: Averages<'_>,
         tracked: Tracked<Table>,
@@ -126,21 +127,16 @@ impl Pace {
                 let kept = averages.value(average).without_autodiff();
                 let (device, dtype) = (kept.device(), kept.dtype());
                 let share = values.iter().map(|n| f64::from(moves(*n)) * weight);
-                let kept = numbers(kept);
-                let shape = [kept.len()];
-                let all = kept.into_iter().zip(batch).zip(share);
+                let all = numbers(kept).into_iter().zip(batch).zip(share);
                 let moved: Vec<f64> =
                     all.map(|((running, batch), share)| moved(running, batch, share)).collect();
-                averages.update(
-                    average,
-                    Tensor::from_data(TensorData::new(moved, shape), (&device, dtype)),
-                );
+                averages.update(average, Tensor::from_data(&moved[..], (&device, dtype)));
             }
             return;
         }
         let table = |of: &dyn Fn(f64) -> f64| {
             let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
-            Tensor::<1>::from_data(TensorData::new(values, [mean.dims()[0]]), (&device, dtype))
+            Tensor::<1>::from_data(&values[..], (&device, dtype))
         };
         let weight = match counted {
             Some(counted) => counted.to_device(&device).cast(dtype).recip(),
@@ -164,4 +160,109 @@ where
     V: Clone + Neg<Output = V> + Mul<Output = V> + Add<Output = V> + Add<f64, Output = V>,
 {
     running * (-share.clone() + 1.0) + batch * share
+}
+
+thread_local! {
+    static RECORDED: RefCell<Option<Records>> = const { RefCell::new(None) };
+}
+
+/// By the id of the running mean.
+pub(crate) type Records = HashMap<ParamId, Recorded>;
+
+/// The batches that one layer has seen, and the rule of its running variance.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    pub(crate) moments: Vec<Moments>,
+    pub(crate) rule: RunningVariance,
+    pub(crate) epsilon: f64,
+    pub(crate) one_value: OneValue,
+}
+
+impl Recorded {
+    pub(crate) fn new(
+        sets: usize,
+        rule: RunningVariance,
+        epsilon: f64,
+        one_value: OneValue,
+    ) -> Self {
+        Self { moments: vec![Moments::default(); sets], rule, epsilon, one_value }
+    }
+
+    /// Merges a batch: the number of values, the mean and the variance of each set from one on.
+    pub(crate) fn merge(&mut self, start: usize, batch: impl Iterator<Item = (f64, f64, f64)>) {
+        for (moments, (count, mean, variance)) in self.moments[start..].iter_mut().zip(batch) {
+            *moments = moments.merge(Moments { count, mean, m2: variance * count });
+        }
+    }
+
+    /// The statistics of all batches together, with those that the layer has for sets that say
+    /// nothing.
+    pub(crate) fn statistics(&self, mean: &[f64], variance: &[f64]) -> [Vec<f64>; 2] {
+        let with_running = || self.moments.iter().zip(mean.iter().zip(variance));
+        let means = with_running()
+            .map(|(moments, (mean, _))| if moments.count > 0.0 { moments.mean } else { *mean });
+        let variances = with_running().map(|(moments, (_, variance))| {
+            if self.rule.moves(moments.count, self.one_value) {
+                moments.variance() * self.rule.factor(moments.count, self.epsilon)
+            } else {
+                *variance
+            }
+        });
+        [means.collect(), variances.collect()]
+    }
+}
+
+/// While it is there, layers that train on this thread report what they see, and their running
+/// averages stay.
+pub(crate) struct Recording;
+
+impl Recording {
+    pub(crate) fn start() -> Self {
+        RECORDED.set(Some(Records::default()));
+        Self
+    }
+
+    pub(crate) fn finish(self) -> Records {
+        RECORDED.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        RECORDED.set(None);
+    }
+}
+
+/// Takes what a batch says in place of the running averages; false if nobody records.
+fn record(
+    averages: Averages<'_>,
+    tracked: &Tracked<Table>,
+    pace: Pace,
+    epsilon: f64,
+    one_value: OneValue,
+) -> bool {
+    RECORDED.with_borrow_mut(|records| {
+        let Some(records) = records else { return false };
+        let mut id = Id(None);
+        averages.mean.visit(&mut id);
+        let Some(id) = id.0 else { return false };
+        let sets = averages.mean.value().dims()[0];
+        let new = || Recorded::new(sets, pace.variance, epsilon, one_value);
+        let recorded = records.entry(id).or_insert_with(new);
+        let [means, variances] =
+            [&tracked.mean, &tracked.variance].map(|table| numbers(table.0.clone()));
+        let start = averages.part.map_or(0, |(start, _)| start);
+        let batch = means.into_iter().zip(variances).zip(&tracked.values);
+        recorded.merge(start, batch.map(|((mean, variance), count)| (*count, mean, variance)));
+        true
+    })
+}
+
+/// The id of a running average, which it tells visitors alone.
+struct Id(Option<ParamId>);
+
+impl ModuleVisitor for Id {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0 = Some(param.id);
+    }
 }
