@@ -26,7 +26,7 @@ use super::{
 };
 use crate::kernels::{Affine, Gradient, Sums};
 use crate::ranks::{Communicator, exchange, merge};
-use crate::shape::{Along, Labels, Sharing};
+use crate::shape::{Along, Centering, Labels, Sharing};
 use crate::{error::Error, moments::Moments, momentum::OneValue};
 
 /// The values of each parameter, flat, in the order of [`Rule::parameters`]; None where absent.
@@ -230,7 +230,11 @@ impl<R: Rule> Formula<R> {
             }
         }
         let scale = scale.values();
+        let constant = self.constant_cells(merged)?;
         let gradient = |(cell, m): (usize, &Moments)| {
+            if constant.as_ref().is_some_and(|constant| constant[cell]) {
+                return Gradient::default();
+            }
             let share = 1.0 / m.count.max(1.0);
             Gradient { a: scale[cell], b: 2.0 * share * dvariance[cell], k: share * dmean[cell] }
         };
@@ -243,6 +247,27 @@ impl<R: Rule> Formula<R> {
         })
     }
 
+    /// The cells of one value that is its own mean, for a plain rule: y is β there, whatever x is,
+    /// so that dx is 0, and no difference of two large numbers.
+    fn constant_cells(&self, merged: &[Option<Merged>]) -> Result<Option<Vec<bool>>, Error> {
+        let plain = R::CENTERING == Centering::Mean
+            && self.rule.roles(&self.shape, true)?.is_some()
+            && self.settings.batch
+            && !self.uses_running(merged)?;
+        let cells = |values: Vec<f64>| {
+            self.sets[0].as_slice().iter().map(|set| values[*set as usize] <= 1.0).collect()
+        };
+        Ok(plain.then(|| cells(self.values(0, merged))))
+    }
+
+    /// The number of values of each set of a sharing, over all ranks.
+    fn values(&self, k: usize, merged: &[Option<Merged>]) -> Vec<f64> {
+        match merged.get(k).and_then(Option::as_ref) {
+            Some(merged) => merged.values.clone(),
+            None => self.sets[k].sums(&self.counts),
+        }
+    }
+
     /// Whether each statistic has one value, and the policy puts the running averages in its place.
     ///
     /// # Errors
@@ -253,10 +278,7 @@ impl<R: Rule> Formula<R> {
             return Ok(false);
         };
         // a set without values has no statistic
-        let values = match merged.get(k).and_then(Option::as_ref) {
-            Some(merged) => &merged.values,
-            None => &self.sets[k].sums(&self.counts),
-        };
+        let values = self.values(k, merged);
         let one = values.iter().all(|values| *values <= 1.0) && values.contains(&1.0);
         Ok(one && policy.uses_running(R::NAME, &self.shape, *batch)?)
     }

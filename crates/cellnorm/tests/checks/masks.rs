@@ -101,6 +101,21 @@ fn nothing_valid_gives_nothing() -> Result<(), Error> {
     Ok(())
 }
 
+/// Its normalized value is 0 whatever it is, so its gradient is 0 and no rounding of terms that
+/// cancel.
+#[test]
+fn the_only_valid_value_of_a_set_has_no_gradient() -> Result<(), Error> {
+    let x = ndarray::array![[1e4 / 3.0, 7.0, 5.0], [1.0, 2.0, 4.0]];
+    let dy = ndarray::array![[1.0 / 3.0, 3.0, 2.0], [1.0, 0.0, 3.0]];
+    let mask = Mask::lengths(&[1, 3], 1);
+    let mut layer = LayerNormConfig::new(&[3]).init()?;
+    let (y, saved) = layer.forward_masked(x.view(), &mask)?;
+    let dx = layer.backward(&saved, x.view(), dy.view())?.dx;
+    assert_eq!((y.row(0).to_vec(), dx.row(0).to_vec()), (vec![0.0; 3], vec![0.0; 3]));
+    assert!(dx.row(1).iter().all(|dx| *dx != 0.0));
+    Ok(())
+}
+
 #[test]
 fn a_mask_that_does_not_fit_is_an_error() -> Result<(), Error> {
     let x = Array3::from_elem((2, 3, 4), 1.0);

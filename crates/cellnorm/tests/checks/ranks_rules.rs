@@ -141,3 +141,25 @@ fn rules_of_single_samples_exchange_nothing() -> Result<(), Error> {
     assert!(distance(parts.into_iter().flatten(), y) < 1e-14);
     Ok(())
 }
+
+/// As on one process: its normalized value is 0, whatever it is.
+#[test]
+fn the_only_value_of_all_ranks_has_no_gradient() -> Result<(), Error> {
+    let all = ndarray::array![[1e4 / 3.0]];
+    for one_value in [OneValue::Beta, OneValue::UseRunning] {
+        let dx: Vec<f64> = on_ranks(2, |ranks| {
+            let x = all.slice(ndarray::s![..1 - ranks.rank(), ..]);
+            let mut layer = BatchNormConfig::new(1).one_value(one_value).init()?;
+            let (_, saved) = layer.forward_over(x, None, &ranks)?;
+            Ok(layer.backward_over(&saved, x, x, &ranks)?.dx.sum())
+        })
+        .into_iter()
+        .collect::<Result<_, Error>>()?;
+        let running = 1e4 / 3.0 / (1.0_f64 + 1e-5).sqrt();
+        match one_value {
+            OneValue::Beta => assert_eq!(dx, [0.0, 0.0]),
+            _ => assert!((dx[0] - running).abs() < 1e-9 && dx[1] == 0.0, "{dx:?}"),
+        }
+    }
+    Ok(())
+}

@@ -112,6 +112,20 @@ impl Spec {
         }
     }
 
+    /// The number of statistics.
+    pub fn sets(&self) -> usize {
+        match (&self.which, self.element_axes()) {
+            (_, Some(axes)) => {
+                let apart = (0..self.shape.len()).filter(|axis| !axes.contains(axis));
+                apart.map(|axis| self.shape[axis]).product()
+            }
+            (Which::Batch { .. }, _) => self.channels(),
+            (Which::Instance, _) => self.shape[0] * self.channels(),
+            (Which::Group(groups), _) => self.shape[0] * groups.min(&self.channels()),
+            _ => self.shape[0],
+        }
+    }
+
     /// The number of values that share statistics.
     pub fn values_per_set(&self) -> usize {
         match (&self.which, self.element_axes()) {
