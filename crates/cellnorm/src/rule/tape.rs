@@ -152,10 +152,10 @@ impl<'t> Var<'t> {
     /// `f` of each element, with its slope there.
     fn map(self, f: impl Fn(f64) -> f64, slope: impl Fn(f64) -> f64 + Send + 'static) -> Self {
         let values = self.borrow().iter().map(|v| f(*v)).collect();
-        let through: Chain<1> = Box::new(move |[input], gradient, input_gradient| {
+        let chain_rule: Chain<1> = Box::new(move |[input], gradient, input_gradient| {
             chain(gradient, input.iter().map(|v| slope(*v)), input_gradient);
         });
-        self.tape.node(values, Origin::One(self.id, through))
+        self.tape.node(values, Origin::One(self.id, chain_rule))
     }
 
     /// `f` of each pair of elements, with its slopes by the first and by the second there.
