@@ -11,7 +11,7 @@ use cellnorm::norms::{
 };
 use cellnorm::rule::{Norm, NormConfig, ParameterSpec, Rule, Running};
 use cellnorm::{
-    Activation, Mask, Mode, Momentum, Semantics,
+    Activation, Mask, Mode, Momentum, OneValue, Semantics,
     norms::{BatchInstanceNormConfig, FilterResponseNormConfig, SwitchableNormConfig},
 };
 use ndarray::{ArrayD, IxDyn};
@@ -118,6 +118,29 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         let config = NormConfig::custom(self.rule().clone()).epsilon(self.eps());
         config.momentum(momentum).init().map_err(wrong)?;
         self.settings.momentum = momentum;
+        Ok(self)
+    }
+
+    /// What a single value a statistic does where a gradient is wanted or a running average moves.
+    /// Default: [`OneValue::Error`]; such an x gives β in inference then.
+    ///
+    /// # Errors
+    /// If running averages are to be used that the rule does not keep.
+    ///
+    /// ```
+    /// use candle_core::{Device, Var};
+    /// use candle_nn::Module;
+    /// use cellnorm_candle::{InstanceNorm, cellnorm::OneValue};
+    /// let x = Var::new(&[[[7f32], [8.]]], &Device::Cpu)?;
+    /// let layer = InstanceNorm::new_no_affine(2, 1e-5);
+    /// assert!(layer.forward(&x).is_err());
+    /// let y = layer.with_one_value(OneValue::Beta)?.forward(&x)?;
+    /// assert_eq!(y.to_vec3::<f32>()?, [[[0.], [0.]]]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_one_value(mut self, policy: OneValue) -> Result<Self> {
+        NormConfig::custom(self.rule().clone()).one_value(policy).init().map_err(wrong)?;
+        self.settings.one_value = policy;
         Ok(self)
     }
 
@@ -274,8 +297,10 @@ impl<R: Rule + 'static> RuleNorm<R, true> {
     /// whether parameters have gradients.
     ///
     /// # Errors
-    /// If the shape of x does not suit the rule, x is empty or holds NaN or infinity, or, in
-    /// training, a statistic has one value.
+    /// If the shape of x does not suit the rule, a statistic has no values, x holds NaN or
+    /// infinity, or, in training, a statistic has one value and the
+    /// [policy](Self::with_one_value) forbids it, or a running average would be infinite in its
+    /// type.
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
