@@ -17,8 +17,9 @@ use crate::numbers::wrong;
 /// are the running ones. [`forward_mode`](RuleNorm::forward_mode) has all between.
 ///
 /// f32, f64, f16 and bf16 train and infer, beside parameters and statistics of any of these types,
-/// and [`batch_norm`] makes the statistics f32 at least. Training refuses one value a channel, and
-/// NaN and infinity in x. Nothing has changed then.
+/// and the layer keeps the statistics in f32 at least. Training refuses a batch without samples,
+/// one value a channel (see [`with_one_value`](Self::with_one_value)), and NaN and infinity in x.
+/// Nothing has changed then. In inference, a batch without samples gives an empty y.
 ///
 /// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; interface of candle-nn 0.11.
 ///
@@ -40,7 +41,8 @@ pub type BatchNorm = RuleNorm<Batch>;
 
 impl RuleNorm<Batch> {
     /// The number of channels, the running statistics, γ and β, and ε. Running statistics that are
-    /// variables move with the layer's.
+    /// variables of f32 or f64 move with the layer's; of any others the layer keeps a copy, f32 at
+    /// least.
     ///
     /// # Errors
     /// If a shape is not \[C\], or ε is not finite and at least 1e-36.

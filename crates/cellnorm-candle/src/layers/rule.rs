@@ -17,7 +17,7 @@ use cellnorm::{
 use ndarray::{ArrayD, IxDyn};
 
 use crate::numbers::{tensor, values, wrong};
-use crate::ops::{NamedTensor, apply, infer_rows, parameter, tracks};
+use crate::ops::{NamedTensor, accumulator, apply, infer_rows, parameter, tracks};
 
 /// A normalization by a [`Rule`] of the library: [`BatchNorm`](crate::BatchNorm),
 /// [`GroupNorm`](crate::GroupNorm), [`SwitchableNorm`], or any other that [`rule_norm`] makes.
@@ -372,16 +372,19 @@ struct Averages {
 }
 
 impl Averages {
-    /// Variables as they are; of other tensors, copies.
+    /// Variables of f32 or f64 as they are; of other tensors, copies, f32 at least: an average in
+    /// half precision stands still, because a small step rounds to none, or overflows.
     fn new(mean: &Tensor, variance: &Tensor) -> Result<Self> {
-        let [mean, variance] = [Var::from_tensor(mean)?, Var::from_tensor(variance)?];
-        Ok(Self { mean, variance, steps: Arc::default() })
+        let variable = |tensor: &Tensor| -> Result<_> {
+            Var::from_tensor(&tensor.to_dtype(accumulator(tensor.dtype()))?)
+        };
+        Ok(Self { mean: variable(mean)?, variance: variable(variance)?, steps: Arc::default() })
     }
 
     /// `running_mean` and `running_var` of a builder, f32 at least: an average in half precision
     /// stands still, because a small step rounds to none.
     fn from_builder(shape: &[usize], second: f64, vb: &VarBuilder) -> Result<Self> {
-        let dtype = if vb.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let dtype = accumulator(vb.dtype());
         let get = |name, initial| vb.get_with_hints_dtype(shape, name, Init::Const(initial), dtype);
         Self::new(&get("running_mean", 0.0)?, &get("running_var", second)?)
     }
@@ -406,10 +409,19 @@ impl Averages {
         if steps == self.steps() {
             return Ok(());
         }
-        for (var, array) in [(&self.mean, &running.mean), (&self.variance, &running.variance)] {
-            let values = array.iter().copied().collect();
-            var.set(&tensor(values, var.shape(), var.dtype(), var.device())?)?;
-        }
+        let rounded = |name, var: &Var, array: &ArrayD<f64>| {
+            let values: Vec<f64> = array.iter().copied().collect();
+            let too_large =
+                |value: &&f64| var.dtype() == DType::F32 && (**value as f32).is_infinite();
+            if let Some(value) = values.iter().find(too_large) {
+                candle_core::bail!("{name} would be {value:.1e}, too large for f32; use f64")
+            }
+            tensor(values, var.shape(), var.dtype(), var.device())
+        };
+        let mean = rounded("running_mean", &self.mean, &running.mean)?;
+        let variance = rounded("running_var", &self.variance, &running.variance)?;
+        self.mean.set(&mean)?;
+        self.variance.set(&variance)?;
         self.set_steps(steps);
         Ok(())
     }
