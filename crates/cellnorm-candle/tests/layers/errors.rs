@@ -75,10 +75,6 @@ fn shapes_and_types() {
     says(LocalResponseNorm::new(0).forward(&x), "size is 0");
     let integers = Tensor::zeros((2, 5), DType::U8, &Device::Cpu).unwrap();
     says(layer_norm(5, 1e-5, vb()).unwrap().forward(&integers), "f32, f64, f16 or bf16, not of U8");
-    says(
-        layer_norm(5, 1e-5, vb()).unwrap().forward(&x.narrow(0, 0, 0).unwrap()),
-        "axis of length 0",
-    );
     says(layer_norm(5, 0.0, vb()).unwrap().forward(&x), "epsilon is 0");
     let short = LayerNorm::new(
         Tensor::ones(5, DType::F32, CPU).unwrap(),

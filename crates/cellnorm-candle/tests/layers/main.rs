@@ -11,5 +11,6 @@ mod fold;
 mod halves;
 mod masks;
 mod same_bits;
+mod no_samples;
 mod transformer;
 mod weights;
