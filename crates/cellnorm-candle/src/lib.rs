@@ -69,6 +69,7 @@
 
 mod numbers;
 mod ops;
+mod checkpoint;
 pub mod weights;
 mod layers;
 pub mod fold;
@@ -83,3 +84,4 @@ pub use cellnorm;
 pub use cellnorm::norms;
 pub use layers::*;
 pub use numbers::mask;
+pub use checkpoint::load_cast;

@@ -144,6 +144,11 @@ const KEPT: &str = "batch normalization keeps running averages";
 /// false`, `weight` and `bias`, which start as 1 and 0; \[C\] each. `config` is ε, or candle-nn's
 /// config.
 ///
+/// The statistics are f32 where the builder is of half precision. `VarBuilder::from_tensors` and
+/// its kin cast a checkpoint of other types; `VarMap::load` does not, and stops with "dtype
+/// mismatch" when some variables are loaded. [`load_cast`](crate::load_cast) loads such a
+/// checkpoint into a `VarMap`.
+///
 /// # Errors
 /// If the builder lacks them or has another shape, or the config is not sound; `remove_mean: false`
 /// is refused.

@@ -3,6 +3,7 @@
 mod accuracy;
 mod averages;
 mod candle_nn_cases;
+mod checkpoints;
 mod common;
 mod debug;
 mod errors;
