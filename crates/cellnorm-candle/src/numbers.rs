@@ -103,6 +103,16 @@ pub(crate) fn finite<T: Real>(values: &[T]) -> bool {
     sum.iter().chain(rest).all(|value| *value * zero == zero)
 }
 
+/// That the numbers of each set are finite.
+pub(crate) fn check_finite(
+    name: &'static str,
+    values: &[f64],
+) -> std::result::Result<(), cellnorm::Error> {
+    let not_finite = values.iter().position(|value| !value.is_finite());
+    let sets = values.len();
+    not_finite.map_or(Ok(()), |set| Err(cellnorm::Error::NotFinite { name, set, sets }))
+}
+
 /// The numbers of a tensor on any device, flat, in f64.
 pub(crate) fn values(tensor: &Tensor, name: &str) -> Result<Vec<f64>> {
     let tensor = tensor.to_device(&Device::Cpu)?;
