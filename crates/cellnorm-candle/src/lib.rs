@@ -69,12 +69,15 @@
 #![forbid(unsafe_code)]
 
 mod numbers;
-mod ops;
 mod checkpoint;
+mod ops;
 pub mod weights;
 mod layers;
 pub mod fold;
 pub mod debug;
+
+#[cfg(test)]
+mod edges;
 
 #[cfg(test)]
 #[path = "../../module_order.rs"]
@@ -83,6 +86,6 @@ mod module_order;
 pub use candle_nn::{BatchNormConfig, LayerNormConfig};
 pub use cellnorm;
 pub use cellnorm::norms;
+pub use checkpoint::load_cast;
 pub use layers::*;
 pub use numbers::mask;
-pub use checkpoint::load_cast;

@@ -381,8 +381,7 @@ impl Averages {
         Ok(Self { mean: variable(mean)?, variance: variable(variance)?, steps: Arc::default() })
     }
 
-    /// `running_mean` and `running_var` of a builder, f32 at least: an average in half precision
-    /// stands still, because a small step rounds to none.
+    /// `running_mean` and `running_var` of a builder, f32 at least.
     fn from_builder(shape: &[usize], second: f64, vb: &VarBuilder) -> Result<Self> {
         let dtype = accumulator(vb.dtype());
         let get = |name, initial| vb.get_with_hints_dtype(shape, name, Init::Const(initial), dtype);

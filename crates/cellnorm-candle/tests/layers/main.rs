@@ -11,7 +11,7 @@ mod finite_differences;
 mod fold;
 mod halves;
 mod masks;
-mod same_bits;
 mod no_samples;
+mod same_bits;
 mod transformer;
 mod weights;
