@@ -60,7 +60,8 @@
 //! # On other devices
 //!
 //! On CUDA and Metal the same layers are composed of Candle's own operations, with their gradients.
-//! NaN passes on there, since looking for it would wait for the device. These compositions are
+//! NaN passes on there, since looking for it would wait for the device, except where running
+//! averages would move toward it, which is an error there, too. These compositions are
 //! tested on the CPU beside the fused operations.
 //!
 //! Gradients of gradients are not available on the CPU: Candle detaches a gradient from the graph.
@@ -68,11 +69,15 @@
 #![forbid(unsafe_code)]
 
 mod numbers;
+mod checkpoint;
 mod ops;
 pub mod weights;
 mod layers;
 pub mod fold;
 pub mod debug;
+
+#[cfg(test)]
+mod edges;
 
 #[cfg(test)]
 #[path = "../../module_order.rs"]
@@ -81,5 +86,6 @@ mod module_order;
 pub use candle_nn::{BatchNormConfig, LayerNormConfig};
 pub use cellnorm;
 pub use cellnorm::norms;
+pub use checkpoint::load_cast;
 pub use layers::*;
 pub use numbers::mask;

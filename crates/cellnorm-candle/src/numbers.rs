@@ -58,6 +58,10 @@ pub(crate) fn unsupported(storage: &CpuStorage, name: &str) -> Error {
 
 /// The elements that a layout names, as it orders them, where they lie.
 pub(crate) fn view<'a, T>(elements: &'a [T], layout: &Layout) -> Result<ArrayViewD<'a, T>> {
+    if layout.shape().elem_count() == 0 {
+        // without elements, the offset and the strides may be anything
+        return ArrayViewD::from_shape(layout.dims(), &[]).map_err(wrong);
+    }
     let elements = elements.get(layout.start_offset()..).unwrap_or_default();
     let shape = IxDyn(layout.dims()).strides(IxDyn(layout.stride()));
     ArrayViewD::from_shape(shape, elements).map_err(wrong)
@@ -80,7 +84,9 @@ pub(crate) fn widened(storage: &CpuStorage, layout: &Layout, name: &str) -> Resu
     fn widen<T: Number>(elements: &[T], layout: &Layout) -> Result<Vec<f64>> {
         let wide = |value: &T| value.widen().to_f64();
         Ok(match layout.contiguous_offsets() {
-            Some((start, end)) => elements[start..end].iter().map(wide).collect(),
+            Some((start, end)) => {
+                elements.get(start..end).unwrap_or_default().iter().map(wide).collect()
+            }
             None => view(elements, layout)?.iter().map(wide).collect(),
         })
     }
@@ -95,6 +101,16 @@ pub(crate) fn finite<T: Real>(values: &[T]) -> bool {
     let zeros = |sum: [T; 8], values: &[T; 8]| std::array::from_fn(|i| sum[i] + zero * values[i]);
     let sum = lanes.iter().fold([zero; 8], zeros);
     sum.iter().chain(rest).all(|value| *value * zero == zero)
+}
+
+/// That the numbers of each set are finite.
+pub(crate) fn check_finite(
+    name: &'static str,
+    values: &[f64],
+) -> std::result::Result<(), cellnorm::Error> {
+    let not_finite = values.iter().position(|value| !value.is_finite());
+    let sets = values.len();
+    not_finite.map_or(Ok(()), |set| Err(cellnorm::Error::NotFinite { name, set, sets }))
 }
 
 /// The numbers of a tensor on any device, flat, in f64.

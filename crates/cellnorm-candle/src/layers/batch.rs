@@ -17,8 +17,9 @@ use crate::numbers::wrong;
 /// are the running ones. [`forward_mode`](RuleNorm::forward_mode) has all between.
 ///
 /// f32, f64, f16 and bf16 train and infer, beside parameters and statistics of any of these types,
-/// and [`batch_norm`] makes the statistics f32 at least. Training refuses one value a channel, and
-/// NaN and infinity in x. Nothing has changed then.
+/// and the layer keeps the statistics in f32 at least. Training refuses a batch without samples,
+/// one value a channel (see [`with_one_value`](Self::with_one_value)), and NaN and infinity in x.
+/// Nothing has changed then. In inference, a batch without samples gives an empty y.
 ///
 /// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; interface of candle-nn 0.11.
 ///
@@ -40,7 +41,8 @@ pub type BatchNorm = RuleNorm<Batch>;
 
 impl RuleNorm<Batch> {
     /// The number of channels, the running statistics, γ and β, and ε. Running statistics that are
-    /// variables move with the layer's.
+    /// variables of f32 or f64 move with the layer's; of any others the layer keeps a copy, f32 at
+    /// least.
     ///
     /// # Errors
     /// If a shape is not \[C\], or ε is not finite and at least 1e-36.
@@ -141,6 +143,11 @@ const KEPT: &str = "batch normalization keeps running averages";
 /// A layer from `running_mean` and `running_var`, which start as 0 and 1, and unless `affine:
 /// false`, `weight` and `bias`, which start as 1 and 0; \[C\] each. `config` is ε, or candle-nn's
 /// config.
+///
+/// The statistics are f32 where the builder is of half precision. `VarBuilder::from_tensors` and
+/// its kin cast a checkpoint of other types; `VarMap::load` does not, and stops with "dtype
+/// mismatch" when some variables are loaded. [`load_cast`](crate::load_cast) loads such a
+/// checkpoint into a `VarMap`.
 ///
 /// # Errors
 /// If the builder lacks them or has another shape, or the config is not sound; `remove_mean: false`

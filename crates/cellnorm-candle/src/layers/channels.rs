@@ -95,7 +95,7 @@ impl From<f64> for InstanceNormConfig {
 /// and a β for each channel.
 ///
 /// `forward` takes and refuses the same as [`LayerNorm`](crate::LayerNorm)'s; x has at least two
-/// axes.
+/// axes. Images of 1×1 have one value a statistic: see [`with_one_value`](Self::with_one_value).
 ///
 /// Source: D. Ulyanov, A. Vedaldi, V. Lempitsky, *Instance Normalization*, 2016; ε as
 /// `torch.nn.InstanceNorm*d` of PyTorch 2.

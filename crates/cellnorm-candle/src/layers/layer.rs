@@ -5,7 +5,7 @@ use candle_core::{Result, Shape, Tensor};
 use candle_nn::{LayerNormConfig, Module, VarBuilder};
 use cellnorm::norms::{Features, Layer, OverFeatures, Rms};
 use cellnorm::rule::NormConfig;
-use cellnorm::{Activation, Mask, Semantics};
+use cellnorm::{Activation, Mask, OneValue, Semantics};
 
 use super::RuleNorm;
 
@@ -18,7 +18,8 @@ use super::RuleNorm;
 ///
 /// `forward` takes f32, f64, f16 and bf16 of any strides, beside parameters of any of these types.
 /// It refuses NaN and infinity in x, parameters that are not of the shape of the features, and,
-/// where a gradient is wanted, one value a statistic.
+/// where a gradient is wanted, one value a statistic: see [`with_one_value`](Self::with_one_value).
+/// Without samples, y and dx are empty and the gradients of γ and β are 0.
 ///
 /// Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016; interface of candle-nn
 /// 0.11.
@@ -132,6 +133,11 @@ impl LayerNorm {
     /// See [`RuleNorm::with_semantics`], which has the same errors.
     pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
         Ok(either!(self, norm => wrap norm.with_semantics(semantics)?))
+    }
+
+    /// See [`RuleNorm::with_one_value`], which has the same errors.
+    pub fn with_one_value(self, policy: OneValue) -> Result<Self> {
+        Ok(either!(self, norm => wrap norm.with_one_value(policy)?))
     }
 
     /// The factor γ.

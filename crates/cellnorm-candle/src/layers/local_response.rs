@@ -3,8 +3,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Module, Result, Shape, Tensor};
 use cellnorm::norms::Lines;
+use cellnorm::norms::LocalResponseNormConfig;
 use cellnorm::shape::Along;
-use cellnorm::{Error, norms::LocalResponseNormConfig};
 
 use crate::numbers::{to_storage, untracked, view, with_elements, with_gradient, wrong};
 use crate::ops::accumulator;
@@ -67,7 +67,7 @@ impl LocalResponseNorm {
     pub(crate) fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let sharing = self.on_arrays()?.sharing(x.dims()).map_err(wrong)?;
         if x.elem_count() == 0 {
-            return Err(wrong(Error::Empty { shape: x.dims().to_vec() }));
+            return Ok(x.clone());
         }
         let window = |(axis, along): (usize, &Along)| match *along {
             Along::Window { before, after } => Some((axis, before, after)),

@@ -11,13 +11,13 @@ use cellnorm::norms::{
 };
 use cellnorm::rule::{Norm, NormConfig, ParameterSpec, Rule, Running};
 use cellnorm::{
-    Activation, Mask, Mode, Momentum, Semantics,
+    Activation, Mask, Mode, Momentum, OneValue, Semantics,
     norms::{BatchInstanceNormConfig, FilterResponseNormConfig, SwitchableNormConfig},
 };
 use ndarray::{ArrayD, IxDyn};
 
 use crate::numbers::{tensor, values, wrong};
-use crate::ops::{NamedTensor, apply, infer_rows, parameter, tracks};
+use crate::ops::{NamedTensor, accumulator, apply, infer_rows, parameter, tracks};
 
 /// A normalization by a [`Rule`] of the library: [`BatchNorm`](crate::BatchNorm),
 /// [`GroupNorm`](crate::GroupNorm), [`SwitchableNorm`], or any other that [`rule_norm`] makes.
@@ -118,6 +118,29 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         let config = NormConfig::custom(self.rule().clone()).epsilon(self.eps());
         config.momentum(momentum).init().map_err(wrong)?;
         self.settings.momentum = momentum;
+        Ok(self)
+    }
+
+    /// What a single value a statistic does where a gradient is wanted or a running average moves.
+    /// Default: [`OneValue::Error`]; such an x gives β in inference then.
+    ///
+    /// # Errors
+    /// If running averages are to be used that the rule does not keep.
+    ///
+    /// ```
+    /// use candle_core::{Device, Var};
+    /// use candle_nn::Module;
+    /// use cellnorm_candle::{InstanceNorm, cellnorm::OneValue};
+    /// let x = Var::new(&[[[7f32], [8.]]], &Device::Cpu)?;
+    /// let layer = InstanceNorm::new_no_affine(2, 1e-5);
+    /// assert!(layer.forward(&x).is_err());
+    /// let y = layer.with_one_value(OneValue::Beta)?.forward(&x)?;
+    /// assert_eq!(y.to_vec3::<f32>()?, [[[0.], [0.]]]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_one_value(mut self, policy: OneValue) -> Result<Self> {
+        NormConfig::custom(self.rule().clone()).one_value(policy).init().map_err(wrong)?;
+        self.settings.one_value = policy;
         Ok(self)
     }
 
@@ -274,8 +297,10 @@ impl<R: Rule + 'static> RuleNorm<R, true> {
     /// whether parameters have gradients.
     ///
     /// # Errors
-    /// If the shape of x does not suit the rule, x is empty or holds NaN or infinity, or, in
-    /// training, a statistic has one value.
+    /// If the shape of x does not suit the rule, a statistic has no values, x holds NaN or
+    /// infinity, or, in training, a statistic has one value and the
+    /// [policy](Self::with_one_value) forbids it, or a running average would be infinite in its
+    /// type.
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
@@ -347,16 +372,18 @@ struct Averages {
 }
 
 impl Averages {
-    /// Variables as they are; of other tensors, copies.
+    /// Variables of f32 or f64 as they are; of other tensors, copies, f32 at least: an average in
+    /// half precision stands still, because a small step rounds to none, or overflows.
     fn new(mean: &Tensor, variance: &Tensor) -> Result<Self> {
-        let [mean, variance] = [Var::from_tensor(mean)?, Var::from_tensor(variance)?];
-        Ok(Self { mean, variance, steps: Arc::default() })
+        let variable = |tensor: &Tensor| -> Result<_> {
+            Var::from_tensor(&tensor.to_dtype(accumulator(tensor.dtype()))?)
+        };
+        Ok(Self { mean: variable(mean)?, variance: variable(variance)?, steps: Arc::default() })
     }
 
-    /// `running_mean` and `running_var` of a builder, f32 at least: an average in half precision
-    /// stands still, because a small step rounds to none.
+    /// `running_mean` and `running_var` of a builder, f32 at least.
     fn from_builder(shape: &[usize], second: f64, vb: &VarBuilder) -> Result<Self> {
-        let dtype = if vb.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        let dtype = accumulator(vb.dtype());
         let get = |name, initial| vb.get_with_hints_dtype(shape, name, Init::Const(initial), dtype);
         Self::new(&get("running_mean", 0.0)?, &get("running_var", second)?)
     }
@@ -381,10 +408,19 @@ impl Averages {
         if steps == self.steps() {
             return Ok(());
         }
-        for (var, array) in [(&self.mean, &running.mean), (&self.variance, &running.variance)] {
-            let values = array.iter().copied().collect();
-            var.set(&tensor(values, var.shape(), var.dtype(), var.device())?)?;
-        }
+        let rounded = |name, var: &Var, array: &ArrayD<f64>| {
+            let values: Vec<f64> = array.iter().copied().collect();
+            let too_large =
+                |value: &&f64| var.dtype() == DType::F32 && (**value as f32).is_infinite();
+            if let Some(value) = values.iter().find(too_large) {
+                candle_core::bail!("{name} would be {value:.1e}, too large for f32; use f64")
+            }
+            tensor(values, var.shape(), var.dtype(), var.device())
+        };
+        let mean = rounded("running_mean", &self.mean, &running.mean)?;
+        let variance = rounded("running_var", &self.variance, &running.variance)?;
+        self.mean.set(&mean)?;
+        self.variance.set(&variance)?;
         self.set_steps(steps);
         Ok(())
     }

@@ -19,7 +19,7 @@ use ndarray::{ArrayD, ArrayViewD, IxDyn};
 
 use super::NamedTensor;
 use crate::numbers::{
-    self, finite, row_major, to_storage, view, with_elements, with_gradient, wrong,
+    self, check_finite, finite, row_major, to_storage, view, with_elements, with_gradient, wrong,
 };
 
 /// How many parameters fit beside x.
@@ -228,11 +228,8 @@ fn backward<R: Rule, T: Element>(
         }
     };
     // with a finite dy, the rest is x
-    for (name, table) in [("dy", &gradients.beta), ("x", &gradients.gamma)] {
-        if let Some(set) = table.iter().position(|value| !value.is_finite()) {
-            return Err(Error::NotFinite { name, set, sets: table.len() });
-        }
-    }
+    check_finite("dy", &gradients.beta)?;
+    check_finite("x", &gradients.gamma)?;
     Ok((shaped(dx, &x), vec![("gamma", gradients.gamma), ("beta", gradients.beta)]))
 }
 

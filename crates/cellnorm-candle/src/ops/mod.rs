@@ -9,6 +9,8 @@ mod composed;
 mod fused;
 mod rows;
 
+#[cfg(test)]
+pub(crate) use composed::normalize as composed_normalize;
 pub(crate) use rows::infer_rows;
 
 use candle_core::{DType, Result, Tensor};

@@ -63,5 +63,5 @@ fn row_major<'a, T: Number>(
 ) -> Option<&'a [T]> {
     let Storage::Cpu(storage) = &**storage else { return None };
     let (start, end) = layout.contiguous_offsets()?;
-    Some(&storage.as_slice::<T>().ok()?[start..end])
+    storage.as_slice::<T>().ok()?.get(start..end)
 }

@@ -157,3 +157,35 @@ fn averages_that_were_loaded_are_used() {
     layer.forward_train(&tensor(&[4, 2], 1, DType::F32)).unwrap();
     assert_eq!(values(&before), values(layer.running_mean()));
 }
+
+#[test]
+fn averages_in_half_precision_are_widened() {
+    let new = |dtype| {
+        let [zero, one] = [0.0, 1.0].map(|value: f32| Tensor::full(value, 1, CPU).unwrap());
+        let [zero, one] = [zero, one].map(|tensor| tensor.to_dtype(dtype).unwrap());
+        BatchNorm::new(1, zero.clone(), one.clone(), one, zero, 1e-5).unwrap()
+    };
+    let layer = new(DType::F16);
+    let x = Tensor::new(&[[-2000_f32], [2000.0]], CPU).unwrap().to_dtype(DType::F16).unwrap();
+    for expected in [0.9 + 0.1 * 8e6, 0.81 + 0.19 * 8e6] {
+        layer.forward_t(&x, true).unwrap();
+        assert!((values(layer.running_var())[0] / expected - 1.0).abs() < 1e-6);
+    }
+    assert!(layer.forward_t(&x, false).is_ok());
+
+    // a step of bf16 from 1 is 1/128, and a batch asks for a tenth of 2.5 of them at most
+    let layer = new(DType::BF16);
+    let x = Tensor::new(&[[0.01953125], [2.01953125]], CPU).unwrap();
+    (0..300).for_each(|_| drop(layer.forward_t(&x, true).unwrap()));
+    assert!((values(layer.running_mean())[0] - 1.01953125).abs() < 1e-5);
+    // a variance that f32 does not hold
+    let layer = new(DType::F32);
+    let x = Tensor::new(&[[-1e30_f32], [1e30]], CPU).unwrap();
+    let message = layer.forward_t(&x, true).unwrap_err().to_string();
+    assert!(message.contains("running_var would be 2.0e59, too large for f32"), "{message}");
+    let [mean, variance] = [layer.running_mean(), layer.running_var()].map(values);
+    assert_eq!((mean, variance, layer.num_batches_tracked()), (vec![0.0], vec![1.0], 0));
+    let running = [DType::F16, DType::BF16, DType::F32, DType::F64]
+        .map(|dtype| new(dtype).running_mean().dtype());
+    assert_eq!(running, [DType::F32, DType::F32, DType::F32, DType::F64]);
+}

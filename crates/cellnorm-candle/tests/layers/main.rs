@@ -3,6 +3,7 @@
 mod accuracy;
 mod averages;
 mod candle_nn_cases;
+mod checkpoints;
 mod common;
 mod debug;
 mod errors;
@@ -10,6 +11,7 @@ mod finite_differences;
 mod fold;
 mod halves;
 mod masks;
+mod no_samples;
 mod same_bits;
 mod transformer;
 mod weights;

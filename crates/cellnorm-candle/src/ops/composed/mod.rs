@@ -14,10 +14,11 @@ use cellnorm::rule::{
     self, CellTables, Coefficients, Context, Grid, Norm, Rule, Running, Statistics, Tracked,
     check_epsilon,
 };
-use cellnorm::shape::{Cells, Centering, Roles, cells_of, inverse};
+use cellnorm::shape::{Cells, Centering, Labels, Roles, cells_of, inverse};
 use cellnorm::{Activation, Error, Mask};
+use ndarray::ArrayD;
 
-use crate::numbers::{values, wrong};
+use crate::numbers::{check_finite, values, wrong};
 use crate::ops::{NamedTensor, accumulator, parameter};
 use table::Table;
 
@@ -30,9 +31,6 @@ fn standardize<R: Rule>(
     parameters: &[NamedTensor],
 ) -> Result<Tensor> {
     let (shape, dtype) = (x.dims(), accumulator(x.dtype()));
-    if x.elem_count() == 0 {
-        return Err(wrong(Error::Empty { shape: shape.to_vec() }));
-    }
     let (order, sets) = (roles.shared_last(), roles.sets(shape));
     if R::CENTERING == Centering::Mean && x.elem_count() == sets {
         let batch = norm.mode.statistics == StatisticsFrom::Batch;
@@ -94,23 +92,33 @@ pub(crate) fn normalize<R: Rule>(
     let parameters = &scaled::<R>(parameters)?;
     let (rule, shape, dtype) = (norm.rule(), x.dims(), accumulator(x.dtype()));
     check_epsilon(norm.epsilon).and_then(|()| rule.check()).map_err(wrong)?;
+    if x.elem_count() == 0 {
+        return normalize_empty(norm, x, parameters, mask);
+    }
     let affine = ["gamma", "beta"].iter().any(|name| parameter(parameters, name).is_some());
-    let plain = mask.is_none() && norm.running.is_none();
-    if plain && let Some(roles) = rule.roles(shape, affine).map_err(wrong)? {
-        return standardize(norm, &roles, x, parameters);
+    let roles = rule.roles(shape, affine).map_err(wrong)?;
+    if let (None, None, Some(roles)) = (mask, &norm.running, &roles) {
+        return standardize(norm, roles, x, parameters);
     }
     let numbered = rule.cell_axes(shape, affine).map_err(wrong)?;
-    if x.elem_count() == 0 {
-        return Err(wrong(Error::Empty { shape: shape.to_vec() }));
-    }
     let (cells, coordinates) = cells_of(shape, &numbered);
     let valid = mask.map(|mask| Valid::new(mask, x, &cells)).transpose()?;
     let in_cells = x.to_dtype(dtype)?.reshape((cells.outer, cells.positions, cells.inner))?;
-    let (in_cells, mean, variance, counts) = moments(in_cells, &cells, valid.as_ref())?;
+    let in_cells = valid.as_ref().map_or(Ok(in_cells.clone()), |valid| valid.keep(&in_cells))?;
+    let all = || vec![cells.positions as f64; cells.count()];
+    let counts = valid.as_ref().map_or_else(all, |valid| valid.counts.clone());
 
     let grid = Grid { shape, coordinates: &coordinates, counts: &counts };
     let sets = rule.sets(&grid).map_err(wrong)?;
-    let (mean, variance) = (mean.flatten_all()?, variance.flatten_all()?);
+    let (mean, variance) = match &norm.running {
+        // no statistic of x is taken, which may not be finite
+        Some(running) if roles.is_some() && !takes_statistics(norm) => {
+            let means = means_of_cells(rule, &running.mean, &grid, &sets[0]);
+            let means = Table::from_values(means, dtype, x.device()).tensor()?;
+            (means.clone(), means.zeros_like()?)
+        }
+        _ => moments(&in_cells, &cells, valid.as_ref())?,
+    };
     let center = mean.detach();
     let tables = CellTables {
         grid,
@@ -124,7 +132,7 @@ pub(crate) fn normalize<R: Rule>(
     let one_value = |k| tables.values(k).iter().all(|values| *values <= 1.0);
     // statistics of x neither normalize nor are tracked where running averages normalize and stay
     let update = norm.mode.update && norm.running.is_some();
-    let uses_running = (norm.running.is_none() || batch || update)
+    let uses_running = takes_statistics(norm)
         && valid.is_none()
         && rule.variance_sharing().is_some_and(one_value)
         && norm.one_value.uses_running(R::NAME, shape, batch || update).map_err(wrong)?;
@@ -142,22 +150,64 @@ pub(crate) fn normalize<R: Rule>(
     let context =
         Context { cells: &tables, epsilon: norm.epsilon, batch, running, parameters: &named };
     let Coefficients { scale, offset } = rule.table(&context);
-    let tracked = rule.tracked(&context).filter(|_| !uses_running);
-    let read = |table: Table| values(&table.tensor()?, R::NAME);
-    let tracked = tracked.map(|Tracked { mean, variance, values }| -> Result<_> {
-        Ok(Tracked { mean: read(mean)?, variance: read(variance)?, values })
-    });
-    let tracked = tracked.transpose()?;
+    let tracked = rule.tracked(&context).filter(|_| update && !uses_running);
 
     let spread = |table: Tensor| table.reshape((cells.outer, 1, cells.inner));
     let y = in_cells.broadcast_sub(&spread(center)?)?.broadcast_mul(&spread(scale.tensor()?)?)?;
     let y = activate(y.broadcast_add(&spread(offset.tensor()?)?)?, norm.activation)?;
     let y = valid.as_ref().map_or(Ok(y.clone()), |valid| valid.keep(&y))?;
     let y = y.reshape(shape)?.to_dtype(x.dtype())?;
-    if let (true, Some(tracked)) = (norm.mode.update, tracked) {
-        norm.follow(&tracked);
+    if let Some(Tracked { mean, variance, values: counts }) = tracked {
+        let (mean, variance) = (target(mean, R::NAME)?, target(variance, R::NAME)?);
+        norm.follow(&Tracked { mean, variance, values: counts });
     }
     Ok(y)
+}
+
+/// The numbers that running averages move toward, which have to be finite.
+fn target(table: Table, layer: &str) -> Result<Vec<f64>> {
+    let numbers = values(&table.tensor()?, layer)?;
+    check_finite("x", &numbers).map_err(wrong)?;
+    Ok(numbers)
+}
+
+/// Whether statistics of x are taken, to normalize or to move the running averages.
+fn takes_statistics<R>(norm: &Norm<R>) -> bool {
+    norm.running.is_none() || norm.mode.update || norm.mode.statistics == StatisticsFrom::Batch
+}
+
+/// The running mean of each cell, whose set is in `sets`.
+fn means_of_cells<R: Rule>(
+    rule: &R,
+    running: &ArrayD<f64>,
+    grid: &Grid<'_>,
+    sets: &Labels,
+) -> Vec<f64> {
+    let means: Vec<f64> = running.iter().copied().collect();
+    let labels = rule.running_labels(grid.shape);
+    let average = |set: &u32| labels.as_ref().map_or(*set, |of| of.as_slice()[*set as usize]);
+    sets.as_slice().iter().map(|set| means[average(set) as usize]).collect()
+}
+
+/// An empty y with gradients of 0 for the parameters, where no statistic is over no values.
+fn normalize_empty<R: Rule>(
+    norm: &Norm<R>,
+    x: &Tensor,
+    parameters: &[NamedTensor],
+    mask: Option<&Mask>,
+) -> Result<Tensor> {
+    let shape = x.dims();
+    let sharings = norm.rule().sharings(shape).map_err(wrong)?;
+    if takes_statistics(norm) && sharings.iter().any(|sharing| sharing.sets() > 0) {
+        return Err(wrong(Error::Empty { shape: shape.to_vec() }));
+    }
+    mask.map(|mask| mask.over(shape)).transpose().map_err(wrong)?;
+    // Candle's arithmetic forgets its second tensor where there are no elements; `cat` does not
+    let present = parameters.iter().filter_map(|(_, tensor)| tensor.as_ref());
+    let none = present
+        .map(|tensor| tensor.flatten_all()?.narrow(0, 0, 0)?.to_dtype(x.dtype())?.reshape(shape));
+    let parts = std::iter::once(Ok(x.clone())).chain(none).collect::<Result<Vec<_>>>()?;
+    Tensor::cat(&parts, shape.iter().position(|length| *length == 0).unwrap_or(0))
 }
 
 /// A mask as \[outer, positions, inner\], and the number of valid values of each cell.
@@ -185,26 +235,20 @@ impl Valid {
     }
 }
 
-/// The values that count (0 at the others, which may hold anything), and the mean, the biased
-/// variance and the number of them in each cell.
-fn moments(
-    x: Tensor,
-    cells: &Cells,
-    valid: Option<&Valid>,
-) -> Result<(Tensor, Tensor, Tensor, Vec<f64>)> {
+/// The mean and the biased variance of each cell of x, which is 0 where it does not count.
+fn moments(x: &Tensor, cells: &Cells, valid: Option<&Valid>) -> Result<(Tensor, Tensor)> {
     let Some(valid) = valid else {
         let mean = x.mean_keepdim(1)?;
         let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim(1)?;
-        return Ok((x, mean, variance, vec![cells.positions as f64; cells.count()]));
+        return Ok((mean.flatten_all()?, variance.flatten_all()?));
     };
-    let x = valid.keep(&x)?;
     let shares = valid.counts.iter().map(|count| 1.0 / count.max(1.0)).collect();
     let shares = Table::from_values(shares, x.dtype(), x.device()).tensor()?;
     let shares = shares.reshape((cells.outer, 1, cells.inner))?;
     let mean = x.sum_keepdim(1)?.mul(&shares)?;
     let apart = valid.keep(&x.broadcast_sub(&mean)?)?;
     let variance = apart.sqr()?.sum_keepdim(1)?.mul(&shares)?;
-    Ok((x, mean, variance, valid.counts.clone()))
+    Ok((mean.flatten_all()?, variance.flatten_all()?))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use cellnorm::{
     Activation, BatchNormConfig, Mask, Mode, OneValue,
     norms::{
         BatchInstanceNormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
-        SwitchableNormConfig,
+        SwitchableNormConfig, TrackedInstanceNormConfig,
     },
     semantics::GroupParameters,
 };
@@ -170,6 +170,7 @@ fn rules() {
     rule(SwitchableNormConfig::new(6), &[&[6], &[6], &[3], &[3]]);
     rule(FilterResponseNormConfig::new(6).learned_epsilon(true), &[&[6], &[6], &[1]]);
     rule(GhostBatchNormConfig::new(6, 2), &[&[6], &[6]]);
+    rule(TrackedInstanceNormConfig::new(6), &[&[6], &[6]]);
     let direction = WeightDirection { axis: Some(0), outputs: 4 };
     rule(NormConfig::custom(direction), &[&[4]]);
 }
@@ -201,8 +202,98 @@ fn refusals_are_the_same() {
         }
     }
     let mut norm = bare(LayerRule(Features::Last(vec![1])));
-    for shape in [[4, 1], [0, 1], [4, 2]] {
+    for shape in [[4, 1], [4, 2], [0, 2]] {
         assert!(normalize(&mut norm, &tensor(&shape, 1), &[], None).is_err());
+    }
+}
+
+#[test]
+fn instances_of_one_value_follow_the_policy() {
+    for (one_value, mode, refused) in [
+        (OneValue::Error, Mode::training(), true),
+        (OneValue::Error, Mode::inference(), false),
+        (OneValue::AlwaysError, Mode::inference(), true),
+        (OneValue::Beta, Mode::training(), false),
+    ] {
+        let mut norm = bare(Instance { channels: 6, channel_axis: 1 });
+        (norm.one_value, norm.mode) = (one_value, mode);
+        let (x, beta) = (variable(&[2, 6, 1, 1], 1), variable(&[6], 2));
+        let parameters = [("gamma", None), ("beta", Some(beta.as_tensor().clone()))];
+        let fused = apply(norm.clone(), &x, &parameters, None, |_| Ok(()));
+        let composed = normalize(&mut norm, &x, &parameters, None);
+        assert_eq!((fused.is_err(), composed.is_err()), (refused, refused), "{one_value:?}");
+        for y in [fused, composed].into_iter().flatten() {
+            let expected = beta.reshape((1, 6, 1, 1)).and_then(|b| b.broadcast_as(x.shape()));
+            assert_eq!(apart(&y, &expected.unwrap()), 0.0);
+            let gradients = y.sqr().and_then(|y| y.sum_all()?.backward()).unwrap();
+            let zeros = x.zeros_like().unwrap();
+            assert_eq!(apart(gradients.get(&x).unwrap(), &zeros), 0.0, "{one_value:?}");
+        }
+    }
+}
+
+/// Both forms of no samples: empty y and dx and gradients of 0, or the same error.
+fn check_empty<R: Rule + 'static>(norm: &Norm<R>, shapes: &[&[usize]], refused: bool) {
+    let names = norm.rule().parameters().into_iter().map(|spec| spec.name);
+    let x = Var::from_tensor(&tensor(&[0, 6, 5], 1)).unwrap();
+    let vars: Vec<_> = names.zip(shapes).map(|(name, shape)| (name, variable(shape, 2))).collect();
+    let parameters: Vec<NamedTensor> =
+        vars.iter().map(|(name, var)| (*name, Some(var.as_tensor().clone()))).collect();
+    let check = |y: candle_core::Result<Tensor>| {
+        if refused {
+            let message = y.unwrap_err().to_string();
+            return assert!(message.contains("a statistic over no values"), "{message}");
+        }
+        let y = y.unwrap_or_else(|e| panic!("{}: {e}", R::NAME));
+        assert_eq!(y.dims(), x.dims());
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        assert_eq!(gradients.get(&x).unwrap().dims(), x.dims());
+        for (name, var) in &vars {
+            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{}: {name}", R::NAME));
+            assert_eq!(apart(gradient, &var.zeros_like().unwrap()), 0.0);
+        }
+    };
+    let still = |norm: &Norm<R>| {
+        assert_eq!(norm.steps, 0);
+        Ok(())
+    };
+    check(apply(norm.clone(), &x, &parameters, None, still));
+    let mut composed = norm.clone();
+    check(normalize(&mut composed, &x, &parameters, None));
+    assert_eq!((composed.running, composed.steps), (norm.running.clone(), 0));
+}
+
+#[test]
+fn no_samples() {
+    check_empty(&bare(LayerRule(Features::Last(vec![5]))), &[&[5], &[5]], false);
+    check_empty(&bare(Rms(Features::Last(vec![6, 5]))), &[&[6, 5]], false);
+    check_empty(&bare(GemmaRms(Features::Last(vec![5]))), &[&[5]], false);
+    let parameters = GroupParameters::PerChannel;
+    let group = Group { groups: 3, channels: 6, channel_axis: 1, parameters };
+    check_empty(&bare(group), &[&[6], &[6]], false);
+    check_empty(&bare(Instance { channels: 6, channel_axis: 1 }), &[&[6], &[6]], false);
+    let filter = FilterResponseNormConfig::new(6).learned_epsilon(true).init().unwrap();
+    check_empty(&filter, &[&[6], &[6], &[1]], false);
+    for (mode, refused) in [
+        (Mode::training(), true),
+        (Mode::inference(), false),
+        (Mode { train_parameters: true, ..Mode::inference() }, false),
+        (Mode { update: true, ..Mode::inference() }, true),
+    ] {
+        let mut batch = bare(Batch::new(6, 1));
+        batch.mode = mode;
+        let trains = mode.train_parameters || refused;
+        check_empty(&batch, if trains { &[&[6], &[6]] } else { &[] }, refused);
+        let mut mixed = BatchInstanceNormConfig::new(6).init().unwrap();
+        mixed.mode = mode;
+        check_empty(&mixed, if trains { &[&[6], &[6], &[6]] } else { &[] }, refused);
+    }
+    let x = Var::from_tensor(&tensor(&[0, 6, 5], 1)).unwrap();
+    let layer = LocalResponseNorm::new(4);
+    for y in [layer.forward(&x), layer.composed(&x)] {
+        let y = y.unwrap();
+        let gradients = y.sum_all().unwrap().backward().unwrap();
+        assert_eq!((y.dims(), gradients.get(&x).unwrap().dims()), (x.dims(), x.dims()));
     }
 }
 
