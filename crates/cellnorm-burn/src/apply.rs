@@ -96,11 +96,9 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             }
             if *name == "gamma" && R::GAMMA_OFFSET != 0.0 {
                 // half precision has no room for the digits of a small number beside the offset
-                let wide = |stored: Tensor<1>| match stored.dtype() {
-                    DType::F16 | DType::BF16 => stored.cast(DType::F32),
-                    _ => stored,
+                let offset = |stored: Tensor<1>| {
+                    stored.clone().cast(composed::wide(stored.dtype())) + R::GAMMA_OFFSET
                 };
-                let offset = |stored| wide(stored).add_scalar(R::GAMMA_OFFSET);
                 *parameter = parameter.take().map(offset);
             }
         }
@@ -308,7 +306,8 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         x: Tensor<D>,
         mask: Option<Tensor<D, Bool>>,
     ) -> Result<Applied<D>, Error> {
-        let (shape, device) = (x.dims(), x.device());
+        let (shape, device, own) = (x.dims(), x.device(), x.dtype());
+        let x = x.cast(composed::wide(own));
         let numbered = self.rule.cell_axes(&shape, self.affine())?;
         if shape.contains(&0) {
             return Err(Error::Empty { shape: shape.to_vec() });
@@ -366,7 +365,7 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let Coefficients { scale, offset } = self.rule.table(&context);
         let tracked = self.rule.tracked(&context).filter(|_| !uses_running);
         let maps = [center, scale.0, offset.0].map(|table| table.unsqueeze());
-        let y = composed::activated(affine_of_cells(x, maps, cells), self.activation);
+        let y = composed::activated(affine_of_cells(x, maps, cells), self.activation).cast(own);
         let y = match mask {
             Some(mask) => y.mask_fill(mask.bool_not(), 0.0),
             None => y,
@@ -403,9 +402,7 @@ fn plain<const D: usize>(
 ) -> (Tensor<D>, (Tensor<1>, Tensor<1>)) {
     if !is_fused(x.device().as_dispatch()) {
         let given = given.map(|(mean, variance)| (mean.detach(), variance.detach()));
-        let (y, mean, variance) =
-            composed::normalize(x, affine, given, roles, (centering, epsilon));
-        return (composed::activated(y, activation), (mean, variance));
+        return composed::normalize(x, affine, given, (roles, centering, epsilon), activation);
     }
     let [gamma, beta] = affine;
     let (scale, center) = (gamma.is_some(), beta.is_some());

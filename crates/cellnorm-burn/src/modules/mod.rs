@@ -21,16 +21,17 @@ pub use single_sample::{
 pub use step::AtStep;
 pub use tlu::{Tlu, TluConfig};
 
-use burn::module::{Param, RunningState};
+use burn::module::Param;
 use burn::nn::Initializer;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use cellnorm::Mode;
 use cellnorm::rule::{Norm, Rule};
 use cellnorm::shape::{Along, Sharing};
 use ndarray::ArrayD;
 
 use crate::apply::operation;
-use crate::averages::{Average, batches};
+use crate::averages::{self, Average, batches};
+use crate::composed::at_least_single;
 use crate::ops::{Form, LineLayer, Spec, is_fused};
 
 /// γ and β as a layer holds them.
@@ -74,17 +75,6 @@ fn lines<const D: usize>(
     at_least_single(x, |x| composed(x, &along))
 }
 
-/// A function of x, computed in f32 where x has fewer digits: half precision has no room for
-/// powers.
-pub(crate) fn at_least_single<const D: usize>(
-    x: Tensor<D>,
-    of: impl FnOnce(Tensor<D>) -> Tensor<D>,
-) -> Tensor<D> {
-    let dtype = x.dtype();
-    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    of(x.cast(wide)).cast(dtype)
-}
-
 /// The mode on a device: inference unless it is a training device and the layer is not frozen.
 fn mode_on(device: &Device, training: bool, mode: Mode) -> Mode {
     if device.is_autodiff() && training { mode } else { Mode::inference() }
@@ -96,8 +86,8 @@ macro_rules! forwards {
         /// Normalizes x.
         ///
         /// # Panics
-        /// If the shape of x does not suit the layer, or a statistic has one value and the policy
-        /// refuses it; the message says what would suit.
+        /// If the shape of x does not suit the layer, a statistic has no values, or one value and
+        /// the policy refuses it; the message says what would suit.
         pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
             self.run(x, None, cellnorm::Activation::Identity)
         }
@@ -172,7 +162,10 @@ fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
 /// # Panics
 /// If it has averages of another pace beside them.
 fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
-    let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
+    let average = |of: &ArrayD<f64>| {
+        let values: Vec<f64> = of.iter().copied().collect();
+        Some(averages::state(&values, device))
+    };
     assert!(
         layer.correction.is_none(),
         "{} has a momentum of its own for its correction, for which a layer of Burn has no \
@@ -183,5 +176,5 @@ fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
         return [None, None, None];
     };
     let batches = batches(layer.momentum, layer.steps, device);
-    [Some(average(&running.mean)), Some(average(&running.variance)), batches]
+    [average(&running.mean), average(&running.variance), batches]
 }
