@@ -24,9 +24,9 @@ pub use tlu::{Tlu, TluConfig};
 use burn::module::Param;
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use cellnorm::Mode;
 use cellnorm::rule::{Norm, Rule};
-use cellnorm::shape::{Along, Sharing};
+use cellnorm::shape::{Along, Roles, Sharing};
+use cellnorm::{Error, Mode};
 use ndarray::ArrayD;
 
 use crate::apply::operation;
@@ -61,13 +61,20 @@ pub(crate) fn check_epsilon(epsilon: f64) {
 /// f32 at least, and of which values share what they are divided by.
 ///
 /// # Panics
-/// If the shape does not suit the normalization, or the tensor is empty.
+/// If the shape does not suit the normalization, or a line has no values.
 fn lines<const D: usize>(
     x: Tensor<D>,
     layer: LineLayer,
     composed: impl FnOnce(Tensor<D>, &[Along]) -> Tensor<D>,
 ) -> Tensor<D> {
-    let Sharing { along, .. } = layer.sharing(&x.dims()).unwrap_or_else(|error| panic!("{error}"));
+    let shape = x.dims();
+    let Sharing { along, .. } = layer.sharing(&shape).unwrap_or_else(|error| panic!("{error}"));
+    if shape.contains(&0) {
+        let roles = Roles::new(along.iter().map(|along| (*along != Along::Apart, false)));
+        let empty = Error::Empty { shape: shape.to_vec() };
+        assert!(roles.sets(&shape) == 0, "{empty}");
+        return x;
+    }
     if is_fused(x.device().as_dispatch()) {
         let along = along.iter().map(|along| *along != Along::Apart).collect();
         return operation(x, None, None, Spec::bare(Form::Lines { layer, along })).0;
@@ -83,7 +90,8 @@ fn mode_on(device: &Device, training: bool, mode: Mode) -> Mode {
 /// `forward`, `forward_activated` and `forward_masked` of a layer that has `call(device)`.
 macro_rules! forwards {
     () => {
-        /// Normalizes x.
+        /// Normalizes x. Of no samples y is empty, where each sample has its own statistics or
+        /// running averages normalize; dx is, too, and the parameters' gradients are zeros.
         ///
         /// # Panics
         /// If the shape of x does not suit the layer, a statistic has no values, or one value and
