@@ -96,16 +96,13 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             }
             if *name == "gamma" && R::GAMMA_OFFSET != 0.0 {
                 // half precision has no room for the digits of a small number beside the offset
-                let wide = |stored: Tensor<1>| match stored.dtype() {
-                    DType::F16 | DType::BF16 => stored.cast(DType::F32),
-                    _ => stored,
+                let offset = |stored: Tensor<1>| {
+                    stored.clone().cast(composed::wide(stored.dtype())) + R::GAMMA_OFFSET
                 };
-                let offset = |stored| wide(stored).add_scalar(R::GAMMA_OFFSET);
                 *parameter = parameter.take().map(offset);
             }
         }
-        let batch = self.batch() || self.mode.update;
-        if self.ranks.is_some() && !self.rule.exchanges(&x.dims(), batch) {
+        if self.ranks.is_some() && !self.rule.exchanges(&x.dims(), self.takes_statistics()) {
             assert!(
                 !self.mode.update,
                 "{} keeps running averages of statistics that ranks do not share; move them on \
@@ -113,9 +110,6 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
                 R::NAME
             );
             self.ranks = None;
-            if x.dims().contains(&0) {
-                return (x, None);
-            }
         }
         let Self { averages, pace, epsilon, one_value, mode, .. } = self;
         let (y, tracked) = self.attempt(x, mask).unwrap_or_else(|error| panic!("{error}"));
@@ -129,13 +123,17 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         self.running.is_none() || self.mode.statistics == StatisticsFrom::Batch
     }
 
+    /// Whether statistics of x are taken, to normalize or to move the running averages.
+    fn takes_statistics(&self) -> bool {
+        self.batch() || self.mode.update
+    }
+
     /// The policy for one value a statistic of x, where such statistics normalize or are tracked;
     /// [`OneValue::Error`] only acts in training.
     fn policy(&self) -> Option<OneValue> {
         let batch = self.mode.statistics == StatisticsFrom::Batch;
         let update = self.mode.update && self.running.is_some();
-        let own = self.running.is_none() || batch || update;
-        own.then_some(match self.one_value {
+        self.takes_statistics().then_some(match self.one_value {
             // a formula asks the policy with its own idea of training
             OneValue::Error if update => OneValue::AlwaysError,
             OneValue::Error if !batch => OneValue::Beta,
@@ -163,6 +161,14 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         mask: Option<Tensor<D, Bool>>,
     ) -> Result<Applied<D>, Error> {
         let (shape, fused) = (x.dims(), is_fused(x.device().as_dispatch()));
+        if shape.contains(&0) && self.ranks.is_none() {
+            check_epsilon(self.epsilon)?;
+            self.rule.check()?;
+            let sharings = self.rule.sharings(&shape)?;
+            if !self.takes_statistics() || sharings.iter().all(|sharing| sharing.sets() == 0) {
+                return self.run_empty(x, mask);
+            }
+        }
         if let Some(over) = self.ranks {
             assert!(
                 fused,
@@ -187,6 +193,26 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             return Ok(self.run_cells(x, cells));
         }
         self.compose_cells(x, mask)
+    }
+
+    /// A tensor without elements, of which no statistic is taken. Its gradients of the parameters
+    /// are zeros.
+    fn run_empty<const D: usize>(
+        self,
+        x: Tensor<D>,
+        mask: Option<Tensor<D, Bool>>,
+    ) -> Result<Applied<D>, Error> {
+        mask.map_or(Ok(()), |mask| values_of_mask(mask).over(&x.dims()).map(drop))?;
+        let none = || Table(Tensor::zeros([0], &x.device().inner()));
+        let tracked = self.takes_statistics();
+        let tracked = tracked.then(|| Tracked { mean: none(), variance: none(), values: vec![] });
+        // adds a number to no values, so that y depends on the parameters
+        let parameters = self.parameters.into_iter().filter_map(|(_, value)| value);
+        let y = parameters.fold(x, |y, value| {
+            let sum = value.sum().cast(y.dtype()).reshape([1; D]);
+            y + sum
+        });
+        Ok((y, tracked))
     }
 
     /// The closed form, or Burn's operations in its place.
@@ -308,7 +334,8 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         x: Tensor<D>,
         mask: Option<Tensor<D, Bool>>,
     ) -> Result<Applied<D>, Error> {
-        let (shape, device) = (x.dims(), x.device());
+        let (shape, device, own) = (x.dims(), x.device(), x.dtype());
+        let x = x.cast(composed::wide(own));
         let numbered = self.rule.cell_axes(&shape, self.affine())?;
         if shape.contains(&0) {
             return Err(Error::Empty { shape: shape.to_vec() });
@@ -366,7 +393,7 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let Coefficients { scale, offset } = self.rule.table(&context);
         let tracked = self.rule.tracked(&context).filter(|_| !uses_running);
         let maps = [center, scale.0, offset.0].map(|table| table.unsqueeze());
-        let y = composed::activated(affine_of_cells(x, maps, cells), self.activation);
+        let y = composed::activated(affine_of_cells(x, maps, cells), self.activation).cast(own);
         let y = match mask {
             Some(mask) => y.mask_fill(mask.bool_not(), 0.0),
             None => y,
@@ -403,9 +430,7 @@ fn plain<const D: usize>(
 ) -> (Tensor<D>, (Tensor<1>, Tensor<1>)) {
     if !is_fused(x.device().as_dispatch()) {
         let given = given.map(|(mean, variance)| (mean.detach(), variance.detach()));
-        let (y, mean, variance) =
-            composed::normalize(x, affine, given, roles, (centering, epsilon));
-        return (composed::activated(y, activation), (mean, variance));
+        return composed::normalize(x, affine, given, (roles, centering, epsilon), activation);
     }
     let [gamma, beta] = affine;
     let (scale, center) = (gamma.is_some(), beta.is_some());

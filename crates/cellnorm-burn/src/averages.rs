@@ -1,23 +1,67 @@
 //! Running averages as Burn holds them.
 //!
 //! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative, 1
-//! over the number of batches so far. While a thread records, they stay instead, and count, mean
-//! and Σ (x − mean)² of what the layers see are merged over batches.
+//! over the number of batches so far. A batch without values is no step, nor is one whose
+//! statistics are not all finite in the type of the averages. While a thread records, they stay
+//! instead, and count, mean and Σ (x − mean)² of what the layers see are merged over batches.
+//!
+//! Burn's [`RunningState`] keeps an update apart until the next one, or until someone asks for it:
+//! records and clones would lack it, and it would undo what is loaded. [`set`] leaves none apart.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Add, Mul, Neg};
+use std::sync::{Mutex, PoisonError};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId, RunningState};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 use cellnorm::rule::Tracked;
 use cellnorm::{Moments, Momentum, OneValue, RunningVariance};
 
+use crate::composed::wide;
 use crate::ops::is_fused;
 use crate::tables::{Table, numbers};
 
 /// A running average, flat; None where the layer keeps none.
 pub(crate) type Average = Option<RunningState<Tensor<1>>>;
+
+/// A running state of these numbers, in f32 at least: smaller steps than those of half precision
+/// move it.
+pub(crate) fn state(values: &[f64], device: &Device) -> RunningState<Tensor<1>> {
+    let dtype = wide(device.settings().float_dtype.into());
+    RunningState::new(Tensor::from_data(values, (device, dtype)))
+}
+
+/// Gives a running state its next value, which records and clones have from here on.
+pub(crate) fn set(state: &RunningState<Tensor<1>>, to: Tensor<1>) {
+    state.update(to);
+    state.value_sync();
+}
+
+/// A clone of the module with running statistics of its own, which move and load apart from the
+/// module's; those of a plain clone are the module's. Parameters are equal, and train apart as
+/// those of every clone.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use cellnorm_burn::{BatchNormConfig, clone_with_statistics};
+/// let device = Device::flex().autodiff();
+/// let teacher = BatchNormConfig::new(1).init(&device);
+/// let (student, shared) = (clone_with_statistics(&teacher), teacher.clone());
+/// let x = Tensor::<2>::from_floats([[9.0], [11.0]], &device);
+/// student.forward(x.clone());
+/// assert_eq!(teacher.running_mean.value().into_scalar::<f32>(), 0.0);
+/// shared.forward(x);
+/// assert_eq!(teacher.running_mean.value().into_scalar::<f32>(), 1.0);
+/// ```
+pub fn clone_with_statistics<M: Module>(module: &M) -> M {
+    // Burn makes running states anew on the way into inference and back
+    let inference = module.valid();
+    match module.devices().iter().any(Device::is_autodiff) {
+        true => inference.train(),
+        false => inference,
+    }
+}
 
 /// A running mean and a running variance.
 #[derive(Clone, Copy, Debug)]
@@ -58,16 +102,25 @@ impl<'a> Averages<'a> {
     fn update(self, average: &RunningState<Tensor<1>>, to: Tensor<1>) {
         let start = self.part.map_or(0, |(start, _)| start);
         // into the tensor that was there, which keeps its place on a training device
-        let len = to.dims()[0];
-        average.update(average.value_sync().slice_assign(start..start + len, to));
+        let (all, len) = (average.value_sync(), to.dims()[0]);
+        let all = if all.dtype() == to.dtype() { all } else { all.cast(to.dtype()) };
+        set(average, all.slice_assign(start..start + len, to));
+    }
+
+    /// Counts a batch, and returns how many there are; `step` is 0 where it is no step.
+    fn count(self, batches: &RunningState<Tensor<1>>, step: Tensor<1>) -> Tensor<1> {
+        let kept = batches.value_sync().without_autodiff();
+        let (device, dtype) = (kept.device(), wide(kept.dtype()));
+        let counted = kept.cast(dtype) + step.to_device(&device).cast(dtype);
+        self.update(batches, counted.clone());
+        counted
     }
 }
 
 /// The number of batches so far, where momentum needs it: other layers' records stay those of
 /// Burn's own.
 pub(crate) fn batches(momentum: Momentum, so_far: u64, device: &Device) -> Average {
-    (momentum == Momentum::Cumulative)
-        .then(|| RunningState::new(Tensor::full([1], so_far as f64, device)))
+    (momentum == Momentum::Cumulative).then(|| state(&[so_far as f64], device))
 }
 
 /// How running averages move.
@@ -79,7 +132,8 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// running += weight · (batch − running), where the batch has any values; the variance where
-    /// there is one to move toward ([`RunningVariance::moves`]).
+    /// there is one to move toward ([`RunningVariance::moves`]). They stay where the batch's are
+    /// not all finite.
     ///
     /// # Panics
     /// If momentum is cumulative and the layer has no count.
@@ -98,60 +152,79 @@ impl Pace {
         if values.iter().all(|n| *n == 0.0) {
             return;
         }
-        // no gradient flows here, and each operation on a training device has a price
-        let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
-        let (device, dtype) = (mean.device(), mean.dtype());
-        let counted = match (self.momentum, averages.batches) {
-            (Momentum::Cumulative, None) => panic!(
-                "cumulative momentum counts the batches, and this layer has no \
-                 num_batches_tracked; name it in the config, so that the layer is made with one"
-            ),
-            (Momentum::Cumulative, Some(batches)) => {
-                let counted = batches.value_sync() + 1.0;
-                batches.update(counted.clone());
-                Some(counted.without_autodiff())
-            }
-            _ => None,
-        };
+        let batches = averages.batches.filter(|_| self.momentum == Momentum::Cumulative);
+        assert!(
+            self.momentum != Momentum::Cumulative || batches.is_some(),
+            "cumulative momentum counts the batches, and this layer has no num_batches_tracked; \
+             name it in the config, so that the layer is made with one"
+        );
         let factor = |n: f64| self.variance.factor(n, epsilon);
         let moves = [&|n: f64| n > 0.0, &|n: f64| self.variance.moves(n, one_value)]
             as [&dyn Fn(f64) -> bool; 2];
-        if is_fused(device.as_dispatch()) {
+        // no gradient flows here, and each operation on a training device has a price
+        let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
+        let stored = wide(averages.mean.value().dtype());
+        // clones of a layer may train in several threads, one step after another
+        let _step = STEP.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_fused(mean.device().as_dispatch()) {
             // a loop over the numbers, where an operation costs more than all of them
-            let weight =
-                counted.map_or(self.momentum.weight(1), |counted| numbers(counted)[0].recip());
-            let variance =
-                numbers(variance).into_iter().zip(&values).map(|(of, n)| of * factor(*n)).collect();
-            let pairs = [(averages.mean, numbers(mean)), (averages.variance, variance)];
+            let one = Tensor::ones([1], &mean.device());
+            let (mean, mut variance) = (numbers(mean), numbers(variance));
+            variance.iter_mut().zip(&values).for_each(|(of, n)| *of *= factor(*n));
+            let finite = |value: &f64| match stored {
+                DType::F64 => value.is_finite(),
+                _ => (*value as f32).is_finite(),
+            };
+            if !mean.iter().chain(&variance).all(finite) {
+                return;
+            }
+            let weight = match batches {
+                Some(batches) => numbers(averages.count(batches, one))[0].recip(),
+                None => self.momentum.weight(1),
+            };
+            let pairs = [(averages.mean, mean), (averages.variance, variance)];
             for ((average, batch), moves) in pairs.into_iter().zip(moves) {
                 let kept = averages.value(average).without_autodiff();
-                let (device, dtype) = (kept.device(), kept.dtype());
+                let device = kept.device();
                 let share = values.iter().map(|n| f64::from(moves(*n)) * weight);
                 let all = numbers(kept).into_iter().zip(batch).zip(share);
                 let moved: Vec<f64> =
                     all.map(|((running, batch), share)| moved(running, batch, share)).collect();
-                averages.update(average, Tensor::from_data(&moved[..], (&device, dtype)));
+                averages.update(average, Tensor::from_data(&moved[..], (&device, stored)));
             }
             return;
         }
+        let (device, dtype) = (mean.device(), mean.dtype());
         let table = |of: &dyn Fn(f64) -> f64| {
             let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
             Tensor::<1>::from_data(&values[..], (&device, dtype))
         };
-        let weight = match counted {
-            Some(counted) => counted.to_device(&device).cast(dtype).recip(),
-            None => Tensor::full([1], self.momentum.weight(1), (&device, dtype)),
+        // asked on the device, which the host would have to wait for
+        let variance = variance * table(&factor);
+        let both = Tensor::cat(vec![mean.clone(), variance.clone()], 0);
+        let finite = both.cast(stored).is_finite().all();
+        let step = finite.clone().float().cast(dtype);
+        let weight = match batches {
+            Some(batches) => {
+                let counted = averages.count(batches, step.clone()).to_device(&device).cast(dtype);
+                step / counted.clamp_min(1.0)
+            }
+            None => step * self.momentum.weight(1),
         };
-        let pairs = [(averages.mean, mean.clone()), (averages.variance, variance * table(&factor))];
+        let pairs = [(averages.mean, mean), (averages.variance, variance)];
         for ((average, batch), moves) in pairs.into_iter().zip(moves) {
             let kept = averages.value(average).without_autodiff();
             let running = kept.clone().to_device(&device).cast(dtype);
             let share = table(&|n| f64::from(moves(n))) * weight.clone();
-            let moved = moved(running, batch, share);
-            averages.update(average, moved.cast(kept.dtype()).to_device(&kept.device()));
+            let ignored = finite.clone().bool_not().expand(batch.shape());
+            let moved = moved(running.clone(), batch.mask_where(ignored, running), share);
+            averages.update(average, moved.cast(stored).to_device(&kept.device()));
         }
     }
 }
+
+/// Held by the thread whose step moves running averages.
+static STEP: Mutex<()> = Mutex::new(());
 
 /// Where a running average stands after a step; as a difference, a full step would round a small
 /// batch away.

@@ -6,6 +6,7 @@ use cellnorm::rule::{Rule, Tracked};
 use cellnorm::{Activation, Mode, shape::Cells};
 
 use crate::apply::{Call, affine_of_cells, moments_of_cells};
+use crate::composed::wide;
 use crate::tables::Table;
 
 /// A normalized tensor and the statistics it was normalized with, which carry no gradient.
@@ -25,7 +26,7 @@ pub struct Normalized<const D: usize> {
 /// one autodiff node, so that neither γ x̂ + β nor its gradient is ever in memory.
 ///
 /// γ and β are as long as the product of their shape in
-/// [`Rule::parameters`]. On Flex the statistics are f64; elsewhere of x's type.
+/// [`Rule::parameters`]. On Flex the statistics are f64; elsewhere f32, of an x of f64 f64.
 ///
 /// # Panics
 /// If the rule is not plain, or the shape of x does not suit it; the message says what would.
@@ -87,9 +88,9 @@ pub fn normalize_fixed<R: Rule + 'static, const D: usize>(
 
 /// The mean and the biased variance of each cell of x, \[N, C\] each; both differentiable.
 ///
-/// x is \[N, C, …\], or with `channels_last` \[N, …, C\]. With [`cell_affine`] this is all that a
-/// normalization needs: merge and blend the tables with Burn's own operations, and the large tensor
-/// is still touched by the fused passes alone.
+/// x is \[N, C, …\], or with `channels_last` \[N, …, C\]; the moments are f32 at least. With
+/// [`cell_affine`] this is all that a normalization needs: merge and blend the tables with Burn's
+/// own operations, and the large tensor is still touched by the fused passes alone.
 ///
 /// # Panics
 /// If x has fewer than 2 axes.
@@ -123,7 +124,7 @@ pub fn normalize_fixed<R: Rule + 'static, const D: usize>(
 /// ```
 pub fn cell_moments<const D: usize>(x: Tensor<D>, channels_last: bool) -> (Tensor<2>, Tensor<2>) {
     let (n, c, cells) = cells_of(&x, channels_last);
-    let dtype = x.dtype();
+    let dtype = wide(x.dtype());
     let (mean, variance) = moments_of_cells(x, cells, [n, c]);
     (mean.cast(dtype), variance.cast(dtype))
 }

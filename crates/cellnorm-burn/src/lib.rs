@@ -50,6 +50,7 @@ pub mod weights;
 #[path = "../../module_order.rs"]
 mod module_order;
 
+pub use averages::clone_with_statistics;
 pub use cellnorm;
 pub use cellnorm::norms;
 pub use modules::*;

@@ -37,6 +37,8 @@ use burn::module::{
 use burn::tensor::{Distribution, Shape, Tensor};
 use cellnorm::Error;
 
+use crate::averages::set;
+use crate::composed::{at_least_single, wide};
 use crate::modules::check_epsilon;
 
 /// Which part of a weight is normalized as one.
@@ -170,15 +172,20 @@ configs! {
         => WeightStandardization;
 }
 
+/// A norm below √ε counts as √ε, as on arrays.
+const WEIGHT_NORM_EPSILON: f64 = 1e-12;
+
 impl WeightNormConfig {
     fn state<const D: usize>(&self, v: Tensor<D>) -> WeightNorm {
-        let g = self.per.matrix(v).square().sum_dim(1).sqrt().squeeze_dim(1).detach();
+        let norm = |rows: Tensor<2>| rows.square().sum_dim(1).clamp_min(WEIGHT_NORM_EPSILON).sqrt();
+        let g = at_least_single(self.per.matrix(v), norm).squeeze_dim(1).detach();
         WeightNorm { g: Param::from_tensor(g), per: self.per }
     }
 }
 
 /// Weight normalization w = g v / ‖v‖, so that length and direction are trained apart: the state of
-/// a parameter whose stored base is v.
+/// a parameter whose stored base is v. A norm below √ε = 1e-6 counts as √ε, and g starts as max(‖v‖,
+/// √ε): nothing changes at first, however small v is.
 ///
 /// PyTorch names v `weight_v` or `parametrizations.weight.original1`, and g `weight_g` or
 /// `parametrizations.weight.original0`. Its g has as many axes as v, all but one of length 1; here
@@ -200,10 +207,11 @@ impl Reparameterization for WeightNorm {
     const NAME: &'static str = "weight_norm";
 
     fn apply<const D: usize>(&self, v: Tensor<D>) -> Tensor<D> {
-        let squares = v.clone().square().sum_dims(&self.per.inner::<D>());
-        // a v of zeros has no direction: w is 0, not NaN
-        let zero = squares.clone().equal_elem(0.0);
-        v * (self.per.broadcast(self.g.val()) / squares.mask_fill(zero, 1.0).sqrt())
+        at_least_single(v, |v| {
+            let squares = v.clone().square().sum_dims(&self.per.inner::<D>());
+            let g = self.per.broadcast(self.g.val().cast(v.dtype()));
+            v * (g / squares.clamp_min(WEIGHT_NORM_EPSILON).sqrt())
+        })
     }
 }
 
@@ -233,6 +241,7 @@ impl SpectralNormConfig {
 
     fn state<const D: usize>(&self, weight: Tensor<D>) -> SpectralNorm {
         let matrix = self.per.matrix(weight.detach());
+        let matrix = matrix.clone().cast(wide(matrix.dtype()));
         let unit = |len: usize| {
             let vector =
                 Tensor::<1>::random([len], Distribution::Normal(0.0, 1.0), &matrix.device());
@@ -257,7 +266,8 @@ impl SpectralNormConfig {
 /// iteration: the state of a parameter whose stored base is W.
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, every use of the weight moves u
-/// and v; else they stay. The formulas, and the treatment of a weight of zeros, are those of
+/// and v; else they stay. Clones share them
+/// ([`clone_with_statistics`](crate::clone_with_statistics) does not). The formulas, and the treatment of a weight of zeros, are those of
 /// [`cellnorm::weights::SpectralNorm`].
 ///
 /// Source: T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida, *Spectral Normalization for Generative
@@ -284,8 +294,9 @@ impl SpectralNorm {
     /// Moves u and v, and returns them as a row and a column.
     fn iterate(&self, matrix: Tensor<2>, iterations: usize) -> (Tensor<2>, Tensor<2>) {
         let [rows, columns] = matrix.dims();
-        let vector =
-            |state: &RunningState<Tensor<1>>| state.value_sync().to_device(&matrix.device());
+        let vector = |state: &RunningState<Tensor<1>>| {
+            state.value_sync().to_device(&matrix.device()).cast(matrix.dtype())
+        };
         let (mut u, mut v) = (
             vector(&self.running_u).reshape([1, rows]),
             vector(&self.running_v).reshape([columns, 1]),
@@ -295,8 +306,8 @@ impl SpectralNorm {
             v = self.unit(u.clone().matmul(matrix.clone()).transpose(), v);
         }
         if iterations > 0 {
-            self.running_u.update(u.clone().reshape([rows]).detach());
-            self.running_v.update(v.clone().reshape([columns]).detach());
+            set(&self.running_u, u.clone().reshape([rows]).detach());
+            set(&self.running_v, v.clone().reshape([columns]).detach());
         }
         (u, v)
     }
@@ -313,12 +324,14 @@ impl Reparameterization for SpectralNorm {
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
         let training = base.device().is_autodiff() && self.training.is_enabled();
-        let matrix = self.per.matrix(base.clone());
-        let (u, v) =
-            self.iterate(matrix.clone().detach(), if training { self.iterations } else { 0 });
-        let sigma = u.matmul(matrix).matmul(v);
-        let zero = sigma.clone().abs().lower_equal_elem(self.epsilon);
-        base / sigma.mask_fill(zero, 1.0).reshape([1; D])
+        at_least_single(base, |base| {
+            let matrix = self.per.matrix(base.clone());
+            let (u, v) =
+                self.iterate(matrix.clone().detach(), if training { self.iterations } else { 0 });
+            let sigma = u.matmul(matrix).matmul(v);
+            let zero = sigma.clone().abs().lower_equal_elem(self.epsilon);
+            base / sigma.mask_fill(zero, 1.0).reshape([1; D])
+        })
     }
 }
 
@@ -376,13 +389,18 @@ impl Reparameterization for WeightStandardization {
     const NAME: &'static str = "weight_standardization";
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let inner = self.per.inner::<D>();
-        let centered = base.clone() - base.mean_dims(&inner);
-        let variance = centered.clone().square().mean_dims(&inner);
-        let standard = centered / (variance + self.epsilon).sqrt();
-        match &self.gain {
-            Some(gain) => standard * self.per.broadcast(gain.val()),
-            None => standard,
-        }
+        at_least_single(base, |base| {
+            let inner = self.per.inner::<D>();
+            let centered = base.clone() - base.mean_dims(&inner);
+            let variance = centered.clone().square().mean_dims(&inner);
+            let standard = centered / (variance + self.epsilon).sqrt();
+            match &self.gain {
+                Some(gain) => {
+                    let gain = gain.val().cast(standard.dtype());
+                    standard * self.per.broadcast(gain)
+                }
+                None => standard,
+            }
+        })
     }
 }

@@ -76,8 +76,8 @@ fn records_bring_everything_back() {
     let layer = BatchNormConfig::new(3).init(&device);
     layer.forward(x(&device));
     let input = x(&device);
+    layer.clone().save_file(&path).expect("saved");
     let expected = layer.valid().forward(input.clone().inner());
-    layer.save_file(&path).expect("saved");
     let loaded = BatchNormConfig::new(3).init(&device).load_file(&path);
     loaded.valid().forward(input.inner()).into_data().assert_eq(&expected.into_data(), true);
 }

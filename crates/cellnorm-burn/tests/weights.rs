@@ -5,7 +5,7 @@
 use burn::module::{Module, ModuleMapper, Param, ParamGroup, ParamId};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use cellnorm_burn::weights::{
     Per, SpectralNorm, SpectralNormConfig, WeightNorm, WeightNormConfig, WeightStandardization,
     WeightStandardizationConfig,
@@ -197,6 +197,49 @@ fn zeros_stay_zeros() {
         assert!(values(y).iter().all(|y| *y == 0.0));
         let dweight = values(kernel.weight.base().grad(&gradients).expect("trains"));
         assert!(dweight.iter().all(|d| d.is_finite()), "{dweight:?}");
+    }
+}
+
+/// A row of norm 5e-8 is below √ε = 1e-6, which g starts at.
+#[test]
+fn weight_norm_changes_nothing_at_first_however_small_a_weight_is() {
+    let device = Device::flex().autodiff();
+    let v = Tensor::<3>::from_floats([[[3e-8], [4e-8]], [[3.0], [4.0]], [[0.0], [0.0]]], &device);
+    let kernel = Kernel { weight: Param::from_tensor(v.clone()) };
+    let kernel = kernel.apply_reparameterization(WeightNormConfig::new());
+    let g = &kernel.weight.reparameterization::<WeightNorm>().expect("attached").g;
+    for (ours, right) in values(g.val()).iter().zip([1e-6, 5.0, 1e-6]) {
+        assert!((ours - right).abs() <= 1e-6 * right, "{ours} is not {right}");
+    }
+    for (ours, right) in values(kernel.weight.val()).iter().zip(values(v)) {
+        assert!((ours - right).abs() <= 1e-6 * right, "{ours} is not {right}");
+    }
+}
+
+/// Squares of thousands overflow in f16.
+#[test]
+fn weights_of_half_precision_are_normalized_in_single() {
+    let device = Device::flex().autodiff();
+    let weight = [[[3000.0], [-3000.0]], [[1000.0], [-7000.0]], [[5.0], [2.0]]];
+    let make = |dtype| {
+        let weight = Tensor::<3>::from_floats(weight, &device).cast(dtype);
+        Kernel { weight: Param::from_tensor(weight) }
+    };
+    let [half, wide] = [DType::F16, DType::F32].map(|dtype| {
+        let kernels = [
+            make(dtype).apply_reparameterization(WeightNormConfig::new()),
+            make(dtype).apply_reparameterization(SpectralNormConfig::new()),
+            make(dtype)
+                .apply_reparameterization(WeightStandardizationConfig::new().with_gain(true)),
+        ];
+        kernels.map(|kernel| {
+            assert_eq!(kernel.weight.val().dtype(), dtype);
+            let y = kernel.valid().weight.val();
+            y.into_data().convert::<f32>().try_to_vec::<f32>().expect("f32")
+        })
+    });
+    for (half, wide) in half.iter().flatten().zip(wide.iter().flatten()) {
+        assert!((half - wide).abs() <= 2e-3 * (1e-2 + wide.abs()), "{half} is not {wide}");
     }
 }
 

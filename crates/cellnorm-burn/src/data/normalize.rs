@@ -8,8 +8,9 @@ use cellnorm::data::known::{CIFAR10, FASHION_MNIST, IMAGENET, IMAGENET_POOLED, K
 use cellnorm::fold::Affine;
 
 use super::{Pixels, index_of_channels};
+use crate::averages::state;
+use crate::composed::at_least_single;
 use crate::fold::read;
-use crate::modules::at_least_single;
 
 /// Makes a [`Normalize`], or [`Pixels`] alone.
 #[derive(Config, Debug)]
@@ -112,11 +113,9 @@ impl NormalizeConfig {
         let [mean, deviation] = [&self.mean, &self.deviation]
             .map(|of| of.iter().map(|number| f64::from(*number as f32)).collect::<Vec<f64>>());
         check(&mean, &deviation, self.full_scale)?;
-        let constant =
-            |numbers: Vec<f64>| RunningState::new(Tensor::from_data(&numbers[..], device));
         Ok(Normalize {
-            mean: constant(mean),
-            deviation: constant(deviation),
+            mean: state(&mean, device),
+            deviation: state(&deviation, device),
             channel_axis: self.channel_axis,
             full_scale: self.full_scale,
         })

@@ -42,7 +42,9 @@ pub struct AdaptiveNormConfig {
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics of
 /// [`AdaptiveStatistics::Batch`] are those of x and the running averages move toward them;
-/// otherwise the running averages normalize.
+/// otherwise the running averages normalize. Clones share them
+/// ([`clone_with_statistics`](crate::clone_with_statistics) does not), and a batch whose statistics
+/// are not all finite moves none.
 ///
 /// ```
 /// use burn::tensor::{Device, Distribution, Tensor};

@@ -54,8 +54,14 @@ pub struct BatchNormConfig {
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics are those of the
 /// batch and the running ones move toward them; else the running statistics are used. NaN in x
-/// passes on, into the running statistics too. Fields and records are those of Burn's own layer,
-/// with a count of batches beside them where momentum is cumulative.
+/// passes on to y; a batch whose statistics are not all finite moves nothing. Running statistics
+/// are f32 at least. Fields and records are those of Burn's own layer, with a count of batches
+/// beside them where momentum is cumulative.
+///
+/// **Clones share the running statistics**, as all of Burn's running states: training a student
+/// that was cloned from its teacher moves the teacher's, and so does loading a record into it. One
+/// made by [`clone_with_statistics`](crate::clone_with_statistics) has its own. Clones that train
+/// in several threads take one step after another.
 ///
 /// Source: S. Ioffe, C. Szegedy, *Batch Normalization*, 2015; defaults as `torch.nn.BatchNorm*d` of
 /// PyTorch 2.
@@ -158,8 +164,8 @@ impl BatchNormConfig {
             gamma,
             beta,
             training: Param::from_bool(true),
-            running_mean: RunningState::new(Tensor::zeros([self.num_features], device)),
-            running_var: RunningState::new(Tensor::ones([self.num_features], device)),
+            running_mean: averages::state(&vec![0.0; self.num_features], device),
+            running_var: averages::state(&vec![1.0; self.num_features], device),
             num_batches_tracked: averages::batches(self.momentum, 0, device),
             epsilon: self.epsilon,
             channel_axis: self.channel_axis,

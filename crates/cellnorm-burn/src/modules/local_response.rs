@@ -88,7 +88,7 @@ impl LocalResponseNorm {
     /// Normalizes.
     ///
     /// # Panics
-    /// If x has fewer than 2 axes or no such channel axis, or is empty.
+    /// If x has fewer than 2 axes or no such channel axis, or no channels.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         lines(x, LineLayer::LocalResponse(self.on_arrays()), |x, along| {
             let window = |(axis, along): (usize, &Along)| match *along {

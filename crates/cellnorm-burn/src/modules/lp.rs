@@ -79,7 +79,7 @@ impl LpNorm {
     /// Normalizes.
     ///
     /// # Panics
-    /// If an axis does not exist or is named twice, or x is empty.
+    /// If an axis does not exist or is named twice, or a vector has no values.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         lines(x, LineLayer::Lp(self.on_arrays()), |x, along| {
             let axes: Vec<usize> = (0..D).filter(|axis| along[*axis] == Along::Shared).collect();

@@ -21,16 +21,17 @@ pub use single_sample::{
 pub use step::AtStep;
 pub use tlu::{Tlu, TluConfig};
 
-use burn::module::{Param, RunningState};
+use burn::module::Param;
 use burn::nn::Initializer;
-use burn::tensor::{DType, Device, Tensor};
-use cellnorm::Mode;
+use burn::tensor::{Device, Tensor};
 use cellnorm::rule::{Norm, Rule};
-use cellnorm::shape::{Along, Sharing};
+use cellnorm::shape::{Along, Roles, Sharing};
+use cellnorm::{Error, Mode};
 use ndarray::ArrayD;
 
 use crate::apply::operation;
-use crate::averages::{Average, batches};
+use crate::averages::{self, Average, batches};
+use crate::composed::at_least_single;
 use crate::ops::{Form, LineLayer, Spec, is_fused};
 
 /// γ and β as a layer holds them.
@@ -60,29 +61,25 @@ pub(crate) fn check_epsilon(epsilon: f64) {
 /// f32 at least, and of which values share what they are divided by.
 ///
 /// # Panics
-/// If the shape does not suit the normalization, or the tensor is empty.
+/// If the shape does not suit the normalization, or a line has no values.
 fn lines<const D: usize>(
     x: Tensor<D>,
     layer: LineLayer,
     composed: impl FnOnce(Tensor<D>, &[Along]) -> Tensor<D>,
 ) -> Tensor<D> {
-    let Sharing { along, .. } = layer.sharing(&x.dims()).unwrap_or_else(|error| panic!("{error}"));
+    let shape = x.dims();
+    let Sharing { along, .. } = layer.sharing(&shape).unwrap_or_else(|error| panic!("{error}"));
+    if shape.contains(&0) {
+        let roles = Roles::new(along.iter().map(|along| (*along != Along::Apart, false)));
+        let empty = Error::Empty { shape: shape.to_vec() };
+        assert!(roles.sets(&shape) == 0, "{empty}");
+        return x;
+    }
     if is_fused(x.device().as_dispatch()) {
         let along = along.iter().map(|along| *along != Along::Apart).collect();
         return operation(x, None, None, Spec::bare(Form::Lines { layer, along })).0;
     }
     at_least_single(x, |x| composed(x, &along))
-}
-
-/// A function of x, computed in f32 where x has fewer digits: half precision has no room for
-/// powers.
-pub(crate) fn at_least_single<const D: usize>(
-    x: Tensor<D>,
-    of: impl FnOnce(Tensor<D>) -> Tensor<D>,
-) -> Tensor<D> {
-    let dtype = x.dtype();
-    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    of(x.cast(wide)).cast(dtype)
 }
 
 /// The mode on a device: inference unless it is a training device and the layer is not frozen.
@@ -93,11 +90,12 @@ fn mode_on(device: &Device, training: bool, mode: Mode) -> Mode {
 /// `forward`, `forward_activated` and `forward_masked` of a layer that has `call(device)`.
 macro_rules! forwards {
     () => {
-        /// Normalizes x.
+        /// Normalizes x. Of no samples y is empty, where each sample has its own statistics or
+        /// running averages normalize; dx is, too, and the parameters' gradients are zeros.
         ///
         /// # Panics
-        /// If the shape of x does not suit the layer, or a statistic has one value and the policy
-        /// refuses it; the message says what would suit.
+        /// If the shape of x does not suit the layer, a statistic has no values, or one value and
+        /// the policy refuses it; the message says what would suit.
         pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
             self.run(x, None, cellnorm::Activation::Identity)
         }
@@ -172,7 +170,10 @@ fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
 /// # Panics
 /// If it has averages of another pace beside them.
 fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
-    let average = |of: &ArrayD<f64>| RunningState::new(flat(of, device));
+    let average = |of: &ArrayD<f64>| {
+        let values: Vec<f64> = of.iter().copied().collect();
+        Some(averages::state(&values, device))
+    };
     assert!(
         layer.correction.is_none(),
         "{} has a momentum of its own for its correction, for which a layer of Burn has no \
@@ -183,5 +184,5 @@ fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
         return [None, None, None];
     };
     let batches = batches(layer.momentum, layer.steps, device);
-    [Some(average(&running.mean)), Some(average(&running.variance)), batches]
+    [average(&running.mean), average(&running.variance), batches]
 }

@@ -119,7 +119,9 @@ macro_rules! layers {
         ///
         /// Parameters and running averages are flat, row-major. On a training device
         /// (`device.autodiff()`) and unless frozen, the statistics are those of x, and the running
-        /// averages, where there are any, move toward them; else these are used.
+        /// averages, where there are any, move toward them; else these are used. Clones share them
+        /// ([`clone_with_statistics`](crate::clone_with_statistics) does not), and a batch whose
+        /// statistics are not all finite moves none.
         #[derive(Module, Debug)]
         pub struct $name {
             $(

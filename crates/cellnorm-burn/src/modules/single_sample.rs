@@ -5,11 +5,11 @@ use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use cellnorm::rule::Rule;
+use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::semantics::GroupParameters;
-use cellnorm::{Semantics, norms};
+use cellnorm::{Mode, OneValue, Semantics, norms};
 
-use super::{check_epsilon, display, forwards, parameters, value};
+use super::{display, forwards, mode_on, parameters, value};
 use crate::apply::Call;
 
 /// Which axes share statistics, and how γ and β, always one-dimensional, lie on them.
@@ -67,6 +67,10 @@ macro_rules! layers {
             #[config(default = 1e-5)]
             pub epsilon: f64,
             $($(#[$option_doc])* #[config(default = $default)] pub $option: $type,)*
+            /// The policy for one value a statistic, as that of an instance normalization of images
+            /// of one pixel. Default: an error in training (`device.autodiff()`), β in inference
+            #[config(default = "OneValue::Error")]
+            pub one_value: OneValue,
             /// Whether there is a factor γ. Default: true
             #[config(default = true)]
             pub scale: bool,
@@ -93,14 +97,18 @@ macro_rules! layers {
             /// ε inside the root.
             pub epsilon: f64,
             $($(#[$option_doc])* $(#[module($skip)])? pub $option: $type,)*
+            /// The policy for one value a statistic.
+            #[module(skip)]
+            pub one_value: OneValue,
         }
 
         display!($layer, |layer| { $($shown: layer.$shown as $as),* });
 
         impl $config {
-            /// As a framework has it: ε, γ and β, and where the layer has one the channel axis.
+            /// As a framework has it: ε, γ and β, what one value does, and where the layer has one
+            /// the channel axis.
             pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
-                self.epsilon = semantics.epsilon;
+                (self.epsilon, self.one_value) = (semantics.epsilon, semantics.one_value);
                 (self.scale, self.center) = (semantics.scale, semantics.center);
                 let ($taking, $semantics) = (&mut self, semantics);
                 $take;
@@ -110,20 +118,22 @@ macro_rules! layers {
             /// The layer, with γ = 1 and β = 0 unless they start otherwise.
             ///
             /// # Panics
-            /// If ε is not finite and at least 1e-36, or the other numbers are not sound; the
-            /// message says what would be.
+            /// If ε is not finite and at least 1e-36, one value is to use running averages (there
+            /// are none), or the other numbers are not sound; the message says what would be.
             pub fn init(&self, device: &Device) -> $layer {
-                check_epsilon(self.epsilon);
                 let mut layer = $layer {
                     gamma: None,
                     beta: None,
                     $($required: self.$required,)*
                     epsilon: self.epsilon,
                     $($option: self.$option.clone(),)*
+                    one_value: self.one_value,
                 };
                 let rule = layer.rule();
-                rule.check().unwrap_or_else(|error| panic!("{error}"));
                 let len = rule.parameters()[0].shape.iter().product();
+                let config = NormConfig::custom(rule).epsilon(self.epsilon);
+                let arrays = config.one_value(self.one_value).init();
+                arrays.unwrap_or_else(|error| panic!("{error}"));
                 let initializers = [&self.gamma_initializer, &self.beta_initializer];
                 let wanted = [self.scale, self.center];
                 [layer.gamma, layer.beta] = parameters(len, wanted, initializers, device);
@@ -134,9 +144,13 @@ macro_rules! layers {
         impl $layer {
             forwards!();
 
-            fn call(&self, _device: &Device) -> Call<'_, $rule> {
+            fn call(&self, device: &Device) -> Call<'_, $rule> {
                 let parameters = vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))];
-                Call::new(self.rule(), self.epsilon, parameters)
+                Call {
+                    one_value: self.one_value,
+                    mode: mode_on(device, true, Mode::training()),
+                    ..Call::new(self.rule(), self.epsilon, parameters)
+                }
             }
 
             fn rule(&self) -> $rule {

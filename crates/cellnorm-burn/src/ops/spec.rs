@@ -171,7 +171,6 @@ impl LineLayer {
     /// Which values of a tensor of this shape share what they are divided by.
     pub(crate) fn sharing(&self, shape: &[usize]) -> Result<Sharing, Error> {
         match self {
-            _ if shape.contains(&0) => Err(Error::Empty { shape: shape.to_vec() }),
             Self::Lp(layer) => layer.sharing(shape),
             Self::LocalResponse(layer) => layer.sharing(shape),
         }
