@@ -175,9 +175,10 @@ fn fitted(map: &Map, axis: Axis, rank: Option<usize>, channels: usize) -> Result
         (place, other) if own != axis && place != other => {
             (Reason::Axis, "the layer's channels are on another axis".to_owned())
         }
-        _ if count != channels => {
-            (Reason::Axis, format!("{count} channels where the layer has {channels}"))
-        }
+        _ if count != channels => (
+            Reason::Axis,
+            format!("the layer has another number of channels, {channels} and not {count}"),
+        ),
         _ => return Ok(map.clone()),
     };
     Err(Refusal::new(reason, at))

@@ -119,8 +119,11 @@ impl Operator {
             Self::Layer => format!("over the axes from {axis} on"),
             Self::Rms => format!("mean square over the axes from {axis} on"),
             Self::Group => {
-                let groups = node.integer("num_groups", 0);
-                format!("over {groups} groups of axis 1 and all positions")
+                let groups = match node.integer("num_groups", 0) {
+                    1 => "1 group".to_owned(),
+                    groups => format!("{groups} groups"),
+                };
+                format!("over {groups} of axis 1 and all positions")
             }
             Self::Lp => format!("L{} length over axis {axis}", node.integer("p", 2)),
             Self::LocalResponse => {

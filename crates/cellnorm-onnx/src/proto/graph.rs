@@ -114,7 +114,7 @@ impl<'a> Graph<'a> {
             node.domain = "";
         }
         if node.op.is_empty() {
-            return Err(Malformed(format!("node {id} names no operator")));
+            return Err(Malformed(format!("the node with index {id} names no operator")));
         }
         let mut free = Vec::new();
         for inner in node.graphs() {
@@ -281,7 +281,7 @@ impl<'a> Graph<'a> {
         match waits.iter().position(|waits| *waits > 0) {
             Some(id) => {
                 let op = self.nodes[id].op;
-                Err(Malformed(format!("node {id} ({op}) waits for its own result")))
+                Err(Malformed(format!("the node with index {id} ({op}) waits for its own result")))
             }
             None => Ok(order),
         }
