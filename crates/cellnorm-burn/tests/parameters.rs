@@ -141,7 +141,7 @@ fn a_negative_penalty() {
 }
 
 #[test]
-#[should_panic(expected = "axis 1 does not exist in a tensor of 1 axes")]
+#[should_panic(expected = "axis 1 does not exist in a tensor of 1 axis")]
 fn a_norm_over_no_axis() {
     let layer = RmsNormConfig::new(3).init(&Device::flex());
     let ids = gammas(&layer);

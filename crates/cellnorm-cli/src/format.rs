@@ -5,9 +5,26 @@ use std::fmt::Display;
 use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 use indicatif::HumanCount;
 
+/// Indices that are named; further ones are not.
+const MOST_INDICES: usize = 8;
+
 /// Groups the digits by three.
 pub fn thousands(number: impl TryInto<u64>) -> String {
     HumanCount(number.try_into().unwrap_or(u64::MAX)).to_string()
+}
+
+/// "1 file", "2 files".
+pub fn counted(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = thousands(number);
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// "channel with index 2", "channels with indices 0, 2", the first ones if there are many.
+pub fn indices(noun: &str, indices: &[usize]) -> String {
+    let (plural, word) = if indices.len() == 1 { ("", "index") } else { ("s", "indices") };
+    let more = if indices.len() > MOST_INDICES { ", …" } else { "" };
+    format!("{noun}{plural} with {word} {}{more}", join(indices.iter().take(MOST_INDICES), ", "))
 }
 
 /// Bytes with three figures.
@@ -88,6 +105,14 @@ mod tests {
     fn digits_are_grouped_by_three() {
         let numbers = [0, 999, 1000, 4000, 60_000, 1_234_567].map(thousands);
         assert_eq!(numbers, ["0", "999", "1,000", "4,000", "60,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn one_is_singular() {
+        let texts = [0, 1, 2, 1001].map(|number| counted(number, "normalization"));
+        let expected =
+            ["0 normalizations", "1 normalization", "2 normalizations", "1,001 normalizations"];
+        assert_eq!(texts, expected);
     }
 
     #[test]

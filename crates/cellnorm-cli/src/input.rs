@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use cellnorm_data::settings::{Alpha, Colour, Per, Settings};
 use cellnorm_data::state::Statistics;
@@ -94,9 +95,24 @@ pub struct ReadArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub key: Vec<String>,
 
-    /// Shape of a sample that is stored as a list, separated by commas.
-    #[arg(long, value_name = "LENGTHS", value_delimiter = ',')]
-    pub shape: Vec<usize>,
+    /// Shape of a sample that is stored as a list, such as 3,32,32 or 3x32x32.
+    #[arg(long, value_name = "LENGTHS")]
+    pub shape: Option<Shape>,
+}
+
+/// The lengths of a tensor's axes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape(pub Vec<usize>);
+
+impl FromStr for Shape {
+    type Err = &'static str;
+
+    /// Lengths with commas, `x` or `×` between them, and spaces as one likes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let lengths = text.split([',', 'x', 'X', '×']).map(|length| length.trim().parse());
+        let lengths: Result<Vec<usize>, _> = lengths.collect();
+        lengths.map(Self).map_err(|_| "it must be whole numbers, such as 8,32 or 8x32")
+    }
 }
 
 /// A parser for clap: the name of each value, and its help.
@@ -148,7 +164,7 @@ impl ReadArgs {
             crop: self.crop,
             ignore: self.ignore,
             key: self.key.clone(),
-            shape: (!self.shape.is_empty()).then(|| self.shape.clone()),
+            shape: self.shape.clone().map(|shape| shape.0),
             sample,
         }
     }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::fold::{CHECKPOINT_EXTENSIONS, ModelError, advice, direction, targets};
-use crate::format::{self, join, paragraphs, sparse_table, thousands};
+use crate::format::{self, counted, indices, paragraphs, sparse_table, thousands};
 use crate::input::StrayFlag;
 use crate::output::{self, OutputError};
 
@@ -258,11 +258,10 @@ fn report(path: &Path, rows: &[Row], width: usize) -> String {
 fn heading(path: &Path, rows: &[Row]) -> String {
     let count = |count: fn(&Row) -> usize| thousands(rows.iter().map(count).sum::<usize>());
     format!(
-        "{}: {} normalizations, {} channels; {} dead, {} exploding, {} with a variance below 0, \
-         {} not finite\n",
+        "{}: {}, {}; {} dead, {} exploding, {} with a variance below 0, {} not finite\n",
         path.display(),
-        thousands(rows.len()),
-        count(|row| row.health.channels),
+        counted(rows.len(), "normalization"),
+        counted(rows.iter().map(|row| row.health.channels).sum::<usize>(), "channel"),
         count(|row| row.health.dead()),
         count(|row| row.health.exploding.len()),
         count(|row| row.health.negative_variance.len()),
@@ -378,9 +377,6 @@ const PROBLEMS: [Problem; 5] = [
 /// Layers that are named for a problem; more are counted.
 const MOST_LAYERS: usize = 12;
 
-/// Channels that are named for a layer.
-const MOST_CHANNELS: usize = 8;
-
 /// The layers and channels that have a problem; empty where none has it.
 fn warning((words, channels): &Problem, rows: &[Row]) -> String {
     let affected: Vec<(&Row, &[usize])> = rows
@@ -393,17 +389,11 @@ fn warning((words, channels): &Problem, rows: &[Row]) -> String {
     }
     let mut text = format!("{words}:\n");
     for (row, channels) in affected.iter().take(MOST_LAYERS) {
-        let shown = join(channels.iter().take(MOST_CHANNELS), ", ");
-        let more = if channels.len() > MOST_CHANNELS { ", …" } else { "" };
-        text += &format!(
-            "  {}: {} of {} ({shown}{more})\n",
-            row.name,
-            channels.len(),
-            row.health.channels
-        );
+        let (count, all) = (channels.len(), row.health.channels);
+        text += &format!("  {}: {count} of {all}, {}\n", row.name, indices("channel", channels));
     }
     if let Some(more) = affected.len().checked_sub(MOST_LAYERS).filter(|more| *more > 0) {
-        text += &format!("  and {more} more layers; --json names them\n");
+        text += &format!("  and {more} more; --json names them\n");
     }
     text
 }

@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::format::{join, thousands};
+use crate::format::{counted, join};
 use crate::input::{self, InputError, ReadArgs};
 use crate::output::{self, OutputError};
 
@@ -73,9 +73,9 @@ pub fn run(args: &NormalizeArgs) -> Result<(), NormalizeError> {
     let values = normalize(&listing, &settings, &normalization, &args.output, &mut progress)?;
     bar.finish_and_clear();
     output::print(&format!(
-        "{} values of {} files written to {}\n",
-        thousands(values),
-        thousands(listing.files.len()),
+        "{} of {} written to {}\n",
+        counted(values, "value"),
+        counted(listing.files.len(), "file"),
         args.output.display()
     ))?;
     Ok(())

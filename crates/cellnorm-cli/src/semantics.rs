@@ -24,7 +24,8 @@ pub enum SemanticsError {
 pub enum SemanticsCommand {
     /// List the names, and which normalizations each has.
     List(OutputArgs),
-    /// Show all that one name means by a normalization.
+    /// Show all that one name means by a normalization, and which inputs it applies to where a
+    /// framework has two (tf-keras-2 and tf-keras-2-fused).
     Show {
         /// The name, such as pytorch-2, keras-3 or onnx-17.
         name: String,
@@ -48,9 +49,19 @@ pub enum SemanticsCommand {
 
 #[derive(Args)]
 pub struct LayerArgs {
-    /// The normalization: batch, layer, instance, group or rms.
-    #[arg(long, value_name = "NAME", value_parser = known, default_value = "batch")]
-    layer: Normalization,
+    /// The normalization: batch (when not given), layer, instance, group or rms.
+    #[arg(value_name = "LAYER", value_parser = known)]
+    named: Option<Normalization>,
+
+    /// The same as a flag.
+    #[arg(long, value_name = "NAME", value_parser = known, conflicts_with = "named")]
+    layer: Option<Normalization>,
+}
+
+impl LayerArgs {
+    fn normalization(&self) -> Normalization {
+        self.named.or(self.layer).unwrap_or(Normalization::Batch)
+    }
 }
 
 #[derive(Args)]
@@ -71,12 +82,12 @@ pub fn run(command: &SemanticsCommand) -> Result<(), SemanticsError> {
     let ((text, json), output) = match command {
         SemanticsCommand::List(output) => (list(), output),
         SemanticsCommand::Show { name, layer, output } => {
-            let semantics = Semantics::preset(name, layer.layer)?;
+            let semantics = Semantics::preset(name, layer.normalization())?;
             ((format!("{semantics}\n"), show(&semantics)), output)
         }
         SemanticsCommand::Diff { a, b, layer, output } => {
-            let [a, b] = [Semantics::preset(a, layer.layer)?, Semantics::preset(b, layer.layer)?];
-            (diff(&a, &b), output)
+            let layer = layer.normalization();
+            (diff(&Semantics::preset(a, layer)?, &Semantics::preset(b, layer)?), output)
         }
     };
     let printed = if output.json { output::print_json(&json) } else { output::print(&text) };
@@ -90,6 +101,7 @@ fn show(semantics: &Semantics) -> Value {
     json!({
         "name": semantics.name,
         "normalization": semantics.normalization.to_string(),
+        "applies_to": semantics.applies_to(),
         "epsilon": semantics.epsilon,
         "epsilon_at": name(&semantics.epsilon_at),
         "channel_axis": semantics.channel_axis,

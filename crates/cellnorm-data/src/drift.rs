@@ -37,14 +37,17 @@ pub fn drift(old: &Statistics, new: &Statistics) -> Result<Vec<Drift>, Error> {
     let (olds, news) =
         (old.channels.total().unwrap_or_default(), new.channels.total().unwrap_or_default());
     if olds.len() != news.len() || old.full_scale() != new.full_scale() {
-        let words = |count: usize, scale: f64| format!("{count} channels of numbers up to {scale}");
+        let words = |count: usize, scale: f64| {
+            let plural = if count == 1 { "" } else { "s" };
+            format!("{count} channel{plural} of numbers up to {scale}")
+        };
         let (old, new) = (words(olds.len(), old.full_scale()), words(news.len(), new.full_scale()));
         let problem = format!("the statistics are of {old}, and the data have {new}");
         return Err(Error::Settings { problem });
     }
     let drift = |(channel, (old, new)): (usize, (&Channel, &Channel))| {
         let summary = |of: &Channel| {
-            let problem = || format!("channel {channel} has no values");
+            let problem = || format!("the channel with index {channel} has no values");
             of.summary().ok_or_else(|| Error::Settings { problem: problem() })
         };
         Ok(channel_drift(old, new, summary(old)?, summary(new)?))

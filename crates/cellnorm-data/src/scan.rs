@@ -104,7 +104,7 @@ impl Plan {
         if listing.files.is_empty() {
             let others = match listing.others {
                 0 => String::new(),
-                others => format!(" among the {others} files there"),
+                others => format!(", only others ({others})"),
             };
             let what =
                 format!("no image, IDX, npy, npz, Parquet, CSV or safetensors file found{others}");

@@ -135,7 +135,9 @@ impl Statistics {
         let mut ranges = [self.done.clone(), other.done].concat();
         ranges.sort_unstable();
         if let Some(pair) = ranges.windows(2).find(|pair| pair[0][1] > pair[1][0]) {
-            return Err(Error::Merge { problem: format!("part {} is in both", pair[1][0]) });
+            return Err(Error::Merge {
+                problem: format!("the part with index {} is in both", pair[1][0]),
+            });
         }
         self.channels.merge(other.channels)?;
         self.done = joined(ranges);

@@ -224,8 +224,11 @@ fn meaning(opset: i64, node: &Node<'_>, norm: Option<Normalization>) -> Meaning 
         "LayerNormalization" => format!("over the axes from {axis} on"),
         "RMSNormalization" => format!("mean square over the axes from {axis} on"),
         "GroupNormalization" => {
-            let groups = node.integer("num_groups", 0);
-            format!("over {groups} groups of axis 1 and all positions")
+            let groups = match node.integer("num_groups", 0) {
+                1 => "1 group".to_owned(),
+                groups => format!("{groups} groups"),
+            };
+            format!("over {groups} of axis 1 and all positions")
         }
         "LpNormalization" => format!("L{} length over axis {axis}", node.integer("p", 2)),
         "LRN" => {

@@ -56,8 +56,9 @@ impl Draft {
         let side_name = if has_side_files { new_names.find(is_free) } else { None };
         let before = folded.report.before.batch_norms;
         let note = format!(
-            "{} of {before} batch normalizations folded by cellnorm {}",
+            "{} of {before} batch normalization{} folded by cellnorm {}",
             before - folded.report.after.batch_norms,
+            if before == 1 { "" } else { "s" },
             env!("CARGO_PKG_VERSION")
         );
         let (model, side) = encode(&folded.model, &folded.changes, &note, side_name.as_deref());

@@ -18,7 +18,7 @@ use crate::normalization::Normalization;
 #[non_exhaustive]
 pub enum Error {
     /// The tensor has too few axes for the layer.
-    #[error("the tensor of shape {shape:?} has {} axes; {layer} needs at least {least}", shape.len())]
+    #[error("the tensor of shape {shape:?} has {}; {layer} needs at least {least}", axes(shape.len()))]
     Rank {
         /// The layer.
         layer: &'static str,
@@ -28,7 +28,7 @@ pub enum Error {
         least: usize,
     },
     /// An axis that the tensor does not have.
-    #[error("axis {axis} does not exist in a tensor of {rank} axes; possible: {}", axes(*rank))]
+    #[error("axis {axis} does not exist in a tensor of {}; possible: {}", axes(*rank), possible_axes(*rank))]
     Axis {
         /// The axis, negative counted from the last.
         axis: isize,
@@ -69,7 +69,7 @@ pub enum Error {
         layer: &'static str,
     },
     /// Channels that cannot be split into equal groups.
-    #[error("{channels} channels cannot be split into {groups} groups; possible: {}", divisors(*channels))]
+    #[error("{} cannot be split into {}; possible: {}", counted(*channels, "channel"), counted(*groups, "group"), divisors(*channels))]
     Groups {
         /// The number of channels.
         channels: usize,
@@ -77,7 +77,7 @@ pub enum Error {
         groups: usize,
     },
     /// Letters that do not name the axes of a tensor.
-    #[error("the layout {layout:?} does not suit a tensor of {rank} axes: {reason}")]
+    #[error("the layout {layout:?} does not suit a tensor of {}: {reason}", axes(*rank))]
     Layout {
         /// The letters.
         layout: String,
@@ -97,8 +97,8 @@ pub enum Error {
     },
     /// The channel axis has another length than the layer's parameters.
     #[error(
-        "axis {axis} of the shape {shape:?} has length {}, but the layer was made for {channels} channels; \
-         is the channel axis another one?", shape[*axis]
+        "axis {axis} of the shape {shape:?} has length {}, but the layer was made for {}; \
+         is the channel axis another one?", shape[*axis], counted(*channels, "channel")
     )]
     Channels {
         /// The channel axis.
@@ -122,7 +122,7 @@ pub enum Error {
     #[error("no axes to normalize over; name at least one")]
     NoAxes,
     /// Not one length for each axis.
-    #[error("{} lengths, {lengths:?}, for {} axes, {axes:?}; give one for each", lengths.len(), axes.len())]
+    #[error("{}, {lengths:?}, for {}, {axes:?}; give one for each", counted(lengths.len(), "length"), self::axes(axes.len()))]
     Lengths {
         /// The axes.
         axes: Vec<isize>,
@@ -312,8 +312,8 @@ pub enum Error {
     },
     /// NaN or infinity in the input.
     #[error(
-        "{name} holds NaN, infinity or numbers too large to sum, first seen in statistic {set} of \
-         {sets}; look at what made it"
+        "{name} holds NaN, infinity or numbers too large to sum, first seen in the statistic \
+         with index {set} (of {sets}); look at what made it"
     )]
     NotFinite {
         /// The tensor.
@@ -333,7 +333,16 @@ fn list(layers: &[Normalization]) -> String {
     layers.iter().map(Normalization::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// "1 channel", "2 channels".
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 fn axes(rank: usize) -> String {
+    if rank == 1 { "1 axis".into() } else { format!("{rank} axes") }
+}
+
+fn possible_axes(rank: usize) -> String {
     if rank == 0 { "none".into() } else { format!("{} to {}", -(rank as isize), rank as isize - 1) }
 }
 

@@ -7,10 +7,11 @@
 //! | normalization | cells that share | statistics |
 //! |---|---|---|
 //! | [`BatchNorm`] | the cells of one channel | \[C\] |
-//! | [`LayerNorm`] | the cells of one sample | \[N\] |
+//! | [`LayerNorm`] in transformers: `new(&[C])` on N×T×C | the C features at one position | \[N, T\] |
+//! | [`LayerNorm`] on images: `per_channel(C)` | the cells of one sample | \[N\] |
 //! | [`InstanceNorm`] | each cell alone | \[N, C\] |
 //! | [`GroupNorm`] | the cells of one sample and one group of channels | \[N, G\] |
-//! | [`RmsNorm`] | as layer, about zero | \[N\] |
+//! | [`RmsNorm`] | as either of layer, about zero | \[N, T\] or \[N\] |
 //!
 //! So the large tensor is touched by four [`kernels`] and no others, and a normalization is
 //! arithmetic on small tables. Results are the same bits on any number of threads and any

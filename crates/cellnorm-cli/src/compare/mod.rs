@@ -9,6 +9,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use crate::data::{DataError, DataNorm, Dataset, Samples};
+use crate::format::counted;
 use crate::input::{self, InputError};
 use crate::network::{ImageNetwork, Network, SequenceNetwork};
 use crate::norm::Norm;
@@ -97,8 +98,8 @@ fn normalized<S: Samples>(args: &CompareArgs, data: Dataset<S>) -> Result<Datase
     let unusable = |problem: String| InputError::Statistics { path: path.clone(), problem };
     let (mean, deviation) = statistics.pairs().map_err(|problem| unusable(problem.into()))?;
     if mean.len() != S::CHANNELS {
-        let (given, noun, right) = (mean.len(), S::NOUN, S::CHANNELS);
-        return Err(unusable(format!("has {given} channels, and the {noun} have {right}")));
+        let (given, noun, right) = (counted(mean.len(), "channel"), S::NOUN, S::CHANNELS);
+        return Err(unusable(format!("has {given}, and the {noun} have {right}")));
     }
     Ok(data.normalized(Some(DataNorm { mean, deviation })))
 }

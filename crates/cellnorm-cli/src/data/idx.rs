@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::format::counted;
+
 /// Width and height of an image in pixels.
 pub const SIDE: usize = 28;
 
@@ -13,11 +15,11 @@ const LABELS_MAGIC: u32 = 0x801;
 /// Why some bytes are not the IDX file they should be.
 #[derive(Debug, Error, PartialEq)]
 pub enum IdxError {
-    #[error("it holds {found} bytes, fewer than the {header} of its header")]
+    #[error("it holds {}, fewer than the {header} of its header", counted(*found, "byte"))]
     Header { found: usize, header: usize },
     #[error("it starts with {found:#010x} instead of {expected:#010x}")]
     Magic { found: u32, expected: u32 },
-    #[error("its header announces {announced} values, but {found} follow")]
+    #[error("its header announces {}, but {found} follow", counted(*announced, "value"))]
     Size { announced: u64, found: u64 },
     #[error("its images have {rows} × {columns} pixels instead of {SIDE} × {SIDE}")]
     Pixels { rows: u32, columns: u32 },
@@ -129,7 +131,7 @@ mod tests {
                 &[0; 784][..],
                 "it starts with 0x00000801 instead of 0x00000803",
             ),
-            (&[0x803, 2, 28, 28], &[0; 784], "its header announces 1568 values, but 784 follow"),
+            (&[0x803, 2, 28, 28], &[0; 784], "its header announces 1,568 values, but 784 follow"),
             (&[0x803, 1, 2, 3], &[0; 6], "its images have 2 × 3 pixels instead of 28 × 28"),
         ] {
             assert_eq!(images(&idx(words, values)).unwrap_err().to_string(), message);

@@ -8,6 +8,7 @@ use miette::Diagnostic;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::format::counted;
 use crate::input::InputError;
 
 pub mod idx;
@@ -29,8 +30,8 @@ pub enum DataError {
     #[diagnostic(help("{}", problem.help()))]
     Idx { path: PathBuf, problem: idx::IdxError },
     #[error(
-        "{} holds {labels} labels for the {images} images of {}", labels_path.display(),
-        images_path.display()
+        "{} holds {} for the {} of {}", labels_path.display(), counted(*labels, "label"),
+        counted(*images, "image"), images_path.display()
     )]
     #[diagnostic(help("each image needs one label: take both files from the same dataset"))]
     Unpaired { images_path: PathBuf, images: usize, labels_path: PathBuf, labels: usize },

@@ -4,8 +4,9 @@
 use cellnorm::explain::{Along, CACHE, Explanation, Measure, Sharing, Table};
 use serde_json::{Value, json};
 
+use super::Explained;
 use super::cube::marked;
-use crate::format::{bytes, join, thousands};
+use crate::format::{bytes, counted, join, thousands};
 
 pub fn rows(explanation: &Explanation) -> Vec<[String; 2]> {
     let mut rows = vec![["formula".to_owned(), explanation.formula.to_owned()]];
@@ -117,7 +118,7 @@ fn tables(tables: &[Table], none: &str) -> String {
     }
     let table = |table: &Table| format!("{} [{}]", table.name, join(&table.shape, ", "));
     let count: usize = tables.iter().map(Table::count).sum();
-    format!("{}: {} values", join(tables.iter().map(table), ", "), thousands(count))
+    format!("{}: {}", join(tables.iter().map(table), ", "), counted(count, "value"))
 }
 
 fn forward(explanation: &Explanation) -> String {
@@ -155,8 +156,19 @@ fn cache(held: usize) -> String {
     format!("the {} of a set {fits} in a cache of 1 MiB", bytes(held))
 }
 
-/// Everything that the drawing and the table say.
-pub fn json(explanation: &Explanation) -> Value {
+/// Everything that the drawing and the table say; further readings are in the first.
+pub fn json(all: &[Explained]) -> Value {
+    let mut values = all.iter().map(|one| {
+        let mut value = explanation_json(&one.explanation);
+        value["reading"] = one.reading.map(|reading| reading.description()).into();
+        value
+    });
+    let mut first = values.next().unwrap_or_default();
+    first["other_readings"] = values.collect();
+    first
+}
+
+fn explanation_json(explanation: &Explanation) -> Value {
     let traffic = &explanation.traffic;
     let statistics =
         explanation.sharings.iter().map(|sharing| statistic_json(explanation, sharing));

@@ -10,11 +10,11 @@ use clap::builder::TypedValueParser;
 use miette::Diagnostic;
 use thiserror::Error;
 
-use crate::format::{self, join, thousands};
-use crate::input::{StrayFlag, choice};
+use crate::format::{self, counted, join};
+use crate::input::{Shape, StrayFlag, choice};
 use crate::output::{self, OutputError};
 use cube::{Cube, Lengths};
-use norms::{NORMS, NormEntry, Tensor};
+use norms::{NORMS, NormEntry, Reading, Tensor};
 use text::Colors;
 
 mod cube;
@@ -36,17 +36,18 @@ pub enum ExplainError {
 
 #[derive(Args)]
 pub struct ExplainArgs {
-    /// Lengths of the tensor's axes, separated by commas.
-    #[arg(long, value_name = "LENGTHS", value_delimiter = ',', required = true)]
-    pub shape: Vec<usize>,
+    /// Lengths of the tensor's axes, such as 8,32,28,28 or 8x32x28x28.
+    #[arg(long, value_name = "LENGTHS")]
+    pub shape: Shape,
 
     /// The normalization.
     #[arg(long, value_name = "NAME", value_parser = norm())]
     pub norm: &'static NormEntry,
 
     /// The meaning of the axes, a letter each: n samples, c channels, t time, others positions; for
-    /// weights o outputs and i inputs. Channels come second when not given: nc, nct, nchw, ncdhw;
-    /// oi, oit, oihw, oidhw.
+    /// weights o outputs and i inputs. When not given, channels come second: nc, nct, nchw, ncdhw;
+    /// oi, oit, oihw, oidhw; but for layer and rms of three axes last, ntc, and where --axes name
+    /// the last axis and not the second.
     #[arg(long, value_name = "LETTERS")]
     pub layout: Option<String>,
 
@@ -56,8 +57,9 @@ pub struct ExplainArgs {
 
     /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas; axes-batch:
     /// axes that do not. layer, rms and axes-batch have a parameter for each element (`axis=[1, 2,
-    /// 3]` of Keras). When not given, layer and rms take all features of a sample, with a parameter
-    /// for each channel; mean-variance 0,2,3; lp -1; axes-batch the channels.
+    /// 3]` of Keras). When not given, layer and rms show both readings: the features of each
+    /// position share (first for three axes), or all features of a sample do, with a parameter for
+    /// each channel; mean-variance 0,2,3; lp -1; axes-batch the channels.
     #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
     pub axes: Option<Vec<isize>>,
 
@@ -65,7 +67,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "N")]
     pub groups: Option<usize>,
 
-    /// ghost-batch: samples in each virtual batch, 32 when not given.
+    /// ghost: samples in each virtual batch, 32 when not given.
     #[arg(long, value_name = "N")]
     pub virtual_batch: Option<usize>,
 
@@ -83,16 +85,47 @@ pub struct ExplainArgs {
 }
 
 impl ExplainArgs {
-    pub fn explain(&self) -> Result<Explanation, ExplainError> {
+    /// The explanation, or one for each reading, the usual one first.
+    pub fn explain(&self) -> Result<Vec<Explained>, ExplainError> {
         self.refuse_strays()?;
-        let rank = self.shape.len();
-        let layout = match (&self.layout, self.axis) {
-            (Some(letters), _) => Layout::named(letters, rank)?,
-            (None, Some(axis)) => Layout::channels_first(rank)?.channel_axis(axis)?,
-            (None, None) if self.norm.normalizes == Tensor::Weight => Layout::weight(rank)?,
-            (None, None) => Layout::channels_first(rank)?,
+        let rank = self.shape.0.len();
+        let layout = match (&self.layout, self.axis, self.norm.normalizes) {
+            (Some(letters), ..) => Layout::named(letters, rank)?,
+            (None, Some(axis), _) => Layout::channels_first(rank)?.channel_axis(axis)?,
+            (None, None, Tensor::Weight) => Layout::weight(rank)?,
+            (None, None, Tensor::Features) if self.has_channels_last() => {
+                Layout::channels_last(rank)?
+            }
+            (None, None, _) => Layout::channels_first(rank)?,
         };
-        Ok(self.norm.explain(self, layout)?)
+        // where a sample has one position, both are the same
+        let has_positions = layout.positions().iter().any(|axis| self.shape.0[*axis] != 1);
+        let is_open = self.norm.normalizes == Tensor::Features && self.axes.is_none();
+        let readings: &[Reading] = match (is_open && has_positions, rank) {
+            (false, _) => &[Reading::Sample],
+            (true, 3) => &[Reading::Position, Reading::Sample],
+            (true, _) => &[Reading::Sample, Reading::Position],
+        };
+        let several = readings.len() > 1;
+        let mut all: Vec<Explained> = Vec::new();
+        for &reading in readings {
+            let mut explanation = self.norm.explain(self, &layout, reading)?;
+            if let Some(first) = all.first() {
+                explanation.warnings.retain(|one| !first.explanation.warnings.contains(one));
+            }
+            all.push(Explained { reading: several.then_some(reading), explanation });
+        }
+        Ok(all)
+    }
+
+    /// Whether features lie on the last axis where nobody names the axes: in sequences, and where
+    /// the axes that share say so.
+    fn has_channels_last(&self) -> bool {
+        let rank = self.shape.0.len() as isize;
+        let axes = self.axes.as_deref().unwrap_or_default();
+        let share = |axis: isize| axes.iter().any(|named| named.rem_euclid(rank) == axis);
+        let (second, last) = (share(1), share(rank - 1));
+        if second == last { rank == 3 } else { last }
     }
 
     /// Refuses flags that say nothing about the normalization.
@@ -132,17 +165,23 @@ fn norm() -> impl TypedValueParser<Value = &'static NormEntry> {
     choice(NORMS.iter().map(|entry| (entry.name, entry.description, entry)).collect())
 }
 
+/// An explanation; with the reading of the normalization's name if there are several.
+pub struct Explained {
+    reading: Option<Reading>,
+    explanation: Explanation,
+}
+
 pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
-    let explanation = args.explain()?;
+    let all = args.explain()?;
     if let Some(path) = &args.svg {
-        output::draw("--svg", path, |path| fs::write(path, drawing(&explanation)))?;
+        output::draw("--svg", path, |path| fs::write(path, drawing(&all)))?;
     }
     if args.json {
-        return Ok(output::print_json(&facts::json(&explanation))?);
+        return Ok(output::print_json(&facts::json(&all))?);
     }
     let color =
         io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Ok(output::print(&report(&explanation, color, output::width()))?)
+    Ok(output::print(&report(&all, color, output::width()))?)
 }
 
 fn heading(explanation: &Explanation) -> String {
@@ -152,20 +191,33 @@ fn heading(explanation: &Explanation) -> String {
 
 fn marked(sharing: &Sharing) -> String {
     let (_, most) = sharing.values();
-    let values = if most == 1 { "value" } else { "values" };
-    format!("{} {values} of one {}", thousands(most), facts::measure(sharing))
+    format!("{} of one {}", counted(most, "value"), facts::measure(sharing))
 }
 
 fn others(sharing: &Sharing) -> String {
     match sharing.sets() - 1 {
         0 => "all values share it".into(),
         1 => "those of the other one".into(),
-        others => format!("those of {} others", thousands(others)),
+        others => format!("those of {}", counted(others, "other")),
     }
 }
 
-fn report(explanation: &Explanation, color: bool, width: usize) -> String {
-    let mut text = format!("{}\n\n", heading(explanation));
+fn report(all: &[Explained], color: bool, width: usize) -> String {
+    let mut text = format!("{}\n\n", heading(&all[0].explanation));
+    for (i, Explained { reading, explanation }) in all.iter().enumerate() {
+        if let Some(reading) = reading {
+            let space = if i > 0 { "\n" } else { "" };
+            let (number, count) = (i + 1, all.len());
+            text += &format!("{space}Reading {number} of {count}: {}\n\n", reading.description());
+        }
+        text += &explained(explanation, color, width);
+    }
+    text
+}
+
+/// The drawings, the table and the warnings of one explanation.
+fn explained(explanation: &Explanation, color: bool, width: usize) -> String {
+    let mut text = String::new();
     for sharing in &explanation.sharings {
         if explanation.sharings.len() > 1 {
             text += &format!("{} statistics\n", sharing.name);
@@ -211,18 +263,23 @@ fn statistic(explanation: &Explanation, sharing: &Sharing, color: bool, width: u
     format!("{axes}\n\n{lines}\n{}\n\n", colors.legend(&marked(sharing), &others(sharing)))
 }
 
-fn drawing(explanation: &Explanation) -> String {
+fn drawing(all: &[Explained]) -> String {
     let lengths = Lengths { samples: 8, channels: 8, positions: 8 };
-    let panel = |sharing: &Sharing| svg::Panel {
-        cube: Cube::new(explanation, sharing, &lengths),
+    let panel = |explained: &Explained, sharing: &Sharing| svg::Panel {
+        cube: Cube::new(&explained.explanation, sharing, &lengths),
         ink: ink(sharing),
-        title: match explanation.sharings.len() {
-            1 => String::new(),
-            _ => format!("{} statistics", sharing.name),
+        title: match (explained.reading, explained.explanation.sharings.len()) {
+            (Some(reading), _) => reading.description().to_owned(),
+            (None, 1) => String::new(),
+            (None, _) => format!("{} statistics", sharing.name),
         },
-        caption: format!("{}; {} such sets in all", marked(sharing), thousands(sharing.sets())),
+        caption: format!("{}; {} in all", marked(sharing), counted(sharing.sets(), "such set")),
     };
-    svg::draw(&heading(explanation), &explanation.sharings.iter().map(panel).collect::<Vec<_>>())
+    let panels: Vec<svg::Panel> = all
+        .iter()
+        .flat_map(|one| one.explanation.sharings.iter().map(move |sharing| panel(one, sharing)))
+        .collect();
+    svg::draw(&heading(&all[0].explanation), &panels)
 }
 
 /// The normalization whose colour a statistic has: its own, or RMS where squares are summed.
@@ -263,7 +320,8 @@ mod tests {
             parameters: GroupParameters::PerChannel,
         };
         let explanation = rule(&group, &[2, 8, 3, 3], layout).unwrap();
-        let (plain, colored) = (report(&explanation, false, 80), report(&explanation, true, 80));
+        let all = [Explained { reading: None, explanation }];
+        let [plain, colored] = [false, true].map(|color| report(&all, color, 80));
         let color = terminal_color("group");
         assert_eq!(
             colored.matches(&format!("{color}██")).count(),

@@ -25,13 +25,34 @@ pub struct NormEntry {
 #[derive(Clone, Copy, PartialEq)]
 pub enum Tensor {
     Activation,
+    /// An activation, of which the features of each position or all of a sample share.
+    Features,
     Weight,
+}
+
+/// Which features share where no axes are named.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Reading {
+    /// The channels at each position, with a parameter for each.
+    Position,
+    /// All features of a sample, with a parameter for each channel.
+    Sample,
+}
+
+impl Reading {
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Position => "the features of each position, as in transformers",
+            Self::Sample => "all features of a sample, as in Wu and He's figure",
+        }
+    }
 }
 
 /// The flags with the layout that follows from them.
 struct Request<'a> {
     args: &'a ExplainArgs,
-    layout: Layout,
+    layout: &'a Layout,
+    reading: Reading,
 }
 
 /// Each expression takes the request, the number of channels (or outputs), and their axis.
@@ -55,19 +76,19 @@ macro_rules! norms {
 norms! { |a, channels, channel_axis|
     Activation "batch" [] "Each channel over the whole batch" =>
         a.rule(&Batch::new(channels, channel_axis));
-    Activation "ghost-batch" ["--virtual-batch"] "Each channel over a part of the batch" => {
+    Activation "ghost" ["--virtual-batch"] "Each channel over a part of the batch" => {
         let size = a.args.virtual_batch.unwrap_or(32);
         a.rule(&Ghost { channels, channel_axis, size, interleaved: false })
     };
     Activation "axes-batch" ["--axes"] "Each index along several axes over the whole batch" =>
-        a.rule(&Batch::from_shape(&a.axes_or(&[channel_axis]), &a.args.shape)?);
-    Activation "step-batch" [] "Each channel over the whole batch, at each time step" => {
+        a.rule(&Batch::from_shape(&a.axes_or(&[channel_axis]), &a.args.shape.0)?);
+    Activation "step" [] "Each channel over the whole batch, at each time step" => {
         let (step_axis, steps) = a.time()?;
         a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
     };
     Activation "renorm" [] "Like batch, corrected toward the running averages" =>
         a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 });
-    Activation "layer" ["--axes"] "The features of a sample" =>
+    Features "layer" ["--axes"] "The features of each position or of a sample" =>
         a.rule(&Layer(a.features(channels, channel_axis)?));
     Activation "instance" [] "Each channel of a sample" =>
         a.rule(&Instance { channels, channel_axis });
@@ -75,9 +96,9 @@ norms! { |a, channels, channel_axis|
         let (groups, parameters) = (a.args.groups.unwrap_or(32), GroupParameters::PerChannel);
         a.rule(&Group { groups, channels, channel_axis, parameters })
     };
-    Activation "rms" ["--axes"] "The features of a sample, by root mean square" =>
+    Features "rms" ["--axes"] "Like layer, by root mean square, mean kept" =>
         a.rule(&Rms(a.features(channels, channel_axis)?));
-    Activation "gemma-rms" ["--axes"] "Like rms, with the factor stored less 1" =>
+    Features "gemma-rms" ["--axes"] "Like rms, with the factor stored less 1" =>
         a.rule(&GemmaRms(a.features(channels, channel_axis)?));
     Activation "batch-instance" [] "A mixture of batch and instance" =>
         a.rule(&BatchInstance { channels, channel_axis });
@@ -103,37 +124,59 @@ norms! { |a, channels, channel_axis|
 
 impl NormEntry {
     /// Explains it for the shape that is asked for.
-    pub fn explain(&self, args: &ExplainArgs, layout: Layout) -> Result<Explanation, Error> {
+    pub fn explain(
+        &self,
+        args: &ExplainArgs,
+        layout: &Layout,
+        reading: Reading,
+    ) -> Result<Explanation, Error> {
         let axis = if layout.is_weight() { layout.samples() } else { layout.channels() };
-        (self.explain)(&Request { args, layout }, args.shape[axis], axis as isize)
+        let request = Request { args, layout, reading };
+        (self.explain)(&request, args.shape.0[axis], axis as isize)
     }
 }
 
 impl Request<'_> {
     fn rule<R: Rule>(&self, norm: &R) -> Result<Explanation, Error> {
-        rule(norm, &self.args.shape, self.layout.clone())
+        rule(norm, &self.args.shape.0, self.layout.clone())
     }
 
     fn lines<L: Lines>(&self, norm: &L) -> Result<Explanation, Error> {
-        lines(norm, &self.args.shape, self.layout.clone())
+        lines(norm, &self.args.shape.0, self.layout.clone())
     }
 
     fn axes_or(&self, usual: &[isize]) -> Vec<isize> {
         self.args.axes.clone().unwrap_or_else(|| usual.to_vec())
     }
 
-    /// The axes named, with a parameter an element; else a sample's features, with one a channel.
+    /// The axes named, with a parameter for each element; else those of the reading.
     fn features(&self, channels: usize, axis: isize) -> Result<Features, Error> {
-        match &self.args.axes {
-            Some(axes) => Features::from_shape(axes, &self.args.shape),
-            None => Ok(Features::PerChannel { channels, axis }),
+        match (&self.args.axes, self.reading) {
+            (Some(axes), _) => Features::from_shape(axes, &self.args.shape.0),
+            (None, Reading::Position) => Features::from_shape(&[axis], &self.args.shape.0),
+            (None, Reading::Sample) => Ok(Features::PerChannel { channels, axis }),
         }
     }
 
     fn time(&self) -> Result<(isize, usize), Error> {
         let reason = "statistics for each time step need an axis t, such as in nct or ntc";
-        let (layout, rank) = (self.layout.to_string(), self.args.shape.len());
+        let (layout, rank) = (self.layout.to_string(), self.args.shape.0.len());
         let time = self.layout.time().ok_or(Error::Layout { layout, rank, reason })?;
-        Ok((time as isize, self.args.shape[time]))
+        Ok((time as isize, self.args.shape.0[time]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::norm::Norm;
+
+    #[test]
+    fn compare_and_explain_call_a_normalization_by_the_same_name() {
+        let explained: Vec<&str> = NORMS.iter().map(|entry| entry.name).collect();
+        let compared = Norm::ALL.iter().filter(|norm| **norm != Norm::None);
+        for name in compared.map(|norm| norm.name()) {
+            assert!(explained.contains(&name), "{name} is not in {explained:?}");
+        }
     }
 }

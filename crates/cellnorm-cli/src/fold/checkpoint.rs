@@ -11,7 +11,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use super::{FoldArgs, FoldError, RuntimeChoice, written_json};
-use crate::format::{self, thousands};
+use crate::format::{self, counted, thousands};
 use crate::input::{self, StrayFlag};
 use crate::output::{self, OutputError};
 
@@ -226,9 +226,9 @@ const UNKNOWN: &str = "Nothing was folded: these are guesses. Names do not tell 
 fn guesses_text(path: &Path, guesses: &[Guess], file: &str) -> String {
     let paired = guesses.iter().filter(|guess| guess.layer.is_some()).count();
     let heading = format!(
-        "{}: {} normalizations with running statistics; names suggest a layer for {}\n",
+        "{}: {} with running statistics; names suggest a layer for {}\n",
         path.display(),
-        thousands(guesses.len()),
+        counted(guesses.len(), "normalization"),
         thousands(paired)
     );
     if guesses.is_empty() {
@@ -259,16 +259,15 @@ fn folded_text(
 ) -> String {
     let norms: usize = folded.iter().map(|layer| layer.norms.len()).sum();
     let written = match written {
-        Some((path, bytes)) => format!("written: {}, {} bytes", path.display(), thousands(bytes)),
+        Some((path, bytes)) => format!("written: {}, {}", path.display(), counted(bytes, "byte")),
         None => "nothing was written".into(),
     };
     format!(
-        "{}: {} normalizations folded into {} layers\nproof: each layer alone in float64, with \
-         the numbers as they are stored: differences at most {worst:.2} of what rounding \
-         explains\nThat nothing lies between each pair, and epsilon, are as the pairing file \
+        "{}: {} folded into {}\nproof: each layer alone in float64, with the numbers as they are \
+         stored: differences at most {worst:.2} of what rounding explains\nThat nothing lies between each pair, and epsilon, are as the pairing file \
          says; no graph was there to check it.\n{written}\n",
         path.display(),
-        thousands(norms),
-        thousands(folded.len())
+        counted(norms, "normalization"),
+        counted(folded.len(), "layer")
     )
 }

@@ -7,7 +7,7 @@ use cellnorm_onnx::check::{Array, Feed};
 use cellnorm_onnx::proto::{Model, Value};
 
 use super::FoldError;
-use crate::format::join;
+use crate::format::{counted, join};
 
 /// Samples of a run where the model leaves their number open.
 const BATCH: usize = 64;
@@ -41,7 +41,8 @@ pub fn read(model: &Model<'_>, path: &Path) -> Result<Vec<Feed>, FoldError> {
             || !samples.is_multiple_of(size) && expected[0].is_some()
         {
             return Err(failed(format!(
-                "has {samples} samples of {:?}, which are no batches of {size} beside the others",
+                "has {} of {:?}, no batches of {size} beside the others",
+                counted(samples, "sample"),
                 input.name
             )));
         }

@@ -6,7 +6,7 @@ use cellnorm_onnx::fold::Unfolded;
 use cellnorm_onnx::proto::Graph;
 
 use super::{Outcome, text};
-use crate::format::thousands;
+use crate::format::{counted, thousands};
 use crate::page::{self, escape};
 
 const STYLE: &str = include_str!("style.css");
@@ -21,7 +21,8 @@ pub fn page(outcome: &Outcome<'_>) -> String {
 fn lead(outcome: &Outcome<'_>) -> String {
     let report = &outcome.folded.report;
     let all = report.before.batch_norms;
-    let [gone, all] = [all.saturating_sub(report.after.batch_norms), all].map(thousands);
+    let gone = thousands(all.saturating_sub(report.after.batch_norms));
+    let all = counted(all, "batch normalization");
     let proven = match outcome.certificate {
         Some(certificate) if certificate.holds => {
             " Each fold is proven with the weights that were written."
@@ -30,8 +31,7 @@ fn lead(outcome: &Outcome<'_>) -> String {
         None => " Nothing was written, and nothing checked.",
     };
     format!(
-        "<p><strong>{gone}</strong> of {all} batch normalizations became part of the layers beside \
-         them.{proven}</p>"
+        "<p><strong>{gone}</strong> of {all} became part of the layers beside them.{proven}</p>"
     )
 }
 
@@ -114,7 +114,7 @@ fn graph(outcome: &Outcome<'_>) -> String {
     let height = ROW_HEIGHT * rows.len() as f64;
     let more = match all - rows.len() {
         0 => String::new(),
-        more => format!(" The last {} nodes are not drawn.", thousands(more)),
+        more => format!(" Not drawn: the last {}.", counted(more, "node")),
     };
     let body = format!(
         "<p>Each node in the order of the file, except constants. \
@@ -224,7 +224,7 @@ fn conditions(outcome: &Outcome<'_>) -> String {
     let mut rows = vec![("Model", escape(&outcome.source.path().display().to_string()))];
     if let Some((path, bytes)) = outcome.written {
         let path = escape(&path.display().to_string());
-        rows.push(("Written to", format!("{path}, {} bytes", thousands(bytes))));
+        rows.push(("Written to", format!("{path}, {}", counted(bytes, "byte"))));
     }
     if let Some(certificate) = outcome.certificate {
         rows.push(("Checked", escape(&text::checked(certificate)).replace('\n', "<br>")));

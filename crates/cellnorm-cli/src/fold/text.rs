@@ -6,7 +6,7 @@ use cellnorm_onnx::check::{self, Certificate};
 use cellnorm_onnx::fold::{Direction, Fold, Report, Unfolded};
 
 use super::{FoldError, Outcome};
-use crate::format::{join, paragraphs, sparse_table, thousands};
+use crate::format::{counted, join, paragraphs, sparse_table, thousands};
 
 /// Rows of a table; further rows are counted.
 const MOST_ROWS: usize = 24;
@@ -36,11 +36,11 @@ pub fn heading(outcome: &Outcome<'_>) -> String {
     let report = &outcome.folded.report;
     let (before, after) = (report.before, report.after);
     format!(
-        "{}: {} of {} batch normalizations folded; {} nodes before, {} after\n",
+        "{}: {} of {} folded; {} before, {} after\n",
         outcome.source.path().display(),
         thousands(before.batch_norms.saturating_sub(after.batch_norms)),
-        thousands(before.batch_norms),
-        thousands(before.nodes),
+        counted(before.batch_norms, "batch normalization"),
+        counted(before.nodes, "node"),
         thousands(after.nodes)
     )
 }
@@ -87,35 +87,33 @@ pub fn advice<'a>(reasons: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 pub fn checked(certificate: &Certificate) -> String {
     let worst = certificate.proofs.iter().map(|proof| proof.share).fold(0.0, f64::max);
     let mut text = format!(
-        "proof: {} {}, each alone in float64, with the weights as they were written: differences \
-         at most {worst:.2} of what rounding explains\n",
-        thousands(certificate.proofs.len()),
-        if certificate.proofs.len() == 1 { "layer" } else { "layers" }
+        "proof: {}, each alone in float64, with the weights as they were written: differences at \
+         most {worst:.2} of what rounding explains\n",
+        counted(certificate.proofs.len(), "layer")
     );
     text += &match &certificate.run {
         check::Outcome::NotRun(problem) => format!("whole model: not run; {problem}\n"),
         check::Outcome::Compared(run) => format!(
-            "whole model in {}, {} {}: largest difference {:.1e} of the largest number (allowed \
+            "whole model in {}, {}: largest difference {:.1e} of the largest number (allowed \
              {:.1e}), {:.1e} at the outputs{}{}; a run takes {:.2} ms before, {:.2} ms after\n",
             run.runtime,
-            thousands(run.runs),
-            if run.runs == 1 { "input" } else { "inputs" },
+            counted(run.runs, "input"),
             run.largest_relative,
             certificate.tolerance,
             run.largest_difference,
             match run.same_largest {
                 (_, 0) => String::new(),
                 (same, all) => format!(
-                    ", largest number at the same place in {} of {} rows",
+                    ", largest number at the same place in {} of {}",
                     thousands(same),
-                    thousands(all)
+                    counted(all, "row")
                 ),
             },
             match run.not_finite_before {
                 0 => String::new(),
                 count => format!(
-                    ", {} numbers that are infinite or NaN before the fold left out",
-                    thousands(count)
+                    ", {} infinite or NaN before the fold left out",
+                    counted(count, "number")
                 ),
             },
             run.before_ms,
@@ -144,9 +142,9 @@ pub fn failure(certificate: &Certificate) -> String {
 fn place(outcome: &Outcome<'_>) -> String {
     match outcome.written {
         Some((path, bytes)) => format!(
-            "written to {} ({} bytes; {} before)\n",
+            "written to {} ({}; {} before)\n",
             path.display(),
-            thousands(bytes),
+            counted(bytes, "byte"),
             thousands(outcome.source.bytes().len())
         ),
         None => "nothing written\n".into(),
@@ -175,7 +173,8 @@ pub fn explain(report: &Report, name: &str) -> Result<String, FoldError> {
             }
         };
         text += &format!(
-            "{node} ({op}, {channels} channels) became part of {}, {}{steps}.\n{formula}.\n",
+            "{node} ({op}, {}) became part of {}, {}{steps}.\n{formula}.\n",
+            counted(channels, "channel"),
             join(targets, " and "),
             direction(fold)
         );

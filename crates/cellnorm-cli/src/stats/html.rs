@@ -8,7 +8,7 @@ use cellnorm_data::preview::{Picture, pictures};
 use cellnorm_data::state::Statistics;
 
 use super::report;
-use crate::format::thousands;
+use crate::format::{counted, thousands};
 use crate::page::{self, escape};
 
 const STYLE: &str = include_str!("style.css");
@@ -21,7 +21,7 @@ const SHOWN: usize = 16;
 pub fn page(statistics: &Statistics, listing: &Listing) -> String {
     let split = statistics.dataset.split.as_ref();
     let split = split.map_or(String::new(), |split| format!(", split {}", escape(split)));
-    let lead = format!("<p>{}{split}.</p>", report::files(statistics.dataset.files));
+    let lead = format!("<p>{}{split}.</p>", counted(statistics.dataset.files, "file"));
     let text = escape(&report::text(statistics, 0, 120));
     let sections = [
         table(statistics),

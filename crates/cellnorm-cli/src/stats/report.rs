@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, Width};
 use serde_json::{Value, json};
 
 use super::PasteTarget;
-use crate::format::{self, join, paragraphs, remainder, sparse_table, thousands};
+use crate::format::{self, counted, indices, join, paragraphs, remainder, sparse_table, thousands};
 
 /// Rows of a table; further rows are counted.
 const MOST_ROWS: usize = 32;
@@ -24,19 +24,14 @@ pub fn text(statistics: &Statistics, others: usize, width: usize) -> String {
     ])
 }
 
-/// "1 file", "2 files".
-pub fn files(count: usize) -> String {
-    format!("{} {}", thousands(count), if count == 1 { "file" } else { "files" })
-}
-
 fn heading(statistics: &Statistics, others: usize) -> String {
-    let mut text = files(statistics.dataset.files);
+    let mut text = counted(statistics.dataset.files, "file");
     if let Some(split) = &statistics.dataset.split {
         text += &format!(", split {split}");
     }
     if !statistics.is_complete() {
         let done: u64 = statistics.done.iter().map(|[start, end]| end - start).sum();
-        text += &format!("; {} of {} parts", thousands(done), thousands(statistics.parts));
+        text += &format!("; {} of {}", thousands(done), counted(statistics.parts, "part"));
     }
     if others > 0 {
         text += &format!("; {} of other kinds passed over", thousands(others));
@@ -114,11 +109,12 @@ fn notes(summaries: &[Option<Summary>], statistics: &Statistics) -> String {
     let mut text = String::new();
     let all = || summaries.iter().flatten();
     let is_constant = |channel: &usize| summaries[*channel].is_some_and(|one| one.is_constant());
-    let constant = join((0..summaries.len()).filter(is_constant), ", ");
+    let constant: Vec<usize> = (0..summaries.len()).filter(is_constant).collect();
     if !constant.is_empty() {
+        let channels = indices("channel", &constant);
         text += &format!(
-            "All values of channel {constant} are equal: there is no deviation to divide by. Leave \
-             it out, or take 1.\n"
+            "All values of the {channels} are equal: there is no deviation to divide by. Leave it \
+             out, or take 1.\n"
         );
     }
     let apart = all()
@@ -225,13 +221,12 @@ fn channel(channel: &Channel) -> Value {
 /// The lines for a framework; numbers between 0 and 1 where the data are integers.
 pub fn paste(statistics: &Statistics, framework: PasteTarget) -> String {
     let summaries = statistics.summaries();
-    let unusable = (0..summaries.len())
-        .filter(|channel| summaries[*channel].is_none_or(|summary| summary.is_constant()));
-    let unusable = join(unusable, ", ");
+    let unusable: Vec<usize> = (0..summaries.len())
+        .filter(|channel| summaries[*channel].is_none_or(|summary| summary.is_constant()))
+        .collect();
     if !unusable.is_empty() {
-        eprintln!(
-            "warning: no deviation to divide by in channel {unusable}; put in what suits you"
-        );
+        let channels = indices("channel", &unusable);
+        eprintln!("warning: no deviation to divide by in the {channels}; put in what suits you");
     }
     if !statistics.failures.is_empty() {
         eprintln!(

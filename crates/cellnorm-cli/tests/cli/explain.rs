@@ -85,9 +85,9 @@ fn every_normalization_is_explained() {
     type Case = (&'static str, &'static [(u64, u64)], u64);
     let cases: [Case; 21] = [
         ("8,6,4,4 --norm batch", &[(6, 128)], 12),
-        ("8,6,4,4 --norm ghost-batch --virtual-batch 4", &[(12, 64)], 12),
-        ("10,6,4,4 --norm ghost-batch --virtual-batch 4", &[(18, 64)], 12),
-        ("8,6,20 --layout nct --norm step-batch", &[(120, 8)], 12),
+        ("8,6,4,4 --norm ghost --virtual-batch 4", &[(12, 64)], 12),
+        ("10,6,4,4 --norm ghost --virtual-batch 4", &[(18, 64)], 12),
+        ("8,6,20 --layout nct --norm step", &[(120, 8)], 12),
         ("8,6,4,4 --norm renorm", &[(6, 128)], 12),
         ("8,6,4,4 --norm axes-batch", &[(6, 128)], 12),
         ("8,6,4,4 --norm axes-batch --axes 1,3", &[(24, 32)], 48),
@@ -131,11 +131,12 @@ fn the_figure_marks_as_many_values_as_share() {
     // small enough for all values to be drawn, two letters each
     for (flags, marked) in [
         ("2,4,3 --norm batch", 6),
-        ("2,4,3 --norm layer", 12),
+        ("2,4,3 --norm layer", 3),
+        ("2,4,3 --norm layer --axes 1,2", 12),
         ("2,4,3 --norm instance", 3),
         ("2,4,3 --norm group --groups 2", 6),
         ("2,4,3 --norm local-response --size 3", 3),
-        ("4,4,3 --norm ghost-batch --virtual-batch 2", 6),
+        ("4,4,3 --norm ghost --virtual-batch 2", 6),
         ("2,3,4 --layout ntc --norm layer --axes 1", 3),
         ("5,4 --norm batch", 5),
         ("2,4,2,2 --norm rms --axes 1,3", 8),
@@ -151,7 +152,7 @@ fn the_figure_fits_the_terminal() {
     for flags in [
         "64,2048,7,7 --norm batch",
         "64,512,7,7 --norm group",
-        "64,32,7 --norm ghost-batch --virtual-batch 4",
+        "64,32,7 --norm ghost --virtual-batch 4",
     ] {
         for columns in [72, 100, 200] {
             let output = cellnorm(&format!("explain --shape {flags}"))
@@ -211,10 +212,10 @@ fn the_drawing_marks_what_one_sees_of_the_set() {
     // cells in front (sample 0), on top (position 0) and at the side (the last channel)
     for (flags, front, top, side) in [
         ("2,4,3 --norm batch", 3, 2, 0),
-        ("2,4,3 --norm layer", 12, 4, 3),
+        ("2,4,3 --norm layer --axes 1,2 --layout nct", 12, 4, 3),
         ("2,4,3 --norm instance", 3, 1, 0),
         ("2,4,3 --norm group --groups 2", 6, 2, 0),
-        ("4,4,3 --norm ghost-batch --virtual-batch 2", 3, 2, 0),
+        ("4,4,3 --norm ghost --virtual-batch 2", 3, 2, 0),
         ("2,4,3 --norm local-response --size 3", 3, 3, 1),
         ("3,1,2 --norm batch", 2, 3, 6),
         ("5,4 --norm batch", 5, 0, 0),
@@ -255,6 +256,70 @@ fn warnings_say_what_to_do() {
     assert_eq!(codes("8,32,28,28 --norm layer --axes 1,2,3"), ["parameter-per-element"]);
 }
 
+/// Layout, number of statistics, values in each, γ, and the codes of the warnings.
+fn summary(value: &Value) -> (String, [u64; 3], Vec<String>) {
+    let statistic = &value["statistics"][0];
+    let numbers = [&statistic["count"], &statistic["values"], &value["parameters"][0]["count"]];
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let codes = value["warnings"].as_array().unwrap().iter().map(|one| text(&one["code"]));
+    (text(&value["layout"]), numbers.map(|number| number.as_u64().unwrap()), codes.collect())
+}
+
+/// Both readings of "layer" (and of RMS), the transformer's first for three axes.
+#[test]
+fn layer_has_two_readings() {
+    let readings = |flags: &str| {
+        let value = json(&format!("explain --shape {flags}"));
+        let others = value["other_readings"].as_array().unwrap().iter().map(summary);
+        [summary(&value)].into_iter().chain(others).collect::<Vec<_>>()
+    };
+    let of = |layout: &str, numbers| (layout.to_owned(), numbers, Vec::<String>::new());
+    // LayerNorm(512) of 2 × 10 tokens, and all features of a sample
+    for norm in ["layer", "rms", "gemma-rms"] {
+        assert_eq!(
+            readings(&format!("2,10,512 --norm {norm}")),
+            [of("NTC", [20, 512, 512]), of("NTC", [2, 5120, 512])]
+        );
+    }
+    assert_eq!(
+        readings("8,32,28,28 --norm layer"),
+        [of("NCHW", [8, 25_088, 32]), of("NCHW", [6272, 32, 32])]
+    );
+    // what is named is taken, without a warning against the usual layer
+    assert_eq!(readings("2,10,512 --norm layer --axes -1"), [of("NTC", [20, 512, 512])]);
+    assert_eq!(readings("8,28,28,96 --norm layer --axes -1"), [of("NHWC", [6272, 96, 96])]);
+    assert_eq!(readings("8,96,28,28 --norm layer --axes 1"), [of("NCHW", [6272, 96, 96])]);
+    let warned = readings("2,10,512 --norm layer --axes -1 --layout nct");
+    assert_eq!(warned[0].2, ["not-the-channels"]);
+    // one position: both are the same
+    assert_eq!(readings("8,64 --norm layer"), [of("NC", [8, 64, 64])]);
+    assert_eq!(readings("8,64,1,1 --norm layer").len(), 1);
+
+    let told = text("explain --shape 2,10,512 --norm layer");
+    let heads: Vec<&str> = told.lines().filter(|line| line.starts_with("Reading")).collect();
+    assert_eq!(
+        heads,
+        [
+            "Reading 1 of 2: the features of each position, as in transformers",
+            "Reading 2 of 2: all features of a sample, as in Wu and He's figure"
+        ]
+    );
+    // what is warned of once is not said again
+    assert_eq!(text("explain --shape 100,32,32 --norm layer").matches("warning").count(), 1);
+    assert_eq!(svg("2,10,512 --norm layer").matches("<g class=").count(), 2);
+}
+
+#[test]
+fn lengths_stand_with_commas_or_crosses() {
+    for norm in ["batch", "layer"] {
+        let expected = json(&format!("explain --shape 8,32,4 --norm {norm}"));
+        for shape in ["8x32x4", "8X32X4", "8×32×4", "8,32x4"] {
+            assert_eq!(json(&format!("explain --shape {shape} --norm {norm}")), expected);
+        }
+    }
+    refuses("explain --shape 8xx4 --norm batch", &["--shape", "such as 8,32 or 8x32"]);
+}
+
 #[test]
 fn what_cannot_be_explained_is_refused() {
     refuses(
@@ -262,7 +327,7 @@ fn what_cannot_be_explained_is_refused() {
         &["10 channels", "possible: 1, 2, 5, 10"],
     );
     refuses(
-        "explain --shape 8,10,4,4 --norm ghost-batch --virtual-batch 0",
+        "explain --shape 8,10,4,4 --norm ghost --virtual-batch 0",
         &["size of a part is 0", "at least 1"],
     );
     refuses("explain --shape 8,10 --norm layer --axes 2", &["axis 2 does not exist", "-2 to 1"]);
@@ -312,6 +377,22 @@ fn semantics_are_listed_shown_and_compared() {
         text("semantics diff keras-3 keras-3 --layer group"),
         "keras-3 group and keras-3 group mean the same\n"
     );
+    assert_eq!(text("semantics show keras-3 layer"), text("semantics show keras-3 --layer layer"));
+    assert_eq!(
+        text("semantics diff pytorch-2 keras-3 group"),
+        text("semantics diff pytorch-2 keras-3 --layer group")
+    );
+    refuses("semantics show keras-3 layer --layer batch", &["cannot be used with"]);
+    refuses("semantics show keras-3 bach", &["it must be one of batch, layer,"]);
+    for (preset, inputs) in [
+        ("tf-keras-2-fused", "input of 4 axes with the channels on axis 1 or 3"),
+        ("tf-keras-2", "input of 2 or 3 axes"),
+    ] {
+        let words = format!("semantics show {preset} batch");
+        assert!(row(&text(&words), "applies_to").contains(inputs));
+        assert!(json(&words)["applies_to"].as_str().unwrap().starts_with(inputs));
+    }
+    assert!(json("semantics show keras-3 batch")["applies_to"].is_null());
     refuses("semantics show pytroch-2", &["closest first: pytorch-2,"]);
     refuses("semantics diff pytorch-2 kears-3", &["closest first: keras-3,"]);
     refuses(

@@ -31,7 +31,7 @@ fn a_model_is_folded_checked_and_written() {
     let done = fold(&[text(&model), "-o", text(&output), "--html", text(&page)]);
     let said = words(&done);
     assert_eq!(done.status.code(), Some(0), "{said}");
-    assert!(said.contains("1 of 1 batch normalizations folded; 2 nodes before, 1 after"), "{said}");
+    assert!(said.contains("1 of 1 batch normalization folded; 2 nodes before, 1 after"), "{said}");
     assert!(said.contains("proof: 1 layer,") && said.contains("whole model in rten"), "{said}");
     assert!(fs::read_to_string(page).unwrap().contains("became part of the layers"));
     // folded again there is nothing left, and the note of the first time is replaced

@@ -70,7 +70,7 @@ fn file_in(folder: &TempDir, name: &str) -> (PathBuf, String) {
 fn a_model_is_told_with_where_it_folds() {
     let told = text(&["inspect", &pattern("conv2d-bn")]);
     for part in [
-        "1 normalizations, 4 channels; 0 dead",
+        "1 normalization, 4 channels; 0 dead",
         "1 × onnx-15 batch: fixed statistics of axis 1",
         "backward into",
     ] {
@@ -98,10 +98,10 @@ fn a_checkpoint_is_told_with_what_is_wrong() {
     let (_folder, model) = model();
     let told = text(&["inspect", &model]);
     for part in [
-        "1 normalizations, 2 channels; 1 dead",
+        "1 normalization, 2 channels; 1 dead",
         "names as in pytorch-2",
         "ε assumed",
-        "net.bn: 1 of 2 (1)",
+        "net.bn: 1 of 2, channel with index 1\n",
         "pruned",
     ] {
         assert!(told.contains(part), "{part:?} is not in {told}");
@@ -151,7 +151,7 @@ fn a_checkpoint_is_folded_by_the_pairs_that_its_guesses_print() {
 
     let dry = text(&["fold", &model, "--dry-run", "--pairs", &pairs, "--epsilon", "0.25"]);
     assert!(
-        dry.contains("1 normalizations folded into 1 layers")
+        dry.contains("1 normalization folded into 1 layer\n")
             && dry.contains("nothing was written"),
         "{dry}"
     );

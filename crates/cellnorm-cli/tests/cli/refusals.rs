@@ -45,7 +45,7 @@ fn a_file_cut_off() {
         &[],
         &[
             "train-images-idx3-ubyte is not usable",
-            "its header announces 7840 values, but 984 follow",
+            "its header announces 7,840 values, but 984 follow",
             "cut off or damaged",
         ],
     );

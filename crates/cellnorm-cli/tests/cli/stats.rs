@@ -367,6 +367,10 @@ fn results_take_no_other_file_s_place_and_say_what_is_missing() {
     assert!(said(&done).contains("warning: files could not be read: 1"), "{}", said(&done));
     npy(&set.join("none.npy"), "(2,)", [f32::NAN; 2].into_iter());
     let done = run(&["stats", text(&set.join("none.npy")), "--paste", "torch"]);
-    assert!(said(&done).contains("no deviation to divide by in channel 0"), "{}", said(&done));
+    assert!(
+        said(&done).contains("no deviation to divide by in the channel with index 0"),
+        "{}",
+        said(&done)
+    );
     assert_eq!(json(&["stats", text(&set.join("none.npy")), "--json"])["channels"][0]["nan"], 2);
 }

@@ -200,9 +200,12 @@ impl Source for Table {
                 };
                 let files = cells(column, rows, self.columns[0].full, |file| file.data().to_vec())?;
                 for (row, file) in (start..).zip(&files) {
-                    let file = file.as_deref().ok_or_else(|| format!("row {row} has no image"))?;
+                    // in messages, rows are counted from 1
+                    let number = row + 1;
+                    let file =
+                        file.as_deref().ok_or_else(|| format!("row {number} has no image"))?;
                     let block = image::decode(file, &self.settings);
-                    give(row, &block.map_err(|problem| format!("row {row}: {problem}"))?)?;
+                    give(row, &block.map_err(|problem| format!("row {number}: {problem}"))?)?;
                 }
             } else {
                 let columns = columns.iter_mut().zip(&self.columns);

@@ -114,7 +114,7 @@ fn nothing_to_read_is_an_error() {
     assert!(nothing(folder.path().to_owned()).starts_with("no image, IDX"));
     assert!(matches!(list(&["/does/not/exist".into()]), Err(Error::Read { .. })));
     fs::write(folder.path().join("a.txt"), "").unwrap();
-    assert!(nothing(folder.path().to_owned()).contains("among the 1 files there"));
+    assert!(nothing(folder.path().to_owned()).contains("found, only others (1)"));
     let message = list(&[folder.path().join("a.txt")]).unwrap_err().to_string();
     assert!(message.contains("its name ends in none of png"), "{message}");
 }

@@ -80,7 +80,7 @@ fn what_does_not_belong_together_is_refused() {
     let grey = measure(fixture("grey.npy"), Settings::default());
     let message = |mut a: Statistics, b: Statistics| a.merge(b).unwrap_err().to_string();
     assert!(
-        message(grey.clone(), grey.clone()).contains("part 0 is in both"),
+        message(grey.clone(), grey.clone()).contains("the part with index 0 is in both"),
         "{}",
         message(grey.clone(), grey.clone())
     );

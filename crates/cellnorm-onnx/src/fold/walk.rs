@@ -149,7 +149,8 @@ fn fitted(map: &Map, axis: Axis, rank: Option<usize>, channels: usize) -> Result
         return Err(Reason::Axis.at("the layer's channels are on another axis"));
     }
     if count != channels {
-        return Err(Reason::Axis.at(format!("{count} channels where the layer has {channels}")));
+        let at = format!("the layer has another number of channels, {channels} and not {count}");
+        return Err(Reason::Axis.at(at));
     }
     Ok(map.clone())
 }

@@ -116,7 +116,7 @@ impl<'a> Graph<'a> {
             node.domain = "";
         }
         if node.op.is_empty() {
-            return Err(Malformed(format!("node {id} names no operator")));
+            return Err(Malformed(format!("the node with index {id} names no operator")));
         }
         let free = node.graphs().flat_map(|inner| inner.free_names()).map(str::to_owned);
         let free: Vec<String> = free.collect();
@@ -285,7 +285,7 @@ impl<'a> Graph<'a> {
         match waits.iter().position(|waits| *waits > 0) {
             Some(id) => {
                 let op = self.nodes[id].op;
-                Err(Malformed(format!("node {id} ({op}) waits for its own result")))
+                Err(Malformed(format!("the node with index {id} ({op}) waits for its own result")))
             }
             None => Ok(order),
         }

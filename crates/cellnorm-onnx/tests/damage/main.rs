@@ -61,6 +61,6 @@ fn what_is_no_model_says_so() {
     let error = fold(model, &Options::default()).map(|_| ()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "not a usable ONNX model: node 0 (Relu) waits for its own result"
+        "not a usable ONNX model: the node with index 0 (Relu) waits for its own result"
     );
 }

@@ -10,6 +10,7 @@ use crate::{error::Error, shape::axis_index};
 /// let layout = Layout::named("nhwc", 4)?;
 /// assert_eq!((layout.channels(), layout.letters()), (3, &['N', 'H', 'W', 'C'][..]));
 /// assert_eq!(Layout::channels_first(3)?.to_string(), "NCT");
+/// assert_eq!(Layout::channels_last(3)?.to_string(), "NTC");
 /// assert!(Layout::named("nhw", 4).is_err());
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
@@ -55,6 +56,14 @@ impl Layout {
     /// If there are fewer than 2 axes or more than 5.
     pub fn channels_first(rank: usize) -> Result<Self, Error> {
         Self::assumed("NC", rank)
+    }
+
+    /// NC, NTC, NHWC or NDHWC, for want of a name.
+    ///
+    /// # Errors
+    /// As [`Layout::channels_first`].
+    pub fn channels_last(rank: usize) -> Result<Self, Error> {
+        Ok(Self { assumed: true, ..Self::channels_first(rank)?.channel_axis(-1)? })
     }
 
     /// A weight: OI, OIT, OIHW or OIDHW.

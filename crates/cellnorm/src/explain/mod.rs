@@ -6,6 +6,26 @@
 //! ([`Noise`]), which parameters and running statistics there are ([`Table`]), how many bytes are
 //! moved ([`Traffic`]), and likely mistakes ([`Warning`]).
 //!
+//! Layer and RMS normalization have two readings, which are two settings of one layer:
+//!
+//! | reading | values that share | statistics of N×T×C | γ |
+//! |---|---|---|---|
+//! | in transformers, `LayerNormConfig::new(&[C])` | the features at one position | N·T of C values | \[C\] |
+//! | on images, `LayerNormConfig::per_channel(C)` | all features of a sample | N of T·C values | \[C\] |
+//!
+//! ```
+//! use cellnorm::explain::{Layout, rule};
+//! use cellnorm::norms::{Features, Layer};
+//! let shape = [2, 10, 512];
+//! let count = |features| {
+//!     let sharing = &rule(&Layer(features), &shape, Layout::channels_last(3)?)?.sharings[0];
+//!     Ok::<_, cellnorm::Error>((sharing.sets(), sharing.values().0))
+//! };
+//! assert_eq!(count(Features::Last(vec![512]))?, (20, 512));
+//! assert_eq!(count(Features::PerChannel { channels: 512, axis: -1 })?, (2, 5120));
+//! # Ok::<(), cellnorm::Error>(())
+//! ```
+//!
 //! It asks the normalization itself, by the numbers that it computes with: any [`Rule`] ([`rule`]),
 //! yours too, and the two that divide by a size ([`lines`]).
 //!

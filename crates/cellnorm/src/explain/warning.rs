@@ -1,6 +1,7 @@
 //! Likely mistakes for a shape, and the remedy for each.
 
 use super::{Layout, Table};
+use crate::error::counted;
 use crate::shape::{Along, Measure, Sharing};
 
 /// Fewer values than this make a variance too noisy to normalize with: ±32 %.
@@ -46,9 +47,10 @@ fn missing_channels(layout: &Layout, shape: &[usize]) -> Option<Warning> {
                  these images?"
             ),
             remedy: format!(
-                "for {samples} images of {height} × {width} add the channel axis (expand_dims): \
+                "for {} of {height} × {width} add the channel axis (expand_dims): \
                  {samples},1,{height},{width} or {samples},{height},{width},1; for sequences name \
-                 the layout, nct or ntc"
+                 the layout, nct or ntc",
+                counted(*samples, "image")
             ),
         }
     })
@@ -56,13 +58,14 @@ fn missing_channels(layout: &Layout, shape: &[usize]) -> Option<Warning> {
 
 /// Whether a statistic is one of the features of a sample, as of layer and RMS normalization.
 fn shares_features(sharing: &Sharing) -> bool {
-    matches!(sharing.name, "layer" | "RMS")
+    matches!(sharing.name, "layer" | "RMS" | "Gemma")
 }
 
-/// Features that leave out the channels.
+/// Features that leave out the channels; where nobody named the axes, the last may be theirs.
 fn not_the_channels(layout: &Layout, sharing: &Sharing) -> Option<Warning> {
     let (rank, channels) = (sharing.shape.len(), layout.channels());
-    (shares_features(sharing) && !sharing.shares(channels)).then(|| {
+    let has_channels = sharing.shares(channels) || layout.is_assumed() && sharing.shares(rank - 1);
+    (shares_features(sharing) && !has_channels).then(|| {
         let negative = channels as isize - rank as isize;
         let named = (0..rank).filter(|axis| sharing.shares(*axis));
         let meanings: Vec<String> = named
@@ -138,14 +141,16 @@ fn remedy(layout: &Layout, sharing: &Sharing) -> String {
             .rev()
             .find(|g| channels % g == 0 && channels / g * positions >= FEW)
         {
-            Some(groups) => format!("take at most {groups} groups"),
-            None => format!("a sample has {values} values in all: use batch normalization"),
+            Some(groups) => format!("take at most {}", counted(groups, "group")),
+            None => {
+                format!("a sample has {} in all: use batch normalization", counted(values, "value"))
+            }
         },
         ("mean-variance", _) => "average over more axes".into(),
-        ("layer" | "RMS", _) if values >= FEW => {
-            "average over more axes, such as all features of a sample".into()
-        }
-        ("layer" | "RMS", _) => "a sample has too few features: use batch normalization".into(),
+        _ if shares_features(sharing) => match values >= FEW {
+            true => "average over more axes, such as all features of a sample".into(),
+            false => "a sample has too few features: use batch normalization".into(),
+        },
         _ if values >= FEW => "let channels share: group or layer normalization".into(),
         _ => "a sample has too few values: use batch normalization".into(),
     }
@@ -163,8 +168,8 @@ fn one_per_element(layout: &Layout, sharing: &Sharing, parameters: &[Table]) -> 
             gamma.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ")
         ),
         remedy: format!(
-            "name no axes: all features of a sample share, and γ has {channels} values, one for \
-             each channel"
+            "let γ have a value for each channel, {channels} in all (`per_channel`), or take the \
+             channels alone, as transformers do"
         ),
     })
 }

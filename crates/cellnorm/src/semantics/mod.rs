@@ -13,7 +13,21 @@
 //! assert_eq!(layer.epsilon, 1e-3);
 //! # Ok::<(), cellnorm::Error>(())
 //! ```
+//!
+//! # Which preset of tf.keras 2
+//!
+//! tf.keras 2 and Keras 2.15 have two batch normalizations, whose running variances differ by
+//! n/(n − 1). The input and the options decide which of them runs:
+//!
+//! * `tf-keras-2-fused`: input of 4 axes with the channels on axis 1 or 3, or of 5 axes with them
+//!   on axis 1 or 4, in f16, bf16 or f32. The running variance follows the unbiased variance.
+//! * `tf-keras-2`: any other input (2 or 3 axes, f64, several axes in a list), and any input with
+//!   `fused=False`, `renorm`, `virtual_batch_size` or `synchronized`. The running variance follows
+//!   the biased variance.
+//!
+//! [`Semantics::applies_to`] and `cellnorm semantics show` say so, too.
 
+mod applies;
 mod diff;
 mod presets;
 mod table;
@@ -153,6 +167,9 @@ impl fmt::Display for Semantics {
             row("momentum", text(self.momentum))?;
             row("running_variance", text(self.running_variance))?;
             row("frozen", text(self.frozen))?;
+        }
+        if let Some(inputs) = self.applies_to() {
+            row("applies_to", inputs.into())?;
         }
         row("names", self.names().into_iter().flatten().collect::<Vec<_>>().join(", "))
     }

@@ -77,7 +77,7 @@ fn making_a_layer() {
 #[test]
 fn tensors_that_do_not_suit() -> Result<(), Error> {
     let mut batch = BatchNormConfig::new(3).init()?;
-    let rank = "the tensor of shape [3] has 1 axes; batch normalization needs at least 2";
+    let rank = "the tensor of shape [3] has 1 axis; batch normalization needs at least 2";
     assert_eq!(message(batch.forward(zeros(&[3]).view())), rank);
     assert_eq!(message(batch.infer(zeros(&[]))), rank.replace("[3] has 1", "[] has 0"));
     let channels = "axis 1 of the shape [2, 4, 5] has length 4, but the layer was made for 3 \
@@ -148,7 +148,7 @@ fn tensors_that_do_not_suit() -> Result<(), Error> {
     assert_eq!(message(over.infer(zeros(&[2, 4, 3]))), expected);
     assert_eq!(
         message(over.infer(zeros(&[4]))),
-        "axis 1 does not exist in a tensor of 1 axes; possible: -1 to 0"
+        "axis 1 does not exist in a tensor of 1 axis; possible: -1 to 0"
     );
     let twice = LayerNormConfig::over(&[1, -1], &[3, 3]).init()?;
     assert_eq!(
@@ -159,8 +159,8 @@ fn tensors_that_do_not_suit() -> Result<(), Error> {
     assert_eq!(message(moments(zeros(&[]).view(), &[0], false)), scalar);
 
     let nan = array![[1.0, 2.0], [f64::NAN, 3.0]];
-    let expected = "x holds NaN, infinity or numbers too large to sum, first seen in statistic 1 \
-                    of 2; look at what made it";
+    let expected = "x holds NaN, infinity or numbers too large to sum, first seen in the \
+                    statistic with index 1 (of 2); look at what made it";
     assert_eq!(message(LayerNormConfig::new(&[2]).init()?.infer(nan)), expected);
     Ok(())
 }
@@ -217,8 +217,8 @@ fn backward_of_something_else() -> Result<(), Error> {
     );
     let mut nan = x.clone();
     nan[[1, 2, 0]] = f32::NAN;
-    let expected = "dy holds NaN, infinity or numbers too large to sum, first seen in statistic 2 \
-                    of 3; look at what made it";
+    let expected = "dy holds NaN, infinity or numbers too large to sum, first seen in the \
+                    statistic with index 2 (of 3); look at what made it";
     assert_eq!(message(layer.backward(&saved, x.view(), nan)), expected);
     Ok(())
 }

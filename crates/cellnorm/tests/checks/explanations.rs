@@ -24,6 +24,10 @@ fn each_warning_is_given_where_it_is_due_and_not_elsewhere() {
     };
     assert_eq!(over(&[1], &[8, 28, 28, 32], named("nhwc")), ["not-the-channels"]);
     assert_eq!(over(&[-1], &[8, 28, 28, 32], named("nhwc")), [""; 0]);
+    // where nobody named the axes, the last may be the channels, as a transformer's
+    assert_eq!(over(&[-1], &[2, 10, 512], first(3)), [""; 0]);
+    assert_eq!(over(&[-1], &[2, 10, 512], named("nct")), ["not-the-channels"]);
+    assert_eq!(over(&[2], &[8, 28, 28, 32], first(4)), ["not-the-channels"]);
     assert_eq!(over(&[1, 2, 3], &[8, 32, 28, 28], first(4)), ["parameter-per-element"]);
     let layer = |shape: &[usize]| codes(all_features(shape, first(shape.len())));
     assert_eq!(layer(&[8, 32, 28, 28]), [""; 0]);

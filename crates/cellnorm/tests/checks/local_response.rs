@@ -296,11 +296,11 @@ fn errors() {
     let message = |x: ArrayD<f64>| layer.forward(x.view()).unwrap_err().to_string();
     assert_eq!(
         message(ArrayD::zeros(&[3][..])),
-        "the tensor of shape [3] has 1 axes; local response normalization needs at least 2"
+        "the tensor of shape [3] has 1 axis; local response normalization needs at least 2"
     );
     assert!(message(ArrayD::zeros(&[3, 0][..])).starts_with("a statistic over no values"));
-    let position = "holds NaN, infinity or numbers too large to sum, first seen in statistic 3 of \
-                    4; look at what made it";
+    let position = "holds NaN, infinity or numbers too large to sum, first seen in the \
+                    statistic with index 3 (of 4); look at what made it";
     for bad in [f64::NAN, f64::NEG_INFINITY, 1e200] {
         let mut x = ArrayD::zeros(&[2, 7, 2][..]);
         x[[1, 6, 1]] = bad;

@@ -257,11 +257,11 @@ fn errors() {
     let message = |x: ArrayD<f64>| layer.forward(x.view()).unwrap_err().to_string();
     assert_eq!(
         message(ArrayD::zeros(&[3][..])),
-        "axis 1 does not exist in a tensor of 1 axes; possible: -1 to 0"
+        "axis 1 does not exist in a tensor of 1 axis; possible: -1 to 0"
     );
     assert!(message(ArrayD::zeros(&[3, 0][..])).starts_with("a statistic over no values"));
-    let vector = "holds NaN, infinity or numbers too large to sum, first seen in statistic 3 of \
-                  4; look at what made it";
+    let vector = "holds NaN, infinity or numbers too large to sum, first seen in the \
+                  statistic with index 3 (of 4); look at what made it";
     for bad in [f64::NAN, INFINITY, -INFINITY] {
         for at in 0..3 {
             let mut x = ArrayD::from_elem(&[2, 3, 2][..], 5.0);
