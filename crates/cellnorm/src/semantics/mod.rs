@@ -37,6 +37,19 @@ pub enum EpsilonAt {
     OutsideRoot,
 }
 
+/// The role of a γ or β that is not learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unlearned {
+    /// It is not stored: γ counts as 1, β as 0.
+    #[default]
+    Absent,
+    /// It is stored and applied, and only its gradient stops: MXNet with `scale=False` or
+    /// `center=False`, and ONNX, whose inputs are required.
+    Applied,
+    /// It is stored, but counts as 1 or 0 whatever it holds: MXNet's `fix_gamma`.
+    Ignored,
+}
+
 /// The axis that γ and β of group normalization lie along.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -76,9 +89,10 @@ pub struct Semantics {
     pub scale: bool,
     /// Whether there is a β that is learned, by default.
     pub center: bool,
-    /// Whether a γ or β that is not learned is stored all the same, as 1 or 0 (MXNet, whose
-    /// `fix_gamma` means just that, and ONNX, whose inputs are required).
-    pub stores_fixed: bool,
+    /// The role of a γ that is not learned.
+    pub unlearned_gamma: Unlearned,
+    /// The role of a β that is not learned.
+    pub unlearned_beta: Unlearned,
     /// The treatment of statistics of one value.
     pub one_value: OneValue,
     /// The axis that γ and β of group normalization lie along.
@@ -144,7 +158,8 @@ impl fmt::Display for Semantics {
         row("channel_axis", text(self.channel_axis))?;
         row("scale", text(self.scale))?;
         row("center", text(self.center))?;
-        row("stores_fixed", text(self.stores_fixed))?;
+        row("unlearned_gamma", text(self.unlearned_gamma))?;
+        row("unlearned_beta", text(self.unlearned_beta))?;
         row("one_value", text(self.one_value))?;
         if self.normalization == Normalization::Group {
             row("group_parameters", text(self.group_parameters))?;

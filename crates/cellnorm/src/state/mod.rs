@@ -42,7 +42,8 @@ use std::collections::BTreeMap;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::error::{Error, check_shape};
-use crate::{normalization::Normalization, semantics::Semantics};
+use crate::normalization::Normalization;
+use crate::semantics::{Semantics, Unlearned};
 #[cfg(feature = "files")]
 pub use checkpoint::Checkpoint;
 pub use convert::Known;
@@ -135,16 +136,22 @@ fn names(place: &Place, semantics: &Semantics) -> [Option<String>; 5] {
     let mut places = [parameters, parameters, statistics, statistics, statistics].into_iter();
     semantics.names().map(|name| {
         let place = places.next().expect("a place for each");
-        name.map(|name| match place.contains("{}") {
-            true => place.replace("{}", name),
-            false => format!("{place}{name}"),
-        })
+        name.map(|name| placed(place, name))
     })
 }
 
+/// The name in the checkpoint.
+fn placed(place: &str, name: &str) -> String {
+    match place.contains("{}") {
+        true => place.replace("{}", name),
+        false => format!("{place}{name}"),
+    }
+}
+
 impl State {
-    /// Finds a layer's tensors. γ and β that the semantics do not learn are taken where they are,
-    /// but ignored under `stores_fixed`: the framework takes them as 1 and 0. Steps may be missing.
+    /// Finds a layer's tensors. A γ or β that the semantics do not learn is taken where it is
+    /// stored, so the layer needs one (`scale(true)`, `center(true)`), except where the framework
+    /// itself ignores it ([`Unlearned::Ignored`]). Steps may be missing.
     ///
     /// # Errors
     /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between
@@ -155,15 +162,19 @@ impl State {
         semantics: &Semantics,
     ) -> Result<Self, Error> {
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
-        let take = |name: Option<String>, learned: bool| match name {
-            Some(name) if learned || !semantics.stores_fixed => take(tensors, &name, learned),
+        let affine = |name: Option<String>, learned: bool, role: Unlearned| match name {
+            Some(name) if learned || role != Unlearned::Ignored => take(tensors, &name, learned),
             _ => Ok(None),
         };
+        let running = |name: Option<String>| match name {
+            Some(name) => take(tensors, &name, true),
+            None => Ok(None),
+        };
         let state = Self {
-            gamma: take(gamma, semantics.scale)?,
-            beta: take(beta, semantics.center)?,
-            mean: take(mean, true)?,
-            variance: take(variance.clone(), true)?,
+            gamma: affine(gamma, semantics.scale, semantics.unlearned_gamma)?,
+            beta: affine(beta, semantics.center, semantics.unlearned_beta)?,
+            mean: running(mean)?,
+            variance: running(variance.clone())?,
             steps: steps.map_or(Ok(None), |name| take_steps(tensors, &name))?,
             others: BTreeMap::new(),
         };
@@ -205,17 +216,20 @@ impl State {
             return Err(Error::tensor(name, problem));
         }
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
-        let made = |values: &Option<ArrayD<f64>>, learned: bool, fixed: f64| match values {
-            None if semantics.stores_fixed && !learned => {
-                self.shape().map(|s| ArrayD::from_elem(IxDyn(&s), fixed))
-            }
-            values => values.clone(),
+        let affine = |values: &Option<ArrayD<f64>>, learned: bool, role, fixed: f64| {
+            let stored = role != Unlearned::Absent;
+            let made = || self.shape().map(|shape| ArrayD::from_elem(IxDyn(&shape), fixed));
+            let made = values.clone().or_else(|| made().filter(|_| stored && !learned));
+            (made, learned || stored)
         };
         let running = semantics.normalization == Normalization::Batch;
-        let fixed = semantics.stores_fixed;
+        let (gamma_values, gamma_needed) =
+            affine(&self.gamma, semantics.scale, semantics.unlearned_gamma, 1.0);
+        let (beta_values, beta_needed) =
+            affine(&self.beta, semantics.center, semantics.unlearned_beta, 0.0);
         let rows = [
-            (gamma, made(&self.gamma, semantics.scale, 1.0), semantics.scale || fixed),
-            (beta, made(&self.beta, semantics.center, 0.0), semantics.center || fixed),
+            (gamma, gamma_values, gamma_needed),
+            (beta, beta_values, beta_needed),
             (mean, self.mean.clone(), running),
             (variance, self.variance.clone(), running),
         ];

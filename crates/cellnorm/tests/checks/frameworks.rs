@@ -1,0 +1,74 @@
+//! The last switches of frameworks: each value is the framework's, by its formula.
+
+use cellnorm::state::{DType, Known, State, Tensor, Tensors};
+use cellnorm::weights::WeightNormConfig;
+use cellnorm::{
+    BatchNormConfig, Error, InstanceNormConfig, Momentum, Normalization, Semantics,
+    norms::{BatchRenormConfig, GhostBatchNormConfig},
+};
+use ndarray::{Array1, ArrayD, IxDyn, array};
+
+use crate::common::{Numbers, distance};
+
+fn preset(name: &str, normalization: Normalization) -> Semantics {
+    Semantics::preset(name, normalization).unwrap()
+}
+
+fn message<T>(result: Result<T, Error>) -> String {
+    result.map(|_| ()).unwrap_err().to_string()
+}
+
+/// MXNet multiplies by a stored γ also with `scale=False`, and adds a stored β with `center=False`:
+/// only their gradients stop. Batch normalization's γ alone is fixed.
+#[test]
+fn an_unlearned_gamma_or_beta_is_applied_as_mxnet_does() -> Result<(), Error> {
+    let two = ArrayD::from_elem(IxDyn(&[3]), 2.0);
+    for framework in ["mxnet-1.9-gluon", "mxnet-1.9-operator"] {
+        for normalization in [Normalization::Layer, Normalization::Instance, Normalization::Batch] {
+            let mxnet = preset(framework, normalization);
+            let mxnet = Semantics { scale: false, center: false, ..mxnet };
+            let names = mxnet.names;
+            let stored = [names.gamma, names.beta, names.mean, names.variance]
+                .map(|name| (name.to_owned(), Tensor::new(two.clone(), DType::F32)));
+            let tensors = Tensors::from(stored);
+            let state = State::find(&tensors, "", &mxnet)?;
+            let fixed = normalization == Normalization::Batch;
+            assert_eq!(state.gamma, (!fixed).then(|| two.clone()), "{}", mxnet.name);
+            assert_eq!(state.beta, Some(two.clone()), "{}", mxnet.name);
+            assert_eq!(state.to(&mxnet, &mxnet, &Known::default())?, state);
+            let mut again = Tensors::new();
+            state.put(&mut again, "", &mxnet, DType::F32)?;
+            let gamma = if fixed { ArrayD::ones(two.raw_dim()) } else { two.clone() };
+            assert_eq!((&again[names.gamma].values, &again[names.beta].values), (&gamma, &two));
+        }
+    }
+    Ok(())
+}
+
+/// Gluon's InstanceNorm does not learn γ by default, and a stored γ of 2 doubles y.
+#[test]
+fn a_stored_gamma_of_two_doubles_y() -> Result<(), Error> {
+    let gluon = preset("mxnet-1.9-gluon", Normalization::Instance);
+    let stored = [("gamma", 2.0), ("beta", 0.0)];
+    let tensors: Tensors = stored
+        .map(|(name, value)| {
+            (name.into(), Tensor::new(Array1::from_elem(3, value).into_dyn(), DType::F32))
+        })
+        .into();
+    let state = State::find(&tensors, "", &gluon)?;
+    let config = InstanceNormConfig::new(3).semantics(&gluon);
+    let refused = message(config.clone().init()?.load(&state));
+    assert!(
+        refused.starts_with("gamma is there, and the layer has none; make it with scale(true)")
+    );
+    let mut layer = config.scale(true).init()?;
+    let x = Numbers::new(3).tensor(&[2, 3, 5], 0.0);
+    let once = layer.infer(x.view())?;
+    layer.load(&state)?;
+    assert!(distance(layer.infer(x.view())?, once * 2.0) < 1e-14);
+    // a framework that has no γ where it learns none refuses it with words
+    let torch = preset("pytorch-2", Normalization::Instance).keeping(&gluon);
+    let refused = message(state.to(&torch, &gluon, &Known::default()));
+    assert!(refused.ends_with("gamma is not 1 everywhere, and the target has none; give it one"));
+    Ok(())
+}
