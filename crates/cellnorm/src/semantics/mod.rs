@@ -122,12 +122,14 @@ pub struct ParameterNames {
     pub variance: &'static str,
     /// The number of training steps, where it is stored.
     pub steps: Option<&'static str>,
+    /// The names of γ and β in older checkpoints, which are found where the names above are not.
+    pub former: Option<[&'static str; 2]>,
 }
 
 impl ParameterNames {
     /// γ, β, mean, variance and steps.
     pub(crate) fn all(&self) -> [Option<&'static str>; 5] {
-        let Self { gamma, beta, mean, variance, steps } = *self;
+        let Self { gamma, beta, mean, variance, steps, former: _ } = *self;
         [Some(gamma), Some(beta), Some(mean), Some(variance), steps]
     }
 }

@@ -17,13 +17,15 @@ impl ParameterNames {
         mean: &'static str,
         variance: &'static str,
     ) -> Self {
-        Self { gamma, beta, mean, variance, steps: None }
+        Self { gamma, beta, mean, variance, steps: None, former: None }
     }
 
     const PYTORCH: Self = Self {
         steps: Some("num_batches_tracked"),
         ..Self::new("weight", "bias", "running_mean", "running_var")
     };
+    /// Layers of BERT's first checkpoints, which were TensorFlow's.
+    const PYTORCH_LAYER: Self = Self { former: Some(["gamma", "beta"]), ..Self::PYTORCH };
     const CANDLE: Self = Self::new("weight", "bias", "running_mean", "running_var");
     const KERAS: Self = Self::new("gamma", "beta", "moving_mean", "moving_variance");
     const KERAS_RMS: Self = Self { gamma: "scale", ..Self::KERAS };
@@ -147,6 +149,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "pytorch-2 layer",
         normalization: Layer,
+        names: ParameterNames::PYTORCH_LAYER,
         channel_axis: -1,
         one_value: Beta,
         ..PYTORCH

@@ -151,7 +151,8 @@ fn placed(place: &str, name: &str) -> String {
 impl State {
     /// Finds a layer's tensors. A γ or β that the semantics do not learn is taken where it is
     /// stored, so the layer needs one (`scale(true)`, `center(true)`), except where the framework
-    /// itself ignores it ([`Unlearned::Ignored`]). Steps may be missing.
+    /// itself ignores it ([`Unlearned::Ignored`]). Where γ or β is not there, its
+    /// [former](crate::semantics::ParameterNames::former) name is looked for. Steps may be missing.
     ///
     /// # Errors
     /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between
@@ -161,7 +162,18 @@ impl State {
         place: impl Into<Place>,
         semantics: &Semantics,
     ) -> Result<Self, Error> {
-        let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
+        let place = place.into();
+        let [mut gamma, mut beta, mean, variance, steps] = names(&place, semantics);
+        for (name, former) in
+            [&mut gamma, &mut beta].into_iter().zip(semantics.names.former.iter().flatten())
+        {
+            let former = placed(&place.parameters, former);
+            if name.as_ref().is_some_and(|name| !tensors.contains_key(name))
+                && tensors.contains_key(&former)
+            {
+                *name = Some(former);
+            }
+        }
         let affine = |name: Option<String>, learned: bool, role: Unlearned| match name {
             Some(name) if learned || role != Unlearned::Ignored => take(tensors, &name, learned),
             _ => Ok(None),

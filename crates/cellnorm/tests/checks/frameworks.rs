@@ -72,3 +72,24 @@ fn a_stored_gamma_of_two_doubles_y() -> Result<(), Error> {
     assert!(refused.ends_with("gamma is not 1 everywhere, and the target has none; give it one"));
     Ok(())
 }
+
+/// BERT's first checkpoints name γ and β of `LayerNorm` as TensorFlow does.
+#[test]
+fn old_names_are_found_under_the_pytorch_preset() -> Result<(), Error> {
+    let layer = preset("pytorch-2", Normalization::Layer);
+    let tensor = |value| Tensor::new(Array1::from_elem(3, value).into_dyn(), DType::F32);
+    let place = "bert.embeddings.LayerNorm.";
+    let of = |gamma: &str, beta: &str| -> Tensors {
+        [(format!("{place}{gamma}"), tensor(2.0)), (format!("{place}{beta}"), tensor(3.0))].into()
+    };
+    let state = State::find(&of("gamma", "beta"), place, &layer)?;
+    assert_eq!((state.gamma, state.beta), (Some(tensor(2.0).values), Some(tensor(3.0).values)));
+    assert_eq!(State::find(&of("weight", "bias"), place, &layer)?.gamma, Some(tensor(2.0).values));
+    // the newer name goes first, and neither is an error
+    let mut both = of("gamma", "beta");
+    both.insert(format!("{place}weight"), tensor(5.0));
+    assert_eq!(State::find(&both, place, &layer)?.gamma, Some(tensor(5.0).values));
+    let missing = message(State::find(&Tensors::new(), place, &layer));
+    assert_eq!(missing, "the checkpoint has no bert.embeddings.LayerNorm.weight");
+    Ok(())
+}
