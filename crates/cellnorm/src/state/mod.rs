@@ -42,6 +42,7 @@ use std::collections::BTreeMap;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::error::{Error, check_shape};
+use crate::momentum::Momentum;
 use crate::normalization::Normalization;
 use crate::semantics::{Semantics, Unlearned};
 #[cfg(feature = "files")]
@@ -152,7 +153,8 @@ impl State {
     /// Finds a layer's tensors. A γ or β that the semantics do not learn is taken where it is
     /// stored, so the layer needs one (`scale(true)`, `center(true)`), except where the framework
     /// itself ignores it ([`Unlearned::Ignored`]). Where γ or β is not there, its
-    /// [former](crate::semantics::ParameterNames::former) name is looked for. Steps may be missing.
+    /// [former](crate::semantics::ParameterNames::former) name is looked for. Steps may be missing;
+    /// [`warning`](Self::warning) says where that matters.
     ///
     /// # Errors
     /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between
@@ -263,6 +265,30 @@ impl State {
         }
         tensors.append(&mut found);
         Ok(())
+    }
+
+    /// A warning about a layer of this momentum that [loads](crate::rule::Norm::load) the state:
+    /// under [`Momentum::Cumulative`] (PyTorch's `momentum=None`), a state without steps makes the
+    /// next batch count as the first, as in PyTorch, and the loaded running averages are lost.
+    ///
+    /// ```
+    /// use cellnorm::{Momentum, state::State};
+    /// use ndarray::arr1;
+    /// let (mean, variance) = (Some(arr1(&[2.0]).into_dyn()), Some(arr1(&[8.0]).into_dyn()));
+    /// let state = State { mean, variance, ..State::default() };
+    /// let note = state.warning(Momentum::Cumulative).unwrap();
+    /// assert!(note.contains("the next batch replaces the running averages"));
+    /// assert_eq!(state.warning(Momentum::Step(0.1)), None);
+    /// assert_eq!(State { steps: Some(300), ..state }.warning(Momentum::Cumulative), None);
+    /// ```
+    pub fn warning(&self, momentum: Momentum) -> Option<String> {
+        let lost = momentum == Momentum::Cumulative && self.mean.is_some() && self.steps.is_none();
+        lost.then(|| {
+            "the number of steps (num_batches_tracked) is absent and momentum is cumulative: a \
+             new layer counts from 0, so the next batch replaces the running averages; set `steps` \
+             to the number of batches they have seen"
+                .into()
+        })
     }
 
     /// A parameter by its name.

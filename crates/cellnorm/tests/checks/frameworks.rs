@@ -93,3 +93,26 @@ fn old_names_are_found_under_the_pytorch_preset() -> Result<(), Error> {
     assert_eq!(missing, "the checkpoint has no bert.embeddings.LayerNorm.weight");
     Ok(())
 }
+
+/// A cumulative layer that is loaded without its steps starts anew at the next batch; the state
+/// says so before.
+#[test]
+fn cumulative_averages_without_steps_are_noted() -> Result<(), Error> {
+    let config = BatchNormConfig::new(1).momentum(Momentum::Cumulative);
+    let mut trained = config.clone().init()?;
+    for mean in [10.0, 20.0, 30.0] {
+        trained.forward(array![[mean - 1.0], [mean + 1.0]].view())?;
+    }
+    let state = trained.state();
+    assert_eq!(state.warning(Momentum::Cumulative), None);
+    let lacks = State { steps: None, ..state.clone() };
+    for (state, expected) in [(state, 25.0), (lacks, 40.0)] {
+        let noted = state.warning(Momentum::Cumulative).is_some();
+        assert_eq!(noted, expected == 40.0);
+        let mut layer = config.clone().init()?;
+        layer.load(&state)?;
+        layer.forward(array![[39.0], [41.0]].view())?;
+        assert!((layer.running.unwrap().mean[[0]] - expected).abs() < 1e-12);
+    }
+    Ok(())
+}
