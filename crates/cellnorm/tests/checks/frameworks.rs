@@ -116,3 +116,16 @@ fn cumulative_averages_without_steps_are_noted() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// PyTorch's `weight_norm(dim=-1)` is `dim=None`: one norm of the whole weight, √29 here.
+#[test]
+fn one_norm_of_the_whole_weight_is_pytorchs_dim_of_minus_one() -> Result<(), Error> {
+    let v = array![[3.0, 4.0], [0.0, 2.0]];
+    let g = |axis| {
+        let layer = WeightNormConfig::of_weight(v.view(), axis)?;
+        Ok::<_, Error>(layer.parameter("g").unwrap().clone())
+    };
+    assert!(distance(g(None)?, [f64::sqrt(29.0)]) < 1e-15);
+    assert!(distance(g(Some(-1))?, [3.0, f64::sqrt(20.0)]) < 1e-15);
+    Ok(())
+}
