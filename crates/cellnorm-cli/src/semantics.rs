@@ -102,6 +102,8 @@ fn show(semantics: &Semantics) -> Value {
         "momentum": name(&semantics.momentum),
         "running_variance": name(&semantics.running_variance),
         "frozen": name(&semantics.frozen),
+        "renorm_momentum": semantics.renorm_momentum.map(|momentum| name(&momentum)),
+        "ghost_interleaved": semantics.ghost_interleaved,
         "names": {
             "gamma": names.gamma,
             "beta": names.beta,

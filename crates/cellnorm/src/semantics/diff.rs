@@ -67,7 +67,8 @@ impl Semantics {
 
     /// The differences, measured at `sample`; empty where both mean the same.
     ///
-    /// Momentum, the running variance and freezing are compared only between batch normalizations.
+    /// Momentum, the running variance and freezing are compared only between batch normalizations;
+    /// batch renormalization and ghost batches only where both have them.
     pub fn diff_at(&self, other: &Self, sample: Sample) -> Vec<Difference> {
         let (a, b) = (self, other);
         let mut found = Vec::new();
@@ -109,6 +110,16 @@ impl Semantics {
             let effect = format!("the running variance moves by {moves} at {values} values");
             field!(running_variance, Some(by), effect);
             field!(frozen, None, each(frozen));
+            if a.renorm_momentum.is_some() == b.renorm_momentum.is_some() {
+                field!(
+                    renorm_momentum,
+                    None,
+                    "batch renormalization is corrected at another pace".into()
+                );
+            }
+            if a.ghost_interleaved.is_some() == b.ghost_interleaved.is_some() {
+                field!(ghost_interleaved, None, "other samples form a ghost batch".into());
+            }
         }
         let fields = ["names.gamma", "names.beta", "names.mean", "names.variance", "names.steps"];
         for (field, (of_a, of_b)) in fields.into_iter().zip(a.names().into_iter().zip(b.names())) {

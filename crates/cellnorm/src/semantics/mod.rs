@@ -103,6 +103,13 @@ pub struct Semantics {
     pub running_variance: RunningVariance,
     /// The behaviour of a frozen batch normalization.
     pub frozen: Frozen,
+    /// Batch renormalization's pace of the averages that training is corrected toward, by default;
+    /// None where the framework has no such layer. Those that have it do not bound the correction
+    /// by default.
+    pub renorm_momentum: Option<Momentum>,
+    /// Whether the parts of ghost batch normalization are interleaved; None where the framework has
+    /// no such layer.
+    pub ghost_interleaved: Option<bool>,
     /// The framework's names of parameters and statistics.
     pub names: ParameterNames,
 }
@@ -170,6 +177,8 @@ impl fmt::Display for Semantics {
             row("momentum", text(self.momentum))?;
             row("running_variance", text(self.running_variance))?;
             row("frozen", text(self.frozen))?;
+            row("renorm_momentum", text(self.renorm_momentum))?;
+            row("ghost_interleaved", text(self.ghost_interleaved))?;
         }
         row("names", self.names().into_iter().flatten().collect::<Vec<_>>().join(", "))
     }

@@ -59,6 +59,8 @@ const PYTORCH: Semantics = Semantics {
     momentum: Momentum::Step(0.1),
     running_variance: RunningVariance::Unbiased,
     frozen: Frozen::ParametersOnly,
+    renorm_momentum: None,
+    ghost_interleaved: None,
     names: ParameterNames::PYTORCH,
 };
 
@@ -172,7 +174,7 @@ pub(super) static TABLE: [Semantics; 50] = [
         one_value: Beta,
         ..PYTORCH
     },
-    KERAS,
+    Semantics { renorm_momentum: Some(Momentum::Keep(0.99)), ..KERAS },
     Semantics { name: "keras-3 layer", normalization: Layer, ..KERAS },
     Semantics { name: "keras-3 instance", normalization: Instance, ..KERAS },
     Semantics { name: "keras-3 group", normalization: Group, ..KERAS },
@@ -185,7 +187,12 @@ pub(super) static TABLE: [Semantics; 50] = [
         ..KERAS
     },
     TF_FUSED,
-    Semantics { name: "tf-keras-2 batch", ..KERAS },
+    Semantics {
+        name: "tf-keras-2 batch",
+        renorm_momentum: Some(Momentum::Keep(0.99)),
+        ghost_interleaved: Some(true),
+        ..KERAS
+    },
     Semantics { name: "tf-keras-2 layer", normalization: Layer, ..KERAS },
     Semantics { name: "tf-keras-2 instance", normalization: Instance, ..KERAS },
     Semantics { name: "tf-keras-2 group", normalization: Group, ..KERAS },

@@ -129,3 +129,72 @@ fn one_norm_of_the_whole_weight_is_pytorchs_dim_of_minus_one() -> Result<(), Err
     assert!(distance(g(Some(-1))?, [3.0, f64::sqrt(20.0)]) < 1e-15);
     Ok(())
 }
+
+/// Keras' `renorm=True` by its semantics alone: no bounds, and 0.99 for both pairs of averages,
+/// where the layer's `momentum` changes but one.
+#[test]
+fn batch_renormalization_by_keras_semantics_alone() -> Result<(), Error> {
+    let x = array![[100.0], [102.0], [104.0], [106.0]];
+    for name in ["keras-3", "tf-keras-2"] {
+        let keras = preset(name, Normalization::Batch);
+        let config = BatchRenormConfig::new(1).semantics(&keras).momentum(Momentum::Keep(0.5));
+        let mut layer = config.init()?;
+        assert_eq!((layer.rule().channel_axis, layer.epsilon), (-1, 1e-3));
+        // the averages are 0 and 1: without bounds y is x itself
+        assert!(distance(layer.forward(x.view())?.0, x.clone()) < 1e-12);
+        let deviation = f64::sqrt(5.0 + 1e-3);
+        let correction = layer.correction.unwrap().averages;
+        assert!((correction.mean[[0]] - 0.01 * 103.0).abs() < 1e-12);
+        assert!((correction.variance[[0]] - (0.99 + 0.01 * deviation)).abs() < 1e-12);
+        let running = layer.running.unwrap();
+        assert!((running.mean[[0]] - 0.5 * 103.0).abs() < 1e-12);
+        assert!((running.variance[[0]] - (0.5 + 0.5 * deviation)).abs() < 1e-12);
+    }
+    // those without the layer are refused
+    for name in ["pytorch-2", "tf-keras-2-fused", "keras-2.3", "flax-0.12"] {
+        let refused = BatchRenormConfig::new(1).semantics(&preset(name, Normalization::Batch));
+        let expected = format!(
+            "{name} batch does not describe batch renormalization; take a preset that does"
+        );
+        assert_eq!(message(refused.init()), expected);
+    }
+    Ok(())
+}
+
+/// TensorFlow's `renorm_clipping` has three numbers, each of them optional; the running mean is 0
+/// and the running σ is 1.
+#[test]
+fn the_bounds_of_renormalization_are_three() -> Result<(), Error> {
+    let forward = |size: f64, r_min, r_max, d_max| {
+        let config = BatchRenormConfig::new(1).epsilon(1e-30).clipping(r_min, r_max, d_max);
+        let x = array![[3.0 - size], [3.0 + size]];
+        Ok::<_, Error>(config.init()?.forward(x.view())?.0.into_raw_vec_and_offset().0)
+    };
+    // σ of the batch is 1/4 and 4, d is 3 without a bound
+    assert!(distance(forward(0.25, None, Some(2.0), None)?, [2.75, 3.25]) < 1e-12);
+    assert!(distance(forward(4.0, None, Some(2.0), None)?, [1.0, 5.0]) < 1e-12);
+    assert!(distance(forward(0.25, Some(0.5), None, None)?, [2.5, 3.5]) < 1e-12);
+    assert!(distance(forward(4.0, Some(0.5), None, None)?, [-1.0, 7.0]) < 1e-12);
+    assert!(distance(forward(4.0, None, None, Some(1.0))?, [-3.0, 5.0]) < 1e-12);
+    let bounds = |config: BatchRenormConfig| {
+        let layer = config.init().unwrap();
+        (layer.rule().r_min, layer.rule().r_max, layer.rule().d_max)
+    };
+    assert_eq!(bounds(BatchRenormConfig::new(1).bounds(2.0, 1.0)), (0.5, 2.0, 1.0));
+    let refused = BatchRenormConfig::new(1).clipping(Some(1.5), None, None);
+    assert_eq!(message(refused.init()), "r_min is 1.5; it must be between 0 and 1");
+    Ok(())
+}
+
+/// tf.keras' `virtual_batch_size` takes samples that are apart: {0, 2} and {1, 3} here.
+#[test]
+fn ghost_batches_of_tf_keras_are_interleaved() -> Result<(), Error> {
+    let x = array![[0.0], [10.0], [2.0], [14.0]];
+    let keras = Semantics { epsilon: 1e-30, ..preset("tf-keras-2", Normalization::Batch) };
+    let y = GhostBatchNormConfig::new(1, 2).semantics(&keras).init()?.forward(x.view())?.0;
+    assert!(distance(y, [-1.0, -1.0, 1.0, 1.0]) < 1e-12);
+    let keras = preset("keras-3", Normalization::Batch);
+    let refused = message(GhostBatchNormConfig::new(1, 2).semantics(&keras).init());
+    assert!(refused.starts_with("keras-3 batch does not describe ghost batch normalization"));
+    Ok(())
+}

@@ -15,17 +15,15 @@ pub fn ghost(case: &Case) -> Result<Vec<Results>, Error> {
     let size = case.number("virtual_batch_size").expect("a size of the parts") as usize;
     let config =
         GhostBatchNormConfig::new(case.length(semantics.channel_axis), size).semantics(&semantics);
-    let interleaved = case.given("interleaved").is_some_and(|interleaved| interleaved == true);
-    run(case, config.interleaved(interleaved).init()?, &AFFINE, running)
+    run(case, config.init()?, &AFFINE, running)
 }
 
 pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Batch)?;
     let bound = |name| case.given("renorm_clipping").and_then(|bounds| bounds.get(name)?.as_f64());
-    let [r_max, d_max] = ["rmax", "dmax"].map(|name| bound(name).unwrap_or(f64::INFINITY));
-    assert_eq!(bound("rmin").unwrap_or(0.0), 1.0 / r_max, "one bound for r and 1 / r");
+    let [r_min, r_max, d_max] = ["rmin", "rmax", "dmax"].map(bound);
     let config = BatchRenormConfig::new(case.length(semantics.channel_axis));
-    let mut config = config.semantics(&semantics).bounds(r_max, d_max);
+    let mut config = config.semantics(&semantics).clipping(r_min, r_max, d_max);
     if let Some(momentum) = case.number("renorm_momentum") {
         config = config.correction_momentum(Momentum::Keep(momentum));
     }
