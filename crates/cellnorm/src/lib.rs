@@ -63,6 +63,7 @@ pub mod rule;
 pub mod norms;
 mod functions;
 pub mod weights;
+mod presets;
 pub mod state;
 pub mod data;
 pub mod fold;

@@ -49,7 +49,7 @@ pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
 pub fn filter_response(case: &Case) -> Result<Vec<Results>, Error> {
     let axis = case.number("axis").expect("a channel axis") as isize;
     let learned = case.given("learned_epsilon").is_some_and(|learned| learned == true);
-    let mut config = FilterResponseNormConfig::new(case.length(axis))
+    let mut config = FilterResponseNormConfig::preset(case.text("preset"), case.length(axis))?
         .channel_axis(axis)
         .learned_epsilon(learned);
     if let Some(epsilon) = case.number("epsilon") {
