@@ -166,7 +166,7 @@ pub enum Error {
         shape: Vec<usize>,
     },
     /// No preset of this name.
-    #[error("no preset is named {name:?}; those that are, the closest first: {}, and onnx- with any opset", known.join(", "))]
+    #[error("no preset is named {name:?}; those that are, the closest first: {}{}", known.join(", "), opsets(known))]
     UnknownPreset {
         /// The name asked for.
         name: String,
@@ -186,7 +186,7 @@ pub enum Error {
         others: Vec<&'static str>,
     },
     /// Semantics of another layer.
-    #[error("{semantics} does not describe {layer}; take the preset of that layer")]
+    #[error("{semantics} does not describe {layer}; take a preset that does")]
     OtherLayer {
         /// The layer.
         layer: &'static str,
@@ -327,6 +327,12 @@ pub enum Error {
 
 fn alike(like: &[String]) -> String {
     if like.is_empty() { String::new() } else { format!("; it has {}", like.join(", ")) }
+}
+
+/// That any opset is a name, where ONNX is among them.
+fn opsets(known: &[&str]) -> &'static str {
+    let has = known.iter().any(|name| name.starts_with("onnx-"));
+    if has { ", and onnx- with any opset" } else { "" }
 }
 
 fn list(layers: &[Normalization]) -> String {

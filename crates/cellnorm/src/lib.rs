@@ -64,6 +64,7 @@ pub mod rule;
 pub mod norms;
 mod functions;
 pub mod weights;
+mod presets;
 pub mod state;
 pub mod data;
 pub mod fold;

@@ -65,14 +65,7 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
 
     /// The layer of a config, with the tensors of a builder.
     pub(super) fn from_builder(config: NormConfig<R>, vb: &VarBuilder) -> Result<Self> {
-        let start = config.init().map_err(wrong)?;
-        if start.correction.is_some() {
-            candle_core::bail!(
-                "{} has a momentum of its own for its correction, for which there are no variables \
-                 here; leave correction_momentum out, or train on arrays",
-                R::NAME
-            )
-        }
+        let start = one_pair(config.init().map_err(wrong)?)?;
         let variable = |ParameterSpec { name, shape, .. }: ParameterSpec| {
             let Some(start) = start.parameter(name) else { return Ok((name, None)) };
             let initial = start.first().copied().unwrap_or_default();
@@ -173,7 +166,7 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
         let config = NormConfig::custom(self.rule().clone()).semantics(semantics);
         let config = config.activation(self.activation());
-        Ok(Self { settings: bare(config.init().map_err(wrong)?), ..self })
+        Ok(Self { settings: bare(one_pair(config.init().map_err(wrong)?)?), ..self })
     }
 
     /// The rule.
@@ -220,6 +213,18 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
             averages.set_steps(batches);
         }
     }
+}
+
+/// The layer, if it has no averages for a correction.
+fn one_pair<R: Rule>(norm: Norm<R>) -> Result<Norm<R>> {
+    if norm.correction.is_some() {
+        candle_core::bail!(
+            "{} has a momentum of its own for its correction, for which there are no variables \
+             here; leave correction_momentum out, or train on arrays",
+            R::NAME
+        )
+    }
+    Ok(norm)
 }
 
 /// A layer without tensors, which the operation sets.

@@ -87,7 +87,7 @@ norms! { |a, channels, channel_axis|
         a.rule(&Step { channels, channel_axis, step_axis, steps, first: 0 })
     };
     Activation "renorm" [] "Like batch, corrected toward the running averages" =>
-        a.rule(&Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 });
+        a.rule(&Renorm { channels, channel_axis, r_min: 1.0 / 3.0, r_max: 3.0, d_max: 5.0 });
     Features "layer" ["--axes"] "The features of each position or of a sample" =>
         a.rule(&Layer(a.features(channels, channel_axis)?));
     Activation "instance" [] "Each channel of a sample" =>

@@ -14,6 +14,7 @@ use crate::error::{Error, check_number};
 use crate::rule::{
     Coefficients, Context, Grid, Norm, NormConfig, ParameterSpec, Rule, Table, Tracked,
 };
+use crate::semantics::Semantics;
 use crate::shape::{Along, Labels, Sharing};
 
 /// The samples of one part of the batch share statistics, channel by channel.
@@ -55,7 +56,8 @@ impl NormConfig<Ghost> {
         Self::custom(Ghost { channels, channel_axis: 1, size, interleaved: false })
     }
 
-    /// Whether a part takes every so many-th sample, as Keras 2, not neighbours. Default: false.
+    /// Whether a part takes every so many-th sample, as in tf.keras 2, whose semantics set it, not
+    /// neighbours. Default: false.
     pub fn interleaved(mut self, interleaved: bool) -> Self {
         self.rule.interleaved = interleaved;
         self
@@ -81,6 +83,16 @@ impl Rule for Ghost {
 
     fn channel_axis_mut(&mut self) -> Option<&mut isize> {
         Some(&mut self.channel_axis)
+    }
+
+    /// Those of frameworks that have it; the parts are interleaved where they are there.
+    fn described(semantics: &Semantics) -> bool {
+        semantics.ghost_interleaved.is_some()
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+        self.interleaved = semantics.ghost_interleaved.unwrap_or(self.interleaved);
     }
 
     /// Interleaved parts are as many and as large as the blocks that stand for them here.

@@ -7,7 +7,7 @@
 //! Source: Y. Wu, K. He, *Group Normalization*, 2018. Defaults as `torch.nn.GroupNorm`, PyTorch 2.
 
 use super::axes::{HasChannels, sample_and_channel};
-use crate::error::{Error, check_groups};
+use crate::error::{Error, check_groups, check_number};
 use crate::rule::{Norm, NormConfig, ParameterSpec, Rule};
 use crate::semantics::{GroupParameters, Semantics};
 use crate::{normalization::Normalization, shape::Roles};
@@ -50,6 +50,29 @@ impl NormConfig<Group> {
     pub fn new(groups: usize, channels: usize) -> Self {
         let parameters = GroupParameters::PerChannel;
         Self::custom(Group { groups, channels, channel_axis: 1, parameters })
+    }
+
+    /// [`new`](Self::new) with the number of groups as Keras writes it: −1 is a group for each
+    /// channel, which is instance normalization.
+    ///
+    /// # Errors
+    /// If `groups` is 0 or another negative number.
+    ///
+    /// ```
+    /// use cellnorm::{GroupNormConfig, InstanceNormConfig};
+    /// let x = ndarray::Array3::from_shape_fn((2, 4, 3), |(n, c, s)| (n * 7 + c * c + s) as f64);
+    /// let y = GroupNormConfig::signed(-1, 4)?.init()?.infer(x.view())?;
+    /// assert_eq!(y, InstanceNormConfig::new(4).init()?.infer(x.view())?);
+    /// assert_eq!(
+    ///     GroupNormConfig::signed(-2, 4).unwrap_err().to_string(),
+    ///     "groups is -2; it must be at least 1, or -1 for a group for each channel"
+    /// );
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn signed(groups: isize, channels: usize) -> Result<Self, Error> {
+        let expected = "at least 1, or -1 for a group for each channel";
+        check_number("groups", groups as f64, groups >= 1 || groups == -1, expected)?;
+        Ok(Self::new(usize::try_from(groups).unwrap_or(channels), channels))
     }
 
     /// Whether γ and β have a value for each channel or for each group. Default: each channel.

@@ -31,7 +31,7 @@ pub enum Window {
 
 /// Makes a [`LocalResponseNorm`].
 ///
-/// The settings of frameworks, as numbers for this config:
+/// The settings of frameworks, which [`preset`](Self::preset) makes, as numbers for this config:
 ///
 /// | framework | size | α | β | bias k | window | channel axis |
 /// |---|---|---|---|---|---|---|

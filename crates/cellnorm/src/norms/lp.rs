@@ -18,7 +18,8 @@ use crate::error::{Error, check_epsilon, check_number};
 use crate::kernels::Element;
 use crate::shape::{Cells, Measure, Sharing, axis_set};
 
-/// A floor that keeps the divisor D from 0, with n = ‖x‖_p.
+/// A floor that keeps the divisor D from 0, with n = ‖x‖_p. [`LpNormConfig::preset`] takes a
+/// framework's.
 ///
 /// | framework | floor |
 /// |---|---|

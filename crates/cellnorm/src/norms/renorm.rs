@@ -1,13 +1,14 @@
 //! Batch renormalization: batch normalization, corrected toward the running statistics.
 //!
-//! y = γ ((x − mean_c) r / σ_c + d) + β with σ_c = √(variance_c + ε), r = clip(σ_c / σ, 1/r_max,
+//! y = γ ((x − mean_c) r / σ_c + d) + β with σ_c = √(variance_c + ε), r = clip(σ_c / σ, r_min,
 //! r_max) and d = clip((mean_c − mean) / σ, −d_max, d_max), where mean and σ are the running
 //! averages and r and d are constants to the gradient. In inference y = γ (x − mean) / σ + β.
 //!
 //! With a [`correction_momentum`](BatchRenormConfig::correction_momentum), mean and σ in r and d
 //! are averages of their own at that pace; those of inference keep the layer's momentum.
 //!
-//! r_max = 1 and d_max = 0 is batch normalization; without bounds, training equals inference.
+//! r_min = r_max = 1 and d_max = 0 is batch normalization; without bounds, training equals
+//! inference.
 //!
 //! Source: S. Ioffe, *Batch Renormalization: Towards Reducing Minibatch Dependence in
 //! Batch-Normalized Models*, 2017; σ is averaged, not the variance, as there and in Keras'
@@ -19,7 +20,7 @@ use crate::error::{Error, check_number};
 use crate::rule::{
     Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table, Tracked,
 };
-use crate::{momentum::Momentum, shape::Sharing};
+use crate::{momentum::Momentum, semantics::Semantics, shape::Sharing};
 
 /// The batch's statistics, corrected toward the running ones.
 #[derive(Clone, Debug)]
@@ -28,9 +29,11 @@ pub struct Renorm {
     pub channels: usize,
     /// Their axis; negative counts from the last.
     pub channel_axis: isize,
-    /// The most that σ is corrected by, as a factor of at least 1.
+    /// The least factor r, at most 1; 0 without bound.
+    pub r_min: f64,
+    /// The greatest factor r, at least 1; infinite without bound.
     pub r_max: f64,
-    /// The most that the mean is corrected by, in units of σ.
+    /// The greatest size of d, the correction of the mean in units of σ; infinite without bound.
     pub d_max: f64,
 }
 
@@ -55,21 +58,42 @@ pub type BatchRenorm = Norm<Renorm>;
 pub type BatchRenormConfig = NormConfig<Renorm>;
 
 impl NormConfig<Renorm> {
-    /// `channels` channels on axis 1, with the paper's final bounds, r_max = 3 and d_max = 5.
+    /// `channels` channels on axis 1, with the paper's final bounds, r_min = 1/3, r_max = 3 and
+    /// d_max = 5.
     pub fn new(channels: usize) -> Self {
-        Self::custom(Renorm { channels, channel_axis: 1, r_max: 3.0, d_max: 5.0 })
+        let (r_min, r_max, d_max) = (1.0 / 3.0, 3.0, 5.0);
+        Self::custom(Renorm { channels, channel_axis: 1, r_min, r_max, d_max })
     }
 
-    /// The bounds of the correction: r_max ≥ 1 and d_max ≥ 0; both may be infinite.
-    pub fn bounds(mut self, r_max: f64, d_max: f64) -> Self {
-        (self.rule.r_max, self.rule.d_max) = (r_max, d_max);
+    /// The bounds of the correction as in the paper, with r_min = 1 / r_max: r_max ≥ 1 and d_max ≥
+    /// 0; both may be infinite.
+    pub fn bounds(self, r_max: f64, d_max: f64) -> Self {
+        self.clipping(Some(1.0 / r_max), Some(r_max), Some(d_max))
+    }
+
+    /// The bounds r_min ≤ 1, r_max ≥ 1 and d_max ≥ 0, each where it is given and none where not:
+    /// Keras' `renorm_clipping`, which has none by default, so
+    /// [`semantics`](NormConfig::semantics) of Keras leave none.
+    ///
+    /// ```
+    /// use cellnorm::norms::BatchRenormConfig;
+    /// // σ of the batch is 1/4 of the running 1, and r is not kept at 1/2
+    /// let config = BatchRenormConfig::new(1).epsilon(1e-12).clipping(None, Some(2.0), None);
+    /// let (y, _) = config.init()?.forward(ndarray::array![[-0.25], [0.25_f64]].view())?;
+    /// assert!((y[[1, 0]] - 0.25).abs() < 1e-9);
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn clipping(mut self, r_min: Option<f64>, r_max: Option<f64>, d_max: Option<f64>) -> Self {
+        self.rule.r_min = r_min.unwrap_or(0.0);
+        (self.rule.r_max, self.rule.d_max) =
+            (r_max.unwrap_or(f64::INFINITY), d_max.unwrap_or(f64::INFINITY));
         self
     }
 
     /// The pace of the averages that training is corrected toward, which then are not those of
     /// inference but the layer's [`correction`](Norm::correction): Keras' `renorm_momentum`.
-    /// Default: one pair of averages for both. Keras 3 and tf.keras 2 have two, and 0.99 for this
-    /// one whatever their `momentum` is.
+    /// Default: one pair of averages for both. Keras 3 and tf.keras 2 have two, and their
+    /// [`semantics`](NormConfig::semantics) set 0.99 for this one, whatever their `momentum` is.
     ///
     /// ```
     /// use cellnorm::{Momentum, norms::BatchRenormConfig};
@@ -101,6 +125,8 @@ impl Rule for Renorm {
 
     fn check(&self) -> Result<(), Error> {
         check_number("r_max", self.r_max, self.r_max >= 1.0, "at least 1")?;
+        let sound = (0.0..=1.0).contains(&self.r_min);
+        check_number("r_min", self.r_min, sound, "between 0 and 1")?;
         check_number("d_max", self.d_max, self.d_max >= 0.0, "not negative")
     }
 
@@ -110,6 +136,20 @@ impl Rule for Renorm {
 
     fn channel_axis_mut(&mut self) -> Option<&mut isize> {
         Some(&mut self.channel_axis)
+    }
+
+    /// Those of frameworks that have it, which do not bound the correction by default.
+    fn described(semantics: &Semantics) -> bool {
+        semantics.renorm_momentum.is_some()
+    }
+
+    fn adopt(&mut self, semantics: &Semantics) {
+        self.channel_axis = semantics.channel_axis;
+        (self.r_min, self.r_max, self.d_max) = (0.0, f64::INFINITY, f64::INFINITY);
+    }
+
+    fn correction(semantics: &Semantics) -> Option<Momentum> {
+        semantics.renorm_momentum
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {
@@ -130,7 +170,7 @@ impl Rule for Renorm {
         let Statistics { mean, variance } = cells.merge(0);
         let deviation = variance.plus(context.epsilon).sqrt();
         let sigma = running.variance.clone().clamp(context.epsilon.sqrt(), f64::INFINITY);
-        let r = (deviation.clone() / sigma.clone()).clamp(1.0 / self.r_max, self.r_max).detach();
+        let r = (deviation.clone() / sigma.clone()).clamp(self.r_min, self.r_max).detach();
         let d = (mean.clone() - running.mean.clone()) / sigma;
         let d = d.clamp(-self.d_max, self.d_max).detach();
         let scale = (r / deviation).take(channel);

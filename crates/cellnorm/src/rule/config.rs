@@ -73,7 +73,7 @@ impl<R: Rule> NormConfig<R> {
         (self.epsilon, self.scale, self.center) =
             (semantics.epsilon, semantics.scale, semantics.center);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
-        self.one_value = semantics.one_value;
+        (self.one_value, self.correction) = (semantics.one_value, R::correction(semantics));
         self.rule.adopt(semantics);
         self
     }
@@ -139,7 +139,7 @@ impl<R: Rule> NormConfig<R> {
 /// Whether a layer can do what some semantics say.
 fn suits<R: Rule>(semantics: &Semantics) -> Result<(), Error> {
     let layer = R::NAME;
-    if R::NORMALIZATION.is_some_and(|own| own != semantics.normalization) {
+    if !R::described(semantics) {
         return Err(Error::OtherLayer { layer, semantics: semantics.name });
     }
     let what = match (R::EPSILON_AT, semantics.epsilon_at) {

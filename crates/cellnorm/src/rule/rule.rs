@@ -6,7 +6,7 @@
 use super::{CellTables, Grid, Statistics, Table, Var};
 use crate::semantics::{EpsilonAt, Semantics};
 use crate::shape::{Along, Centering, Labels, Roles, Sharing, sets_of};
-use crate::{error::Error, normalization::Normalization};
+use crate::{error::Error, momentum::Momentum, normalization::Normalization};
 
 /// A parameter of a rule.
 #[derive(Clone, Debug, PartialEq)]
@@ -262,6 +262,18 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
         if let Some(axis) = self.channel_axis_mut() {
             *axis = semantics.channel_axis;
         }
+    }
+
+    /// Whether these semantics describe it: by default, where their layer is
+    /// [`NORMALIZATION`](Self::NORMALIZATION).
+    fn described(semantics: &Semantics) -> bool {
+        Self::NORMALIZATION.is_none_or(|own| own == semantics.normalization)
+    }
+
+    /// The pace of a second pair of averages under these semantics, for rules whose training takes
+    /// them. Default: none.
+    fn correction(_semantics: &Semantics) -> Option<Momentum> {
+        None
     }
 
     /// The shape of the running averages, and the value that the second starts with (the first

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{EpsilonAt, Semantics};
+use super::{EpsilonAt, Semantics, Unlearned};
 use crate::momentum::{Frozen, Momentum, OneValue};
 use crate::normalization::Normalization;
 
@@ -67,7 +67,8 @@ impl Semantics {
 
     /// The differences, measured at `sample`; empty where both mean the same.
     ///
-    /// Momentum, the running variance and freezing are compared only between batch normalizations.
+    /// Momentum, the running variance and freezing are compared only between batch normalizations;
+    /// batch renormalization and ghost batches only where both have them.
     pub fn diff_at(&self, other: &Self, sample: Sample) -> Vec<Difference> {
         let (a, b) = (self, other);
         let mut found = Vec::new();
@@ -91,10 +92,10 @@ impl Semantics {
         field!(channel_axis, None, effect.into());
         field!(scale, None, only("gamma is learned", a.scale, a, b));
         field!(center, None, only("beta is learned", a.center, a, b));
-        let stored = "a gamma or beta that is not learned is stored";
-        field!(stores_fixed, None, only(stored, a.stores_fixed, a, b));
         let each =
             |say: fn(&Self) -> &str| format!("{}: {}; {}: {}", a.name, say(a), b.name, say(b));
+        field!(unlearned_gamma, None, each(|of| unlearned(of.unlearned_gamma)));
+        field!(unlearned_beta, None, each(|of| unlearned(of.unlearned_beta)));
         field!(one_value, None, each(one_value));
         if a.normalization == Normalization::Group || b.normalization == Normalization::Group {
             let effect = "repeat a group's value for its channels, or the reverse where all agree";
@@ -109,6 +110,16 @@ impl Semantics {
             let effect = format!("the running variance moves by {moves} at {values} values");
             field!(running_variance, Some(by), effect);
             field!(frozen, None, each(frozen));
+            if a.renorm_momentum.is_some() == b.renorm_momentum.is_some() {
+                field!(
+                    renorm_momentum,
+                    None,
+                    "batch renormalization is corrected at another pace".into()
+                );
+            }
+            if a.ghost_interleaved.is_some() == b.ghost_interleaved.is_some() {
+                field!(ghost_interleaved, None, "other samples form a ghost batch".into());
+            }
         }
         let fields = ["names.gamma", "names.beta", "names.mean", "names.variance", "names.steps"];
         for (field, (of_a, of_b)) in fields.into_iter().zip(a.names().into_iter().zip(b.names())) {
@@ -146,6 +157,14 @@ fn pace(a: Momentum, b: Momentum) -> (f64, String) {
          and {b100:.4} after 100"
     );
     (b100 / a100 - 1.0, effect)
+}
+
+fn unlearned(role: Unlearned) -> &'static str {
+    match role {
+        Unlearned::Absent => "not stored where it is not learned",
+        Unlearned::Applied => "stored and applied where it is not learned",
+        Unlearned::Ignored => "stored and ignored where it is not learned",
+    }
 }
 
 fn one_value(of: &Semantics) -> &'static str {

@@ -51,6 +51,19 @@ pub enum EpsilonAt {
     OutsideRoot,
 }
 
+/// The role of a γ or β that is not learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unlearned {
+    /// It is not stored: γ counts as 1, β as 0.
+    #[default]
+    Absent,
+    /// It is stored and applied, and only its gradient stops: MXNet with `scale=False` or
+    /// `center=False`, and ONNX, whose inputs are required.
+    Applied,
+    /// It is stored, but counts as 1 or 0 whatever it holds: MXNet's `fix_gamma`.
+    Ignored,
+}
+
 /// The axis that γ and β of group normalization lie along.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -90,9 +103,10 @@ pub struct Semantics {
     pub scale: bool,
     /// Whether there is a β that is learned, by default.
     pub center: bool,
-    /// Whether a γ or β that is not learned is stored all the same, as 1 or 0 (MXNet, whose
-    /// `fix_gamma` means just that, and ONNX, whose inputs are required).
-    pub stores_fixed: bool,
+    /// The role of a γ that is not learned.
+    pub unlearned_gamma: Unlearned,
+    /// The role of a β that is not learned.
+    pub unlearned_beta: Unlearned,
     /// The treatment of statistics of one value.
     pub one_value: OneValue,
     /// The axis that γ and β of group normalization lie along.
@@ -103,6 +117,13 @@ pub struct Semantics {
     pub running_variance: RunningVariance,
     /// The behaviour of a frozen batch normalization.
     pub frozen: Frozen,
+    /// Batch renormalization's pace of the averages that training is corrected toward, by default;
+    /// None where the framework has no such layer. Those that have it do not bound the correction
+    /// by default.
+    pub renorm_momentum: Option<Momentum>,
+    /// Whether the parts of ghost batch normalization are interleaved; None where the framework has
+    /// no such layer.
+    pub ghost_interleaved: Option<bool>,
     /// The framework's names of parameters and statistics.
     pub names: ParameterNames,
 }
@@ -122,12 +143,14 @@ pub struct ParameterNames {
     pub variance: &'static str,
     /// The number of training steps, where it is stored.
     pub steps: Option<&'static str>,
+    /// The names of γ and β in older checkpoints, which are found where the names above are not.
+    pub former: Option<[&'static str; 2]>,
 }
 
 impl ParameterNames {
     /// γ, β, mean, variance and steps.
     pub(crate) fn all(&self) -> [Option<&'static str>; 5] {
-        let Self { gamma, beta, mean, variance, steps } = *self;
+        let Self { gamma, beta, mean, variance, steps, former: _ } = *self;
         [Some(gamma), Some(beta), Some(mean), Some(variance), steps]
     }
 }
@@ -158,7 +181,8 @@ impl fmt::Display for Semantics {
         row("channel_axis", text(self.channel_axis))?;
         row("scale", text(self.scale))?;
         row("center", text(self.center))?;
-        row("stores_fixed", text(self.stores_fixed))?;
+        row("unlearned_gamma", text(self.unlearned_gamma))?;
+        row("unlearned_beta", text(self.unlearned_beta))?;
         row("one_value", text(self.one_value))?;
         if self.normalization == Normalization::Group {
             row("group_parameters", text(self.group_parameters))?;
@@ -167,6 +191,8 @@ impl fmt::Display for Semantics {
             row("momentum", text(self.momentum))?;
             row("running_variance", text(self.running_variance))?;
             row("frozen", text(self.frozen))?;
+            row("renorm_momentum", text(self.renorm_momentum))?;
+            row("ghost_interleaved", text(self.ghost_interleaved))?;
         }
         if let Some(inputs) = self.applies_to() {
             row("applies_to", inputs.into())?;

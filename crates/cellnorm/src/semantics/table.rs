@@ -4,6 +4,7 @@
 //! is written once.
 
 use super::GroupParameters::{PerChannel, PerGroup};
+use super::Unlearned::{Absent, Applied, Ignored};
 use super::{EpsilonAt, ParameterNames, Semantics};
 use crate::momentum::OneValue::{self, AlwaysError, Beta};
 use crate::momentum::{Frozen, Momentum, RunningVariance};
@@ -16,13 +17,15 @@ impl ParameterNames {
         mean: &'static str,
         variance: &'static str,
     ) -> Self {
-        Self { gamma, beta, mean, variance, steps: None }
+        Self { gamma, beta, mean, variance, steps: None, former: None }
     }
 
     const PYTORCH: Self = Self {
         steps: Some("num_batches_tracked"),
         ..Self::new("weight", "bias", "running_mean", "running_var")
     };
+    /// Layers of BERT's first checkpoints, which were TensorFlow's.
+    const PYTORCH_LAYER: Self = Self { former: Some(["gamma", "beta"]), ..Self::PYTORCH };
     const CANDLE: Self = Self::new("weight", "bias", "running_mean", "running_var");
     const KERAS: Self = Self::new("gamma", "beta", "moving_mean", "moving_variance");
     const KERAS_RMS: Self = Self { gamma: "scale", ..Self::KERAS };
@@ -49,12 +52,15 @@ const PYTORCH: Semantics = Semantics {
     channel_axis: 1,
     scale: true,
     center: true,
-    stores_fixed: false,
+    unlearned_gamma: Absent,
+    unlearned_beta: Absent,
     one_value: OneValue::Error,
     group_parameters: PerChannel,
     momentum: Momentum::Step(0.1),
     running_variance: RunningVariance::Unbiased,
     frozen: Frozen::ParametersOnly,
+    renorm_momentum: None,
+    ghost_interleaved: None,
     names: ParameterNames::PYTORCH,
 };
 
@@ -79,12 +85,14 @@ const TF_FUSED: Semantics = Semantics {
     ..KERAS
 };
 
-/// MXNet 1.9.1's operators, on the CPU, with the `fix_gamma` they have by default.
+/// MXNet 1.9.1's operators, on the CPU, with the `fix_gamma` they have by default: of what is not
+/// learned, batch normalization's γ alone counts as 1; all else is applied as it is stored.
 const MXNET: Semantics = Semantics {
     name: "mxnet-1.9-operator batch",
     channel_axis: 1,
     scale: false,
-    stores_fixed: true,
+    unlearned_gamma: Ignored,
+    unlearned_beta: Applied,
     momentum: Momentum::Keep(0.9),
     frozen: Frozen::ParametersOnly,
     names: ParameterNames::MXNET,
@@ -130,7 +138,8 @@ const ONNX: Semantics = Semantics {
     name: "onnx-15 batch",
     epsilon: 1e-5,
     channel_axis: 1,
-    stores_fixed: true,
+    unlearned_gamma: Applied,
+    unlearned_beta: Applied,
     momentum: Momentum::Keep(0.9),
     names: ParameterNames::ONNX,
     ..KERAS
@@ -142,6 +151,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "pytorch-2 layer",
         normalization: Layer,
+        names: ParameterNames::PYTORCH_LAYER,
         channel_axis: -1,
         one_value: Beta,
         ..PYTORCH
@@ -164,7 +174,7 @@ pub(super) static TABLE: [Semantics; 50] = [
         one_value: Beta,
         ..PYTORCH
     },
-    KERAS,
+    Semantics { renorm_momentum: Some(Momentum::Keep(0.99)), ..KERAS },
     Semantics { name: "keras-3 layer", normalization: Layer, ..KERAS },
     Semantics { name: "keras-3 instance", normalization: Instance, ..KERAS },
     Semantics { name: "keras-3 group", normalization: Group, ..KERAS },
@@ -177,7 +187,12 @@ pub(super) static TABLE: [Semantics; 50] = [
         ..KERAS
     },
     TF_FUSED,
-    Semantics { name: "tf-keras-2 batch", ..KERAS },
+    Semantics {
+        name: "tf-keras-2 batch",
+        renorm_momentum: Some(Momentum::Keep(0.99)),
+        ghost_interleaved: Some(true),
+        ..KERAS
+    },
     Semantics { name: "tf-keras-2 layer", normalization: Layer, ..KERAS },
     Semantics { name: "tf-keras-2 instance", normalization: Instance, ..KERAS },
     Semantics { name: "tf-keras-2 group", normalization: Group, ..KERAS },
@@ -193,6 +208,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "mxnet-1.9-operator layer",
         normalization: Layer,
+        unlearned_gamma: Applied,
         epsilon: 1e-5,
         channel_axis: -1,
         scale: true,
@@ -201,23 +217,38 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "mxnet-1.9-operator instance",
         normalization: Instance,
+        unlearned_gamma: Applied,
         scale: true,
         ..MXNET
     },
     Semantics {
         name: "mxnet-1.9-operator group",
         normalization: Group,
+        unlearned_gamma: Applied,
         epsilon: 1e-5,
         scale: true,
         group_parameters: PerGroup,
         ..MXNET
     },
     GLUON,
-    Semantics { name: "mxnet-1.9-gluon layer", normalization: Layer, channel_axis: -1, ..GLUON },
-    Semantics { name: "mxnet-1.9-gluon instance", normalization: Instance, scale: false, ..GLUON },
+    Semantics {
+        name: "mxnet-1.9-gluon layer",
+        normalization: Layer,
+        unlearned_gamma: Applied,
+        channel_axis: -1,
+        ..GLUON
+    },
+    Semantics {
+        name: "mxnet-1.9-gluon instance",
+        normalization: Instance,
+        unlearned_gamma: Applied,
+        scale: false,
+        ..GLUON
+    },
     Semantics {
         name: "mxnet-1.9-gluon group",
         normalization: Group,
+        unlearned_gamma: Applied,
         group_parameters: PerGroup,
         ..GLUON
     },
@@ -285,7 +316,8 @@ pub(super) static TABLE: [Semantics; 50] = [
         normalization: Rms,
         channel_axis: -1,
         center: false,
-        stores_fixed: false,
+        unlearned_gamma: Absent,
+        unlearned_beta: Absent,
         ..ONNX
     },
 ];

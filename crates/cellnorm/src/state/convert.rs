@@ -8,7 +8,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::State;
 use crate::error::{Error, check_groups, check_number};
-use crate::semantics::{GroupParameters, Semantics};
+use crate::semantics::{GroupParameters, Semantics, Unlearned};
 use crate::{momentum::Momentum, normalization::Normalization};
 
 /// The values that a conversion may need besides the state.
@@ -55,7 +55,7 @@ impl State {
     /// If the layers or their ε differ (no state compensates another ε in training;
     /// [`Semantics::keeping`] keeps it), the rules of the running variance differ and
     /// `known.values` is absent, γ of the channels of a group differ where `to` has one for the
-    /// group, `to` learns no γ or β and this has one that is not 1 or 0, or a number of channels or
+    /// group, `to` has no γ or β and this has one that is not 1 or 0, or a number of channels or
     /// groups that is needed is absent.
     pub fn to(&self, to: &Semantics, from: &Semantics, known: &Known) -> Result<State, Error> {
         let refused = |problem| Error::Conversion { from: from.name, to: to.name, problem };
@@ -80,11 +80,13 @@ impl State {
             GroupParameters::PerChannel => known.channels,
         };
         let shape = state.shape().or(length.map(|length| vec![length]));
-        let filled = |name: &str, values, learned, absent| {
-            fill(values, learned, absent, &shape).map_err(|why| refused(format!("{name} {why}")))
+        let filled = |name: &str, values, learned, role, absent| {
+            let known = Option::is_some(&values) || shape.is_some();
+            let kept = learned || role == Unlearned::Applied && known;
+            fill(values, kept, absent, &shape).map_err(|why| refused(format!("{name} {why}")))
         };
-        let gamma = filled("gamma", state.gamma, to.scale, 1.0)?;
-        let beta = filled("beta", state.beta, to.center, 0.0)?;
+        let gamma = filled("gamma", state.gamma, to.scale, to.unlearned_gamma, 1.0)?;
+        let beta = filled("beta", state.beta, to.center, to.unlearned_beta, 0.0)?;
         let variance = state.variance.map(|v| rebias(v, to, from, known)).transpose()?;
         let counted = to.normalization == Normalization::Batch && to.names.steps.is_some();
         let steps = counted.then(|| state.steps.unwrap_or(0));
@@ -106,7 +108,7 @@ fn fill(
             Err("is absent and its length unknown; say the number of channels, or of groups".into())
         }
         (Some(values), _) if values.iter().any(|v| *v != absent) => {
-            Err(format!("is not {absent} everywhere, and the target learns none; give it one"))
+            Err(format!("is not {absent} everywhere, and the target has none; give it one"))
         }
         _ => Ok(None),
     }

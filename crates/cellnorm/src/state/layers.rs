@@ -22,7 +22,8 @@ impl<R: Rule> Norm<R> {
     }
 
     /// Takes the parameters and running averages of the layer's own semantics ([`State::to`]
-    /// converts); steps stay where they are absent. Averages of a [`Correction`] stay.
+    /// converts); steps stay where they are absent ([`State::warning`] says where that matters).
+    /// Averages of a [`Correction`] stay.
     ///
     /// # Errors
     /// If one is missing, is not the layer's, or has another shape. Then nothing has changed.

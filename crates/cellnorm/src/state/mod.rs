@@ -42,7 +42,9 @@ use std::collections::BTreeMap;
 use ndarray::{ArrayD, IxDyn};
 
 use crate::error::{Error, check_shape};
-use crate::{normalization::Normalization, semantics::Semantics};
+use crate::momentum::Momentum;
+use crate::normalization::Normalization;
+use crate::semantics::{Semantics, Unlearned};
 #[cfg(feature = "files")]
 pub use checkpoint::Checkpoint;
 pub use convert::Known;
@@ -135,16 +137,24 @@ fn names(place: &Place, semantics: &Semantics) -> [Option<String>; 5] {
     let mut places = [parameters, parameters, statistics, statistics, statistics].into_iter();
     semantics.names().map(|name| {
         let place = places.next().expect("a place for each");
-        name.map(|name| match place.contains("{}") {
-            true => place.replace("{}", name),
-            false => format!("{place}{name}"),
-        })
+        name.map(|name| placed(place, name))
     })
 }
 
+/// The name in the checkpoint.
+fn placed(place: &str, name: &str) -> String {
+    match place.contains("{}") {
+        true => place.replace("{}", name),
+        false => format!("{place}{name}"),
+    }
+}
+
 impl State {
-    /// Finds a layer's tensors. γ and β that the semantics do not learn are taken where they are,
-    /// but ignored under `stores_fixed`: the framework takes them as 1 and 0. Steps may be missing.
+    /// Finds a layer's tensors. A γ or β that the semantics do not learn is taken where it is
+    /// stored, so the layer needs one (`scale(true)`, `center(true)`), except where the framework
+    /// itself ignores it ([`Unlearned::Ignored`]). Where γ or β is not there, its
+    /// [former](crate::semantics::ParameterNames::former) name is looked for. Steps may be missing;
+    /// [`warning`](Self::warning) says where that matters.
     ///
     /// # Errors
     /// If a tensor is missing, holds NaN or infinity, a variance is negative, shapes differ between
@@ -154,16 +164,31 @@ impl State {
         place: impl Into<Place>,
         semantics: &Semantics,
     ) -> Result<Self, Error> {
-        let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
-        let take = |name: Option<String>, learned: bool| match name {
-            Some(name) if learned || !semantics.stores_fixed => take(tensors, &name, learned),
+        let place = place.into();
+        let [mut gamma, mut beta, mean, variance, steps] = names(&place, semantics);
+        for (name, former) in
+            [&mut gamma, &mut beta].into_iter().zip(semantics.names.former.iter().flatten())
+        {
+            let former = placed(&place.parameters, former);
+            if name.as_ref().is_some_and(|name| !tensors.contains_key(name))
+                && tensors.contains_key(&former)
+            {
+                *name = Some(former);
+            }
+        }
+        let affine = |name: Option<String>, learned: bool, role: Unlearned| match name {
+            Some(name) if learned || role != Unlearned::Ignored => take(tensors, &name, learned),
             _ => Ok(None),
         };
+        let running = |name: Option<String>| match name {
+            Some(name) => take(tensors, &name, true),
+            None => Ok(None),
+        };
         let state = Self {
-            gamma: take(gamma, semantics.scale)?,
-            beta: take(beta, semantics.center)?,
-            mean: take(mean, true)?,
-            variance: take(variance.clone(), true)?,
+            gamma: affine(gamma, semantics.scale, semantics.unlearned_gamma)?,
+            beta: affine(beta, semantics.center, semantics.unlearned_beta)?,
+            mean: running(mean)?,
+            variance: running(variance.clone())?,
             steps: steps.map_or(Ok(None), |name| take_steps(tensors, &name))?,
             others: BTreeMap::new(),
         };
@@ -205,17 +230,20 @@ impl State {
             return Err(Error::tensor(name, problem));
         }
         let [gamma, beta, mean, variance, steps] = names(&place.into(), semantics);
-        let made = |values: &Option<ArrayD<f64>>, learned: bool, fixed: f64| match values {
-            None if semantics.stores_fixed && !learned => {
-                self.shape().map(|s| ArrayD::from_elem(IxDyn(&s), fixed))
-            }
-            values => values.clone(),
+        let affine = |values: &Option<ArrayD<f64>>, learned: bool, role, fixed: f64| {
+            let stored = role != Unlearned::Absent;
+            let made = || self.shape().map(|shape| ArrayD::from_elem(IxDyn(&shape), fixed));
+            let made = values.clone().or_else(|| made().filter(|_| stored && !learned));
+            (made, learned || stored)
         };
         let running = semantics.normalization == Normalization::Batch;
-        let fixed = semantics.stores_fixed;
+        let (gamma_values, gamma_needed) =
+            affine(&self.gamma, semantics.scale, semantics.unlearned_gamma, 1.0);
+        let (beta_values, beta_needed) =
+            affine(&self.beta, semantics.center, semantics.unlearned_beta, 0.0);
         let rows = [
-            (gamma, made(&self.gamma, semantics.scale, 1.0), semantics.scale || fixed),
-            (beta, made(&self.beta, semantics.center, 0.0), semantics.center || fixed),
+            (gamma, gamma_values, gamma_needed),
+            (beta, beta_values, beta_needed),
             (mean, self.mean.clone(), running),
             (variance, self.variance.clone(), running),
         ];
@@ -237,6 +265,30 @@ impl State {
         }
         tensors.append(&mut found);
         Ok(())
+    }
+
+    /// A warning about a layer of this momentum that [loads](crate::rule::Norm::load) the state:
+    /// under [`Momentum::Cumulative`] (PyTorch's `momentum=None`), a state without steps makes the
+    /// next batch count as the first, as in PyTorch, and the loaded running averages are lost.
+    ///
+    /// ```
+    /// use cellnorm::{Momentum, state::State};
+    /// use ndarray::arr1;
+    /// let (mean, variance) = (Some(arr1(&[2.0]).into_dyn()), Some(arr1(&[8.0]).into_dyn()));
+    /// let state = State { mean, variance, ..State::default() };
+    /// let note = state.warning(Momentum::Cumulative).unwrap();
+    /// assert!(note.contains("the next batch replaces the running averages"));
+    /// assert_eq!(state.warning(Momentum::Step(0.1)), None);
+    /// assert_eq!(State { steps: Some(300), ..state }.warning(Momentum::Cumulative), None);
+    /// ```
+    pub fn warning(&self, momentum: Momentum) -> Option<String> {
+        let lost = momentum == Momentum::Cumulative && self.mean.is_some() && self.steps.is_none();
+        lost.then(|| {
+            "the number of steps (num_batches_tracked) is absent and momentum is cumulative: a \
+             new layer counts from 0, so the next batch replaces the running averages; set `steps` \
+             to the number of batches they have seen"
+                .into()
+        })
     }
 
     /// A parameter by its name.

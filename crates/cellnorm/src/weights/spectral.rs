@@ -19,7 +19,7 @@ use crate::error::{Error, check_not_empty, check_number, check_shape};
 use crate::norms::{Floor, LpNorm, LpNormConfig};
 use crate::{parameters::Initializer, shape::axis_index};
 
-/// Makes a [`SpectralNorm`].
+/// Makes a [`SpectralNorm`]; [`preset`](Self::preset) as a framework has it:
 ///
 /// | | PyTorch | Keras 3 | tf.keras 2, TensorFlow Addons | Flax |
 /// |---|---|---|---|---|

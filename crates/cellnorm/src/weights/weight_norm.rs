@@ -40,8 +40,9 @@ pub type WeightNorm = Norm<WeightDirection>;
 pub type WeightNormConfig = NormConfig<WeightDirection>;
 
 impl NormConfig<WeightDirection> {
-    /// For a weight v with its outputs on this axis (PyTorch's `dim`, negative counted from the
-    /// last), or one norm for all of it (`dim=None`); g = max(‖v‖, √ε), so that w = v.
+    /// For a weight v with its outputs on this axis (negative counts from the last), or one norm
+    /// for all of it; g = max(‖v‖, √ε), so that w = v. This is PyTorch's `dim`, except that
+    /// PyTorch's `dim=-1` is one norm for all, like `dim=None`: `None` here, too.
     ///
     /// # Errors
     /// If there is no such axis, or the weight is empty or holds NaN or infinity.

@@ -16,6 +16,7 @@ mod explanations;
 mod far_means;
 mod finite_differences;
 mod fold;
+mod frameworks;
 mod halves;
 mod health;
 mod instruction_sets;

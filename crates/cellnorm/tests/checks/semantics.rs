@@ -165,7 +165,7 @@ fn semantics_that_do_not_suit_are_refused() {
         |result: Result<_, Error>| result.map(|_: cellnorm::LayerNorm| ()).unwrap_err().to_string();
     assert_eq!(
         message(LayerNormConfig::new(&[4]).semantics(&keras).init()),
-        "keras-3 batch does not describe layer normalization; take the preset of that layer"
+        "keras-3 batch does not describe layer normalization; take a preset that does"
     );
     let outside = Semantics {
         epsilon_at: EpsilonAt::OutsideRoot,

@@ -180,7 +180,7 @@ fn rules_share_as_their_papers_say() {
     }
     let columns = Batch { axes: vec![-1, 1], lengths: vec![3, 2] };
     nchw(&|| ruled(&columns, &shape, "nchw"), &[&|a, b| a[1] == b[1] && a[3] == b[3]]);
-    let renorm = Renorm { channels, channel_axis, r_max: 3.0, d_max: 5.0 };
+    let renorm = Renorm { channels, channel_axis, r_min: 1.0 / 3.0, r_max: 3.0, d_max: 5.0 };
     nchw(&|| ruled(&renorm, &shape, "nchw"), &[&channel]);
     nchw(
         &|| ruled(&BatchInstance { channels, channel_axis }, &shape, "nchw"),

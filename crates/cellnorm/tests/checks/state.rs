@@ -4,7 +4,8 @@ use cellnorm::rule::Running;
 use cellnorm::state::{DType, Known, Place, State, Tensor, Tensors};
 use cellnorm::{
     BatchNormConfig, Error, GroupNormConfig, Momentum, Normalization, RunningVariance, Semantics,
-    norms::SwitchableNormConfig, semantics::GroupParameters,
+    norms::SwitchableNormConfig,
+    semantics::{GroupParameters, Unlearned},
 };
 use ndarray::{ArrayD, array};
 
@@ -36,10 +37,15 @@ fn some_state(semantics: &Semantics) -> State {
         }
         ArrayD::from_shape_fn(&[CHANNELS][..], |channel| of_groups[[channel[0] / 2]])
     };
+    let stored = |learned, role, fixed: f64| match role {
+        _ if learned => Some(affine()),
+        Unlearned::Applied => Some(affine().mapv(|_| fixed)),
+        _ => None,
+    };
     let running = semantics.normalization == Normalization::Batch;
     State {
-        gamma: semantics.scale.then(affine),
-        beta: semantics.center.then(affine),
+        gamma: stored(semantics.scale, semantics.unlearned_gamma, 1.0),
+        beta: stored(semantics.center, semantics.unlearned_beta, 0.0),
         mean: running.then(|| numbers.tensor(&[CHANNELS], 0.0)),
         variance: running.then(|| numbers.tensor(&[CHANNELS], 0.0).mapv(f64::exp)),
         steps: semantics.names.steps.filter(|_| running).map(|_| 0),
@@ -66,18 +72,16 @@ fn every_pair_of_frameworks_there_and_back() -> Result<(), Error> {
                 let to = to.keeping(&from);
                 let state = some_state(&from);
                 let mut tensors = Tensors::new();
-                let put =
-                    state.to(&to, &from, &KNOWN)?.put(&mut tensors, "net/{}:0", &to, DType::F64);
-                if state == State::default() && to.stores_fixed {
-                    // ones are wanted, and nothing says how many
-                    assert!(matches!(put, Err(Error::Tensor { .. })));
-                    continue;
-                }
-                put?;
-                let stored = [(to.names.gamma, to.scale), (to.names.beta, to.center)];
-                for (name, learned) in stored {
+                let converted = state.to(&to, &from, &KNOWN)?;
+                converted.put(&mut tensors, "net/{}:0", &to, DType::F64)?;
+                let stored = [
+                    (to.names.gamma, to.scale, to.unlearned_gamma),
+                    (to.names.beta, to.center, to.unlearned_beta),
+                ];
+                for (name, learned, unlearned) in stored {
                     let there = tensors.contains_key(&format!("net/{name}:0"));
-                    assert_eq!(there, learned || to.stores_fixed, "{} {name}", to.name);
+                    let kept = learned || unlearned != Unlearned::Absent;
+                    assert_eq!(there, kept, "{} {name}", to.name);
                 }
                 let back =
                     State::find(&tensors, "net/{}:0", &to)?.to(&from.keeping(&to), &to, &KNOWN)?;
@@ -167,7 +171,7 @@ fn conversions_that_would_be_wrong_are_refused() {
     assert_eq!(
         message(state.to(&fix_gamma, &torch, &KNOWN)),
         "pytorch-2 batch cannot become mxnet-1.9-operator batch: gamma is not 1 everywhere, and \
-         the target learns none; give it one"
+         the target has none; give it one"
     );
     let ones = State { gamma: Some(ArrayD::ones(&[CHANNELS][..])), ..state };
     assert_eq!(ones.to(&fix_gamma, &torch, &KNOWN).unwrap().gamma, None);

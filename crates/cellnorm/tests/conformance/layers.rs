@@ -122,9 +122,7 @@ fn group(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Group)?;
     let channels = case.length(semantics.channel_axis);
     let groups = case.given("groups").and_then(Value::as_i64).expect("a number of groups");
-    // Keras writes −1 for a group a channel.
-    let groups = usize::try_from(groups).unwrap_or(channels);
-    stateless(case, GroupNormConfig::new(groups, channels), &semantics)
+    stateless(case, GroupNormConfig::signed(groups as isize, channels)?, &semantics)
 }
 
 fn instance(case: &Case) -> Result<Vec<Results>, Error> {

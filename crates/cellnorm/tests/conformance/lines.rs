@@ -2,7 +2,7 @@
 
 use cellnorm::{
     Error,
-    norms::{Floor, LocalResponseNormConfig, LpNormConfig},
+    norms::{LocalResponseNormConfig, LpNormConfig},
 };
 use ndarray::{ArrayD, ArrayViewD};
 
@@ -11,27 +11,14 @@ use crate::layers::{Results, axes, wide};
 
 pub fn unit(case: &Case) -> Result<Vec<Results>, Error> {
     let axes = case.given("axis").map(axes).expect("axes");
-    let layer = LpNormConfig::new(&axes)
-        .p(case.number("p").unwrap_or(2.0))
-        .floor(floor(case).expect("a floor"))
-        .init()?;
+    let config = LpNormConfig::preset(case.text("preset"), &axes)?;
+    let layer = config.p(case.number("p").unwrap_or(2.0)).init()?;
     run(case, |x| layer.forward(x), |x, dy| layer.backward(x, dy))
 }
 
-/// The floor of a length, where the case names one.
-pub fn floor(case: &Case) -> Option<Floor> {
-    let (kind, value) = case.given("floor")?.as_object()?.iter().next()?;
-    let value = value.as_f64().expect("a number");
-    Some(match kind.as_str() {
-        "max" => Floor::Max(value),
-        "max_square" => Floor::MaxSquare(value),
-        "add_square" => Floor::AddSquare(value),
-        other => unreachable!("no floor {other}"),
-    })
-}
-
 pub fn local_response(case: &Case) -> Result<Vec<Results>, Error> {
-    let mut config = LocalResponseNormConfig::new(case.number("size").expect("a size") as usize);
+    let size = case.number("size").expect("a size") as usize;
+    let mut config = LocalResponseNormConfig::preset(case.text("preset"), size)?;
     if let Some(alpha) = case.number("alpha") {
         config = config.alpha(alpha);
     }

@@ -1,24 +1,18 @@
 //! Spectral normalization of a weight.
 
 use cellnorm::Error;
-use cellnorm::weights::{Iteration, SpectralNormConfig};
+use cellnorm::weights::SpectralNormConfig;
 use ndarray::Array1;
 
 use crate::case::{Case, Step};
 use crate::layers::Results;
-use crate::lines::floor;
 
 pub fn run(case: &Case) -> Result<Vec<Results>, Error> {
     let weight = case.steps().next().expect("a step").tensor("x").mapv(f64::from);
     let v = case.state("v");
-    let mut config = SpectralNormConfig::default()
+    let config = SpectralNormConfig::preset(case.text("preset"))?
         .axis(case.number("axis").expect("the axis of the rows") as isize)
-        .iteration(if v.is_some() { Iteration::LeftFirst } else { Iteration::RightFirst })
-        .iterations(case.number("power_iterations").unwrap_or(1.0) as usize)
-        .in_place(case.given("in_place").is_some_and(|in_place| in_place == true));
-    if let Some(floor) = floor(case) {
-        config = config.floor(floor);
-    }
+        .iterations(case.number("power_iterations").unwrap_or(1.0) as usize);
     let mut layer = config.init(weight)?;
     layer.u = Array1::from_vec(case.state("u").expect("the left singular vector"));
     let remembers_v = v.map(|v| layer.v = Array1::from_vec(v)).is_some();

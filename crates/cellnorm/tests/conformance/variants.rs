@@ -15,17 +15,15 @@ pub fn ghost(case: &Case) -> Result<Vec<Results>, Error> {
     let size = case.number("virtual_batch_size").expect("a size of the parts") as usize;
     let config =
         GhostBatchNormConfig::new(case.length(semantics.channel_axis), size).semantics(&semantics);
-    let interleaved = case.given("interleaved").is_some_and(|interleaved| interleaved == true);
-    run(case, config.interleaved(interleaved).init()?, &AFFINE, running)
+    run(case, config.init()?, &AFFINE, running)
 }
 
 pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Batch)?;
     let bound = |name| case.given("renorm_clipping").and_then(|bounds| bounds.get(name)?.as_f64());
-    let [r_max, d_max] = ["rmax", "dmax"].map(|name| bound(name).unwrap_or(f64::INFINITY));
-    assert_eq!(bound("rmin").unwrap_or(0.0), 1.0 / r_max, "one bound for r and 1 / r");
+    let [r_min, r_max, d_max] = ["rmin", "rmax", "dmax"].map(bound);
     let config = BatchRenormConfig::new(case.length(semantics.channel_axis));
-    let mut config = config.semantics(&semantics).bounds(r_max, d_max);
+    let mut config = config.semantics(&semantics).clipping(r_min, r_max, d_max);
     if let Some(momentum) = case.number("renorm_momentum") {
         config = config.correction_momentum(Momentum::Keep(momentum));
     }
@@ -51,7 +49,7 @@ pub fn renorm(case: &Case) -> Result<Vec<Results>, Error> {
 pub fn filter_response(case: &Case) -> Result<Vec<Results>, Error> {
     let axis = case.number("axis").expect("a channel axis") as isize;
     let learned = case.given("learned_epsilon").is_some_and(|learned| learned == true);
-    let mut config = FilterResponseNormConfig::new(case.length(axis))
+    let mut config = FilterResponseNormConfig::preset(case.text("preset"), case.length(axis))?
         .channel_axis(axis)
         .learned_epsilon(learned);
     if let Some(epsilon) = case.number("epsilon") {
