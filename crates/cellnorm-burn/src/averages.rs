@@ -158,49 +158,79 @@ impl Pace {
             "cumulative momentum counts the batches, and this layer has no num_batches_tracked; \
              name it in the config, so that the layer is made with one"
         );
-        let factor = |n: f64| self.variance.factor(n, epsilon);
-        let moves = [&|n: f64| n > 0.0, &|n: f64| self.variance.moves(n, one_value)]
-            as [&dyn Fn(f64) -> bool; 2];
+        let share =
+            |moves: &dyn Fn(f64) -> bool| values.iter().map(|n| f64::from(moves(*n))).collect();
+        let step = Step {
+            averages,
+            momentum: self.momentum,
+            batches,
+            stored: wide(averages.mean.value().dtype()),
+            factors: values.iter().map(|n| self.variance.factor(*n, epsilon)).collect(),
+            shares: [share(&|n| n > 0.0), share(&|n| self.variance.moves(n, one_value))],
+        };
         // no gradient flows here, and each operation on a training device has a price
         let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
-        let stored = wide(averages.mean.value().dtype());
         // clones of a layer may train in several threads, one step after another
         let _step = STEP.lock().unwrap_or_else(PoisonError::into_inner);
         if is_fused(mean.device().as_dispatch()) {
-            // a loop over the numbers, where an operation costs more than all of them
-            let one = Tensor::ones([1], &mean.device());
-            let (mean, mut variance) = (numbers(mean), numbers(variance));
-            variance.iter_mut().zip(&values).for_each(|(of, n)| *of *= factor(*n));
-            let finite = |value: &f64| match stored {
-                DType::F64 => value.is_finite(),
-                _ => (*value as f32).is_finite(),
-            };
-            if !mean.iter().chain(&variance).all(finite) {
-                return;
-            }
-            let weight = match batches {
-                Some(batches) => numbers(averages.count(batches, one))[0].recip(),
-                None => self.momentum.weight(1),
-            };
-            let pairs = [(averages.mean, mean), (averages.variance, variance)];
-            for ((average, batch), moves) in pairs.into_iter().zip(moves) {
-                let kept = averages.value(average).without_autodiff();
-                let device = kept.device();
-                let share = values.iter().map(|n| f64::from(moves(*n)) * weight);
-                let all = numbers(kept).into_iter().zip(batch).zip(share);
-                let moved: Vec<f64> =
-                    all.map(|((running, batch), share)| moved(running, batch, share)).collect();
-                averages.update(average, Tensor::from_data(&moved[..], (&device, stored)));
-            }
+            step.take_numbers(numbers(mean), numbers(variance));
+        } else {
+            step.take_tensors(mean, variance);
+        }
+    }
+}
+
+/// A step of the running averages toward the statistics of a batch.
+struct Step<'a> {
+    averages: Averages<'a>,
+    momentum: Momentum,
+    /// The count of batches, where momentum is cumulative.
+    batches: Option<&'a RunningState<Tensor<1>>>,
+    /// The type that the averages are stored in.
+    stored: DType,
+    /// What makes the variance that the running variance moves toward of that of the batch.
+    factors: Vec<f64>,
+    /// 1 where the mean and where the variance move, else 0.
+    shares: [Vec<f64>; 2],
+}
+
+impl Step<'_> {
+    /// In a loop over the numbers, where an operation costs more than all of them.
+    fn take_numbers(self, mean: Vec<f64>, mut variance: Vec<f64>) {
+        let Self { averages, momentum, batches, stored, factors, shares } = self;
+        variance.iter_mut().zip(factors).for_each(|(of, factor)| *of *= factor);
+        let finite = |value: &f64| match stored {
+            DType::F64 => value.is_finite(),
+            _ => (*value as f32).is_finite(),
+        };
+        if !mean.iter().chain(&variance).all(finite) {
             return;
         }
-        let (device, dtype) = (mean.device(), mean.dtype());
-        let table = |of: &dyn Fn(f64) -> f64| {
-            let values: Vec<f64> = values.iter().map(|n| of(*n)).collect();
-            Tensor::<1>::from_data(&values[..], (&device, dtype))
+        let weight = match batches {
+            Some(batches) => {
+                let one = Tensor::ones([1], &averages.mean.value().device());
+                numbers(averages.count(batches, one))[0].recip()
+            }
+            None => momentum.weight(1),
         };
-        // asked on the device, which the host would have to wait for
-        let variance = variance * table(&factor);
+        let pairs = [(averages.mean, mean), (averages.variance, variance)];
+        for ((average, batch), share) in pairs.into_iter().zip(shares) {
+            let kept = averages.value(average).without_autodiff();
+            let device = kept.device();
+            let all = numbers(kept).into_iter().zip(batch).zip(share);
+            let moved: Vec<f64> = all
+                .map(|((running, batch), share)| moved(running, batch, share * weight))
+                .collect();
+            averages.update(average, Tensor::from_data(&moved[..], (&device, stored)));
+        }
+    }
+
+    /// On the device, which the host would have to wait for.
+    fn take_tensors(self, mean: Tensor<1>, variance: Tensor<1>) {
+        let Self { averages, momentum, batches, stored, factors, shares } = self;
+        let (device, dtype) = (mean.device(), mean.dtype());
+        let table = |values: Vec<f64>| Tensor::<1>::from_data(&values[..], (&device, dtype));
+        let variance = variance * table(factors);
         let both = Tensor::cat(vec![mean.clone(), variance.clone()], 0);
         let finite = both.cast(stored).is_finite().all();
         let step = finite.clone().float().cast(dtype);
@@ -209,15 +239,18 @@ impl Pace {
                 let counted = averages.count(batches, step.clone()).to_device(&device).cast(dtype);
                 step / counted.clamp_min(1.0)
             }
-            None => step * self.momentum.weight(1),
+            None => step * momentum.weight(1),
         };
         let pairs = [(averages.mean, mean), (averages.variance, variance)];
-        for ((average, batch), moves) in pairs.into_iter().zip(moves) {
+        for ((average, batch), share) in pairs.into_iter().zip(shares) {
             let kept = averages.value(average).without_autodiff();
             let running = kept.clone().to_device(&device).cast(dtype);
-            let share = table(&|n| f64::from(moves(n))) * weight.clone();
             let ignored = finite.clone().bool_not().expand(batch.shape());
-            let moved = moved(running.clone(), batch.mask_where(ignored, running), share);
+            let moved = moved(
+                running.clone(),
+                batch.mask_where(ignored, running),
+                table(share) * weight.clone(),
+            );
             averages.update(average, moved.cast(stored).to_device(&kept.device()));
         }
     }

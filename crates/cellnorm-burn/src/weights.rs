@@ -184,8 +184,8 @@ impl WeightNormConfig {
 }
 
 /// Weight normalization w = g v / ‖v‖, so that length and direction are trained apart: the state of
-/// a parameter whose stored base is v. A norm below √ε = 1e-6 counts as √ε, and g starts as max(‖v‖,
-/// √ε): nothing changes at first, however small v is.
+/// a parameter whose stored base is v. A norm below √ε = 1e-6 counts as √ε, and g starts as
+/// max(‖v‖, √ε): nothing changes at first, however small v is.
 ///
 /// PyTorch names v `weight_v` or `parametrizations.weight.original1`, and g `weight_g` or
 /// `parametrizations.weight.original0`. Its g has as many axes as v, all but one of length 1; here
@@ -266,9 +266,9 @@ impl SpectralNormConfig {
 /// iteration: the state of a parameter whose stored base is W.
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, every use of the weight moves u
-/// and v; else they stay. Clones share them
-/// ([`clone_with_statistics`](crate::clone_with_statistics) does not). The formulas, and the treatment of a weight of zeros, are those of
-/// [`cellnorm::weights::SpectralNorm`].
+/// and v; else they stay. Clones share them, except those that
+/// [`clone_with_statistics`](crate::clone_with_statistics) makes. The formulas, and the treatment of
+/// a weight of zeros, are those of [`cellnorm::weights::SpectralNorm`].
 ///
 /// Source: T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida, *Spectral Normalization for Generative
 /// Adversarial Networks*, 2018. Defaults as `torch.nn.utils.parametrizations.spectral_norm` of

@@ -33,7 +33,7 @@ macro_rules! norms {
 
 norms! {
     None "none" "no normalization",
-    Batch "batch" "each channel over the whole batch; of sequences, over the samples at a time step",
+    Batch "batch" "each channel over the batch; of sequences, over the samples at a time step",
     Layer "layer" "all features of a sample",
     Instance "instance" "each channel of a sample",
     Group "group" "5 groups of 2 channels of a sample",

@@ -126,7 +126,10 @@ fn backward_affine(
         let sums = kernels::sums(x.elements::<T>(), dy.elements::<T>(), cells, center);
         let affine = |scale: &f64| Affine { center: 0.0, scale: *scale, offset: 0.0 };
         let affines: Vec<Affine> = scale.iter().map(affine).collect();
-        (dy.map::<T, _>(|buffers| kernels::affine(buffers, cells, &affines, Activation::Identity)).0, sums)
+        let (dx, ()) = dy.map::<T, _>(|buffers| {
+            kernels::affine(buffers, cells, &affines, Activation::Identity);
+        });
+        (dx, sums)
     });
     let dcenter = sums.iter().zip(scale).map(|(sums, scale)| -scale * sums.dy);
     let dscale = sums.iter().map(|sums| sums.dy_x);
@@ -201,7 +204,9 @@ impl NormOps for Flex {
                 let affines: Vec<Affine> = (0..count).map(affine).collect();
                 let x = Arranged::row_major(wide(x));
                 let (y, ()) = with_elements!(x.tensor, T => {
-                    x.map::<T, _>(|buffers| kernels::affine(buffers, cells, &affines, Activation::Identity))
+                    x.map::<T, _>(|buffers| {
+                        kernels::affine(buffers, cells, &affines, Activation::Identity);
+                    })
                 });
                 (y, vec![])
             }

@@ -89,7 +89,7 @@ fn axes_that_do_not_suit() -> Result<(), Error> {
     };
     assert_eq!(
         message(&[1, 2], &[3]).to_string(),
-        "1 lengths, [3], for 2 axes, [1, 2]; give one for each"
+        "1 length, [3], for 2 axes, [1, 2]; give one for each"
     );
     let x = ArrayD::<f32>::zeros(IxDyn(&[4, 3, 2]));
     let message = |axes: &[isize], lengths: &[usize]| {
