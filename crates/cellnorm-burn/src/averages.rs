@@ -11,7 +11,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Add, Mul, Neg};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId, RunningState};
 use burn::tensor::{DType, Device, Tensor};
@@ -171,7 +171,7 @@ impl Pace {
         // no gradient flows here, and each operation on a training device has a price
         let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
         // clones of a layer may train in several threads, one step after another
-        let _step = STEP.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = lock();
         if is_fused(mean.device().as_dispatch()) {
             step.take_numbers(numbers(mean), numbers(variance));
         } else {
@@ -258,6 +258,11 @@ impl Step<'_> {
 
 /// Held by the thread whose step moves running averages.
 static STEP: Mutex<()> = Mutex::new(());
+
+/// Waits until no other thread moves a running state.
+pub(crate) fn lock() -> MutexGuard<'static, ()> {
+    STEP.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Where a running average stands after a step; as a difference, a full step would round a small
 /// batch away.

@@ -37,7 +37,7 @@ use burn::module::{
 use burn::tensor::{Distribution, Shape, Tensor};
 use cellnorm::Error;
 
-use crate::averages::set;
+use crate::averages::{self, set};
 use crate::composed::{at_least_single, wide};
 use crate::modules::check_epsilon;
 
@@ -291,9 +291,11 @@ pub struct SpectralNorm {
 }
 
 impl SpectralNorm {
-    /// Moves u and v, and returns them as a row and a column.
+    /// Moves u and v, and returns them as a row and a column. One stays where W gives a vector of
+    /// length 0, or one that is not finite.
     fn iterate(&self, matrix: Tensor<2>, iterations: usize) -> (Tensor<2>, Tensor<2>) {
         let [rows, columns] = matrix.dims();
+        let _lock = (iterations > 0).then(averages::lock);
         let vector = |state: &RunningState<Tensor<1>>| {
             state.value_sync().to_device(&matrix.device()).cast(matrix.dtype())
         };
@@ -314,8 +316,9 @@ impl SpectralNorm {
 
     fn unit(&self, vector: Tensor<2>, before: Tensor<2>) -> Tensor<2> {
         let norm = vector.clone().square().sum().sqrt().reshape([1, 1]);
-        let zero = norm.clone().lower_equal_elem(self.epsilon).expand(vector.dims());
-        (vector / norm.clamp_min(self.epsilon)).mask_where(zero, before)
+        let moves = norm.clone().greater_elem(self.epsilon).bool_and(norm.clone().is_finite());
+        let stays = moves.bool_not().expand(vector.dims());
+        (vector / norm.clamp_min(self.epsilon)).mask_where(stays, before)
     }
 }
 

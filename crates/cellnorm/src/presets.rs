@@ -1,5 +1,5 @@
-//! Presets of the layers that no [`Semantics`](crate::Semantics) describe, by the names of
-//! [`Semantics::presets`](crate::Semantics::presets): each framework's values, as data.
+//! Presets of the layers that no [`Semantics`](crate::Semantics) describe: the values of each
+//! framework, as data.
 
 use crate::error::Error;
 use crate::norms::{

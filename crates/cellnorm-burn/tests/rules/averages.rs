@@ -239,7 +239,7 @@ fn steps_are_no_batches_to_count() {
 }
 
 #[test]
-#[should_panic(expected = "leave correction_momentum out")]
+#[should_panic(expected = "set neither correction_momentum")]
 fn a_correction_has_no_averages_in_burn() {
     let config =
         cellnorm::norms::BatchRenormConfig::new(3).correction_momentum(Momentum::Step(0.5));

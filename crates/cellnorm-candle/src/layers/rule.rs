@@ -219,8 +219,9 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
 fn one_pair<R: Rule>(norm: Norm<R>) -> Result<Norm<R>> {
     if norm.correction.is_some() {
         candle_core::bail!(
-            "{} has a momentum of its own for its correction, for which there are no variables \
-             here; leave correction_momentum out, or train on arrays",
+            "{} has a momentum of its own for its correction, as that of Keras has, and there are no \
+             variables for it here; set neither correction_momentum nor the semantics of Keras, or \
+             train on arrays",
             R::NAME
         )
     }

@@ -61,7 +61,8 @@ pub struct Saved {
     /// them. Where the pass was not the closed form, the running averages, or the statistics of x
     /// that these move toward; empty where the rule keeps none.
     pub statistics: Statistics,
-    /// Whether they were given (running averages) rather than taken from x.
+    /// Whether they were given (running averages) rather than taken from x; so it is where x is
+    /// empty.
     pub fixed: bool,
     /// The tables of the cells, where the pass was not the closed form.
     cells: Option<SavedCells>,
@@ -352,17 +353,20 @@ impl<R: Rule> Norm<R> {
     }
 
     /// Moves the running averages, where the rule keeps any, toward the statistics of a batch; one
-    /// without values is no step. [`forward`](Self::forward) does so itself: this is for callers
+    /// without values is no step, nor is one whose mean or variance is not finite. [`forward`](Self::forward) does so itself: this is for callers
     /// that normalize elsewhere, as on a device.
     ///
     /// # Panics
     /// If there is not one mean, variance and number of values for each average.
     pub fn follow(&mut self, tracked: &Tracked<Vec<f64>>) {
         let any = tracked.values.iter().any(|values| *values > 0.0);
-        let Some(running) = self.running.as_mut().filter(|_| any) else { return };
-        self.steps += 1;
         let (rule, one_value, epsilon) = (self.running_variance, self.one_value, self.epsilon);
         let factor = |values| rule.moves(values, one_value).then(|| rule.factor(values, epsilon));
+        let target = |(variance, values): (&f64, &f64)| variance * factor(*values).unwrap_or(1.0);
+        let mut targets = tracked.variance.iter().zip(&tracked.values).map(target);
+        let finite = targets.all(f64::is_finite) && tracked.mean.iter().all(|m| m.is_finite());
+        let Some(running) = self.running.as_mut().filter(|_| any && finite) else { return };
+        self.steps += 1;
         running.follow(tracked, self.momentum.weight(self.steps), factor);
         if let Some(Correction { averages, momentum }) = &mut self.correction {
             averages.follow(tracked, momentum.weight(self.steps), factor);

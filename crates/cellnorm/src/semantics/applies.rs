@@ -8,7 +8,9 @@ impl Semantics {
     ///
     /// ```
     /// use cellnorm::{Normalization, Semantics};
-    /// let of = |preset| Ok::<_, cellnorm::Error>(Semantics::preset(preset, Normalization::Batch)?.applies_to());
+    /// let of = |preset| -> Result<_, cellnorm::Error> {
+    ///     Ok(Semantics::preset(preset, Normalization::Batch)?.applies_to())
+    /// };
     /// assert!(of("tf-keras-2-fused")?.unwrap().starts_with("input of 4 axes"));
     /// assert!(of("tf-keras-2")?.unwrap().contains("fused=False"));
     /// assert_eq!(of("keras-3")?, None);

@@ -316,7 +316,6 @@ pub(super) static TABLE: [Semantics; 50] = [
         normalization: Rms,
         channel_axis: -1,
         center: false,
-        unlearned_gamma: Absent,
         unlearned_beta: Absent,
         ..ONNX
     },

@@ -7,7 +7,7 @@ use crate::error::{Error, check_shape};
 use crate::normalization::Normalization;
 #[cfg(doc)]
 use crate::rule::Correction;
-use crate::rule::{Norm, ParameterSpec, Rule, Running};
+use crate::rule::{Correction, Norm, ParameterSpec, Rule, Running};
 
 impl<R: Rule> Norm<R> {
     /// The parameters, and where the layer has them the running averages and steps.
@@ -23,7 +23,7 @@ impl<R: Rule> Norm<R> {
 
     /// Takes the parameters and running averages of the layer's own semantics ([`State::to`]
     /// converts); steps stay where they are absent ([`State::warning`] says where that matters).
-    /// Averages of a [`Correction`] stay.
+    /// Averages of a [`Correction`] start anew as the running ones.
     ///
     /// # Errors
     /// If one is missing, is not the layer's, or has another shape. Then nothing has changed.
@@ -50,7 +50,11 @@ impl<R: Rule> Norm<R> {
         if let Some((shape, _)) = self.rule().running() {
             let [mean, variance] =
                 statistics.map(|(name, given)| present(name, given.as_ref(), &shape).cloned());
-            self.running = Some(Running { mean: mean?, variance: variance? });
+            let running = Running { mean: mean?, variance: variance? };
+            if let Some(Correction { averages, .. }) = &mut self.correction {
+                *averages = running.clone();
+            }
+            self.running = Some(running);
             self.steps = state.steps.unwrap_or(self.steps);
         } else if let Some((name, _)) = statistics.iter().find(|(_, given)| given.is_some()) {
             let advice = match R::NORMALIZATION {

@@ -117,3 +117,15 @@ fn averages_that_do_not_suit() -> Result<(), Error> {
     );
     Ok(())
 }
+
+/// The variance by n − 1 is beyond f64 though that by n is not.
+#[test]
+fn a_target_that_is_not_finite_is_no_step() -> Result<(), Error> {
+    let mut layer = BatchNormConfig::new(1).init()?;
+    let before = layer.running.clone();
+    layer.forward(ndarray::array![[-1.3e154], [1.3e154]].view())?;
+    assert_eq!((layer.running.clone(), layer.steps), (before, 0));
+    layer.forward(ndarray::array![[1.0], [3.0]].view())?;
+    assert_eq!(layer.steps, 1);
+    Ok(())
+}

@@ -71,7 +71,7 @@ fn making_a_layer() {
         "no axes to normalize over; name at least one"
     );
     let lengths = message(LayerNormConfig::over(&[1, 2], &[3]).init());
-    assert_eq!(lengths, "1 lengths, [3], for 2 axes, [1, 2]; give one for each");
+    assert_eq!(lengths, "1 length, [3], for 2 axes, [1, 2]; give one for each");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn tensors_that_do_not_suit() -> Result<(), Error> {
     let mut batch = BatchNormConfig::new(3).init()?;
     let rank = "the tensor of shape [3] has 1 axis; batch normalization needs at least 2";
     assert_eq!(message(batch.forward(zeros(&[3]).view())), rank);
-    assert_eq!(message(batch.infer(zeros(&[]))), rank.replace("[3] has 1", "[] has 0"));
+    assert_eq!(message(batch.infer(zeros(&[]))), rank.replace("[3] has 1 axis", "[] has 0 axes"));
     let channels = "axis 1 of the shape [2, 4, 5] has length 4, but the layer was made for 3 \
                     channels; is the channel axis another one?";
     assert_eq!(message(batch.forward(zeros(&[2, 4, 5]).view())), channels);

@@ -4,7 +4,7 @@ use cellnorm::rule::Running;
 use cellnorm::state::{DType, Known, Place, State, Tensor, Tensors};
 use cellnorm::{
     BatchNormConfig, Error, GroupNormConfig, Momentum, Normalization, RunningVariance, Semantics,
-    norms::SwitchableNormConfig,
+    norms::{BatchRenormConfig, SwitchableNormConfig},
     semantics::{GroupParameters, Unlearned},
 };
 use ndarray::{ArrayD, array};
@@ -181,7 +181,7 @@ fn conversions_that_would_be_wrong_are_refused() {
     let two = Known { groups: Some(2), ..Known::default() };
     assert_eq!(
         message(uneven.to(&onnx, &torch, &two)),
-        "pytorch-2 group cannot become onnx-18 group: the channels of group 1 have different \
+        "pytorch-2 group cannot become onnx-18 group: the channels of the group with index 1 have different \
          values, [2.0, 2.5], and one is wanted"
     );
     assert!(
@@ -419,5 +419,22 @@ fn other_parameters_come_along() -> Result<(), Error> {
     let torch = Semantics::preset("pytorch-2", Normalization::Batch)?;
     let put = state.put(&mut Tensors::new(), "norm.", &torch, DType::F32);
     assert!(said(put).contains("has no name in pytorch-2"));
+    Ok(())
+}
+
+/// Checkpoints hold one pair of averages: the correction starts with it, not with 0 and 1.
+#[test]
+fn a_loaded_correction_starts_as_the_running_averages() -> Result<(), Error> {
+    let keras = Semantics::preset("keras-3", Normalization::Batch)?;
+    let make = || BatchRenormConfig::new(1).semantics(&keras).init();
+    let mut trained = make()?;
+    for _ in 0..2000 {
+        trained.forward(ndarray::array![[95.0], [105.0]].view())?;
+    }
+    let mut loaded = make()?;
+    loaded.load(&trained.state())?;
+    assert_eq!(loaded.correction.as_ref().map(|of| &of.averages), loaded.running.as_ref());
+    let (y, _) = loaded.forward(ndarray::array![[90.0_f64], [110.0]].view())?;
+    assert!((y[[1, 0]] - 2.0).abs() < 1e-2, "{y}");
     Ok(())
 }

@@ -132,7 +132,7 @@ fn strides_do_not_matter() -> Result<(), Error> {
 #[test]
 fn units_that_do_not_suit() -> Result<(), Error> {
     let error = TluConfig::over(&[1, 2], &[3]).init().unwrap_err();
-    assert_eq!(error.to_string(), "1 lengths, [3], for 2 axes, [1, 2]; give one for each");
+    assert_eq!(error.to_string(), "1 length, [3], for 2 axes, [1, 2]; give one for each");
     let x = ArrayD::<f64>::zeros(IxDyn(&[2, 3]));
     let message = |unit: &Tlu| unit.forward(x.view()).unwrap_err().to_string();
     assert_eq!(
