@@ -5,8 +5,6 @@ use ndarray::ArrayD;
 use super::State;
 use crate::error::{Error, check_shape};
 use crate::normalization::Normalization;
-#[cfg(doc)]
-use crate::rule::Correction;
 use crate::rule::{Correction, Norm, ParameterSpec, Rule, Running};
 
 impl<R: Rule> Norm<R> {
