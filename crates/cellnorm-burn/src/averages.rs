@@ -188,7 +188,7 @@ struct Step<'a> {
     batches: Option<&'a RunningState<Tensor<1>>>,
     /// The type that the averages are stored in.
     stored: DType,
-    /// What makes the variance that the running variance moves toward of that of the batch.
+    /// Times the variance of the batch, these are the targets of the running variance.
     factors: Vec<f64>,
     /// 1 where the mean and where the variance move, else 0.
     shares: [Vec<f64>; 2],

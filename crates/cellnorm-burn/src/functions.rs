@@ -22,8 +22,8 @@ pub struct Normalized<const D: usize> {
     pub variance: Tensor<1>,
 }
 
-/// Normalizes x with its own statistics by a plain rule: act(γ (x − mean) / √(variance + ε) + β),
-/// one autodiff node, so that neither γ x̂ + β nor its gradient is ever in memory.
+/// Normalizes x with its own statistics by a plain rule: act(γ (x − mean) / √(variance + ε) +
+/// β), one autodiff node, so that neither γ x̂ + β nor its gradient is ever in memory.
 ///
 /// γ and β are as long as the product of their shape in
 /// [`Rule::parameters`]. On Flex the statistics are f64; elsewhere f32, of an x of f64 f64.

@@ -180,7 +180,7 @@ struct Layer {
 }
 
 impl Layer {
-    /// Those of the running mean and variance.
+    /// The names of the running mean and variance.
     fn ids(&self) -> Option<[ParamId; 2]> {
         Some([self.mean?, self.variance?])
     }
@@ -292,8 +292,8 @@ impl<M: Module> Drop for Leave<'_, M> {
 const FAR: f64 = (1u64 << 60) as f64;
 
 /// Burn's own batch normalizations, and the moments of single batches: running = (1 − w)·before +
-/// w·batch, where w is unknown. From before = 2⁶⁰, a pass leaves (1 − w)·2⁶⁰ and so tells w; from
-/// before = 0 it leaves w·batch.
+/// w·batch, where w is unknown. From before = 2⁶⁰, a pass leaves (1 − w)·2⁶⁰ and so tells
+/// w; from before = 0 it leaves w·batch.
 struct Theirs {
     /// The ids of mean and variance, and w.
     layers: Vec<([ParamId; 2], f64)>,

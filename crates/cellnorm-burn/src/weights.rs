@@ -183,8 +183,8 @@ impl WeightNormConfig {
     }
 }
 
-/// Weight normalization w = g v / ‖v‖, so that length and direction are trained apart: the state of
-/// a parameter whose stored base is v. A norm below √ε = 1e-6 counts as √ε, and g starts as
+/// Weight normalization w = g v / ‖v‖, so that length and direction are trained apart: the state
+/// of a parameter whose stored base is v. A norm below √ε = 1e-6 counts as √ε, and g starts as
 /// max(‖v‖, √ε): nothing changes at first, however small v is.
 ///
 /// PyTorch names v `weight_v` or `parametrizations.weight.original1`, and g `weight_g` or
@@ -267,8 +267,8 @@ impl SpectralNormConfig {
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, every use of the weight moves u
 /// and v; else they stay. Clones share them, except those that
-/// [`clone_with_statistics`](crate::clone_with_statistics) makes. The formulas, and the treatment of
-/// a weight of zeros, are those of [`cellnorm::weights::SpectralNorm`].
+/// [`clone_with_statistics`](crate::clone_with_statistics) makes. The formulas, and the treatment
+/// of a weight of zeros, are those of [`cellnorm::weights::SpectralNorm`].
 ///
 /// Source: T. Miyato, T. Kataoka, M. Koyama, Y. Yoshida, *Spectral Normalization for Generative
 /// Adversarial Networks*, 2018. Defaults as `torch.nn.utils.parametrizations.spectral_norm` of
@@ -371,8 +371,8 @@ impl WeightStandardizationConfig {
     }
 }
 
-/// Weight standardization ŵ = gain · (w − mean) / √(variance + ε) over the weights that lead to one
-/// output: the state of a parameter whose stored base is w.
+/// Weight standardization ŵ = gain · (w − mean) / √(variance + ε) over the weights that lead to
+/// one output: the state of a parameter whose stored base is w.
 ///
 /// Source: S. Qiao, H. Wang, C. Liu, W. Shen, A. Yuille, *Micro-Batch Training with Batch-Channel
 /// Normalization and Weight Standardization*, 2019. The variance is the biased one, and ε the 1e-10

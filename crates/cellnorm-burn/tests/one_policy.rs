@@ -1,4 +1,4 @@
-//! What layers do with a batch without samples, and with one value a statistic: as on arrays.
+//! Layers treat a batch without samples, and one value a statistic, as on arrays.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

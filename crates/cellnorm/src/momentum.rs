@@ -19,7 +19,8 @@ use crate::error::{Error, check_number};
 pub enum Momentum {
     /// running = (1 − m) · running + m · batch, as PyTorch means it (default 0.1).
     Step(f64),
-    /// running = m · running + (1 − m) · batch: Keras (default 0.99), MXNet and ONNX (default 0.9).
+    /// running = m · running + (1 − m) · batch: Keras (default 0.99), MXNet and ONNX (default
+    /// 0.9).
     Keep(f64),
     /// The plain mean of all batches so far: the k-th has the weight 1/k. PyTorch's
     /// `momentum=None`. Batches are counted for all channels together: one that a mask leaves empty

@@ -1,5 +1,5 @@
-//! Adaptive normalization, y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}: γ and β come with
-//! each x, statistics are those of instance, layer, group or batch normalization.
+//! Adaptive normalization, y = γ_{n,c} (x − mean) / √(variance + ε) + β_{n,c}: γ and β come
+//! with each x, statistics are those of instance, layer, group or batch normalization.
 
 use burn::config::Config;
 use burn::module::{Flag, Module, Param};

@@ -176,8 +176,8 @@ fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
     };
     assert!(
         layer.correction.is_none(),
-        "{} has a momentum of its own for its correction, as that of Keras has, and a layer of Burn \
-         has no averages for it; set neither correction_momentum nor the semantics of Keras, or \
+        "{} has a momentum of its own for its correction, as that of Keras has, and a layer of \
+         Burn has no averages for it; set neither correction_momentum nor the semantics of Keras, or \
          train on arrays",
         R::NAME
     );

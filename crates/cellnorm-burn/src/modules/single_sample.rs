@@ -203,8 +203,8 @@ macro_rules! over_features {
 }
 
 over_features! {
-    /// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any axes,
-    /// or all features of a sample.
+    /// Layer normalization: γ (x − mean_n) / √(variance_n + ε) + β, over the last axis, any
+    /// axes, or all features of a sample.
     ///
     /// Source: J. L. Ba, J. R. Kiros, G. E. Hinton, *Layer Normalization*, 2016; defaults as
     /// `torch.nn.LayerNorm` of PyTorch 2.
@@ -221,8 +221,8 @@ over_features! {
     /// ```
     LayerNorm, LayerNormConfig, norms::Layer, center: true;
 
-    /// RMS normalization: γ x / √(mean(x²) + ε) + β, over the last axis, any axes, or all features
-    /// of a sample.
+    /// RMS normalization: γ x / √(mean(x²) + ε) + β, over the last axis, any axes, or all
+    /// features of a sample.
     ///
     /// Source: B. Zhang, R. Sennrich, *Root Mean Square Layer Normalization*, 2019. ε is 1e-5 as in
     /// Burn's own layer; `torch.nn.RMSNorm` of PyTorch 2 uses 1.19e-7 where none is given, Keras 3

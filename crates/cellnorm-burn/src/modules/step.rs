@@ -1,5 +1,5 @@
-//! Batch normalization of one time step at a time, y_t = γ (x_t − mean_{t,c}) / √(variance_{t,c} +
-//! ε) + β: the layer of whole sequences, told which step x begins with.
+//! Batch normalization of one time step at a time, y_t = γ (x_t − mean_{t,c}) / √(variance_{t,c}
+//! + ε) + β: the layer of whole sequences, told which step x begins with.
 
 use burn::tensor::{Bool, Tensor};
 use cellnorm::norms::Step;

@@ -26,7 +26,7 @@ pub type Gradients = (Option<Vec<f64>>, Vec<Option<Vec<f64>>>);
 /// The result of a pass, or the words of its error or panic.
 pub type Attempt<T> = std::result::Result<T, String>;
 
-/// What a form makes of an input.
+/// The outcome of an input in one form.
 pub struct Run {
     pub forward: Attempt<Output>,
     /// Whether a forward pass that failed has moved the running averages.

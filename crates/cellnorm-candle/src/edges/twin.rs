@@ -14,7 +14,8 @@ pub struct Expected {
     pub dx_size: f64,
     /// The sum of the terms of dγ and dβ.
     pub sums_size: f64,
-    /// The largest 1 / √(variance + ε), by which an error of x shows in y, and times Σ |dy| in dγ.
+    /// The largest 1 / √(variance + ε), by which an error of x shows in y, and times Σ |dy| in
+    /// dγ.
     pub rstd: f64,
 }
 

@@ -114,7 +114,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         Ok(self)
     }
 
-    /// What a single value a statistic does where a gradient is wanted or a running average moves.
+    /// The policy for a single value a statistic, where a gradient is wanted or a running average
+    /// moves.
     /// Default: [`OneValue::Error`]; such an x gives β in inference then.
     ///
     /// # Errors
@@ -219,8 +220,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
 fn one_pair<R: Rule>(norm: Norm<R>) -> Result<Norm<R>> {
     if norm.correction.is_some() {
         candle_core::bail!(
-            "{} has a momentum of its own for its correction, as that of Keras has, and there are no \
-             variables for it here; set neither correction_momentum nor the semantics of Keras, or \
+            "{} has a momentum of its own for its correction, as that of Keras has, and there are \
+             no variables for it here; set neither correction_momentum nor the semantics of Keras, or \
              train on arrays",
             R::NAME
         )

@@ -264,8 +264,8 @@ fn folded_text(
     };
     format!(
         "{}: {} folded into {}\nproof: each layer alone in float64, with the numbers as they are \
-         stored: differences at most {worst:.2} of what rounding explains\nThat nothing lies between each pair, and epsilon, are as the pairing file \
-         says; no graph was there to check it.\n{written}\n",
+         stored: differences at most {worst:.2} of what rounding explains\nThat nothing lies \
+         between each pair, and epsilon, are as the pairing file says; no graph was there to check it.\n{written}\n",
         path.display(),
         counted(norms, "normalization"),
         counted(folded.len(), "layer")

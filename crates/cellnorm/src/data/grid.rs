@@ -266,7 +266,8 @@ impl Sums {
         }
     }
 
-    /// Σ (v − mean)² = (n Σ v² − (Σ v)²) / n; 128 bits hold the products of 2³² values of 16 bits.
+    /// Σ (v − mean)² = (n Σ v² − (Σ v)²) / n; 128 bits hold the products of 2³² values of
+    /// 16 bits.
     fn moments(&self) -> Moments {
         let [n, sum, squares] = [self.count, self.sum, self.squares].map(u128::from);
         let n_or_one = n.max(1);

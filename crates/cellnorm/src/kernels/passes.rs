@@ -252,8 +252,8 @@ passes! {
         sweep_backward(x, dy_dx, (cells, sets), &centers, pre_activations, table)
     }
 
-    /// For each row: moments, `table(row, moments)`, and y = act(x̂ · γ + β), with γ and β in the
-    /// type that is computed in. Returns the rows' statistics from the tables.
+    /// For each row: moments, `table(row, moments)`, and y = act(x̂ · γ + β), with γ and β in
+    /// the type that is computed in. Returns the rows' statistics from the tables.
     ///
     /// # Panics
     /// If the buffer is not a whole number of rows of `width` > 0, or a parameter is not as long as
@@ -289,9 +289,9 @@ passes! {
         rows::forward::run(&x_h.then(y), Some((&x_h, residual)), width, parameters, table)
     }
 
-    /// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the gradients
-    /// of the parameters over all rows, zero where there is no γ or no β. `affines` are the maps
-    /// of the forward pass; `plus` is added to dx.
+    /// For each row: Σ γ g and Σ γ g · (x − center), `table(row, sums)`, and dx; and the
+    /// gradients of the parameters over all rows, zero where there is no γ or no β. `affines` are
+    /// the maps of the forward pass; `plus` is added to dx.
     ///
     /// # Panics
     /// If the buffers are not a whole number of rows of `width` > 0, a parameter is not as long as

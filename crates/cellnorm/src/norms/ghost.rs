@@ -85,7 +85,7 @@ impl Rule for Ghost {
         Some(&mut self.channel_axis)
     }
 
-    /// Those of frameworks that have it; the parts are interleaved where they are there.
+    /// Whether their framework has this layer; the parts are interleaved where its parts are.
     fn described(semantics: &Semantics) -> bool {
         semantics.ghost_interleaved.is_some()
     }

@@ -4,7 +4,8 @@
 //! same sample and position. Channels beyond the first and the last count as zeros; the sum is
 //! always divided by `size`. With r_c = d_c^(−β):
 //!
-//! dx_j = r_j dy_j − (2 α β / size) · x_j · Σ dy_c x_c r_c / d_c, over all c whose windows hold j
+//! dx_j = r_j dy_j − (2 α β / size) · x_j · Σ dy_c x_c r_c / d_c, over all c whose windows hold
+//! j
 //!
 //! Source: A. Krizhevsky, I. Sutskever, G. E. Hinton, *ImageNet Classification with Deep
 //! Convolutional Neural Networks*, 2012, section 3.3. Defaults as `LocalResponseNorm` of PyTorch 2.

@@ -5,7 +5,8 @@
 //!
 //! dx_i = (dy_i − (Σ dy_j y_j) · ∂D/∂n · ∂n/∂x_i) / D,   ∂n/∂x_i = sign(x_i) (|x_i| / n)^(p − 1)
 //!
-//! For p = ∞ the largest values share ∂n/∂x equally. ∂D/∂n is 0 under a floor; then dx = dy / D.
+//! For p = ∞ the largest values share ∂n/∂x equally. ∂D/∂n is 0 under a floor; then dx = dy
+//! / D.
 //!
 //! Defaults as `torch.nn.functional.normalize` of PyTorch 2.
 
@@ -223,8 +224,8 @@ impl LpNorm {
     /// Normalizes.
     ///
     /// # Errors
-    /// If an axis does not exist or is named twice, a norm has no values, or x holds NaN or infinity;
-    /// a statistic, in that message, is a vector.
+    /// If an axis does not exist or is named twice, a norm has no values, or x holds NaN or
+    /// infinity; a statistic, in that message, is a vector.
     pub fn forward<T: Element, D: Dimension>(
         &self,
         x: ArrayView<'_, T, D>,

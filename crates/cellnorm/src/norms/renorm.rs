@@ -1,8 +1,9 @@
 //! Batch renormalization: batch normalization, corrected toward the running statistics.
 //!
-//! y = γ ((x − mean_c) r / σ_c + d) + β with σ_c = √(variance_c + ε), r = clip(σ_c / σ, r_min,
-//! r_max) and d = clip((mean_c − mean) / σ, −d_max, d_max), where mean and σ are the running
-//! averages and r and d are constants to the gradient. In inference y = γ (x − mean) / σ + β.
+//! y = γ ((x − mean_c) r / σ_c + d) + β with σ_c = √(variance_c + ε), r = clip(σ_c / σ,
+//! r_min, r_max) and d = clip((mean_c − mean) / σ, −d_max, d_max), where mean and σ are the
+//! running averages and r and d are constants to the gradient. In inference y = γ (x − mean) / σ +
+//! β.
 //!
 //! With a [`correction_momentum`](BatchRenormConfig::correction_momentum), mean and σ in r and d
 //! are averages of their own at that pace; those of inference keep the layer's momentum.
@@ -138,7 +139,7 @@ impl Rule for Renorm {
         Some(&mut self.channel_axis)
     }
 
-    /// Those of frameworks that have it, which do not bound the correction by default.
+    /// Whether their framework has this layer; none of these bounds the correction by default.
     fn described(semantics: &Semantics) -> bool {
         semantics.renorm_momentum.is_some()
     }

@@ -353,8 +353,9 @@ impl<R: Rule> Norm<R> {
     }
 
     /// Moves the running averages, where the rule keeps any, toward the statistics of a batch; one
-    /// without values is no step, nor is one whose mean or variance is not finite. [`forward`](Self::forward) does so itself: this is for callers
-    /// that normalize elsewhere, as on a device.
+    /// without values is no step, nor is one whose mean or variance is not finite.
+    /// [`forward`](Self::forward) does so itself: this is for callers that normalize elsewhere, as
+    /// on a device.
     ///
     /// # Panics
     /// If there is not one mean, variance and number of values for each average.

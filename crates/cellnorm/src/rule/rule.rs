@@ -1,7 +1,7 @@
 //! A normalization: which values share each statistic, its parameters, and one formula on tables.
 //!
-//! The defaults of [`Rule`] are the plain case, y = γ (x − mean) / √(variance + ε) + β, on the tables
-//! that serve masks, ranks and devices.
+//! The defaults of [`Rule`] are the plain case, y = γ (x − mean) / √(variance + ε) + β, on the
+//! tables that serve masks, ranks and devices.
 
 use super::{CellTables, Grid, Statistics, Table, Var};
 use crate::semantics::{EpsilonAt, Semantics};
@@ -83,7 +83,7 @@ impl<V: Table> Tracked<V> {
     }
 }
 
-/// What a formula takes: the cells, and a few numbers.
+/// The arguments of a formula: the cells, and a few numbers.
 #[derive(Clone, Debug)]
 pub struct Context<'a, V> {
     /// The cells.
@@ -130,7 +130,8 @@ impl<V: Table> Context<'_, V> {
         self.affine(r.clone(), r * (self.cells.center.clone() - statistics.mean), channels)
     }
 
-    /// γ and β, where the layer has them, after `scale` and `shift`: scale · γ and shift · γ + β.
+    /// γ and β, where the layer has them, after `scale` and `shift`: scale · γ and shift · γ +
+    /// β.
     pub fn affine(&self, scale: V, shift: V, channels: &Labels) -> Coefficients<V> {
         let (mut scale, mut offset) = (scale, shift);
         if let Some(gamma) = self.parameter("gamma") {

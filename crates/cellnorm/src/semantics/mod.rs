@@ -118,7 +118,7 @@ pub struct Semantics {
     /// The behaviour of a frozen batch normalization.
     pub frozen: Frozen,
     /// Batch renormalization's pace of the averages that training is corrected toward, by default;
-    /// None where the framework has no such layer. Those that have it do not bound the correction
+    /// None where the framework has no such layer. The others do not bound the correction
     /// by default.
     pub renorm_momentum: Option<Momentum>,
     /// Whether the parts of ghost batch normalization are interleaved; None where the framework has

@@ -178,6 +178,7 @@ impl Sharing {
 pub struct Noise {
     /// Of the mean, in units of σ: 1/√n. None where no mean is taken.
     pub mean: Option<f64>,
-    /// Of the variance, relative to it: √(2/(n − 1)), of a mean square √(2/n). None for one value.
+    /// Of the variance, relative to it: √(2/(n − 1)), of a mean square √(2/n). None for one
+    /// value.
     pub variance: Option<f64>,
 }

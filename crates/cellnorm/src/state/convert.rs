@@ -170,7 +170,8 @@ fn regroup(
             let each: Vec<&[f64]> = values.chunks(values.len() / groups).collect();
             if let Some(group) = each.iter().position(|of| of.iter().any(|value| value != &of[0])) {
                 return refuse(format!(
-                    "the channels of the group with index {group} have different values, {:?}, and one is wanted",
+                    "the channels of the group with index {group} have different values, {:?}, \
+                     and one is wanted",
                     each[group]
                 ));
             }

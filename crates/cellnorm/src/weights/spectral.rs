@@ -89,8 +89,8 @@ impl SpectralNormConfig {
         /// One below a floor of the two Max kinds counts as 0: u, or v, stays as it was. Frameworks
         /// let the vector shrink there, and σ with it, so that nearly zero becomes huge; so does
         /// [`Floor::AddSquare`] here, as in Flax, for weights below about √ε. Above, it shows in
-        /// the numbers, too: a length n comes out as n / √(n² + ε), which is 1 within 5e-9 from n =
-        /// 0.01 on with Flax's ε.
+        /// the numbers, too: a length n comes out as n / √(n² + ε), which is 1 within 5e-9 from n
+        /// = 0.01 on with Flax's ε.
         floor: Floor,
         /// Whether training divides the weight itself by σ. Default: false.
         ///

@@ -1,5 +1,5 @@
-//! A batch without samples: y and dx are empty and the other gradients 0, where no statistic is over
-//! no values. Layers whose samples share statistics refuse it in training.
+//! A batch without samples: y and dx are empty and the other gradients 0, where no statistic is
+//! over no values. Layers whose samples share statistics refuse it in training.
 
 use cellnorm::norms::{
     BatchInstanceNormConfig, LocalResponseNormConfig, LpNormConfig, SwitchableNormConfig,

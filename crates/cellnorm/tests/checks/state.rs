@@ -181,8 +181,8 @@ fn conversions_that_would_be_wrong_are_refused() {
     let two = Known { groups: Some(2), ..Known::default() };
     assert_eq!(
         message(uneven.to(&onnx, &torch, &two)),
-        "pytorch-2 group cannot become onnx-18 group: the channels of the group with index 1 have different \
-         values, [2.0, 2.5], and one is wanted"
+        "pytorch-2 group cannot become onnx-18 group: the channels of the group with index 1 have \
+         different values, [2.0, 2.5], and one is wanted"
     );
     assert!(
         message(uneven.to(&onnx, &torch, &Known::default())).ends_with("say the number of groups")

@@ -43,8 +43,8 @@ fn summary(results: &Results) -> String {
 }
 
 /// The trainings with the highest and with the lowest accuracy in percent, measured on `samples`.
-/// Those that the noise does not tell apart from the highest are named with it, and likewise those
-/// of the others that it does not tell apart from the lowest. Where all are alike, none is named.
+/// All that lie within the noise of the highest are named with it, and so are those of the others
+/// that lie within the noise of the lowest. Where all are alike, none is named.
 fn ranking(
     runs: &[&Training],
     percent: impl Fn(&Training) -> f64,
