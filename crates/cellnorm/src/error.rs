@@ -18,7 +18,10 @@ use crate::normalization::Normalization;
 #[non_exhaustive]
 pub enum Error {
     /// The tensor has too few axes for the layer.
-    #[error("the tensor of shape {shape:?} has {}; {layer} needs at least {least}", axes(shape.len()))]
+    #[error(
+        "the tensor of shape {shape:?} has {}; {layer} needs at least {least}",
+        axes(shape.len())
+    )]
     Rank {
         /// The layer.
         layer: &'static str,
@@ -28,7 +31,10 @@ pub enum Error {
         least: usize,
     },
     /// An axis that the tensor does not have.
-    #[error("axis {axis} does not exist in a tensor of {}; possible: {}", axes(*rank), possible_axes(*rank))]
+    #[error(
+        "axis {axis} does not exist in a tensor of {}; possible: {}",
+        axes(*rank), possible_axes(*rank)
+    )]
     Axis {
         /// The axis, negative counted from the last.
         axis: isize,
@@ -69,7 +75,10 @@ pub enum Error {
         layer: &'static str,
     },
     /// Channels that cannot be split into equal groups.
-    #[error("{} cannot be split into {}; possible: {}", counted(*channels, "channel"), counted(*groups, "group"), divisors(*channels))]
+    #[error(
+        "{} cannot be split into {}; possible: {}",
+        counted(*channels, "channel"), counted(*groups, "group"), divisors(*channels)
+    )]
     Groups {
         /// The number of channels.
         channels: usize,
@@ -122,7 +131,10 @@ pub enum Error {
     #[error("no axes to normalize over; name at least one")]
     NoAxes,
     /// Not one length for each axis.
-    #[error("{}, {lengths:?}, for {}, {axes:?}; give one for each", counted(lengths.len(), "length"), self::axes(axes.len()))]
+    #[error(
+        "{}, {lengths:?}, for {}, {axes:?}; give one for each",
+        counted(lengths.len(), "length"), self::axes(axes.len())
+    )]
     Lengths {
         /// The axes.
         axes: Vec<isize>,
@@ -166,7 +178,10 @@ pub enum Error {
         shape: Vec<usize>,
     },
     /// No preset of this name.
-    #[error("no preset is named {name:?}; those that are, the closest first: {}{}", known.join(", "), opsets(known))]
+    #[error(
+        "no preset is named {name:?}; those that are, the closest first: {}{}",
+        known.join(", "), opsets(known)
+    )]
     UnknownPreset {
         /// The name asked for.
         name: String,
@@ -174,7 +189,10 @@ pub enum Error {
         known: Vec<&'static str>,
     },
     /// A preset without this layer.
-    #[error("{preset} has no {normalization} normalization; it has: {}; others have it: {}", list(have), others.join(", "))]
+    #[error(
+        "{preset} has no {normalization} normalization; it has: {}; others have it: {}",
+        list(have), others.join(", ")
+    )]
     MissingLayer {
         /// The preset.
         preset: String,
@@ -276,7 +294,10 @@ pub enum Error {
         expected: Vec<usize>,
     },
     /// An instruction set that this machine does not have, or that the library does not know.
-    #[error("this machine has no instruction set {given:?} for the passes; possible: {}", possible.join(", "))]
+    #[error(
+        "this machine has no instruction set {given:?} for the passes; possible: {}",
+        possible.join(", ")
+    )]
     InstructionSet {
         /// The name asked for.
         given: String,

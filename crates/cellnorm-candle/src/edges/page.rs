@@ -18,14 +18,14 @@ const REASONS: [&str; 13] = [
     "candle-nn's fused layer and RMS normalization have no gradient.",
     "Without samples, candle-nn gives γ no gradient; here it is 0.",
     "A mean over no values: candle-nn's running averages become NaN.",
-    "The only value of a statistic is its mean: y is β whatever x is, and nothing is learned. \
-     `with_one_value(OneValue::Beta)` takes it.",
+    "The only value of a statistic is its mean: y is β whatever x is, and nothing is \
+     learned.\n   `with_one_value(OneValue::Beta)` takes it.",
     "NaN and infinity are an error where they enter, instead of NaN in all that follows.",
     "The variance, or the mean square, is larger than f64 holds: an error, instead of NaN or 0.",
     "The running variance would be larger than f32 holds: an error, and it stays.",
     "On other devices NaN passes on as in candle-nn: to look for it would wait for the device.",
-    "On other devices squares are computed as in candle-nn, in the type of x and f32 at least, and \
-     overflow.",
+    "On other devices squares are computed as in candle-nn, in the type of x and f32 at least, \
+     and\n    overflow.",
     "Inference by running averages sums nothing: what is not finite stays where it is.",
     "candle-nn's sums or squares overflow.",
 ];
