@@ -28,9 +28,31 @@ pub enum Momentum {
     /// [`StepBatchNorm`](crate::norms::StepBatchNorm) that is given one step at a time, since each
     /// call counts: give it whole sequences.
     Cumulative,
+    /// The statistics of all batches so far together, where each had the same number of values:
+    /// the mean as [`Cumulative`](Self::Cumulative), and the variance with the spread of the
+    /// batches' means, E\[x²\] − E\[x\]². Switchable normalization's
+    /// `using_moving_average=False`.
+    Pooled,
 }
 
 impl Momentum {
+    /// Whether the weight of a batch depends on how many there have been.
+    pub fn counts_batches(self) -> bool {
+        matches!(self, Self::Cumulative | Self::Pooled)
+    }
+
+    /// The share of (mean − running mean)² in the running variance, at a batch of this weight.
+    ///
+    /// ```
+    /// use cellnorm::Momentum;
+    /// // the second of two batches: half of the variance of two means is (a − b)² / 4
+    /// assert_eq!(Momentum::Pooled.spread(0.5), 0.25);
+    /// assert_eq!(Momentum::Cumulative.spread(0.5), 0.0);
+    /// ```
+    pub fn spread(self, weight: f64) -> f64 {
+        if self == Self::Pooled { weight * (1.0 - weight) } else { 0.0 }
+    }
+
     /// The weight of the batch in its step, counted from 1; in \[0, 1\].
     ///
     /// ```
@@ -42,7 +64,7 @@ impl Momentum {
         match self {
             Self::Step(step) => step,
             Self::Keep(keep) => 1.0 - keep,
-            Self::Cumulative => 1.0 / step.max(1) as f64,
+            Self::Cumulative | Self::Pooled => 1.0 / step.max(1) as f64,
         }
     }
 

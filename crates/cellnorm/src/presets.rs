@@ -2,9 +2,12 @@
 //! framework, as data.
 
 use crate::error::Error;
+use crate::momentum::{Momentum, RunningVariance};
 use crate::norms::{
-    FilterResponseNormConfig, Floor, LocalResponseNormConfig, LpNormConfig, Window,
+    FilterResponseNormConfig, Floor, LocalResponseNormConfig, LpNormConfig, SwitchableNormConfig,
+    Window,
 };
+use crate::semantics::distance;
 use crate::weights::{Iteration, SpectralNormConfig};
 
 /// The value of this name; ONNX's operators are the same at every opset.
@@ -13,7 +16,8 @@ fn find<T: Copy>(table: &[(&'static str, T)], name: &str) -> Result<T, Error> {
     let wanted = if opset.is_some_and(|opset| opset > 0) { "onnx-1" } else { name };
     let found = table.iter().find(|(own, _)| *own == wanted).map(|(_, value)| *value);
     found.ok_or_else(|| {
-        let known = table.iter().map(|(name, _)| *name).collect();
+        let mut known: Vec<_> = table.iter().map(|(name, _)| *name).collect();
+        known.sort_by_key(|known| distance(known, name));
         Error::UnknownPreset { name: name.into(), known }
     })
 }
@@ -119,6 +123,44 @@ impl LocalResponseNormConfig {
         let alpha = if times_size { alpha * size as f64 } else { alpha };
         let config = Self::new(size).alpha(alpha).beta(beta).bias(bias);
         Ok(config.window(window).channel_axis(axis))
+    }
+}
+
+/// The axis of the channels and the least deviation of a data set's normalization.
+const DATA: [(&str, (isize, f64)); 4] = [
+    ("pytorch-2", (-3, 0.0)),
+    ("keras-3", (-1, 1e-7)),
+    ("tf-keras-2", (-1, 1e-7)),
+    ("mxnet-1.9-gluon", (-3, 0.0)),
+];
+
+/// The axis of the channels and the least deviation, as a framework normalizes data.
+pub(crate) fn normalize(name: &str) -> Result<(isize, f64), Error> {
+    find(&DATA, name)
+}
+
+impl SwitchableNormConfig {
+    /// `channels` channels as the authors' code has them ("switchnorm", `SwitchNorm2d` and
+    /// `SwitchNorm3d`): [`authors_code`](Self::authors_code), momentum 0.9, and a running variance
+    /// that follows the batch's as it is. `using_moving_average=False` is
+    /// [`Momentum::Pooled`], and [`State::averaged`](crate::state::State::averaged) reads its
+    /// checkpoints. Later calls override.
+    ///
+    /// # Errors
+    /// If there is no such name.
+    ///
+    /// ```
+    /// use cellnorm::norms::SwitchableNormConfig;
+    /// let mut layer = SwitchableNormConfig::preset("switchnorm", 1)?.init()?;
+    /// layer.forward(ndarray::array![[[1.0, 3.0]], [[5.0, 7.0]]].view())?;
+    /// // instances of variance 2 and means 2 and 6: 2 + 4 for the batch, a tenth of it
+    /// assert!((layer.running.unwrap().variance[0] - 0.6).abs() < 1e-12);
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn preset(name: &str, channels: usize) -> Result<Self, Error> {
+        let momentum = find(&[("switchnorm", Momentum::Keep(0.9))], name)?;
+        let config = Self::new(channels).authors_code(true).momentum(momentum);
+        Ok(config.running_variance(RunningVariance::Biased))
     }
 }
 

@@ -4,7 +4,8 @@ use cellnorm::Error;
 use cellnorm::explain::{Explanation, Layout, lines, rule};
 use cellnorm::norms::{
     Batch, BatchInstance, Features, FilterResponse, GemmaRms, Ghost, Graph, Group, Instance, Layer,
-    Lines, LocalResponseNormConfig, LpNormConfig, MeanVariance, Renorm, Rms, Step, Switchable,
+    Lines, LocalResponseNormConfig, LpNormConfig, MeanVariance, Renorm, Rms, RmsScaling, Step,
+    Switchable,
 };
 use cellnorm::rule::Rule;
 use cellnorm::semantics::GroupParameters;
@@ -100,10 +101,12 @@ norms! { |a, channels, channel_axis|
         a.rule(&Rms(a.features(channels, channel_axis)?));
     Features "gemma-rms" ["--axes"] "Like rms, with the factor stored less 1" =>
         a.rule(&GemmaRms(a.features(channels, channel_axis)?));
+    Features "rms-scaling" ["--axes"] "Like layer, mean kept" =>
+        a.rule(&RmsScaling(a.features(channels, channel_axis)?));
     Activation "batch-instance" [] "A mixture of batch and instance" =>
         a.rule(&BatchInstance { channels, channel_axis });
     Activation "switchable" [] "A mixture of instance, layer and batch" =>
-        a.rule(&Switchable { channels, channel_axis });
+        a.rule(&Switchable { channels, channel_axis, authors_code: false });
     Activation "graph" [] "Each channel of a sample, less a share of its mean" =>
         a.rule(&Graph { channels, channel_axis });
     Activation "filter-response" [] "Each channel of a sample, by mean square" =>

@@ -24,9 +24,11 @@ mod forest;
 mod grid;
 mod histogram;
 pub mod known;
+mod normalize;
 
 pub use channel::{BySample, Channel, Samples, Summary, Values};
 pub use floats::Floats;
 pub use forest::{Forest, Merge};
 pub use grid::Grid;
 pub use histogram::Histogram;
+pub use normalize::{Normalize, NormalizeConfig};

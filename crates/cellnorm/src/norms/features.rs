@@ -31,7 +31,11 @@ impl<R: OverFeatures> NormConfig<R> {
     }
 
     /// Over any axes, of these lengths, with a parameter for each element: Keras' `axis=[1, 2, 3]`.
-    /// Negative axes count from the last; `lengths` are in the order of the tensor's axes.
+    /// Negative axes count from the last. The order in which axes are named does not matter:
+    /// `lengths`, γ and β are in the order of the tensor's axes, as in Keras 3.16
+    /// ([`State::reshaped`](crate::state::State::reshaped) takes γ of earlier versions there). γ of
+    /// `over(&[1], ..)` lies along axis 1, where that of Keras' `RMSNormalization(axis=1)` lies
+    /// along the last axis.
     pub fn over(axes: &[isize], lengths: &[usize]) -> Self {
         Self::custom(Features::Axes(axes.to_vec(), lengths.to_vec()).into())
     }

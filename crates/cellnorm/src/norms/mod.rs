@@ -22,6 +22,7 @@
 //! | [`GraphNorm`] | instance statistics, a learned share of the mean |
 //! | [`AdaptiveNorm`] | γ and β given for each sample |
 //! | [`FilterResponseNorm`] | each channel of each sample by its root mean square |
+//! | [`RmsScalingNorm`] | layer statistics, divided by the standard deviation about the mean, which stays |
 //! | [`MeanVarianceNorm`] | any axes, ε outside the root, nothing learned |
 //!
 //! Two more divide by a size instead, without a mean and without parameters:
@@ -56,6 +57,7 @@ mod lp;
 mod mean_variance;
 mod renorm;
 mod rms;
+mod rms_scaling;
 mod step;
 mod strips;
 mod switchable;
@@ -81,6 +83,7 @@ pub use lp::{Floor, LpNorm, LpNormConfig};
 pub use mean_variance::{MeanVariance, MeanVarianceNorm, MeanVarianceNormConfig};
 pub use renorm::{BatchRenorm, BatchRenormConfig, Renorm};
 pub use rms::{Rms, RmsNorm, RmsNormConfig};
+pub use rms_scaling::{RmsScaling, RmsScalingNorm, RmsScalingNormConfig};
 pub use step::{Step, StepBatchNorm, StepBatchNormConfig};
 pub use switchable::{Switchable, SwitchableNorm, SwitchableNormConfig};
 pub use tlu::{Tlu, TluConfig, TluGradients};

@@ -119,6 +119,7 @@ impl Rule for Renorm {
     const FORMULA: &'static str = "y = γ ((x − mean) r / √(variance + ε) + d) + β,  r and d \
                                    correct toward the running averages";
     const EPSILON: f64 = 1e-3;
+    const NEEDS_RUNNING: bool = true;
 
     fn parameters(&self) -> Vec<ParameterSpec> {
         ParameterSpec::affine(&[self.channels])

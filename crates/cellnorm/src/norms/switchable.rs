@@ -5,13 +5,16 @@
 //! softmax(variance_weight), each of three.
 //!
 //! Source: P. Luo, J. Ren, Z. Peng, R. Zhang, J. Li, *Differentiable Learning-to-Normalize via
-//! Switchable Normalization*, 2018; weights start equal and in the order of the authors' code,
-//! whose instance variance is unbiased while this one, like their paper's, is biased.
+//! Switchable Normalization*, 2018; weights start equal, in the order of the authors' code. Its
+//! instance variances are over n − 1, and the layer's and the batch's are made of these; here, as in
+//! their paper, all are over n, unless [`authors_code`](NormConfig::authors_code) says otherwise.
 
 use super::axes::{HasChannels, batch_sharing, instance_sharing, sample_and_channel};
 use crate::error::Error;
+use crate::momentum::RunningVariance;
 use crate::rule::{
-    Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table, Tracked,
+    CellTables, Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Statistics, Table,
+    Tracked,
 };
 use crate::shape::{Labels, Measure, Sharing};
 
@@ -22,6 +25,9 @@ pub struct Switchable {
     pub channels: usize,
     /// Their axis; negative counts from the last.
     pub channel_axis: isize,
+    /// Whether it is as the authors' code has it: instance variances are over n − 1, those of layer
+    /// and batch are made of these, and the running variance starts at 0.
+    pub authors_code: bool,
 }
 
 /// Switchable normalization of tensors \[N, C, …\]; parameters gamma and beta, \[C\], mean_weight
@@ -53,7 +59,16 @@ pub type SwitchableNormConfig = NormConfig<Switchable>;
 impl NormConfig<Switchable> {
     /// `channels` channels on axis 1.
     pub fn new(channels: usize) -> Self {
-        Self::custom(Switchable { channels, channel_axis: 1 })
+        Self::custom(Switchable { channels, channel_axis: 1, authors_code: false })
+    }
+
+    /// As the authors' code has it rather than their paper: with v = Σ (x − mean)² / (n − 1) for
+    /// each instance, the layer's and the batch's variances are the means of v + mean², less their
+    /// mean squared. An instance of one value is an error, and ranks do not share the batch's
+    /// statistics. Default: false. [`preset`](SwitchableNormConfig::preset) sets the rest of that code.
+    pub fn authors_code(mut self, authors_code: bool) -> Self {
+        self.rule.authors_code = authors_code;
+        self
     }
 }
 
@@ -63,6 +78,19 @@ fn softmax<V: Table>(weights: &V, cells: usize) -> [V; 3] {
     let powers = weights.clone().exp();
     let shares = powers.clone() / powers.sum(&all).take(&all);
     [0, 1, 2].map(|k| shares.take(&Labels::new(vec![k; cells], 3)))
+}
+
+impl Switchable {
+    /// The cells with the variances that the statistics are made of.
+    fn cells<'a, V: Table>(&self, cells: &CellTables<'a, V>) -> CellTables<'a, V> {
+        let mut cells = cells.clone();
+        if self.authors_code {
+            let factor = |n: &f64| RunningVariance::Unbiased.factor(*n, 0.0);
+            let factors = cells.grid.counts.iter().map(factor).collect();
+            cells.variance = cells.variance * cells.center.constant(factors);
+        }
+        cells
+    }
 }
 
 impl HasChannels for Switchable {}
@@ -81,7 +109,7 @@ impl Rule for Switchable {
     }
 
     fn running(&self) -> Option<(Vec<usize>, f64)> {
-        Some((vec![self.channels], 1.0))
+        Some((vec![self.channels], if self.authors_code { 0.0 } else { 1.0 }))
     }
 
     fn channel_axis_mut(&mut self) -> Option<&mut isize> {
@@ -95,11 +123,12 @@ impl Rule for Switchable {
     }
 
     fn variance_sharing(&self) -> Option<usize> {
-        Some(2)
+        Some(if self.authors_code { 0 } else { 2 })
     }
 
     fn table<V: Table>(&self, context: &Context<'_, V>) -> Coefficients<V> {
-        let cells = context.cells;
+        let cells = &self.cells(context.cells);
+        let context = &Context { cells, ..context.clone() };
         let [cell, sample, channel] = [0, 1, 2].map(|k| &cells.sets[k]);
         let weights = |name| softmax(context.always(name), cells.grid.counts.len());
         let [mean_i, mean_l, mean_b] = weights("mean_weight");
@@ -115,6 +144,10 @@ impl Rule for Switchable {
     }
 
     fn tracked<V: Table>(&self, context: &Context<'_, V>) -> Option<Tracked<V>> {
-        Some(Tracked::merged(context.cells, 2))
+        Some(Tracked::merged(&self.cells(context.cells), 2))
+    }
+
+    fn exchanges(&self, _shape: &[usize], batch: bool) -> bool {
+        batch && !self.authors_code
     }
 }

@@ -9,7 +9,7 @@ use ndarray::{ArrayD, ArrayViewD, Axis as Nd, CowArray, Dimension, IxDyn};
 use super::Region;
 use crate::error::{Error, check_dy, check_not_empty};
 use crate::kernels::{Buffers, Element};
-use crate::shape::{Labels, Mask, Plan, Roles, inverse};
+use crate::shape::{Excluded, Labels, Mask, Plan, Roles, inverse};
 
 /// The cells of a tensor, and their index along each axis that numbers them.
 pub(crate) struct CellGrid {
@@ -52,11 +52,11 @@ impl<'a, T: Element> Arranged<'a, T, CellGrid> {
     pub(crate) fn in_cells(
         x: CowArray<'a, T, IxDyn>,
         numbered: &[bool],
-        mask: Option<&Mask>,
+        mask: Option<(&Mask, Excluded)>,
     ) -> Result<Self, Error> {
         check_not_empty(x.shape())?;
-        let plan = if let Some(mask) = mask {
-            Region::picked(numbered, &mask.over(x.shape())?).into()
+        let plan = if let Some((mask, excluded)) = mask {
+            Region::picked(numbered, &mask.over(x.shape())?, excluded).into()
         } else {
             let roles = Roles::new(numbered.iter().map(|numbered| (!numbered, false)));
             let all = |x: &ArrayViewD<'_, T>| Region::all(&roles.axes(x.shape(), x.strides()));

@@ -101,7 +101,9 @@ impl<V: Table> CellTables<'_, V> {
         let shares = self.mean.constant(shares);
         let mean = (self.mean.clone() * shares.clone()).sum(sets);
         let apart = self.mean.clone() - mean.take(sets);
-        let variance = ((self.variance.clone() + apart.clone() * apart) * shares).sum(sets);
+        // squares of large numbers overflow before their share is taken
+        let spread = (apart.clone() * shares.clone()) * apart;
+        let variance = (self.variance.clone() * shares + spread).sum(sets);
         Statistics { mean, variance }
     }
 

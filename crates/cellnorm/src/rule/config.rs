@@ -1,27 +1,50 @@
 //! How a layer is made.
 
+use super::layer::NEEDS_RUNNING;
 use super::{Correction, Norm, ParameterSpec, Rule, Running};
 use crate::error::{Error, check_epsilon};
 use crate::momentum::{Mode, Momentum, OneValue, Phase, RunningVariance};
-use crate::semantics::{EpsilonAt, Semantics};
-use crate::{kernels::Activation, parameters::Initializer, shape::Centering};
+use crate::normalization::Normalization;
+use crate::semantics::{EpsilonAt, Semantics, Unlearned};
+use crate::shape::{Centering, Excluded};
+use crate::{kernels::Activation, parameters::Initializer};
 
 /// Makes a [`Norm`]. The constructors are at each normalization.
 #[derive(Clone, Debug)]
 pub struct NormConfig<R> {
     pub(crate) rule: R,
     epsilon: f64,
-    scale: bool,
-    center: bool,
+    gamma: Presence,
+    beta: Presence,
     momentum: Momentum,
     /// The pace of a second pair of averages, for rules whose training takes them.
     pub(crate) correction: Option<Momentum>,
     running_variance: RunningVariance,
+    running_statistics: bool,
     one_value: OneValue,
+    excluded: Excluded,
     activation: Activation,
     gamma_initializer: Initializer,
     beta_initializer: Initializer,
     suits: Result<(), Error>,
+}
+
+/// Whether a layer has a γ or a β.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Absent,
+    Frozen,
+    Trained,
+}
+
+impl Presence {
+    fn new(trained: bool, unlearned: Unlearned) -> Self {
+        match (trained, unlearned) {
+            (true, _) => Self::Trained,
+            (false, Unlearned::Applied) => Self::Frozen,
+            (false, Unlearned::Absent | Unlearned::Ignored) => Self::Absent,
+        }
+    }
 }
 
 impl<R: Rule> NormConfig<R> {
@@ -30,12 +53,14 @@ impl<R: Rule> NormConfig<R> {
         Self {
             rule,
             epsilon: R::EPSILON,
-            scale: true,
-            center: R::CENTER,
+            gamma: Presence::Trained,
+            beta: Presence::new(R::CENTER, Unlearned::Absent),
             momentum: Momentum::Step(0.1),
             correction: None,
             running_variance: RunningVariance::default(),
+            running_statistics: true,
             one_value: OneValue::default(),
+            excluded: Excluded::default(),
             activation: Activation::Identity,
             gamma_initializer: Initializer::Ones,
             beta_initializer: Initializer::Zeros,
@@ -46,12 +71,10 @@ impl<R: Rule> NormConfig<R> {
     setters! {
         /// ε, added to the variance inside the root. Default: 1e-5, or as the normalization says.
         epsilon: f64,
-        /// Whether there is a factor γ. Default: true.
-        scale: bool,
-        /// Whether there is an offset β. Default: true, but false for RMS.
-        center: bool,
         /// The policy for one value a statistic. Default: an error in training.
         one_value: OneValue,
+        /// The treatment of values that a mask excludes. Default: y and dx are 0 there.
+        excluded: Excluded,
         /// The activation after γ x̂ + β, in the same passes forward and backward. Default: none.
         activation: Activation,
         /// How γ starts. Default: [`Initializer::Ones`]. See [`Initializer::warning`].
@@ -62,18 +85,41 @@ impl<R: Rule> NormConfig<R> {
         momentum: Momentum,
         /// Which variance the running variance follows. Default: unbiased.
         running_variance: RunningVariance,
+        /// Whether the layer keeps the running averages of its rule. Without, the statistics are
+        /// always those of x, in inference, too: PyTorch's `track_running_stats=False`.
+        /// Default: true.
+        running_statistics: bool,
     }
 
-    /// As a framework has it: sets ε, γ and β, the channel axis, the running averages and what one
-    /// value a statistic does. Later calls override.
+    /// Whether there is a factor γ. Default: true.
+    pub fn scale(mut self, scale: bool) -> Self {
+        self.gamma = Presence::new(scale, Unlearned::Absent);
+        self
+    }
+
+    /// Whether there is an offset β. Default: true, but false for RMS.
+    pub fn center(mut self, center: bool) -> Self {
+        self.beta = Presence::new(center, Unlearned::Absent);
+        self
+    }
+
+    /// As a framework has it: sets ε, γ and β, the channel axis, the running averages, what one
+    /// value a statistic does, and the treatment of values that a mask excludes. Later calls
+    /// override. A γ or β that is [applied but not learned](Unlearned::Applied) is there, and
+    /// [frozen](Norm::freeze_parameter).
     ///
     /// [`init`](Self::init) refuses those of another layer, or with ε on another side of the root.
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
         self.suits = suits::<R>(semantics);
-        (self.epsilon, self.scale, self.center) =
-            (semantics.epsilon, semantics.scale, semantics.center);
+        self.epsilon = semantics.epsilon;
+        self.gamma = Presence::new(semantics.scale, semantics.unlearned_gamma);
+        self.beta = Presence::new(semantics.center, semantics.unlearned_beta);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        if semantics.normalization == Normalization::Batch {
+            self.running_statistics = semantics.running_statistics;
+        }
         (self.one_value, self.correction) = (semantics.one_value, R::correction(semantics));
+        self.excluded = semantics.excluded;
         self.rule.adopt(semantics);
         self
     }
@@ -89,7 +135,10 @@ impl<R: Rule> NormConfig<R> {
     /// of, an initializer cannot be used, or a rule about zero keeps running averages.
     pub fn init(self) -> Result<Norm<R>, Error> {
         self.suits?;
-        let running = self.rule.running();
+        let running = self.rule.running().filter(|_| self.running_statistics);
+        if R::NEEDS_RUNNING && running.is_none() {
+            return Err(Error::Unsupported { layer: R::NAME, what: NEEDS_RUNNING });
+        }
         if self.one_value == OneValue::UseRunning && running.is_none() {
             let what =
                 "has no running statistics to use for one value; choose Error, AlwaysError or Beta";
@@ -105,14 +154,23 @@ impl<R: Rule> NormConfig<R> {
         self.running_variance.check(self.epsilon)?;
         self.rule.check()?;
         let (mut gamma, mut beta, mut extra) = (None, None, vec![]);
+        let mut frozen_parameters = vec![];
         for ParameterSpec { name, shape, initial } in self.rule.parameters() {
-            match name {
-                "gamma" if self.scale => {
+            let presence = match name {
+                "gamma" => self.gamma,
+                "beta" => self.beta,
+                _ => Presence::Trained,
+            };
+            match (name, presence) {
+                (_, Presence::Absent) => continue,
+                ("gamma", _) => {
                     gamma = Some(self.gamma_initializer.init(&shape)? - R::GAMMA_OFFSET);
                 }
-                "beta" if self.center => beta = Some(self.beta_initializer.init(&shape)?),
-                "gamma" | "beta" => {}
+                ("beta", _) => beta = Some(self.beta_initializer.init(&shape)?),
                 _ => extra.push((name, Initializer::Constant(initial).init(&shape)?)),
+            }
+            if presence == Presence::Frozen {
+                frozen_parameters.push(name);
             }
         }
         let running = running.map(|(shape, second)| Running::start(&shape, second)).transpose()?;
@@ -127,10 +185,12 @@ impl<R: Rule> NormConfig<R> {
             momentum: self.momentum,
             running_variance: self.running_variance,
             one_value: self.one_value,
+            excluded: self.excluded,
             activation: self.activation,
             mode: Mode::training(),
             phase: Phase::START,
             steps: 0,
+            frozen_parameters,
             rule: self.rule,
         })
     }

@@ -194,7 +194,8 @@ impl<R: Rule> Formula<R> {
     }
 
     /// The gradient map of each cell and the gradient of each parameter, from Σ dy and
-    /// Σ dy (x − mean) of each cell. With ranks, `merged` and `over` are those of the forward pass,
+    /// Σ dy (x − mean) of each cell. The sums of excluded values that are normalized as well may
+    /// follow, and so do their maps. With ranks, `merged` and `over` are those of the forward pass,
     /// and there is one exchange.
     ///
     /// # Errors
@@ -209,13 +210,28 @@ impl<R: Rule> Formula<R> {
     ) -> Result<FormulaGradients, Error> {
         let tape = Tape::default();
         let taped = self.record(&tape, moments, parameters, merged, false)?;
-        let (s1, s2) = sums.iter().map(|s| (s.dy, s.dy_x)).unzip();
         let Coefficients { scale, offset } = taped.coefficients;
-        let gradients = tape.backward(&[(offset, s1), (scale, s2)]);
-        let mut dmean = gradients.get(taped.mean).to_vec();
-        let mut dvariance = gradients.get(taped.variance).to_vec();
+        let (valid, excluded) = sums.split_at(moments.len());
+        let constant = self.constant_cells(merged)?;
+        // dL/dscale and dL/doffset; what the constant cells have no part in, without them
+        let differentiate = |constant: Option<&Vec<bool>>| {
+            let sum = |part: fn(&Sums) -> f64| -> Vec<f64> {
+                let of_cell = |cell: usize| {
+                    let own =
+                        if constant.is_some_and(|of| of[cell]) { 0.0 } else { part(&valid[cell]) };
+                    own + excluded.get(cell).map_or(0.0, part)
+                };
+                (0..valid.len()).map(of_cell).collect()
+            };
+            tape.backward(&[(offset, sum(|s| s.dy)), (scale, sum(|s| s.dy_x))])
+        };
+        let gradients = differentiate(None);
+        let of_x = constant.as_ref().map(|constant| differentiate(Some(constant)));
+        let of_x = of_x.as_ref().unwrap_or(&gradients);
+        let mut dmean = of_x.get(taped.mean).to_vec();
+        let mut dvariance = of_x.get(taped.variance).to_vec();
         if let Some((over, request)) = over {
-            let totals = self.exchange_gradients(&taped.merged, &gradients, over, request)?;
+            let totals = self.exchange_gradients(&taped.merged, of_x, over, request)?;
             let shared = self.sets.iter().zip(merged);
             let shared = shared.filter_map(|(sets, merged)| Some((sets, merged.as_ref()?)));
             for ((sets, Merged { values, statistics }), [dmeans, dvariances]) in shared.zip(totals)
@@ -230,34 +246,35 @@ impl<R: Rule> Formula<R> {
             }
         }
         let scale = scale.values();
-        let constant = self.constant_cells(merged)?;
         let gradient = |(cell, m): (usize, &Moments)| {
-            if constant.as_ref().is_some_and(|constant| constant[cell]) {
-                return Gradient::default();
-            }
-            let share = 1.0 / m.count.max(1.0);
-            Gradient { a: scale[cell], b: 2.0 * share * dvariance[cell], k: share * dmean[cell] }
+            let constant = constant.as_ref().is_some_and(|constant| constant[cell]);
+            let (a, share) = (if constant { 0.0 } else { scale[cell] }, 1.0 / m.count.max(1.0));
+            Gradient { a, b: 2.0 * share * dvariance[cell], k: share * dmean[cell] }
         };
+        let linear = |scale: &f64| Gradient { a: *scale, b: 0.0, k: 0.0 };
+        let own = moments.iter().enumerate().map(gradient);
+        let cells = own.chain(scale.iter().take(excluded.len()).map(linear)).collect();
         let parameter = |(name, var): (&'static str, Option<Var<'_>>)| {
             (name, var.map(|var| gradients.get(var).to_vec()))
         };
         Ok(FormulaGradients {
-            cells: moments.iter().enumerate().map(gradient).collect(),
+            cells,
             parameters: taped.parameters.into_iter().map(parameter).collect(),
         })
     }
 
     /// The cells of one value that is its own mean, for a plain rule: y is β there, whatever x is,
-    /// so that dx is 0, and no difference of two large numbers.
+    /// so that their dy has no part in dx, and dx is no difference of two large numbers. None where
+    /// there are none.
     fn constant_cells(&self, merged: &[Option<Merged>]) -> Result<Option<Vec<bool>>, Error> {
         let plain = R::CENTERING == Centering::Mean
             && self.rule.roles(&self.shape, true)?.is_some()
             && self.settings.batch
             && !self.uses_running(merged)?;
-        let cells = |values: Vec<f64>| {
+        let cells = |values: Vec<f64>| -> Vec<bool> {
             self.sets[0].as_slice().iter().map(|set| values[*set as usize] <= 1.0).collect()
         };
-        Ok(plain.then(|| cells(self.values(0, merged))))
+        Ok(plain.then(|| cells(self.values(0, merged))).filter(|cells| cells.contains(&true)))
     }
 
     /// The number of values of each set of a sharing, over all ranks.

@@ -20,7 +20,7 @@ use crate::kernels::{Activation, Affine, Element, Gradient, Parameters, Sums};
 use crate::moments::Moments;
 use crate::momentum::{Frozen, Mode, Momentum, OneValue, Phase, RunningVariance, StatisticsFrom};
 use crate::ranks::{Communicator, report};
-use crate::shape::{Centering, Mask, Roles};
+use crate::shape::{Centering, Excluded, Mask, Roles};
 
 /// A normalization by a [`Rule`], with its parameters and running averages. Made by
 /// [`NormConfig`](super::NormConfig).
@@ -31,7 +31,8 @@ pub struct Norm<R> {
     /// The offset β; None without center.
     pub beta: Option<ArrayD<f64>>,
     pub(crate) extra: Vec<(&'static str, ArrayD<f64>)>,
-    /// The running averages, where the rule keeps any.
+    /// The running averages, where the rule keeps any. None where it would keep some: the
+    /// statistics are always those of x, in inference, too (PyTorch's `track_running_stats=False`).
     pub running: Option<Running>,
     /// The averages that training takes in their place, where they have a pace of their own.
     pub correction: Option<Correction>,
@@ -43,6 +44,8 @@ pub struct Norm<R> {
     pub running_variance: RunningVariance,
     /// The policy for one value a statistic in training.
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes.
+    pub excluded: Excluded,
     /// The activation after γ x̂ + β.
     pub activation: Activation,
     /// The mode of both passes; [`train`](Self::train) and [`freeze`](Self::freeze) set it, too.
@@ -51,6 +54,7 @@ pub struct Norm<R> {
     /// How often the running averages moved, for cumulative momentum: PyTorch's
     /// `num_batches_tracked`.
     pub steps: u64,
+    pub(super) frozen_parameters: Vec<&'static str>,
     pub(super) rule: R,
 }
 
@@ -72,7 +76,7 @@ pub struct Saved {
 struct SavedCells {
     region: Region,
     moments: Vec<Moments>,
-    mask: Option<Mask>,
+    mask: Option<(Mask, Excluded)>,
     merged: Vec<Option<Merged>>,
     running: RunningTables,
     /// Whether the statistics of x were asked for.
@@ -157,6 +161,45 @@ impl<R: Rule> Norm<R> {
         }
     }
 
+    /// Stops the training of one parameter until
+    /// [`unfreeze_parameter`](Self::unfreeze_parameter): it is applied as before, and has no
+    /// gradient.
+    ///
+    /// # Errors
+    /// If the layer has no such parameter.
+    ///
+    /// ```
+    /// let mut layer = cellnorm::LayerNormConfig::new(&[2]).init()?;
+    /// layer.freeze_parameter("gamma")?;
+    /// let x = ndarray::array![[1.0, 3.0]];
+    /// let (_, saved) = layer.forward(x.view())?;
+    /// let gradients = layer.backward(&saved, x.view(), x.view())?;
+    /// assert!(gradients.dgamma.is_none() && gradients.dbeta.is_some());
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn freeze_parameter(&mut self, name: &str) -> Result<(), Error> {
+        let Some(own) = self.names().find(|own| *own == name) else {
+            let has = self.names().collect::<Vec<_>>().join(", ");
+            let problem = format!("is no parameter of this layer, which has: {has}");
+            return Err(Error::tensor(name, problem));
+        };
+        if !self.frozen_parameters.contains(&own) {
+            self.frozen_parameters.push(own);
+        }
+        Ok(())
+    }
+
+    /// Ends [`freeze_parameter`](Self::freeze_parameter), where it was called.
+    pub fn unfreeze_parameter(&mut self, name: &str) {
+        self.frozen_parameters.retain(|own| *own != name);
+    }
+
+    /// Whether a parameter has gradients, as far as the layer and not its
+    /// [`mode`](Self::mode) says.
+    pub fn is_frozen(&self, name: &str) -> bool {
+        self.frozen_parameters.iter().any(|own| *own == name)
+    }
+
     /// Sets the mode to training or inference, but leaves a frozen layer frozen.
     ///
     /// ```
@@ -210,7 +253,8 @@ impl<R: Rule> Norm<R> {
         self.step(x, None, None)
     }
 
-    /// Normalizes the valid values alone: y is 0 at the others, and so is dx of `backward`.
+    /// Normalizes the valid values alone: y is 0 at the others, and so is dx of `backward`, unless
+    /// [`excluded`](Self::excluded) says that they are normalized as well.
     ///
     /// A set of one valid value gives β, whatever [`one_value`](Self::one_value) says, and moves
     /// its running variance only as [`RunningVariance::moves`] says; a set of none has nothing to
@@ -368,9 +412,9 @@ impl<R: Rule> Norm<R> {
         let finite = targets.all(f64::is_finite) && tracked.mean.iter().all(|m| m.is_finite());
         let Some(running) = self.running.as_mut().filter(|_| any && finite) else { return };
         self.steps += 1;
-        running.follow(tracked, self.momentum.weight(self.steps), factor);
+        running.follow(tracked, (self.momentum, self.steps), factor);
         if let Some(Correction { averages, momentum }) = &mut self.correction {
-            averages.follow(tracked, momentum.weight(self.steps), factor);
+            averages.follow(tracked, (*momentum, self.steps), factor);
         }
     }
 
@@ -395,6 +439,7 @@ impl<R: Rule> Norm<R> {
         x: CowArray<'_, T, D>,
         call: Call<'_>,
     ) -> Result<Forward<T, D>, Error> {
+        let call = Call { batch: call.batch || self.is_untracked(), ..call };
         let checked = self.check();
         if call.ranks.is_some() && !self.rule.exchanges(x.shape(), call.batch || call.track) {
             if call.track {
@@ -484,7 +529,8 @@ impl<R: Rule> Norm<R> {
         let shape = x.shape().to_vec();
         let running = checked.and_then(|()| self.running_tables());
         let prepared = running.and_then(|running| {
-            let x = self.arrange(x.into_dyn(), call.mask, call.ranks.is_some())?;
+            let mask = call.mask.map(|mask| (mask, self.excluded));
+            let x = self.arrange(x.into_dyn(), mask, call.ranks.is_some())?;
             let policy = self.policy(call);
             let formula = self.formula(&shape, &x.plan, call.batch, policy, running.clone())?;
             let moments = x.plan.region.moments(x.slice());
@@ -522,7 +568,8 @@ impl<R: Rule> Norm<R> {
             }
             _ => Statistics::default(),
         };
-        let (region, mask) = (x.plan.region.clone(), call.mask.cloned());
+        let mask = call.mask.map(|mask| (mask.clone(), self.excluded));
+        let region = x.plan.region.clone();
         let batch = call.batch;
         let cells = Some(SavedCells { region, moments, mask, merged, running, batch });
         let y = x.map_owned(|grid, buffers| {
@@ -582,7 +629,7 @@ impl<R: Rule> Norm<R> {
                 [|s: &Sums| s.dy, |s: &Sums| s.dy_x].map(|part| sums.iter().map(part).collect());
             let finite = check_finite("dy", &[&dy, &dy_x]);
             let gradients = formula.backward(&moments, &parameters, &sums, &cells.merged, ranks);
-            let none = vec![Gradient::default(); moments.len()];
+            let none = vec![Gradient::default(); sums.len()];
             let maps = gradients.as_ref().map_or(&none, |gradients| &gradients.cells);
             region.gradient(x, buffers, &centers, maps);
             // the other ranks name the same set
@@ -608,7 +655,8 @@ impl<R: Rule> Norm<R> {
             let roles = self.rule.roles(&shape, self.is_affine())?;
             self.check_saved(saved, roles.map(|roles| roles.sets(&shape)))?;
         }
-        let x = self.arrange(CowArray::from(x), cells.mask.as_ref(), !cells.merged.is_empty())?;
+        let mask = cells.mask.as_ref().map(|(mask, excluded)| (mask, *excluded));
+        let x = self.arrange(CowArray::from(x), mask, !cells.merged.is_empty())?;
         let (batch, running) = (cells.batch && !saved.fixed, cells.running.clone());
         // the forward pass has asked the policy
         let formula = self.formula(&shape, &x.plan, batch, None, running)?;
@@ -691,7 +739,8 @@ impl<R: Rule> Norm<R> {
     /// dx, and the gradients of the parameters that are trained, in their shapes.
     fn gradients<T, D: Dimension>(&self, dx: Array<T, D>, values: NamedValues) -> Gradients<T, D> {
         let mut gradients = Gradients { dx, dgamma: None, dbeta: None, extra: vec![] };
-        let trained = values.into_iter().filter(|_| self.mode.train_parameters);
+        let trained = |name| self.mode.train_parameters && !self.is_frozen(name);
+        let trained = values.into_iter().filter(|(name, _)| trained(name));
         for (name, values) in trained {
             let (Some(parameter), Some(values)) = (self.parameter(name), values) else { continue };
             let values = ArrayD::from_shape_vec(parameter.raw_dim(), values);
@@ -710,7 +759,7 @@ impl<R: Rule> Norm<R> {
     fn arrange<'x, T: Element>(
         &self,
         x: CowArray<'x, T, IxDyn>,
-        mask: Option<&Mask>,
+        mask: Option<(&Mask, Excluded)>,
         ranks: bool,
     ) -> Result<Arranged<'x, T, CellGrid>, Error> {
         let mut numbered = self.rule.cell_axes(x.shape(), self.is_affine())?;
@@ -743,7 +792,8 @@ impl<R: Rule> Norm<R> {
     /// The policy for one value a statistic: none under a mask, and none in inference with running
     /// averages that stay, where no statistic of x is taken.
     fn policy(&self, call: Call<'_>) -> Option<OneValue> {
-        let lenient = self.one_value == OneValue::Error && call.track;
+        let training = call.track || self.is_untracked();
+        let lenient = self.one_value == OneValue::Error && training;
         let policy = if lenient { OneValue::AlwaysError } else { self.one_value };
         (self.takes_statistics(call) && call.mask.is_none()).then_some(policy)
     }
@@ -751,6 +801,11 @@ impl<R: Rule> Norm<R> {
     /// Whether statistics of x are taken, to normalize or to move the running averages.
     fn takes_statistics(&self, call: Call<'_>) -> bool {
         call.batch || call.track || self.running.is_none()
+    }
+
+    /// Whether the rule would keep running averages, and the layer has none.
+    fn is_untracked(&self) -> bool {
+        self.running.is_none() && self.rule.running().is_some()
     }
 
     fn closed_form<'a>(&self, gamma: Option<&'a [f64]>, beta: Option<&'a [f64]>) -> ClosedForm<'a> {
@@ -819,7 +874,11 @@ impl<R: Rule> Norm<R> {
              {running_variance:?} running variance, {one_value:?}, {mode:?}, {rule:?}{}{}",
             R::NAME,
             correction.map_or(String::new(), |of| format!(", {of:?} correction")),
-            if masked { ", masked" } else { "" }
+            match (masked, self.excluded) {
+                (false, _) => "",
+                (true, Excluded::Zero) => ", masked",
+                (true, Excluded::Normalized) => ", masked, with excluded values normalized",
+            }
         )
     }
 
@@ -830,10 +889,8 @@ impl<R: Rule> Norm<R> {
         if self.running.is_some() {
             self.momentum.check()?;
             self.running_variance.check(self.epsilon)?;
-        } else if self.rule.running().is_some() {
-            let what = "needs the running averages that it was made with, and the field `running` \
-                        is empty";
-            return Err(Error::Unsupported { layer: R::NAME, what });
+        } else if R::NEEDS_RUNNING {
+            return Err(Error::Unsupported { layer: R::NAME, what: NEEDS_RUNNING });
         }
         for spec in self.rule.parameters() {
             let Some(parameter) = self.parameter(spec.name) else { continue };
@@ -848,6 +905,11 @@ impl<R: Rule> Norm<R> {
         Ok(())
     }
 }
+
+/// Of a rule that cannot do without running averages.
+pub(super) const NEEDS_RUNNING: &str = "is computed with running averages, and has none: make it \
+                                        with running_statistics(true), and leave `running` \
+                                        as it is";
 
 /// Of a rule whose running averages are those of single samples or of parts of a batch.
 const OWN_AVERAGES: &str = "keeps running averages of statistics that ranks do not share; move \

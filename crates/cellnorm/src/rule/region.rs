@@ -1,11 +1,12 @@
 //! Where the cells of a tensor lie: all of its values, or those that a mask leaves.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use ndarray::ArrayD;
 
 use crate::kernels::{self, Activation, Affine, Buffers, Element, Gradient, Sums};
-use crate::shape::{Axis, Cells, Labels, Mask, Sets, cells_of, grid};
+use crate::shape::{Axis, Cells, Excluded, Labels, Mask, Sets, cells_of, grid};
 use crate::{error::Error, moments::Moments};
 
 /// The cells of a tensor: all of its values, or those that a mask leaves, for adapters to tensor
@@ -13,10 +14,11 @@ use crate::{error::Error, moments::Moments};
 /// tensor, or a table not as the cells.
 ///
 /// ```
-/// use cellnorm::{Mask, rule::Region};
+/// use cellnorm::{Mask, rule::Region, shape::Excluded};
 /// // two sequences [N, T, C] of two channels; the second has one valid step
 /// let valid = Mask::lengths(&[2, 1], 1).over(&[2, 2, 2])?;
-/// let (region, coordinates) = Region::picked(&[false, false, true], &valid);
+/// let (region, coordinates) =
+///     Region::picked(&[false, false, true], &valid, Excluded::Zero);
 /// assert_eq!(region.counts(), [3.0, 3.0]);
 /// assert_eq!(coordinates[2].as_ref().unwrap().as_slice(), [0, 1]);
 /// let moments = region.moments(&[1.0, 10.0, 2.0, 20.0, 6.0, 60.0, f64::NAN, f64::NAN]);
@@ -32,8 +34,11 @@ pub enum Region {
     Picked {
         /// Where each cell begins in `elements`, and where the last ends.
         first: Vec<usize>,
-        /// The places of the valid elements, cell by cell.
+        /// The places of the elements, cell by cell.
         elements: Vec<usize>,
+        /// The number of cells that statistics are taken of. Where excluded values are normalized
+        /// as well, as many cells follow, which hold those of each.
+        cells: usize,
     },
 }
 
@@ -46,16 +51,16 @@ impl Region {
     pub fn row_major(
         shape: &[usize],
         numbered: &[bool],
-        mask: Option<&Mask>,
+        mask: Option<(&Mask, Excluded)>,
     ) -> Result<(Self, Vec<Option<Labels>>), Error> {
         if shape.contains(&0) {
             let labels =
                 |(len, numbered): (&usize, &bool)| numbered.then(|| Labels::new(vec![], *len));
             let coordinates = shape.iter().zip(numbered).map(labels).collect();
-            return Ok((Self::Picked { first: vec![0], elements: vec![] }, coordinates));
+            return Ok((Self::Picked { first: vec![0], elements: vec![], cells: 0 }, coordinates));
         }
-        if let Some(mask) = mask {
-            return Ok(Self::picked(numbered, &mask.over(shape)?));
+        if let Some((mask, excluded)) = mask {
+            return Ok(Self::picked(numbered, &mask.over(shape)?, excluded));
         }
         let (cells, coordinates) = cells_of(shape, numbered);
         Ok((Self::All(cells), coordinates))
@@ -67,21 +72,27 @@ impl Region {
     }
 
     /// The valid values of a row-major tensor, in cells numbered row-major by some of its axes, and
-    /// the cells' coordinates.
+    /// the cells' coordinates. The excluded values follow where they are normalized as well.
     ///
     /// # Panics
     /// If it is not said of each axis whether it numbers the cells.
-    pub fn picked(numbered: &[bool], valid: &ArrayD<bool>) -> (Self, Vec<Option<Labels>>) {
+    pub fn picked(
+        numbered: &[bool],
+        valid: &ArrayD<bool>,
+        excluded: Excluded,
+    ) -> (Self, Vec<Option<Labels>>) {
         let (shape, mut stride, mut strides) = (valid.shape(), 1, vec![0; numbered.len()]);
         for axis in (0..shape.len()).rev().filter(|axis| numbered[*axis]) {
             strides[axis] = stride;
             stride *= shape[axis];
         }
-        let mut members: Vec<Vec<usize>> = vec![vec![]; stride];
+        let parts = if excluded == Excluded::Normalized { 2 } else { 1 };
+        let mut members: Vec<Vec<usize>> = vec![vec![]; parts * stride];
         for (element, (index, valid)) in valid.indexed_iter().enumerate() {
-            if *valid {
-                let places = strides.iter().enumerate().map(|(axis, stride)| index[axis] * stride);
-                members[places.sum::<usize>()].push(element);
+            let places = strides.iter().enumerate().map(|(axis, stride)| index[axis] * stride);
+            let part = if *valid { 0 } else { stride };
+            if let Some(cell) = members.get_mut(part + places.sum::<usize>()) {
+                cell.push(element);
             }
         }
         let mut first = vec![0];
@@ -95,27 +106,38 @@ impl Region {
         };
         let coordinates =
             (0..shape.len()).map(|axis| numbered[axis].then(|| coordinate(axis))).collect();
-        (Self::Picked { first, elements: members.concat() }, coordinates)
+        (Self::Picked { first, elements: members.concat(), cells: stride }, coordinates)
     }
 
-    /// The number of values of each cell.
+    /// The number of values of each cell that statistics are taken of.
     pub fn counts(&self) -> Vec<f64> {
         match self {
             Self::All(cells) => vec![cells.positions as f64; cells.count()],
-            Self::Picked { first, .. } => {
-                first.windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect()
+            Self::Picked { first, cells, .. } => {
+                first[..=*cells].windows(2).map(|pair| (pair[1] - pair[0]) as f64).collect()
             }
         }
     }
 
-    /// The moments of each cell.
+    /// The moments of each cell that statistics are taken of.
     pub fn moments<T: Element>(&self, x: &[T]) -> Vec<Moments> {
         match self {
             Self::All(cells) => kernels::moments(x, cells),
-            Self::Picked { first, elements } => {
-                let x = gather(x, elements);
+            Self::Picked { first, elements, cells } => {
+                let first = &first[..=*cells];
+                let x = gather(x, &elements[..first[*cells]]);
                 runs(first).flat_map(|run| kernels::moments(&x[run.values], &run.cells)).collect()
             }
+        }
+    }
+
+    /// A table of the cells that statistics are taken of, for the excluded values of each as well.
+    fn table<'t, V: Copy>(&self, table: &'t [V]) -> Cow<'t, [V]> {
+        match self {
+            Self::Picked { first, cells, .. } if first.len() > cells + 1 => {
+                [table, table].concat().into()
+            }
+            _ => table.into(),
         }
     }
 
@@ -131,6 +153,7 @@ impl Region {
         affines: &[Affine],
         activation: Activation,
     ) {
+        let affines = self.table(affines);
         self.run_pass(&[], x_y, |_, x_y, cells, numbers| {
             kernels::affine(x_y, cells, &affines[numbers], activation);
         });
@@ -144,6 +167,7 @@ impl Region {
         affines: &[Affine],
         activation: Activation,
     ) {
+        let affines = self.table(affines);
         self.run_pass(x, dy_dz, |x, dy_dz, cells, numbers| {
             let each: Vec<u32> = (0..cells.count() as u32).collect();
             let copy = |_: usize, _: &[Sums], maps: &mut [Gradient]| {
@@ -154,12 +178,14 @@ impl Region {
         });
     }
 
-    /// Σ dy and Σ dy · (x − center) of each cell.
+    /// Σ dy and Σ dy · (x − center) of each cell; those of excluded values that are normalized
+    /// follow.
     pub fn sums<T: Element>(&self, x: &[T], dy: &[T], centers: &[f64]) -> Vec<Sums> {
         match self {
             Self::All(cells) => kernels::sums(x, dy, cells, centers),
-            Self::Picked { first, elements } => {
-                let (x, dy) = (gather(x, elements), gather(dy, elements));
+            Self::Picked { first, elements, .. } => {
+                let (x, dy, centers) =
+                    (gather(x, elements), gather(dy, elements), self.table(centers));
                 let sum_run = |Run { numbers, values, cells }: Run| {
                     kernels::sums(&x[values.clone()], &dy[values], &cells, &centers[numbers])
                 };
@@ -168,7 +194,8 @@ impl Region {
         }
     }
 
-    /// dx = a · dy + b · (x − center) + k; 0 outside of the cells.
+    /// dx = a · dy + b · (x − center) + k, with a map for each of the [`sums`](Self::sums); 0
+    /// outside of the cells.
     pub fn gradient<T: Element>(
         &self,
         x: &[T],
@@ -176,6 +203,7 @@ impl Region {
         centers: &[f64],
         gradients: &[Gradient],
     ) {
+        let centers = self.table(centers);
         self.run_pass(x, dy_dx, |x, dy_dx, cells, numbers| {
             kernels::gradient(x, dy_dx, cells, &centers[numbers.clone()], &gradients[numbers]);
         });
@@ -191,7 +219,7 @@ impl Region {
     ) {
         let (first, elements) = match self {
             Self::All(cells) => return pass(x, buffers, cells, 0..cells.count()),
-            Self::Picked { first, elements } => (first, elements),
+            Self::Picked { first, elements, .. } => (first, elements),
         };
         let mut picked = gather(buffers.source(), elements);
         let x = if x.is_empty() { vec![] } else { gather(x, elements) };

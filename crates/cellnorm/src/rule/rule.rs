@@ -236,6 +236,9 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
     /// γ less the stored gamma, which is 0 except where checkpoints hold γ − 1.
     const GAMMA_OFFSET: f64 = 0.0;
 
+    /// Whether training itself takes the running averages, so that the layer cannot do without.
+    const NEEDS_RUNNING: bool = false;
+
     /// Which semantics describe it; None (the default) takes those of any layer.
     const NORMALIZATION: Option<Normalization> = None;
 

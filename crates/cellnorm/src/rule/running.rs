@@ -71,21 +71,27 @@ impl Running {
         Ok(Self { mean, variance: ArrayD::from_elem(shape, second) })
     }
 
-    /// running += weight · (batch − running), where the batch has any values; the variance times a
-    /// factor by their number, and not at all where there is none.
+    /// running += weight · (batch − running), where the batch has any values, with the weight of the
+    /// step of this number; the variance times a factor by their number, and not at all where there
+    /// is none.
     pub(super) fn follow(
         &mut self,
         to: &Tracked<Vec<f64>>,
-        weight: f64,
+        (momentum, step): (Momentum, u64),
         factor: impl Fn(f64) -> Option<f64>,
     ) {
+        let weight = momentum.weight(step);
         for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
             let values = to.values[set];
+            // where the second is a variance
+            let spread = if values.is_finite() { momentum.spread(weight) } else { 0.0 };
+            let apart = to.mean[set] - *mean;
             if values > 0.0 {
                 *mean = Momentum::moved(*mean, to.mean[set], weight);
             }
             if let Some(factor) = factor(values) {
-                *second = Momentum::moved(*second, to.variance[set] * factor, weight);
+                let moved = Momentum::moved(*second, to.variance[set] * factor, weight);
+                *second = if spread == 0.0 { moved } else { moved + spread * apart * apart };
             }
         }
     }

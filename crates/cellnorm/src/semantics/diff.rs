@@ -10,6 +10,7 @@ use std::fmt;
 use super::{EpsilonAt, Semantics, Unlearned};
 use crate::momentum::{Frozen, Momentum, OneValue};
 use crate::normalization::Normalization;
+use crate::shape::Excluded;
 
 /// Where a difference is measured: the variance of the data, and the values that share a statistic.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +46,7 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<17} {:<24} {:<24} {}", self.field, self.a, self.b, self.effect)
+        write!(f, "{:<18} {:<24} {:<24} {}", self.field, self.a, self.b, self.effect)
     }
 }
 
@@ -110,6 +111,11 @@ impl Semantics {
             let effect = format!("the running variance moves by {moves} at {values} values");
             field!(running_variance, Some(by), effect);
             field!(frozen, None, each(frozen));
+            let running = |of: &Self| match of.running_statistics {
+                true => "running statistics normalize in inference",
+                false => "those of x normalize in inference, too",
+            };
+            field!(running_statistics, None, each(running));
             if a.renorm_momentum.is_some() == b.renorm_momentum.is_some() {
                 field!(
                     renorm_momentum,
@@ -121,6 +127,7 @@ impl Semantics {
                 field!(ghost_interleaved, None, "other samples form a ghost batch".into());
             }
         }
+        field!(excluded, None, each(excluded));
         let fields = ["names.gamma", "names.beta", "names.mean", "names.variance", "names.steps"];
         for (field, (of_a, of_b)) in fields.into_iter().zip(a.names().into_iter().zip(b.names())) {
             let effect = match (of_a, of_b) {
@@ -173,6 +180,13 @@ fn one_value(of: &Semantics) -> &'static str {
         OneValue::AlwaysError => "an error",
         OneValue::Beta => "y = beta",
         OneValue::UseRunning => "the running statistics normalize",
+    }
+}
+
+fn excluded(of: &Semantics) -> &'static str {
+    match of.excluded {
+        Excluded::Zero => "what a mask excludes is 0",
+        Excluded::Normalized => "what a mask excludes is normalized as well",
     }
 }
 

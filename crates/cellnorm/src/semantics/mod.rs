@@ -33,6 +33,7 @@ mod presets;
 mod table;
 
 pub use diff::{Difference, Sample};
+pub(crate) use presets::distance;
 
 use std::fmt;
 
@@ -40,6 +41,7 @@ use diff::text;
 
 use crate::momentum::{Frozen, Momentum, OneValue, RunningVariance};
 use crate::normalization::Normalization;
+use crate::shape::Excluded;
 
 /// Where ε is added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +115,9 @@ pub struct Semantics {
     pub group_parameters: GroupParameters,
     /// Batch normalization's pace of the running statistics, by default.
     pub momentum: Momentum,
+    /// Whether the layer keeps running statistics, by default: an option of PyTorch's batch and
+    /// instance normalization. Where it does, their names are part of a checkpoint.
+    pub running_statistics: bool,
     /// Which variance batch normalization's running variance follows.
     pub running_variance: RunningVariance,
     /// The behaviour of a frozen batch normalization.
@@ -124,6 +129,8 @@ pub struct Semantics {
     /// Whether the parts of ghost batch normalization are interleaved; None where the framework has
     /// no such layer.
     pub ghost_interleaved: Option<bool>,
+    /// The treatment of values that a mask excludes.
+    pub excluded: Excluded,
     /// The framework's names of parameters and statistics.
     pub names: ParameterNames,
 }
@@ -159,7 +166,7 @@ impl Semantics {
     /// The names of γ, β, mean, variance and steps; `None` where this framework does not store it.
     pub(crate) fn names(&self) -> [Option<&'static str>; 5] {
         let [gamma, beta, running @ ..] = self.names.all();
-        let kept = |name: Option<_>| name.filter(|_| self.normalization == Normalization::Batch);
+        let kept = |name: Option<_>| name.filter(|_| self.running_statistics);
         let [mean, variance, steps] = running.map(kept);
         [gamma, beta, mean, variance, steps]
     }
@@ -170,13 +177,13 @@ impl Semantics {
 /// ```
 /// use cellnorm::{Normalization, Semantics};
 /// let keras = Semantics::preset("keras-3", Normalization::Batch)?.to_string();
-/// assert!(keras.starts_with("keras-3 batch\n  epsilon           0.001, InsideRoot\n"));
+/// assert!(keras.starts_with("keras-3 batch\n  epsilon            0.001, InsideRoot\n"));
 /// # Ok::<(), cellnorm::Error>(())
 /// ```
 impl fmt::Display for Semantics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
-        let mut row = |field: &str, value: String| write!(f, "\n  {field:<17} {value}");
+        let mut row = |field: &str, value: String| write!(f, "\n  {field:<18} {value}");
         row("epsilon", format!("{}, {:?}", text(self.epsilon), self.epsilon_at))?;
         row("channel_axis", text(self.channel_axis))?;
         row("scale", text(self.scale))?;
@@ -188,12 +195,14 @@ impl fmt::Display for Semantics {
             row("group_parameters", text(self.group_parameters))?;
         }
         if self.normalization == Normalization::Batch {
+            row("running_statistics", text(self.running_statistics))?;
             row("momentum", text(self.momentum))?;
             row("running_variance", text(self.running_variance))?;
             row("frozen", text(self.frozen))?;
             row("renorm_momentum", text(self.renorm_momentum))?;
             row("ghost_interleaved", text(self.ghost_interleaved))?;
         }
+        row("excluded", text(self.excluded))?;
         if let Some(inputs) = self.applies_to() {
             row("applies_to", inputs.into())?;
         }

@@ -67,7 +67,7 @@ fn layers(name: &str) -> Option<Vec<Semantics>> {
 }
 
 /// The number of letters to insert, delete or change.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {

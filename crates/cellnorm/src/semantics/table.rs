@@ -9,6 +9,7 @@ use super::{EpsilonAt, ParameterNames, Semantics};
 use crate::momentum::OneValue::{self, AlwaysError, Beta};
 use crate::momentum::{Frozen, Momentum, RunningVariance};
 use crate::normalization::Normalization::{Batch, Group, Instance, Layer, Rms};
+use crate::shape::Excluded;
 
 impl ParameterNames {
     const fn new(
@@ -57,10 +58,12 @@ const PYTORCH: Semantics = Semantics {
     one_value: OneValue::Error,
     group_parameters: PerChannel,
     momentum: Momentum::Step(0.1),
+    running_statistics: true,
     running_variance: RunningVariance::Unbiased,
     frozen: Frozen::ParametersOnly,
     renorm_momentum: None,
     ghost_interleaved: None,
+    excluded: Excluded::Zero,
     names: ParameterNames::PYTORCH,
 };
 
@@ -73,6 +76,7 @@ const KERAS: Semantics = Semantics {
     momentum: Momentum::Keep(0.99),
     running_variance: RunningVariance::Biased,
     frozen: Frozen::Inference,
+    excluded: Excluded::Normalized,
     names: ParameterNames::KERAS,
     ..PYTORCH
 };
@@ -95,6 +99,7 @@ const MXNET: Semantics = Semantics {
     unlearned_beta: Applied,
     momentum: Momentum::Keep(0.9),
     frozen: Frozen::ParametersOnly,
+    excluded: Excluded::Zero,
     names: ParameterNames::MXNET,
     ..KERAS
 };
@@ -141,6 +146,7 @@ const ONNX: Semantics = Semantics {
     unlearned_gamma: Applied,
     unlearned_beta: Applied,
     momentum: Momentum::Keep(0.9),
+    excluded: Excluded::Zero,
     names: ParameterNames::ONNX,
     ..KERAS
 };
@@ -151,6 +157,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "pytorch-2 layer",
         normalization: Layer,
+        running_statistics: false,
         names: ParameterNames::PYTORCH_LAYER,
         channel_axis: -1,
         one_value: Beta,
@@ -159,15 +166,23 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "pytorch-2 instance",
         normalization: Instance,
+        running_statistics: false,
         scale: false,
         center: false,
         one_value: AlwaysError,
         ..PYTORCH
     },
-    Semantics { name: "pytorch-2 group", normalization: Group, one_value: AlwaysError, ..PYTORCH },
+    Semantics {
+        name: "pytorch-2 group",
+        normalization: Group,
+        running_statistics: false,
+        one_value: AlwaysError,
+        ..PYTORCH
+    },
     Semantics {
         name: "pytorch-2 rms",
         normalization: Rms,
+        running_statistics: false,
         channel_axis: -1,
         epsilon: f32::EPSILON as f64,
         center: false,
@@ -175,12 +190,18 @@ pub(super) static TABLE: [Semantics; 50] = [
         ..PYTORCH
     },
     Semantics { renorm_momentum: Some(Momentum::Keep(0.99)), ..KERAS },
-    Semantics { name: "keras-3 layer", normalization: Layer, ..KERAS },
-    Semantics { name: "keras-3 instance", normalization: Instance, ..KERAS },
-    Semantics { name: "keras-3 group", normalization: Group, ..KERAS },
+    Semantics { name: "keras-3 layer", normalization: Layer, running_statistics: false, ..KERAS },
+    Semantics {
+        name: "keras-3 instance",
+        normalization: Instance,
+        running_statistics: false,
+        ..KERAS
+    },
+    Semantics { name: "keras-3 group", normalization: Group, running_statistics: false, ..KERAS },
     Semantics {
         name: "keras-3 rms",
         normalization: Rms,
+        running_statistics: false,
         epsilon: 1e-6,
         center: false,
         names: ParameterNames::KERAS_RMS,
@@ -193,21 +214,42 @@ pub(super) static TABLE: [Semantics; 50] = [
         ghost_interleaved: Some(true),
         ..KERAS
     },
-    Semantics { name: "tf-keras-2 layer", normalization: Layer, ..KERAS },
-    Semantics { name: "tf-keras-2 instance", normalization: Instance, ..KERAS },
-    Semantics { name: "tf-keras-2 group", normalization: Group, ..KERAS },
+    Semantics {
+        name: "tf-keras-2 layer",
+        normalization: Layer,
+        running_statistics: false,
+        ..KERAS
+    },
+    Semantics {
+        name: "tf-keras-2 instance",
+        normalization: Instance,
+        running_statistics: false,
+        ..KERAS
+    },
+    Semantics {
+        name: "tf-keras-2 group",
+        normalization: Group,
+        running_statistics: false,
+        ..KERAS
+    },
     Semantics {
         name: "keras-2.3 batch",
         running_variance: RunningVariance::KerasLegacy,
         frozen: Frozen::BatchStatistics,
         ..KERAS
     },
-    Semantics { name: "tfa-0.23 instance", normalization: Instance, ..KERAS },
-    Semantics { name: "tfa-0.23 group", normalization: Group, ..KERAS },
+    Semantics {
+        name: "tfa-0.23 instance",
+        normalization: Instance,
+        running_statistics: false,
+        ..KERAS
+    },
+    Semantics { name: "tfa-0.23 group", normalization: Group, running_statistics: false, ..KERAS },
     MXNET,
     Semantics {
         name: "mxnet-1.9-operator layer",
         normalization: Layer,
+        running_statistics: false,
         unlearned_gamma: Applied,
         epsilon: 1e-5,
         channel_axis: -1,
@@ -217,6 +259,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "mxnet-1.9-operator instance",
         normalization: Instance,
+        running_statistics: false,
         unlearned_gamma: Applied,
         scale: true,
         ..MXNET
@@ -224,6 +267,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "mxnet-1.9-operator group",
         normalization: Group,
+        running_statistics: false,
         unlearned_gamma: Applied,
         epsilon: 1e-5,
         scale: true,
@@ -234,6 +278,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "mxnet-1.9-gluon layer",
         normalization: Layer,
+        running_statistics: false,
         unlearned_gamma: Applied,
         channel_axis: -1,
         ..GLUON
@@ -241,6 +286,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "mxnet-1.9-gluon instance",
         normalization: Instance,
+        running_statistics: false,
         unlearned_gamma: Applied,
         scale: false,
         ..GLUON
@@ -248,22 +294,60 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "mxnet-1.9-gluon group",
         normalization: Group,
+        running_statistics: false,
         unlearned_gamma: Applied,
         group_parameters: PerGroup,
         ..GLUON
     },
     FLAX,
-    Semantics { name: "flax-0.12 layer", normalization: Layer, epsilon: 1e-6, ..FLAX },
-    Semantics { name: "flax-0.12 instance", normalization: Instance, epsilon: 1e-6, ..FLAX },
-    Semantics { name: "flax-0.12 group", normalization: Group, epsilon: 1e-6, ..FLAX },
-    Semantics { name: "flax-0.12 rms", normalization: Rms, epsilon: 1e-6, center: false, ..FLAX },
+    Semantics {
+        name: "flax-0.12 layer",
+        normalization: Layer,
+        running_statistics: false,
+        epsilon: 1e-6,
+        ..FLAX
+    },
+    Semantics {
+        name: "flax-0.12 instance",
+        normalization: Instance,
+        running_statistics: false,
+        epsilon: 1e-6,
+        ..FLAX
+    },
+    Semantics {
+        name: "flax-0.12 group",
+        normalization: Group,
+        running_statistics: false,
+        epsilon: 1e-6,
+        ..FLAX
+    },
+    Semantics {
+        name: "flax-0.12 rms",
+        normalization: Rms,
+        running_statistics: false,
+        epsilon: 1e-6,
+        center: false,
+        ..FLAX
+    },
     BURN,
-    Semantics { name: "burn-0.22 layer", normalization: Layer, channel_axis: -1, ..BURN },
-    Semantics { name: "burn-0.22 instance", normalization: Instance, ..BURN },
-    Semantics { name: "burn-0.22 group", normalization: Group, ..BURN },
+    Semantics {
+        name: "burn-0.22 layer",
+        normalization: Layer,
+        running_statistics: false,
+        channel_axis: -1,
+        ..BURN
+    },
+    Semantics {
+        name: "burn-0.22 instance",
+        normalization: Instance,
+        running_statistics: false,
+        ..BURN
+    },
+    Semantics { name: "burn-0.22 group", normalization: Group, running_statistics: false, ..BURN },
     Semantics {
         name: "burn-0.22 rms",
         normalization: Rms,
+        running_statistics: false,
         channel_axis: -1,
         center: false,
         ..BURN
@@ -272,27 +356,41 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "candle-0.11 layer",
         normalization: Layer,
+        running_statistics: false,
         channel_axis: -1,
         one_value: Beta,
         ..CANDLE
     },
-    Semantics { name: "candle-0.11 group", normalization: Group, one_value: Beta, ..CANDLE },
+    Semantics {
+        name: "candle-0.11 group",
+        normalization: Group,
+        running_statistics: false,
+        one_value: Beta,
+        ..CANDLE
+    },
     Semantics {
         name: "candle-0.11 rms",
         normalization: Rms,
+        running_statistics: false,
         channel_axis: -1,
         center: false,
         one_value: Beta,
         ..CANDLE
     },
     Semantics { name: "onnx-1 batch", names: ParameterNames::ONNX_BATCH_1, ..ONNX },
-    Semantics { name: "onnx-1 instance", normalization: Instance, ..ONNX },
+    Semantics {
+        name: "onnx-1 instance",
+        normalization: Instance,
+        running_statistics: false,
+        ..ONNX
+    },
     Semantics { name: "onnx-9 batch", names: ParameterNames::ONNX_BATCH_1, ..ONNX },
     Semantics { name: "onnx-14 batch", ..ONNX },
     ONNX,
     Semantics {
         name: "onnx-17 layer",
         normalization: Layer,
+        running_statistics: false,
         channel_axis: -1,
         names: ParameterNames::ONNX_LAYER,
         ..ONNX
@@ -300,6 +398,7 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "onnx-18 group",
         normalization: Group,
+        running_statistics: false,
         group_parameters: PerGroup,
         names: ParameterNames::ONNX_GROUP,
         ..ONNX
@@ -307,13 +406,20 @@ pub(super) static TABLE: [Semantics; 50] = [
     Semantics {
         name: "onnx-21 group",
         normalization: Group,
+        running_statistics: false,
         names: ParameterNames::ONNX_GROUP,
         ..ONNX
     },
-    Semantics { name: "onnx-22 instance", normalization: Instance, ..ONNX },
+    Semantics {
+        name: "onnx-22 instance",
+        normalization: Instance,
+        running_statistics: false,
+        ..ONNX
+    },
     Semantics {
         name: "onnx-23 rms",
         normalization: Rms,
+        running_statistics: false,
         channel_axis: -1,
         center: false,
         unlearned_beta: Absent,

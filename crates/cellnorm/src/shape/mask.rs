@@ -5,8 +5,33 @@ use ndarray::{ArrayD, ArrayView, Dimension, IxDyn};
 use super::axis_index;
 use crate::error::{Error, check_number};
 
+/// The treatment of the values that a mask excludes. No statistic sees them.
+///
+/// ```
+/// use cellnorm::{LayerNormConfig, Mask, shape::Excluded};
+/// let x = ndarray::array![[1.0, 3.0, 6.0]];
+/// let mask = Mask::lengths(&[2], 1);
+/// let mut layer = LayerNormConfig::new(&[3]).epsilon(1e-12).init()?;
+/// assert_eq!(layer.forward_masked(x.view(), &mask)?.0[[0, 2]], 0.0);
+/// layer.excluded = Excluded::Normalized;
+/// // mean 2 and standard deviation 1 are those of 1 and 3
+/// assert!((layer.forward_masked(x.view(), &mask)?.0[[0, 2]] - 4.0).abs() < 1e-9);
+/// # Ok::<(), cellnorm::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Excluded {
+    /// y and dx are 0 there, whatever x holds, NaN included, and dy is ignored.
+    #[default]
+    Zero,
+    /// They are normalized with the statistics of the valid values, and their dy counts in every
+    /// gradient: Keras 3 (batch normalization) and Flax. NaN and infinity pass on to y.
+    Normalized,
+}
+
 /// Which values of a tensor are valid: statistics are over these alone, whatever the others hold,
-/// NaN included. The result and the gradient are 0 at the others, and dy is ignored there.
+/// NaN included. The result and the gradient are 0 at the others, and dy is ignored there, unless
+/// the layer says [otherwise](Excluded).
 ///
 /// ```
 /// use cellnorm::{BatchNormConfig, Mask};

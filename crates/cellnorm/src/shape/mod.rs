@@ -16,7 +16,7 @@ pub use axes::{Axis, Roles, axis_index, inverse};
 pub(crate) use axes::{axis_set, check_size};
 pub use cells::{Cells, Sets};
 pub use labels::{Labels, cells_of, sets_of};
-pub use mask::Mask;
+pub use mask::{Excluded, Mask};
 pub use plan::Plan;
 pub(crate) use plan::{Form, grid};
 pub use sharing::{Along, Centering, Measure, Noise, Sharing};

@@ -88,7 +88,7 @@ impl State {
         let gamma = filled("gamma", state.gamma, to.scale, to.unlearned_gamma, 1.0)?;
         let beta = filled("beta", state.beta, to.center, to.unlearned_beta, 0.0)?;
         let variance = state.variance.map(|v| rebias(v, to, from, known)).transpose()?;
-        let counted = to.normalization == Normalization::Batch && to.names.steps.is_some();
+        let counted = to.running_statistics && to.names.steps.is_some();
         let steps = counted.then(|| state.steps.unwrap_or(0));
         Ok(State { gamma, beta, variance, steps, ..state })
     }

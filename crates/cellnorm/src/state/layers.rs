@@ -45,7 +45,9 @@ impl<R: Rule> Norm<R> {
             return Err(Error::tensor(name, problem));
         }
         let statistics = [("running_mean", &state.mean), ("running_var", &state.variance)];
-        if let Some((shape, _)) = self.rule().running() {
+        if self.running.is_some()
+            && let Some((shape, _)) = self.rule().running()
+        {
             let [mean, variance] =
                 statistics.map(|(name, given)| present(name, given.as_ref(), &shape).cloned());
             let running = Running { mean: mean?, variance: variance? };
@@ -57,6 +59,7 @@ impl<R: Rule> Norm<R> {
         } else if let Some((name, _)) = statistics.iter().find(|(_, given)| given.is_some()) {
             let advice = match R::NORMALIZATION {
                 Some(Normalization::Instance) => "; InstanceNorm::track makes one that has",
+                _ if self.rule().running().is_some() => "; make it with running_statistics(true)",
                 _ => "",
             };
             let problem = format!("is there, and the layer has no running statistics{advice}");

@@ -41,9 +41,8 @@ use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, IxDyn};
 
-use crate::error::{Error, check_shape};
+use crate::error::{Error, check_number, check_shape};
 use crate::momentum::Momentum;
-use crate::normalization::Normalization;
 use crate::semantics::{Semantics, Unlearned};
 #[cfg(feature = "files")]
 pub use checkpoint::Checkpoint;
@@ -236,7 +235,7 @@ impl State {
             let made = values.clone().or_else(|| made().filter(|_| stored && !learned));
             (made, learned || stored)
         };
-        let running = semantics.normalization == Normalization::Batch;
+        let running = semantics.running_statistics;
         let (gamma_values, gamma_needed) =
             affine(&self.gamma, semantics.scale, semantics.unlearned_gamma, 1.0);
         let (beta_values, beta_needed) =
@@ -267,6 +266,81 @@ impl State {
         Ok(())
     }
 
+    /// The averages, where the mean and the variance hold sums over so many batches, of the means
+    /// and of variance + mean²: switchable normalization's checkpoints with
+    /// `using_moving_average=False`.
+    ///
+    /// # Errors
+    /// If there are no such sums, there was no batch, or they are not those of real numbers.
+    ///
+    /// ```
+    /// use cellnorm::state::State;
+    /// use ndarray::arr1;
+    /// // two batches, of mean 1 and variance 2, and of mean 3 and variance 4
+    /// let (mean, variance) = (Some(arr1(&[4.0]).into_dyn()), Some(arr1(&[16.0]).into_dyn()));
+    /// let averages = State { mean, variance, ..State::default() }.averaged(2)?;
+    /// assert_eq!(averages.variance.unwrap()[0], 4.0); // 3, and 1 between the means
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn averaged(self, batches: u64) -> Result<Self, Error> {
+        let n = batches as f64;
+        check_number("the number of batches", n, batches > 0, "at least 1")?;
+        let (Some(mean), Some(square)) = (self.mean, self.variance) else {
+            let problem = "is missing, with the sums of the batches' means or squares";
+            return Err(Error::tensor("running_mean or running_var", problem));
+        };
+        check_shape("running_var", square.shape(), mean.shape())?;
+        let mean = mean / n;
+        let variance = square / n - mean.mapv(|mean| mean * mean);
+        if let Some(given) = variance.iter().find(|variance| !(**variance >= 0.0)) {
+            let problem = format!(
+                "holds sums of a variance {given}, which is below 0; count all \
+                                   batches, and average once"
+            );
+            return Err(Error::tensor("running_var", problem));
+        }
+        Ok(Self { mean: Some(mean), variance: Some(variance), steps: Some(batches), ..self })
+    }
+
+    /// The same values, as they lie, in another shape: of γ, β and the running statistics.
+    ///
+    /// Keras before 3.16 gives γ and β the shape of the axes in the order that they were named,
+    /// `axis=[3, 1]`, but applies their values in the order of the tensor's axes: this takes them
+    /// to the shape that [`over`](crate::LayerNormConfig::over) has. Code that broadcasts by hand
+    /// stores \[1, C, 1, 1\].
+    ///
+    /// # Errors
+    /// If the shape has another number of elements.
+    ///
+    /// ```
+    /// use cellnorm::state::State;
+    /// let gamma = ndarray::array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]].into_dyn();
+    /// let state = State { gamma: Some(gamma), ..State::default() }.reshaped(&[2, 3])?;
+    /// assert_eq!(state.gamma.unwrap()[[0, 2]], 3.0);
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
+    pub fn reshaped(self, shape: &[usize]) -> Result<Self, Error> {
+        let reshape = |name, values: Option<ArrayD<f64>>| {
+            let reshaped = values.map(|values| {
+                let given = values.shape().to_vec();
+                let values = values.iter().copied().collect();
+                ArrayD::from_shape_vec(IxDyn(shape), values).map_err(|_| Error::Parameter {
+                    name,
+                    given,
+                    expected: shape.to_vec(),
+                })
+            });
+            reshaped.transpose()
+        };
+        Ok(Self {
+            gamma: reshape("gamma", self.gamma)?,
+            beta: reshape("beta", self.beta)?,
+            mean: reshape("running_mean", self.mean)?,
+            variance: reshape("running_var", self.variance)?,
+            ..self
+        })
+    }
+
     /// A warning about a layer of this momentum that [loads](crate::rule::Norm::load) the state:
     /// under [`Momentum::Cumulative`] (PyTorch's `momentum=None`), a state without steps makes the
     /// next batch count as the first, as in PyTorch, and the loaded running averages are lost.
@@ -282,7 +356,7 @@ impl State {
     /// assert_eq!(State { steps: Some(300), ..state }.warning(Momentum::Cumulative), None);
     /// ```
     pub fn warning(&self, momentum: Momentum) -> Option<String> {
-        let lost = momentum == Momentum::Cumulative && self.mean.is_some() && self.steps.is_none();
+        let lost = momentum.counts_batches() && self.mean.is_some() && self.steps.is_none();
         lost.then(|| {
             "the number of steps (num_batches_tracked) is absent and momentum is cumulative: a \
              new layer counts from 0, so the next batch replaces the running averages; set `steps` \

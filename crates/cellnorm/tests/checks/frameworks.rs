@@ -57,15 +57,21 @@ fn a_stored_gamma_of_two_doubles_y() -> Result<(), Error> {
         .into();
     let state = State::find(&tensors, "", &gluon)?;
     let config = InstanceNormConfig::new(3).semantics(&gluon);
-    let refused = message(config.clone().init()?.load(&state));
+    let refused = message(config.clone().scale(false).init()?.load(&state));
     assert!(
         refused.starts_with("gamma is there, and the layer has none; make it with scale(true)")
     );
-    let mut layer = config.scale(true).init()?;
+    // γ is there and applied, and has no gradient until it is unfrozen
+    let mut layer = config.init()?;
     let x = Numbers::new(3).tensor(&[2, 3, 5], 0.0);
     let once = layer.infer(x.view())?;
     layer.load(&state)?;
-    assert!(distance(layer.infer(x.view())?, once * 2.0) < 1e-14);
+    let (y, saved) = layer.forward(x.view())?;
+    assert!(distance(y, once * 2.0) < 1e-14);
+    let gradients = layer.backward(&saved, x.view(), x.view())?;
+    assert!(layer.is_frozen("gamma") && gradients.dgamma.is_none() && gradients.dbeta.is_some());
+    layer.unfreeze_parameter("gamma");
+    assert!(layer.backward(&saved, x.view(), x.view())?.dgamma.is_some());
     // a framework that has no γ where it learns none refuses it with words
     let torch = preset("pytorch-2", Normalization::Instance).keeping(&gluon);
     let refused = message(state.to(&torch, &gluon, &Known::default()));

@@ -40,5 +40,6 @@ mod semantics;
 mod sharing;
 mod spectral;
 mod state;
+mod switches;
 mod tlu;
 mod twin;

@@ -10,8 +10,9 @@ use cellnorm::{
     norms::{
         AdaptiveNorm, BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig,
         GemmaRmsNormConfig, GhostBatchNormConfig, GraphNormConfig, MeanVarianceNormConfig,
-        StepBatchNormConfig, SwitchableNormConfig,
+        RmsScalingNormConfig, StepBatchNormConfig, SwitchableNormConfig,
     },
+    shape::Excluded,
 };
 use ndarray::{ArrayD, Axis, IxDyn, s};
 
@@ -30,7 +31,7 @@ fn deviation<R: Rule>(
 ) -> Result<f64, Error> {
     let mut numbers = Numbers::new(seed);
     let (mut x, dy) = (numbers.tensor(shape, 0.7), numbers.tensor(shape, 0.0));
-    if let Some(mask) = mask {
+    if let (Some(mask), Excluded::Zero) = (mask, layer.excluded) {
         // what is masked may hold anything
         x.zip_mut_with(&mask.over(shape)?, |x, valid| *x = if *valid { *x } else { f64::NAN });
     }
@@ -84,13 +85,18 @@ fn check<R: Rule>(layer: Norm<R>, shape: &[usize], last: isize) -> Result<(), Er
     let scattered = ArrayD::from_shape_simple_fn(IxDyn(shape), || numbers.uniform() < 0.7);
     let masks = [None, Some(Mask::lengths(&lengths, last)), Some(Mask::new(scattered.view()))];
     for (seed, mask) in masks.iter().enumerate() {
-        let mut activated = layer.clone();
-        activated.activation = Activation::Silu;
-        let worst = deviation(&activated, shape, mask.as_ref(), 50 + seed as u64)?;
-        assert!(worst < BAR, "{} with SiLU, {mask:?}: {worst:e}", R::NAME);
-        let worst = deviation(&layer, shape, mask.as_ref(), 40 + seed as u64)?;
-        println!("{:<36} {:<10} {worst:.1e}", R::NAME, ["all", "lengths", "scattered"][seed]);
-        assert!(worst < BAR, "{}, {mask:?}: {worst:e}", R::NAME);
+        for excluded in [Excluded::Zero, Excluded::Normalized] {
+            let mut layer = layer.clone();
+            layer.excluded = excluded;
+            let mut activated = layer.clone();
+            activated.activation = Activation::Silu;
+            let worst = deviation(&activated, shape, mask.as_ref(), 50 + seed as u64)?;
+            assert!(worst < BAR, "{} with SiLU, {mask:?}, {excluded:?}: {worst:e}", R::NAME);
+            let worst = deviation(&layer, shape, mask.as_ref(), 40 + seed as u64)?;
+            let masked = ["all", "lengths", "scattered"][seed];
+            println!("{:<36} {masked:<10} {excluded:<10?} {worst:.1e}", R::NAME);
+            assert!(worst < BAR, "{}, {mask:?}, {excluded:?}: {worst:e}", R::NAME);
+        }
     }
     Ok(())
 }
@@ -103,6 +109,13 @@ fn gradients_are_finite_differences() -> Result<(), Error> {
     check(GemmaRmsNormConfig::new(&[3]).init()?, &shape, 3)?;
     check(GemmaRmsNormConfig::new(&[2, 3]).center(true).init()?, &shape, 3)?;
     check(SwitchableNormConfig::new(3).init()?, &shape, 3)?;
+    check(SwitchableNormConfig::new(3).authors_code(true).init()?, &shape, 3)?;
+    check(RmsScalingNormConfig::over(&[1, 3], &[3, 3]).init()?, &shape, 3)?;
+    check(RmsScalingNormConfig::per_channel(3).center(true).init()?, &shape, 3)?;
+    check(BatchNormConfig::new(3).running_statistics(false).init()?, &shape, 3)?;
+    check(LayerNormConfig::new(&[3]).epsilon(0.1).init()?, &shape, 3)?;
+    check(RmsNormConfig::per_channel(3).init()?, &shape, 3)?;
+    check(GroupNormConfig::new(3, 3).epsilon(0.1).init()?, &shape, 3)?;
     check(GhostBatchNormConfig::new(3, 2).init()?, &shape, 3)?;
     check(GhostBatchNormConfig::new(3, 2).interleaved(true).init()?, &shape, 3)?;
     check(FilterResponseNormConfig::new(3).learned_epsilon(true).init()?, &shape, 3)?;

@@ -72,6 +72,9 @@ impl<'a> Case<'a> {
                         _ => Momentum::Step(number()),
                     }
                 }
+                "track_running_stats" => {
+                    semantics.running_statistics = value.as_bool().expect("a flag");
+                }
                 "axis" if value.is_number() => semantics.channel_axis = number() as isize,
                 _ => {}
             }
@@ -127,18 +130,6 @@ impl<'a> Step<'a> {
         let mut shape = lengths(&self.json["mask_shape"]);
         shape.resize(self.shape.len(), 1);
         Some(ArrayD::from_shape_vec(IxDyn(&shape), mask).expect("a mask of its shape"))
-    }
-
-    /// Which elements of x count.
-    pub fn counts(&self) -> Option<Vec<bool>> {
-        Some(
-            self.mask()?
-                .broadcast(IxDyn(self.shape))
-                .expect("a mask that fits x")
-                .iter()
-                .copied()
-                .collect(),
-        )
     }
 }
 

@@ -8,8 +8,7 @@ use cellnorm::rule::{Norm, NormConfig, Rule};
 use cellnorm::{
     BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Mask, Mode,
     Normalization, RmsNormConfig, Semantics,
-    momentum::StatisticsFrom,
-    norms::{TluConfig, TluGradients},
+    norms::{RmsScalingNormConfig, TluConfig, TluGradients},
 };
 use ndarray::ArrayD;
 use serde_json::Value;
@@ -29,6 +28,12 @@ pub const AFFINE: [Name; 2] = [("gamma", "gamma", "dgamma"), ("beta", "beta", "d
 pub fn run(case: &Case) -> Result<Vec<Results>, Error> {
     match case.text("layer") {
         "batch" => batch(case),
+        "layer" if case.given("rms_scaling").is_some() => features(
+            case,
+            Normalization::Layer,
+            RmsScalingNormConfig::over,
+            RmsScalingNormConfig::per_channel,
+        ),
         "layer" => features(
             case,
             Normalization::Layer,
@@ -114,7 +119,10 @@ fn features<R: OverFeatures>(
         let channels = case.length(features[0]);
         return stateless(case, per_channel(channels), &semantics);
     }
-    let lengths: Vec<usize> = axes.iter().map(|&axis| case.length(axis)).collect();
+    // γ and β, whatever their shape is called, lie in the order of the tensor's axes
+    let mut sorted = axes.clone();
+    sorted.sort_by_key(|axis| axis.rem_euclid(case.shape.len() as isize));
+    let lengths: Vec<usize> = sorted.into_iter().map(|axis| case.length(axis)).collect();
     stateless(case, over(&axes, &lengths), &semantics)
 }
 
@@ -129,7 +137,7 @@ fn instance(case: &Case) -> Result<Vec<Results>, Error> {
     let semantics = case.semantics(Normalization::Instance)?;
     let channels = case.length(semantics.channel_axis);
     let config = InstanceNormConfig::new(channels);
-    if case.given("track_running_stats").is_none_or(|tracks| tracks == false) {
+    if !semantics.running_statistics {
         return stateless(case, config, &semantics);
     }
     let mut layer = config.semantics(&semantics).init()?.track(semantics.momentum)?;
@@ -176,22 +184,19 @@ fn batch(case: &Case) -> Result<Vec<Results>, Error> {
     };
     let mut layer = config.semantics(&semantics).init()?;
     set_parameters(case, &mut layer, &AFFINE);
-    set_running(case, &mut layer);
+    if semantics.running_statistics {
+        set_running(case, &mut layer);
+    }
     if case.given("frozen").is_some() {
         layer.freeze(semantics.frozen);
     }
-    let tracks = case.given("track_running_stats").is_none_or(|tracks| tracks == true);
     let step = |step: Step| {
         layer.train(step.mode() == "train");
         if case.given("use_running").is_some() {
             layer.mode = Mode::inference();
         }
-        if !tracks {
-            layer.mode =
-                Mode { statistics: StatisticsFrom::Batch, update: false, train_parameters: true };
-        }
         let mut results = pass(&mut layer, &step, &AFFINE)?;
-        if tracks {
+        if semantics.running_statistics {
             results.extend(running(&layer));
         }
         Ok(results)

@@ -1,0 +1,429 @@
+//! Options that few frameworks have: what a mask excludes, no running statistics, frozen
+//! parameters, accumulated statistics. Each value is the framework's, by its formula in f64.
+
+use cellnorm::data::{Normalize, NormalizeConfig};
+use cellnorm::norms::{RmsScalingNormConfig, SwitchableNormConfig, TrackedInstanceNormConfig};
+use cellnorm::parameters::{Constraint, Regularizer};
+use cellnorm::rule::{ParameterRules, Rules};
+use cellnorm::shape::Excluded;
+use cellnorm::state::{DType, State, Tensor, Tensors};
+use cellnorm::{
+    BatchNormConfig, Error, LayerNormConfig, Mask, Momentum, Normalization, OneValue,
+    RmsNormConfig, RunningVariance, Semantics,
+};
+use ndarray::{Array2, Array3, ArrayD, Axis, IxDyn, array, s};
+
+use crate::common::{Numbers, averages, distance, running};
+
+fn preset(name: &str, normalization: Normalization) -> Semantics {
+    Semantics::preset(name, normalization).unwrap()
+}
+
+fn message<T>(result: Result<T, Error>) -> String {
+    result.map(|_| ()).unwrap_err().to_string()
+}
+
+/// Keras 3 and Flax take the statistics of valid values, and normalize all; without masks PyTorch
+/// has no word on it.
+#[test]
+fn excluded_values_are_normalized_as_in_keras_and_flax() -> Result<(), Error> {
+    let x = Numbers::new(1).tensor(&[2, 3, 4], 1.0);
+    let mask = Mask::lengths(&[4, 1], 2);
+    let valid = mask.over(&[2, 3, 4])?;
+    for (name, excluded) in [
+        ("keras-3", Excluded::Normalized),
+        ("flax-0.12", Excluded::Normalized),
+        ("pytorch-2", Excluded::Zero),
+    ] {
+        let semantics = preset(name, Normalization::Batch);
+        assert_eq!(semantics.excluded, excluded);
+        let config = BatchNormConfig::new(3).semantics(&semantics).channel_axis(1);
+        let (y, _) = config.init()?.forward_masked(x.view(), &mask)?;
+        for c in 0..3 {
+            let of = |a: &ArrayD<f64>| a.index_axis(Axis(1), c).to_owned();
+            let valid = valid.index_axis(Axis(1), c);
+            let values: Vec<f64> =
+                of(&x).iter().zip(valid).filter(|(_, v)| **v).map(|(x, _)| *x).collect();
+            let n = values.len() as f64;
+            let mean = values.iter().sum::<f64>() / n;
+            let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+            let expected = of(&x).iter().zip(valid).map(|(x, valid)| {
+                let normalized = (x - mean) / (variance + semantics.epsilon).sqrt();
+                if *valid || excluded == Excluded::Normalized { normalized } else { 0.0 }
+            });
+            let expected: Vec<f64> = expected.collect();
+            assert!(distance(of(&y), expected) < 1e-12, "{name}");
+        }
+    }
+    Ok(())
+}
+
+/// Its own dy has no part in dx: what is left is that of the values which it normalizes.
+#[test]
+fn the_only_valid_value_moves_the_excluded_ones_alone() -> Result<(), Error> {
+    let x = array![[1e4 / 3.0, 1e4 / 3.0 + 1.0, 1e4 / 3.0 - 2.0]];
+    let mask = Mask::lengths(&[1], 1);
+    let mut layer = LayerNormConfig::new(&[3]).excluded(Excluded::Normalized).init()?;
+    let (y, saved) = layer.forward_masked(x.view(), &mask)?;
+    let r = 1.0 / 1e-5_f64.sqrt();
+    assert!(distance(y, [0.0, r, -2.0 * r]) < 1e-9);
+    let dx = |dy| layer.backward(&saved, x.view(), dy).map(|gradients| gradients.dx);
+    assert_eq!(dx(array![[1.0 / 3.0, 0.0, 0.0]])?, array![[0.0, 0.0, 0.0]]);
+    // y₁ = r (x₁ − x₀): with one valid value its variance has no slope
+    assert!(distance(dx(array![[1.0 / 3.0, 2.0, 0.0]])?, [-2.0 * r, 2.0 * r, 0.0]) < 1e-9);
+    Ok(())
+}
+
+#[test]
+fn excluded_values_are_normalized_over_ranks() -> Result<(), Error> {
+    use cellnorm::ranks::Threads;
+    let mut numbers = Numbers::new(3);
+    let (x, dy) = (numbers.tensor(&[4, 2, 3], 0.5), numbers.tensor(&[4, 2, 3], 0.0));
+    let lengths = [3, 1, 0, 2];
+    let config = BatchNormConfig::new(2).excluded(Excluded::Normalized);
+    let mut whole = config.clone().init()?;
+    let (y, saved) = whole.forward_masked(x.view(), &Mask::lengths(&lengths, 2))?;
+    let dx = whole.backward(&saved, x.view(), dy.view())?.dx;
+    let parts: Vec<_> = std::thread::scope(|scope| {
+        let run = |(rank, over): (usize, Threads)| {
+            let part = |of: &ArrayD<f64>| {
+                of.slice_axis(Axis(0), (2 * rank..2 * rank + 2).into()).to_owned()
+            };
+            let (x, dy, config) = (part(&x), part(&dy), config.clone());
+            let mask = Mask::lengths(&lengths[2 * rank..2 * rank + 2], 2);
+            scope.spawn(move || {
+                let mut layer = config.init()?;
+                let (y, saved) = layer.forward_over(x.view(), Some(&mask), &over)?;
+                let dx = layer.backward_over(&saved, x.view(), dy, &over)?.dx;
+                Ok::<_, Error>([y, dx])
+            })
+        };
+        let threads: Vec<_> = Threads::split(2).into_iter().enumerate().map(run).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+    });
+    for (i, expected) in [y, dx].iter().enumerate() {
+        let joined = ndarray::concatenate![Axis(0), parts[0][i], parts[1][i]];
+        assert!(distance(joined, expected.iter().copied()) < 1e-12);
+    }
+    Ok(())
+}
+
+/// PyTorch's `track_running_stats=False`: `eval()` takes the statistics of x as well, one value is
+/// an error there, too, and the checkpoint holds γ and β alone.
+#[test]
+fn without_running_statistics_inference_is_training() -> Result<(), Error> {
+    let torch = preset("pytorch-2", Normalization::Batch);
+    let bare = Semantics { running_statistics: false, ..torch };
+    let mut layer = BatchNormConfig::new(2).semantics(&bare).init()?;
+    let x = Numbers::new(5).tensor(&[4, 2, 3], 2.0);
+    let (y, _) = layer.forward(x.view())?;
+    layer.train(false);
+    let (again, saved) = layer.forward(x.view())?;
+    assert_eq!((&y, &y), (&again, &layer.infer(x.view())?));
+    assert!(layer.running.is_none());
+    let gradients = layer.backward(&saved, x.view(), x.view())?;
+    let mut tracked = BatchNormConfig::new(2).init()?;
+    let (expected, saved) = tracked.forward(x.view())?;
+    assert_eq!(expected, y);
+    assert_eq!(gradients, tracked.backward(&saved, x.view(), x.view())?);
+    assert!(message(layer.infer(array![[1.0, 2.0]])).contains("one value"));
+
+    let mut tensors = Tensors::new();
+    layer.state().put(&mut tensors, "bn.", &bare, DType::F32)?;
+    assert_eq!(tensors.keys().collect::<Vec<_>>(), ["bn.bias", "bn.weight"]);
+    layer.load(&State::find(&tensors, "bn.", &bare)?)?;
+    let refused = message(layer.load(&tracked.state()));
+    assert!(
+        refused.ends_with("no running statistics; make it with running_statistics(true)"),
+        "{refused}"
+    );
+    assert!(message(State::find(&tensors, "bn.", &torch)).contains("bn.running_mean"));
+
+    let refused =
+        message(cellnorm::norms::BatchRenormConfig::new(2).running_statistics(false).init());
+    assert!(refused.contains("make it with running_statistics(true)"), "{refused}");
+    let uses = BatchNormConfig::new(2).running_statistics(false).one_value(OneValue::UseRunning);
+    assert!(message(uses.init()).contains("no running statistics to use"));
+    Ok(())
+}
+
+/// `InstanceNorm*d(track_running_stats=True)`: its checkpoint has running statistics, which Semantics
+/// that say so find and put.
+#[test]
+fn tracked_instances_keep_their_statistics_in_checkpoints() -> Result<(), Error> {
+    let torch = preset("pytorch-2", Normalization::Instance);
+    let tracked = Semantics { running_statistics: true, scale: true, center: true, ..torch };
+    let number = |name: &str, value| {
+        (format!("norm.{name}"), Tensor::new(array![value, value].into_dyn(), DType::F32))
+    };
+    let mut tensors: Tensors = [
+        number("weight", 2.0),
+        number("bias", 1.0),
+        number("running_mean", 3.0),
+        number("running_var", 4.0),
+    ]
+    .into();
+    let steps = Tensor::new(ndarray::arr0(0.0).into_dyn(), DType::I64);
+    tensors.insert("norm.num_batches_tracked".into(), steps);
+    let mut layer = TrackedInstanceNormConfig::new(2).semantics(&tracked).epsilon(1e-12).init()?;
+    layer.load(&State::find(&tensors, "norm.", &tracked)?)?;
+    let y = layer.infer(array![[[5.0], [1.0]]])?;
+    assert!(distance(y, [3.0, -1.0]) < 1e-9);
+    let mut again = Tensors::new();
+    layer.state().put(&mut again, "norm.", &tracked, DType::F32)?;
+    assert_eq!(again, tensors);
+    Ok(())
+}
+
+/// In inference the running statistics are constants: dx = γ r dy.
+#[test]
+fn tracked_instances_have_gradients_in_inference() -> Result<(), Error> {
+    let mut numbers = Numbers::new(8);
+    let (x, dy) = (numbers.tensor(&[3, 2, 4], 1.0), numbers.tensor(&[3, 2, 4], 0.0));
+    let mut layer = TrackedInstanceNormConfig::new(2).epsilon(1e-12).init()?;
+    layer.running = Some(averages(&[1.0, -1.0], &[4.0, 0.25]));
+    layer.gamma = Some(array![3.0, 0.5].into_dyn());
+    layer.train(false);
+    let (_, saved) = layer.forward(x.view())?;
+    let gradients = layer.backward(&saved, x.view(), dy.view())?;
+    let slopes = [1.5, 1.0];
+    for c in 0..2 {
+        let of = |a: &ArrayD<f64>| a.index_axis(Axis(1), c).to_owned();
+        assert!(distance(of(&gradients.dx), of(&dy) * slopes[c]) < 1e-9);
+        let normalized = (of(&x) - [1.0, -1.0][c]) / [2.0, 0.5][c];
+        let dgamma = (normalized * of(&dy)).sum();
+        assert!((gradients.dgamma.as_ref().unwrap()[c] - dgamma).abs() < 1e-9);
+    }
+    Ok(())
+}
+
+/// `momentum=None` of PyTorch's instance normalization leaves the running statistics as they are:
+/// a step of 0 here.
+#[test]
+fn a_step_of_zero_is_pytorchs_instance_momentum_of_none() -> Result<(), Error> {
+    let x = Numbers::new(2).tensor(&[2, 2, 5], 3.0);
+    let mut layer = TrackedInstanceNormConfig::new(2).momentum(Momentum::Step(0.0)).init()?;
+    layer.forward(x.view())?;
+    assert_eq!(layer.running, Some(averages(&[0.0; 2], &[1.0; 2])));
+    Ok(())
+}
+
+/// The authors' `SwitchNorm2d` in f64: y, and the batch's mean and variance.
+fn switch_norm(
+    x: &Array3<f64>,
+    running: Option<(&[f64], &[f64])>,
+) -> (Array3<f64>, Vec<f64>, Vec<f64>) {
+    let (n, c, p) = x.dim();
+    let of = |i: usize, k: usize| x.slice(s![i, k, ..]).to_owned();
+    let mean = Array2::from_shape_fn((n, c), |(i, k)| of(i, k).sum() / p as f64);
+    let variance = Array2::from_shape_fn((n, c), |(i, k)| {
+        of(i, k).mapv(|x| (x - mean[[i, k]]).powi(2)).sum() / (p as f64 - 1.0)
+    });
+    let square = &variance + &mean.mapv(|m| m * m);
+    let over = |table: &Array2<f64>, axis| table.mean_axis(Axis(axis)).unwrap();
+    let (mean_ln, mean_bn) = (over(&mean, 1), over(&mean, 0));
+    let variance_ln = over(&square, 1) - mean_ln.mapv(|m| m * m);
+    let variance_bn = over(&square, 0) - mean_bn.mapv(|m| m * m);
+    let (batch_mean, batch_variance) = (mean_bn.to_vec(), variance_bn.to_vec());
+    let (used_mean, used_variance) = match running {
+        Some((mean, variance)) => (mean.to_vec(), variance.to_vec()),
+        None => (batch_mean.clone(), batch_variance.clone()),
+    };
+    let y = Array3::from_shape_fn((n, c, p), |(i, k, j)| {
+        let mean = (mean[[i, k]] + mean_ln[i] + used_mean[k]) / 3.0;
+        let variance = (variance[[i, k]] + variance_ln[i] + used_variance[k]) / 3.0;
+        (x[[i, k, j]] - mean) / (variance + 1e-5).sqrt()
+    });
+    (y, batch_mean, batch_variance)
+}
+
+#[test]
+fn switchable_norm_as_its_authors_code() -> Result<(), Error> {
+    let batch = |seed| -> Array3<f64> {
+        Numbers::new(seed).tensor(&[3, 2, 4], 2.0).into_dimensionality().unwrap()
+    };
+    let mut layer = SwitchableNormConfig::preset("switchnorm", 2)?.init()?;
+    let (mut mean, mut variance) = (vec![0.0; 2], vec![0.0; 2]);
+    for seed in 1..4 {
+        let x = batch(seed);
+        let (expected, means, variances) = switch_norm(&x, None);
+        assert!(distance(layer.forward(x.view())?.0, expected) < 1e-12);
+        for k in 0..2 {
+            mean[k] = 0.9 * mean[k] + 0.1 * means[k];
+            variance[k] = 0.9 * variance[k] + 0.1 * variances[k];
+        }
+    }
+    assert!(distance(running(&layer).mean.iter().copied(), mean.clone()) < 1e-12);
+    assert!(distance(running(&layer).variance.iter().copied(), variance.clone()) < 1e-12);
+    let (expected, ..) = switch_norm(&batch(9), Some((&mean, &variance)));
+    assert!(distance(layer.infer(batch(9))?, expected) < 1e-12);
+    let one = layer.forward(Array3::<f64>::zeros((2, 2, 1)).view());
+    assert!(message(one).contains("one value"));
+    Ok(())
+}
+
+/// `using_moving_average=False` adds up means, and variances + means².
+#[test]
+fn accumulated_statistics_are_those_of_all_batches() -> Result<(), Error> {
+    let config = SwitchableNormConfig::preset("switchnorm", 2)?.momentum(Momentum::Pooled);
+    let mut layer = config.init()?;
+    let (mut mean, mut square) = (vec![0.0; 2], vec![0.0; 2]);
+    for seed in 1..6 {
+        let x: Array3<f64> =
+            Numbers::new(seed).tensor(&[3, 2, 4], seed as f64).into_dimensionality().unwrap();
+        layer.forward(x.view())?;
+        let (_, means, variances) = switch_norm(&x, None);
+        for k in 0..2 {
+            mean[k] += means[k];
+            square[k] += variances[k] + means[k] * means[k];
+        }
+    }
+    let table =
+        |values: &[f64]| Some(ArrayD::from_shape_vec(IxDyn(&[2]), values.to_vec()).unwrap());
+    let sums = State { mean: table(&mean), variance: table(&square), ..State::default() };
+    let expected = sums.clone().averaged(5)?;
+    let Some(ours) = &layer.running else { panic!("it keeps running averages") };
+    assert!(distance(ours.mean.iter().copied(), expected.mean.unwrap()) < 1e-12);
+    assert!(distance(ours.variance.iter().copied(), expected.variance.unwrap()) < 1e-12);
+    assert!(message(sums.clone().averaged(0)).contains("at least 1"));
+    let twice = State { mean: table(&[9.0, 9.0]), ..sums };
+    assert!(message(twice.averaged(1)).contains("count all batches"));
+    Ok(())
+}
+
+/// The variance of all values, where batches have as many each.
+#[test]
+fn pooled_momentum_is_the_variance_of_all_values() -> Result<(), Error> {
+    let mut layer = BatchNormConfig::new(2)
+        .momentum(Momentum::Pooled)
+        .running_variance(RunningVariance::Biased)
+        .init()?;
+    let all = Numbers::new(4).tensor(&[12, 2, 3], 5.0);
+    for part in all.axis_chunks_iter(Axis(0), 4) {
+        layer.forward(part)?;
+    }
+    let (_, saved) = BatchNormConfig::new(2).init()?.forward(all.view())?;
+    assert!(distance(running(&layer).variance.iter().copied(), saved.statistics.variance) < 1e-12);
+    Ok(())
+}
+
+/// Keras' `LayerNormalization(rms_scaling=True)`: x / √(variance + ε) · γ, the mean being kept.
+#[test]
+fn rms_scaling_keeps_the_mean() -> Result<(), Error> {
+    let x = Numbers::new(6).tensor(&[4, 5], 3.0);
+    let keras = preset("keras-3", Normalization::Layer);
+    let mut layer = RmsScalingNormConfig::new(&[5]).semantics(&keras).center(false).init()?;
+    let gamma = array![1.0, 2.0, 0.5, -1.0, 3.0];
+    layer.gamma = Some(gamma.clone().into_dyn());
+    let y = layer.infer(x.view())?;
+    for (x, y) in x.outer_iter().zip(y.outer_iter()) {
+        let mean = x.sum() / 5.0;
+        let variance = x.mapv(|x| (x - mean).powi(2)).sum() / 5.0;
+        let expected = &x / (variance + 1e-3).sqrt() * &gamma;
+        assert!(distance(y.iter().copied(), expected) < 1e-12);
+    }
+    Ok(())
+}
+
+/// The order in which axes are named says nothing; γ is in the tensor's order. Keras before 3.16
+/// stores it in theirs, and applies the values as they lie.
+#[test]
+fn axes_in_any_order_have_gamma_in_the_tensors_order() -> Result<(), Error> {
+    let x = Numbers::new(7).tensor(&[2, 2, 4, 3], 1.0);
+    let stored = array![[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]].into_dyn();
+    let state = State { gamma: Some(stored.clone()), ..State::default() };
+    let outputs = [&[3, 1], &[1, 3], &[-1, -3]].map(|axes: &[isize; 2]| {
+        let mut layer = LayerNormConfig::over(axes, &[2, 3]).center(false).init()?;
+        assert!(message(layer.load(&state)).contains("[3, 2]"));
+        layer.load(&state.clone().reshaped(&[2, 3])?)?;
+        layer.infer(x.view())
+    });
+    let [first, second, third] = outputs.map(Result::unwrap);
+    assert_eq!((&first, &first), (&second, &third));
+    let plain = LayerNormConfig::over(&[1, 3], &[2, 3])
+        .scale(false)
+        .center(false)
+        .init()?
+        .infer(x.view())?;
+    let gamma = stored.to_shape(IxDyn(&[1, 2, 1, 3])).unwrap().to_owned();
+    assert!(distance(first, plain * gamma) < 1e-12);
+    assert!(message(state.reshaped(&[4])).contains("gamma has the shape [3, 2]"));
+    Ok(())
+}
+
+/// γ of an RMS normalization along axis 1 lies along axis 1.
+#[test]
+fn rms_along_axis_one_has_gamma_along_axis_one() -> Result<(), Error> {
+    let x = array![[[3.0, 1.0], [4.0, 1.0]]];
+    let mut layer = RmsNormConfig::over(&[1], &[2]).epsilon(1e-12).init()?;
+    layer.gamma = Some(array![1.0, 10.0].into_dyn());
+    let (a, b) = (12.5_f64.sqrt(), 1.0);
+    let expected = [3.0 / a, 1.0 / b, 40.0 / a, 10.0 / b];
+    assert!(distance(layer.infer(x)?, expected) < 1e-9);
+    Ok(())
+}
+
+/// A frozen parameter is applied, has no gradient, and no step moves it.
+#[test]
+fn one_parameter_is_frozen_alone() -> Result<(), Error> {
+    let x = Numbers::new(3).tensor(&[4, 3], 1.0);
+    for (frozen, other) in [("gamma", "beta"), ("beta", "gamma")] {
+        let mut layer = LayerNormConfig::new(&[3]).init()?;
+        let (_, saved) = layer.forward(x.view())?;
+        let all = layer.backward(&saved, x.view(), x.view())?;
+        layer.freeze_parameter(frozen)?;
+        layer.freeze_parameter(frozen)?;
+        let some = layer.backward(&saved, x.view(), x.view())?;
+        assert_eq!((some.parameter(frozen), some.parameter(other)), (None, all.parameter(other)));
+        assert_eq!(some.dx, all.dx);
+        let rules = Rules {
+            regularizer: Some(Regularizer::L2(0.1)),
+            constraint: Some(Constraint::NonNegative),
+            ..Rules::default()
+        };
+        let before = layer.clone();
+        ParameterRules { gamma: rules, beta: rules }.step(&mut layer, &some, 0.1)?;
+        assert_eq!(layer.parameter(frozen), before.parameter(frozen));
+        assert_ne!(layer.parameter(other), before.parameter(other));
+        layer.unfreeze_parameter(frozen);
+        assert!(!layer.is_frozen(frozen));
+    }
+    let refused = message(LayerNormConfig::new(&[3]).init()?.freeze_parameter("rho"));
+    assert!(refused.ends_with("which has: gamma, beta"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn data_are_normalized_by_one_layer() -> Result<(), Error> {
+    let x = Numbers::new(12).tensor(&[5, 3, 4, 2], 7.0);
+    let layer = NormalizeConfig::default().adapt(x.view())?;
+    let y = layer.forward(x.view())?;
+    for c in 0..3 {
+        let of = x.index_axis(Axis(1), c);
+        let mean = of.sum() / 40.0;
+        let deviation = (of.mapv(|x| (x - mean).powi(2)).sum() / 40.0).sqrt();
+        assert!(
+            distance(y.index_axis(Axis(1), c).iter().copied(), of.mapv(|x| (x - mean) / deviation))
+                < 1e-12
+        );
+    }
+    assert!(distance(layer.invert(y.view())?, x.iter().copied()) < 1e-12);
+    // what a step of x does to y, dx says
+    let h = 1e-3;
+    let slope = (layer.forward(&x + h)? - &y) / h;
+    assert!(distance(layer.backward(ArrayD::<f64>::ones(x.raw_dim()))?, slope) < 1e-9);
+    // Keras: channels last, and at least 1e-7
+    let keras = NormalizeConfig::preset("keras-3")?.adapt(array![[2.0, 1.0], [2.0, 3.0]].view())?;
+    assert_eq!((keras.mean(), keras.deviation()), (&[2.0, 2.0][..], &[1e-7, 1.0][..]));
+
+    assert!(message(Normalize::new(&[1.0], &[0.0])).contains("least_deviation"));
+    assert!(message(Normalize::new(&[1.0], &[1.0, 2.0])).contains("the deviation"));
+    assert!(message(Normalize::new(&[f64::NAN], &[1.0])).contains("NaN"));
+    assert!(message(layer.forward(array![[1.0, 2.0]])).contains("3 channels"));
+    assert!(
+        message(NormalizeConfig::default().adapt(array![[1.0], [f64::NAN]].view())).contains("x")
+    );
+    let none = layer.forward(Array3::<f32>::zeros((0, 3, 2)))?;
+    assert_eq!(none.dim(), (0, 3, 2));
+    Ok(())
+}
