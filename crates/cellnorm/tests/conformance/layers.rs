@@ -84,7 +84,7 @@ pub fn flat(table: &ArrayD<f64>) -> Vec<f64> {
 /// Gives the layer the parameters of the case.
 pub fn set_parameters<R: Rule>(case: &Case, layer: &mut Norm<R>, names: &[Name]) {
     for (ours, theirs, _) in names {
-        if let Some(parameter) = layer.parameter_mut(ours) {
+        if let (Some(parameter), true) = (layer.parameter_mut(ours), case.has_parameter(theirs)) {
             *parameter = case.parameter(theirs, parameter.shape());
         }
     }

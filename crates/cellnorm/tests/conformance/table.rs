@@ -116,8 +116,10 @@ Worst errors: max |ours − theirs| / max(1, max |theirs|) of an array, at most 
 an f32 of the size of the array's largest value, or of 1. Arrays in which the framework itself is \
              more than {FAR:.0e} from f64
 are not in these columns: the last one counts the cases that have some, and the second table shows \
-             that Cellnorm is nearer. Under a mask,
-y and dx are compared at every position, also at those that the mask excludes, where dy is not 0 either.
+             that Cellnorm is nearer.
+
+Under a mask, y and dx are compared at every position, also at those that the mask excludes, where \
+             dy is not 0 either.
 
 | framework | layer | cases | ulp | {} | far |
 |---|---|---:|---:|---:|---:|---:|---:|",
