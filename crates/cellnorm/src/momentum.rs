@@ -7,6 +7,7 @@
 //! | [`Mode::inference`] | `eval()` | `training=False` | `training=False` | `use_global_stats=True` | `use_running_average=True` |
 //! | [`Frozen::Inference`] | `eval()` and `requires_grad=False` | `trainable=False` | | `use_global_stats=True` and `lr_mult=0` | both |
 //! | [`Frozen::BatchStatistics`] | `track_running_stats=False` and `requires_grad=False` | | `trainable=False` | | |
+//! | `running_statistics(false)` | `track_running_stats=False` | | | | |
 //! | [`Frozen::ParametersOnly`] | `requires_grad=False` | | | `lr_mult=0` | no update from the optimizer |
 
 use crate::error::{Error, check_number};

@@ -6,8 +6,10 @@
 //! which is batch normalization.
 //!
 //! Source: `torch.nn.InstanceNorm*d` of PyTorch 2 with `track_running_stats=True`, whose instances'
-//! variances are unbiased. Its `momentum=None` leaves the running averages as they are; here
-//! [`Momentum::Cumulative`](crate::Momentum::Cumulative) is a plain mean.
+//! variances are unbiased. Its `momentum=None` leaves the running averages as they are, which is
+//! [`Momentum::Step(0.0)`](crate::Momentum::Step) here; [`Cumulative`](crate::Momentum::Cumulative)
+//! is a plain mean. Its checkpoints are read by
+//! `Semantics { running_statistics: true, ..pytorch_instance }`.
 
 use super::axes::HasChannels;
 use super::{Instance, InstanceNorm};

@@ -94,7 +94,7 @@ fn bytes_are_counted_by_what_the_cache_holds() {
     let instance = Instance { channels: 3, channel_axis: 1 };
     assert_eq!(traffic(rule(&instance, &[2, 3, 150_000], first(3)).unwrap()), (600_000, 2, 5));
     // of three statistics all must be there
-    let switchable = Switchable { channels: 64, channel_axis: 1 };
+    let switchable = Switchable { channels: 64, channel_axis: 1, authors_code: false };
     assert_eq!(traffic(ruled(&switchable, &[8, 64, 28, 28], "nchw")), (4 * 8 * 64 * 784, 3, 5));
 }
 

@@ -7,7 +7,7 @@ use cellnorm::{
     BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Momentum,
     Normalization, OneValue, RmsNormConfig, RunningVariance, Semantics,
     momentum::Frozen,
-    semantics::{Difference, EpsilonAt, GroupParameters, Sample},
+    semantics::{Difference, EpsilonAt, GroupParameters, Sample, Unlearned},
 };
 use ndarray::{ArrayD, Axis, IxDyn, array};
 
@@ -44,11 +44,11 @@ fn every_preset_makes_a_layer_or_lists_those_that_do() {
                     assert_eq!(semantics.normalization, normalization);
                     let per_group = semantics.group_parameters == GroupParameters::PerGroup;
                     let count = if per_group { 3 } else { 6 };
-                    let expected = (
-                        semantics.epsilon,
-                        semantics.scale.then_some(count),
-                        semantics.center.then_some(count),
-                    );
+                    let applied = |learned, role| learned || role == Unlearned::Applied;
+                    let gamma = applied(semantics.scale, semantics.unlearned_gamma);
+                    let beta = applied(semantics.center, semantics.unlearned_beta);
+                    let expected =
+                        (semantics.epsilon, gamma.then_some(count), beta.then_some(count));
                     assert_eq!(made(&semantics), expected, "{}", semantics.name);
                     assert!(semantics.name.ends_with(&format!(" {normalization}")));
                     assert!(semantics.to_string().starts_with(semantics.name));
@@ -101,7 +101,15 @@ fn pytorch_and_keras_differ_in_these_numbers() {
     let differences = torch.diff(&keras);
     let fields: Vec<&str> = differences.iter().map(|d| d.field).collect();
     let names = ["names.gamma", "names.beta", "names.mean", "names.variance", "names.steps"];
-    let all = ["epsilon", "channel_axis", "one_value", "momentum", "running_variance", "frozen"];
+    let all = [
+        "epsilon",
+        "channel_axis",
+        "one_value",
+        "momentum",
+        "running_variance",
+        "frozen",
+        "excluded",
+    ];
     assert_eq!(fields, [&all[..], &names[..]].concat());
 
     let find =

@@ -187,7 +187,7 @@ fn rules_share_as_their_papers_say() {
         &[&channel, &instance],
     );
     nchw(
-        &|| ruled(&Switchable { channels, channel_axis }, &shape, "nchw"),
+        &|| ruled(&Switchable { channels, channel_axis, authors_code: false }, &shape, "nchw"),
         &[&instance, &sample, &channel],
     );
     let response = FilterResponse { channels, channel_axis, learned_epsilon: false };
