@@ -106,7 +106,7 @@ impl Table {
 /// assert_eq!(sharing.set(&[2, 9, 0, 0]), [2..3, 8..16, 0..28, 0..28]);
 /// assert!(group.warnings.is_empty());
 ///
-/// let switchable = Switchable { channels: 32, channel_axis: 1 };
+/// let switchable = Switchable { channels: 32, channel_axis: 1, authors_code: false };
 /// let switchable = rule(&switchable, &[8, 32, 28, 28], Layout::channels_first(4)?)?;
 /// let names: Vec<&str> = switchable.sharings.iter().map(|sharing| sharing.name).collect();
 /// assert_eq!(names, ["instance", "layer", "batch"]);

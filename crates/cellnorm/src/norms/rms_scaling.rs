@@ -27,7 +27,7 @@ pub struct RmsScaling(pub Features);
 /// let keras = Semantics::preset("keras-3", Normalization::Layer)?;
 /// let layer = RmsScalingNormConfig::new(&[2]).semantics(&keras).epsilon(1e-12).center(false);
 /// // the standard deviation is 1
-/// let y = layer.init()?.infer(ndarray::array![[4.0, 6.0]])?;
+/// let y = layer.init()?.infer(ndarray::array![[4.0_f64, 6.0]])?;
 /// assert!((y[[0, 0]] - 4.0).abs() < 1e-9 && (y[[0, 1]] - 6.0).abs() < 1e-9);
 /// # Ok::<(), cellnorm::Error>(())
 /// ```

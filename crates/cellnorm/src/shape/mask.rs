@@ -9,7 +9,7 @@ use crate::error::{Error, check_number};
 ///
 /// ```
 /// use cellnorm::{LayerNormConfig, Mask, shape::Excluded};
-/// let x = ndarray::array![[1.0, 3.0, 6.0]];
+/// let x = ndarray::array![[1.0_f64, 3.0, 6.0]];
 /// let mask = Mask::lengths(&[2], 1);
 /// let mut layer = LayerNormConfig::new(&[3]).epsilon(1e-12).init()?;
 /// assert_eq!(layer.forward_masked(x.view(), &mask)?.0[[0, 2]], 0.0);
