@@ -22,7 +22,7 @@
 //! | [`GraphNorm`] | instance statistics, a learned share of the mean |
 //! | [`AdaptiveNorm`] | γ and β given for each sample |
 //! | [`FilterResponseNorm`] | each channel of each sample by its root mean square |
-//! | [`RmsScalingNorm`] | layer statistics, divided by the standard deviation about the mean, which stays |
+//! | [`RmsScalingNorm`] | the features by their standard deviation, mean kept |
 //! | [`MeanVarianceNorm`] | any axes, ε outside the root, nothing learned |
 //!
 //! Two more divide by a size instead, without a mean and without parameters:

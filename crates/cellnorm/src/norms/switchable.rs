@@ -5,9 +5,9 @@
 //! softmax(variance_weight), each of three.
 //!
 //! Source: P. Luo, J. Ren, Z. Peng, R. Zhang, J. Li, *Differentiable Learning-to-Normalize via
-//! Switchable Normalization*, 2018; weights start equal, in the order of the authors' code. Its
-//! instance variances are over n − 1, and the layer's and the batch's are made of these; here, as in
-//! their paper, all are over n, unless [`authors_code`](NormConfig::authors_code) says otherwise.
+//! Switchable Normalization*, 2018; weights start equal, in the order of the authors' code. That
+//! code takes instance variances over n − 1 and makes those of layer and batch of them; here, as in
+//! the paper, all are over n, unless [`authors_code`](NormConfig::authors_code) says otherwise.
 
 use super::axes::{HasChannels, batch_sharing, instance_sharing, sample_and_channel};
 use crate::error::Error;
