@@ -81,17 +81,23 @@ impl Running {
         factor: impl Fn(f64) -> Option<f64>,
     ) {
         let weight = momentum.weight(step);
-        for (set, (mean, second)) in self.mean.iter_mut().zip(&mut self.variance).enumerate() {
-            let values = to.values[set];
-            // where the second is a variance
-            let spread = if values.is_finite() { momentum.spread(weight) } else { 0.0 };
-            let apart = to.mean[set] - *mean;
-            if values > 0.0 {
-                *mean = Momentum::moved(*mean, to.mean[set], weight);
+        let spread = momentum.spread(weight);
+        for (set, second) in self.variance.iter_mut().enumerate() {
+            if let Some(factor) = factor(to.values[set]) {
+                *second = Momentum::moved(*second, to.variance[set] * factor, weight);
             }
-            if let Some(factor) = factor(values) {
-                let moved = Momentum::moved(*second, to.variance[set] * factor, weight);
-                *second = if spread == 0.0 { moved } else { moved + spread * apart * apart };
+        }
+        if spread != 0.0 {
+            for (set, (mean, second)) in self.mean.iter().zip(&mut self.variance).enumerate() {
+                // where the second is a variance
+                if to.values[set].is_finite() && factor(to.values[set]).is_some() {
+                    *second += spread * (to.mean[set] - mean).powi(2);
+                }
+            }
+        }
+        for (set, mean) in self.mean.iter_mut().enumerate() {
+            if to.values[set] > 0.0 {
+                *mean = Momentum::moved(*mean, to.mean[set], weight);
             }
         }
     }
