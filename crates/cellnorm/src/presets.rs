@@ -140,26 +140,56 @@ pub(crate) fn normalize(name: &str) -> Result<(isize, f64), Error> {
 }
 
 impl SwitchableNormConfig {
-    /// `channels` channels as the authors' code has them ("switchnorm", `SwitchNorm2d` and
-    /// `SwitchNorm3d`): [`authors_code`](Self::authors_code), momentum 0.9, and a running variance
-    /// that follows the batch's as it is. `using_moving_average=False` is
-    /// [`Momentum::Pooled`], and [`State::averaged`](crate::state::State::averaged) reads its
-    /// checkpoints. Later calls override.
+    /// `channels` channels as the authors' code has them: switchnorm-2d (`SwitchNorm2d`, momentum
+    /// 0.9) or switchnorm-3d (`SwitchNorm3d`, momentum 0.997), with
+    /// [`authors_code`](Self::authors_code) and a running variance that follows the batch's as it
+    /// is. `using_moving_average=False` is [`Momentum::Pooled`]. Later calls override.
     ///
     /// # Errors
     /// If there is no such name.
     ///
     /// ```
     /// use cellnorm::norms::SwitchableNormConfig;
-    /// let mut layer = SwitchableNormConfig::preset("switchnorm", 1)?.init()?;
+    /// let mut layer = SwitchableNormConfig::preset("switchnorm-2d", 1)?.init()?;
     /// layer.forward(ndarray::array![[[1.0, 3.0]], [[5.0, 7.0]]].view())?;
     /// // instances of variance 2 and means 2 and 6: 2 + 4 for the batch, a tenth of it
     /// assert!((layer.running.unwrap().variance[0] - 0.6).abs() < 1e-12);
     /// # Ok::<(), cellnorm::Error>(())
     /// ```
+    ///
+    /// A checkpoint of that code, here with the sums of 2 batches, has more axes and another name:
+    ///
+    /// ```
+    /// use cellnorm::norms::SwitchableNormConfig;
+    /// use cellnorm::state::{DType, State, Tensor, Tensors};
+    /// use cellnorm::{Normalization, Semantics};
+    /// use ndarray::{ArrayD, IxDyn};
+    /// let tensor = |shape: &[usize], value| {
+    ///     Tensor::new(ArrayD::from_elem(IxDyn(shape), value), DType::F32)
+    /// };
+    /// let tensors: Tensors = [
+    ///     ("sn.weight", tensor(&[1, 4, 1, 1], 1.0)),
+    ///     ("sn.bias", tensor(&[1, 4, 1, 1], 0.0)),
+    ///     ("sn.running_mean", tensor(&[1, 4, 1], 6.0)),
+    ///     ("sn.running_var", tensor(&[1, 4, 1], 26.0)),
+    ///     ("sn.mean_weight", tensor(&[3], 1.0)),
+    ///     ("sn.var_weight", tensor(&[3], 1.0)),
+    /// ]
+    /// .map(|(name, tensor)| (name.to_owned(), tensor))
+    /// .into();
+    /// let torch = Semantics::preset("pytorch-2", Normalization::Batch)?;
+    /// let mut state = State::find(&tensors, "sn.", &torch)?.reshaped(&[4])?.averaged(2)?;
+    /// for (name, stored) in [("mean_weight", "mean_weight"), ("variance_weight", "var_weight")] {
+    ///     state.others.insert(name.into(), tensors[&format!("sn.{stored}")].values.clone());
+    /// }
+    /// let mut layer = SwitchableNormConfig::preset("switchnorm-2d", 4)?.init()?;
+    /// layer.load(&state)?;
+    /// assert_eq!(layer.running.unwrap().variance[0], 4.0); // 26 / 2 − 3²
+    /// # Ok::<(), cellnorm::Error>(())
+    /// ```
     pub fn preset(name: &str, channels: usize) -> Result<Self, Error> {
-        let momentum = find(&[("switchnorm", Momentum::Keep(0.9))], name)?;
-        let config = Self::new(channels).authors_code(true).momentum(momentum);
+        let keep = find(&[("switchnorm-2d", 0.9), ("switchnorm-3d", 0.997)], name)?;
+        let config = Self::new(channels).authors_code(true).momentum(Momentum::Keep(keep));
         Ok(config.running_variance(RunningVariance::Biased))
     }
 }

@@ -166,7 +166,8 @@ impl Normalize {
     /// pass on to y.
     ///
     /// # Errors
-    /// If x has another number of channels, or no such axis.
+    /// If x has another number of channels, or no such axis, or 1 / deviation is too large for its
+    /// type.
     pub fn forward<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,
@@ -215,8 +216,13 @@ impl Normalize {
         }
         let numbered: Vec<bool> = (0..shape.len()).map(|own| own == axis).collect();
         let x = Arranged::in_cells(x.into_dyn(), &numbered, None)?;
-        let of_channels = self.mean.iter().copied().zip(self.deviation.iter().copied());
-        let maps: Vec<Affine> = of_channels.map(map).collect();
+        let numbers = self.mean.iter().copied().zip(self.deviation.iter().copied());
+        let maps: Vec<Affine> = numbers.map(map).collect();
+        for Affine { scale, .. } in &maps {
+            let fits = size_of::<T>() == 8 || (*scale as f32).is_finite();
+            let expected = "finite in the type of x; set least_deviation";
+            check_number("a factor", *scale, fits && scale.is_finite(), expected)?;
+        }
         let y = x.map_owned(|grid, buffers| {
             let channels = grid.coordinates[axis].as_ref().map_or(&[][..], Labels::as_slice);
             let affines: Vec<Affine> = channels.iter().map(|c| maps[*c as usize]).collect();

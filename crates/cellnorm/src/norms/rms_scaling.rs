@@ -5,8 +5,9 @@
 //! The same in training and in inference. Where the mean is 0 this is RMS normalization.
 //!
 //! Source: `LayerNormalization(rms_scaling=True)` of Keras 3, which is not
-//! [`RmsNorm`](crate::RmsNorm) in spite of its name. ε is 1e-3 there; take it from the semantics of
-//! its layer normalization.
+//! [`RmsNorm`](crate::RmsNorm) in spite of its name. ε is 1e-3 there; the semantics of its layer
+//! normalization say so, and there is a γ and no β whatever they say. Its checkpoints are read by
+//! `Semantics { center: false, ..keras_layer }`.
 
 use super::Features;
 use super::axes::HasChannels;
@@ -14,6 +15,7 @@ use super::features::OverFeatures;
 use crate::error::Error;
 use crate::normalization::Normalization;
 use crate::rule::{Coefficients, Context, Norm, NormConfig, ParameterSpec, Rule, Table};
+use crate::semantics::Semantics;
 use crate::shape::{Measure, Roles, Sharing};
 
 /// The features of one sample share a variance, and keep their mean.
@@ -25,7 +27,7 @@ pub struct RmsScaling(pub Features);
 /// ```
 /// use cellnorm::{Normalization, Semantics, norms::RmsScalingNormConfig};
 /// let keras = Semantics::preset("keras-3", Normalization::Layer)?;
-/// let layer = RmsScalingNormConfig::new(&[2]).semantics(&keras).epsilon(1e-12).center(false);
+/// let layer = RmsScalingNormConfig::new(&[2]).semantics(&keras).epsilon(1e-12);
 /// // the standard deviation is 1
 /// let y = layer.init()?.infer(ndarray::array![[4.0_f64, 6.0]])?;
 /// assert!((y[[0, 0]] - 4.0).abs() < 1e-9 && (y[[0, 1]] - 6.0).abs() < 1e-9);
@@ -68,6 +70,11 @@ impl Rule for RmsScaling {
 
     fn channel_axis_mut(&mut self) -> Option<&mut isize> {
         self.0.channel_axis_mut()
+    }
+
+    /// Keras ignores `scale` and `center` here.
+    fn learned(_semantics: &Semantics) -> [bool; 2] {
+        [true, false]
     }
 
     fn sharings(&self, shape: &[usize]) -> Result<Vec<Sharing>, Error> {

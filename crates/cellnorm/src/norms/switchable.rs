@@ -64,8 +64,8 @@ impl NormConfig<Switchable> {
 
     /// As the authors' code has it rather than their paper: with v = Σ (x − mean)² / (n − 1) for
     /// each instance, the layer's and the batch's variances are the means of v + mean², less their
-    /// mean squared. An instance of one value is an error, and ranks do not share the batch's
-    /// statistics. Default: false. [`preset`](SwitchableNormConfig::preset) sets the rest of that code.
+    /// mean squared. An instance of one value is an error in training, and ranks do not share the
+    /// batch's statistics. Default: false. [`preset`](SwitchableNormConfig::preset) sets the rest of that code.
     pub fn authors_code(mut self, authors_code: bool) -> Self {
         self.rule.authors_code = authors_code;
         self

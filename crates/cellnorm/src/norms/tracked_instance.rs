@@ -54,7 +54,7 @@ impl NormConfig<TrackedInstance> {
 }
 
 impl InstanceNorm {
-    /// The layer with running averages, mean 0 and variance 1.
+    /// The layer with running averages, mean 0 and variance 1, and all else as it is.
     ///
     /// # Errors
     /// If momentum is not in \[0, 1\].
@@ -64,8 +64,9 @@ impl InstanceNorm {
         let mut layer = NormConfig::custom(rule).momentum(momentum).init()?;
         (layer.gamma, layer.beta) = (self.gamma, self.beta);
         (layer.epsilon, layer.one_value) = (self.epsilon, self.one_value);
-        (layer.activation, layer.mode) = (self.activation, self.mode);
-        layer.phase = self.phase;
+        (layer.excluded, layer.activation) = (self.excluded, self.activation);
+        (layer.running_variance, layer.mode) = (self.running_variance, self.mode);
+        (layer.phase, layer.frozen_parameters) = (self.phase, self.frozen_parameters);
         Ok(layer)
     }
 }

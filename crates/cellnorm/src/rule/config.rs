@@ -1,6 +1,6 @@
 //! How a layer is made.
 
-use super::layer::NEEDS_RUNNING;
+use super::layer::check_running;
 use super::{Correction, Norm, ParameterSpec, Rule, Running};
 use crate::error::{Error, check_epsilon};
 use crate::momentum::{Mode, Momentum, OneValue, Phase, RunningVariance};
@@ -112,8 +112,9 @@ impl<R: Rule> NormConfig<R> {
     pub fn semantics(mut self, semantics: &Semantics) -> Self {
         self.suits = suits::<R>(semantics);
         self.epsilon = semantics.epsilon;
-        self.gamma = Presence::new(semantics.scale, semantics.unlearned_gamma);
-        self.beta = Presence::new(semantics.center, semantics.unlearned_beta);
+        let [scale, center] = R::learned(semantics);
+        self.gamma = Presence::new(scale, semantics.unlearned_gamma);
+        self.beta = Presence::new(center, semantics.unlearned_beta);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
         if semantics.normalization == Normalization::Batch {
             self.running_statistics = semantics.running_statistics;
@@ -136,14 +137,7 @@ impl<R: Rule> NormConfig<R> {
     pub fn init(self) -> Result<Norm<R>, Error> {
         self.suits?;
         let running = self.rule.running().filter(|_| self.running_statistics);
-        if R::NEEDS_RUNNING && running.is_none() {
-            return Err(Error::Unsupported { layer: R::NAME, what: NEEDS_RUNNING });
-        }
-        if self.one_value == OneValue::UseRunning && running.is_none() {
-            let what =
-                "has no running statistics to use for one value; choose Error, AlwaysError or Beta";
-            return Err(Error::Unsupported { layer: R::NAME, what });
-        }
+        check_running::<R>(self.one_value, running.is_some())?;
         if R::CENTERING == Centering::Zero && running.is_some() {
             let what = "takes statistics about zero and keeps running averages; a rule does one";
             return Err(Error::Unsupported { layer: R::NAME, what });

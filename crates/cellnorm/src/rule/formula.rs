@@ -145,15 +145,7 @@ impl<R: Rule> Formula<R> {
         own: Result<&[Moments], E>,
     ) -> Result<Vec<Option<Merged>>, E> {
         let sets_of_cells = |cells: &[Moments]| -> Vec<Moments> {
-            let merge_cells = |sets: &Labels| {
-                let mut merged = vec![Moments::default(); sets.count()];
-                for (cell, set) in cells.iter().zip(sets.as_slice()) {
-                    let set = &mut merged[*set as usize];
-                    *set = set.merge(*cell);
-                }
-                merged
-            };
-            self.shared_sets().flat_map(merge_cells).collect()
+            self.shared_sets().flat_map(|sets| merge_cells(sets, cells)).collect()
         };
         let request = format!("the forward pass of {request}");
         let all = merge(over, &request, own.map(sets_of_cells))?;
@@ -187,19 +179,46 @@ impl<R: Rule> Formula<R> {
         let tape = Tape::default();
         let taped = self.record(&tape, moments, parameters, merged, true)?;
         let Coefficients { scale, offset } = taped.coefficients;
-        let maps = moments.iter().zip(scale.values().into_iter().zip(offset.values()));
-        let affines = maps.map(|(m, (scale, offset))| Affine { center: m.mean, scale, offset });
+        let centers = self.centers(moments, merged);
+        let maps = centers.into_iter().zip(scale.values().into_iter().zip(offset.values()));
+        let affines = maps.map(|(center, (scale, offset))| Affine { center, scale, offset });
         let tracked = taped.tracked.map(Tracked::values);
         Ok(FormulaOutput { affines: affines.collect(), tracked })
     }
 
+    /// The number that the values of each cell are measured from: their mean. Where a mask excludes
+    /// all values of a cell, it is the mean of a set that the cell is in, which is near them.
+    pub fn centers(&self, moments: &[Moments], merged: &[Option<Merged>]) -> Vec<f64> {
+        let mut centers: Vec<f64> = moments.iter().map(|m| m.mean).collect();
+        let empty: Vec<usize> =
+            (0..centers.len()).filter(|cell| moments[*cell].count == 0.0).collect();
+        for (k, sets) in self.sets.iter().enumerate().rev().filter(|_| !empty.is_empty()) {
+            let statistics: Vec<(f64, f64)> = match merged.get(k).and_then(Option::as_ref) {
+                Some(Merged { values, statistics }) => {
+                    values.iter().copied().zip(statistics.mean.iter().copied()).collect()
+                }
+                None => merge_cells(sets, moments).iter().map(|m| (m.count, m.mean)).collect(),
+            };
+            for cell in &empty {
+                let (count, mean) = statistics[sets.as_slice()[*cell] as usize];
+                if count > 0.0 {
+                    centers[*cell] = mean;
+                }
+            }
+        }
+        centers
+    }
+
     /// The gradient map of each cell and the gradient of each parameter, from Σ dy and
-    /// Σ dy (x − mean) of each cell. The sums of excluded values that are normalized as well may
+    /// Σ dy (x − center) of each cell. The sums of excluded values that are normalized as well may
     /// follow, and so do their maps. With ranks, `merged` and `over` are those of the forward pass,
     /// and there is one exchange.
     ///
     /// # Errors
     /// Same as [`exchange`], or if a sum is not finite.
+    ///
+    /// # Panics
+    /// If there are fewer sums than moments.
     pub fn backward(
         &self,
         moments: &[Moments],
@@ -213,25 +232,25 @@ impl<R: Rule> Formula<R> {
         let Coefficients { scale, offset } = taped.coefficients;
         let (valid, excluded) = sums.split_at(moments.len());
         let constant = self.constant_cells(merged)?;
-        // dL/dscale and dL/doffset; what the constant cells have no part in, without them
+        // the dy of constant cells has no part in dx
         let differentiate = |constant: Option<&Vec<bool>>| {
             let sum = |part: fn(&Sums) -> f64| -> Vec<f64> {
-                let of_cell = |cell: usize| {
+                let total = |cell: usize| {
                     let own =
                         if constant.is_some_and(|of| of[cell]) { 0.0 } else { part(&valid[cell]) };
                     own + excluded.get(cell).map_or(0.0, part)
                 };
-                (0..valid.len()).map(of_cell).collect()
+                (0..valid.len()).map(total).collect()
             };
             tape.backward(&[(offset, sum(|s| s.dy)), (scale, sum(|s| s.dy_x))])
         };
         let gradients = differentiate(None);
-        let of_x = constant.as_ref().map(|constant| differentiate(Some(constant)));
-        let of_x = of_x.as_ref().unwrap_or(&gradients);
-        let mut dmean = of_x.get(taped.mean).to_vec();
-        let mut dvariance = of_x.get(taped.variance).to_vec();
+        let x_gradients = constant.as_ref().map(|constant| differentiate(Some(constant)));
+        let x_gradients = x_gradients.as_ref().unwrap_or(&gradients);
+        let mut dmean = x_gradients.get(taped.mean).to_vec();
+        let mut dvariance = x_gradients.get(taped.variance).to_vec();
         if let Some((over, request)) = over {
-            let totals = self.exchange_gradients(&taped.merged, of_x, over, request)?;
+            let totals = self.exchange_gradients(&taped.merged, x_gradients, over, request)?;
             let shared = self.sets.iter().zip(merged);
             let shared = shared.filter_map(|(sets, merged)| Some((sets, merged.as_ref()?)));
             for ((sets, Merged { values, statistics }), [dmeans, dvariances]) in shared.zip(totals)
@@ -306,10 +325,10 @@ impl<R: Rule> Formula<R> {
         tape: &'t Tape,
         moments: &[Moments],
         parameters: &NamedValues,
-        merged: &[Option<Merged>],
+        own: &[Option<Merged>],
         track: bool,
     ) -> Result<Taped<'t>, Error> {
-        let uses_running = self.uses_running(merged)?;
+        let uses_running = self.uses_running(own)?;
         let table = |part: fn(&Moments) -> f64| tape.table(moments.iter().map(part).collect());
         let (mean, variance) = (table(|m| m.mean), table(Moments::variance));
         let var = |values: &Vec<f64>| tape.table(values.clone());
@@ -317,15 +336,15 @@ impl<R: Rule> Formula<R> {
             |of: &Statistics| Statistics { mean: var(&of.mean), variance: var(&of.variance) };
         let merged: Vec<Option<Merged<Var<'t>>>> = (0..self.sets.len())
             .map(|k| {
-                let Merged { values, statistics: own } = merged.get(k)?.as_ref()?;
-                Some(Merged { values: values.clone(), statistics: statistics(own) })
+                let Merged { values, statistics: of_sets } = own.get(k)?.as_ref()?;
+                Some(Merged { values: values.clone(), statistics: statistics(of_sets) })
             })
             .collect();
         let parameters: Vec<_> =
             parameters.iter().map(|(name, values)| (*name, values.as_ref().map(var))).collect();
         let grid =
             Grid { shape: &self.shape, coordinates: &self.coordinates, counts: &self.counts };
-        let center = super::Table::detach(mean);
+        let center = tape.table(self.centers(moments, own));
         let cells = CellTables { grid, sets: &self.sets, merged: &merged, mean, variance, center };
         let Settings { epsilon, batch, running, .. } = &self.settings;
         let batch = *batch && !uses_running;
@@ -370,6 +389,16 @@ impl<R: Rule> Formula<R> {
         let sets = self.sets.iter().zip(&self.across_ranks);
         sets.filter(|(_, across)| **across).map(|(sets, _)| sets)
     }
+}
+
+/// The moments of each set of cells.
+fn merge_cells(sets: &Labels, cells: &[Moments]) -> Vec<Moments> {
+    let mut merged = vec![Moments::default(); sets.count()];
+    for (cell, set) in cells.iter().zip(sets.as_slice()) {
+        let set = &mut merged[*set as usize];
+        *set = set.merge(*cell);
+    }
+    merged
 }
 
 /// Whether the tables of some sets are finite, as they are where a tensor is, and not too large.

@@ -54,7 +54,7 @@ pub struct Norm<R> {
     /// How often the running averages moved, for cumulative momentum: PyTorch's
     /// `num_batches_tracked`.
     pub steps: u64,
-    pub(super) frozen_parameters: Vec<&'static str>,
+    pub(crate) frozen_parameters: Vec<&'static str>,
     pub(super) rule: R,
 }
 
@@ -194,8 +194,9 @@ impl<R: Rule> Norm<R> {
         self.frozen_parameters.retain(|own| *own != name);
     }
 
-    /// Whether a parameter has gradients, as far as the layer and not its
-    /// [`mode`](Self::mode) says.
+    /// Whether a parameter is frozen, by [`freeze_parameter`](Self::freeze_parameter) or by the
+    /// semantics of the layer. Where the [`mode`](Self::mode) trains no parameters, none has a
+    /// gradient.
     pub fn is_frozen(&self, name: &str) -> bool {
         self.frozen_parameters.iter().any(|own| *own == name)
     }
@@ -258,7 +259,8 @@ impl<R: Rule> Norm<R> {
     ///
     /// A set of one valid value gives β, whatever [`one_value`](Self::one_value) says, and moves
     /// its running variance only as [`RunningVariance::moves`] says; a set of none has nothing to
-    /// give, and its running averages stay. The unbiased variance is by the number of valid values.
+    /// give (where excluded values are normalized, its mean and its variance count as 0), and its
+    /// running averages stay. The unbiased variance is by the number of valid values.
     ///
     /// # Errors
     /// Same errors as [`forward`](Self::forward), except [`Error::OneValue`]; also if the mask does
@@ -329,7 +331,8 @@ impl<R: Rule> Norm<R> {
     ///
     /// # Errors
     /// Same errors as [`forward`](Self::forward), except that one value per statistic is fine,
-    /// unless it is always an error and there are no running averages. Where these make the
+    /// unless it is always an error and there are no running averages, or the layer lacks those
+    /// that its rule keeps. Where these make the
     /// normalization an affine map of each channel, NaN and infinity pass on to y.
     pub fn infer<'a, T: Element, D: Dimension>(
         &self,
@@ -338,7 +341,8 @@ impl<R: Rule> Norm<R> {
         Ok(self.run(x.into(), Call::default())?.y)
     }
 
-    /// Inference over the valid values alone, with 0 at the others.
+    /// Inference over the valid values alone, with 0 at the others, unless
+    /// [`excluded`](Self::excluded) says that they are normalized as well.
     ///
     /// # Errors
     /// Same errors as [`infer`](Self::infer); also if the mask does not broadcast to x, or if a
@@ -397,7 +401,8 @@ impl<R: Rule> Norm<R> {
     }
 
     /// Moves the running averages, where the rule keeps any, toward the statistics of a batch; one
-    /// without values is no step, nor is one whose mean or variance is not finite.
+    /// without values is no step, nor is one whose mean or variance is not finite, or whose mean is
+    /// too far from the running one for a variance of both ([`Momentum::Pooled`]).
     /// [`forward`](Self::forward) does so itself: this is for callers that normalize elsewhere, as
     /// on a device.
     ///
@@ -411,6 +416,9 @@ impl<R: Rule> Norm<R> {
         let mut targets = tracked.variance.iter().zip(&tracked.values).map(target);
         let finite = targets.all(f64::is_finite) && tracked.mean.iter().all(|m| m.is_finite());
         let Some(running) = self.running.as_mut().filter(|_| any && finite) else { return };
+        if self.momentum == Momentum::Pooled && !running.is_near(&tracked.mean) {
+            return;
+        }
         self.steps += 1;
         running.follow(tracked, (self.momentum, self.steps), factor);
         if let Some(Correction { averages, momentum }) = &mut self.correction {
@@ -620,14 +628,13 @@ impl<R: Rule> Norm<R> {
                 dz.into()
             }
         };
-        let centers: Vec<f64> = moments.iter().map(|m| m.mean).collect();
+        let centers = formula.centers(&moments, &cells.merged);
         let request = ranks.map(|ranks| (ranks, request()));
         let ranks = request.as_ref().map(|(ranks, request)| (*ranks, request.as_str()));
         let (dx, gradients) = x.map_gradient(dy, |x, buffers| {
             let sums = region.sums(x, buffers.source(), &centers);
-            let [dy, dy_x] =
-                [|s: &Sums| s.dy, |s: &Sums| s.dy_x].map(|part| sums.iter().map(part).collect());
-            let finite = check_finite("dy", &[&dy, &dy_x]);
+            let (valid, excluded) = sums.split_at(moments.len());
+            let finite = check_sums(valid, "dy").and_then(|()| check_sums(excluded, "x"));
             let gradients = formula.backward(&moments, &parameters, &sums, &cells.merged, ranks);
             let none = vec![Gradient::default(); sums.len()];
             let maps = gradients.as_ref().map_or(&none, |gradients| &gradients.cells);
@@ -869,9 +876,10 @@ impl<R: Rule> Norm<R> {
         let channels = self.rule.running().map_or(0, |(shape, _)| shape.iter().product());
         let Self { epsilon, momentum, running_variance, one_value, mode, rule, .. } = self;
         let correction = self.correction.as_ref().map(|of| of.momentum);
+        let untracked = if self.is_untracked() { ", no running statistics" } else { "" };
         format!(
             "{} of {channels} channels of {element}, epsilon {epsilon}, {momentum:?}, \
-             {running_variance:?} running variance, {one_value:?}, {mode:?}, {rule:?}{}{}",
+             {running_variance:?} running variance, {one_value:?}, {mode:?}, {rule:?}{untracked}{}{}",
             R::NAME,
             correction.map_or(String::new(), |of| format!(", {of:?} correction")),
             match (masked, self.excluded) {
@@ -886,11 +894,10 @@ impl<R: Rule> Norm<R> {
     fn check(&self) -> Result<(), Error> {
         check_epsilon(self.epsilon)?;
         self.rule.check()?;
+        check_running::<R>(self.one_value, self.running.is_some())?;
         if self.running.is_some() {
             self.momentum.check()?;
             self.running_variance.check(self.epsilon)?;
-        } else if R::NEEDS_RUNNING {
-            return Err(Error::Unsupported { layer: R::NAME, what: NEEDS_RUNNING });
         }
         for spec in self.rule.parameters() {
             let Some(parameter) = self.parameter(spec.name) else { continue };
@@ -906,10 +913,20 @@ impl<R: Rule> Norm<R> {
     }
 }
 
-/// Of a rule that cannot do without running averages.
-pub(super) const NEEDS_RUNNING: &str = "is computed with running averages, and has none: make it \
-                                        with running_statistics(true), and leave `running` \
-                                        as it is";
+/// Whether a layer can do without running averages, where it has none.
+pub(super) fn check_running<R: Rule>(one_value: OneValue, running: bool) -> Result<(), Error> {
+    let what = if running {
+        return Ok(());
+    } else if R::NEEDS_RUNNING {
+        "is computed with running averages, and has none: make it with running_statistics(true), \
+         and leave `running` as it is"
+    } else if one_value == OneValue::UseRunning {
+        "has no running statistics to use for one value; choose Error, AlwaysError or Beta"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Unsupported { layer: R::NAME, what })
+}
 
 /// Of a rule whose running averages are those of single samples or of parts of a batch.
 const OWN_AVERAGES: &str = "keeps running averages of statistics that ranks do not share; move \
@@ -925,6 +942,12 @@ fn tell<T>(
         Some(ranks) => report(ranks, &request(), error),
         None => error,
     })
+}
+
+/// Whether the sums of dy are finite, and those of dy (x − center), which tell of `x`.
+fn check_sums(sums: &[Sums], x: &'static str) -> Result<(), Error> {
+    check_finite("dy", &[&sums.iter().map(|sum| sum.dy).collect()])?;
+    check_finite(x, &[&sums.iter().map(|sum| sum.dy_x).collect()])
 }
 
 /// The values of a parameter; an array's iterator takes longer for a row than to normalize it.

@@ -108,12 +108,14 @@ impl ParameterRules {
             .sum()
     }
 
-    /// Moves γ and β into their constraints, after a step of any optimizer.
+    /// Moves γ and β into their constraints, after a step of any optimizer; a frozen one stays.
     ///
     /// # Errors
     /// As [`Constraint::apply`], for either of them.
     pub fn constrain(&self, layer: &mut Norm<impl Rule>) -> Result<(), Error> {
-        let mut constrained = [layer.gamma.clone(), layer.beta.clone()];
+        let trained =
+            |name, of: &Option<ArrayD<f64>>| of.clone().filter(|_| !layer.is_frozen(name));
+        let mut constrained = [trained("gamma", &layer.gamma), trained("beta", &layer.beta)];
         for (rules, parameter) in self.both().into_iter().zip(&mut constrained) {
             parameter.as_mut().map_or(Ok(()), |parameter| rules.constrain(parameter))?;
         }

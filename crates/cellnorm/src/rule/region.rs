@@ -1,4 +1,5 @@
-//! Where the cells of a tensor lie: all of its values, or those that a mask leaves.
+//! Where the cells of a tensor lie: all of its values, or those that a mask leaves, with or without
+//! the excluded ones.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -268,6 +268,11 @@ pub trait Rule: Clone + std::fmt::Debug + Send + Sync {
         }
     }
 
+    /// Whether γ and β are learned under these semantics: by default as they say.
+    fn learned(semantics: &Semantics) -> [bool; 2] {
+        [semantics.scale, semantics.center]
+    }
+
     /// Whether these semantics describe it: by default, where their layer is
     /// [`NORMALIZATION`](Self::NORMALIZATION).
     fn described(semantics: &Semantics) -> bool {

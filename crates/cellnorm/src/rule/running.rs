@@ -90,7 +90,7 @@ impl Running {
         if spread != 0.0 {
             for (set, (mean, second)) in self.mean.iter().zip(&mut self.variance).enumerate() {
                 // where the second is a variance
-                if to.values[set].is_finite() && factor(to.values[set]).is_some() {
+                if to.values[set] > 0.0 && to.values[set].is_finite() {
                     *second += spread * (to.mean[set] - mean).powi(2);
                 }
             }
@@ -100,6 +100,11 @@ impl Running {
                 *mean = Momentum::moved(*mean, to.mean[set], weight);
             }
         }
+    }
+
+    /// Whether the squares of the distances to these means are finite.
+    pub(super) fn is_near(&self, means: &[f64]) -> bool {
+        self.mean.iter().zip(means).all(|(own, mean)| (mean - own).powi(2).is_finite())
     }
 
     /// The values; the fields may have been set since the layer was made.

@@ -111,11 +111,6 @@ impl Semantics {
             let effect = format!("the running variance moves by {moves} at {values} values");
             field!(running_variance, Some(by), effect);
             field!(frozen, None, each(frozen));
-            let running = |of: &Self| match of.running_statistics {
-                true => "running statistics normalize in inference",
-                false => "those of x normalize in inference, too",
-            };
-            field!(running_statistics, None, each(running));
             if a.renorm_momentum.is_some() == b.renorm_momentum.is_some() {
                 field!(
                     renorm_momentum,
@@ -126,6 +121,13 @@ impl Semantics {
             if a.ghost_interleaved.is_some() == b.ghost_interleaved.is_some() {
                 field!(ghost_interleaved, None, "other samples form a ghost batch".into());
             }
+        }
+        if a.normalization == b.normalization {
+            let running = |of: &Self| match of.running_statistics {
+                true => "running statistics normalize in inference",
+                false => "those of x normalize in inference, too",
+            };
+            field!(running_statistics, None, each(running));
         }
         field!(excluded, None, each(excluded));
         let fields = ["names.gamma", "names.beta", "names.mean", "names.variance", "names.steps"];

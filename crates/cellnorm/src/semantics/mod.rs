@@ -129,7 +129,9 @@ pub struct Semantics {
     /// Whether the parts of ghost batch normalization are interleaved; None where the framework has
     /// no such layer.
     pub ghost_interleaved: Option<bool>,
-    /// The treatment of values that a mask excludes.
+    /// The treatment of values that a mask excludes, where a layer is given one. Of Keras' layers
+    /// batch normalization alone takes a mask, and not tf.keras 2's fused one; its others take
+    /// statistics of all values.
     pub excluded: Excluded,
     /// The framework's names of parameters and statistics.
     pub names: ParameterNames,
@@ -194,8 +196,10 @@ impl fmt::Display for Semantics {
         if self.normalization == Normalization::Group {
             row("group_parameters", text(self.group_parameters))?;
         }
-        if self.normalization == Normalization::Batch {
+        if matches!(self.normalization, Normalization::Batch | Normalization::Instance) {
             row("running_statistics", text(self.running_statistics))?;
+        }
+        if self.normalization == Normalization::Batch {
             row("momentum", text(self.momentum))?;
             row("running_variance", text(self.running_variance))?;
             row("frozen", text(self.frozen))?;

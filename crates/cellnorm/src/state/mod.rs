@@ -150,8 +150,8 @@ fn placed(place: &str, name: &str) -> String {
 
 impl State {
     /// Finds a layer's tensors. A γ or β that the semantics do not learn is taken where it is
-    /// stored, so the layer needs one (`scale(true)`, `center(true)`), except where the framework
-    /// itself ignores it ([`Unlearned::Ignored`]). Where γ or β is not there, its
+    /// stored, except where the framework itself ignores it ([`Unlearned::Ignored`]); a layer that
+    /// is made with these semantics has one, frozen. Where γ or β is not there, its
     /// [former](crate::semantics::ParameterNames::former) name is looked for. Steps may be missing;
     /// [`warning`](Self::warning) says where that matters.
     ///
@@ -290,8 +290,13 @@ impl State {
             return Err(Error::tensor("running_mean or running_var", problem));
         };
         check_shape("running_var", square.shape(), mean.shape())?;
-        let mean = mean / n;
-        let variance = square / n - mean.mapv(|mean| mean * mean);
+        let (mean, square) = (mean / n, square / n);
+        // sums in f32 of equal values come out below 0 by their rounding
+        let rounded = |(square, mean): (&f64, &f64)| {
+            let variance = square - mean * mean;
+            if variance < 0.0 && variance > -1e-6 * square { 0.0 } else { variance }
+        };
+        let variance: Vec<f64> = square.iter().zip(&mean).map(rounded).collect();
         if let Some(given) = variance.iter().find(|variance| !(**variance >= 0.0)) {
             let problem = format!(
                 "holds sums of a variance {given}, which is below 0; count all \
@@ -299,14 +304,15 @@ impl State {
             );
             return Err(Error::tensor("running_var", problem));
         }
+        let variance = ArrayD::from_shape_vec(mean.raw_dim(), variance).expect("as many as means");
         Ok(Self { mean: Some(mean), variance: Some(variance), steps: Some(batches), ..self })
     }
 
     /// The same values, as they lie, in another shape: of γ, β and the running statistics.
     ///
-    /// Keras before 3.16 gives γ and β the shape of the axes in the order that they were named,
-    /// `axis=[3, 1]`, but applies their values in the order of the tensor's axes: this takes them
-    /// to the shape that [`over`](crate::LayerNormConfig::over) has. Code that broadcasts by hand
+    /// Keras before 3.14 (and before 3.16 for axes of mixed signs, `axis=[1, -2]`) gives γ and β the
+    /// shape of the axes in the order that they were named, `axis=[3, 1]`, but applies their values
+    /// in the order of the tensor's axes: this takes them to the shape that [`over`](crate::LayerNormConfig::over) has. Code that broadcasts by hand
     /// stores \[1, C, 1, 1\].
     ///
     /// # Errors
@@ -358,7 +364,7 @@ impl State {
     pub fn warning(&self, momentum: Momentum) -> Option<String> {
         let lost = momentum.counts_batches() && self.mean.is_some() && self.steps.is_none();
         lost.then(|| {
-            "the number of steps (num_batches_tracked) is absent and momentum is cumulative: a \
+            "the number of steps (num_batches_tracked) is absent and momentum counts them: a \
              new layer counts from 0, so the next batch replaces the running averages; set `steps` \
              to the number of batches they have seen"
                 .into()

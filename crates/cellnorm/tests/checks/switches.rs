@@ -2,14 +2,18 @@
 //! parameters, accumulated statistics. Each value is the framework's, by its formula in f64.
 
 use cellnorm::data::{Normalize, NormalizeConfig};
-use cellnorm::norms::{RmsScalingNormConfig, SwitchableNormConfig, TrackedInstanceNormConfig};
+use cellnorm::norms::{
+    BatchInstanceNormConfig, GhostBatchNormConfig, RmsScalingNormConfig, StepBatchNormConfig,
+    SwitchableNormConfig, TrackedInstanceNormConfig,
+};
 use cellnorm::parameters::Regularizer;
-use cellnorm::rule::{ParameterRules, Rules};
+use cellnorm::ranks::Threads;
+use cellnorm::rule::{NormConfig, ParameterRules, Rule, Rules};
 use cellnorm::shape::Excluded;
 use cellnorm::state::{DType, State, Tensor, Tensors};
 use cellnorm::{
-    BatchNormConfig, Error, LayerNormConfig, Mask, Momentum, Normalization, OneValue,
-    RmsNormConfig, RunningVariance, Semantics,
+    BatchNormConfig, Error, InstanceNormConfig, LayerNormConfig, Mask, Momentum, Normalization,
+    OneValue, RmsNormConfig, RunningVariance, Semantics,
 };
 use ndarray::{Array2, Array3, ArrayD, Axis, IxDyn, array, s};
 
@@ -23,8 +27,7 @@ fn message<T>(result: Result<T, Error>) -> String {
     result.map(|_| ()).unwrap_err().to_string()
 }
 
-/// Keras 3 and Flax take the statistics of valid values, and normalize all; without masks PyTorch
-/// has no word on it.
+/// Keras 3 and Flax take the statistics of valid values, and normalize all; here 0 is the default.
 #[test]
 fn excluded_values_are_normalized_as_in_keras_and_flax() -> Result<(), Error> {
     let x = Numbers::new(1).tensor(&[2, 3, 4], 1.0);
@@ -74,36 +77,42 @@ fn the_only_valid_value_moves_the_excluded_ones_alone() -> Result<(), Error> {
     Ok(())
 }
 
+/// With several valid values a channel, and with one on all ranks, where most have none.
 #[test]
 fn excluded_values_are_normalized_over_ranks() -> Result<(), Error> {
-    use cellnorm::ranks::Threads;
     let mut numbers = Numbers::new(3);
     let (x, dy) = (numbers.tensor(&[4, 2, 3], 0.5), numbers.tensor(&[4, 2, 3], 0.0));
-    let lengths = [3, 1, 0, 2];
-    let config = BatchNormConfig::new(2).excluded(Excluded::Normalized);
-    let mut whole = config.clone().init()?;
-    let (y, saved) = whole.forward_masked(x.view(), &Mask::lengths(&lengths, 2))?;
-    let dx = whole.backward(&saved, x.view(), dy.view())?.dx;
-    let parts: Vec<_> = std::thread::scope(|scope| {
-        let run = |(rank, over): (usize, Threads)| {
-            let part = |of: &ArrayD<f64>| {
-                of.slice_axis(Axis(0), (2 * rank..2 * rank + 2).into()).to_owned()
-            };
-            let (x, dy, config) = (part(&x), part(&dy), config.clone());
-            let mask = Mask::lengths(&lengths[2 * rank..2 * rank + 2], 2);
-            scope.spawn(move || {
-                let mut layer = config.init()?;
-                let (y, saved) = layer.forward_over(x.view(), Some(&mask), &over)?;
-                let dx = layer.backward_over(&saved, x.view(), dy, &over)?.dx;
-                Ok::<_, Error>([y, dx])
-            })
+    for lengths in [[3, 1, 0, 2], [0, 0, 1, 0]] {
+        let config = BatchNormConfig::new(2).excluded(Excluded::Normalized);
+        let mut whole = config.clone().init()?;
+        let (y, saved) = whole.forward_masked(x.view(), &Mask::lengths(&lengths, 2))?;
+        let dx = whole.backward(&saved, x.view(), dy.view())?.dx;
+        let run = |(rank, ranks): (usize, Threads)| {
+            let part = 2 * rank..2 * rank + 2;
+            let [x, dy] = [&x, &dy].map(|of| of.slice_axis(Axis(0), part.clone().into()));
+            let mask = Mask::lengths(&lengths[part.clone()], 2);
+            let mut layer = config.clone().init()?;
+            let (y, saved) = layer.forward_over(x.view(), Some(&mask), &ranks)?;
+            let dx = layer.backward_over(&saved, x, dy, &ranks)?.dx;
+            Ok::<_, Error>([y, dx])
         };
-        let threads: Vec<_> = Threads::split(2).into_iter().enumerate().map(run).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
-    });
-    for (i, expected) in [y, dx].iter().enumerate() {
-        let joined = ndarray::concatenate![Axis(0), parts[0][i], parts[1][i]];
-        assert!(distance(joined, expected.iter().copied()) < 1e-12);
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let ranks = Threads::split(2).into_iter().enumerate();
+            let threads: Vec<_> = ranks
+                .map(|rank| {
+                    scope.spawn({
+                        let run = &run;
+                        move || run(rank)
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+        });
+        for (i, expected) in [y, dx].iter().enumerate() {
+            let joined = ndarray::concatenate![Axis(0), parts[0][i], parts[1][i]];
+            let scale = expected.iter().fold(1.0, |most: f64, v| most.max(v.abs()));
+            assert!(distance(joined, expected.iter().copied()) < 1e-12 * scale);
+        }
     }
     Ok(())
 }
@@ -242,7 +251,7 @@ fn switchable_norm_as_its_authors_code() -> Result<(), Error> {
     let batch = |seed| -> Array3<f64> {
         Numbers::new(seed).tensor(&[3, 2, 4], 2.0).into_dimensionality().unwrap()
     };
-    let mut layer = SwitchableNormConfig::preset("switchnorm", 2)?.init()?;
+    let mut layer = SwitchableNormConfig::preset("switchnorm-2d", 2)?.init()?;
     let (mut mean, mut variance) = (vec![0.0; 2], vec![0.0; 2]);
     for seed in 1..4 {
         let x = batch(seed);
@@ -265,7 +274,7 @@ fn switchable_norm_as_its_authors_code() -> Result<(), Error> {
 /// `using_moving_average=False` adds up means, and variances + means².
 #[test]
 fn accumulated_statistics_are_those_of_all_batches() -> Result<(), Error> {
-    let config = SwitchableNormConfig::preset("switchnorm", 2)?.momentum(Momentum::Pooled);
+    let config = SwitchableNormConfig::preset("switchnorm-2d", 2)?.momentum(Momentum::Pooled);
     let mut layer = config.init()?;
     let (mut mean, mut square) = (vec![0.0; 2], vec![0.0; 2]);
     for seed in 1..6 {
@@ -404,7 +413,7 @@ fn data_are_normalized_by_one_layer() -> Result<(), Error> {
         );
     }
     assert!(distance(layer.invert(y.view())?, x.iter().copied()) < 1e-12);
-    // what a step of x does to y, dx says
+    // the slope of y
     let h = 1e-3;
     let slope = (layer.forward(&x + h)? - &y) / h;
     assert!(distance(layer.backward(ArrayD::<f64>::ones(x.raw_dim()))?, slope) < 1e-9);
@@ -417,9 +426,111 @@ fn data_are_normalized_by_one_layer() -> Result<(), Error> {
     assert!(message(Normalize::new(&[f64::NAN], &[1.0])).contains("NaN"));
     assert!(message(layer.forward(array![[1.0, 2.0]])).contains("3 channels"));
     assert!(
-        message(NormalizeConfig::default().adapt(array![[1.0], [f64::NAN]].view())).contains("x")
+        message(NormalizeConfig::default().adapt(array![[1.0], [f64::NAN]].view()))
+            .starts_with("x holds NaN")
     );
     let none = layer.forward(Array3::<f32>::zeros((0, 3, 2)))?;
     assert_eq!(none.dim(), (0, 3, 2));
+    Ok(())
+}
+
+/// A cell whose values are all excluded is measured from its set's mean: in f32 nothing cancels.
+#[test]
+fn excluded_values_far_from_zero_keep_their_digits() -> Result<(), Error> {
+    let wide = Numbers::new(31).tensor(&[3, 8], 1e4).mapv(|x| x as f32);
+    let mask = Mask::lengths(&[5, 8, 2], 1);
+    let mut layer = LayerNormConfig::new(&[8]).excluded(Excluded::Normalized).init()?;
+    let dy = Numbers::new(32).tensor(&[3, 8], 0.0).mapv(|x| x as f32);
+    let (y, saved) = layer.forward_masked(wide.view(), &mask)?;
+    let gradients = layer.backward(&saved, wide.view(), dy.view())?;
+    let exact = wide.mapv(f64::from);
+    let (expected, saved) = layer.forward_masked(exact.view(), &mask)?;
+    let exact = layer.backward(&saved, exact.view(), dy.mapv(f64::from))?;
+    let f64s = |a: &ArrayD<f32>| a.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+    assert!(distance(f64s(&y), expected) < 2e-6);
+    assert!(distance(f64s(&gradients.dx), exact.dx) < 5e-6);
+    assert!(distance(gradients.dgamma.unwrap(), exact.dgamma.unwrap()) < 5e-6);
+    let inferred = layer.infer_masked(wide.view(), &mask)?;
+    assert_eq!(f64s(&inferred), f64s(&y));
+    Ok(())
+}
+
+/// A set without valid values has mean 0 and variance 0, and moves no running average.
+#[test]
+fn a_set_without_valid_values_is_divided_by_the_root_of_epsilon() -> Result<(), Error> {
+    let x = array![[2.0, 4.0], [1.0, 3.0]];
+    let mask = Mask::lengths(&[0, 2], 1);
+    let mut layer =
+        LayerNormConfig::new(&[2]).epsilon(0.25).excluded(Excluded::Normalized).init()?;
+    let (y, saved) = layer.forward_masked(x.view(), &mask)?;
+    assert_eq!(y.row(0).to_vec(), [4.0, 8.0]);
+    let dx = layer.backward(&saved, x.view(), array![[1.0, 3.0], [0.0, 0.0]])?.dx;
+    assert_eq!(dx.row(0).to_vec(), [2.0, 6.0]);
+    let mut batch = BatchNormConfig::new(2).excluded(Excluded::Normalized).init()?;
+    batch.forward_masked(x.view(), &Mask::new(array![[false], [false]].view()))?;
+    assert_eq!(batch.running, Some(averages(&[0.0; 2], &[1.0; 2])));
+    Ok(())
+}
+
+/// NaN in an excluded value is in y, and backward names x.
+#[test]
+fn nan_in_an_excluded_value_is_named() -> Result<(), Error> {
+    let x = array![[1.0, 3.0, f64::NAN], [1.0, 2.0, 3.0]];
+    let mut layer = LayerNormConfig::new(&[3]).excluded(Excluded::Normalized).init()?;
+    let (y, saved) = layer.forward_masked(x.view(), &Mask::lengths(&[2, 3], 1))?;
+    assert!(y[[0, 2]].is_nan() && y.iter().filter(|y| y.is_nan()).count() == 1);
+    let refused = message(layer.backward(&saved, x.view(), Array2::<f64>::ones((2, 3))));
+    assert!(refused.starts_with("x holds NaN"), "{refused}");
+    Ok(())
+}
+
+/// Rules whose averages are those of parts take the statistics of x as well.
+#[test]
+fn rules_without_running_statistics_infer_as_they_train() -> Result<(), Error> {
+    fn check<R: Rule>(config: NormConfig<R>) -> Result<(), Error> {
+        let x = Numbers::new(41).tensor(&[4, 3, 3], 1.0);
+        let mut layer = config.running_statistics(false).init()?;
+        let (y, _) = layer.forward(x.view())?;
+        layer.train(false);
+        let (again, saved) = layer.forward(x.view())?;
+        assert_eq!((&y, &y), (&again, &layer.infer(x.view())?), "{}", R::NAME);
+        layer.backward(&saved, x.view(), y)?;
+        Ok(())
+    }
+    check(GhostBatchNormConfig::new(3, 2))?;
+    check(StepBatchNormConfig::new(3, 2).channel_axis(-1))?;
+    check(BatchInstanceNormConfig::new(3))?;
+    check(SwitchableNormConfig::new(3))?;
+    check(TrackedInstanceNormConfig::new(3))?;
+    // averages that are taken away later are no other case
+    let mut ghost = GhostBatchNormConfig::new(1, 1).one_value(OneValue::UseRunning).init()?;
+    ghost.running = None;
+    let refused = message(ghost.forward(array![[1.0], [5.0]].view()));
+    assert!(refused.contains("no running statistics to use"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn tracking_an_instance_norm_keeps_its_settings() -> Result<(), Error> {
+    let gluon = preset("mxnet-1.9-gluon", Normalization::Instance);
+    let config = InstanceNormConfig::new(2).semantics(&gluon).excluded(Excluded::Normalized);
+    let layer =
+        config.running_variance(RunningVariance::Biased).init()?.track(Momentum::Step(0.5))?;
+    assert!(layer.is_frozen("gamma") && layer.excluded == Excluded::Normalized);
+    assert_eq!(layer.running_variance, RunningVariance::Biased);
+    Ok(())
+}
+
+/// Keras has γ and no β with `rms_scaling`, whatever `scale` and `center` are.
+#[test]
+fn rms_scaling_reads_a_checkpoint_of_keras() -> Result<(), Error> {
+    let keras = preset("keras-3", Normalization::Layer);
+    let config = RmsScalingNormConfig::new(&[2]);
+    let mut layer = config.semantics(&Semantics { scale: false, ..keras }).init()?;
+    assert!(layer.beta.is_none());
+    let gamma = Tensor::new(array![2.0, 3.0].into_dyn(), DType::F32);
+    let tensors = Tensors::from([("ln/gamma".to_owned(), gamma)]);
+    layer.load(&State::find(&tensors, "ln/", &Semantics { center: false, ..keras })?)?;
+    assert_eq!(layer.gamma, Some(array![2.0, 3.0].into_dyn()));
     Ok(())
 }
