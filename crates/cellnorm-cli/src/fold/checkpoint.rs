@@ -57,6 +57,7 @@ pub fn is_checkpoint(args: &FoldArgs) -> Result<bool, StrayFlag> {
         ("--runtime", args.runtime != RuntimeChoice::Auto),
         ("--freeze-inputs", args.freeze_inputs),
         ("--no-copy", args.no_copy),
+        ("--allow-cancellation", args.allow_cancellation),
         ("--mean", !args.mean.is_empty()),
         ("--stats", args.stats.is_some()),
         ("--input", args.input.is_some()),

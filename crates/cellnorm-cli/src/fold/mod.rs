@@ -139,6 +139,10 @@ pub struct FoldArgs {
     #[arg(long)]
     pub no_copy: bool,
 
+    /// Fold a normalization of data far from 0 though the layer loses more than half of its digits.
+    #[arg(long)]
+    pub allow_cancellation: bool,
+
     /// Mean of the data for each channel, separated by commas, or one for all: the model will then
     /// take data that are not normalized.
     #[arg(
@@ -209,7 +213,8 @@ impl FoldArgs {
             return Err(cellnorm::Error::Number { name, given: *number, expected }.into());
         }
         let data = (!mean.is_empty()).then(|| Data { input: self.input.clone(), mean, deviation });
-        Ok(Options { freeze_inputs: self.freeze_inputs, no_copy: self.no_copy, data })
+        let Self { freeze_inputs, no_copy, allow_cancellation, .. } = *self;
+        Ok(Options { freeze_inputs, no_copy, allow_cancellation, data })
     }
 
     /// The path of the folded model; `None` if nothing is to be written. Refuses a page that would

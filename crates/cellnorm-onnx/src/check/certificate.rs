@@ -98,10 +98,13 @@ fn run(
     let probes = probes(&model, &written.model().map_err(text)?);
     let (before, after) = (source.path(), &*draft.path());
     let mut problems = Vec::new();
-    let random = random_feeds(&model, 1).unwrap_or_else(|problem| {
+    let mut random = random_feeds(&model, 1).unwrap_or_else(|problem| {
         problems.push(problem);
         Vec::new()
     });
+    if let Some(data) = &folded.data {
+        random.iter_mut().for_each(|feed| data.place(feed));
+    }
     let (probes, data, given, random) = (&probes, folded.data.as_ref(), &*checks.inputs, &*random);
     let pair = Pair { before, after, probes, data, given, random };
     for runtime in checks.runtimes {

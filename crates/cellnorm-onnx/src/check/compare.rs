@@ -164,14 +164,31 @@ pub fn compare(
 /// Inputs after the normalization of the data: (x − mean)/deviation for each channel.
 fn normalized(feed: &Feed, data: &FoldedData) -> Feed {
     let mut feed = feed.clone();
-    for (_, array) in feed.iter_mut().filter(|(name, _)| *name == data.input) {
-        let inner: usize = array.shape.iter().skip(data.axis + 1).product();
-        for (place, number) in array.numbers.iter_mut().enumerate() {
-            let channel = place / inner.max(1) % data.mean.len();
-            *number = (*number - data.mean[channel]) / data.deviation[channel];
+    data.map(&mut feed, |x, mean, deviation| (x - mean) / deviation);
+    feed
+}
+
+impl FoldedData {
+    /// Takes normal numbers to where the data lie: mean + deviation · x, in the type of the input.
+    pub(super) fn place(&self, feed: &mut Feed) {
+        self.map(feed, |x, mean, deviation| mean + deviation * x);
+        for (_, array) in feed.iter_mut().filter(|(name, _)| *name == self.input) {
+            if let Some(float) = Float::from_onnx(array.element) {
+                array.numbers.iter_mut().for_each(|number| *number = float.round(*number));
+            }
         }
     }
-    feed
+
+    /// Maps the numbers of the input, given the mean and the deviation of their channel.
+    fn map(&self, feed: &mut Feed, to: impl Fn(f64, f64, f64) -> f64) {
+        for (_, array) in feed.iter_mut().filter(|(name, _)| *name == self.input) {
+            let inner: usize = array.shape.iter().skip(self.axis + 1).product();
+            for (place, number) in array.numbers.iter_mut().enumerate() {
+                let channel = place / inner.max(1) % self.mean.len();
+                *number = to(*number, self.mean[channel], self.deviation[channel]);
+            }
+        }
+    }
 }
 
 fn milliseconds(session: &mut dyn Session, feed: &Feed) -> Result<f64, String> {

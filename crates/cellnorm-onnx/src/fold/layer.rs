@@ -53,6 +53,21 @@ impl<'a> Layer<'a> {
         Ok(self)
     }
 
+    /// Whether data that the maps before the layer take to numbers near 1 leave it half of the
+    /// digits of its type. A map x · s + t of these has Σ W·s·x and Σ W·t cancel, which are |t|
+    /// times as large as their sum: it is off by u·|t|, where u is the unit of rounding.
+    pub fn check_cancellation(&self) -> Result<(), Refusal> {
+        let most = self.linear.weight.values.float.unit().sqrt().recip();
+        let shifts = self.folding.map_before().shift().iter();
+        match shifts.map(|shift| shift.abs()).find(|shift| *shift > most) {
+            Some(shift) => Err(Reason::Cancellation.at(format!(
+                "the data are shifted by {shift:.3} times what they are scaled to; {most:.0} is \
+                 the most"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the weights are other numbers than before.
     pub fn changes_weight(&self) -> bool {
         self.linear.alpha != 1.0 || self.folding.factors(0).any(|factor| factor != 1.0)

@@ -35,6 +35,8 @@ pub struct Options {
     pub freeze_inputs: bool,
     /// Do not copy weights that several layers share: keep the normalizations instead.
     pub no_copy: bool,
+    /// Fold maps that take data far from 0 near it, though the layer loses digits by it.
+    pub allow_cancellation: bool,
     /// A normalization of the data, to become part of the first layer.
     pub data: Option<Data>,
 }

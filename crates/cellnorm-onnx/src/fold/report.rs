@@ -165,6 +165,9 @@ reasons! {
     Range: "range",
         "the folded numbers would not fit the type of the weights: convert the model to float32 \
          first";
+    Cancellation: "cancellation",
+        "the data lie so far from 0 that a layer which takes them as they are would lose more than \
+         half of its digits: keep the subtraction, or fold all the same with --allow-cancellation";
     Parameters: "parameters",
         "its variance, scale or shift is negative, infinite or NaN, or of the wrong length: look \
          at how the model was trained or exported";

@@ -47,8 +47,15 @@ impl<'a> Work<'_, '_, 'a> {
                 moved |= self.fold_node(*node, Direction::Forward).is_ok();
             }
         }
-        for node in order.iter().filter(|node| self.is_worth_a_word(**node)).collect::<Vec<_>>() {
-            self.report_unfolded(*node);
+        for id in order {
+            if self.is_worth_a_word(*id) {
+                self.report_unfolded(*id);
+            } else if let Err(Some(refusal)) = self.fold_node(*id, Direction::Forward)
+                && refusal.reason == Reason::Cancellation
+            {
+                let kept = Unfolded::new(self.name(*id), refusal, None);
+                self.folding.report.kept.push(kept);
+            }
         }
     }
 
@@ -62,7 +69,8 @@ impl<'a> Work<'_, '_, 'a> {
         let AffineNode { input, output, map } = affine_node(&search, id).ok_or(None)??;
         let value = if direction == Direction::Backward { input } else { output };
         let way = walk::layers(&search, direction, value, &map)?;
-        self.commit(self.name(id), &map, way)?;
+        let is_data = direction == Direction::Forward && self.is_data(input);
+        self.commit(self.name(id), &map, way, is_data)?;
         self.layers.remove(&id);
         if direction == Direction::Backward {
             // the node that made the input makes the result from now on, which keeps its name
@@ -84,8 +92,32 @@ impl<'a> Work<'_, '_, 'a> {
         Ok(())
     }
 
-    /// Makes a map part of the layers at the end of a way: of all, or of none.
-    fn commit(&mut self, node: NodeName, map: &Map, way: Way<'a>) -> Result<(), Refusal> {
+    /// Whether a value is the model's input, or the same numbers in another order or type: unlike
+    /// computed values, they have no rounding error.
+    fn is_data(&self, mut value: ValueId) -> bool {
+        const REARRANGING: [&str; 6] =
+            ["Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze"];
+        loop {
+            let Some(maker) = self.graph.values[value].producer else {
+                return self.graph.values[value].input_only();
+            };
+            let node = &self.graph.nodes[maker];
+            match node.input(0) {
+                Some(input) if REARRANGING.iter().any(|op| node.is(op)) => value = input,
+                _ => return false,
+            }
+        }
+    }
+
+    /// Makes a map part of the layers at the end of a way: of all, or of none. `is_data`: whether
+    /// it is a map of the model's data.
+    fn commit(
+        &mut self,
+        node: NodeName,
+        map: &Map,
+        way: Way<'a>,
+        is_data: bool,
+    ) -> Result<(), Refusal> {
         let mut done = Vec::new();
         for target in &way.targets {
             let id = target.linear.node;
@@ -94,7 +126,11 @@ impl<'a> Work<'_, '_, 'a> {
             }
             let layer = self.layers.get(&id).cloned();
             let layer = layer.unwrap_or_else(|| Layer::new(target.linear.clone()));
-            done.push((id, layer.plus(way.direction, &target.map)?));
+            let layer = layer.plus(way.direction, &target.map)?;
+            if is_data && !self.folding.options.allow_cancellation {
+                layer.check_cancellation()?;
+            }
+            done.push((id, layer));
         }
         self.folding.report.folds.push(Fold {
             node,
@@ -168,7 +204,7 @@ impl<'a> Work<'_, '_, 'a> {
         let node = NodeName { name: input.clone(), makes: input.clone(), op, place: None };
         let length = axis.and_then(|axis| *self.shapes.get(id)?.get(axis.front(None)?)?);
         let may_widen = axis.is_some() && length != Some(mean.len());
-        if self.fold_forward(node, id, &Map { may_widen, ..map }) {
+        if self.fold_forward(node, id, &Map { may_widen, ..map }, true) {
             let axis = axis.and_then(|axis| axis.front(None)).unwrap_or(0);
             self.folding.data = Some(FoldedData { input, axis, mean, deviation });
         }
@@ -176,9 +212,9 @@ impl<'a> Work<'_, '_, 'a> {
     }
 
     /// Makes a map of a value part of the layers that read it, or reports why it stays.
-    fn fold_forward(&mut self, node: NodeName, value: ValueId, map: &Map) -> bool {
+    fn fold_forward(&mut self, node: NodeName, value: ValueId, map: &Map, is_data: bool) -> bool {
         let way = walk::layers(&self.search(), Direction::Forward, value, map);
-        let folded = way.and_then(|way| self.commit(node.clone(), map, way));
+        let folded = way.and_then(|way| self.commit(node.clone(), map, way, is_data));
         let stays = |refusal| self.folding.report.kept.push(Unfolded::new(node, refusal, None));
         folded.map_err(stays).is_ok()
     }
@@ -215,7 +251,7 @@ impl<'a> Work<'_, '_, 'a> {
             if map.is_identity() {
                 continue;
             }
-            if self.fold_forward(self.name(*id), output, &map) {
+            if self.fold_forward(self.name(*id), output, &map, false) {
                 self.reset.push((*id, map.channels.len(), float));
             }
         }

@@ -1,6 +1,9 @@
 //! Options: inputs that are made constants, weights that must not be copied, data that are
 //! normalized.
 
+use std::time::Duration;
+
+use cellnorm_onnx::check::{Checks, Rten, certify};
 use cellnorm_onnx::fold::{self, Data, Options, Reason};
 use cellnorm_onnx::{Draft, Error, Source};
 
@@ -56,4 +59,33 @@ fn an_input_for_the_data_must_exist() {
         ..Options::default()
     };
     assert!(matches!(fold::fold(source.model().unwrap(), &wrong), Err(Error::Fold(_))));
+}
+
+/// Data at 1e6 ± 2: folded, they would leave the layer three digits.
+#[test]
+fn data_far_from_zero_are_normalized_before_the_model() {
+    let far = |allow_cancellation| {
+        let data = Data { input: None, mean: vec![1e6], deviation: vec![2.0] };
+        Options { allow_cancellation, data: Some(data), ..Options::default() }
+    };
+    let source = source("bn-conv");
+    let folded = fold::fold(source.model().unwrap(), &far(false)).unwrap();
+    assert!(folded.data.is_none());
+    let kept = folded.report.kept.iter().find(|kept| kept.reason == Reason::Cancellation).unwrap();
+    assert!(kept.at.contains("4096 is the most") && kept.advice.contains("--allow-cancellation"));
+    // told to fold all the same, the check runs it where the data lie, and sees the loss
+    let folded = fold::fold(source.model().unwrap(), &far(true)).unwrap();
+    assert_eq!(folded.data.as_ref().unwrap().mean, [1e6]);
+    let folder = tempfile::tempdir().unwrap();
+    let draft = Draft::write(&source, &folded, &folder.path().join("folded.onnx")).unwrap();
+    let checks =
+        Checks { runtimes: &[&Rten], inputs: vec![], tolerance: None, timed: Duration::ZERO };
+    let certificate = certify(&source, &folded, &draft, checks).unwrap();
+    let compared = certificate.run.compared().expect("rten runs it");
+    assert!(!certificate.holds && compared.largest_relative > 1e-4, "{compared:?}");
+    // near zero nothing is lost
+    let data = Data { input: None, mean: vec![124.0], deviation: vec![58.0] };
+    let near = Options { data: Some(data), ..Options::default() };
+    let folded = fold::fold(source.model().unwrap(), &near).unwrap();
+    assert!(folded.data.is_some());
 }
