@@ -6,6 +6,7 @@ use burn::module::{Flag, Module, Param};
 use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::norms::{Adaptive, AdaptiveStatistics};
 use cellnorm::rule::NormConfig;
+use cellnorm::shape::Excluded;
 use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics};
 
 use super::{averages_of, mode_on};
@@ -34,6 +35,9 @@ pub struct AdaptiveNormConfig {
     /// The policy for one value a statistic in training. Default: an error, as PyTorch
     #[config(default = "OneValue::Error")]
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes. Default: y and dx are 0 there
+    #[config(default = "Excluded::Zero")]
+    pub excluded: Excluded,
 }
 
 /// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call and
@@ -79,6 +83,9 @@ pub struct AdaptiveNorm {
     /// The policy for one value a statistic in training.
     #[module(skip)]
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes.
+    #[module(skip)]
+    pub excluded: Excluded,
     /// The mode of the layer in training, whatever the mode of its parents. γ and β have gradients
     /// in every mode: they are no parameters of the layer.
     #[module(skip)]
@@ -88,11 +95,12 @@ pub struct AdaptiveNorm {
 }
 
 impl AdaptiveNormConfig {
-    /// As a framework has it: ε, the channel axis, the running averages, and what one value does.
+    /// As a framework has it: ε, the channel axis, the running averages, the policy for one value,
+    /// and the treatment of values that a mask excludes.
     pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
         (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
-        self.one_value = semantics.one_value;
+        (self.one_value, self.excluded) = (semantics.one_value, semantics.excluded);
         self
     }
 
@@ -118,6 +126,7 @@ impl AdaptiveNormConfig {
             channel_axis,
             statistics,
             one_value: self.one_value,
+            excluded: self.excluded,
             mode: Mode::training(),
             pace: Pace { momentum, variance: running_variance },
         }
@@ -141,7 +150,8 @@ impl AdaptiveNorm {
     }
 
     /// Normalizes the values alone where the mask is true; y and dx are 0 at the others, whatever x
-    /// holds there. Each axis of the mask is as long as that of x, or 1.
+    /// holds there, unless [`excluded`](Self::excluded) says that they are normalized as well. Each
+    /// axis of the mask is as long as that of x, or 1.
     ///
     /// # Panics
     /// Same as [`forward`](Self::forward); also if the mask does not broadcast to x.
@@ -162,7 +172,7 @@ impl AdaptiveNorm {
         beta: Tensor<2>,
         mask: Option<Tensor<D, Bool>>,
     ) -> Tensor<D> {
-        let Self { channels, channel_axis, statistics, epsilon, one_value, mode, pace, .. } = *self;
+        let Self { channels, channel_axis, statistics, epsilon, mode, pace, .. } = *self;
         let expected = [x.dims()[0], channels];
         let flat = |(name, of): (&'static str, Tensor<2>)| {
             let given = of.dims();
@@ -179,6 +189,7 @@ impl AdaptiveNorm {
         let mode = mode_on(&x.device(), self.training.is_enabled(), mode);
         let mode = Mode { train_parameters: true, ..mode };
         let call = Call::new(rule, epsilon, parameters);
-        Call { one_value, averages, mode, pace, ..call }.run(x, mask).0
+        let (one_value, excluded) = (self.one_value, self.excluded);
+        Call { one_value, excluded, averages, mode, pace, ..call }.run(x, mask).0
     }
 }

@@ -6,6 +6,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use cellnorm::norms::Batch;
 use cellnorm::rule::Tracked;
+use cellnorm::shape::Excluded;
 use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
 
 use super::{display, forwards, mode_on, parameters, value};
@@ -47,6 +48,9 @@ pub struct BatchNormConfig {
     /// The policy for one value a channel in training. Default: an error, as PyTorch
     #[config(default = "OneValue::Error")]
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes. Default: y and dx are 0 there
+    #[config(default = "Excluded::Zero")]
+    pub excluded: Excluded,
 }
 
 /// Batch normalization: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each
@@ -106,6 +110,9 @@ pub struct BatchNorm {
     /// The policy for one value a channel in training.
     #[module(skip)]
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes.
+    #[module(skip)]
+    pub excluded: Excluded,
     /// The mode in training, whatever the mode of its parents: whose statistics normalize,
     /// whether the running ones move, and whether γ and β have gradients.
     #[module(skip)]
@@ -123,8 +130,8 @@ display!(BatchNorm, |layer| {
 });
 
 impl BatchNormConfig {
-    /// As a framework has it: ε, γ and β, the channel axis, the running statistics, and what one
-    /// value does.
+    /// As a framework has it: ε, γ and β, the channel axis, the running statistics, the policy for
+    /// one value, and the treatment of values that a mask excludes.
     ///
     /// ```
     /// use cellnorm_burn::{
@@ -139,7 +146,7 @@ impl BatchNormConfig {
         (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
         (self.scale, self.center) = (semantics.scale, semantics.center);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
-        self.one_value = semantics.one_value;
+        (self.one_value, self.excluded) = (semantics.one_value, semantics.excluded);
         self
     }
 
@@ -172,6 +179,7 @@ impl BatchNormConfig {
             momentum: self.momentum,
             running_variance: self.running_variance,
             one_value: self.one_value,
+            excluded: self.excluded,
             mode: Mode::training(),
             link: Link::default(),
         }
@@ -210,6 +218,7 @@ impl BatchNorm {
         let batches = self.num_batches_tracked.as_ref();
         Call {
             one_value: self.one_value,
+            excluded: self.excluded,
             averages: Some(Averages { mean, variance, batches, part: None }),
             mode: self.mode_on(device),
             pace: Pace { momentum: self.momentum, variance: self.running_variance },

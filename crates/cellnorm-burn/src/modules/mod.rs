@@ -113,7 +113,8 @@ macro_rules! forwards {
         }
 
         /// Normalizes the values alone where the mask is true; y and dx are 0 at the others,
-        /// whatever x holds there. Each axis of the mask is as long as that of x, or 1.
+        /// whatever x holds there, unless [`excluded`](Self::excluded) says that they are
+        /// normalized as well. Each axis of the mask is as long as that of x, or 1.
         ///
         /// # Panics
         /// Same as [`forward`](Self::forward); also if the mask does not broadcast to x.

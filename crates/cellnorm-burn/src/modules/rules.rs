@@ -4,6 +4,7 @@ use burn::module::{Flag, Module, Param};
 use burn::tensor::{Device, Tensor};
 use cellnorm::norms::{self, HasChannels};
 use cellnorm::rule::{Norm, NormConfig, Rule};
+use cellnorm::shape::Excluded;
 use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
 
 use super::{Parameter, averages_of, flat, forwards, mode_on, value};
@@ -70,6 +71,8 @@ impl<R: Rule> RuleConfig<R> {
         with_running_variance(running_variance: RunningVariance);
         /// The policy for one value a statistic in training. Default: an error.
         with_one_value(one_value: OneValue);
+        /// The treatment of values that a mask excludes. Default: y and dx are 0 there.
+        with_excluded(excluded: Excluded);
         /// As a framework has it.
         with_semantics(semantics: &Semantics);
     }
@@ -145,6 +148,9 @@ macro_rules! layers {
             /// The policy for one value a statistic in training.
             #[module(skip)]
             pub one_value: OneValue,
+            /// The treatment of values that a mask excludes.
+            #[module(skip)]
+            pub excluded: Excluded,
             /// The mode in training, whatever the mode of its parents: whose statistics
             /// normalize, whether the running ones move, and whether the parameters have gradients.
             #[module(skip)]
@@ -172,6 +178,7 @@ macro_rules! layers {
                     epsilon: layer.epsilon,
                     rule: layer.rule().clone(),
                     one_value: layer.one_value,
+                    excluded: layer.excluded,
                     mode: layer.mode,
                     pace: Pace { momentum, variance },
                     link: Link::default(),
@@ -195,6 +202,7 @@ macro_rules! layers {
                 let (mean, variance) = (&self.running_mean, &self.running_var);
                 Call {
                     one_value: self.one_value,
+                    excluded: self.excluded,
                     averages: Averages::of(mean, variance, &self.num_batches_tracked),
                     mode: mode_on(device, self.training.is_enabled(), self.mode),
                     pace: self.pace,

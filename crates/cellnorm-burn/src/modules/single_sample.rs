@@ -7,6 +7,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::semantics::GroupParameters;
+use cellnorm::shape::Excluded;
 use cellnorm::{Mode, OneValue, Semantics, norms};
 
 use super::{display, forwards, mode_on, parameters, value};
@@ -71,6 +72,9 @@ macro_rules! layers {
             /// of one pixel. Default: an error in training (`device.autodiff()`), β in inference
             #[config(default = "OneValue::Error")]
             pub one_value: OneValue,
+            /// The treatment of values that a mask excludes. Default: y and dx are 0 there
+            #[config(default = "Excluded::Zero")]
+            pub excluded: Excluded,
             /// Whether there is a factor γ. Default: true
             #[config(default = true)]
             pub scale: bool,
@@ -100,16 +104,20 @@ macro_rules! layers {
             /// The policy for one value a statistic.
             #[module(skip)]
             pub one_value: OneValue,
+            /// The treatment of values that a mask excludes.
+            #[module(skip)]
+            pub excluded: Excluded,
         }
 
         display!($layer, |layer| { $($shown: layer.$shown as $as),* });
 
         impl $config {
-            /// As a framework has it: ε, γ and β, what one value does, and where the layer has one
-            /// the channel axis.
+            /// As a framework has it: ε, γ and β, the policy for one value, the treatment of values
+            /// that a mask excludes, and where the layer has one the channel axis.
             pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
                 (self.epsilon, self.one_value) = (semantics.epsilon, semantics.one_value);
                 (self.scale, self.center) = (semantics.scale, semantics.center);
+                self.excluded = semantics.excluded;
                 let ($taking, $semantics) = (&mut self, semantics);
                 $take;
                 self
@@ -128,6 +136,7 @@ macro_rules! layers {
                     epsilon: self.epsilon,
                     $($option: self.$option.clone(),)*
                     one_value: self.one_value,
+                    excluded: self.excluded,
                 };
                 let rule = layer.rule();
                 let len = rule.parameters()[0].shape.iter().product();
@@ -148,6 +157,7 @@ macro_rules! layers {
                 let parameters = vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))];
                 Call {
                     one_value: self.one_value,
+                    excluded: self.excluded,
                     mode: mode_on(device, true, Mode::training()),
                     ..Call::new(self.rule(), self.epsilon, parameters)
                 }

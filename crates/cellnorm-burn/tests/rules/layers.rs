@@ -5,6 +5,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor};
 use cellnorm_burn as ours;
 use cellnorm_burn::cellnorm::Mask;
+use cellnorm_burn::cellnorm::shape::Excluded;
 use cellnorm_burn::cellnorm::{self, Normalization, Semantics};
 
 use crate::common::{bools, close, devices, list, randomize, tensor, values};
@@ -33,9 +34,10 @@ macro_rules! agrees {
         let mut arrays = $config.init().unwrap();
         randomize(&mut arrays);
         for device in devices() {
-            for masked in [false, true] {
-                let mut arrays = arrays.clone();
-                let what = format!("{}, masked {masked}, {device:?}", stringify!($layer));
+            for excluded in [None, Some(Excluded::Zero), Some(Excluded::Normalized)] {
+                let (mut arrays, masked) = (arrays.clone(), excluded.is_some());
+                arrays.excluded = excluded.unwrap_or_default();
+                let what = format!("{}, masked {excluded:?}, {device:?}", stringify!($layer));
                 let layer = ours::$layer::from_arrays(&arrays, &device);
                 let (x, dy) = (values(&$shape, 3), values(&$shape, 4));
                 let mask = Mask::lengths(&LENGTHS, $axis);

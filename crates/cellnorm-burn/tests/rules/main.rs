@@ -6,4 +6,5 @@ mod averages;
 mod common;
 mod layers;
 mod lines;
+mod masks;
 mod tlu;
