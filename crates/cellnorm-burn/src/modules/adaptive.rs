@@ -69,7 +69,8 @@ pub struct AdaptiveNorm {
     pub running_mean: Average,
     /// The running variance of each channel.
     pub running_var: Average,
-    /// How many batches the running averages have followed; None unless momentum is cumulative.
+    /// How many batches the running averages have followed; None unless momentum
+    /// [counts](Momentum::counts_batches) them.
     pub num_batches_tracked: Average,
     /// ε inside the root.
     pub epsilon: f64,

@@ -24,7 +24,7 @@ pub struct BatchNormConfig {
     #[config(default = 1e-5)]
     pub epsilon: f64,
     /// The pace of the running statistics. Default: `Step(0.1)`, running = 0.9 · running + 0.1 ·
-    /// batch. `Cumulative` counts the batches in `num_batches_tracked`
+    /// batch. `Cumulative` and `Pooled` count the batches in `num_batches_tracked`
     #[config(default = "Momentum::Step(0.1)")]
     pub momentum: Momentum,
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
@@ -60,7 +60,7 @@ pub struct BatchNormConfig {
 /// batch and the running ones move toward them; else the running statistics are used. NaN in x
 /// passes on to y; a batch whose statistics are not all finite moves nothing. Running statistics
 /// are f32 at least. Fields and records are those of Burn's own layer, with a count of batches
-/// beside them where momentum is cumulative.
+/// beside them where momentum needs it.
 ///
 /// **Clones share the running statistics**, as all of Burn's running states: training a student
 /// that was cloned from its teacher moves the teacher's, and so does loading a record into it. One
@@ -92,8 +92,8 @@ pub struct BatchNorm {
     pub running_mean: RunningState<Tensor<1>>,
     /// The variance for inference, `[num_features]`.
     pub running_var: RunningState<Tensor<1>>,
-    /// How many batches the running statistics have followed. None unless momentum is cumulative,
-    /// so that other records stay those of Burn's own layer. PyTorch's checkpoints hold an integer
+    /// How many batches the running statistics have followed. None unless momentum
+    /// [counts](Momentum::counts_batches) them, so that other records stay those of Burn's own layer. PyTorch's checkpoints hold an integer
     /// of this name, which Burn's reader refuses here: load them without it (`with_predicate`,
     /// `allow_partial`), and set the field.
     pub num_batches_tracked: Average,

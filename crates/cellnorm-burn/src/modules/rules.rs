@@ -137,8 +137,8 @@ macro_rules! layers {
             pub running_mean: Average,
             /// The running variance, or the numbers that the normalization keeps in its place.
             pub running_var: Average,
-            /// How many batches the running averages have followed; None unless momentum is
-            /// cumulative.
+            /// How many batches the running averages have followed; None unless momentum
+            /// [counts](Momentum::counts_batches) them.
             pub num_batches_tracked: Average,
             /// ε.
             pub epsilon: f64,

@@ -187,7 +187,7 @@ fn sets_of_few_valid_values() {
     for (device, (policy, variance)) in
         devices().into_iter().flat_map(|device| policies.clone().map(move |p| (device.clone(), p)))
     {
-        for momentum in [Momentum::Step(0.3), Momentum::Cumulative] {
+        for momentum in [Momentum::Step(0.3), Momentum::Cumulative, Momentum::Pooled] {
             let what = &format!("{device:?} {policy:?} {variance:?} {momentum:?}");
             let config = StepBatchNormConfig::new(3, 4)
                 .momentum(momentum)
@@ -247,18 +247,22 @@ fn a_correction_has_no_averages_in_burn() {
 }
 
 #[test]
-fn cumulative_momentum_goes_on_after_a_record() {
+fn momentum_that_counts_batches_goes_on_after_a_record() {
+    [Momentum::Cumulative, Momentum::Pooled].into_iter().for_each(goes_on_after_a_record);
+}
+
+fn goes_on_after_a_record(momentum: Momentum) {
     let folder = tempfile::tempdir().unwrap();
     let batch = |k: usize| values(&[4, 3, 2], 10 + k);
     let mask = Mask::lengths(&[2, 0, 1, 2], 2);
     for (number, device) in devices().into_iter().enumerate() {
-        let what = &format!("{device:?}");
+        let what = &format!("{momentum:?} {device:?}");
         let input = |k: usize| tensor::<3>(&batch(k), &device);
-        let config = cellnorm::norms::BatchRenormConfig::new(3).momentum(Momentum::Cumulative);
-        let plain = ours::BatchNormConfig::new(3).with_momentum(Momentum::Cumulative);
+        let config = cellnorm::norms::BatchRenormConfig::new(3).momentum(momentum);
+        let plain = ours::BatchNormConfig::new(3).with_momentum(momentum);
         let mut arrays = config.clone().init().unwrap();
         let mut plain_arrays =
-            cellnorm::BatchNormConfig::new(3).momentum(Momentum::Cumulative).init().unwrap();
+            cellnorm::BatchNormConfig::new(3).momentum(momentum).init().unwrap();
         let mut layer = ours::BatchRenormConfig::from(config.clone()).init(&device);
         let mut plain_layer = plain.init(&device);
         for k in 0..6 {
@@ -323,4 +327,28 @@ fn momentum_made_cumulative_later() {
     let mut layer = ours::BatchNormConfig::new(3).init(&device);
     layer.momentum = Momentum::Cumulative;
     layer.forward(Tensor::<2>::ones([4, 3], &device));
+}
+
+/// Batches of as many values each have the mean and the variance of all values.
+#[test]
+fn pooled_momentum_is_the_variance_of_all_values() {
+    let all = values(&[12, 3, 2], 7) * 5.0;
+    let expected = {
+        let config = cellnorm::BatchNormConfig::new(3).momentum(Momentum::Step(1.0));
+        let mut layer = config.running_variance(RunningVariance::Biased).init().unwrap();
+        layer.forward(all.view()).unwrap();
+        layer.running.unwrap()
+    };
+    for device in devices() {
+        let config = ours::BatchNormConfig::new(3).with_momentum(Momentum::Pooled);
+        let layer = config.with_running_variance(RunningVariance::Biased).init(&device);
+        for batch in all.axis_chunks_iter(ndarray::Axis(0), 3) {
+            layer.forward(tensor::<3>(&batch.to_owned(), &device));
+        }
+        close(list(layer.running_mean.value()), &expected.mean, "mean");
+        close(list(layer.running_var.value()), &expected.variance, "variance");
+        // means so far apart that their squares are too large: it stays
+        layer.forward(Tensor::<3>::full([2, 3, 2], 1e25, &device));
+        close(list(layer.running_var.value()), &expected.variance, "variance");
+    }
 }
