@@ -132,13 +132,15 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
     }
 
     /// The policy for one value a statistic of x, where such statistics normalize or are tracked;
-    /// [`OneValue::Error`] only acts in training.
+    /// [`OneValue::Error`] only acts in training, and where running averages are missing.
     fn policy(&self) -> Option<OneValue> {
         let batch = self.mode.statistics == StatisticsFrom::Batch;
         let update = self.mode.update && self.running.is_some();
+        // the statistics of x are those of inference, too
+        let untracked = self.running.is_none() && self.rule.running().is_some();
         self.takes_statistics().then_some(match self.one_value {
             // a formula asks the policy with its own idea of training
-            OneValue::Error if update => OneValue::AlwaysError,
+            OneValue::Error if update || untracked => OneValue::AlwaysError,
             OneValue::Error if !batch => OneValue::Beta,
             policy => policy,
         })

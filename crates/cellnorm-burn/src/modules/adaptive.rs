@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::norms::{Adaptive, AdaptiveStatistics};
 use cellnorm::rule::NormConfig;
 use cellnorm::shape::Excluded;
-use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics};
+use cellnorm::{Error, Mode, Momentum, Normalization, OneValue, RunningVariance, Semantics};
 
 use super::{averages_of, mode_on};
 use crate::apply::Call;
@@ -32,6 +32,10 @@ pub struct AdaptiveNormConfig {
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
+    /// Whether [`AdaptiveStatistics::Batch`] keeps running averages. Without, the statistics are
+    /// always those of x, in inference, too. Default: true
+    #[config(default = true)]
+    pub running_statistics: bool,
     /// The policy for one value a statistic in training. Default: an error, as PyTorch
     #[config(default = "OneValue::Error")]
     pub one_value: OneValue,
@@ -101,6 +105,9 @@ impl AdaptiveNormConfig {
     pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
         (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        if semantics.normalization == Normalization::Batch {
+            self.running_statistics = semantics.running_statistics;
+        }
         (self.one_value, self.excluded) = (semantics.one_value, semantics.excluded);
         self
     }
@@ -114,7 +121,8 @@ impl AdaptiveNormConfig {
         let Self { channels, statistics, channel_axis, momentum, running_variance, .. } = *self;
         let rule = Adaptive { channels, channel_axis, statistics, samples: 0 };
         let config = NormConfig::custom(rule).epsilon(self.epsilon).momentum(momentum);
-        let layer = config.running_variance(running_variance).init();
+        let config = config.running_variance(running_variance);
+        let layer = config.running_statistics(self.running_statistics).init();
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         let [running_mean, running_var, num_batches_tracked] = averages_of(&layer, device);
         AdaptiveNorm {

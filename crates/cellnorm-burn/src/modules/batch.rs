@@ -45,6 +45,10 @@ pub struct BatchNormConfig {
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
+    /// Whether the running statistics move and normalize in inference. Without, the statistics are
+    /// always those of x (PyTorch's `track_running_stats=False`). Default: true
+    #[config(default = true)]
+    pub running_statistics: bool,
     /// The policy for one value a channel in training. Default: an error, as PyTorch
     #[config(default = "OneValue::Error")]
     pub one_value: OneValue,
@@ -57,7 +61,8 @@ pub struct BatchNormConfig {
 /// channel.
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics are those of the
-/// batch and the running ones move toward them; else the running statistics are used. NaN in x
+/// batch and the running ones move toward them; else the running statistics are used. Without
+/// [`running_statistics`](BatchNormConfig::running_statistics) those of x always are. NaN in x
 /// passes on to y; a batch whose statistics are not all finite moves nothing. Running statistics
 /// are f32 at least. Fields and records are those of Burn's own layer, with a count of batches
 /// beside them where momentum needs it.
@@ -93,9 +98,9 @@ pub struct BatchNorm {
     /// The variance for inference, `[num_features]`.
     pub running_var: RunningState<Tensor<1>>,
     /// How many batches the running statistics have followed. None unless momentum
-    /// [counts](Momentum::counts_batches) them, so that other records stay those of Burn's own layer. PyTorch's checkpoints hold an integer
-    /// of this name, which Burn's reader refuses here: load them without it (`with_predicate`,
-    /// `allow_partial`), and set the field.
+    /// [counts](Momentum::counts_batches) them, so that other records stay those of Burn's own
+    /// layer. PyTorch's checkpoints hold an integer of this name, which Burn's reader refuses here:
+    /// load them without it (`with_predicate`, `allow_partial`), and set the field.
     pub num_batches_tracked: Average,
     /// ε inside the root.
     pub epsilon: f64,
@@ -107,6 +112,11 @@ pub struct BatchNorm {
     /// Which variance the running variance follows.
     #[module(skip)]
     pub running_variance: RunningVariance,
+    /// Whether the running statistics move and normalize in inference. Without, they stay as they
+    /// are, in records as well, so that records are those of every batch normalization; a PyTorch
+    /// checkpoint that has none loads with `allow_partial`.
+    #[module(skip)]
+    pub running_statistics: bool,
     /// The policy for one value a channel in training.
     #[module(skip)]
     pub one_value: OneValue,
@@ -146,6 +156,7 @@ impl BatchNormConfig {
         (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
         (self.scale, self.center) = (semantics.scale, semantics.center);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
+        self.running_statistics = semantics.running_statistics;
         (self.one_value, self.excluded) = (semantics.one_value, semantics.excluded);
         self
     }
@@ -155,7 +166,8 @@ impl BatchNormConfig {
     ///
     /// # Panics
     /// If there are no channels, ε is not finite and at least 1e-36, momentum is not in \[0, 1\],
-    /// or the running variance does not go with ε.
+    /// the running variance does not go with ε, or one value is to use running statistics that are
+    /// not kept.
     pub fn init(&self, device: &Device) -> BatchNorm {
         assert!(
             self.num_features > 0,
@@ -163,6 +175,7 @@ impl BatchNormConfig {
         );
         let config = cellnorm::BatchNormConfig::new(self.num_features).epsilon(self.epsilon);
         let config = config.momentum(self.momentum).running_variance(self.running_variance);
+        let config = config.running_statistics(self.running_statistics).one_value(self.one_value);
         config.init().unwrap_or_else(|error| panic!("{error}"));
         let (wanted, initializers) =
             ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
@@ -178,6 +191,7 @@ impl BatchNormConfig {
             channel_axis: self.channel_axis,
             momentum: self.momentum,
             running_variance: self.running_variance,
+            running_statistics: self.running_statistics,
             one_value: self.one_value,
             excluded: self.excluded,
             mode: Mode::training(),
@@ -216,10 +230,11 @@ impl BatchNorm {
         let parameters = vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))];
         let (mean, variance) = (&self.running_mean, &self.running_var);
         let batches = self.num_batches_tracked.as_ref();
+        let averages = Averages { mean, variance, batches, part: None };
         Call {
             one_value: self.one_value,
             excluded: self.excluded,
-            averages: Some(Averages { mean, variance, batches, part: None }),
+            averages: self.running_statistics.then_some(averages),
             mode: self.mode_on(device),
             pace: Pace { momentum: self.momentum, variance: self.running_variance },
             ranks: self.link.ranks(),

@@ -69,6 +69,10 @@ impl<R: Rule> RuleConfig<R> {
         with_momentum(momentum: Momentum);
         /// Which variance the running variance follows. Default: unbiased.
         with_running_variance(running_variance: RunningVariance);
+        /// Whether the layer keeps the running averages of its rule. Without, the statistics are
+        /// always those of x, in inference, too (PyTorch's `track_running_stats=False`), and no
+        /// record has any. Default: true.
+        with_running_statistics(running_statistics: bool);
         /// The policy for one value a statistic in training. Default: an error.
         with_one_value(one_value: OneValue);
         /// The treatment of values that a mask excludes. Default: y and dx are 0 there.

@@ -7,4 +7,5 @@ mod common;
 mod layers;
 mod lines;
 mod masks;
+mod switches;
 mod tlu;
