@@ -9,7 +9,7 @@ use cellnorm::rule::Tracked;
 use cellnorm::shape::Excluded;
 use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
 
-use super::{display, forwards, mode_on, parameters, value};
+use super::{display, forwards, frozen, mode_on, parameters, value};
 use crate::apply::Call;
 use crate::averages::{self, Average, Averages, Pace};
 use crate::ranks::Link;
@@ -30,12 +30,20 @@ pub struct BatchNormConfig {
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
     #[config(default = 1)]
     pub channel_axis: isize,
-    /// Whether there is a factor γ. Default: true
+    /// Whether there is a trained factor γ. Default: true
     #[config(default = true)]
     pub scale: bool,
-    /// Whether there is an offset β. Default: true
+    /// Whether there is a trained offset β. Default: true
     #[config(default = true)]
     pub center: bool,
+    /// Whether a γ that is not wanted by `scale` is there all the same, applied and without
+    /// gradient, as with MXNet's `scale=False`. Default: false
+    #[config(default = false)]
+    pub frozen_gamma: bool,
+    /// Whether a β that is not wanted by `center` is there all the same, applied and without
+    /// gradient. Default: false
+    #[config(default = false)]
+    pub frozen_beta: bool,
     /// How γ starts. Default: ones
     #[config(default = "Initializer::Ones")]
     pub gamma_initializer: Initializer,
@@ -155,6 +163,7 @@ impl BatchNormConfig {
     pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
         (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
         (self.scale, self.center) = (semantics.scale, semantics.center);
+        (self.frozen_gamma, self.frozen_beta) = frozen(semantics);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
         self.running_statistics = semantics.running_statistics;
         (self.one_value, self.excluded) = (semantics.one_value, semantics.excluded);
@@ -177,9 +186,10 @@ impl BatchNormConfig {
         let config = config.momentum(self.momentum).running_variance(self.running_variance);
         let config = config.running_statistics(self.running_statistics).one_value(self.one_value);
         config.init().unwrap_or_else(|error| panic!("{error}"));
-        let (wanted, initializers) =
-            ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
-        let [gamma, beta] = parameters(self.num_features, wanted, initializers, device);
+        let initializers = [&self.gamma_initializer, &self.beta_initializer];
+        let trained = [self.scale, self.center];
+        let frozen = [self.frozen_gamma, self.frozen_beta];
+        let [gamma, beta] = parameters(self.num_features, trained, frozen, initializers, device);
         BatchNorm {
             gamma,
             beta,

@@ -25,8 +25,9 @@ use burn::module::Param;
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use cellnorm::rule::{Norm, Rule};
+use cellnorm::semantics::Unlearned;
 use cellnorm::shape::{Along, Roles, Sharing};
-use cellnorm::{Error, Mode};
+use cellnorm::{Error, Mode, Semantics};
 use ndarray::ArrayD;
 
 use crate::apply::operation;
@@ -37,14 +38,24 @@ use crate::ops::{Form, LineLayer, Spec, is_fused};
 /// γ and β as a layer holds them.
 type Parameter = Option<Param<Tensor<1>>>;
 
-/// γ and β for `len` channels, where they are wanted.
+/// γ and β for `len` channels: trained, or frozen, or neither.
 fn parameters(
     len: usize,
-    wanted: [bool; 2],
+    trained: [bool; 2],
+    frozen: [bool; 2],
     initializers: [&Initializer; 2],
     device: &Device,
 ) -> [Parameter; 2] {
-    std::array::from_fn(|i| wanted[i].then(|| initializers[i].init([len], device)))
+    std::array::from_fn(|i| {
+        let parameter = || initializers[i].init([len], device).set_require_grad(trained[i]);
+        (trained[i] || frozen[i]).then(parameter)
+    })
+}
+
+/// Whether semantics have a γ and a β that are applied but not learned.
+fn frozen(semantics: &Semantics) -> (bool, bool) {
+    let applied = |unlearned| unlearned == Unlearned::Applied;
+    (applied(semantics.unlearned_gamma), applied(semantics.unlearned_beta))
 }
 
 fn value(parameter: &Parameter) -> Option<Tensor<1>> {

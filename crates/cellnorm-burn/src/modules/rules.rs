@@ -13,7 +13,9 @@ use crate::averages::{Average, Averages, Pace};
 use crate::ranks::Link;
 
 fn parameter<R: Rule>(layer: &Norm<R>, name: &str, device: &Device) -> Parameter {
-    layer.parameter(name).map(|values| Param::from_tensor(flat(values, device)))
+    let parameter = |values| Param::from_tensor(flat(values, device));
+    let parameter = layer.parameter(name).map(parameter);
+    parameter.map(|parameter| parameter.set_require_grad(!layer.is_frozen(name)))
 }
 
 /// A rule that has a module.
@@ -191,7 +193,8 @@ macro_rules! layers {
         }
 
         impl $name {
-            /// The layer with the parameters and running averages of one on arrays.
+            /// The layer with the parameters and running averages of one on arrays; those that it
+            /// [freezes](Norm::freeze_parameter) have no gradient here, either.
             ///
             /// # Panics
             /// If it has a momentum for a correction.

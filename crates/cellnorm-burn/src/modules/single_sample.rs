@@ -10,7 +10,7 @@ use cellnorm::semantics::GroupParameters;
 use cellnorm::shape::Excluded;
 use cellnorm::{Mode, OneValue, Semantics, norms};
 
-use super::{display, forwards, mode_on, parameters, value};
+use super::{display, forwards, frozen, mode_on, parameters, value};
 use crate::apply::Call;
 
 /// Which axes share statistics, and how γ and β, always one-dimensional, lie on them.
@@ -75,12 +75,20 @@ macro_rules! layers {
             /// The treatment of values that a mask excludes. Default: y and dx are 0 there
             #[config(default = "Excluded::Zero")]
             pub excluded: Excluded,
-            /// Whether there is a factor γ. Default: true
+            /// Whether there is a trained factor γ. Default: true
             #[config(default = true)]
             pub scale: bool,
-            #[doc = concat!("Whether there is an offset β. Default: ", stringify!($center))]
+            #[doc = concat!("Whether there is a trained offset β. Default: ", stringify!($center))]
             #[config(default = $center)]
             pub center: bool,
+            /// Whether a γ that is not wanted by `scale` is there all the same, applied and
+            /// without gradient, as with MXNet's `scale=False`. Default: false
+            #[config(default = false)]
+            pub frozen_gamma: bool,
+            /// Whether a β that is not wanted by `center` is there all the same, applied and
+            /// without gradient. Default: false
+            #[config(default = false)]
+            pub frozen_beta: bool,
             /// How γ starts. Default: ones
             #[config(default = "Initializer::Ones")]
             pub gamma_initializer: Initializer,
@@ -117,6 +125,7 @@ macro_rules! layers {
             pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
                 (self.epsilon, self.one_value) = (semantics.epsilon, semantics.one_value);
                 (self.scale, self.center) = (semantics.scale, semantics.center);
+                (self.frozen_gamma, self.frozen_beta) = frozen(semantics);
                 self.excluded = semantics.excluded;
                 let ($taking, $semantics) = (&mut self, semantics);
                 $take;
@@ -144,8 +153,10 @@ macro_rules! layers {
                 let arrays = config.one_value(self.one_value).init();
                 arrays.unwrap_or_else(|error| panic!("{error}"));
                 let initializers = [&self.gamma_initializer, &self.beta_initializer];
-                let wanted = [self.scale, self.center];
-                [layer.gamma, layer.beta] = parameters(len, wanted, initializers, device);
+                let trained = [self.scale, self.center];
+                let frozen = [self.frozen_gamma, self.frozen_beta];
+                [layer.gamma, layer.beta] =
+                    parameters(len, trained, frozen, initializers, device);
                 layer
             }
         }
