@@ -274,6 +274,20 @@ layers! {
     GemmaRmsNorm, GemmaRmsNormConfig::new(normalized_shape: &[usize]), norms::GemmaRms {
         gamma, beta
     };
+    /// Scaling by the standard deviation of a sample's features, which keep their mean: Keras'
+    /// `LayerNormalization(rms_scaling=True)` ([`cellnorm::norms::RmsScalingNorm`]).
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use cellnorm_burn::RmsScalingNormConfig;
+    /// let layer = RmsScalingNormConfig::new(&[2]).with_epsilon(1e-12).init(&Device::flex());
+    /// // the standard deviation is 1
+    /// let y = layer.forward(Tensor::<2>::from_floats([[4.0, 6.0]], &Device::flex()));
+    /// assert!((y.sum().into_scalar::<f32>() - 10.0).abs() < 1e-4);
+    /// ```
+    RmsScalingNorm, RmsScalingNormConfig::new(normalized_shape: &[usize]), norms::RmsScaling {
+        gamma, beta
+    };
     /// Mean-variance normalization over any axes, without parameters
     /// ([`cellnorm::norms::MeanVarianceNorm`]).
     MeanVarianceNorm, MeanVarianceNormConfig::new(axes: &[isize]), norms::MeanVariance { };

@@ -95,6 +95,12 @@ fn rules_agree_with_arrays() {
     );
     agrees!(SwitchableNorm, cellnorm::norms::SwitchableNormConfig::new(3), SHAPE, 3);
     agrees!(BatchRenorm, cellnorm::norms::BatchRenormConfig::new(3), SHAPE, 3);
+    let authors_code = cellnorm::norms::SwitchableNormConfig::preset("switchnorm", 3).unwrap();
+    agrees!(SwitchableNorm, authors_code.clone(), SHAPE, 3);
+    agrees!(SwitchableNorm, authors_code.momentum(cellnorm::Momentum::Pooled), SHAPE, 3);
+    let rms_scaling = cellnorm::norms::RmsScalingNormConfig::new(&SHAPE[2..]);
+    agrees!(RmsScalingNorm, rms_scaling.center(true), SHAPE, 3);
+    agrees!(RmsScalingNorm, cellnorm::norms::RmsScalingNormConfig::per_channel(3), SHAPE, 3);
     agrees!(GhostBatchNorm, cellnorm::norms::GhostBatchNormConfig::new(3, 2), SHAPE, 3);
     agrees!(StepBatchNorm, cellnorm::norms::StepBatchNormConfig::new(5, 3), [4, 4, 5], 1);
     agrees!(
