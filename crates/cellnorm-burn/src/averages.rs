@@ -14,7 +14,9 @@ use std::collections::HashMap;
 use std::ops::{Add, Mul, Neg};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId, RunningState};
+use burn::module::{
+    Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId, RunningState,
+};
 use burn::tensor::{DType, Device, Tensor};
 use cellnorm::rule::Tracked;
 use cellnorm::{Moments, Momentum, OneValue, RunningVariance};
@@ -41,7 +43,7 @@ pub(crate) fn set(state: &RunningState<Tensor<1>>, to: Tensor<1>) {
 
 /// A clone of the module with running statistics of its own, which move and load apart from the
 /// module's; those of a plain clone are the module's. Parameters are equal, and train apart as
-/// those of every clone.
+/// those of every clone. Training flags are the module's: what is frozen stays so, on every device.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -58,9 +60,28 @@ pub(crate) fn set(state: &RunningState<Tensor<1>>, to: Tensor<1>) {
 pub fn clone_with_statistics<M: Module>(module: &M) -> M {
     // Burn makes running states anew on the way into inference and back
     let inference = module.valid();
-    match module.devices().iter().any(Device::is_autodiff) {
+    let clone = match module.devices().iter().any(Device::is_autodiff) {
         true => inference.train(),
         false => inference,
+    };
+    let mut flags = Flags(HashMap::new());
+    module.visit(&mut flags);
+    clone.map(&mut flags)
+}
+
+/// The training flags of a module, which inference turns off.
+struct Flags(HashMap<ParamId, bool>);
+
+impl ModuleVisitor for Flags {
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        self.0.insert(flag.id, flag.is_enabled());
+    }
+}
+
+impl ModuleMapper for Flags {
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        let enabled = self.0.get(&flag.id).copied();
+        flag.map(|flag| flag.with(enabled.unwrap_or(flag.is_enabled())))
     }
 }
 

@@ -262,3 +262,20 @@ fn running_statistics_are_f32_at_least() {
     }
     assert!((list(layer.running_mean.value())[0] - 1.0195).abs() < 1e-4);
 }
+
+/// On a device without autodiff, too, where inference would turn them off.
+#[test]
+fn a_clone_with_its_own_statistics_has_the_training_flags_of_the_module() {
+    for device in [Device::flex(), Device::flex().autodiff()] {
+        let layer = BatchNormConfig::new(3).init(&device);
+        let flag = |layer: &BatchNorm| (layer.training.is_enabled(), clone_flags(layer));
+        for layer in [layer.clone(), layer.clone().freeze(), layer.valid(), layer.freeze().valid()] {
+            assert_eq!(flag(&clone_with_statistics(&layer)), flag(&layer), "{device:?}");
+        }
+    }
+}
+
+/// Whether the layer trains after `train()`.
+fn clone_flags(layer: &BatchNorm) -> bool {
+    layer.valid().train().training.is_enabled()
+}
