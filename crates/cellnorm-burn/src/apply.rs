@@ -42,6 +42,8 @@ pub(crate) struct Call<'a, R> {
     pub(crate) parameters: Vec<(&'static str, Option<Tensor<1>>)>,
     /// The running averages, which move as the mode says.
     pub(crate) averages: Option<Averages<'a>>,
+    /// The averages that training takes in their place, which have a pace of their own.
+    pub(crate) correction: Option<(Averages<'a>, Momentum)>,
     /// The mean and the variance that normalize instead of those of x, as the mode says: those of
     /// the running averages, where there are any.
     pub(crate) running: Option<(Tensor<1>, Tensor<1>)>,
@@ -70,6 +72,7 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             excluded: Excluded::Zero,
             parameters,
             averages: None,
+            correction: None,
             running: None,
             mode: Mode::training(),
             activation: Activation::Identity,
@@ -114,10 +117,10 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             );
             self.ranks = None;
         }
-        let Self { averages, pace, epsilon, one_value, mode, .. } = self;
+        let Self { averages, correction, pace, epsilon, one_value, mode, .. } = self;
         let (y, tracked) = self.attempt(x, mask).unwrap_or_else(|error| panic!("{error}"));
         if let (true, Some(averages), Some(tracked)) = (mode.update, averages, &tracked) {
-            pace.follow(averages, tracked.clone(), epsilon, one_value);
+            pace.follow(averages, correction, tracked.clone(), (epsilon, one_value));
         }
         (y, tracked)
     }
@@ -310,16 +313,14 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let mask = mask.map(values_of_mask);
         let mask = mask.as_ref().map(|mask| (mask, self.excluded));
         let (region, coordinates) = Region::row_major(shape, &numbered, mask)?;
-        let inference = self.running.clone().map(|(mean, variance)| Statistics {
-            mean: numbers(mean),
-            variance: numbers(variance),
-        });
-        let settings = Settings {
-            epsilon: self.epsilon,
-            one_value,
-            batch: self.batch(),
-            running: RunningTables { inference, training: None },
+        let numbers_of =
+            |(mean, variance)| Statistics { mean: numbers(mean), variance: numbers(variance) };
+        let correction = self.correction.map(|(averages, _)| averages.values());
+        let running = RunningTables {
+            inference: self.running.clone().map(numbers_of),
+            training: correction.map(numbers_of),
         };
+        let settings = Settings { epsilon: self.epsilon, one_value, batch: self.batch(), running };
         let counts = region.counts();
         let grid = Grid { shape, coordinates: &coordinates, counts: &counts };
         let formula = Formula::new(self.rule.clone(), settings, grid)?;
@@ -378,7 +379,8 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             .into_iter()
             .map(|(name, value)| (name, value.map(|value| Table(value.cast(dtype)))))
             .collect();
-        let running = self.running.map(|(mean, variance)| {
+        let correction = self.correction.filter(|_| batch).map(|(averages, _)| averages.values());
+        let running = correction.or(self.running).map(|(mean, variance)| {
             let [mean, variance] =
                 [mean, variance].map(|of| Table(of.to_device(&device).detach().cast(dtype)));
             Statistics { mean, variance }

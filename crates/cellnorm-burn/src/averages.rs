@@ -14,9 +14,7 @@ use std::collections::HashMap;
 use std::ops::{Add, Mul, Neg};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::module::{
-    Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId, RunningState,
-};
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId, RunningState};
 use burn::tensor::{DType, Device, Tensor};
 use cellnorm::rule::Tracked;
 use cellnorm::{Moments, Momentum, OneValue, RunningVariance};
@@ -155,16 +153,16 @@ pub(crate) struct Pace {
 impl Pace {
     /// running += weight · (batch − running), where the batch has any values; the variance where
     /// there is one to move toward ([`RunningVariance::moves`]). They stay where the batch's are
-    /// not all finite.
+    /// not all finite. `correction` are further averages, with their own momentum.
     ///
     /// # Panics
     /// If momentum counts the batches and the layer has no count.
     pub(crate) fn follow(
         self,
         averages: Averages<'_>,
+        correction: Option<(Averages<'_>, Momentum)>,
         tracked: Tracked<Table>,
-        epsilon: f64,
-        one_value: OneValue,
+        (epsilon, one_value): (f64, OneValue),
     ) {
         if record(averages, &tracked, self, epsilon, one_value) {
             return;
@@ -174,32 +172,33 @@ impl Pace {
         if values.iter().all(|n| *n == 0.0) {
             return;
         }
-        let batches = averages.batches.filter(|_| self.momentum.counts_batches());
-        assert!(
-            !self.momentum.counts_batches() || batches.is_some(),
-            "{:?} momentum counts the batches, and this layer has no num_batches_tracked; name it \
-             in the config, so that the layer is made with one",
-            self.momentum
-        );
-        let share =
-            |moves: &dyn Fn(f64) -> bool| values.iter().map(|n| f64::from(moves(*n))).collect();
-        let step = Step {
-            averages,
-            momentum: self.momentum,
-            batches,
-            stored: wide(averages.mean.value().dtype()),
-            factors: values.iter().map(|n| self.variance.factor(*n, epsilon)).collect(),
-            shares: [share(&|n| n > 0.0), share(&|n| self.variance.moves(n, one_value))],
-            values,
-        };
         // no gradient flows here, and each operation on a training device has a price
         let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
         // clones of a layer may train in several threads, one step after another
         let _lock = lock();
-        if is_fused(mean.device().as_dispatch()) {
-            step.take_numbers(numbers(mean), numbers(variance));
-        } else {
-            step.take_tensors(mean, variance);
+        for (averages, momentum) in correction.into_iter().chain([(averages, self.momentum)]) {
+            let batches = averages.batches.filter(|_| momentum.counts_batches());
+            assert!(
+                !momentum.counts_batches() || batches.is_some(),
+                "{momentum:?} momentum counts the batches, and this layer has no \
+                 num_batches_tracked; name it in the config, so that the layer is made with one"
+            );
+            let share =
+                |moves: &dyn Fn(f64) -> bool| values.iter().map(|n| f64::from(moves(*n))).collect();
+            let step = Step {
+                averages,
+                momentum,
+                batches,
+                stored: wide(averages.mean.value().dtype()),
+                factors: values.iter().map(|n| self.variance.factor(*n, epsilon)).collect(),
+                shares: [share(&|n| n > 0.0), share(&|n| self.variance.moves(n, one_value))],
+                values: values.clone(),
+            };
+            if is_fused(mean.device().as_dispatch()) {
+                step.take_numbers(numbers(mean.clone()), numbers(variance.clone()));
+            } else {
+                step.take_tensors(mean.clone(), variance.clone());
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ pub use tlu::{Tlu, TluConfig};
 use burn::module::Param;
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use cellnorm::rule::{Norm, Rule};
+use cellnorm::rule::{Correction, Norm, Rule};
 use cellnorm::semantics::Unlearned;
 use cellnorm::shape::{Along, Roles, Sharing};
 use cellnorm::{Error, Mode, Semantics};
@@ -180,22 +180,23 @@ fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
 /// need it.
 ///
 /// # Panics
-/// If it has averages of another pace beside them.
+/// If the momentum of its correction counts the batches.
 fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
-    let average = |of: &ArrayD<f64>| {
-        let values: Vec<f64> = of.iter().copied().collect();
-        Some(averages::state(&values, device))
-    };
-    assert!(
-        layer.correction.is_none(),
-        "{} has a momentum of its own for its correction, as that of Keras has, and a layer of \
-         Burn has no averages for it; set neither correction_momentum nor the semantics of Keras, or \
-         train on arrays",
-        R::NAME
-    );
+    if let Some(Correction { momentum, .. }) = &layer.correction {
+        assert!(
+            !momentum.counts_batches(),
+            "a correction_momentum that counts the batches is not to be had in Burn; use Step or \
+             Keep, or train on arrays"
+        );
+    }
     let Some(running) = &layer.running else {
         return [None, None, None];
     };
     let batches = batches(layer.momentum, layer.steps, device);
-    [average(&running.mean), average(&running.variance), batches]
+    [average(&running.mean, device), average(&running.variance, device), batches]
+}
+
+fn average(of: &ArrayD<f64>, device: &Device) -> Average {
+    let values: Vec<f64> = of.iter().copied().collect();
+    Some(averages::state(&values, device))
 }

@@ -7,7 +7,7 @@ use cellnorm::rule::{Norm, NormConfig, Rule};
 use cellnorm::shape::Excluded;
 use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
 
-use super::{Parameter, averages_of, flat, forwards, mode_on, value};
+use super::{Parameter, average, averages_of, flat, forwards, mode_on, value};
 use crate::apply::Call;
 use crate::averages::{Average, Averages, Pace};
 use crate::ranks::Link;
@@ -26,7 +26,7 @@ pub trait RuleModule: Rule {
     /// The module with the parameters and running averages of a layer on arrays.
     ///
     /// # Panics
-    /// If it has a momentum for a correction.
+    /// If the momentum of its correction counts the batches.
     fn module(layer: &Norm<Self>, device: &Device) -> Self::Module;
 }
 
@@ -96,8 +96,8 @@ impl<R: RuleModule> RuleConfig<R> {
     /// The layer.
     ///
     /// # Panics
-    /// If the config is not sound (the message says what would be), or has a momentum for a
-    /// correction.
+    /// If the config is not sound (the message says what would be), or the momentum of a
+    /// correction counts the batches.
     pub fn init(&self, device: &Device) -> R::Module {
         let layer = self.0.clone().init().unwrap_or_else(|error| panic!("{error}"));
         R::module(&layer, device)
@@ -109,7 +109,7 @@ macro_rules! layers {
         $(#[$doc:meta])*
         $name:ident, $config:ident::$new:ident($($argument:ident: $type:ty),*), $rule:ty {
             $($parameter:ident),*
-        };
+        } $(with $correction_mean:ident, $correction_var:ident)?;
     )*) => {
         /// The names of these layers.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
@@ -146,6 +146,13 @@ macro_rules! layers {
             /// How many batches the running averages have followed; None unless momentum
             /// [counts](Momentum::counts_batches) them.
             pub num_batches_tracked: Average,
+            $(
+                /// The running mean that training is corrected toward, where it has a momentum of
+                /// its own; else None, and it is `running_mean`.
+                pub $correction_mean: Average,
+                /// The running deviation beside it.
+                pub $correction_var: Average,
+            )?
             /// ε.
             pub epsilon: f64,
             /// The normalization.
@@ -163,6 +170,8 @@ macro_rules! layers {
             pub mode: Mode,
             #[module(skip)]
             pace: Pace,
+            #[module(skip)]
+            correction: Option<Momentum>,
             /// The ranks that the statistics of training are shared with;
             /// [`convert_sync_batch_norm`](crate::ranks::convert_sync_batch_norm) sets it. Default:
             /// none.
@@ -181,12 +190,23 @@ macro_rules! layers {
                     running_mean,
                     running_var,
                     num_batches_tracked,
+                    $(
+                        $correction_mean: layer
+                            .correction
+                            .as_ref()
+                            .and_then(|of| average(&of.averages.mean, device)),
+                        $correction_var: layer
+                            .correction
+                            .as_ref()
+                            .and_then(|of| average(&of.averages.variance, device)),
+                    )?
                     epsilon: layer.epsilon,
                     rule: layer.rule().clone(),
                     one_value: layer.one_value,
                     excluded: layer.excluded,
                     mode: layer.mode,
                     pace: Pace { momentum, variance },
+                    correction: layer.correction.as_ref().map(|of| of.momentum),
                     link: Link::default(),
                 }
             }
@@ -197,7 +217,7 @@ macro_rules! layers {
             /// [freezes](Norm::freeze_parameter) have no gradient here, either.
             ///
             /// # Panics
-            /// If it has a momentum for a correction.
+            /// If the momentum of its correction counts the batches.
             pub fn from_arrays(layer: &Norm<$rule>, device: &Device) -> Self {
                 <$rule>::module(layer, device)
             }
@@ -207,10 +227,15 @@ macro_rules! layers {
             pub(super) fn call(&self, device: &Device) -> Call<'_, $rule> {
                 let parameters = vec![$((stringify!($parameter), value(&self.$parameter))),*];
                 let (mean, variance) = (&self.running_mean, &self.running_var);
+                let batches = &self.num_batches_tracked;
+                let correction = None$(
+                    .or(Averages::of(&self.$correction_mean, &self.$correction_var, batches))
+                )?;
                 Call {
                     one_value: self.one_value,
                     excluded: self.excluded,
-                    averages: Averages::of(mean, variance, &self.num_batches_tracked),
+                    averages: Averages::of(mean, variance, batches),
+                    correction: correction.zip(self.correction),
                     mode: mode_on(device, self.training.is_enabled(), self.mode),
                     pace: self.pace,
                     ranks: self.link.ranks(),
@@ -247,9 +272,11 @@ layers! {
     AxesBatchNorm, AxesBatchNormConfig::over(axes: &[isize], lengths: &[usize]), norms::Batch {
         gamma, beta
     };
-    /// Batch renormalization: batch statistics, corrected toward the running ones
-    /// ([`cellnorm::norms::BatchRenorm`]).
-    BatchRenorm, BatchRenormConfig::new(channels: usize), norms::Renorm { gamma, beta };
+    /// Batch renormalization: batch statistics, corrected toward the running ones, or toward
+    /// averages of their own pace, as in Keras ([`cellnorm::norms::BatchRenorm`]).
+    BatchRenorm, BatchRenormConfig::new(channels: usize), norms::Renorm {
+        gamma, beta
+    } with running_correction_mean, running_correction_var;
     /// Ghost batch normalization: a large batch in small parts
     /// ([`cellnorm::norms::GhostBatchNorm`]).
     GhostBatchNorm, GhostBatchNormConfig::new(channels: usize, size: usize), norms::Ghost {

@@ -9,7 +9,7 @@ use cellnorm_burn as ours;
 use cellnorm_burn::cellnorm::Mask;
 use cellnorm_burn::cellnorm::rule::Running;
 use cellnorm_burn::cellnorm::{
-    self, Momentum, OneValue, RunningVariance, norms::StepBatchNormConfig,
+    self, Momentum, Normalization, OneValue, RunningVariance, Semantics, norms::StepBatchNormConfig,
 };
 use ndarray::{ArrayD, s};
 
@@ -239,11 +239,64 @@ fn steps_are_no_batches_to_count() {
 }
 
 #[test]
-#[should_panic(expected = "set neither correction_momentum")]
-fn a_correction_has_no_averages_in_burn() {
+#[should_panic(expected = "use Step or Keep")]
+fn a_correction_does_not_count_batches() {
     let config =
-        cellnorm::norms::BatchRenormConfig::new(3).correction_momentum(Momentum::Step(0.5));
+        cellnorm::norms::BatchRenormConfig::new(3).correction_momentum(Momentum::Cumulative);
     ours::BatchRenormConfig::from(config).init(&Device::flex());
+}
+
+/// Keras' `renorm`: training is corrected toward a second pair of averages, at a pace of its own.
+#[test]
+fn a_correction_has_averages_of_its_own() {
+    let keras = Semantics::preset("keras-3", Normalization::Batch).unwrap();
+    let keras = Semantics { momentum: Momentum::Keep(0.5), ..keras };
+    let config = cellnorm::norms::BatchRenormConfig::new(3).semantics(&keras).channel_axis(1);
+    let config = config.correction_momentum(Momentum::Keep(0.8));
+    let mask = Mask::lengths(&[2, 1, 2, 2], 2);
+    let folder = tempfile::tempdir().unwrap();
+    for (number, device) in devices().into_iter().enumerate() {
+        let what = &format!("{device:?}");
+        let mut arrays = config.clone().init().unwrap();
+        let mut layer = ours::BatchRenorm::from_arrays(&arrays, &device);
+        for k in 0..6 {
+            if k == 3 {
+                let path = folder.path().join(format!("renorm{number}"));
+                layer.save_file(&path).unwrap();
+                layer = ours::BatchRenormConfig::from(config.clone()).init(&device).load_file(path);
+            }
+            let (x, dy) = (values(&[4, 3, 2], 20 + k) * 3.0, values(&[4, 3, 2], 30 + k));
+            let input = tensor::<3>(&x, &device).require_grad();
+            let (y, (expected, saved)) = match k {
+                4 => {
+                    let bools = bools(&mask, [4, 3, 2], &device);
+                    let expected = arrays.forward_masked(x.view(), &mask).unwrap();
+                    (layer.forward_masked(input.clone(), bools), expected)
+                }
+                _ => (layer.forward(input.clone()), arrays.forward(x.view()).unwrap()),
+            };
+            let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
+            close(list(y), &expected, what);
+            let dx = arrays.backward(&saved, x.view(), dy).unwrap().dx;
+            close(list(input.grad(&gradients).unwrap()), &dx, what);
+            same_averages!(layer, arrays.running, what);
+            let correction = arrays.correction.as_ref().unwrap();
+            let [mean, deviation] = [&layer.running_correction_mean, &layer.running_correction_var]
+                .map(|of| list(of.as_ref().unwrap().value()));
+            close(mean, &correction.averages.mean, what);
+            close(deviation, &correction.averages.variance, what);
+        }
+        let x = values(&[4, 3, 2], 40);
+        let y = layer.valid().forward(tensor::<3>(&x, &device).inner());
+        close(list(y), &arrays.infer(x.view()).unwrap(), what);
+        assert_eq!(ours::parameters::norm_parameters(&layer).len(), 2);
+    }
+    let of_keras = ours::BatchRenormConfig::new(3)
+        .with_semantics(&Semantics::preset("keras-3", Normalization::Batch).unwrap())
+        .init(&Device::flex());
+    assert!(of_keras.running_correction_mean.is_some());
+    let plain = ours::BatchRenormConfig::new(3).init(&Device::flex());
+    assert!(plain.running_correction_mean.is_none(), "records without are as they were");
 }
 
 #[test]
@@ -261,8 +314,7 @@ fn goes_on_after_a_record(momentum: Momentum) {
         let config = cellnorm::norms::BatchRenormConfig::new(3).momentum(momentum);
         let plain = ours::BatchNormConfig::new(3).with_momentum(momentum);
         let mut arrays = config.clone().init().unwrap();
-        let mut plain_arrays =
-            cellnorm::BatchNormConfig::new(3).momentum(momentum).init().unwrap();
+        let mut plain_arrays = cellnorm::BatchNormConfig::new(3).momentum(momentum).init().unwrap();
         let mut layer = ours::BatchRenormConfig::from(config.clone()).init(&device);
         let mut plain_layer = plain.init(&device);
         for k in 0..6 {
