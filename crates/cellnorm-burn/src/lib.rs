@@ -46,6 +46,8 @@ pub mod parameters;
 #[cfg(feature = "flex")]
 pub mod stopwatch;
 pub mod weights;
+#[cfg(all(test, feature = "flex"))]
+mod edges;
 
 #[cfg(test)]
 #[path = "../../module_order.rs"]
