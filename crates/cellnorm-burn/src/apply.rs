@@ -17,7 +17,7 @@ use cellnorm::rule::{
     CellTables, Coefficients, Context, Formula, Grid, Region, Rule, RunningTables, Settings,
     Statistics, Tracked,
 };
-use cellnorm::shape::{Labels, Roles, cells_of};
+use cellnorm::shape::{Excluded, Labels, Roles, cells_of};
 use cellnorm::{
     Activation, Error, Mask, Mode, Momentum, OneValue, RunningVariance, shape::Centering,
 };
@@ -36,10 +36,14 @@ pub(crate) struct Call<'a, R> {
     pub(crate) epsilon: f64,
     /// The policy for one value a statistic, where there is no mask.
     pub(crate) one_value: OneValue,
+    /// The treatment of values that a mask excludes.
+    pub(crate) excluded: Excluded,
     /// The parameters in the order of the rule's, flat.
     pub(crate) parameters: Vec<(&'static str, Option<Tensor<1>>)>,
     /// The running averages, which move as the mode says.
     pub(crate) averages: Option<Averages<'a>>,
+    /// The averages that training takes in their place, which have a pace of their own.
+    pub(crate) correction: Option<(Averages<'a>, Momentum)>,
     /// The mean and the variance that normalize instead of those of x, as the mode says: those of
     /// the running averages, where there are any.
     pub(crate) running: Option<(Tensor<1>, Tensor<1>)>,
@@ -65,8 +69,10 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             rule,
             epsilon,
             one_value: OneValue::Beta,
+            excluded: Excluded::Zero,
             parameters,
             averages: None,
+            correction: None,
             running: None,
             mode: Mode::training(),
             activation: Activation::Identity,
@@ -111,10 +117,10 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             );
             self.ranks = None;
         }
-        let Self { averages, pace, epsilon, one_value, mode, .. } = self;
+        let Self { averages, correction, pace, epsilon, one_value, mode, .. } = self;
         let (y, tracked) = self.attempt(x, mask).unwrap_or_else(|error| panic!("{error}"));
         if let (true, Some(averages), Some(tracked)) = (mode.update, averages, &tracked) {
-            pace.follow(averages, tracked.clone(), epsilon, one_value);
+            pace.follow(averages, correction, tracked.clone(), (epsilon, one_value));
         }
         (y, tracked)
     }
@@ -129,13 +135,15 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
     }
 
     /// The policy for one value a statistic of x, where such statistics normalize or are tracked;
-    /// [`OneValue::Error`] only acts in training.
+    /// [`OneValue::Error`] only acts in training, and where running averages are missing.
     fn policy(&self) -> Option<OneValue> {
         let batch = self.mode.statistics == StatisticsFrom::Batch;
         let update = self.mode.update && self.running.is_some();
+        // the statistics of x are those of inference, too
+        let untracked = self.running.is_none() && self.rule.running().is_some();
         self.takes_statistics().then_some(match self.one_value {
             // a formula asks the policy with its own idea of training
-            OneValue::Error if update => OneValue::AlwaysError,
+            OneValue::Error if update || untracked => OneValue::AlwaysError,
             OneValue::Error if !batch => OneValue::Beta,
             policy => policy,
         })
@@ -303,17 +311,16 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         }
         let one_value = self.policy().filter(|_| mask.is_none());
         let mask = mask.map(values_of_mask);
-        let (region, coordinates) = Region::row_major(shape, &numbered, mask.as_ref())?;
-        let inference = self.running.clone().map(|(mean, variance)| Statistics {
-            mean: numbers(mean),
-            variance: numbers(variance),
-        });
-        let settings = Settings {
-            epsilon: self.epsilon,
-            one_value,
-            batch: self.batch(),
-            running: RunningTables { inference, training: None },
+        let mask = mask.as_ref().map(|mask| (mask, self.excluded));
+        let (region, coordinates) = Region::row_major(shape, &numbered, mask)?;
+        let numbers_of =
+            |(mean, variance)| Statistics { mean: numbers(mean), variance: numbers(variance) };
+        let correction = self.correction.map(|(averages, _)| averages.values());
+        let running = RunningTables {
+            inference: self.running.clone().map(numbers_of),
+            training: correction.map(numbers_of),
         };
+        let settings = Settings { epsilon: self.epsilon, one_value, batch: self.batch(), running };
         let counts = region.counts();
         let grid = Grid { shape, coordinates: &coordinates, counts: &counts };
         let formula = Formula::new(self.rule.clone(), settings, grid)?;
@@ -341,22 +348,16 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             return Err(Error::Empty { shape: shape.to_vec() });
         }
         let (cells, coordinates) = cells_of(&shape, &numbered);
-        let mask = match mask {
-            Some(mask) => {
-                // `Mask::over` says why a mask does not fit
-                values_of_mask(mask.clone()).over(&shape)?;
-                Some(mask.expand(shape))
-            }
-            None => None,
-        };
-        let (x, (mean, variance, counts)) = match &mask {
+        let mask = mask.map(|mask| expand_mask(mask, shape)).transpose()?;
+        let (picked, (mean, variance, counts)) = match &mask {
             // what is masked may hold anything
             Some(mask) => {
-                let x = x.mask_fill(mask.clone().bool_not(), 0.0);
-                (x.clone(), composed::masked_moments(x, mask.clone(), cells))
+                let picked = x.clone().mask_fill(mask.clone().bool_not(), 0.0);
+                (picked.clone(), composed::masked_moments(picked, mask.clone(), cells))
             }
-            None => (x.clone(), moments(x, cells)),
+            None => (x.clone(), moments(x.clone(), cells)),
         };
+        let x = if self.excluded == Excluded::Zero { picked } else { x };
         let dtype = mean.dtype();
         let center = mean.clone().detach();
         let grid = Grid { shape: &shape, coordinates: &coordinates, counts: &counts };
@@ -369,35 +370,47 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             variance: Table(variance),
             center: Table(center.clone()),
         };
-        let one = |k| tables.values(k).iter().all(|values| *values <= 1.0);
-        let single = mask.is_none() && self.rule.variance_sharing().is_some_and(one);
+        let all_one = |k| tables.values(k).iter().all(|values| *values <= 1.0);
+        let single = mask.is_none() && self.rule.variance_sharing().is_some_and(all_one);
         let uses_running = self.uses_running(single, &shape)?;
-        let batch = self.batch();
+        let batch = self.batch() && !uses_running;
         let parameters: Vec<_> = self
             .parameters
             .into_iter()
             .map(|(name, value)| (name, value.map(|value| Table(value.cast(dtype)))))
             .collect();
-        let running = self.running.map(|(mean, variance)| {
+        let correction = self.correction.filter(|_| batch).map(|(averages, _)| averages.values());
+        let running = correction.or(self.running).map(|(mean, variance)| {
             let [mean, variance] =
                 [mean, variance].map(|of| Table(of.to_device(&device).detach().cast(dtype)));
             Statistics { mean, variance }
         });
-        let context = Context {
-            cells: &tables,
-            epsilon: self.epsilon,
-            batch: batch && !uses_running,
-            running,
-            parameters: &parameters,
+        let (rule, epsilon, parameters) = (self.rule, self.epsilon, &parameters);
+        let apply = |x: Tensor<D>, cell_tables: &CellTables<'_, Table>| {
+            let running = running.clone();
+            let context = Context { cells: cell_tables, epsilon, batch, running, parameters };
+            let Coefficients { scale, offset } = rule.table(&context);
+            let maps = [center.clone(), scale.0, offset.0].map(|table| table.unsqueeze());
+            let y = composed::activated(affine_of_cells(x, maps, cells), self.activation);
+            (y.cast(own), rule.tracked(&context).filter(|_| !uses_running))
         };
-        let Coefficients { scale, offset } = self.rule.table(&context);
-        let tracked = self.rule.tracked(&context).filter(|_| !uses_running);
-        let maps = [center, scale.0, offset.0].map(|table| table.unsqueeze());
-        let y = composed::activated(affine_of_cells(x, maps, cells), self.activation).cast(own);
-        let y = match mask {
-            Some(mask) => y.mask_fill(mask.bool_not(), 0.0),
-            None => y,
-        };
+        let (mut y, tracked) = apply(x.clone(), &tables);
+        let Some(mask) = mask else { return Ok((y, tracked)) };
+        let is_plain = R::CENTERING == Centering::Mean && rule.roles(&shape, true)?.is_some();
+        let values = tables.values(0);
+        let one = |set: &u32| values[*set as usize] <= 1.0;
+        if is_plain && batch && values.iter().any(|values| *values <= 1.0) {
+            // the only value of a statistic is its mean: y is β, and its dy has no part in dx
+            let constant = sets[0].as_slice().iter().map(one).collect();
+            let constant = composed::spread(constant, cells, &shape, &device);
+            let [mean, variance] =
+                [&tables.mean, &tables.variance].map(|of| Table(of.0.clone().detach()));
+            let (fixed, _) = apply(x.detach(), &CellTables { mean, variance, ..tables });
+            y = y.mask_where(constant.bool_and(mask.clone()), fixed);
+        }
+        if self.excluded == Excluded::Zero {
+            y = y.mask_fill(mask.bool_not(), 0.0);
+        }
         Ok((y, tracked))
     }
 
@@ -415,7 +428,11 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
              {variance:?} running variance, {mode:?}, {rule:?}{}",
             R::NAME,
             x.dtype(),
-            if masked { ", masked" } else { "" }
+            match (masked, self.excluded) {
+                (false, _) => "",
+                (true, Excluded::Zero) => ", masked",
+                (true, Excluded::Normalized) => ", masked, with excluded values normalized",
+            }
         )
     }
 }
@@ -461,6 +478,16 @@ fn values_of_mask<const D: usize>(mask: Tensor<D, Bool>) -> Mask {
     let shape = mask.dims();
     let valid = ArrayD::from_shape_vec(IxDyn(&shape), mask.into_data().iter::<bool>().collect());
     Mask::Values(valid.expect("as many as the mask has"))
+}
+
+/// The mask of each value of a tensor.
+fn expand_mask<const D: usize>(
+    mask: Tensor<D, Bool>,
+    shape: [usize; D],
+) -> Result<Tensor<D, Bool>, Error> {
+    // it says why a mask does not fit
+    values_of_mask(mask.clone()).over(&shape)?;
+    Ok(mask.expand(shape))
 }
 
 /// The mean, the biased variance and the number of values of each cell.

@@ -1,7 +1,8 @@
 //! Running averages as Burn holds them.
 //!
-//! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative, 1
-//! over the number of batches so far. A batch without values is no step, nor is one whose
+//! running += weight · (batch − running), with the weight that [`Momentum`] says: cumulative or
+//! pooled, 1 over the number of batches so far. Pooled, weight · (1 − weight) · (mean − running
+//! mean)² comes to the running variance. A batch without values is no step, nor is one whose
 //! statistics are not all finite in the type of the averages. While a thread records, they stay
 //! instead, and count, mean and Σ (x − mean)² of what the layers see are merged over batches.
 //!
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use std::ops::{Add, Mul, Neg};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId, RunningState};
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId, RunningState};
 use burn::tensor::{DType, Device, Tensor};
 use cellnorm::rule::Tracked;
 use cellnorm::{Moments, Momentum, OneValue, RunningVariance};
@@ -40,7 +41,7 @@ pub(crate) fn set(state: &RunningState<Tensor<1>>, to: Tensor<1>) {
 
 /// A clone of the module with running statistics of its own, which move and load apart from the
 /// module's; those of a plain clone are the module's. Parameters are equal, and train apart as
-/// those of every clone.
+/// those of every clone. Training flags are the module's: what is frozen stays so, on every device.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -57,9 +58,28 @@ pub(crate) fn set(state: &RunningState<Tensor<1>>, to: Tensor<1>) {
 pub fn clone_with_statistics<M: Module>(module: &M) -> M {
     // Burn makes running states anew on the way into inference and back
     let inference = module.valid();
-    match module.devices().iter().any(Device::is_autodiff) {
+    let clone = match module.devices().iter().any(Device::is_autodiff) {
         true => inference.train(),
         false => inference,
+    };
+    let mut flags = Flags(HashMap::new());
+    module.visit(&mut flags);
+    clone.map(&mut flags)
+}
+
+/// The training flags of a module, which inference turns off.
+struct Flags(HashMap<ParamId, bool>);
+
+impl ModuleVisitor for Flags {
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        self.0.insert(flag.id, flag.is_enabled());
+    }
+}
+
+impl ModuleMapper for Flags {
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        let enabled = self.0.get(&flag.id).copied();
+        flag.map(|flag| flag.with(enabled.unwrap_or(flag.is_enabled())))
     }
 }
 
@@ -68,7 +88,7 @@ pub fn clone_with_statistics<M: Module>(module: &M) -> M {
 pub(crate) struct Averages<'a> {
     pub(crate) mean: &'a RunningState<Tensor<1>>,
     pub(crate) variance: &'a RunningState<Tensor<1>>,
-    /// How often they have moved; there is one where momentum is cumulative.
+    /// How often they have moved; there is one where momentum counts the batches.
     pub(crate) batches: Option<&'a RunningState<Tensor<1>>>,
     /// Where those that a forward pass looks at and moves begin, and how many they are; None for
     /// all.
@@ -120,7 +140,7 @@ impl<'a> Averages<'a> {
 /// The number of batches so far, where momentum needs it: other layers' records stay those of
 /// Burn's own.
 pub(crate) fn batches(momentum: Momentum, so_far: u64, device: &Device) -> Average {
-    (momentum == Momentum::Cumulative).then(|| state(&[so_far as f64], device))
+    momentum.counts_batches().then(|| state(&[so_far as f64], device))
 }
 
 /// How running averages move.
@@ -133,16 +153,16 @@ pub(crate) struct Pace {
 impl Pace {
     /// running += weight · (batch − running), where the batch has any values; the variance where
     /// there is one to move toward ([`RunningVariance::moves`]). They stay where the batch's are
-    /// not all finite.
+    /// not all finite. `correction` are further averages, with their own momentum.
     ///
     /// # Panics
-    /// If momentum is cumulative and the layer has no count.
+    /// If momentum counts the batches and the layer has no count.
     pub(crate) fn follow(
         self,
         averages: Averages<'_>,
+        correction: Option<(Averages<'_>, Momentum)>,
         tracked: Tracked<Table>,
-        epsilon: f64,
-        one_value: OneValue,
+        (epsilon, one_value): (f64, OneValue),
     ) {
         if record(averages, &tracked, self, epsilon, one_value) {
             return;
@@ -152,30 +172,33 @@ impl Pace {
         if values.iter().all(|n| *n == 0.0) {
             return;
         }
-        let batches = averages.batches.filter(|_| self.momentum == Momentum::Cumulative);
-        assert!(
-            self.momentum != Momentum::Cumulative || batches.is_some(),
-            "cumulative momentum counts the batches, and this layer has no num_batches_tracked; \
-             name it in the config, so that the layer is made with one"
-        );
-        let share =
-            |moves: &dyn Fn(f64) -> bool| values.iter().map(|n| f64::from(moves(*n))).collect();
-        let step = Step {
-            averages,
-            momentum: self.momentum,
-            batches,
-            stored: wide(averages.mean.value().dtype()),
-            factors: values.iter().map(|n| self.variance.factor(*n, epsilon)).collect(),
-            shares: [share(&|n| n > 0.0), share(&|n| self.variance.moves(n, one_value))],
-        };
         // no gradient flows here, and each operation on a training device has a price
         let (mean, variance) = (mean.without_autodiff(), variance.without_autodiff());
         // clones of a layer may train in several threads, one step after another
         let _lock = lock();
-        if is_fused(mean.device().as_dispatch()) {
-            step.take_numbers(numbers(mean), numbers(variance));
-        } else {
-            step.take_tensors(mean, variance);
+        for (averages, momentum) in correction.into_iter().chain([(averages, self.momentum)]) {
+            let batches = averages.batches.filter(|_| momentum.counts_batches());
+            assert!(
+                !momentum.counts_batches() || batches.is_some(),
+                "{momentum:?} momentum counts the batches, and this layer has no \
+                 num_batches_tracked; name it in the config, so that the layer is made with one"
+            );
+            let share =
+                |moves: &dyn Fn(f64) -> bool| values.iter().map(|n| f64::from(moves(*n))).collect();
+            let step = Step {
+                averages,
+                momentum,
+                batches,
+                stored: wide(averages.mean.value().dtype()),
+                factors: values.iter().map(|n| self.variance.factor(*n, epsilon)).collect(),
+                shares: [share(&|n| n > 0.0), share(&|n| self.variance.moves(n, one_value))],
+                values: values.clone(),
+            };
+            if is_fused(mean.device().as_dispatch()) {
+                step.take_numbers(numbers(mean.clone()), numbers(variance.clone()));
+            } else {
+                step.take_tensors(mean.clone(), variance.clone());
+            }
         }
     }
 }
@@ -184,7 +207,7 @@ impl Pace {
 struct Step<'a> {
     averages: Averages<'a>,
     momentum: Momentum,
-    /// The count of batches, where momentum is cumulative.
+    /// The count of batches, where momentum needs it.
     batches: Option<&'a RunningState<Tensor<1>>>,
     /// The type that the averages are stored in.
     stored: DType,
@@ -192,47 +215,69 @@ struct Step<'a> {
     factors: Vec<f64>,
     /// 1 where the mean and where the variance move, else 0.
     shares: [Vec<f64>; 2],
+    /// The number of values of each statistic.
+    values: Vec<f64>,
 }
 
 impl Step<'_> {
+    /// Whether the spread of the batches' means is part of the variance; σ, which renormalization
+    /// keeps of infinitely many values, has none.
+    fn spreads(&self) -> bool {
+        self.momentum == Momentum::Pooled && self.values.iter().all(|n| n.is_finite())
+    }
+
     /// In a loop over the numbers, where an operation costs more than all of them.
     fn take_numbers(self, mean: Vec<f64>, mut variance: Vec<f64>) {
-        let Self { averages, momentum, batches, stored, factors, shares } = self;
+        let spreads = self.spreads();
+        let Self { averages, momentum, batches, stored, factors, shares, .. } = self;
         variance.iter_mut().zip(factors).for_each(|(of, factor)| *of *= factor);
+        let pair = [averages.mean, averages.variance];
+        let before = pair.map(|average| averages.value(average).without_autodiff());
+        let device = before[0].device();
+        let kept = before.map(numbers);
+        let square = |(mean, kept): (&f64, &f64)| (mean - kept) * (mean - kept);
+        let apart: Vec<f64> =
+            if spreads { mean.iter().zip(&kept[0]).map(square).collect() } else { vec![] };
         let finite = |value: &f64| match stored {
             DType::F64 => value.is_finite(),
             _ => (*value as f32).is_finite(),
         };
-        if !mean.iter().chain(&variance).all(finite) {
+        if !mean.iter().chain(&variance).chain(&apart).all(finite) {
             return;
         }
         let weight = match batches {
             Some(batches) => {
-                let one = Tensor::ones([1], &averages.mean.value().device());
-                numbers(averages.count(batches, one))[0].recip()
+                numbers(averages.count(batches, Tensor::ones([1], &device)))[0].recip()
             }
             None => momentum.weight(1),
         };
-        let pairs = [(averages.mean, mean), (averages.variance, variance)];
-        for ((average, batch), share) in pairs.into_iter().zip(shares) {
-            let kept = averages.value(average).without_autodiff();
-            let device = kept.device();
-            let all = numbers(kept).into_iter().zip(batch).zip(share);
-            let moved: Vec<f64> = all
-                .map(|((running, batch), share)| moved(running, batch, share * weight))
-                .collect();
-            averages.update(average, Tensor::from_data(&moved[..], (&device, stored)));
+        let targets = [mean, variance];
+        let mut to: [Vec<f64>; 2] = std::array::from_fn(|i| {
+            let all = kept[i].iter().zip(&targets[i]).zip(&shares[i]);
+            all.map(|((kept, target), share)| moved(*kept, *target, share * weight)).collect()
+        });
+        for ((variance, apart), share) in to[1].iter_mut().zip(apart).zip(&shares[1]) {
+            *variance += share * momentum.spread(weight) * apart;
+        }
+        for (average, values) in pair.into_iter().zip(to) {
+            averages.update(average, Tensor::from_data(&values[..], (&device, stored)));
         }
     }
 
     /// On the device, which the host would have to wait for.
     fn take_tensors(self, mean: Tensor<1>, variance: Tensor<1>) {
-        let Self { averages, momentum, batches, stored, factors, shares } = self;
+        let spreads = self.spreads();
+        let Self { averages, momentum, batches, stored, factors, shares, .. } = self;
         let (device, dtype) = (mean.device(), mean.dtype());
         let table = |values: Vec<f64>| Tensor::<1>::from_data(&values[..], (&device, dtype));
-        let variance = variance * table(factors);
-        let both = Tensor::cat(vec![mean.clone(), variance.clone()], 0);
-        let finite = both.cast(stored).is_finite().all();
+        let pair = [averages.mean, averages.variance];
+        let before = pair.map(|average| averages.value(average).without_autodiff());
+        let kept = before.each_ref().map(|of| of.clone().to_device(&device).cast(dtype));
+        let mut targets = vec![mean.clone(), variance * table(factors)];
+        if spreads {
+            targets.push((mean - kept[0].clone()).square());
+        }
+        let finite = Tensor::cat(targets.clone(), 0).cast(stored).is_finite().all();
         let step = finite.clone().float().cast(dtype);
         let weight = match batches {
             Some(batches) => {
@@ -241,17 +286,23 @@ impl Step<'_> {
             }
             None => step * momentum.weight(1),
         };
-        let pairs = [(averages.mean, mean), (averages.variance, variance)];
-        for ((average, batch), share) in pairs.into_iter().zip(shares) {
-            let kept = averages.value(average).without_autodiff();
-            let running = kept.clone().to_device(&device).cast(dtype);
-            let ignored = finite.clone().bool_not().expand(batch.shape());
-            let moved = moved(
-                running.clone(),
-                batch.mask_where(ignored, running),
-                table(share) * weight.clone(),
-            );
-            averages.update(average, moved.cast(stored).to_device(&kept.device()));
+        let ignored = finite.bool_not();
+        // 0 times what is not finite is not 0
+        let sound = |target: Tensor<1>, instead: Tensor<1>| {
+            target.mask_where(ignored.clone().expand(instead.shape()), instead)
+        };
+        let shares = shares.map(table);
+        let mut to: [Tensor<1>; 2] = std::array::from_fn(|i| {
+            let target = sound(targets[i].clone(), kept[i].clone());
+            moved(kept[i].clone(), target, shares[i].clone() * weight.clone())
+        });
+        if let Some(apart) = targets.get(2) {
+            let spread = (-weight.clone() + 1.0) * weight;
+            let apart = sound(apart.clone(), apart.zeros_like());
+            to[1] = to[1].clone() + apart * shares[1].clone() * spread;
+        }
+        for ((average, before), values) in pair.into_iter().zip(before).zip(to) {
+            averages.update(average, values.cast(stored).to_device(&before.device()));
         }
     }
 }

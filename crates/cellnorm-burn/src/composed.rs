@@ -4,7 +4,7 @@
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
-use burn::tensor::{Bool, DType, Tensor, activation};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData, activation};
 use cellnorm::Activation;
 use cellnorm::shape::{Cells, Centering, Roles, inverse};
 
@@ -103,6 +103,18 @@ pub(crate) fn cell_affine<const D: usize>(
     })
 }
 
+/// The value of its cell for each value of a tensor.
+pub(crate) fn spread<const D: usize>(
+    of_cells: Vec<bool>,
+    cells: Cells,
+    shape: &[usize; D],
+    device: &Device,
+) -> Tensor<D, Bool> {
+    let table = TensorData::new(of_cells, [cells.outer, 1, cells.inner]);
+    let table: Tensor<3, Bool> = Tensor::from_data(table, device);
+    table.expand([cells.outer, cells.positions, cells.inner]).reshape(*shape)
+}
+
 /// The mean, the biased variance and the number of the valid values of each cell; x is 0 at the
 /// others.
 pub(crate) fn masked_moments<const D: usize>(
@@ -128,8 +140,6 @@ pub(crate) fn masked_moments<const D: usize>(
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
 
     fn list<const D: usize>(of: Tensor<D>) -> Vec<f32> {

@@ -123,6 +123,13 @@ pub trait FixedNorm {
 impl FixedNorm for BatchNorm {
     fn affine(&self) -> Result<Affine, Error> {
         // the running statistics lie where the layer is
+        if !self.running_statistics {
+            return Err(Error::Unsupported {
+                layer: "batch normalization",
+                what: "normalizes with the statistics of x in inference, too, since it has no \
+                       running_statistics, so it is no fixed map",
+            });
+        }
         let mode = self.mode_on(&self.running_mean.value().device());
         unless(mode.statistics == StatisticsFrom::Batch || mode.update)?;
         let parameters = [self.gamma.as_ref(), self.beta.as_ref()];

@@ -9,10 +9,11 @@
 //! The other layers have no counterpart in Burn. Table rules run on the same fused passes:
 //! [`SwitchableNorm`], [`BatchInstanceNorm`], [`BatchRenorm`], [`GhostBatchNorm`],
 //! [`AxesBatchNorm`], [`StepBatchNorm`] (inside a recurrence [`at_step`](StepBatchNorm::at_step)),
-//! [`GraphNorm`], [`FilterResponseNorm`], [`GemmaRmsNorm`], [`MeanVarianceNorm`], and
-//! [`AdaptiveNorm`], whose γ and β come with each x. [`LocalResponseNorm`] and [`LpNorm`] have no
-//! cells, but lines, and passes of their own over these. [`Tlu`], the activation that goes with
-//! filter response normalization, is composed of Burn's own operations on every device.
+//! [`GraphNorm`], [`FilterResponseNorm`], [`GemmaRmsNorm`], [`RmsScalingNorm`],
+//! [`MeanVarianceNorm`], and [`AdaptiveNorm`], whose γ and β come with each x.
+//! [`LocalResponseNorm`] and [`LpNorm`] have no cells, but lines, and passes of their own over
+//! these. [`Tlu`], the activation that goes with filter response normalization, is composed of
+//! Burn's own operations on every device.
 //!
 //! [`parameters`] says which parameters of a network are those of normalizations, so that weight
 //! decay can leave them out; [`weights`] normalizes the weights of any layer instead of its
@@ -45,6 +46,8 @@ pub mod parameters;
 #[cfg(feature = "flex")]
 pub mod stopwatch;
 pub mod weights;
+#[cfg(all(test, feature = "flex"))]
+mod edges;
 
 #[cfg(test)]
 #[path = "../../module_order.rs"]

@@ -177,8 +177,9 @@ const WEIGHT_NORM_EPSILON: f64 = 1e-12;
 
 impl WeightNormConfig {
     fn state<const D: usize>(&self, v: Tensor<D>) -> WeightNorm {
-        let norm = |rows: Tensor<2>| rows.square().sum_dim(1).clamp_min(WEIGHT_NORM_EPSILON).sqrt();
-        let g = at_least_single(self.per.matrix(v), norm).squeeze_dim(1).detach();
+        let dtype = wide(v.dtype());
+        let squares = self.per.matrix(v).cast(dtype).square().sum_dim(1);
+        let g = squares.clamp_min(WEIGHT_NORM_EPSILON).sqrt().squeeze_dim(1).detach();
         WeightNorm { g: Param::from_tensor(g), per: self.per }
     }
 }
@@ -196,7 +197,7 @@ impl WeightNormConfig {
 /// `torch.nn.utils.parametrizations.weight_norm` of PyTorch 2.
 #[derive(Module, Debug)]
 pub struct WeightNorm {
-    /// The length of each part, `[parts]`.
+    /// The length of each part, `[parts]`; in f32 at least.
     pub g: Param<Tensor<1>>,
     /// Which part of the weight has a length of its own.
     #[module(skip)]

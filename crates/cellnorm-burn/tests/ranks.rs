@@ -8,6 +8,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use cellnorm_burn::cellnorm::momentum::{OneValue, StatisticsFrom};
+use cellnorm_burn::cellnorm::shape::Excluded;
 use cellnorm_burn::ranks::{Alone, Communicator, Threads, convert_sync_batch_norm, sum_gradients};
 use cellnorm_burn::{BatchNorm, BatchNormConfig, recalibrate};
 
@@ -120,19 +121,22 @@ fn replicas_learn_what_one_network_learns() {
 }
 
 /// y and dx of one layer on parts of a batch, an empty one among them.
-fn a_layer_over_ranks_is_the_layer_on_the_joined_batch(masked: bool) {
+fn a_layer_over_ranks_is_the_layer_on_the_joined_batch(excluded: Option<Excluded>) {
+    let masked = excluded.is_some();
     let plain = Device::flex();
     let numbered = |of: &dyn Fn(f32) -> f32| {
         let values: Vec<f32> = (0..90).map(|i| of(i as f32)).collect();
         Tensor::<1>::from_floats(values.as_slice(), &plain).reshape([6, 3, 5])
     };
-    // what is masked may hold anything
+    // what is masked may hold anything, unless it is normalized as well
+    let odd = if excluded == Some(Excluded::Normalized) { 1.0 } else { f32::NAN };
     let valid = |i: f32| !masked || (11.0 * i).sin() > -0.4 && !(15.0..30.0).contains(&i);
-    let x = numbered(&|i| if valid(i) { 50.0 + 3.0 * (7.0 * i).sin() } else { f32::NAN });
+    let x = numbered(&|i| if valid(i) { 50.0 + 3.0 * (7.0 * i).sin() } else { odd });
     let (dy, mask) = (numbered(&|i| (5.0 * i).cos()), numbered(&|i| f32::from(valid(i))));
     let step = |rows: std::ops::Range<usize>, over: Option<Arc<dyn Communicator>>| {
         let device = Device::flex().autodiff();
-        let mut layer = BatchNormConfig::new(3).init(&device);
+        let config = BatchNormConfig::new(3).with_excluded(excluded.unwrap_or_default());
+        let mut layer = config.init(&device);
         if let Some(over) = over {
             layer = convert_sync_batch_norm(layer, over);
         }
@@ -174,9 +178,9 @@ fn a_layer_over_ranks_is_the_layer_on_the_joined_batch(masked: bool) {
     for ([y, dx, running, shares], bar) in
         [(&alone, 0.5 * f32::EPSILON), (&plain, 2.0 * f32::EPSILON)]
     {
-        assert!(worst(joined(0), y) <= bar, "masked {masked}");
-        assert!(worst(joined(1), dx) <= bar, "masked {masked}");
-        assert!(worst(summed.clone(), shares) <= 2.0 * f32::EPSILON, "masked {masked}");
+        assert!(worst(joined(0), y) <= bar, "masked {excluded:?}");
+        assert!(worst(joined(1), dx) <= bar, "masked {excluded:?}");
+        assert!(worst(summed.clone(), shares) <= 2.0 * f32::EPSILON, "masked {excluded:?}");
         for [_, _, ours, _] in &parts {
             assert_eq!(ours, &parts[0][2]);
             assert!(worst(ours.clone(), running) <= bar);
@@ -186,8 +190,9 @@ fn a_layer_over_ranks_is_the_layer_on_the_joined_batch(masked: bool) {
 
 #[test]
 fn over_ranks_a_layer_is_the_one_of_the_joined_batch() {
-    a_layer_over_ranks_is_the_layer_on_the_joined_batch(false);
-    a_layer_over_ranks_is_the_layer_on_the_joined_batch(true);
+    for excluded in [None, Some(Excluded::Zero), Some(Excluded::Normalized)] {
+        a_layer_over_ranks_is_the_layer_on_the_joined_batch(excluded);
+    }
 }
 
 /// Running statistics that normalize and still move: toward those of all ranks' valid values, of

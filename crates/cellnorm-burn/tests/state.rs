@@ -4,7 +4,7 @@
 use burn::module::{Module, RunningState};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{DType, Device, Distribution, Tensor};
-use cellnorm_burn::cellnorm::Momentum;
+use cellnorm_burn::cellnorm::{Momentum, Normalization, Semantics};
 use cellnorm_burn::norms::AdaptiveStatistics;
 use cellnorm_burn::weights::SpectralNormConfig;
 use cellnorm_burn::{
@@ -89,6 +89,9 @@ fn records_clones_and_inference_have_the_last_step() {
     rules! {
         AxesBatchNormConfig::new(&[1, 2], &[3, 4]);
         BatchRenormConfig::new(3);
+        BatchRenormConfig::new(3)
+            .with_semantics(&Semantics::preset("keras-3", Normalization::Batch).unwrap())
+            .with_channel_axis(1);
         GhostBatchNormConfig::new(3, 2);
         StepBatchNormConfig::new(4, 3);
         BatchInstanceNormConfig::new(3);
@@ -261,4 +264,22 @@ fn running_statistics_are_f32_at_least() {
         layer.forward(x.clone());
     }
     assert!((list(layer.running_mean.value())[0] - 1.0195).abs() < 1e-4);
+}
+
+/// On a device without autodiff, too, where inference would turn them off.
+#[test]
+fn a_clone_with_its_own_statistics_has_the_training_flags_of_the_module() {
+    for device in [Device::flex(), Device::flex().autodiff()] {
+        let layer = BatchNormConfig::new(3).init(&device);
+        let flag = |layer: &BatchNorm| (layer.training.is_enabled(), clone_flags(layer));
+        for layer in [layer.clone(), layer.clone().freeze(), layer.valid(), layer.freeze().valid()]
+        {
+            assert_eq!(flag(&clone_with_statistics(&layer)), flag(&layer), "{device:?}");
+        }
+    }
+}
+
+/// Whether the layer trains after `train()`.
+fn clone_flags(layer: &BatchNorm) -> bool {
+    layer.valid().train().training.is_enabled()
 }

@@ -294,3 +294,23 @@ fn one_weight_an_output() {
     let linear = LinearConfig::new(1, 3).init(&Device::flex());
     linear.apply_reparameterization(WeightStandardizationConfig::new());
 }
+
+/// Steps of g smaller than half a digit of f16 at 1 move it.
+#[test]
+fn the_length_of_a_half_precision_weight_is_f32_at_least() {
+    let device = Device::flex().autodiff();
+    for (dtype, expected) in
+        [(DType::F16, DType::F32), (DType::BF16, DType::F32), (DType::F64, DType::F64)]
+    {
+        let weight = Tensor::<3>::full(SHAPE, 30.0, &device).cast(dtype);
+        let kernel = Kernel { weight: Param::from_tensor(weight) };
+        let kernel = kernel.apply_reparameterization(WeightNormConfig::new());
+        let g = kernel.weight.reparameterization::<WeightNorm>().unwrap().g.val();
+        assert_eq!(g.dtype(), expected);
+        let w = kernel.weight.val();
+        assert_eq!(w.dtype(), dtype);
+        let gradients = w.sum().backward();
+        assert_eq!(g.grad(&gradients).unwrap().dtype(), expected);
+        assert!((g.into_data().iter::<f64>().next().unwrap() - 7200_f64.sqrt()).abs() < 1e-3);
+    }
+}

@@ -6,7 +6,8 @@ use burn::module::{Flag, Module, Param};
 use burn::tensor::{Bool, Device, Tensor};
 use cellnorm::norms::{Adaptive, AdaptiveStatistics};
 use cellnorm::rule::NormConfig;
-use cellnorm::{Error, Mode, Momentum, OneValue, RunningVariance, Semantics};
+use cellnorm::shape::Excluded;
+use cellnorm::{Error, Mode, Momentum, Normalization, OneValue, RunningVariance, Semantics};
 
 use super::{averages_of, mode_on};
 use crate::apply::Call;
@@ -31,9 +32,16 @@ pub struct AdaptiveNormConfig {
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
+    /// Whether [`AdaptiveStatistics::Batch`] keeps running averages. Without, the statistics are
+    /// always those of x, in inference, too. Default: true
+    #[config(default = true)]
+    pub running_statistics: bool,
     /// The policy for one value a statistic in training. Default: an error, as PyTorch
     #[config(default = "OneValue::Error")]
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes. Default: y and dx are 0 there
+    #[config(default = "Excluded::Zero")]
+    pub excluded: Excluded,
 }
 
 /// Adaptive normalization of tensors \[N, C, …\] with γ and β, \[N, C\], given at each call and
@@ -65,7 +73,8 @@ pub struct AdaptiveNorm {
     pub running_mean: Average,
     /// The running variance of each channel.
     pub running_var: Average,
-    /// How many batches the running averages have followed; None unless momentum is cumulative.
+    /// How many batches the running averages have followed; None unless momentum
+    /// [counts](Momentum::counts_batches) them.
     pub num_batches_tracked: Average,
     /// ε inside the root.
     pub epsilon: f64,
@@ -79,6 +88,9 @@ pub struct AdaptiveNorm {
     /// The policy for one value a statistic in training.
     #[module(skip)]
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes.
+    #[module(skip)]
+    pub excluded: Excluded,
     /// The mode of the layer in training, whatever the mode of its parents. γ and β have gradients
     /// in every mode: they are no parameters of the layer.
     #[module(skip)]
@@ -88,11 +100,15 @@ pub struct AdaptiveNorm {
 }
 
 impl AdaptiveNormConfig {
-    /// As a framework has it: ε, the channel axis, the running averages, and what one value does.
+    /// As a framework has it: ε, the channel axis, the running averages, the policy for one value,
+    /// and the treatment of values that a mask excludes.
     pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
         (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
-        self.one_value = semantics.one_value;
+        if semantics.normalization == Normalization::Batch {
+            self.running_statistics = semantics.running_statistics;
+        }
+        (self.one_value, self.excluded) = (semantics.one_value, semantics.excluded);
         self
     }
 
@@ -105,7 +121,8 @@ impl AdaptiveNormConfig {
         let Self { channels, statistics, channel_axis, momentum, running_variance, .. } = *self;
         let rule = Adaptive { channels, channel_axis, statistics, samples: 0 };
         let config = NormConfig::custom(rule).epsilon(self.epsilon).momentum(momentum);
-        let layer = config.running_variance(running_variance).init();
+        let config = config.running_variance(running_variance);
+        let layer = config.running_statistics(self.running_statistics).init();
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         let [running_mean, running_var, num_batches_tracked] = averages_of(&layer, device);
         AdaptiveNorm {
@@ -118,6 +135,7 @@ impl AdaptiveNormConfig {
             channel_axis,
             statistics,
             one_value: self.one_value,
+            excluded: self.excluded,
             mode: Mode::training(),
             pace: Pace { momentum, variance: running_variance },
         }
@@ -141,7 +159,8 @@ impl AdaptiveNorm {
     }
 
     /// Normalizes the values alone where the mask is true; y and dx are 0 at the others, whatever x
-    /// holds there. Each axis of the mask is as long as that of x, or 1.
+    /// holds there, unless [`excluded`](Self::excluded) says that they are normalized as well. Each
+    /// axis of the mask is as long as that of x, or 1.
     ///
     /// # Panics
     /// Same as [`forward`](Self::forward); also if the mask does not broadcast to x.
@@ -162,7 +181,7 @@ impl AdaptiveNorm {
         beta: Tensor<2>,
         mask: Option<Tensor<D, Bool>>,
     ) -> Tensor<D> {
-        let Self { channels, channel_axis, statistics, epsilon, one_value, mode, pace, .. } = *self;
+        let Self { channels, channel_axis, statistics, epsilon, mode, pace, .. } = *self;
         let expected = [x.dims()[0], channels];
         let flat = |(name, of): (&'static str, Tensor<2>)| {
             let given = of.dims();
@@ -179,6 +198,7 @@ impl AdaptiveNorm {
         let mode = mode_on(&x.device(), self.training.is_enabled(), mode);
         let mode = Mode { train_parameters: true, ..mode };
         let call = Call::new(rule, epsilon, parameters);
-        Call { one_value, averages, mode, pace, ..call }.run(x, mask).0
+        let (one_value, excluded) = (self.one_value, self.excluded);
+        Call { one_value, excluded, averages, mode, pace, ..call }.run(x, mask).0
     }
 }

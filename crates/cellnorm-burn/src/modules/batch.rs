@@ -6,9 +6,10 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use cellnorm::norms::Batch;
 use cellnorm::rule::Tracked;
+use cellnorm::shape::Excluded;
 use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
 
-use super::{display, forwards, mode_on, parameters, value};
+use super::{display, forwards, frozen, mode_on, parameters, value};
 use crate::apply::Call;
 use crate::averages::{self, Average, Averages, Pace};
 use crate::ranks::Link;
@@ -23,18 +24,26 @@ pub struct BatchNormConfig {
     #[config(default = 1e-5)]
     pub epsilon: f64,
     /// The pace of the running statistics. Default: `Step(0.1)`, running = 0.9 · running + 0.1 ·
-    /// batch. `Cumulative` counts the batches in `num_batches_tracked`
+    /// batch. `Cumulative` and `Pooled` count the batches in `num_batches_tracked`
     #[config(default = "Momentum::Step(0.1)")]
     pub momentum: Momentum,
     /// The axis of the channels; negative counts from the last. Default: 1; −1 for channels-last
     #[config(default = 1)]
     pub channel_axis: isize,
-    /// Whether there is a factor γ. Default: true
+    /// Whether there is a trained factor γ. Default: true
     #[config(default = true)]
     pub scale: bool,
-    /// Whether there is an offset β. Default: true
+    /// Whether there is a trained offset β. Default: true
     #[config(default = true)]
     pub center: bool,
+    /// Whether a γ that is not wanted by `scale` is there all the same, applied and without
+    /// gradient, as with MXNet's `scale=False`. Default: false
+    #[config(default = false)]
+    pub frozen_gamma: bool,
+    /// Whether a β that is not wanted by `center` is there all the same, applied and without
+    /// gradient. Default: false
+    #[config(default = false)]
+    pub frozen_beta: bool,
     /// How γ starts. Default: ones
     #[config(default = "Initializer::Ones")]
     pub gamma_initializer: Initializer,
@@ -44,19 +53,27 @@ pub struct BatchNormConfig {
     /// Which variance the running variance follows. Default: unbiased, as PyTorch
     #[config(default = "RunningVariance::Unbiased")]
     pub running_variance: RunningVariance,
+    /// Whether the running statistics move and normalize in inference. Without, the statistics are
+    /// always those of x (PyTorch's `track_running_stats=False`). Default: true
+    #[config(default = true)]
+    pub running_statistics: bool,
     /// The policy for one value a channel in training. Default: an error, as PyTorch
     #[config(default = "OneValue::Error")]
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes. Default: y and dx are 0 there
+    #[config(default = "Excluded::Zero")]
+    pub excluded: Excluded,
 }
 
 /// Batch normalization: γ (x − mean_c) / √(variance_c + ε) + β, with a mean and a variance for each
 /// channel.
 ///
 /// On a training device (`device.autodiff()`) and unless frozen, the statistics are those of the
-/// batch and the running ones move toward them; else the running statistics are used. NaN in x
+/// batch and the running ones move toward them; else the running statistics are used. Without
+/// [`running_statistics`](BatchNormConfig::running_statistics) those of x always are. NaN in x
 /// passes on to y; a batch whose statistics are not all finite moves nothing. Running statistics
 /// are f32 at least. Fields and records are those of Burn's own layer, with a count of batches
-/// beside them where momentum is cumulative.
+/// beside them where momentum needs it.
 ///
 /// **Clones share the running statistics**, as all of Burn's running states: training a student
 /// that was cloned from its teacher moves the teacher's, and so does loading a record into it. One
@@ -88,10 +105,10 @@ pub struct BatchNorm {
     pub running_mean: RunningState<Tensor<1>>,
     /// The variance for inference, `[num_features]`.
     pub running_var: RunningState<Tensor<1>>,
-    /// How many batches the running statistics have followed. None unless momentum is cumulative,
-    /// so that other records stay those of Burn's own layer. PyTorch's checkpoints hold an integer
-    /// of this name, which Burn's reader refuses here: load them without it (`with_predicate`,
-    /// `allow_partial`), and set the field.
+    /// How many batches the running statistics have followed. None unless momentum
+    /// [counts](Momentum::counts_batches) them, so that other records stay those of Burn's own
+    /// layer. PyTorch's checkpoints hold an integer of this name, which Burn's reader refuses here:
+    /// load them without it (`with_predicate`, `allow_partial`), and set the field.
     pub num_batches_tracked: Average,
     /// ε inside the root.
     pub epsilon: f64,
@@ -103,9 +120,17 @@ pub struct BatchNorm {
     /// Which variance the running variance follows.
     #[module(skip)]
     pub running_variance: RunningVariance,
+    /// Whether the running statistics move and normalize in inference. Without, they stay as they
+    /// are, in records as well, so that records are those of every batch normalization; a PyTorch
+    /// checkpoint that has none loads with `allow_partial`.
+    #[module(skip)]
+    pub running_statistics: bool,
     /// The policy for one value a channel in training.
     #[module(skip)]
     pub one_value: OneValue,
+    /// The treatment of values that a mask excludes.
+    #[module(skip)]
+    pub excluded: Excluded,
     /// The mode in training, whatever the mode of its parents: whose statistics normalize,
     /// whether the running ones move, and whether γ and β have gradients.
     #[module(skip)]
@@ -123,8 +148,8 @@ display!(BatchNorm, |layer| {
 });
 
 impl BatchNormConfig {
-    /// As a framework has it: ε, γ and β, the channel axis, the running statistics, and what one
-    /// value does.
+    /// As a framework has it: ε, γ and β, the channel axis, the running statistics, the policy for
+    /// one value, and the treatment of values that a mask excludes.
     ///
     /// ```
     /// use cellnorm_burn::{
@@ -138,8 +163,10 @@ impl BatchNormConfig {
     pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
         (self.epsilon, self.channel_axis) = (semantics.epsilon, semantics.channel_axis);
         (self.scale, self.center) = (semantics.scale, semantics.center);
+        (self.frozen_gamma, self.frozen_beta) = frozen(semantics);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
-        self.one_value = semantics.one_value;
+        self.running_statistics = semantics.running_statistics;
+        (self.one_value, self.excluded) = (semantics.one_value, semantics.excluded);
         self
     }
 
@@ -148,7 +175,8 @@ impl BatchNormConfig {
     ///
     /// # Panics
     /// If there are no channels, ε is not finite and at least 1e-36, momentum is not in \[0, 1\],
-    /// or the running variance does not go with ε.
+    /// the running variance does not go with ε, or one value is to use running statistics that are
+    /// not kept.
     pub fn init(&self, device: &Device) -> BatchNorm {
         assert!(
             self.num_features > 0,
@@ -156,10 +184,12 @@ impl BatchNormConfig {
         );
         let config = cellnorm::BatchNormConfig::new(self.num_features).epsilon(self.epsilon);
         let config = config.momentum(self.momentum).running_variance(self.running_variance);
+        let config = config.running_statistics(self.running_statistics).one_value(self.one_value);
         config.init().unwrap_or_else(|error| panic!("{error}"));
-        let (wanted, initializers) =
-            ([self.scale, self.center], [&self.gamma_initializer, &self.beta_initializer]);
-        let [gamma, beta] = parameters(self.num_features, wanted, initializers, device);
+        let initializers = [&self.gamma_initializer, &self.beta_initializer];
+        let trained = [self.scale, self.center];
+        let frozen = [self.frozen_gamma, self.frozen_beta];
+        let [gamma, beta] = parameters(self.num_features, trained, frozen, initializers, device);
         BatchNorm {
             gamma,
             beta,
@@ -171,7 +201,9 @@ impl BatchNormConfig {
             channel_axis: self.channel_axis,
             momentum: self.momentum,
             running_variance: self.running_variance,
+            running_statistics: self.running_statistics,
             one_value: self.one_value,
+            excluded: self.excluded,
             mode: Mode::training(),
             link: Link::default(),
         }
@@ -208,9 +240,11 @@ impl BatchNorm {
         let parameters = vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))];
         let (mean, variance) = (&self.running_mean, &self.running_var);
         let batches = self.num_batches_tracked.as_ref();
+        let averages = Averages { mean, variance, batches, part: None };
         Call {
             one_value: self.one_value,
-            averages: Some(Averages { mean, variance, batches, part: None }),
+            excluded: self.excluded,
+            averages: self.running_statistics.then_some(averages),
             mode: self.mode_on(device),
             pace: Pace { momentum: self.momentum, variance: self.running_variance },
             ranks: self.link.ranks(),

@@ -24,9 +24,10 @@ pub use tlu::{Tlu, TluConfig};
 use burn::module::Param;
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
-use cellnorm::rule::{Norm, Rule};
+use cellnorm::rule::{Correction, Norm, Rule};
+use cellnorm::semantics::Unlearned;
 use cellnorm::shape::{Along, Roles, Sharing};
-use cellnorm::{Error, Mode};
+use cellnorm::{Error, Mode, Semantics};
 use ndarray::ArrayD;
 
 use crate::apply::operation;
@@ -37,14 +38,24 @@ use crate::ops::{Form, LineLayer, Spec, is_fused};
 /// γ and β as a layer holds them.
 type Parameter = Option<Param<Tensor<1>>>;
 
-/// γ and β for `len` channels, where they are wanted.
+/// γ and β for `len` channels: trained, or frozen, or neither.
 fn parameters(
     len: usize,
-    wanted: [bool; 2],
+    trained: [bool; 2],
+    frozen: [bool; 2],
     initializers: [&Initializer; 2],
     device: &Device,
 ) -> [Parameter; 2] {
-    std::array::from_fn(|i| wanted[i].then(|| initializers[i].init([len], device)))
+    std::array::from_fn(|i| {
+        let parameter = || initializers[i].init([len], device).set_require_grad(trained[i]);
+        (trained[i] || frozen[i]).then(parameter)
+    })
+}
+
+/// Whether semantics have a γ and a β that are applied but not learned.
+fn frozen(semantics: &Semantics) -> (bool, bool) {
+    let applied = |unlearned| unlearned == Unlearned::Applied;
+    (applied(semantics.unlearned_gamma), applied(semantics.unlearned_beta))
 }
 
 fn value(parameter: &Parameter) -> Option<Tensor<1>> {
@@ -113,7 +124,8 @@ macro_rules! forwards {
         }
 
         /// Normalizes the values alone where the mask is true; y and dx are 0 at the others,
-        /// whatever x holds there. Each axis of the mask is as long as that of x, or 1.
+        /// whatever x holds there, unless [`excluded`](Self::excluded) says that they are
+        /// normalized as well. Each axis of the mask is as long as that of x, or 1.
         ///
         /// # Panics
         /// Same as [`forward`](Self::forward); also if the mask does not broadcast to x.
@@ -168,22 +180,23 @@ fn flat(values: &ArrayD<f64>, device: &Device) -> Tensor<1> {
 /// need it.
 ///
 /// # Panics
-/// If it has averages of another pace beside them.
+/// If the momentum of its correction counts the batches.
 fn averages_of<R: Rule>(layer: &Norm<R>, device: &Device) -> [Average; 3] {
-    let average = |of: &ArrayD<f64>| {
-        let values: Vec<f64> = of.iter().copied().collect();
-        Some(averages::state(&values, device))
-    };
-    assert!(
-        layer.correction.is_none(),
-        "{} has a momentum of its own for its correction, as that of Keras has, and a layer of \
-         Burn has no averages for it; set neither correction_momentum nor the semantics of Keras, or \
-         train on arrays",
-        R::NAME
-    );
+    if let Some(Correction { momentum, .. }) = &layer.correction {
+        assert!(
+            !momentum.counts_batches(),
+            "a correction_momentum that counts the batches is not to be had in Burn; use Step or \
+             Keep, or train on arrays"
+        );
+    }
     let Some(running) = &layer.running else {
         return [None, None, None];
     };
     let batches = batches(layer.momentum, layer.steps, device);
-    [average(&running.mean), average(&running.variance), batches]
+    [average(&running.mean, device), average(&running.variance, device), batches]
+}
+
+fn average(of: &ArrayD<f64>, device: &Device) -> Average {
+    let values: Vec<f64> = of.iter().copied().collect();
+    Some(averages::state(&values, device))
 }

@@ -4,15 +4,18 @@ use burn::module::{Flag, Module, Param};
 use burn::tensor::{Device, Tensor};
 use cellnorm::norms::{self, HasChannels};
 use cellnorm::rule::{Norm, NormConfig, Rule};
+use cellnorm::shape::Excluded;
 use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
 
-use super::{Parameter, averages_of, flat, forwards, mode_on, value};
+use super::{Parameter, average, averages_of, flat, forwards, mode_on, value};
 use crate::apply::Call;
 use crate::averages::{Average, Averages, Pace};
 use crate::ranks::Link;
 
 fn parameter<R: Rule>(layer: &Norm<R>, name: &str, device: &Device) -> Parameter {
-    layer.parameter(name).map(|values| Param::from_tensor(flat(values, device)))
+    let parameter = |values| Param::from_tensor(flat(values, device));
+    let parameter = layer.parameter(name).map(parameter);
+    parameter.map(|parameter| parameter.set_require_grad(!layer.is_frozen(name)))
 }
 
 /// A rule that has a module.
@@ -23,7 +26,7 @@ pub trait RuleModule: Rule {
     /// The module with the parameters and running averages of a layer on arrays.
     ///
     /// # Panics
-    /// If it has a momentum for a correction.
+    /// If the momentum of its correction counts the batches.
     fn module(layer: &Norm<Self>, device: &Device) -> Self::Module;
 }
 
@@ -68,8 +71,14 @@ impl<R: Rule> RuleConfig<R> {
         with_momentum(momentum: Momentum);
         /// Which variance the running variance follows. Default: unbiased.
         with_running_variance(running_variance: RunningVariance);
+        /// Whether the layer keeps the running averages of its rule. Without, the statistics are
+        /// always those of x, in inference, too (PyTorch's `track_running_stats=False`), and no
+        /// record has any. Default: true.
+        with_running_statistics(running_statistics: bool);
         /// The policy for one value a statistic in training. Default: an error.
         with_one_value(one_value: OneValue);
+        /// The treatment of values that a mask excludes. Default: y and dx are 0 there.
+        with_excluded(excluded: Excluded);
         /// As a framework has it.
         with_semantics(semantics: &Semantics);
     }
@@ -87,8 +96,8 @@ impl<R: RuleModule> RuleConfig<R> {
     /// The layer.
     ///
     /// # Panics
-    /// If the config is not sound (the message says what would be), or has a momentum for a
-    /// correction.
+    /// If the config is not sound (the message says what would be), or the momentum of a
+    /// correction counts the batches.
     pub fn init(&self, device: &Device) -> R::Module {
         let layer = self.0.clone().init().unwrap_or_else(|error| panic!("{error}"));
         R::module(&layer, device)
@@ -100,7 +109,7 @@ macro_rules! layers {
         $(#[$doc:meta])*
         $name:ident, $config:ident::$new:ident($($argument:ident: $type:ty),*), $rule:ty {
             $($parameter:ident),*
-        };
+        } $(with $correction_mean:ident, $correction_var:ident)?;
     )*) => {
         /// The names of these layers.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
@@ -134,9 +143,16 @@ macro_rules! layers {
             pub running_mean: Average,
             /// The running variance, or the numbers that the normalization keeps in its place.
             pub running_var: Average,
-            /// How many batches the running averages have followed; None unless momentum is
-            /// cumulative.
+            /// How many batches the running averages have followed; None unless momentum
+            /// [counts](Momentum::counts_batches) them.
             pub num_batches_tracked: Average,
+            $(
+                /// The running mean that training is corrected toward, where it has a momentum of
+                /// its own; else None, and it is `running_mean`.
+                pub $correction_mean: Average,
+                /// The running deviation beside it.
+                pub $correction_var: Average,
+            )?
             /// ε.
             pub epsilon: f64,
             /// The normalization.
@@ -145,12 +161,17 @@ macro_rules! layers {
             /// The policy for one value a statistic in training.
             #[module(skip)]
             pub one_value: OneValue,
+            /// The treatment of values that a mask excludes.
+            #[module(skip)]
+            pub excluded: Excluded,
             /// The mode in training, whatever the mode of its parents: whose statistics
             /// normalize, whether the running ones move, and whether the parameters have gradients.
             #[module(skip)]
             pub mode: Mode,
             #[module(skip)]
             pace: Pace,
+            #[module(skip)]
+            correction: Option<Momentum>,
             /// The ranks that the statistics of training are shared with;
             /// [`convert_sync_batch_norm`](crate::ranks::convert_sync_batch_norm) sets it. Default:
             /// none.
@@ -169,21 +190,34 @@ macro_rules! layers {
                     running_mean,
                     running_var,
                     num_batches_tracked,
+                    $(
+                        $correction_mean: layer
+                            .correction
+                            .as_ref()
+                            .and_then(|of| average(&of.averages.mean, device)),
+                        $correction_var: layer
+                            .correction
+                            .as_ref()
+                            .and_then(|of| average(&of.averages.variance, device)),
+                    )?
                     epsilon: layer.epsilon,
                     rule: layer.rule().clone(),
                     one_value: layer.one_value,
+                    excluded: layer.excluded,
                     mode: layer.mode,
                     pace: Pace { momentum, variance },
+                    correction: layer.correction.as_ref().map(|of| of.momentum),
                     link: Link::default(),
                 }
             }
         }
 
         impl $name {
-            /// The layer with the parameters and running averages of one on arrays.
+            /// The layer with the parameters and running averages of one on arrays; those that it
+            /// [freezes](Norm::freeze_parameter) have no gradient here, either.
             ///
             /// # Panics
-            /// If it has a momentum for a correction.
+            /// If the momentum of its correction counts the batches.
             pub fn from_arrays(layer: &Norm<$rule>, device: &Device) -> Self {
                 <$rule>::module(layer, device)
             }
@@ -193,9 +227,15 @@ macro_rules! layers {
             pub(super) fn call(&self, device: &Device) -> Call<'_, $rule> {
                 let parameters = vec![$((stringify!($parameter), value(&self.$parameter))),*];
                 let (mean, variance) = (&self.running_mean, &self.running_var);
+                let batches = &self.num_batches_tracked;
+                let correction = None$(
+                    .or(Averages::of(&self.$correction_mean, &self.$correction_var, batches))
+                )?;
                 Call {
                     one_value: self.one_value,
-                    averages: Averages::of(mean, variance, &self.num_batches_tracked),
+                    excluded: self.excluded,
+                    averages: Averages::of(mean, variance, batches),
+                    correction: correction.zip(self.correction),
                     mode: mode_on(device, self.training.is_enabled(), self.mode),
                     pace: self.pace,
                     ranks: self.link.ranks(),
@@ -232,9 +272,11 @@ layers! {
     AxesBatchNorm, AxesBatchNormConfig::over(axes: &[isize], lengths: &[usize]), norms::Batch {
         gamma, beta
     };
-    /// Batch renormalization: batch statistics, corrected toward the running ones
-    /// ([`cellnorm::norms::BatchRenorm`]).
-    BatchRenorm, BatchRenormConfig::new(channels: usize), norms::Renorm { gamma, beta };
+    /// Batch renormalization: batch statistics, corrected toward the running ones, or toward
+    /// averages of their own pace, as in Keras ([`cellnorm::norms::BatchRenorm`]).
+    BatchRenorm, BatchRenormConfig::new(channels: usize), norms::Renorm {
+        gamma, beta
+    } with running_correction_mean, running_correction_var;
     /// Ghost batch normalization: a large batch in small parts
     /// ([`cellnorm::norms::GhostBatchNorm`]).
     GhostBatchNorm, GhostBatchNormConfig::new(channels: usize, size: usize), norms::Ghost {
@@ -257,6 +299,20 @@ layers! {
     /// RMS normalization with γ stored less 1, as Gemma's models have it
     /// ([`cellnorm::norms::GemmaRmsNorm`]).
     GemmaRmsNorm, GemmaRmsNormConfig::new(normalized_shape: &[usize]), norms::GemmaRms {
+        gamma, beta
+    };
+    /// Scaling by the standard deviation of a sample's features, which keep their mean: Keras'
+    /// `LayerNormalization(rms_scaling=True)` ([`cellnorm::norms::RmsScalingNorm`]).
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Tensor};
+    /// use cellnorm_burn::RmsScalingNormConfig;
+    /// let layer = RmsScalingNormConfig::new(&[2]).with_epsilon(1e-12).init(&Device::flex());
+    /// // the standard deviation is 1
+    /// let y = layer.forward(Tensor::<2>::from_floats([[4.0, 6.0]], &Device::flex()));
+    /// assert!((y.sum().into_scalar::<f32>() - 10.0).abs() < 1e-4);
+    /// ```
+    RmsScalingNorm, RmsScalingNormConfig::new(normalized_shape: &[usize]), norms::RmsScaling {
         gamma, beta
     };
     /// Mean-variance normalization over any axes, without parameters

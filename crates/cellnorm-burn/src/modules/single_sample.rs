@@ -7,9 +7,10 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
 use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::semantics::GroupParameters;
+use cellnorm::shape::Excluded;
 use cellnorm::{Mode, OneValue, Semantics, norms};
 
-use super::{display, forwards, mode_on, parameters, value};
+use super::{display, forwards, frozen, mode_on, parameters, value};
 use crate::apply::Call;
 
 /// Which axes share statistics, and how γ and β, always one-dimensional, lie on them.
@@ -71,12 +72,23 @@ macro_rules! layers {
             /// of one pixel. Default: an error in training (`device.autodiff()`), β in inference
             #[config(default = "OneValue::Error")]
             pub one_value: OneValue,
-            /// Whether there is a factor γ. Default: true
+            /// The treatment of values that a mask excludes. Default: y and dx are 0 there
+            #[config(default = "Excluded::Zero")]
+            pub excluded: Excluded,
+            /// Whether there is a trained factor γ. Default: true
             #[config(default = true)]
             pub scale: bool,
-            #[doc = concat!("Whether there is an offset β. Default: ", stringify!($center))]
+            #[doc = concat!("Whether there is a trained offset β. Default: ", stringify!($center))]
             #[config(default = $center)]
             pub center: bool,
+            /// Whether a γ that is not wanted by `scale` is there all the same, applied and
+            /// without gradient, as with MXNet's `scale=False`. Default: false
+            #[config(default = false)]
+            pub frozen_gamma: bool,
+            /// Whether a β that is not wanted by `center` is there all the same, applied and
+            /// without gradient. Default: false
+            #[config(default = false)]
+            pub frozen_beta: bool,
             /// How γ starts. Default: ones
             #[config(default = "Initializer::Ones")]
             pub gamma_initializer: Initializer,
@@ -100,16 +112,21 @@ macro_rules! layers {
             /// The policy for one value a statistic.
             #[module(skip)]
             pub one_value: OneValue,
+            /// The treatment of values that a mask excludes.
+            #[module(skip)]
+            pub excluded: Excluded,
         }
 
         display!($layer, |layer| { $($shown: layer.$shown as $as),* });
 
         impl $config {
-            /// As a framework has it: ε, γ and β, what one value does, and where the layer has one
-            /// the channel axis.
+            /// As a framework has it: ε, γ and β, the policy for one value, the treatment of values
+            /// that a mask excludes, and where the layer has one the channel axis.
             pub fn with_semantics(mut self, semantics: &Semantics) -> Self {
                 (self.epsilon, self.one_value) = (semantics.epsilon, semantics.one_value);
                 (self.scale, self.center) = (semantics.scale, semantics.center);
+                (self.frozen_gamma, self.frozen_beta) = frozen(semantics);
+                self.excluded = semantics.excluded;
                 let ($taking, $semantics) = (&mut self, semantics);
                 $take;
                 self
@@ -128,6 +145,7 @@ macro_rules! layers {
                     epsilon: self.epsilon,
                     $($option: self.$option.clone(),)*
                     one_value: self.one_value,
+                    excluded: self.excluded,
                 };
                 let rule = layer.rule();
                 let len = rule.parameters()[0].shape.iter().product();
@@ -135,8 +153,10 @@ macro_rules! layers {
                 let arrays = config.one_value(self.one_value).init();
                 arrays.unwrap_or_else(|error| panic!("{error}"));
                 let initializers = [&self.gamma_initializer, &self.beta_initializer];
-                let wanted = [self.scale, self.center];
-                [layer.gamma, layer.beta] = parameters(len, wanted, initializers, device);
+                let trained = [self.scale, self.center];
+                let frozen = [self.frozen_gamma, self.frozen_beta];
+                [layer.gamma, layer.beta] =
+                    parameters(len, trained, frozen, initializers, device);
                 layer
             }
         }
@@ -148,6 +168,7 @@ macro_rules! layers {
                 let parameters = vec![("gamma", value(&self.gamma)), ("beta", value(&self.beta))];
                 Call {
                     one_value: self.one_value,
+                    excluded: self.excluded,
                     mode: mode_on(device, true, Mode::training()),
                     ..Call::new(self.rule(), self.epsilon, parameters)
                 }

@@ -19,14 +19,19 @@ pub(super) trait Number: Element + burn::tensor::Element + bytemuck::Pod {
 }
 
 macro_rules! numbers {
-    ($($t:ty),*) => {$(
-        impl Number for $t {
+    ($($t:ty),*) => {
+        $(impl Number for $t {
             fn pool() -> &'static Pool<Self> {
                 static POOL: Pool<$t> = Pool::new();
                 &POOL
             }
+        })*
+
+        /// Frees the buffers of all types that are more than may wait.
+        pub(super) fn make_room() {
+            $(<$t as Number>::pool().make_room();)*
         }
-    )*};
+    };
 }
 numbers!(f32, f64, f16, bf16);
 

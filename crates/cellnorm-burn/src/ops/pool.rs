@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::backend::Bytes;
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty};
 
-use super::arranged::Number;
+use super::arranged::{self, Number};
 
 /// Smaller buffers are left to the allocator, which keeps them itself.
 const LEAST_BYTES: usize = 1 << 16;
@@ -30,8 +30,7 @@ static MOST_BYTES: AtomicUsize = AtomicUsize::new(256 << 20);
 /// ```
 pub fn keep_buffers(most_bytes: usize) {
     MOST_BYTES.store(most_bytes, Ordering::Relaxed);
-    f32::pool().make_room();
-    f64::pool().make_room();
+    arranged::make_room();
 }
 
 /// Buffers of one element type that wait to be used again, the last returned last.
@@ -77,7 +76,7 @@ impl<T: Number> Pool<T> {
     }
 
     /// Frees those that have waited the longest, until not too many wait.
-    fn make_room(&self) {
+    pub(super) fn make_room(&self) {
         let most = MOST_BYTES.load(Ordering::Relaxed);
         let mut waiting = self.lock();
         while waiting.iter().map(bytes_of).sum::<usize>() > most {
@@ -167,8 +166,12 @@ mod tests {
             drop(bytes(vec![0.0_f64; most / 4 / size_of::<f64>()]));
         }
         assert!(kept() <= most, "{} bytes wait", kept());
+        let half = burn::tensor::f16::pool();
+        drop(bytes(vec![burn::tensor::f16::ZERO; LEN]));
+        assert!(half.lock().iter().map(bytes_of).sum::<usize>() > 0);
         keep_buffers(0);
         assert_eq!(kept(), 0);
+        assert_eq!(half.lock().len(), 0, "of every type");
         drop(bytes(vec![0.0_f64; LEN]));
         assert_eq!(kept(), 0);
         keep_buffers(most);

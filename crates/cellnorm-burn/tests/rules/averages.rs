@@ -9,7 +9,7 @@ use cellnorm_burn as ours;
 use cellnorm_burn::cellnorm::Mask;
 use cellnorm_burn::cellnorm::rule::Running;
 use cellnorm_burn::cellnorm::{
-    self, Momentum, OneValue, RunningVariance, norms::StepBatchNormConfig,
+    self, Momentum, Normalization, OneValue, RunningVariance, Semantics, norms::StepBatchNormConfig,
 };
 use ndarray::{ArrayD, s};
 
@@ -187,7 +187,7 @@ fn sets_of_few_valid_values() {
     for (device, (policy, variance)) in
         devices().into_iter().flat_map(|device| policies.clone().map(move |p| (device.clone(), p)))
     {
-        for momentum in [Momentum::Step(0.3), Momentum::Cumulative] {
+        for momentum in [Momentum::Step(0.3), Momentum::Cumulative, Momentum::Pooled] {
             let what = &format!("{device:?} {policy:?} {variance:?} {momentum:?}");
             let config = StepBatchNormConfig::new(3, 4)
                 .momentum(momentum)
@@ -239,26 +239,82 @@ fn steps_are_no_batches_to_count() {
 }
 
 #[test]
-#[should_panic(expected = "set neither correction_momentum")]
-fn a_correction_has_no_averages_in_burn() {
+#[should_panic(expected = "use Step or Keep")]
+fn a_correction_does_not_count_batches() {
     let config =
-        cellnorm::norms::BatchRenormConfig::new(3).correction_momentum(Momentum::Step(0.5));
+        cellnorm::norms::BatchRenormConfig::new(3).correction_momentum(Momentum::Cumulative);
     ours::BatchRenormConfig::from(config).init(&Device::flex());
 }
 
+/// Keras' `renorm`: training is corrected toward a second pair of averages, at a pace of its own.
 #[test]
-fn cumulative_momentum_goes_on_after_a_record() {
+fn a_correction_has_averages_of_its_own() {
+    let keras = Semantics::preset("keras-3", Normalization::Batch).unwrap();
+    let keras = Semantics { momentum: Momentum::Keep(0.5), ..keras };
+    let config = cellnorm::norms::BatchRenormConfig::new(3).semantics(&keras).channel_axis(1);
+    let config = config.correction_momentum(Momentum::Keep(0.8));
+    let mask = Mask::lengths(&[2, 1, 2, 2], 2);
+    let folder = tempfile::tempdir().unwrap();
+    for (number, device) in devices().into_iter().enumerate() {
+        let what = &format!("{device:?}");
+        let mut arrays = config.clone().init().unwrap();
+        let mut layer = ours::BatchRenorm::from_arrays(&arrays, &device);
+        for k in 0..6 {
+            if k == 3 {
+                let path = folder.path().join(format!("renorm{number}"));
+                layer.save_file(&path).unwrap();
+                layer = ours::BatchRenormConfig::from(config.clone()).init(&device).load_file(path);
+            }
+            let (x, dy) = (values(&[4, 3, 2], 20 + k) * 3.0, values(&[4, 3, 2], 30 + k));
+            let input = tensor::<3>(&x, &device).require_grad();
+            let (y, (expected, saved)) = match k {
+                4 => {
+                    let bools = bools(&mask, [4, 3, 2], &device);
+                    let expected = arrays.forward_masked(x.view(), &mask).unwrap();
+                    (layer.forward_masked(input.clone(), bools), expected)
+                }
+                _ => (layer.forward(input.clone()), arrays.forward(x.view()).unwrap()),
+            };
+            let gradients = (y.clone() * tensor(&dy, &device)).sum().backward();
+            close(list(y), &expected, what);
+            let dx = arrays.backward(&saved, x.view(), dy).unwrap().dx;
+            close(list(input.grad(&gradients).unwrap()), &dx, what);
+            same_averages!(layer, arrays.running, what);
+            let correction = arrays.correction.as_ref().unwrap();
+            let [mean, deviation] = [&layer.running_correction_mean, &layer.running_correction_var]
+                .map(|of| list(of.as_ref().unwrap().value()));
+            close(mean, &correction.averages.mean, what);
+            close(deviation, &correction.averages.variance, what);
+        }
+        let x = values(&[4, 3, 2], 40);
+        let y = layer.valid().forward(tensor::<3>(&x, &device).inner());
+        close(list(y), &arrays.infer(x.view()).unwrap(), what);
+        assert_eq!(ours::parameters::norm_parameters(&layer).len(), 2);
+    }
+    let of_keras = ours::BatchRenormConfig::new(3)
+        .with_semantics(&Semantics::preset("keras-3", Normalization::Batch).unwrap())
+        .init(&Device::flex());
+    assert!(of_keras.running_correction_mean.is_some());
+    let plain = ours::BatchRenormConfig::new(3).init(&Device::flex());
+    assert!(plain.running_correction_mean.is_none(), "records without are as they were");
+}
+
+#[test]
+fn momentum_that_counts_batches_goes_on_after_a_record() {
+    [Momentum::Cumulative, Momentum::Pooled].into_iter().for_each(goes_on_after_a_record);
+}
+
+fn goes_on_after_a_record(momentum: Momentum) {
     let folder = tempfile::tempdir().unwrap();
     let batch = |k: usize| values(&[4, 3, 2], 10 + k);
     let mask = Mask::lengths(&[2, 0, 1, 2], 2);
     for (number, device) in devices().into_iter().enumerate() {
-        let what = &format!("{device:?}");
+        let what = &format!("{momentum:?} {device:?}");
         let input = |k: usize| tensor::<3>(&batch(k), &device);
-        let config = cellnorm::norms::BatchRenormConfig::new(3).momentum(Momentum::Cumulative);
-        let plain = ours::BatchNormConfig::new(3).with_momentum(Momentum::Cumulative);
+        let config = cellnorm::norms::BatchRenormConfig::new(3).momentum(momentum);
+        let plain = ours::BatchNormConfig::new(3).with_momentum(momentum);
         let mut arrays = config.clone().init().unwrap();
-        let mut plain_arrays =
-            cellnorm::BatchNormConfig::new(3).momentum(Momentum::Cumulative).init().unwrap();
+        let mut plain_arrays = cellnorm::BatchNormConfig::new(3).momentum(momentum).init().unwrap();
         let mut layer = ours::BatchRenormConfig::from(config.clone()).init(&device);
         let mut plain_layer = plain.init(&device);
         for k in 0..6 {
@@ -323,4 +379,28 @@ fn momentum_made_cumulative_later() {
     let mut layer = ours::BatchNormConfig::new(3).init(&device);
     layer.momentum = Momentum::Cumulative;
     layer.forward(Tensor::<2>::ones([4, 3], &device));
+}
+
+/// Batches of as many values each have the mean and the variance of all values.
+#[test]
+fn pooled_momentum_is_the_variance_of_all_values() {
+    let all = values(&[12, 3, 2], 7) * 5.0;
+    let expected = {
+        let config = cellnorm::BatchNormConfig::new(3).momentum(Momentum::Step(1.0));
+        let mut layer = config.running_variance(RunningVariance::Biased).init().unwrap();
+        layer.forward(all.view()).unwrap();
+        layer.running.unwrap()
+    };
+    for device in devices() {
+        let config = ours::BatchNormConfig::new(3).with_momentum(Momentum::Pooled);
+        let layer = config.with_running_variance(RunningVariance::Biased).init(&device);
+        for batch in all.axis_chunks_iter(ndarray::Axis(0), 3) {
+            layer.forward(tensor::<3>(&batch.to_owned(), &device));
+        }
+        close(list(layer.running_mean.value()), &expected.mean, "mean");
+        close(list(layer.running_var.value()), &expected.variance, "variance");
+        // means so far apart that their squares are too large: it stays
+        layer.forward(Tensor::<3>::full([2, 3, 2], 1e25, &device));
+        close(list(layer.running_var.value()), &expected.variance, "variance");
+    }
 }

@@ -5,6 +5,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor};
 use cellnorm_burn as ours;
 use cellnorm_burn::cellnorm::Mask;
+use cellnorm_burn::cellnorm::shape::Excluded;
 use cellnorm_burn::cellnorm::{self, Normalization, Semantics};
 
 use crate::common::{bools, close, devices, list, randomize, tensor, values};
@@ -33,9 +34,10 @@ macro_rules! agrees {
         let mut arrays = $config.init().unwrap();
         randomize(&mut arrays);
         for device in devices() {
-            for masked in [false, true] {
-                let mut arrays = arrays.clone();
-                let what = format!("{}, masked {masked}, {device:?}", stringify!($layer));
+            for excluded in [None, Some(Excluded::Zero), Some(Excluded::Normalized)] {
+                let (mut arrays, masked) = (arrays.clone(), excluded.is_some());
+                arrays.excluded = excluded.unwrap_or_default();
+                let what = format!("{}, masked {excluded:?}, {device:?}", stringify!($layer));
                 let layer = ours::$layer::from_arrays(&arrays, &device);
                 let (x, dy) = (values(&$shape, 3), values(&$shape, 4));
                 let mask = Mask::lengths(&LENGTHS, $axis);
@@ -93,6 +95,12 @@ fn rules_agree_with_arrays() {
     );
     agrees!(SwitchableNorm, cellnorm::norms::SwitchableNormConfig::new(3), SHAPE, 3);
     agrees!(BatchRenorm, cellnorm::norms::BatchRenormConfig::new(3), SHAPE, 3);
+    let authors_code = cellnorm::norms::SwitchableNormConfig::preset("switchnorm", 3).unwrap();
+    agrees!(SwitchableNorm, authors_code.clone(), SHAPE, 3);
+    agrees!(SwitchableNorm, authors_code.momentum(cellnorm::Momentum::Pooled), SHAPE, 3);
+    let rms_scaling = cellnorm::norms::RmsScalingNormConfig::new(&SHAPE[2..]);
+    agrees!(RmsScalingNorm, rms_scaling.center(true), SHAPE, 3);
+    agrees!(RmsScalingNorm, cellnorm::norms::RmsScalingNormConfig::per_channel(3), SHAPE, 3);
     agrees!(GhostBatchNorm, cellnorm::norms::GhostBatchNormConfig::new(3, 2), SHAPE, 3);
     agrees!(StepBatchNorm, cellnorm::norms::StepBatchNormConfig::new(5, 3), [4, 4, 5], 1);
     agrees!(

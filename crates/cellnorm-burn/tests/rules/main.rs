@@ -6,4 +6,6 @@ mod averages;
 mod common;
 mod layers;
 mod lines;
+mod masks;
+mod switches;
 mod tlu;
