@@ -13,6 +13,7 @@ use cellnorm::rule::{Norm, NormConfig, ParameterSpec, Rule, Running};
 use cellnorm::{
     Activation, Mask, Mode, Momentum, OneValue, Semantics,
     norms::{BatchInstanceNormConfig, FilterResponseNormConfig, SwitchableNormConfig},
+    shape::Excluded,
 };
 use ndarray::{ArrayD, IxDyn};
 
@@ -138,6 +139,23 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         Ok(self)
     }
 
+    /// The treatment of the values that a mask excludes. Default: [`Excluded::Zero`].
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use cellnorm_candle::{InstanceNorm, cellnorm::{Mask, shape::Excluded}};
+    /// let x = Tensor::new(&[[[1f32, 3., 6.]]], &Device::Cpu)?;
+    /// let layer = InstanceNorm::new_no_affine(1, 1e-9).with_excluded(Excluded::Normalized);
+    /// let y = layer.forward_masked(&x, &Mask::lengths(&[2], 2))?;
+    /// // mean 2 and standard deviation 1 are those of 1 and 3
+    /// assert_eq!(y.round()?.to_vec3::<f32>()?, [[[-1., 1., 4.]]]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_excluded(mut self, excluded: Excluded) -> Self {
+        self.settings.excluded = excluded;
+        self
+    }
+
     /// The activation after γ x̂ + β, in the same operation. Default: none. Example:
     /// [`with_semantics`](Self::with_semantics).
     pub fn with_activation(mut self, activation: Activation) -> Self {
@@ -145,8 +163,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         self
     }
 
-    /// The settings of a framework: ε, the channel axis, the running averages, and what one value a
-    /// statistic does.
+    /// The settings of a framework: ε, the channel axis, the running averages, what one value a
+    /// statistic does, and the treatment of values that a mask excludes.
     ///
     /// # Errors
     /// If the semantics are those of another layer, or cannot be had here.
@@ -326,7 +344,8 @@ impl<R: Rule + 'static> RuleNorm<R, true> {
     }
 
     /// [`forward_mode`](Self::forward_mode) over the values alone that the mask says are valid: y
-    /// and dx are 0 at the others, whatever x holds there.
+    /// and dx are 0 at the others, whatever x holds there, unless
+    /// [`with_excluded`](Self::with_excluded) says that they are normalized as well.
     ///
     /// # Errors
     /// Same errors as [`forward_mode`](Self::forward_mode), except one value; also if the mask does
@@ -344,7 +363,8 @@ impl<R: Rule + 'static> ModuleT for RuleNorm<R, true> {
 
 impl<R: Rule + 'static> RuleNorm<R, false> {
     /// `forward` over the values alone that the mask says are valid: y and dx are 0 at the others,
-    /// whatever x holds there.
+    /// whatever x holds there, unless [`with_excluded`](Self::with_excluded) says that they are
+    /// normalized as well.
     ///
     /// # Errors
     /// Same errors as `forward`, except one value; also if the mask does not fit x.

@@ -13,6 +13,7 @@ use cellnorm::{
         SwitchableNormConfig, TrackedInstanceNormConfig,
     },
     semantics::GroupParameters,
+    shape::Excluded,
 };
 
 use super::normalize;
@@ -90,6 +91,16 @@ fn check<R: Rule + 'static>(norm: Norm<R>, what: &str, shapes: &[&[usize]]) {
     let valid = (0..count).map(|i| u8::from(i % 7 != 2)).collect();
     let valid = crate::mask(&Tensor::from_vec(valid, &SHAPE, &Device::Cpu).unwrap()).unwrap();
     let masks = [None, Some(valid)];
+    check_with(norm, what, &parameters, &masks[..2 - usize::from(R::OF_WEIGHTS)]);
+}
+
+/// Compares y, the gradients and the averages under these masks.
+fn check_with<R: Rule + 'static>(
+    norm: Norm<R>,
+    what: &str,
+    parameters: &[(&'static str, &[usize])],
+    masks: &[Option<Mask>],
+) {
     let averages = |norm: &Norm<R>| {
         let running = norm.running.iter();
         running.flat_map(|of| of.mean.iter().chain(&of.variance)).copied().collect()
@@ -106,7 +117,30 @@ fn check<R: Rule + 'static>(norm: Norm<R>, what: &str, shapes: &[&[usize]]) {
         let mut norm = norm.clone();
         (normalize(&mut norm, x, parameters, mask).unwrap(), averages(&norm))
     };
-    compare(what, &parameters, &masks[..2 - usize::from(R::OF_WEIGHTS)], [fused, composed]);
+    compare(what, parameters, masks, [fused, composed]);
+}
+
+/// Compares under a mask that leaves some sets without values, and one with one, where excluded
+/// values are 0 and where they are normalized.
+fn check_masked<R: Rule + 'static>(mut norm: Norm<R>, shapes: &[&[usize]]) {
+    let names = norm.rule().parameters().into_iter().map(|spec| spec.name);
+    let parameters: Vec<_> = names.zip(shapes.iter().copied()).collect();
+    // of channel 0 nothing; of channel 2, one value of one sample
+    let is_valid = |i: usize| match i / 5 % 6 {
+        0 => false,
+        2 => i == 12,
+        _ => i % 3 != 1,
+    };
+    let valid: Vec<u8> = (0..SHAPE.iter().product()).map(|i| u8::from(is_valid(i))).collect();
+    let valid = Tensor::from_vec(valid, &SHAPE, &Device::Cpu).unwrap();
+    let masks = [Some(crate::mask(&valid).unwrap())];
+    // a set without values is divided by its root
+    norm.epsilon = 0.5;
+    for excluded in [Excluded::Zero, Excluded::Normalized] {
+        norm.excluded = excluded;
+        let what = format!("{}, excluded values {excluded:?}", R::NAME);
+        check_with(norm.clone(), &what, &parameters, &masks);
+    }
 }
 
 fn bare<R: Rule>(rule: R) -> Norm<R> {
@@ -132,6 +166,48 @@ fn plain_rules() {
     plain("instance", Instance { channels: 6, channel_axis: 1 }, &[&[6], &[6]]);
     let last = Instance { channels: 5, channel_axis: -1 };
     plain("instance, channels last, without γ and β", last, &[]);
+}
+
+#[test]
+fn masks() {
+    check_masked(bare(LayerRule(Features::Last(vec![5]))), &[&[5], &[5]]);
+    check_masked(bare(Rms(Features::Last(vec![5]))), &[&[5]]);
+    let instance = Instance { channels: 6, channel_axis: 1 };
+    check_masked(bare(instance.clone()), &[&[6], &[6]]);
+    let mut gelu = bare(instance);
+    gelu.activation = Activation::Gelu;
+    check_masked(gelu, &[&[6], &[6]]);
+    for mode in [Mode::training(), Mode::inference()] {
+        let mut norm = bare(Batch::new(6, 1));
+        norm.mode = mode;
+        check_masked(norm, &[&[6], &[6]]);
+        let mut norm = SwitchableNormConfig::new(6).init().unwrap();
+        norm.mode = mode;
+        check_masked(norm, &[&[6], &[6], &[3], &[3]]);
+    }
+}
+
+/// The only valid value of an instance is 3, and another instance has two excluded values.
+#[test]
+fn dx_of_the_only_valid_value() {
+    let x = Var::new(&[[[3.0_f64, 7.0, 8.0], [1.0, 2.0, 4.0]]], &Device::Cpu).unwrap();
+    let dy = Tensor::new(&[[[0.3_f64, 0.0, 0.0], [0.5, 0.25, 0.125]]], &Device::Cpu).unwrap();
+    let mask = Mask::new(ndarray::array![[[true, false, false], [true, true, true]]].view());
+    let gamma = Var::new(&[0.7_f64, 1.9], &Device::Cpu).unwrap();
+    for excluded in [Excluded::Zero, Excluded::Normalized] {
+        let mut norm = bare(Instance { channels: 2, channel_axis: 1 });
+        norm.excluded = excluded;
+        let parameters = [("gamma", Some(gamma.as_tensor().clone())), ("beta", None)];
+        let fused = apply(norm.clone(), &x, &parameters, Some(&mask), |_| Ok(())).unwrap();
+        let composed = normalize(&mut norm, &x, &parameters, Some(&mask)).unwrap();
+        for y in [fused, composed] {
+            let gradients = (y * &dy).and_then(|l| l.sum_all()?.backward()).unwrap();
+            let dx: Vec<f64> =
+                gradients.get(&x).and_then(|dx| dx.flatten_all().ok()?.to_vec1().ok()).unwrap();
+            assert_eq!(dx[..3], [0.0; 3], "{excluded:?}");
+            assert!(dx[3..].iter().all(|dx| *dx != 0.0));
+        }
+    }
 }
 
 #[test]
