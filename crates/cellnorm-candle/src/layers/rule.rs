@@ -86,7 +86,7 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
             Ok((name, Some(vb.get_with_hints(shape, stored, Init::Const(initial))?)))
         };
         let parameters = start.rule().parameters().into_iter().map(variable).collect::<Result<_>>();
-        let running = start.rule().running();
+        let running = start.rule().running().filter(|_| start.running.is_some());
         let averages = running.map(|(shape, second)| Averages::from_builder(&shape, second, vb));
         let (parameters, averages) = (parameters?, averages.transpose()?);
         Ok(Self { settings: bare(start), parameters, averages, rows: false })
@@ -102,8 +102,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         Ok(Self { averages: Some(Averages::new(mean, variance)?), ..self })
     }
 
-    /// The pace of the running averages. Default: `Momentum::Step(0.1)`. Of the cumulative one, the
-    /// number of batches is not among the variables of the builder: keep
+    /// The pace of the running averages. Default: `Momentum::Step(0.1)`. Of the cumulative and the
+    /// pooled one, the number of batches is not among the variables of the builder: keep
     /// [`num_batches_tracked`](Self::num_batches_tracked) beside them.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// Default: [`OneValue::Error`]; such an x gives β in inference then.
     ///
     /// # Errors
-    /// If running averages are to be used that the rule does not keep.
+    /// If running averages are to be used that the layer does not keep.
     ///
     /// ```
     /// use candle_core::{Device, Var};
@@ -134,7 +134,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn with_one_value(mut self, policy: OneValue) -> Result<Self> {
-        NormConfig::custom(self.rule().clone()).one_value(policy).init().map_err(wrong)?;
+        let config = NormConfig::custom(self.rule().clone()).one_value(policy);
+        config.running_statistics(self.averages.is_some()).init().map_err(wrong)?;
         self.settings.one_value = policy;
         Ok(self)
     }
@@ -164,7 +165,9 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     }
 
     /// The settings of a framework: ε, the channel axis, the running averages, what one value a
-    /// statistic does, and the treatment of values that a mask excludes.
+    /// statistic does, and the treatment of values that a mask excludes. Those with
+    /// `running_statistics: false` take the running averages from a batch normalization; a layer
+    /// without any stays without.
     ///
     /// # Errors
     /// If the semantics are those of another layer, or cannot be had here.
@@ -183,9 +186,13 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
-        let config = NormConfig::custom(self.rule().clone()).semantics(semantics);
-        let config = config.activation(self.activation());
-        Ok(Self { settings: bare(one_pair(config.init().map_err(wrong)?)?), ..self })
+        let mut config = NormConfig::custom(self.rule().clone()).semantics(semantics);
+        if self.averages.is_none() {
+            config = config.running_statistics(false);
+        }
+        let settings = one_pair(config.activation(self.activation()).init().map_err(wrong)?)?;
+        let averages = self.averages.filter(|_| settings.running.is_some());
+        Ok(Self { settings: bare(settings), averages, ..self })
     }
 
     /// The rule.
@@ -209,7 +216,7 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         parameter(&self.parameters, name)
     }
 
-    /// The running mean and the running variance, where the rule keeps them.
+    /// The running mean and the running variance, where the layer keeps them.
     pub fn running(&self) -> Option<(&Tensor, &Tensor)> {
         let averages = self.averages.as_ref()?;
         Some((averages.mean.as_tensor(), averages.variance.as_tensor()))
@@ -455,7 +462,8 @@ impl Averages {
 
 /// A layer by any rule. γ and β are `weight` and `bias` in the builder, or `gamma` and `beta` where
 /// those are there; other parameters have the library's names; running averages are `running_mean`
-/// and `running_var`.
+/// and `running_var`. With `running_statistics(false)` there are none: the statistics are always
+/// those of x, in inference, too, as with PyTorch's `track_running_stats=False`.
 ///
 /// # Errors
 /// If the config is not sound, has a momentum for a correction or starts a parameter at random, or

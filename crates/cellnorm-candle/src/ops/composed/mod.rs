@@ -33,8 +33,7 @@ fn standardize<R: Rule>(
     let (shape, dtype) = (x.dims(), accumulator(x.dtype()));
     let (order, sets) = (roles.shared_last(), roles.sets(shape));
     if R::CENTERING == Centering::Mean && x.elem_count() == sets {
-        let batch = norm.mode.statistics == StatisticsFrom::Batch;
-        norm.one_value.uses_running(R::NAME, shape, batch).map_err(wrong)?;
+        norm.one_value.uses_running(R::NAME, shape, is_batch(norm)).map_err(wrong)?;
     }
     let permuted = x.to_dtype(dtype)?.permute(order.clone())?;
     let rows = permuted.reshape((sets, ()))?;
@@ -128,7 +127,7 @@ pub(crate) fn normalize<R: Rule>(
         variance: Table::new(variance),
         center,
     };
-    let batch = norm.mode.statistics == StatisticsFrom::Batch;
+    let batch = is_batch(norm);
     let one_value = |k| tables.values(k).iter().all(|values| *values <= 1.0);
     // statistics of x neither normalize nor are tracked where running averages normalize and stay
     let update = norm.mode.update && norm.running.is_some();
@@ -212,6 +211,13 @@ fn target(table: Table, layer: &str) -> Result<Vec<f64>> {
     let numbers = values(&table.tensor()?, layer)?;
     check_finite("x", &numbers).map_err(wrong)?;
     Ok(numbers)
+}
+
+/// Whether the statistics of x normalize, as they always do where the rule would keep running
+/// averages and the layer has none.
+fn is_batch<R: Rule>(norm: &Norm<R>) -> bool {
+    let untracked = norm.running.is_none() && norm.rule().running().is_some();
+    untracked || norm.mode.statistics == StatisticsFrom::Batch
 }
 
 /// Whether statistics of x are taken, to normalize or to move the running averages.

@@ -7,7 +7,7 @@ use cellnorm::norms::{Batch, Features, GemmaRms, Group, Instance, Layer as Layer
 use cellnorm::rule::{Norm, NormConfig, Rule};
 use cellnorm::weights::WeightDirection;
 use cellnorm::{
-    Activation, BatchNormConfig, Mask, Mode, OneValue,
+    Activation, BatchNormConfig, Mask, Mode, Momentum, OneValue, RunningVariance,
     norms::{
         BatchInstanceNormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
         SwitchableNormConfig, TrackedInstanceNormConfig,
@@ -247,8 +247,22 @@ fn rules() {
     rule(FilterResponseNormConfig::new(6).learned_epsilon(true), &[&[6], &[6], &[1]]);
     rule(GhostBatchNormConfig::new(6, 2), &[&[6], &[6]]);
     rule(TrackedInstanceNormConfig::new(6), &[&[6], &[6]]);
+    rule(BatchNormConfig::new(6).running_statistics(false), &[&[6], &[6]]);
+    rule(BatchInstanceNormConfig::new(6).running_statistics(false), &[&[6], &[6], &[6]]);
     let direction = WeightDirection { axis: Some(0), outputs: 4 };
     rule(NormConfig::custom(direction), &[&[4]]);
+}
+
+/// The second of two batches, whose mean is apart from the first's.
+#[test]
+fn pooled_averages() {
+    for variance in [RunningVariance::Biased, RunningVariance::Unbiased] {
+        let config = BatchNormConfig::new(6).momentum(Momentum::Pooled).running_variance(variance);
+        let mut norm = config.init().unwrap();
+        norm.steps = 1;
+        norm.running.as_mut().unwrap().mean += 4.0;
+        check(norm, "pooled", &[&[6], &[6]]);
+    }
 }
 
 #[test]
@@ -276,6 +290,12 @@ fn refusals_are_the_same() {
         if let (Ok(fused), Ok(composed)) = (fused, composed) {
             assert!(apart(&fused, &composed) < 1e-12);
         }
+    }
+    for mode in [Mode::training(), Mode::inference()] {
+        let mut untracked = config.clone().running_statistics(false).init().unwrap();
+        untracked.mode = mode;
+        assert!(apply(untracked.clone(), &x, &[], None, |_| Ok(())).is_err());
+        assert!(normalize(&mut untracked, &x, &[], None).is_err(), "{mode:?}");
     }
     let mut norm = bare(LayerRule(Features::Last(vec![1])));
     for shape in [[4, 1], [4, 2], [0, 2]] {
