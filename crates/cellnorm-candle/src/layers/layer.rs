@@ -130,6 +130,11 @@ impl LayerNorm {
         either!(self, norm => wrap norm.with_activation(activation))
     }
 
+    /// See [`RuleNorm::with_frozen`], which has the same errors.
+    pub fn with_frozen(self, name: &str) -> Result<Self> {
+        Ok(either!(self, norm => wrap norm.with_frozen(name)?))
+    }
+
     /// See [`RuleNorm::with_excluded`].
     pub fn with_excluded(self, excluded: Excluded) -> Self {
         either!(self, norm => wrap norm.with_excluded(excluded))

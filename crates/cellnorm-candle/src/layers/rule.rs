@@ -68,9 +68,9 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     pub(super) fn from_builder(config: NormConfig<R>, vb: &VarBuilder) -> Result<Self> {
         let start = one_pair(config.init().map_err(wrong)?)?;
         let variable = |ParameterSpec { name, shape, .. }: ParameterSpec| {
-            let Some(start) = start.parameter(name) else { return Ok((name, None)) };
-            let initial = start.first().copied().unwrap_or_default();
-            if *start != ArrayD::from_elem(IxDyn(&shape), initial) {
+            let Some(values) = start.parameter(name) else { return Ok((name, None)) };
+            let initial = values.first().copied().unwrap_or_default();
+            if *values != ArrayD::from_elem(IxDyn(&shape), initial) {
                 candle_core::bail!(
                     "{name} starts at random, which a builder cannot be told; set the variable \
                      afterwards"
@@ -83,7 +83,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
             };
             let stored = names.into_iter().find(|name| vb.contains_tensor(name));
             let stored = stored.unwrap_or(names[0]);
-            Ok((name, Some(vb.get_with_hints(shape, stored, Init::Const(initial))?)))
+            let tensor = vb.get_with_hints(shape, stored, Init::Const(initial))?;
+            Ok((name, Some(if start.is_frozen(name) { tensor.detach() } else { tensor })))
         };
         let parameters = start.rule().parameters().into_iter().map(variable).collect::<Result<_>>();
         let running = start.rule().running().filter(|_| start.running.is_some());
@@ -140,6 +141,35 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         Ok(self)
     }
 
+    /// Stops the training of one parameter, by the library's name for it: it is applied as before,
+    /// and no gradient reaches it.
+    ///
+    /// # Errors
+    /// If the layer has no such parameter.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::{ModuleT, VarBuilder, VarMap};
+    /// use cellnorm_candle::{batch_norm, debug::unreached};
+    /// let variables = VarMap::new();
+    /// let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
+    /// let layer = batch_norm(3, 1e-5, vb)?.with_frozen("gamma")?;
+    /// let y = layer.forward_t(&Tensor::randn(0f32, 1., (4, 3), &Device::Cpu)?, true)?;
+    /// assert_eq!(unreached(&y.sqr()?.sum_all()?, &variables)?, ["weight"]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_frozen(mut self, name: &str) -> Result<Self> {
+        let mut present =
+            self.parameters.iter_mut().filter_map(|(own, of)| Some((*own, of.as_mut()?)));
+        let Some((_, tensor)) = present.find(|(own, _)| *own == name) else {
+            let present = self.parameters.iter().filter(|(_, tensor)| tensor.is_some());
+            let has = present.map(|(own, _)| *own).collect::<Vec<_>>().join(", ");
+            candle_core::bail!("{name} is no parameter of this layer, which has: {has}")
+        };
+        *tensor = tensor.detach();
+        Ok(self)
+    }
+
     /// The treatment of the values that a mask excludes. Default: [`Excluded::Zero`].
     ///
     /// ```
@@ -167,7 +197,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// The settings of a framework: ε, the channel axis, the running averages, what one value a
     /// statistic does, and the treatment of values that a mask excludes. Those with
     /// `running_statistics: false` take the running averages from a batch normalization; a layer
-    /// without any stays without.
+    /// without any stays without. A γ or β that is applied but not learned, as MXNet's with
+    /// `scale=False`, is [frozen](Self::with_frozen).
     ///
     /// # Errors
     /// If the semantics are those of another layer, or cannot be had here.
@@ -192,7 +223,12 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         }
         let settings = one_pair(config.activation(self.activation()).init().map_err(wrong)?)?;
         let averages = self.averages.filter(|_| settings.running.is_some());
-        Ok(Self { settings: bare(settings), averages, ..self })
+        let freeze = |(name, tensor): NamedTensor| match settings.is_frozen(name) {
+            true => (name, tensor.map(|tensor| tensor.detach())),
+            false => (name, tensor),
+        };
+        let parameters = self.parameters.into_iter().map(freeze).collect();
+        Ok(Self { settings: bare(settings), parameters, averages, ..self })
     }
 
     /// The rule.
@@ -254,8 +290,11 @@ fn one_pair<R: Rule>(norm: Norm<R>) -> Result<Norm<R>> {
     Ok(norm)
 }
 
-/// A layer without tensors, which the operation sets.
-fn bare<R>(mut norm: Norm<R>) -> Norm<R> {
+/// A layer without tensors, which the operation sets. One that is frozen is detached instead.
+fn bare<R: Rule>(mut norm: Norm<R>) -> Norm<R> {
+    for spec in norm.rule().parameters() {
+        norm.unfreeze_parameter(spec.name);
+    }
     (norm.gamma, norm.beta, norm.running) = (None, None, None);
     norm
 }
@@ -463,7 +502,8 @@ impl Averages {
 /// A layer by any rule. γ and β are `weight` and `bias` in the builder, or `gamma` and `beta` where
 /// those are there; other parameters have the library's names; running averages are `running_mean`
 /// and `running_var`. With `running_statistics(false)` there are none: the statistics are always
-/// those of x, in inference, too, as with PyTorch's `track_running_stats=False`.
+/// those of x, in inference, too, as with PyTorch's `track_running_stats=False`. No gradient reaches
+/// a parameter that the config freezes, as MXNet's semantics freeze γ with `scale=False`.
 ///
 /// # Errors
 /// If the config is not sound, has a momentum for a correction or starts a parameter at random, or
