@@ -4,10 +4,11 @@ use candle_core::{DType, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder, VarMap};
 use cellnorm_candle::cellnorm::rule::Running;
 use cellnorm_candle::cellnorm::{
-    BatchNormConfig, Mode, Momentum, Normalization, OneValue, Semantics, momentum::Frozen,
-    norms::SwitchableNormConfig,
+    BatchNormConfig, Mode, Momentum, Normalization, OneValue, Semantics,
+    momentum::Frozen,
+    norms::{BatchRenormConfig, SwitchableNormConfig},
 };
-use cellnorm_candle::{BatchNorm, batch_norm, rule_norm, switchable_norm};
+use cellnorm_candle::{BatchNorm, batch_norm, debug::unreached, rule_norm, switchable_norm};
 use ndarray::{ArrayD, IxDyn};
 
 use super::common::*;
@@ -137,6 +138,50 @@ fn without_running_statistics_inference_is_training() {
         let refused = layer.with_one_value(OneValue::UseRunning).unwrap_err().to_string();
         assert!(refused.contains("no running statistics to use"), "{refused}");
     }
+}
+
+/// The batch renormalization of Keras corrects toward averages of their own pace.
+#[test]
+fn kerass_renormalization_has_two_pairs() {
+    let keras = Semantics::preset("keras-3", Normalization::Batch).unwrap();
+    let slow = Semantics { momentum: Momentum::Keep(0.5), ..keras };
+    let config = || BatchRenormConfig::new(3).semantics(&slow).channel_axis(1);
+    let (map, vb) = f64s();
+    let layer = rule_norm(config(), vb).unwrap();
+    let mut arrays = config().init().unwrap();
+    for seed in 0..5 {
+        let x = var(&[4, 3, 5], seed, DType::F64);
+        let dy = tensor(&[4, 3, 5], seed + 9, DType::F64);
+        let y = layer.forward_t(&x, true).unwrap();
+        let (expected, saved) = arrays.forward(array(&x).view()).unwrap();
+        assert_eq!(values(&y), elements(&expected));
+        let gradients = arrays.backward(&saved, array(&x).view(), array(&dy)).unwrap();
+        assert_eq!(values(backward(&y, &dy).get(&x).unwrap()), elements(&gradients.dx));
+        let y = layer.forward_t(&x, false).unwrap();
+        assert_eq!(values(&y), elements(&arrays.infer(array(&x).view()).unwrap()));
+        let own = [layer.running().unwrap(), layer.correction().unwrap()];
+        let averages = &arrays.correction.as_ref().unwrap().averages;
+        for ((mean, variance), expected) in
+            own.into_iter().zip([arrays.running.as_ref().unwrap(), averages])
+        {
+            assert_eq!(values(mean), elements(&expected.mean));
+            assert_eq!(values(variance), elements(&expected.variance));
+        }
+        assert_ne!(values(layer.running().unwrap().0), values(layer.correction().unwrap().0));
+        assert_eq!(layer.num_batches_tracked(), arrays.steps);
+    }
+    let loss = layer.forward_t(&tensor(&[4, 3], 1, DType::F64), true).unwrap().sum_all().unwrap();
+    assert!(unreached(&loss, &map).unwrap().is_empty());
+    let data = map.data().lock().unwrap();
+    assert_eq!(values(&data["correction_mean"]), values(layer.correction().unwrap().0));
+
+    let plain = rule_norm(BatchRenormConfig::new(3), f64s().1).unwrap();
+    assert!(plain.correction().is_none());
+    let refused = plain.with_semantics(&keras).unwrap_err().to_string();
+    assert!(refused.contains("make it by rule_norm with a config"), "{refused}");
+    assert!(layer.clone().with_semantics(&keras).unwrap().correction().is_some());
+    let torch = Semantics::preset("pytorch-2", Normalization::Batch).unwrap();
+    assert!(layer.with_semantics(&torch).is_err(), "PyTorch has none");
 }
 
 #[test]

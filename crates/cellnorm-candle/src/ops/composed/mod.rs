@@ -141,7 +141,9 @@ pub(crate) fn normalize<R: Rule>(
     };
     let named: Vec<_> = parameters.iter().map(flat).collect::<Result<_>>()?;
     let batch = batch && !uses_running;
-    let running = norm.running.as_ref().map(|running| constants(running, &tables.mean));
+    let correction = norm.correction.as_ref().filter(|_| batch).map(|of| &of.averages);
+    let running = correction.or(norm.running.as_ref());
+    let running = running.map(|running| constants(running, &tables.mean));
     let context =
         Context { cells: &tables, epsilon: norm.epsilon, batch, running, parameters: &named };
     let tracked = rule.tracked(&context).filter(|_| update && !uses_running);

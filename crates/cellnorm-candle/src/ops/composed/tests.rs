@@ -9,7 +9,7 @@ use cellnorm::weights::WeightDirection;
 use cellnorm::{
     Activation, BatchNormConfig, Mask, Mode, Momentum, OneValue, RunningVariance,
     norms::{
-        BatchInstanceNormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
+        BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
         SwitchableNormConfig, TrackedInstanceNormConfig,
     },
     semantics::GroupParameters,
@@ -102,7 +102,8 @@ fn check_with<R: Rule + 'static>(
     masks: &[Option<Mask>],
 ) {
     let averages = |norm: &Norm<R>| {
-        let running = norm.running.iter();
+        let correction = norm.correction.iter().map(|of| &of.averages);
+        let running = norm.running.iter().chain(correction);
         running.flat_map(|of| of.mean.iter().chain(&of.variance)).copied().collect()
     };
     let fused: Form<'_> = &|x, parameters, mask| {
@@ -251,6 +252,20 @@ fn rules() {
     rule(BatchInstanceNormConfig::new(6).running_statistics(false), &[&[6], &[6], &[6]]);
     let direction = WeightDirection { axis: Some(0), outputs: 4 };
     rule(NormConfig::custom(direction), &[&[4]]);
+}
+
+/// The averages of the correction are apart from the running ones, and within their bounds.
+#[test]
+fn renormalization_with_averages_of_its_own() {
+    for mode in [Mode::training(), Mode::inference()] {
+        let config = BatchRenormConfig::new(6).correction_momentum(Momentum::Keep(0.5));
+        let mut norm = config.init().unwrap();
+        norm.mode = mode;
+        let averages = &mut norm.correction.as_mut().unwrap().averages;
+        averages.mean += 0.25;
+        averages.variance *= 1.5;
+        check(norm, "renormalization", &[&[6], &[6]]);
+    }
 }
 
 /// The second of two batches, whose mean is apart from the first's.
