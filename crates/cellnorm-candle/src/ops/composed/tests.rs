@@ -10,7 +10,7 @@ use cellnorm::{
     Activation, BatchNormConfig, Mask, Mode, Momentum, OneValue, RunningVariance,
     norms::{
         BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
-        SwitchableNormConfig, TrackedInstanceNormConfig,
+        RmsScalingNormConfig, SwitchableNormConfig, TrackedInstanceNormConfig,
     },
     semantics::GroupParameters,
     shape::Excluded,
@@ -248,6 +248,9 @@ fn rules() {
     rule(FilterResponseNormConfig::new(6).learned_epsilon(true), &[&[6], &[6], &[1]]);
     rule(GhostBatchNormConfig::new(6, 2), &[&[6], &[6]]);
     rule(TrackedInstanceNormConfig::new(6), &[&[6], &[6]]);
+    rule(RmsScalingNormConfig::new(&[5]).center(true), &[&[5], &[5]]);
+    let authors_code = SwitchableNormConfig::preset("switchnorm", 6).unwrap();
+    rule(authors_code.momentum(Momentum::Pooled), &[&[6], &[6], &[3], &[3]]);
     rule(BatchNormConfig::new(6).running_statistics(false), &[&[6], &[6]]);
     rule(BatchInstanceNormConfig::new(6).running_statistics(false), &[&[6], &[6], &[6]]);
     let direction = WeightDirection { axis: Some(0), outputs: 4 };
