@@ -111,11 +111,13 @@ fn show(semantics: &Semantics) -> Value {
         "unlearned_beta": name(&semantics.unlearned_beta),
         "one_value": name(&semantics.one_value),
         "group_parameters": name(&semantics.group_parameters),
+        "running_statistics": semantics.running_statistics,
         "momentum": name(&semantics.momentum),
         "running_variance": name(&semantics.running_variance),
         "frozen": name(&semantics.frozen),
         "renorm_momentum": semantics.renorm_momentum.map(|momentum| name(&momentum)),
         "ghost_interleaved": semantics.ghost_interleaved,
+        "excluded": name(&semantics.excluded),
         "names": {
             "gamma": names.gamma,
             "beta": names.beta,
