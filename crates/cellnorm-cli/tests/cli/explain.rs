@@ -398,6 +398,10 @@ fn semantics_are_listed_shown_and_compared() {
         assert!(row(&text(&words), "applies_to").contains(inputs));
         assert!(json(&words)["applies_to"].as_str().unwrap().starts_with(inputs));
     }
+    let narrow = cellnorm("semantics show tf-keras-2 batch").env("COLUMNS", "60").output().unwrap();
+    let narrow = String::from_utf8(narrow.stdout).unwrap();
+    assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
+    assert_eq!(row(&narrow, "applies_to"), row(&text("semantics show tf-keras-2"), "applies_to"));
     assert!(json("semantics show keras-3 batch")["applies_to"].is_null());
     refuses("semantics show pytroch-2", &["closest first: pytorch-2,"]);
     refuses("semantics diff pytorch-2 kears-3", &["closest first: keras-3,"]);
