@@ -9,7 +9,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarMap;
 
 /// The names of running averages, which no gradient is meant to reach.
-const AVERAGES: [&str; 2] = ["running_mean", "running_var"];
+const AVERAGES: [&str; 4] = ["running_mean", "running_var", "correction_mean", "correction_var"];
 
 /// The names, sorted, of all variables that no gradient of the loss reaches; running averages,
 /// which none is meant to reach, are left out.

@@ -79,7 +79,7 @@ pub trait FixedNorm {
     /// z = scale·y + shift for each channel.
     ///
     /// # Errors
-    /// If a number is not finite or a variance is negative.
+    /// If a number is not finite, a variance is negative, or there are no running statistics.
     fn affine(&self) -> Result<Affine>;
 
     /// The axis of the channels; negative counts from the last.
@@ -90,13 +90,15 @@ pub trait FixedNorm {
 
 impl FixedNorm for BatchNorm {
     fn affine(&self) -> Result<Affine> {
-        let what = match (self.activation(), &self.rule().axes[..]) {
-            (Activation::Identity, [_]) => {
+        let what = match (self.activation(), &self.rule().axes[..], self.running()) {
+            (Activation::Identity, [_], Some((mean, variance))) => {
                 let parameters = [self.parameter("gamma"), self.parameter("beta")];
-                let running = [self.running_mean(), self.running_var()];
-                return channel_map(parameters, running, self.eps());
+                return channel_map(parameters, [mean, variance], self.eps());
             }
-            (Activation::Identity, _) => {
+            (Activation::Identity, [_], None) => {
+                "has no running statistics, so that it is another map for every input"
+            }
+            (Activation::Identity, ..) => {
                 "has statistics for several axes, and a layer to fold has channels on one"
             }
             _ => "has an activation, which is no linear map; fold it without, and apply it after",

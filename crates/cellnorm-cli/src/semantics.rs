@@ -83,7 +83,8 @@ pub fn run(command: &SemanticsCommand) -> Result<(), SemanticsError> {
         SemanticsCommand::List(output) => (list(), output),
         SemanticsCommand::Show { name, layer, output } => {
             let semantics = Semantics::preset(name, layer.normalization())?;
-            ((format!("{semantics}\n"), show(&semantics)), output)
+            let rows = wrapped(&semantics.to_string(), output::width());
+            ((rows, show(&semantics)), output)
         }
         SemanticsCommand::Diff { a, b, layer, output } => {
             let layer = layer.normalization();
@@ -92,6 +93,29 @@ pub fn run(command: &SemanticsCommand) -> Result<(), SemanticsError> {
     };
     let printed = if output.json { output::print_json(&json) } else { output::print(&text) };
     Ok(printed?)
+}
+
+/// Rows of a field and a value, with what is too long for the width on lines beneath the value.
+fn wrapped(rows: &str, width: usize) -> String {
+    // two spaces, a field of 18 and another
+    let beneath = " ".repeat(21);
+    let mut lines = String::new();
+    for row in rows.lines() {
+        let mut length = 0;
+        for (i, part) in row.split_inclusive(' ').enumerate() {
+            let end = length + part.trim_end().chars().count();
+            if i > 0 && end > width && length > beneath.len() {
+                lines.truncate(lines.trim_end_matches(' ').len());
+                lines.push('\n');
+                lines.push_str(&beneath);
+                length = beneath.len();
+            }
+            lines.push_str(part);
+            length += part.chars().count();
+        }
+        lines.push('\n');
+    }
+    lines
 }
 
 /// All fields; values other than numbers, texts and truth values are named as in Rust.
@@ -111,11 +135,13 @@ fn show(semantics: &Semantics) -> Value {
         "unlearned_beta": name(&semantics.unlearned_beta),
         "one_value": name(&semantics.one_value),
         "group_parameters": name(&semantics.group_parameters),
+        "running_statistics": semantics.running_statistics,
         "momentum": name(&semantics.momentum),
         "running_variance": name(&semantics.running_variance),
         "frozen": name(&semantics.frozen),
         "renorm_momentum": semantics.renorm_momentum.map(|momentum| name(&momentum)),
         "ghost_interleaved": semantics.ghost_interleaved,
+        "excluded": name(&semantics.excluded),
         "names": {
             "gamma": names.gamma,
             "beta": names.beta,

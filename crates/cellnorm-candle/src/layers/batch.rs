@@ -118,11 +118,18 @@ impl RuleNorm<Batch> {
     }
 
     /// The mean for inference, \[C\].
+    ///
+    /// # Panics
+    /// If the layer was made without running statistics, where [`running`](RuleNorm::running) is
+    /// None.
     pub fn running_mean(&self) -> &Tensor {
         self.running().expect(KEPT).0
     }
 
     /// The variance for inference, \[C\].
+    ///
+    /// # Panics
+    /// Same as [`running_mean`](Self::running_mean).
     pub fn running_var(&self) -> &Tensor {
         self.running().expect(KEPT).1
     }
@@ -138,7 +145,7 @@ impl RuleNorm<Batch> {
     }
 }
 
-const KEPT: &str = "batch normalization keeps running averages";
+const KEPT: &str = "this batch normalization was made without running statistics";
 
 /// A layer from `running_mean` and `running_var`, which start as 0 and 1, and unless `affine:
 /// false`, `weight` and `bias`, which start as 1 and 0; \[C\] each. `config` is ε, or candle-nn's

@@ -5,7 +5,7 @@ use candle_core::{Result, Shape, Tensor};
 use candle_nn::{LayerNormConfig, Module, VarBuilder};
 use cellnorm::norms::{Features, Layer, OverFeatures, Rms};
 use cellnorm::rule::NormConfig;
-use cellnorm::{Activation, Mask, OneValue, Semantics};
+use cellnorm::{Activation, Mask, OneValue, Semantics, shape::Excluded};
 
 use super::RuleNorm;
 
@@ -128,6 +128,16 @@ impl LayerNorm {
     /// See [`RuleNorm::with_activation`].
     pub fn with_activation(self, activation: Activation) -> Self {
         either!(self, norm => wrap norm.with_activation(activation))
+    }
+
+    /// See [`RuleNorm::with_frozen`], which has the same errors.
+    pub fn with_frozen(self, name: &str) -> Result<Self> {
+        Ok(either!(self, norm => wrap norm.with_frozen(name)?))
+    }
+
+    /// See [`RuleNorm::with_excluded`].
+    pub fn with_excluded(self, excluded: Excluded) -> Self {
+        either!(self, norm => wrap norm.with_excluded(excluded))
     }
 
     /// See [`RuleNorm::with_semantics`], which has the same errors.

@@ -13,6 +13,7 @@ use cellnorm::rule::{Norm, NormConfig, ParameterSpec, Rule, Running};
 use cellnorm::{
     Activation, Mask, Mode, Momentum, OneValue, Semantics,
     norms::{BatchInstanceNormConfig, FilterResponseNormConfig, SwitchableNormConfig},
+    shape::Excluded,
 };
 use ndarray::{ArrayD, IxDyn};
 
@@ -31,6 +32,10 @@ pub struct RuleNorm<R: Rule, const TRAIN_FLAG: bool = true> {
     settings: Norm<R>,
     parameters: Vec<NamedTensor>,
     averages: Option<Averages>,
+    /// The averages that training takes in their place, where they have a pace of their own.
+    correction: Option<Averages>,
+    /// How often the averages have moved.
+    steps: Arc<AtomicU64>,
     /// Whether the statistics are those of the last axes, which are the axes of γ.
     rows: bool,
 }
@@ -60,16 +65,22 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         let mut settings = bare(config.init().map_err(wrong)?);
         settings.epsilon = eps;
         let parameters = vec![("gamma", gamma), ("beta", beta)];
-        Ok(Self { settings, parameters, averages: None, rows: false })
+        Ok(Self::assemble(settings, parameters))
+    }
+
+    /// Without averages.
+    fn assemble(settings: Norm<R>, parameters: Vec<NamedTensor>) -> Self {
+        let (averages, correction, steps) = (None, None, Arc::default());
+        Self { settings, parameters, averages, correction, steps, rows: false }
     }
 
     /// The layer of a config, with the tensors of a builder.
     pub(super) fn from_builder(config: NormConfig<R>, vb: &VarBuilder) -> Result<Self> {
-        let start = one_pair(config.init().map_err(wrong)?)?;
+        let start = config.init().map_err(wrong)?;
         let variable = |ParameterSpec { name, shape, .. }: ParameterSpec| {
-            let Some(start) = start.parameter(name) else { return Ok((name, None)) };
-            let initial = start.first().copied().unwrap_or_default();
-            if *start != ArrayD::from_elem(IxDyn(&shape), initial) {
+            let Some(values) = start.parameter(name) else { return Ok((name, None)) };
+            let initial = values.first().copied().unwrap_or_default();
+            if *values != ArrayD::from_elem(IxDyn(&shape), initial) {
                 candle_core::bail!(
                     "{name} starts at random, which a builder cannot be told; set the variable \
                      afterwards"
@@ -82,13 +93,23 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
             };
             let stored = names.into_iter().find(|name| vb.contains_tensor(name));
             let stored = stored.unwrap_or(names[0]);
-            Ok((name, Some(vb.get_with_hints(shape, stored, Init::Const(initial))?)))
+            let tensor = vb.get_with_hints(shape, stored, Init::Const(initial))?;
+            Ok((name, Some(if start.is_frozen(name) { tensor.detach() } else { tensor })))
         };
         let parameters = start.rule().parameters().into_iter().map(variable).collect::<Result<_>>();
-        let running = start.rule().running();
-        let averages = running.map(|(shape, second)| Averages::from_builder(&shape, second, vb));
-        let (parameters, averages) = (parameters?, averages.transpose()?);
-        Ok(Self { settings: bare(start), parameters, averages, rows: false })
+        let running = start.rule().running().filter(|_| start.running.is_some());
+        let averages = |names| {
+            let new =
+                |(shape, second): &(Vec<_>, _)| Averages::from_builder(shape, *second, names, vb);
+            running.as_ref().map(new).transpose()
+        };
+        let correction = start.correction.is_some();
+        let parameters = parameters?;
+        Ok(Self {
+            averages: averages(RUNNING)?,
+            correction: if correction { averages(CORRECTION)? } else { None },
+            ..Self::assemble(bare(start), parameters)
+        })
     }
 
     /// With this ε, which `forward` checks.
@@ -101,8 +122,8 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         Ok(Self { averages: Some(Averages::new(mean, variance)?), ..self })
     }
 
-    /// The pace of the running averages. Default: `Momentum::Step(0.1)`. Of the cumulative one, the
-    /// number of batches is not among the variables of the builder: keep
+    /// The pace of the running averages. Default: `Momentum::Step(0.1)`. Of the cumulative and the
+    /// pooled one, the number of batches is not among the variables of the builder: keep
     /// [`num_batches_tracked`](Self::num_batches_tracked) beside them.
     ///
     /// # Errors
@@ -119,7 +140,7 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// Default: [`OneValue::Error`]; such an x gives β in inference then.
     ///
     /// # Errors
-    /// If running averages are to be used that the rule does not keep.
+    /// If running averages are to be used that the layer does not keep.
     ///
     /// ```
     /// use candle_core::{Device, Var};
@@ -133,9 +154,56 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn with_one_value(mut self, policy: OneValue) -> Result<Self> {
-        NormConfig::custom(self.rule().clone()).one_value(policy).init().map_err(wrong)?;
+        let config = NormConfig::custom(self.rule().clone()).one_value(policy);
+        config.running_statistics(self.averages.is_some()).init().map_err(wrong)?;
         self.settings.one_value = policy;
         Ok(self)
+    }
+
+    /// Stops the training of one parameter, by the library's name for it: it is applied as before,
+    /// and no gradient reaches it.
+    ///
+    /// # Errors
+    /// If the layer has no such parameter.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device, Tensor};
+    /// use candle_nn::{ModuleT, VarBuilder, VarMap};
+    /// use cellnorm_candle::{batch_norm, debug::unreached};
+    /// let variables = VarMap::new();
+    /// let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
+    /// let layer = batch_norm(3, 1e-5, vb)?.with_frozen("gamma")?;
+    /// let y = layer.forward_t(&Tensor::randn(0f32, 1., (4, 3), &Device::Cpu)?, true)?;
+    /// assert_eq!(unreached(&y.sqr()?.sum_all()?, &variables)?, ["weight"]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_frozen(mut self, name: &str) -> Result<Self> {
+        let mut present =
+            self.parameters.iter_mut().filter_map(|(own, of)| Some((*own, of.as_mut()?)));
+        let Some((_, tensor)) = present.find(|(own, _)| *own == name) else {
+            let present = self.parameters.iter().filter(|(_, tensor)| tensor.is_some());
+            let has = present.map(|(own, _)| *own).collect::<Vec<_>>().join(", ");
+            candle_core::bail!("{name} is no parameter of this layer, which has: {has}")
+        };
+        *tensor = tensor.detach();
+        Ok(self)
+    }
+
+    /// The treatment of the values that a mask excludes. Default: [`Excluded::Zero`].
+    ///
+    /// ```
+    /// use candle_core::{Device, Tensor};
+    /// use cellnorm_candle::{InstanceNorm, cellnorm::{Mask, shape::Excluded}};
+    /// let x = Tensor::new(&[[[1f32, 3., 6.]]], &Device::Cpu)?;
+    /// let layer = InstanceNorm::new_no_affine(1, 1e-9).with_excluded(Excluded::Normalized);
+    /// let y = layer.forward_masked(&x, &Mask::lengths(&[2], 2))?;
+    /// // mean 2 and standard deviation 1 are those of 1 and 3
+    /// assert_eq!(y.round()?.to_vec3::<f32>()?, [[[-1., 1., 4.]]]);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    pub fn with_excluded(mut self, excluded: Excluded) -> Self {
+        self.settings.excluded = excluded;
+        self
     }
 
     /// The activation after γ x̂ + β, in the same operation. Default: none. Example:
@@ -145,11 +213,15 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         self
     }
 
-    /// The settings of a framework: ε, the channel axis, the running averages, and what one value a
-    /// statistic does.
+    /// The settings of a framework: ε, the channel axis, the running averages, what one value a
+    /// statistic does, and the treatment of values that a mask excludes. Those with
+    /// `running_statistics: false` take the running averages from a batch normalization; a layer
+    /// without any stays without. A γ or β that is applied but not learned, as MXNet's with
+    /// `scale=False`, is [frozen](Self::with_frozen).
     ///
     /// # Errors
-    /// If the semantics are those of another layer, or cannot be had here.
+    /// If the semantics are those of another layer, or have averages for a correction and the layer
+    /// has no variables for them.
     ///
     /// ```
     /// use candle_core::{DType, Device, Tensor};
@@ -165,9 +237,27 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     pub fn with_semantics(self, semantics: &Semantics) -> Result<Self> {
-        let config = NormConfig::custom(self.rule().clone()).semantics(semantics);
-        let config = config.activation(self.activation());
-        Ok(Self { settings: bare(one_pair(config.init().map_err(wrong)?)?), ..self })
+        let mut config = NormConfig::custom(self.rule().clone()).semantics(semantics);
+        if self.averages.is_none() {
+            config = config.running_statistics(false);
+        }
+        let settings = config.activation(self.activation()).init().map_err(wrong)?;
+        if settings.correction.is_some() && self.correction.is_none() {
+            candle_core::bail!(
+                "{} has averages of their own pace for its correction under these semantics, and \
+                 this layer has no variables for them; make it by rule_norm with a config of these \
+                 semantics",
+                R::NAME
+            )
+        }
+        let averages = self.averages.filter(|_| settings.running.is_some());
+        let correction = self.correction.filter(|_| settings.correction.is_some());
+        let freeze = |(name, tensor): NamedTensor| match settings.is_frozen(name) {
+            true => (name, tensor.map(|tensor| tensor.detach())),
+            false => (name, tensor),
+        };
+        let parameters = self.parameters.into_iter().map(freeze).collect();
+        Ok(Self { settings: bare(settings), parameters, averages, correction, ..self })
     }
 
     /// The rule.
@@ -191,10 +281,15 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         parameter(&self.parameters, name)
     }
 
-    /// The running mean and the running variance, where the rule keeps them.
+    /// The running mean and the running variance, where the layer keeps them.
     pub fn running(&self) -> Option<(&Tensor, &Tensor)> {
-        let averages = self.averages.as_ref()?;
-        Some((averages.mean.as_tensor(), averages.variance.as_tensor()))
+        self.averages.as_ref().map(Averages::tensors)
+    }
+
+    /// The averages that training is corrected toward, where they have a pace of their own, as in
+    /// the batch renormalization of Keras.
+    pub fn correction(&self) -> Option<(&Tensor, &Tensor)> {
+        self.correction.as_ref().map(Averages::tensors)
     }
 
     /// The weight of the next batch in the running averages.
@@ -204,33 +299,45 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
 
     /// How many batches the running averages have followed since the layer was made or told.
     pub fn num_batches_tracked(&self) -> u64 {
-        self.averages.as_ref().map_or(0, Averages::steps)
+        self.steps.load(Ordering::Relaxed)
     }
 
     /// Tells the layer how many batches its running averages have followed: cumulative momentum
     /// goes on from there.
     pub fn set_num_batches_tracked(&self, batches: u64) {
-        if let Some(averages) = &self.averages {
-            averages.set_steps(batches);
+        if self.averages.is_some() {
+            self.steps.store(batches, Ordering::Relaxed);
         }
     }
-}
 
-/// The layer, if it has no averages for a correction.
-fn one_pair<R: Rule>(norm: Norm<R>) -> Result<Norm<R>> {
-    if norm.correction.is_some() {
-        candle_core::bail!(
-            "{} has a momentum of its own for its correction, as that of Keras has, and there are \
-             no variables for it here; set neither correction_momentum nor the semantics of Keras, or \
-             train on arrays",
-            R::NAME
-        )
+    /// Takes the averages of a layer on arrays, where a step moved them.
+    fn take_averages(&self, layer: &Norm<R>) -> Result<()> {
+        if layer.steps == self.num_batches_tracked() {
+            return Ok(());
+        }
+        let correction = layer.correction.as_ref().map(|of| &of.averages);
+        let pairs = [
+            (&self.averages, layer.running.as_ref(), RUNNING),
+            (&self.correction, correction, CORRECTION),
+        ];
+        let moved = pairs.into_iter().filter_map(|(own, moved, names)| {
+            let own = own.as_ref()?;
+            Some(own.rounded(moved?, names).map(|rounded| (own, rounded)))
+        });
+        for (own, [mean, variance]) in moved.collect::<Result<Vec<_>>>()? {
+            own.mean.set(&mean)?;
+            own.variance.set(&variance)?;
+        }
+        self.set_num_batches_tracked(layer.steps);
+        Ok(())
     }
-    Ok(norm)
 }
 
-/// A layer without tensors, which the operation sets.
-fn bare<R>(mut norm: Norm<R>) -> Norm<R> {
+/// A layer without tensors, which the operation sets. One that is frozen is detached instead.
+fn bare<R: Rule>(mut norm: Norm<R>) -> Norm<R> {
+    for spec in norm.rule().parameters() {
+        norm.unfreeze_parameter(spec.name);
+    }
     (norm.gamma, norm.beta, norm.running) = (None, None, None);
     norm
 }
@@ -284,12 +391,13 @@ impl<R: Rule + 'static, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
         let mut layer = self.settings.clone();
         layer.mode = Mode { train_parameters: tracks(parameters), ..mode };
         if let Some(averages) = &self.averages {
-            (layer.running, layer.steps) = (Some(averages.arrays(R::NAME)?), averages.steps());
+            let steps = self.num_batches_tracked();
+            (layer.running, layer.steps) = (Some(averages.arrays(R::NAME)?), steps);
         }
-        apply(layer, x, parameters, mask, |layer| match (&self.averages, &layer.running) {
-            (Some(averages), Some(running)) => averages.move_to(running, layer.steps),
-            _ => Ok(()),
-        })
+        if let (Some(own), Some(correction)) = (&self.correction, &mut layer.correction) {
+            correction.averages = own.arrays(R::NAME)?;
+        }
+        apply(layer, x, parameters, mask, |layer| self.take_averages(layer))
     }
 }
 
@@ -326,7 +434,8 @@ impl<R: Rule + 'static> RuleNorm<R, true> {
     }
 
     /// [`forward_mode`](Self::forward_mode) over the values alone that the mask says are valid: y
-    /// and dx are 0 at the others, whatever x holds there.
+    /// and dx are 0 at the others, whatever x holds there, unless
+    /// [`with_excluded`](Self::with_excluded) says that they are normalized as well.
     ///
     /// # Errors
     /// Same errors as [`forward_mode`](Self::forward_mode), except one value; also if the mask does
@@ -344,7 +453,8 @@ impl<R: Rule + 'static> ModuleT for RuleNorm<R, true> {
 
 impl<R: Rule + 'static> RuleNorm<R, false> {
     /// `forward` over the values alone that the mask says are valid: y and dx are 0 at the others,
-    /// whatever x holds there.
+    /// whatever x holds there, unless [`with_excluded`](Self::with_excluded) says that they are
+    /// normalized as well.
     ///
     /// # Errors
     /// Same errors as `forward`, except one value; also if the mask does not fit x.
@@ -370,12 +480,17 @@ impl<R: Rule + 'static> Module for RuleNorm<R, false> {
     }
 }
 
-/// A running mean and a running variance as Candle's variables, and how often they have moved.
+/// The names of the running averages.
+const RUNNING: [&str; 2] = ["running_mean", "running_var"];
+
+/// The names of the averages of a correction.
+const CORRECTION: [&str; 2] = ["correction_mean", "correction_var"];
+
+/// A running mean and a running variance as Candle's variables.
 #[derive(Clone, Debug)]
 struct Averages {
     mean: Var,
     variance: Var,
-    steps: Arc<AtomicU64>,
 }
 
 impl Averages {
@@ -385,22 +500,23 @@ impl Averages {
         let variable = |tensor: &Tensor| -> Result<_> {
             Var::from_tensor(&tensor.to_dtype(accumulator(tensor.dtype()))?)
         };
-        Ok(Self { mean: variable(mean)?, variance: variable(variance)?, steps: Arc::default() })
+        Ok(Self { mean: variable(mean)?, variance: variable(variance)? })
     }
 
-    /// `running_mean` and `running_var` of a builder, f32 at least.
-    fn from_builder(shape: &[usize], second: f64, vb: &VarBuilder) -> Result<Self> {
+    /// Those of these names in a builder, f32 at least.
+    fn from_builder(
+        shape: &[usize],
+        second: f64,
+        [mean, variance]: [&str; 2],
+        vb: &VarBuilder,
+    ) -> Result<Self> {
         let dtype = accumulator(vb.dtype());
         let get = |name, initial| vb.get_with_hints_dtype(shape, name, Init::Const(initial), dtype);
-        Self::new(&get("running_mean", 0.0)?, &get("running_var", second)?)
+        Self::new(&get(mean, 0.0)?, &get(variance, second)?)
     }
 
-    fn steps(&self) -> u64 {
-        self.steps.load(Ordering::Relaxed)
-    }
-
-    fn set_steps(&self, steps: u64) {
-        self.steps.store(steps, Ordering::Relaxed);
+    fn tensors(&self) -> (&Tensor, &Tensor) {
+        (self.mean.as_tensor(), self.variance.as_tensor())
     }
 
     /// The averages as a layer on arrays takes them.
@@ -410,11 +526,8 @@ impl Averages {
         Ok(Running { mean: array(&self.mean)?, variance: array(&self.variance)? })
     }
 
-    /// Takes the averages of a layer on arrays, where a step moved them.
-    fn move_to(&self, running: &Running, steps: u64) -> Result<()> {
-        if steps == self.steps() {
-            return Ok(());
-        }
+    /// The averages of a layer on arrays, as these variables hold them.
+    fn rounded(&self, running: &Running, names: [&str; 2]) -> Result<[Tensor; 2]> {
         let rounded = |name, var: &Var, array: &ArrayD<f64>| {
             let values: Vec<f64> = array.iter().copied().collect();
             let too_large =
@@ -424,22 +537,22 @@ impl Averages {
             }
             tensor(values, var.shape(), var.dtype(), var.device())
         };
-        let mean = rounded("running_mean", &self.mean, &running.mean)?;
-        let variance = rounded("running_var", &self.variance, &running.variance)?;
-        self.mean.set(&mean)?;
-        self.variance.set(&variance)?;
-        self.set_steps(steps);
-        Ok(())
+        let mean = rounded(names[0], &self.mean, &running.mean)?;
+        Ok([mean, rounded(names[1], &self.variance, &running.variance)?])
     }
 }
 
 /// A layer by any rule. γ and β are `weight` and `bias` in the builder, or `gamma` and `beta` where
 /// those are there; other parameters have the library's names; running averages are `running_mean`
-/// and `running_var`.
+/// and `running_var`, and those of a correction `correction_mean` and `correction_var`.
+///
+/// With `running_statistics(false)` there are no averages: the statistics are always those of x, in
+/// inference, too, as with PyTorch's `track_running_stats=False`. No gradient reaches a parameter
+/// that the config freezes, as MXNet's semantics freeze γ with `scale=False`.
 ///
 /// # Errors
-/// If the config is not sound, has a momentum for a correction or starts a parameter at random, or
-/// the builder lacks a variable or has another shape.
+/// If the config is not sound or starts a parameter at random, or the builder lacks a variable or
+/// has another shape.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor};

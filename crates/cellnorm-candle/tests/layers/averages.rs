@@ -4,10 +4,11 @@ use candle_core::{DType, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder, VarMap};
 use cellnorm_candle::cellnorm::rule::Running;
 use cellnorm_candle::cellnorm::{
-    BatchNormConfig, Mode, Momentum, Normalization, OneValue, Semantics, momentum::Frozen,
-    norms::SwitchableNormConfig,
+    BatchNormConfig, Mode, Momentum, Normalization, OneValue, Semantics,
+    momentum::Frozen,
+    norms::{BatchRenormConfig, SwitchableNormConfig},
 };
-use cellnorm_candle::{BatchNorm, batch_norm, switchable_norm};
+use cellnorm_candle::{BatchNorm, batch_norm, debug::unreached, rule_norm, switchable_norm};
 use ndarray::{ArrayD, IxDyn};
 
 use super::common::*;
@@ -85,6 +86,102 @@ fn momentum_and_semantics() {
     assert_eq!(values(&layer.forward_train(&tensor(&[1, 2], 1, DType::F64)).unwrap()), [0.0; 2]);
     let layer = Semantics::preset("pytorch-2", Normalization::Layer).unwrap();
     assert!(batch_norm(2, 1e-5, f64s().1).unwrap().with_semantics(&layer).is_err());
+}
+
+#[test]
+fn pooled_averages_are_the_statistics_of_all_batches() {
+    let layer = batch_norm(3, 1e-5, f64s().1).unwrap().with_momentum(Momentum::Pooled).unwrap();
+    let mut arrays = BatchNormConfig::new(3).momentum(Momentum::Pooled).init().unwrap();
+    for seed in 0..4 {
+        let x = (tensor(&[4, 3, 5], seed, DType::F64) + 4.0 * seed as f64).unwrap();
+        layer.forward_train(&x).unwrap();
+        arrays.forward(array(&x).view()).unwrap();
+    }
+    let running = arrays.running.unwrap();
+    assert_eq!(values(layer.running_mean()), elements(&running.mean));
+    assert_eq!(values(layer.running_var()), elements(&running.variance));
+    // batches lie 4 apart: the variance of all is more than the mean of theirs, by 16 · 5 / 4
+    assert!(values(layer.running_var()).iter().all(|variance| *variance > 15.0));
+}
+
+/// PyTorch's `track_running_stats=False`.
+#[test]
+fn without_running_statistics_inference_is_training() {
+    let torch = Semantics::preset("pytorch-2", Normalization::Batch).unwrap();
+    let bare = Semantics { running_statistics: false, ..torch };
+    let (map, vb) = f64s();
+    let made = rule_norm(BatchNormConfig::new(3).semantics(&bare), vb).unwrap();
+    let mut names: Vec<_> = map.data().lock().unwrap().keys().cloned().collect();
+    names.sort();
+    assert_eq!(names, ["bias", "weight"]);
+    // a checkpoint of such a layer
+    let checkpoint = [("weight", 2.0), ("bias", 1.0)]
+        .map(|(name, value)| (name.to_owned(), Tensor::full(value, 3, CPU).unwrap()));
+    let vb = VarBuilder::from_tensors(checkpoint.into(), DType::F64, CPU);
+    let loaded = rule_norm(BatchNormConfig::new(3).running_statistics(false), vb).unwrap();
+    let later = batch_norm(3, 1e-5, f64s().1).unwrap().with_semantics(&bare).unwrap();
+    let x = tensor(&[4, 3, 5], 1, DType::F64);
+    let expected = batch_norm(3, 1e-5, f64s().1).unwrap().forward_train(&x).unwrap();
+    let twice = (&expected * 2.0).and_then(|y| y + 1.0).unwrap();
+    for (layer, expected) in [(made, expected.clone()), (loaded, twice), (later, expected)] {
+        for mode in [Mode::training(), Mode::inference(), Mode::frozen(Frozen::Inference)] {
+            let y = layer.forward_mode(&x, mode).unwrap();
+            assert!(difference(&y, &expected) < 1e-12, "{mode:?}");
+        }
+        assert!(layer.running().is_none());
+        assert_eq!(layer.num_batches_tracked(), 0);
+        let one = layer.forward_t(&tensor(&[1, 3], 1, DType::F64), false).unwrap_err().to_string();
+        assert!(one.contains("one value for each statistic"), "{one}");
+        // semantics that keep some have no variables to keep them in
+        let layer = layer.with_semantics(&torch).unwrap();
+        assert!(layer.running().is_none());
+        let refused = layer.with_one_value(OneValue::UseRunning).unwrap_err().to_string();
+        assert!(refused.contains("no running statistics to use"), "{refused}");
+    }
+}
+
+/// The batch renormalization of Keras corrects toward averages of their own pace.
+#[test]
+fn kerass_renormalization_has_two_pairs() {
+    let keras = Semantics::preset("keras-3", Normalization::Batch).unwrap();
+    let slow = Semantics { momentum: Momentum::Keep(0.5), ..keras };
+    let config = || BatchRenormConfig::new(3).semantics(&slow).channel_axis(1);
+    let (map, vb) = f64s();
+    let layer = rule_norm(config(), vb).unwrap();
+    let mut arrays = config().init().unwrap();
+    for seed in 0..5 {
+        let x = var(&[4, 3, 5], seed, DType::F64);
+        let dy = tensor(&[4, 3, 5], seed + 9, DType::F64);
+        let y = layer.forward_t(&x, true).unwrap();
+        let (expected, saved) = arrays.forward(array(&x).view()).unwrap();
+        assert_eq!(values(&y), elements(&expected));
+        let gradients = arrays.backward(&saved, array(&x).view(), array(&dy)).unwrap();
+        assert_eq!(values(backward(&y, &dy).get(&x).unwrap()), elements(&gradients.dx));
+        let y = layer.forward_t(&x, false).unwrap();
+        assert_eq!(values(&y), elements(&arrays.infer(array(&x).view()).unwrap()));
+        let own = [layer.running().unwrap(), layer.correction().unwrap()];
+        let averages = &arrays.correction.as_ref().unwrap().averages;
+        for ((mean, variance), expected) in
+            own.into_iter().zip([arrays.running.as_ref().unwrap(), averages])
+        {
+            assert_eq!(values(mean), elements(&expected.mean));
+            assert_eq!(values(variance), elements(&expected.variance));
+        }
+        assert_ne!(values(layer.running().unwrap().0), values(layer.correction().unwrap().0));
+        assert_eq!(layer.num_batches_tracked(), arrays.steps);
+    }
+    let loss = layer.forward_t(&tensor(&[4, 3], 1, DType::F64), true).unwrap().sum_all().unwrap();
+    assert!(unreached(&loss, &map).unwrap().is_empty());
+    let data = map.data().lock().unwrap();
+    assert_eq!(values(&data["correction_mean"]), values(layer.correction().unwrap().0));
+
+    let plain = rule_norm(BatchRenormConfig::new(3), f64s().1).unwrap();
+    assert!(plain.correction().is_none());
+    let refused = plain.with_semantics(&keras).unwrap_err().to_string();
+    assert!(refused.contains("make it by rule_norm with a config"), "{refused}");
+    assert!(layer.clone().with_semantics(&keras).unwrap().correction().is_some());
+    let torch = Semantics::preset("pytorch-2", Normalization::Batch).unwrap();
+    assert!(layer.with_semantics(&torch).is_err(), "PyTorch has none");
 }
 
 #[test]

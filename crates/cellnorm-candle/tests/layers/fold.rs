@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Module, Result, Tensor};
 use candle_nn::*;
+use cellnorm_candle::cellnorm::{Normalization, Semantics};
 use cellnorm_candle::fold::{Affine, FixedNorm, Fold};
 
 use super::common::*;
@@ -127,6 +128,10 @@ fn refusals() {
     let conv = Conv1d::new(tensor(&[4, 3, 2], 1, DType::F64), None, Conv1dConfig::default());
     let error = conv.fold_after(&norms(4).0.with_channel_axis(-1)).unwrap_err().to_string();
     assert!(error.contains("Conv1d has its channels on another axis"), "{error}");
+    let torch = Semantics::preset("pytorch-2", Normalization::Batch).unwrap();
+    let untracked = Semantics { running_statistics: false, ..torch };
+    let error = conv.fold_after(&norms(4).0.with_semantics(&untracked).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("no running statistics"), "{error}");
     let activated = norms(4).0.with_activation(cellnorm_candle::cellnorm::Activation::Relu);
     let error = conv.fold_after(&activated).unwrap_err().to_string();
     assert!(error.starts_with("batch normalization has an activation"), "{error}");

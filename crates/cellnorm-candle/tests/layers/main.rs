@@ -9,6 +9,7 @@ mod debug;
 mod errors;
 mod finite_differences;
 mod fold;
+mod frozen;
 mod halves;
 mod masks;
 mod no_samples;

@@ -2,8 +2,11 @@
 
 use candle_core::{DType, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder, VarMap};
-use cellnorm_candle::cellnorm::{Mask, Mode};
+use cellnorm_candle::cellnorm::{
+    BatchNormConfig, LayerNormConfig, Mask, Mode, Normalization, Semantics, shape::Excluded,
+};
 use cellnorm_candle::*;
+use ndarray::ArrayD;
 
 use super::common::*;
 
@@ -79,4 +82,65 @@ fn every_layer_that_has_statistics() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("lengths"), "{error}");
+}
+
+fn array(x: &Tensor) -> ArrayD<f64> {
+    ArrayD::from_shape_vec(x.dims(), values(x)).unwrap()
+}
+
+fn elements(array: ArrayD<f64>) -> Vec<f64> {
+    array.into_raw_vec_and_offset().0
+}
+
+/// [2, 4, 3] with finite values outside the mask, and dy that is not 0 there.
+fn valid_and_not() -> (candle_core::Var, Tensor, Mask) {
+    let (x, dy) = (var(&[2, 4, 3], 1, DType::F64), tensor(&[2, 4, 3], 2, DType::F64));
+    (x, dy, Mask::lengths(&[4, 2], 1))
+}
+
+#[test]
+fn keras_normalizes_what_a_mask_excludes() {
+    let (x, dy, mask) = valid_and_not();
+    let keras = Semantics::preset("keras-3", Normalization::Batch).unwrap();
+    let config = || BatchNormConfig::new(3).semantics(&keras);
+    let made = [
+        rule_norm(config(), vb()).unwrap(),
+        batch_norm(3, 1e-5, vb()).unwrap().with_semantics(&keras).unwrap(),
+        batch_norm(3, 1e-3, vb())
+            .unwrap()
+            .with_channel_axis(-1)
+            .with_excluded(Excluded::Normalized),
+    ];
+    for layer in made {
+        let mut arrays = config().init().unwrap();
+        let (expected_y, saved) = arrays.forward_masked(array(&x).view(), &mask).unwrap();
+        let expected = arrays.backward(&saved, array(&x).view(), array(&dy)).unwrap();
+        let y = layer.forward_masked(&x, &mask, Mode::training()).unwrap();
+        let outside = values(&y.get(1).unwrap().narrow(0, 2, 2).unwrap());
+        assert!(outside.iter().all(|y| *y != 0.0));
+        assert_eq!(values(&y), elements(expected_y));
+        let gradients = backward(&y, &dy);
+        assert_eq!(values(gradients.get(&x).unwrap()), elements(expected.dx));
+        for (name, expected) in [("gamma", expected.dgamma), ("beta", expected.dbeta)] {
+            let gradient = gradients.get(layer.parameter(name).unwrap()).unwrap();
+            assert_eq!(values(gradient), elements(expected.unwrap()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn flax_normalizes_what_a_mask_excludes() {
+    let (x, dy, _) = valid_and_not();
+    // without the last feature of the second sample
+    let mask = Mask::lengths(&[3, 2], 2);
+    let flax = Semantics::preset("flax-0.12", Normalization::Layer).unwrap();
+    let layer = layer_norm(3, 1e-5, vb()).unwrap().with_semantics(&flax).unwrap();
+    let mut arrays = LayerNormConfig::new(&[3]).semantics(&flax).init().unwrap();
+    let (expected_y, saved) = arrays.forward_masked(array(&x).view(), &mask).unwrap();
+    let expected = arrays.backward(&saved, array(&x).view(), array(&dy)).unwrap();
+    let y = layer.forward_masked(&x, &mask).unwrap();
+    assert_eq!(values(&y), elements(expected_y));
+    assert_eq!(values(backward(&y, &dy).get(&x).unwrap()), elements(expected.dx));
+    let zero = layer.with_excluded(Excluded::Zero).forward_masked(&x, &mask).unwrap();
+    assert_eq!(values(&zero.get(1).unwrap().narrow(1, 2, 1).unwrap()), [0.0; 4]);
 }

@@ -9,7 +9,7 @@ use cellnorm_candle::cellnorm::{
     RmsNormConfig,
     norms::{
         BatchInstanceNormConfig, FilterResponseNormConfig, GemmaRmsNormConfig,
-        LocalResponseNormConfig, SwitchableNormConfig,
+        LocalResponseNormConfig, RmsScalingNormConfig, SwitchableNormConfig,
     },
 };
 use cellnorm_candle::{
@@ -195,6 +195,9 @@ fn of_rule<T: Element + WithDType, R: Rule + 'static>(name: &str, config: fn() -
 
 fn of_rules<T: Element + WithDType>() {
     of_rule::<T, _>("switchable", || SwitchableNormConfig::new(4));
+    let authors_code = || SwitchableNormConfig::preset("switchnorm", 4).unwrap();
+    of_rule::<T, _>("switchable as its authors' code", authors_code);
+    of_rule::<T, _>("RMS-scaled layer", || RmsScalingNormConfig::new(&[5]));
     of_rule::<T, _>("batch-instance", || BatchInstanceNormConfig::new(4));
     of_rule::<T, _>("filter response", || FilterResponseNormConfig::new(4));
     of_rule::<T, _>("Gemma's rms", || GemmaRmsNormConfig::new(&[5]));

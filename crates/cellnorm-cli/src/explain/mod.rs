@@ -55,11 +55,12 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "AXIS", allow_negative_numbers = true, conflicts_with = "layout")]
     pub axis: Option<isize>,
 
-    /// layer, rms, mean-variance, lp: axes that share statistics, separated by commas; axes-batch:
-    /// axes that do not. layer, rms and axes-batch have a parameter for each element (`axis=[1, 2,
-    /// 3]` of Keras). When not given, layer and rms show both readings: the features of each
-    /// position share (first for three axes), or all features of a sample do, with a parameter for
-    /// each channel; mean-variance 0,2,3; lp -1; axes-batch the channels.
+    /// layer, rms, gemma-rms, rms-scaling, mean-variance, lp: axes that share statistics, separated
+    /// by commas; axes-batch: axes that do not. All but mean-variance and lp have a parameter for
+    /// each element (`axis=[1, 2, 3]` of Keras). When not given, layer, rms, gemma-rms and
+    /// rms-scaling show both readings: the features of each position share (first for three axes),
+    /// or all features of a sample do, with a parameter for each channel; mean-variance 0,2,3; lp
+    /// -1; axes-batch the channels.
     #[arg(long, value_name = "AXES", value_delimiter = ',', allow_hyphen_values = true)]
     pub axes: Option<Vec<isize>>,
 

@@ -83,7 +83,7 @@ fn the_table_holds_the_right_numbers() {
 fn every_normalization_is_explained() {
     // the number of statistics, their values, and the number of parameters
     type Case = (&'static str, &'static [(u64, u64)], u64);
-    let cases: [Case; 21] = [
+    let cases: [Case; 23] = [
         ("8,6,4,4 --norm batch", &[(6, 128)], 12),
         ("8,6,4,4 --norm ghost --virtual-batch 4", &[(12, 64)], 12),
         ("10,6,4,4 --norm ghost --virtual-batch 4", &[(18, 64)], 12),
@@ -98,6 +98,8 @@ fn every_normalization_is_explained() {
         ("8,6,4,4 --norm instance", &[(48, 16)], 12),
         ("8,6,4,4 --norm group --groups 2", &[(16, 48)], 12),
         ("8,6,4,4 --norm rms --axes -1", &[(192, 4)], 4),
+        ("8,6,4,4 --norm rms-scaling", &[(8, 96)], 6),
+        ("8,6,4,4 --norm rms-scaling --axes -1", &[(192, 4)], 4),
         ("8,6,4,4 --norm batch-instance", &[(6, 128), (48, 16)], 18),
         ("8,6,4,4 --norm switchable", &[(48, 16), (8, 96), (6, 128)], 18),
         ("64,32,3,3 --norm weight", &[(64, 288)], 64 * 288 + 64),
@@ -275,7 +277,7 @@ fn layer_has_two_readings() {
     };
     let of = |layout: &str, numbers| (layout.to_owned(), numbers, Vec::<String>::new());
     // LayerNorm(512) of 2 × 10 tokens, and all features of a sample
-    for norm in ["layer", "rms", "gemma-rms"] {
+    for norm in ["layer", "rms", "gemma-rms", "rms-scaling"] {
         assert_eq!(
             readings(&format!("2,10,512 --norm {norm}")),
             [of("NTC", [20, 512, 512]), of("NTC", [2, 5120, 512])]
@@ -358,8 +360,11 @@ fn semantics_are_listed_shown_and_compared() {
         json("semantics list").as_array().unwrap().len(),
         cellnorm::Semantics::presets().len()
     );
-    assert!(text("semantics show keras-3").contains("epsilon           0.001"));
+    assert!(text("semantics show keras-3").contains("epsilon            0.001"));
     let show = json("semantics show keras-3 --layer batch");
+    assert_eq!(show["excluded"], "Normalized");
+    assert_eq!(show["running_statistics"], true);
+    assert_eq!(json("semantics show keras-3 layer")["running_statistics"], false);
     assert_eq!(
         (show["epsilon"].as_f64(), show["names"]["mean"].as_str()),
         (Some(1e-3), Some("moving_mean"))
@@ -372,6 +377,7 @@ fn semantics_are_listed_shown_and_compared() {
         .map(|d| d["field"].as_str().unwrap())
         .collect();
     assert_eq!(fields[..3], ["epsilon", "channel_axis", "one_value"]);
+    assert!(fields.contains(&"excluded"));
     assert!(text("semantics diff pytorch-2 keras-3").contains("outputs move by -0.0495 %"));
     assert_eq!(
         text("semantics diff keras-3 keras-3 --layer group"),
@@ -392,6 +398,10 @@ fn semantics_are_listed_shown_and_compared() {
         assert!(row(&text(&words), "applies_to").contains(inputs));
         assert!(json(&words)["applies_to"].as_str().unwrap().starts_with(inputs));
     }
+    let narrow = cellnorm("semantics show tf-keras-2 batch").env("COLUMNS", "60").output().unwrap();
+    let narrow = String::from_utf8(narrow.stdout).unwrap();
+    assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
+    assert_eq!(row(&narrow, "applies_to"), row(&text("semantics show tf-keras-2"), "applies_to"));
     assert!(json("semantics show keras-3 batch")["applies_to"].is_null());
     refuses("semantics show pytroch-2", &["closest first: pytorch-2,"]);
     refuses("semantics diff pytorch-2 kears-3", &["closest first: keras-3,"]);

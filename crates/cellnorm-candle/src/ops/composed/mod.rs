@@ -11,10 +11,10 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use candle_core::{Result, Tensor};
 use cellnorm::momentum::StatisticsFrom;
 use cellnorm::rule::{
-    self, CellTables, Coefficients, Context, Grid, Norm, Rule, Running, Statistics, Tracked,
+    CellTables, Coefficients, Context, Grid, Norm, Rule, Running, Statistics, Table as _, Tracked,
     check_epsilon,
 };
-use cellnorm::shape::{Cells, Centering, Labels, Roles, cells_of, inverse};
+use cellnorm::shape::{Cells, Centering, Excluded, Labels, Roles, cells_of, inverse};
 use cellnorm::{Activation, Error, Mask};
 use ndarray::ArrayD;
 
@@ -33,8 +33,7 @@ fn standardize<R: Rule>(
     let (shape, dtype) = (x.dims(), accumulator(x.dtype()));
     let (order, sets) = (roles.shared_last(), roles.sets(shape));
     if R::CENTERING == Centering::Mean && x.elem_count() == sets {
-        let batch = norm.mode.statistics == StatisticsFrom::Batch;
-        norm.one_value.uses_running(R::NAME, shape, batch).map_err(wrong)?;
+        norm.one_value.uses_running(R::NAME, shape, is_batch(norm)).map_err(wrong)?;
     }
     let permuted = x.to_dtype(dtype)?.permute(order.clone())?;
     let rows = permuted.reshape((sets, ()))?;
@@ -81,8 +80,8 @@ fn scaled<R: Rule>(parameters: &[NamedTensor]) -> Result<Vec<NamedTensor>> {
     Ok(scaled)
 }
 
-/// y over the values alone that a mask says are valid; running averages move as the layer's mode
-/// says.
+/// y by the statistics of the values alone that a mask says are valid; running averages move as the
+/// layer's mode says.
 pub(crate) fn normalize<R: Rule>(
     norm: &mut Norm<R>,
     x: &Tensor,
@@ -104,7 +103,7 @@ pub(crate) fn normalize<R: Rule>(
     let (cells, coordinates) = cells_of(shape, &numbered);
     let valid = mask.map(|mask| Valid::new(mask, x, &cells)).transpose()?;
     let in_cells = x.to_dtype(dtype)?.reshape((cells.outer, cells.positions, cells.inner))?;
-    let in_cells = valid.as_ref().map_or(Ok(in_cells.clone()), |valid| valid.keep(&in_cells))?;
+    let kept = valid.as_ref().map_or(Ok(in_cells.clone()), |valid| valid.keep(&in_cells))?;
     let all = || vec![cells.positions as f64; cells.count()];
     let counts = valid.as_ref().map_or_else(all, |valid| valid.counts.clone());
 
@@ -117,18 +116,18 @@ pub(crate) fn normalize<R: Rule>(
             let means = Table::from_values(means, dtype, x.device()).tensor()?;
             (means.clone(), means.zeros_like()?)
         }
-        _ => moments(&in_cells, &cells, valid.as_ref())?,
+        _ => moments(&kept, &cells, valid.as_ref())?,
     };
-    let center = mean.detach();
+    let center = Table::new(mean.detach());
     let tables = CellTables {
         grid,
         sets: &sets,
         merged: &vec![None; sets.len()],
         mean: Table::new(mean),
         variance: Table::new(variance),
-        center: Table::new(center.clone()),
+        center,
     };
-    let batch = norm.mode.statistics == StatisticsFrom::Batch;
+    let batch = is_batch(norm);
     let one_value = |k| tables.values(k).iter().all(|values| *values <= 1.0);
     // statistics of x neither normalize nor are tracked where running averages normalize and stay
     let update = norm.mode.update && norm.running.is_some();
@@ -141,21 +140,21 @@ pub(crate) fn normalize<R: Rule>(
         Ok((*name, tensor.as_ref().map(flat).transpose()?.map(Table::new)))
     };
     let named: Vec<_> = parameters.iter().map(flat).collect::<Result<_>>()?;
-    let running = norm.running.as_ref().map(|Running { mean, variance }| {
-        let [mean, variance] = [mean, variance]
-            .map(|values| rule::Table::constant(&tables.mean, values.iter().copied().collect()));
-        Statistics { mean, variance }
-    });
     let batch = batch && !uses_running;
+    let correction = norm.correction.as_ref().filter(|_| batch).map(|of| &of.averages);
+    let running = correction.or(norm.running.as_ref());
+    let running = running.map(|running| constants(running, &tables.mean));
     let context =
         Context { cells: &tables, epsilon: norm.epsilon, batch, running, parameters: &named };
-    let Coefficients { scale, offset } = rule.table(&context);
     let tracked = rule.tracked(&context).filter(|_| update && !uses_running);
-
-    let spread = |table: Tensor| table.reshape((cells.outer, 1, cells.inner));
-    let y = in_cells.broadcast_sub(&spread(center)?)?.broadcast_mul(&spread(scale.tensor()?)?)?;
-    let y = activate(y.broadcast_add(&spread(offset.tensor()?)?)?, norm.activation)?;
-    let y = valid.as_ref().map_or(Ok(y.clone()), |valid| valid.keep(&y))?;
+    let zero = norm.excluded == Excluded::Zero;
+    let source = if zero { &kept } else { &in_cells };
+    let mut y = map_cells(rule, &context, &cells, source)?;
+    if batch && R::CENTERING == Centering::Mean && roles.is_some() {
+        y = hold_constant(rule, &context, &cells, source, y, valid.as_ref())?;
+    }
+    let y = activate(y, norm.activation)?;
+    let y = valid.as_ref().filter(|_| zero).map_or(Ok(y.clone()), |valid| valid.keep(&y))?;
     let y = y.reshape(shape)?.to_dtype(x.dtype())?;
     if let Some(Tracked { mean, variance, values: counts }) = tracked {
         let (mean, variance) = (target(mean, R::NAME)?, target(variance, R::NAME)?);
@@ -164,11 +163,63 @@ pub(crate) fn normalize<R: Rule>(
     Ok(y)
 }
 
+/// Running averages as tables like another.
+fn constants(Running { mean, variance }: &Running, like: &Table) -> Statistics<Table> {
+    let [mean, variance] = [mean, variance].map(|of| like.constant(of.iter().copied().collect()));
+    Statistics { mean, variance }
+}
+
+/// The affine map of each cell, of a tensor \[outer, positions, inner\].
+fn map_cells<R: Rule>(
+    rule: &R,
+    context: &Context<'_, Table>,
+    cells: &Cells,
+    x: &Tensor,
+) -> Result<Tensor> {
+    let spread = |table: Table| table.tensor()?.reshape((cells.outer, 1, cells.inner));
+    let Coefficients { scale, offset } = rule.table(context);
+    let apart = x.broadcast_sub(&spread(context.cells.center.clone())?)?;
+    apart.broadcast_mul(&spread(scale)?)?.broadcast_add(&spread(offset)?)
+}
+
+/// y of [`map_cells`] for a plain rule, where the only value of a set is its own mean: y is β
+/// there, whatever x is, so that its dy has no part in dx, and dx is no difference of two large
+/// numbers.
+fn hold_constant<R: Rule>(
+    rule: &R,
+    context: &Context<'_, Table>,
+    cells: &Cells,
+    x: &Tensor,
+    y: Tensor,
+    valid: Option<&Valid>,
+) -> Result<Tensor> {
+    let (tables, values) = (context.cells, context.cells.values(0));
+    let sets = tables.sets[0].as_slice().iter();
+    let constant: Vec<u8> = sets.map(|set| u8::from(values[*set as usize] <= 1.0)).collect();
+    if !constant.contains(&1) {
+        return Ok(y);
+    }
+    let constant = Tensor::from_vec(constant, (cells.outer, 1, cells.inner), x.device())?;
+    let [mean, variance] = [&tables.mean, &tables.variance].map(|of| of.clone().detach());
+    let tables = CellTables { mean, variance, ..tables.clone() };
+    let context = Context { cells: &tables, ..context.clone() };
+    let still = map_cells(rule, &context, cells, &x.detach())?;
+    let held = constant.broadcast_as(y.shape())?.where_cond(&still, &y)?;
+    valid.map_or(Ok(held.clone()), |valid| valid.mask.where_cond(&held, &y))
+}
+
 /// The numbers that running averages move toward, which have to be finite.
 fn target(table: Table, layer: &str) -> Result<Vec<f64>> {
     let numbers = values(&table.tensor()?, layer)?;
     check_finite("x", &numbers).map_err(wrong)?;
     Ok(numbers)
+}
+
+/// Whether the statistics of x normalize, as they always do where the rule would keep running
+/// averages and the layer has none.
+fn is_batch<R: Rule>(norm: &Norm<R>) -> bool {
+    let untracked = norm.running.is_none() && norm.rule().running().is_some();
+    untracked || norm.mode.statistics == StatisticsFrom::Batch
 }
 
 /// Whether statistics of x are taken, to normalize or to move the running averages.

@@ -7,12 +7,13 @@ use cellnorm::norms::{Batch, Features, GemmaRms, Group, Instance, Layer as Layer
 use cellnorm::rule::{Norm, NormConfig, Rule};
 use cellnorm::weights::WeightDirection;
 use cellnorm::{
-    Activation, BatchNormConfig, Mask, Mode, OneValue,
+    Activation, BatchNormConfig, Mask, Mode, Momentum, OneValue, RunningVariance,
     norms::{
-        BatchInstanceNormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
-        SwitchableNormConfig, TrackedInstanceNormConfig,
+        BatchInstanceNormConfig, BatchRenormConfig, FilterResponseNormConfig, GhostBatchNormConfig,
+        RmsScalingNormConfig, SwitchableNormConfig, TrackedInstanceNormConfig,
     },
     semantics::GroupParameters,
+    shape::Excluded,
 };
 
 use super::normalize;
@@ -90,8 +91,19 @@ fn check<R: Rule + 'static>(norm: Norm<R>, what: &str, shapes: &[&[usize]]) {
     let valid = (0..count).map(|i| u8::from(i % 7 != 2)).collect();
     let valid = crate::mask(&Tensor::from_vec(valid, &SHAPE, &Device::Cpu).unwrap()).unwrap();
     let masks = [None, Some(valid)];
+    check_with(norm, what, &parameters, &masks[..2 - usize::from(R::OF_WEIGHTS)]);
+}
+
+/// Compares y, the gradients and the averages under these masks.
+fn check_with<R: Rule + 'static>(
+    norm: Norm<R>,
+    what: &str,
+    parameters: &[(&'static str, &[usize])],
+    masks: &[Option<Mask>],
+) {
     let averages = |norm: &Norm<R>| {
-        let running = norm.running.iter();
+        let correction = norm.correction.iter().map(|of| &of.averages);
+        let running = norm.running.iter().chain(correction);
         running.flat_map(|of| of.mean.iter().chain(&of.variance)).copied().collect()
     };
     let fused: Form<'_> = &|x, parameters, mask| {
@@ -106,7 +118,30 @@ fn check<R: Rule + 'static>(norm: Norm<R>, what: &str, shapes: &[&[usize]]) {
         let mut norm = norm.clone();
         (normalize(&mut norm, x, parameters, mask).unwrap(), averages(&norm))
     };
-    compare(what, &parameters, &masks[..2 - usize::from(R::OF_WEIGHTS)], [fused, composed]);
+    compare(what, parameters, masks, [fused, composed]);
+}
+
+/// Compares under a mask that leaves some sets without values, and one with one, where excluded
+/// values are 0 and where they are normalized.
+fn check_masked<R: Rule + 'static>(mut norm: Norm<R>, shapes: &[&[usize]]) {
+    let names = norm.rule().parameters().into_iter().map(|spec| spec.name);
+    let parameters: Vec<_> = names.zip(shapes.iter().copied()).collect();
+    // of channel 0 nothing; of channel 2, one value of one sample
+    let is_valid = |i: usize| match i / 5 % 6 {
+        0 => false,
+        2 => i == 12,
+        _ => i % 3 != 1,
+    };
+    let valid: Vec<u8> = (0..SHAPE.iter().product()).map(|i| u8::from(is_valid(i))).collect();
+    let valid = Tensor::from_vec(valid, &SHAPE, &Device::Cpu).unwrap();
+    let masks = [Some(crate::mask(&valid).unwrap())];
+    // a set without values is divided by its root
+    norm.epsilon = 0.5;
+    for excluded in [Excluded::Zero, Excluded::Normalized] {
+        norm.excluded = excluded;
+        let what = format!("{}, excluded values {excluded:?}", R::NAME);
+        check_with(norm.clone(), &what, &parameters, &masks);
+    }
 }
 
 fn bare<R: Rule>(rule: R) -> Norm<R> {
@@ -132,6 +167,48 @@ fn plain_rules() {
     plain("instance", Instance { channels: 6, channel_axis: 1 }, &[&[6], &[6]]);
     let last = Instance { channels: 5, channel_axis: -1 };
     plain("instance, channels last, without γ and β", last, &[]);
+}
+
+#[test]
+fn masks() {
+    check_masked(bare(LayerRule(Features::Last(vec![5]))), &[&[5], &[5]]);
+    check_masked(bare(Rms(Features::Last(vec![5]))), &[&[5]]);
+    let instance = Instance { channels: 6, channel_axis: 1 };
+    check_masked(bare(instance.clone()), &[&[6], &[6]]);
+    let mut gelu = bare(instance);
+    gelu.activation = Activation::Gelu;
+    check_masked(gelu, &[&[6], &[6]]);
+    for mode in [Mode::training(), Mode::inference()] {
+        let mut norm = bare(Batch::new(6, 1));
+        norm.mode = mode;
+        check_masked(norm, &[&[6], &[6]]);
+        let mut norm = SwitchableNormConfig::new(6).init().unwrap();
+        norm.mode = mode;
+        check_masked(norm, &[&[6], &[6], &[3], &[3]]);
+    }
+}
+
+/// The only valid value of an instance is 3, and another instance has two excluded values.
+#[test]
+fn dx_of_the_only_valid_value() {
+    let x = Var::new(&[[[3.0_f64, 7.0, 8.0], [1.0, 2.0, 4.0]]], &Device::Cpu).unwrap();
+    let dy = Tensor::new(&[[[0.3_f64, 0.0, 0.0], [0.5, 0.25, 0.125]]], &Device::Cpu).unwrap();
+    let mask = Mask::new(ndarray::array![[[true, false, false], [true, true, true]]].view());
+    let gamma = Var::new(&[0.7_f64, 1.9], &Device::Cpu).unwrap();
+    for excluded in [Excluded::Zero, Excluded::Normalized] {
+        let mut norm = bare(Instance { channels: 2, channel_axis: 1 });
+        norm.excluded = excluded;
+        let parameters = [("gamma", Some(gamma.as_tensor().clone())), ("beta", None)];
+        let fused = apply(norm.clone(), &x, &parameters, Some(&mask), |_| Ok(())).unwrap();
+        let composed = normalize(&mut norm, &x, &parameters, Some(&mask)).unwrap();
+        for y in [fused, composed] {
+            let gradients = (y * &dy).and_then(|l| l.sum_all()?.backward()).unwrap();
+            let dx: Vec<f64> =
+                gradients.get(&x).and_then(|dx| dx.flatten_all().ok()?.to_vec1().ok()).unwrap();
+            assert_eq!(dx[..3], [0.0; 3], "{excluded:?}");
+            assert!(dx[3..].iter().all(|dx| *dx != 0.0));
+        }
+    }
 }
 
 #[test]
@@ -171,8 +248,39 @@ fn rules() {
     rule(FilterResponseNormConfig::new(6).learned_epsilon(true), &[&[6], &[6], &[1]]);
     rule(GhostBatchNormConfig::new(6, 2), &[&[6], &[6]]);
     rule(TrackedInstanceNormConfig::new(6), &[&[6], &[6]]);
+    rule(RmsScalingNormConfig::new(&[5]).center(true), &[&[5], &[5]]);
+    let authors_code = SwitchableNormConfig::preset("switchnorm", 6).unwrap();
+    rule(authors_code.momentum(Momentum::Pooled), &[&[6], &[6], &[3], &[3]]);
+    rule(BatchNormConfig::new(6).running_statistics(false), &[&[6], &[6]]);
+    rule(BatchInstanceNormConfig::new(6).running_statistics(false), &[&[6], &[6], &[6]]);
     let direction = WeightDirection { axis: Some(0), outputs: 4 };
     rule(NormConfig::custom(direction), &[&[4]]);
+}
+
+/// The averages of the correction are apart from the running ones, and within their bounds.
+#[test]
+fn renormalization_with_averages_of_its_own() {
+    for mode in [Mode::training(), Mode::inference()] {
+        let config = BatchRenormConfig::new(6).correction_momentum(Momentum::Keep(0.5));
+        let mut norm = config.init().unwrap();
+        norm.mode = mode;
+        let averages = &mut norm.correction.as_mut().unwrap().averages;
+        averages.mean += 0.25;
+        averages.variance *= 1.5;
+        check(norm, "renormalization", &[&[6], &[6]]);
+    }
+}
+
+/// The second of two batches, whose mean is apart from the first's.
+#[test]
+fn pooled_averages() {
+    for variance in [RunningVariance::Biased, RunningVariance::Unbiased] {
+        let config = BatchNormConfig::new(6).momentum(Momentum::Pooled).running_variance(variance);
+        let mut norm = config.init().unwrap();
+        norm.steps = 1;
+        norm.running.as_mut().unwrap().mean += 4.0;
+        check(norm, "pooled", &[&[6], &[6]]);
+    }
 }
 
 #[test]
@@ -200,6 +308,12 @@ fn refusals_are_the_same() {
         if let (Ok(fused), Ok(composed)) = (fused, composed) {
             assert!(apart(&fused, &composed) < 1e-12);
         }
+    }
+    for mode in [Mode::training(), Mode::inference()] {
+        let mut untracked = config.clone().running_statistics(false).init().unwrap();
+        untracked.mode = mode;
+        assert!(apply(untracked.clone(), &x, &[], None, |_| Ok(())).is_err());
+        assert!(normalize(&mut untracked, &x, &[], None).is_err(), "{mode:?}");
     }
     let mut norm = bare(LayerRule(Features::Last(vec![1])));
     for shape in [[4, 1], [4, 2], [0, 2]] {
