@@ -359,17 +359,10 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         };
         let x = if self.excluded == Excluded::Zero { picked } else { x };
         let dtype = mean.dtype();
-        let center = mean.clone().detach();
         let grid = Grid { shape: &shape, coordinates: &coordinates, counts: &counts };
         let sets = self.rule.sets(&grid)?;
-        let tables = CellTables {
-            grid,
-            sets: &sets,
-            merged: &vec![None; sets.len()],
-            mean: Table(mean),
-            variance: Table(variance),
-            center: Table(center.clone()),
-        };
+        let merged = vec![None; sets.len()];
+        let tables = CellTables::new(grid, &sets, &merged, Table(mean), Table(variance));
         let all_one = |k| tables.values(k).iter().all(|values| *values <= 1.0);
         let single = mask.is_none() && self.rule.variance_sharing().is_some_and(all_one);
         let uses_running = self.uses_running(single, &shape)?;
@@ -390,7 +383,8 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
             let running = running.clone();
             let context = Context { cells: cell_tables, epsilon, batch, running, parameters };
             let Coefficients { scale, offset } = rule.table(&context);
-            let maps = [center.clone(), scale.0, offset.0].map(|table| table.unsqueeze());
+            let center = cell_tables.center.0.clone();
+            let maps = [center, scale.0, offset.0].map(|table| table.unsqueeze());
             let y = composed::activated(affine_of_cells(x, maps, cells), self.activation);
             (y.cast(own), rule.tracked(&context).filter(|_| !uses_running))
         };

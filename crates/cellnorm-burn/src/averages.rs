@@ -256,7 +256,7 @@ impl Step<'_> {
             let all = kept[i].iter().zip(&targets[i]).zip(&shares[i]);
             all.map(|((kept, target), share)| moved(*kept, *target, share * weight)).collect()
         });
-        for ((variance, apart), share) in to[1].iter_mut().zip(apart).zip(&shares[1]) {
+        for ((variance, apart), share) in to[1].iter_mut().zip(apart).zip(&shares[0]) {
             *variance += share * momentum.spread(weight) * apart;
         }
         for (average, values) in pair.into_iter().zip(to) {
@@ -299,7 +299,7 @@ impl Step<'_> {
         if let Some(apart) = targets.get(2) {
             let spread = (-weight.clone() + 1.0) * weight;
             let apart = sound(apart.clone(), apart.zeros_like());
-            to[1] = to[1].clone() + apart * shares[1].clone() * spread;
+            to[1] = to[1].clone() + apart * shares[0].clone() * spread;
         }
         for ((average, before), values) in pair.into_iter().zip(before).zip(to) {
             averages.update(average, values.cast(stored).to_device(&before.device()));

@@ -46,10 +46,11 @@ fn backward_cells(
 ) -> (FlexTensor, [Vec<f64>; 2]) {
     let (region, counts) = (&cells.region, cells.region.counts());
     let tables = table(tables);
-    let (centers, m2) = (&tables[..counts.len()], &tables[counts.len()..2 * counts.len()]);
+    let (means, m2) = (&tables[..counts.len()], &tables[counts.len()..2 * counts.len()]);
     let moment =
         |((count, mean), m2): ((&f64, &f64), &f64)| Moments { count: *count, mean: *mean, m2: *m2 };
-    let moments: Vec<Moments> = counts.iter().zip(centers).zip(m2).map(moment).collect();
+    let moments: Vec<Moments> = counts.iter().zip(means).zip(m2).map(moment).collect();
+    let centers = &cells.formula.centers(&moments);
     let parameters = cells.named(&table(gamma), &table(others));
     let x = Arranged::row_major(wide(x));
     let mut dy = Arranged::row_major(narrow(dy, x.tensor.dtype()));

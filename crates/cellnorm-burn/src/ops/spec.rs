@@ -78,6 +78,8 @@ pub(crate) trait AnyFormula: Debug + Send + Sync {
     fn forward(&self, moments: &[Moments], parameters: &NamedValues) -> FormulaOutput;
     /// The cells' maps of the earlier forward pass.
     fn maps(&self, moments: &[Moments], parameters: &NamedValues) -> Vec<Affine>;
+    /// The numbers that the values of the cells are measured from, after the forward pass.
+    fn centers(&self, moments: &[Moments]) -> Vec<f64>;
     fn backward(
         &self,
         moments: &[Moments],
@@ -115,6 +117,11 @@ impl<R> RuleFormula<R> {
         Self { formula, ranks, merged: OnceLock::new(), fixed }
     }
 
+    /// The statistics of the forward pass that ranks share.
+    fn merged(&self) -> &[Option<Merged>] {
+        self.merged.get().expect("the forward pass came first")
+    }
+
     /// The ranks, while the layer keeps them.
     fn ranks(&self) -> Option<(Arc<dyn Communicator>, &str)> {
         let Ranks { over, request } = self.ranks.as_ref()?;
@@ -139,9 +146,12 @@ impl<R: Rule> AnyFormula for RuleFormula<R> {
     }
 
     fn maps(&self, moments: &[Moments], parameters: &NamedValues) -> Vec<Affine> {
-        let merged = self.merged.get().expect("the forward pass came first");
-        let output = self.formula.forward(moments, parameters, merged);
+        let output = self.formula.forward(moments, parameters, self.merged());
         output.unwrap_or_else(|error| panic!("{error}")).affines
+    }
+
+    fn centers(&self, moments: &[Moments]) -> Vec<f64> {
+        self.formula.centers(moments, self.merged())
     }
 
     fn backward(
@@ -150,12 +160,11 @@ impl<R: Rule> AnyFormula for RuleFormula<R> {
         parameters: &NamedValues,
         sums: &[Sums],
     ) -> FormulaGradients {
-        let merged = self.merged.get().expect("the forward pass came first");
         // other ranks have no part in y where the running averages normalized
         let fixed = *self.fixed.get().expect("the forward pass came first");
         let ranks = if fixed { None } else { self.ranks() };
         let over = ranks.as_ref().map(|(over, request)| (&**over, *request));
-        let gradients = self.formula.backward(moments, parameters, sums, merged, over);
+        let gradients = self.formula.backward(moments, parameters, sums, self.merged(), over);
         gradients.unwrap_or_else(|error| panic!("{error}"))
     }
 }

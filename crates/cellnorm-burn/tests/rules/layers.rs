@@ -95,7 +95,7 @@ fn rules_agree_with_arrays() {
     );
     agrees!(SwitchableNorm, cellnorm::norms::SwitchableNormConfig::new(3), SHAPE, 3);
     agrees!(BatchRenorm, cellnorm::norms::BatchRenormConfig::new(3), SHAPE, 3);
-    let authors_code = cellnorm::norms::SwitchableNormConfig::preset("switchnorm", 3).unwrap();
+    let authors_code = cellnorm::norms::SwitchableNormConfig::preset("switchnorm-2d", 3).unwrap();
     agrees!(SwitchableNorm, authors_code.clone(), SHAPE, 3);
     agrees!(SwitchableNorm, authors_code.momentum(cellnorm::Momentum::Pooled), SHAPE, 3);
     let rms_scaling = cellnorm::norms::RmsScalingNormConfig::new(&SHAPE[2..]);

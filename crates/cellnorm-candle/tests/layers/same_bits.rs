@@ -195,7 +195,7 @@ fn of_rule<T: Element + WithDType, R: Rule + 'static>(name: &str, config: fn() -
 
 fn of_rules<T: Element + WithDType>() {
     of_rule::<T, _>("switchable", || SwitchableNormConfig::new(4));
-    let authors_code = || SwitchableNormConfig::preset("switchnorm", 4).unwrap();
+    let authors_code = || SwitchableNormConfig::preset("switchnorm-2d", 4).unwrap();
     of_rule::<T, _>("switchable as its authors' code", authors_code);
     of_rule::<T, _>("RMS-scaled layer", || RmsScalingNormConfig::new(&[5]));
     of_rule::<T, _>("batch-instance", || BatchInstanceNormConfig::new(4));

@@ -55,9 +55,10 @@ impl<'a> Layer<'a> {
 
     /// Whether data that the maps before the layer take to numbers near 1 leave it half of the
     /// digits of its type. A map x · s + t of these has Σ W·s·x and Σ W·t cancel, which are |t|
-    /// times as large as their sum: it is off by u·|t|, where u is the unit of rounding.
+    /// times as large as their sum: it is off by u·|t|, where u is the unit of rounding. A shift of
+    /// at most 255, as of pixels, always passes: these deviate by far more than 1.
     pub fn check_cancellation(&self) -> Result<(), Refusal> {
-        let most = self.linear.weight.values.float.unit().sqrt().recip();
+        let most = self.linear.weight.values.float.unit().sqrt().recip().max(255.0);
         let shifts = self.folding.map_before().shift().iter();
         match shifts.map(|shift| shift.abs()).find(|shift| *shift > most) {
             Some(shift) => Err(Reason::Cancellation.at(format!(

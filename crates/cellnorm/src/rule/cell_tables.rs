@@ -66,11 +66,37 @@ pub struct CellTables<'a, V> {
     pub mean: V,
     /// The biased variance of each cell.
     pub variance: V,
-    /// The means again, as the constants that x is measured from; no gradient flows through them.
+    /// The means again, as the constants that x is measured from; no gradient flows through them. A
+    /// cell without values, whose excluded values may be normalized, has that of a set it is in.
     pub center: V,
 }
 
-impl<V: Table> CellTables<'_, V> {
+impl<'a, V: Table> CellTables<'a, V> {
+    /// The cells of a grid with these means and variances.
+    pub fn new(
+        grid: Grid<'a>,
+        sets: &'a [Labels],
+        merged: &'a [Option<Merged<V>>],
+        mean: V,
+        variance: V,
+    ) -> Self {
+        let center = mean.clone().detach();
+        let mut tables = Self { grid, sets, merged, mean, variance, center };
+        for k in (0..sets.len()).rev().filter(|_| grid.counts.contains(&0.0)) {
+            let values = tables.values(k);
+            let is_empty = |(count, set): (&f64, &u32)| {
+                f64::from(*count == 0.0 && values[*set as usize] > 0.0)
+            };
+            let empty: Vec<f64> =
+                grid.counts.iter().zip(sets[k].as_slice()).map(is_empty).collect();
+            let others = tables.center.constant(empty.iter().map(|empty| 1.0 - empty).collect());
+            let near = tables.merge(k).mean.detach().take(&sets[k]);
+            let near = near * tables.center.constant(empty);
+            tables.center = tables.center.clone() * others + near;
+        }
+        tables
+    }
+
     /// The number of values of each set of sharing `k`, on all ranks.
     pub fn values(&self, k: usize) -> Vec<f64> {
         match &self.merged[k] {

@@ -198,7 +198,7 @@ impl<R: Rule> Norm<R> {
     /// semantics of the layer. Where the [`mode`](Self::mode) trains no parameters, none has a
     /// gradient.
     pub fn is_frozen(&self, name: &str) -> bool {
-        self.frozen_parameters.iter().any(|own| *own == name)
+        self.frozen_parameters.contains(&name)
     }
 
     /// Sets the mode to training or inference, but leaves a frozen layer frozen.

@@ -297,10 +297,11 @@ impl State {
             if variance < 0.0 && variance > -1e-6 * square { 0.0 } else { variance }
         };
         let variance: Vec<f64> = square.iter().zip(&mean).map(rounded).collect();
-        if let Some(given) = variance.iter().find(|variance| !(**variance >= 0.0)) {
+        let is_bad = |variance: &&f64| variance.is_nan() || **variance < 0.0;
+        if let Some(given) = variance.iter().find(is_bad) {
             let problem = format!(
-                "holds sums of a variance {given}, which is below 0; count all \
-                                   batches, and average once"
+                "holds sums of a variance {given}, which is below 0; count all batches, and \
+                 average once"
             );
             return Err(Error::tensor("running_var", problem));
         }

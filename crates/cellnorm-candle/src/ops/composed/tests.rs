@@ -249,7 +249,7 @@ fn rules() {
     rule(GhostBatchNormConfig::new(6, 2), &[&[6], &[6]]);
     rule(TrackedInstanceNormConfig::new(6), &[&[6], &[6]]);
     rule(RmsScalingNormConfig::new(&[5]).center(true), &[&[5], &[5]]);
-    let authors_code = SwitchableNormConfig::preset("switchnorm", 6).unwrap();
+    let authors_code = SwitchableNormConfig::preset("switchnorm-2d", 6).unwrap();
     rule(authors_code.momentum(Momentum::Pooled), &[&[6], &[6], &[3], &[3]]);
     rule(BatchNormConfig::new(6).running_statistics(false), &[&[6], &[6]]);
     rule(BatchInstanceNormConfig::new(6).running_statistics(false), &[&[6], &[6], &[6]]);
