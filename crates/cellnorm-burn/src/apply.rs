@@ -108,7 +108,9 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
                 *parameter = parameter.take().map(offset);
             }
         }
-        if self.ranks.is_some() && !self.rule.exchanges(&x.dims(), self.takes_statistics()) {
+        // in inference a rank may run alone
+        let training = self.mode.statistics == StatisticsFrom::Batch || self.mode.update;
+        if self.ranks.is_some() && !self.rule.exchanges(&x.dims(), training) {
             assert!(
                 !self.mode.update,
                 "{} keeps running averages of statistics that ranks do not share; move them on \
@@ -362,7 +364,8 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let grid = Grid { shape: &shape, coordinates: &coordinates, counts: &counts };
         let sets = self.rule.sets(&grid)?;
         let merged = vec![None; sets.len()];
-        let tables = CellTables::new(grid, &sets, &merged, Table(mean), Table(variance));
+        let moments = (Table(mean), Table(variance));
+        let tables = CellTables::new(grid, &sets, &merged, moments, self.excluded);
         let all_one = |k| tables.values(k).iter().all(|values| *values <= 1.0);
         let single = mask.is_none() && self.rule.variance_sharing().is_some_and(all_one);
         let uses_running = self.uses_running(single, &shape)?;
@@ -417,11 +420,13 @@ impl<'a, R: Rule + 'static> Call<'a, R> {
         let channels = self.rule.running().map_or(0, |(shape, _)| shape.iter().product());
         let Self { rule, epsilon, one_value, mode, pace, .. } = self;
         let Pace { momentum, variance } = pace;
+        let correction = self.correction.as_ref().map(|(_, momentum)| momentum);
         format!(
             "{} of {channels} channels of {:?}, epsilon {epsilon}, {one_value:?}, {momentum:?}, \
-             {variance:?} running variance, {mode:?}, {rule:?}{}",
+             {variance:?} running variance, {mode:?}, {rule:?}{}{}",
             R::NAME,
             x.dtype(),
+            correction.map_or(String::new(), |of| format!(", {of:?} correction")),
             match (masked, self.excluded) {
                 (false, _) => "",
                 (true, Excluded::Zero) => ", masked",

@@ -122,7 +122,6 @@ pub trait FixedNorm {
 /// Our own layer, in inference or frozen.
 impl FixedNorm for BatchNorm {
     fn affine(&self) -> Result<Affine, Error> {
-        // the running statistics lie where the layer is
         if !self.running_statistics {
             return Err(Error::Unsupported {
                 layer: "batch normalization",

@@ -121,7 +121,7 @@ impl AdaptiveNormConfig {
         let Self { channels, statistics, channel_axis, momentum, running_variance, .. } = *self;
         let rule = Adaptive { channels, channel_axis, statistics, samples: 0 };
         let config = NormConfig::custom(rule).epsilon(self.epsilon).momentum(momentum);
-        let config = config.running_variance(running_variance);
+        let config = config.running_variance(running_variance).one_value(self.one_value);
         let layer = config.running_statistics(self.running_statistics).init();
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         let [running_mean, running_var, num_batches_tracked] = averages_of(&layer, device);

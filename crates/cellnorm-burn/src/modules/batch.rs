@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use cellnorm::norms::Batch;
 use cellnorm::rule::Tracked;
 use cellnorm::shape::Excluded;
-use cellnorm::{Mode, Momentum, OneValue, RunningVariance, Semantics};
+use cellnorm::{Mode, Momentum, Normalization, OneValue, RunningVariance, Semantics};
 
 use super::{display, forwards, frozen, mode_on, parameters, value};
 use crate::apply::Call;
@@ -165,7 +165,9 @@ impl BatchNormConfig {
         (self.scale, self.center) = (semantics.scale, semantics.center);
         (self.frozen_gamma, self.frozen_beta) = frozen(semantics);
         (self.momentum, self.running_variance) = (semantics.momentum, semantics.running_variance);
-        self.running_statistics = semantics.running_statistics;
+        if semantics.normalization == Normalization::Batch {
+            self.running_statistics = semantics.running_statistics;
+        }
         (self.one_value, self.excluded) = (semantics.one_value, semantics.excluded);
         self
     }

@@ -54,12 +54,12 @@ impl AtStep<'_> {
     /// steps at each of them.
     ///
     /// # Panics
-    /// If momentum is cumulative: each call would count as a batch.
+    /// If momentum counts batches: each call would count as one.
     fn run<const D: usize>(&self, x: Tensor<D>, mask: Option<Tensor<D, Bool>>) -> Tensor<D> {
         assert!(
             self.layer.num_batches_tracked.is_none(),
-            "cumulative momentum counts batches, and a step at a time is no batch; use Step or \
-             Keep, or give whole sequences"
+            "this momentum counts batches, and a step at a time is no batch; use Step or Keep, or \
+             give whole sequences"
         );
         let Step { channels, steps, step_axis, .. } = self.layer.rule;
         let axis = if step_axis < 0 { step_axis + D as isize } else { step_axis };

@@ -215,7 +215,7 @@ impl<R: Rule, const TRAIN_FLAG: bool> RuleNorm<R, TRAIN_FLAG> {
 
     /// The settings of a framework: ε, the channel axis, the running averages, what one value a
     /// statistic does, and the treatment of values that a mask excludes. Those with
-    /// `running_statistics: false` take the running averages from a batch normalization; a layer
+    /// `running_statistics: false` remove the running averages of a batch normalization; a layer
     /// without any stays without. A γ or β that is applied but not learned, as MXNet's with
     /// `scale=False`, is [frozen](Self::with_frozen).
     ///

@@ -53,18 +53,38 @@ impl<'a> Layer<'a> {
         Ok(self)
     }
 
-    /// Whether data that the maps before the layer take to numbers near 1 leave it half of the
-    /// digits of its type. A map x · s + t of these has Σ W·s·x and Σ W·t cancel, which are |t|
-    /// times as large as their sum: it is off by u·|t|, where u is the unit of rounding. A shift of
-    /// at most 255, as of pixels, always passes: these deviate by far more than 1.
-    pub fn check_cancellation(&self) -> Result<(), Refusal> {
-        let most = self.linear.weight.values.float.unit().sqrt().recip().max(255.0);
-        let shifts = self.folding.map_before().shift().iter();
-        match shifts.map(|shift| shift.abs()).find(|shift| *shift > most) {
-            Some(shift) => Err(Reason::Cancellation.at(format!(
-                "the data are shifted by {shift:.3} times what they are scaled to; {most:.0} is \
-                 the most"
-            ))),
+    /// Whether data that `map`, the first before the layer, takes near 0 leave the layer half of
+    /// the digits of its type. Of data at a distance of r deviations from 0, Σ W·s·x and Σ W·t
+    /// cancel, which are r times as large as their sum: it is off by r·u, where u is the unit of
+    /// rounding, so r is at most 1/√u.
+    ///
+    /// A normalization says r = |mean| / deviation. Of other maps x·s + t it is |t|, if they take
+    /// data to deviations of 1. Where they only subtract, data keep a deviation that is not known;
+    /// a subtraction of up to 16/√u is taken for that of pixels, which deviate by far more, as is
+    /// any shift up to 255.
+    pub fn check_cancellation(&self, map: &Map) -> Result<(), Refusal> {
+        let most = self.linear.weight.values.float.unit().sqrt().recip();
+        let all = self.folding.map_before();
+        let distances: Vec<(f64, f64)> = match &*map.formula {
+            Formula::Norm { mean, variance, epsilon, .. } => {
+                let of = |(mean, v): (&f64, &f64)| (mean.abs() / (v + epsilon).sqrt(), most);
+                mean.iter().zip(variance).map(of).collect()
+            }
+            Formula::Data { mean, deviation } if deviation.iter().any(|d| *d != 1.0) => {
+                let of = |(mean, d): (&f64, &f64)| ((mean / d).abs(), most);
+                mean.iter().zip(deviation).map(of).collect()
+            }
+            _ => {
+                let of = |(scale, shift): (&f64, &f64)| {
+                    let most = if scale.abs() == 1.0 { 16.0 * most } else { most };
+                    (shift.abs(), most.max(255.0))
+                };
+                all.scale().iter().zip(all.shift()).map(of).collect()
+            }
+        };
+        match distances.into_iter().find(|(distance, most)| distance > most) {
+            Some((distance, most)) => Err(Reason::Cancellation
+                .at(format!("data {distance:.0} deviations from 0; the limit is {most:.0}"))),
             None => Ok(()),
         }
     }

@@ -95,11 +95,21 @@ impl<'a> Work<'_, '_, 'a> {
     /// Whether a value is the model's input, or the same numbers in another order or type: unlike
     /// computed values, they have no rounding error.
     fn is_data(&self, mut value: ValueId) -> bool {
-        const REARRANGING: [&str; 6] =
-            ["Cast", "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze"];
+        const REARRANGING: [&str; 10] = [
+            "Cast",
+            "Flatten",
+            "Gather",
+            "Identity",
+            "Reshape",
+            "Slice",
+            "Split",
+            "Squeeze",
+            "Transpose",
+            "Unsqueeze",
+        ];
         loop {
             let Some(maker) = self.graph.values[value].producer else {
-                return self.graph.values[value].input_only();
+                return self.outer.is_none() && self.graph.values[value].input_only();
             };
             let node = &self.graph.nodes[maker];
             match node.input(0) {
@@ -128,7 +138,7 @@ impl<'a> Work<'_, '_, 'a> {
             let layer = layer.unwrap_or_else(|| Layer::new(target.linear.clone()));
             let layer = layer.plus(way.direction, &target.map)?;
             if is_data && !self.folding.options.allow_cancellation {
-                layer.check_cancellation()?;
+                layer.check_cancellation(&target.map)?;
             }
             done.push((id, layer));
         }

@@ -1,7 +1,7 @@
 //! The cells of a tensor as tables, which a rule groups into sets.
 
 use super::Table;
-use crate::shape::Labels;
+use crate::shape::{Excluded, Labels};
 
 /// The cells of a tensor: where each lies, and how many values it has.
 #[derive(Clone, Copy, Debug)]
@@ -72,17 +72,18 @@ pub struct CellTables<'a, V> {
 }
 
 impl<'a, V: Table> CellTables<'a, V> {
-    /// The cells of a grid with these means and variances.
+    /// The cells of a grid with these means and variances, under a mask or not.
     pub fn new(
         grid: Grid<'a>,
         sets: &'a [Labels],
         merged: &'a [Option<Merged<V>>],
-        mean: V,
-        variance: V,
+        (mean, variance): (V, V),
+        excluded: Excluded,
     ) -> Self {
         let center = mean.clone().detach();
         let mut tables = Self { grid, sets, merged, mean, variance, center };
-        for k in (0..sets.len()).rev().filter(|_| grid.counts.contains(&0.0)) {
+        let near = excluded == Excluded::Normalized && grid.counts.contains(&0.0);
+        for k in (0..sets.len()).rev().filter(|_| near) {
             let values = tables.values(k);
             let is_empty = |(count, set): (&f64, &u32)| {
                 f64::from(*count == 0.0 && values[*set as usize] > 0.0)

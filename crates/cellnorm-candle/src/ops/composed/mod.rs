@@ -119,7 +119,8 @@ pub(crate) fn normalize<R: Rule>(
         _ => moments(&kept, &cells, valid.as_ref())?,
     };
     let merged = vec![None; sets.len()];
-    let tables = CellTables::new(grid, &sets, &merged, Table::new(mean), Table::new(variance));
+    let moments = (Table::new(mean), Table::new(variance));
+    let tables = CellTables::new(grid, &sets, &merged, moments, norm.excluded);
     let batch = is_batch(norm);
     let one_value = |k| tables.values(k).iter().all(|values| *values <= 1.0);
     // statistics of x neither normalize nor are tracked where running averages normalize and stay
