@@ -346,6 +346,13 @@ fn in_inference_nothing_is_exchanged() {
     let layer = convert_sync_batch_norm(BatchNormConfig::new(2).init(&device), Arc::new(one));
     let y = layer.forward(Tensor::<2>::ones([3, 2], &device));
     assert!(numbers(y).iter().all(|y| (y - 1.0).abs() < 1e-4));
+    // without running statistics, either: those of x are the rank's own
+    let [one, _gone] = Threads::split(2).try_into().unwrap();
+    let config = BatchNormConfig::new(2).with_running_statistics(false);
+    let layer = convert_sync_batch_norm(config.init(&device), Arc::new(one));
+    let x = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 6.0]], &device.clone().inner());
+    let y = numbers(layer.valid().forward(x));
+    assert!(y.iter().all(|y| (y.abs() - 1.0).abs() < 1e-4), "{y:?}");
 }
 
 /// Only one of two ranks goes backward, which would otherwise wait for the other.
