@@ -191,6 +191,9 @@ fn differ(over: &Mpi) {
     let Some(error @ Error::RanksDiffer { .. }) = error else { panic!("{error:?}") };
     if over.rank() == 0 {
         eprintln!("{error}");
+    } else {
+        // the first rank that fails ends all others, before they have said anything
+        sleep(PATIENCE);
     }
     exit(2);
 }
