@@ -4,6 +4,7 @@
 //! Exit codes: 0 on success; 2 when the arguments or the data are wrong or the output cannot be
 //! written to its place; 1 when the program has an error or fails after training began.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -143,7 +144,8 @@ fn main() -> ExitCode {
         Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
     }));
     let fail = |error: miette::Report, code: u8| {
-        eprintln!("{error:?}");
+        // nobody may read it
+        let _ = writeln!(io::stderr(), "{error:?}");
         ExitCode::from(code)
     };
     let cli = Cli::parse();

@@ -155,7 +155,13 @@ pub struct FoldArgs {
     pub mean: Vec<f64>,
 
     /// Standard deviation of the data for each channel, separated by commas, or one for all.
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "mean")]
+    #[arg(
+        long,
+        value_name = "NUMBERS",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        requires = "mean"
+    )]
     pub std: Vec<f64>,
 
     /// File with the mean and the standard deviation of the data: JSON with the lists "mean" and

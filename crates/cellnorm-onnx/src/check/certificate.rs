@@ -9,7 +9,7 @@ use super::{
     random_feeds, text,
 };
 use crate::error::Error;
-use crate::fold::Folded;
+use crate::fold::{Folded, FoldedData};
 use crate::proto::Float;
 use crate::save::Draft;
 use crate::source::Source;
@@ -73,7 +73,10 @@ pub fn certify(
     let proofs = prove(folded, &written.model()?)?;
     let floats = folded.layers.iter().map(|layer| layer.layer.linear.weight.values.float);
     let coarsest = floats.max_by(|a, b| a.unit().total_cmp(&b.unit())).unwrap_or(Float::F32);
-    let tolerance = checks.tolerance.unwrap_or_else(|| default_tolerance(coarsest, proofs.len()));
+    // data far from 0 lose as many digits as the fold was allowed to cost
+    let far = folded.data.as_ref().map_or(0.0, FoldedData::distance);
+    let default = || default_tolerance(coarsest, proofs.len()) * (1.0 + far / 16.0);
+    let tolerance = checks.tolerance.unwrap_or_else(default);
     let run = match run(source, folded, draft, &checks) {
         Ok(comparison) => Outcome::Compared(comparison),
         Err(problem) => Outcome::NotRun(problem),

@@ -169,6 +169,12 @@ fn normalized(feed: &Feed, data: &FoldedData) -> Feed {
 }
 
 impl FoldedData {
+    /// The distance of the data from 0, in deviations.
+    pub(super) fn distance(&self) -> f64 {
+        let distances = self.mean.iter().zip(&self.deviation).map(|(mean, d)| (mean / d).abs());
+        distances.fold(0.0, f64::max)
+    }
+
     /// Takes normal numbers to where the data lie: mean + deviation · x, in the type of the input.
     pub(super) fn place(&self, feed: &mut Feed) {
         self.map(feed, |x, mean, deviation| mean + deviation * x);

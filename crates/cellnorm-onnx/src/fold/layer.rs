@@ -70,8 +70,8 @@ impl<'a> Layer<'a> {
                 let of = |(mean, v): (&f64, &f64)| (mean.abs() / (v + epsilon).sqrt(), most);
                 mean.iter().zip(variance).map(of).collect()
             }
-            Formula::Data { mean, deviation } if deviation.iter().any(|d| *d != 1.0) => {
-                let of = |(mean, d): (&f64, &f64)| ((mean / d).abs(), most);
+            Formula::Data { mean, deviation } => {
+                let of = |(mean, d): (&f64, &f64)| ((mean / d).abs(), most.max(255.0));
                 mean.iter().zip(deviation).map(of).collect()
             }
             _ => {
