@@ -61,8 +61,11 @@ impl NormalizeConfig {
         let Self { channel_axis, least_deviation } = self;
         let sound = (0.0..f64::INFINITY).contains(&least_deviation);
         check_number("the least deviation", least_deviation, sound, "finite and at least 0")?;
-        if mean.len() != deviation.len() || mean.is_empty() {
-            let (given, expected) = (vec![deviation.len()], vec![mean.len().max(1)]);
+        if mean.is_empty() {
+            return Err(Error::Parameter { name: "the mean", given: vec![0], expected: vec![1] });
+        }
+        if mean.len() != deviation.len() {
+            let (given, expected) = (vec![deviation.len()], vec![mean.len()]);
             return Err(Error::Parameter { name: "the deviation", given, expected });
         }
         for (mean, own) in mean.iter().zip(deviation) {
@@ -166,8 +169,8 @@ impl Normalize {
     /// pass on to y.
     ///
     /// # Errors
-    /// If x has another number of channels, or no such axis, or 1 / deviation is too large for its
-    /// type.
+    /// If x has another number of channels, or no such axis, or 1 / deviation is beyond f32, in
+    /// which all types but f64 are computed.
     pub fn forward<'a, T: Element, D: Dimension>(
         &self,
         x: impl Into<CowArray<'a, T, D>>,
@@ -192,7 +195,7 @@ impl Normalize {
     /// `invert=True`.
     ///
     /// # Errors
-    /// Same errors as [`forward`](Self::forward).
+    /// Same errors as [`forward`](Self::forward), with the deviation for 1 / deviation.
     pub fn invert<'a, T: Element, D: Dimension>(
         &self,
         y: impl Into<CowArray<'a, T, D>>,
@@ -220,7 +223,7 @@ impl Normalize {
         let maps: Vec<Affine> = numbers.map(map).collect();
         for Affine { scale, .. } in &maps {
             let fits = size_of::<T>() == 8 || (*scale as f32).is_finite();
-            let expected = "finite in the type of x; set least_deviation";
+            let expected = "in the range of f32, or of f64 where x is f64; look at the deviation";
             check_number("a factor", *scale, fits && scale.is_finite(), expected)?;
         }
         let y = x.map_owned(|grid, buffers| {

@@ -65,7 +65,8 @@ impl NormConfig<Switchable> {
     /// As the authors' code has it rather than their paper: with v = Σ (x − mean)² / (n − 1) for
     /// each instance, the layer's and the batch's variances are the means of v + mean², less their
     /// mean squared. An instance of one value is an error in training, and ranks do not share the
-    /// batch's statistics. Default: false. [`preset`](SwitchableNormConfig::preset) sets the rest of that code.
+    /// batch's statistics. Default: false. [`preset`](SwitchableNormConfig::preset) sets the rest
+    /// of that code.
     pub fn authors_code(mut self, authors_code: bool) -> Self {
         self.rule.authors_code = authors_code;
         self
@@ -75,7 +76,10 @@ impl NormConfig<Switchable> {
 /// Each of three weights' share, for each cell.
 fn softmax<V: Table>(weights: &V, cells: usize) -> [V; 3] {
     let all = Labels::new(vec![0; 3], 1);
-    let powers = weights.clone().exp();
+    // less the largest, so that no power overflows: max(a, b) = (a + b + |a − b|) / 2
+    let [a, b, c] = [0, 1, 2].map(|k| weights.clone().detach().take(&Labels::new(vec![k; 3], 3)));
+    let max = |a: V, b: V| (a.clone() + b.clone() + (a - b).abs()).times(0.5);
+    let powers = (weights.clone() - max(max(a, b), c)).exp();
     let shares = powers.clone() / powers.sum(&all).take(&all);
     [0, 1, 2].map(|k| shares.take(&Labels::new(vec![k; cells], 3)))
 }

@@ -419,7 +419,7 @@ impl<R: Rule> Norm<R> {
         if self.momentum == Momentum::Pooled && !running.is_near(&tracked.mean) {
             return;
         }
-        self.steps += 1;
+        self.steps = self.steps.saturating_add(1);
         running.follow(tracked, (self.momentum, self.steps), factor);
         if let Some(Correction { averages, momentum }) = &mut self.correction {
             averages.follow(tracked, (*momentum, self.steps), factor);
@@ -879,7 +879,8 @@ impl<R: Rule> Norm<R> {
         let untracked = if self.is_untracked() { ", no running statistics" } else { "" };
         format!(
             "{} of {channels} channels of {element}, epsilon {epsilon}, {momentum:?}, \
-             {running_variance:?} running variance, {one_value:?}, {mode:?}, {rule:?}{untracked}{}{}",
+             {running_variance:?} running variance, {one_value:?}, {mode:?}, {rule:?}\
+             {untracked}{}{}",
             R::NAME,
             correction.map_or(String::new(), |of| format!(", {of:?} correction")),
             match (masked, self.excluded) {

@@ -95,15 +95,15 @@ pub struct ParameterRules {
 }
 
 impl ParameterRules {
-    /// The penalty of γ and β in the loss.
+    /// The penalty of γ and β in the loss; a frozen one has none.
     ///
     /// # Errors
     /// If a regularizer has a negative factor.
     pub fn penalty(&self, layer: &Norm<impl Rule>) -> Result<f64, Error> {
-        let parts = self.both().into_iter().zip([&layer.gamma, &layer.beta]);
+        let parts = self.both().into_iter().zip(trained(layer));
         parts
             .map(|(rules, parameter)| {
-                parameter.as_ref().map_or(Ok(0.0), |parameter| rules.penalty(parameter))
+                parameter.map_or(Ok(0.0), |parameter| rules.penalty(&parameter))
             })
             .sum()
     }
@@ -113,9 +113,7 @@ impl ParameterRules {
     /// # Errors
     /// As [`Constraint::apply`], for either of them.
     pub fn constrain(&self, layer: &mut Norm<impl Rule>) -> Result<(), Error> {
-        let trained =
-            |name, of: &Option<ArrayD<f64>>| of.clone().filter(|_| !layer.is_frozen(name));
-        let mut constrained = [trained("gamma", &layer.gamma), trained("beta", &layer.beta)];
+        let mut constrained = trained(layer);
         for (rules, parameter) in self.both().into_iter().zip(&mut constrained) {
             parameter.as_mut().map_or(Ok(()), |parameter| rules.constrain(parameter))?;
         }
@@ -124,7 +122,7 @@ impl ParameterRules {
     }
 
     /// One step of plain gradient descent: w − rate · [`Rules::rate`] · (∂L/∂w + ∂penalty/∂w), then
-    /// the constraint.
+    /// the constraint. A frozen parameter stays.
     ///
     /// # Errors
     /// If a rate is not finite or a factor negative, a gradient has another shape than its
@@ -137,13 +135,16 @@ impl ParameterRules {
     ) -> Result<(), Error> {
         check_number("the learning rate", rate, rate.is_finite(), "finite")?;
         let gradients = [&gradients.dgamma, &gradients.dbeta];
-        let mut stepped = [None, None];
-        for (i, (rules, parameter)) in
-            self.both().into_iter().zip([&layer.gamma, &layer.beta]).enumerate()
+        let mut stepped = trained(layer);
+        for ((rules, parameter), gradient) in
+            self.both().into_iter().zip(&mut stepped).zip(gradients)
         {
-            if let (Some(parameter), Some(gradient)) = (parameter, gradients[i]) {
-                stepped[i] = Some(rules.stepped(parameter, gradient, rate)?);
-            }
+            *parameter = match (parameter.take(), gradient) {
+                (Some(parameter), Some(gradient)) => {
+                    Some(rules.stepped(&parameter, gradient, rate)?)
+                }
+                _ => None,
+            };
         }
         put(layer, stepped);
         Ok(())
@@ -152,6 +153,14 @@ impl ParameterRules {
     fn both(&self) -> [&Rules; 2] {
         [&self.gamma, &self.beta]
     }
+}
+
+/// γ and β, where the layer has them and trains them.
+fn trained(layer: &Norm<impl Rule>) -> [Option<ArrayD<f64>>; 2] {
+    ["gamma", "beta"].map(|name| {
+        let trains = layer.mode.train_parameters && !layer.is_frozen(name);
+        layer.parameter(name).filter(|_| trains).cloned()
+    })
 }
 
 /// Gives the layer those parameters that are there.

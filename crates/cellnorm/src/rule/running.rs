@@ -71,9 +71,9 @@ impl Running {
         Ok(Self { mean, variance: ArrayD::from_elem(shape, second) })
     }
 
-    /// running += weight · (batch − running), where the batch has any values, with the weight of the
-    /// step of this number; the variance times a factor by their number, and not at all where there
-    /// is none.
+    /// running += weight · (batch − running), where the batch has any values, with the weight of
+    /// the step of this number; the variance times a factor by their number, and not at all where
+    /// there is none.
     pub(super) fn follow(
         &mut self,
         to: &Tracked<Vec<f64>>,

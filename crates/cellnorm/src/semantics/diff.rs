@@ -103,7 +103,15 @@ impl Semantics {
             field!(group_parameters, None, effect.into());
         }
         if a.normalization == Normalization::Batch && b.normalization == Normalization::Batch {
-            let (by, effect) = pace(a.momentum, b.momentum);
+            let (by, mut effect) = pace(a.momentum, b.momentum);
+            let pooled = [a, b].map(|of| of.momentum == Momentum::Pooled);
+            if pooled[0] != pooled[1] {
+                let one = if pooled[0] { a.name } else { b.name };
+                effect = format!(
+                    "only the running variance of {one} has the spread of the batches' means; \
+                     {effect}"
+                );
+            }
             field!(momentum, Some(by), effect);
             let factor = |of: &Semantics| of.running_variance.factor(sample.values, of.epsilon);
             let by = factor(b) / factor(a) - 1.0;

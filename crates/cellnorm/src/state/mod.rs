@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 
 use ndarray::{ArrayD, IxDyn};
 
-use crate::error::{Error, check_number, check_shape};
+use crate::error::{Error, check_number, check_numbers, check_shape};
 use crate::momentum::Momentum;
 use crate::semantics::{Semantics, Unlearned};
 #[cfg(feature = "files")]
@@ -290,6 +290,9 @@ impl State {
             return Err(Error::tensor("running_mean or running_var", problem));
         };
         check_shape("running_var", square.shape(), mean.shape())?;
+        for (name, sums) in [("running_mean", &mean), ("running_var", &square)] {
+            check_numbers(name, sums, f64::is_finite, "finite")?;
+        }
         let (mean, square) = (mean / n, square / n);
         // sums in f32 of equal values come out below 0 by their rounding
         let rounded = |(square, mean): (&f64, &f64)| {
@@ -311,10 +314,11 @@ impl State {
 
     /// The same values, as they lie, in another shape: of γ, β and the running statistics.
     ///
-    /// Keras before 3.14 (and before 3.16 for axes of mixed signs, `axis=[1, -2]`) gives γ and β the
-    /// shape of the axes in the order that they were named, `axis=[3, 1]`, but applies their values
-    /// in the order of the tensor's axes: this takes them to the shape that [`over`](crate::LayerNormConfig::over) has. Code that broadcasts by hand
-    /// stores \[1, C, 1, 1\].
+    /// Keras before 3.14 (and before 3.16 for axes of mixed signs, `axis=[1, -2]`) gives γ and β
+    /// the shape of the axes in the order that they were named, `axis=[3, 1]`, but applies their
+    /// values in the order of the tensor's axes: this takes them to the shape that
+    /// [`over`](crate::LayerNormConfig::over) has. It also drops axes of length 1, which code that
+    /// broadcasts by hand stores.
     ///
     /// # Errors
     /// If the shape has another number of elements.

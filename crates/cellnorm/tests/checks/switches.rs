@@ -6,7 +6,7 @@ use cellnorm::norms::{
     BatchInstanceNormConfig, GhostBatchNormConfig, RmsScalingNormConfig, StepBatchNormConfig,
     SwitchableNormConfig, TrackedInstanceNormConfig,
 };
-use cellnorm::parameters::Regularizer;
+use cellnorm::parameters::{Constraint, Regularizer};
 use cellnorm::ranks::Threads;
 use cellnorm::rule::{NormConfig, ParameterRules, Rule, Rules};
 use cellnorm::shape::Excluded;
@@ -156,8 +156,8 @@ fn without_running_statistics_inference_is_training() -> Result<(), Error> {
     Ok(())
 }
 
-/// `InstanceNorm*d(track_running_stats=True)`: its checkpoint has running statistics, which Semantics
-/// that say so find and put.
+/// `InstanceNorm*d(track_running_stats=True)`: its checkpoint has running statistics, which
+/// Semantics that say so find and put.
 #[test]
 fn tracked_instances_keep_their_statistics_in_checkpoints() -> Result<(), Error> {
     let torch = preset("pytorch-2", Normalization::Instance);
@@ -532,5 +532,73 @@ fn rms_scaling_reads_a_checkpoint_of_keras() -> Result<(), Error> {
     let tensors = Tensors::from([("ln/gamma".to_owned(), gamma)]);
     layer.load(&State::find(&tensors, "ln/", &Semantics { center: false, ..keras })?)?;
     assert_eq!(layer.gamma, Some(array![2.0, 3.0].into_dyn()));
+    Ok(())
+}
+
+/// A softmax knows differences of its weights alone, however large they are.
+#[test]
+fn weights_of_any_size_blend() -> Result<(), Error> {
+    let x = Numbers::new(51).tensor(&[2, 3, 4], 1.0);
+    let infer = |weights: [f64; 3]| {
+        let mut layer = SwitchableNormConfig::new(3).init()?;
+        for name in ["mean_weight", "variance_weight"] {
+            layer.parameter_mut(name).unwrap().assign(&ndarray::arr1(&weights));
+        }
+        layer.infer(x.view())
+    };
+    let equal = infer([0.0; 3])?;
+    for weight in [709.0, 1e4, -746.0, -1e4] {
+        assert!(distance(infer([weight; 3])?, equal.iter().copied()) < 1e-12, "{weight}");
+    }
+    let apart = infer([0.0, 0.5, -1.0])?;
+    assert!(distance(infer([1000.0, 1000.5, 999.0])?, apart.iter().copied()) < 1e-12);
+    let instance = InstanceNormConfig::new(3).init()?.infer(x.view())?;
+    assert!(distance(infer([1e4, 0.0, 0.0])?, instance.iter().copied()) < 1e-12);
+    Ok(())
+}
+
+/// Frozen by itself or with its layer, a parameter has no penalty and no constraint, and a step with
+/// older gradients leaves it.
+#[test]
+fn rules_leave_a_frozen_parameter() -> Result<(), Error> {
+    let gamma = Rules {
+        regularizer: Some(Regularizer::L2(0.5)),
+        constraint: Some(Constraint::Clip { low: 0.0, high: 0.5 }),
+        ..Rules::default()
+    };
+    let rules = ParameterRules { gamma, ..ParameterRules::default() };
+    let x = array![[1.0, 3.0]];
+    let mut layer = LayerNormConfig::new(&[2]).init()?;
+    let (_, saved) = layer.forward(x.view())?;
+    let gradients = layer.backward(&saved, x.view(), x.view())?;
+    let mut alone = layer.clone();
+    alone.freeze_parameter("gamma")?;
+    layer.freeze(cellnorm::momentum::Frozen::Inference);
+    for mut layer in [alone, layer] {
+        assert_eq!(rules.penalty(&layer)?, 0.0);
+        rules.constrain(&mut layer)?;
+        rules.step(&mut layer, &gradients, 0.1)?;
+        assert_eq!(layer.gamma, Some(array![1.0, 1.0].into_dyn()));
+    }
+    Ok(())
+}
+
+/// Counts and sums at the ends of their types.
+#[test]
+fn averages_at_the_ends() -> Result<(), Error> {
+    let table = |value: f64| Some(array![value].into_dyn());
+    let state =
+        |mean, variance| State { mean: table(mean), variance: table(variance), ..State::default() };
+    assert!(message(state(1.0, f64::INFINITY).averaged(2)).starts_with("running_var is inf"));
+    assert!(message(state(f64::NAN, 1.0).averaged(2)).starts_with("running_mean is NaN"));
+    let state = State { gamma: table(1.0), beta: table(0.0), ..state(1.0, 2.0).averaged(1)? };
+    let mut layer = BatchNormConfig::new(1).momentum(Momentum::Cumulative).init()?;
+    layer.load(&State { steps: Some(u64::MAX), ..state })?;
+    layer.forward(array![[1.0], [2.0]].view())?;
+    assert_eq!(layer.steps, u64::MAX);
+    let mixed = preset("pytorch-2", Normalization::Batch);
+    let pooled = Semantics { momentum: Momentum::Pooled, ..mixed };
+    let cumulative = Semantics { momentum: Momentum::Cumulative, ..mixed };
+    assert!(pooled.diff(&cumulative)[0].effect.contains("the spread of the batches' means"));
     Ok(())
 }

@@ -118,8 +118,8 @@ an f32 of the size of the array's largest value, or of 1. Arrays in which the fr
 are not in these columns: the last one counts the cases that have some, and the second table shows \
              that Cellnorm is nearer.
 
-Under a mask, y and dx are compared at every position, also at those that the mask excludes, where \
-             dy is not 0 either.
+Under a mask, y and dx are compared at every position, also at those that the mask excludes, where
+dy is not 0 either.
 
 | framework | layer | cases | ulp | {} | far |
 |---|---|---:|---:|---:|---:|---:|---:|",
