@@ -31,8 +31,8 @@ pub enum Momentum {
     Cumulative,
     /// The statistics of all batches so far together, where each had the same number of values:
     /// the mean as [`Cumulative`](Self::Cumulative), and the variance with the spread of the
-    /// batches' means, E\[x²\] − E\[x\]² with [`RunningVariance::Biased`]. Batches are counted as there. Switchable
-    /// normalization's `using_moving_average=False`.
+    /// batches' means, E\[x²\] − E\[x\]² with [`RunningVariance::Biased`]. Batches are counted as
+    /// there. Switchable normalization's `using_moving_average=False`.
     Pooled,
 }
 

@@ -103,8 +103,8 @@ const RESPONSES: [(&str, Response); 4] = [
 impl LocalResponseNormConfig {
     /// Windows of `size` channels with a framework's other defaults: pytorch-2, onnx- with any
     /// opset, mxnet-1.9-operator, or tensorflow-2 (`tf.nn.local_response_normalization`, where the
-    /// size is twice `depth_radius` + 1, and another `alpha` is to be multiplied by it). Later calls
-    /// override.
+    /// size is twice `depth_radius` + 1, and another `alpha` is to be multiplied by it). Later
+    /// calls override.
     ///
     /// # Errors
     /// If there is no such name.

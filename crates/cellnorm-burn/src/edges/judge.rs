@@ -25,7 +25,8 @@ pub fn words(run: &Run, input: &Input, expected: &Expected) -> [String; 3] {
     [forward, backward, output(&run.inference, inference, &input.running())]
 }
 
-/// What is to be said about running averages, if anything; they may stay where a set is not finite.
+/// The words for the running averages, none where they are right; where a set is not finite, they
+/// may stay.
 fn moves(own: &[Vec<f64>], expected: &[Vec<f64>; 2], input: &Input) -> String {
     let same = |expected: &[Vec<f64>; 2]| {
         own.iter().zip(expected).all(|(own, right)| {

@@ -1,4 +1,4 @@
-//! What a mask excludes, and statistics of which it leaves one value, as on arrays.
+//! Excluded values, and statistics of one valid value, are treated as on arrays.
 
 use burn::tensor::{Device, Tensor};
 use cellnorm_burn as ours;

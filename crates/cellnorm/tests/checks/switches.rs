@@ -557,8 +557,8 @@ fn weights_of_any_size_blend() -> Result<(), Error> {
     Ok(())
 }
 
-/// Frozen by itself or with its layer, a parameter has no penalty and no constraint, and a step with
-/// older gradients leaves it.
+/// A parameter that is frozen by itself or with its layer has no penalty and no constraint, and a
+/// step with older gradients leaves it.
 #[test]
 fn rules_leave_a_frozen_parameter() -> Result<(), Error> {
     let gamma = Rules {
