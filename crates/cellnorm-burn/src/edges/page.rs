@@ -103,10 +103,7 @@ pub fn part(rows: &[Row]) -> String {
     writeln!(part, "|---|---|---|{}", "---|".repeat(FORMS.len() + 1)).unwrap();
     for Row { layer, input, types, cells, why } in rows {
         let types = if types.len() == 4 { "all".into() } else { types.join(", ") };
-        let layer = match layer {
-            Kind::Rms => "RMS".into(),
-            layer => format!("{layer:?}").to_lowercase(),
-        };
+        let layer = layer.name();
         let why: Vec<_> = why.iter().map(usize::to_string).collect();
         let (cells, why) = (cells.join(" | "), why.join(", "));
         writeln!(part, "| {layer} | {input} | {types} | {cells} | {why} |").unwrap();

@@ -111,10 +111,10 @@ fn run<M: Module>(
         read.running
     };
     let (inference, start) = (layer.valid(), averages(&layer));
-    let stored = input.tensor(&device).require_grad();
+    let stored = tensor(input, &device).require_grad();
     let mut made = None;
     let forwarded = attempt(|| {
-        let y = forward(&layer, input.spread(stored.clone()));
+        let y = forward(&layer, spread(input, stored.clone()));
         made = Some(y.clone());
         (values(y), averages(&layer))
     });
@@ -130,7 +130,7 @@ fn run<M: Module>(
         })
     });
     let inferred = attempt(|| {
-        let y = forward(&inference, input.spread(stored.inner()));
+        let y = forward(&inference, spread(input, stored.inner()));
         (values(y), averages(&inference))
     });
     Run { forward: forwarded, moved, backward, inference: inferred }
@@ -161,4 +161,15 @@ pub fn forms(input: &Input) -> [Run; 3] {
         Kind::Instance => forms!(input, InstanceNormConfig::new(channels)),
         Kind::Batch => forms!(input, BatchNormConfig::new(channels)),
     }
+}
+
+/// The tensor as it lies in memory.
+fn tensor(input: &Input, device: &Device) -> Tensor<3> {
+    let data = TensorData::new(input.values.clone(), input.stored);
+    Tensor::from_data(data, (device, input.dtype))
+}
+
+/// The tensor, from what lies in memory.
+fn spread(input: &Input, stored: Tensor<3>) -> Tensor<3> {
+    if input.stored == input.shape { stored } else { stored.expand(input.shape) }
 }

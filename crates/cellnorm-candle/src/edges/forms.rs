@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use candle_core::{DType, Result, Tensor, Var, WithDType};
+use candle_core::{DType, Device, Result, Tensor, Var, WithDType};
 use candle_nn::{Module, ModuleT};
 use cellnorm::norms::{Batch, Features, Group, Instance, Layer as LayerRule, Rms};
 use cellnorm::rule::{Norm, NormConfig, Rule, Running};
 use cellnorm::{Element, Mode, semantics::GroupParameters};
 use ndarray::{ArrayD, ArrayViewD, Axis};
 
-use super::inputs::{EPSILON, GROUPS, Input, Kind, tensor};
+use super::inputs::{EPSILON, GROUPS, Input, Kind};
 use crate::layers as ours;
 use crate::ops::composed_normalize;
 
@@ -231,7 +231,8 @@ fn run_tensors(input: &Input, parameters: usize, make: Make) -> Run {
     let affine = input.affine().into_iter().take(parameters);
     let affine = affine.map(|values| tensor(&values, &[values.len()], input.dtype));
     let vars: Vec<_> = affine.map(|of| Var::from_tensor(&of.unwrap()).unwrap()).collect();
-    let stored = Var::from_tensor(&input.tensor().unwrap()).unwrap();
+    let stored =
+        Var::from_tensor(&tensor(&input.values, &input.stored, input.dtype).unwrap()).unwrap();
     let x = match input.stored == input.shape {
         true => stored.as_tensor().clone(),
         false => stored.broadcast_as(&input.shape).unwrap(),
@@ -263,4 +264,8 @@ fn run_tensors(input: &Input, parameters: usize, make: Make) -> Run {
         Ok::<_, candle_core::Error>((values(&y)?, (layer.averages)()?))
     });
     Run { forward, moved, backward, inference }
+}
+
+fn tensor(values: &[f64], shape: &[usize], dtype: DType) -> Result<Tensor> {
+    Tensor::from_vec(values.to_vec(), shape, &Device::Cpu)?.to_dtype(dtype)
 }

@@ -2,13 +2,19 @@
 //! candle-nn's layers: `docs/edge-inputs.md`.
 
 mod forms;
+#[path = "../../../edges/inputs.rs"]
 mod inputs;
 mod judge;
 mod page;
+#[path = "../../../edges/twin.rs"]
 mod twin;
+#[path = "../../../edges/words.rs"]
+mod words;
+
+use candle_core::DType;
 
 use forms::run;
-use inputs::{Input, Kind, TYPES, inputs};
+use inputs::Input;
 use page::Row;
 
 fn row(input: &Input) -> Row {
@@ -18,16 +24,5 @@ fn row(input: &Input) -> Row {
 
 #[test]
 fn edge_inputs() {
-    let mut rows: Vec<Row> = vec![];
-    for layer in Kind::ALL {
-        let types = TYPES.map(|dtype| inputs(layer, dtype));
-        for i in 0..types[0].len() {
-            for row in types.iter().map(|inputs| row(&inputs[i])) {
-                if !rows.last_mut().is_some_and(|last| last.merge(&row)) {
-                    rows.push(row);
-                }
-            }
-        }
-    }
-    page::check(&page::page(&rows));
+    page::check(&page::page(&inputs::rows(row, Row::merge)));
 }

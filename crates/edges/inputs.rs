@@ -1,10 +1,10 @@
-//! The layers, the inputs at the edges of what they take, and the numbers beside them: those of the
-//! other adapters' tables.
+//! The layers, the inputs at the edges of what they take, and the numbers beside them, for the
+//! tests of all adapters, each with its own `DType`.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use super::DType;
 
 pub const EPSILON: f64 = 1e-5;
-pub const TYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
+const TYPES: [DType; 4] = [DType::F64, DType::F32, DType::F16, DType::BF16];
 pub const GROUPS: usize = 3;
 /// Where an input that is not finite is not: in sample 0 and channel 1.
 pub const PLACE: usize = 7;
@@ -23,6 +23,16 @@ pub enum Kind {
 
 impl Kind {
     pub const ALL: [Self; 5] = [Self::Layer, Self::Rms, Self::Group, Self::Instance, Self::Batch];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Layer => "layer",
+            Self::Rms => "RMS",
+            Self::Group => "group",
+            Self::Instance => "instance",
+            Self::Batch => "batch",
+        }
+    }
 
     /// The statistic of the value of this index.
     pub fn set(self, [_, channels, length]: [usize; 3], i: usize) -> usize {
@@ -51,12 +61,28 @@ pub struct Input {
     pub dtype: DType,
     pub shape: [usize; 3],
     /// The shape in memory: axes of length 1 are broadcast.
-    stored: [usize; 3],
+    pub stored: [usize; 3],
     /// In memory.
     pub values: Vec<f64>,
 }
 
-pub fn inputs(layer: Kind, dtype: DType) -> Vec<Input> {
+/// The rows of all inputs; `merge` takes a row that differs in its type alone into the one before.
+pub fn rows<R>(row: impl Fn(&Input) -> R, merge: impl Fn(&mut R, &R) -> bool) -> Vec<R> {
+    let mut rows: Vec<R> = vec![];
+    for layer in Kind::ALL {
+        let types = TYPES.map(|dtype| inputs(layer, dtype));
+        for i in 0..types[0].len() {
+            for row in types.iter().map(|inputs| row(&inputs[i])) {
+                if !rows.last_mut().is_some_and(|last| merge(last, &row)) {
+                    rows.push(row);
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn inputs(layer: Kind, dtype: DType) -> Vec<Input> {
     let input = |name, shape: [usize; 3], value: &dyn Fn(usize) -> f64| {
         let values = (0..shape.iter().product()).map(value).collect();
         Input { name, layer, dtype, shape, stored: shape, values }
@@ -88,17 +114,6 @@ pub fn inputs(layer: Kind, dtype: DType) -> Vec<Input> {
 }
 
 impl Input {
-    /// As it lies in memory.
-    pub fn tensor(&self, device: &Device) -> Tensor<3> {
-        let data = TensorData::new(self.values.clone(), self.stored);
-        Tensor::from_data(data, (device, self.dtype))
-    }
-
-    /// The tensor, from what lies in memory.
-    pub fn spread(&self, stored: Tensor<3>) -> Tensor<3> {
-        if self.stored == self.shape { stored } else { stored.expand(self.shape) }
-    }
-
     /// The values of the tensor.
     pub fn broadcast(&self) -> Vec<f64> {
         (0..self.count()).map(|i| self.values[i % self.values.len().max(1)]).collect()
