@@ -8,15 +8,7 @@ use cellnorm::{
 };
 use ndarray::{Array1, ArrayD, IxDyn, array};
 
-use crate::common::{Numbers, distance};
-
-fn preset(name: &str, normalization: Normalization) -> Semantics {
-    Semantics::preset(name, normalization).unwrap()
-}
-
-fn message<T>(result: Result<T, Error>) -> String {
-    result.map(|_| ()).unwrap_err().to_string()
-}
+use crate::common::{Numbers, distance, message, preset};
 
 /// MXNet multiplies by a stored γ also with `scale=False`, and adds a stored β with `center=False`:
 /// only their gradients stop. Batch normalization's γ alone is fixed.

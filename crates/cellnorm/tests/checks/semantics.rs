@@ -1,7 +1,7 @@
 //! Semantics of frameworks: the presets construct, differences have the right numbers, and layers
 //! do what their semantics say.
 
-use crate::common::{Numbers, averages, running};
+use crate::common::{Numbers, averages, preset, running};
 use cellnorm::rule::{NormConfig, Rule};
 use cellnorm::{
     BatchNormConfig, Error, GroupNormConfig, InstanceNormConfig, LayerNormConfig, Momentum,
@@ -10,10 +10,6 @@ use cellnorm::{
     semantics::{Difference, EpsilonAt, GroupParameters, Sample, Unlearned},
 };
 use ndarray::{ArrayD, Axis, IxDyn, array};
-
-fn preset(name: &str, normalization: Normalization) -> Semantics {
-    Semantics::preset(name, normalization).unwrap()
-}
 
 /// ε and the shapes of γ and β of a layer made with these semantics.
 fn made(semantics: &Semantics) -> (f64, Option<usize>, Option<usize>) {

@@ -9,15 +9,11 @@ use cellnorm::{
 };
 use ndarray::{ArrayD, array};
 
-use crate::common::{Numbers, distance};
+use crate::common::{Numbers, distance, message, preset};
 
 const CHANNELS: usize = 6;
 const GROUPS: usize = 3;
 const KNOWN: Known = Known { values: Some(20.0), channels: Some(CHANNELS), groups: Some(GROUPS) };
-
-fn preset(name: &str, normalization: Normalization) -> Semantics {
-    Semantics::preset(name, normalization).unwrap()
-}
 
 /// All presets of a layer.
 fn presets(normalization: Normalization) -> Vec<Semantics> {
@@ -139,10 +135,6 @@ fn a_converted_layer_infers_the_same() -> Result<(), Error> {
     );
     assert_eq!((keras.momentum, keras.epsilon), (Momentum::Keep(0.9), 1e-5));
     Ok(())
-}
-
-fn message<T>(result: Result<T, Error>) -> String {
-    result.map(|_| ()).unwrap_err().to_string()
 }
 
 #[test]

@@ -17,15 +17,7 @@ use cellnorm::{
 };
 use ndarray::{Array2, Array3, ArrayD, Axis, IxDyn, array, s};
 
-use crate::common::{Numbers, averages, distance, running};
-
-fn preset(name: &str, normalization: Normalization) -> Semantics {
-    Semantics::preset(name, normalization).unwrap()
-}
-
-fn message<T>(result: Result<T, Error>) -> String {
-    result.map(|_| ()).unwrap_err().to_string()
-}
+use crate::common::{Numbers, averages, distance, message, preset, running};
 
 /// Keras 3 and Flax take the statistics of valid values, and normalize all; here 0 is the default.
 #[test]

@@ -13,6 +13,7 @@ pub use twin::{Twin, place};
 use std::fmt::Debug;
 
 use cellnorm::rule::{Norm, Running};
+use cellnorm::{Error, Normalization, Semantics};
 use ndarray::{ArrayD, IxDyn};
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -48,6 +49,16 @@ pub fn averages(mean: &[f64], variance: &[f64]) -> Running {
         ArrayD::from_shape_vec(IxDyn(&[values.len()]), values.to_vec()).expect("one axis")
     };
     Running { mean: table(mean), variance: table(variance) }
+}
+
+/// The semantics of a framework's layer, which has to be there.
+pub fn preset(name: &str, normalization: Normalization) -> Semantics {
+    Semantics::preset(name, normalization).unwrap()
+}
+
+/// The message of a result that has to be an error.
+pub fn message<T>(result: Result<T, Error>) -> String {
+    result.map(|_| ()).unwrap_err().to_string()
 }
 
 /// max |a − b|.
